@@ -1,0 +1,1 @@
+//! wflo-store.

@@ -1,0 +1,2 @@
+//! The `wflo` command.
+fn main() {}
