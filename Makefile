@@ -1,0 +1,96 @@
+# The one way to build, test and try wflo. `make help` lists the verbs.
+#
+# Two profiles, on purpose: the Rust tests build in the dev profile (overflow and debug
+# assertions on), everything that runs the program as a user has it (end-to-end tests, docs
+# snippets, the demo, the benchmarks) uses the one release wheel that `make install` puts
+# into .venv. Nothing is compiled a third time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The Python that .venv is made from, and the folder cargo builds in (an absolute path from
+# the environment, else ./target).
+PYTHON ?= python3
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+WHEELS := $(CARGO_TARGET_DIR)/wheels
+# Cargo.lock is committed: a build that would change it is an error, not a surprise.
+CARGO_FLAGS ?= --locked
+PYTEST_FLAGS ?= -q
+# Folders of Python tests; each must hold tests.
+PYTHON_TESTS := python/tests
+CONFORMANCE_TESTS := tests/conformance
+E2E_TESTS := tests/e2e
+
+.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-docs \
+        check fmt bench deny clean-venv
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- the environment -----------------------------------------------------------------------
+
+# A .venv whose Python has gone (an upgraded pyenv, a moved folder) is made anew.
+venv:
+	@"$(BIN)/python" -c '' 2>/dev/null || { rm -rf "$(VENV)"; "$(PYTHON)" -m venv "$(VENV)"; }
+
+# The stamp makes a second `make` free of pip.
+dev: venv ## Put the build and test tools into .venv
+	@cmp --silent scripts/requirements-dev.txt "$(VENV)/.dev-stamp" || { \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check -r scripts/requirements-dev.txt; \
+	  cp scripts/requirements-dev.txt "$(VENV)/.dev-stamp"; }
+
+install: dev ## Build the release wheel and install wflo and its SDK into .venv
+	@rm -rf "$(WHEELS)"
+	"$(BIN)/maturin" build --release --quiet $(CARGO_FLAGS) --compatibility linux --out "$(WHEELS)"
+	"$(BIN)/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps "$(WHEELS)"/wflo_ai-*.whl
+	@"$(BIN)/wflo" --version
+
+demo: install ## Run the example end to end on a real local model, with an approval and a kill
+	"$(BIN)/python" scripts/demo.py --wflo "$(BIN)/wflo"
+
+# --- tests ---------------------------------------------------------------------------------
+
+test: test-rust test-python test-conformance test-e2e test-docs ## Everything
+
+test-rust: ## Unit, property and integration tests of every crate
+	cargo test --workspace $(CARGO_FLAGS)
+
+test-python: install ## The SDK's own tests
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(PYTHON_TESTS)
+
+test-conformance: install ## The worker protocol, against the Python runner
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(CONFORMANCE_TESTS)
+
+test-e2e: install ## The installed wheel, driven as a user drives it
+	PATH="$(BIN):$$PATH" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2E_TESTS)
+
+test-docs: install ## The commands and code in the README and the guides
+	PATH="$(BIN):$$PATH" "$(BIN)/python" scripts/docs_snippets.py README.md docs/quickstart.md docs/concepts.md docs/guides
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) scripts/tests
+
+# --- quality -------------------------------------------------------------------------------
+
+check: dev ## Format, lint, types and docs, in seconds when warm
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+	"$(BIN)/ruff" format --check python scripts examples tests
+	"$(BIN)/ruff" check python scripts examples tests
+	"$(BIN)/pyright" --pythonpath "$(BIN)/python"
+	"$(BIN)/python" scripts/check.py
+
+fmt: dev ## Format Rust and Python
+	cargo fmt --all
+	"$(BIN)/ruff" format python scripts examples tests
+
+deny: ## Licences, advisories and duplicates (needs cargo-deny)
+	cargo deny check
+
+bench: install ## Speed beside its floors and peers, in one run
+	PATH="$(BIN):$$PATH" "$(BIN)/python" bench/run.py
+
+clean-venv: ## Remove .venv
+	rm -rf "$(VENV)"
