@@ -4,7 +4,17 @@
 //! nothing and depends on no async runtime. Time and ids arrive inside commands; the outside world
 //! stands behind the traits of [`ports`].
 
+pub mod approval;
+pub mod budget;
+pub mod canonical;
+pub mod condition;
+pub mod definition;
+pub mod effect;
 pub mod error;
+pub mod event;
 pub mod id;
+pub mod machine;
 pub mod money;
+pub mod ports;
+pub mod run;
 pub mod size;

@@ -15,7 +15,9 @@ pub struct PicoUsd(pub i128);
 
 /// A text or number that is not an amount of money that wflo can hold exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not an amount in USD: write a decimal such as 10 or 0.50, with at most {places} decimals")]
+#[error(
+    "`{given}` is not an amount in USD: write a decimal such as 10 or 0.50, with at most {places} decimals"
+)]
 pub struct ParseMoneyError {
     given: String,
     places: u32,
@@ -128,10 +130,8 @@ fn parse_decimal(text: &str, places: u32) -> Result<i128, ParseMoneyError> {
     }
     let mut value: i128 = 0;
     for digit in whole.bytes().chain(fraction_kept.bytes()) {
-        value = value
-            .checked_mul(10)
-            .and_then(|v| v.checked_add(i128::from(digit - b'0')))
-            .ok_or_else(refuse)?;
+        value =
+            value.checked_mul(10).and_then(|v| v.checked_add(i128::from(digit - b'0'))).ok_or_else(refuse)?;
     }
     let missing = places - u32::try_from(fraction_kept.len()).map_err(|_| refuse())?;
     value = value.checked_mul(10_i128.pow(missing)).ok_or_else(refuse)?;

@@ -61,7 +61,11 @@ impl std::str::FromStr for Bytes {
             .and_then(|scale| scaled(number, scale))
             .filter(|bytes| *bytes <= i64::MAX as u64)
             .map(Bytes)
-            .ok_or_else(|| ParseUnitError { what: "size", example: "512m, 2g or 64k", given: text.to_owned() })
+            .ok_or_else(|| ParseUnitError {
+                what: "size",
+                example: "512m, 2g or 64k",
+                given: text.to_owned(),
+            })
     }
 }
 
@@ -82,7 +86,11 @@ impl std::str::FromStr for Millis {
             .and_then(|scale| scaled(number, scale))
             .filter(|millis| *millis <= 100 * 365 * 86_400_000)
             .map(Millis)
-            .ok_or_else(|| ParseUnitError { what: "duration", example: "10s, 5m or 1h", given: text.to_owned() })
+            .ok_or_else(|| ParseUnitError {
+                what: "duration",
+                example: "10s, 5m or 1h",
+                given: text.to_owned(),
+            })
     }
 }
 
@@ -90,10 +98,9 @@ impl std::str::FromStr for MilliCpus {
     type Err = ParseUnitError;
 
     fn from_str(text: &str) -> Result<Self, ParseUnitError> {
-        scaled(text.trim(), 1_000)
-            .filter(|cpus| (1..=1_000_000).contains(cpus))
-            .map(MilliCpus)
-            .ok_or_else(|| ParseUnitError { what: "number of CPUs", example: "0.5 or 2", given: text.to_owned() })
+        scaled(text.trim(), 1_000).filter(|cpus| (1..=1_000_000).contains(cpus)).map(MilliCpus).ok_or_else(
+            || ParseUnitError { what: "number of CPUs", example: "0.5 or 2", given: text.to_owned() },
+        )
     }
 }
 
@@ -129,7 +136,11 @@ impl std::fmt::Display for Millis {
 impl std::fmt::Display for MilliCpus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (whole, part) = (self.0 / 1_000, self.0 % 1_000);
-        if part == 0 { write!(f, "{whole}") } else { write!(f, "{whole}.{}", format!("{part:03}").trim_end_matches('0')) }
+        if part == 0 {
+            write!(f, "{whole}")
+        } else {
+            write!(f, "{whole}.{}", format!("{part:03}").trim_end_matches('0'))
+        }
     }
 }
 

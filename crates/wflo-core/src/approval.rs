@@ -1,0 +1,172 @@
+//! Approvals: durable promises that people decide.
+//!
+//! **Architecture Invariant:** an approval binds to exactly what it releases (action, code, evidence)
+//! and is consumed once, in the commit of the effect that it released.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::canonical::Digest;
+use crate::effect::EffectKey;
+use crate::id::{ApprovalId, BudgetId, RunId};
+use crate::money::NanoUsd;
+
+/// What the question is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "purpose", rename_all = "snake_case")]
+pub enum Purpose {
+    /// An approval step of the workflow.
+    Gate,
+    /// A step that asks before it begins.
+    Start,
+    /// A write effect of a step.
+    Write {
+        /// The effect.
+        effect: EffectKey,
+    },
+    /// A step's output, when nothing before it was a write.
+    Output,
+    /// `context.approve(…)`.
+    Asked {
+        /// The effect.
+        effect: EffectKey,
+    },
+    /// A budget that cannot take a call.
+    Budget {
+        /// The budget.
+        budget: BudgetId,
+        /// What it lacks for the call at hand.
+        missing: NanoUsd,
+    },
+    /// A policy whose condition holds for a model call.
+    Policy {
+        /// The policy's name.
+        policy: String,
+    },
+    /// Writing the run's files to the project.
+    Apply,
+}
+
+/// Where a question stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalStatus {
+    /// Nobody has decided.
+    Pending,
+    /// Approved and not yet used.
+    Approved,
+    /// Rejected by a person.
+    Rejected,
+    /// Nobody decided in time, and the policy says reject.
+    Expired,
+    /// What would run changed, so another question replaced this one.
+    Superseded,
+    /// Approved, and what it released is committed.
+    Consumed,
+}
+
+impl ApprovalStatus {
+    /// The name in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ApprovalStatus::Pending => "pending",
+            ApprovalStatus::Approved => "approved",
+            ApprovalStatus::Rejected => "rejected",
+            ApprovalStatus::Expired => "expired",
+            ApprovalStatus::Superseded => "superseded",
+            ApprovalStatus::Consumed => "consumed",
+        }
+    }
+}
+
+/// What happens when nobody decides in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTimeout {
+    /// It counts as rejected.
+    #[default]
+    Reject,
+    /// It is announced again and goes on waiting.
+    Escalate,
+    /// It goes on waiting.
+    Hold,
+}
+
+/// What an approval is bound to. If any of these differs when it is to be used, it is asked again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Digest of the canonical action (RFC 8785).
+    pub action: Digest,
+    /// Digest of the code that runs.
+    pub code: Digest,
+    /// Digest of the evidence as it was shown.
+    pub evidence: Digest,
+}
+
+/// A question to be put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRequest {
+    /// What it is about.
+    #[serde(flatten)]
+    pub purpose: Purpose,
+    /// The step it belongs to, if one.
+    pub step: Option<String>,
+    /// The step's generation, when it has one.
+    pub generation: u32,
+    /// One line for people.
+    pub title: String,
+    /// What they are shown: rows, statements, files, amounts.
+    pub evidence: Value,
+    /// What the answer is good for.
+    pub binding: Binding,
+    /// Who may decide; empty means anybody who can reach this data directory.
+    pub approvers: Vec<String>,
+    /// How many of them.
+    pub quorum: u32,
+    /// When it is decided by [`OnTimeout`], if ever.
+    pub expires_at: Option<Timestamp>,
+    /// What happens then.
+    pub on_timeout: OnTimeout,
+    /// Channels to announce it on.
+    pub notify: Vec<String>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Yes or no.
+    pub approved: bool,
+    /// Who: `local:<os user>` in embedded mode, or `timeout`.
+    pub by: String,
+    /// What they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// For a budget: by how much its limit is raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<NanoUsd>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An approval as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Its id.
+    pub id: ApprovalId,
+    /// The run it belongs to.
+    pub run: RunId,
+    /// The question.
+    #[serde(flatten)]
+    pub request: ApprovalRequest,
+    /// Where it stands.
+    pub status: ApprovalStatus,
+    /// The answer, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// When what it released was committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumed_at: Option<Timestamp>,
+}

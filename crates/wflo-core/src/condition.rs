@@ -1,0 +1,205 @@
+//! CEL conditions of `condition` steps and policies.
+//!
+//! Owns their bounds: the CEL library has no cost limit, so wflo refuses what could run long before
+//! it is parsed (length, nesting) and after (nested comprehensions, unknown names).
+//! **Architecture Invariant:** an evaluation error never counts as true or false; callers fail closed.
+
+use std::collections::BTreeMap;
+
+use cel::IdedExpr;
+use cel::common::ast::{EntryExpr, Expr};
+use serde_json::Value;
+
+/// The longest condition, in bytes.
+pub const MAX_SOURCE: usize = 2_048;
+/// The deepest nesting of brackets and operators.
+pub const MAX_DEPTH: usize = 32;
+
+/// A condition that compiled and names only what exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    source: String,
+}
+
+/// Why a condition was refused or could not be evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConditionError {
+    /// Longer or deeper than the bounds.
+    #[error("the condition is too large: at most {MAX_SOURCE} bytes and {MAX_DEPTH} levels")]
+    TooLarge,
+    /// Not CEL.
+    #[error("the condition is not valid CEL: {0}")]
+    Syntax(String),
+    /// A name that does not exist where the condition is evaluated.
+    #[error("the condition names `{name}`, which does not exist here; known names: {known}")]
+    UnknownName {
+        /// The unknown name.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// More than one `all`, `exists`, `map`, `filter` inside each other.
+    #[error("the condition nests comprehensions (all, exists, map, filter), which could run without end")]
+    NestedComprehension,
+    /// Evaluation failed or gave no boolean.
+    #[error("the condition could not be evaluated: {0}")]
+    Evaluation(String),
+}
+
+impl Condition {
+    /// Compiles `source`, which may name only `names`.
+    ///
+    /// # Errors
+    /// [`ConditionError`] when it is too large, not CEL, or names something else.
+    pub fn parse(source: &str, names: &[&str]) -> Result<Self, ConditionError> {
+        if source.len() > MAX_SOURCE || depth(source) > MAX_DEPTH {
+            return Err(ConditionError::TooLarge);
+        }
+        let program = compile(source)?;
+        let mut walk = Walk { names, bound: Vec::new() };
+        walk.expression(program.expression())?;
+        Ok(Condition { source: source.to_owned() })
+    }
+
+    /// The text it was made from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Evaluates the condition over JSON values.
+    ///
+    /// # Errors
+    /// [`ConditionError::Evaluation`] when a value is missing, types do not fit, or it is no boolean.
+    pub fn evaluate(&self, values: &BTreeMap<&str, Value>) -> Result<bool, ConditionError> {
+        let program = compile(&self.source)?;
+        let mut context = cel::Context::default();
+        for (name, value) in values {
+            context.add_variable(*name, value).map_err(|e| ConditionError::Evaluation(e.to_string()))?;
+        }
+        match program.execute(&context) {
+            Ok(cel::Value::Bool(answer)) => Ok(answer),
+            Ok(other) => {
+                Err(ConditionError::Evaluation(format!("it gives {:?}, not true or false", other.type_of())))
+            }
+            Err(e) => Err(ConditionError::Evaluation(e.to_string())),
+        }
+    }
+}
+
+fn compile(source: &str) -> Result<cel::Program, ConditionError> {
+    cel::Program::compile(source).map_err(|e| ConditionError::Syntax(e.to_string().replace('\n', " ")))
+}
+
+/// Brackets and unary operators open at once: what the recursive parser and evaluator would recurse into.
+fn depth(source: &str) -> usize {
+    let (mut open, mut deepest, mut unary) = (0_usize, 0_usize, 0_usize);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            b'!' | b'-' | b'?' | b'.' | b'&' | b'|' | b'+' | b'*' => unary += 1,
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest + unary / 8
+}
+
+/// Checks names and nesting over the parsed expression.
+struct Walk<'a> {
+    names: &'a [&'a str],
+    bound: Vec<&'a str>,
+}
+
+impl<'a> Walk<'a> {
+    fn expression(&mut self, ided: &'a IdedExpr) -> Result<(), ConditionError> {
+        match &ided.expr {
+            Expr::Ident(name) => self.name(name),
+            Expr::Call(call) => {
+                call.target.iter().map(|t| &**t).chain(&call.args).try_for_each(|e| self.expression(e))
+            }
+            Expr::List(list) => list.elements.iter().try_for_each(|e| self.expression(e)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|e| self.entry(&e.expr)),
+            Expr::Struct(fields) => fields.entries.iter().try_for_each(|e| self.entry(&e.expr)),
+            Expr::Select(select) => self.expression(&select.operand),
+            Expr::Comprehension(each) => {
+                self.expression(&each.iter_range)?;
+                self.expression(&each.accu_init)?;
+                if !self.bound.is_empty() {
+                    return Err(ConditionError::NestedComprehension);
+                }
+                self.bound.extend([each.iter_var.as_str(), each.accu_var.as_str()]);
+                self.bound.extend(each.iter_var2.as_deref());
+                for inner in [&each.loop_cond, &each.loop_step, &each.result] {
+                    self.expression(inner)?;
+                }
+                self.bound.clear();
+                Ok(())
+            }
+            Expr::Literal(_) | Expr::Unspecified => Ok(()),
+        }
+    }
+
+    fn entry(&mut self, entry: &'a EntryExpr) -> Result<(), ConditionError> {
+        match entry {
+            EntryExpr::StructField(field) => self.expression(&field.value),
+            EntryExpr::MapEntry(entry) => {
+                self.expression(&entry.key)?;
+                self.expression(&entry.value)
+            }
+        }
+    }
+
+    fn name(&self, name: &str) -> Result<(), ConditionError> {
+        if self.names.contains(&name) || self.bound.contains(&name) {
+            return Ok(());
+        }
+        Err(ConditionError::UnknownName { name: name.to_owned(), known: self.names.join(", ") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn values() -> BTreeMap<&'static str, Value> {
+        BTreeMap::from([
+            ("outputs", json!({"summarise": {"cost_usd": 0.5, "n": 3}})),
+            ("inputs", json!({"text": "hello"})),
+            ("estimated_cost", json!(120.0)),
+        ])
+    }
+
+    #[test]
+    fn conditions_see_inputs_and_outputs() {
+        let names = ["outputs", "inputs", "estimated_cost"];
+        for (source, expected) in [
+            ("outputs.summarise.cost_usd < 1.0", true),
+            ("outputs.summarise.n == 3", true),
+            ("inputs.text == 'hello'", true),
+            ("estimated_cost > 100", true),
+        ] {
+            let condition = Condition::parse(source, &names).unwrap();
+            assert_eq!(condition.evaluate(&values()).unwrap(), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_an_error_not_an_answer() {
+        let condition = Condition::parse("outputs.missing.x > 1", &["outputs"]).unwrap();
+        assert!(matches!(condition.evaluate(&values()), Err(ConditionError::Evaluation(_))));
+        let condition = Condition::parse("outputs.summarise.n", &["outputs"]).unwrap();
+        assert!(condition.evaluate(&values()).is_err());
+    }
+
+    #[test]
+    fn unknown_names_and_hostile_sources_are_refused() {
+        assert!(matches!(Condition::parse("cost > 1", &["inputs"]), Err(ConditionError::UnknownName { .. })));
+        assert!(matches!(Condition::parse("1 +", &[]), Err(ConditionError::Syntax(_))));
+        let deep = format!("{}1{}", "(".repeat(1000), ")".repeat(1000));
+        assert!(matches!(Condition::parse(&deep, &[]), Err(ConditionError::TooLarge)));
+        let nested = "inputs.a.all(x, inputs.a.all(y, x == y))";
+        assert!(matches!(Condition::parse(nested, &["inputs"]), Err(ConditionError::NestedComprehension)));
+    }
+}

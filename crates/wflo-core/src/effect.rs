@@ -1,0 +1,167 @@
+//! Effects: journaled interactions of a step with the world.
+//!
+//! Owns their identity and record. **Architecture Invariant:** an effect's intent is durable before
+//! anything leaves the system, and its result is durable before anybody sees it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::canonical::Digest;
+use crate::error::Failure;
+use crate::id::HoldId;
+use crate::money::NanoUsd;
+
+/// What kind of interaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EffectKind {
+    /// A model call.
+    Llm,
+    /// A command journaled with its workspace changes.
+    Tool,
+    /// An HTTP request.
+    Http,
+    /// A database statement.
+    Db,
+    /// A durable wait.
+    Sleep,
+    /// A question to people.
+    Approval,
+    /// An event that the step publishes.
+    Emit,
+    /// Random numbers.
+    Random,
+    /// The time.
+    Now,
+}
+
+impl EffectKind {
+    /// The name in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EffectKind::Llm => "llm",
+            EffectKind::Tool => "tool",
+            EffectKind::Http => "http",
+            EffectKind::Db => "db",
+            EffectKind::Sleep => "sleep",
+            EffectKind::Approval => "approval",
+            EffectKind::Emit => "emit",
+            EffectKind::Random => "random",
+            EffectKind::Now => "now",
+        }
+    }
+}
+
+/// What may be done with an effect whose result was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectClass {
+    /// Running it again changes nothing.
+    Idempotent,
+    /// Running it again is allowed and recorded.
+    AtLeastOnce,
+    /// Running it again could do harm: see [`OnAmbiguous`].
+    Guarded,
+}
+
+/// What happens to a guarded effect whose result was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAmbiguous {
+    /// Run it again.
+    Rerun,
+    /// Go on as if it had given nothing.
+    Skip,
+    /// Fail the step.
+    Fail,
+}
+
+/// The identity of an effect within its run: `<step>/<generation>/<path>/<seq>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EffectKey {
+    /// The step's name.
+    pub step: String,
+    /// The journal, from 1.
+    pub generation: u32,
+    /// The branch: `0`, `0.1`, or `@gateway/<fingerprint>`.
+    pub path: String,
+    /// The position on the branch, from 0.
+    pub seq: u32,
+}
+
+impl std::fmt::Display for EffectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.step, self.generation, self.path, self.seq)
+    }
+}
+
+/// How far an effect is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum EffectState {
+    /// Its intent is durable; whether it happened is not known.
+    Intent,
+    /// Its result is durable. `order` counts the finished effects of the generation from 1 and is the
+    /// order in which results are delivered on replay.
+    Finished {
+        /// Position among the generation's results.
+        order: u32,
+        /// The result.
+        result: Value,
+    },
+    /// Its error is durable and is delivered on replay as well.
+    Failed {
+        /// Position among the generation's results.
+        order: u32,
+        /// The error.
+        error: Failure,
+    },
+}
+
+/// One row of a step's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectRecord {
+    /// Its identity.
+    pub key: EffectKey,
+    /// Its kind.
+    pub kind: EffectKind,
+    /// Its name within the kind: `chat`, `execute`, …
+    pub name: String,
+    /// Digest of kind, name and canonical request, computed by the engine.
+    pub fingerprint: Digest,
+    /// The canonical request.
+    pub request: Value,
+    /// How far it is.
+    pub state: EffectState,
+    /// The money reserved for it.
+    pub hold: Option<HoldId>,
+    /// What it was billed.
+    pub cost: NanoUsd,
+    /// The bill is the whole hold because the real one was lost.
+    pub uncertain: bool,
+    /// What a report needs and the result may not say: model, provider, tokens, approval.
+    pub attributes: Value,
+    /// When the intent was made.
+    pub started_at: Timestamp,
+    /// When the result became known.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl EffectRecord {
+    /// Its position in delivery order, once answered.
+    pub fn order(&self) -> Option<u32> {
+        match self.state {
+            EffectState::Intent => None,
+            EffectState::Finished { order, .. } | EffectState::Failed { order, .. } => Some(order),
+        }
+    }
+}
+
+/// The engine's fingerprint of a request.
+///
+/// # Errors
+/// When the request is not JSON that can be made canonical.
+pub fn fingerprint(kind: EffectKind, name: &str, request: &Value) -> Result<Digest, serde_json::Error> {
+    Digest::of_json(&serde_json::json!([kind.as_str(), name, request]))
+}

@@ -1,0 +1,512 @@
+//! Events: the facts of a run, in order. A run's state is the fold of them.
+//!
+//! Two families share one sequence. *Machine events* are made by [`crate::machine`] and fold into the
+//! run's state. *Journal events* are made by the driver beside an effect's record; the fold passes
+//! over them, so they may stand anywhere between machine events.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::approval::{ApprovalRequest, Decision};
+use crate::budget::Shortfall;
+use crate::canonical::Digest;
+use crate::effect::{EffectKey, EffectKind};
+use crate::error::Failure;
+use crate::id::{ApprovalId, BudgetId};
+use crate::money::NanoUsd;
+
+/// One fact and its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened, UTC.
+    #[serde(rename = "time")]
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What a suspended step waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "snake_case")]
+pub enum Wait {
+    /// People.
+    Approval {
+        /// Which question.
+        approval_id: ApprovalId,
+    },
+    /// A time.
+    Timer {
+        /// The sleeping effect's branch.
+        path: String,
+        /// The sleeping effect's position.
+        seq: u32,
+        /// When it ends.
+        due: Timestamp,
+    },
+    /// A message from outside.
+    Signal {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What follows a failed generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterFailure {
+    /// Undo its data changes, then retry.
+    UndoThenRetry,
+    /// Undo its data changes, then fail.
+    UndoThenFail,
+    /// Retry.
+    Retry,
+    /// The step has failed.
+    Fail,
+}
+
+/// Why a run is ending before all its steps are done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Ending {
+    /// A person cancelled it.
+    Cancelled {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// An approval or policy said no.
+    Rejected {
+        /// The refusal.
+        error: Failure,
+    },
+    /// A budget ran out.
+    Halted {
+        /// The arithmetic.
+        error: Failure,
+    },
+    /// A time-out.
+    TimedOut {
+        /// Which.
+        error: Failure,
+    },
+    /// A step failed.
+    Failed {
+        /// The step's error.
+        error: Failure,
+    },
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum EventBody {
+    /// The run was accepted.
+    #[serde(rename = "run.started")]
+    RunStarted {
+        /// The workflow's name.
+        workflow: String,
+        /// The workflow's version.
+        version: Digest,
+    },
+    /// Everything left waits.
+    #[serde(rename = "run.waiting")]
+    RunWaiting {
+        /// For what.
+        on: Vec<Wait>,
+    },
+    /// Something runs again.
+    #[serde(rename = "run.running")]
+    RunRunning {},
+    /// A person paused it.
+    #[serde(rename = "run.paused")]
+    RunPaused {
+        /// Who.
+        by: String,
+    },
+    /// A person resumed it.
+    #[serde(rename = "run.resumed")]
+    RunResumed {
+        /// Who.
+        by: String,
+    },
+    /// It will end once what runs has stopped.
+    #[serde(rename = "run.stopping")]
+    RunStopping {
+        /// Why.
+        #[serde(flatten)]
+        ending: Ending,
+    },
+    /// Every step succeeded or was skipped.
+    #[serde(rename = "run.completed")]
+    RunCompleted {},
+    /// A step failed.
+    #[serde(rename = "run.failed")]
+    RunFailed {
+        /// Its error.
+        error: Failure,
+    },
+    /// A person cancelled it.
+    #[serde(rename = "run.cancelled")]
+    RunCancelled {
+        /// Who and why, as an error.
+        error: Failure,
+    },
+    /// An approval or policy said no.
+    #[serde(rename = "run.rejected")]
+    RunRejected {
+        /// The refusal.
+        error: Failure,
+    },
+    /// A budget ran out.
+    #[serde(rename = "run.halted")]
+    RunHalted {
+        /// The arithmetic.
+        error: Failure,
+    },
+    /// A time-out ended it.
+    #[serde(rename = "run.timed_out")]
+    RunTimedOut {
+        /// Which.
+        error: Failure,
+    },
+
+    /// An attempt of a step began.
+    #[serde(rename = "step.started")]
+    StepStarted {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// Counts the attempts of the generation from 1.
+        attempt: u32,
+        /// The lease under which it runs.
+        epoch: u64,
+    },
+    /// An attempt ended without a word: its worker died.
+    #[serde(rename = "step.lost")]
+    StepLost {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// The attempt.
+        attempt: u32,
+        /// How it died.
+        reason: String,
+    },
+    /// An attempt ended because it waits.
+    #[serde(rename = "step.suspended")]
+    StepSuspended {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// The attempt.
+        attempt: u32,
+        /// For what.
+        on: Vec<Wait>,
+    },
+    /// An attempt was ended from outside (pause, stop); the step can go on later.
+    #[serde(rename = "step.stopped")]
+    StepStopped {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// A step is done.
+    #[serde(rename = "step.succeeded")]
+    StepSucceeded {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// What it returned.
+        output: Value,
+        /// The run variables it changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<Value>,
+        /// What its model calls were billed, all generations.
+        cost_usd: NanoUsd,
+        /// The workspace layer it left, if it changed files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layer: Option<String>,
+    },
+    /// A generation of a step failed.
+    #[serde(rename = "step.failed")]
+    StepFailed {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// Its error.
+        error: Failure,
+        /// Whether it was a time-out.
+        timed_out: bool,
+        /// What follows.
+        then: AfterFailure,
+    },
+    /// The data changes of a generation were undone, or could not be.
+    #[serde(rename = "step.undone")]
+    StepUndone {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// What was restored and what could not be.
+        report: Value,
+        /// Why it could not be undone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Failure>,
+        /// Whether a retry follows.
+        retry: bool,
+    },
+    /// A new generation will begin.
+    #[serde(rename = "step.retrying")]
+    StepRetrying {
+        /// The step.
+        step: String,
+        /// The new journal.
+        generation: u32,
+        /// When.
+        due: Timestamp,
+    },
+    /// The backoff before a generation is over.
+    #[serde(rename = "step.woken")]
+    StepWoken {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+    },
+    /// A condition was false, or a step before it was skipped.
+    #[serde(rename = "step.skipped")]
+    StepSkipped {
+        /// The step.
+        step: String,
+        /// Which step decided it.
+        because: String,
+    },
+    /// A step will not run because the run ends.
+    #[serde(rename = "step.cancelled")]
+    StepCancelled {
+        /// The step.
+        step: String,
+        /// Whether its data changes are undone first.
+        undo: bool,
+    },
+
+    /// A question was put.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested {
+        /// Its id.
+        approval_id: ApprovalId,
+        /// The question. Boxed: it is much larger than the other facts.
+        #[serde(flatten)]
+        request: Box<ApprovalRequest>,
+    },
+    /// It was answered.
+    #[serde(rename = "approval.decided")]
+    ApprovalDecided {
+        /// Its id.
+        approval_id: ApprovalId,
+        /// The answer.
+        #[serde(flatten)]
+        decision: Decision,
+    },
+    /// It was used.
+    #[serde(rename = "approval.consumed")]
+    ApprovalConsumed {
+        /// Its id.
+        approval_id: ApprovalId,
+        /// What it released, for people.
+        released: String,
+    },
+    /// It is no longer needed, or another replaced it.
+    #[serde(rename = "approval.superseded")]
+    ApprovalSuperseded {
+        /// Its id.
+        approval_id: ApprovalId,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody decided in time; it goes on waiting.
+    #[serde(rename = "approval.escalated")]
+    ApprovalEscalated {
+        /// Its id.
+        approval_id: ApprovalId,
+    },
+    /// A durable sleep is over.
+    #[serde(rename = "timer.fired")]
+    TimerFired {
+        /// The step.
+        step: String,
+        /// The sleeping effect's branch.
+        path: String,
+        /// The sleeping effect's position.
+        seq: u32,
+    },
+    /// A message from outside.
+    #[serde(rename = "signal.received")]
+    SignalReceived {
+        /// Its name.
+        name: String,
+        /// Its content.
+        payload: Value,
+    },
+    /// A call did not fit into a budget.
+    #[serde(rename = "budget.exhausted")]
+    BudgetExhausted {
+        /// The step whose call it was.
+        step: String,
+        /// The arithmetic.
+        #[serde(flatten)]
+        shortfall: Box<Shortfall>,
+    },
+
+    /// An effect's intent is durable.
+    #[serde(rename = "effect.started")]
+    EffectStarted {
+        /// Its identity.
+        #[serde(flatten)]
+        key: EffectKey,
+        /// Its kind.
+        kind: EffectKind,
+        /// Its name.
+        name: String,
+    },
+    /// An effect's result is durable.
+    #[serde(rename = "effect.finished")]
+    EffectFinished {
+        /// Its identity.
+        #[serde(flatten)]
+        key: EffectKey,
+        /// Its kind.
+        kind: EffectKind,
+        /// Its name.
+        name: String,
+        /// What it was billed.
+        cost_usd: NanoUsd,
+        /// The bill is the whole hold because the real one was lost.
+        #[serde(default)]
+        uncertain: bool,
+        /// Its error, if it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Failure>,
+    },
+    /// A program repeated itself differently on resume; its call is new and paid.
+    #[serde(rename = "replay.miss")]
+    ReplayMiss {
+        /// The new call.
+        #[serde(flatten)]
+        key: EffectKey,
+    },
+    /// A budget passed a threshold.
+    #[serde(rename = "budget.alert")]
+    BudgetAlert {
+        /// Which budget.
+        budget_id: BudgetId,
+        /// Its name for people.
+        budget: String,
+        /// The share of the limit, in thousandths.
+        threshold: u32,
+        /// What is spent.
+        settled_usd: NanoUsd,
+        /// Of how much.
+        limit_usd: NanoUsd,
+    },
+    /// A person raised a budget's limit.
+    #[serde(rename = "budget.topped_up")]
+    BudgetToppedUp {
+        /// Which budget.
+        budget_id: BudgetId,
+        /// By how much.
+        amount_usd: NanoUsd,
+        /// Who.
+        by: String,
+    },
+    /// A channel is not configured; the terminal asks instead.
+    #[serde(rename = "notification.undelivered")]
+    NotificationUndelivered {
+        /// The channel.
+        channel: String,
+        /// What it would have said.
+        message: String,
+    },
+    /// A line that a step logged or printed.
+    #[serde(rename = "log")]
+    Log {
+        /// The step.
+        step: String,
+        /// `debug`, `info`, `warning`, `error`, `stdout`, `stderr`.
+        level: String,
+        /// The text.
+        message: String,
+        /// Further fields.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        fields: Value,
+    },
+    /// An event that a step published by `context.emit`.
+    #[serde(rename = "emitted")]
+    Emitted {
+        /// The step.
+        step: String,
+        /// Its name.
+        name: String,
+        /// Its content.
+        data: Value,
+    },
+    /// Something people should know about the run: changed code, degraded limits, what the sandbox dropped.
+    #[serde(rename = "run.notice")]
+    Notice {
+        /// A stable name, such as `code.changed`.
+        notice: String,
+        /// The text.
+        message: String,
+    },
+    /// The run's files were written to the project, or dropped.
+    #[serde(rename = "workspace.applied")]
+    WorkspaceApplied {
+        /// How many files.
+        files: u64,
+        /// Whether they were dropped instead.
+        discarded: bool,
+    },
+}
+
+impl EventBody {
+    /// Whether the fold passes over it.
+    pub const fn is_journal(&self) -> bool {
+        matches!(
+            self,
+            EventBody::EffectStarted { .. }
+                | EventBody::EffectFinished { .. }
+                | EventBody::ReplayMiss { .. }
+                | EventBody::BudgetAlert { .. }
+                | EventBody::BudgetToppedUp { .. }
+                | EventBody::NotificationUndelivered { .. }
+                | EventBody::Log { .. }
+                | EventBody::Emitted { .. }
+                | EventBody::Notice { .. }
+                | EventBody::ApprovalConsumed { .. }
+                | EventBody::WorkspaceApplied { .. }
+        )
+    }
+}
+
+/// An event with its place in its run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The run.
+    pub run_id: crate::id::RunId,
+    /// Its position, from 1, without gaps.
+    pub seq: u64,
+    /// The fact.
+    #[serde(flatten)]
+    pub event: Event,
+}

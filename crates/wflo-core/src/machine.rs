@@ -1,0 +1,21 @@
+//! The pure machine: `apply` turns a command into events, `evolve` folds events into state, and
+//! `outstanding` names everything that is asked for and not yet answered.
+//!
+//! **Architecture Invariant:** a crash needs nothing but the events: after any prefix of them
+//! [`outstanding`] holds every unanswered action and no other.
+
+mod action;
+mod apply;
+mod command;
+mod evolve;
+mod settle;
+mod state;
+
+pub use action::{Action, TimerKey, outstanding};
+pub use apply::{apply, step};
+pub use command::{Attempt, Command, CommandBody, Rejection};
+pub use evolve::{evolve, replay};
+pub use state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
+
+/// An attempt that dies this many times in one generation without a word is not tried again.
+pub const POISON_LIMIT: u32 = 5;

@@ -1,0 +1,407 @@
+//! Commands into events.
+//!
+//! Each command is checked against the state, gives its own events, and then the run is settled: what
+//! has become possible or necessary through them (gates, skips, the end) follows in the same list.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::POISON_LIMIT;
+use super::action::{TimerKey, run_deadline};
+use super::command::{Attempt, Command, CommandBody, Rejection};
+use super::evolve::fold;
+use super::settle::settle;
+use super::state::{AfterUndo, RunState, StepState, StepStatus};
+use crate::approval::{ApprovalStatus, Decision, OnTimeout, Purpose};
+use crate::budget::OnExceeded;
+use crate::definition::StepSpec;
+use crate::error::{Code, Failure};
+use crate::event::{AfterFailure, Ending, Event, EventBody, Wait};
+use crate::id::ApprovalId;
+use crate::run::RunStatus;
+
+/// A step whose worker died too often.
+pub(super) const POISONED: Code = Code(3001);
+/// People said no.
+pub(super) const REJECTED: Code = Code(7003);
+/// The budget does not allow the call.
+pub(super) const HALTED: Code = Code(4001);
+/// The run took too long.
+pub(super) const RUN_TIMEOUT: Code = Code(3003);
+/// A person cancelled the run.
+pub(super) const CANCELLED: Code = Code(3004);
+
+/// The events that a command causes.
+///
+/// # Errors
+/// [`Rejection`] when the command changes nothing; the state is as it was.
+pub fn apply(state: &RunState, command: Command) -> Result<Vec<Event>, Rejection> {
+    step(state, command).map(|(events, _)| events)
+}
+
+/// Like [`apply`], with the state after the events, so that a driver folds only once.
+///
+/// # Errors
+/// As [`apply`].
+pub fn step(state: &RunState, command: Command) -> Result<(Vec<Event>, RunState), Rejection> {
+    let mut draft = Draft::new(state.clone(), &command);
+    draft.run(command.body)?;
+    settle(&mut draft);
+    Ok((draft.events, draft.state))
+}
+
+/// The state as it becomes, and the events that make it so.
+pub(super) struct Draft {
+    pub(super) state: RunState,
+    pub(super) events: Vec<Event>,
+    pub(super) at: Timestamp,
+    seed: uuid::Uuid,
+    minted: u64,
+    draw: f64,
+}
+
+impl Draft {
+    fn new(state: RunState, command: &Command) -> Self {
+        Draft { state, events: Vec::new(), at: command.at, seed: command.seed, minted: 0, draw: command.draw }
+    }
+
+    pub(super) fn push(&mut self, body: EventBody) {
+        let event = Event { at: self.at, body };
+        fold(&mut self.state, &event);
+        self.events.push(event);
+    }
+
+    /// A fresh approval id: the seed's time, and random bits derived from the seed and a counter.
+    pub(super) fn mint_approval(&mut self) -> ApprovalId {
+        self.minted += 1;
+        let mut bytes = *self.seed.as_bytes();
+        let mixed = blake3::hash(&[&bytes[..], &self.minted.to_be_bytes()[..]].concat());
+        bytes[6..].copy_from_slice(&mixed.as_bytes()[..10]);
+        bytes[6] = (bytes[6] & 0x0f) | 0x70;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        ApprovalId::from_uuid(uuid::Uuid::from_bytes(bytes))
+    }
+
+    fn find(&self, name: &str) -> Result<(&StepSpec, &StepState), Rejection> {
+        let index =
+            self.state.definition.index_of(name).ok_or_else(|| Rejection::UnknownStep(name.to_owned()))?;
+        Ok((&self.state.definition.steps[index], &self.state.steps[index]))
+    }
+
+    /// The step, if `attempt` is its live one.
+    fn live(
+        &self,
+        name: &str,
+        attempt: Attempt,
+        wanted: &'static str,
+    ) -> Result<(&StepSpec, &StepState), Rejection> {
+        let (spec, step) = self.find(name)?;
+        if step.generation != attempt.generation || step.attempt != attempt.attempt {
+            let Attempt { generation, attempt } = attempt;
+            return Err(Rejection::StaleAttempt { step: name.to_owned(), generation, attempt });
+        }
+        if !matches!(step.status, StepStatus::Running { .. }) {
+            return Err(Rejection::StepNot { step: name.to_owned(), status: step.status.as_str(), wanted });
+        }
+        Ok((spec, step))
+    }
+
+    fn run(&mut self, body: CommandBody) -> Result<(), Rejection> {
+        if self.state.status.is_terminal() {
+            return Err(Rejection::Terminal(self.state.status));
+        }
+        if let CommandBody::Start { version, .. } = body {
+            if self.state.status != RunStatus::Pending {
+                return Err(Rejection::AlreadyStarted);
+            }
+            let workflow = self.state.definition.name.clone();
+            self.push(EventBody::RunStarted { workflow, version });
+            return Ok(());
+        }
+        if self.state.status == RunStatus::Pending {
+            return match body {
+                CommandBody::Cancel { by, reason } => self.begin_ending(Ending::Cancelled { by, reason }),
+                _ => Err(Rejection::NotStarted),
+            };
+        }
+        match body {
+            CommandBody::Start { .. } => Err(Rejection::AlreadyStarted),
+            CommandBody::StepStarted { step, epoch } => self.step_started(step, epoch),
+            CommandBody::StepSucceeded { step, attempt, output, state, cost, layer } => {
+                self.live(&step, attempt, "completed")?;
+                self.push(EventBody::StepSucceeded {
+                    step,
+                    generation: attempt.generation,
+                    output,
+                    state,
+                    cost_usd: cost,
+                    layer,
+                });
+                Ok(())
+            }
+            CommandBody::StepFailed { step, attempt, error, timed_out, no_retry } => {
+                self.live(&step, attempt, "failed")?;
+                self.step_failed(&step, attempt.generation, error, timed_out, no_retry)
+            }
+            CommandBody::StepLost { step, attempt, reason } => {
+                let (_, found) = self.live(&step, attempt, "lost")?;
+                let Attempt { generation, attempt } = attempt;
+                if found.losses + 1 >= POISON_LIMIT && self.state.ending.is_none() {
+                    let message =
+                        format!("the worker of step `{step}` died {POISON_LIMIT} times in a row: {reason}");
+                    let error = Failure::new(POISONED, message).with_hint(
+                        "see its output with `wflo runs events ID`; after a fix, `wflo runs retry ID`",
+                    );
+                    let refused = error.clone();
+                    return self.step_failed(&step, generation, error, false, Some(refused));
+                }
+                self.push(EventBody::StepLost { step, generation, attempt, reason });
+                Ok(())
+            }
+            CommandBody::StepSuspended { step, attempt, on } => {
+                self.live(&step, attempt, "suspended")?;
+                let Attempt { generation, attempt } = attempt;
+                self.push(EventBody::StepSuspended { step, generation, attempt, on });
+                Ok(())
+            }
+            CommandBody::StepStopped { step, attempt } => {
+                self.live(&step, attempt, "stopped")?;
+                let Attempt { generation, attempt } = attempt;
+                self.push(EventBody::StepStopped { step, generation, attempt });
+                Ok(())
+            }
+            CommandBody::StepUndone { step, report, error } => self.step_undone(step, report, error),
+            CommandBody::Ask { request } => {
+                let approval_id = self.mint_approval();
+                if let Some(step) = request.step.as_deref() {
+                    self.find(step)?;
+                }
+                self.push(EventBody::ApprovalRequested { approval_id, request });
+                Ok(())
+            }
+            CommandBody::Supersede { approval, reason } => {
+                self.state
+                    .approvals
+                    .get(&approval)
+                    .filter(|a| matches!(a.status, ApprovalStatus::Pending | ApprovalStatus::Approved))
+                    .ok_or(Rejection::NotPending(approval))?;
+                self.push(EventBody::ApprovalSuperseded { approval_id: approval, reason });
+                Ok(())
+            }
+            CommandBody::ApprovalDecided { approval, decision } => self.decided(approval, decision),
+            CommandBody::TimerFired { timer } => self.timer_fired(&timer),
+            CommandBody::BudgetExhausted { step, shortfall, action } => {
+                self.find(&step)?;
+                let error = Failure::new(HALTED, shortfall.explain())
+                    .with_hint("raise the limit with `wflo runs retry ID --budget USD`: what is finished is not paid again");
+                self.push(EventBody::BudgetExhausted { step, shortfall });
+                match action {
+                    OnExceeded::Halt if self.state.ending.is_none() => {
+                        self.begin_ending(Ending::Halted { error })
+                    }
+                    OnExceeded::Halt | OnExceeded::Ask => Ok(()),
+                }
+            }
+            CommandBody::Denied { error } => self.begin_ending(Ending::Rejected { error }),
+            CommandBody::Signal { name, payload } => {
+                self.push(EventBody::SignalReceived { name, payload });
+                Ok(())
+            }
+            CommandBody::Pause { by } => {
+                if self.state.paused || self.state.ending.is_some() {
+                    return Err(Rejection::NotNow(self.state.status));
+                }
+                self.push(EventBody::RunPaused { by });
+                Ok(())
+            }
+            CommandBody::Resume { by } => {
+                if !self.state.paused {
+                    return Err(Rejection::NotNow(self.state.status));
+                }
+                self.push(EventBody::RunResumed { by });
+                Ok(())
+            }
+            CommandBody::Cancel { by, reason } => self.begin_ending(Ending::Cancelled { by, reason }),
+        }
+    }
+
+    fn step_started(&mut self, step: String, epoch: u64) -> Result<(), Rejection> {
+        let (spec, found) = self.find(&step)?;
+        let holding = self.state.paused || self.state.ending.is_some();
+        let allowed = match found.status {
+            StepStatus::Ready => !holding && spec.needs_worker(),
+            // Its engine died; a newer lease proves that the old attempt is gone.
+            StepStatus::Running { epoch: old } => epoch > old && !holding,
+            _ => false,
+        };
+        if !allowed {
+            return Err(Rejection::StepNot { step, status: found.status.as_str(), wanted: "started" });
+        }
+        let (generation, attempt) = (found.generation.max(1), found.attempt + 1);
+        self.push(EventBody::StepStarted { step, generation, attempt, epoch });
+        Ok(())
+    }
+
+    fn step_failed(
+        &mut self,
+        name: &str,
+        generation: u32,
+        error: Failure,
+        timed_out: bool,
+        no_retry: Option<Failure>,
+    ) -> Result<(), Rejection> {
+        let (spec, step) = self.find(name)?;
+        let wants_retry = step.failures < spec.retries && self.state.ending.is_none();
+        let retry = wants_retry && no_retry.is_none();
+        let undo = spec.rollback_enabled;
+        let then = match (undo, retry) {
+            (true, true) => AfterFailure::UndoThenRetry,
+            (true, false) => AfterFailure::UndoThenFail,
+            (false, true) => AfterFailure::Retry,
+            (false, false) => AfterFailure::Fail,
+        };
+        // A retry that was wanted and is out of the question is the more useful thing to read.
+        let error = match no_retry.filter(|refused| wants_retry && *refused != error) {
+            Some(refused) => Failure {
+                message: format!("{}; not retried: {}", error.message, refused.message),
+                hint: refused.hint.or_else(|| error.hint.clone()),
+                ..error
+            },
+            None => error,
+        };
+        let step = name.to_owned();
+        self.push(EventBody::StepFailed { step, generation, error, timed_out, then });
+        if retry && !undo {
+            self.back_off(name);
+        }
+        Ok(())
+    }
+
+    fn back_off(&mut self, name: &str) {
+        let Ok((spec, step)) = self.find(name) else { return };
+        let wait = spec.retry_backoff.clone().unwrap_or_default().wait(step.failures, self.draw);
+        let wait = jiff::SignedDuration::from_millis(i64::try_from(wait.0).unwrap_or(i64::MAX));
+        let due = self.at.checked_add(wait).unwrap_or(self.at);
+        let generation = step.generation + 1;
+        self.push(EventBody::StepRetrying { step: name.to_owned(), generation, due });
+    }
+
+    fn step_undone(&mut self, name: String, report: Value, error: Option<Failure>) -> Result<(), Rejection> {
+        let (_, step) = self.find(&name)?;
+        let StepStatus::Undoing { then } = step.status else {
+            return Err(Rejection::StepNot { step: name, status: step.status.as_str(), wanted: "undone" });
+        };
+        let retry = then == AfterUndo::Retry && error.is_none() && self.state.ending.is_none();
+        let generation = step.generation;
+        self.push(EventBody::StepUndone { step: name.clone(), generation, report, error, retry });
+        if retry {
+            self.back_off(&name);
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, approval: ApprovalId, decision: Decision) -> Result<(), Rejection> {
+        let found = self
+            .state
+            .approvals
+            .get(&approval)
+            .filter(|a| a.status == ApprovalStatus::Pending)
+            .ok_or(Rejection::NotPending(approval))?;
+        let (purpose, title) = (found.request.purpose.clone(), found.request.title.clone());
+        let gate_goes_on = found.request.step.as_deref().is_some_and(|name| self.gate_continues(name));
+        let comment = decision.comment.as_deref().map(|c| format!(": {c}")).unwrap_or_default();
+        let refusal = format!("{} rejected \"{title}\"{comment}", decision.by);
+        let approved = decision.approved;
+        self.push(EventBody::ApprovalDecided { approval_id: approval, decision });
+        if approved || self.state.ending.is_some() {
+            return Ok(());
+        }
+        match purpose {
+            // The code that asked hears the answer and decides itself.
+            Purpose::Asked { .. } | Purpose::Apply => Ok(()),
+            Purpose::Gate if gate_goes_on => Ok(()),
+            Purpose::Budget { .. } => {
+                self.begin_ending(Ending::Halted { error: Failure::new(HALTED, refusal) })
+            }
+            Purpose::Gate
+            | Purpose::Start
+            | Purpose::Write { .. }
+            | Purpose::Output
+            | Purpose::Policy { .. } => {
+                self.begin_ending(Ending::Rejected { error: Failure::new(REJECTED, refusal) })
+            }
+        }
+    }
+
+    fn gate_continues(&self, name: &str) -> bool {
+        use crate::definition::{OnRejected, StepKind};
+        self.find(name).is_ok_and(|(spec, _)| {
+            matches!(&spec.kind, StepKind::Approval(gate) if gate.on_rejected == OnRejected::Continue)
+        })
+    }
+
+    fn timer_fired(&mut self, timer: &TimerKey) -> Result<(), Rejection> {
+        let none = || Rejection::NoTimer(timer.to_string());
+        match timer {
+            TimerKey::Backoff { step } => {
+                let (_, found) = self.find(step)?;
+                let StepStatus::Backoff { due } = found.status else { return Err(none()) };
+                if due > self.at {
+                    return Err(none());
+                }
+                let generation = found.generation;
+                self.push(EventBody::StepWoken { step: step.clone(), generation });
+            }
+            TimerKey::Sleep { step, path, seq } => {
+                let (_, found) = self.find(step)?;
+                let set = |wait: &Wait| matches!(wait, Wait::Timer { path: p, seq: s, .. } if p == path && s == seq);
+                if !matches!(&found.status, StepStatus::Waiting { on } if on.iter().any(set)) {
+                    return Err(none());
+                }
+                self.push(EventBody::TimerFired { step: step.clone(), path: path.clone(), seq: *seq });
+            }
+            TimerKey::Approval { approval } => {
+                let found =
+                    self.state.approvals.get(approval).filter(|a| a.status == ApprovalStatus::Pending);
+                let found = found.filter(|a| !a.escalated).ok_or_else(none)?;
+                match found.request.on_timeout {
+                    OnTimeout::Reject => {
+                        let comment = Some("nobody decided in time".to_owned());
+                        let decision = Decision {
+                            approved: false,
+                            by: "timeout".to_owned(),
+                            comment,
+                            amount: None,
+                            at: self.at,
+                        };
+                        return self.decided(*approval, decision);
+                    }
+                    OnTimeout::Escalate | OnTimeout::Hold => {
+                        self.push(EventBody::ApprovalEscalated { approval_id: *approval });
+                    }
+                }
+            }
+            TimerKey::Run => {
+                if run_deadline(&self.state).is_none_or(|due| due > self.at) {
+                    return Err(none());
+                }
+                let limit = self.state.definition.timeout_seconds.map(|t| t.to_string()).unwrap_or_default();
+                let error = Failure::new(
+                    RUN_TIMEOUT,
+                    format!("the run was active for longer than its time-out of {limit}"),
+                )
+                .with_hint("raise timeout_seconds of the workflow, then `wflo runs retry ID`");
+                return self.begin_ending(Ending::TimedOut { error });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_ending(&mut self, ending: Ending) -> Result<(), Rejection> {
+        if self.state.ending.is_some() {
+            return Err(Rejection::NotNow(self.state.status));
+        }
+        self.push(EventBody::RunStopping { ending });
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! Runs as the store keeps them and as scripts see them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::canonical::Digest;
+use crate::error::Failure;
+use crate::id::{EngineId, RunId};
+
+/// Where a run stands. The last seven are terminal and never reopened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Accepted, not begun. Woken by its driver's queue.
+    Pending,
+    /// Something is running or may. Woken by its driver.
+    Running,
+    /// Everything left waits for a person, a timer or a signal. Woken by the inbox or a timer.
+    Waiting,
+    /// Paused by a person. Woken by `resume`.
+    Paused,
+    /// Every step succeeded or was skipped.
+    Completed,
+    /// A step failed.
+    Failed,
+    /// A person cancelled it.
+    Cancelled,
+    /// An approval or a policy said no.
+    Rejected,
+    /// A budget ran out and its action is `halt`.
+    Halted,
+    /// A time-out ended it.
+    TimedOut,
+    /// A rollback run that restored what it was to restore.
+    RolledBack,
+}
+
+impl RunStatus {
+    /// Whether nothing can follow.
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, RunStatus::Pending | RunStatus::Running | RunStatus::Waiting | RunStatus::Paused)
+    }
+
+    /// The name in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Pending => "pending",
+            RunStatus::Running => "running",
+            RunStatus::Waiting => "waiting",
+            RunStatus::Paused => "paused",
+            RunStatus::Completed => "completed",
+            RunStatus::Failed => "failed",
+            RunStatus::Cancelled => "cancelled",
+            RunStatus::Rejected => "rejected",
+            RunStatus::Halted => "halted",
+            RunStatus::TimedOut => "timed_out",
+            RunStatus::RolledBack => "rolled_back",
+        }
+    }
+
+    /// The exit code of a command that waited for the run.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            RunStatus::Completed => 0,
+            RunStatus::Failed | RunStatus::RolledBack => 1,
+            RunStatus::Rejected => 3,
+            RunStatus::Halted => 4,
+            RunStatus::Cancelled | RunStatus::TimedOut => 5,
+            RunStatus::Pending | RunStatus::Running | RunStatus::Waiting | RunStatus::Paused => 75,
+        }
+    }
+}
+
+impl std::fmt::Display for RunStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a run was started with, beside its definition and inputs. Sealed at submission.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Ask at every write effect.
+    #[serde(default)]
+    pub require_approval: bool,
+    /// Refuse at submission when a channel is not configured.
+    #[serde(default)]
+    pub strict_channels: bool,
+    /// Write the changed files to the project when the run completes.
+    #[serde(default)]
+    pub apply: bool,
+    /// `native`, or `none` for no sandbox.
+    #[serde(default)]
+    pub backend: Option<String>,
+    /// Further channels to announce on.
+    #[serde(default)]
+    pub notify: Vec<String>,
+    /// Whatever the driver must know to start the run's steps again: project folder, entry point,
+    /// sealed tree, interpreter. Its shape belongs to the engine.
+    #[serde(default)]
+    pub launch: Value,
+}
+
+/// A run as the store keeps it; its steps are the fold of its events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Hash of the canonical definition and the code digest.
+    pub version: Digest,
+    /// The user's own label for the version.
+    pub label: Option<String>,
+    /// Digest of the code that runs.
+    pub code: Digest,
+    /// The inputs.
+    pub inputs: Value,
+    /// What else it was started with.
+    pub options: RunOptions,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Its result.
+    pub outputs: Option<Value>,
+    /// Why it did not complete.
+    pub error: Option<Failure>,
+    /// The run that this one retries; both are charged to the same run budget.
+    pub retried_from: Option<RunId>,
+    /// The key of its run budget: the first run of the chain of retries.
+    pub budget_key: String,
+    /// W3C trace id, 32 hexadecimal characters.
+    pub trace_id: String,
+    /// The fencing token of its driver.
+    pub lease_epoch: u64,
+    /// The process that drives it.
+    pub engine: Option<EngineId>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When its last event happened.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
