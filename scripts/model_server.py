@@ -135,7 +135,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     ledger: Ledger
     upstream: int
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def do_GET(self) -> None:

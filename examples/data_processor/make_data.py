@@ -11,7 +11,7 @@ import random
 import sqlite3
 from pathlib import Path
 
-from tickets import COMPANIES, FAMILY_NAMES, FILLERS, GIVEN_NAMES, OPENINGS, CLOSINGS, TICKETS
+from tickets import CLOSINGS, COMPANIES, FAMILY_NAMES, FILLERS, GIVEN_NAMES, OPENINGS, TICKETS
 
 PLANS = [("free", 40), ("team", 40), ("business", 20)]
 QUEUES = [("billing", 25), ("bug", 25), ("access", 15), ("shipping", 20), ("question", 15)]

@@ -107,16 +107,16 @@ async def report(context):
     )
     same = sum(1 for t in tickets if t["label"] == t["queue"])
     unsorted = sum(1 for t in tickets if t["label"] == FALLBACK)
+    age, records = context.inputs.get("age", 365), sum(row["n"] for row in statuses)
+    by_status = ", ".join(f"{row['n']} {row['status']}" for row in statuses)
     lines = [
         "# Support report",
         "",
-        f"- {sum(row['n'] for row in statuses)} records: "
-        + ", ".join(f"{row['n']} {row['status']}" for row in statuses),
-        f"- {deleted['deleted']} records older than {context.inputs.get('age', 365)} days deleted, as approved",
-        f"- {updated['updated']} records labelled in try {updated['tries']};"
-        f" {updated['labelled_before']} had a label when it began",
-        f"- {len(tickets)} tickets read by {MODEL} for ${triaged['cost_usd']}; "
-        f"{same} labels agree with the front desk, {unsorted} answers could not be read",
+        f"- Records: {records} ({by_status})",
+        f"- Deleted, as approved: {deleted['deleted']} records older than {age} days",
+        f"- Labelled: {updated['updated']} records in try {updated['tries']}; before it {updated['labelled_before']}",
+        f"- Read by {MODEL}: {len(tickets)} tickets for ${triaged['cost_usd']}",
+        f"- Agreeing with the front desk: {same} labels; unreadable answers: {unsorted}",
         "",
         "| record | label | front desk | summary |",
         "|---|---|---|---|",
@@ -125,4 +125,4 @@ async def report(context):
         summary = ticket["summary"].replace("|", "/")
         lines.append(f"| {ticket['id']} | {ticket['label']} | {ticket['queue']} | {summary} |")
     Path("report.md").write_text("\n".join(lines) + "\n")
-    return {"report": "report.md", "records": sum(row["n"] for row in statuses)}
+    return {"report": "report.md", "records": records}

@@ -61,7 +61,7 @@ def page_findings(place: str, code: str, text: str) -> list[str]:
     found += [
         f"{place}: the section `## {name}` is missing"
         for name in SECTIONS
-        if not re.search(rf"^(## {name}\b|\*\*{name}\b)", text, re.M)
+        if not re.search(rf"^(## {name}\b|\*\*{name}\b)", text, re.MULTILINE)
     ]
     if int(code[0]) not in RANGES:
         found.append(f"{place}: {code} lies in no range")

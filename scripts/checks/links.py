@@ -10,11 +10,11 @@ from urllib.parse import unquote
 
 from checks import tree
 
-FENCE = re.compile(r"^ {0,3}(```+|~~~+).*?^ {0,3}\1[ \t]*$", re.M | re.S)
-CODE = re.compile(r"(`+)(?:.*?)\1", re.S)
+FENCE = re.compile(r"^ {0,3}(```+|~~~+).*?^ {0,3}\1[ \t]*$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"(`+)(?:.*?)\1", re.DOTALL)
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^()\s<>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
-REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s*(\S+)", re.M)
-HEADING = re.compile(r"^ {0,3}#{1,6}\s+(.+?)\s*#*\s*$", re.M)
+REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+HEADING = re.compile(r"^ {0,3}#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 
 
 def slugs(text: str) -> set[str]:
@@ -42,7 +42,7 @@ def check(root: Path) -> list[str]:
             continue
         text = (root / path).read_text()
         for target in targets(text):
-            if re.match(r"[a-z][a-z0-9+.-]*:", target, re.I):
+            if re.match(r"[a-z][a-z0-9+.-]*:", target, re.IGNORECASE):
                 continue
             file, _, fragment = unquote(target).partition("#")
             to = (root / path.parent / file).resolve() if file else root / path

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from checks import crate_map, error_pages, file_sizes, links  # noqa: E402
+from checks import crate_map, error_pages, file_sizes, links
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "data_processor"))
 
-import make_data  # noqa: E402
-import triage  # noqa: E402
+import make_data
+import triage
 
 
 def test_the_same_seed_gives_the_same_database(tmp_path: Path) -> None:
