@@ -1,0 +1,150 @@
+//! The command line as types: what can be typed, and the help for it.
+//!
+//! Owns names, value types and help texts. It loads nothing and decides nothing; `settings` and
+//! `commands` take it from here.
+
+mod approvals;
+mod changes;
+mod costs;
+mod init;
+mod input;
+mod run;
+mod runs;
+mod sandbox;
+mod usage;
+mod value;
+
+pub(crate) use approvals::{ApprovalRef, ApprovalsCommand, Decision};
+pub(crate) use changes::{ApplyArgs, DiffArgs, DiscardArgs};
+pub(crate) use costs::{CostsBy, CostsCommand, ReportArgs};
+pub(crate) use init::InitArgs;
+pub(crate) use input::{Input, InputFile};
+pub(crate) use run::RunArgs;
+pub(crate) use runs::{RunRef, RunsCommand};
+pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
+pub(crate) use usage::render as render_usage_error;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+First steps:
+  wflo init my-agent        Make a project that runs as it is
+  cd my-agent
+  wflo run                  Run its workflow
+  wflo runs list            See what ran
+
+Something does not work? `wflo doctor` looks at this machine and names each fix.";
+
+/// The secure runtime for AI agents.
+///
+/// wflo runs an agent so that it cannot spend more than allowed, touch more than allowed, act
+/// without the approvals asked for, or lose its progress; and so that what it did can be undone.
+#[derive(Debug, Parser)]
+#[command(name = "wflo", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Keep runs and approvals in this folder [default: .wflo in the project]
+    #[arg(long, global = true, value_name = "DIR", env = "WFLO_DATA_DIR", hide_env_values = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Use this project [default: the nearest folder upwards that holds wflo.toml]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// Print JSON for scripts, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print only results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print more about what happens; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    pub(crate) color: ColorChoice,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new project that runs as it is
+    Init(InitArgs),
+    /// Run a workflow
+    Run(Box<RunArgs>),
+    /// See, resume, cancel and retry runs
+    #[command(subcommand, arg_required_else_help = true)]
+    Runs(RunsCommand),
+    /// Show what a run changed in the project's files
+    Diff(DiffArgs),
+    /// Bring a run's file changes into the project
+    Apply(ApplyArgs),
+    /// Throw a run's file changes away
+    Discard(DiscardArgs),
+    /// See and decide what waits for a person
+    #[command(subcommand, arg_required_else_help = true)]
+    Approvals(ApprovalsCommand),
+    /// See what was spent
+    #[command(subcommand, arg_required_else_help = true)]
+    Costs(CostsCommand),
+    /// Run one command in a sandbox, or check that sandboxes work here
+    #[command(subcommand, arg_required_else_help = true)]
+    Sandbox(SandboxCommand),
+    /// Check this machine and this project, with a fix for each problem
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print reference pages (for this project's own documentation)
+    #[command(name = "__docs", hide = true)]
+    Docs {
+        /// Which page
+        page: DocsPage,
+    },
+}
+
+const DOCTOR_HELP: &str = "\
+Examples:
+  wflo doctor               Look at everything
+  wflo doctor --json        The same for a script
+  wflo sandbox doctor       Only the sandbox, in more detail
+
+Exits with 0 when nothing is missing, with 1 when something is.";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  wflo completions bash > ~/.local/share/bash-completion/completions/wflo
+  wflo completions zsh > ~/.zfunc/_wflo
+  wflo completions fish > ~/.config/fish/completions/wflo.fish";
+
+/// A generated page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DocsPage {
+    /// docs/reference/cli.md
+    Cli,
+}

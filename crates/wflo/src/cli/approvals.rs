@@ -1,0 +1,104 @@
+//! `wflo approvals …`.
+
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use wflo_core::id::ApprovalId;
+use wflo_core::money::NanoUsd;
+
+use super::RunRef;
+use super::value::usd;
+
+/// Which approval is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ApprovalRef {
+    /// The newest one that waits.
+    Latest,
+    Id(ApprovalId),
+}
+
+impl FromStr for ApprovalRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "latest" {
+            return Ok(ApprovalRef::Latest);
+        }
+        text.parse().map(ApprovalRef::Id).map_err(|_| {
+            "an approval's id begins with apr_ (see `wflo approvals list`); `latest` is the newest that waits"
+                .to_owned()
+        })
+    }
+}
+
+const LIST_HELP: &str = "\
+Examples:
+  wflo approvals list                 What waits for a person
+  wflo approvals list --all           What was decided, too";
+
+const SHOW_HELP: &str = "\
+Shows exactly what would happen: the rows, the statement, the files.
+
+Examples:
+  wflo approvals show latest";
+
+const APPROVE_HELP: &str = "\
+The decision holds for exactly what was shown. When no process drives the run, this one does, to its
+end or its next wait, with the exit codes of `wflo run`; --no-drive only records the decision.
+
+Examples:
+  wflo approvals approve latest
+  wflo approvals approve apr_0190f2e4… --comment \"checked with finance\"
+  wflo approvals approve latest --amount 5.00     A budget asked for more: give it 5 USD more";
+
+const REJECT_HELP: &str = "\
+Examples:
+  wflo approvals reject latest --comment \"not on a Friday\"";
+
+/// One decision.
+#[derive(Debug, Args)]
+pub(crate) struct Decision {
+    /// The approval's id, or latest
+    #[arg(value_name = "APPROVAL")]
+    pub(crate) approval: ApprovalRef,
+    /// Why, for the record and for the workflow
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    /// Only record the decision; `wflo runs resume` goes on
+    #[arg(long)]
+    pub(crate) no_drive: bool,
+}
+
+/// The verbs of approvals.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// List what waits for a decision, newest first
+    #[command(after_help = LIST_HELP)]
+    List {
+        /// Decided ones too
+        #[arg(short, long)]
+        all: bool,
+        /// Only approvals of this run
+        #[arg(long, value_name = "RUN")]
+        run: Option<RunRef>,
+    },
+    /// Show one approval and what it would release
+    #[command(after_help = SHOW_HELP)]
+    Show {
+        /// The approval's id, or latest
+        #[arg(value_name = "APPROVAL")]
+        approval: ApprovalRef,
+    },
+    /// Say yes
+    #[command(after_help = APPROVE_HELP)]
+    Approve {
+        #[command(flatten)]
+        decision: Decision,
+        /// Add this many USD to the budget that asked
+        #[arg(long, value_name = "USD", value_parser = usd)]
+        amount: Option<NanoUsd>,
+    },
+    /// Say no
+    #[command(after_help = REJECT_HELP)]
+    Reject(Decision),
+}

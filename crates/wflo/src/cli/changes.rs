@@ -1,0 +1,71 @@
+//! `wflo diff`, `wflo apply`, `wflo discard`: what a run changed in the workspace.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::RunRef;
+
+const DIFF_HELP: &str = "\
+A run works on a copy of the project. Nothing it writes reaches the project until `wflo apply`.
+
+Examples:
+  wflo diff latest
+  wflo diff latest --stat
+  wflo diff latest src/report.md";
+
+const APPLY_HELP: &str = "\
+Examples:
+  wflo apply latest                       Everything that the run changed
+  wflo apply latest report.md data/       Only these
+  wflo apply latest --force report.md     Although report.md was changed since the run began
+
+A file that you changed since the run began is a conflict: nothing is written, exit code 1.
+Changes to wflo.toml, workflow definitions, .git, shell and CI files are asked about separately.";
+
+const DISCARD_HELP: &str = "\
+Examples:
+  wflo discard latest";
+
+/// What to show.
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_HELP)]
+pub(crate) struct DiffArgs {
+    /// The run's id, or latest
+    #[arg(value_name = "RUN")]
+    pub(crate) run: RunRef,
+    /// Only these files and folders
+    pub(crate) paths: Vec<PathBuf>,
+    /// Only the names of the files and how much changed
+    #[arg(long)]
+    pub(crate) stat: bool,
+}
+
+/// What to bring in.
+#[derive(Debug, Args)]
+#[command(after_help = APPLY_HELP)]
+pub(crate) struct ApplyArgs {
+    /// The run's id, or latest
+    #[arg(value_name = "RUN")]
+    pub(crate) run: RunRef,
+    /// Only these files and folders
+    pub(crate) paths: Vec<PathBuf>,
+    /// Overwrite this file although it was changed since the run began; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) force: Vec<PathBuf>,
+    /// Do not ask, not even about settings, workflow, shell and CI files
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// What to throw away.
+#[derive(Debug, Args)]
+#[command(after_help = DISCARD_HELP)]
+pub(crate) struct DiscardArgs {
+    /// The run's id, or latest
+    #[arg(value_name = "RUN")]
+    pub(crate) run: RunRef,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}

@@ -1,0 +1,63 @@
+//! `wflo run`.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use wflo_core::money::NanoUsd;
+
+use super::value::usd;
+use super::{Input, InputFile};
+
+const AFTER_HELP: &str = "\
+Examples:
+  wflo run                                          The workflow that wflo.toml names
+  wflo run workflow.py --input age=365              With an input (JSON when it is JSON, else text)
+  wflo run flow.yaml --input-file inputs.json       With inputs from a file; - reads standard input
+  wflo run --budget 10.00 --require-approval        Spend at most 10 USD, ask before every write
+  wflo run workflow.py --detach                     Go on in the background and print the run's id
+  wflo run --json | jq .type                        One event a line
+
+Exit codes:
+  0 completed   1 failed   2 wrong use or definition   3 rejected   4 halted by a budget
+  5 cancelled or timed out   70 internal error   75 left waiting";
+
+/// What to run and under which limits.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct RunArgs {
+    /// workflow.py, flow.yaml or package.module:attribute [default: what wflo.toml names]
+    pub(crate) workflow: Option<String>,
+    /// Give the workflow an input; may be repeated
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<Input>,
+    /// Read inputs from a JSON file, - for standard input; later files win, --input wins over all
+    #[arg(long = "input-file", value_name = "FILE")]
+    pub(crate) input_files: Vec<InputFile>,
+    /// Let the run spend at most this many USD; never raises a lower limit set elsewhere
+    #[arg(long, value_name = "USD", value_parser = usd)]
+    pub(crate) budget: Option<NanoUsd>,
+    /// Ask a person before every effect that writes
+    #[arg(long)]
+    pub(crate) require_approval: bool,
+    /// Leave the run to a background process and print its id
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Bring the run's file changes into the project when it completes
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Where steps run: native or none (no isolation) [default: what wflo.toml says, else native]
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) sandbox: Option<String>,
+    /// Send notifications to this channel, such as slack://team; may be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) notify: Vec<String>,
+    /// Refuse to start when a notification channel is not configured
+    #[arg(long)]
+    pub(crate) strict_channels: bool,
+    /// Only record the run; `wflo runs resume` starts it
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) no_drive: bool,
+    /// An unmodified program (a later release)
+    #[arg(last = true, value_name = "CMD", hide = true)]
+    pub(crate) command: Vec<OsString>,
+}

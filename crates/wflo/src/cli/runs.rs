@@ -1,0 +1,130 @@
+//! `wflo runs …`.
+
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use wflo_core::id::RunId;
+use wflo_core::money::NanoUsd;
+
+use super::value::usd;
+
+/// Which run is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunRef {
+    /// The one that was started last.
+    Latest,
+    Id(RunId),
+}
+
+impl FromStr for RunRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "latest" {
+            return Ok(RunRef::Latest);
+        }
+        text.parse().map(RunRef::Id).map_err(|_| {
+            "a run's id begins with run_ (see `wflo runs list`); `latest` is the one started last".to_owned()
+        })
+    }
+}
+
+/// A command that takes one run.
+#[derive(Debug, Args)]
+pub(crate) struct OneRun {
+    /// The run's id, or latest
+    #[arg(value_name = "RUN")]
+    pub(crate) run: RunRef,
+}
+
+const LIST_HELP: &str = "\
+Examples:
+  wflo runs list
+  wflo runs list --status waiting
+  wflo runs list --json --limit 100 | jq -r .id";
+
+const SHOW_HELP: &str = "\
+Examples:
+  wflo runs show latest
+  wflo runs show run_0190f2e4… --json | jq .outputs";
+
+const EVENTS_HELP: &str = "\
+Examples:
+  wflo runs events latest
+  wflo runs events latest --follow        Go on until the run has ended
+  wflo runs events latest --json | jq 'select(.type == \"effect.finished\")'";
+
+const RESUME_HELP: &str = "\
+A run that waits, was paused, or whose process died goes on where it was: nothing that had finished
+is done or paid again. A run that ended is never resumed; `wflo runs retry` starts a new one from it.
+
+Examples:
+  wflo runs resume latest";
+
+const RETRY_HELP: &str = "\
+The new run keeps what had finished and runs the rest with the project's present code. It is charged
+to the same budget; --budget adds to that, as a recorded decision.
+
+Examples:
+  wflo runs retry latest
+  wflo runs retry latest --budget 5.00";
+
+const TRACE_HELP: &str = "\
+Examples:
+  wflo runs trace latest
+  wflo runs trace latest --json";
+
+/// The verbs of runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, newest first
+    #[command(after_help = LIST_HELP)]
+    List {
+        /// Only runs with this status, such as waiting or failed
+        #[arg(long, value_name = "STATUS")]
+        status: Option<String>,
+        /// Only runs of this workflow
+        #[arg(long, value_name = "NAME")]
+        workflow: Option<String>,
+        /// At most this many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Show one run: its steps, costs, approvals and outputs
+    #[command(after_help = SHOW_HELP)]
+    Show(OneRun),
+    /// Show what happened in a run, in order
+    #[command(after_help = EVENTS_HELP)]
+    Events {
+        #[command(flatten)]
+        run: OneRun,
+        /// Wait for further events until the run has ended
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Go on with a run that waits, was paused or lost its process
+    #[command(after_help = RESUME_HELP)]
+    Resume(OneRun),
+    /// End a run; its sandboxes are gone within a second
+    Cancel {
+        #[command(flatten)]
+        run: OneRun,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Stop a run after the effects under way, to be resumed later
+    Pause(OneRun),
+    /// Start a new run from one that ended
+    #[command(after_help = RETRY_HELP)]
+    Retry {
+        #[command(flatten)]
+        run: OneRun,
+        /// Add this many USD to the run's budget
+        #[arg(long, value_name = "USD", value_parser = usd)]
+        budget: Option<NanoUsd>,
+    },
+    /// Show where a run's time went
+    #[command(after_help = TRACE_HELP)]
+    Trace(OneRun),
+}

@@ -1,0 +1,93 @@
+//! `wflo sandbox …`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use wflo_core::size::{Bytes, MilliCpus, Millis};
+
+use crate::settings::Mount;
+
+const EXEC_HELP: &str = "\
+Examples:
+  wflo sandbox exec -- id
+  wflo sandbox exec --memory 512m --timeout 10s -- python3 script.py
+  wflo sandbox exec --workspace . -- make test        Writes go to a copy, thrown away at the end
+  wflo sandbox exec --workspace . --keep -- make      The copy's changes are kept; where is printed
+  wflo sandbox exec --ro ./models:/models --env LANG=C -- ./agent
+
+Exits with the command's own code; 124 when its time was up, 125 when the sandbox could not be made,
+137 when a limit killed it.";
+
+/// The verbs of sandboxes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Run one command in a sandbox: no network, nothing of this machine but its programs
+    #[command(after_help = EXEC_HELP)]
+    Exec(Box<ExecArgs>),
+    /// Start a sandbox and report what protects it here, with a fix for each missing piece
+    Doctor,
+}
+
+/// A command and its limits.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Memory, such as 512m or 2g
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Bytes>,
+    /// Processors, such as 0.5
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<MilliCpus>,
+    /// Processes and threads at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pids: Option<u32>,
+    /// All that is written inside, /tmp and the workspace's copy together
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) disk: Option<Bytes>,
+    /// End it after this long, such as 10s or 5m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<Millis>,
+    /// Show this folder copy-on-write, at TARGET or at its own path; the command starts in it
+    #[arg(long, value_name = "DIR[:TARGET]")]
+    pub(crate) workspace: Option<WorkspaceArg>,
+    /// Keep what the command changed in the workspace
+    #[arg(long, requires = "workspace")]
+    pub(crate) keep: bool,
+    /// Show a file or folder read-only; may be repeated
+    #[arg(long, value_name = "SRC:DST")]
+    pub(crate) ro: Vec<Mount>,
+    /// Give direct write access to a folder of this machine; may be repeated
+    #[arg(long, value_name = "SRC:DST")]
+    pub(crate) rw: Vec<Mount>,
+    /// Set a variable, or pass one through by its name; may be repeated
+    #[arg(long, value_name = "K=V")]
+    pub(crate) env: Vec<String>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `DIR[:TARGET]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkspaceArg {
+    pub(crate) folder: PathBuf,
+    pub(crate) target: Option<PathBuf>,
+}
+
+impl FromStr for WorkspaceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (folder, target) = match text.split_once(':') {
+            Some((folder, target)) if target.starts_with('/') => (folder, Some(target.into())),
+            Some(_) => return Err("the target after `:` must be an absolute path".to_owned()),
+            None => (text, None),
+        };
+        if folder.is_empty() {
+            Err("the folder is missing".to_owned())
+        } else {
+            Ok(WorkspaceArg { folder: folder.into(), target })
+        }
+    }
+}

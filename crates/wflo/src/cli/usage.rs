@@ -1,0 +1,49 @@
+//! Wrong use, said in the one style: `error:`, `hint:`, then how it is used.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// A usage error as its message, its hint, and the usage line.
+pub(crate) struct Usage {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) usage: Option<String>,
+}
+
+/// Takes clap's error apart.
+pub(crate) fn render(error: &clap::Error) -> Usage {
+    let text = error.render().to_string();
+    let (body, usage) = match text.split_once("\n\nUsage: ") {
+        Some((body, rest)) => (body, rest.split("\n\n").next().map(str::trim_end)),
+        None => (text.as_str(), None),
+    };
+    let mut message = Vec::new();
+    let mut tips = Vec::new();
+    for line in body.lines() {
+        match line.trim() {
+            "" => {}
+            trimmed if trimmed.starts_with("For more information") => {}
+            trimmed => match trimmed.strip_prefix("tip: ") {
+                Some(tip) => tips.push(tip.to_owned()),
+                None => message.push(trimmed.strip_prefix("error: ").unwrap_or(trimmed).to_owned()),
+            },
+        }
+    }
+    let hint = suggestion(error).or_else(|| (!tips.is_empty()).then(|| tips.join("; ")));
+    Usage { message: message.join(" "), hint, usage: usage.map(str::to_owned) }
+}
+
+/// "did you mean" from clap's own suggestion.
+fn suggestion(error: &clap::Error) -> Option<String> {
+    let kind = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::SuggestedArg,
+        ErrorKind::InvalidSubcommand => ContextKind::SuggestedSubcommand,
+        ErrorKind::InvalidValue => ContextKind::SuggestedValue,
+        _ => return None,
+    };
+    let near = match error.get(kind)? {
+        ContextValue::String(one) => one.clone(),
+        ContextValue::Strings(several) => several.first()?.clone(),
+        _ => return None,
+    };
+    Some(format!("did you mean `{near}`?"))
+}

@@ -1,0 +1,129 @@
+//! `wflo doctor`: does this machine have what runs need? Each answer is tried, not looked up.
+
+mod data;
+mod python;
+mod upstream;
+
+use serde::Serialize;
+
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::printer::Paint;
+
+/// How one check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// It works.
+    Ok,
+    /// It works, and something about it is worth knowing.
+    Note,
+    /// Runs need it and it does not work.
+    Missing,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Check {
+    pub(crate) name: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fix: Option<String>,
+}
+
+impl Check {
+    pub(crate) fn new(name: impl Into<String>, outcome: Outcome, detail: impl Into<String>) -> Self {
+        Check { name: name.into(), outcome, detail: detail.into(), fix: None }
+    }
+
+    #[must_use]
+    pub(crate) fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// The check as lines for people.
+    pub(crate) fn shown(&self, paint: Paint) -> String {
+        let mark = match self.outcome {
+            Outcome::Ok => paint.good("ok     "),
+            Outcome::Note => paint.careful("note   "),
+            Outcome::Missing => paint.bad("missing"),
+        };
+        let fix =
+            self.fix.as_ref().map_or(String::new(), |fix| format!("\n         {} {fix}", paint.link("fix:")));
+        format!("{mark}  {}  {}{fix}", paint.strong(&self.name), self.detail)
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    checks: &'a [Check],
+}
+
+/// Makes every check and prints them.
+pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
+    let mut checks = vec![system()];
+    let settings = match context.settings(None) {
+        Ok(settings) => {
+            let detail = match &settings.project.file {
+                Some(file) => file.display().to_string(),
+                None => {
+                    format!("no wflo.toml at or above {}; the defaults hold", settings.project.root.display())
+                }
+            };
+            checks.push(Check::new("settings", Outcome::Ok, detail));
+            Some(settings)
+        }
+        Err(error) => {
+            for failure in &error.failures {
+                let place = failure.place.as_ref().map_or(String::new(), |place| format!("{place}: "));
+                let check = Check::new("settings", Outcome::Missing, format!("{place}{}", failure.message));
+                checks.push(match &failure.hint {
+                    Some(hint) => check.fix(hint),
+                    None => check,
+                });
+            }
+            None
+        }
+    };
+    checks.extend(super::sandbox::doctor::summary(context));
+    if let Some(settings) = &settings {
+        checks.extend(data::check(settings));
+        checks.extend(python::check(&settings.project.root, context.environment));
+        checks.extend(upstream::check(settings, context.environment));
+    }
+    let ok = checks.iter().all(|check| check.outcome != Outcome::Missing);
+    context.printer.object(&Report { ok, checks: &checks });
+    for check in &checks {
+        context.printer.line(check.shown(context.printer.paint()));
+    }
+    context.printer.line(if ok {
+        "\nEverything that a run needs is here."
+    } else {
+        "\nSomething is missing; see the fixes above."
+    });
+    Ok(if ok { Exit::Success } else { Exit::Failed })
+}
+
+#[cfg(target_os = "linux")]
+fn system() -> Check {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy().into_owned();
+    let machine = name.machine().to_string_lossy().into_owned();
+    Check::new("system", Outcome::Ok, format!("Linux {release} ({machine})"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system() -> Check {
+    Check::new(
+        "system",
+        Outcome::Missing,
+        format!("{} is not supported in this release", std::env::consts::OS),
+    )
+    .fix("use a Linux machine, a Linux virtual machine or WSL 2")
+}

@@ -1,0 +1,152 @@
+//! `wflo init DIR`: a project that runs as it is.
+
+mod model;
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use wflo_core::error::{Code, Coded};
+
+use crate::cli::InitArgs;
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::{CliError, CommandError};
+
+use model::Model;
+
+/// Why no project was made.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    #[error("{} is already there", list(found))]
+    Occupied { folder: PathBuf, found: Vec<String> },
+    #[error("{} is a file, not a folder", path.display())]
+    NotAFolder { path: PathBuf },
+    #[error("the example database cannot be made: {source}")]
+    Database { source: rusqlite::Error },
+    #[error("`{name}` cannot be a project's name")]
+    Name { name: String },
+}
+
+impl Coded for InitError {
+    fn code(&self) -> Code {
+        Code(match self {
+            InitError::Occupied { .. } | InitError::NotAFolder { .. } => 8009,
+            InitError::Database { .. } => 8012,
+            InitError::Name { .. } => 8001,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            InitError::Occupied { folder, .. } => Some(format!(
+                "nothing was written; choose another folder than {}, or move these files away",
+                folder.display()
+            )),
+            InitError::NotAFolder { .. } => Some("choose another name".to_owned()),
+            InitError::Database { .. } => None,
+            InitError::Name { .. } => {
+                Some("use letters, digits, _ and -, starting with a letter: --name my-agent".to_owned())
+            }
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Made<'a> {
+    project: &'a Path,
+    name: &'a str,
+    files: Vec<&'a str>,
+    model: Option<&'a Model>,
+}
+
+/// Makes the project.
+pub(crate) fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let folder = context.current.join(&args.folder);
+    let name = project_name(args, &folder)?;
+    if folder.exists() && !folder.is_dir() {
+        return Err(InitError::NotAFolder { path: args.folder.clone() }.into());
+    }
+    // Occupied folders are refused before anything else takes time.
+    let found: Vec<String> = template::NAMES
+        .iter()
+        .filter(|name| folder.join(name).exists())
+        .map(|name| (*name).to_owned())
+        .collect();
+    if !found.is_empty() {
+        return Err(InitError::Occupied { folder: args.folder.clone(), found }.into());
+    }
+    let model = if args.no_model { None } else { model::pick(context.environment) };
+    let files = template::files(&name, model.as_ref());
+    for (path, text) in &files {
+        write_new(&folder.join(path), text)?;
+    }
+    make_database(&folder.join(template::DATABASE))?;
+    report(args, context, &folder, &name, model.as_ref());
+    Ok(Exit::Success)
+}
+
+/// The name given, else the folder's with what a name cannot hold replaced.
+fn project_name(args: &InitArgs, folder: &Path) -> Result<String, InitError> {
+    if let Some(given) = &args.name {
+        return if is_name(given) { Ok(given.clone()) } else { Err(InitError::Name { name: given.clone() }) };
+    }
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let whole = std::fs::canonicalize(&whole).unwrap_or(whole);
+    let last = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).take(64).collect();
+    let name = name.trim_matches('-').to_owned();
+    Ok(if is_name(&name) { name } else { "my-agent".to_owned() })
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
+    let refuse = |source| CliError::File { path: path.display().to_string(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(refuse)?;
+    }
+    let mut file = std::fs::File::create_new(path).map_err(refuse)?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(refuse)
+}
+
+fn make_database(path: &Path) -> Result<(), CommandError> {
+    if let Some(folder) = path.parent() {
+        let refuse = |source| CliError::File { path: folder.display().to_string(), source };
+        std::fs::create_dir_all(folder).map_err(refuse)?;
+    }
+    let make = || {
+        let connection = rusqlite::Connection::open(path)?;
+        connection.execute_batch(template::TICKETS)
+    };
+    make().map_err(|source| InitError::Database { source })?;
+    Ok(())
+}
+
+fn report(args: &InitArgs, context: &Context<'_>, folder: &Path, name: &str, model: Option<&Model>) {
+    let printer = context.printer;
+    let paint = printer.paint();
+    printer.object(&Made { project: folder, name, files: template::NAMES.to_vec(), model });
+    printer.line(format_args!("Made the project {} in {}.", paint.strong(name), args.folder.display()));
+    match model {
+        Some(model) => printer.line(format_args!("Its model is {} ({}).", paint.strong(&model.name), model.found)),
+        None if args.no_model => {}
+        None => printer.line(
+            "It has no model step: no key is in the environment and no model server answers on this machine.\n\
+             README.md says how to add one.",
+        ),
+    }
+    let here = folder == context.current || args.folder == Path::new(".");
+    let enter = if here { String::new() } else { format!("  cd {}\n", args.folder.display()) };
+    printer.line(format_args!("\nNext:\n{enter}  wflo run\n  wflo run --require-approval"));
+}

@@ -1,0 +1,97 @@
+//! Which workflow is meant: a Python file, a YAML file, or `package.module:attribute`.
+
+use std::path::{Path, PathBuf};
+
+use wflo_core::definition::Definition;
+
+use crate::definition;
+use crate::document::nearest;
+use crate::failure::{CliError, CommandError};
+use crate::settings::Settings;
+
+/// A workflow that was found.
+#[derive(Debug, Clone)]
+pub(crate) enum Workflow {
+    /// Python code, to be asked for its definition in a sandbox: a file relative to the project,
+    /// or `package.module:attribute`.
+    Code(String),
+    /// A YAML file, relative to the project, and its definition.
+    Written { file: String, definition: Box<Definition> },
+}
+
+/// Resolves what was typed, else what `wflo.toml` names, else the one usual file that is there.
+///
+/// # Errors
+/// When there is none, when the file is missing, or when a YAML definition is not valid.
+pub(crate) fn resolve(
+    given: Option<&str>,
+    settings: &Settings,
+    current: &Path,
+) -> Result<Workflow, CommandError> {
+    let root = &settings.project.root;
+    if let Some(given) = given {
+        return named(given, current, root);
+    }
+    if let Some(configured) = &settings.project.workflow {
+        return named(configured, root, root);
+    }
+    let usual =
+        ["workflow.py", "flow.yaml", "workflow.yaml"].into_iter().find(|name| root.join(name).is_file());
+    let usual = usual.ok_or_else(|| CliError::NoWorkflow { looked_in: root.display().to_string() })?;
+    named(usual, root, root)
+}
+
+fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError> {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    match extension {
+        Some("yaml" | "yml") => {
+            let path = existing(name, base)?;
+            let file = relative(&path, root);
+            let definition = definition::load(&path, &file).map_err(|error| match error {
+                definition::DefinitionError::Invalid { problems } => CommandError::usage(problems),
+                error => error.into(),
+            })?;
+            Ok(Workflow::Written { file, definition: Box::new(definition) })
+        }
+        Some("py") => Ok(Workflow::Code(relative(&existing(name, base)?, root))),
+        _ if is_module(name) => Ok(Workflow::Code(name.to_owned())),
+        _ => Err(missing(name, base).into()),
+    }
+}
+
+fn existing(name: &str, base: &Path) -> Result<PathBuf, CliError> {
+    let path = base.join(name);
+    if path.is_file() { Ok(path) } else { Err(missing(name, base)) }
+}
+
+/// The file's path in the project; absolute when it is elsewhere.
+fn relative(path: &Path, root: &Path) -> String {
+    let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    whole.strip_prefix(root).unwrap_or(&whole).display().to_string()
+}
+
+/// `package.module:attribute`, each part a Python name.
+fn is_module(name: &str) -> bool {
+    let is_identifier = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    name.split_once(':').is_some_and(|(module, attribute)| {
+        module.split('.').all(is_identifier) && attribute.split('.').all(is_identifier)
+    })
+}
+
+/// The refusal, with the workflow file beside it whose name is nearest.
+fn missing(name: &str, base: &Path) -> CliError {
+    let wanted = Path::new(name);
+    let folder = base.join(wanted.parent().unwrap_or(Path::new("")));
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| [".py", ".yaml", ".yml"].iter().any(|end| name.ends_with(end)))
+        .collect();
+    let last = wanted.file_name().and_then(|name| name.to_str()).unwrap_or(name);
+    let near = nearest(last, names.iter().map(String::as_str)).map(str::to_owned);
+    CliError::MissingWorkflow { path: name.to_owned(), near }
+}

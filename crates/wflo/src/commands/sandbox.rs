@@ -1,0 +1,3 @@
+//! `wflo sandbox …`.
+
+pub(crate) mod doctor;

@@ -1,0 +1,138 @@
+//! What the reader of YAML definitions promises.
+
+use serde_json::json;
+use wflo_core::definition::Definition;
+
+use super::*;
+
+/// The example of the design.
+const REPORT: &str = r#"
+apiVersion: wflo.dev/v1
+kind: Workflow
+name: nightly-report
+budget: {max_cost_usd: "5.00", alert_thresholds: [0.5, 0.9], action_on_exceeded: ask}
+inputs: {text: {type: string, required: true}}
+steps:
+  - {name: summarise, type: agent, model: gpt-5-mini, prompt: "Summarise: {{ inputs.text }}", max_tokens: 400}
+  - {name: worth_it, type: condition, when: "outputs.summarise.cost_usd < 1.0"}
+  - {name: sign_off, type: approval, approvers: [ops-team], timeout: 1h, on_timeout: escalate}
+  - {name: publish, type: tool, run: [python, publish.py], depends_on: [worth_it, sign_off], rollback_enabled: true}
+"#;
+
+fn wrong(text: &str) -> (u16, String, String, Option<String>) {
+    let error = DefinitionError::from(to_json("flow.yaml", text).unwrap_err());
+    let failure = error.to_failure();
+    (error.code().0, failure.place.unwrap(), failure.message, failure.hint)
+}
+
+fn with_steps(steps: &str) -> String {
+    format!("apiVersion: wflo.dev/v1\nkind: Workflow\nname: w\nsteps:\n{steps}")
+}
+
+#[test]
+fn the_designs_example_is_a_valid_definition() {
+    let json = to_json("flow.yaml", REPORT).unwrap();
+    assert_eq!(json["steps"][0]["depends_on"], json!([]));
+    assert_eq!(json["steps"][1]["depends_on"], json!(["summarise"]));
+    assert_eq!(json["steps"][3]["depends_on"], json!(["worth_it", "sign_off"]));
+    assert_eq!(json["steps"][3]["place"], "flow.yaml:11");
+    assert_eq!(json["budgets"][0]["max_cost_usd"], "5.00");
+    let definition = Definition::parse(&json).unwrap();
+    assert_eq!(definition.steps.len(), 4);
+}
+
+#[test]
+fn every_key_of_the_surface_is_carried_over() {
+    let text = r#"
+apiVersion: wflo.dev/v1
+kind: Workflow
+name: everything
+version: 3
+timeout: 2h
+budgets: [{max_cost_usd: 1.5, per: day}, {max_cost_usd: 9, per: agent, agent: writer}]
+sandbox: {memory_limit: 512m, cpu_limit: 0.5, pids_limit: 64, disk_limit: 1g, timeout_seconds: 30, env: [LANG], hide: [notes]}
+policies:
+  - {name: dear, condition: "estimated_cost > 100", actions: [{type: require_approval, approvers: [finance]}, {type: notify, channel: "slack://x"}]}
+steps:
+  - name: write
+    type: agent
+    model: m
+    prompt: p
+    system: s
+    temperature: 0.2
+    agent: writer
+    retries: 2
+    retry_backoff: {initial_seconds: 0.5, factor: 3, max_seconds: 10, jitter: false}
+    timeout: 90s
+    budget: {max_cost_usd: "0.10"}
+    approval: {approvers: [a], notify: ["slack://x"], when: start, timeout: 5m, on_timeout: hold}
+  - {name: act, type: tool, run: [sh, -c, "true"], approval_required: true, effect_class: guarded, on_ambiguous: skip}
+"#;
+    let json = to_json("flow.yaml", text).unwrap();
+    let definition = Definition::parse(&json).unwrap();
+    let write = &definition.steps[0];
+    assert_eq!(definition.version.as_deref(), Some("3"));
+    assert_eq!(definition.budgets.len(), 2);
+    assert_eq!(definition.sandbox.cpu_limit.unwrap().0, 500);
+    assert_eq!(write.timeout_seconds.unwrap().0, 90_000);
+    assert_eq!(write.retry_backoff.as_ref().unwrap().initial_seconds.0, 500);
+    assert_eq!(write.approval.as_ref().unwrap().timeout_seconds.unwrap().0, 300_000);
+    assert!(definition.steps[1].approval.as_ref().unwrap().required);
+}
+
+#[test]
+fn a_wrong_key_is_named_with_its_line_and_the_nearest_key() {
+    let text = with_steps("  - name: a\n    type: agent\n    modle: m\n    prompt: p\n    model: m\n");
+    let (code, place, message, hint) = wrong(&text);
+    assert_eq!((code, place.as_str()), (1102, "flow.yaml:7"));
+    assert_eq!(message, "there is no key `modle` in `steps[0]`");
+    assert_eq!(hint.as_deref(), Some("did you mean `model`?"));
+}
+
+#[test]
+fn a_key_of_another_step_type_is_refused() {
+    let (code, place, ..) = wrong(&with_steps("  - {name: a, type: condition, when: 'true', retries: 2}\n"));
+    assert_eq!((code, place.as_str()), (1102, "flow.yaml:5"));
+}
+
+#[test]
+fn wrong_values_are_refused_where_they_stand() {
+    for (steps, says) in [
+        ("  - {name: a, type: tool, run: python x.py}\n", "must be a list of words"),
+        ("  - {name: a, type: agnet, model: m, prompt: p}\n", "must be one of agent, tool"),
+        ("  - {name: a, type: agent, model: m}\n", "`steps[0].prompt` is missing"),
+        ("  - {name: a, type: agent, model: m, prompt: p, retries: -1}\n", "a whole number"),
+        ("  - {name: a, type: agent, model: m, prompt: p, timeout: soon}\n", "is not a duration"),
+        ("  - {name: a, type: agent, model: m, prompt: p, budget: {max_cost_usd: -1}}\n", "not negative"),
+        ("  - {name: a, type: agent, model: m, prompt: p, timeout: 1s, timeout_seconds: 1}\n", "keep one"),
+    ] {
+        let (code, place, message, _) = wrong(&with_steps(steps));
+        assert_eq!((code, place.as_str()), (1103, "flow.yaml:5"), "{message}");
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn what_belongs_to_a_later_release_is_refused_by_name() {
+    for (head, says) in [
+        ("sandbox: {network_enabled: true}", "sandbox.network_enabled"),
+        ("sandbox: {allow_hosts: [example.org]}", "sandbox.allow_hosts"),
+        ("sandbox: {backend: docker}", "docker"),
+        ("budget: {max_cost_usd: 1, action_on_exceeded: queue}", "queue"),
+    ] {
+        let text =
+            with_steps("  - {name: a, type: tool, run: [x]}\n").replace("steps:", &format!("{head}\nsteps:"));
+        let (code, place, message, _) = wrong(&text);
+        assert_eq!((code, place.as_str()), (1010, "flow.yaml:4"), "{message}");
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn the_head_is_checked_first() {
+    let (code, _, message, hint) = wrong("name: w\nsteps: []\n");
+    assert_eq!((code, message.as_str()), (1103, "`apiVersion` is missing"));
+    assert_eq!(hint.as_deref(), Some("add `apiVersion: wflo.dev/v1`"));
+    assert_eq!(wrong("just text").0, 1103);
+    assert_eq!(wrong("a: [").0, 1101);
+}

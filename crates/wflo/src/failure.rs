@@ -1,0 +1,105 @@
+//! The one error that reaches the edge: what to print and how to end.
+
+use wflo_core::error::{Code, Coded, Failure};
+
+use crate::exit::Exit;
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    /// What went wrong; at least one.
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) exit: Exit,
+}
+
+impl CommandError {
+    /// Several mistakes in what the user wrote.
+    pub(crate) fn usage(failures: Vec<Failure>) -> Self {
+        CommandError { failures, exit: Exit::Usage }
+    }
+
+    /// The same error, ending with another code.
+    #[must_use]
+    pub(crate) fn exiting(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+impl<E: Coded> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        CommandError { failures: vec![error.to_failure()], exit: exit_of(error.code()) }
+    }
+}
+
+/// Definitions and settings are the user's to correct (2); 9xxx is ours (70); the rest failed (1).
+fn exit_of(code: Code) -> Exit {
+    match code.0 / 1000 {
+        1 | 8 => Exit::Usage,
+        9 => Exit::Internal,
+        _ => Exit::Failed,
+    }
+}
+
+/// Refusals and mistakes that belong to the command line itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("running an unmodified program (`wflo run -- {program}`) belongs to a later release")]
+    ProgramRun { program: String },
+    #[error("{message}")]
+    LaterBackend { message: String },
+    #[error("{message}")]
+    NoSuchBackend { message: String },
+    #[error("no workflow was named")]
+    NoWorkflow { looked_in: String },
+    #[error("there is no workflow file {path}")]
+    MissingWorkflow { path: String, near: Option<String> },
+    #[error("{source_name}: {reason}")]
+    Input { source_name: String, reason: String, hint: String },
+    #[cfg_attr(target_os = "linux", allow(dead_code, reason = "only other systems refuse"))]
+    #[error("this release runs agents on Linux only, and this is {system}")]
+    OtherSystem { system: &'static str },
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+}
+
+impl Coded for CliError {
+    fn code(&self) -> Code {
+        Code(match self {
+            CliError::ProgramRun { .. } => 8002,
+            CliError::LaterBackend { .. } => 8006,
+            CliError::NoSuchBackend { .. } => 8004,
+            CliError::NoWorkflow { .. } | CliError::MissingWorkflow { .. } => 8007,
+            CliError::Input { .. } => 8008,
+            CliError::OtherSystem { .. } => 8011,
+            CliError::File { .. } => 8012,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            CliError::ProgramRun { .. } => {
+                "`wflo sandbox exec -- CMD` runs a program in a sandbox now; for budgets, approvals and resuming, \
+                 write a workflow (`wflo init my-agent`)"
+                    .to_owned()
+            }
+            CliError::LaterBackend { .. } | CliError::NoSuchBackend { .. } => {
+                "`wflo sandbox doctor` says whether the native sandbox works here".to_owned()
+            }
+            CliError::NoWorkflow { looked_in } => format!(
+                "give its file (`wflo run workflow.py`), or set `workflow` under [project] in {looked_in}/wflo.toml; \
+                 `wflo init my-agent` makes a project"
+            ),
+            CliError::MissingWorkflow { near: Some(near), .. } => format!("did you mean `{near}`?"),
+            CliError::MissingWorkflow { near: None, .. } => {
+                "give a .py or .yaml file, or package.module:attribute".to_owned()
+            }
+            CliError::Input { hint, .. } => hint.clone(),
+            CliError::OtherSystem { .. } => {
+                "use a Linux machine, a Linux virtual machine or WSL 2; `wflo init` and `wflo completions` work here"
+                    .to_owned()
+            }
+            CliError::File { .. } => return None,
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! The one owner of standard output and standard error.
+//!
+//! Results go to standard output, everything said beside them to standard error. Whether colours
+//! are used is decided once, for each of the two.
+//! **Architecture Invariant:** no other module writes to either stream. With `--json`, standard
+//! output holds JSON lines and nothing else.
+
+mod amount;
+mod table;
+
+pub(crate) use amount::{duration, money};
+pub(crate) use table::Table;
+
+use std::cell::Cell;
+use std::io::{IsTerminal, Write};
+
+use console::Style;
+use serde::Serialize;
+use wflo_core::error::Failure;
+
+use crate::cli::{ColorChoice, GlobalArgs};
+use crate::settings::Environment;
+
+/// Prints.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    out: Paint,
+    err: Paint,
+    json: bool,
+    quiet: bool,
+    verbose: u8,
+    /// Standard output's reader has gone away.
+    closed: Cell<bool>,
+}
+
+/// Colours of one stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// Whether there are colours at all.
+    pub(crate) fn is_on(self) -> bool {
+        self.on
+    }
+
+    fn with(self, style: Style, text: impl std::fmt::Display) -> String {
+        style.force_styling(self.on).apply_to(text).to_string()
+    }
+
+    pub(crate) fn good(self, text: impl std::fmt::Display) -> String {
+        self.with(Style::new().green(), text)
+    }
+
+    pub(crate) fn bad(self, text: impl std::fmt::Display) -> String {
+        self.with(Style::new().red().bold(), text)
+    }
+
+    pub(crate) fn careful(self, text: impl std::fmt::Display) -> String {
+        self.with(Style::new().yellow(), text)
+    }
+
+    pub(crate) fn strong(self, text: impl std::fmt::Display) -> String {
+        self.with(Style::new().bold(), text)
+    }
+
+    pub(crate) fn faint(self, text: impl std::fmt::Display) -> String {
+        self.with(Style::new().dim(), text)
+    }
+
+    pub(crate) fn link(self, text: impl std::fmt::Display) -> String {
+        self.with(Style::new().cyan(), text)
+    }
+}
+
+impl Printer {
+    /// A printer by the flags and the environment (`NO_COLOR`, `CLICOLOR_FORCE`).
+    pub(crate) fn new(global: &GlobalArgs, environment: &Environment) -> Self {
+        let paint = |terminal: bool| Paint {
+            on: match global.color {
+                ColorChoice::Always => true,
+                ColorChoice::Never => false,
+                ColorChoice::Auto => coloured(environment, terminal),
+            },
+        };
+        Printer {
+            out: paint(std::io::stdout().is_terminal()),
+            err: paint(std::io::stderr().is_terminal()),
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            closed: Cell::new(false),
+        }
+    }
+
+    /// A printer for errors that come before the flags are known.
+    pub(crate) fn bare(environment: &Environment) -> Self {
+        let paint = |terminal: bool| Paint { on: coloured(environment, terminal) };
+        Printer {
+            out: paint(std::io::stdout().is_terminal()),
+            err: paint(std::io::stderr().is_terminal()),
+            json: false,
+            quiet: false,
+            verbose: 0,
+            closed: Cell::new(false),
+        }
+    }
+
+    /// Whether results are JSON lines.
+    pub(crate) fn json_wanted(&self) -> bool {
+        self.json
+    }
+
+    /// How many `-v` were given.
+    pub(crate) fn verbosity(&self) -> u8 {
+        self.verbose
+    }
+
+    /// Standard output's colours.
+    pub(crate) fn paint(&self) -> Paint {
+        self.out
+    }
+
+    /// Whether nobody reads standard output any more (`wflo … | head`).
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// A result, for people; nothing with `--json`.
+    pub(crate) fn line(&self, text: impl std::fmt::Display) {
+        if !self.json {
+            self.raw(format_args!("{text}\n"));
+        }
+    }
+
+    /// A result that is the same for people and for scripts (a script, a page).
+    pub(crate) fn raw(&self, text: impl std::fmt::Display) {
+        let mut stdout = std::io::stdout().lock();
+        if write!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
+            self.closed.set(true);
+        }
+    }
+
+    /// A result, for scripts: one JSON line with `--json`, nothing without.
+    pub(crate) fn object(&self, value: &impl Serialize) {
+        if self.json
+            && let Ok(line) = serde_json::to_string(value)
+        {
+            self.raw(format_args!("{line}\n"));
+        }
+    }
+
+    /// Something said beside the result; not with `-q`.
+    pub(crate) fn note(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.say(format_args!("{text}"));
+        }
+    }
+
+    /// Something said only with `-v`.
+    pub(crate) fn detail(&self, text: impl std::fmt::Display) {
+        if self.verbose > 0 {
+            self.say(self.err.faint(text));
+        }
+    }
+
+    /// A warning; not with `-q`.
+    pub(crate) fn warning(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.say(format_args!("{} {text}", self.err.careful("warning:")));
+        }
+    }
+
+    /// An error and what to do about it; with `--json` also as the last object.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        #[derive(Serialize)]
+        struct Last<'a> {
+            error: &'a Failure,
+        }
+        self.object(&Last { error: failure });
+        let code = self.err.faint(format_args!("[{}]", failure.code));
+        match &failure.place {
+            Some(place) => {
+                let place = self.err.strong(place);
+                self.say(format_args!("{} {place}: {} {code}", self.err.bad("error:"), failure.message));
+            }
+            None => self.say(format_args!("{} {} {code}", self.err.bad("error:"), failure.message)),
+        }
+        if let Some(traceback) = &failure.traceback {
+            self.say(traceback.trim_end());
+        }
+        if let Some(hint) = &failure.hint {
+            self.hint(hint);
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn hint(&self, text: impl std::fmt::Display) {
+        self.say(format_args!("{} {text}", self.err.link("hint:")));
+    }
+
+    fn say(&self, text: impl std::fmt::Display) {
+        // Nothing can be reported when standard error is gone.
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+}
+
+/// <https://no-color.org> and <https://bixense.com/clicolors>.
+fn coloured(environment: &Environment, terminal: bool) -> bool {
+    let forced = environment.get("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let dumb = environment.get("TERM") == Some("dumb");
+    environment.get("NO_COLOR").is_none() && (forced || (terminal && !dumb))
+}

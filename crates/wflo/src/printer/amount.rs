@@ -1,0 +1,63 @@
+//! Money and time as people read them. JSON has its own exact forms.
+
+use std::time::Duration;
+
+use wflo_core::money::NanoUsd;
+
+/// `$1.25`, `$0.0021`, `$0`: exact to four significant digits below a cent, rounded up.
+pub(crate) fn money(amount: NanoUsd) -> String {
+    let nanos = amount.nanos();
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    if nanos == 0 {
+        return "$0".to_owned();
+    }
+    // The unit of the last digit shown: a cent from ten cents on, else four digits.
+    let unit = match nanos {
+        100_000_000.. => 10_000_000,
+        1_000_000.. => 100_000,
+        1_000.. => 1_000,
+        _ => 1,
+    };
+    let shown = nanos.div_ceil(unit) * unit;
+    let amount = NanoUsd::from_nanos(i64::try_from(shown).unwrap_or(i64::MAX));
+    format!("{sign}${amount}")
+}
+
+/// `850 ms`, `2.4 s`, `3 min 05 s`, `2 h 10 min`.
+pub(crate) fn duration(span: Duration) -> String {
+    let millis = span.as_millis();
+    let seconds = span.as_secs();
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..60_000 => format!("{}.{} s", seconds, (millis % 1_000) / 100),
+        60_000..3_600_000 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_short_and_never_understated() {
+        let shown = |text: &str| money(text.parse().unwrap());
+        assert_eq!(shown("0"), "$0");
+        assert_eq!(shown("10"), "$10.00");
+        assert_eq!(shown("1.231"), "$1.24");
+        assert_eq!(shown("0.0123411"), "$0.0124");
+        assert_eq!(shown("0.000012"), "$0.000012");
+        assert_eq!(shown("0.000000001"), "$0.000000001");
+        assert_eq!(shown("-2.5"), "-$2.50");
+    }
+
+    #[test]
+    fn time_is_short() {
+        let shown = |millis| duration(Duration::from_millis(millis));
+        assert_eq!(shown(850), "850 ms");
+        assert_eq!(shown(2_449), "2.4 s");
+        assert_eq!(shown(185_000), "3 min 05 s");
+        assert_eq!(shown(7_800_000), "2 h 10 min");
+    }
+}

@@ -1,0 +1,146 @@
+//! What a project is configured to be: flags over environment over `wflo.toml` over defaults.
+//!
+//! Owns the parsed settings and where they come from. It opens no database and starts nothing;
+//! keys are only named here and fetched when a command needs one (`secret`).
+//! **Architecture Invariant:** a setting that exists is valid, and one that cannot be honoured yet
+//! is refused by name. Nothing in `wflo.toml` is ignored.
+
+mod budget;
+mod database;
+mod environment;
+mod error;
+mod model;
+mod project;
+mod provider;
+mod sandbox;
+mod secret;
+
+pub(crate) use budget::{Budget, Exceeded, read_action, read_money, read_thresholds};
+pub(crate) use database::SqliteUrl;
+pub(crate) use environment::Environment;
+pub(crate) use error::SettingsError;
+pub(crate) use model::Model;
+pub(crate) use project::{FILE_NAME, Project};
+pub(crate) use provider::{Dialect, Provider};
+pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
+pub(crate) use secret::{KeySource, Secret};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::document::{Field, Kind, Node, Origin, Problem, Reader, Table, Value};
+
+/// What the command line says about where to look.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Location {
+    /// `--project`.
+    pub(crate) project: Option<PathBuf>,
+    /// `--data-dir`.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The workflow's file, when it was given.
+    pub(crate) workflow: Option<PathBuf>,
+    /// The current folder.
+    pub(crate) current: PathBuf,
+}
+
+/// The settings of one project.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) project: Project,
+    /// Where runs, approvals and the journal are kept.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) models: BTreeMap<String, Model>,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) databases: BTreeMap<String, SqliteUrl>,
+    /// The store's file.
+    pub(crate) storage: PathBuf,
+}
+
+impl Settings {
+    /// Finds the project, reads its `wflo.toml` if it has one, and lays the environment over it.
+    ///
+    /// # Errors
+    /// Any [`SettingsError`]; the first mistake in the file, with its line.
+    pub(crate) fn load(location: &Location, environment: &Environment) -> Result<Self, SettingsError> {
+        let found = project::find(location)?;
+        let mut root = match &found.file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|source| SettingsError::Unreadable { path: file.clone(), source })?;
+                crate::document::toml::parse(&project::shown(file, &location.current), &text)?
+            }
+            None => empty(),
+        };
+        environment.overlay(&mut root)?;
+        read(&root, found, location)
+    }
+}
+
+/// The tree of a file that is not there.
+fn empty() -> Node {
+    Node { value: Value::Table(Table::default()), origin: Origin::Line { file: FILE_NAME.into(), line: 1 } }
+}
+
+fn read(root: &Node, found: project::Found, location: &Location) -> Result<Settings, SettingsError> {
+    let mut reader = Reader::root(root)?;
+    let project = Project::read(reader.optional("project"), &found)?;
+    let providers = named(reader.optional("providers"), |field| Provider::read(field, &project.root))?;
+    let models = named(reader.optional("models"), Model::read)?;
+    let budget = reader.optional("budget").map(|field| Budget::read(&field)).transpose()?;
+    let sandbox = match reader.optional("sandbox") {
+        Some(field) => Sandbox::read(&field)?,
+        None => Sandbox::default(),
+    };
+    let databases = named(reader.optional("databases"), |field| database::read(field, &project.root))?;
+    let data_dir = location
+        .data_dir
+        .as_ref()
+        .map_or_else(|| project.root.join(".wflo"), |given| location.current.join(given));
+    let storage = match reader.optional("storage") {
+        Some(field) => database::read_storage(&field, &project.root)?,
+        None => None,
+    };
+    reader.finish()?;
+    if let Some((field, model)) = models.values().find_map(|(field, model)| {
+        model.provider.as_ref().filter(|name| !providers.contains_key(*name)).map(|name| (field, name))
+    }) {
+        let names: Vec<&str> = providers.keys().map(String::as_str).collect();
+        let problem =
+            field.problem(Kind::WrongValue, format!("names the provider `{model}`, which is not there"));
+        return Err(problem.hint(dangling_hint(model, &names)).into());
+    }
+    Ok(Settings {
+        storage: storage.unwrap_or_else(|| data_dir.join("wflo.db")),
+        project,
+        data_dir,
+        providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),
+        models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
+        budget,
+        sandbox,
+        databases: databases.into_iter().map(|(name, (_, database))| (name, database)).collect(),
+    })
+}
+
+fn dangling_hint(wanted: &str, names: &[&str]) -> String {
+    match crate::document::nearest(wanted, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("add a [providers.{wanted}] table with its dialect and base_url"),
+    }
+}
+
+type Named<'a, T> = BTreeMap<String, (Field<'a>, T)>;
+
+/// Reads a table whose keys are the user's names.
+fn named<'a, T>(
+    field: Option<Field<'a>>,
+    read: impl Fn(&Field<'a>) -> Result<T, Problem>,
+) -> Result<Named<'a, T>, Problem> {
+    let Some(field) = field else { return Ok(BTreeMap::new()) };
+    field
+        .named()?
+        .into_iter()
+        .map(|(name, entry)| Ok((name.to_owned(), (entry.clone(), read(&entry)?))))
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! `[providers.NAME]`: an upstream that answers model calls.
+
+use std::path::Path;
+
+use crate::document::{Field, Kind, Problem};
+
+use super::KeySource;
+
+/// The wire format that an upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+/// One upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct Provider {
+    pub(crate) dialect: Dialect,
+    /// The upstream's address without a trailing slash; none means the provider's public one.
+    pub(crate) base_url: Option<String>,
+    pub(crate) key: Option<KeySource>,
+}
+
+impl Provider {
+    pub(super) fn read(field: &Field<'_>, root: &Path) -> Result<Self, Problem> {
+        let mut reader = field.table()?;
+        let dialect = read_dialect(&reader.required("dialect")?)?;
+        let base_url = reader.optional("base_url").map(|url| read_url(&url)).transpose()?;
+        let key = KeySource::read(&mut reader, root)?;
+        reader.finish()?;
+        Ok(Provider { dialect, base_url, key })
+    }
+}
+
+fn read_dialect(field: &Field<'_>) -> Result<Dialect, Problem> {
+    let choices = [
+        ("openai", Some(Dialect::OpenAi)),
+        ("anthropic", Some(Dialect::Anthropic)),
+        ("google", None),
+        ("cohere", None),
+    ];
+    field.choice(&choices)?.ok_or_else(|| {
+        field
+            .problem(
+                Kind::Later,
+                format!("= {:?} belongs to a later release", field.text().unwrap_or_default()),
+            )
+            .hint("use \"openai\" (any OpenAI-compatible server) or \"anthropic\"")
+    })
+}
+
+/// `http://` or `https://`, a host, no credentials, no query.
+fn read_url(field: &Field<'_>) -> Result<String, Problem> {
+    let text = field.name()?.trim_end_matches('/');
+    let wrong = || field.wrong("an address such as http://127.0.0.1:8080/v1");
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or_else(wrong)?;
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.contains('@') {
+        return Err(field
+            .wrong("an address without a user or password")
+            .hint("name the key by api_key_env, api_key_file or api_key_command"));
+    }
+    if host.is_empty() || rest.contains(['?', '#', ' ']) || rest.contains(char::is_control) {
+        return Err(wrong());
+    }
+    Ok(text.to_owned())
+}

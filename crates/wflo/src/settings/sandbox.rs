@@ -1,0 +1,173 @@
+//! `[sandbox]`: what steps run in.
+
+use wflo_core::size::{Bytes, MilliCpus, Millis};
+
+use crate::document::{Field, Kind, Problem, Reader};
+
+/// Which sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// Linux namespaces, made by wflo itself.
+    Native,
+    /// No isolation at all; asked for by name.
+    None,
+}
+
+impl Backend {
+    /// Its name in files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Backend::Native => "native",
+            Backend::None => "none",
+        }
+    }
+}
+
+/// The settings of sandboxes; an absent limit is the backend's default.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sandbox {
+    pub(crate) backend: Option<Backend>,
+    pub(crate) memory_limit: Option<Bytes>,
+    pub(crate) cpu_limit: Option<MilliCpus>,
+    pub(crate) pids_limit: Option<u32>,
+    pub(crate) disk_limit: Option<Bytes>,
+    pub(crate) timeout: Option<Millis>,
+    /// Refuse when a limit would be enforced by anything weaker than the kernel.
+    pub(crate) require_kernel: bool,
+    /// Names of variables that pass through.
+    pub(crate) env: Vec<String>,
+    /// Further read-only mounts.
+    pub(crate) ro: Vec<Mount>,
+    /// Further writable mounts: the host's own files, without copy-on-write.
+    pub(crate) rw: Vec<Mount>,
+    /// Paths in the workspace that the sandbox must not see.
+    pub(crate) hide: Vec<String>,
+}
+
+/// `source:target`, or one path for both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) source: String,
+    pub(crate) target: String,
+}
+
+/// A text that is not a mount.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not a mount: write SOURCE:TARGET with an absolute target, such as ./models:/models")]
+pub(crate) struct ParseMountError {
+    given: String,
+}
+
+impl std::str::FromStr for Mount {
+    type Err = ParseMountError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMountError> {
+        let (source, target) = text.split_once(':').unwrap_or((text, text));
+        if source.is_empty() || !target.starts_with('/') || target.contains(':') {
+            return Err(ParseMountError { given: text.to_owned() });
+        }
+        Ok(Mount { source: source.to_owned(), target: target.to_owned() })
+    }
+}
+
+/// Reads a backend's name; a known one of a later release is refused with what to use.
+///
+/// # Errors
+/// What to tell the user: the refusal and its hint.
+pub(crate) fn parse_backend(name: &str) -> Result<Backend, (Kind, String)> {
+    match name {
+        "native" => Ok(Backend::Native),
+        "none" => Ok(Backend::None),
+        "docker" | "gvisor" | "e2b" => Err((
+            Kind::Later,
+            format!("the sandbox backend \"{name}\" belongs to a later release; use \"native\""),
+        )),
+        _ => Err((
+            Kind::WrongValue,
+            format!("\"{name}\" is not a sandbox backend; use \"native\" or \"none\""),
+        )),
+    }
+}
+
+impl Sandbox {
+    /// Reads `[sandbox]` of the settings file.
+    pub(super) fn read(field: &Field<'_>) -> Result<Self, Problem> {
+        let mut reader = field.table()?;
+        let mut sandbox = Sandbox::read_shared(&mut reader)?;
+        if let Some(field) = reader.optional("require") {
+            sandbox.require_kernel = field.choice(&[("kernel", true)])?;
+        }
+        sandbox.ro = mounts(reader.optional("ro"))?;
+        sandbox.rw = mounts(reader.optional("rw"))?;
+        reader.finish()?;
+        Ok(sandbox)
+    }
+
+    /// Reads the `sandbox` table of a workflow, which may not ask for mounts.
+    pub(crate) fn read_requested(field: &Field<'_>) -> Result<Self, Problem> {
+        let mut reader = field.table()?;
+        let sandbox = Sandbox::read_shared(&mut reader)?;
+        reader.finish()?;
+        Ok(sandbox)
+    }
+
+    fn read_shared(reader: &mut Reader<'_>) -> Result<Self, Problem> {
+        let mut sandbox = Sandbox::default();
+        if let Some(field) = reader.optional("backend") {
+            let name = field.text()?;
+            let refuse = |(kind, message)| Problem::new(kind, &field.node.origin, message);
+            sandbox.backend = Some(parse_backend(name).map_err(refuse)?);
+        }
+        sandbox.memory_limit = reader.optional("memory_limit").map(|field| field.parse()).transpose()?;
+        sandbox.cpu_limit = reader.optional("cpu_limit").map(|field| field.parse()).transpose()?;
+        sandbox.pids_limit = reader.optional("pids_limit").map(|field| read_pids(&field)).transpose()?;
+        sandbox.disk_limit = reader.optional("disk_limit").map(|field| field.parse()).transpose()?;
+        sandbox.timeout = reader.optional("timeout_seconds").map(|field| read_seconds(&field)).transpose()?;
+        sandbox.env = texts(reader.optional("env"))?;
+        sandbox.hide = texts(reader.optional("hide"))?;
+        if let Some(field) = reader.optional("network_enabled")
+            && field.boolean()?
+        {
+            return Err(network(&field, "= true belongs to a later release"));
+        }
+        if let Some(field) = reader.optional("allow_hosts")
+            && !field.texts()?.is_empty()
+        {
+            return Err(network(&field, "belongs to a later release and must be empty"));
+        }
+        Ok(sandbox)
+    }
+}
+
+fn network(field: &Field<'_>, message: &str) -> Problem {
+    field
+        .problem(Kind::Later, message)
+        .hint("a sandbox has no network in this release; model calls and databases go through `context`")
+}
+
+fn read_pids(field: &Field<'_>) -> Result<u32, Problem> {
+    match field.whole()? {
+        0 => Err(field.wrong("at least 1")),
+        pids => Ok(pids),
+    }
+}
+
+/// Seconds, or a duration such as `5m`; not zero.
+pub(crate) fn read_seconds(field: &Field<'_>) -> Result<Millis, Problem> {
+    match field.parse()? {
+        Millis(0) => Err(field.wrong("longer than nothing")),
+        span => Ok(span),
+    }
+}
+
+fn texts(field: Option<Field<'_>>) -> Result<Vec<String>, Problem> {
+    field.map_or(Ok(Vec::new()), |field| field.texts())
+}
+
+fn mounts(field: Option<Field<'_>>) -> Result<Vec<Mount>, Problem> {
+    let Some(field) = field else { return Ok(Vec::new()) };
+    let read = |text: String| {
+        text.parse().map_err(|error: ParseMountError| field.problem(Kind::WrongValue, format!(": {error}")))
+    };
+    field.texts()?.into_iter().map(read).collect()
+}
