@@ -1,7 +1,7 @@
 """`make demo`: the data-processor example, end to end, on a real local model.
 
-1. `wflo doctor`: can this machine do it? If not, stop with the fix.
-2. Start the model, write the support database.
+1. Start the model. `wflo doctor`: can this machine do it? If not, stop with the fix.
+2. Write the support database.
 3. Run the workflow. On a terminal wflo asks for the approval there; without one the run waits and
    this script decides with `wflo approvals approve`, visibly.
 4. Show the run: steps, costs, the approval, the files it changed; apply them.
@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "data_processor"
 KILL_AFTER_CALLS = 9
 DEADLINE_SECONDS = 300
+# The events that are printed while a run goes on.
+SHOWN = ("run.", "step.", "approval.", "budget.")
 
 
 class DemoFailed(Exception):
@@ -133,7 +135,7 @@ class Running:
         for event in self.events():
             print_event(event)
             if approve and event["type"] == "approval.requested":
-                self._approve(str(event["approval"]))
+                self._approve(str(event["approval_id"]))
         return self.process.wait()
 
     def _approve(self, approval: str) -> None:
@@ -154,12 +156,10 @@ class Running:
 def print_event(event: dict[str, object]) -> None:
     """One short line for the events a reader follows a run by."""
     kind = str(event["type"])
+    step = f" {event['step']}" if event.get("step") else ""
     if kind == "effect.finished" and event.get("kind") == "llm":
-        print(
-            f"  {event['step']}: model call {event.get('path', '')}/{event.get('effect_seq', event['seq'])} finished"
-        )
-    elif kind.startswith(("run.", "step.", "approval.", "budget.", "data.")) and kind != "run.finished":
-        step = f" {event['step']}" if event.get("step") else ""
+        print(f"  model call{step} {event['path']}: ${event['cost_usd']}")
+    elif kind.startswith(SHOWN) and kind != "run.finished":
         error = event.get("error")
         reason = f": {error['message']}" if isinstance(error, dict) else ""
         print(f"  {kind}{step}{reason}")
@@ -310,11 +310,10 @@ def main() -> int:
     arguments = parser.parse_args()
     start = time.monotonic()
     try:
-        # The address is not known yet, and doctor needs none.
-        check_machine(Wflo(arguments.wflo, "http://127.0.0.1:9/v1"))
         with local_model() as model:
             note(f"a real model, SmolLM2-135M in llama.cpp, listens on {model.base_url}")
             wflo = Wflo(arguments.wflo, model.base_url)
+            check_machine(wflo)
             run_id = first_run(wflo)
             show_run(wflo, run_id)
             killed_run(wflo, model)

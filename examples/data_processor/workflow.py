@@ -15,7 +15,14 @@ from wflo import ApprovalPolicy, Workflow
 
 MODEL = "smollm2-135m"
 
-workflow = Workflow("data-processor")
+workflow = Workflow(
+    "data-processor",
+    inputs={
+        "age": {"type": "integer", "default": 365},  # days; what is older is deleted
+        "sample": {"type": "integer", "default": 16},  # tickets for the model
+        "fail_first_update": {"type": "boolean", "default": True},
+    },
+)
 workflow.set_budget(max_cost_usd="0.01", alert_thresholds=[0.05, 0.5, 0.9], action_on_exceeded="halt")
 workflow.configure_sandbox(memory_limit="512m", cpu_limit="0.5", network_enabled=False, timeout_seconds=300)
 
@@ -25,7 +32,7 @@ async def triage(context):
     """Ask the model about the newest open tickets, two questions at a time."""
     sample = await context.db.query(
         "SELECT id, subject, body, queue FROM records WHERE status = 'open' ORDER BY age, id LIMIT ?",
-        [context.inputs.get("sample", 16)],
+        [context.inputs["sample"]],
     )
     tickets, cost = [], Decimal(0)
     for ticket in sample:
@@ -59,7 +66,7 @@ async def triage(context):
 @workflow.step(approval=ApprovalPolicy(required=True, approvers=["data-owner"]))
 async def delete_old_records(context):
     """One statement. Whoever approves sees the rows that it deletes, and exactly those go."""
-    result = await context.db.execute("DELETE FROM records WHERE age > ?", [context.inputs.get("age", 365)])
+    result = await context.db.execute("DELETE FROM records WHERE age > ?", [context.inputs["age"]])
     return {"deleted": result.rows_affected}
 
 
@@ -70,7 +77,7 @@ async def update_production_data(context):
     rows = [{"id": t["id"], "label": t["label"], "summary": t["summary"]} for t in tickets]
     (before,) = await context.db.query("SELECT count(*) AS labelled FROM records WHERE label IS NOT NULL")
 
-    if context.inputs.get("fail_first_update", True) and context.step.generation == 1:
+    if context.inputs["fail_first_update"] and context.step.generation == 1:
         rows[-1]["label"] = "shiping"  # what a careless edit looks like
 
     snapshot = await context.db.snapshot()
@@ -107,7 +114,7 @@ async def report(context):
     )
     same = sum(1 for t in tickets if t["label"] == t["queue"])
     unsorted = sum(1 for t in tickets if t["label"] == FALLBACK)
-    age, records = context.inputs.get("age", 365), sum(row["n"] for row in statuses)
+    age, records = context.inputs["age"], sum(row["n"] for row in statuses)
     by_status = ", ".join(f"{row['n']} {row['status']}" for row in statuses)
     lines = [
         "# Support report",
