@@ -1,1 +1,30 @@
-//! wflo-gateway.
+//! The model gateway: every call to a model passes here, is bounded, reserved, forwarded, settled.
+//!
+//! Owns the providers' dialects, prices, the upper bound of a call, and the streaming proxy. It
+//! keeps no money and no journal: that is the [`ledger::Ledger`], which the engine implements. It
+//! reads no settings files and no environment: it is given resolved providers and secrets.
+//!
+//! **Architecture Invariant:** nothing is sent to a provider before the ledger has made its hold
+//! durable, no answer ends before its settlement is durable, and a provider's key is in nothing but
+//! the request to that provider.
+
+pub mod call;
+pub mod dialect;
+pub mod env;
+pub mod error;
+mod exchange;
+pub mod gateway;
+pub mod ledger;
+pub mod price;
+pub mod reserve;
+pub mod route;
+pub mod secret;
+pub mod serve;
+pub mod sse;
+mod telemetry;
+mod upstream;
+pub mod usage;
+
+pub use env::client_env;
+pub use gateway::{Gateway, Limits};
+pub use upstream::Deadlines;

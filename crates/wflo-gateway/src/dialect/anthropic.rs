@@ -1,0 +1,293 @@
+//! Anthropic messages and count_tokens.
+//!
+//! Owns reading a request's facts, the usage of a body or of a stream's events, and which events
+//! the gateway may not hand on before the call is settled.
+
+use serde::Deserialize;
+
+use super::facts::Facts;
+use super::json::{BodyError, Fields};
+use super::request::{Request, RequestError, Tools, WantedTier};
+use super::{Dialect, Endpoint, facts};
+use crate::usage::Usage;
+
+/// Fields that decide the cost: another spelling of one of them is refused.
+const KNOWN: [&str; 14] = [
+    "model",
+    "messages",
+    "system",
+    "stream",
+    "max_tokens",
+    "tools",
+    "thinking",
+    "service_tier",
+    "inference_geo",
+    "speed",
+    "mcp_servers",
+    "container",
+    "context_management",
+    "cache_control",
+];
+
+/// Tool types that the client runs itself; any other type runs at the provider.
+const CLIENT_TOOLS: [&str; 5] = ["bash_", "text_editor_", "computer_", "memory_", "custom"];
+
+pub(super) fn parse(
+    endpoint: Endpoint,
+    fields: &Fields<'_>,
+    facts: Facts,
+    body: &[u8],
+    beta: &str,
+) -> Result<Request, RequestError> {
+    fields.refuse_other_spellings(&KNOWN)?;
+    let present = |name: &str| fields.get(name).filter(|field| field.value != "null" && field.value != "[]");
+    let unbounded = |what: &str, instead: &str| RequestError::Unboundable {
+        what: what.to_owned(),
+        instead: instead.to_owned(),
+    };
+    if endpoint.is_billed() {
+        for name in ["mcp_servers", "container"] {
+            if present(name).is_some() {
+                return Err(unbounded(
+                    &format!("`{name}` lets the provider work on its own, billed by use"),
+                    &format!("Leave `{name}` out, and run tools in your program."),
+                ));
+            }
+        }
+        if present("context_management")
+            .is_some_and(|field| field.value.contains("compact") || field.value.contains('\\'))
+        {
+            return Err(unbounded(
+                "`context_management` asks for compaction, a further model call inside this one",
+                "Leave compaction out, or compact in your program.",
+            ));
+        }
+    }
+    let max_output = fields.count("max_tokens")?;
+    Ok(Request {
+        dialect: Dialect::Anthropic,
+        endpoint,
+        model: fields.text("model")?.ok_or(RequestError::Missing("model"))?,
+        stream: endpoint == Endpoint::Messages && fields.flag("stream")?.unwrap_or(false),
+        wants_usage: true,
+        max_output,
+        extra_output: thinking(fields)?.saturating_sub(max_output.unwrap_or(0)),
+        choices: 1,
+        messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),
+        tools: tools(fields, endpoint)?,
+        facts,
+        audio_output: false,
+        // Anthropic's priority tier is paid by commitment; its rates per token are the same.
+        tier: WantedTier::Named(crate::price::Tier::Standard),
+        geo_us: fields.text("inference_geo")?.as_deref() != Some("global"),
+        fast: fields.text("speed")?.as_deref() == Some("fast"),
+        longer_context: beta.contains("context-1m").then_some(1_000_000),
+        body_bytes: body.len() as u64,
+        usage_edit: None,
+    })
+}
+
+/// The thinking budget, which may be larger than `max_tokens` when thinking is interleaved.
+fn thinking(fields: &Fields<'_>) -> Result<u64, RequestError> {
+    let Some(field) = fields.get("thinking").filter(|field| field.value != "null") else { return Ok(0) };
+    let inner = Fields::read(field.value.as_bytes())?;
+    Ok(inner.count("budget_tokens")?.unwrap_or(0))
+}
+
+fn tools(fields: &Fields<'_>, endpoint: Endpoint) -> Result<Tools, RequestError> {
+    #[derive(Deserialize)]
+    struct Tool {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    let mut tools = Tools::default();
+    for name in ["output_format", "output_config"] {
+        tools.bytes += fields.get(name).map_or(0, |field| field.value.len() as u64);
+    }
+    let Some(field) = fields.get("tools").filter(|field| field.value != "null") else { return Ok(tools) };
+    tools.bytes += field.value.len() as u64;
+    let all: Vec<Tool> = serde_json::from_str(field.value)
+        .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
+    tools.count = all.len() as u64;
+    for kind in all.into_iter().filter_map(|tool| tool.kind) {
+        if !CLIENT_TOOLS.iter().any(|prefix| kind.starts_with(prefix)) && endpoint.is_billed() {
+            return Err(RequestError::Unboundable {
+                what: format!("the tool `{kind}` runs at the provider and is billed by use"),
+                instead: "Use tools that your program runs.".to_owned(),
+            });
+        }
+        tools.predefined += u64::from(kind != "custom");
+    }
+    Ok(tools)
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+struct Writes {
+    #[serde(default)]
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+/// The counts of a message, or of one event of its stream.
+#[derive(Deserialize, Default, Clone)]
+pub struct Counts {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation: Option<Writes>,
+    #[serde(default)]
+    inference_geo: Option<String>,
+    #[serde(default)]
+    speed: Option<String>,
+}
+
+impl Counts {
+    /// These counts with what a later event says in their place: the counts of a stream are
+    /// cumulative.
+    #[must_use]
+    pub fn then(self, later: Counts) -> Counts {
+        Counts {
+            input_tokens: later.input_tokens.or(self.input_tokens),
+            output_tokens: later.output_tokens.or(self.output_tokens),
+            cache_read_input_tokens: later.cache_read_input_tokens.or(self.cache_read_input_tokens),
+            cache_creation_input_tokens: later
+                .cache_creation_input_tokens
+                .or(self.cache_creation_input_tokens),
+            cache_creation: later.cache_creation.or(self.cache_creation),
+            inference_geo: later.inference_geo.or(self.inference_geo),
+            speed: later.speed.or(self.speed),
+        }
+    }
+
+    /// As usage, once input and output are known.
+    pub fn usage(&self) -> Option<Usage> {
+        let written = self.cache_creation_input_tokens.unwrap_or(0);
+        let long =
+            self.cache_creation.and_then(|writes| writes.ephemeral_1h_input_tokens).unwrap_or(0).min(written);
+        Some(Usage {
+            input: self.input_tokens?,
+            cache_read: self.cache_read_input_tokens.unwrap_or(0),
+            cache_write: written - long,
+            cache_write_long: long,
+            output: self.output_tokens?,
+            geo_us: self.inference_geo.as_deref() == Some("us"),
+            fast: self.speed.as_deref() == Some("fast"),
+            ..Usage::default()
+        })
+    }
+}
+
+/// The usage of a whole message; `None` when it has none or is no JSON.
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Message {
+        usage: Counts,
+    }
+    serde_json::from_slice::<Message>(body).ok()?.usage.usage()
+}
+
+/// What one event of a stream means for the gateway.
+#[derive(Default)]
+pub struct Event {
+    /// Counts that it carries.
+    pub counts: Option<Counts>,
+    /// The message's content is complete: from here on nothing is handed out before settlement.
+    pub finished: bool,
+    /// The stream's end mark.
+    pub done: bool,
+    /// The provider reports an error inside the stream.
+    pub error: bool,
+}
+
+/// Reads the data of one event.
+pub fn event(data: &[u8]) -> Event {
+    #[derive(Deserialize)]
+    struct Start {
+        #[serde(default)]
+        usage: Option<Counts>,
+    }
+    #[derive(Deserialize)]
+    struct Any {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(default)]
+        usage: Option<Counts>,
+        #[serde(default)]
+        message: Option<Start>,
+    }
+    // Deltas of content are nearly all events, and hold nothing that is wanted here.
+    if memchr::memmem::find(data, b"message").is_none() && memchr::memmem::find(data, b"error").is_none() {
+        return Event::default();
+    }
+    let Ok(any) = serde_json::from_slice::<Any>(data) else { return Event::default() };
+    match any.kind.as_str() {
+        "message_start" => {
+            Event { counts: any.message.and_then(|message| message.usage), ..Event::default() }
+        }
+        "message_delta" => Event { counts: any.usage, finished: true, ..Event::default() },
+        "message_stop" => Event { finished: true, done: true, ..Event::default() },
+        "error" => Event { error: true, ..Event::default() },
+        _ => Event::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(body: &str) -> Result<Request, RequestError> {
+        Request::parse(Dialect::Anthropic, Endpoint::Messages, body.as_bytes(), "")
+    }
+
+    #[test]
+    fn counts_of_a_stream_are_cumulative() {
+        let start = event(br#"{"type":"message_start","message":{"usage":{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}}}"#);
+        let end = event(
+            br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15}}"#,
+        );
+        assert!(end.finished && !end.done);
+        let usage = start.counts.unwrap().then(end.counts.unwrap()).usage().unwrap();
+        assert_eq!((usage.input, usage.cache_read, usage.output), (25, 7, 15));
+        assert!(event(br#"{"type":"message_stop"}"#).done);
+        assert!(event(br#"{"type":"content_block_delta","delta":{"text":"a message"}}"#).counts.is_none());
+    }
+
+    #[test]
+    fn hour_long_cache_writes_are_counted_apart() {
+        let usage = usage(
+            br#"{"usage":{"input_tokens":1,"output_tokens":2,"cache_creation_input_tokens":10,
+            "cache_creation":{"ephemeral_1h_input_tokens":4,"ephemeral_5m_input_tokens":6}}}"#,
+        )
+        .unwrap();
+        assert_eq!((usage.cache_write, usage.cache_write_long), (6, 4));
+    }
+
+    #[test]
+    fn what_runs_at_the_provider_is_refused() {
+        assert!(
+            request(
+                r#"{"model":"m","max_tokens":1,"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#
+            )
+            .is_err()
+        );
+        assert!(request(r#"{"model":"m","max_tokens":1,"mcp_servers":[{"url":"x"}]}"#).is_err());
+        let bash = request(
+            r#"{"model":"m","max_tokens":1,"tools":[{"type":"bash_20250124","name":"bash"},{"name":"f"}]}"#,
+        )
+        .unwrap();
+        assert_eq!((bash.tools.count, bash.tools.predefined), (2, 1));
+    }
+
+    #[test]
+    fn a_thinking_budget_above_max_tokens_counts() {
+        let request =
+            request(r#"{"model":"m","max_tokens":100,"thinking":{"type":"enabled","budget_tokens":250}}"#)
+                .unwrap();
+        assert_eq!((request.max_output, request.extra_output), (Some(100), 150));
+    }
+}

@@ -1,0 +1,356 @@
+//! OpenAI chat completions and embeddings, and everything compatible with them.
+//!
+//! Owns reading a request's facts, the usage of a body or of a stream's chunk, and which chunks the
+//! gateway may not hand on before the call is settled.
+
+use serde::Deserialize;
+
+use super::facts::Facts;
+use super::json::{BodyError, Edit, Fields};
+use super::request::{Request, RequestError, Tools, WantedTier};
+use super::{Dialect, Endpoint, facts};
+use crate::price::Tier;
+use crate::usage::Usage;
+
+/// Fields that decide the cost: another spelling of one of them is refused.
+const KNOWN: [&str; 22] = [
+    "model",
+    "messages",
+    "input",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "best_of",
+    "tools",
+    "functions",
+    "response_format",
+    "service_tier",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "plugins",
+    "models",
+    "include_usage",
+    "reasoning_effort",
+    "n_predict",
+];
+
+/// Fields that make the provider do paid work which nothing in the request bounds.
+const UNBOUNDED: [(&str, &str); 3] = [
+    ("web_search_options", "web searches are billed by the search"),
+    ("plugins", "plugins are billed by their own rules"),
+    ("models", "the provider picks one of several models"),
+];
+
+pub(super) fn parse(
+    endpoint: Endpoint,
+    fields: &Fields<'_>,
+    facts: Facts,
+    body: &[u8],
+) -> Result<Request, RequestError> {
+    fields.refuse_other_spellings(&KNOWN)?;
+    for (field, what) in UNBOUNDED {
+        if fields.get(field).is_some_and(|field| field.value != "null") {
+            return Err(RequestError::Unboundable {
+                what: format!("`{field}` is set, and {what}"),
+                instead: format!("Leave `{field}` out."),
+            });
+        }
+    }
+    let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
+    let stream = endpoint == Endpoint::Chat && fields.flag("stream")?.unwrap_or(false);
+    let (wants_usage, usage_edit) = if stream { usage_option(fields)? } else { (false, None) };
+    let limits = [fields.count("max_tokens")?, fields.count("max_completion_tokens")?];
+    let choices = [fields.count("n")?, fields.count("best_of")?].into_iter().flatten().max().unwrap_or(1);
+    let prediction = fields.get("prediction").is_some_and(|field| field.value != "null");
+    Ok(Request {
+        dialect: Dialect::OpenAi,
+        endpoint,
+        model,
+        stream,
+        wants_usage,
+        max_output: limits.into_iter().flatten().max(),
+        // Tokens of a prediction that were not used are billed as output.
+        extra_output: if prediction { body.len() as u64 } else { 0 },
+        choices,
+        messages: fields
+            .get("messages")
+            .map_or(0, |field| facts::elements(field.value))
+            .max(fields.get("input").map_or(0, |field| facts::elements(field.value).max(1))),
+        tools: tools(fields)?,
+        facts,
+        audio_output: ["modalities", "audio"].iter().any(|name| {
+            fields.get(name).is_some_and(|field| field.name == "audio" || field.value.contains("audio"))
+        }),
+        tier: match fields.text("service_tier")?.as_deref() {
+            None | Some("auto") => WantedTier::Any,
+            Some(name) => WantedTier::Named(Tier::named(name)),
+        },
+        geo_us: false,
+        fast: false,
+        longer_context: None,
+        body_bytes: body.len() as u64,
+        usage_edit,
+    })
+}
+
+/// Whether the client asked for usage in its stream, and the edit that asks when it did not.
+fn usage_option(fields: &Fields<'_>) -> Result<(bool, Option<Edit>), BodyError> {
+    let Some(options) = fields.get("stream_options").filter(|field| field.value != "null") else {
+        let value = "{\"include_usage\":true}";
+        let edit = match fields.get("stream_options") {
+            Some(null) => Edit { at: null.at.clone(), text: value.to_owned() },
+            None => fields.insert("stream_options", value),
+        };
+        return Ok((false, Some(edit)));
+    };
+    let inner = Fields::read(options.value.as_bytes())?;
+    inner.refuse_other_spellings(&KNOWN)?;
+    match inner.flag("include_usage")? {
+        Some(true) => Ok((true, None)),
+        _ => {
+            let mut edit = match inner.get("include_usage") {
+                Some(field) => Edit { at: field.at.clone(), text: "true".to_owned() },
+                None => inner.insert("include_usage", "true"),
+            };
+            edit.at = edit.at.start + options.at.start..edit.at.end + options.at.start;
+            Ok((false, Some(edit)))
+        }
+    }
+}
+
+fn tools(fields: &Fields<'_>) -> Result<Tools, RequestError> {
+    #[derive(Deserialize)]
+    struct Tool {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    let mut tools = Tools::default();
+    for name in ["tools", "functions", "response_format"] {
+        let Some(field) = fields.get(name).filter(|field| field.value != "null") else { continue };
+        tools.bytes += field.value.len() as u64;
+        tools.count += if name == "response_format" { 1 } else { facts::elements(field.value) };
+    }
+    if let Some(field) = fields.get("tools").filter(|field| field.value != "null") {
+        let all: Vec<Tool> = serde_json::from_str(field.value)
+            .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
+        for kind in all.into_iter().filter_map(|tool| tool.kind) {
+            if kind != "function" && kind != "custom" {
+                return Err(RequestError::Unboundable {
+                    what: format!("the tool `{kind}` runs at the provider and is billed by use"),
+                    instead: "Use tools of the type `function`, which your program runs.".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(tools)
+}
+
+/// The parts of a body or chunk that the gateway reads.
+#[derive(Deserialize, Default)]
+struct Answer {
+    #[serde(default)]
+    usage: Option<Counts>,
+    #[serde(default)]
+    choices: Option<Vec<Choice>>,
+    #[serde(default)]
+    service_tier: Option<String>,
+    #[serde(default)]
+    error: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    finish_reason: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+struct Counts {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
+    #[serde(default)]
+    prompt_tokens_details: Option<Details>,
+    #[serde(default)]
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize, Default)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+    #[serde(default, alias = "cache_creation_tokens")]
+    cache_write_tokens: Option<u64>,
+    #[serde(default)]
+    audio_tokens: Option<u64>,
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+impl Counts {
+    fn usage(&self, tier: Option<&str>) -> Option<Usage> {
+        let prompt = self.prompt_tokens?;
+        let none = Details::default();
+        let input = self.prompt_tokens_details.as_ref().unwrap_or(&none);
+        let output = self.completion_tokens_details.as_ref().unwrap_or(&none);
+        // The parts are of the whole: details that say more than the total are cut to it.
+        let mut left = prompt;
+        let mut part = |count: Option<u64>| {
+            let taken = count.unwrap_or(0).min(left);
+            left -= taken;
+            taken
+        };
+        let cache_read = part(input.cached_tokens.or(self.prompt_cache_hit_tokens));
+        let cache_write = part(input.cache_write_tokens);
+        let audio_input = part(input.audio_tokens);
+        let mut written = self.completion_tokens.unwrap_or(0);
+        let reasoning = output.reasoning_tokens.unwrap_or(0);
+        // Some providers count reasoning beside the completion; their total gives them away.
+        if self.total_tokens == Some(prompt.saturating_add(written).saturating_add(reasoning)) {
+            written = written.saturating_add(reasoning);
+        }
+        let reasoning = reasoning.min(written);
+        let audio_output = output.audio_tokens.unwrap_or(0).min(written - reasoning);
+        Some(Usage {
+            input: left,
+            cache_read,
+            cache_write,
+            audio_input,
+            output: written - reasoning - audio_output,
+            reasoning,
+            audio_output,
+            tier: tier.map_or(Tier::Standard, Tier::named),
+            ..Usage::default()
+        })
+    }
+}
+
+/// The usage of a whole answer; `None` when it has none or is no JSON.
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    answer.usage?.usage(answer.service_tier.as_deref())
+}
+
+/// What one event of a stream means for the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Chunk {
+    /// Usage so far.
+    pub usage: Option<Usage>,
+    /// The choices that this chunk ends.
+    pub finished: u64,
+    /// The event carries usage and nothing else.
+    pub only_usage: bool,
+    /// The stream's end mark.
+    pub done: bool,
+    /// The provider reports an error inside the stream.
+    pub error: bool,
+}
+
+/// Reads the data of one event.
+pub fn chunk(data: &[u8]) -> Chunk {
+    if data.trim_ascii() == b"[DONE]" {
+        return Chunk { done: true, ..Chunk::default() };
+    }
+    // Most chunks have neither; a look at the bytes is cheaper than a parse, and `usage` of an
+    // escaped name is one that no provider writes.
+    if memchr::memmem::find(data, b"\"usage\"").is_none()
+        && memchr::memmem::find(data, b"finish_reason").is_none()
+        && memchr::memmem::find(data, b"\"error\"").is_none()
+    {
+        return Chunk::default();
+    }
+    let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return Chunk::default() };
+    let choices = answer.choices.unwrap_or_default();
+    let usage = answer.usage.as_ref().and_then(|counts| counts.usage(answer.service_tier.as_deref()));
+    Chunk {
+        usage,
+        finished: choices.iter().filter(|choice| choice.finish_reason.is_some()).count() as u64,
+        only_usage: usage.is_some() && choices.is_empty(),
+        done: false,
+        error: answer.error.is_some() && choices.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn request(body: &str) -> Result<Request, RequestError> {
+        Request::parse(Dialect::OpenAi, Endpoint::Chat, body.as_bytes(), "")
+    }
+
+    #[test]
+    fn usage_is_asked_for_by_the_smallest_change() {
+        for (before, after) in [
+            (
+                r#"{"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":null}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options": {"x":1}}"#,
+                r#"{"model":"m","stream":true,"stream_options": {"include_usage":true,"x":1}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage": false}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage": true}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (r#"{"model":"m"}"#, r#"{"model":"m"}"#),
+        ] {
+            let body = Bytes::from_static(before.as_bytes());
+            let request = request(before).unwrap();
+            assert_eq!(request.outgoing(&body, None).unwrap(), after.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_runs_at_the_provider_is_refused() {
+        for body in [
+            r#"{"model":"m","web_search_options":{}}"#,
+            r#"{"model":"m","tools":[{"type":"web_search"}]}"#,
+            r#"{"model":"m","Web_Search_Options":{}}"#,
+        ] {
+            assert!(request(body).is_err(), "{body}");
+        }
+        assert!(request(r#"{"model":"m","tools":[{"type":"function","function":{"name":"f"}}]}"#).is_ok());
+    }
+
+    #[test]
+    fn details_are_parts_of_the_total() {
+        let body = br#"{"usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
+            "prompt_tokens_details":{"cached_tokens":80},"completion_tokens_details":{"reasoning_tokens":30}}}"#;
+        let usage = usage(body).unwrap();
+        assert_eq!((usage.input, usage.cache_read, usage.output, usage.reasoning), (20, 80, 20, 30));
+        let beside = super::usage(
+            br#"{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":35,
+            "completion_tokens_details":{"reasoning_tokens":20}}}"#,
+        )
+        .unwrap();
+        assert_eq!((beside.output, beside.reasoning), (5, 20));
+    }
+
+    #[test]
+    fn chunks_say_what_they_end() {
+        assert!(chunk(b"[DONE]").done);
+        assert_eq!(chunk(br#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}"#).finished, 1);
+        assert_eq!(chunk(br#"{"choices":[{"delta":{},"finish_reason":null}]}"#).finished, 0);
+        assert!(chunk(br#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#).only_usage);
+    }
+}

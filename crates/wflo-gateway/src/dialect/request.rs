@@ -1,0 +1,140 @@
+//! What must be known of a request before it may be sent.
+//!
+//! Owns the parsed facts of one request in any dialect. A request that exists is one whose bound
+//! can be stated; what cannot be bounded is refused here, with how to make it boundable.
+
+use bytes::Bytes;
+
+use super::facts::Facts;
+use super::json::{BodyError, Edit, Fields};
+use super::{Dialect, Endpoint, anthropic, openai};
+use crate::price::Tier;
+
+/// A body that is refused before any money is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// It cannot be read, or reads differently to different parsers.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// A field that a call needs is missing.
+    #[error("the request names no `{0}`")]
+    Missing(&'static str),
+    /// Something in it has no upper bound.
+    #[error("the cost of this request has no upper bound: {what}")]
+    Unboundable {
+        /// What has no bound.
+        what: String,
+        /// How to bound it.
+        instead: String,
+    },
+}
+
+/// What the tools of a request add to its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tools {
+    /// How many.
+    pub count: u64,
+    /// Bytes of everything that a template writes in another form: tools and output schemas.
+    pub bytes: u64,
+    /// How many have a definition of the provider's own (Anthropic's `bash`, `text_editor` …).
+    pub predefined: u64,
+}
+
+/// What a caller asked of a service tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedTier {
+    /// Nothing, or `auto`: the provider's account settings decide.
+    Any,
+    /// This one; the provider may serve the standard one instead.
+    Named(Tier),
+}
+
+impl WantedTier {
+    /// Every tier that the call may be billed at.
+    pub fn reachable(self) -> &'static [Tier] {
+        match self {
+            WantedTier::Any => &[Tier::Standard, Tier::Flex, Tier::Priority],
+            WantedTier::Named(Tier::Standard) => &[Tier::Standard],
+            WantedTier::Named(Tier::Flex) => &[Tier::Flex, Tier::Standard],
+            WantedTier::Named(Tier::Priority) => &[Tier::Priority, Tier::Standard],
+            WantedTier::Named(Tier::Ultrafast) => &[Tier::Ultrafast, Tier::Priority, Tier::Standard],
+            WantedTier::Named(Tier::Balanced) => &[Tier::Balanced, Tier::Standard],
+            WantedTier::Named(Tier::Decisions) => &[Tier::Decisions, Tier::Standard],
+        }
+    }
+}
+
+/// Everything about a request that the gateway uses.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The protocol.
+    pub dialect: Dialect,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The model, as the client wrote it.
+    pub model: String,
+    /// The client wants a stream.
+    pub stream: bool,
+    /// The client itself asked for the usage chunk of an OpenAI stream.
+    pub wants_usage: bool,
+    /// Most output tokens of one choice, if the client said.
+    pub max_output: Option<u64>,
+    /// Output that may be billed beside `max_output` (rejected predictions, extra thinking).
+    pub extra_output: u64,
+    /// Choices that are generated.
+    pub choices: u64,
+    /// Messages, or inputs of an embedding.
+    pub messages: u64,
+    /// Tools and schemas.
+    pub tools: Tools,
+    /// What stands inside.
+    pub facts: Facts,
+    /// The answer may hold audio.
+    pub audio_output: bool,
+    /// The service tier asked for.
+    pub tier: WantedTier,
+    /// The price of inference kept in the United States may apply.
+    pub geo_us: bool,
+    /// The fast mode was asked for.
+    pub fast: bool,
+    /// The client asked for a longer context window than the model's usual one, in tokens.
+    pub longer_context: Option<u64>,
+    /// Length of the body in bytes.
+    pub body_bytes: u64,
+    /// The edit that makes the upstream report usage in the stream.
+    pub(crate) usage_edit: Option<Edit>,
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// `beta` is the request's `anthropic-beta` header, which can change the context window.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the body cannot be read safely, lacks a model, or has no bound.
+    pub fn parse(
+        dialect: Dialect,
+        endpoint: Endpoint,
+        body: &[u8],
+        beta: &str,
+    ) -> Result<Request, RequestError> {
+        let fields = Fields::read(body)?;
+        let facts = super::facts::read(body).map_err(|error| BodyError::NotAnObject(error.to_string()))?;
+        match dialect {
+            Dialect::Anthropic => anthropic::parse(endpoint, &fields, facts, body, beta),
+            _ => openai::parse(endpoint, &fields, facts, body),
+        }
+    }
+
+    /// The body as it goes upstream: usage asked for, and `max_tokens` written in when given.
+    ///
+    /// # Errors
+    /// [`BodyError`] when `body` is not the one this request was parsed from.
+    pub fn outgoing(&self, body: &Bytes, max_tokens: Option<u64>) -> Result<Bytes, BodyError> {
+        let mut edits: Vec<Edit> = self.usage_edit.iter().cloned().collect();
+        if let Some(limit) = max_tokens {
+            edits.push(Fields::read(body)?.insert("max_tokens", &limit.to_string()));
+        }
+        Ok(super::json::splice(body, edits))
+    }
+}

@@ -1,0 +1,287 @@
+//! Every way in which the gateway itself ends a call, with its code and its HTTP status.
+//!
+//! Owns the wording that clients see. What an upstream says passes through and is none of these.
+
+use wflo_core::error::{Code, Coded};
+use wflo_core::money::NanoUsd;
+
+use crate::dialect::errors::Told;
+use crate::dialect::request::RequestError;
+use crate::dialect::{Dialect, errors};
+use crate::ledger::{LedgerError, Refusal};
+use crate::price::{PriceError, suggestion};
+use crate::reserve::BoundError;
+
+/// A call that the gateway ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayError {
+    /// No budget has room for it.
+    #[error(
+        "budget exceeded: the {budget} budget of {limit} USD has {left} USD left, and this call of {model} could cost up to {needed} USD"
+    )]
+    BudgetExceeded {
+        /// Which budget.
+        budget: String,
+        /// Its limit.
+        limit: NanoUsd,
+        /// What is neither spent nor held.
+        left: NanoUsd,
+        /// What the call could cost.
+        needed: NanoUsd,
+        /// The model.
+        model: String,
+    },
+    /// The ledger refused it for another reason.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Machine-readable kind.
+        kind: String,
+        /// The ledger's code.
+        code: String,
+        /// The ledger's message.
+        message: String,
+        /// The ledger's hint.
+        hint: Option<String>,
+    },
+    /// The model has no price.
+    #[error("the model `{model}` has no price at the provider `{provider}`, so its cost cannot be bounded")]
+    Unpriced {
+        /// The model.
+        model: String,
+        /// The provider.
+        provider: String,
+    },
+    /// The request has no upper bound at this price.
+    #[error("{0}")]
+    Unboundable(#[from] BoundError),
+    /// The body cannot be used.
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    /// An endpoint that is not served.
+    #[error("{method} {path} is not an endpoint that the gateway serves")]
+    UnknownEndpoint {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// A dialect of a later release.
+    #[error("the gateway does not speak the {} dialect yet", dialect.name())]
+    DialectNotServed {
+        /// The dialect.
+        dialect: Dialect,
+    },
+    /// The body is larger than the gateway takes.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The client's body did not arrive.
+    #[error("the request body did not arrive: {reason}")]
+    BodyBroke {
+        /// What happened.
+        reason: String,
+    },
+    /// The provider could not be reached; nothing was sent.
+    #[error("the provider `{provider}` could not be reached: {reason}")]
+    Unreachable {
+        /// The provider.
+        provider: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The provider did not answer in time, or its connection broke before it answered.
+    #[error("the provider `{provider}` gave no answer: {reason}")]
+    NoAnswer {
+        /// The provider.
+        provider: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The answer broke off.
+    #[error("the answer of the provider `{provider}` broke off: {reason}")]
+    Interrupted {
+        /// The provider.
+        provider: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The provider answered with a redirect, which is not followed.
+    #[error("the provider `{provider}` redirects to another address, which the gateway does not follow")]
+    Redirected {
+        /// The provider.
+        provider: String,
+    },
+    /// No provider serves the model in this dialect.
+    #[error("{reason}")]
+    NoProvider {
+        /// What was looked for.
+        reason: String,
+    },
+    /// An entry of `[models]` is wrong.
+    #[error("{0}")]
+    Price(#[from] PriceError),
+    /// The journal failed; nothing was sent, or the answer could not be recorded.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    /// The gateway is ending.
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+}
+
+impl Coded for GatewayError {
+    fn code(&self) -> Code {
+        match self {
+            GatewayError::BudgetExceeded { .. } => Code(4001),
+            GatewayError::Refused { code, .. } => {
+                Code(code.strip_prefix("WFLO-").and_then(|n| n.parse().ok()).unwrap_or(4016))
+            }
+            GatewayError::Unpriced { .. } => Code(4002),
+            GatewayError::Unboundable(error) => error.code(),
+            GatewayError::Request(RequestError::Unboundable { .. }) => Code(4003),
+            GatewayError::UnknownEndpoint { .. } => Code(4004),
+            GatewayError::DialectNotServed { .. } => Code(4005),
+            GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
+            GatewayError::TooLarge { .. } => Code(4007),
+            GatewayError::Unreachable { .. } => Code(4008),
+            GatewayError::NoAnswer { .. } => Code(4009),
+            GatewayError::Interrupted { .. } => Code(4010),
+            GatewayError::NoProvider { .. } => Code(4011),
+            GatewayError::Redirected { .. } => Code(4012),
+            GatewayError::Ledger(_) => Code(4013),
+            GatewayError::ShuttingDown => Code(4014),
+            GatewayError::Price(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            GatewayError::BudgetExceeded { .. } => {
+                "Raise the budget, lower max_tokens, or use a cheaper model.".to_owned()
+            }
+            GatewayError::Refused { hint, .. } => return hint.clone(),
+            GatewayError::Unpriced { model, provider } => unpriced_hint(model, provider),
+            GatewayError::Unboundable(error) => return error.hint(),
+            GatewayError::Request(RequestError::Unboundable { instead, .. }) => instead.clone(),
+            GatewayError::UnknownEndpoint { .. } => {
+                "Served are OpenAI chat/completions, embeddings and models, and Anthropic messages, count_tokens and models.".to_owned()
+            }
+            GatewayError::DialectNotServed { .. } => {
+                "Use an OpenAI-compatible or Anthropic client; most providers offer such an address.".to_owned()
+            }
+            GatewayError::Unreachable { .. } => "Check base_url under [providers] in wflo.toml, and that the server runs.".to_owned(),
+            GatewayError::Redirected { .. } => "Write the final address as base_url.".to_owned(),
+            GatewayError::NoProvider { .. } => "Name the provider under [models.\"…\"] in wflo.toml.".to_owned(),
+            GatewayError::Price(error) => return error.hint(),
+            _ => return None,
+        })
+    }
+}
+
+fn unpriced_hint(model: &str, provider: &str) -> String {
+    let elsewhere = match suggestion(model) {
+        Some((other, input, output)) if other != provider => {
+            format!(" At {other} it costs input = \"{input}\", output = \"{output}\".")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "Price it in wflo.toml: [models.\"{model}\"] with provider = \"{provider}\", input and output in USD per million tokens (\"0\" for a local model).{elsewhere}"
+    )
+}
+
+impl GatewayError {
+    /// From the ledger's refusal of a call that could cost `needed`.
+    pub fn from_refusal(refusal: Refusal, needed: NanoUsd, model: &str) -> GatewayError {
+        match refusal {
+            Refusal::Budget { budget, limit, left } => {
+                GatewayError::BudgetExceeded { budget, limit, left, needed, model: model.to_owned() }
+            }
+            Refusal::Other { status, kind, failure } => GatewayError::Refused {
+                status,
+                kind,
+                code: failure.code,
+                message: failure.message,
+                hint: failure.hint,
+            },
+        }
+    }
+
+    /// A machine-readable kind.
+    pub fn kind(&self) -> &str {
+        match self {
+            GatewayError::BudgetExceeded { .. } => "budget_exceeded",
+            GatewayError::Refused { kind, .. } => kind,
+            GatewayError::Unpriced { .. } => "model_unpriced",
+            GatewayError::Unboundable(_) | GatewayError::Request(RequestError::Unboundable { .. }) => {
+                "cost_unboundable"
+            }
+            GatewayError::Request(_) | GatewayError::BodyBroke { .. } => "invalid_request_error",
+            GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",
+            GatewayError::DialectNotServed { .. } => "dialect_not_served",
+            GatewayError::TooLarge { .. } => "request_too_large",
+            GatewayError::Unreachable { .. } => "upstream_unreachable",
+            GatewayError::NoAnswer { .. } => "upstream_no_answer",
+            GatewayError::Interrupted { .. } => "upstream_interrupted",
+            GatewayError::Redirected { .. } => "upstream_redirected",
+            GatewayError::NoProvider { .. } => "no_provider",
+            GatewayError::Price(_) => "invalid_price",
+            GatewayError::Ledger(_) => "journal_failed",
+            GatewayError::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// The HTTP status. What cannot succeed by repetition has one that clients do not retry.
+    pub fn status(&self) -> http::StatusCode {
+        use http::StatusCode as S;
+        match self {
+            GatewayError::BudgetExceeded { .. } => S::PAYMENT_REQUIRED,
+            GatewayError::Refused { status, .. } => S::from_u16(*status).unwrap_or(S::FORBIDDEN),
+            GatewayError::UnknownEndpoint { .. } => S::NOT_FOUND,
+            GatewayError::TooLarge { .. } => S::PAYLOAD_TOO_LARGE,
+            GatewayError::Unreachable { .. }
+            | GatewayError::Redirected { .. }
+            | GatewayError::Interrupted { .. } => S::BAD_GATEWAY,
+            GatewayError::NoAnswer { .. } => S::GATEWAY_TIMEOUT,
+            GatewayError::Ledger(_) | GatewayError::ShuttingDown => S::SERVICE_UNAVAILABLE,
+            _ => S::BAD_REQUEST,
+        }
+    }
+
+    /// Whether a client's own retry could do better. Only a failure of the way to the provider is
+    /// like that; `x-should-retry: false` goes with the others.
+    pub fn may_be_retried(&self) -> bool {
+        matches!(
+            self,
+            GatewayError::Unreachable { .. }
+                | GatewayError::NoAnswer { .. }
+                | GatewayError::Interrupted { .. }
+        )
+    }
+
+    /// Message and hint as one text, for clients that show nothing else.
+    pub fn full_message(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}. {hint}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// The body in a dialect's error shape.
+    pub fn body(&self, dialect: Dialect) -> String {
+        self.told(|told| errors::body(dialect, told))
+    }
+
+    /// The event that ends a stream with this error.
+    pub fn event(&self, dialect: Dialect) -> String {
+        self.told(|told| errors::event(dialect, told))
+    }
+
+    fn told<T>(&self, tell: impl FnOnce(Told<'_>) -> T) -> T {
+        let (code, message) = (self.code().to_string(), self.full_message());
+        tell(Told { status: self.status().as_u16(), code: &code, kind: self.kind(), message: &message })
+    }
+}

@@ -1,0 +1,110 @@
+//! Answers that are given whole, and answers given again.
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use wflo_core::money::NanoUsd;
+
+use super::{Head, Live, Part, recorded_headers};
+use crate::dialect::{Dialect, anthropic, openai};
+use crate::error::GatewayError;
+use crate::ledger::Recorded;
+use crate::upstream::{answer_headers, reason};
+
+/// Reads an answer to its end, settles it, and hands it on.
+pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<(), GatewayError> {
+    let read = live.until_gone(collect(&live, body)).await;
+    let read = read.unwrap_or_else(|| Err("its client had gone and the time to read on was over".to_owned()));
+    let provider = live.provider.name.clone();
+    let body = match read {
+        Ok(body) => body,
+        Err(reason) => return live.no_answer(GatewayError::Interrupted { provider, reason }).await,
+    };
+    let usage = match live.dialect {
+        Dialect::Anthropic => anthropic::usage(&body),
+        _ => openai::usage(&body),
+    };
+    let (cost, uncertain) = match (head.status.is_success(), usage) {
+        // A provider bills no error, unless it says what the error used.
+        (false, None) => (NanoUsd::ZERO, false),
+        (_, usage) => live.bill(usage),
+    };
+    let recorded = Recorded {
+        status: head.status.as_u16(),
+        headers: recorded_headers(&head.headers),
+        body: body.clone(),
+        interrupted: false,
+        usage,
+        cost,
+    };
+    live.close(recorded, usage, cost, uncertain).await?;
+    let ticket = live.ticket.clone();
+    let head = Head { status: head.status, headers: answer_headers(&head.headers), ticket, cost };
+    if live.parts.send(Part::Whole(head, body, usage)).await.is_err()
+        && let Some(ticket) = &live.ticket
+    {
+        live.shared.ledger.connection_closed_early(ticket);
+    }
+    Ok(())
+}
+
+async fn collect(live: &Live<'_>, mut body: Incoming) -> Result<Bytes, String> {
+    let mut whole = BytesMut::new();
+    let (idle, limit) = (live.shared.deadlines.idle, live.shared.limits.recorded_bytes);
+    loop {
+        let frame = tokio::time::timeout(idle, body.frame()).await;
+        match frame.map_err(|_| format!("nothing came for {} s", idle.as_secs()))? {
+            None => return Ok(whole.freeze()),
+            Some(Err(error)) => return Err(reason(&error)),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    if whole.len() + data.len() > limit {
+                        return Err(format!("it is larger than {limit} bytes"));
+                    }
+                    whole.extend_from_slice(data);
+                }
+            }
+        }
+    }
+}
+
+/// Gives a recorded answer again. One that broke off breaks off again, so that a resumed program
+/// sees what it would have seen.
+pub(super) async fn replay(
+    dialect: Dialect,
+    provider: &str,
+    recorded: Recorded,
+    parts: &mpsc::Sender<Part>,
+) -> Result<(), GatewayError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &recorded.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let is_stream =
+        headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let head = Head { status, headers, ticket: None, cost: recorded.cost };
+    // Nobody left to hear a replay is no loss: it costs nothing and can be given again.
+    if !is_stream {
+        let _ = parts.send(Part::Whole(head, recorded.body, recorded.usage)).await;
+        return Ok(());
+    }
+    if parts.send(Part::Stream(head)).await.is_err() {
+        return Ok(());
+    }
+    let last = if recorded.interrupted {
+        let reason = "it was interrupted when it was first made".to_owned();
+        let error = GatewayError::Interrupted { provider: provider.to_owned(), reason };
+        let data = [&recorded.body[..], error.event(dialect).as_bytes()].concat().into();
+        Part::Broken { data, error }
+    } else {
+        Part::Last { data: recorded.body, usage: recorded.usage, cost: recorded.cost }
+    };
+    let _ = parts.send(last).await;
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! Answers that are streamed: passed on event by event, the end kept back until it is settled.
+//!
+//! What a client takes for the end of a stream (the last choice's finish, the usage, the end mark)
+//! is held until the settlement is durable; everything before it goes out as it comes.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout, timeout_at};
+use wflo_core::money::NanoUsd;
+
+use super::{Head, Live, Part, recorded_headers};
+use crate::dialect::{Dialect, anthropic, openai};
+use crate::error::GatewayError;
+use crate::ledger::Recorded;
+use crate::sse::{Event, Splitter};
+use crate::upstream::{answer_headers, reason};
+use crate::usage::Usage;
+
+/// How long the connection may take to end after a settled end mark before it is given up: only
+/// whether it can be used again depends on it.
+const TAIL: Duration = Duration::from_millis(250);
+
+/// How long usage may follow an end mark that came without it.
+const LATE_USAGE: Duration = Duration::from_secs(5);
+
+/// What has come so far.
+struct Progress {
+    dialect: Dialect,
+    choices: u64,
+    wants_usage: bool,
+    finished: u64,
+    counts: anthropic::Counts,
+    usage: Option<Usage>,
+    /// The usage that came is the whole call's.
+    totalled: bool,
+    done: bool,
+    error: bool,
+    /// To go out now.
+    ready: BytesMut,
+    /// To go out after settlement.
+    held: BytesMut,
+    /// What the client got, for the record.
+    recorded: BytesMut,
+    limit: usize,
+    /// The record left something out.
+    truncated: bool,
+}
+
+impl Progress {
+    fn take(&mut self, event: &Event) {
+        let mut strip = false;
+        match self.dialect {
+            Dialect::Anthropic => {
+                let read = anthropic::event(&event.data);
+                if let Some(counts) = read.counts {
+                    self.counts = std::mem::take(&mut self.counts).then(counts);
+                    self.usage = self.counts.usage();
+                }
+                self.finished += u64::from(read.finished);
+                self.done |= read.done;
+                self.error |= read.error;
+            }
+            _ => {
+                let read = openai::chunk(&event.data);
+                self.usage = read.usage.or(self.usage);
+                self.finished += read.finished;
+                self.totalled |= read.only_usage;
+                self.done |= read.done;
+                self.error |= read.error;
+                strip = read.only_usage && !self.wants_usage;
+            }
+        }
+        self.totalled |= self.is_finished();
+        if strip {
+            return;
+        }
+        if self.recorded.len() + event.raw.len() > self.limit {
+            self.truncated = true;
+        } else if !self.truncated {
+            self.recorded.extend_from_slice(&event.raw);
+        }
+        if self.totalled { &mut self.held } else { &mut self.ready }.extend_from_slice(&event.raw);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.done || self.finished >= self.choices
+    }
+
+    /// The usage, if it is the whole call's: counts in the middle of a stream still grow.
+    fn final_usage(&self) -> Option<Usage> {
+        self.usage.filter(|_| self.totalled)
+    }
+}
+
+pub(super) async fn pass(live: Live<'_>, head: Parts, mut body: Incoming) -> Result<(), GatewayError> {
+    let mut progress = Progress {
+        dialect: live.dialect,
+        choices: live.choices,
+        wants_usage: live.wants_usage,
+        finished: 0,
+        counts: anthropic::Counts::default(),
+        usage: None,
+        totalled: false,
+        done: false,
+        error: false,
+        ready: BytesMut::new(),
+        held: BytesMut::new(),
+        recorded: BytesMut::new(),
+        limit: live.shared.limits.recorded_bytes,
+        truncated: false,
+    };
+    let headers = recorded_headers(&head.headers);
+    let status = head.status;
+    let ticket = live.ticket.clone();
+    let first =
+        Head { status, headers: answer_headers(&head.headers), ticket: ticket.clone(), cost: NanoUsd::ZERO };
+    let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
+    if let (false, Some(ticket)) = (listening, &ticket) {
+        live.shared.ledger.connection_closed_early(ticket);
+    }
+    let broke =
+        read(&live, &mut body, &mut progress, &mut listening).await.or_else(|| progress.ended_badly());
+    let usage = progress.final_usage();
+    let (cost, uncertain) = live.bill(usage);
+    let recorded = Recorded {
+        status: status.as_u16(),
+        headers,
+        body: progress.recorded.split().freeze(),
+        interrupted: broke.is_some() || progress.truncated,
+        usage,
+        cost,
+    };
+    let settled = live.close(recorded, usage, cost, uncertain).await;
+    let error = match (broke, settled) {
+        (Some(reason), _) => Some(GatewayError::Interrupted { provider: live.provider.name.clone(), reason }),
+        (None, Err(error)) => Some(error),
+        (None, Ok(())) => None,
+    };
+    let mut data = std::mem::take(&mut progress.ready);
+    let last = match error {
+        None => {
+            data.extend_from_slice(&progress.held);
+            Part::Last { data: data.freeze(), usage, cost }
+        }
+        Some(error) => {
+            // What would look like the end stays back.
+            data.extend_from_slice(error.event(live.dialect).as_bytes());
+            Part::Broken { data: data.freeze(), error }
+        }
+    };
+    if listening {
+        hand_on(&live, last).await;
+    }
+    if progress.done {
+        // The client has its answer; reading the body's end lets the connection be used again.
+        let _ = timeout(TAIL, async { while let Some(Ok(_)) = body.frame().await {} }).await;
+    }
+    Ok(())
+}
+
+impl Progress {
+    /// A stream that ended without saying so was cut; one that reported an error is no answer.
+    fn ended_badly(&self) -> Option<String> {
+        match (self.error, self.is_finished()) {
+            (true, _) => Some("it reported an error".to_owned()),
+            (false, false) => Some("it ended before its end mark".to_owned()),
+            (false, true) => None,
+        }
+    }
+}
+
+/// Reads until the end mark, the end, or a break, which it names.
+async fn read(
+    live: &Live<'_>,
+    body: &mut Incoming,
+    progress: &mut Progress,
+    listening: &mut bool,
+) -> Option<String> {
+    let deadlines = live.shared.deadlines;
+    let mut splitter = Splitter::new(progress.limit);
+    let mut drain = (!*listening).then(|| Instant::now() + deadlines.drain);
+    loop {
+        let wait = if progress.done { LATE_USAGE.min(deadlines.idle) } else { deadlines.idle };
+        let until = drain.map_or(Instant::now() + wait, |drain| drain.min(Instant::now() + wait));
+        let frame = tokio::select! {
+            biased;
+            frame = timeout_at(until, body.frame()) => frame,
+            () = live.parts.closed(), if *listening => {
+                // The dropped body told the ledger; from here on only the bill matters.
+                *listening = false;
+                drain = Some(Instant::now() + deadlines.drain);
+                continue;
+            }
+        };
+        match frame {
+            Err(_) if progress.done => return None,
+            Err(_) if !*listening => {
+                return Some("its client had gone and the time to read on was over".to_owned());
+            }
+            Err(_) => return Some(format!("nothing came for {} s", deadlines.idle.as_secs())),
+            Ok(Some(Err(_))) if progress.done => return None,
+            Ok(Some(Err(error))) => return Some(reason(&error)),
+            Ok(None) => {
+                if let Some(event) = splitter.rest() {
+                    progress.take(&event);
+                }
+                return None;
+            }
+            Ok(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else { continue };
+                splitter.push(&data);
+                loop {
+                    match splitter.next_event() {
+                        Ok(Some(event)) => progress.take(&event),
+                        Ok(None) => break,
+                        Err(error) => return Some(error.to_string()),
+                    }
+                }
+                if progress.done && progress.usage.is_some() {
+                    return None;
+                }
+            }
+        }
+        let ready: Bytes = progress.ready.split().freeze();
+        if *listening && !ready.is_empty() && !hand_on(live, Part::Data(ready)).await {
+            *listening = false;
+            drain = Some(Instant::now() + deadlines.drain);
+        }
+    }
+}
+
+/// Gives a part to whoever listens. A client that takes nothing for the idle time counts as gone:
+/// the provider must not be kept waiting for ever.
+async fn hand_on(live: &Live<'_>, part: Part) -> bool {
+    matches!(timeout(live.shared.deadlines.idle, live.parts.send(part)).await, Ok(Ok(())))
+}

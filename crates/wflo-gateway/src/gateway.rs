@@ -1,0 +1,94 @@
+//! The gateway as a value: its routes, its way out, its ledger, and the calls in flight.
+//!
+//! Owns the tasks of running calls: each call lives in one, so that a client's disconnect ends
+//! nothing but the client's view of it. [`Gateway::shutdown`] joins them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+
+use crate::ledger::Ledger;
+use crate::route::Routes;
+use crate::upstream::{Deadlines, Upstream};
+
+/// Limits of what the gateway takes and keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest request body, in bytes.
+    pub request_bytes: usize,
+    /// Largest answer that is read whole or recorded, and largest event of a stream, in bytes. A
+    /// longer stream still passes; its record is marked interrupted.
+    pub recorded_bytes: usize,
+    /// Most connections of one listener at a time; more wait.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { request_bytes: 64 << 20, recorded_bytes: 64 << 20, connections: 4_096 }
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) routes: Routes,
+    pub(crate) upstream: Upstream,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) limits: Limits,
+    pub(crate) overshoots: AtomicU64,
+    pub(crate) closing: AtomicBool,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// The model gateway. Cheap to clone; all clones are one gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// A gateway over these routes, keeping its money in `ledger`.
+    pub fn new(routes: Routes, ledger: Arc<dyn Ledger>, deadlines: Deadlines, limits: Limits) -> Gateway {
+        Gateway {
+            shared: Arc::new(Shared {
+                routes,
+                upstream: Upstream::new(deadlines),
+                ledger,
+                deadlines,
+                limits,
+                overshoots: AtomicU64::new(0),
+                closing: AtomicBool::new(false),
+                tasks: Mutex::new(JoinSet::new()),
+            }),
+        }
+    }
+
+    /// The routes that this gateway uses.
+    pub fn routes(&self) -> &Routes {
+        &self.shared.routes
+    }
+
+    /// Calls that were billed more than their hold. An alarm: it stays 0.
+    pub fn overshoots(&self) -> u64 {
+        self.shared.overshoots.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new calls and waits until every running one is settled. Bounded by the deadlines of
+    /// the calls.
+    pub async fn shutdown(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        let mut tasks =
+            std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Shared {
+    /// Runs a call to its end, whatever becomes of the caller's future.
+    pub(crate) fn run(&self, call: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(call);
+    }
+}

@@ -1,0 +1,240 @@
+//! The port to whoever keeps the money and the journal.
+//!
+//! Owns the shapes that cross it. The gateway knows what a call can cost and what it did cost; the
+//! ledger knows who calls, which budgets apply, what happened before, and makes it durable.
+//!
+//! **Architecture Invariant:** a request is sent upstream only after [`Ledger::open`] returned
+//! [`Opened::Dispatch`], and every ticket ends in exactly one of [`Ledger::close`] and
+//! [`Ledger::release`], whatever the client does. The last bytes of an answer are given to the
+//! client only after `close` returned.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wflo_core::error::{Code, Failure};
+use wflo_core::money::NanoUsd;
+
+use crate::dialect::{Dialect, Endpoint};
+use crate::usage::Usage;
+
+/// A future that can be sent, for traits that are used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who calls. The gateway passes it through and reads only the label.
+#[derive(Clone)]
+pub struct Caller {
+    label: Arc<str>,
+    inner: Arc<dyn Any + Send + Sync>,
+}
+
+impl Caller {
+    /// A caller: a label for logs (a step's id), and whatever the ledger wants to find again.
+    pub fn new<T: Any + Send + Sync>(label: &str, inner: T) -> Caller {
+        Caller { label: label.into(), inner: Arc::new(inner) }
+    }
+
+    /// The label.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What the ledger put in, if it is a `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.inner.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Caller").field(&self.label).finish()
+    }
+}
+
+/// The ledger's own handle of a dispatched call.
+#[derive(Clone)]
+pub struct Ticket(Arc<dyn Any + Send + Sync>);
+
+impl Ticket {
+    /// A ticket holding whatever the ledger wants to find again.
+    pub fn new<T: Any + Send + Sync>(inner: T) -> Ticket {
+        Ticket(Arc::new(inner))
+    }
+
+    /// What the ledger put in, if it is a `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ticket")
+    }
+}
+
+/// Which endpoint of which dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallPath {
+    /// The protocol.
+    pub dialect: Dialect,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+}
+
+/// A call about to be made.
+#[derive(Debug, Clone)]
+pub struct CallIntent {
+    /// Who calls.
+    pub caller: Caller,
+    /// What is asked.
+    pub path: CallPath,
+    /// The model as the client wrote it.
+    pub model: String,
+    /// The provider's name.
+    pub provider: String,
+    /// BLAKE3, in hex, of the endpoint, the headers that change its meaning and the client's bytes.
+    pub fingerprint: String,
+    /// The client says that this is its n-th repetition of one request (`x-stainless-retry-count`);
+    /// `None` when it does not say.
+    pub retry_of: Option<u32>,
+    /// The most that the call can cost.
+    pub hold: NanoUsd,
+    /// The most input tokens, over the whole call.
+    pub max_input_tokens: u64,
+    /// The most output tokens, over all choices.
+    pub max_output_tokens: u64,
+    /// Path and sequence number of a call made through `context.llm`; `None` for a stock client's.
+    pub positional: Option<(String, u32)>,
+    /// Length of the request in bytes.
+    pub request_bytes: u64,
+    /// The client asked for a stream.
+    pub stream: bool,
+}
+
+/// An answer as it was given: enough to give it again.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Recorded {
+    /// HTTP status.
+    pub status: u16,
+    /// The headers that clients read, lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// The body as the client got it: JSON, or the events of a stream.
+    #[serde(with = "body_text")]
+    pub body: Bytes,
+    /// The answer broke off: `body` is its prefix, and giving it again ends in an error.
+    pub interrupted: bool,
+    /// What was used, when the provider said so.
+    pub usage: Option<Usage>,
+    /// What it cost.
+    pub cost: NanoUsd,
+}
+
+/// How a dispatched call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The answer.
+    pub recorded: Recorded,
+    /// What is charged: equal to `recorded.cost`.
+    pub settled: NanoUsd,
+    /// What was used, when the provider said so.
+    pub usage: Option<Usage>,
+    /// The bill is not known, so the whole hold is charged.
+    pub uncertain: bool,
+}
+
+/// What [`Ledger::open`] decides.
+#[derive(Debug)]
+pub enum Opened {
+    /// The intent and the hold are durable: send it.
+    Dispatch(Ticket),
+    /// It was made before: give this answer.
+    Replay(Recorded),
+    /// It may not be made.
+    Refused(Refusal),
+}
+
+/// Why a call may not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A budget does not have room for it.
+    Budget {
+        /// Which: `run`, `step summarise`, `workflow per day` …
+        budget: String,
+        /// Its limit.
+        limit: NanoUsd,
+        /// What is neither spent nor held.
+        left: NanoUsd,
+    },
+    /// Anything else: a policy, a journal that does not match, a lost lease.
+    Other {
+        /// The HTTP status for clients; statuses of 500 and above are retried by some.
+        status: u16,
+        /// A machine-readable kind, such as `journal_mismatch`.
+        kind: String,
+        /// What happened.
+        failure: Failure,
+    },
+}
+
+/// The ledger could not do its work; nothing is sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the journal could not record the call: {message}")]
+pub struct LedgerError {
+    /// The code of what failed.
+    pub code: Code,
+    /// What failed, without secrets.
+    pub message: String,
+}
+
+/// Keeps holds, settlements and recorded answers.
+pub trait Ledger: Send + Sync {
+    /// Journals the intent and takes the hold in one commit; returns only once that is durable. It
+    /// may wait: for a person who is asked, for room behind running holds, for the end of the
+    /// earlier call that this one attaches to.
+    fn open(&self, intent: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>>;
+
+    /// Records the answer and settles the hold in one commit; returns only once that is durable.
+    /// Called before the answer's last bytes are given to the client.
+    fn close(&self, ticket: Ticket, outcome: Outcome) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Gives back the hold of a call that was certainly never sent.
+    fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// The connection that made this call closed before it got the answer's last byte: an identical
+    /// request may attach to the call instead of being made again. May come before `close` or after
+    /// it, and must not block.
+    fn connection_closed_early(&self, ticket: &Ticket);
+}
+
+/// Text where the bytes are text, base64 where they are not, so that a journal stays readable.
+mod body_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Body {
+        Text(String),
+        Base64(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(body) {
+            Ok(text) => Body::Text(text.to_owned()),
+            Err(_) => Body::Base64(STANDARD.encode(body)),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        match Body::deserialize(deserializer)? {
+            Body::Text(text) => Ok(text.into()),
+            Body::Base64(text) => STANDARD.decode(text).map(Bytes::from).map_err(serde::de::Error::custom),
+        }
+    }
+}

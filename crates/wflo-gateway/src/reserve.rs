@@ -1,0 +1,119 @@
+//! Reserve before forward: the upper bound of what one call can cost.
+//!
+//! Owns the bound and nothing else; holding money is the ledger's, prices are `price`'s. Pure: a
+//! bound reads a request's facts and a price, so it costs no more for a hostile body than the one
+//! walk that found the facts.
+//!
+//! **Architecture Invariant:** for every response the upstream can return,
+//! `settle(response) <= upper_bound(request)`. `tests/bound.rs` tries to break it.
+//!
+//! What it rests on, each stated in `docs/reference/gateway.md`: a byte-level tokenizer makes at
+//! most one token of a byte, and JSON text is never shorter than the text it encodes; a provider
+//! refuses input larger than its model's context window; a provider writes at most `max_tokens`,
+//! or its own model's maximum where none was sent.
+
+mod input;
+mod output;
+
+use wflo_core::error::{Code, Coded};
+use wflo_core::money::{NanoUsd, PicoUsd};
+
+use crate::dialect::request::Request;
+use crate::price::{Dimension, Price};
+
+/// A request whose cost nobody can bound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BoundError {
+    /// Neither the request nor the price says where the output ends.
+    #[error("the most that {model} can write is not known, and the request sets no `max_tokens`")]
+    NoOutputLimit {
+        /// The model.
+        model: String,
+    },
+    /// Neither the template nor the context window of the model is known.
+    #[error("the most that {model} can read is not known{because}")]
+    NoInputLimit {
+        /// The model.
+        model: String,
+        /// What in the request needs it.
+        because: String,
+    },
+    /// The model searches the web by itself, at a fee per search.
+    #[error("{model} searches the web on its own, and each search is billed")]
+    Searches {
+        /// The model.
+        model: String,
+    },
+}
+
+impl Coded for BoundError {
+    fn code(&self) -> Code {
+        Code(4003)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            BoundError::NoOutputLimit { model } => {
+                format!(
+                    "Send `max_tokens`, or set `max_output_tokens` under [models.\"{model}\"] in wflo.toml."
+                )
+            }
+            BoundError::NoInputLimit { model, .. } => {
+                format!("Set `context_tokens` under [models.\"{model}\"] in wflo.toml.")
+            }
+            BoundError::Searches { model } => {
+                format!(
+                    "Price it under [models.\"{model}\"] in wflo.toml if your contract has no such fee, or use another model."
+                )
+            }
+        })
+    }
+}
+
+/// The upper bound of one call, and what must be sent for it to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The most that the call can be billed, in nano-USD, rounded up.
+    pub cost: NanoUsd,
+    /// The most input tokens.
+    pub input_tokens: u64,
+    /// The most output tokens, over all choices.
+    pub output_tokens: u64,
+    /// `max_tokens` to write into the request: without it the upstream would not stop there.
+    pub inject_max_tokens: Option<u64>,
+}
+
+/// The most that `request` can be billed at `price`.
+///
+/// # Errors
+/// [`BoundError`] when input or output has no limit that anybody stated.
+pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError> {
+    if price.searches {
+        return Err(BoundError::Searches { model: request.model.clone() });
+    }
+    let input_tokens = input::limit(request, price)?;
+    let output = output::limit(request, price)?;
+    let tiers = request.tier.reachable();
+    let input_rate = price.dearest(&input::dimensions(request, price), tiers, input_tokens);
+    let output_rate = price.dearest(&output::dimensions(request), tiers, input_tokens);
+    let mut sum = PicoUsd(i128::from(price.per_request))
+        + PicoUsd(i128::from(input_rate)) * input_tokens
+        + PicoUsd(i128::from(output_rate)) * output.tokens;
+    sum = crate::price::raised(sum, price.region);
+    if request.geo_us {
+        sum = crate::price::raised(sum, price.uplift.geo_us);
+    }
+    if request.fast {
+        sum = crate::price::raised(sum, price.uplift.fast);
+    }
+    Ok(Bound {
+        cost: sum.ceil_nanos(),
+        input_tokens,
+        output_tokens: output.tokens,
+        inject_max_tokens: output.inject,
+    })
+}
+
+/// The dimensions of a dialect's input that can be billed at their own rate.
+pub(crate) const CACHE_DIMENSIONS: [Dimension; 3] =
+    [Dimension::Input, Dimension::CacheRead, Dimension::CacheWrite];

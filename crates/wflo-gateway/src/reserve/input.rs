@@ -1,0 +1,100 @@
+//! The most input tokens of a request, and the rates that they can be billed at.
+
+use super::{BoundError, CACHE_DIMENSIONS};
+use crate::dialect::request::Request;
+use crate::dialect::{Dialect, Endpoint};
+use crate::price::{Dimension, Price, Template};
+
+/// What a provider's template adds to the text, in tokens. Each is above what the provider
+/// documents or was seen to bill; a message's own JSON (`{"role":"user","content":""}`, 28 bytes)
+/// is counted as text besides.
+struct Overhead {
+    /// Once per request.
+    request: u64,
+    /// Per message.
+    message: u64,
+    /// Once when there are tools: Anthropic's tool preamble is documented as up to 804 tokens.
+    any_tool: u64,
+    /// Per tool.
+    tool: u64,
+    /// Per tool with a definition of the provider's own: `text_editor` 700, `computer` 735.
+    predefined_tool: u64,
+    /// Per image in the body. OpenAI's documented worst is gpt-4o-mini's 2,833 + 8 tiles of 5,667;
+    /// Anthropic's is 4,784.
+    image: u64,
+}
+
+/// How much longer tools and schemas can become in the template's own notation than in the
+/// request's JSON, in tokens per byte.
+const SCHEMA_EXPANSION: u64 = 3;
+
+const OPENAI: Overhead =
+    Overhead { request: 32, message: 8, any_tool: 64, tool: 32, predefined_tool: 0, image: 50_000 };
+const ANTHROPIC: Overhead =
+    Overhead { request: 64, message: 8, any_tool: 1_024, tool: 64, predefined_tool: 1_536, image: 6_000 };
+
+pub(super) fn limit(request: &Request, price: &Price) -> Result<u64, BoundError> {
+    if request.endpoint == Endpoint::Embeddings {
+        // No template: text alone, with a mark or two around each input. The window is each
+        // input's, not the request's, so it bounds nothing here.
+        return Ok(request.body_bytes.saturating_add(8).saturating_add(request.messages.saturating_mul(4)));
+    }
+    let window = match (price.context_tokens, request.longer_context) {
+        (Some(usual), Some(longer)) => Some(usual.max(longer)),
+        (usual, _) => usual,
+    };
+    let unknown = |because: String| BoundError::NoInputLimit { model: request.model.clone(), because };
+    if let Some(what) = request.facts.unsizable {
+        return window.ok_or_else(|| unknown(format!(", and the request holds {what}")));
+    }
+    let overhead = match price.template {
+        Template::OpenAi => &OPENAI,
+        Template::Anthropic => &ANTHROPIC,
+        Template::Unknown => {
+            return window.ok_or_else(|| unknown(", and neither is its prompt template".to_owned()));
+        }
+    };
+    let tools = request.tools;
+    let parts = [
+        request.body_bytes,
+        overhead.request,
+        overhead.message.saturating_mul(request.messages),
+        if tools.count > 0 { overhead.any_tool } else { 0 },
+        overhead.tool.saturating_mul(tools.count),
+        overhead.predefined_tool.saturating_mul(tools.predefined),
+        // Once as text is in the body's bytes already.
+        tools.bytes.saturating_mul(SCHEMA_EXPANSION - 1),
+        overhead.image.saturating_mul(request.facts.inline_images),
+    ];
+    let by_size = parts.into_iter().fold(0, u64::saturating_add);
+    Ok(window.map_or(by_size, |window| window.min(by_size)))
+}
+
+/// What the input can be billed as. A provider that caches by itself may bill any of its cache
+/// rates; Anthropic writes to its cache only where the request asks.
+pub(super) fn dimensions(request: &Request, price: &Price) -> Vec<Dimension> {
+    let mut dimensions = if request.dialect == Dialect::Anthropic && price.template == Template::Anthropic {
+        let mut asked = vec![Dimension::Input, Dimension::CacheRead];
+        if request.facts.cached {
+            asked.push(Dimension::CacheWrite);
+        }
+        if request.facts.cached_long {
+            asked.push(Dimension::CacheWriteLong);
+        }
+        asked
+    } else {
+        let mut all = CACHE_DIMENSIONS.to_vec();
+        if request.dialect == Dialect::Anthropic {
+            all.push(Dimension::CacheWriteLong);
+        }
+        all
+    };
+    if request.facts.inline_images > 0 || request.facts.unsizable.is_some() {
+        dimensions.push(Dimension::ImageInput);
+    }
+    if request.facts.audio || request.facts.unsizable.is_some() {
+        dimensions.push(Dimension::AudioInput);
+        dimensions.push(Dimension::AudioCacheRead);
+    }
+    dimensions
+}

@@ -1,0 +1,316 @@
+//! Which provider serves a model, and at what price.
+//!
+//! Owns the settings of providers and models as the gateway wants them: resolved, with secrets read.
+//! **Architecture Invariant:** a route that exists has a provider and a price for billed endpoints;
+//! an unpriced model has none.
+
+use std::collections::BTreeMap;
+
+use http::Uri;
+
+use crate::dialect::{Dialect, Endpoint};
+use crate::error::GatewayError;
+use crate::price::{ModelSettings, Price, lookup};
+use crate::secret::Secret;
+
+/// One upstream.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Its name: of `[providers.NAME]`, or of the dialect.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where it is. OpenAI-style addresses end in `/v1`; Anthropic's does not need to.
+    pub base_url: Uri,
+    /// Its key; `None` sends none (a local server).
+    pub api_key: Option<Secret>,
+}
+
+/// A provider that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// The address is no http(s) URL.
+    #[error("providers.{name}.base_url is not an http or https address")]
+    BadUrl {
+        /// The provider.
+        name: String,
+    },
+}
+
+impl wflo_core::error::Coded for ProviderError {
+    fn code(&self) -> wflo_core::error::Code {
+        wflo_core::error::Code(4017)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("Write it like \"https://api.openai.com/v1\" or \"http://127.0.0.1:8080/v1\".".to_owned())
+    }
+}
+
+impl Provider {
+    /// A provider at an address.
+    ///
+    /// # Errors
+    /// [`ProviderError::BadUrl`] when the address is not `http://…` or `https://…`, or holds
+    /// credentials: those would show in errors.
+    pub fn new(
+        name: &str,
+        dialect: Dialect,
+        base_url: &str,
+        api_key: Option<Secret>,
+    ) -> Result<Provider, ProviderError> {
+        let refuse = || ProviderError::BadUrl { name: name.to_owned() };
+        let base_url: Uri = base_url.trim().trim_end_matches('/').parse().map_err(|_| refuse())?;
+        let is_http = matches!(base_url.scheme_str(), Some("http" | "https"));
+        let has_user = base_url.authority().is_none_or(|authority| authority.as_str().contains('@'));
+        if !is_http || has_user || base_url.query().is_some() {
+            return Err(refuse());
+        }
+        Ok(Provider { name: name.to_owned(), dialect, base_url, api_key })
+    }
+
+    /// The provider that the user's own environment names for a dialect, else its public address.
+    /// `variable` reads one environment variable; `None` for dialects that are not served.
+    ///
+    /// # Errors
+    /// [`ProviderError::BadUrl`] when the environment's address is none.
+    pub fn from_environment(
+        dialect: Dialect,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Provider>, ProviderError> {
+        let (address, key, public) = match dialect {
+            Dialect::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY", "https://api.openai.com/v1"),
+            Dialect::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "https://api.anthropic.com"),
+            Dialect::Google | Dialect::Cohere => return Ok(None),
+        };
+        let base_url = variable(address).filter(|url| !url.trim().is_empty());
+        let api_key = variable(key).and_then(|key| Secret::new(&key));
+        Provider::new(dialect.name(), dialect, base_url.as_deref().unwrap_or(public), api_key).map(Some)
+    }
+
+    /// The address of an endpoint: `suffix` is a path such as `/messages`.
+    pub(crate) fn endpoint(&self, suffix: &str, query: Option<&str>) -> Option<Uri> {
+        let base = self.base_url.path().trim_end_matches('/');
+        let version = match self.dialect {
+            Dialect::Anthropic if !base.ends_with("/v1") => "/v1",
+            _ => "",
+        };
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        Uri::builder()
+            .scheme(self.base_url.scheme_str()?)
+            .authority(self.base_url.authority()?.as_str())
+            .path_and_query(format!("{base}{version}{suffix}{query}"))
+            .build()
+            .ok()
+    }
+
+    fn host(&self) -> &str {
+        self.base_url.host().unwrap_or_default()
+    }
+}
+
+/// The providers and the operator's prices.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    /// Those of `wflo.toml` first, in its order, then those of the environment.
+    providers: Vec<Provider>,
+    /// How many are of `wflo.toml`.
+    named: usize,
+    models: BTreeMap<String, ModelSettings>,
+}
+
+/// Where one call goes.
+#[derive(Debug, Clone)]
+pub struct Route<'a> {
+    /// To whom.
+    pub provider: &'a Provider,
+    /// At what price; `None` only for endpoints that are not billed.
+    pub price: Option<Price>,
+}
+
+impl Routes {
+    /// Providers of the settings, those of the environment that no setting replaces (a setting of
+    /// the same name does), and `[models]`.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when a price does not parse, or a model names a provider that is not there:
+    /// at start, not at the first call.
+    pub fn new(
+        named: Vec<Provider>,
+        environment: Vec<Provider>,
+        models: BTreeMap<String, ModelSettings>,
+    ) -> Result<Routes, GatewayError> {
+        let mut providers = named;
+        let named = providers.len();
+        for provider in environment {
+            if !providers.iter().any(|other| other.name == provider.name) {
+                providers.push(provider);
+            }
+        }
+        let routes = Routes { providers, named, models };
+        for (model, settings) in &routes.models {
+            let provider = settings.provider.as_deref().unwrap_or_default();
+            settings.price(provider, model)?;
+            if settings.provider.is_some() && !routes.providers.iter().any(|other| other.name == provider) {
+                return Err(GatewayError::NoProvider {
+                    reason: format!(
+                        "models.\"{model}\" names the provider `{provider}`, which is not configured"
+                    ),
+                });
+            }
+        }
+        Ok(routes)
+    }
+
+    /// The providers, in the order in which they are tried.
+    pub fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    /// The provider and price for a call.
+    ///
+    /// An entry of `[models]` that names its provider decides; else, of the providers of the
+    /// dialect (any dialect when `None`), the first that has a price for the model.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unpriced`] when the endpoint is billed and nobody prices the model;
+    /// [`GatewayError::NoProvider`] when no provider fits.
+    pub fn find(
+        &self,
+        dialect: Option<Dialect>,
+        endpoint: Option<Endpoint>,
+        model: &str,
+    ) -> Result<Route<'_>, GatewayError> {
+        let settings = self.models.get(model);
+        if let Some(name) = settings.and_then(|settings| settings.provider.as_deref()) {
+            let provider = self.providers.iter().find(|provider| provider.name == name);
+            let provider = provider.ok_or_else(|| GatewayError::NoProvider {
+                reason: format!("models.\"{model}\" names the provider `{name}`, which is not configured"),
+            })?;
+            if dialect.is_some_and(|dialect| dialect != provider.dialect) {
+                return Err(GatewayError::NoProvider {
+                    reason: format!(
+                        "the model `{model}` is served by the provider `{name}`, which speaks the {} dialect; use a client of that dialect",
+                        provider.dialect.name()
+                    ),
+                });
+            }
+            return self.priced(provider, endpoint, model);
+        }
+        let mut fitting = self
+            .providers
+            .iter()
+            .filter(|provider| dialect.is_none_or(|dialect| dialect == provider.dialect));
+        if let Some(priced) = fitting.clone().find(|provider| self.price(provider, model).is_some()) {
+            return self.priced(priced, endpoint, model);
+        }
+        match fitting.next() {
+            Some(first) => self.priced(first, endpoint, model),
+            None => Err(GatewayError::NoProvider {
+                reason: match dialect {
+                    Some(dialect) => format!("no provider of the {} dialect is configured", dialect.name()),
+                    None => "no provider is configured".to_owned(),
+                },
+            }),
+        }
+    }
+
+    /// The provider for requests that name no model: the first of `wflo.toml`, else the
+    /// environment's.
+    ///
+    /// # Errors
+    /// [`GatewayError::NoProvider`] when none speaks the dialect.
+    pub fn any(&self, dialect: Dialect) -> Result<&Provider, GatewayError> {
+        self.providers.iter().find(|provider| provider.dialect == dialect).ok_or_else(|| {
+            GatewayError::NoProvider {
+                reason: format!("no provider of the {} dialect is configured", dialect.name()),
+            }
+        })
+    }
+
+    /// Whether `wflo.toml` names this provider, or only the environment does.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.providers.iter().take(self.named).any(|provider| provider.name == name)
+    }
+
+    fn priced<'a>(
+        &self,
+        provider: &'a Provider,
+        endpoint: Option<Endpoint>,
+        model: &str,
+    ) -> Result<Route<'a>, GatewayError> {
+        let price = self.price(provider, model);
+        if price.is_none() && endpoint.is_none_or(Endpoint::is_billed) {
+            return Err(GatewayError::Unpriced { model: model.to_owned(), provider: provider.name.clone() });
+        }
+        Ok(Route { provider, price })
+    }
+
+    fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
+        let settings = self.models.get(model);
+        // Checked by `new`, so an error here is a price that is not there.
+        let own = settings.and_then(|settings| settings.price(&provider.name, model).ok().flatten());
+        own.or_else(|| lookup(&provider.name, model)).map(|price| price.at_host(provider.host()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> Provider {
+        Provider::new("local", Dialect::OpenAi, "http://127.0.0.1:1/v1/", None).unwrap()
+    }
+
+    fn routes(models: &[(&str, ModelSettings)]) -> Routes {
+        let environment = [Dialect::OpenAi, Dialect::Anthropic]
+            .into_iter()
+            .filter_map(|dialect| Provider::from_environment(dialect, |_| None).unwrap())
+            .collect();
+        let models = models.iter().map(|(name, settings)| ((*name).to_owned(), settings.clone())).collect();
+        Routes::new(vec![local()], environment, models).unwrap()
+    }
+
+    #[test]
+    fn a_model_goes_to_whoever_prices_it() {
+        let own = ModelSettings {
+            provider: Some("local".into()),
+            input: Some("0.1".into()),
+            output: Some("0.4".into()),
+            ..ModelSettings::default()
+        };
+        let routes = routes(&[("smol", own)]);
+        let find = |model| {
+            routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), model).unwrap().provider.name.clone()
+        };
+        assert_eq!(find("smol"), "local");
+        assert_eq!(find("gpt-5-mini"), "openai");
+        assert_eq!(routes.find(None, None, "claude-sonnet-4-5").unwrap().provider.name, "anthropic");
+        assert!(matches!(
+            routes.find(Some(Dialect::Anthropic), None, "smol"),
+            Err(GatewayError::NoProvider { .. })
+        ));
+        assert!(matches!(routes.find(None, None, "unheard-of"), Err(GatewayError::Unpriced { .. })));
+    }
+
+    #[test]
+    fn addresses_join_to_what_providers_serve() {
+        let anthropic = Provider::new("a", Dialect::Anthropic, "https://api.anthropic.com", None).unwrap();
+        let uri = |provider: &Provider, suffix, query| provider.endpoint(suffix, query).unwrap().to_string();
+        assert_eq!(
+            uri(&anthropic, "/messages", Some("beta=true")),
+            "https://api.anthropic.com/v1/messages?beta=true"
+        );
+        assert_eq!(uri(&local(), "/chat/completions", None), "http://127.0.0.1:1/v1/chat/completions");
+        let with = Provider::new("a", Dialect::Anthropic, "https://proxy/x/v1/", None).unwrap();
+        assert_eq!(uri(&with, "/messages", None), "https://proxy/x/v1/messages");
+    }
+
+    #[test]
+    fn an_address_with_credentials_is_refused() {
+        for bad in ["https://user:pass@host/v1", "ftp://host", "host/v1", ""] {
+            let error = Provider::new("p", Dialect::OpenAi, bad, None).unwrap_err();
+            assert!(!error.to_string().contains("pass"));
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The listener: HTTP/1 from clients that were never changed.
+//!
+//! Owns connections and the translation between HTTP and a call's parts. Every connection of a
+//! listener belongs to one caller: the listener itself is the identity.
+
+mod body;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::body::{Body, Link};
+use crate::dialect::{Dialect, Target, target};
+use crate::error::GatewayError;
+use crate::exchange::{self, Ask, Part};
+use crate::gateway::Gateway;
+use crate::ledger::Caller;
+
+/// A client that sends its head more slowly than this is cut off.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A listener that is being served. Dropping it ends it at once.
+#[derive(Debug)]
+pub struct ServeHandle {
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+    open: Arc<AtomicUsize>,
+}
+
+impl ServeHandle {
+    /// Connections that clients hold open.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Takes no new connection, lets running answers finish for at most `patience`, then cuts them.
+    /// The calls behind them are settled all the same.
+    pub async fn stop(mut self, patience: Duration) {
+        self.stop.send_replace(true);
+        if let Some(mut task) = self.task.take()
+            && tokio::time::timeout(patience, &mut task).await.is_err()
+        {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for ServeHandle {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Gateway {
+    /// Serves every connection of `listener` as `caller`, until the handle stops or is dropped.
+    /// Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the listener cannot be made non-blocking or registered.
+    pub fn serve(&self, listener: std::net::TcpListener, caller: Caller) -> io::Result<ServeHandle> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (stop, stopped) = watch::channel(false);
+        let open = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(accept(self.clone(), listener, caller, stopped, Arc::clone(&open)));
+        Ok(ServeHandle { stop, task: Some(task), open })
+    }
+}
+
+async fn accept(
+    gateway: Gateway,
+    listener: tokio::net::TcpListener,
+    caller: Caller,
+    mut stopped: watch::Receiver<bool>,
+    open: Arc<AtomicUsize>,
+) {
+    let slots = Arc::new(Semaphore::new(gateway.shared.limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+        };
+        let Ok(slot) = slot else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, or a connection that died in the queue: the next may do better.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let (gateway, caller, stopped, open) =
+            (gateway.clone(), caller.clone(), stopped.clone(), Arc::clone(&open));
+        open.fetch_add(1, Ordering::AcqRel);
+        connections.spawn(async move {
+            let _counted = Counted(open);
+            connection(gateway, stream, caller, stopped).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One less when dropped, an aborted task included.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn connection(
+    gateway: Gateway,
+    stream: tokio::net::TcpStream,
+    caller: Caller,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let link = Link::new(Arc::clone(&gateway.shared.ledger));
+    let service = service_fn(|request| {
+        let (gateway, caller, link) = (gateway.clone(), caller.clone(), link.clone());
+        async move {
+            // A further request on the connection proves that the last answer arrived.
+            link.arrived();
+            Ok::<_, Infallible>(respond(&gateway, caller, &link, request).await)
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).preserve_header_case(false);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = stopped.wait_for(|stopped| *stopped) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    match ended {
+        Ok(()) => link.arrived(),
+        // The bytes may have got no further than this host's buffers.
+        Err(_) => link.broke(),
+    }
+}
+
+async fn respond(
+    gateway: &Gateway,
+    caller: Caller,
+    link: &Link,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let (dialect, endpoint, suffix) = match target(&head.method, path) {
+        Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
+        Target::Refused(dialect @ (Dialect::Google | Dialect::Cohere)) => {
+            return refused(dialect, &GatewayError::DialectNotServed { dialect });
+        }
+        other => {
+            let dialect = if let Target::Refused(dialect) = other { dialect } else { Dialect::OpenAi };
+            let error =
+                GatewayError::UnknownEndpoint { method: head.method.to_string(), path: path.to_owned() };
+            return refused(dialect, &error);
+        }
+    };
+    let body = match read_body(gateway, body).await {
+        Ok(body) => body,
+        Err(error) => return refused(dialect, &error),
+    };
+    let ask = Ask {
+        caller,
+        dialect,
+        endpoint,
+        suffix: suffix.to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        method: head.method,
+        headers: head.headers,
+        body,
+        positional: None,
+    };
+    let mut parts = exchange::start(&gateway.shared, ask);
+    match parts.recv().await {
+        Some(Part::Whole(head, body, _)) => {
+            let mut response = Response::new(Body::whole(body, link.clone(), head.ticket));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            response
+        }
+        Some(Part::Stream(head)) => {
+            let mut response = Response::new(Body::stream(parts, link.clone(), head.ticket));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            response
+        }
+        Some(Part::Failed(error)) => refused(dialect, &error),
+        // The task ended without a word: only at shutdown.
+        _ => refused(dialect, &GatewayError::ShuttingDown),
+    }
+}
+
+async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<Bytes, GatewayError> {
+    let limit = gateway.shared.limits.request_bytes;
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(GatewayError::TooLarge { limit });
+    }
+    let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(1 << 20));
+    loop {
+        let frame = tokio::time::timeout(gateway.shared.deadlines.request_idle, body.frame()).await;
+        match frame {
+            Err(_) => return Err(GatewayError::BodyBroke { reason: "it stopped coming".to_owned() }),
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Err(error))) => {
+                return Err(GatewayError::BodyBroke { reason: crate::upstream::reason(&error) });
+            }
+            Ok(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    if whole.len() + data.len() > limit {
+                        return Err(GatewayError::TooLarge { limit });
+                    }
+                    whole.extend_from_slice(data);
+                }
+            }
+        }
+    }
+}
+
+/// An error of the gateway's own as a response in the dialect's shape.
+fn refused(dialect: Dialect, error: &GatewayError) -> Response<Body> {
+    let mut response = Response::new(Body::text(error.body(dialect)));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if !error.may_be_retried() {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}

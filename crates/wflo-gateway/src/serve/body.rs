@@ -1,0 +1,165 @@
+//! The body of a response, and whether all of it arrived.
+//!
+//! Owns the knowledge that a client went before the end: a body dropped before its last byte was
+//! taken, or a connection that broke right after.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use crate::exchange::Part;
+use crate::ledger::{Ledger, Ticket};
+
+/// What one connection remembers of its last answer.
+#[derive(Clone)]
+pub(super) struct Link {
+    ledger: Arc<dyn Ledger>,
+    last: Arc<Mutex<Option<Ticket>>>,
+}
+
+impl Link {
+    pub(super) fn new(ledger: Arc<dyn Ledger>) -> Link {
+        Link { ledger, last: Arc::default() }
+    }
+
+    fn swap(&self, ticket: Option<Ticket>) -> Option<Ticket> {
+        std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), ticket)
+    }
+
+    /// The last answer arrived.
+    pub(super) fn arrived(&self) {
+        self.swap(None);
+    }
+
+    /// The connection broke: the last answer, given to it in full, may not have arrived.
+    pub(super) fn broke(&self) {
+        if let Some(ticket) = self.swap(None) {
+            self.ledger.connection_closed_early(&ticket);
+        }
+    }
+}
+
+/// The stream broke off; the connection ends without the body's end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub(super) struct Broken;
+
+enum Source {
+    Whole(Option<Bytes>),
+    Stream(mpsc::Receiver<Part>),
+    /// The error event was handed over; what is left is to break the connection, once it had a
+    /// chance to be flushed (`true`).
+    Breaking(bool),
+    Ended,
+}
+
+/// A response body.
+pub(super) struct Body {
+    source: Source,
+    link: Option<Link>,
+    /// Of a journaled call whose last byte has not been taken.
+    ticket: Option<Ticket>,
+}
+
+impl Body {
+    pub(super) fn text(text: String) -> Body {
+        Body { source: Source::Whole(Some(text.into())), link: None, ticket: None }
+    }
+
+    pub(super) fn whole(body: Bytes, link: Link, ticket: Option<Ticket>) -> Body {
+        let mut whole = Body { source: Source::Whole(Some(body)), link: Some(link), ticket };
+        if let Source::Whole(Some(body)) = &whole.source
+            && body.is_empty()
+        {
+            // hyper takes nothing from an empty body.
+            whole.taken();
+            whole.source = Source::Ended;
+        }
+        whole
+    }
+
+    pub(super) fn stream(parts: mpsc::Receiver<Part>, link: Link, ticket: Option<Ticket>) -> Body {
+        Body { source: Source::Stream(parts), link: Some(link), ticket }
+    }
+
+    /// The last byte was taken; the connection answers for it from here on.
+    fn taken(&mut self) {
+        if let Some(link) = &self.link {
+            link.swap(self.ticket.take());
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let (Some(ticket), Some(link)) = (self.ticket.take(), &self.link) {
+            link.ledger.connection_closed_early(&ticket);
+        }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Whole(body) => {
+                let body = body.take();
+                this.source = Source::Ended;
+                this.taken();
+                body.map(|body| Ok(Frame::data(body)))
+            }
+            Source::Stream(parts) => match std::task::ready!(parts.poll_recv(context)) {
+                Some(Part::Data(data)) => Some(Ok(Frame::data(data))),
+                Some(Part::Last { data, .. }) => {
+                    this.source = Source::Ended;
+                    this.taken();
+                    (!data.is_empty()).then(|| Ok(Frame::data(data)))
+                }
+                Some(Part::Broken { data, .. }) => {
+                    this.source = Source::Breaking(false);
+                    Some(Ok(Frame::data(data)))
+                }
+                _ => {
+                    this.source = Source::Ended;
+                    Some(Err(Broken))
+                }
+            },
+            Source::Breaking(false) => {
+                // An error drops what hyper has buffered, so it gets one turn to flush the event.
+                this.source = Source::Breaking(true);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Source::Breaking(true) => {
+                this.source = Source::Ended;
+                // The answer that there is did arrive, as far as it went.
+                this.ticket = None;
+                Some(Err(Broken))
+            }
+            Source::Ended => None,
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, Source::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(Some(body)) => SizeHint::with_exact(body.len() as u64),
+            Source::Ended => SizeHint::with_exact(0),
+            _ => SizeHint::default(),
+        }
+    }
+}

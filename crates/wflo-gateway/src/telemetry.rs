@@ -1,0 +1,78 @@
+//! Spans and logs of a call, by the OpenTelemetry GenAI semantic conventions.
+//!
+//! Owns the one table of attribute names. **Architecture Invariant:** no prompt, answer, header or
+//! key is ever an attribute.
+
+use tracing::field::Empty;
+use wflo_core::error::Coded as _;
+use wflo_core::money::NanoUsd;
+
+use crate::dialect::request::Request;
+use crate::error::GatewayError;
+use crate::exchange::Ask;
+use crate::route::Provider;
+use crate::usage::Usage;
+
+/// OpenTelemetry's name for what an endpoint does.
+fn operation(ask: &Ask) -> &'static str {
+    use crate::dialect::Endpoint;
+    match ask.endpoint {
+        Endpoint::Chat | Endpoint::Messages => "chat",
+        Endpoint::Embeddings => "embeddings",
+        Endpoint::CountTokens => "count_tokens",
+        Endpoint::Models => "list_models",
+    }
+}
+
+/// The span of one call. The attributes of `wflo.*` are ours; the others are OpenTelemetry's.
+pub(crate) fn call_span(ask: &Ask) -> tracing::Span {
+    tracing::info_span!(
+        "gen_ai.call",
+        "gen_ai.operation.name" = operation(ask),
+        "gen_ai.system" = ask.dialect.name(),
+        "gen_ai.provider.name" = Empty,
+        "gen_ai.request.model" = Empty,
+        "gen_ai.request.max_tokens" = Empty,
+        "gen_ai.usage.input_tokens" = Empty,
+        "gen_ai.usage.output_tokens" = Empty,
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+        "wflo.caller" = ask.caller.label(),
+        "wflo.hold_usd" = Empty,
+        "wflo.cost_usd" = Empty,
+        "wflo.cost_uncertain" = Empty,
+    )
+}
+
+pub(crate) fn bounded(request: &Request, provider: &Provider, hold: NanoUsd) {
+    let span = tracing::Span::current();
+    span.record("gen_ai.provider.name", provider.name.as_str());
+    span.record("gen_ai.request.model", request.model.as_str());
+    if let Some(limit) = request.max_output {
+        span.record("gen_ai.request.max_tokens", limit);
+    }
+    span.record("wflo.hold_usd", tracing::field::display(hold));
+}
+
+pub(crate) fn settled(usage: Option<&Usage>, cost: NanoUsd, uncertain: bool, status: u16) {
+    let span = tracing::Span::current();
+    if let Some(usage) = usage {
+        span.record("gen_ai.usage.input_tokens", usage.total_input());
+        span.record("gen_ai.usage.output_tokens", usage.total_output());
+    }
+    span.record("http.response.status_code", status);
+    span.record("wflo.cost_usd", tracing::field::display(cost));
+    span.record("wflo.cost_uncertain", uncertain);
+    if uncertain {
+        tracing::warn!("the bill of this call is not known; its whole hold is charged");
+    }
+}
+
+pub(crate) fn failed(error: &GatewayError) {
+    tracing::Span::current().record("error.type", error.kind());
+    tracing::info!(code = %error.code(), kind = error.kind(), "the gateway ended a call");
+}
+
+pub(crate) fn overshoot(cost: NanoUsd, hold: NanoUsd) {
+    tracing::error!(cost_usd = %cost, hold_usd = %hold, "a call was billed more than its upper bound");
+}

@@ -1,0 +1,234 @@
+//! The way to the providers: one HTTP client, its pool, its deadlines, its headers.
+//!
+//! Owns connections and what is sent over them. It tells apart what was certainly never sent from
+//! what may have been: only the first gives its hold back.
+//!
+//! **Architecture Invariant:** no redirect is followed, no client credential is passed on, and a
+//! provider's key is in nothing but the request's headers.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::dialect::Dialect;
+use crate::route::Provider;
+
+/// How long each part of a call may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request to the first byte of the answer. Ten minutes, as the stock clients wait: a
+    /// reasoning model that does not stream is silent for long.
+    pub first_byte: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// To read an answer to its end after its client has gone.
+    pub drain: Duration,
+    /// Between two pieces of a client's request.
+    pub request_idle: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(300),
+            drain: Duration::from_secs(120),
+            request_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A request that got no response.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// Not a byte of it left this host.
+    NeverSent(String),
+    /// It may have arrived and may be billed.
+    Unknown(String),
+}
+
+pub(crate) struct Upstream {
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Made at the first `https` address: reading the system's roots takes milliseconds.
+    tls: OnceLock<Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, String>>,
+    deadlines: Deadlines,
+}
+
+impl Upstream {
+    pub(crate) fn new(deadlines: Deadlines) -> Upstream {
+        // Local servers close idle connections within five seconds; a request that meets the close
+        // has an unknown outcome, so the pool lets go first.
+        let plain = builder(Duration::from_secs(4)).build(connector(deadlines.connect, true));
+        Upstream { plain, tls: OnceLock::new(), deadlines }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SendError> {
+        let response = if request.uri().scheme_str() == Some("https") {
+            match self.tls.get_or_init(|| tls(self.deadlines.connect)) {
+                Ok(client) => client.request(request),
+                Err(reason) => return Err(SendError::NeverSent(reason.clone())),
+            }
+        } else {
+            self.plain.request(request)
+        };
+        match tokio::time::timeout(self.deadlines.first_byte, response).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is_connect() => Err(SendError::NeverSent(reason(&error))),
+            Ok(Err(error)) => Err(SendError::Unknown(reason(&error))),
+            Err(_) => {
+                Err(SendError::Unknown(format!("no answer within {} s", self.deadlines.first_byte.as_secs())))
+            }
+        }
+    }
+}
+
+fn builder(idle: Duration) -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(idle).pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+    builder
+}
+
+fn connector(connect: Duration, only_http: bool) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(connect));
+    connector.set_nodelay(true);
+    connector.enforce_http(only_http);
+    connector
+}
+
+fn tls(connect: Duration) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        return Err(
+            "this system has no certificates of trusted authorities (install ca-certificates)".to_owned()
+        );
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_only()
+        .enable_http1()
+        .wrap_connector(connector(connect, false));
+    Ok(builder(Duration::from_secs(30)).build(https))
+}
+
+/// An error with its causes. hyper's errors name addresses and conditions, never headers.
+pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let next = inner.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Headers that belong to one connection (RFC 9110, 7.6.1), or to the gateway.
+const OWN_HEADERS: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::CONTENT_LENGTH,
+    header::PROXY_AUTHORIZATION,
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Of a request, besides: credentials (placeholders, replaced by the provider's), and what the
+/// gateway decides.
+const REQUEST_HEADERS: [HeaderName; 8] = [
+    header::HOST,
+    header::AUTHORIZATION,
+    header::EXPECT,
+    header::ACCEPT_ENCODING,
+    header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// Headers of an answer that the gateway keeps to itself.
+const RESPONSE_HEADERS: [HeaderName; 2] = [header::SET_COOKIE, HeaderName::from_static("alt-svc")];
+
+fn connection_tokens(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect()
+}
+
+fn passed(headers: &HeaderMap, kept_back: &[HeaderName]) -> HeaderMap {
+    let tokens = connection_tokens(headers);
+    let mut out = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if !OWN_HEADERS.contains(name)
+            && !kept_back.contains(name)
+            && !tokens.iter().any(|token| token == name.as_str())
+        {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    out
+}
+
+/// The headers of an answer that go to the client.
+pub(crate) fn answer_headers(headers: &HeaderMap) -> HeaderMap {
+    passed(headers, &RESPONSE_HEADERS)
+}
+
+/// The request for the provider: the client's headers less its credentials, and the provider's key.
+pub(crate) fn request(
+    provider: &Provider,
+    method: Method,
+    uri: Uri,
+    client: &HeaderMap,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, SendError> {
+    let mut headers = passed(client, &REQUEST_HEADERS);
+    // Usage must be readable on the way through.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(key) = &provider.api_key {
+        let invalid = |_| {
+            SendError::NeverSent(format!("the key of the provider `{}` is no valid header", provider.name))
+        };
+        let (name, text) = match provider.dialect {
+            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+            _ => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(invalid)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
