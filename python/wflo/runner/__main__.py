@@ -1,0 +1,5 @@
+"""`python -m wflo.runner`."""
+
+from wflo.runner import main
+
+main()

@@ -1,0 +1,431 @@
+"""Effects: asking the engine, and waiting for its answer.
+
+Owns the identity of effects (branch path and a count on it), the table of those that wait, and
+when the step counts as suspended. What an effect means is `context`'s; the order of answers is
+`delivery`'s; the event loop is `loop`'s.
+
+**Architecture Invariant:** nothing here raises into step code to suspend it. A step that waits
+stays in its wait until an answer comes or its process ends.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import time
+from _thread import get_ident
+
+from ..errors import StepCancelled, StepError, ValueTooLarge, effect_error
+from . import threads
+from .delivery import Deliveries
+from .frames import Channel, ChannelClosed, FrameTooLarge, ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+    from typing import Any, NoReturn, Protocol
+
+    from .delivery import Frame, Key
+
+    class Loop(Protocol):
+        """What the broker needs of an event loop; `loop.StepLoop` is one."""
+
+        def wake(self) -> None:
+            """Makes the loop look for answers again, from any thread."""
+            ...
+
+        def cancel_step(self, reason: str) -> None:
+            """Cancels the step's main task, from any thread."""
+            ...
+
+        @property
+        def idle(self) -> bool:
+            """Whether the loop waits in its selector, where it reads the socket itself."""
+            ...
+
+
+SETTLE_MS = 5.0
+"""How long a step is idle before it says so: quick effects need no `suspended` frame."""
+
+GRACE_SECONDS = 0.25
+"""How long replay waits for an answer that could come next in the recorded order."""
+
+_monotonic = time.monotonic
+
+
+class Waiter:
+    """One effect that has been asked for."""
+
+    __slots__ = ("chunks", "done", "error", "key", "lock", "ok", "wake")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.done = False
+        self.ok: Any = None
+        self.error: dict[str, Any] | None = None
+        self.chunks: deque[Any] | None = None
+        self.lock: _thread.LockType | None = None
+        self.wake: Callable[[], None] | None = None
+
+    def result(self) -> Any:
+        """The answer, or the error it stands for."""
+        if self.error is not None:
+            raise effect_error(self.error, self.key)
+        return self.ok
+
+
+class Broker:
+    """The effects of one running step."""
+
+    def __init__(self, channel: Channel, replay_length: int = 0, features: frozenset[str] = frozenset()) -> None:
+        self.channel = channel
+        self.features = features
+        self.pending: dict[Key, Waiter] = {}
+        self.deliveries = Deliveries(replay_length)
+        self.loop: Loop | None = None
+        self.main_thread = get_ident()
+        self.ended = False
+        self.cancelled: str | None = None
+        self._counts: dict[str, int] = {}
+        self._children: dict[str, int] = {}
+        self._names: set[str] = set()
+        self._lock = _thread.RLock()
+        self._reading = _thread.allocate_lock()
+        self._waiting: set[int] = set()
+        self._woken: set[int] = set()
+        self._suspended = False
+        self._announced = False
+
+    # Identity
+
+    def child(self, parent: str) -> str:
+        """The path of the next branch below `parent`, in order of creation."""
+        with self._lock:
+            number = self._children.get(parent, 0)
+            self._children[parent] = number + 1
+        return f"{parent}.{number}"
+
+    def named(self, parent: str, name: object) -> str:
+        """The path of a thread's branch."""
+        if (
+            not isinstance(name, str)
+            or not name
+            or name.isdigit()
+            or not name.replace("_", "a").replace("-", "a").isalnum()
+        ):
+            raise StepError(
+                f"a branch is named with letters, digits, - and _, and not with digits alone; not {name!r}",
+                code="WFLO-3304",
+                hint='write context.branch(f"row-{index}")',
+            )
+        path = f"{parent}.{name}"
+        with self._lock:
+            if path in self._names:
+                raise StepError(
+                    f'there is already a branch "{name}" here',
+                    code="WFLO-3304",
+                    hint="each thread needs a branch of its own, named the same on every run",
+                )
+            self._names.add(path)
+        return path
+
+    # Asking
+
+    def check_usable(self) -> None:
+        """Raises when effects cannot be made here and now."""
+        if self.channel.forked:
+            raise StepError(
+                "a forked process cannot use the step's context",
+                code="WFLO-3303",
+                hint="use threads with context.branch(name), or do it before or after the fork",
+            )
+        if self.ended:
+            raise StepError(
+                "the step has ended; its context cannot be used any more",
+                code="WFLO-3303",
+                hint="await everything that the step starts before it returns",
+            )
+
+    def ask(self, path: str, kind: str, name: str, request: dict[str, Any]) -> Waiter:
+        """Sends an effect and returns what will hold its answer."""
+        self.check_usable()
+        with self._lock:
+            seq = self._counts.get(path, 0)
+            frame = {"type": "effect", "path": path, "seq": seq, "kind": kind, "name": name, "request": request}
+            try:
+                packed = self.channel.pack(frame)
+            except FrameTooLarge as error:
+                raise ValueTooLarge(
+                    f"the request of context.{kind} has {error.size:,} bytes; the most is 8 MiB",
+                    code="WFLO-3302",
+                    hint="write large data to a file in the workspace, or send it in parts",
+                ) from None
+            self._counts[path] = seq + 1
+            waiter = Waiter((path, seq))
+            self.pending[waiter.key] = waiter
+            self._suspended = False
+            self._send(packed)
+        return waiter
+
+    def done(self, waiter: Waiter, result: dict[str, Any]) -> None:
+        """Reports what a tool did, and waits for its recorded result under the same identity."""
+        path, seq = waiter.key
+        packed = self.channel.pack({"type": "effect_done", "path": path, "seq": seq, "result": result})
+        with self._lock:
+            waiter.done, waiter.ok, waiter.error = False, None, None
+            self.pending[waiter.key] = waiter
+            self._suspended = False
+            self._send(packed)
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Step code cancelled its wait. The engine is told when it knows the word."""
+        with self._lock:
+            if self.pending.pop(waiter.key, None) is None or self.ended:
+                return
+            self._suspended = False
+            if "effect_cancelled" in self.features and not self.channel.forked:
+                path, seq = waiter.key
+                self._send(self.channel.pack({"type": "effect_cancelled", "path": path, "seq": seq}))
+
+    def log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        """Sends a log line."""
+        self.check_usable()
+        frame: dict[str, Any] = {"type": "log", "level": level, "message": message, "fields": fields}
+        try:
+            packed = self.channel.pack(frame)
+        except FrameTooLarge:
+            frame = {"type": "log", "level": level, "message": message[: 1 << 16], "fields": {}}
+            packed = self.channel.pack(frame)
+        self._send(packed)
+
+    def _send(self, packed: bytes) -> None:
+        try:
+            self.channel.send_packed(packed)
+        except ChannelClosed as error:
+            leave(str(error))
+
+    # Receiving
+
+    def pump(self) -> None:
+        """Takes in the frames that have arrived."""
+        try:
+            frames = [*self.channel.take_early(), *self.channel.receive()]
+        except ChannelClosed as error:
+            leave(str(error))
+        except ProtocolError as error:
+            leave(f"the engine broke the protocol: {error}")
+        with self._lock:
+            for frame in frames:
+                self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        kind = frame["type"]
+        if kind in ("effect_result", "effect_chunk", "effect_pending"):
+            path, seq = frame.get("path"), frame.get("seq")
+            if not isinstance(path, str) or not isinstance(seq, int):
+                leave(f"the engine broke the protocol: {kind} without path and seq")
+            if (path, seq) not in self.pending and "order" not in frame:
+                return
+            if kind == "effect_pending":
+                self.deliveries.running((path, seq))
+            else:
+                self.deliveries.add((path, seq), frame)
+        elif kind == "cancel":
+            self.cancelled = str(frame.get("reason") or "cancelled")
+            if self.loop is not None:
+                self.loop.cancel_step(self.cancelled)
+        # Other types are of a later version of the protocol, which only adds.
+
+    def _complete(self, key: Key, frame: Frame) -> None:
+        """Hands a frame to whoever waits for it."""
+        waiter = self.pending[key]
+        self._suspended = False
+        if frame["type"] == "effect_chunk":
+            if waiter.chunks is not None:
+                waiter.chunks.append(frame.get("delta"))
+        else:
+            del self.pending[key]
+            error = frame.get("error")
+            waiter.error = error if isinstance(error, dict) else None  # type: ignore[assignment]
+            waiter.ok = frame.get("ok")
+            waiter.done = True
+        if waiter.wake is not None:
+            waiter.wake()
+
+    def deliver(self) -> bool:
+        """Gives out the next result in order. False when there is none whose time has come."""
+        with self._lock:
+            if self.deliveries.replaying and self._woken_busy():
+                return False
+            found = self.deliveries.next(self.pending)
+            if found is None:
+                return False
+            self._complete(*found)
+        return True
+
+    def deliver_any(self) -> bool:
+        """Gives out a result although the recorded order has another one first."""
+        with self._lock:
+            found = self.deliveries.any(self.pending)
+            if found is None:
+                return False
+            self._complete(*found)
+        return True
+
+    def unanswered(self) -> bool:
+        """Whether an effect was asked for and it is not known yet whether it is in the journal."""
+        with self._lock:
+            return any(not self.deliveries.answered(key) for key in self.pending)
+
+    def assume_running(self) -> None:
+        """Takes every effect without an answer for a new one."""
+        with self._lock:
+            for key in self.pending:
+                if not self.deliveries.answered(key):
+                    self.deliveries.running(key)
+
+    def _woken_busy(self) -> bool:
+        """Whether a thread that got a replayed result still works with it."""
+        if not self._woken:
+            return False
+        alive = threads.alive()
+        self._woken = {ident for ident in self._woken if ident in alive and ident not in self._waiting}
+        return any(ident in self._woken for ident in threads.busy(self._waiting))
+
+    # Suspension
+
+    @property
+    def waits(self) -> bool:
+        """Whether the step waits for at least one effect."""
+        return bool(self.pending)
+
+    def threads_quiet(self) -> bool:
+        """Whether no other thread could go on by itself."""
+        return threads.quiet(self._waiting)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether `suspended` was sent and nothing has happened since."""
+        return self._suspended
+
+    def send_suspended(self) -> None:
+        """Tells the engine that only its answers can wake the step."""
+        with self._lock:
+            if self._suspended or not self.pending:
+                return
+            self._suspended = True
+            on = [{"path": path, "seq": seq} for path, seq in sorted(self.pending)]
+            self._send(self.channel.pack({"type": "suspended", "on": on}))
+
+    def kept_awake(self) -> None:
+        """Says once, in the log, which threads keep a waiting step in memory."""
+        if self._announced:
+            return
+        self._announced = True
+        names = sorted(_thread_names(threads.busy(self._waiting)))
+        self.log("info", "threads keep this step in memory while it waits", {"threads": names})
+
+    # Waiting, in threads and in sync steps
+
+    def wait(self, waiter: Waiter, *, chunk: bool = False) -> None:
+        """Blocks until the answer (or, with `chunk`, a part of it) is here."""
+        me = get_ident()
+        lock = waiter.lock = _thread.allocate_lock()
+        lock.acquire()
+        waiter.wake = lambda: lock.release() if lock.locked() else None
+        self._woken.discard(me)
+        self._waiting.add(me)
+        if self.loop is not None:
+            self.loop.wake()
+        try:
+            while not (waiter.done or (chunk and waiter.chunks)):
+                if self.cancelled is not None and self.loop is None and me == self.main_thread:
+                    raise StepCancelled(self.cancelled)
+                if self.loop is not None and self.loop.idle:
+                    lock.acquire(True, 0.25)
+                elif self._reading.acquire(False):
+                    try:
+                        if not waiter.done:
+                            self._lead()
+                    finally:
+                        self._reading.release()
+                else:
+                    lock.acquire(True, 0.05)
+        finally:
+            self._waiting.discard(me)
+            waiter.wake = None
+            if me != self.main_thread:
+                self._woken.add(me)
+            self._pass_on()
+            if not waiter.done and not chunk:
+                self.abandon(waiter)
+
+    def _pass_on(self) -> None:
+        """Wakes one other waiting thread: it reads the socket from here on."""
+        with self._lock:
+            for other in self.pending.values():
+                if other.lock is not None and other.wake is not None and other.lock.locked():
+                    other.wake()
+                    return
+
+    def _lead(self) -> None:
+        """One round of reading for all threads."""
+        if self.deliver():
+            return
+        if self.loop is not None:
+            # The event loop's thread is blocked in step code: read for it, for a moment at a time.
+            if self._readable(50.0):
+                self.pump()
+            return
+        if self.deliveries.replaying and self.deliveries:
+            if self._readable(1.0 if self._woken else SETTLE_MS):
+                self.pump()
+            elif not self._woken_busy() and not self.deliver() and not self.unanswered():
+                self.deliver_any()
+            elif self.unanswered() and self._stale():
+                self.assume_running()
+            return
+        if self._suspended:
+            if self._readable(None):
+                self.pump()
+        elif self._readable(SETTLE_MS):
+            self.pump()
+        elif not threads.alive() or (self.threads_quiet() and not self._readable(20.0) and self.threads_quiet()):
+            self.send_suspended()
+        elif self._readable(50.0):
+            self.pump()
+
+    _stale_since: float | None = None
+
+    def _stale(self) -> bool:
+        now = _monotonic()
+        if self._stale_since is None:
+            self._stale_since = now
+        if now - self._stale_since < GRACE_SECONDS:
+            return False
+        self._stale_since = None
+        return True
+
+    def _readable(self, timeout_ms: float | None) -> bool:
+        try:
+            return self.channel.wait(timeout_ms)
+        except ChannelClosed as error:
+            leave(str(error))
+
+
+def leave(reason: str) -> NoReturn:
+    """Ends the process without running any step code: no `finally:` block, no exit handler."""
+    try:
+        sys.__stderr__.flush() if sys.__stderr__ else None
+        os.write(2, f"wflo runner: {reason}\n".encode("utf-8", "replace"))
+    except (OSError, ValueError):
+        pass
+    os._exit(70)
+
+
+def _thread_names(idents: list[int]) -> list[str]:
+    threading = sys.modules.get("threading")
+    active: dict[int, Any] = getattr(threading, "_active", {})
+    return [str(getattr(active.get(ident), "name", ident)) for ident in idents]

@@ -1,0 +1,130 @@
+"""In which order results reach step code.
+
+Owns the queue between the socket and the step. Replayed results carry `order` (1, 2, 3 ... per
+generation) and are given out strictly in that order; results of effects that are new come after
+all of those, in order of arrival. Either kind is given out one at a time, the next when the step
+is idle, so that a race (the first of several) goes on resume as it went the first time.
+
+**Architecture Invariant:** this module does no I/O, knows no event loop and no threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from typing import Any, TypeAlias
+
+    Key: TypeAlias = "tuple[str, int]"
+    Frame: TypeAlias = "dict[str, Any]"
+
+
+class Deliveries:
+    """Results that have arrived and are not yet given out."""
+
+    def __init__(self, replay_length: int) -> None:
+        self._length = replay_length
+        self._next = 1
+        self._held: dict[int, tuple[Key, Frame]] = {}
+        self._live: deque[tuple[Key, Frame]] = deque()
+        self._chunks: dict[Key, deque[Frame]] = {}
+        self._answered: set[Key] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._held or self._live)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether recorded results are still to be given out."""
+        return self._next <= self._length
+
+    def answered(self, key: Key) -> bool:
+        """Whether the result of this effect is here, or it is known to be running anew."""
+        return key in self._answered
+
+    def running(self, key: Key) -> None:
+        """Notes that an effect is not in the journal and runs now: no recorded answer will come."""
+        self._answered.add(key)
+
+    def add(self, key: Key, frame: Frame) -> None:
+        """Takes in an `effect_result` or `effect_chunk` frame."""
+        if frame["type"] == "effect_chunk":
+            if self.replaying:
+                self._chunks.setdefault(key, deque()).append(frame)
+            else:
+                self._live.append((key, frame))
+            return
+        if key in self._answered and "order" in frame and any(key == held[0] for held in self._held.values()):
+            return  # The same answer twice.
+        self._answered.add(key)
+        order = frame.get("order")
+        if isinstance(order, int) and not isinstance(order, bool) and order > 0:
+            self._held.setdefault(order, (key, frame))
+        else:
+            for chunk in self._chunks.pop(key, ()):
+                self._live.append((key, chunk))
+            self._live.append((key, frame))
+
+    def next(self, pending: Container[Key]) -> tuple[Key, Frame] | None:
+        """The next result in order, if it is here and its time has come.
+
+        Results that nobody waits for any more are passed over. A recorded cancellation waits until
+        the step has cancelled that effect again.
+        """
+        while self._held:
+            order = min(self._held)
+            if order > self._next:
+                break
+            key, frame = self._held[order]
+            if frame.get("cancelled") is True and key in pending:
+                return None
+            if key in pending:
+                return self._give(order)
+            self._drop(order)
+        if self.replaying:
+            return None
+        self._release_chunks()
+        while self._live:
+            key, frame = self._live.popleft()
+            if key in pending:
+                return self._given(key, frame)
+        return None
+
+    def any(self, pending: Container[Key]) -> tuple[Key, Frame] | None:
+        """A result out of order, for when the step is idle and never asked for the next one."""
+        for order in sorted(self._held):
+            key, frame = self._held[order]
+            if key not in pending:
+                self._drop(order)
+            elif frame.get("cancelled") is not True:
+                return self._give(order)
+        if not self._held:
+            self._next = self._length + 1
+            return self.next(pending)
+        return None
+
+    def _give(self, order: int) -> tuple[Key, Frame]:
+        key, frame = self._held[order]
+        chunks = self._chunks.get(key)
+        if chunks:
+            return key, chunks.popleft()
+        self._drop(order)
+        return self._given(key, frame)
+
+    def _drop(self, order: int) -> None:
+        key, _ = self._held.pop(order)
+        self._chunks.pop(key, None)
+        self._next = max(self._next, order + 1)
+
+    def _given(self, key: Key, frame: Frame) -> tuple[Key, Frame]:
+        if frame["type"] == "effect_result":
+            # A tool is answered twice: once to run, once with the recorded result.
+            self._answered.discard(key)
+        return key, frame
+
+    def _release_chunks(self) -> None:
+        for key, chunks in self._chunks.items():
+            self._live.extendleft((key, chunk) for chunk in reversed(chunks))
+        self._chunks.clear()

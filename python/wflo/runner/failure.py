@@ -1,0 +1,148 @@
+"""What the engine is told about an exception that left user code.
+
+Owns the `error` object of a `failed` frame: type, message, the user's traceback and place, and
+the effect whose error it was. Imported only once something has failed.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from ..errors import EffectError, WfloError
+from ..origin import is_ours, short
+from . import branches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MOST_MESSAGE = 64 * 1024
+MOST_TRACEBACK = 512 * 1024
+"""The longest message and traceback sent, in characters."""
+
+_ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
+
+
+def describe(error: BaseException, project: str) -> dict[str, Any]:
+    """The `error` object for an exception."""
+    found: dict[str, Any] = {
+        "type": _clean(_type(error), 300),
+        "message": _clean(_message(error), MOST_MESSAGE),
+        "traceback": _clean(_traceback(error), MOST_TRACEBACK),
+        "place": _place(error, project),
+        "effect": None,
+    }
+    effect = effect_of(error)
+    if effect is not None:
+        found["effect"] = {"path": effect[0], "seq": effect[1]}
+    if isinstance(error, WfloError):
+        found["code"], found["hint"] = error.code, error.hint
+    elif isinstance(error, SystemExit):
+        found["code"], found["hint"] = "WFLO-3306", "return from the step, or raise an exception that says why"
+    return found
+
+
+def effect_of(error: BaseException | None) -> tuple[str, int] | None:
+    """The effect whose error this is.
+
+    An error raised from an effect's error, or while handling one, stands for that effect: a retry
+    must make it anew. `raise ... from None` cuts the tie. A group stands for an effect when all
+    that it holds do, and they are the same.
+    """
+    for _ in range(100):
+        if error is None:
+            return None
+        if isinstance(error, EffectError) and error.effect is not None and error.effect[1] >= 0:
+            return error.effect
+        members: Any = getattr(error, "exceptions", None)
+        if isinstance(members, tuple) and members:
+            effects = {effect_of(member) for member in members}  # type: ignore
+            if len(effects) == 1 and None not in effects:
+                return effects.pop()
+        if error.__cause__ is not None:
+            error = error.__cause__
+        elif error.__suppress_context__:
+            return None
+        else:
+            error = error.__context__
+    return None
+
+
+def _type(error: BaseException) -> str:
+    kind = type(error)
+    module = kind.__module__
+    return (
+        kind.__qualname__ if module in ("builtins", "__main__") or is_wflo(module) else f"{module}.{kind.__qualname__}"
+    )
+
+
+def is_wflo(module: str) -> bool:
+    """Whether a module is wflo's, whose names users know without it."""
+    return module == "wflo" or module.startswith("wflo.")
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, WfloError):
+        return error.message
+    if isinstance(error, SystemExit):
+        return f"the step called sys.exit({error.code!r}); a step ends by returning"
+    if isinstance(error, KeyboardInterrupt):
+        return "the step was interrupted (KeyboardInterrupt)"
+    try:
+        return str(error) or type(error).__name__
+    except Exception as problem:
+        return f"<the message cannot be shown: {type(problem).__name__}>"
+
+
+def _is_user(filename: str) -> bool:
+    return not (is_ours(filename) or filename.startswith((_ASYNCIO, "<frozen ")))
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        summary = traceback.TracebackException.from_exception(error, lookup_lines=False)
+        _strip(summary, set())
+        return "".join(summary.format())
+    except Exception as problem:
+        return f"<the traceback cannot be shown: {type(problem).__name__}>\n"
+
+
+def _strip(summary: traceback.TracebackException | None, seen: set[int]) -> None:
+    """Leaves the frames of user code and libraries, in this traceback and those it came from."""
+    if summary is None or id(summary) in seen:
+        return
+    seen.add(id(summary))
+    summary.stack[:] = [frame for frame in summary.stack if _is_user(frame.filename)]
+    _strip(summary.__cause__, seen)
+    _strip(summary.__context__, seen)
+    for member in getattr(summary, "exceptions", None) or ():
+        _strip(member, seen)
+
+
+def _place(error: BaseException, project: str) -> str | None:
+    """The innermost line of project code, else of any code but wflo's."""
+    given = getattr(error, "place", None)
+    if isinstance(error, WfloError) and isinstance(given, str):
+        return given
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return short(os.path.abspath(error.filename), error.lineno, project)
+    place: str | None = None
+    own: str | None = None
+    trace = error.__traceback__
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        if _is_user(filename):
+            place = short(os.path.abspath(filename), trace.tb_lineno, project)
+            if branches.is_project(filename):
+                own = place
+        trace = trace.tb_next
+    members: Any = getattr(error, "exceptions", None)
+    if own is None and isinstance(members, tuple) and members:
+        return _place(members[0], project)  # type: ignore
+    return own or place
+
+
+def _clean(text: str, most: int) -> str:
+    text = text if len(text) <= most else text[: most - 20] + "\n... (cut)"
+    return text.encode("utf-8", "replace").decode()

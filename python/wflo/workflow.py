@@ -1,0 +1,369 @@
+"""A workflow: steps, gates, budgets, policies and the sandbox they run in.
+
+Owns the collecting of a definition and its wire form. It runs nothing itself: `run` hands over
+to `client`, which starts the `wflo` binary.
+"""
+
+from __future__ import annotations
+
+from . import arguments, budget, sandbox, session, step
+from .approval import ApprovalGate
+from .arguments import checked
+from .origin import calling_frame
+from .policy import Policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from typing import Any, TypeVar, overload
+
+    from .approval import ApprovalPolicy
+    from .arguments import Money
+    from .budget import CostLimit
+    from .result import RunResult
+    from .step import Backoff, Dependency
+
+    StepFunction = TypeVar("StepFunction", bound=Callable[..., Any])
+else:
+
+    def overload(function: object) -> object:
+        """`typing.overload`, without the time that importing typing takes."""
+        return function
+
+
+_INPUT_TYPES: dict[object, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    dict: "object",
+}
+
+
+class Workflow:
+    """A workflow named `name`.
+
+    `inputs` declares what a run takes: a Python type (`str, int, float, bool, list, dict`), or a
+    dict with `type` (JSON Schema's names), `required` and `default`. `version` is a label beside
+    the version that wflo computes from the definition and the code.
+    """
+
+    @checked
+    def __init__(self, name: str, *, version: str | None = None, inputs: Mapping[str, Any] | None = None) -> None:
+        self.name = arguments.text("name", name)
+        self.version = None if version is None else arguments.text("version", version)
+        self._inputs = _inputs(inputs)
+        self._budgets: list[CostLimit] = []
+        self._sandbox: dict[str, Any] = {}
+        self._policies: list[Policy] = []
+        self._steps: list[step.Step | ApprovalGate] = []
+        frame = calling_frame()
+        self.origin: tuple[str, dict[str, Any]] = (
+            ("", {}) if frame is None else (frame.f_code.co_filename, frame.f_globals)
+        )
+        session.note_created(self)
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.name!r}, steps={[item.name for item in self._steps]})"
+
+    @checked
+    def set_budget(
+        self,
+        limit: Money | CostLimit | Sequence[CostLimit] | None = None,
+        *,
+        max_cost_usd: Money | None = None,
+        per: str = "run",
+        alert_thresholds: Sequence[float] | None = None,
+        action_on_exceeded: str | None = None,
+    ) -> None:
+        """Limits what a run may spend: `max_cost_usd` in US dollars, or `CostLimit`s.
+
+        `alert_thresholds` are fractions of the limit. `action_on_exceeded` is `"halt"` or `"ask"`.
+        Calls add up: none raises another's limit.
+        """
+        if (limit is None) == (max_cost_usd is None):
+            raise arguments.wrong("set_budget() takes one limit", hint="write set_budget(max_cost_usd=5.00)")
+        if limit is not None:
+            if alert_thresholds is not None or action_on_exceeded is not None:
+                raise arguments.wrong(
+                    "alert_thresholds and action_on_exceeded belong to max_cost_usd=",
+                    hint="give them to CostLimit(..., alert_thresholds=[...], on_exceeded=...)",
+                )
+            self._budgets.extend(budget.limits("limit", limit, per))
+            return
+        amount = arguments.money("max_cost_usd", max_cost_usd)
+        if action_on_exceeded is not None:
+            arguments.choice("action_on_exceeded", action_on_exceeded, budget.ACTIONS)
+        self._budgets.append(
+            budget.CostLimit(amount, per=per, on_exceeded=action_on_exceeded, alert_thresholds=alert_thresholds)
+        )
+
+    @checked
+    def configure_sandbox(
+        self,
+        *,
+        memory_limit: str | int | None = None,
+        cpu_limit: str | float | None = None,
+        pids_limit: int | None = None,
+        disk_limit: str | int | None = None,
+        network_enabled: bool | None = None,
+        timeout_seconds: float | None = None,
+        allow_hosts: Sequence[str] | None = None,
+        env: Sequence[str] | None = None,
+        hide: Sequence[str] | None = None,
+        backend: str | None = None,
+    ) -> None:
+        """Sets limits of each step's sandbox. What is left out stands as in `wflo.toml`.
+
+        Sizes are `"512m"` or bytes, `cpu_limit` is a number of CPUs, `timeout_seconds` is a step's
+        time limit. `env` names environment variables to pass through, `hide` files to hide.
+        """
+        given = {
+            "memory_limit": memory_limit,
+            "cpu_limit": cpu_limit,
+            "pids_limit": pids_limit,
+            "disk_limit": disk_limit,
+            "network_enabled": network_enabled,
+            "timeout_seconds": timeout_seconds,
+            "allow_hosts": allow_hosts,
+            "env": env,
+            "hide": hide,
+            "backend": backend,
+        }
+        self._sandbox.update(sandbox.settings(given))
+
+    @checked
+    def add_policy(self, policy: Policy) -> None:
+        """Adds a policy."""
+        given = policy
+        if not isinstance(given, Policy):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise arguments.wrong(
+                f"add_policy() takes a Policy, not {arguments.show(given)}",
+                hint="write Policy(name=..., condition=Condition(...), actions=[...])",
+            )
+        if any(other.name == given.name for other in self._policies):
+            raise arguments.wrong(f'there are two policies named "{given.name}"', hint="give one another name")
+        self._policies.append(given)
+
+    @checked
+    def add(self, gate: ApprovalGate) -> ApprovalGate:
+        """Adds an approval gate as a step, and returns it (for a later step's `depends_on`)."""
+        given = gate
+        if not isinstance(given, ApprovalGate):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise arguments.wrong(
+                f"add() takes an ApprovalGate, not {arguments.show(given)}",
+                hint="functions become steps with @workflow.step",
+            )
+        self._append(given)
+        return given
+
+    @overload
+    def step(self, function: StepFunction, /) -> StepFunction: ...
+    @overload
+    def step(  # noqa: F811
+        self,
+        /,
+        *,
+        name: str | None = None,
+        depends_on: Sequence[Dependency] | None = None,
+        approval_required: bool = False,
+        approval: ApprovalPolicy | None = None,
+        rollback_enabled: bool = False,
+        retries: int = 0,
+        retry_backoff: Backoff | float | Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+        agent: str | None = None,
+        budget: Money | CostLimit | Sequence[CostLimit] | None = None,
+        effect_class: str | None = None,
+        on_ambiguous: str | None = None,
+    ) -> Callable[[StepFunction], StepFunction]: ...
+    @checked
+    def step(  # noqa: F811
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        depends_on: Sequence[Dependency] | None = None,
+        approval_required: bool = False,
+        approval: ApprovalPolicy | None = None,
+        rollback_enabled: bool = False,
+        retries: int = 0,
+        retry_backoff: Backoff | float | Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+        agent: str | None = None,
+        budget: Money | CostLimit | Sequence[CostLimit] | None = None,
+        effect_class: str | None = None,
+        on_ambiguous: str | None = None,
+    ) -> Any:
+        """Makes a function a step: `@workflow.step` or `@workflow.step(option=...)`.
+
+        `depends_on` lists steps by name or function; left out, the step comes after the one
+        defined before it; `[]` makes it a root. `approval_required` asks at the first effect that
+        is not a read. `rollback_enabled` refuses data changes that could not be undone.
+        `retries` counts further tries, `retry_backoff` is a `Backoff` or the first wait in
+        seconds, `timeout_seconds` excludes waits for people. `agent` names whom costs are
+        attributed to. `budget` limits this step in US dollars. `effect_class` is `"idempotent"`,
+        `"at_least_once"` or `"guarded"`; `on_ambiguous` says what to do with a guarded effect
+        whose result was lost: `"rerun"`, `"skip"` or `"fail"`.
+        """
+        after = step.dependencies(depends_on)
+        if name is not None:
+            arguments.text("name", name)
+        options = step.options(
+            approval_required=approval_required,
+            approval=approval,
+            rollback_enabled=rollback_enabled,
+            retries=retries,
+            retry_backoff=retry_backoff,
+            timeout_seconds=timeout_seconds,
+            agent=agent,
+            budget_given=budget,
+            effect_class=effect_class,
+            on_ambiguous=on_ambiguous,
+        )
+
+        def decorate(function: Any) -> Any:
+            if not callable(function):
+                raise arguments.wrong(
+                    f"@workflow.step decorates a function, not {arguments.show(function)}",
+                    hint='options have names: @workflow.step(depends_on=["..."])',
+                )
+            own: str | None = name or getattr(function, "__name__", None)
+            if own is None or own == "<lambda>":
+                raise arguments.wrong("this step has no name", hint='write workflow.step(name="...")(function)')
+            self._append(step.Step(function, own, after, options))
+            return function
+
+        return decorate if function is None else decorate(function)
+
+    def _append(self, item: step.Step | ApprovalGate) -> None:
+        for other in self._steps:
+            if other.name == item.name:
+                raise arguments.wrong(
+                    f'there are two steps named "{item.name}"',
+                    code="WFLO-1502",
+                    hint=f"the other one is at {other.place}; give one of them another name",
+                )
+        self._steps.append(item)
+
+    def step_named(self, name: str) -> step.Step | None:
+        """The function step of that name."""
+        for item in self._steps:
+            if item.name == name and isinstance(item, step.Step):
+                return item
+        return None
+
+    def definition(self) -> dict[str, Any]:
+        """The workflow as data: what `docs/protocol.md` calls DEFINITION."""
+        from .errors import DefinitionError
+
+        names = [item.name for item in self._steps]
+        steps: list[dict[str, Any]] = []
+        for index, item in enumerate(self._steps):
+            if item.depends_on is None:
+                after = names[index - 1 : index] if index else []
+            else:
+                after = [step.name_of(dependency, self._steps) for dependency in item.depends_on]
+            for name in after:
+                if name not in names:
+                    close = arguments.nearest(name, names)
+                    raise DefinitionError(
+                        f'step "{item.name}" depends on "{name}", which is not a step',
+                        code="WFLO-1503",
+                        hint=f'did you mean "{close}"?' if close else f"the steps are {', '.join(names)}",
+                        place=item.place,
+                    )
+            wire = item.wire()
+            wire["depends_on"] = after
+            steps.append(wire)
+        return {
+            "name": self.name,
+            "version": self.version,
+            "inputs": self._inputs,
+            "budgets": [limit.wire() for limit in self._budgets],
+            "sandbox": self._sandbox,
+            "policies": [policy.wire() for policy in self._policies],
+            "steps": steps,
+        }
+
+    @checked
+    def run(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        sandbox: bool | str = True,
+        trace: bool = False,
+        notify: str | Sequence[str] | None = None,
+        on_event: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Coroutine[Any, Any, RunResult]:
+        """Runs the workflow with the installed `wflo` and waits for its end.
+
+        `inputs` must be JSON. `sandbox` is a bool or a backend's name; `trace=True` also exports
+        the trace when an OTLP endpoint is set; `notify` is a channel URL or several. `on_event` is
+        called with each event. A run that does not complete raises the `RunError` of its status
+        (`RunFailed, RunHalted, RunRejected, RunCancelled, RunTimedOut, RunLeftWaiting`).
+        """
+        session.stop_here(self)
+        from . import client
+
+        return client.run(client.command(self, inputs, sandbox, trace, notify), on_event)
+
+    @checked
+    def run_sync(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        sandbox: bool | str = True,
+        trace: bool = False,
+        notify: str | Sequence[str] | None = None,
+        on_event: Callable[[dict[str, Any]], object] | None = None,
+    ) -> RunResult:
+        """As `run`, for scripts without an event loop."""
+        session.stop_here(self)
+        from . import client
+
+        return client.run_sync(client.command(self, inputs, sandbox, trace, notify), on_event)
+
+    @checked
+    def submit(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        sandbox: bool | str = True,
+        trace: bool = False,
+        notify: str | Sequence[str] | None = None,
+    ) -> str:
+        """Starts the workflow in the background and returns the run's id once it is durable."""
+        session.stop_here(self)
+        from . import client
+
+        return client.submit(client.command(self, inputs, sandbox, trace, notify, detach=True))
+
+
+def _inputs(given: object) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise arguments.wrong(f"inputs must be a dict, not {arguments.show(given)}", hint='write inputs={"text": str}')
+    declared: dict[str, Any] = {}
+    items: dict[Any, Any] = given  # type: ignore[assignment]
+    for name, value in items.items():
+        arguments.text("the name of an input", name)
+        if isinstance(value, dict):
+            wire: dict[str, Any] = dict(value)  # type: ignore[arg-type]
+            wire["type"] = _INPUT_TYPES.get(wire.get("type"), wire.get("type"))
+            for key in wire:
+                arguments.choice(f"inputs[{name!r}] key", key, ("type", "required", "default"))
+            if wire["type"] is None:
+                raise arguments.wrong(f"inputs[{name!r}] has no type", hint='write {"type": "string"}')
+        else:
+            wire = {"type": _INPUT_TYPES.get(value, value), "required": True}
+        wire["type"] = arguments.choice(f"inputs[{name!r}] type", wire["type"], tuple(_INPUT_TYPES.values()))
+        if "required" in wire:
+            arguments.boolean(f"inputs[{name!r}] required", wire["required"])
+        else:
+            wire["required"] = "default" not in wire
+        declared[name] = wire
+    return declared

@@ -1,0 +1,297 @@
+"""A fake engine: speaks the worker protocol to a runner, and checks every frame it gets.
+
+Owns one runner process and one end of its socket. It is what `conformance.py` and the Python
+SDK's own tests drive runners with. Standard library only; nothing of wflo is imported, so that a
+runner is judged by the protocol alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+MAX_FRAME = 8 * 1024 * 1024
+DEADLINE_SECONDS = 20.0
+
+Frame = dict[str, Any]
+
+
+class Violation(AssertionError):
+    """The runner broke the protocol."""
+
+
+class FakeEngine:
+    """One runner process and the engine's end of its socket.
+
+    Use as a context manager: the process is ended and awaited at the end, whatever happened.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        features: Iterable[str] = (),
+        greet: bool = True,
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        self.socket = ours
+        self.features = list(features)
+        self._buffer = b""
+        environment = {**os.environ, **(env or {}), "WFLO_RUNNER_FD": str(theirs.fileno())}
+        self.process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        self.hello: Frame = {}
+        if greet:
+            self.send({"type": "hello", "protocol": 1, "features": self.features})
+            self.hello = self.receive("hello")
+
+    def __enter__(self) -> FakeEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    # Frames
+
+    def send(self, frame: Frame) -> None:
+        """Sends one frame."""
+        body = json.dumps(frame, separators=(",", ":")).encode()
+        self.send_bytes(struct.pack(">I", len(body)) + body)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Sends raw bytes, to be hostile with."""
+        self.socket.sendall(data)
+
+    def receive(self, *types: str, deadline: float = DEADLINE_SECONDS) -> Frame:
+        """The next frame, which must be of one of `types` (any, when none is given)."""
+        end = time.monotonic() + deadline
+        while True:
+            frame = self._split()
+            if frame is not None:
+                break
+            left = end - time.monotonic()
+            ready, _, _ = select.select([self.socket], [], [], max(left, 0))
+            if not ready:
+                raise Violation(f"no frame within {deadline} s; expected {types or 'one'}\n{self._diagnosis()}")
+            try:
+                data = self.socket.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise Violation(f"the runner closed the connection; expected {types or 'a frame'}\n{self._diagnosis()}")
+            self._buffer += data
+        if types and frame.get("type") not in types:
+            raise Violation(f"expected {' or '.join(types)}, got {json.dumps(frame)[:2000]}")
+        return frame
+
+    def _split(self) -> Frame | None:
+        if len(self._buffer) < 4:
+            return None
+        (size,) = struct.unpack(">I", self._buffer[:4])
+        if size > MAX_FRAME:
+            raise Violation(f"a frame of {size} bytes")
+        if len(self._buffer) < 4 + size:
+            return None
+        body, self._buffer = self._buffer[4 : 4 + size], self._buffer[4 + size :]
+        try:
+            frame = json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        except ValueError as error:
+            raise Violation(f"a frame is not JSON: {error}") from None
+        if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+            raise Violation(f"a frame is not an object with a type: {body[:200]!r}")
+        validate(frame)
+        return frame
+
+    def quiet(self, seconds: float = 0.15) -> bool:
+        """Whether the runner says nothing for that long."""
+        if self._buffer:
+            return False
+        ready, _, _ = select.select([self.socket], [], [], seconds)
+        return not ready
+
+    def close(self) -> None:
+        """Hangs up, as a crashed engine does."""
+        self.socket.close()
+
+    def ended(self, deadline: float = DEADLINE_SECONDS) -> tuple[int, str]:
+        """Waits for the runner's end: its exit code and what it wrote to standard error."""
+        try:
+            _, stderr = self.process.communicate(timeout=deadline)
+        except subprocess.TimeoutExpired:
+            raise Violation("the runner did not end") from None
+        return self.process.returncode, stderr.decode("utf-8", "replace")
+
+    def output(self) -> bytes:
+        """Waits for the runner's end and returns what it printed."""
+        stdout, _ = self.process.communicate(timeout=DEADLINE_SECONDS)
+        return stdout
+
+    def _diagnosis(self) -> str:
+        if self.process.poll() is None:
+            return "the runner is still running"
+        _, stderr = self.process.communicate()
+        return f"the runner ended with {self.process.returncode}: {stderr.decode('utf-8', 'replace')[-3000:]}"
+
+    # Conversations
+
+    def describe(self, project: str, workflow: str) -> Frame:
+        """Asks for the definition; a `definition` or `failed` frame."""
+        self.send({"type": "describe", "project": project, "workflow": workflow})
+        return self.receive("definition", "failed")
+
+    def start(self, project: str, workflow: str, step: str, **more: Any) -> None:
+        """Starts a step."""
+        self.send(
+            {
+                "type": "run_step",
+                "project": project,
+                "workflow": workflow,
+                "run": "run_0190",
+                "step": step,
+                "generation": 1,
+                "attempt": 1,
+                "inputs": {},
+                "outputs": {},
+                "state": {},
+                "hash_seed": 1,
+                "replay_length": 0,
+                **more,
+            }
+        )
+
+    def effect(self) -> Frame:
+        """The next effect; `suspended` and `log` frames before it are passed over."""
+        while True:
+            frame = self.receive("effect", "suspended", "log")
+            if frame["type"] == "effect":
+                return frame
+
+    def effects(self, count: int) -> dict[tuple[str, int], Frame]:
+        """The next `count` effects by identity."""
+        found: dict[tuple[str, int], Frame] = {}
+        while len(found) < count:
+            frame = self.effect()
+            key = (frame["path"], frame["seq"])
+            if key in found:
+                raise Violation(f"the effect {key} was asked for twice")
+            found[key] = frame
+        return found
+
+    def answer(self, effect: Frame, ok: Any = None, **more: Any) -> None:
+        """Answers an effect. `order=` makes it a replayed answer, `error=` a refusal."""
+        frame: Frame = {"type": "effect_result", "path": effect["path"], "seq": effect["seq"], **more}
+        if "error" not in more and "cancelled" not in more:
+            frame["ok"] = ok
+        self.send(frame)
+
+    def end(self) -> Frame:
+        """The frame that a step ends with; `suspended` and `log` frames before it are passed over."""
+        while True:
+            frame = self.receive("succeeded", "failed", "suspended", "log")
+            if frame["type"] in ("succeeded", "failed"):
+                return frame
+
+    def drive(self, respond: Callable[[Frame], Any]) -> Frame:
+        """Answers every effect with `respond(effect)` until the step ends."""
+        while True:
+            frame = self.receive("effect", "effect_done", "suspended", "log", "succeeded", "failed")
+            if frame["type"] == "effect":
+                self.answer(frame, respond(frame))
+            elif frame["type"] == "effect_done":
+                self.answer(frame, frame["result"])
+            elif frame["type"] in ("succeeded", "failed"):
+                return frame
+
+
+class Journal:
+    """Answers effects by rule, and replays what it answered, as an engine does.
+
+    `record` answers live and remembers identity, request, answer and order. `replay` gives the
+    remembered answers with their order, sent in whatever sequence the effects are asked for, and
+    fails when a remembered effect comes with another request.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, int], tuple[Frame, Frame, int]] = {}
+
+    def record(self, engine: FakeEngine, effect: Frame, ok: Any = None, **more: Any) -> None:
+        """Answers live."""
+        frame: Frame = {"type": "effect_result", "path": effect["path"], "seq": effect["seq"], **more}
+        if "error" not in more:
+            frame["ok"] = ok
+        self.entries[(effect["path"], effect["seq"])] = (effect, frame, len(self.entries) + 1)
+        engine.send(frame)
+
+    def replay(self, engine: FakeEngine, effect: Frame) -> bool:
+        """Answers from memory; false for an effect that was not made before."""
+        found = self.entries.get((effect["path"], effect["seq"]))
+        if found is None:
+            return False
+        before, frame, order = found
+        for key in ("kind", "name", "request"):
+            if before[key] != effect[key]:
+                raise Violation(f"replay asked for {effect}, before it was {before}")
+        engine.send({**frame, "order": order})
+        return True
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_SHAPES: dict[str, dict[str, Any]] = {
+    "hello": {"protocol": int, "language": str, "language_version": str, "sdk_version": str},
+    "definition": {"definition": dict, "files": list, "interpreter": str},
+    "effect": {"path": str, "seq": int, "kind": str, "name": str, "request": dict},
+    "effect_done": {"path": str, "seq": int, "result": dict},
+    "effect_cancelled": {"path": str, "seq": int},
+    "log": {"level": str, "message": str, "fields": dict},
+    "succeeded": {"state": dict},
+    "failed": {"error": dict},
+    "suspended": {"on": list},
+}
+_KINDS = ("llm", "tool", "http", "db", "sleep", "approval", "emit", "random", "now")
+
+
+def validate(frame: Frame) -> None:
+    """Checks the shape of a runner's frame. `docs/schemas/protocol.schema.json` says the same."""
+    shape = _SHAPES.get(frame["type"])
+    if shape is None:
+        raise Violation(f"a runner does not send {frame['type']!r}")
+    for key, kind in shape.items():
+        value = frame.get(key)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise Violation(f"{frame['type']}.{key} is {value!r}, not {kind.__name__}")
+    if frame["type"] == "effect" and frame["kind"] not in _KINDS:
+        raise Violation(f"there is no kind of effect {frame['kind']!r}")
+    if frame["type"] == "succeeded" and "output" not in frame:
+        raise Violation("succeeded without output")
+    if frame["type"] == "failed":
+        error = frame["error"]
+        for key in ("type", "message", "traceback"):
+            if not isinstance(error.get(key), str):
+                raise Violation(f"failed.error.{key} is {error.get(key)!r}")
+    if frame["type"] == "suspended":
+        for item in frame["on"]:
+            if not isinstance(item.get("path"), str) or not isinstance(item.get("seq"), int):
+                raise Violation(f"suspended.on holds {item!r}")
