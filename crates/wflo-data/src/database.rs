@@ -1,0 +1,222 @@
+//! One database: the calls that the engine makes.
+//!
+//! Owns the face that every backend has; the work is done at the same place in each backend's
+//! folder.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::changeset::Changeset;
+use crate::class::{Class, NotHeld};
+use crate::error::DataError;
+use crate::limits::Limits;
+use crate::preview::{Committed, Preview};
+use crate::snapshot::Snapshot;
+use crate::sqlite;
+use crate::statement::{Rows, Statement, Write};
+use crate::undo::{UndoReport, UndoRequest};
+use crate::url::DatabaseUrl;
+
+/// One open database. Shared between threads; every call may block.
+#[derive(Debug)]
+pub struct Database {
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Sqlite(sqlite::Sqlite),
+}
+
+/// Which effect a write is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect<'a> {
+    /// Its id; a write with this id happens at most once, ever.
+    pub id: &'a str,
+    /// Digest of the canonical request; guards the id.
+    pub fingerprint: &'a str,
+}
+
+/// What a write must be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requirements {
+    /// Refuse the write unless it can be undone (`rollback_enabled`).
+    pub undoable: bool,
+}
+
+/// A write that is in the database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// What the statement returned.
+    pub result: Rows,
+    /// Digest of the captured change; `None` when none was kept.
+    pub digest: Option<String>,
+    /// Why it cannot be undone, if so.
+    pub not_held: Option<NotHeld>,
+    /// Whether it had already been carried out: `result` is then the recorded one.
+    pub replayed: bool,
+    /// Whether it is on record. If not (see [`Recording::Guarded`]), a second call writes again.
+    pub recorded: bool,
+}
+
+/// Whether the database keeps the record that makes writes exactly-once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recording {
+    /// It does, or will from the first write on.
+    ExactlyOnce,
+    /// It cannot: the effect class of its writes is `guarded`.
+    Guarded {
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be written at all.
+    ReadOnly,
+}
+
+macro_rules! backend {
+    ($self:ident, $database:ident => $call:expr) => {
+        match &$self.backend {
+            Backend::Sqlite($database) => $call,
+        }
+    };
+}
+
+impl Database {
+    /// Opens the database `name` at `url`. It must exist.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`], [`DataError::NotADatabase`], [`DataError::CannotOpen`].
+    pub fn open(name: &str, url: &DatabaseUrl, limits: Limits) -> Result<Self, DataError> {
+        match url {
+            DatabaseUrl::Sqlite(path) => {
+                Ok(Database { backend: Backend::Sqlite(sqlite::Sqlite::open(name, path, limits)?) })
+            }
+        }
+    }
+
+    /// Its files, as [`Databases::hidden_files`](crate::Databases::hidden_files) wants them.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        backend!(self, database => database.files())
+    }
+
+    /// What a statement would do; it is not run.
+    ///
+    /// # Errors
+    /// [`DataError::Sql`] when the database does not understand it, [`DataError::Busy`].
+    pub fn classify(&self, sql: &str) -> Result<Class, DataError> {
+        backend!(self, database => database.classify(sql))
+    }
+
+    /// Runs a statement that only reads.
+    ///
+    /// # Errors
+    /// [`DataError::NotARead`], [`DataError::Refused`], and what statements can meet:
+    /// [`DataError::Sql`], [`DataError::ParamMismatch`], [`DataError::ResultTooLarge`],
+    /// [`DataError::TooSlow`], [`DataError::Busy`].
+    pub fn query(&self, statement: &Statement) -> Result<Rows, DataError> {
+        backend!(self, database => database.query(&[], statement))
+    }
+
+    /// Whether writes can be made exactly once here.
+    ///
+    /// # Errors
+    /// [`DataError::Busy`], [`DataError::NotADatabase`].
+    pub fn recording(&self) -> Result<Recording, DataError> {
+        backend!(self, database => database.recording())
+    }
+
+    /// Carries out a write and records it, in one transaction. An effect that is on record is not
+    /// carried out again; its recorded result comes back.
+    ///
+    /// # Errors
+    /// [`DataError::EffectMismatch`] for the same id with another fingerprint,
+    /// [`DataError::NotUndoable`], [`DataError::RowsMissing`], [`DataError::TableUnclear`], and all
+    /// that [`Database::query`] can meet. After any error nothing was written, save that
+    /// [`DataError::Io`] from the commit itself leaves it open: calling again settles it.
+    pub fn apply(
+        &self,
+        effect: Effect,
+        write: &Write,
+        requirements: Requirements,
+    ) -> Result<Applied, DataError> {
+        backend!(self, database => database.apply(effect, write, requirements))
+    }
+
+    /// The recorded outcome of an effect, if it was carried out.
+    ///
+    /// # Errors
+    /// [`DataError::EffectMismatch`], [`DataError::RecordDamaged`], [`DataError::Busy`].
+    pub fn recorded(&self, effect: Effect) -> Result<Option<Applied>, DataError> {
+        backend!(self, database => database.recorded(effect))
+    }
+
+    /// Runs a write after the changes of the same chain and rolls everything back.
+    ///
+    /// # Errors
+    /// [`DataError::PreviewStale`] when `prior` no longer fits; all that [`Database::apply`] can meet.
+    pub fn preview(&self, prior: &[Changeset], write: &Write) -> Result<Preview, DataError> {
+        backend!(self, database => database.preview(prior, write))
+    }
+
+    /// Runs a statement that only reads, seeing the changes of a chain of previews.
+    ///
+    /// # Errors
+    /// [`DataError::PreviewStale`]; all that [`Database::query`] can meet.
+    pub fn preview_query(&self, prior: &[Changeset], statement: &Statement) -> Result<Rows, DataError> {
+        backend!(self, database => database.query(prior, statement))
+    }
+
+    /// Commits a previewed change as it was captured, with its record. Triggers do not run again:
+    /// what they did is in the change.
+    ///
+    /// # Errors
+    /// [`DataError::PreviewIncomplete`], [`DataError::EffectMismatch`], [`DataError::SchemaChanged`],
+    /// [`DataError::Busy`].
+    pub fn commit_preview(&self, effect: Effect, preview: &Preview) -> Result<Committed, DataError> {
+        backend!(self, database => database.commit_preview(effect, preview))
+    }
+
+    /// Undoes the net change of the effects in the request's scope, once.
+    ///
+    /// # Errors
+    /// [`DataError::UndoConflict`] under `abort` (a dry run reports instead),
+    /// [`DataError::NotUndoable`] under `abort` when the scope holds an effect without a changeset,
+    /// [`DataError::SchemaChanged`], [`DataError::EffectMismatch`], [`DataError::Busy`].
+    pub fn undo(&self, request: &UndoRequest, dry_run: bool) -> Result<UndoReport, DataError> {
+        backend!(self, database => database.undo(None, request, dry_run))
+    }
+
+    /// Marks a point to come back to. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`DataError::TableUnclear`] for a table that does not exist, [`DataError::Busy`].
+    pub fn snapshot(&self, tables: Option<&[String]>) -> Result<Snapshot, DataError> {
+        backend!(self, database => database.snapshot(tables))
+    }
+
+    /// Undoes those effects of the request's scope that were committed after the snapshot, in the
+    /// snapshot's tables.
+    ///
+    /// # Errors
+    /// As [`Database::undo`].
+    pub fn restore(
+        &self,
+        snapshot: &Snapshot,
+        request: &UndoRequest,
+        dry_run: bool,
+    ) -> Result<UndoReport, DataError> {
+        backend!(self, database => database.undo(Some(snapshot), request, dry_run))
+    }
+
+    /// Removes the records of effects that nobody will resume, retry or undo. The newest record of
+    /// the database stays until there is a newer one, because snapshots count from it.
+    ///
+    /// Returns how many were removed.
+    ///
+    /// # Errors
+    /// [`DataError::Busy`], [`DataError::ReadOnly`].
+    pub fn forget(&self, effect_ids: &[String]) -> Result<u64, DataError> {
+        backend!(self, database => database.forget(effect_ids))
+    }
+}

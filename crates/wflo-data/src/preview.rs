@@ -1,0 +1,44 @@
+//! A write that was run and rolled back, to be looked at before it is committed.
+//!
+//! Owns the shape. What is committed later is the captured changeset itself, not the statement
+//! again: what people approved is what happens, or it does not happen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::Evidence;
+use crate::changeset::{Changeset, from_base64, to_base64};
+use crate::database::Applied;
+use crate::statement::Rows;
+use crate::undo::RowConflict;
+
+/// A previewed write. It can be serialised and committed days later, by another process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// What the statement returned; recorded as the result when the preview is committed.
+    pub result: Rows,
+    /// What to show.
+    pub evidence: Evidence,
+    /// The captured change. Hand it to the previews that follow in the same chain.
+    pub changeset: Changeset,
+    /// One 16-byte digest a changed row, in the changeset's order, of the whole row before: a row
+    /// that somebody edits in a column that the change does not touch was still not the one shown.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub(crate) guards: Vec<u8>,
+}
+
+impl Preview {
+    /// Whether [`Database::commit_preview`](crate::Database::commit_preview) can commit it; if not,
+    /// `evidence.not_held` says why.
+    pub fn is_complete(&self) -> bool {
+        self.evidence.not_held.is_none()
+    }
+}
+
+/// The outcome of committing a preview.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Committed {
+    /// The previewed change is in the database.
+    Applied(Applied),
+    /// Somebody changed these rows since the preview; nothing was written. Preview it anew.
+    Conflict(Vec<RowConflict>),
+}
