@@ -1,0 +1,538 @@
+//! A model provider on loopback that speaks OpenAI chat completions and Anthropic messages byte for
+//! byte as the real ones do, counts what it was asked and what it bills, and fails on command.
+//!
+//! It runs on a thread and a runtime of its own, so blocking tests and tests on any runtime can use
+//! it, and a test's own runtime being busy does not slow it. What it answers is a function of the
+//! request and of the script, never of time or chance.
+
+mod anthropic;
+mod openai;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+/// How one request goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No answer, ever; the connection stays open.
+    Hang,
+    /// The answer begins (head and this many events), then nothing more comes.
+    HangAfter(usize),
+    /// The connection is closed before any answer.
+    Close,
+    /// The connection breaks after this many events (of an unstreamed answer: in its middle).
+    ResetAfter(usize),
+    /// The stream ends properly, but after this many events: no end mark, no usage.
+    EndAfter(usize),
+    /// 200 and something that is no answer.
+    Garbage,
+    /// This status with this body, and a `retry-after` when given.
+    Status(u16, String, Option<String>),
+    /// A good answer without any usage.
+    UsageMissing,
+    /// An error event after this many events, then the stream's proper end.
+    ErrorEvent(usize),
+    /// The usage comes after the end mark.
+    UsageAfterDone,
+    /// A good answer after this time.
+    Delay(Duration),
+    /// A good stream with this pause before each event.
+    Slow(Duration),
+}
+
+/// What the model says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// Its text; `None` echoes the last user message.
+    pub text: Option<String>,
+    /// Input tokens that are billed; `None` counts one for four bytes of the body.
+    pub input_tokens: Option<u64>,
+    /// Of these, read from the cache.
+    pub cached_tokens: u64,
+    /// Output tokens that are billed for each choice, cut to `max_tokens`; `None` counts words.
+    pub output_tokens: Option<u64>,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// What the server counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Requests that arrived at a billed endpoint.
+    pub requests: u64,
+    /// Of these, the ones that a provider would bill: an answer was begun.
+    pub billed: u64,
+    /// Input tokens billed.
+    pub input_tokens: u64,
+    /// Output tokens billed.
+    pub output_tokens: u64,
+    /// Requests to endpoints that cost nothing.
+    pub free: u64,
+}
+
+#[derive(Default)]
+struct State {
+    faults: VecDeque<Fault>,
+    always: Option<Fault>,
+    answers: VecDeque<Answer>,
+    usual: Option<Answer>,
+    seen: Vec<Seen>,
+    counts: Counts,
+}
+
+/// A running server. Dropping it ends it.
+pub struct ModelServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    stop: watch::Sender<bool>,
+    /// Requests whose answer may go on; see [`ModelServer::hold`].
+    gate: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl ModelServer {
+    /// Starts a server on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When no port or thread can be had.
+    pub fn start() -> std::io::Result<ModelServer> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(Mutex::new(State::default()));
+        let (stop, stopped) = watch::channel(false);
+        let (gate, opened) = watch::channel(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shared = Arc::clone(&state);
+        let thread = std::thread::Builder::new().name("model-server".to_owned()).spawn(move || {
+            runtime.block_on(serve(listener, shared, stopped, opened));
+        })?;
+        Ok(ModelServer { address, state, stop, gate, thread: Some(thread) })
+    }
+
+    /// The address for `OPENAI_BASE_URL`.
+    pub fn openai_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// The address for `ANTHROPIC_BASE_URL`.
+    pub fn anthropic_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The next billed request goes wrong like this; further calls queue further requests' faults.
+    pub fn fault_next(&self, fault: Fault) {
+        self.state().faults.push_back(fault);
+    }
+
+    /// Every request without a queued fault goes wrong like this; `None` ends it.
+    pub fn fault_always(&self, fault: Option<Fault>) {
+        self.state().always = fault;
+    }
+
+    /// What the model says to the next request.
+    pub fn answer_next(&self, answer: Answer) {
+        self.state().answers.push_back(answer);
+    }
+
+    /// What the model says whenever nothing is queued.
+    pub fn answer_always(&self, answer: Answer) {
+        self.state().usual = Some(answer);
+    }
+
+    /// Holds every answer back until [`ModelServer::release`]: requests arrive, are counted, wait.
+    pub fn hold(&self) {
+        self.gate.send_replace(false);
+    }
+
+    /// Lets held answers go.
+    pub fn release(&self) {
+        self.gate.send_replace(true);
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// Every request that arrived, oldest first.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state().seen.clone()
+    }
+}
+
+impl Drop for ModelServer {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the server's thread has been reported by the requests that it broke.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Answer {
+    /// An answer with these billed counts.
+    pub fn billed(input_tokens: u64, output_tokens: u64) -> Answer {
+        Answer { input_tokens: Some(input_tokens), output_tokens: Some(output_tokens), ..Answer::default() }
+    }
+
+    /// An answer with this text.
+    pub fn text(text: &str) -> Answer {
+        Answer { text: Some(text.to_owned()), ..Answer::default() }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a dialect makes of a request: the pieces of its answer, and what it bills.
+struct Rendered {
+    content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
+    /// One piece for an unstreamed answer, else one per event.
+    pieces: Vec<String>,
+    input_tokens: u64,
+    output_tokens: u64,
+    error_event: String,
+}
+
+/// What the dialects need of a request.
+struct Prompt<'a> {
+    request: &'a Value,
+    answer: Answer,
+    usage: bool,
+    usage_after_done: bool,
+    /// Of the body, in bytes.
+    length: usize,
+    /// How many billed requests came before: makes ids unique.
+    serial: u64,
+}
+
+impl Prompt<'_> {
+    fn input_tokens(&self) -> u64 {
+        self.answer
+            .input_tokens
+            .unwrap_or_else(|| (self.length as u64).div_ceil(4).max(self.answer.cached_tokens))
+    }
+
+    fn output_tokens(&self, said: &str) -> u64 {
+        let most = ["max_tokens", "max_completion_tokens"]
+            .iter()
+            .filter_map(|name| self.request[*name].as_u64())
+            .max()
+            .unwrap_or(u64::MAX);
+        self.answer.output_tokens.unwrap_or(said.split_whitespace().count() as u64 + 1).min(most)
+    }
+
+    /// The answer's text: as scripted, else an echo of the last user message.
+    fn text(&self) -> String {
+        if let Some(text) = &self.answer.text {
+            return text.clone();
+        }
+        let last = self.request["messages"].as_array().and_then(|messages| messages.last());
+        let content = last.map(|message| &message["content"]);
+        let said = match content {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(parts)) => parts
+                .iter()
+                .filter_map(|part| part["text"].as_str().or_else(|| part["content"].as_str()))
+                .collect::<Vec<_>>()
+                .join(" "),
+            _ => String::new(),
+        };
+        format!("You said: {said}")
+    }
+
+    /// A call of the first tool, when there are tools and the conversation is the user's turn.
+    fn tool_call(&self) -> Option<(String, Value)> {
+        if self.answer.text.is_some() || self.request["tool_choice"] == "none" {
+            return None;
+        }
+        let tool = self.request["tools"].as_array()?.first()?;
+        let last = self.request["messages"].as_array()?.last()?;
+        let is_result = last["role"] == "tool" || last["content"][0]["type"] == "tool_result";
+        if is_result {
+            return None;
+        }
+        let function = if tool["function"].is_object() { &tool["function"] } else { tool };
+        let schema = if function["parameters"].is_object() {
+            &function["parameters"]
+        } else {
+            &function["input_schema"]
+        };
+        let arguments = schema["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, property)| {
+                let value = match property["type"].as_str() {
+                    Some("integer" | "number") => 1.into(),
+                    Some("boolean") => true.into(),
+                    _ => "Paris".into(),
+                };
+                (name.clone(), value)
+            })
+            .collect();
+        Some((function["name"].as_str()?.to_owned(), Value::Object(arguments)))
+    }
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    state: Arc<Mutex<State>>,
+    mut stopped: watch::Receiver<bool>,
+    gate: watch::Receiver<bool>,
+) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let _ = stream.set_nodelay(true);
+        let (state, gate) = (Arc::clone(&state), gate.clone());
+        connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let (state, gate) = (Arc::clone(&state), gate.clone());
+                async move { respond(state, gate, request).await }
+            });
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Closing a connection is the one answer that is an error of the service.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed on purpose")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+type Answered = Result<Response<Pieces>, Closed>;
+
+async fn respond(
+    state: Arc<Mutex<State>>,
+    mut gate: watch::Receiver<bool>,
+    request: Request<Incoming>,
+) -> Answered {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let path = head.uri.path().to_owned();
+    let is_billed = ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"].contains(&path.as_str());
+    let (fault, answer, serial) = {
+        let mut state = lock(&state);
+        let seen =
+            Seen { method: head.method.to_string(), target, headers: head.headers, body: body.clone() };
+        state.seen.push(seen);
+        if is_billed {
+            state.counts.requests += 1;
+            let fault = state.faults.pop_front().or_else(|| state.always.clone());
+            let answer = state.answers.pop_front().or_else(|| state.usual.clone()).unwrap_or_default();
+            (fault, answer, state.counts.requests)
+        } else {
+            state.counts.free += 1;
+            (None, Answer::default(), 0)
+        }
+    };
+    let _ = gate.wait_for(|open| *open).await;
+    match &fault {
+        Some(Fault::Hang) => std::future::pending::<()>().await,
+        Some(Fault::Close) => return Err(Closed),
+        Some(Fault::Garbage) => {
+            lock(&state).counts.billed += 1;
+            return plain(200, "application/json", "<html>this is not JSON".to_owned());
+        }
+        Some(Fault::Status(status, body, retry_after)) => {
+            let mut response = plain(*status, "application/json", body.clone())?;
+            if let Some(value) = retry_after.as_deref().and_then(|after| after.parse().ok()) {
+                response.headers_mut().insert("retry-after", value);
+            }
+            return Ok(response);
+        }
+        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+        _ => {}
+    }
+    let Ok(request) = serde_json::from_slice::<Value>(if body.is_empty() { b"{}" } else { &body }) else {
+        return plain(400, "application/json", r#"{"error":{"message":"We could not parse the JSON body of your request.","type":"invalid_request_error","param":null,"code":null}}"#.to_owned());
+    };
+    let prompt = Prompt {
+        request: &request,
+        answer,
+        usage: fault != Some(Fault::UsageMissing),
+        usage_after_done: fault == Some(Fault::UsageAfterDone),
+        length: body.len(),
+        serial,
+    };
+    let rendered = match path.as_str() {
+        "/v1/chat/completions" => openai::chat(&prompt),
+        "/v1/embeddings" => openai::embeddings(&prompt),
+        "/v1/messages" => anthropic::messages(&prompt),
+        "/v1/messages/count_tokens" => anthropic::count_tokens(&prompt),
+        "/v1/models" => openai::models(),
+        _ => {
+            return plain(
+                404,
+                "application/json",
+                r#"{"error":{"message":"Not found","type":"invalid_request_error"}}"#.to_owned(),
+            );
+        }
+    };
+    if is_billed {
+        let counts = &mut lock(&state).counts;
+        counts.billed += 1;
+        counts.input_tokens += rendered.input_tokens;
+        counts.output_tokens += rendered.output_tokens;
+    }
+    Ok(send(rendered, fault))
+}
+
+fn plain(status: u16, content_type: &'static str, body: String) -> Answered {
+    let mut response = Response::new(Pieces::Whole(Some(body.into())));
+    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Closed)?;
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+fn send(rendered: Rendered, fault: Option<Fault>) -> Response<Pieces> {
+    let streams = rendered.content_type.starts_with("text/event-stream");
+    let body = if streams || matches!(fault, Some(Fault::ResetAfter(_))) {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(feed(sender, rendered.pieces, rendered.error_event, fault, streams));
+        Pieces::Stream(receiver)
+    } else {
+        Pieces::Whole(Some(rendered.pieces.concat().into()))
+    };
+    let mut response = Response::new(body);
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(rendered.content_type));
+    for (name, value) in rendered.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+async fn feed(
+    sender: mpsc::Sender<Result<Bytes, Closed>>,
+    pieces: Vec<String>,
+    error_event: String,
+    fault: Option<Fault>,
+    streams: bool,
+) {
+    if !streams {
+        let whole = pieces.concat();
+        let _ = sender.send(Ok(Bytes::copy_from_slice(&whole.as_bytes()[..whole.len() / 2]))).await;
+        breathe().await;
+        let _ = sender.send(Err(Closed)).await;
+        return;
+    }
+    for (index, piece) in pieces.into_iter().enumerate() {
+        match fault {
+            Some(Fault::HangAfter(events)) if index >= events => {
+                // Until the other side goes.
+                sender.closed().await;
+                return;
+            }
+            Some(Fault::ResetAfter(events)) if index >= events => {
+                breathe().await;
+                let _ = sender.send(Err(Closed)).await;
+                return;
+            }
+            Some(Fault::EndAfter(events)) if index >= events => return,
+            Some(Fault::ErrorEvent(events)) if index >= events => {
+                let _ = sender.send(Ok(error_event.into())).await;
+                return;
+            }
+            Some(Fault::Slow(time)) => tokio::time::sleep(time).await,
+            _ => {}
+        }
+        if sender.send(Ok(piece.into())).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets hyper flush what it has: an error drops its buffer.
+async fn breathe() {
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The body of an answer.
+enum Pieces {
+    Whole(Option<Bytes>),
+    Stream(mpsc::Receiver<Result<Bytes, Closed>>),
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Closed;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        match &mut *self {
+            Pieces::Whole(body) => std::task::Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Pieces::Stream(receiver) => {
+                receiver.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        match self {
+            Pieces::Whole(Some(body)) => hyper::body::SizeHint::with_exact(body.len() as u64),
+            _ => hyper::body::SizeHint::default(),
+        }
+    }
+}
+
+/// Pieces of about a word, as providers stream them.
+fn words(text: &str) -> Vec<String> {
+    text.split_inclusive(' ').map(str::to_owned).collect()
+}
+
+/// A text as a JSON literal.
+fn literal(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
