@@ -1,0 +1,194 @@
+//! Content-addressed blobs: large values as files named by their BLAKE3.
+//!
+//! Owns `<data>/blobs/ab/cdef…`. A blob is whole or absent: it is written beside under another name,
+//! flushed, renamed, and the folder flushed, before anything refers to it. The same content exists
+//! once. Nothing is ever removed here but the leftovers of processes that died while writing.
+//!
+//! **Architecture Invariant:** [`BlobStore::get`] gives the bytes whose digest was asked for, or an error.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wflo_core::canonical::Digest;
+use wflo_core::ports::store::StoreError;
+
+/// Numbers the temporary files of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// The blobs of one data directory.
+#[derive(Debug, Clone)]
+pub(crate) struct BlobStore {
+    root: PathBuf,
+}
+
+impl BlobStore {
+    /// The blobs below `data_dir`. Their folder is made with the first of them.
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        BlobStore { root: data_dir.join("blobs") }
+    }
+
+    /// Keeps some bytes durably.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], or [`StoreError::Failed`] for any other I/O error.
+    pub(crate) fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_file(digest, bytes).map_err(|error| self.translate(digest, &error))
+    }
+
+    /// Reads a blob back and proves it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it is absent or is not what its name says.
+    pub(crate) fn get(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(digest)?;
+        let corrupt = |detail: String| StoreError::Corrupt { path: path.display().to_string(), detail };
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => corrupt("the blob is missing".to_owned()),
+            _ => self.translate(digest, &error),
+        })?;
+        if Digest::of_bytes(&bytes) != *digest {
+            return Err(corrupt("the blob's content does not match its name".to_owned()));
+        }
+        Ok(bytes)
+    }
+
+    /// Removes what processes left behind that died while writing a blob.
+    pub(crate) fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.split('-').next()).and_then(|pid| pid.parse().ok());
+            let alive = pid
+                .and_then(rustix::process::Pid::from_raw)
+                .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
+            if !alive {
+                // A name taken by a process of another pid namespace is written again by its owner.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        let hex = digest.as_str();
+        let is_digest =
+            hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        match hex.split_at_checked(2) {
+            Some((folder, name)) if is_digest => Ok(self.root.join(folder).join(name)),
+            _ => Err(StoreError::Corrupt {
+                path: self.root.display().to_string(),
+                detail: format!("`{hex}` is not the name of a blob"),
+            }),
+        }
+    }
+
+    fn put_file(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(digest).map_err(io::Error::other)?;
+        let folder = path.parent().unwrap_or(&self.root);
+        // Compared, not trusted: a damaged blob is healed by whoever keeps the same content again.
+        if fs::read(&path).is_ok_and(|found| found == bytes) {
+            return sync_dir(folder);
+        }
+        make_dir(folder)?;
+        let staged = self.root.join("tmp");
+        make_dir(&staged)?;
+        let unique = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = staged.join(format!("{}-{unique}-{}", std::process::id(), digest.short()));
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+            match written {
+                Ok(()) => break,
+                // A sweeper that cannot see this process (another pid namespace) took the file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 3 => {}
+                Err(error) => {
+                    let _ = fs::remove_file(&temporary);
+                    return Err(error);
+                }
+            }
+        }
+        sync_dir(folder)?;
+        sync_dir(&self.root)
+    }
+
+    fn translate(&self, digest: &Digest, error: &io::Error) -> StoreError {
+        let path = self.root.display().to_string();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
+            _ => StoreError::Failed(format!("blob {} in {path}: {error}", digest.short())),
+        }
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_read_back_and_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::new(dir.path());
+        let digest = Digest::of_bytes(b"content");
+        blobs.put(&digest, b"content").unwrap();
+        blobs.put(&digest, b"content").unwrap();
+        assert_eq!(blobs.get(&digest).unwrap(), b"content");
+        let folder = dir.path().join("blobs").join(&digest.as_str()[..2]);
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path().join("blobs/tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_blob_is_refused_and_then_healed() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::new(dir.path());
+        let digest = Digest::of_bytes(b"content");
+        blobs.put(&digest, b"content").unwrap();
+        fs::write(blobs.path(&digest).unwrap(), b"contend").unwrap();
+        assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt { .. })));
+        blobs.put(&digest, b"content").unwrap();
+        assert_eq!(blobs.get(&digest).unwrap(), b"content");
+        fs::remove_file(blobs.path(&digest).unwrap()).unwrap();
+        assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_name_that_is_no_digest_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::new(dir.path());
+        assert!(matches!(blobs.get(&Digest::from_hex("../../etc/passwd")), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn only_the_leftovers_of_the_dead_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::new(dir.path());
+        let staged = dir.path().join("blobs/tmp");
+        fs::create_dir_all(&staged).unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let (dead, alive) =
+            (staged.join(format!("{}-0-x", child.id())), staged.join(format!("{}-0-x", std::process::id())));
+        fs::write(&dead, b"").unwrap();
+        fs::write(&alive, b"").unwrap();
+        blobs.sweep();
+        assert!(!dead.exists() && alive.exists());
+    }
+}

@@ -1,0 +1,311 @@
+//! The store on one SQLite file.
+//!
+//! Owns the [`SqliteStore`]: what is written goes through its queue to the writer's thread, what is read
+//! is read on connections of its own. Opening a file twice, in one process or in several, is normal:
+//! writers take turns by SQLite's lock, and everybody sees the last commit.
+
+mod approval;
+mod budget;
+mod column;
+mod definition;
+mod effect;
+mod engine;
+mod event;
+mod fault;
+mod group;
+mod hold;
+mod inbox;
+mod migrate;
+mod open;
+mod readers;
+mod run;
+mod timer;
+mod tx;
+mod wal;
+mod write;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use wflo_core::approval::Approval;
+use wflo_core::budget::{Budget, Hold};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::EffectRecord;
+use wflo_core::event::Recorded;
+use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::BoxFuture;
+use wflo_core::ports::store::{
+    ApprovalFilter, Batch, EngineRow, InboxMessage, OpResult, RunFilter, Store, StoreError, Timer,
+};
+use wflo_core::run::RunRecord;
+
+use self::fault::Fault;
+use self::open::Place;
+use self::readers::Readers;
+use self::wal::Wal;
+use self::write::Writes;
+use self::writer::{Job, Writer};
+use crate::blob::BlobStore;
+use crate::cell::CellWriter;
+
+/// How a store is run.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// How long another program's lock is waited for before [`StoreError::Locked`].
+    pub lock_wait: Duration,
+    /// Added to each flush, to see what a slower disk would do. For measurements.
+    pub sync_delay: Duration,
+    /// The most batches that share one flush.
+    pub group_batches: usize,
+    /// About the most bytes that share one flush.
+    pub group_bytes: usize,
+    /// Batches that may wait; further committers wait for room.
+    pub queue: usize,
+    /// Announced events that a slow subscriber may lag behind before it misses some.
+    pub announced: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            lock_wait: Duration::from_secs(10),
+            sync_delay: Duration::ZERO,
+            group_batches: 1024,
+            group_bytes: 8 << 20,
+            queue: 1024,
+            announced: 4096,
+        }
+    }
+}
+
+/// The store of one data directory. Dropping it commits what is queued and ends its threads.
+pub struct SqliteStore {
+    place: Place,
+    blobs: BlobStore,
+    readers: Readers,
+    queue: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    commits: watch::Receiver<u64>,
+    recorded: broadcast::Sender<Recorded>,
+    ended: Arc<OnceLock<StoreError>>,
+}
+
+impl SqliteStore {
+    /// Opens, or makes, the database at `location`: a path, or a `sqlite:` URL. Its folder is the data
+    /// directory; it is made with mode 0700, the files with 0600.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] after `lock_wait`; [`StoreError::Corrupt`] when the file is damaged or
+    /// belongs to another application, [`StoreError::TooNew`] (both leave it as it was);
+    /// [`StoreError::DiskFull`]; [`StoreError::Failed`] when the folder cannot be written.
+    pub fn open(location: impl AsRef<Path>, options: StoreOptions) -> Result<SqliteStore, StoreError> {
+        let place = Place::parse(location.as_ref())?;
+        let named = |fault: Fault| fault.named(&place.file);
+        let mut conn = open::first(&place, options.lock_wait)?;
+        // The writer waits by itself, within the same bound.
+        conn.busy_timeout(Duration::ZERO).map_err(|error| named(error.into()))?;
+        let wal = Wal::new(&place, &mut conn, options.lock_wait).map_err(named)?;
+        let blobs = BlobStore::new(&place.dir);
+        blobs.sweep();
+        let (queue, jobs) = mpsc::channel(options.queue.max(1));
+        let (counter, commits) = watch::channel(0);
+        let recorded = broadcast::Sender::new(options.announced.max(1));
+        let ended = Arc::new(OnceLock::new());
+        let writer = Writer {
+            conn,
+            wal,
+            blobs: blobs.clone(),
+            path: place.file.clone(),
+            wait: options.lock_wait,
+            sync_delay: options.sync_delay,
+            most_batches: options.group_batches.max(1),
+            most_bytes: options.group_bytes,
+            queue: jobs,
+            commits: counter,
+            recorded: recorded.clone(),
+            ended: Arc::clone(&ended),
+        };
+        let thread = std::thread::Builder::new()
+            .name("wflo-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| failed_thread(&error))?;
+        let readers = Readers::new(place.clone(), options.lock_wait);
+        Ok(SqliteStore {
+            place,
+            blobs,
+            readers,
+            queue: Some(queue),
+            writer: Some(thread),
+            commits,
+            recorded,
+            ended,
+        })
+    }
+
+    /// The folder that holds the database, `blobs/` and `engines/`.
+    pub fn data_dir(&self) -> &Path {
+        &self.place.dir
+    }
+
+    /// Counts the group commits of this process: changes right after each, before its committers go on.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// The events that this process commits from now on, in order within each run. A receiver that lags
+    /// too far behind is told how many it missed, and finds them in [`Store::events`].
+    pub fn subscribe(&self) -> broadcast::Receiver<Recorded> {
+        self.recorded.subscribe()
+    }
+
+    /// Commits what is queued and ends the threads. Dropping the store does the same.
+    pub fn close(self) {}
+
+    /// Why there is no writer any more.
+    fn gone(&self) -> StoreError {
+        self.ended.get().cloned().unwrap_or(StoreError::Closed)
+    }
+
+    /// Keeps blobs without holding up the runtime, if there is one.
+    async fn keep(&self, pending: Vec<(Digest, Vec<u8>)>) -> Result<(), StoreError> {
+        let blobs = self.blobs.clone();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => runtime
+                .spawn_blocking(move || CellWriter::flush(&pending, &blobs))
+                .await
+                .unwrap_or(Err(StoreError::Closed)),
+            Err(_) => CellWriter::flush(&pending, &blobs),
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("file", &self.place.file).finish_non_exhaustive()
+    }
+}
+
+fn failed_thread(error: &io::Error) -> StoreError {
+    StoreError::Failed(format!("a thread could not be started: {error}"))
+}
+
+/// Reads are short and are done where they are asked for.
+macro_rules! read {
+    ($self:ident, |$conn:ident| $read:expr) => {
+        Box::pin(async move { $self.readers.read(|$conn| $read) })
+    };
+}
+
+impl Store for SqliteStore {
+    /// As the port says. A caller that stops waiting does not take its batch back.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<OpResult>, StoreError>> {
+        Box::pin(async move {
+            let mut cells = CellWriter::default();
+            let writes = Writes::encode(batch, &mut cells)?;
+            if !cells.pending.is_empty() {
+                self.keep(cells.pending).await?;
+            }
+            let (reply, answer) = oneshot::channel();
+            let Some(queue) = &self.queue else { return Err(self.gone()) };
+            queue.send(Job { writes, reply }).await.map_err(|_| self.gone())?;
+            answer.await.unwrap_or_else(|_| Err(self.gone()))
+        })
+    }
+
+    fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        read!(self, |conn| run::get(conn, &self.blobs, id))
+    }
+
+    fn definition(&self, run: RunId) -> BoxFuture<'_, Result<Value, StoreError>> {
+        read!(self, |conn| definition::of_run(conn, &self.blobs, run))
+    }
+
+    fn runs(&self, filter: RunFilter) -> BoxFuture<'_, Result<Vec<RunRecord>, StoreError>> {
+        read!(self, |conn| run::list(conn, &self.blobs, &filter))
+    }
+
+    fn events(&self, run: RunId, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
+        read!(self, |conn| event::after(conn, run, after, limit))
+    }
+
+    fn machine_events(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
+        read!(self, |conn| event::of_machine(conn, run))
+    }
+
+    fn effects(
+        &self,
+        run: RunId,
+        step: String,
+        generation: u32,
+    ) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {
+        read!(self, |conn| effect::of_generation(conn, &self.blobs, run, &step, generation))
+    }
+
+    fn run_effects(&self, run: RunId) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {
+        read!(self, |conn| effect::of_run(conn, &self.blobs, run))
+    }
+
+    fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>> {
+        read!(self, |conn| approval::get(conn, &self.blobs, id))
+    }
+
+    fn approvals(&self, filter: ApprovalFilter) -> BoxFuture<'_, Result<Vec<Approval>, StoreError>> {
+        read!(self, |conn| approval::list(conn, &self.blobs, &filter))
+    }
+
+    fn budgets(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
+        read!(self, |conn| budget::with_keys(conn, &keys))
+    }
+
+    fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<Hold>, StoreError>> {
+        read!(self, |conn| hold::get(conn, id))
+    }
+
+    fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
+        read!(self, |conn| effect::cost_of_run(conn, run))
+    }
+
+    fn inbox(&self, engine: EngineId) -> BoxFuture<'_, Result<Vec<InboxMessage>, StoreError>> {
+        read!(self, |conn| inbox::of_engine(conn, &self.blobs, engine))
+    }
+
+    fn run_inbox(&self, run: RunId) -> BoxFuture<'_, Result<Vec<InboxMessage>, StoreError>> {
+        read!(self, |conn| inbox::of_run(conn, &self.blobs, run))
+    }
+
+    fn timers(
+        &self,
+        engine: Option<EngineId>,
+        run: Option<RunId>,
+    ) -> BoxFuture<'_, Result<Vec<Timer>, StoreError>> {
+        read!(self, |conn| timer::list(conn, engine, run))
+    }
+
+    fn engines(&self) -> BoxFuture<'_, Result<Vec<EngineRow>, StoreError>> {
+        read!(self, |conn| engine::list(conn))
+    }
+
+    fn change_counter(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { self.readers.version() })
+    }
+
+    fn overruns(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        read!(self, |conn| hold::overruns(conn))
+    }
+}

@@ -1,0 +1,276 @@
+//! Effects: intents, results in delivery order, and what a retry keeps.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde_json::Value;
+use wflo_core::canonical::Digest;
+use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
+use wflo_core::id::{HoldId, RunId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::{OpResult, StoreError};
+
+use super::column::{self, Money, Named, Parsed};
+use super::fault::Fault;
+use super::tx::Tx;
+use crate::blob::BlobStore;
+use crate::cell::{self, CellWriter};
+
+/// An intent, its JSON encoded.
+pub(crate) struct NewEffect {
+    pub(crate) run: RunId,
+    pub(crate) effect: EffectRecord,
+    pub(crate) request: String,
+    pub(crate) attributes: String,
+}
+
+/// A result, its JSON encoded; one of `result` and `error` is there.
+pub(crate) struct EffectResult {
+    pub(crate) run: RunId,
+    pub(crate) key: EffectKey,
+    pub(crate) result: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) cost: NanoUsd,
+    pub(crate) uncertain: bool,
+    pub(crate) attributes: Value,
+    pub(crate) at: Timestamp,
+}
+
+pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
+    let (n, effect) = (tx.key(new.run)?, &new.effect);
+    let inserted = tx.write(
+        "INSERT INTO effects (run, step, generation, path, seq, kind, name, fingerprint, hold, cost,
+             uncertain, attributes, started_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
+        params![
+            n,
+            effect.key.step,
+            effect.key.generation,
+            effect.key.path,
+            effect.key.seq,
+            effect.kind.as_str(),
+            effect.name,
+            effect.fingerprint.as_str(),
+            effect.hold.map(|hold| hold.to_string()),
+            Money(effect.cost),
+            effect.uncertain,
+            new.attributes,
+            column::time(effect.started_at),
+        ],
+    )?;
+    if inserted == 0 {
+        return Err(StoreError::EffectExists(effect.key.clone()).into());
+    }
+    let effect_n = tx.last_key();
+    tx.write("INSERT INTO effect_requests (n, request) VALUES (?1, ?2)", params![effect_n, new.request])?;
+    Ok(OpResult::Done)
+}
+
+pub(crate) fn finish(tx: &mut Tx<'_>, end: &EffectResult) -> Result<OpResult, Fault> {
+    let (run, key) = (tx.key(end.run)?, &end.key);
+    let (n, attributes) = intent(tx, run, key)?;
+    let order = last_order(tx, run, &key.step, key.generation)? + 1;
+    // Earlier tries whose results were lost may have left a bill, which stays.
+    tx.write(
+        "UPDATE effects SET ord = ?2, result = ?3, error = ?4, cost = cost + ?5, uncertain = uncertain OR ?6,
+             attributes = ?7, finished_at = ?8 WHERE n = ?1",
+        params![
+            n,
+            order,
+            end.result,
+            end.error,
+            Money(end.cost),
+            end.uncertain,
+            merged(tx.blobs, attributes, &end.attributes)?,
+            column::time(end.at),
+        ],
+    )?;
+    Ok(OpResult::Order(order))
+}
+
+/// Opens an intent for another try; what the lost one was billed stays, uncertain.
+pub(crate) fn reopen(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    key: &EffectKey,
+    hold: Option<HoldId>,
+    carried: NanoUsd,
+    attributes: &Value,
+) -> Result<OpResult, Fault> {
+    let run = tx.key(run)?;
+    let (n, stored) = intent(tx, run, key)?;
+    tx.write(
+        "UPDATE effects SET hold = ?2, cost = cost + ?3, uncertain = uncertain OR ?3 > 0, attributes = ?4
+         WHERE n = ?1",
+        params![n, hold.map(|hold| hold.to_string()), Money(carried), merged(tx.blobs, stored, attributes)?],
+    )?;
+    Ok(OpResult::Done)
+}
+
+pub(crate) fn copy(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    step: &str,
+    (from, to): (u32, u32),
+    keep: &[(String, u32)],
+) -> Result<OpResult, Fault> {
+    let run_n = tx.key(run)?;
+    let mut kept = Vec::with_capacity(keep.len());
+    for (path, seq) in keep {
+        let found: Option<(u32, i64)> = tx.row(
+            "SELECT ord, n FROM effects WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4
+                 AND seq = ?5 AND ord IS NOT NULL",
+            params![run_n, step, from, path, seq],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let missing =
+            || StoreError::NotFound { noun: "finished effect", id: format!("{step}/{from}/{path}/{seq}") };
+        kept.push(found.ok_or_else(missing)?);
+    }
+    kept.sort_unstable();
+    kept.dedup();
+    let first = last_order(tx, run_n, step, to)? + 1;
+    for (order, (_, old)) in (first..).zip(kept) {
+        let inserted = tx.write(
+            "INSERT INTO effects (run, step, generation, path, seq, ord, kind, name, fingerprint, hold, cost,
+                 uncertain, attributes, started_at, finished_at, result, error)
+             SELECT run, step, ?2, path, seq, ?3, kind, name, fingerprint, NULL, 0, 0, attributes,
+                 started_at, finished_at, result, error
+             FROM effects WHERE n = ?1 ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
+            params![old, to, order],
+        )?;
+        if inserted == 0 {
+            return Err(StoreError::EffectExists(key_of(tx, old, to)?).into());
+        }
+        let new = tx.last_key();
+        tx.write(
+            "INSERT INTO effect_requests (n, request) SELECT ?2, request FROM effect_requests WHERE n = ?1",
+            params![old, new],
+        )?;
+    }
+    Ok(OpResult::Done)
+}
+
+/// The row and attributes of an effect that has no result yet.
+fn intent(tx: &Tx<'_>, run: i64, key: &EffectKey) -> Result<(i64, String), Fault> {
+    let open = tx.row(
+        "SELECT n, attributes FROM effects
+         WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4 AND seq = ?5 AND ord IS NULL",
+        params![run, key.step, key.generation, key.path, key.seq],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    open.ok_or_else(|| StoreError::EffectNotOpen(key.clone()).into())
+}
+
+fn key_of(tx: &Tx<'_>, n: i64, generation: u32) -> Result<EffectKey, Fault> {
+    let key = tx.row("SELECT step, path, seq FROM effects WHERE n = ?1", [n], |row| {
+        Ok(EffectKey { step: row.get(0)?, generation, path: row.get(1)?, seq: row.get(2)? })
+    })?;
+    key.ok_or_else(|| StoreError::Failed("an effect vanished".to_owned()).into())
+}
+
+fn last_order(tx: &Tx<'_>, run: i64, step: &str, generation: u32) -> Result<u32, Fault> {
+    let last: Option<Option<u32>> = tx.row(
+        "SELECT max(ord) FROM effects WHERE run = ?1 AND step = ?2 AND generation = ?3 AND ord IS NOT NULL",
+        params![run, step, generation],
+        |row| row.get(0),
+    )?;
+    Ok(last.flatten().unwrap_or(0))
+}
+
+/// The intent's attributes with the result's over them, by key.
+fn merged(blobs: &BlobStore, stored: String, over: &Value) -> Result<String, StoreError> {
+    let over = match over {
+        Value::Null => return Ok(stored),
+        Value::Object(over) if over.is_empty() => return Ok(stored),
+        other => other,
+    };
+    let mut cells = CellWriter::default();
+    let text = match (cell::read(blobs, &stored)?, over) {
+        (Value::Object(mut base), Value::Object(over)) => {
+            base.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+            cells.text(&base)?
+        }
+        (_, over) => cells.text(over)?,
+    };
+    // Attributes are a few numbers; a blob here is the exception that must still be right.
+    CellWriter::flush(&cells.pending, blobs)?;
+    Ok(text)
+}
+
+const SELECT: &str =
+    "SELECT step, generation, path, seq, kind, effects.name, fingerprint, request, ord, result,
+     error, hold, cost, uncertain, attributes, started_at, finished_at
+     FROM effects JOIN effect_requests ON effect_requests.n = effects.n
+     WHERE run = (SELECT n FROM runs WHERE id = ?1)";
+
+/// The journal of one generation, by path and position.
+pub(crate) fn of_generation(
+    conn: &Connection,
+    blobs: &BlobStore,
+    run: RunId,
+    step: &str,
+    generation: u32,
+) -> Result<Vec<EffectRecord>, Fault> {
+    let mut statement =
+        conn.prepare_cached(&format!("{SELECT} AND step = ?2 AND generation = ?3 ORDER BY path, seq"))?;
+    let mut rows = statement.query(params![run.to_string(), step, generation])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row, blobs)?);
+    }
+    Ok(found)
+}
+
+/// All effects of a run, oldest first.
+pub(crate) fn of_run(conn: &Connection, blobs: &BlobStore, run: RunId) -> Result<Vec<EffectRecord>, Fault> {
+    let mut statement = conn.prepare_cached(&format!("{SELECT} ORDER BY effects.n"))?;
+    let mut rows = statement.query([run.to_string()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row, blobs)?);
+    }
+    Ok(found)
+}
+
+/// What all effects of a run were billed.
+pub(crate) fn cost_of_run(conn: &Connection, run: RunId) -> Result<NanoUsd, Fault> {
+    let cost: Option<Money> = conn
+        .prepare_cached(
+            "SELECT coalesce(sum(cost), 0) FROM effects WHERE run = (SELECT n FROM runs WHERE id = ?1)",
+        )?
+        .query_row([run.to_string()], |row| row.get(0))
+        .optional()?;
+    Ok(cost.map_or(NanoUsd::ZERO, |cost| cost.0))
+}
+
+fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
+    let text = |at: usize| -> Result<String, Fault> { Ok(row.get(at)?) };
+    let (order, result, error): (Option<u32>, Option<String>, Option<String>) =
+        (row.get(8)?, row.get(9)?, row.get(10)?);
+    let state = match (order, result, error) {
+        (None, _, _) => EffectState::Intent,
+        (Some(order), Some(result), _) => {
+            EffectState::Finished { order, result: cell::read(blobs, &result)? }
+        }
+        (Some(order), None, Some(error)) => EffectState::Failed { order, error: cell::read(blobs, &error)? },
+        (Some(_), None, None) => {
+            let detail = "a finished effect has neither result nor error".to_owned();
+            return Err(StoreError::Corrupt { path: "the store".to_owned(), detail }.into());
+        }
+    };
+    Ok(EffectRecord {
+        key: EffectKey { step: row.get(0)?, generation: row.get(1)?, path: row.get(2)?, seq: row.get(3)? },
+        kind: row.get::<_, Named<_>>(4)?.0,
+        name: row.get(5)?,
+        fingerprint: Digest::from_hex(text(6)?),
+        request: cell::read(blobs, &text(7)?)?,
+        state,
+        hold: row.get::<_, Option<Parsed<_>>>(11)?.map(|hold| hold.0),
+        cost: row.get::<_, Money>(12)?.0,
+        uncertain: row.get(13)?,
+        attributes: cell::read(blobs, &text(14)?)?,
+        started_at: row.get::<_, Parsed<_>>(15)?.0,
+        finished_at: row.get::<_, Option<Parsed<_>>>(16)?.map(|at| at.0),
+    })
+}

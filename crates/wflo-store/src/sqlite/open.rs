@@ -1,0 +1,174 @@
+//! Opening: the data directory, the file, whose it is, and how it is run.
+//!
+//! Owns every check that is made before the first write, so that a file that is not ours, is damaged
+//! or is newer than this program is left byte for byte as it was.
+//!
+//! **Architecture Invariant:** the database file is opened by SQLite only, never by this program:
+//! closing another descriptor of it would drop SQLite's own record locks.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use wflo_core::ports::store::StoreError;
+
+use super::fault::Fault;
+use super::migrate;
+use crate::blob::sync_dir;
+
+/// "wflo", in the header of every database of ours.
+const APPLICATION_ID: i32 = i32::from_be_bytes(*b"wflo");
+
+/// Statements kept prepared on each connection.
+const STATEMENTS: usize = 96;
+
+/// A database's place: its file and the data directory around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) file: PathBuf,
+    pub(crate) dir: PathBuf,
+}
+
+impl Place {
+    /// Reads a path or a `sqlite:` URL.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] for a URL of another kind or a path without a file name.
+    pub(crate) fn parse(location: &Path) -> Result<Place, StoreError> {
+        let text = location.to_str().unwrap_or("");
+        let path = match text.split_once(':') {
+            Some(("sqlite", rest)) => PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)),
+            Some((scheme @ ("postgres" | "postgresql"), _)) => {
+                return Err(StoreError::Failed(format!(
+                    "{scheme} storage is not part of this release; use sqlite:PATH"
+                )));
+            }
+            _ => location.to_path_buf(),
+        };
+        if path.file_name().is_none() {
+            return Err(StoreError::Failed(format!("`{}` names no database file", location.display())));
+        }
+        let absolute = std::path::absolute(&path).map_err(|error| failed(&path, &error))?;
+        let dir = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
+        Ok(Place { file: absolute, dir })
+    }
+}
+
+/// Makes sure that the data directory and a usable database are there, and opens the first connection.
+///
+/// Waits at most `wait` for other programs.
+///
+/// # Errors
+/// [`StoreError::Locked`], [`StoreError::Corrupt`], [`StoreError::TooNew`], [`StoreError::DiskFull`],
+/// or [`StoreError::Failed`] when the folder cannot be written.
+pub(crate) fn first(place: &Place, wait: Duration) -> Result<Connection, StoreError> {
+    make_dir(&place.dir)?;
+    let deadline = Instant::now() + wait;
+    loop {
+        match prepare(place) {
+            // Switching the journal's mode is refused at once while others open the same file.
+            Err(fault) if fault.is_busy() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            other => return other.map_err(|fault| fault.named(&place.file)),
+        }
+    }
+}
+
+/// A further connection to a database that [`first`] has opened.
+///
+/// # Errors
+/// As SQLite says.
+pub(crate) fn further(place: &Place, wait: Duration) -> Result<Connection, Fault> {
+    let conn = connect(place, OpenFlags::empty())?;
+    conn.busy_timeout(wait)?;
+    configure(&conn)?;
+    Ok(conn)
+}
+
+fn prepare(place: &Place) -> Result<Connection, Fault> {
+    let fresh = !place.file.exists();
+    let mut conn = connect(place, OpenFlags::SQLITE_OPEN_CREATE)?;
+    if fresh {
+        // Before anything is in it; the log and its index take over the file's mode.
+        fs::set_permissions(&place.file, Permissions::from_mode(0o600))
+            .map_err(|error| failed(&place.file, &error))?;
+    }
+    conn.busy_timeout(Duration::from_millis(50))?;
+    check_owner(place, &conn)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Failed(format!(
+            "{} cannot keep a write-ahead log (mode {mode}): use a local file system",
+            place.file.display()
+        ))
+        .into());
+    }
+    configure(&conn)?;
+    migrate::run(place, &mut conn, APPLICATION_ID)?;
+    Ok(conn)
+}
+
+fn connect(place: &Place, create: OpenFlags) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | create
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    Ok(Connection::open_with_flags(&place.file, flags)?)
+}
+
+/// Whose file is it? Only reads.
+fn check_owner(place: &Place, conn: &Connection) -> Result<(), Fault> {
+    let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let path = || place.file.display().to_string();
+    if application == APPLICATION_ID {
+        return match found > migrate::NEWEST {
+            true => Err(StoreError::TooNew { path: path(), found, known: migrate::NEWEST }.into()),
+            false => Ok(()),
+        };
+    }
+    match application == 0 && found == 0 && tables == 0 {
+        true => Ok(()),
+        false => Err(StoreError::Corrupt {
+            path: path(),
+            detail: "it is a database of another application".to_owned(),
+        }
+        .into()),
+    }
+}
+
+fn configure(conn: &Connection) -> Result<(), Fault> {
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Checkpoints are the writer's business; temporary structures never touch the disk.
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;
+         PRAGMA mmap_size = 0;",
+    )?;
+    Ok(())
+}
+
+fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(dir, &error))?;
+    // SQLite flushes the names inside the folder; the folder's own name is ours to flush.
+    match dir.parent() {
+        Some(parent) => sync_dir(parent).map_err(|error| failed(parent, &error)),
+        None => Ok(()),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    let path = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
+        _ => StoreError::Failed(format!("{path}: {error}")),
+    }
+}

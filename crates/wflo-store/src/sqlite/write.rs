@@ -1,0 +1,210 @@
+//! Batches made ready for the writer.
+//!
+//! Owns the translation of port operations into writes whose JSON is text already, so that encoding
+//! costs the callers' threads and not the one that writes, and the dispatch of each to its noun.
+
+use wflo_core::effect::EffectState;
+use wflo_core::event::Event;
+use wflo_core::id::{BudgetId, HoldId, RunId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::{Batch, Fence, Op, OpResult, StoreError};
+
+use super::approval::{self, NewApproval};
+use super::effect::{self, EffectResult, NewEffect};
+use super::event;
+use super::fault::Fault;
+use super::run::{self, NewRun, RunState};
+use super::tx::Tx;
+use super::{budget, definition, engine, hold, inbox, timer};
+use crate::cell::{self, CellWriter};
+
+/// A batch whose values are encoded.
+pub(crate) struct Writes {
+    pub(crate) fence: Option<Fence>,
+    pub(crate) writes: Vec<Write>,
+    /// About how many bytes it will write.
+    pub(crate) bytes: usize,
+}
+
+/// One encoded operation.
+pub(crate) enum Write {
+    Definition {
+        digest: String,
+        text: String,
+    },
+    NewRun(Box<NewRun>),
+    Events {
+        run: RunId,
+        events: Vec<Event>,
+        bodies: Vec<String>,
+    },
+    RunState(Box<RunState>),
+    NewEffect(Box<NewEffect>),
+    EffectResult(Box<EffectResult>),
+    Hold {
+        id: HoldId,
+        run: RunId,
+        budgets: Vec<BudgetId>,
+        amount: NanoUsd,
+    },
+    NewApproval(Box<NewApproval>),
+    Message {
+        run: RunId,
+        text: String,
+        at: jiff::Timestamp,
+    },
+    /// Nothing to encode.
+    Plain(Op),
+}
+
+impl Writes {
+    /// Encodes a batch; what must be kept as blobs first is left in `cells`.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when a value is not JSON or a record contradicts itself.
+    pub(crate) fn encode(batch: Batch, cells: &mut CellWriter) -> Result<Writes, StoreError> {
+        let writes = batch.ops.into_iter().map(|op| encode(op, cells)).collect::<Result<Vec<_>, _>>()?;
+        let bytes = cells.bytes + 200 * writes.len();
+        Ok(Writes { fence: batch.fence, writes, bytes })
+    }
+
+    /// Executes the batch; one result for each operation.
+    pub(crate) fn execute(&self, tx: &mut Tx<'_>) -> Result<Vec<OpResult>, Fault> {
+        self.check_fence(tx)?;
+        self.writes.iter().map(|write| write.execute(tx)).collect()
+    }
+
+    fn check_fence(&self, tx: &mut Tx<'_>) -> Result<(), Fault> {
+        let Some(fence) = self.fence else { return Ok(()) };
+        let creates = |write: &Write| matches!(write, Write::NewRun(new) if new.run.id == fence.run);
+        if self.writes.iter().any(creates) {
+            return Ok(());
+        }
+        let current = tx.head(fence.run)?.epoch;
+        match current == fence.epoch {
+            true => Ok(()),
+            false => Err(StoreError::LeaseLost { run: fence.run, current, held: fence.epoch }.into()),
+        }
+    }
+}
+
+fn encode(op: Op, cells: &mut CellWriter) -> Result<Write, StoreError> {
+    Ok(match op {
+        Op::PutDefinition { digest, definition } => {
+            Write::Definition { digest, text: cells.text(&definition)? }
+        }
+        Op::CreateRun { run, definition } => Write::NewRun(Box::new(NewRun {
+            inputs: cells.text(&run.inputs)?,
+            options: cells.text(&run.options)?,
+            outputs: cells.optional(run.outputs.as_ref())?,
+            error: cells.optional(run.error.as_ref())?,
+            run: *run,
+            definition,
+        })),
+        Op::AppendEvents { run, events } => {
+            let bodies = events.iter().map(cell::plain).collect::<Result<Vec<_>, _>>()?;
+            cells.bytes += bodies.iter().map(String::len).sum::<usize>();
+            Write::Events { run, events, bodies }
+        }
+        Op::SetRun { run, status, outputs, error, at } => Write::RunState(Box::new(RunState {
+            run,
+            status,
+            outputs: cells.optional(outputs.as_ref())?,
+            error: cells.optional(error.as_ref())?,
+            at,
+        })),
+        Op::PutEffect { run, effect } => {
+            if effect.state != EffectState::Intent {
+                return Err(StoreError::Failed(format!("effect {} is put with a result", effect.key)));
+            }
+            Write::NewEffect(Box::new(NewEffect {
+                run,
+                request: cells.text(&effect.request)?,
+                attributes: cells.text(&effect.attributes)?,
+                effect: *effect,
+            }))
+        }
+        Op::FinishEffect { run, key, end } => {
+            let (result, error) = match &end.outcome {
+                Ok(value) => (Some(cells.text(value)?), None),
+                Err(failure) => (None, Some(cells.text(failure)?)),
+            };
+            Write::EffectResult(Box::new(EffectResult {
+                run,
+                key,
+                result,
+                error,
+                cost: end.cost,
+                uncertain: end.uncertain,
+                attributes: end.attributes,
+                at: end.at,
+            }))
+        }
+        Op::Hold { id, run, mut budgets, amount } => {
+            // Twice the same budget would hold twice.
+            let mut seen = std::collections::HashSet::new();
+            budgets.retain(|budget| seen.insert(*budget));
+            Write::Hold { id, run, budgets, amount }
+        }
+        Op::PutApproval(approval) => {
+            let mut approval = *approval;
+            let evidence = cells.text(&approval.request.evidence)?;
+            approval.request.evidence = serde_json::Value::Null;
+            let request = cells.text(&approval.request)?;
+            let decision = approval.decision.as_ref().map(cell::plain).transpose()?;
+            Write::NewApproval(Box::new(NewApproval { approval, request, evidence, decision }))
+        }
+        Op::PushInbox { run, message, at } => Write::Message { run, text: cells.text(&message)?, at },
+        other => Write::Plain(other),
+    })
+}
+
+impl Write {
+    fn execute(&self, tx: &mut Tx<'_>) -> Result<OpResult, Fault> {
+        match self {
+            Write::Definition { digest, text } => definition::put(tx, digest, text),
+            Write::NewRun(new) => run::create(tx, new),
+            Write::Events { run, events, bodies } => event::append(tx, *run, events, bodies),
+            Write::RunState(state) => run::set(tx, state),
+            Write::NewEffect(new) => effect::put(tx, new),
+            Write::EffectResult(result) => effect::finish(tx, result),
+            Write::Hold { id, run, budgets, amount } => hold::take(tx, *id, *run, budgets, *amount),
+            Write::NewApproval(new) => approval::put(tx, new),
+            Write::Message { run, text, at } => inbox::push(tx, *run, text, *at),
+            Write::Plain(op) => plain(tx, op),
+        }
+    }
+}
+
+fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
+    match op {
+        Op::Claim { run, expected, engine } => run::claim(tx, *run, *expected, *engine),
+        Op::Release { run } => run::release(tx, *run),
+        Op::ReopenEffect { run, key, hold, carried, attributes } => {
+            effect::reopen(tx, *run, key, *hold, *carried, attributes)
+        }
+        Op::CopyEffects { run, step, from, to, keep } => effect::copy(tx, *run, step, (*from, *to), keep),
+        Op::OpenBudget(budget) => budget::open(tx, budget),
+        Op::Settle { id, actual, at } => hold::settle(tx, *id, *actual, *at),
+        Op::ReleaseHold { id } => hold::release(tx, *id),
+        Op::TopUp { budget, amount } => budget::top_up(tx, *budget, *amount),
+        Op::DecideApproval { id, status, decision } => approval::decide(tx, *id, *status, decision),
+        Op::ConsumeApproval { id, at } => approval::consume(tx, *id, *at),
+        Op::SupersedeApproval { id } => approval::supersede(tx, *id),
+        Op::DropInbox { ids } => inbox::remove(tx, ids),
+        Op::PutTimer { run, key, due, set } => timer::put(tx, *run, key, *due, set),
+        Op::DropTimer { run, key } => timer::remove(tx, *run, key),
+        Op::PutEngine { id, pid, at } => engine::put(tx, *id, *pid, *at),
+        Op::DropEngine { id } => engine::remove(tx, *id),
+        // Encoded above, each as a write of its own.
+        Op::PutDefinition { .. }
+        | Op::CreateRun { .. }
+        | Op::AppendEvents { .. }
+        | Op::SetRun { .. }
+        | Op::PutEffect { .. }
+        | Op::FinishEffect { .. }
+        | Op::Hold { .. }
+        | Op::PutApproval(_)
+        | Op::PushInbox { .. } => Err(StoreError::Failed("an operation was not encoded".to_owned()).into()),
+    }
+}
