@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 WHEELS := $(CARGO_TARGET_DIR)/wheels
 # Cargo.lock is committed: a build that would change it is an error, not a surprise.
 CARGO_FLAGS ?= --locked
-PYTEST_FLAGS ?= -q
+PYTEST_FLAGS ?=
 # Folders of Python tests; each must hold tests.
 PYTHON_TESTS := python/tests
 CONFORMANCE_TESTS := tests/conformance

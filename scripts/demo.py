@@ -267,9 +267,7 @@ def killed_run(wflo: Wflo, model: Model) -> None:
         if calls == KILL_AFTER_CALLS:
             break
     expect(calls == KILL_AFTER_CALLS, "the run ended before it could be killed")
-    print(
-        styled("1;31", f"\n$ kill -KILL {running.process.pid}    # wflo itself, after model call {calls}\n")
-    )
+    print(styled("1;31", f"\n$ kill -KILL {running.process.pid}    # wflo itself, after model call {calls}\n"))
     running.kill()
     run_id = running.run_id
     before = model.received() - at_start
@@ -321,9 +319,7 @@ def main() -> int:
         print(f"\nerror: the demo stopped: {problem}", file=sys.stderr)
         return 1
     heading(f"Done in {time.monotonic() - start:.0f} s")
-    print(
-        f"Look around: cd {EXAMPLE.relative_to(Path.cwd()) if EXAMPLE.is_relative_to(Path.cwd()) else EXAMPLE}"
-    )
+    print(f"Look around: cd {EXAMPLE.relative_to(Path.cwd()) if EXAMPLE.is_relative_to(Path.cwd()) else EXAMPLE}")
     print("  wflo runs list      wflo runs events ID      wflo runs trace ID      cat workflow.py")
     return 0
 

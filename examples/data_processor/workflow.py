@@ -8,9 +8,8 @@ report                   writes report.md, which reaches the project with `wflo 
 
 import asyncio
 from decimal import Decimal
-from pathlib import Path
 
-from triage import FALLBACK, label_prompt, read_label, read_summary, summary_prompt
+from triage import FALLBACK, LABEL_GRAMMAR, label_prompt, read_label, read_summary, summary_prompt
 from wflo import ApprovalPolicy, Workflow
 
 MODEL = "smollm2-135m"
@@ -42,6 +41,7 @@ async def triage(context):
                 messages=label_prompt(ticket["subject"], ticket["body"]),
                 max_tokens=6,
                 temperature=0,
+                grammar=LABEL_GRAMMAR,
             ),
             context.llm.chat(
                 model=MODEL,
@@ -50,7 +50,7 @@ async def triage(context):
                 temperature=0,
             ),
         )
-        cost += Decimal(str(label.cost_usd)) + Decimal(str(summary.cost_usd))
+        cost += label.cost_usd + summary.cost_usd
         tickets.append(
             {
                 "id": ticket["id"],
@@ -75,9 +75,9 @@ async def update_production_data(context):
     """Write labels and summaries, look at what was written, and take it back if it is wrong."""
     tickets = context.outputs["triage"]["tickets"]
     rows = [{"id": t["id"], "label": t["label"], "summary": t["summary"]} for t in tickets]
-    (before,) = await context.db.query("SELECT count(*) AS labelled FROM records WHERE label IS NOT NULL")
+    labelled = await context.db.query("SELECT count(*) FROM records WHERE label IS NOT NULL")
 
-    if context.inputs["fail_first_update"] and context.step.generation == 1:
+    if context.inputs["fail_first_update"] and context.generation == 1:
         rows[-1]["label"] = "shiping"  # what a careless edit looks like
 
     snapshot = await context.db.snapshot()
@@ -87,16 +87,14 @@ async def update_production_data(context):
     except Exception:
         await context.db.restore(snapshot)
         raise
-    return {"updated": len(rows), "labelled_before": before["labelled"], "tries": context.step.generation}
+    return {"updated": len(rows), "labelled_before": labelled.scalar(), "tries": context.generation}
 
 
 async def refuse_unknown_labels(context):
     """The check that production data must pass after each change."""
-    (setting,) = await context.db.query("SELECT value FROM settings WHERE name = 'labels'")
-    known = {*setting["value"].split(","), FALLBACK}
-    written = await context.db.query(
-        "SELECT DISTINCT label FROM records WHERE label IS NOT NULL ORDER BY label"
-    )
+    setting = await context.db.query("SELECT value FROM settings WHERE name = 'labels'")
+    known = {*setting.scalar().split(","), FALLBACK}
+    written = await context.db.query("SELECT DISTINCT label FROM records WHERE label IS NOT NULL ORDER BY label")
     unknown = [row["label"] for row in written if row["label"] not in known]
     if unknown:
         raise ValueError(f"the labels {unknown} are not in settings; known are {sorted(known)}")
@@ -109,9 +107,7 @@ async def report(context):
         context.outputs[name] for name in ("triage", "delete_old_records", "update_production_data")
     )
     tickets = triaged["tickets"]
-    statuses = await context.db.query(
-        "SELECT status, count(*) AS n FROM records GROUP BY status ORDER BY n DESC"
-    )
+    statuses = await context.db.query("SELECT status, count(*) AS n FROM records GROUP BY status ORDER BY n DESC")
     same = sum(1 for t in tickets if t["label"] == t["queue"])
     unsorted = sum(1 for t in tickets if t["label"] == FALLBACK)
     age, records = context.inputs["age"], sum(row["n"] for row in statuses)
@@ -131,5 +127,5 @@ async def report(context):
     for ticket in tickets:
         summary = ticket["summary"].replace("|", "/")
         lines.append(f"| {ticket['id']} | {ticket['label']} | {ticket['queue']} | {summary} |")
-    Path("report.md").write_text("\n".join(lines) + "\n")
+    (context.workspace / "report.md").write_text("\n".join(lines) + "\n")
     return {"report": "report.md", "records": records}

@@ -50,17 +50,13 @@ def findings(name: str, manifest: dict[str, object]) -> list[str]:
         return [f"{place}: the testkit may stand on wflo-core only, not on {d}" for d in sorted(wrong)]
     own = layer_of(name)
     if own is None:
-        return [
-            f"{place}: {name} has no layer; draw it in ARCHITECTURE.md and in scripts/checks/crate_map.py"
-        ]
+        return [f"{place}: {name} has no layer; draw it in ARCHITECTURE.md and in scripts/checks/crate_map.py"]
     if TESTKIT in real:
         found.append(f"{place}: {TESTKIT} belongs under [dev-dependencies]")
     for dep in sorted(real | test):
         other = layer_of(dep)
         if other is not None and other >= own:
-            found.append(
-                f"{place}: {name} (layer {own}) may not depend on {dep} (layer {other}): arrows point inwards"
-            )
+            found.append(f"{place}: {name} (layer {own}) may not depend on {dep} (layer {other}): arrows point inwards")
     if name == "wflo-core":
         found += [f"{place}: wflo-core is pure and may not depend on {d}" for d in sorted(real & NOT_IN_CORE)]
     return found

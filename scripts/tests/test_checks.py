@@ -48,9 +48,7 @@ def test_arrows_that_point_inwards_pass(repo: Path) -> None:
         ("wflo-novel", [], "has no layer"),
     ],
 )
-def test_an_arrow_that_points_outwards_is_found(
-    repo: Path, name: str, dependencies: list[str], says: str
-) -> None:
+def test_an_arrow_that_points_outwards_is_found(repo: Path, name: str, dependencies: list[str], says: str) -> None:
     write(repo, f"crates/{name}/Cargo.toml", manifest(name, dependencies, []))
     (finding,) = crate_map.check(repo)
     assert says in finding

@@ -23,14 +23,10 @@ def test_the_same_seed_gives_the_same_database(tmp_path: Path) -> None:
 def test_the_data_has_something_to_delete_and_something_to_triage(tmp_path: Path) -> None:
     old = make_data.write(tmp_path / "s.db", 320, seed=7)
     db = sqlite3.connect(tmp_path / "s.db")
-    (open_tickets,) = db.execute(
-        "SELECT count(*) FROM records WHERE status = 'open' AND age <= 365"
-    ).fetchone()
+    (open_tickets,) = db.execute("SELECT count(*) FROM records WHERE status = 'open' AND age <= 365").fetchone()
     assert 10 <= old <= 40
     assert open_tickets >= 16
-    assert db.execute(
-        "SELECT count(*) FROM records WHERE body LIKE '%{%' OR subject LIKE '%{%'"
-    ).fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM records WHERE body LIKE '%{%' OR subject LIKE '%{%'").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
