@@ -66,7 +66,13 @@ class Wflo:
 
     def __init__(self, program: Path, model_url: str) -> None:
         self.program = program
-        self.environment = {**os.environ, "WFLO_PROVIDERS__LOCAL__BASE_URL": model_url}
+        # As in a shell where the virtual environment is active.
+        self.environment = {
+            **os.environ,
+            "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(program.parent.parent),
+            "WFLO_PROVIDERS__LOCAL__BASE_URL": model_url,
+        }
 
     def show(self, *arguments: str) -> int:
         """Run it with the terminal's own streams, under a line that says what was typed."""
