@@ -52,6 +52,12 @@ SETTLE_MS = 5.0
 GRACE_SECONDS = 0.25
 """How long replay waits for an answer that could come next in the recorded order."""
 
+PATIENCE_SECONDS = 10.0
+"""How long replay waits for a thread or a descriptor that goes on by itself to ask for it."""
+
+MOST_SKIPS = 1000
+"""How many timers in a row replay skips to without an effect being asked for."""
+
 _monotonic = time.monotonic
 
 
@@ -97,6 +103,10 @@ class Broker:
         self._woken: set[int] = set()
         self._suspended = False
         self._announced = False
+        self._stuck_since: float | None = None
+        self._skipped = 0
+        for frame in channel.take_early():
+            self._take(frame)
 
     # Identity
 
@@ -166,6 +176,7 @@ class Broker:
             waiter = Waiter((path, seq))
             self.pending[waiter.key] = waiter
             self._suspended = False
+            self._progress()
             self._send(packed)
         return waiter
 
@@ -211,7 +222,7 @@ class Broker:
     def pump(self) -> None:
         """Takes in the frames that have arrived."""
         try:
-            frames = [*self.channel.take_early(), *self.channel.receive()]
+            frames = self.channel.receive()
         except ChannelClosed as error:
             leave(str(error))
         except ProtocolError as error:
@@ -242,6 +253,7 @@ class Broker:
         """Hands a frame to whoever waits for it."""
         waiter = self.pending[key]
         self._suspended = False
+        self._progress()
         if frame["type"] == "effect_chunk":
             if waiter.chunks is not None:
                 waiter.chunks.append(frame.get("delta"))
@@ -279,12 +291,44 @@ class Broker:
         with self._lock:
             return any(not self.deliveries.answered(key) for key in self.pending)
 
-    def assume_running(self) -> None:
-        """Takes every effect without an answer for a new one."""
+    def stuck(self, quiet: bool) -> bool:
+        """Whether the next recorded answer will not be asked for, so that another must be given.
+
+        `quiet` says that nothing in this process goes on by itself. An engine answers recorded
+        effects at once: one without an answer for `GRACE_SECONDS` is taken for a new one.
+        """
+        now = _monotonic()
+        if self._stuck_since is None:
+            self._stuck_since = now
+        waited = now - self._stuck_since
+        if not quiet:
+            return waited >= PATIENCE_SECONDS
+        if not self.unanswered():
+            return True
+        if waited < GRACE_SECONDS:
+            return False
         with self._lock:
             for key in self.pending:
                 if not self.deliveries.answered(key):
                     self.deliveries.running(key)
+        return True
+
+    def may_skip_timer(self) -> bool:
+        """Whether the earliest timer may fire at once, to get to the next recorded answer.
+
+        Not while an effect runs anew, and not for ever: a heartbeat would never let replay end.
+        """
+        self._skipped += 1
+        return self._skipped <= MOST_SKIPS and not self.deliveries.runs_anew(self.pending)
+
+    @property
+    def impatient(self) -> bool:
+        """Whether replay has waited too long for its next answer to be asked for."""
+        waited = 0.0 if self._stuck_since is None else _monotonic() - self._stuck_since
+        return self._skipped > MOST_SKIPS or waited >= PATIENCE_SECONDS
+
+    def _progress(self) -> None:
+        self._stuck_since, self._skipped = None, 0
 
     def _woken_busy(self) -> bool:
         """Whether a thread that got a replayed result still works with it."""
@@ -380,12 +424,10 @@ class Broker:
                 self.pump()
             return
         if self.deliveries.replaying and self.deliveries:
-            if self._readable(1.0 if self._woken else SETTLE_MS):
+            if self._readable(SETTLE_MS):
                 self.pump()
-            elif not self._woken_busy() and not self.deliver() and not self.unanswered():
+            elif not self.deliver() and self.stuck(self.threads_quiet()):
                 self.deliver_any()
-            elif self.unanswered() and self._stale():
-                self.assume_running()
             return
         if self._suspended:
             if self._readable(None):
@@ -396,17 +438,6 @@ class Broker:
             self.send_suspended()
         elif self._readable(50.0):
             self.pump()
-
-    _stale_since: float | None = None
-
-    def _stale(self) -> bool:
-        now = _monotonic()
-        if self._stale_since is None:
-            self._stale_since = now
-        if now - self._stale_since < GRACE_SECONDS:
-            return False
-        self._stale_since = None
-        return True
 
     def _readable(self, timeout_ms: float | None) -> bool:
         try:

@@ -14,7 +14,7 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
     from typing import Any, TypeAlias
 
     Key: TypeAlias = "tuple[str, int]"
@@ -31,6 +31,7 @@ class Deliveries:
         self._live: deque[tuple[Key, Frame]] = deque()
         self._chunks: dict[Key, deque[Frame]] = {}
         self._answered: set[Key] = set()
+        self._running: set[Key] = set()
 
     def __bool__(self) -> bool:
         return bool(self._held or self._live)
@@ -47,6 +48,11 @@ class Deliveries:
     def running(self, key: Key) -> None:
         """Notes that an effect is not in the journal and runs now: no recorded answer will come."""
         self._answered.add(key)
+        self._running.add(key)
+
+    def runs_anew(self, pending: Iterable[Key]) -> bool:
+        """Whether one of these effects is not in the journal (its answer may wait for its turn)."""
+        return bool(self._live) or any(key in self._running for key in pending)
 
     def add(self, key: Key, frame: Frame) -> None:
         """Takes in an `effect_result` or `effect_chunk` frame."""
@@ -59,6 +65,7 @@ class Deliveries:
         if key in self._answered and "order" in frame and any(key == held[0] for held in self._held.values()):
             return  # The same answer twice.
         self._answered.add(key)
+        self._running.discard(key)
         order = frame.get("order")
         if isinstance(order, int) and not isinstance(order, bool) and order > 0:
             self._held.setdefault(order, (key, frame))

@@ -6,7 +6,8 @@ All three are done through the loop's public seams: `create_task`, `time` and it
 
 While recorded answers are being replayed, timers do not wait for real time: when the step is idle
 and the next recorded answer belongs to an effect it has not asked for yet, the earliest timer
-fires at once. A time-out that fired the first time so fires again, at the same point.
+fires at once. A time-out that fired the first time so fires again, at the same point. While an
+effect runs anew, timers are real: it has its full time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from _thread import get_ident
 
 from . import branches
-from .broker import GRACE_SECONDS, SETTLE_MS, Broker, Waiter, leave
+from .broker import SETTLE_MS, Broker, Waiter, leave
 from .frames import ChannelClosed
 
 TYPE_CHECKING = False
@@ -95,7 +96,6 @@ class IdleSelector(selectors.DefaultSelector):
         assert loop is not None
         loop.woken = False
         until = None if timeout is None else _monotonic() + timeout
-        asked_since: float | None = None
         settled = False
         while True:
             events = self._events(0)
@@ -111,19 +111,12 @@ class IdleSelector(selectors.DefaultSelector):
                 return []
             wait = left
             if broker.deliveries.replaying:
-                if self._foreign or not broker.threads_quiet():
+                if not broker.stuck(not self._foreign and broker.threads_quiet()):
                     wait = _least(left, 0.02)
-                elif broker.unanswered():
-                    now = _monotonic()
-                    asked_since = now if asked_since is None else asked_since
-                    if now - asked_since >= GRACE_SECONDS:
-                        broker.assume_running()
-                        continue
-                    wait = _least(left, GRACE_SECONDS)
-                elif timeout is not None:
+                elif timeout is not None and broker.may_skip_timer():
                     loop.skip(timeout)
                     return []
-                elif broker.deliver_any():
+                elif (timeout is None or broker.impatient) and broker.deliver_any():
                     continue
             elif broker.waits and timeout is None and not self._foreign and not broker.suspended:
                 if not settled:
@@ -169,7 +162,7 @@ class StepLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         """Seconds, as `time.monotonic()` plus what replay skipped."""
-        return super().time() + self._skew
+        return _monotonic() + self._skew
 
     def skip(self, seconds: float) -> None:
         """Moves the clock so that the earliest timer fires now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .. import session, values
 from ..context import Context, Facts, SyncContext
 from ..context.calls import AsyncCalls, SyncCalls
-from ..errors import DefinitionError, StepError, ValueTooLarge
+from ..errors import DefinitionError, StepCancelled, StepError, ValueTooLarge
 from ..step import is_async
 from . import branches, finish
 from .broker import Broker
@@ -38,6 +38,8 @@ def run(broker: Broker, workflow: Workflow, frame: dict[str, Any]) -> bytes:
         )
     facts = Facts(frame)
     session.mode = "step"
+    if broker.cancelled is not None:
+        raise StepCancelled(broker.cancelled)
     output = _call(broker, step.function, facts)
     finish.settle()
     broker.ended = True
