@@ -25,7 +25,7 @@ PYTHON_TESTS := python/tests
 CONFORMANCE_TESTS := tests/conformance
 E2E_TESTS := tests/e2e
 
-.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-docs \
+.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-docs test-demo \
         check fmt bench deny clean-venv
 
 help: ## List the verbs
@@ -54,7 +54,7 @@ demo: install ## Run the example end to end on a real local model, with an appro
 
 # --- tests ---------------------------------------------------------------------------------
 
-test: test-rust test-python test-conformance test-e2e test-docs ## Everything
+test: test-rust test-python test-conformance test-e2e test-docs test-demo ## Everything
 
 test-rust: ## Unit, property and integration tests of every crate
 	cargo test --workspace $(CARGO_FLAGS)
@@ -71,6 +71,10 @@ test-e2e: install ## The installed wheel, driven as a user drives it
 test-docs: install ## The commands and code in the README and the guides
 	PATH="$(BIN):$$PATH" "$(BIN)/python" scripts/docs_snippets.py README.md docs/quickstart.md docs/concepts.md docs/guides
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) scripts/tests
+
+# The demo checks itself: it ends with 0 only if no finished call was made again.
+test-demo: install ## The demo, off a terminal
+	"$(BIN)/python" scripts/demo.py --wflo "$(BIN)/wflo" </dev/null | cat
 
 # --- quality -------------------------------------------------------------------------------
 
