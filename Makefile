@@ -8,6 +8,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# cargo uses every core by itself; two verbs at once would fight for its lock.
+.NOTPARALLEL:
 
 # The Python that .venv is made from, and the folder cargo builds in (an absolute path from
 # the environment, else ./target).
@@ -29,7 +31,7 @@ E2E_TESTS := tests/e2e
         check fmt bench deny clean-venv
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- the environment -----------------------------------------------------------------------
 
