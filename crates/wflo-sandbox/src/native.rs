@@ -1,0 +1,46 @@
+//! The native Linux sandbox.
+//!
+//! Three processes stand between the engine and a program that may be hostile: the engine asks,
+//! over a socket, a [`Launcher`] of its own, which forks a pid 1 for each sandbox, which builds
+//! the sandbox around itself and starts the program in it. `spec` and `sandbox` are what an
+//! engine sees; `server` is the launcher; `plan`, `template`, `root`, `net`, `cgroup`, `idmap`
+//! are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are what the program
+//! is shut into; `supervise` does what the kernel does not.
+//!
+//! **Architecture Invariant:** whatever dies, and however, no process, mount or cgroup of a
+//! sandbox outlives its engine; a cgroup at most until the next [`sweep`].
+
+mod capabilities;
+mod cgroup;
+mod doctor;
+mod error;
+mod exit;
+mod idmap;
+mod init;
+mod landlock;
+mod launcher;
+mod net;
+mod plan;
+mod root;
+mod sandbox;
+mod seccomp;
+mod server;
+mod spec;
+mod supervise;
+mod sys;
+mod template;
+mod wire;
+mod worker;
+
+pub use capabilities::Capabilities;
+pub use cgroup::{Swept, Version, sweep};
+pub use doctor::{Finding, State, doctor};
+pub use error::Error;
+pub use exit::{Exit, Outcome, Usage};
+pub use launcher::{LAUNCHER_ARGUMENT, Launcher};
+pub use sandbox::Sandbox;
+pub use server::launcher_main;
+pub use spec::{
+    Bind, DEFAULT_DISK, DEFAULT_PIDS, Enforcement, HOME, Level, Limits, MODEL_PORT, Owner, PATH, Spec, Stdio,
+    View, WORKSPACE,
+};

@@ -1,0 +1,218 @@
+//! Control groups: where a limit is the kernel's, and what is left of them after a death.
+//!
+//! A launcher makes one group of its own, `wflo-<pid>-<start time>`, below the group it runs in,
+//! and in it one group a sandbox, only in the hierarchies that a limit needs. The name says whose
+//! it is, so that [`sweep`] can tell the groups of the dead from those of the living.
+
+mod found;
+mod sweep;
+
+pub use sweep::{Swept, sweep};
+
+use super::exit::Usage;
+use super::spec::Limits;
+use super::sys::{At, Fault};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use std::os::fd::OwnedFd;
+
+/// Which kind of hierarchy limits are set in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A hierarchy for each controller, as on hybrid hosts.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+/// The launcher's own groups, open.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    version: Version,
+    name: String,
+    /// The folder that the launcher's group is in, and the group, for each hierarchy.
+    memory: Option<(OwnedFd, OwnedFd)>,
+    /// As `memory`; the same hierarchy under v2, and then not opened twice.
+    cpu: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Groups {
+    /// Finds where groups may be made, and makes the launcher's own.
+    ///
+    /// The error is the reason in words: without groups memory and processors are supervised.
+    pub(crate) fn detect() -> Result<Self, String> {
+        let pid = std::process::id();
+        let start = found::start_time(pid).ok_or("/proc/self/stat cannot be read")?;
+        let name = format!("wflo-{pid}-{start}");
+        let own = found::own_groups().map_err(|error| error.to_string())?;
+        if let Some(unified) = found::delegated_v2(&own) {
+            let group = open_new(&unified, &name).map_err(|error| format!("cgroup v2: {error}"))?;
+            let wanted = "+memory +cpu +pids";
+            if let Err(error) = write(&group, "cgroup.subtree_control", wanted) {
+                let _ = rustix::fs::unlinkat(&unified, &*name, AtFlags::REMOVEDIR);
+                return Err(format!("cgroup v2: its controllers cannot be enabled: {error}"));
+            }
+            return Ok(Groups { version: Version::V2, name, memory: Some((unified, group)), cpu: None });
+        }
+        let mut groups = Groups { version: Version::V1, name, memory: None, cpu: None };
+        let mut why = Vec::new();
+        for (controller, slot) in [("memory", &mut groups.memory), ("cpu", &mut groups.cpu)] {
+            let opened = found::own_v1(&own, controller).and_then(|parent| {
+                let group = open_new(&parent, &groups.name)?;
+                Ok((parent, group))
+            });
+            match opened {
+                Ok(opened) => *slot = Some(opened),
+                Err(error) => why.push(format!("{controller}: {error}")),
+            }
+        }
+        if groups.memory.is_none() && groups.cpu.is_none() { Err(why.join("; ")) } else { Ok(groups) }
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn limits_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    pub(crate) fn limits_cpu(&self) -> bool {
+        self.cpu.is_some() || self.version == Version::V2
+    }
+
+    /// Moves the calling process into a new group with these limits.
+    ///
+    /// # Errors
+    /// The limit that the kernel refused: the sandbox must not run then.
+    pub(crate) fn join(&self, name: &str, limits: &Limits) -> Result<(), Fault> {
+        match self.version {
+            Version::V1 => {
+                if let (Some(limit), Some((_, parent))) = (limits.memory, &self.memory) {
+                    let step = "limiting memory";
+                    let group = open_new(parent, name).step(step)?;
+                    let bytes = limit.0.to_string();
+                    write(&group, "memory.limit_in_bytes", &bytes).step(step)?;
+                    match write(&group, "memory.memsw.limit_in_bytes", &bytes) {
+                        // Without swap accounting there is no such file, and memory has its limit.
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(step)?,
+                        _ => {}
+                    }
+                    write(&group, "cgroup.procs", "0").step(step)?;
+                }
+                if let (Some(limit), Some((_, parent))) = (limits.cpus, &self.cpu) {
+                    let step = "limiting processors";
+                    let group = open_new(parent, name).step(step)?;
+                    let (quota, period) = quota(limit.0);
+                    write(&group, "cpu.cfs_period_us", &period.to_string()).step(step)?;
+                    write(&group, "cpu.cfs_quota_us", &quota.to_string()).step(step)?;
+                    write(&group, "cgroup.procs", "0").step(step)?;
+                }
+            }
+            Version::V2 => {
+                let Some((_, parent)) = &self.memory else { return Ok(()) };
+                let step = "limiting by cgroup";
+                let group = open_new(parent, name).step(step)?;
+                if let Some(limit) = limits.memory {
+                    write(&group, "memory.max", &limit.0.to_string()).step(step)?;
+                    write(&group, "memory.oom.group", "1").step(step)?;
+                    match write(&group, "memory.swap.max", "0") {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(step)?,
+                        _ => {}
+                    }
+                }
+                if let Some(limit) = limits.cpus {
+                    let (quota, period) = quota(limit.0);
+                    write(&group, "cpu.max", &format!("{quota} {period}")).step(step)?;
+                }
+                if let Some(limit) = limits.pids {
+                    // One more for the sandbox's pid 1.
+                    write(&group, "pids.max", &(u64::from(limit) + 1).to_string()).step(step)?;
+                }
+                write(&group, "cgroup.procs", "0").step(step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what a dead sandbox used and whether it was killed for its memory, and removes its
+    /// groups. What cannot be removed now is left to [`sweep`].
+    pub(crate) fn finish(&self, name: &str) -> (u64, Usage) {
+        let mut usage = Usage::default();
+        let mut oom_kills = 0;
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for (_, parent) in [&self.memory, &self.cpu].into_iter().flatten() {
+            let Ok(group) = rustix::fs::openat(parent, name, folder, Mode::empty()) else { continue };
+            for file in ["memory.max_usage_in_bytes", "memory.peak"] {
+                usage.memory_peak = usage.memory_peak.max(read(&group, file).and_then(|text| text.trim().parse().ok()));
+            }
+            for file in ["memory.oom_control", "memory.events"] {
+                oom_kills += read(&group, file).and_then(|text| number_after(&text, "oom_kill ")).unwrap_or(0);
+            }
+            drop(group);
+            for _ in 0..50 {
+                match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                    Err(rustix::io::Errno::BUSY) => std::thread::yield_now(),
+                    _ => break,
+                }
+            }
+        }
+        (oom_kills, usage)
+    }
+
+    /// Removes the launcher's own groups; every sandbox must have been finished.
+    pub(crate) fn close(&self) {
+        for (folder, _) in [&self.memory, &self.cpu].into_iter().flatten() {
+            let _ = rustix::fs::unlinkat(folder, &*self.name, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// Microseconds in each period; the kernel takes no quota below a millisecond.
+fn quota(milli: u64) -> (u64, u64) {
+    let period = if milli < 10 { 1_000_000 } else { 100_000 };
+    ((milli * period / 1_000).max(1_000), period)
+}
+
+fn open_new(parent: &OwnedFd, name: &str) -> std::io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(parent, name, Mode::from(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, folder, Mode::empty())?)
+}
+
+fn write(group: &OwnedFd, file: &str, text: &str) -> std::io::Result<()> {
+    let file = rustix::fs::openat(group, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes())?;
+    Ok(())
+}
+
+fn read(group: &OwnedFd, file: &str) -> Option<String> {
+    use std::io::Read;
+    let file = rustix::fs::openat(group, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    std::fs::File::from(file).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)).and_then(|rest| rest.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_becomes_a_quota_the_kernel_takes() {
+        assert_eq!(quota(500), (50_000, 100_000));
+        assert_eq!(quota(2_000), (200_000, 100_000));
+        assert_eq!(quota(1), (1_000, 1_000_000));
+    }
+
+    #[test]
+    fn oom_kills_are_counted_by_their_own_line() {
+        assert_eq!(number_after("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill "), Some(3));
+    }
+}

@@ -1,0 +1,144 @@
+//! What is missing for sandboxes here, found by really starting one, with the fix for each.
+
+use super::cgroup::Version;
+use super::exit::Outcome;
+use super::spec::{Level, Spec};
+use super::sys::Fault;
+use crate::{Error, Launcher};
+use std::path::Path;
+use wflo_core::error::Coded;
+
+/// How one thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It works; it was tried.
+    Ok,
+    /// Sandboxes work, with less.
+    Degraded,
+    /// Sandboxes do not work without it.
+    Missing,
+    /// It is built and could not be tried here.
+    Untested,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            State::Ok => "ok",
+            State::Degraded => "degraded",
+            State::Missing => "missing",
+            State::Untested => "untested",
+        })
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What, in a word or two.
+    pub name: &'static str,
+    /// How it stands.
+    pub state: State,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it, when it is not as it should be.
+    pub fix: Option<String>,
+}
+
+fn finding(name: &'static str, state: State, detail: impl Into<String>, fix: Option<&str>) -> Finding {
+    Finding { name, state, detail: detail.into(), fix: fix.map(str::to_owned) }
+}
+
+/// Starts a launcher and a sandbox and reports what it found. `program` as for
+/// [`Launcher::start`].
+pub fn doctor(program: &Path) -> Vec<Finding> {
+    let launcher = match Launcher::start(program) {
+        Ok(launcher) => launcher,
+        Err(error) => {
+            let fix = error.hint();
+            return vec![finding("sandbox", State::Missing, error.to_string(), fix.as_deref())];
+        }
+    };
+    let mut found = vec![probe(&launcher)];
+    let can = launcher.capabilities();
+    found.push(if can.privileged {
+        finding("user", State::Ok, "an unused user for each sandbox, owners mapped back", None)
+    } else {
+        finding("user", State::Ok, "your own user, in a user namespace", None)
+    });
+    let fix = "run as root, or in a session whose cgroups are delegated: \
+               `systemd-run --user --scope -p Delegate=yes -- wflo …`";
+    for (name, level) in [("memory limit", can.memory), ("cpu limit", can.cpus)] {
+        found.push(match level {
+            Level::Kernel => finding(name, State::Ok, "enforced by the kernel", None),
+            _ => finding(name, State::Degraded, format!("supervised: {}", can.cgroup_note), Some(fix)),
+        });
+    }
+    found.push(finding("pids limit", State::Ok, "enforced by the kernel", None));
+    found.push(finding("disk limit", State::Ok, "enforced by the kernel", None));
+    found.push(match can.cgroup {
+        Some(Version::V2) => finding("cgroup v2", State::Ok, "limits are set in the unified hierarchy", None),
+        _ => finding("cgroup v2", State::Untested, "this host hands its controllers to v1, or to nobody", None),
+    });
+    found.push(if can.landlock_abi > 0 {
+        finding("landlock", State::Ok, format!("ABI {}", can.landlock_abi), None)
+    } else {
+        let fix = "boot with `lsm=landlock,…` on a kernel with CONFIG_SECURITY_LANDLOCK";
+        finding("landlock", State::Degraded, "this kernel has none: one wall less", Some(fix))
+    });
+    found
+}
+
+fn probe(launcher: &Launcher) -> Finding {
+    let spec = Spec::new(["/bin/true"]);
+    let ran: Result<Outcome, Error> = launcher.launch(spec).and_then(|sandbox| Ok(sandbox.wait()?.outcome));
+    match ran {
+        Ok(Outcome::Exited(0)) => finding("sandbox", State::Ok, "one was started and ended as it should", None),
+        Ok(outcome) => {
+            let fix = "run `wflo sandbox exec -- /bin/true` and see what it says";
+            finding("sandbox", State::Missing, format!("one was started and /bin/true ended: {outcome:?}"), Some(fix))
+        }
+        Err(error) => {
+            let fix = error.hint();
+            finding("sandbox", State::Missing, error.to_string(), fix.as_deref())
+        }
+    }
+}
+
+/// What to do about a launcher that could not prepare itself; read outside it, on the host.
+pub(crate) fn fix_for(fault: &Fault) -> String {
+    let setting = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
+    if fault.step.contains("CAP_SYS_ADMIN") {
+        return "run wflo as an ordinary user, or give the container `--cap-add SYS_ADMIN`, or use \
+                `backend = \"docker\"`"
+            .into();
+    }
+    if fault.step.contains("user namespace") || fault.step.contains("mapping the user") {
+        if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
+            return "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000`".into();
+        }
+        if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+            return "user namespaces are kept from users: `sysctl -w kernel.unprivileged_userns_clone=1`".into();
+        }
+        if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+            return "AppArmor keeps user namespaces from this program: add a profile that allows `userns` \
+                    for the wflo binary, or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+                .into();
+        }
+        if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
+            return "the container's seccomp profile refuses user namespaces: start it with \
+                    `--security-opt seccomp=unconfined`, or use `backend = \"docker\"`"
+                .into();
+        }
+        return match fault.errno {
+            libc::ENOSPC => "a limit on user namespaces is used up: raise `user.max_user_namespaces`".into(),
+            _ => "this system keeps user namespaces from you: ask its administrator, or use \
+                  `backend = \"docker\"`"
+                .into(),
+        };
+    }
+    if fault.errno == libc::ENOSYS {
+        return "this kernel is too old: Linux 5.12 or later is needed, 6.6 for an ordinary user".into();
+    }
+    "`wflo sandbox doctor` names what is missing; `backend = \"docker\"` is the other way".into()
+}

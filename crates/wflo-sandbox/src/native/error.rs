@@ -1,0 +1,129 @@
+//! Why a sandbox could not be made, with what to do about it.
+
+use super::sys::Fault;
+use std::io;
+use std::path::PathBuf;
+use wflo_core::error::{Code, Coded};
+
+/// A sandbox, or the process that makes them, could not be made. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The launcher process could not be started.
+    #[error("the sandbox launcher `{}` could not be started: {source}", program.display())]
+    LauncherStart {
+        /// The program that was to be the launcher.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The launcher started and could not prepare itself.
+    #[error("sandboxes cannot be made here: {step}: {reason}")]
+    Unsupported {
+        /// What was tried.
+        step: String,
+        /// The kernel's answer, in words.
+        reason: String,
+        /// The error number.
+        errno: i32,
+        /// What to do about it.
+        fix: String,
+    },
+    /// The launcher is gone, and every sandbox with it.
+    #[error("the sandbox launcher has ended; its sandboxes ended with it")]
+    LauncherGone,
+    /// One sandbox could not be made.
+    #[error("the sandbox could not be made: {step}{}: {reason}", of(detail))]
+    Setup {
+        /// What was tried.
+        step: String,
+        /// What it was about, perhaps empty.
+        detail: String,
+        /// The kernel's answer, in words.
+        reason: String,
+        /// The error number.
+        errno: i32,
+    },
+    /// A limit cannot be enforced as strictly as asked for.
+    #[error("the {limit} limit would only be {level} here, and the kernel was required to enforce it")]
+    NotEnforced {
+        /// Which limit.
+        limit: &'static str,
+        /// How it would be enforced.
+        level: super::spec::Level,
+    },
+    /// The request makes no sense.
+    #[error("this sandbox cannot be made: {0}")]
+    Invalid(String),
+    /// Talking to the launcher or the sandbox failed.
+    #[error("the sandbox could not be {what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+fn of(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+/// An error number in words, without Rust's suffix.
+pub(crate) fn words(errno: i32) -> String {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+impl Error {
+    pub(crate) fn setup(fault: Fault) -> Self {
+        Error::Setup {
+            step: fault.step.into_owned(),
+            reason: words(fault.errno),
+            detail: fault.detail,
+            errno: fault.errno,
+        }
+    }
+
+    pub(crate) fn unsupported(fault: Fault) -> Self {
+        let fix = super::doctor::fix_for(&fault);
+        let reason = words(fault.errno);
+        Error::Unsupported {
+            step: fault.step.into_owned(),
+            reason: if fault.detail.is_empty() { reason } else { format!("{} ({reason})", fault.detail) },
+            errno: fault.errno,
+            fix,
+        }
+    }
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        Code(match self {
+            Error::LauncherStart { .. } => 5001,
+            Error::Unsupported { .. } => 5002,
+            Error::LauncherGone => 5003,
+            Error::Setup { .. } => 5004,
+            Error::NotEnforced { .. } => 5005,
+            Error::Invalid(_) => 5006,
+            Error::Io { .. } => 5007,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Unsupported { fix, .. } => fix.clone(),
+            Error::LauncherStart { .. } => "check that the wflo binary is still where it was started from".into(),
+            Error::LauncherGone => "run the command again; the run can be resumed".into(),
+            Error::Setup { errno: libc::ENOENT, .. } => "check that the path exists on this host".into(),
+            Error::Setup { errno: libc::ENOSPC | libc::EMFILE | libc::ENFILE, .. } => {
+                "a limit of this host is used up: end some sandboxes, or see `wflo sandbox doctor`".into()
+            }
+            Error::Setup { .. } | Error::Io { .. } => "`wflo sandbox doctor` names what is missing here".into(),
+            Error::NotEnforced { limit, .. } => format!(
+                "drop the {limit} limit or `require = \"kernel\"`, or run where cgroups are delegated \
+                 (as root, or under systemd with Delegate=yes)"
+            ),
+            Error::Invalid(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! Puts one sandbox's root together: toolchain, scratch space, workspace, binds, `/proc`.
+//!
+//! Runs in the forked child, in its own mount namespace, before it enters the root.
+//! Owns the order of mounts; what is shown is decided by the template and the plan.
+
+use super::plan::{Plan, Source};
+use super::spec::{DEFAULT_DISK, HOME, WORKSPACE};
+use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
+use super::sys::{At, Fault};
+use super::template::{Template, split};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The sandbox's root once it has been entered, and what must be handed out.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// The one tmpfs that everything writable is in.
+    pub(crate) scratch: OwnedFd,
+    /// The upper layer and the merged view, with a workspace.
+    pub(crate) layers: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// The file systems whose folders may be made to hang a mount in: never one of the host's.
+struct Ground {
+    root: OwnedFd,
+    devices: [u64; 2],
+}
+
+/// Builds the root and enters it.
+///
+/// # Errors
+/// The step that failed. The mount namespace is to be thrown away then.
+pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
+    let stage = Path::new("/stage");
+    let (staged, scratch_at) = (stage.join("root"), stage.join("scratch"));
+    for place in [&staged, &scratch_at] {
+        make_folder(place)?;
+    }
+    let options = [(c"mode", c"0755"), (c"size", c"1m"), (c"source", c"root")];
+    let at = super::template::open(&staged).step("making the root")?;
+    let root = mount::mount_fs(c"tmpfs", &options, NOSUID | NODEV, at.as_fd()).step("making the root")?;
+    let scratch = scratch(plan, &scratch_at)?;
+    let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|found| found.st_dev).step("making the root");
+    let ground = Ground { devices: [device(&root)?, device(&scratch)?], root };
+    toolchain(template, &ground.root)?;
+    for (from, to) in [("tmp", "/tmp"), ("home", HOME), ("shm", "/dev/shm"), ("work", WORKSPACE)] {
+        if from == "work" && plan.workspace.is_some() {
+            continue;
+        }
+        let copy = copy_below(&scratch, from).step("making the writable folders")?;
+        ground.attach(&copy, Path::new(to), true)?;
+    }
+    let mut layers = None;
+    for mounted in &plan.mounts {
+        match mounted {
+            Source::Workspace => layers = Some(workspace(plan, &ground, &scratch, stage)?),
+            Source::Bind(bind) => {
+                let copy = mount::copy_tree(bind.source.as_fd(), c"", true)
+                    .at("showing a folder", || bind.target.display().to_string())?;
+                if let Some(owners) = &bind.owners {
+                    // A file system without mapped mounts shows a read-only bind as it is.
+                    let mapped = mount::map_owners(copy.as_fd(), owners.as_fd());
+                    if bind.writable {
+                        mapped.at("mapping owners", || bind.target.display().to_string())?;
+                    }
+                }
+                let read_only = if bind.writable { 0 } else { RDONLY };
+                mount::set_attributes(copy.as_fd(), NOSUID | NODEV | read_only, true)
+                    .at("showing a folder", || bind.target.display().to_string())?;
+                ground.attach(&copy, &bind.target, bind.folder)?;
+            }
+        }
+    }
+    processes(template, &ground)?;
+    if plan.pts {
+        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"newinstance", c"")];
+        let pts = mount::new_fs(c"devpts", &options, NOSUID | NOEXEC).step("making /dev/pts")?;
+        ground.attach(&pts, Path::new("/dev/pts"), true)?;
+    }
+    mount::set_attributes(ground.root.as_fd(), RDONLY | NOSUID | NODEV, false).step("closing the root")?;
+    mount::enter_root(ground.root.as_fd()).step("entering the root")?;
+    Ok(Root { scratch, layers })
+}
+
+fn make_folder(place: &Path) -> Result<(), Fault> {
+    // The launcher's root is shared by all children: another one may have made it.
+    match std::fs::create_dir(place) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).step("making the root"),
+        _ => Ok(()),
+    }
+}
+
+/// The one tmpfs for `/tmp`, home, `/dev/shm` and the upper layer: its size is the disk limit.
+fn scratch(plan: &Plan, at: &Path) -> Result<OwnedFd, Fault> {
+    let size = plan.limits.disk.unwrap_or(DEFAULT_DISK).0.max(1 << 16);
+    // An inode costs about a KiB of kernel memory: one for each 16 KiB of space.
+    let inodes = (size >> 14).clamp(1 << 10, 1 << 20);
+    let number = |value: u64| CString::new(value.to_string()).unwrap_or_default();
+    let (size, inodes) = (number(size), number(inodes));
+    let options =
+        [(c"mode", c"0755"), (c"size", &*size), (c"nr_inodes", &*inodes), (c"source", c"scratch")];
+    let place = super::template::open(at).step("making the writable folders")?;
+    let scratch = mount::mount_fs(c"tmpfs", &options, NOSUID | NODEV, place.as_fd())
+        .step("making the writable folders")?;
+    let folders = [("tmp", 0o1777), ("home", 0o700), ("shm", 0o1777), ("work", 0o755), ("upper", 0o755), ("index", 0o700)];
+    for (name, mode) in folders {
+        let step = "making the writable folders";
+        rustix::fs::mkdirat(&scratch, name, Mode::from(mode)).step(step)?;
+        // The mask of the launcher is in the way of mkdir's own mode.
+        rustix::fs::chmodat(&scratch, name, Mode::from(mode), rustix::fs::AtFlags::empty()).step(step)?;
+        if plan.privileged && matches!(name, "home" | "work" | "upper") {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(plan.uid), rustix::fs::Gid::from_raw(plan.gid));
+            rustix::fs::chownat(&scratch, name, Some(uid), Some(gid), rustix::fs::AtFlags::empty()).step(step)?;
+        }
+    }
+    Ok(scratch)
+}
+
+fn copy_below(mounted: &OwnedFd, name: &str) -> std::io::Result<OwnedFd> {
+    mount::copy_tree(mounted.as_fd(), &mount::c_path(Path::new(name))?, false)
+}
+
+fn toolchain(template: &Template, root: &OwnedFd) -> Result<(), Fault> {
+    let step = "making the root";
+    for name in ["etc", "dev", "proc", "tmp", "home", "var", "run"] {
+        rustix::fs::mkdirat(root, name, Mode::from(0o755)).step(step)?;
+    }
+    rustix::fs::symlinkat("/tmp", root, "var/tmp").step(step)?;
+    for (name, target) in &template.links {
+        rustix::fs::symlinkat(target.as_c_str(), root, *name).step(step)?;
+    }
+    let attach = |copy: OwnedFd, name: &str| -> std::io::Result<()> {
+        let place = rustix::fs::openat(root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        mount::attach(copy.as_fd(), place.as_fd())
+    };
+    for (name, source) in &template.folders {
+        rustix::fs::mkdirat(root, *name, Mode::from(0o755)).step(step)?;
+        let copy = mount::copy_tree(rustix::fs::CWD, source, true).at("showing the toolchain", || (*name).into())?;
+        mount::set_attributes(copy.as_fd(), RDONLY | NOSUID | NODEV, true).step("showing the toolchain")?;
+        attach(copy, name).step("showing the toolchain")?;
+    }
+    for (name, source, attributes) in
+        [("etc", c"/tpl/etc", RDONLY | NOSUID | NODEV | NOEXEC), ("dev", c"/tpl/dev", RDONLY | NOSUID | NOEXEC)]
+    {
+        let copy = mount::copy_tree(rustix::fs::CWD, source, true).step(step)?;
+        mount::set_attributes(copy.as_fd(), attributes, true).step(step)?;
+        attach(copy, name).step(step)?;
+    }
+    Ok(())
+}
+
+fn processes(template: &Template, ground: &Ground) -> Result<(), Fault> {
+    let step = "mounting /proc";
+    let proc = mount::new_fs(c"proc", &[(c"source", c"proc")], NOSUID | NODEV | NOEXEC).step(step)?;
+    ground.attach(&proc, Path::new("/proc"), true)?;
+    let sys = copy_below(&proc, "sys").step(step)?;
+    mount::set_attributes(sys.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false).step(step)?;
+    ground.attach(&sys, Path::new("/proc/sys"), true)?;
+    for (path, folder) in &template.masks {
+        let cover = if *folder { c"/tpl/void" } else { c"/tpl/nothing" };
+        let copy = mount::copy_tree(rustix::fs::CWD, cover, false).step(step)?;
+        mount::set_attributes(copy.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false).step(step)?;
+        let place = rustix::fs::openat(&ground.root, path.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        match place {
+            Ok(place) => mount::attach(copy.as_fd(), place.as_fd()).at("covering /proc", || path.clone())?,
+            // A sandbox's /proc may have less than the host's.
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error).at("covering /proc", || path.clone()),
+        }
+    }
+    Ok(())
+}
+
+/// Mounts the copy-on-write view. The layers are staged outside the root, so that only the
+/// merged view is reachable from inside.
+fn workspace(
+    plan: &Plan,
+    ground: &Ground,
+    scratch: &OwnedFd,
+    stage: &Path,
+) -> Result<(OwnedFd, OwnedFd), Fault> {
+    let Some(workspace) = &plan.workspace else {
+        return Err(Fault::new("mounting the workspace", libc::EINVAL, ""));
+    };
+    let step = "mounting the workspace";
+    let mut lowers = Vec::new();
+    for (index, lower) in workspace.lowers.iter().enumerate() {
+        let place = stage.join(format!("lower{index}"));
+        make_folder(&place)?;
+        let copy = mount::copy_tree(lower.source.as_fd(), c"", false)
+            .at("reading a workspace layer", || lower.path.display().to_string())?;
+        if let Some(owners) = &lower.owners {
+            mount::map_owners(copy.as_fd(), owners.as_fd())
+                .at("mapping owners", || lower.path.display().to_string())?;
+        }
+        mount::set_attributes(copy.as_fd(), RDONLY | NOSUID | NODEV, false).step(step)?;
+        let at = super::template::open(&place).step(step)?;
+        mount::attach(copy.as_fd(), at.as_fd()).at(step, || lower.path.display().to_string())?;
+        lowers.push(place.display().to_string());
+    }
+    let joined = CString::new(lowers.join(":")).unwrap_or_default();
+    let mut options = vec![
+        (c"source", c"workspace"),
+        (c"lowerdir", &*joined),
+        (c"upperdir", c"/stage/scratch/upper"),
+        (c"workdir", c"/stage/scratch/index"),
+        (c"index", c"off"),
+        (c"metacopy", c"off"),
+        (c"redirect_dir", c"off"),
+        (c"xino", c"off"),
+    ];
+    if !plan.privileged {
+        options.push((c"userxattr", c""));
+    }
+    let view = mount::new_fs(c"overlay", &options, NOSUID | NODEV).step(step)?;
+    ground.attach(&view, &workspace.target, true)?;
+    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = rustix::fs::openat(scratch, "upper", folder, Mode::empty()).step(step)?;
+    let merged = rustix::fs::openat(&view, ".", folder, Mode::empty()).step(step)?;
+    Ok((upper, merged))
+}
+
+impl Ground {
+    /// Attaches a mount at a path inside, making the folders that it hangs in.
+    fn attach(&self, mounted: &OwnedFd, target: &Path, folder: bool) -> Result<(), Fault> {
+        let detail = || target.display().to_string();
+        let place = self.place(target, folder).at("finding the place of a mount", detail)?;
+        mount::attach(mounted.as_fd(), place.as_fd()).at("attaching a mount", detail)
+    }
+
+    fn find(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    /// Only in the sandbox's own two file systems is anything made: never on the host.
+    fn place(&self, path: &Path, folder: bool) -> rustix::io::Result<OwnedFd> {
+        match self.find(path) {
+            Err(rustix::io::Errno::NOENT) => {}
+            found => return found,
+        }
+        let (parent, name) = split(path).ok_or(rustix::io::Errno::NOENT)?;
+        let parent = self.place(parent, true)?;
+        if !self.devices.contains(&rustix::fs::fstat(&parent)?.st_dev) {
+            return Err(rustix::io::Errno::NOENT);
+        }
+        if folder {
+            rustix::fs::mkdirat(&parent, name, Mode::from(0o755))?;
+        } else {
+            let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, name, create, Mode::from(0o644))?;
+        }
+        rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    }
+}

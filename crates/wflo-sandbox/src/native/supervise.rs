@@ -1,0 +1,190 @@
+//! Limits that the kernel does not enforce here: pid 1 measures its tree and acts.
+//!
+//! Memory: the resident memory of every process plus all that the writable tmpfs holds. Pages
+//! that several processes share are counted once for each, until the sum is over the limit; then
+//! the proportional figure decides. A burst between two looks is seen too late; that is what
+//! `supervised` means. Processors: the tree is stopped whenever it has used up its share.
+
+use super::exit::Usage;
+use super::sys::process;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+use wflo_core::size::{Bytes, MilliCpus};
+
+const LOOK_MS: i64 = 20;
+/// How much unused share is kept, in milliseconds of it.
+const BURST_MS: i64 = 100;
+
+/// What a look says.
+pub(crate) enum Verdict {
+    /// The tree holds more than it may.
+    OutOfMemory,
+    /// Look again at this time, if there is anything to supervise.
+    Again(Option<i64>),
+}
+
+/// The watcher's state. All times are milliseconds since boot.
+#[derive(Debug)]
+pub(crate) struct Supervisor<'a> {
+    memory: Option<u64>,
+    share: Option<i64>,
+    scratch: BorrowedFd<'a>,
+    next: i64,
+    peak: Option<u64>,
+    /// Processor time that may still be used, in microseconds; negative is debt.
+    credit: i64,
+    last: Option<(i64, i64)>,
+    throttled: bool,
+    frozen: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tree {
+    resident: u64,
+    cpu_us: i64,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Supervises what is given; a limit that the kernel enforces is not given.
+    pub(crate) fn new(memory: Option<Bytes>, cpus: Option<MilliCpus>, scratch: BorrowedFd<'a>) -> Self {
+        Supervisor {
+            memory: memory.map(|limit| limit.0),
+            share: cpus.map(|limit| i64::try_from(limit.0).unwrap_or(i64::MAX / 1_000_000)),
+            scratch,
+            next: 0,
+            peak: None,
+            credit: 0,
+            last: None,
+            throttled: false,
+            frozen: false,
+        }
+    }
+
+    /// Measures when it is time to, and acts.
+    pub(crate) fn look(&mut self, now: i64) -> Verdict {
+        if self.memory.is_none() && self.share.is_none() {
+            return Verdict::Again(None);
+        }
+        if now >= self.next {
+            self.next = now + LOOK_MS;
+            let tree = measure(false);
+            if let Some(limit) = self.memory {
+                let written = self.written();
+                let mut held = tree.resident + written;
+                if held > limit {
+                    held = measure(true).resident + written;
+                }
+                self.peak = self.peak.max(Some(held));
+                if held > limit {
+                    return Verdict::OutOfMemory;
+                }
+            }
+            if let Some(share) = self.share {
+                self.throttle(now, share, tree.cpu_us);
+            }
+        }
+        Verdict::Again(Some(self.next))
+    }
+
+    fn throttle(&mut self, now: i64, share: i64, cpu_us: i64) {
+        let (then, before) = self.last.unwrap_or((now, 0));
+        self.last = Some((now, cpu_us));
+        // A share is thousandths of a processor, so of each millisecond that many microseconds.
+        let earned = (now - then) * share - (cpu_us - before).max(0);
+        self.credit = (self.credit + earned).min(BURST_MS * share);
+        let stop = self.credit < 0;
+        if stop != self.throttled {
+            self.throttled = stop;
+            self.apply();
+        } else if stop {
+            // What was forked while the signal went round, or continued by itself, stops too.
+            self.apply();
+        }
+    }
+
+    /// Stops the tree, or lets it go on as far as its share allows.
+    pub(crate) fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+        self.apply();
+    }
+
+    fn apply(&self) {
+        let signal = if self.throttled || self.frozen { libc::SIGSTOP } else { libc::SIGCONT };
+        process::signal_pid(-1, signal);
+    }
+
+    fn written(&self) -> u64 {
+        rustix::fs::fstatvfs(self.scratch).map_or(0, |found| (found.f_blocks - found.f_bfree) * found.f_frsize)
+    }
+
+    /// The most memory seen, if memory is supervised.
+    pub(crate) fn peak(&self) -> Option<u64> {
+        self.peak
+    }
+
+    /// What the tree uses now.
+    pub(crate) fn usage(&self) -> Usage {
+        let tree = measure(true);
+        let held = tree.resident + self.written();
+        let cpu = Duration::from_micros(u64::try_from(tree.cpu_us).unwrap_or(0));
+        Usage { memory_peak: Some(held).max(self.peak), cpu: Some(cpu) }
+    }
+
+    /// Processor time of all that pid 1 has reaped, with what those had reaped.
+    pub(crate) fn cpu_of_the_dead(&self) -> Duration {
+        Duration::from_micros(u64::try_from(children_us()).unwrap_or(0))
+    }
+}
+
+fn children_us() -> i64 {
+    // SAFETY: an all-zero structure is valid and is filled by the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+    micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+/// Sums over every process but this one. `proportional` shares out what processes share.
+fn measure(proportional: bool) -> Tree {
+    let mut tree = Tree { resident: 0, cpu_us: children_us() };
+    let page = process::page_size();
+    let tick_us = 1_000_000 / process::ticks_per_second();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()).filter(|pid| *pid != 1) else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let shared_out = if proportional { proportional_kib(&read("smaps_rollup")) } else { None };
+        tree.resident += match shared_out {
+            Some(kib) => kib * 1_024,
+            None => read("statm").split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * page,
+        };
+        if let Some((_, rest)) = read("stat").rsplit_once(')') {
+            // Fields 14 to 17: its own time and that of the children it has reaped.
+            let ticks: i64 =
+                rest.split_whitespace().skip(11).take(4).filter_map(|n| n.parse::<i64>().ok()).sum();
+            tree.cpu_us += ticks * tick_us;
+        }
+    }
+    tree
+}
+
+fn proportional_kib(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proportional_share_is_read_in_kib() {
+        assert_eq!(proportional_kib("Rss:  900 kB\nPss:       123 kB\nPss_Anon: 5 kB\n"), Some(123));
+        assert_eq!(proportional_kib(""), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! The launcher's own root, and the parts of a sandbox's root that are the same for all.
+//!
+//! The launcher lives in a tiny root of its own: `/host` is the host's tree, `/tpl` holds the
+//! made-up `/etc` and `/dev`, `/stage` is where a forked sandbox puts its root together before
+//! it enters it. Host paths are always resolved beneath `/host`, as if it were the root.
+//! **Architecture Invariant:** a sandbox's root is made of copies of `/tpl` mounts, read-only
+//! copies of the toolchain, and its own tmpfs; nothing of `/host` is in it that is not named.
+
+use super::spec::HOME;
+use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
+use super::sys::{At, Fault};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Folders and links at the root that hold the toolchain.
+const TOOLCHAIN: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu"];
+
+/// Small files of `/etc` that programs need and that name nobody.
+const ETC_FILES: &[&str] = &[
+    "ld.so.cache", "ld.so.conf", "services", "protocols", "rpc", "ethertypes", "mime.types", "magic",
+    "localtime", "timezone", "os-release", "debian_version", "lsb-release", "shells", "inputrc",
+    "bash.bashrc", "profile", "locale.conf", "gai.conf", "login.defs", "environment.d", "papersize",
+    "mailcap", "xattr.conf", "nanorc", "vimrc", "redhat-release", "alpine-release",
+];
+
+/// Folders of `/etc` that programs need.
+const ETC_FOLDERS: &[&str] = &[
+    "ssl", "pki", "ca-certificates", "alternatives", "ld.so.conf.d", "fonts", "java-11-openjdk",
+    "java-17-openjdk", "java-21-openjdk", "python3", "python3.11", "python3.12", "python3.13", "perl",
+    "terminfo", "ImageMagick-6", "ImageMagick-7", "crypto-policies", "xdg", "static",
+];
+
+const DEVICES: &[(&str, u32)] = &[("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
+
+/// Files of `/proc` that tell about the host, or act on it.
+const PROC_FILES: &[&str] = &[
+    "kcore", "keys", "key-users", "kallsyms", "kmsg", "sysrq-trigger", "timer_list", "sched_debug",
+    "latency_stats", "config.gz", "modules", "iomem", "ioports", "kpagecount", "kpageflags",
+    "kpagecgroup", "slabinfo", "vmallocinfo", "diskstats", "partitions", "swaps", "interrupts",
+    "softirqs", "zoneinfo", "pagetypeinfo", "buddyinfo", "locks", "cmdline",
+];
+const PROC_FOLDERS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi", "tty", "sysvipc", "pressure"];
+
+/// What every sandbox of this launcher has in common.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// Links at the root: name and target.
+    pub(crate) links: Vec<(&'static str, CString)>,
+    /// Folders at the root that are shown read-only.
+    pub(crate) folders: Vec<(&'static str, CString)>,
+    /// What is covered in `/proc`: its path and whether it is a folder.
+    pub(crate) masks: Vec<(String, bool)>,
+}
+
+/// Gives this process a mount namespace of its own whose root is the tiny one.
+///
+/// # Errors
+/// The step that the kernel refused.
+pub(crate) fn enter_own_root() -> Result<(), Fault> {
+    mount::make_private().step("keeping mounts private")?;
+    let host = mount::copy_tree(CWD, c"/", true).step("copying the host's mounts")?;
+    let options = [(c"mode", c"0755"), (c"size", c"16m"), (c"source", c"wflo")];
+    let own = mount::new_fs(c"tmpfs", &options, NOSUID).step("making the launcher's root")?;
+    let place = open(Path::new("/usr")).step("making the launcher's root")?;
+    mount::attach(own.as_fd(), place.as_fd()).step("attaching the launcher's root")?;
+    for folder in ["host", "tpl", "tpl/etc", "tpl/dev", "tpl/void", "stage"] {
+        rustix::fs::mkdirat(&own, folder, Mode::from(0o755)).step("filling the launcher's root")?;
+    }
+    let place = rustix::fs::openat(&own, "host", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .step("attaching the host's tree")?;
+    mount::attach(host.as_fd(), place.as_fd()).step("attaching the host's tree")?;
+    mount::enter_root(own.as_fd()).step("entering the launcher's root")
+}
+
+/// A descriptor that only names a path of this process's root.
+pub(crate) fn open(path: &Path) -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A descriptor that only names a path of the host, links followed as the host would.
+pub(crate) fn open_host(path: &Path) -> std::io::Result<OwnedFd> {
+    let host = open(Path::new("/host"))?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(&host, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+}
+
+impl Template {
+    /// Builds `/tpl` for a sandbox user with these ids.
+    ///
+    /// # Errors
+    /// The step that the kernel refused.
+    pub(crate) fn build(uid: u32, gid: u32, privileged: bool) -> Result<Self, Fault> {
+        made_up_etc(uid, gid).step("writing the sandbox's /etc")?;
+        for name in ETC_FILES {
+            // What the host does not have, the sandbox does not need.
+            if let Ok(bytes) = read_small(name) {
+                std::fs::write(Path::new("/tpl/etc").join(name), bytes).step("copying /etc")?;
+            }
+        }
+        for name in ETC_FOLDERS {
+            let Ok(source) = open_host(&Path::new("/etc").join(name)) else { continue };
+            let place = Path::new("/tpl/etc").join(name);
+            std::fs::create_dir(&place).step("copying /etc")?;
+            bind(&source, &place, RDONLY | NOSUID | NODEV | NOEXEC).at("showing /etc", || (*name).into())?;
+        }
+        made_up_dev(privileged)?;
+        std::fs::write("/tpl/nothing", "").step("making the mask")?;
+        let mut links = Vec::new();
+        let mut folders = Vec::new();
+        for name in TOOLCHAIN {
+            let path = Path::new("/host").join(name);
+            let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+            if found.file_type().is_symlink() {
+                let target = std::fs::read_link(&path).step("reading the toolchain")?;
+                links.push((*name, mount::c_path(&target).step("reading the toolchain")?));
+            } else if found.is_dir() {
+                folders.push((*name, mount::c_path(&path).step("reading the toolchain")?));
+            }
+        }
+        let mut masks = Vec::new();
+        for (names, folder) in [(PROC_FILES, false), (PROC_FOLDERS, true)] {
+            let there = names.iter().filter(|name| Path::new("/host/proc").join(name).exists());
+            masks.extend(there.map(|name| (format!("proc/{name}"), folder)));
+        }
+        Ok(Template { links, folders, masks })
+    }
+}
+
+fn read_small(name: &str) -> std::io::Result<Vec<u8>> {
+    let named = open_host(&Path::new("/etc").join(name))?;
+    let found = rustix::fs::fstat(&named)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_size > 1 << 20 {
+        return Err(std::io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let real = std::fs::read_link(format!("/host/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&named)));
+    // Opened through its name again: an O_PATH descriptor cannot be read.
+    std::fs::read(real?)
+}
+
+fn made_up_etc(uid: u32, gid: u32) -> std::io::Result<()> {
+    let nobody = 65_534;
+    let mut passwd = format!("wflo:x:{uid}:{gid}:sandbox user:{HOME}:/bin/sh\n");
+    let mut group = format!("wflo:x:{gid}:\n");
+    if uid != 0 {
+        passwd.insert_str(0, "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n");
+    }
+    if uid != nobody {
+        passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+    }
+    if gid != 0 {
+        group.insert_str(0, "root:x:0:\n");
+    }
+    if gid != nobody {
+        group.push_str("nogroup:x:65534:\n");
+    }
+    let files = [
+        ("passwd", passwd.as_str()),
+        ("group", group.as_str()),
+        ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"),
+        ("host.conf", "multi on\n"),
+        ("hostname", "sandbox\n"),
+        // No DNS: a name that is not in `hosts` fails at once.
+        ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\n"),
+    ];
+    for (name, text) in files {
+        std::fs::write(Path::new("/tpl/etc").join(name), text)?;
+    }
+    std::os::unix::fs::symlink("/proc/self/mounts", "/tpl/etc/mtab")
+}
+
+fn made_up_dev(privileged: bool) -> Result<(), Fault> {
+    let dev = Path::new("/tpl/dev");
+    for (name, minor) in DEVICES {
+        let place = dev.join(name);
+        if privileged {
+            let device = rustix::fs::makedev(1, *minor);
+            rustix::fs::mknodat(CWD, &place, FileType::CharacterDevice, Mode::from(0o666), device)
+                .and_then(|()| rustix::fs::chmod(&place, Mode::from(0o666)))
+                .step("making /dev")?;
+        } else {
+            // A user namespace's tmpfs opens no device: the host's own are shown.
+            std::fs::write(&place, "").step("making /dev")?;
+            let source = open_host(&Path::new("/dev").join(name)).step("showing /dev")?;
+            bind(&source, &place, RDONLY | NOSUID | NOEXEC).at("showing /dev", || (*name).into())?;
+        }
+    }
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, target) in links {
+        std::os::unix::fs::symlink(target, dev.join(name)).step("making /dev")?;
+    }
+    for name in ["shm", "pts"] {
+        std::fs::create_dir(dev.join(name)).step("making /dev")?;
+    }
+    Ok(())
+}
+
+fn bind(source: &OwnedFd, place: &Path, attributes: u64) -> std::io::Result<()> {
+    let copy = mount::copy_tree(source.as_fd(), c"", true)?;
+    mount::set_attributes(copy.as_fd(), attributes, true)?;
+    mount::attach(copy.as_fd(), open(place)?.as_fd())
+}
+
+/// The name of a path's last part, and the path before it.
+pub(crate) fn split(path: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
+    let name = path.file_name()?;
+    Some((path.parent()?, name)).filter(|_| !name.as_bytes().is_empty())
+}

@@ -1,0 +1,175 @@
+//! From fork to exec: the last steps before the program runs, each giving something up.
+
+use super::exit::{Outcome, Usage};
+use super::spec::DEFAULT_PIDS;
+use super::sys::process;
+use super::sys::{At, Fault};
+use super::wire::Notice;
+use std::ffi::CString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+/// The program to be, with nothing left to look up but its file.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) command: Vec<Vec<u8>>,
+    pub(crate) environment: Vec<Vec<u8>>,
+    pub(crate) cwd: PathBuf,
+    /// Descriptors for standard input, output and error; none is the null device.
+    pub(crate) stdio: [Option<RawFd>; 3],
+    /// Further descriptors, each with its number for the program.
+    pub(crate) fds: Vec<(RawFd, RawFd)>,
+    /// User and group: inside, and as the host sees them.
+    pub(crate) ids: ((u32, u32), (u32, u32)),
+    pub(crate) pids: Option<u32>,
+}
+
+/// Becomes the program. On failure says why through `report` and exits.
+pub(crate) fn main(
+    program: &Program,
+    rules: Option<RawFd>,
+    filter: &[libc::sock_filter],
+    report: RawFd,
+) -> ! {
+    let (notice, report) = match become_program(program, rules, filter, report) {
+        (Err(fault), report) => (Notice::Failed(fault), report),
+        (Ok(errno), report) => (Notice::Ended(Outcome::NotExecuted(errno), Usage::default()), report),
+    };
+    // SAFETY: the number is the write end of the report pipe, open until exec.
+    let report = unsafe { std::os::fd::BorrowedFd::borrow_raw(report) };
+    let _ = rustix::io::write(report, &notice.encode());
+    process::exit_now(1)
+}
+
+/// Gives the error number of the exec, and where the report pipe now is.
+fn become_program(
+    program: &Program,
+    rules: Option<RawFd>,
+    filter: &[libc::sock_filter],
+    report: RawFd,
+) -> (Result<i32, Fault>, RawFd) {
+    if let Err(fault) = enter_user_namespace(program.ids).and_then(|()| limits(program)) {
+        return (Err(fault), report);
+    }
+    let (report, rules) = match descriptors(program, report, rules) {
+        Ok(moved) => moved,
+        Err(error) => return (Err(error).step("placing descriptors"), report),
+    };
+    let _ = rustix::process::setsid();
+    let rest = || {
+        rustix::process::chdir(&program.cwd)
+            .at("entering the working directory", || program.cwd.display().to_string())?;
+        if let Some(rules) = rules {
+            process::restrict(rules).step("restricting files with Landlock")?;
+        }
+        process::default_signals();
+        process::install_filter(filter).step("installing the system call filter")
+    };
+    match rest() {
+        Err(fault) => (Err(fault), report),
+        Ok(()) => (Ok(execute(program)), report),
+    }
+}
+
+/// The sandbox's own user namespace: its user exists nowhere else, owns no other namespace, and
+/// is counted apart from the host's processes of the same user.
+fn enter_user_namespace(((inside_uid, uid), (inside_gid, gid)): ((u32, u32), (u32, u32))) -> Result<(), Fault> {
+    let step = "making the sandbox's user";
+    process::unshare(libc::CLONE_NEWUSER).step(step)?;
+    // Only its owner may write the maps, and a process that is not dumpable has none.
+    process::set_dumpable(true).step(step)?;
+    write("/proc/self/setgroups", "deny").step(step)?;
+    write("/proc/self/uid_map", &format!("{inside_uid} {uid} 1")).step(step)?;
+    write("/proc/self/gid_map", &format!("{inside_gid} {gid} 1")).step(step)?;
+    // The first process of a user namespace has every capability in it.
+    process::drop_bounding_set().step(step)?;
+    process::drop_capabilities().step(step)
+}
+
+fn write(path: &str, text: &str) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().write(true).open(path).and_then(|mut file| {
+        use std::io::Write;
+        file.write_all(text.as_bytes())
+    })
+}
+
+fn limits(program: &Program) -> Result<(), Fault> {
+    let step = "setting limits";
+    let pids = u64::from(program.pids.unwrap_or(DEFAULT_PIDS));
+    // One byte, not none: a core dump into a pipe is stopped by 1 and not by 0 (core(5)).
+    process::limit(libc::RLIMIT_CORE, 1, 1).step(step)?;
+    // After the user namespace was made: now it counts this sandbox's tasks alone.
+    process::limit(libc::RLIMIT_NPROC, pids, pids).step(step)?;
+    process::limit(libc::RLIMIT_NOFILE, 1_024, 65_536).step(step)?;
+    process::limit(libc::RLIMIT_MEMLOCK, 8 << 20, 8 << 20).step(step)?;
+    process::limit(libc::RLIMIT_MSGQUEUE, 819_200, 819_200).step(step)?;
+    process::limit(libc::RLIMIT_SIGPENDING, 4_096, 4_096).step(step)?;
+    process::limit(libc::RLIMIT_NICE, 0, 0).step(step)?;
+    process::limit(libc::RLIMIT_RTPRIO, 0, 0).step(step)?;
+    // Where the host runs out of memory, sandboxes go first.
+    write("/proc/self/oom_score_adj", "500").step(step)?;
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
+    Ok(())
+}
+
+/// Puts every descriptor at its number, the report pipe and the rules behind them, to be closed by
+/// the exec, and closes all others at once.
+fn descriptors(
+    program: &Program,
+    report: RawFd,
+    rules: Option<RawFd>,
+) -> std::io::Result<(RawFd, Option<RawFd>)> {
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    let null = std::os::fd::IntoRawFd::into_raw_fd(null);
+    let standard = program.stdio.iter().enumerate().map(|(number, fd)| (fd.unwrap_or(null), number as RawFd));
+    let wanted: Vec<(RawFd, RawFd)> = standard.chain(program.fds.iter().copied()).collect();
+    let floor = wanted.iter().map(|(_, number)| number + 1).max().unwrap_or(3);
+    // First away from every number that is wanted, then to the numbers.
+    let mut moved = Vec::with_capacity(wanted.len());
+    for (fd, number) in &wanted {
+        moved.push((process::copy_above(*fd, floor)?, *number));
+    }
+    let report = process::copy_above(report, floor)?;
+    let rules = rules.map(|rules| process::copy_above(rules, floor)).transpose()?;
+    for (fd, number) in &moved {
+        process::place(*fd, *number)?;
+    }
+    let mut keep: Vec<RawFd> = wanted.iter().map(|(_, number)| *number).collect();
+    keep.push(report);
+    keep.extend(rules);
+    process::close_all_but(&mut keep);
+    Ok((report, rules))
+}
+
+/// Executes the program, searched in its own `PATH` when its name has no slash; gives the error.
+fn execute(program: &Program) -> i32 {
+    let text = |bytes: &Vec<u8>| CString::new(bytes.clone());
+    let arguments: Result<Vec<CString>, _> = program.command.iter().map(text).collect();
+    let environment: Result<Vec<CString>, _> = program.environment.iter().map(text).collect();
+    let (Ok(arguments), Ok(environment)) = (arguments, environment) else { return libc::EINVAL };
+    let Some(name) = program.command.first() else { return libc::ENOENT };
+    let run = |file: &[u8]| match CString::new(file) {
+        Ok(file) => process::execute(&file, &arguments, &environment).raw_os_error().unwrap_or(libc::EINVAL),
+        Err(_) => libc::EINVAL,
+    };
+    if name.is_empty() || name.contains(&b'/') {
+        return run(name);
+    }
+    let mut last = libc::ENOENT;
+    let path = program.environment.iter().find_map(|line| line.strip_prefix(b"PATH=")).unwrap_or_default();
+    for folder in path.split(|byte| *byte == b':').filter(|folder| folder.starts_with(b"/")) {
+        match run(&[folder, b"/", name].concat()) {
+            // A folder that cannot be searched is remembered; the search goes on.
+            libc::ENOENT | libc::ENOTDIR => {}
+            errno => last = errno,
+        }
+        if !matches!(last, libc::ENOENT | libc::EACCES) {
+            break;
+        }
+    }
+    last
+}
