@@ -118,7 +118,7 @@ mod tests {
     fn a_plain_name_counts_only_at_its_own_provider() {
         assert!(lookup("local", "gpt-5-mini").is_none());
         assert!(lookup("openai", "claude-sonnet-4-5").is_none());
-        assert!(lookup("groq", "llama-3.3-70b-versatile").is_some_and(|p| p.template == Template::Unknown));
+        assert!(lookup("groq", "openai/gpt-oss-120b").is_some_and(|p| p.template == Template::Unknown));
         assert_eq!(suggestion("gpt-5-mini").unwrap(), ("openai", "0.25".to_owned(), "2".to_owned()));
     }
 

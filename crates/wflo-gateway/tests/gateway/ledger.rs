@@ -1,0 +1,216 @@
+//! A ledger in memory: one budget, `settled + held <= limit` at every instant, identity as DESIGN
+//! 5.4 has it. What the engine does durably, without the disk.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use wflo_core::money::NanoUsd;
+use wflo_gateway::ledger::{
+    BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
+};
+
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    Running,
+    Closed(Outcome),
+    Released,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) intent: CallIntent,
+    pub(crate) entry: Entry,
+    pub(crate) closed_early: bool,
+}
+
+#[derive(Default)]
+struct Books {
+    settled: i64,
+    held: i64,
+    calls: Vec<Call>,
+    journal: HashMap<String, VecDeque<Recorded>>,
+    fail_close: bool,
+}
+
+pub(crate) struct MemoryLedger {
+    limit: i64,
+    books: Mutex<Books>,
+    changed: Notify,
+}
+
+impl MemoryLedger {
+    pub(crate) fn with_limit(limit: NanoUsd) -> Arc<MemoryLedger> {
+        Arc::new(MemoryLedger { limit: limit.nanos(), books: Mutex::default(), changed: Notify::new() })
+    }
+
+    pub(crate) fn unlimited() -> Arc<MemoryLedger> {
+        MemoryLedger::with_limit(NanoUsd::MAX)
+    }
+
+    /// A ledger that resumes: answers journaled earlier, by fingerprint in their order.
+    #[allow(dead_code)]
+    pub(crate) fn resuming(earlier: &MemoryLedger) -> Arc<MemoryLedger> {
+        let ledger = MemoryLedger::unlimited();
+        for call in earlier.calls() {
+            if let Entry::Closed(outcome) = call.entry {
+                let mut books = ledger.books();
+                books.journal.entry(call.intent.fingerprint).or_default().push_back(outcome.recorded);
+            }
+        }
+        ledger
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap()
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn fail_close(&self) {
+        self.books().fail_close = true;
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn settled(&self) -> i64 {
+        self.books().settled
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn held(&self) -> i64 {
+        self.books().held
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.books().calls.clone()
+    }
+
+    /// Waits until the books look as wanted; the deadline is the test's failure.
+    #[allow(dead_code)]
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&[Call]) -> bool) {
+        let wait = async {
+            loop {
+                let notified = self.changed.notified();
+                if wanted(&self.calls()) {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+            .await
+            .unwrap_or_else(|_| panic!("never happened: {what}: {:?}", self.calls()));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
+        let result = {
+            let mut books = self.books();
+            let result = change(&mut books);
+            assert!(books.held >= 0);
+            // Zero-limit tests hold nothing; everything else is the invariant itself.
+            assert!(books.settled.checked_add(books.held).is_some_and(|sum| sum <= self.limit), "overspent");
+            result
+        };
+        self.changed.notify_waiters();
+        result
+    }
+
+    fn attachable(calls: &[Call], intent: &CallIntent) -> Option<usize> {
+        calls.iter().position(|call| {
+            call.intent.fingerprint == intent.fingerprint
+                && match &call.entry {
+                    Entry::Released => false,
+                    Entry::Running => call.closed_early || intent.retry_of.is_some_and(|retry| retry > 0),
+                    // An error that arrived is what the client retries; one that was lost is given again.
+                    Entry::Closed(outcome) => {
+                        call.closed_early
+                            || (intent.retry_of.is_some_and(|retry| retry > 0)
+                                && outcome.recorded.status == 200
+                                && !outcome.recorded.interrupted)
+                    }
+                }
+        })
+    }
+
+    async fn open_call(&self, intent: CallIntent) -> Opened {
+        if let Some(recorded) =
+            self.books().journal.get_mut(&intent.fingerprint).and_then(VecDeque::pop_front)
+        {
+            return Opened::Replay(recorded);
+        }
+        loop {
+            let notified = self.changed.notified();
+            let attached = {
+                let mut books = self.books();
+                MemoryLedger::attachable(&books.calls, &intent).map(|at| {
+                    let recorded = match &books.calls[at].entry {
+                        Entry::Closed(outcome) => Some(outcome.recorded.clone()),
+                        _ => None,
+                    };
+                    if recorded.is_some() {
+                        books.calls[at].closed_early = false;
+                    }
+                    recorded
+                })
+            };
+            match attached {
+                Some(Some(recorded)) => return Opened::Replay(recorded),
+                Some(None) => notified.await,
+                None => break,
+            }
+        }
+        self.change(|books| {
+            let left = self.limit - books.settled - books.held;
+            if intent.hold.nanos() > left {
+                return Opened::Refused(Refusal::Budget {
+                    budget: "run".to_owned(),
+                    limit: NanoUsd::from_nanos(self.limit),
+                    left: NanoUsd::from_nanos(left),
+                });
+            }
+            books.held += intent.hold.nanos();
+            books.calls.push(Call { intent, entry: Entry::Running, closed_early: false });
+            Opened::Dispatch(Ticket::new(books.calls.len() - 1))
+        })
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn open(&self, intent: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>> {
+        Box::pin(async move { Ok(self.open_call(intent).await) })
+    }
+
+    fn close(&self, ticket: Ticket, outcome: Outcome) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            self.change(|books| {
+                let at = *ticket.get::<usize>().unwrap();
+                assert!(matches!(books.calls[at].entry, Entry::Running), "closed twice");
+                books.held -= books.calls[at].intent.hold.nanos();
+                books.settled += outcome.settled.nanos();
+                books.calls[at].entry = Entry::Closed(outcome);
+                if books.fail_close {
+                    return Err(LedgerError {
+                        code: wflo_core::error::Code(4013),
+                        message: "disk full".to_owned(),
+                    });
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            self.change(|books| {
+                let at = *ticket.get::<usize>().unwrap();
+                assert!(matches!(books.calls[at].entry, Entry::Running), "released after its end");
+                books.held -= books.calls[at].intent.hold.nanos();
+                books.calls[at].entry = Entry::Released;
+                Ok(())
+            })
+        })
+    }
+
+    fn connection_closed_early(&self, ticket: &Ticket) {
+        self.change(|books| books.calls[*ticket.get::<usize>().unwrap()].closed_early = true);
+    }
+}

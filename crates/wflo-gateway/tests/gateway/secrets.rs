@@ -1,0 +1,78 @@
+//! A provider's key is in the request to the provider and nowhere else.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use wflo_gateway::dialect::Dialect;
+use wflo_gateway::route::Provider;
+use wflo_gateway::secret::Secret;
+use wflo_testkit::model_server::Fault;
+
+use crate::ledger::MemoryLedger;
+use crate::world::{KEY, World, chat, message, streamed};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn neither_logs_nor_errors_nor_debug_show_a_key_or_a_prompt() {
+    let log = Log::default();
+    let made = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(move || made.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let world = World::new(MemoryLedger::unlimited());
+    let secret_prompt = "prompt-that-nobody-logs";
+    let mut shown = String::new();
+    for fault in [None, Some(Fault::ResetAfter(2)), Some(Fault::Close), Some(Fault::Garbage)] {
+        for body in [chat(secret_prompt), streamed(secret_prompt)] {
+            if let Some(fault) = fault.clone() {
+                world.mock.fault_next(fault);
+            }
+            let got = world
+                .post_with("/openai/v1/chat/completions", &[("authorization", "Bearer placeholder")], &body)
+                .await;
+            shown.push_str(&format!("{:?} {}", got.headers, got.text()));
+        }
+    }
+    world.messages(&message(secret_prompt)).await;
+    shown.push_str(&format!("{:?} {:?}", world.gateway.routes(), world.ledger.calls()[0].intent));
+    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(logged.contains("gen_ai.request.model"), "nothing was logged: {logged}");
+    assert!(!logged.contains(KEY) && !shown.contains(KEY));
+    let own_lines: Vec<_> =
+        logged.lines().filter(|line| line.contains("wflo_gateway") && line.contains(secret_prompt)).collect();
+    assert!(own_lines.is_empty(), "{own_lines:?}");
+    let seen = world.mock.seen();
+    assert_eq!(seen[0].headers["authorization"], format!("Bearer {KEY}"));
+    let last = seen.last().unwrap();
+    assert_eq!(
+        (&last.headers["x-api-key"], last.headers.get("authorization")),
+        (&KEY.parse().unwrap(), None)
+    );
+}
+
+#[test]
+fn a_secret_shows_nothing() {
+    let secret = Secret::new(" sk-123\n").unwrap();
+    assert_eq!((format!("{secret:?}"), secret.expose()), ("Secret(…)".to_owned(), "sk-123"));
+    assert!(Secret::new(" \n").is_none());
+    let provider = Provider::from_environment(Dialect::OpenAi, |name| {
+        (name == "OPENAI_API_KEY").then(|| KEY.to_owned())
+    });
+    assert!(!format!("{provider:?}").contains("sk-real"));
+}
