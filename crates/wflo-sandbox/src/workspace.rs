@@ -1,0 +1,44 @@
+//! Workspaces: what of a project a run sees, what it changed, and bringing that back.
+//!
+//! A project is *sealed* at submission; every step sees a *view* of it (layers of earlier steps over
+//! the sealed tree over the ignored rest), writes into an overlay, and what it wrote is *captured*
+//! as the next layer. `diff` is the net change, `apply` brings it into the project. [`Hidden`]
+//! decides in both directions what has no place in a workspace.
+//!
+//! This module never mounts anything and starts no process: it prepares lower directories for a
+//! sandbox and reads upper directories after it.
+//!
+//! **Architecture Invariant:** every name inside a project, an upper directory or a stored tree is
+//! resolved beneath a descriptor without following links; and nothing in the project is written
+//! except by [`apply()`] and [`resume_apply`].
+
+mod apply;
+mod beneath;
+mod diff;
+mod error;
+mod hidden;
+mod layer;
+mod live;
+mod manifest;
+mod path;
+mod seal;
+mod state_root;
+mod store;
+mod survey;
+mod view;
+
+pub use apply::{
+    ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Report, Sensitive, apply, discard,
+    pending_apply, resume_apply,
+};
+pub use diff::{Change, ChangeKind, Text, TextLimits, diff};
+pub use error::WorkspaceError;
+pub use hidden::{Hidden, HideRules, Reason};
+pub use layer::{Bounds, Captured, Dropped, Layer, MAX_LAYERS, capture, squash};
+pub use live::LiveView;
+pub use manifest::{Digest, Entry, Kind, Manifest, Target};
+pub use path::RelPath;
+pub use seal::{Rest, Sealed, seal};
+pub use state_root::state_root;
+pub use store::Store;
+pub use view::{Mounts, View};

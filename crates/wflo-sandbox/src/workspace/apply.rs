@@ -1,0 +1,305 @@
+//! Bringing a run's changes into the project: three-way, all or nothing, never over a hidden path.
+//!
+//! Base is what was sealed, theirs is the project now, ours is the view. Everything is checked
+//! before anything is written; then a journal is written, then the files, each put in place by one
+//! rename. A file that somebody changes in the very moment between check and rename is noticed
+//! (the replaced file is looked at after the exchange, and put back), and everything is undone.
+//!
+//! **Architecture Invariant:** apply writes nothing but the paths of its report's `applied`, and no
+//! path that [`Hidden`] hides is created, replaced, removed or read into a layer by it.
+
+#[cfg(test)]
+mod crash;
+mod execute;
+pub(crate) mod journal;
+mod merge;
+mod place;
+mod sensitive;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::journal::{Direction, pending_apply, resume_apply};
+pub use self::sensitive::Sensitive;
+
+use self::journal::{Content, Journal, Op, State};
+use self::merge::{Decision, decide};
+use self::place::Place;
+use super::diff::{Change, diff};
+use super::error::WorkspaceError;
+use super::hidden::{Hidden, Reason};
+use super::manifest::{Digest, Entry, Kind};
+use super::path::RelPath;
+use super::store::Store;
+use super::view::View;
+
+/// What to apply, and what the user has said about it.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// Only these paths and what is in them; empty means everything.
+    pub paths: Vec<RelPath>,
+    /// Take the run's version of these where both changed.
+    pub force: Vec<RelPath>,
+    /// Which sensitive paths were confirmed.
+    pub confirmed: Confirmed,
+    /// The project's workflow definition files: sensitive too.
+    pub definitions: Vec<RelPath>,
+    /// Check everything, write nothing.
+    pub dry_run: bool,
+}
+
+/// The user's answer about sensitive paths.
+#[derive(Debug, Clone, Default)]
+pub enum Confirmed {
+    /// Nothing was confirmed: sensitive paths are left and reported.
+    #[default]
+    None,
+    /// These.
+    Paths(Vec<RelPath>),
+    /// All of them.
+    All,
+}
+
+/// Why a path cannot be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictReason {
+    /// Both changed it since submission.
+    BothChanged,
+    /// The folder it belongs in is not there (any more), or is not a folder.
+    NoFolder,
+    /// A folder that must give way holds files that the run did not see. `force` does not help.
+    FolderNotEmpty,
+    /// It lies on another file system than the project. `force` does not help.
+    OtherFileSystem,
+}
+
+/// A path that both changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Where.
+    pub path: RelPath,
+    /// Why.
+    pub reason: ConflictReason,
+}
+
+/// What apply did, or with `dry_run` would do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Written.
+    pub applied: Vec<Change>,
+    /// The project has these already.
+    pub already: Vec<RelPath>,
+    /// When there is one, nothing at all was written.
+    pub conflicts: Vec<Conflict>,
+    /// Changes to hidden paths: never applied.
+    pub hidden: Vec<(RelPath, Reason)>,
+    /// Left because they need the user's word.
+    pub unconfirmed: Vec<(Change, Sensitive)>,
+    /// Folders that the run removed and that stay, because they hold something it did not see.
+    pub kept_folders: Vec<RelPath>,
+}
+
+impl Report {
+    /// The report, or the conflicts as an error.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Conflict`].
+    pub fn or_conflict(self) -> Result<Report, WorkspaceError> {
+        if self.conflicts.is_empty() {
+            return Ok(self);
+        }
+        Err(WorkspaceError::Conflict {
+            paths: self.conflicts.into_iter().map(|conflict| conflict.path).collect(),
+        })
+    }
+}
+
+/// Applies the changes of `view` to `project`.
+///
+/// # Errors
+/// [`WorkspaceError::NotChanged`] for a selected path without a change;
+/// [`WorkspaceError::ApplyInterrupted`] until [`resume_apply`] has ended an earlier one;
+/// [`WorkspaceError::ChangedWhileApplying`] when somebody wrote at the same moment: everything was
+/// undone. Conflicts are no error but part of the report.
+pub fn apply(
+    view: &View,
+    store: &Store,
+    project: &Path,
+    hidden: &Hidden,
+    options: &ApplyOptions,
+) -> Result<Report, WorkspaceError> {
+    let place = Place::open(project, hidden.clone())?;
+    let desk = journal::Desk::open(store, place.path())?;
+    if let Some(pending) = desk.pending()? {
+        return Err(WorkspaceError::ApplyInterrupted { id: pending.id });
+    }
+    let changes = selected(diff(view, store)?, &options.paths)?;
+    let mut report = Report::default();
+    let wanted = permitted(changes, &place, options, &mut report)?;
+
+    let mut plan = Plan { place: &place, options, ops: BTreeMap::new() };
+    for change in &wanted {
+        plan.consider(change, &mut report)?;
+    }
+    plan.check_folders(&mut report)?;
+    if !report.conflicts.is_empty() {
+        report.conflicts.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        report.kept_folders.clear();
+        return Ok(report);
+    }
+    let ops = plan.ops;
+    report.applied = wanted.into_iter().filter(|change| ops.contains_key(&change.path)).collect();
+    if options.dry_run || ops.is_empty() {
+        return Ok(report);
+    }
+    let journal = Journal::plan(place.path(), ops.into_values().collect());
+    let journal = desk.begin(journal, &place)?;
+    execute::run(store, &desk, &place, &journal)?;
+    Ok(report)
+}
+
+/// The changes at `paths` and in them, with the new folders that they need.
+fn selected(changes: Vec<Change>, paths: &[RelPath]) -> Result<Vec<Change>, WorkspaceError> {
+    if paths.is_empty() {
+        return Ok(changes);
+    }
+    if let Some(path) = paths.iter().find(|path| !changes.iter().any(|change| change.path.is_within(path))) {
+        return Err(WorkspaceError::NotChanged { path: path.clone() });
+    }
+    let mut chosen: BTreeSet<RelPath> = BTreeSet::new();
+    for change in changes.iter().filter(|change| paths.iter().any(|path| change.path.is_within(path))) {
+        chosen.insert(change.path.clone());
+        if change.after.is_some() {
+            chosen.extend(change.path.folders());
+        }
+    }
+    Ok(changes.into_iter().filter(|change| chosen.contains(&change.path)).collect())
+}
+
+/// Takes out what is hidden and what needs a confirmation that is not given.
+fn permitted(
+    changes: Vec<Change>,
+    place: &Place,
+    options: &ApplyOptions,
+    report: &mut Report,
+) -> Result<Vec<Change>, WorkspaceError> {
+    let mut wanted = Vec::new();
+    for change in changes {
+        if let Some(reason) = place.hidden(&change.path)? {
+            report.hidden.push((change.path, reason));
+            continue;
+        }
+        let confirmed = match &options.confirmed {
+            Confirmed::None => false,
+            Confirmed::All => true,
+            Confirmed::Paths(paths) => paths.iter().any(|path| change.path.is_within(path)),
+        };
+        match Sensitive::of(&change, &options.definitions) {
+            Some(why) if !confirmed => report.unconfirmed.push((change, why)),
+            _ => wanted.push(change),
+        }
+    }
+    Ok(wanted)
+}
+
+struct Plan<'a> {
+    place: &'a Place,
+    options: &'a ApplyOptions,
+    ops: BTreeMap<RelPath, Op>,
+}
+
+impl Plan<'_> {
+    /// Decides about one path.
+    fn consider(&mut self, change: &Change, report: &mut Report) -> Result<(), WorkspaceError> {
+        let theirs = self.place.entry(&change.path)?;
+        let forced = self.options.force.iter().any(|path| change.path.is_within(path));
+        let to = match decide(change.before.as_ref(), theirs.as_ref(), change.after.as_ref()) {
+            Decision::Already => {
+                report.already.push(change.path.clone());
+                return Ok(());
+            }
+            Decision::Conflict if !forced => {
+                report
+                    .conflicts
+                    .push(Conflict { path: change.path.clone(), reason: ConflictReason::BothChanged });
+                return Ok(());
+            }
+            Decision::Conflict => change.after.clone(),
+            Decision::Become(to) => to,
+        };
+        let from = theirs.map(|entry| State {
+            content: known_content(&entry, change.before.as_ref(), change.before_from),
+            entry,
+        });
+        let to = to.map(|entry| State {
+            content: known_content(&entry, change.after.as_ref(), change.after_from),
+            entry,
+        });
+        self.ops.insert(change.path.clone(), Op { path: change.path.clone(), from, to, may_stay: false });
+        Ok(())
+    }
+
+    /// Checks that every folder that must be there will be, and every one that must go can.
+    fn check_folders(&mut self, report: &mut Report) -> Result<(), WorkspaceError> {
+        let mut stays = Vec::new();
+        // Deepest first, so that a folder that stays keeps the ones above it.
+        for (path, op) in self.ops.iter().rev() {
+            if !is_dir(op.from.as_ref()) || is_dir(op.to.as_ref()) {
+                continue;
+            }
+            let goes = |name: &[u8]| {
+                let child = path.join(name);
+                !stays.contains(&child) && self.ops.get(&child).is_some_and(|op| op.to.is_none())
+            };
+            if self.place.names(path)?.iter().all(|name| goes(name)) {
+                continue;
+            }
+            if op.to.is_none() {
+                stays.push(path.clone());
+            } else {
+                let reason = ConflictReason::FolderNotEmpty;
+                report.conflicts.push(Conflict { path: path.clone(), reason });
+            }
+        }
+        for path in stays {
+            self.ops.remove(&path);
+            report.kept_folders.push(path);
+        }
+        for (path, op) in &self.ops {
+            let reason = match path.parent() {
+                _ if op.to.is_none() => continue,
+                Some(parent) if self.ops.get(&parent).is_some_and(|above| is_dir(above.to.as_ref())) => {
+                    continue;
+                }
+                Some(parent) => match self.place.folder_device(&parent)? {
+                    Some(device) if device == self.place.device() => continue,
+                    Some(_) => ConflictReason::OtherFileSystem,
+                    None => ConflictReason::NoFolder,
+                },
+                None => continue,
+            };
+            report.conflicts.push(Conflict { path: path.clone(), reason });
+        }
+        Ok(())
+    }
+}
+
+fn is_dir(state: Option<&State>) -> bool {
+    state.is_some_and(|state| state.entry.is_dir())
+}
+
+/// Where the content of `entry` is, when it is that of the `known` side.
+fn known_content(entry: &Entry, known: Option<&Entry>, from: Option<Digest>) -> Option<Content> {
+    let same = matches!(entry.kind, Kind::File { .. }) && known.is_some_and(|known| known.kind == entry.kind);
+    from.filter(|_| same).map(Content::Tree)
+}
+
+/// Forgets a run's changes: the view without its layers. What nothing refers to any more is removed
+/// by [`Store::prune`].
+#[must_use]
+pub fn discard(view: View) -> View {
+    View { layers: Vec::new(), ..view }
+}

@@ -1,0 +1,174 @@
+//! Tests of crashes: an apply that stops dead at each of its crash points in turn, and everything
+//! that must hold after.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::super::layer::{Bounds, capture};
+use super::super::store::Store;
+use super::super::store::tree::whiteout;
+use super::super::{Hidden, HideRules, View, seal};
+use super::{ApplyOptions, Confirmed, Direction, apply, pending_apply, resume_apply};
+
+thread_local! {
+    static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Whether the crash is to happen here.
+pub(super) fn now() -> bool {
+    LEFT.with(|left| match left.get() {
+        None => false,
+        Some(0) => true,
+        Some(n) => {
+            left.set(Some(n - 1));
+            false
+        }
+    })
+}
+
+struct Scene {
+    _home: tempfile::TempDir,
+    project: PathBuf,
+    store: Store,
+    view: View,
+}
+
+/// A project, and a run that changed, added and removed files, folders and links in it.
+fn scene() -> Scene {
+    let home = tempfile::tempdir().unwrap();
+    let (project, upper) = (home.path().join("project"), home.path().join("upper"));
+    for (path, content) in
+        [("changed", "old"), ("gone", "old"), ("dir/a", "1"), ("dir/b", "2"), ("becomes", "file")]
+    {
+        put(&project.join(path), content);
+    }
+    let store = Store::open(home.path().join("state")).unwrap();
+    let sealed = seal(&project, &hidden(&project), &store).unwrap();
+    for (path, content) in
+        [("changed", "new"), ("fresh/deep/file", "new"), ("becomes/inside", "x"), ("added", "y")]
+    {
+        put(&upper.join(path), content);
+    }
+    for path in ["gone", "dir"] {
+        whiteout(&upper.join(path)).unwrap();
+    }
+    std::os::unix::fs::symlink("changed", upper.join("link")).unwrap();
+    let folder = fs::File::open(&upper).unwrap();
+    let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
+    Scene { project, store, view: View { sealed, layers: vec![layer] }, _home: home }
+}
+
+fn put(path: &Path, content: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn hidden(project: &Path) -> Hidden {
+    Hidden::new(project, &HideRules::default()).unwrap()
+}
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = path.symlink_metadata().unwrap();
+        let shown = match () {
+            () if meta.is_symlink() => format!("-> {}", fs::read_link(&path).unwrap().display()),
+            () if meta.is_dir() => {
+                found.extend(files(&path));
+                "folder".to_owned()
+            }
+            () => fs::read_to_string(&path).unwrap(),
+        };
+        found.insert(path, shown);
+    }
+    found
+}
+
+fn apply_all(scene: &Scene) -> Result<super::Report, super::WorkspaceError> {
+    let options = ApplyOptions { confirmed: Confirmed::All, ..ApplyOptions::default() };
+    apply(&scene.view, &scene.store, &scene.project, &hidden(&scene.project), &options)
+}
+
+fn outcome(change: impl FnOnce(&Scene)) -> BTreeMap<PathBuf, String> {
+    let scene = scene();
+    change(&scene);
+    relative(&scene)
+}
+
+fn relative(scene: &Scene) -> BTreeMap<PathBuf, String> {
+    let strip = |path: PathBuf| path.strip_prefix(&scene.project).unwrap().to_owned();
+    files(&scene.project).into_iter().map(|(path, shown)| (strip(path), shown)).collect()
+}
+
+/// Crashes at the n-th point; false when there are fewer.
+fn crash_at(scene: &Scene, n: usize) -> bool {
+    LEFT.set(Some(n));
+    let result = apply_all(scene);
+    LEFT.set(None);
+    result.is_err()
+}
+
+#[test]
+fn a_crash_at_any_point_can_be_finished_and_undone() {
+    let before = outcome(|_| {});
+    let after = outcome(|scene| {
+        apply_all(scene).unwrap();
+    });
+    assert_ne!(before, after);
+    for (direction, expected) in [(Direction::Finish, &after), (Direction::Undo, &before)] {
+        let mut points = 0;
+        loop {
+            let scene = scene();
+            if !crash_at(&scene, points) {
+                break;
+            }
+            assert!(pending_apply(&scene.store, &scene.project).unwrap().is_some());
+            assert!(apply_all(&scene).is_err(), "another apply must wait");
+            let left =
+                resume_apply(&scene.store, &scene.project, &hidden(&scene.project), direction).unwrap();
+            assert!(left.is_empty());
+            assert_eq!(&relative(&scene), expected, "{direction:?} after a crash at point {points}");
+            assert!(pending_apply(&scene.store, &scene.project).unwrap().is_none());
+            points += 1;
+        }
+        assert!(points > 10, "only {points} crash points");
+    }
+}
+
+#[test]
+fn a_crash_in_the_middle_of_resuming_changes_nothing_about_the_end() {
+    let before = outcome(|_| {});
+    for first in [0, 3, 6, 9] {
+        for second in 0..12 {
+            let scene = scene();
+            assert!(crash_at(&scene, first));
+            LEFT.set(Some(second));
+            let _crashed =
+                resume_apply(&scene.store, &scene.project, &hidden(&scene.project), Direction::Undo);
+            LEFT.set(None);
+            resume_apply(&scene.store, &scene.project, &hidden(&scene.project), Direction::Undo).unwrap();
+            assert_eq!(relative(&scene), before, "crash at {first}, then at {second}");
+        }
+    }
+}
+
+#[test]
+fn what_somebody_changed_after_the_crash_is_theirs() {
+    let mut points = 0;
+    loop {
+        let scene = scene();
+        if !crash_at(&scene, points) {
+            return;
+        }
+        put(&scene.project.join("changed"), "theirs");
+        let hidden = hidden(&scene.project);
+        let left = resume_apply(&scene.store, &scene.project, &hidden, Direction::Undo).unwrap();
+        assert_eq!(fs::read_to_string(scene.project.join("changed")).unwrap(), "theirs");
+        assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["changed"], "at {points}");
+        points += 1;
+    }
+}

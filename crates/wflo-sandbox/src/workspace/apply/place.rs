@@ -1,0 +1,136 @@
+//! The project while changes are applied to it: looked at through one descriptor, never by name.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
+
+use super::super::beneath;
+use super::super::error::{IoAt, WorkspaceError};
+use super::super::hidden::{Hidden, Reason};
+use super::super::manifest::{Entry, Kind};
+use super::super::path::RelPath;
+use super::super::store::blob::hash_file;
+use super::super::survey::survey;
+
+pub(super) struct Place {
+    path: PathBuf,
+    root: OwnedFd,
+    device: u64,
+    hidden: Hidden,
+    /// Hidden files that have other names; looked for when a file with several names is met.
+    linked: OnceCell<HashSet<(u64, u64)>>,
+}
+
+impl Place {
+    pub(super) fn open(project: &Path, hidden: Hidden) -> Result<Place, WorkspaceError> {
+        let path = project.canonicalize().at("open the project", project)?;
+        let root = beneath::open_root(&path).at("open the project", &path)?;
+        let device = rustix::fs::fstat(&root).at("open the project", &path)?.st_dev;
+        Ok(Place { path, root, device, hidden, linked: OnceCell::new() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Why the path may not be touched: by its name, or because what stands there is another name
+    /// of a hidden file.
+    pub(super) fn hidden(&self, path: &RelPath) -> Result<Option<Reason>, WorkspaceError> {
+        if let Some(reason) = self.hidden.by_path(path) {
+            return Ok(Some(reason));
+        }
+        let found = beneath::look(&self.root, path.as_bytes()).at("read", &self.shown(path))?;
+        match found {
+            Some((_, stat)) if self.is_hidden_file(&stat)? => Ok(Some(Reason::HardLink)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether this is a hidden file under whatever name.
+    pub(super) fn is_hidden_file(&self, stat: &Stat) -> Result<bool, WorkspaceError> {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(false);
+        }
+        if self.hidden.by_inode(stat.st_dev, stat.st_ino) {
+            return Ok(true);
+        }
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        if self.linked.get().is_none() {
+            let found = survey(&self.path, &self.root, &self.hidden)?;
+            let _first = self.linked.set(found.linked);
+        }
+        Ok(self.linked.get().is_some_and(|linked| linked.contains(&(stat.st_dev, stat.st_ino))))
+    }
+
+    /// What stands at a path now, read and hashed.
+    pub(super) fn entry(&self, path: &RelPath) -> Result<Option<Entry>, WorkspaceError> {
+        entry_at(&self.root, path.as_bytes()).at("read", &self.shown(path))
+    }
+
+    /// The names in a folder; none when there is no folder.
+    pub(super) fn names(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, WorkspaceError> {
+        let names = beneath::open_dir(&self.root, path.as_bytes()).and_then(beneath::names);
+        match names {
+            Err(error) if beneath::is_absent(&error) => Ok(Vec::new()),
+            other => {
+                let names = other.at("list", &self.shown(path))?;
+                Ok(names.into_iter().map(|name| name.name).collect())
+            }
+        }
+    }
+
+    /// The device of the folder at a path; `None` when there is none.
+    pub(super) fn folder_device(&self, path: &RelPath) -> Result<Option<u64>, WorkspaceError> {
+        match beneath::open_dir(&self.root, path.as_bytes()) {
+            Err(error) if beneath::is_absent(&error) => Ok(None),
+            other => {
+                let dir = other.at("open the folder", &self.shown(path))?;
+                Ok(Some(rustix::fs::fstat(&dir).at("open the folder", &self.shown(path))?.st_dev))
+            }
+        }
+    }
+
+    pub(super) fn shown(&self, path: &RelPath) -> PathBuf {
+        self.path.join(path.as_path())
+    }
+}
+
+/// What stands at `path` below `at`. Something that a workspace cannot hold (a socket, a device) is
+/// given as a whiteout, which equals no side of a merge.
+pub(super) fn entry_at(at: impl AsFd, path: &[u8]) -> io::Result<Option<Entry>> {
+    let at = at.as_fd();
+    let Some((found, stat)) = beneath::look(at, path)? else { return Ok(None) };
+    let mode = stat.st_mode & 0o777;
+    Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Entry::dir(mode),
+        FileType::Symlink => Entry::symlink(beneath::link_target(&found)?),
+        FileType::RegularFile => {
+            let file = match beneath::open_file(at, path) {
+                Err(error) if beneath::is_absent(&error) => return Ok(None),
+                other => File::from(other?),
+            };
+            let now = rustix::fs::fstat(&file)?;
+            if FileType::from_raw_mode(now.st_mode) != FileType::RegularFile {
+                return Ok(Some(Entry { kind: Kind::Whiteout, mode }));
+            }
+            let (hash, size) = hash_file(&file, u64::MAX)?;
+            Entry::file(now.st_mode, size, hash)
+        }
+        _ => Entry { kind: Kind::Whiteout, mode },
+    }))
+}

@@ -1,0 +1,115 @@
+//! Opening files below a folder that somebody else may be changing.
+//!
+//! **Architecture Invariant:** the workspace resolves every name inside a project, an upper
+//! directory or a stored tree through this module, so no `..`, symbolic link or magic link on the
+//! way is ever followed, whoever swaps what at the same moment.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::path::RelPath;
+
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// A folder that the caller names by its host path and trusts, links on the way included.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn open(at: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    let name: &[u8] = if path.is_empty() { b"." } else { path };
+    // EAGAIN: a rename on the way made the walk ambiguous for the kernel; the next try decides.
+    for _ in 0..32 {
+        match rustix::fs::openat2(at, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, BENEATH) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+    Err(Errno::AGAIN.into())
+}
+
+/// A folder below `at`, for reading its names.
+pub(crate) fn open_dir(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+    open(at.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// A file below `at`, for reading. Never blocks on a FIFO; the caller checks what it is.
+pub(crate) fn open_file(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+    open(at.as_fd(), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())
+}
+
+/// Whatever stands at `path`, a link itself included, without opening it.
+pub(crate) fn open_any(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+    open(at.as_fd(), path, OFlags::PATH, Mode::empty())
+}
+
+/// A new file below `at`, which must not exist.
+pub(crate) fn create_file(at: impl AsFd, path: &[u8], mode: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    open(at.as_fd(), path, flags, Mode::from_raw_mode(mode))
+}
+
+/// What stands at `path`, `None` when nothing does or when something on the way is no folder.
+pub(crate) fn look(at: impl AsFd, path: &[u8]) -> io::Result<Option<(OwnedFd, Stat)>> {
+    match open_any(at, path) {
+        Ok(found) => {
+            let stat = rustix::fs::fstat(&found)?;
+            Ok(Some((found, stat)))
+        }
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Errors that mean that there is nothing at the path: no entry, or a file or link on the way.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::NOENT, Errno::NOTDIR, Errno::LOOP].iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
+/// The folder that holds `path`, and the name in it.
+pub(crate) fn open_parent<'a>(at: impl AsFd, path: &'a RelPath) -> io::Result<(OwnedFd, &'a [u8])> {
+    let parent = path.parent().unwrap_or_default();
+    Ok((open_dir(at, parent.as_bytes())?, path.name()))
+}
+
+/// One name of a folder.
+pub(crate) struct Name {
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: FileType,
+    pub(crate) inode: u64,
+}
+
+/// The names in `dir`, sorted, so that every walk has one order.
+pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<Name>> {
+    let dir = dir.as_fd();
+    let mut found = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let mut kind = entry.file_type();
+        if kind == FileType::Unknown {
+            match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => kind = FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        found.push(Name { name: name.to_vec(), kind, inode: entry.ino() });
+    }
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The target of a link opened by [`open_any`].
+pub(crate) fn link_target(link: impl AsFd) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(link, c"", Vec::new())?.into_bytes())
+}

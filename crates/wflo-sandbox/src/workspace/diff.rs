@@ -1,0 +1,118 @@
+//! What a run changed: its layers over what was there at submission, net.
+
+mod text;
+
+pub use text::{Text, TextLimits};
+
+use std::collections::BTreeSet;
+use std::fs::File;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{IoAt, WorkspaceError};
+use super::layer::{Merged, MergedTree};
+use super::manifest::{Digest, Entry, Kind};
+use super::path::RelPath;
+use super::store::Store;
+use super::store::blob::read_up_to;
+use super::view::View;
+
+/// So much of a file is looked at to see whether it is binary.
+const SNIFF: u64 = 8 * 1024;
+
+/// What happened to one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// Nothing was there before.
+    Added,
+    /// A file has other content, or a link another target.
+    Modified,
+    /// Nothing is there any more.
+    Deleted,
+    /// Only the permission bits differ.
+    Mode,
+    /// A file, folder or link became another of these.
+    Type,
+}
+
+/// One path of a diff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where.
+    pub path: RelPath,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// What was there at submission.
+    pub before: Option<Entry>,
+    /// What is there now.
+    pub after: Option<Entry>,
+    /// Whether either side is a file with NUL bytes near its start.
+    pub binary: bool,
+    #[serde(skip)]
+    pub(crate) before_from: Option<Digest>,
+    #[serde(skip)]
+    pub(crate) after_from: Option<Digest>,
+}
+
+/// The net change of a view, sorted by path. A folder that was added or removed is listed, and so is
+/// everything in it.
+///
+/// # Errors
+/// [`WorkspaceError::Missing`] and [`WorkspaceError::Io`] when a content cannot be read.
+pub fn diff(view: &View, store: &Store) -> Result<Vec<Change>, WorkspaceError> {
+    let mut changes = changes(&view.base(), &view.merged());
+    for change in &mut changes {
+        change.binary = is_binary(store, change.before_from, &change.path, change.before.as_ref())?
+            || is_binary(store, change.after_from, &change.path, change.after.as_ref())?;
+    }
+    Ok(changes)
+}
+
+/// The differences of two trees; `binary` is not decided.
+pub(crate) fn changes(base: &MergedTree, now: &MergedTree) -> Vec<Change> {
+    let paths: BTreeSet<&RelPath> = base.keys().chain(now.keys()).collect();
+    paths.into_iter().filter_map(|path| change(path, base.get(path), now.get(path))).collect()
+}
+
+fn change(path: &RelPath, before: Option<&Merged>, after: Option<&Merged>) -> Option<Change> {
+    let kind = match (before.map(|side| &side.entry), after.map(|side| &side.entry)) {
+        (None, None) => return None,
+        (None, Some(_)) => ChangeKind::Added,
+        (Some(_), None) => ChangeKind::Deleted,
+        (Some(before), Some(after)) if before == after => return None,
+        (Some(before), Some(after)) if before.kind == after.kind => ChangeKind::Mode,
+        (Some(before), Some(after)) => match (&before.kind, &after.kind) {
+            (Kind::File { .. }, Kind::File { .. }) | (Kind::Symlink { .. }, Kind::Symlink { .. }) => {
+                ChangeKind::Modified
+            }
+            _ => ChangeKind::Type,
+        },
+    };
+    Some(Change {
+        path: path.clone(),
+        kind,
+        before: before.map(|side| side.entry.clone()),
+        after: after.map(|side| side.entry.clone()),
+        binary: false,
+        before_from: before.map(|side| side.from),
+        after_from: after.map(|side| side.from),
+    })
+}
+
+fn is_binary(
+    store: &Store,
+    from: Option<Digest>,
+    path: &RelPath,
+    entry: Option<&Entry>,
+) -> Result<bool, WorkspaceError> {
+    let (Some(from), Some(Entry { kind: Kind::File { size: 1.., .. }, .. })) = (from, entry) else {
+        return Ok(false);
+    };
+    let file = store.open_content(&from, path)?;
+    Ok(head(&file, path)?.contains(&0))
+}
+
+fn head(file: &File, path: &RelPath) -> Result<Vec<u8>, WorkspaceError> {
+    read_up_to(file, SNIFF).at("read", path.as_path())
+}

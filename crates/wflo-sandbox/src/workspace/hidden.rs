@@ -1,0 +1,318 @@
+//! What never enters a workspace, and what apply never touches.
+//!
+//! One noun for both directions: seal and view leave out what is hidden here, diff marks it, apply
+//! refuses it. A path is hidden by its name (key files, `.env*`), by what it is to wflo (its data
+//! directory, the databases it brokers), by Git (credentials), by the user (`[sandbox] hide`), or
+//! because it is another name of a file that is hidden (hard link).
+//!
+//! What is inside a hidden folder is hidden. Names are compared without regard to case, because a
+//! project may lie on a file system that does so.
+
+pub(crate) mod git;
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::error::{IoAt, WorkspaceError};
+use super::path::RelPath;
+
+/// Why a path is hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// wflo's own data directory.
+    DataDirectory,
+    /// A brokered database, or a file that SQLite keeps beside it.
+    Database,
+    /// A private key or a file of credentials.
+    KeyFile,
+    /// An environment file: `.env*`.
+    Environment,
+    /// Git keeps credentials in it; where a copy without them can be made, that one is visible.
+    GitCredentials,
+    /// `[sandbox] hide`.
+    Configured,
+    /// Another name of a hidden file.
+    HardLink,
+}
+
+/// The rules that a project's settings give.
+#[derive(Debug, Clone, Default)]
+pub struct HideRules {
+    /// wflo's data directory, inside the project or not.
+    pub data_dir: Option<PathBuf>,
+    /// The files of `[databases]`, absolute; with their `-wal`, `-shm` and `-journal`.
+    pub databases: Vec<PathBuf>,
+    /// `[sandbox] hide`, in the syntax of `.gitignore`.
+    pub globs: Vec<String>,
+}
+
+/// What is hidden in one project.
+#[derive(Debug, Clone)]
+pub struct Hidden {
+    exact: Vec<(RelPath, Reason)>,
+    globs: Gitignore,
+    /// Files whose place is known, by (device, inode), for their hard links.
+    inodes: HashSet<(u64, u64)>,
+}
+
+/// What a rule says about one path, its folders not considered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Visible,
+    Hidden(Reason),
+    /// Hidden only when [`holds_secret`] says so of the content.
+    ByContent(Reason),
+    /// A copy without credentials stands in its place; apply treats it as hidden.
+    Replaced,
+}
+
+/// The folder in the project's root that apply stages files in begins with this.
+pub(crate) const STAGING_PREFIX: &str = ".wflo-apply-";
+
+const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+const KEY_ENDINGS: [&str; 10] =
+    [".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".pkcs12", ".p8", ".tfstate"];
+const KEY_NAMES: [&str; 15] = [
+    ".netrc",
+    "_netrc",
+    ".pgpass",
+    ".my.cnf",
+    ".pypirc",
+    ".git-credentials",
+    ".dockercfg",
+    ".htpasswd",
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".vault-token",
+    "credentials.json",
+];
+const SSH_KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
+
+impl Hidden {
+    /// The rules for the project at `project`.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::BadGlob`] for a pattern that cannot be read, [`WorkspaceError::Io`] when
+    /// the project cannot be opened.
+    pub fn new(project: &Path, rules: &HideRules) -> Result<Hidden, WorkspaceError> {
+        let project = project.canonicalize().at("open the project", project)?;
+        let mut hidden = Hidden { exact: Vec::new(), globs: Gitignore::empty(), inodes: HashSet::new() };
+        if let Some(data_dir) = &rules.data_dir {
+            hidden.add_place(&project, data_dir, Reason::DataDirectory);
+            for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
+                hidden.add_inode(&entry.path());
+            }
+        }
+        for database in &rules.databases {
+            for suffix in SIDE_FILES {
+                let mut file = database.clone().into_os_string();
+                file.push(suffix);
+                hidden.add_place(&project, Path::new(&file), Reason::Database);
+            }
+        }
+        let mut builder = GitignoreBuilder::new(&project);
+        builder.case_insensitive(true).map_err(|error| bad_glob("", &error))?;
+        for glob in &rules.globs {
+            builder.add_line(None, glob).map_err(|error| bad_glob(glob, &error))?;
+        }
+        hidden.globs = builder.build().map_err(|error| bad_glob("", &error))?;
+        Ok(hidden)
+    }
+
+    fn add_place(&mut self, project: &Path, place: &Path, reason: Reason) {
+        self.add_inode(place);
+        // The file need not exist yet: its folder decides where it is. Both its own name and what
+        // a link there leads to are hidden.
+        let place = if place.is_absolute() { place.to_owned() } else { project.join(place) };
+        let by_folder = place
+            .parent()
+            .zip(place.file_name())
+            .map(|(folder, name)| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name));
+        for found in [by_folder, place.canonicalize().ok()].into_iter().flatten() {
+            let Ok(inside) = found.strip_prefix(project) else { continue };
+            if let Ok(path) = RelPath::from_bytes(inside.as_os_str().as_bytes()) {
+                if !self.exact.iter().any(|(known, _)| *known == path) {
+                    self.exact.push((path, reason));
+                }
+            }
+        }
+    }
+
+    fn add_inode(&mut self, file: &Path) {
+        if let Ok(meta) = std::fs::metadata(file) {
+            self.inodes.insert((meta.dev(), meta.ino()));
+        }
+    }
+
+    /// Why `path` is hidden, judged by its name and those of the folders it is in; `None` when it
+    /// is visible. Nothing needs to exist. A name that could hold a key counts as hidden here
+    /// whatever its content: this is what protects a path from being written.
+    #[must_use]
+    pub fn by_path(&self, path: &RelPath) -> Option<Reason> {
+        let own = [self.own(path, false), self.own(path, true)];
+        let folders = path.folders().map(|folder| self.own(&folder, true));
+        own.into_iter().chain(folders).find_map(|verdict| match verdict {
+            Verdict::Visible => None,
+            Verdict::Hidden(reason) | Verdict::ByContent(reason) => Some(reason),
+            Verdict::Replaced => Some(Reason::GitCredentials),
+        })
+    }
+
+    /// Whether this (device, inode) is a hidden file whose place is known by the settings.
+    #[must_use]
+    pub fn by_inode(&self, device: u64, inode: u64) -> bool {
+        self.inodes.contains(&(device, inode))
+    }
+
+    /// Whether a directory entry's inode number is worth a closer look.
+    pub(crate) fn may_be_inode(&self, inode: u64) -> bool {
+        self.inodes.iter().any(|(_, known)| *known == inode)
+    }
+
+    /// The places that wflo knows by the settings, whether or not there is something now.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &RelPath> {
+        self.exact.iter().map(|(path, _)| path)
+    }
+
+    /// The verdict on `path` itself, given that its folders are visible.
+    pub(crate) fn own(&self, path: &RelPath, is_dir: bool) -> Verdict {
+        if let Some((_, reason)) =
+            self.exact.iter().find(|(exact, _)| exact.as_bytes().eq_ignore_ascii_case(path.as_bytes()))
+        {
+            return Verdict::Hidden(*reason);
+        }
+        if self.globs.matched(path.as_path(), is_dir).is_ignore() {
+            return Verdict::Hidden(Reason::Configured);
+        }
+        if path.as_bytes().starts_with(STAGING_PREFIX.as_bytes()) {
+            return Verdict::Hidden(Reason::DataDirectory);
+        }
+        let name = path.name().to_ascii_lowercase();
+        if name.starts_with(b".env") {
+            return Verdict::Hidden(Reason::Environment);
+        }
+        match git::verdict(path, is_dir) {
+            Verdict::Visible => key_file(&name, is_dir),
+            other => other,
+        }
+    }
+}
+
+fn bad_glob(glob: &str, error: &ignore::Error) -> WorkspaceError {
+    WorkspaceError::BadGlob { glob: glob.to_owned(), reason: error.to_string() }
+}
+
+fn key_file(name: &[u8], is_dir: bool) -> Verdict {
+    let is = |known: &str| name == known.as_bytes();
+    let ends = |ending: &str| name.ends_with(ending.as_bytes());
+    if KEY_NAMES.iter().any(|known| is(known)) {
+        return Verdict::Hidden(Reason::KeyFile);
+    }
+    if is_dir {
+        return Verdict::Visible;
+    }
+    let ssh = SSH_KEYS.iter().any(|key| name.starts_with(key.as_bytes())) && !ends(".pub");
+    if ssh || KEY_ENDINGS.iter().any(|ending| ends(ending)) || ends(".tfstate.backup") {
+        return Verdict::Hidden(Reason::KeyFile);
+    }
+    if ends(".pem") || is(".npmrc") || is("pip.conf") || is(".yarnrc.yml") {
+        return Verdict::ByContent(Reason::KeyFile);
+    }
+    Verdict::Visible
+}
+
+/// How much of a file is looked at to decide; one that is longer counts as a secret.
+pub(crate) const CONTENT_LIMIT: u64 = 1024 * 1024;
+
+/// Whether a file that may hold a secret does: a certificate bundle or a plain `.npmrc` does not,
+/// and many programs cannot work without theirs.
+pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
+    if content.len() as u64 >= CONTENT_LIMIT {
+        return true;
+    }
+    let lower = content.to_ascii_lowercase();
+    let has = |needle: &[u8]| lower.windows(needle.len()).any(|window| window == needle);
+    if name.to_ascii_lowercase().ends_with(b".pem") {
+        let only_public = has(b"-----begin certificate") || has(b"-----begin public key");
+        return has(b"private key") || has(b"encrypted") || !only_public;
+    }
+    has(b"_auth") || has(b"password") || has(b"authtoken") || git::url_with_user(&lower).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden(rules: &HideRules) -> (tempfile::TempDir, Hidden) {
+        let folder = tempfile::tempdir().unwrap();
+        let hidden = Hidden::new(folder.path(), rules).unwrap();
+        (folder, hidden)
+    }
+
+    fn why(hidden: &Hidden, path: &str) -> Option<Reason> {
+        hidden.by_path(&path.parse().unwrap())
+    }
+
+    #[test]
+    fn names_of_keys_and_environments_are_hidden_wherever_they_are() {
+        let (_folder, hidden) = hidden(&HideRules::default());
+        for path in
+            [".env", ".env.local", "a/.ENV.production", "k/id_rsa", "id_ed25519.bak", "tls/server.KEY"]
+        {
+            assert!(why(&hidden, path).is_some(), "{path}");
+        }
+        for path in [".ssh/known_hosts", ".envs/prod/db", ".git-credentials", "x/.netrc", "a.pem", ".npmrc"] {
+            assert!(why(&hidden, path).is_some(), "{path}");
+        }
+        for path in ["env.py", "id_rsa.pub", "keys.py", "src/key/mod.rs", "monkey", ".gitignore", ".github/x"]
+        {
+            assert_eq!(why(&hidden, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn databases_bring_their_side_files_and_folders_bring_their_content() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let rules = HideRules {
+            data_dir: Some(folder.path().join(".wflo")),
+            databases: vec![folder.path().join("data/support.db")],
+            globs: vec!["secrets/".into(), "*.sql".into()],
+        };
+        let hidden = Hidden::new(folder.path(), &rules).unwrap();
+        assert_eq!(why(&hidden, ".wflo/wflo.db"), Some(Reason::DataDirectory));
+        for suffix in SIDE_FILES {
+            assert_eq!(why(&hidden, &format!("data/support.db{suffix}")), Some(Reason::Database));
+        }
+        assert_eq!(why(&hidden, "a/secrets/x/y"), Some(Reason::Configured));
+        assert_eq!(why(&hidden, "dump.sql"), Some(Reason::Configured));
+        assert_eq!(why(&hidden, "data/other.db"), None);
+    }
+
+    #[test]
+    fn a_certificate_is_no_key_and_a_plain_npmrc_no_credential() {
+        let certificate = b"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+        assert!(!holds_secret(b"cacert.pem", certificate));
+        assert!(holds_secret(b"k.pem", b"-----BEGIN RSA PRIVATE KEY-----\n"));
+        assert!(holds_secret(b"k.pem", b"what is this"));
+        assert!(!holds_secret(b".npmrc", b"registry=https://registry.npmjs.org/\n"));
+        assert!(holds_secret(b".npmrc", b"//r/:_authToken=abc\n"));
+        assert!(holds_secret(b"pip.conf", b"index-url = https://me:pw@host/simple\n"));
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = HideRules { globs: vec!["a/{b".into()], ..HideRules::default() };
+        assert!(matches!(Hidden::new(folder.path(), &rules), Err(WorkspaceError::BadGlob { .. })));
+    }
+}

@@ -1,0 +1,286 @@
+//! Git's own files: which hold credentials, and what stands in their place.
+//!
+//! A configuration is rewritten from a list of what may stay: settings that can hold a token
+//! (`credential.*`, `http.*`, `url.*`, includes, commands) are not on it, so a setting that Git
+//! gains tomorrow is left out, not leaked. Addresses lose their user part. Reflogs and
+//! `FETCH_HEAD` quote the addresses that were fetched from and lose it too.
+
+use super::{Reason, Verdict};
+use crate::workspace::path::RelPath;
+
+/// Sections that stay, apart from the keys in [`DROPPED_KEYS`].
+const KEPT_SECTIONS: [&str; 33] = [
+    "add",
+    "advice",
+    "am",
+    "apply",
+    "branch",
+    "checkout",
+    "clean",
+    "color",
+    "column",
+    "commit",
+    "core",
+    "diff",
+    "extensions",
+    "feature",
+    "fetch",
+    "format",
+    "gc",
+    "i18n",
+    "index",
+    "init",
+    "lfs",
+    "log",
+    "merge",
+    "pack",
+    "pull",
+    "push",
+    "rebase",
+    "receive",
+    "remote",
+    "rerere",
+    "status",
+    "submodule",
+    "user",
+];
+
+/// Keys of kept sections that run commands on the host or lead outside of the workspace.
+const DROPPED_KEYS: [&str; 17] = [
+    "askpass",
+    "attributesfile",
+    "editor",
+    "excludesfile",
+    "fsmonitor",
+    "gitproxy",
+    "hookspath",
+    "pager",
+    "proxy",
+    "proxyauthmethod",
+    "receivepack",
+    "sshcommand",
+    "signingkey",
+    "textconv",
+    "uploadpack",
+    "vcs",
+    "external",
+];
+
+/// What to do with a path that may be Git's.
+pub(super) fn verdict(path: &RelPath, is_dir: bool) -> Verdict {
+    let components: Vec<&[u8]> = path.components().collect();
+    let Some(start) = components.iter().position(|part| is_git_folder(part)) else { return Verdict::Visible };
+    let inside: Vec<Vec<u8>> =
+        components.get(start + 1..).unwrap_or(&[]).iter().map(|part| part.to_ascii_lowercase()).collect();
+    let Some(name) = inside.last().filter(|_| !is_dir) else { return Verdict::Visible };
+    // A branch may be called `config`: names below refs and objects mean nothing.
+    if inside.iter().any(|part| part == b"refs" || part == b"objects") && !is_log(&inside) {
+        return Verdict::Visible;
+    }
+    if !is_log(&inside)
+        && matches!(name.as_slice(), b"credentials" | b"credential-cache" | b".git-credentials")
+    {
+        return Verdict::Hidden(Reason::GitCredentials);
+    }
+    let rewritten =
+        matches!(name.as_slice(), b"config" | b"config.worktree" | b"fetch_head") || is_log(&inside);
+    if rewritten { Verdict::Replaced } else { Verdict::Visible }
+}
+
+fn is_git_folder(part: &[u8]) -> bool {
+    part.len() >= 4 && part.get(part.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(b".git"))
+}
+
+fn is_log(inside: &[Vec<u8>]) -> bool {
+    inside.iter().rev().skip(1).any(|part| part == b"logs")
+}
+
+/// The content that stands in for a replaced file.
+pub(crate) fn without_credentials(path: &RelPath, content: &[u8]) -> Vec<u8> {
+    let name = path.name().to_ascii_lowercase();
+    let in_logs = path.components().any(|part| part.eq_ignore_ascii_case(b"logs"));
+    if !in_logs && name.starts_with(b"config") { rewrite_config(content) } else { scrub_urls(content) }
+}
+
+fn rewrite_config(content: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(content);
+    let mut out = String::from("# Written by wflo: settings that can hold credentials are left out.\n");
+    let mut keep = false;
+    for line in logical_lines(&text) {
+        let mut line = line.trim();
+        if let Some(header) = line.strip_prefix('[') {
+            let Some((section, rest)) = split_header(header) else {
+                keep = false;
+                continue;
+            };
+            let name = section.split([' ', '\t', '.', '"']).next().unwrap_or("").to_ascii_lowercase();
+            keep = KEPT_SECTIONS.contains(&name.as_str()) && url_with_user(section.as_bytes()).is_none();
+            if keep {
+                out.push_str(&format!("[{section}]\n"));
+            }
+            line = rest.trim();
+        }
+        if !keep || line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        let key = line.split(['=', ' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
+        let secret = ["password", "token", "secret", "extraheader", "cmd", "command"];
+        if DROPPED_KEYS.contains(&key.as_str()) || secret.iter().any(|word| key.contains(word)) {
+            continue;
+        }
+        out.push('\t');
+        out.push_str(&String::from_utf8_lossy(&scrub_urls(line.as_bytes())));
+        out.push('\n');
+    }
+    out.into_bytes()
+}
+
+/// Lines as Git reads them: one that ends in a backslash goes on in the next.
+fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut open = String::new();
+    for line in text.lines() {
+        let slashes = line.len() - line.trim_end_matches('\\').len();
+        if slashes % 2 == 1 {
+            open.push_str(line.get(..line.len() - 1).unwrap_or(line));
+            continue;
+        }
+        open.push_str(line);
+        lines.push(std::mem::take(&mut open));
+    }
+    lines.push(open);
+    lines
+}
+
+/// Splits `section "sub]section"] key = value` at the bracket that closes the header.
+fn split_header(header: &str) -> Option<(&str, &str)> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in header.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ']' if !quoted => return Some((header.get(..at)?, header.get(at + 1..)?)),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The first `scheme://user@` in a text: where the user part starts, and where it ends (at the `@`).
+pub(super) fn url_with_user(text: &[u8]) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(found) = text.get(from..)?.windows(3).position(|window| window == b"://") {
+        let start = from + found + 3;
+        let rest = text.get(start..)?;
+        // A quote ends the address too; a password may hold an `@`, so the last one counts.
+        let authority = rest.iter().position(|b| b"/?# \t\r\n\"'<>".contains(b)).unwrap_or(rest.len());
+        if let Some(at) = rest.get(..authority)?.iter().rposition(|&b| b == b'@') {
+            return Some((start, start + at));
+        }
+        from = start;
+    }
+    None
+}
+
+/// Takes the user part and the query out of every address, but keeps the user name of `ssh`.
+fn scrub_urls(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len());
+    let mut rest = content;
+    while let Some((start, end)) = url_with_user(rest) {
+        let (before, user) = (rest.get(..start).unwrap_or(&[]), rest.get(start..end).unwrap_or(&[]));
+        out.extend_from_slice(before);
+        rest = rest.get(end + 1..).unwrap_or(&[]);
+        if before.ends_with(b"ssh://") {
+            out.extend(user.iter().take_while(|&&b| b != b':'));
+            out.push(b'@');
+        }
+    }
+    out.extend_from_slice(rest);
+    drop_queries(&out)
+}
+
+fn drop_queries(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len());
+    for line in content.split_inclusive(|&b| b == b'\n') {
+        let query = line
+            .windows(3)
+            .position(|window| window == b"://")
+            .and_then(|url| line.get(url..)?.iter().position(|&b| b == b'?').map(|at| url + at));
+        let Some(query) = query else {
+            out.extend_from_slice(line);
+            continue;
+        };
+        let (kept, tail) = line.split_at(query);
+        let end = tail.iter().position(|b| b" \t\r\n\"'".contains(b)).unwrap_or(tail.len());
+        out.extend_from_slice(kept);
+        out.extend_from_slice(tail.get(end..).unwrap_or(&[]));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(content: &str) -> String {
+        let path = ".git/config".parse().unwrap();
+        String::from_utf8(without_credentials(&path, content.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn a_configuration_keeps_what_git_needs_and_loses_every_credential() {
+        let config = rewritten(concat!(
+            "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tsshCommand = ssh -i SECRET\n",
+            "[remote \"origin\"]\n\turl = https://me:SECRET@host.example/x.git\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n",
+            "[remote \"two\"] url = https://SECRET@host.example/a?private_token=SECRET\n",
+            "[remote \"three\"]\n\turl = \\\nhttps://x:SEC\\\nRET@host/y\n",
+            "[remote \"ssh\"]\n\turl = ssh://git:SECRET@host/x\n\tpushurl = git@host:x.git\n",
+            "[credential \"https://SECRET@host\"]\n\thelper = store\n[http \"https://host\"]\n\textraHeader = Bearer SECRET\n",
+            "[url \"https://SECRET@host/\"]\n\tinsteadOf = gh:\n[include]\n\tpath = SECRET\n",
+            "[branch \"main\"]\n\tremote = origin\n[lfs \"https://u:SECRET@h\"]\n\taccess = basic\n[unheard \"of\"]\n\tx = SECRET\n",
+        ));
+        assert!(!config.contains("SEC"), "{config}");
+        for kept in [
+            "repositoryformatversion = 0",
+            "url = https://host.example/x.git",
+            "fetch = +refs/heads/*:refs/remotes/origin/*",
+            "url = https://host/y",
+            "url = ssh://git@host/x",
+            "pushurl = git@host:x.git",
+            "[branch \"main\"]",
+            "url = https://host.example/a\n",
+        ] {
+            assert!(config.contains(kept), "{kept}\n{config}");
+        }
+    }
+
+    #[test]
+    fn configurations_of_modules_and_worktrees_are_replaced_and_branches_are_not() {
+        let verdict = |text: &str| super::verdict(&text.parse().unwrap(), false);
+        for path in
+            [".git/config", ".git/modules/a/b/config", ".git/worktrees/w/config.worktree", "sub/.git/config"]
+        {
+            assert_eq!(verdict(path), Verdict::Replaced, "{path}");
+        }
+        for path in [".git/logs/HEAD", ".git/FETCH_HEAD", ".git/logs/refs/heads/config", "bare.git/config"] {
+            assert_eq!(verdict(path), Verdict::Replaced, "{path}");
+        }
+        for path in
+            [".git/refs/heads/config", ".git/HEAD", "config", "src/config", ".github/config", ".git/index"]
+        {
+            assert_eq!(verdict(path), Verdict::Visible, "{path}");
+        }
+        assert_eq!(verdict(".git/credentials"), Verdict::Hidden(Reason::GitCredentials));
+    }
+
+    #[test]
+    fn a_reflog_loses_the_user_of_its_address() {
+        let path = ".git/logs/HEAD".parse().unwrap();
+        let line = b"0 1 A <a@b.example> 1 +0\tclone: from https://tok@en@host/x\n";
+        assert_eq!(
+            without_credentials(&path, line),
+            b"0 1 A <a@b.example> 1 +0\tclone: from https://host/x\n"
+        );
+    }
+}

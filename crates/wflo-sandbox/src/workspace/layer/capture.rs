@@ -1,0 +1,268 @@
+//! Reading what a step wrote out of its overlay's upper directory.
+//!
+//! The directory was written by a hostile program. It is read through a descriptor, one component
+//! at a time, never across a mount and never through a link; whatever a name turns into in between,
+//! only what was opened is read. Counts, sizes and depth are bounded.
+//!
+//! **Architecture Invariant:** a layer holds files, folders, links and removals. Devices, sockets,
+//! FIFOs, setuid and setgid bits and owners never get into one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, Stat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::super::beneath;
+use super::super::error::{IoAt, WorkspaceError};
+use super::super::manifest::{Entry, Kind, Manifest};
+use super::super::path::RelPath;
+use super::super::store::Store;
+use super::super::store::blob::nanos;
+use super::super::survey::MAX_DEPTH;
+use super::Layer;
+
+/// How much a step may have written. Sparse files count with their full length: reading them does
+/// take that long.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Files, folders, links and removals together.
+    pub entries: u64,
+    /// Bytes of all files together.
+    pub bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { entries: 1_000_000, bytes: 16 * 1024 * 1024 * 1024 }
+    }
+}
+
+/// Something a step left that is not part of its layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Where.
+    pub path: RelPath,
+    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`.
+    pub what: String,
+}
+
+/// A layer and what was left out of it.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// The layer, stored.
+    pub layer: Layer,
+    /// What is not in it.
+    pub dropped: Vec<Dropped>,
+}
+
+/// Stores what is in the upper directory `upper`; `None` when nothing is.
+///
+/// Call it when every process of the sandbox is dead. `upper` is a descriptor of the directory,
+/// opened for reading or by path only; it stays open. Owners are not recorded: what is stored
+/// belongs to wflo, and apply gives a file the owner of its place.
+///
+/// # Errors
+/// [`WorkspaceError::TooLarge`] beyond `bounds`; [`WorkspaceError::UnsupportedMark`] for a mount
+/// with `redirect_dir` or `metacopy`; [`WorkspaceError::Io`].
+pub fn capture(
+    upper: BorrowedFd<'_>,
+    store: &Store,
+    bounds: &Bounds,
+) -> Result<Option<Captured>, WorkspaceError> {
+    let _adding = store.adding()?;
+    let shown = Path::new("the workspace's upper directory");
+    let root = beneath::open_dir(upper, b"").at("open", shown)?;
+    let mut walk = Walk {
+        store,
+        bounds: *bounds,
+        bytes: 0,
+        manifest: Manifest::default(),
+        contents: BTreeMap::new(),
+        dropped: Vec::new(),
+    };
+    walk.folder(&root, &RelPath::root())?;
+    if walk.manifest.entries.is_empty() {
+        return Ok(None);
+    }
+    let id = store.add_tree(&walk.manifest, &walk.contents)?;
+    Ok(Some(Captured { layer: Layer { id, manifest: walk.manifest }, dropped: walk.dropped }))
+}
+
+struct Walk<'a> {
+    store: &'a Store,
+    bounds: Bounds,
+    bytes: u64,
+    manifest: Manifest,
+    contents: BTreeMap<RelPath, PathBuf>,
+    dropped: Vec<Dropped>,
+}
+
+/// An error of the system, or one of ours.
+enum Failed {
+    Io(io::Error),
+    Workspace(WorkspaceError),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Failed::Io(error)
+    }
+}
+
+impl From<WorkspaceError> for Failed {
+    fn from(error: WorkspaceError) -> Self {
+        Failed::Workspace(error)
+    }
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, dir: &OwnedFd, at: &RelPath) -> Result<(), WorkspaceError> {
+        if at.depth() > MAX_DEPTH {
+            return Err(self.too_large("nested folders", MAX_DEPTH as u64, at));
+        }
+        for name in beneath::names(dir).at("list", at.as_path())? {
+            let path = at.join(&name.name);
+            match self.entry(dir, &path) {
+                Ok(()) => {}
+                Err(Failed::Workspace(error)) => return Err(error),
+                Err(Failed::Io(error)) if beneath::is_absent(&error) => {
+                    self.drop(path, "changed while it was read")
+                }
+                Err(Failed::Io(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(self.too_large("bytes", self.bounds.bytes, &path));
+                }
+                Err(Failed::Io(error)) => return Err(error).at("read", path.as_path()),
+            }
+            if self.manifest.entries.len() as u64 > self.bounds.entries {
+                return Err(self.too_large("entries", self.bounds.entries, at));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, dir: &OwnedFd, path: &RelPath) -> Result<(), Failed> {
+        let found = beneath::open_any(dir, path.name())?;
+        let stat = rustix::fs::fstat(&found).map_err(io::Error::from)?;
+        let what = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice if stat.st_rdev == 0 => {
+                self.manifest.entries.insert(path.clone(), Entry::whiteout());
+                return Ok(());
+            }
+            FileType::Directory => {
+                let Some(inner) = open_same(dir, path, &found, &stat, true)? else {
+                    self.drop(path.clone(), "changed while it was read");
+                    return Ok(());
+                };
+                refuse_marks(&inner, path)?;
+                let kind = Kind::Dir { opaque: is_opaque(&inner)? };
+                self.manifest.entries.insert(path.clone(), Entry { kind, mode: stat.st_mode & 0o777 });
+                return Ok(self.folder(&inner, path)?);
+            }
+            FileType::RegularFile => return self.file(dir, path, &found, &stat),
+            FileType::Symlink => {
+                self.manifest.entries.insert(path.clone(), Entry::symlink(beneath::link_target(&found)?));
+                return Ok(());
+            }
+            FileType::Socket => "socket",
+            FileType::Fifo => "fifo",
+            _ => "device",
+        };
+        self.drop(path.clone(), what);
+        Ok(())
+    }
+
+    fn file(&mut self, dir: &OwnedFd, path: &RelPath, found: &OwnedFd, stat: &Stat) -> Result<(), Failed> {
+        let Some(file) = open_same(dir, path, found, stat, false)? else {
+            self.drop(path.clone(), "changed while it was read");
+            return Ok(());
+        };
+        refuse_marks(&file, path)?;
+        if stat.st_size == 0 && mark(&file, c"trusted.overlay.whiteout", c"user.overlay.whiteout")?.is_some()
+        {
+            self.manifest.entries.insert(path.clone(), Entry::whiteout());
+            return Ok(());
+        }
+        let room = self.bounds.bytes.saturating_sub(self.bytes);
+        let mtime = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
+        let blob = self.store.add_file(&File::from(file), stat.st_mode, mtime, room)?;
+        self.bytes = self.bytes.saturating_add(blob.size);
+        self.manifest.entries.insert(path.clone(), Entry::file(stat.st_mode, blob.size, blob.hash));
+        self.contents.insert(path.clone(), blob.path);
+        Ok(())
+    }
+
+    fn drop(&mut self, path: RelPath, what: &str) {
+        self.dropped.push(Dropped { path, what: what.to_owned() });
+    }
+
+    fn too_large(&self, what: &'static str, limit: u64, path: &RelPath) -> WorkspaceError {
+        WorkspaceError::TooLarge { what, limit, path: path.clone() }
+    }
+}
+
+/// Opens for reading what `found` stands for; `None` when the name means something else by now or
+/// lies on another file system.
+fn open_same(
+    dir: &OwnedFd,
+    path: &RelPath,
+    found: &OwnedFd,
+    stat: &Stat,
+    is_dir: bool,
+) -> io::Result<Option<OwnedFd>> {
+    let open = || match is_dir {
+        true => beneath::open_dir(dir, path.name()),
+        false => beneath::open_file(dir, path.name()),
+    };
+    let opened = match open() {
+        // A step may take its own read permission away; an ordinary user then has to give it back.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let magic = format!("/proc/self/fd/{}", found.as_raw_fd());
+            let mode = Mode::from_raw_mode((stat.st_mode & 0o777) | 0o700);
+            rustix::fs::chmod(magic, mode).map_err(io::Error::from)?;
+            open()?
+        }
+        other => other?,
+    };
+    let now = rustix::fs::fstat(&opened).map_err(io::Error::from)?;
+    let parent = rustix::fs::fstat(dir).map_err(io::Error::from)?;
+    let same = now.st_ino == stat.st_ino && now.st_dev == stat.st_dev && now.st_dev == parent.st_dev;
+    Ok(same.then_some(opened))
+}
+
+fn is_opaque(dir: &OwnedFd) -> io::Result<bool> {
+    // `x` only says that the folder may hold whiteouts of the attribute kind.
+    Ok(mark(dir, c"trusted.overlay.opaque", c"user.overlay.opaque")?.is_some_and(|value| value == b"y"))
+}
+
+/// Marks whose meaning depends on the lower directories of the mount that made them.
+fn refuse_marks(file: &OwnedFd, path: &RelPath) -> Result<(), Failed> {
+    let marks = [
+        ("redirect", c"trusted.overlay.redirect", c"user.overlay.redirect"),
+        ("metacopy", c"trusted.overlay.metacopy", c"user.overlay.metacopy"),
+    ];
+    for (name, trusted, user) in marks {
+        if mark(file, trusted, user)?.is_some() {
+            return Err(WorkspaceError::UnsupportedMark { path: path.clone(), mark: name }.into());
+        }
+    }
+    Ok(())
+}
+
+fn mark(file: &OwnedFd, trusted: &std::ffi::CStr, user: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
+    for name in [trusted, user] {
+        let mut value = [0u8; 8];
+        match rustix::fs::fgetxattr(file.as_fd(), name, &mut value) {
+            Ok(length) => return Ok(Some(value.get(..length).unwrap_or(&[]).to_vec())),
+            // Longer than any mark that is read here, so it is there.
+            Err(Errno::RANGE) => return Ok(Some(Vec::new())),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,60 @@
+//! Making one layer of several, because a mount takes only so many lower directories.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::super::error::WorkspaceError;
+use super::super::manifest::{Digest, Entry, Kind, Manifest};
+use super::super::path::RelPath;
+use super::super::store::Store;
+use super::{Layer, remove_below};
+
+/// More layers than this are squashed before they are mounted: the classic `mount(2)` has room for
+/// 4,096 bytes of options, and a stack that deep costs every lookup.
+pub const MAX_LAYERS: usize = 16;
+
+/// One layer with the effect of `layers` (oldest first) one over the other. No content is copied.
+///
+/// # Errors
+/// [`WorkspaceError::Missing`] when a layer is not in the store; [`WorkspaceError::Io`].
+pub fn squash(store: &Store, layers: &[Layer]) -> Result<Layer, WorkspaceError> {
+    let _adding = store.adding()?;
+    let mut combined: BTreeMap<RelPath, (Entry, Digest)> = BTreeMap::new();
+    for layer in layers {
+        for (path, entry) in &layer.manifest.entries {
+            let entry = over(&mut combined, path, entry);
+            combined.insert(path.clone(), (entry, layer.id));
+        }
+    }
+    let mut manifest = Manifest::default();
+    let mut contents: BTreeMap<RelPath, PathBuf> = BTreeMap::new();
+    for (path, (entry, from)) in combined {
+        if matches!(entry.kind, Kind::File { .. }) {
+            contents.insert(path.clone(), store.tree(&from).join(path.as_path()));
+        }
+        manifest.entries.insert(path, entry);
+    }
+    let id = store.add_tree(&manifest, &contents)?;
+    Ok(Layer { id, manifest })
+}
+
+/// What `entry` becomes over the older layers; what it covers of them is removed.
+fn over(combined: &mut BTreeMap<RelPath, (Entry, Digest)>, path: &RelPath, entry: &Entry) -> Entry {
+    let below = combined.get(path).map(|(below, _)| below.kind.clone());
+    let Kind::Dir { opaque } = entry.kind else {
+        remove_below(combined, path);
+        return entry.clone();
+    };
+    let opaque = match below {
+        _ if opaque => {
+            remove_below(combined, path);
+            true
+        }
+        Some(Kind::Dir { opaque }) => opaque,
+        // A folder where an older layer removed or replaced something: what is further below
+        // stays covered.
+        Some(_) => true,
+        None => false,
+    };
+    Entry { kind: Kind::Dir { opaque }, mode: entry.mode }
+}

@@ -1,0 +1,119 @@
+//! Hashes of files that have not changed since they were last sealed.
+//!
+//! An entry counts only while size, times, inode and device are the same, and only when the file was
+//! last changed well before the seal that recorded it: a change within one tick of the file
+//! system's clock would otherwise go unseen. Losing the file costs time and nothing else.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use super::super::manifest::Digest;
+use super::super::path::RelPath;
+use super::super::store::blob::Nanos;
+use super::super::survey::Seen;
+use super::write_durably;
+
+const MAGIC: &[u8] = b"wflo hashes 1\n\0\0";
+/// Longer than a tick of any kernel's file clock.
+const SETTLED: Nanos = 100_000_000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    mtime: Nanos,
+    ctime: Nanos,
+    inode: u64,
+    device: u64,
+}
+
+impl Stamp {
+    fn of(seen: &Seen) -> Stamp {
+        let Seen { size, mtime, ctime, inode, device, .. } = *seen;
+        Stamp { size, mtime, ctime, inode, device }
+    }
+}
+
+/// What was known before a seal, and what it learned.
+#[derive(Default)]
+pub(super) struct Cache {
+    taken_at: Nanos,
+    known: HashMap<RelPath, (Stamp, Digest)>,
+    learned: Vec<(RelPath, Stamp, Digest)>,
+    changed: bool,
+}
+
+impl Cache {
+    /// Reads the file; empty when it is not there or not whole.
+    pub(super) fn read(path: &Path) -> Cache {
+        fs::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
+    }
+
+    /// The hash of a file that has not changed.
+    pub(super) fn hash(&self, seen: &Seen) -> Option<Digest> {
+        let (stamp, hash) = self.known.get(&seen.path)?;
+        let settled = seen.mtime.max(seen.ctime).saturating_add(SETTLED) < self.taken_at;
+        (settled && *stamp == Stamp::of(seen)).then_some(*hash)
+    }
+
+    /// Notes a file's hash for the next seal.
+    pub(super) fn learn(&mut self, seen: &Seen, hash: Digest) {
+        self.changed |= self.hash(seen) != Some(hash);
+        self.learned.push((seen.path.clone(), Stamp::of(seen), hash));
+    }
+
+    /// Replaces the file when something differs. A failure only costs time later.
+    pub(super) fn write(self, path: &Path, now: Nanos) {
+        if !self.changed && self.learned.len() == self.known.len() {
+            return;
+        }
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&now.to_be_bytes());
+        for (path, stamp, hash) in &self.learned {
+            out.extend_from_slice(&u32::try_from(path.as_bytes().len()).unwrap_or(0).to_be_bytes());
+            out.extend_from_slice(path.as_bytes());
+            for number in [stamp.size, stamp.inode, stamp.device] {
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            for time in [stamp.mtime, stamp.ctime] {
+                out.extend_from_slice(&time.to_be_bytes());
+            }
+            out.extend_from_slice(hash.as_bytes());
+        }
+        let sum = Digest::of(&out);
+        out.extend_from_slice(sum.as_bytes());
+        if let Some(folder) = path.parent() {
+            if let Err(error) = write_durably(folder, path, &out) {
+                tracing::debug!(%error, "the hash cache could not be written");
+            }
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Cache> {
+    let (body, sum) = bytes.split_last_chunk::<32>()?;
+    if Digest::of(body) != Digest::from(*sum) {
+        return None;
+    }
+    let mut rest = body.strip_prefix(MAGIC)?;
+    let taken_at = Nanos::from_be_bytes(take(&mut rest)?);
+    let mut known = HashMap::with_capacity(rest.len() / 100);
+    while !rest.is_empty() {
+        let length = usize::try_from(u32::from_be_bytes(take(&mut rest)?)).ok()?;
+        let (path, tail) = rest.split_at_checked(length)?;
+        rest = tail;
+        let mut number = || take(&mut rest).map(u64::from_be_bytes);
+        let (size, inode, device) = (number()?, number()?, number()?);
+        let (mtime, ctime) = (number()?.cast_signed(), number()?.cast_signed());
+        let hash = Digest::from(take::<32>(&mut rest)?);
+        let stamp = Stamp { size, mtime, ctime, inode, device };
+        known.insert(RelPath::from_bytes(path).ok()?, (stamp, hash));
+    }
+    Some(Cache { taken_at, known, learned: Vec::new(), changed: false })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}

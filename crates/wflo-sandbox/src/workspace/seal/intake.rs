@@ -1,0 +1,203 @@
+//! Taking files into the store: by known hash where possible, else copied, on all processors.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::FileType;
+
+use super::super::beneath;
+use super::super::error::{IoAt, WorkspaceError};
+use super::super::hidden::git::without_credentials;
+use super::super::manifest::{Digest, Entry, Manifest};
+use super::super::path::RelPath;
+use super::super::store::Store;
+use super::super::store::blob::read_up_to;
+use super::super::survey::{Seen, SeenKind};
+use super::cache::Cache;
+use super::{Contents, plain_entry};
+
+/// How often a file that changes while it is copied is tried again.
+const TRIES: usize = 5;
+/// Git's configuration and logs are rewritten in memory; a longer one is cut here.
+const REPLACED_LIMIT: u64 = 16 * 1024 * 1024;
+/// More threads than this wait for the disk, not for a processor.
+const THREADS: usize = 8;
+
+/// What is being sealed: what belongs to the project, or what Git ignores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Plain,
+    /// Files here may be unreadable or under constant change (logs): that fails nothing.
+    Rest,
+}
+
+pub(super) struct Intake<'a> {
+    pub(super) store: &'a Store,
+    pub(super) project: &'a Path,
+    pub(super) root: &'a OwnedFd,
+    pub(super) cache: &'a mut Cache,
+}
+
+/// What became of one path.
+enum Taken {
+    Gone,
+    LeftOut,
+    Entry(Entry),
+    File { entry: Entry, blob: PathBuf, seen: Seen, hash: Digest },
+}
+
+impl Intake<'_> {
+    /// Stores the tree of `seen`; gives its digest and manifest.
+    pub(super) fn add(
+        &mut self,
+        seen: &[Seen],
+        group: Group,
+        left_out: &mut Vec<RelPath>,
+    ) -> Result<(Digest, Manifest), WorkspaceError> {
+        let mut taken = in_parallel(seen, |entry| self.take(entry, group, true))?;
+        if !self.store.has(&manifest_of(seen, &taken).0.digest()) {
+            // The tree must be built: contents known by hash alone may not be there any more.
+            let again = in_parallel(seen, |entry| match self.store_has(entry) {
+                true => Ok(None),
+                false => self.take(entry, group, false).map(Some),
+            })?;
+            for (slot, fresh) in taken.iter_mut().zip(again) {
+                if let Some(fresh) = fresh {
+                    *slot = fresh;
+                }
+            }
+        }
+        for (entry, taken) in seen.iter().zip(&taken) {
+            match taken {
+                Taken::LeftOut => left_out.push(entry.path.clone()),
+                Taken::File { seen, hash, .. } if seen.kind == SeenKind::File => {
+                    self.cache.learn(seen, *hash)
+                }
+                _ => {}
+            }
+        }
+        let (manifest, contents) = manifest_of(seen, &taken);
+        Ok((self.store.add_tree(&manifest, &contents)?, manifest))
+    }
+
+    /// Whether nothing needs to be read for this entry.
+    fn store_has(&self, seen: &Seen) -> bool {
+        match seen.kind {
+            SeenKind::Dir | SeenKind::Symlink => true,
+            SeenKind::Replaced => false,
+            SeenKind::File => self
+                .cache
+                .hash(seen)
+                .is_some_and(|hash| self.store.blob_path(&hash, seen.mode, seen.mtime).exists()),
+        }
+    }
+
+    fn take(&self, seen: &Seen, group: Group, trust: bool) -> Result<Taken, WorkspaceError> {
+        let taken = self.try_take(seen, group, trust);
+        match taken {
+            Err(WorkspaceError::Io { source, .. }) if beneath::is_absent(&source) => Ok(Taken::Gone),
+            Err(WorkspaceError::Io { source, .. })
+                if group == Group::Rest && source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ok(Taken::LeftOut)
+            }
+            other => other,
+        }
+    }
+
+    fn try_take(&self, seen: &Seen, group: Group, trust: bool) -> Result<Taken, WorkspaceError> {
+        let shown = self.project.join(seen.path.as_path());
+        let target = || beneath::link_target(beneath::open_any(self.root, seen.path.as_bytes())?);
+        if let Some(entry) = plain_entry(seen, target).at("read", &shown)? {
+            return Ok(Taken::Entry(entry));
+        }
+        if let Some(hash) = self.cache.hash(seen).filter(|_| trust && seen.kind == SeenKind::File) {
+            let blob = self.store.blob_path(&hash, seen.mode, seen.mtime);
+            let entry = Entry::file(seen.mode, seen.size, hash);
+            return Ok(Taken::File { entry, blob, seen: seen.clone(), hash });
+        }
+        let file = File::from(beneath::open_file(self.root, seen.path.as_bytes()).at("open", &shown)?);
+        for attempt in 1..=TRIES {
+            let before = rustix::fs::fstat(&file).at("read", &shown)?;
+            if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
+                return Ok(Taken::Gone);
+            }
+            let now = Seen::new(seen.path.clone(), seen.kind, &before);
+            let added = if seen.kind == SeenKind::Replaced {
+                let content = read_up_to(&file, REPLACED_LIMIT).at("read", &shown)?;
+                let clean = without_credentials(&seen.path, &content);
+                self.store.add_bytes(&clean, now.mode, now.mtime)
+            } else {
+                self.store.add_file(&file, now.mode, now.mtime, u64::MAX)
+            };
+            let added = added.at("copy", &shown)?;
+            let after = rustix::fs::fstat(&file).at("read", &shown)?;
+            let after = Seen::new(seen.path.clone(), seen.kind, &after);
+            let steady = (after.size, after.mtime, after.ctime) == (now.size, now.mtime, now.ctime);
+            if steady || (group == Group::Rest && attempt == TRIES) {
+                let entry = Entry::file(now.mode, added.size, added.hash);
+                return Ok(Taken::File { entry, blob: added.path, seen: now, hash: added.hash });
+            }
+        }
+        Err(WorkspaceError::KeepsChanging { path: seen.path.clone() })
+    }
+}
+
+fn manifest_of(seen: &[Seen], taken: &[Taken]) -> (Manifest, Contents) {
+    let (mut manifest, mut contents) = (Manifest::default(), Contents::new());
+    for (seen, taken) in seen.iter().zip(taken) {
+        match taken {
+            Taken::Gone | Taken::LeftOut => {}
+            Taken::Entry(entry) => {
+                manifest.entries.insert(seen.path.clone(), entry.clone());
+            }
+            Taken::File { entry, blob, .. } => {
+                manifest.entries.insert(seen.path.clone(), entry.clone());
+                contents.insert(seen.path.clone(), blob.clone());
+            }
+        }
+    }
+    (manifest, contents)
+}
+
+/// Maps every item, in order, on as many threads as there are processors.
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, WorkspaceError> + Sync,
+) -> Result<Vec<R>, WorkspaceError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    if items.len() < 64 || threads == 1 {
+        return items.iter().map(work).collect();
+    }
+    let chunk = items.len().div_ceil(threads * 4);
+    let chunks: Vec<&[T]> = items.chunks(chunk).collect();
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = chunks.get(index) else { return done };
+            done.push((index, chunk.iter().map(&work).collect::<Result<Vec<R>, WorkspaceError>>()));
+        }
+    };
+    let mut parts = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let mut parts = run();
+        for other in others {
+            match other.join() {
+                Ok(more) => parts.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        parts
+    });
+    parts.sort_unstable_by_key(|(index, _)| *index);
+    let mut all = Vec::with_capacity(items.len());
+    for (_, part) in parts {
+        all.extend(part?);
+    }
+    Ok(all)
+}

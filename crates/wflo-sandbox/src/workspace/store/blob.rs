@@ -1,0 +1,220 @@
+//! File contents, each stored once and never written again.
+//!
+//! A blob's name holds its hash, mode and modification time, because the trees hold it as a hard
+//! link and a link shares those. Modification times are kept: without them every compiled Python
+//! file beside a sealed source would look out of date.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::super::error::{IoAt, WorkspaceError};
+use super::super::manifest::Digest;
+use super::{Store, children};
+
+/// The buffer for copying and hashing, in bytes.
+const CHUNK: usize = 128 * 1024;
+
+/// A content that was added.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    pub(crate) hash: Digest,
+    pub(crate) size: u64,
+    pub(crate) path: PathBuf,
+}
+
+/// Modification time, nanoseconds since the epoch. Fits until the year 2262.
+pub(crate) type Nanos = i64;
+
+pub(crate) fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
+impl Store {
+    /// Where a content with this mode and time is kept.
+    pub(crate) fn blob_path(&self, hash: &Digest, mode: u32, mtime: Nanos) -> PathBuf {
+        let hex = hash.to_string();
+        let shard = hex.get(..2).unwrap_or("00").to_owned();
+        self.folder("blobs").join(shard).join(format!("{hex}-{:o}-{mtime:x}", stored_mode(mode)))
+    }
+
+    /// Adds the content of `source` from its start: a reflink where the file system can, else a
+    /// copy that keeps holes. The hash is of what was stored, whatever happens to `source`.
+    ///
+    /// # Errors
+    /// An error of the kind `FileTooLarge` when there are more than `limit` bytes.
+    pub(crate) fn add_file(&self, source: &File, mode: u32, mtime: Nanos, limit: u64) -> io::Result<Blob> {
+        let mut temporary = tempfile::NamedTempFile::new_in(self.folder("tmp"))?;
+        let copy = temporary.as_file_mut();
+        let cloned = rustix::fs::ioctl_ficlone(&*copy, source).is_ok();
+        let (hash, size) = if cloned { hash_file(copy, limit)? } else { copy_and_hash(source, copy, limit)? };
+        self.keep(temporary, hash, size, mode, mtime)
+    }
+
+    /// Adds a content that is in memory.
+    pub(crate) fn add_bytes(&self, content: &[u8], mode: u32, mtime: Nanos) -> io::Result<Blob> {
+        let mut temporary = tempfile::NamedTempFile::new_in(self.folder("tmp"))?;
+        temporary.write_all(content)?;
+        self.keep(temporary, Digest::of(content), content.len() as u64, mode, mtime)
+    }
+
+    fn keep(
+        &self,
+        temporary: tempfile::NamedTempFile,
+        hash: Digest,
+        size: u64,
+        mode: u32,
+        mtime: Nanos,
+    ) -> io::Result<Blob> {
+        let path = self.blob_path(&hash, mode, mtime);
+        if !path.exists() {
+            rustix::fs::fchmod(temporary.as_file(), Mode::from_raw_mode(stored_mode(mode)))?;
+            set_mtime(temporary.as_file(), mtime)?;
+            if let Err(error) = temporary.persist(&path) {
+                if error.error.kind() != io::ErrorKind::NotFound {
+                    return Err(error.error);
+                }
+                fs::create_dir_all(path.parent().unwrap_or(&path))?;
+                error.file.persist(&path).map_err(|error| error.error)?;
+            }
+        }
+        Ok(Blob { hash, size, path })
+    }
+}
+
+/// The mode on disk. An ordinary user must be able to read what wflo stored as that user; root can
+/// anyway, and so a step sees exactly the modes that it left.
+pub(crate) fn stored_mode(mode: u32) -> u32 {
+    (mode & 0o777) | if rustix::process::geteuid().is_root() { 0 } else { 0o400 }
+}
+
+/// The same for a folder, which must also be entered and filled.
+pub(crate) fn stored_folder_mode(mode: u32) -> u32 {
+    (mode & 0o777) | if rustix::process::geteuid().is_root() { 0 } else { 0o700 }
+}
+
+pub(crate) fn set_mtime(file: impl AsFd, mtime: Nanos) -> io::Result<()> {
+    let time = Timespec { tv_sec: mtime.div_euclid(1_000_000_000), tv_nsec: mtime.rem_euclid(1_000_000_000) };
+    let accessed = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: accessed, last_modification: time })?)
+}
+
+/// The hash and size of a file from its start.
+pub(crate) fn hash_file(file: &File, limit: u64) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0u64;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok((hasher.finalize().into(), at));
+        };
+        hasher.update(chunk);
+        at += read as u64;
+        if at > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
+}
+
+/// Copies data extents, leaves holes as holes, and hashes both.
+fn copy_and_hash(source: &File, copy: &mut File, limit: u64) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    let (size, blocks) = source.metadata().map(|meta| (meta.len(), meta.blocks()))?;
+    if size > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    if blocks.saturating_mul(512) >= size {
+        return copy_dense(source, copy, limit);
+    }
+    let zeros = vec![0; CHUNK];
+    let mut at = 0u64;
+    while at < size {
+        let data = next(source, rustix::fs::SeekFrom::Data(at), size)?.max(at);
+        hash_zeros(&mut hasher, &zeros, data - at);
+        let hole = next(source, rustix::fs::SeekFrom::Hole(data), size)?;
+        at = data;
+        copy.seek(SeekFrom::Start(at))?;
+        while at < hole {
+            let want = usize::try_from(hole - at).unwrap_or(CHUNK).min(CHUNK);
+            let read = source.read_at(buffer.get_mut(..want).unwrap_or(&mut []), at)?;
+            let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else { break };
+            hasher.update(chunk);
+            copy.write_all(chunk)?;
+            at += read as u64;
+        }
+        if at < hole {
+            // Truncated meanwhile: what is stored ends here.
+            break;
+        }
+    }
+    copy.set_len(at)?;
+    Ok((hasher.finalize().into(), at))
+}
+
+fn copy_dense(source: &File, copy: &mut File, limit: u64) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0u64;
+    loop {
+        let read = source.read_at(&mut buffer, at)?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok((hasher.finalize().into(), at));
+        };
+        hasher.update(chunk);
+        copy.write_all(chunk)?;
+        at += read as u64;
+        if at > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
+}
+
+fn next(file: &File, from: rustix::fs::SeekFrom, size: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, from) {
+        Ok(at) => Ok(at.min(size)),
+        // No data after this point: a hole up to the end.
+        Err(Errno::NXIO) => Ok(size),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn hash_zeros(hasher: &mut blake3::Hasher, zeros: &[u8], mut count: u64) {
+    while count > 0 {
+        let step = usize::try_from(count).unwrap_or(usize::MAX).min(zeros.len());
+        hasher.update(zeros.get(..step).unwrap_or(zeros));
+        count -= step as u64;
+    }
+}
+
+/// Reads at most `limit` bytes of a file.
+pub(crate) fn read_up_to(file: &File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut reader = file;
+    reader.seek(SeekFrom::Start(0))?;
+    reader.take(limit).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Removes every blob that no tree links to; gives the bytes freed.
+pub(super) fn sweep(blobs: &Path) -> Result<u64, WorkspaceError> {
+    let mut freed = 0;
+    for shard in children(blobs)? {
+        let shard = blobs.join(shard);
+        for name in children(&shard)? {
+            let path = shard.join(name);
+            let meta = fs::symlink_metadata(&path).at("read", &path)?;
+            if meta.nlink() == 1 {
+                fs::remove_file(&path).at("remove", &path)?;
+                freed += meta.blocks() * 512;
+            }
+        }
+    }
+    Ok(freed)
+}

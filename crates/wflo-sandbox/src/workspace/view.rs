@@ -1,0 +1,134 @@
+//! What a step sees: layers over the sealed tree over the ignored rest.
+//!
+//! The overlay's lower directories are, top first: the layers newest first, the sealed tree, the
+//! copied rest, and a tree of empty mount points. Large ignored folders (`node_modules`, `.venv`,
+//! `target`) are then mounted read-only on their mount points. The project folder itself is never a
+//! lower directory: whiteouts made when the view is built cannot cover what is created after, so a
+//! project below the overlay would show new files, hidden ones among them, to a running step. This
+//! way a change to the project reaches a step only inside a live folder. (A *writable* view of the
+//! project itself is [`super::live`], for `wflo sandbox exec --workspace`.)
+//!
+//! A live folder that holds hidden paths is not mounted whole: its visible children are, one by
+//! one, so a hidden file that is replaced on the host while a step runs stays hidden. Only a folder
+//! with very many children is mounted whole with empty files over what is hidden in it.
+
+mod live_rest;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::WorkspaceError;
+use super::hidden::Hidden;
+use super::layer::{Layer, MAX_LAYERS, MergedTree, lay_over, squash};
+use super::manifest::{Digest, Manifest};
+use super::seal::Sealed;
+use super::store::{InUse, Store};
+
+/// What a sandbox mounts for a workspace.
+///
+/// Keep it until the sandbox is gone: it keeps [`Store::prune`] away from trees that only it uses.
+#[derive(Debug, Clone, Default)]
+pub struct Mounts {
+    /// The overlay's lower directories, top first.
+    pub lowers: Vec<PathBuf>,
+    /// Read-only bind mounts `(source, target)` to make over the overlay, in this order. The mount
+    /// points are there.
+    pub ro: Vec<(PathBuf, PathBuf)>,
+    #[expect(dead_code, reason = "a lock is held, not read")]
+    pub(crate) in_use: Option<Arc<InUse>>,
+}
+
+/// A sealed workspace with the changes that steps made to it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Where the run started.
+    pub sealed: Sealed,
+    /// The changes, oldest first.
+    pub layers: Vec<Layer>,
+}
+
+impl View {
+    /// Opens a view again by the ids that were kept: the seal's, and the layers' oldest first.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Missing`] when one was pruned, [`WorkspaceError::Damaged`].
+    pub fn open(store: &Store, sealed: &Digest, layers: &[Digest]) -> Result<View, WorkspaceError> {
+        let sealed = Sealed::open(store, sealed)?;
+        let layers = layers.iter().map(|id| Layer::open(store, id)).collect::<Result<_, _>>()?;
+        Ok(View { sealed, layers })
+    }
+
+    /// Checks every content of the sealed trees and layers against its hash: what a run does before
+    /// it resumes after a crash of the machine.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Damaged`] with the first file that differs.
+    pub fn verify(&self, store: &Store) -> Result<(), WorkspaceError> {
+        let trees = [self.sealed.digest, self.sealed.rest.digest];
+        trees.iter().chain(self.layers.iter().map(|layer| &layer.id)).try_for_each(|tree| store.verify(tree))
+    }
+
+    /// What the sandbox mounts to show this view of `project` at `target`.
+    ///
+    /// Ignored folders are shown as they are now; those that went away are left out. Hidden paths
+    /// in them are looked for now.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Missing`] when a tree was pruned; [`WorkspaceError::Io`].
+    pub fn mounts(
+        &self,
+        store: &Store,
+        project: &Path,
+        hidden: &Hidden,
+        target: &Path,
+    ) -> Result<Mounts, WorkspaceError> {
+        let in_use = Arc::new(store.using()?);
+        let newest_first: Vec<Digest> = if self.layers.len() > MAX_LAYERS {
+            let id = squash(store, &self.layers)?.id;
+            store.note_derived(&id)?;
+            vec![id]
+        } else {
+            self.layers.iter().rev().map(|layer| layer.id).collect()
+        };
+        let rest = live_rest::mounts(self, store, project, hidden, target)?;
+        let trees = newest_first.into_iter().chain([self.sealed.digest, self.sealed.rest.digest]);
+        let mut lowers = Vec::new();
+        for digest in trees.chain(rest.mount_points) {
+            // The same tree twice is ELOOP for the kernel. The topmost has the last word on each of
+            // its paths, so the lower ones show nothing.
+            if lowers.contains(&store.tree(&digest)) {
+                continue;
+            }
+            if !store.has(&digest) {
+                let root = store.root().to_owned();
+                return Err(WorkspaceError::Missing { what: "tree", id: digest.to_string(), root });
+            }
+            lowers.push(store.tree(&digest));
+        }
+        Ok(Mounts { lowers, ro: rest.ro, in_use: Some(in_use) })
+    }
+
+    /// What was there at submission: the sealed tree over the copied rest.
+    pub(crate) fn base(&self) -> MergedTree {
+        let mut tree = MergedTree::new();
+        lay_over(&mut tree, &self.sealed.rest.manifest, self.sealed.rest.digest);
+        lay_over(&mut tree, &self.sealed.manifest, self.sealed.digest);
+        tree
+    }
+
+    /// What is there after the layers.
+    pub(crate) fn merged(&self) -> MergedTree {
+        let mut tree = self.base();
+        for layer in &self.layers {
+            lay_over(&mut tree, &layer.manifest, layer.id);
+        }
+        tree
+    }
+
+    /// Everything the view holds, live folders apart: what a program in the sandbox finds.
+    #[must_use]
+    pub fn contents(&self) -> Manifest {
+        let entries = self.merged().into_iter().map(|(path, merged)| (path, merged.entry)).collect();
+        Manifest { entries }
+    }
+}

@@ -1,0 +1,77 @@
+//! A real overlay mount in a mount namespace of one thread. Needs root.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::thread::UnshareFlags;
+use wflo_sandbox::workspace::Mounts;
+
+/// The writable part of a mount; it outlives the mount, as a sandbox's does.
+pub struct Upper {
+    home: tempfile::TempDir,
+}
+
+impl Upper {
+    /// In memory, as in a sandbox.
+    pub fn new() -> Upper {
+        let home = tempfile::tempdir_in("/dev/shm").unwrap();
+        for name in ["upper", "work", "target"] {
+            std::fs::create_dir(home.path().join(name)).unwrap();
+        }
+        Upper { home }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.home.path().join("upper")
+    }
+
+    pub fn target(&self) -> PathBuf {
+        self.home.path().join("target")
+    }
+}
+
+pub fn can_mount() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("not proven here: a real overlay mount needs root");
+    }
+    root
+}
+
+/// Runs `inside` with the mount at [`Upper::target`], on a thread of its own.
+pub fn in_overlay<T: Send>(mounts: &Mounts, upper: &Upper, inside: impl FnOnce(&Path) -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let mounted = scope.spawn(|| {
+            // SAFETY: only this thread, which ends here, has the new namespace and file system state.
+            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.unwrap();
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", private).unwrap();
+            mount(mounts, upper);
+            inside(&upper.target())
+        });
+        mounted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn mount(mounts: &Mounts, upper: &Upper) {
+    let lowers: Vec<&[u8]> = mounts.lowers.iter().map(|lower| lower.as_os_str().as_bytes()).collect();
+    let home = upper.home.path().display();
+    let mut options = b"lowerdir=".to_vec();
+    options.extend(lowers.join(&b':'));
+    options.extend(
+        format!(
+            ",upperdir={home}/upper,workdir={home}/work,redirect_dir=off,metacopy=off,index=off,xino=off"
+        )
+        .bytes(),
+    );
+    let options = CString::new(options).unwrap();
+    rustix::mount::mount("overlay", upper.target(), "overlay", MountFlags::empty(), Some(options.as_c_str()))
+        .unwrap();
+    for (source, target) in &mounts.ro {
+        rustix::mount::mount_bind(source, target).unwrap();
+        rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+    }
+}
