@@ -1,0 +1,64 @@
+//! What every store promises, written once. A backend's test crate makes a [`Fixture`] for each test
+//! and names this file: `#[path = "contract/all.rs"] mod contract;` and `contract::promises!(fixture);`.
+
+pub mod approvals;
+pub mod batches;
+pub mod budgets;
+pub mod effects;
+pub mod events;
+pub mod ground;
+pub mod queues;
+pub mod runs;
+pub mod values;
+
+pub use ground::Fixture;
+
+/// One test for each promise, each on a store of its own from `$fixture()`.
+macro_rules! promises {
+    ($fixture:path) => {
+        $crate::contract::promises! { $fixture =>
+            runs::a_run_is_read_back_as_it_was_accepted
+            runs::runs_are_listed_newest_first_and_filtered
+            runs::a_run_ends_once_and_keeps_its_end
+            runs::a_definition_is_kept_once_and_found_by_run
+            runs::a_lease_is_claimed_by_one
+            events::numbers_are_dense_over_both_families
+            events::pages_meet_without_gap_or_overlap
+            events::the_machine_gets_its_own_events_only
+            effects::an_effect_goes_from_intent_to_result
+            effects::results_are_ordered_by_generation
+            effects::a_lost_try_is_carried
+            effects::a_retry_keeps_what_it_is_told_to
+            effects::attributes_are_merged_by_key
+            budgets::a_hold_is_taken_on_all_budgets_or_none
+            budgets::a_bill_frees_the_rest_once
+            budgets::alerts_are_raised_once_each
+            budgets::an_account_is_opened_once
+            budgets::a_limit_is_raised_and_never_lowered_under_what_is_used
+            budgets::a_bill_above_its_hold_is_counted
+            budgets::fifty_at_once_fit_three
+            approvals::a_question_is_decided_once
+            approvals::an_approval_is_used_once
+            approvals::approvals_are_listed_and_filtered
+            queues::messages_reach_the_engine_of_the_run
+            queues::timers_are_replaced_and_removed
+            queues::engines_come_and_go
+            batches::a_batch_is_whole_or_absent
+            batches::a_failing_batch_does_not_touch_its_neighbours
+            batches::a_stale_writer_changes_nothing
+            batches::two_stores_see_each_other_at_once
+            values::large_values_are_read_back
+            values::a_forged_pointer_is_only_a_value
+        }
+    };
+    ($fixture:path => $($module:ident :: $promise:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                let fixture = $fixture();
+                $crate::contract::$module::$promise(&fixture).await;
+            }
+        )*
+    };
+}
+pub(crate) use promises;
