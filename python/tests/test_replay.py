@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fake_engine import Journal
 
 HEAD = """
@@ -194,7 +195,7 @@ async def step(context):
 """
     )
     engine = project.start(replay_length=7)
-    for order, frame in zip((6, 5), engine.effects(2).values()):
+    for order, frame in zip((6, 5), engine.effects(2).values(), strict=True):
         engine.answer(frame, {"text": str(order)}, order=order)
     assert engine.end()["output"] == ["6", "5"]
 

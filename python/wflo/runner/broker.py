@@ -52,6 +52,9 @@ SETTLE_MS = 5.0
 GRACE_SECONDS = 0.25
 """How long replay waits for an answer that could come next in the recorded order."""
 
+CALM_SECONDS = 0.02
+"""How long all other threads must have been quiet before nothing more is expected of them."""
+
 PATIENCE_SECONDS = 10.0
 """How long replay waits for a thread or a descriptor that goes on by itself to ask for it."""
 
@@ -64,7 +67,7 @@ _monotonic = time.monotonic
 class Waiter:
     """One effect that has been asked for."""
 
-    __slots__ = ("chunks", "done", "error", "key", "lock", "ok", "wake")
+    __slots__ = ("chunks", "done", "error", "key", "lock", "ok", "thread", "wake")
 
     def __init__(self, key: Key) -> None:
         self.key = key
@@ -73,6 +76,7 @@ class Waiter:
         self.error: dict[str, Any] | None = None
         self.chunks: deque[Any] | None = None
         self.lock: _thread.LockType | None = None
+        self.thread: int | None = None
         self.wake: Callable[[], None] | None = None
 
     def result(self) -> Any:
@@ -99,11 +103,12 @@ class Broker:
         self._names: set[str] = set()
         self._lock = _thread.RLock()
         self._reading = _thread.allocate_lock()
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, Waiter] = {}
         self._woken: set[int] = set()
         self._suspended = False
         self._announced = False
         self._stuck_since: float | None = None
+        self._quiet_since: float | None = None
         self._skipped = 0
         for frame in channel.take_early():
             self._take(frame)
@@ -263,6 +268,8 @@ class Broker:
             waiter.error = error if isinstance(error, dict) else None  # type: ignore[assignment]
             waiter.ok = frame.get("ok")
             waiter.done = True
+        if waiter.thread is not None:
+            self._woken.add(waiter.thread)
         if waiter.wake is not None:
             waiter.wake()
 
@@ -302,7 +309,12 @@ class Broker:
             self._stuck_since = now
         waited = now - self._stuck_since
         if not quiet:
+            self._quiet_since = None
             return waited >= PATIENCE_SECONDS
+        if self._quiet_since is None:
+            self._quiet_since = now
+        if threads.alive() and now - self._quiet_since < CALM_SECONDS:
+            return False
         if not self.unanswered():
             return True
         if waited < GRACE_SECONDS:
@@ -328,15 +340,16 @@ class Broker:
         return self._skipped > MOST_SKIPS or waited >= PATIENCE_SECONDS
 
     def _progress(self) -> None:
-        self._stuck_since, self._skipped = None, 0
+        self._stuck_since, self._quiet_since, self._skipped = None, None, 0
 
     def _woken_busy(self) -> bool:
         """Whether a thread that got a replayed result still works with it."""
         if not self._woken:
             return False
         alive = threads.alive()
-        self._woken = {ident for ident in self._woken if ident in alive and ident not in self._waiting}
-        return any(ident in self._woken for ident in threads.busy(self._waiting))
+        asleep = self._asleep()
+        self._woken = {ident for ident in self._woken if ident in alive and ident not in asleep}
+        return any(ident in self._woken for ident in threads.busy(self._asleep()))
 
     # Suspension
 
@@ -347,7 +360,11 @@ class Broker:
 
     def threads_quiet(self) -> bool:
         """Whether no other thread could go on by itself."""
-        return threads.quiet(self._waiting)
+        return not threads.busy(self._asleep())
+
+    def _asleep(self) -> set[int]:
+        """The threads that wait for an answer which has not come."""
+        return {ident for ident, waiter in list(self._waiting.items()) if not waiter.done and not waiter.chunks}
 
     @property
     def suspended(self) -> bool:
@@ -368,7 +385,7 @@ class Broker:
         if self._announced:
             return
         self._announced = True
-        names = sorted(_thread_names(threads.busy(self._waiting)))
+        names = sorted(_thread_names(threads.busy(self._asleep())))
         self.log("info", "threads keep this step in memory while it waits", {"threads": names})
 
     # Waiting, in threads and in sync steps
@@ -378,9 +395,10 @@ class Broker:
         me = get_ident()
         lock = waiter.lock = _thread.allocate_lock()
         lock.acquire()
+        waiter.thread = me
         waiter.wake = lambda: lock.release() if lock.locked() else None
         self._woken.discard(me)
-        self._waiting.add(me)
+        self._waiting[me] = waiter
         if self.loop is not None:
             self.loop.wake()
         try:
@@ -398,10 +416,8 @@ class Broker:
                 else:
                     lock.acquire(True, 0.05)
         finally:
-            self._waiting.discard(me)
+            self._waiting.pop(me, None)
             waiter.wake = None
-            if me != self.main_thread:
-                self._woken.add(me)
             self._pass_on()
             if not waiter.done and not chunk:
                 self.abandon(waiter)

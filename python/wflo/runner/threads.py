@@ -25,25 +25,31 @@ def alive() -> dict[int, FrameType]:
     return frames
 
 
-def quiet(waiting: Container[int]) -> bool:
-    """Whether every other thread is quiet; `waiting` holds those that wait for an effect."""
-    return not busy(waiting)
-
-
 def busy(waiting: Container[int]) -> list[int]:
-    """The identifiers of the threads that are not quiet."""
+    """The identifiers of the other threads that are not quiet; those in `waiting` are."""
     return [ident for ident, frame in alive().items() if ident not in waiting and not _blocked(frame)]
 
 
 def _blocked(frame: FrameType) -> bool:
+    """Whether a thread waits, without a time limit, for what only another thread can do.
+
+    One that has been woken and has not run since is still in its wait, so the wait's own lock or
+    queue is looked at too.
+    """
     name = frame.f_code.co_name
     module = frame.f_globals.get("__name__")
     values = frame.f_locals
     if module == "concurrent.futures.thread" and name == "_worker":
-        return values.get("work_item") is None
-    if module == "threading":
-        if name in ("wait", "join") and values.get("timeout", 0) is None:
-            return True
-        if name == "_wait_for_tstate_lock":
-            return values.get("block") is True and values.get("timeout") == -1
+        queue = values.get("work_queue")
+        return values.get("work_item") is None and queue is not None and queue.empty()
+    if module != "threading":
+        return False
+    if name == "wait" and "waiter" in values:
+        started = frame.f_back.f_back if frame.f_back is not None else None
+        starting = started is not None and started.f_code.co_name == "start"
+        return values.get("timeout", 0) is None and values["waiter"].locked() and not starting
+    if name == "join":
+        return values.get("timeout", 0) is None
+    if name == "_wait_for_tstate_lock":
+        return values.get("block") is True and values.get("timeout") == -1
     return False
