@@ -1,36 +1,34 @@
-//! An order with its host paths opened and its owners known: what a child needs to build.
+//! An order whose host paths are detached mounts already: what a child needs to build.
 //!
-//! Made by the launcher before it forks, because owner maps are kept from one sandbox to the
-//! next. **Architecture Invariant:** each host path is resolved once, here; later steps use the
-//! descriptor, so that a path cannot change its meaning in between.
+//! Made by the launcher before it forks: only in its own mount namespace can the host's mounts be
+//! copied, and owner maps are kept from one sandbox to the next. **Architecture Invariant:** each
+//! host path is resolved once, here, so that it cannot change its meaning in between.
 
 use super::idmap::OwnerMaps;
 use super::spec::{Bind, Limits};
+use super::sys::mount::{self, NODEV, NOSUID, RDONLY};
 use super::sys::{At, Fault};
 use super::template::open_host;
 use super::wire::Order;
 use rustix::fs::FileType;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::rc::Rc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// One host file or folder to be shown.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    pub(crate) source: OwnedFd,
+    /// Detached, with its attributes and owners as they will be.
+    pub(crate) mount: OwnedFd,
     pub(crate) target: PathBuf,
     pub(crate) folder: bool,
-    pub(crate) writable: bool,
-    /// The map that gives its owner's files to the sandbox's user; as root only.
-    pub(crate) owners: Option<Rc<OwnedFd>>,
 }
 
 /// One layer of the workspace.
 #[derive(Debug)]
 pub(crate) struct Lower {
-    pub(crate) source: OwnedFd,
+    /// Detached, read-only, with its owners as they will be.
+    pub(crate) mount: OwnedFd,
     pub(crate) path: PathBuf,
-    pub(crate) owners: Option<Rc<OwnedFd>>,
 }
 
 /// The workspace.
@@ -71,11 +69,7 @@ impl Plan {
     /// The path that could not be opened.
     pub(crate) fn make(order: &Order, ids: (u32, u32), maps: Option<&mut OwnerMaps>) -> Result<Self, Fault> {
         let privileged = maps.is_some();
-        let mut maps = maps;
-        let mut owners = |uid: u32, gid: u32| match &mut maps {
-            Some(maps) => maps.get((uid, gid), ids).map(Some),
-            None => Ok(None),
-        };
+        let mut opener = Opener { ids, maps };
         let (mut host_uid, mut host_gid) = ids;
         let mut mounts: Vec<(PathBuf, Source)> = Vec::new();
         let workspace = match &order.workspace {
@@ -83,27 +77,26 @@ impl Plan {
             Some(view) => {
                 let mut lowers = Vec::new();
                 for path in &view.lowers {
-                    let named = || path.display().to_string();
-                    let source = open_host(path).at("opening a workspace layer", named)?;
-                    let found = rustix::fs::fstat(&source).at("opening a workspace layer", named)?;
+                    let (mount, found) = opener.open(path, false, true)?;
                     if lowers.is_empty() {
                         (host_uid, host_gid) = (found.st_uid, found.st_gid);
                     }
-                    let owners = owners(found.st_uid, found.st_gid)?;
-                    lowers.push(Lower { source, path: path.clone(), owners });
+                    mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false)
+                        .at("reading a workspace layer", || path.display().to_string())?;
+                    lowers.push(Lower { mount, path: path.clone() });
                 }
                 mounts.push((view.target.clone(), Source::Workspace));
                 Some(Workspace { lowers, target: view.target.clone() })
             }
         };
         let mut show = |bind: &Bind, writable: bool| -> Result<(PathBuf, Source), Fault> {
-            let named = || bind.source.display().to_string();
-            let source = open_host(&bind.source).at("opening a folder to show", named)?;
-            let found = rustix::fs::fstat(&source).at("opening a folder to show", named)?;
+            let (mount, found) = opener.open(&bind.source, true, writable)?;
+            let attributes = NOSUID | NODEV | if writable { 0 } else { RDONLY };
+            mount::set_attributes(mount.as_fd(), attributes, true)
+                .at("showing a folder", || bind.source.display().to_string())?;
             let folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-            let owners = owners(found.st_uid, found.st_gid)?;
             let target = bind.target.clone();
-            Ok((target.clone(), Source::Bind(Shown { source, target, folder, writable, owners })))
+            Ok((target.clone(), Source::Bind(Shown { mount, target, folder })))
         };
         for bind in &order.ro {
             mounts.push(show(bind, false)?);
@@ -116,5 +109,30 @@ impl Plan {
         let (uid, gid) = ids;
         let (limits, pts) = (order.limits, order.pts);
         Ok(Plan { privileged, uid, gid, host_uid, host_gid, limits, workspace, mounts, pts })
+    }
+}
+
+/// Copies the host's mounts, owners mapped.
+struct Opener<'a> {
+    ids: (u32, u32),
+    maps: Option<&'a mut OwnerMaps>,
+}
+
+impl Opener<'_> {
+    /// A detached copy of what `path` names, and what it is. With a file system that cannot map
+    /// owners, `must_map` decides whether that is an error or it is shown as it is.
+    fn open(&mut self, path: &Path, recursive: bool, must_map: bool) -> Result<(OwnedFd, rustix::fs::Stat), Fault> {
+        let named = || path.display().to_string();
+        let source = open_host(path).at("opening a path to show", named)?;
+        let found = rustix::fs::fstat(&source).at("opening a path to show", named)?;
+        let mount = mount::copy_tree(source.as_fd(), c"", recursive).at("copying a mount to show", named)?;
+        if let Some(maps) = &mut self.maps {
+            let owners = maps.get((found.st_uid, found.st_gid), self.ids)?;
+            match mount::map_owners(mount.as_fd(), owners.as_fd()) {
+                Err(error) if must_map => return Err(error).at("mapping the owners of a folder", named),
+                _ => {}
+            }
+        }
+        Ok((mount, found))
     }
 }

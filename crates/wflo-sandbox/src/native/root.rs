@@ -56,21 +56,7 @@ pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
     for mounted in &plan.mounts {
         match mounted {
             Source::Workspace => layers = Some(workspace(plan, &ground, &scratch, stage)?),
-            Source::Bind(bind) => {
-                let copy = mount::copy_tree(bind.source.as_fd(), c"", true)
-                    .at("showing a folder", || bind.target.display().to_string())?;
-                if let Some(owners) = &bind.owners {
-                    // A file system without mapped mounts shows a read-only bind as it is.
-                    let mapped = mount::map_owners(copy.as_fd(), owners.as_fd());
-                    if bind.writable {
-                        mapped.at("mapping owners", || bind.target.display().to_string())?;
-                    }
-                }
-                let read_only = if bind.writable { 0 } else { RDONLY };
-                mount::set_attributes(copy.as_fd(), NOSUID | NODEV | read_only, true)
-                    .at("showing a folder", || bind.target.display().to_string())?;
-                ground.attach(&copy, &bind.target, bind.folder)?;
-            }
+            Source::Bind(bind) => ground.attach(&bind.mount, &bind.target, bind.folder)?,
         }
     }
     processes(template, &ground)?;
@@ -189,15 +175,8 @@ fn workspace(
     for (index, lower) in workspace.lowers.iter().enumerate() {
         let place = stage.join(format!("lower{index}"));
         make_folder(&place)?;
-        let copy = mount::copy_tree(lower.source.as_fd(), c"", false)
-            .at("reading a workspace layer", || lower.path.display().to_string())?;
-        if let Some(owners) = &lower.owners {
-            mount::map_owners(copy.as_fd(), owners.as_fd())
-                .at("mapping owners", || lower.path.display().to_string())?;
-        }
-        mount::set_attributes(copy.as_fd(), RDONLY | NOSUID | NODEV, false).step(step)?;
         let at = super::template::open(&place).step(step)?;
-        mount::attach(copy.as_fd(), at.as_fd()).at(step, || lower.path.display().to_string())?;
+        mount::attach(lower.mount.as_fd(), at.as_fd()).at(step, || lower.path.display().to_string())?;
         lowers.push(place.display().to_string());
     }
     let joined = CString::new(lowers.join(":")).unwrap_or_default();
