@@ -14,7 +14,7 @@ import sys
 import traceback
 
 OPENAI = "gpt-5-mini"
-ANTHROPIC = "claude-sonnet-4-5"
+ANTHROPIC = "claude-sonnet-4-6"
 ASK = [{"role": "user", "content": "hello gateway"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 OPENAI_TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}]

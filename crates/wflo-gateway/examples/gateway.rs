@@ -5,7 +5,7 @@
 //! request with that status, `cut` breaks the next stream. It ends with its input.
 
 // The ledger is the tests' own, which may panic.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../tests/gateway/ledger.rs"]
 mod ledger;

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p wflo-gateway --example load [REQUESTS]`
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../tests/gateway/ledger.rs"]
 mod ledger;

@@ -59,10 +59,12 @@ pub(crate) enum SendError {
     Unknown(String),
 }
 
+type TlsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 pub(crate) struct Upstream {
     plain: Client<HttpConnector, Full<Bytes>>,
     /// Made at the first `https` address: reading the system's roots takes milliseconds.
-    tls: OnceLock<Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, String>>,
+    tls: OnceLock<Result<TlsClient, String>>,
     deadlines: Deadlines,
 }
 
@@ -108,7 +110,7 @@ fn connector(connect: Duration, only_http: bool) -> HttpConnector {
     connector
 }
 
-fn tls(connect: Duration) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, String> {
+fn tls(connect: Duration) -> Result<TlsClient, String> {
     let mut roots = rustls::RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
@@ -231,4 +233,46 @@ pub(crate) fn request(
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tls_provider_that_is_not_there_was_never_sent_anything() {
+        let gone = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("https://{}", listener.local_addr().unwrap())
+        };
+        let provider = Provider::new("p", Dialect::OpenAi, &gone, None).unwrap();
+        let uri = provider.endpoint("/models", None).unwrap();
+        let request = request(&provider, Method::GET, uri, &HeaderMap::new(), Bytes::new()).unwrap();
+        let error = Upstream::new(Deadlines::default()).send(request).await.unwrap_err();
+        assert!(matches!(error, SendError::NeverSent(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_fails_was_never_sent_anything() {
+        // A plain-text server where TLS is expected: the request itself never leaves.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut hello = vec![0; 4096];
+            let read = tokio::io::AsyncReadExt::read(&mut stream, &mut hello).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .await
+                .unwrap();
+            String::from_utf8_lossy(&hello[..read]).into_owned()
+        });
+        let key = crate::secret::Secret::new("sk-hidden");
+        let provider = Provider::new("p", Dialect::OpenAi, &address, key).unwrap();
+        let uri = provider.endpoint("/models", None).unwrap();
+        let request = request(&provider, Method::GET, uri, &HeaderMap::new(), Bytes::new()).unwrap();
+        let error = Upstream::new(Deadlines::default()).send(request).await.unwrap_err();
+        let SendError::NeverSent(reason) = error else { panic!("{error:?}") };
+        assert!(!reason.contains("sk-hidden"));
+        assert!(!server.await.unwrap().contains("sk-hidden"));
+    }
 }

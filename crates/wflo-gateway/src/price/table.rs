@@ -137,6 +137,11 @@ mod tests {
     }
 
     #[test]
+    fn the_map_is_the_one_that_its_readme_describes() {
+        assert!(include_str!("../../prices/README.md").contains(map_hash()), "{}", map_hash());
+    }
+
+    #[test]
     fn the_table_is_sorted_and_large() {
         assert!(compiled::MODELS.is_sorted_by(|a, b| a.name < b.name));
         assert!(compiled::MODELS.len() > 3_000, "{}", compiled::MODELS.len());

@@ -80,6 +80,13 @@ async fn what_is_settled_is_what_the_provider_billed_to_the_nano_dollar() {
         expected += i64::try_from((input - cached) * 250 + cached * 25 + output * 2_000).unwrap();
     }
     assert_eq!(world.ledger.settled(), expected);
+    for body in [chat("two"), streamed("two")] {
+        world.mock.answer_next(Answer::billed(10, 7));
+        let got = world.chat(&body.replacen('{', r#"{"n":2,"#, 1)).await;
+        assert!(got.whole && got.status == 200);
+        expected += 10 * 250 + 2 * 7 * 2_000;
+    }
+    assert_eq!(world.ledger.settled(), expected);
     for call in world.ledger.calls() {
         let Entry::Closed(outcome) = call.entry else { panic!("not closed") };
         assert!(!outcome.uncertain && outcome.settled <= call.intent.hold);

@@ -11,6 +11,7 @@ use wflo_gateway::ledger::{
 };
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Entry {
     Running,
     Closed(Outcome),
