@@ -120,6 +120,13 @@ pub enum NotHeld {
         /// The table.
         table: String,
     },
+    /// A primary key under which values that differ are the same, such as COLLATE NOCASE: a
+    /// changeset takes `a` and `A` for two rows.
+    #[error("it writes `{table}`, whose primary key has a collation of its own")]
+    LooseKey {
+        /// The table.
+        table: String,
+    },
     /// Rows whose primary key is NULL.
     #[error("it changes rows of `{table}` whose primary key is NULL")]
     NullKey {

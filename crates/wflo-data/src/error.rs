@@ -1,6 +1,6 @@
 //! What can go wrong with a database, and what to do about it.
 //!
-//! Owns the codes WFLO-6001 to WFLO-6027; each has a page in `docs/errors/`.
+//! Owns the codes WFLO-6001 to WFLO-6028; each has a page in `docs/errors/`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -294,7 +294,7 @@ impl Coded for DataError {
                 "leave out rollback_enabled for this step, or change the table as \
                  docs/guides/databases.md says"
             }
-            DataError::TableUnclear { .. } => "name it: context.db.bulk_update(rows, table=\"…\")",
+            DataError::TableUnclear { .. } => "name it: context.db.bulk_update(\"table\", rows)",
             DataError::RowInvalid { .. } => {
                 "each row holds the whole primary key and at least one other column"
             }

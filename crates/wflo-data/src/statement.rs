@@ -62,7 +62,8 @@ pub struct Rows {
     pub rows: Vec<Vec<Value>>,
     /// Rows that the statement itself inserted, updated or deleted (not those of triggers).
     pub rows_affected: u64,
-    /// The row id of the last row that the statement itself inserted.
+    /// The row id of the last row that the statement itself inserted, in a table whose row id is its
+    /// primary key or that has none.
     pub last_insert_id: Option<i64>,
 }
 

@@ -56,10 +56,13 @@ pub(super) struct Observed {
     pub refusal: Option<Refusal>,
     /// Tables that it may insert into, update or delete from.
     pub written: BTreeSet<String>,
+    /// A table of SQLite's own that it writes. Changes of the schema do so; nothing else may, which
+    /// is known only once the whole statement was seen.
+    pub system: Option<String>,
     /// Whether it changes the schema.
     pub schema: bool,
-    /// Whether the statement itself inserts, not only its triggers.
-    pub inserts: bool,
+    /// The table that the statement itself inserts into, not its triggers.
+    pub inserted: Option<String>,
 }
 
 /// A connection's authorizer, installed once. It judges while a [`Watch`] is on; wflo's own
@@ -140,8 +143,10 @@ fn verdict(context: &AuthContext<'_>, observed: &mut Observed) -> Result<(), Ref
         observed.schema = true;
         for name in names {
             own(name)?;
-            // Automatic indexes are dropped with their table; nothing else of SQLite's is.
-            if is_system(name) && !name.starts_with("sqlite_autoindex_") && !is_schema_table(name) {
+            // What ANALYZE makes, and automatic indexes, which go with their table. SQLite itself
+            // lets nobody create such names.
+            let by_itself = ["sqlite_autoindex_", "sqlite_stat"].iter().any(|start| name.starts_with(start));
+            if is_system(name) && !by_itself && !is_schema_table(name) {
                 return Err(Refusal::System { name: (*name).to_owned() });
             }
         }
@@ -151,7 +156,9 @@ fn verdict(context: &AuthContext<'_>, observed: &mut Observed) -> Result<(), Ref
         Action::Select | Action::Recursive => Ok(()),
         Action::Read { table_name, .. } => own(table_name),
         Action::Insert { table_name } => {
-            observed.inserts |= context.accessor.is_none();
+            if context.accessor.is_none() {
+                observed.inserted = Some(table_name.to_owned());
+            }
             write(table_name, observed)
         }
         Action::Update { table_name, .. } | Action::Delete { table_name } => write(table_name, observed),
@@ -169,13 +176,10 @@ fn verdict(context: &AuthContext<'_>, observed: &mut Observed) -> Result<(), Ref
         Action::CreateTrigger { trigger_name, table_name }
         | Action::DropTrigger { trigger_name, table_name } => schema(&[trigger_name, table_name]),
         Action::CreateView { view_name } | Action::DropView { view_name } => schema(&[view_name]),
-        Action::Reindex { index_name } => {
+        // Of the whole database, wflo's own table included; that does it no harm.
+        Action::Reindex { .. } | Action::Analyze { .. } => {
             observed.schema = true;
-            own(index_name)
-        }
-        Action::Analyze { table_name } => {
-            observed.schema = true;
-            own(table_name)
+            Ok(())
         }
         Action::CreateVtable { table_name, module_name } => {
             schema(&[table_name])?;
@@ -212,10 +216,9 @@ fn write(table: &str, observed: &mut Observed) -> Result<(), Refusal> {
     if is_schema_table(table) {
         return Ok(());
     }
-    if is_system(table) && !observed.schema {
-        return Err(Refusal::System { name: table.to_owned() });
-    }
-    if !is_system(table) {
+    if is_system(table) {
+        observed.system.get_or_insert(table.to_owned());
+    } else {
         observed.written.insert(table.to_owned());
     }
     Ok(())

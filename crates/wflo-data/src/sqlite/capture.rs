@@ -42,12 +42,28 @@ pub(super) struct Captured {
 
 /// Does a write and captures it.
 pub(super) fn run(call: &Call<'_>, write: &Write, need: Need) -> Result<Captured, DataError> {
+    let (inspected, mut captured) = inspected_and_run(call, write, need)?;
+    if !inserts_lasting_rowid(call, &inspected)? {
+        captured.result.last_insert_id = None;
+    }
+    Ok(captured)
+}
+
+/// Whether the row id of an inserted row stays: where it is no part of the data, putting a row back
+/// (a preview that is committed, an undo) gives it another one.
+fn inserts_lasting_rowid(call: &Call<'_>, inspected: &Inspected) -> Result<bool, DataError> {
+    let Some(table) = &inspected.inserted else { return Ok(true) };
+    Ok(schema::table(call, table)?.is_some_and(|table| table.rowid_is_key || !table.has_key()))
+}
+
+fn inspected_and_run(call: &Call<'_>, write: &Write, need: Need) -> Result<(Inspected, Captured), DataError> {
     let plan = update::plan(call, write)?;
     let mut inspected = Inspected::default();
     for sql in plan.texts() {
         let one = run::inspect(call, sql)?;
         inspected.schema |= one.schema;
         inspected.written.extend(one.written);
+        inspected.inserted = one.inserted.or(inspected.inserted);
     }
     let not_held = schema::not_held(call, &inspected)?;
     if let (Need::Undo, Some(reason)) = (need, &not_held) {
@@ -55,9 +71,10 @@ pub(super) fn run(call: &Call<'_>, write: &Write, need: Need) -> Result<Captured
     }
     if not_held.as_ref().is_some_and(|reason| !is_tolerable(need, reason)) {
         let result = execute(call, &plan, Gauge::default(), Surplus::StopCapture)?.0;
-        return Ok(Captured { result, changeset: Changeset::default(), not_held });
+        return Ok((inspected, Captured { result, changeset: Changeset::default(), not_held }));
     }
-    captured(call, &plan, &inspected, need)
+    let captured = captured(call, &plan, &inspected, need)?;
+    Ok((inspected, captured))
 }
 
 /// Whether this reason against undo is none against what the capture is for.

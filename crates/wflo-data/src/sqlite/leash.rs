@@ -68,11 +68,10 @@ impl Held {
 }
 
 /// The limits on text that a statement may hold and make, on for as long as this lives.
-pub(super) struct Bounds<'conn>(&'conn Connection);
+struct Bounds<'conn>(&'conn Connection);
 
 impl<'conn> Bounds<'conn> {
-    /// Turns them on.
-    pub(super) fn start(call: &Call<'conn>) -> Self {
+    fn start(call: &Call<'conn>) -> Self {
         set_limits(call.connection, call.limits.value_bytes, call.limits.sql_bytes);
         Bounds(call.connection)
     }

@@ -9,7 +9,8 @@ use super::capture::{self, Need};
 use super::connection::Call;
 use super::effects::{self, RecordKind};
 use super::evidence::{self, Detail};
-use super::replay::{Conflicts, Direction, Others, replay, row_conflict};
+use super::replay::{Conflicts, Direction, Others, check_shapes, replay, row_conflict};
+use super::session;
 use crate::change::Evidence;
 use crate::changeset::Changeset;
 use crate::class::NotHeld;
@@ -27,6 +28,11 @@ impl Sqlite {
             call.rolled_back(|| {
                 replay_prior(call, prior)?;
                 let captured = capture::run(call, write, Need::Preview)?;
+                // A COMMIT would say so; here there is none.
+                if call.ok(session::owes_foreign_keys(call.connection))? {
+                    let detail = "FOREIGN KEY constraint failed".to_owned();
+                    return Err(DataError::Constraint { detail });
+                }
                 let shown = evidence::show(call, &captured.changeset, Detail::Whole)?;
                 let digest = digest(&captured.changeset, &shown.guards, &captured.result);
                 Ok(Preview {
@@ -115,6 +121,8 @@ fn replay_checked(
     guards: Option<&[u8]>,
     conflicts: &mut Conflicts,
 ) -> Result<(), DataError> {
+    // Before anything is read by its name: SQLite takes an unknown "name" for a text.
+    check_shapes(call, changeset)?;
     let differing = match guards {
         Some(guards) => evidence::check_guards(call, changeset, guards)?,
         None => Vec::new(),

@@ -132,7 +132,7 @@ fn foreign_keys() -> RowConflict {
 
 /// Whether each table still has the columns and the key that it had. Columns added at its end do no
 /// harm. SQLite itself compares only numbers of columns, and silently skips a table that differs.
-fn check_shapes(call: &Call<'_>, changeset: &Changeset) -> Result<(), DataError> {
+pub(super) fn check_shapes(call: &Call<'_>, changeset: &Changeset) -> Result<(), DataError> {
     for then in &changeset.tables {
         let altered = |detail: &str| {
             Err(DataError::SchemaChanged { table: then.name.clone(), detail: detail.to_owned() })

@@ -11,7 +11,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
 use super::authorizer::{Observed, Watch};
 use super::connection::Call;
-use super::leash::{Bounds, Leash, Surplus};
+use super::leash::{Leash, Surplus};
 use super::session::Gauge;
 use crate::class::Refusal;
 use crate::error::DataError;
@@ -27,18 +27,21 @@ pub(super) struct Inspected {
     pub written: BTreeSet<String>,
     /// Whether it changes the schema.
     pub schema: bool,
+    /// The table that it inserts into itself.
+    pub inserted: Option<String>,
 }
 
 /// Compiles a statement without running it.
 pub(super) fn inspect(call: &Call<'_>, sql: &str) -> Result<Inspected, DataError> {
-    let bounds = Bounds::start(call);
+    // Compiling takes time too: views that join each other double with each level.
+    let leash = Leash::start(call, Gauge::default(), Surplus::Interrupt);
     let watch = Watch::start(call.sentry);
-    let prepared = prepare(call, &watch, sql)?;
-    drop(bounds);
+    let prepared = prepare(call, &watch, sql).map_err(|error| leash.explain(&watch, error))?;
     Ok(Inspected {
         reads_only: prepared.reads_only,
         written: prepared.observed.written,
         schema: prepared.observed.schema,
+        inserted: prepared.observed.inserted,
     })
 }
 
@@ -100,6 +103,9 @@ pub(super) fn prepare<'conn>(
     // of a trigger). Identifiers have no escapes, so a name that is not in the text is not used.
     if observed.schema && sql.to_ascii_lowercase().contains("_wflo_") {
         return refuse(Refusal::Reserved { name: "_wflo_".to_owned() });
+    }
+    if let (false, Some(table)) = (observed.schema, &observed.system) {
+        return refuse(Refusal::System { name: table.clone() });
     }
     let reads_only = statement.readonly() || statement.is_explain() != 0;
     Ok(Prepared { statement, observed, reads_only })

@@ -30,6 +30,10 @@ pub(super) struct Table {
     pub columns: Vec<Column>,
     /// Whether a column of its primary key can be NULL, which changesets leave out silently.
     pub nullable_key: bool,
+    /// Whether its primary key is its row id.
+    pub rowid_is_key: bool,
+    /// Whether its primary key compares by another collation than BINARY.
+    pub loose_key: bool,
 }
 
 /// A column.
@@ -65,6 +69,7 @@ impl Table {
             Kind::View => None,
             Kind::Virtual | Kind::Shadow => Some(NotHeld::VirtualTable { table }),
             Kind::Ordinary if !self.has_key() => Some(NotHeld::NoPrimaryKey { table }),
+            Kind::Ordinary if self.loose_key => Some(NotHeld::LooseKey { table }),
             Kind::Ordinary => None,
         }
     }
@@ -122,14 +127,19 @@ fn read_table(call: &Call<'_>, name: &str) -> rusqlite::Result<Option<Table>> {
     }
     // A single INTEGER key without an index of its own is the row id and never NULL. (`INTEGER
     // PRIMARY KEY DESC` looks the same and is not.)
-    let nullable_key = nullable && !(keys == 1 && integer_key && !has_key_index(call, &name)?);
-    Ok(Some(Table { name, kind, columns, nullable_key }))
+    let collations = key_collations(call, &name)?;
+    let rowid_is_key = keys == 1 && integer_key && collations.is_empty();
+    let nullable_key = nullable && !rowid_is_key;
+    let loose_key = collations.iter().any(|collation| !collation.eq_ignore_ascii_case("BINARY"));
+    Ok(Some(Table { name, kind, columns, nullable_key, rowid_is_key, loose_key }))
 }
 
-/// Whether the primary key is an index of its own, and so not the row id.
-fn has_key_index(call: &Call<'_>, table: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')";
-    call.connection.query_row(sql, [table], |row| row.get(0))
+/// The collation of each column of the primary key's index; none when the key is the row id.
+fn key_collations(call: &Call<'_>, table: &str) -> rusqlite::Result<Vec<String>> {
+    let sql =
+        "SELECT columns.coll FROM pragma_index_list(?1) AS list, pragma_index_xinfo(list.name) AS columns
+               WHERE list.origin = 'pk' AND columns.key = 1";
+    call.connection.prepare(sql)?.query_map([table], |row| row.get(0))?.collect()
 }
 
 /// Why a changeset could not hold this write, as far as its text tells.
@@ -172,8 +182,12 @@ pub(super) fn null_keys(call: &Call<'_>, table: &Table) -> Result<Option<blake3:
         .filter(|column| column.key > 0)
         .map(|column| format!("{} IS NULL", quoted(&column.name)))
         .collect();
+    // Not `*`: generated columns are computed, at a cost that somebody else chose.
+    let stored = table.columns.iter().filter(|column| !column.computed);
+    let stored: Vec<String> = stored.map(|column| quoted(&column.name)).collect();
     let sql = format!(
-        "SELECT _rowid_, * FROM {} WHERE {} ORDER BY _rowid_ LIMIT {}",
+        "SELECT _rowid_, {} FROM {} WHERE {} ORDER BY _rowid_ LIMIT {}",
+        stored.join(", "),
         quoted(&table.name),
         condition.join(" OR "),
         MOST + 1

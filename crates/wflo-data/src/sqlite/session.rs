@@ -489,6 +489,22 @@ fn clash(conflict: c_int, iter: *mut RawIter) -> rusqlite::Result<Clash> {
     })
 }
 
+/// Whether deferred foreign keys are violated, so that a COMMIT would fail now.
+pub(super) fn owes_foreign_keys(connection: &Connection) -> rusqlite::Result<bool> {
+    let (mut now, mut highest) = (0, 0);
+    // SAFETY: the handle is open while `connection` is borrowed; both places are valid.
+    check(unsafe {
+        ffi::sqlite3_db_status(
+            connection.handle(),
+            ffi::SQLITE_DBSTATUS_DEFERRED_FKS,
+            &raw mut now,
+            &raw mut highest,
+            0,
+        )
+    })?;
+    Ok(now != 0)
+}
+
 /// Forgets the row id of the connection's last insert, so that a later 0 means "none since".
 pub(super) fn forget_last_insert(connection: &Connection) {
     // SAFETY: the handle is open while `connection` is borrowed.

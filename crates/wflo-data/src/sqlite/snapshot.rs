@@ -49,6 +49,7 @@ fn named(call: &Call<'_>, name: &str) -> Result<Table, DataError> {
 fn cannot(reason: &NotHeld) -> TableCapability {
     let words = match reason {
         NotHeld::NoPrimaryKey { .. } => "it has no primary key".to_owned(),
+        NotHeld::LooseKey { .. } => "its primary key has a collation of its own".to_owned(),
         other => other.to_string(),
     };
     TableCapability { undo: false, note: Some(words) }

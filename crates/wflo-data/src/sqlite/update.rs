@@ -58,7 +58,7 @@ fn execute_one(call: &Call<'_>, watch: &Watch<'_>, statement: &Statement) -> Res
     if !prepared.reads_only && !prepared.observed.schema {
         rows.rows_affected = call.connection.changes();
         let id = call.connection.last_insert_rowid();
-        rows.last_insert_id = (prepared.observed.inserts && id != 0).then_some(id);
+        rows.last_insert_id = (prepared.observed.inserted.is_some() && id != 0).then_some(id);
     }
     Ok(rows)
 }
