@@ -86,7 +86,8 @@ pub struct EffectKey {
     pub generation: u32,
     /// The branch: `0`, `0.1`, or `@gateway/<fingerprint>`.
     pub path: String,
-    /// The position on the branch, from 0.
+    /// The position on the branch, from 0. In JSON `effect_seq`, because an event has a `seq` of its own.
+    #[serde(rename = "effect_seq")]
     pub seq: u32,
 }
 

@@ -349,6 +349,7 @@ pub enum EventBody {
         /// The sleeping effect's branch.
         path: String,
         /// The sleeping effect's position.
+        #[serde(rename = "effect_seq")]
         seq: u32,
     },
     /// A message from outside.

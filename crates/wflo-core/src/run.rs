@@ -79,7 +79,7 @@ impl std::fmt::Display for RunStatus {
 }
 
 /// What a run was started with, beside its definition and inputs. Sealed at submission.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunOptions {
     /// Ask at every write effect.
     #[serde(default)]
@@ -96,14 +96,36 @@ pub struct RunOptions {
     /// Further channels to announce on.
     #[serde(default)]
     pub notify: Vec<String>,
+    /// Limits that the command line and `wflo.toml` add to the definition's; none raises another.
+    #[serde(default)]
+    pub budgets: Vec<crate::definition::BudgetSpec>,
+    /// What happens when a call does not fit and no limit says: people are asked when this is set.
+    #[serde(default)]
+    pub ask_when_exceeded: bool,
+    /// Steps that a retried run had finished: they are not run again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<Carried>,
     /// Whatever the driver must know to start the run's steps again: project folder, entry point,
     /// sealed tree, interpreter. Its shape belongs to the engine.
     #[serde(default)]
     pub launch: Value,
 }
 
+/// A finished step of a retried run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The step.
+    pub step: String,
+    /// What it returned.
+    pub output: Value,
+    /// The run variables as they were when the retried run ended.
+    pub state: Option<Value>,
+    /// The workspace layer it left.
+    pub layer: Option<String>,
+}
+
 /// A run as the store keeps it; its steps are the fold of its events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Its id.
     pub id: RunId,

@@ -1,1 +1,41 @@
-//! wflo-engine.
+//! The embedded driver: runs the machine on a store, on one host.
+//!
+//! Owns scheduling, timers, leases, workers and the effect broker. It decides nothing about a run that
+//! [`wflo_core::machine`] decides: it tells the machine what happened, commits what the machine says,
+//! and carries out what is outstanding.
+//!
+//! **Architecture Invariant:** only the holder of a run's lease appends its events; anybody else leaves
+//! a message in the run's inbox.
+//! **Architecture Invariant:** nothing is carried out before the events that ask for it are durable.
+
+mod broker;
+pub mod budgets;
+mod calls;
+pub mod clock;
+pub mod discovery;
+pub mod driver;
+pub mod engine;
+pub mod error;
+pub mod executor;
+pub mod inbox;
+pub mod journal;
+pub mod launch;
+pub mod ledger;
+mod output;
+mod policy;
+pub mod protocol;
+mod retry;
+pub mod runtime;
+pub mod sandboxed;
+pub mod services;
+pub mod steps;
+pub mod submit;
+mod timers;
+mod waiters;
+mod waits;
+
+pub use engine::{Engine, Options};
+pub use error::EngineError;
+pub use runtime::{Runtime, RuntimeOptions};
+pub use submit::{Source, Submission};
+pub use waiters::Progress;

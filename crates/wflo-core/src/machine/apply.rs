@@ -18,6 +18,7 @@ use crate::definition::StepSpec;
 use crate::error::{Code, Failure};
 use crate::event::{AfterFailure, Ending, Event, EventBody, Wait};
 use crate::id::ApprovalId;
+use crate::money::NanoUsd;
 use crate::run::RunStatus;
 
 /// A step whose worker died too often.
@@ -110,12 +111,25 @@ impl Draft {
         if self.state.status.is_terminal() {
             return Err(Rejection::Terminal(self.state.status));
         }
-        if let CommandBody::Start { version, .. } = body {
+        if let CommandBody::Start { version, carried } = body {
             if self.state.status != RunStatus::Pending {
                 return Err(Rejection::AlreadyStarted);
             }
             let workflow = self.state.definition.name.clone();
             self.push(EventBody::RunStarted { workflow, version });
+            for done in carried {
+                if self.state.definition.index_of(&done.step).is_none() {
+                    continue;
+                }
+                self.push(EventBody::StepSucceeded {
+                    step: done.step,
+                    generation: 1,
+                    output: done.output,
+                    state: done.state,
+                    cost_usd: NanoUsd::ZERO,
+                    layer: done.layer,
+                });
+            }
             return Ok(());
         }
         if self.state.status == RunStatus::Pending {

@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::event::Wait;
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
+use crate::run::Carried;
 
 use super::action::TimerKey;
 
@@ -33,8 +34,8 @@ pub enum CommandBody {
     Start {
         /// The workflow's version.
         version: Digest,
-        /// Digest of the code that runs.
-        code: Digest,
+        /// Steps that a retried run had finished.
+        carried: Vec<Carried>,
     },
     /// An attempt begins. Accepted when the step is ready, or was running under an older lease.
     StepStarted {

@@ -1,0 +1,253 @@
+//! The effect broker: carries out what a step asks of the world, at most once.
+//!
+//! Owns the path of one effect: found in the journal, it is answered from there; else it is journaled,
+//! carried out and answered. Each kind has its own file.
+//!
+//! **Architecture Invariant:** credentials and databases stay on this side; the runner sees requests
+//! and answers only.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use wflo_core::approval::{Approval, ApprovalStatus};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::{EffectKind, EffectRecord, EffectState, fingerprint};
+use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::event::EventBody;
+use wflo_core::id::ApprovalId;
+use wflo_core::ports::store::{ApprovalFilter, EffectEnd, StoreError};
+
+use crate::calls::Calls;
+use crate::error::EngineError;
+use crate::executor::Attempt;
+use crate::journal::{Intent, Journal};
+use crate::protocol::{EffectCall, EffectError, On};
+use crate::services::Services;
+use crate::waits::Waits;
+
+mod ask;
+mod db;
+mod llm;
+mod question;
+mod tool;
+mod world;
+
+/// The request is not what the journal holds at this place.
+const MISMATCH: Code = Code(3020);
+/// A kind of effect that a later release brings.
+const LATER: Code = Code(3021);
+/// A request of the wrong shape.
+const BAD_REQUEST: Code = Code(3022);
+/// A guarded effect whose result was lost.
+const AMBIGUOUS: Code = Code(3023);
+
+pub(crate) use db::{effect_id, in_database, own_writes};
+
+/// What reaches the step for one effect.
+pub(crate) struct Answered {
+    /// Its place in delivery order, when it comes from the journal.
+    pub(crate) order: Option<u32>,
+    pub(crate) outcome: Result<Value, EffectError>,
+}
+
+/// Why an effect has no answer.
+pub(crate) enum Unanswered {
+    /// The attempt cannot go on: the lease is lost, the store fails, the run ends.
+    Broken(EngineError),
+}
+
+impl From<StoreError> for Unanswered {
+    fn from(e: StoreError) -> Self {
+        Unanswered::Broken(e.into())
+    }
+}
+
+impl From<EngineError> for Unanswered {
+    fn from(e: EngineError) -> Self {
+        Unanswered::Broken(e)
+    }
+}
+
+type Outcome = Result<Result<Value, EffectError>, Unanswered>;
+
+/// A running tool hands its result over here.
+pub(crate) type ToolDone = tokio::sync::oneshot::Sender<Value>;
+
+/// The broker of one attempt.
+pub(crate) struct Broker {
+    pub(crate) attempt: Attempt,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) waits: Arc<Waits>,
+    pub(crate) calls: Arc<Calls>,
+    tools: Mutex<HashMap<On, ToolDone>>,
+}
+
+/// Where pieces of a streamed answer, and requests to carry out a tool, go.
+pub(crate) type Sink = tokio::sync::mpsc::Sender<crate::protocol::ToRunner>;
+
+impl Broker {
+    pub(crate) fn new(attempt: Attempt, journal: Arc<Journal>, services: Arc<Services>) -> Self {
+        let waits = Arc::new(Waits::default());
+        let (sharing, rows) = (Arc::clone(&waits), Arc::clone(&journal));
+        let calls = Arc::new(Calls::new(attempt.clone(), rows, Arc::clone(&services), sharing));
+        Broker { attempt, journal, services, waits, calls, tools: Mutex::default() }
+    }
+
+    /// The answer to one effect.
+    pub(crate) async fn perform(&self, call: EffectCall, sink: &Sink) -> Result<Answered, Unanswered> {
+        let print = match fingerprint(call.kind, &call.name, &call.request) {
+            Ok(print) => print,
+            Err(e) => return Ok(Answered { order: None, outcome: Err(bad_request(&e.to_string())) }),
+        };
+        let found = self.journal.get(&call.path, call.seq);
+        if let Some(row) = &found {
+            if row.fingerprint != print {
+                return Ok(Answered { order: None, outcome: Err(mismatch(row, &call)) });
+            }
+            // Model answers are read back by the gateway, which knows their shape.
+            if call.kind != EffectKind::Llm {
+                match &row.state {
+                    EffectState::Finished { order, result } => {
+                        return Ok(Answered { order: Some(*order), outcome: Ok(result.clone()) });
+                    }
+                    EffectState::Failed { order, error } => {
+                        return Ok(Answered {
+                            order: Some(*order),
+                            outcome: Err(replayed_error(row, error)),
+                        });
+                    }
+                    EffectState::Intent => {}
+                }
+            }
+        }
+        let order = found.as_ref().and_then(EffectRecord::order);
+        let outcome = match call.kind {
+            EffectKind::Db => self.db(&call, print, found).await?,
+            EffectKind::Llm => self.llm(&call, print, sink).await?,
+            EffectKind::Now | EffectKind::Random | EffectKind::Emit => self.at_once(&call, print).await?,
+            EffectKind::Sleep => self.sleep(&call, print, found).await?,
+            EffectKind::Approval => self.approval(&call, print, found).await?,
+            EffectKind::Tool => self.tool(&call, print, found, sink).await?,
+            EffectKind::Http => Err(EffectError {
+                code: LATER.to_string(),
+                kind: "not_available".to_owned(),
+                message: "context.http is not in this release".to_owned(),
+                hint: Some(
+                    "call the service outside of the workflow and pass what it says as an input".to_owned(),
+                ),
+            }),
+        };
+        Ok(Answered { order, outcome })
+    }
+
+    fn intent(&self, call: &EffectCall, print: Digest, attributes: Value) -> Intent {
+        Intent {
+            path: call.path.clone(),
+            seq: call.seq,
+            kind: call.kind,
+            name: call.name.clone(),
+            fingerprint: print,
+            request: call.request.clone(),
+            hold: None,
+            attributes,
+        }
+    }
+
+    /// Journals an error as the answer, so that a resume hears it again.
+    async fn fail(
+        &self,
+        call: &EffectCall,
+        print: Digest,
+        found: Option<EffectRecord>,
+        error: EffectError,
+    ) -> Outcome {
+        let end = self.journal.end(Err(failure_of(&error)));
+        let end = EffectEnd { attributes: json!({ "error_kind": error.kind }), ..end };
+        match found {
+            Some(row) => self.journal.finish(row, end, Vec::new(), Vec::new()).await?,
+            None => self.journal.record(self.intent(call, print, Value::Null), end, Vec::new()).await?,
+        };
+        Ok(Err(error))
+    }
+
+    /// Waits for the answer to a question; `None` when it was taken back.
+    async fn decided(&self, call: &EffectCall, approval: ApprovalId) -> Result<ApprovalStatus, Unanswered> {
+        let on = On { path: call.path.clone(), seq: call.seq };
+        Ok(self.waits.decided(&self.attempt, on, approval).await?)
+    }
+
+    /// The newest question that is about `wanted`.
+    async fn question(&self, wanted: impl Fn(&Approval) -> bool) -> Result<Option<Approval>, Unanswered> {
+        let filter = ApprovalFilter { run: Some(self.attempt.run), ..ApprovalFilter::default() };
+        let all = self.services.store.approvals(filter).await?;
+        Ok(all.into_iter().find(|a| a.status != ApprovalStatus::Superseded && wanted(a)))
+    }
+}
+
+fn bad_request(detail: &str) -> EffectError {
+    EffectError {
+        code: BAD_REQUEST.to_string(),
+        kind: "failed".to_owned(),
+        message: format!("the request cannot be read: {detail}"),
+        hint: None,
+    }
+}
+
+/// The step does something else than it did before the crash: loud, with both sides.
+fn mismatch(row: &EffectRecord, call: &EffectCall) -> EffectError {
+    let show = |kind: EffectKind, name: &str, request: &Value| {
+        let text: String = format!("{}.{name} {request}", kind.as_str()).chars().take(400).collect();
+        text
+    };
+    EffectError {
+        code: MISMATCH.to_string(),
+        kind: "replay_mismatch".to_owned(),
+        message: format!(
+            "effect {}/{} is not what it was before the restart; expected: {}; got: {}",
+            call.path,
+            call.seq,
+            show(row.kind, &row.name, &row.request),
+            show(call.kind, &call.name, &call.request),
+        ),
+        hint: Some(
+            "take the time, random numbers and anything else that changes from context (context.now(), context.random()), or begin again with `wflo runs retry ID`"
+                .to_owned(),
+        ),
+    }
+}
+
+fn replayed_error(row: &EffectRecord, error: &Failure) -> EffectError {
+    EffectError {
+        code: error.code.clone(),
+        kind: row.attributes["error_kind"].as_str().unwrap_or("failed").to_owned(),
+        message: error.message.clone(),
+        hint: error.hint.clone(),
+    }
+}
+
+fn failure_of(error: &EffectError) -> Failure {
+    Failure {
+        code: error.code.clone(),
+        message: error.message.clone(),
+        hint: error.hint.clone(),
+        place: None,
+        traceback: None,
+    }
+}
+
+/// A coded error as user code sees it.
+pub(crate) fn effect_error(kind: &str, error: &impl Coded) -> EffectError {
+    EffectError {
+        code: error.code().to_string(),
+        kind: kind.to_owned(),
+        message: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+/// A fact about a used approval.
+fn consumed(approval: ApprovalId, released: String) -> EventBody {
+    EventBody::ApprovalConsumed { approval_id: approval, released }
+}

@@ -1,0 +1,92 @@
+//! `context.llm`: a model call by way of the gateway, known by its place in the step.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use wflo_core::canonical::Digest;
+use wflo_gateway::call::{CallError, ChatCall, ChatReply, Delta};
+use wflo_gateway::error::GatewayError;
+use wflo_gateway::ledger::Caller;
+
+use super::{Broker, Outcome, Sink, bad_request, effect_error};
+use crate::error::EngineError;
+use crate::protocol::{EffectCall, EffectError, ToRunner};
+
+impl Broker {
+    pub(super) async fn llm(&self, call: &EffectCall, print: Digest, sink: &Sink) -> Outcome {
+        let (Some(model), Some(request)) = (call.request["model"].as_str(), call.request.as_object()) else {
+            return self.fail(call, print, None, bad_request("`model` must be text")).await;
+        };
+        let Some(gateway) = self.services.gateway() else {
+            return Err(EngineError::ShuttingDown.into());
+        };
+        self.calls.expect(&call.path, call.seq, print);
+        let chat = ChatCall {
+            model: model.to_owned(),
+            request: request.clone(),
+            stream: call.name == "stream",
+            positional: Some((call.path.clone(), call.seq)),
+        };
+        let caller = Caller::new(&self.label(), Arc::clone(&self.calls));
+        let (deltas, received) = mpsc::channel(64);
+        let forward = forward(call, received, sink.clone());
+        let (answer, ()) = tokio::join!(gateway.call(caller, chat, Some(deltas)), forward);
+        match answer {
+            Ok(reply) => Ok(Ok(reply_json(&reply))),
+            Err(error) if self.calls.is_closed() => {
+                tracing::debug!(%error, "a call ended with its attempt");
+                Err(EngineError::ShuttingDown.into())
+            }
+            Err(error) => Ok(Err(call_error(&error))),
+        }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        format!("{}/{}/{}", self.attempt.run, self.attempt.step, self.attempt.generation)
+    }
+}
+
+async fn forward(call: &EffectCall, mut received: mpsc::Receiver<Delta>, sink: Sink) {
+    let mut index = 0;
+    while let Some(delta) = received.recv().await {
+        let delta = match delta {
+            Delta::Text(text) => json!({ "text": text }),
+            Delta::ToolCall { index, id, name, arguments } => {
+                json!({ "tool_call": { "index": index, "id": id, "name": name, "arguments": arguments } })
+            }
+        };
+        let chunk = ToRunner::EffectChunk { path: call.path.clone(), seq: call.seq, index, delta };
+        if sink.send(chunk).await.is_err() {
+            return;
+        }
+        index += 1;
+    }
+}
+
+fn reply_json(reply: &ChatReply) -> Value {
+    json!({
+        "text": reply.text,
+        "tool_calls": reply.tool_calls,
+        "finish_reason": reply.finish_reason,
+        "usage": {
+            "input_tokens": reply.usage.total_input(),
+            "output_tokens": reply.usage.total_output(),
+            "cached_input_tokens": reply.usage.cache_read,
+            "reasoning_tokens": reply.usage.reasoning,
+        },
+        "cost_usd": reply.cost,
+        "model": reply.model,
+        "raw": reply.raw,
+    })
+}
+
+fn call_error(error: &CallError) -> EffectError {
+    let kind = match error {
+        CallError::Gateway(GatewayError::BudgetExceeded { .. }) => "budget_exceeded",
+        CallError::Gateway(GatewayError::Refused { kind, .. }) if kind == "policy_denied" => "policy_denied",
+        other if other.kind() == "interrupted" => "interrupted",
+        _ => "model",
+    };
+    effect_error(kind, error)
+}

@@ -1,0 +1,87 @@
+//! Commands journaled with their result: the runner carries them out, inside its sandbox.
+
+use serde_json::{Value, json};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous};
+use wflo_core::error::Code;
+
+use super::{AMBIGUOUS, Broker, Outcome, Sink};
+use crate::error::EngineError;
+use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
+
+/// A guarded tool under approval.
+const NEEDS_APPROVAL: Code = Code(3024);
+
+impl Broker {
+    pub(super) async fn tool(
+        &self,
+        call: &EffectCall,
+        print: Digest,
+        found: Option<EffectRecord>,
+        sink: &Sink,
+    ) -> Outcome {
+        let spec = self.attempt.spec();
+        let guarded = spec.and_then(|s| s.effect_class) == Some(EffectClass::Guarded);
+        let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
+        if guarded && self.asks_at_writes() {
+            let error = EffectError {
+                code: NEEDS_APPROVAL.to_string(),
+                kind: "not_available".to_owned(),
+                message: "a guarded tool cannot be previewed for an approval in this release".to_owned(),
+                hint: Some(
+                    "put an ApprovalGate before the step, or use ApprovalPolicy(when=\"start\")".to_owned(),
+                ),
+            };
+            return self.fail(call, print, found, error).await;
+        }
+        let row = match found {
+            // A guarded command may have run before the crash; any other is computation and runs again.
+            Some(row) if guarded => {
+                match ambiguous {
+                    OnAmbiguous::Rerun => row,
+                    OnAmbiguous::Skip => {
+                        let skipped =
+                            json!({ "exit_code": null, "stdout": "", "stderr": "", "skipped": true });
+                        self.journal
+                            .finish(row, self.journal.ok(skipped.clone()), Vec::new(), Vec::new())
+                            .await?;
+                        return Ok(Ok(skipped));
+                    }
+                    OnAmbiguous::Fail => {
+                        let error = EffectError {
+                        code: AMBIGUOUS.to_string(),
+                        kind: "failed".to_owned(),
+                        message: "whether this command finished before the crash is not known".to_owned(),
+                        hint: Some("look at what it did, then set on_ambiguous=\"rerun\" or \"skip\" on the step".to_owned()),
+                    };
+                        return self.fail(call, print, Some(row), error).await;
+                    }
+                }
+            }
+            Some(row) => row,
+            None => self.journal.intend(self.intent(call, print, Value::Null), Vec::new()).await?,
+        };
+        let (done, result) = tokio::sync::oneshot::channel();
+        let on = On { path: call.path.clone(), seq: call.seq };
+        self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(on, done);
+        let go = ToRunner::EffectResult {
+            path: call.path.clone(),
+            seq: call.seq,
+            order: None,
+            answer: Answer::Ok(json!({ "execute": true })),
+        };
+        sink.send(go).await.map_err(|_| EngineError::ShuttingDown)?;
+        let result = result.await.map_err(|_| EngineError::ShuttingDown)?;
+        self.journal.finish(row, self.journal.ok(result.clone()), Vec::new(), Vec::new()).await?;
+        Ok(Ok(result))
+    }
+
+    /// The runner has carried a command out.
+    pub(crate) fn tool_done(&self, on: &On, result: Value) {
+        let waiting = self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(on);
+        if let Some(waiting) = waiting {
+            // Nobody waits any more when the attempt is being ended.
+            let _ = waiting.send(result);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Effects that are answered at once: the time, random numbers, published events.
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::EffectKind;
+use wflo_core::event::EventBody;
+
+use super::{Broker, Outcome, bad_request};
+use crate::protocol::EffectCall;
+
+/// The most random bytes of one request.
+const MOST_BYTES: u64 = 1 << 20;
+
+impl Broker {
+    pub(super) async fn at_once(&self, call: &EffectCall, print: Digest) -> Outcome {
+        let mut facts = Vec::new();
+        let result = match call.kind {
+            EffectKind::Now => json!(self.services.clock.now().to_string()),
+            EffectKind::Random => match self.random(&call.request) {
+                Ok(value) => value,
+                Err(detail) => return self.fail(call, print, None, bad_request(&detail)).await,
+            },
+            _ => {
+                let name = call.request["name"].as_str().unwrap_or_default().to_owned();
+                let data = call.request["data"].clone();
+                facts.push(EventBody::Emitted { step: self.attempt.step.clone(), name, data });
+                Value::Null
+            }
+        };
+        let intent = self.intent(call, print, Value::Null);
+        self.journal.record(intent, self.journal.ok(result.clone()), facts).await?;
+        Ok(Ok(result))
+    }
+
+    fn random(&self, request: &Value) -> Result<Value, String> {
+        match request["kind"].as_str() {
+            None | Some("random") => Ok(json!(self.services.clock.draw())),
+            Some("uuid4") => Ok(json!(random_uuid()?.to_string())),
+            Some("bytes") => {
+                let wanted = request["n"].as_u64().filter(|n| *n <= MOST_BYTES);
+                let wanted =
+                    wanted.ok_or_else(|| format!("`n` must be a number of bytes up to {MOST_BYTES}"))?;
+                let mut bytes = vec![0_u8; usize::try_from(wanted).map_err(|e| e.to_string())?];
+                fill(&mut bytes)?;
+                Ok(json!({ "$bytes": base64::engine::general_purpose::STANDARD.encode(&bytes) }))
+            }
+            Some(other) => {
+                Err(format!("`{other}` is not a kind of random number: use random, uuid4 or bytes"))
+            }
+        }
+    }
+}
+
+fn random_uuid() -> Result<uuid::Uuid, String> {
+    let mut bytes = [0_u8; 16];
+    fill(&mut bytes)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), String> {
+    for chunk in bytes.chunks_mut(256) {
+        let got = rustix::rand::getrandom(&mut *chunk, rustix::rand::GetRandomFlags::empty());
+        if got.map_err(|e| format!("no random bytes: {e}"))? != chunk.len() {
+            return Err("the kernel gave too few random bytes".to_owned());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The model calls of one attempt: which journal entry a request is, and which is in flight.
+//!
+//! A call made through `context.llm` is known by its place. A call of a stock client is known by its
+//! request and its occurrence: five identical requests are five calls, unless the earlier one's
+//! connection closed before its last byte or the client says that it repeats itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, watch};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::EffectState;
+
+use crate::executor::Attempt;
+use crate::journal::Journal;
+use crate::services::Services;
+use crate::waits::Waits;
+
+/// Which journal entry a request is.
+pub(crate) enum Place {
+    /// A call of its own.
+    New { path: String, seq: u32 },
+    /// The same call as one that is in flight: wait for its answer.
+    Attach { path: String, seq: u32, done: Arc<Notify> },
+}
+
+struct Occurrence {
+    seq: u32,
+    /// The connection that asked closed before the last byte.
+    abandoned: bool,
+    finished: bool,
+    done: Arc<Notify>,
+}
+
+/// The model calls of one attempt.
+pub(crate) struct Calls {
+    pub(crate) attempt: Attempt,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) waits: Arc<Waits>,
+    occurrences: Mutex<HashMap<String, Vec<Occurrence>>>,
+    /// Gateway rows of earlier attempts that no request has matched yet.
+    unmatched: Mutex<HashSet<(String, u32)>>,
+    /// The engine's own fingerprints of calls made through `context.llm`, by place.
+    expected: Mutex<HashMap<(String, u32), Digest>>,
+    in_flight: AtomicUsize,
+    idle: Notify,
+    closing: watch::Sender<bool>,
+}
+
+impl Calls {
+    pub(crate) fn new(
+        attempt: Attempt,
+        journal: Arc<Journal>,
+        services: Arc<Services>,
+        waits: Arc<Waits>,
+    ) -> Self {
+        let rows = journal.all().into_iter().filter(|row| row.key.path.starts_with("@gateway/"));
+        let unmatched = rows.map(|row| (row.key.path, row.key.seq)).collect();
+        Calls {
+            attempt,
+            journal,
+            services,
+            waits,
+            occurrences: Mutex::default(),
+            unmatched: Mutex::new(unmatched),
+            expected: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+            closing: watch::channel(false).0,
+        }
+    }
+
+    /// Says what the journal will hold for a call made through `context.llm`.
+    pub(crate) fn expect(&self, path: &str, seq: u32, print: Digest) {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert((path.to_owned(), seq), print);
+    }
+
+    /// The fingerprint that guards a call's place: of the step's request, where it has one.
+    pub(crate) fn fingerprint_of(&self, path: &str, seq: u32, bytes: &str) -> Digest {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.get(&(path.to_owned(), seq)).cloned().unwrap_or_else(|| Digest::from_hex(bytes))
+    }
+
+    /// Finds the place of a stock client's request.
+    pub(crate) fn place(&self, fingerprint: &str, retry: Option<u32>) -> Place {
+        let path = format!("@gateway/{}", fingerprint.get(..32).unwrap_or(fingerprint));
+        let mut all = self.occurrences.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(path.clone()).or_default();
+        let says_retry = retry.is_some_and(|n| n > 0);
+        let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+        // The retry header speaks of the newest call; a closed connection of any call without a reader.
+        let newest = known.len().checked_sub(1);
+        let earlier =
+            known.iter_mut().enumerate().find(|(at, o)| o.abandoned || (says_retry && Some(*at) == newest));
+        if let Some((_, occurrence)) = earlier {
+            let again =
+                self.journal.get(&path, occurrence.seq).is_some_and(|row| worth_repeating(&row.state));
+            if !(occurrence.finished && again) {
+                occurrence.abandoned = false;
+                let (seq, done) = (occurrence.seq, Arc::clone(&occurrence.done));
+                if occurrence.finished {
+                    return Place::New { path, seq };
+                }
+                return Place::Attach { path, seq, done };
+            }
+            occurrence.abandoned = false;
+        }
+        known.push(Occurrence {
+            seq: next,
+            abandoned: false,
+            finished: false,
+            done: Arc::new(Notify::new()),
+        });
+        Place::New { path, seq: next }
+    }
+
+    /// Whether a request that the journal does not hold comes from a program that repeats itself
+    /// differently: rows of earlier attempts are still waiting to be matched.
+    pub(crate) fn misses(&self) -> bool {
+        self.attempt.attempt > 1 && !self.unmatched.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(crate) fn matched(&self, path: &str, seq: u32) {
+        self.unmatched.lock().unwrap_or_else(PoisonError::into_inner).remove(&(path.to_owned(), seq));
+    }
+
+    /// The call's answer is durable.
+    pub(crate) fn finished(&self, path: &str, seq: u32) {
+        let mut all = self.occurrences.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(occurrence) = all.get_mut(path).and_then(|known| known.iter_mut().find(|o| o.seq == seq))
+        {
+            occurrence.finished = true;
+            occurrence.done.notify_waiters();
+        }
+    }
+
+    /// The connection that asked closed before the last byte.
+    pub(crate) fn abandoned(&self, path: &str, seq: u32) {
+        let mut all = self.occurrences.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(occurrence) = all.get_mut(path).and_then(|known| known.iter_mut().find(|o| o.seq == seq))
+        {
+            occurrence.abandoned = true;
+        }
+    }
+
+    pub(crate) fn dispatched(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn landed(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Whether no call is on its way.
+    pub(crate) fn none_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    /// Refuses what has not been dispatched yet, and waits until what has is settled.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        loop {
+            let idle = self.idle.notified();
+            if self.in_flight.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            // The gateway's own deadlines bound every call; the second look is for a missed wake-up.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(200), idle).await;
+        }
+    }
+
+    /// Resolves when the attempt is being ended.
+    pub(crate) async fn closed(&self) {
+        let mut closing = self.closing.subscribe();
+        let _ = closing.wait_for(|c| *c).await;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closing.borrow()
+    }
+}
+
+/// An answer that a client repeats its request for: it would get the same error for ever otherwise.
+fn worth_repeating(state: &EffectState) -> bool {
+    match state {
+        EffectState::Intent => false,
+        EffectState::Failed { .. } => true,
+        EffectState::Finished { result, .. } => {
+            let interrupted = result["interrupted"].as_bool().unwrap_or(false);
+            let status = result["status"].as_u64().unwrap_or(200);
+            interrupted || status >= 500 || matches!(status, 408 | 409 | 429)
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Discovery: what workflow a user's file defines, asked in a sandbox without network.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use wflo_core::error::{Code, Failure};
+use wflo_core::size::Millis;
+use wflo_sandbox::Outcome as Ended;
+
+use crate::error::EngineError;
+use crate::launch::Launch;
+use crate::protocol::{self, FrameError, FromRunner, ToRunner};
+use crate::sandboxed::{Ask, Sandboxes};
+use crate::steps::{runner_command, runner_env};
+
+/// The user's file could not be read as a workflow.
+const NOT_DESCRIBED: Code = Code(1030);
+/// It took too long.
+const TOO_SLOW: Code = Code(1031);
+/// How long importing a user's file may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a file defines.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The definition, not validated.
+    pub definition: Value,
+    /// Files of the project that it imported, relative.
+    pub files: Vec<String>,
+    /// The interpreter's own name of itself.
+    pub interpreter: String,
+}
+
+/// Imports the user's file and reads the workflow that it defines.
+///
+/// # Errors
+/// What the file raised, with its place and traceback; that it takes too long; sandbox errors.
+pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Described, EngineError> {
+    let (Some(interpreter), Some(workflow)) = (&launch.interpreter, &launch.workflow) else {
+        return Err(EngineError::Unreadable("a workflow without code is not described".to_owned()));
+    };
+    let io = |e: std::io::Error| EngineError::Unreadable(format!("discovery: {e}"));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
+    ours.set_nonblocking(true).map_err(io)?;
+    let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
+    let (printed, printed_in) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| io(e.into()))?;
+    rustix::io::ioctl_fionbio(&printed, true).map_err(|e| io(e.into()))?;
+    let ask = Ask {
+        command: runner_command(interpreter),
+        env: runner_env(interpreter, 0),
+        fds: vec![(OwnedFd::from(theirs), 3)],
+        stdout: printed_in.try_clone().map_err(io)?,
+        stderr: printed_in,
+        layers: Vec::new(),
+        // Bound and not served: a call at import finds nobody and is told so when it ends.
+        model_listener: true,
+        timeout: Some(Millis(u64::try_from(LIMIT.as_millis()).unwrap_or(60_000) + 5_000)),
+    };
+    let running = sandboxes.open(launch, ask).await?;
+    // Without its listener a connection is refused at once.
+    drop(running.sandbox.take_listener());
+    let reading = tokio::spawn(last_words(printed));
+    let (mut reader, mut writer) = socket.into_split();
+    let told = async {
+        let describe =
+            ToRunner::Describe { project: launch.project.display().to_string(), workflow: workflow.clone() };
+        protocol::write(&mut writer, &ToRunner::Hello { protocol: protocol::VERSION }).await.map_err(io)?;
+        protocol::write(&mut writer, &describe).await.map_err(io)?;
+        loop {
+            match protocol::read(&mut reader).await {
+                Ok(FromRunner::Definition { definition, files, interpreter }) => {
+                    return Ok(Described { definition, files, interpreter });
+                }
+                Ok(FromRunner::Failed { error }) => return Err(EngineError::Failure(error.failure())),
+                Ok(_) => {}
+                Err(FrameError::Broken(failure)) => return Err(EngineError::Failure(failure)),
+                Err(FrameError::Closed) => return Err(EngineError::ShuttingDown),
+            }
+        }
+    };
+    let described = match tokio::time::timeout(LIMIT, told).await {
+        Ok(told) => told,
+        Err(_) => {
+            let message = format!("importing {workflow} took longer than {} s", LIMIT.as_secs());
+            let hint = "move slow work from the top of the file into a step";
+            Err(EngineError::Failure(Failure::new(TOO_SLOW, message).with_hint(hint)))
+        }
+    };
+    let exit = match &described {
+        Err(EngineError::ShuttingDown) => running.ended().await.ok(),
+        _ => None,
+    };
+    running.kill().await;
+    let printed = reading.await.unwrap_or_default();
+    match (described, exit) {
+        (Err(EngineError::ShuttingDown), exit) => {
+            let how = match exit.map(|e| e.outcome) {
+                Some(Ended::Exited(code)) => format!("ended with exit code {code}"),
+                Some(Ended::OutOfMemory) => "used more memory than its sandbox may".to_owned(),
+                Some(Ended::NotExecuted(_)) => "could not be started".to_owned(),
+                other => format!("ended ({other:?})"),
+            };
+            let message = format!("the interpreter {how} while it imported {workflow}");
+            let mut failure = Failure::new(NOT_DESCRIBED, message).with_hint("run `wflo doctor`");
+            failure.traceback = (!printed.is_empty()).then_some(printed);
+            Err(EngineError::Failure(failure))
+        }
+        (described, _) => described,
+    }
+}
+
+/// The last of what a short program printed.
+async fn last_words(pipe: OwnedFd) -> String {
+    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return String::new() };
+    let (mut kept, mut buffer) = (Vec::new(), vec![0_u8; 8 << 10]);
+    while let Ok(read) = pipe.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        kept.extend_from_slice(&buffer[..read]);
+        if kept.len() > 64 << 10 {
+            kept.drain(..kept.len() - (16 << 10));
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}

@@ -1,0 +1,522 @@
+//! One run's driver: a task that owns the run's state while anything happens in it.
+//!
+//! It turns messages into commands, commits what the machine answers, and only then carries out what
+//! has become outstanding. When everything waits it parks: the state is dropped, and the run is loaded
+//! again by whatever wakes it.
+//!
+//! The next step is started in the commit that ends the one before, so a line of steps costs one
+//! flush a step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use wflo_core::error::Coded;
+use wflo_core::event::Event;
+use wflo_core::id::RunId;
+use wflo_core::machine::{
+    self, Action, Attempt as Spoken, Command, CommandBody, RunState, StepStatus, TimerKey,
+};
+use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
+use wflo_core::run::RunStatus;
+
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::executor::{Attempt, Decisions, End, RunContext, Stop};
+use crate::inbox::Message;
+use crate::waiters::Progress;
+
+pub(crate) mod ops;
+
+/// What reaches a driver.
+pub(crate) enum Msg {
+    /// There may be messages in the inbox.
+    Inbox,
+    /// A timer is due.
+    Timer(TimerKey),
+    /// A slot is free for a step.
+    Slot(OwnedSemaphorePermit),
+    /// An attempt asks something of the machine.
+    Tell { body: Box<CommandBody>, ops: Vec<Op>, reply: oneshot::Sender<Result<Vec<Event>, EngineError>> },
+    /// An attempt ended.
+    Ended { step: String, spoken: Spoken, end: Box<End> },
+    /// An undo ended.
+    Undone { step: String, report: serde_json::Value, error: Option<wflo_core::error::Failure> },
+    /// The engine shuts down.
+    Shutdown,
+}
+
+/// How an attempt talks to its run's driver.
+#[derive(Clone)]
+pub struct DriverHandle {
+    sender: mpsc::Sender<Msg>,
+}
+
+impl DriverHandle {
+    /// Applies a command with further ops in its commit; returns the events once they are durable.
+    ///
+    /// # Errors
+    /// When the machine or the store says no; then nothing was written.
+    pub async fn tell(&self, body: CommandBody, ops: Vec<Op>) -> Result<Vec<Event>, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let message = Msg::Tell { body: Box::new(body), ops, reply };
+        self.sender.send(message).await.map_err(|_| EngineError::ShuttingDown)?;
+        answer.await.map_err(|_| EngineError::ShuttingDown)?
+    }
+}
+
+struct Live {
+    stop: watch::Sender<Option<Stop>>,
+    spoken: Spoken,
+}
+
+/// Why a driver ended.
+#[derive(Debug)]
+pub(crate) enum Left {
+    Ended(RunStatus),
+    Parked(RunStatus),
+    Shutdown,
+    GivenUp(EngineError),
+}
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    context: Arc<RunContext>,
+    run: RunId,
+    epoch: u64,
+    state: RunState,
+    sender: mpsc::Sender<Msg>,
+    receiver: mpsc::Receiver<Msg>,
+    live: HashMap<String, Live>,
+    undoing: std::collections::HashSet<String>,
+    wants_slot: bool,
+    permits: Vec<OwnedSemaphorePermit>,
+    decisions: watch::Sender<Arc<Decisions>>,
+    stopping: Option<Stop>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        context: Arc<RunContext>,
+        state: RunState,
+        epoch: u64,
+        (sender, receiver): (mpsc::Sender<Msg>, mpsc::Receiver<Msg>),
+    ) -> Self {
+        let decisions = watch::channel(Arc::new(decisions_of(&state))).0;
+        Driver {
+            run: context.record.id,
+            shared,
+            context,
+            epoch,
+            state,
+            sender,
+            receiver,
+            live: HashMap::new(),
+            undoing: std::collections::HashSet::new(),
+            wants_slot: false,
+            permits: Vec::new(),
+            decisions,
+            stopping: None,
+        }
+    }
+
+    /// Drives until the run has ended, everything in it waits, or it must be given up.
+    pub(crate) async fn drive(mut self) -> (Left, mpsc::Receiver<Msg>) {
+        let left = match self.begin().await {
+            Ok(()) => self.turn().await,
+            Err(e) => Left::GivenUp(e),
+        };
+        self.end_attempts(&left).await;
+        (left, self.receiver)
+    }
+
+    /// Starts a new run, or takes up what a predecessor left.
+    async fn begin(&mut self) -> Result<(), EngineError> {
+        if self.state.status == RunStatus::Pending {
+            let record = &self.context.record;
+            let body = CommandBody::Start {
+                version: record.version.clone(),
+                carried: record.options.carried.clone(),
+            };
+            self.command(body, Vec::new()).await?;
+        } else {
+            self.answer_for_the_dead().await?;
+            // By the moment at which they were set: a clock that was changed since does not move them.
+            for timer in self.shared.store.timers(None, Some(self.run)).await? {
+                if let Ok(key) = timer.key.parse() {
+                    self.shared.timers.set(self.run, key, timer.due, &timer.set);
+                }
+            }
+            self.commit(Vec::new(), self.state.clone(), Vec::new()).await?;
+        }
+        self.read_inbox().await
+    }
+
+    /// A stop that was asked of an attempt which died with its engine is done.
+    async fn answer_for_the_dead(&mut self) -> Result<(), EngineError> {
+        for action in machine::outstanding(&self.state) {
+            if let Action::StopStep { step } = action {
+                let Some(found) = self.state.step(&step) else { continue };
+                let attempt = Spoken { generation: found.generation, attempt: found.attempt };
+                self.command(CommandBody::StepStopped { step, attempt }, Vec::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self) -> Left {
+        loop {
+            if self.live.is_empty() && self.undoing.is_empty() {
+                if self.state.status.is_terminal() {
+                    return Left::Ended(self.state.status);
+                }
+                if self.stopping.is_some() {
+                    return Left::Shutdown;
+                }
+                let rests = matches!(self.state.status, RunStatus::Waiting | RunStatus::Paused);
+                if rests && self.receiver.is_empty() {
+                    return Left::Parked(self.state.status);
+                }
+            }
+            let Some(message) = self.receiver.recv().await else { return Left::Shutdown };
+            if let Err(e) = self.handle(message).await {
+                return Left::GivenUp(e);
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Msg) -> Result<(), EngineError> {
+        match message {
+            Msg::Inbox => self.read_inbox().await,
+            Msg::Timer(timer) => self.timer(timer).await,
+            Msg::Slot(permit) => {
+                self.wants_slot = false;
+                self.permits.push(permit);
+                self.commit(Vec::new(), self.state.clone(), Vec::new()).await
+            }
+            Msg::Tell { body, ops, reply } => {
+                let answer = self.command(*body, ops).await;
+                let fatal = matches!(&answer, Err(EngineError::Store(e)) if is_fatal(e));
+                let told = match &answer {
+                    Err(EngineError::Store(e)) if fatal => Some(EngineError::Store(e.clone())),
+                    _ => None,
+                };
+                // The asker may have been dropped; what it asked for is durable all the same.
+                let _ = reply.send(answer);
+                told.map_or(Ok(()), Err)
+            }
+            Msg::Ended { step, spoken, end } => self.ended(step, spoken, *end).await,
+            Msg::Undone { step, report, error } => {
+                self.undoing.remove(&step);
+                let told = self.command(CommandBody::StepUndone { step, report, error }, Vec::new()).await;
+                tolerate_rejection(told)
+            }
+            Msg::Shutdown => {
+                self.stopping = Some(Stop::Shutdown);
+                for live in self.live.values() {
+                    live.stop.send_replace(Some(Stop::Shutdown));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn timer(&mut self, timer: TimerKey) -> Result<(), EngineError> {
+        let due = machine::outstanding(&self.state).into_iter().find_map(|action| match action {
+            Action::StartTimer { timer: set, due } if set == timer => Some(due),
+            _ => None,
+        });
+        // The boot clock has decided that it is due, even where the wall clock was set back.
+        let Some(due) = due else { return Ok(()) };
+        let at = self.shared.clock.now().max(due);
+        tolerate_rejection(self.command_at(at, CommandBody::TimerFired { timer }, Vec::new()).await)
+    }
+
+    async fn read_inbox(&mut self) -> Result<(), EngineError> {
+        for message in self.shared.store.run_inbox(self.run).await? {
+            let read = vec![Op::DropInbox { ids: vec![message.id] }];
+            let told = match serde_json::from_value::<Message>(message.message) {
+                Ok(parsed) => self.command(parsed.into_command(), read.clone()).await,
+                Err(e) => Err(EngineError::Unreadable(format!("a message for {}: {e}", self.run))),
+            };
+            match told {
+                Ok(_) => {}
+                Err(EngineError::Store(e)) if !matches!(e, StoreError::AlreadyDecided { .. }) => {
+                    return Err(e.into());
+                }
+                Err(e) => {
+                    // Too late or not for this run: it has been looked at, so it must not come again.
+                    tracing::info!(run_id = %self.run, error = %e, "a message changed nothing");
+                    self.commit(Vec::new(), self.state.clone(), read).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ended(&mut self, step: String, spoken: Spoken, end: End) -> Result<(), EngineError> {
+        if self.live.get(&step).is_some_and(|live| live.spoken == spoken) {
+            self.live.remove(&step);
+        }
+        let attempt = spoken;
+        let mut ops = Vec::new();
+        let body = match end {
+            End::Succeeded { output, state, cost, layer, ops: with } => {
+                ops = with;
+                CommandBody::StepSucceeded { step, attempt, output, state, cost, layer }
+            }
+            End::Failed { error, timed_out, no_retry, keep } => {
+                if no_retry.is_none() && !keep.is_empty() {
+                    ops.push(Op::CopyEffects {
+                        run: self.run,
+                        step: step.clone(),
+                        from: spoken.generation,
+                        to: spoken.generation + 1,
+                        keep,
+                    });
+                }
+                CommandBody::StepFailed { step, attempt, error, timed_out, no_retry }
+            }
+            End::Lost { reason } => CommandBody::StepLost { step, attempt, reason },
+            End::Suspended { on } => CommandBody::StepSuspended { step, attempt, on },
+            End::Stopped => CommandBody::StepStopped { step, attempt },
+        };
+        tolerate_rejection(self.command(body, ops).await)
+    }
+
+    async fn command(&mut self, body: CommandBody, ops: Vec<Op>) -> Result<Vec<Event>, EngineError> {
+        self.command_at(self.shared.clock.now(), body, ops).await
+    }
+
+    async fn command_at(
+        &mut self,
+        at: jiff::Timestamp,
+        body: CommandBody,
+        ops: Vec<Op>,
+    ) -> Result<Vec<Event>, EngineError> {
+        let (events, next) = machine::step(&self.state, self.told(at, body))?;
+        self.commit(events.clone(), next, ops).await?;
+        Ok(events)
+    }
+
+    fn told(&self, at: jiff::Timestamp, body: CommandBody) -> Command {
+        Command { at, seed: self.shared.clock.uuid(), draw: self.shared.clock.draw(), body }
+    }
+
+    /// Makes events durable, together with the starts that they allow, and carries out what follows.
+    async fn commit(
+        &mut self,
+        mut events: Vec<Event>,
+        mut next: RunState,
+        mut ops: Vec<Op>,
+    ) -> Result<(), EngineError> {
+        let starts = self.admit(&mut events, &mut next);
+        let was = std::mem::replace(&mut self.state, next);
+        // Callers' ops come first: they may refuse the batch (a hold, a use of an approval).
+        ops.extend(ops::of_change(self.run, &was, &self.state, &events, &self.shared.clock.moment()));
+        if !ops.is_empty() {
+            let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
+            if let Err(e) = self.shared.store.commit(batch).await {
+                self.state = was;
+                return Err(e.into());
+            }
+        }
+        self.follow(&was, starts);
+        Ok(())
+    }
+
+    /// Starts, in the draft, every outstanding step that has a free slot.
+    fn admit(&mut self, events: &mut Vec<Event>, next: &mut RunState) -> Vec<String> {
+        let mut starts = Vec::new();
+        if self.stopping.is_some() || !next.steps.iter().any(|s| s.status.is_active()) {
+            return starts;
+        }
+        for action in machine::outstanding(next) {
+            let Action::RunStep { step, .. } = action else { continue };
+            if self.live.contains_key(&step) || starts.contains(&step) {
+                continue;
+            }
+            let permit =
+                self.permits.pop().or_else(|| Arc::clone(&self.shared.slots).try_acquire_owned().ok());
+            let Some(permit) = permit else {
+                self.want_slot();
+                break;
+            };
+            let body = CommandBody::StepStarted { step: step.clone(), epoch: self.epoch };
+            let told = self.told(self.shared.clock.now(), body);
+            match machine::step(next, told) {
+                Ok((more, state)) => {
+                    events.extend(more);
+                    *next = state;
+                    self.permits.push(permit);
+                    starts.push(step);
+                }
+                Err(e) => {
+                    tracing::warn!(run_id = %self.run, step, error = %e, "an outstanding step cannot start")
+                }
+            }
+        }
+        starts
+    }
+
+    fn want_slot(&mut self) {
+        if self.wants_slot {
+            return;
+        }
+        self.wants_slot = true;
+        let (slots, sender) = (Arc::clone(&self.shared.slots), self.sender.clone());
+        tokio::spawn(async move {
+            if let Ok(permit) = slots.acquire_owned().await {
+                let _ = sender.send(Msg::Slot(permit)).await;
+            }
+        });
+    }
+
+    /// What the commit asks for.
+    fn follow(&mut self, was: &RunState, starts: Vec<String>) {
+        for step in starts {
+            if let Some(permit) = self.permits.pop() {
+                self.spawn_attempt(step, permit);
+            }
+        }
+        if was.approvals != self.state.approvals {
+            self.decisions.send_replace(Arc::new(decisions_of(&self.state)));
+        }
+        let holding = self.state.paused || self.state.ending.is_some();
+        if holding {
+            let reason = if self.state.ending.is_some() { Stop::Ending } else { Stop::Paused };
+            for live in self.live.values().filter(|live| live.stop.borrow().is_none()) {
+                live.stop.send_replace(Some(reason));
+            }
+        }
+        let definition = Arc::clone(&self.state.definition);
+        for (spec, step) in definition.steps.iter().zip(&self.state.steps) {
+            if matches!(step.status, StepStatus::Undoing { .. }) && self.undoing.insert(spec.name.clone()) {
+                self.spawn_undo(spec.name.clone(), step.generation);
+            }
+        }
+        self.shared.follow_timers(self.run, was, &self.state);
+        if was.status != self.state.status {
+            self.shared.waiters.say(self.run, &Progress::Driving);
+        }
+    }
+
+    fn spawn_attempt(&mut self, step: String, permit: OwnedSemaphorePermit) {
+        let Some(found) = self.state.step(&step) else { return };
+        let spoken = Spoken { generation: found.generation, attempt: found.attempt };
+        let (stop, stopped) = watch::channel(None);
+        let attempt = Attempt {
+            run: self.run,
+            step: step.clone(),
+            generation: spoken.generation,
+            attempt: spoken.attempt,
+            epoch: self.epoch,
+            context: Arc::clone(&self.context),
+            outputs: self.state.outputs_for(&step),
+            variables: Arc::clone(&self.state.variables),
+            layers: self.layers_before(&step),
+            stop: stopped,
+            decisions: self.decisions.subscribe(),
+            driver: DriverHandle { sender: self.sender.clone() },
+        };
+        self.live.insert(step.clone(), Live { stop, spoken });
+        let (executor, sender) = (Arc::clone(&self.shared.executor), self.sender.clone());
+        let work = async move {
+            let end = executor.run(attempt).await;
+            // The slot goes first, so that this run's next step can have it.
+            drop(permit);
+            end
+        };
+        tokio::spawn(async move {
+            // A panic of the executor is a lost attempt, not a lost run.
+            let end = match tokio::spawn(work).await {
+                Ok(end) => end,
+                Err(e) => End::Lost { reason: format!("internal error: {e}") },
+            };
+            let _ = sender.send(Msg::Ended { step, spoken, end: Box::new(end) }).await;
+        });
+    }
+
+    /// Layers of all steps that succeeded before this one could start, in the order they ended.
+    fn layers_before(&self, step: &str) -> Vec<String> {
+        let mut done: Vec<_> = self
+            .state
+            .steps
+            .iter()
+            .zip(&self.state.definition.steps)
+            .filter(|(_, spec)| spec.name != step)
+            .filter_map(|(s, _)| Some((s.finished_at?, s.layer.clone()?)))
+            .collect();
+        done.sort();
+        done.into_iter().map(|(_, layer)| layer).collect()
+    }
+
+    fn spawn_undo(&self, step: String, generation: u32) {
+        let (executor, sender) = (Arc::clone(&self.shared.executor), self.sender.clone());
+        let (context, fence) = (Arc::clone(&self.context), Fence { run: self.run, epoch: self.epoch });
+        tokio::spawn(async move {
+            let (report, error) = executor.compensate(context, step.clone(), generation, fence).await;
+            let _ = sender.send(Msg::Undone { step, report, error }).await;
+        });
+    }
+
+    /// Ends what is still live, whatever the reason; what it says is not written any more.
+    async fn end_attempts(&mut self, left: &Left) {
+        let reason = match left {
+            Left::GivenUp(EngineError::Store(StoreError::LeaseLost { .. })) => Stop::LeaseLost,
+            _ => Stop::Shutdown,
+        };
+        for live in self.live.values() {
+            live.stop.send_replace(Some(reason));
+        }
+        while !(self.live.is_empty() && self.undoing.is_empty()) {
+            match self.receiver.recv().await {
+                Some(Msg::Ended { step, .. }) => {
+                    self.live.remove(&step);
+                }
+                Some(Msg::Undone { step, .. }) => {
+                    self.undoing.remove(&step);
+                }
+                Some(Msg::Tell { reply, .. }) => {
+                    let _ = reply.send(Err(EngineError::ShuttingDown));
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+fn decisions_of(state: &RunState) -> Decisions {
+    state.approvals.iter().map(|(id, a)| (*id, (a.status, a.decision.clone()))).collect()
+}
+
+/// A refused batch of one attempt is that attempt's business; a store that cannot be written, or a
+/// lease that is lost, is the run's.
+fn is_fatal(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::LeaseLost { .. }
+            | StoreError::DiskFull { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Locked { .. }
+            | StoreError::Failed(_)
+            | StoreError::Closed
+    )
+}
+
+/// What an old attempt says is not listened to; that is no error of the driver.
+fn tolerate_rejection(told: Result<Vec<Event>, EngineError>) -> Result<(), EngineError> {
+    match told {
+        Ok(_) => Ok(()),
+        Err(EngineError::Rejected(rejection)) => {
+            tracing::debug!(%rejection, "a command changed nothing");
+            Ok(())
+        }
+        Err(e) => {
+            tracing::warn!(code = %e.code(), error = %e, "a commit failed");
+            Err(e)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a change of a run's state means for the store: one list of ops, in the commit of its events.
+
+use std::collections::BTreeMap;
+
+use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::event::{Event, EventBody};
+use wflo_core::id::RunId;
+use wflo_core::machine::{self, Action, RunState, TimerKey};
+use wflo_core::ports::clock::Moment;
+use wflo_core::ports::store::Op;
+
+pub(super) fn of_change(
+    run: RunId,
+    was: &RunState,
+    now: &RunState,
+    events: &[Event],
+    at: &Moment,
+) -> Vec<Op> {
+    let mut ops = Vec::new();
+    if events.is_empty() {
+        return ops;
+    }
+    let mut facts = events.to_vec();
+    top_ups(now, events, &mut facts, &mut ops);
+    announcements(events, &mut facts);
+    ops.push(Op::AppendEvents { run, events: facts });
+    approvals(run, was, now, at, &mut ops);
+    timers(run, was, now, at, &mut ops);
+    if was.status != now.status {
+        let over = now.status.is_terminal();
+        ops.push(Op::SetRun {
+            run,
+            status: now.status,
+            outputs: over.then(|| now.outputs()),
+            error: now.error.clone(),
+            at: events.last().map_or(at.wall, |e| e.at),
+        });
+        if over {
+            ops.push(Op::Release { run });
+        }
+    }
+    ops
+}
+
+/// A budget's question that was answered with yes raises the limit in the same commit.
+fn top_ups(now: &RunState, events: &[Event], facts: &mut Vec<Event>, ops: &mut Vec<Op>) {
+    for event in events {
+        let EventBody::ApprovalDecided { approval_id, decision } = &event.body else { continue };
+        let Some(approval) = now.approvals.get(approval_id).filter(|_| decision.approved) else { continue };
+        if let Purpose::Budget { budget, missing } = approval.request.purpose {
+            let amount = decision.amount.unwrap_or(missing);
+            ops.push(Op::TopUp { budget, amount });
+            let body =
+                EventBody::BudgetToppedUp { budget_id: budget, amount_usd: amount, by: decision.by.clone() };
+            facts.push(Event { at: event.at, body });
+        }
+    }
+}
+
+/// A question names channels, and none is configured in embedded mode: people are told so, once each,
+/// and the terminal asks instead.
+fn announcements(events: &[Event], facts: &mut Vec<Event>) {
+    for event in events {
+        let EventBody::ApprovalRequested { request, .. } = &event.body else { continue };
+        for channel in &request.notify {
+            let body = EventBody::NotificationUndelivered {
+                channel: channel.clone(),
+                message: request.title.clone(),
+            };
+            facts.push(Event { at: event.at, body });
+        }
+    }
+}
+
+fn approvals(run: RunId, was: &RunState, now: &RunState, at: &Moment, ops: &mut Vec<Op>) {
+    if was.approvals == now.approvals {
+        return;
+    }
+    for (id, approval) in &now.approvals {
+        let before = was.approvals.get(id).map(|a| a.status);
+        if before == Some(approval.status) {
+            continue;
+        }
+        if before.is_none() {
+            ops.push(Op::PutApproval(Box::new(Approval {
+                id: *id,
+                run,
+                request: (*approval.request).clone(),
+                status: ApprovalStatus::Pending,
+                decision: None,
+                requested_at: at.wall,
+                consumed_at: None,
+            })));
+        }
+        match (approval.status, &approval.decision) {
+            (ApprovalStatus::Pending | ApprovalStatus::Consumed, _) => {}
+            (ApprovalStatus::Superseded, _) => ops.push(Op::SupersedeApproval { id: *id }),
+            (status, Some(decision)) => {
+                ops.push(Op::DecideApproval { id: *id, status, decision: decision.clone() });
+            }
+            (_, None) => {}
+        }
+    }
+}
+
+fn timers(run: RunId, was: &RunState, now: &RunState, at: &Moment, ops: &mut Vec<Op>) {
+    let (before, after) = (set_timers(was), set_timers(now));
+    for (key, due) in &after {
+        if before.get(key) != Some(due) {
+            ops.push(Op::PutTimer { run, key: key.to_string(), due: *due, set: at.clone() });
+        }
+    }
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        ops.push(Op::DropTimer { run, key: key.to_string() });
+    }
+}
+
+/// The timers that a state asks for.
+pub(crate) fn set_timers(state: &RunState) -> BTreeMap<TimerKey, jiff::Timestamp> {
+    machine::outstanding(state)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::StartTimer { timer, due } => Some((timer, due)),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,491 @@
+//! The engine: every run that this process drives.
+//!
+//! Who drives a run: the process that started it or was told to resume it. Liveness of a process is an
+//! operating-system lock, not time: nobody takes over from a process that is merely stopped.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use wflo_core::definition::Definition;
+use wflo_core::error::Failure;
+use wflo_core::id::{EngineId, RunId};
+use wflo_core::machine::{self, RunState};
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{Batch, Op, RunFilter, Store};
+use wflo_core::run::{RunRecord, RunStatus};
+use wflo_store::lock::EngineLock;
+
+use crate::driver::{Driver, Left, Msg, ops};
+use crate::error::EngineError;
+use crate::executor::{Executor, RunContext};
+use crate::inbox::Message;
+use crate::timers::Timers;
+use crate::waiters::{Progress, Waiters};
+
+/// How often the store is asked whether another process has committed something.
+const POLL: Duration = Duration::from_millis(20);
+/// Messages that may wait for one run.
+const MAILBOX: usize = 256;
+
+/// How an engine is set up.
+pub struct Options {
+    /// Where `engines/<id>.lock` lives.
+    pub data_dir: PathBuf,
+    /// Durable state.
+    pub store: Arc<dyn Store>,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Carries out steps.
+    pub executor: Arc<dyn Executor>,
+    /// Steps at once, over all runs.
+    pub max_steps: usize,
+    /// Runs at once that have something to do; more wait in order.
+    pub max_runs: usize,
+    /// Runs that may wait for that; more are refused.
+    pub max_queued: usize,
+}
+
+/// What drivers share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) timers: Timers,
+    pub(crate) waiters: Waiters,
+}
+
+impl Shared {
+    pub(crate) fn follow_timers(&self, run: RunId, was: &RunState, now: &RunState) {
+        let (before, after) = (ops::set_timers(was), ops::set_timers(now));
+        if before == after {
+            return;
+        }
+        let set = self.clock.moment();
+        for (key, due) in &after {
+            if before.get(key) != Some(due) {
+                self.timers.set(run, key.clone(), *due, &set);
+            }
+        }
+        for key in before.keys().filter(|key| !after.contains_key(*key)) {
+            self.timers.drop_timer(run, key);
+        }
+    }
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    id: EngineId,
+    data_dir: PathBuf,
+    runs: Mutex<HashMap<RunId, mpsc::Sender<Msg>>>,
+    places: Arc<Semaphore>,
+    max_queued: usize,
+    queued: std::sync::atomic::AtomicUsize,
+    closing: watch::Sender<bool>,
+    drivers: Mutex<tokio::task::JoinSet<()>>,
+    _lock: EngineLock,
+}
+
+/// Drives runs until it is shut down.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+    background: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Engine {
+    /// Announces this process on the data directory and begins to listen.
+    ///
+    /// # Errors
+    /// When the data directory cannot be locked or the store cannot be written.
+    pub async fn start(options: Options) -> Result<Engine, EngineError> {
+        let id = EngineId::from_uuid(options.clock.uuid());
+        let pid = std::process::id();
+        let lock = EngineLock::acquire(&options.data_dir, id, pid)
+            .map_err(|e| EngineError::Failure(Failure::new(wflo_core::error::Code(2010), e.to_string())))?;
+        let announce = Op::PutEngine { id, pid, at: options.clock.now() };
+        options.store.commit(Batch { fence: None, ops: vec![announce] }).await?;
+        let shared = Arc::new(Shared {
+            timers: Timers::new(Arc::clone(&options.clock)),
+            store: options.store,
+            clock: options.clock,
+            executor: options.executor,
+            slots: Arc::new(Semaphore::new(options.max_steps.max(1))),
+            waiters: Waiters::default(),
+        });
+        let inner = Arc::new(Inner {
+            shared,
+            id,
+            data_dir: options.data_dir,
+            runs: Mutex::default(),
+            places: Arc::new(Semaphore::new(options.max_runs.max(1))),
+            max_queued: options.max_queued,
+            queued: std::sync::atomic::AtomicUsize::new(0),
+            closing: watch::channel(false).0,
+            drivers: Mutex::default(),
+            _lock: lock,
+        });
+        let engine = Engine { inner, background: Arc::default() };
+        let tasks =
+            vec![tokio::spawn(engine.clone().watch_inbox()), tokio::spawn(engine.clone().watch_timers())];
+        engine.background.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+        Ok(engine)
+    }
+
+    /// This engine's id.
+    pub fn id(&self) -> EngineId {
+        self.inner.id
+    }
+
+    /// Durable state, for reading.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.shared.store
+    }
+
+    /// The clock it uses.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.shared.clock
+    }
+
+    /// Accepts a run: durable when this returns. It begins as soon as there is a place.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`] when too many wait already; store errors.
+    pub async fn submit(
+        &self,
+        mut run: RunRecord,
+        definition: &Definition,
+        mut with: Vec<Op>,
+    ) -> Result<RunId, EngineError> {
+        use std::sync::atomic::Ordering;
+        let waiting = self.inner.queued.load(Ordering::Relaxed);
+        if waiting >= self.inner.max_queued {
+            return Err(EngineError::Busy { waiting });
+        }
+        run.engine = Some(self.inner.id);
+        run.lease_epoch = 1;
+        run.status = RunStatus::Pending;
+        let id = run.id;
+        let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
+        let digest = definition.digest().map_err(unreadable)?.to_string();
+        let json = serde_json::to_value(definition).map_err(unreadable)?;
+        let mut ops = vec![
+            Op::PutDefinition { digest: digest.clone(), definition: json },
+            Op::CreateRun { run: Box::new(run.clone()), definition: digest },
+        ];
+        ops.append(&mut with);
+        self.inner.shared.store.commit(Batch { fence: None, ops }).await?;
+        let definition = Arc::new(definition.clone());
+        let state = RunState::new(Arc::clone(&definition), Arc::new(run.inputs.clone()), run.code.clone());
+        self.spawn(RunContext { record: run, definition }, state, 1);
+        Ok(id)
+    }
+
+    /// Takes a run over and drives it, unless a live process does.
+    ///
+    /// # Errors
+    /// [`EngineError::DrivenElsewhere`], [`EngineError::Ended`], [`EngineError::NoRun`]; store errors.
+    pub async fn drive(&self, run: RunId) -> Result<(), EngineError> {
+        let record = self.record(run).await?;
+        if record.status.is_terminal() {
+            return Err(EngineError::Ended { run, status: record.status });
+        }
+        if record.engine == Some(self.inner.id) {
+            self.deliver(run, Msg::Inbox).await;
+            return Ok(());
+        }
+        if let Some(pid) = self.live_driver(&record)? {
+            return Err(EngineError::DrivenElsewhere { run, pid });
+        }
+        let claim = Op::Claim { run, expected: record.lease_epoch, engine: self.inner.id };
+        self.inner.shared.store.commit(Batch { fence: None, ops: vec![claim] }).await?;
+        self.wake(run).await
+    }
+
+    /// The process that drives a run, if it lives (stopped ones included).
+    ///
+    /// # Errors
+    /// When the lock cannot be asked.
+    pub fn live_driver(&self, record: &RunRecord) -> Result<Option<u32>, EngineError> {
+        live_driver(&self.inner.data_dir, record)
+    }
+
+    /// Leaves a message for a run's driver, whichever process that is.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn send(&self, run: RunId, message: &Message) -> Result<(), EngineError> {
+        send(self.inner.shared.store.as_ref(), self.inner.shared.clock.as_ref(), run, message).await?;
+        if self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&run) {
+            self.deliver(run, Msg::Inbox).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until a run driven here has ended, rests, or was given up.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn settled(&self, run: RunId) -> Result<Progress, EngineError> {
+        let mut progress = self.inner.shared.waiters.watch(run);
+        if !self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&run) {
+            let said = progress.borrow().clone();
+            if said != Progress::Driving {
+                return Ok(said);
+            }
+            let status = self.record(run).await?.status;
+            return Ok(if status.is_terminal() { Progress::Ended(status) } else { Progress::Parked(status) });
+        }
+        let said = progress.wait_for(|p| *p != Progress::Driving).await;
+        said.map(|p| p.clone()).map_err(|_| EngineError::ShuttingDown)
+    }
+
+    /// Waits until a run has ended or was given up, however long it rests in between.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn ended(&self, run: RunId) -> Result<Progress, EngineError> {
+        let mut progress = self.inner.shared.waiters.watch(run);
+        let status = self.record(run).await?.status;
+        if status.is_terminal() {
+            return Ok(Progress::Ended(status));
+        }
+        let over = |p: &Progress| matches!(p, Progress::Ended(_) | Progress::GivenUp(_));
+        let said = progress.wait_for(over).await;
+        said.map(|p| p.clone()).map_err(|_| EngineError::ShuttingDown)
+    }
+
+    /// Runs that nobody drives although they could go on: what a start-up lists.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn left_behind(&self) -> Result<Vec<RunRecord>, EngineError> {
+        let statuses = vec![RunStatus::Pending, RunStatus::Running];
+        let runs = self.store().runs(RunFilter { statuses, ..RunFilter::default() }).await?;
+        let mut left = Vec::new();
+        for run in runs {
+            if run.engine != Some(self.inner.id) && self.live_driver(&run)?.is_none() {
+                left.push(run);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Ends every attempt (running model calls settle first), gives up all leases, and returns once
+    /// nothing is left.
+    pub async fn shutdown(&self) {
+        self.inner.closing.send_replace(true);
+        let senders: Vec<_> = {
+            let runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.values().cloned().collect()
+        };
+        for sender in senders {
+            let _ = sender.send(Msg::Shutdown).await;
+        }
+        let mut drivers =
+            std::mem::take(&mut *self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner));
+        while drivers.join_next().await.is_some() {}
+        for task in self.background.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+        let mine = RunFilter { engine: Some(self.inner.id), ..RunFilter::default() };
+        let mut ops: Vec<Op> = match self.store().runs(mine).await {
+            Ok(runs) => runs.into_iter().map(|r| Op::Release { run: r.id }).collect(),
+            Err(_) => Vec::new(),
+        };
+        ops.push(Op::DropEngine { id: self.inner.id });
+        if let Err(e) = self.store().commit(Batch { fence: None, ops }).await {
+            tracing::warn!(error = %e, "the engine could not say goodbye; its lock says that it is gone");
+        }
+    }
+
+    async fn record(&self, run: RunId) -> Result<RunRecord, EngineError> {
+        self.store().run(run).await?.ok_or(EngineError::NoRun(run))
+    }
+
+    /// Loads a run of this engine that rests, and drives it.
+    async fn wake(&self, run: RunId) -> Result<(), EngineError> {
+        let record = self.record(run).await?;
+        if record.engine != Some(self.inner.id) || record.status.is_terminal() {
+            return Ok(());
+        }
+        let (definition, state) = load(self.store().as_ref(), &record).await?;
+        let epoch = record.lease_epoch;
+        self.spawn(RunContext { record, definition }, state, epoch);
+        Ok(())
+    }
+
+    fn spawn(&self, context: RunContext, state: RunState, epoch: u64) {
+        let run = context.record.id;
+        let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if *self.inner.closing.borrow() || runs.contains_key(&run) {
+            return;
+        }
+        let (sender, receiver) = mpsc::channel(MAILBOX);
+        runs.insert(run, sender.clone());
+        drop(runs);
+        self.inner.shared.waiters.say(run, &Progress::Driving);
+        let engine = self.clone();
+        self.inner.queued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let work = async move {
+            let place = Arc::clone(&engine.inner.places).acquire_owned().await;
+            engine.inner.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            let shared = Arc::clone(&engine.inner.shared);
+            let driver = Driver::new(shared, Arc::new(context), state, epoch, (sender, receiver));
+            let (left, receiver) = driver.drive().await;
+            drop(place);
+            engine.left(run, left, receiver).await;
+        };
+        let mut drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn(work);
+    }
+
+    /// A driver has ended. What came for its run in the last moment is not lost: the run is woken again.
+    async fn left(&self, run: RunId, left: Left, mut receiver: mpsc::Receiver<Msg>) {
+        let late = {
+            let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            receiver.close();
+            runs.remove(&run);
+            let mut late = Vec::new();
+            while let Ok(message) = receiver.try_recv() {
+                late.push(message);
+            }
+            late
+        };
+        let progress = match left {
+            Left::Ended(status) => Progress::Ended(status),
+            Left::Parked(status) => Progress::Parked(status),
+            Left::Shutdown => {
+                Progress::GivenUp(wflo_core::error::Coded::to_failure(&EngineError::ShuttingDown))
+            }
+            Left::GivenUp(e) => Progress::GivenUp(e.failure()),
+        };
+        if matches!(progress, Progress::Parked(_)) {
+            for message in late {
+                if matches!(message, Msg::Inbox | Msg::Timer(_)) {
+                    self.deliver(run, message).await;
+                }
+            }
+            if self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&run) {
+                return;
+            }
+        }
+        self.inner.shared.waiters.say(run, &progress);
+    }
+
+    async fn deliver(&self, run: RunId, message: Msg) {
+        let mut message = message;
+        // Twice: a driver may park between the look-up and the send.
+        for _ in 0..2 {
+            let sender = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&run).cloned();
+            let sender = match sender {
+                Some(sender) => sender,
+                None => {
+                    if let Err(e) = Box::pin(self.wake(run)).await {
+                        tracing::warn!(run_id = %run, error = %e, "a run could not be woken");
+                        return;
+                    }
+                    let runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+                    match runs.get(&run).cloned() {
+                        Some(sender) => sender,
+                        None => return,
+                    }
+                }
+            };
+            match sender.send(message).await {
+                Ok(()) => return,
+                Err(mpsc::error::SendError(returned)) => message = returned,
+            }
+        }
+    }
+
+    /// Hears of messages that other processes leave.
+    async fn watch_inbox(self) {
+        let mut closing = self.inner.closing.subscribe();
+        let mut seen = None;
+        let mut ticks = tokio::time::interval(POLL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = closing.changed() => return,
+            }
+            let Ok(counter) = self.store().change_counter().await else { continue };
+            if seen == Some(counter) {
+                continue;
+            }
+            match self.store().inbox(self.inner.id).await {
+                Ok(messages) => {
+                    seen = Some(counter);
+                    let mut runs: Vec<RunId> = messages.into_iter().map(|m| m.run).collect();
+                    runs.dedup();
+                    for run in runs {
+                        self.deliver(run, Msg::Inbox).await;
+                    }
+                }
+                Err(e) => tracing::warn!(error = %e, "the inbox cannot be read"),
+            }
+        }
+    }
+
+    async fn watch_timers(self) {
+        let mut closing = self.inner.closing.subscribe();
+        loop {
+            let (run, key) = tokio::select! {
+                due = self.inner.shared.timers.next() => due,
+                _ = closing.changed() => return,
+            };
+            self.deliver(run, Msg::Timer(key)).await;
+        }
+    }
+}
+
+/// Leaves a message for a run's driver from a process that may have no engine.
+///
+/// # Errors
+/// Store errors.
+pub async fn send(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    run: RunId,
+    message: &Message,
+) -> Result<(), EngineError> {
+    let message = serde_json::to_value(message).map_err(|e| EngineError::Unreadable(e.to_string()))?;
+    let push = Op::PushInbox { run, message, at: clock.now() };
+    store.commit(Batch { fence: None, ops: vec![push] }).await?;
+    Ok(())
+}
+
+/// The process that drives a run, if it lives (stopped ones included).
+///
+/// # Errors
+/// When the engine's lock cannot be asked: then nobody may take over.
+pub fn live_driver(data_dir: &std::path::Path, record: &RunRecord) -> Result<Option<u32>, EngineError> {
+    let Some(engine) = record.engine else { return Ok(None) };
+    wflo_store::lock::holder(data_dir, engine).map_err(|e| {
+        EngineError::Failure(Failure::new(
+            wflo_core::error::Code(2010),
+            format!("the lock of {engine} cannot be asked: {e}"),
+        ))
+    })
+}
+
+/// A run's definition and its state, folded from its events.
+///
+/// # Errors
+/// Store errors, and [`EngineError::Unreadable`] for a definition that this build does not know.
+pub async fn load(store: &dyn Store, record: &RunRecord) -> Result<(Arc<Definition>, RunState), EngineError> {
+    let json = store.definition(record.id).await?;
+    let definition: Definition =
+        serde_json::from_value(json).map_err(|e| EngineError::Unreadable(e.to_string()))?;
+    let definition = Arc::new(definition);
+    let initial =
+        RunState::new(Arc::clone(&definition), Arc::new(record.inputs.clone()), record.code.clone());
+    let events = store.machine_events(record.id).await?;
+    Ok((definition, machine::replay(initial, events.iter().map(|e| &e.event))))
+}

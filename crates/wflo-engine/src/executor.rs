@@ -1,0 +1,151 @@
+//! The port between a run's driver and whatever carries out a step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use wflo_core::approval::{ApprovalStatus, Decision};
+use wflo_core::definition::{Definition, StepSpec};
+use wflo_core::error::Failure;
+use wflo_core::event::Wait;
+use wflo_core::id::{ApprovalId, RunId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::BoxFuture;
+use wflo_core::ports::store::{Fence, Op};
+use wflo_core::run::RunRecord;
+
+use crate::driver::DriverHandle;
+
+/// What does not change while a run runs.
+#[derive(Debug)]
+pub struct RunContext {
+    /// The run as it was submitted.
+    pub record: RunRecord,
+    /// What it runs.
+    pub definition: Arc<Definition>,
+}
+
+/// Why an attempt is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The run was paused: it goes on later.
+    Paused,
+    /// The run ends.
+    Ending,
+    /// The engine shuts down: the run goes on in another.
+    Shutdown,
+    /// Another process holds the lease: nothing may be written any more.
+    LeaseLost,
+}
+
+/// Where the questions of a run stand.
+pub type Decisions = BTreeMap<ApprovalId, (ApprovalStatus, Option<Decision>)>;
+
+/// One attempt of one generation of a step.
+#[derive(Clone)]
+pub struct Attempt {
+    /// The run.
+    pub run: RunId,
+    /// The step's name.
+    pub step: String,
+    /// Its journal.
+    pub generation: u32,
+    /// The attempt within it.
+    pub attempt: u32,
+    /// The lease.
+    pub epoch: u64,
+    /// What does not change while the run runs.
+    pub context: Arc<RunContext>,
+    /// Outputs of the steps it depends on.
+    pub outputs: Value,
+    /// Run variables.
+    pub variables: Arc<Value>,
+    /// Workspace layers of the steps before it, oldest first.
+    pub layers: Vec<String>,
+    /// Asks it to end.
+    pub stop: watch::Receiver<Option<Stop>>,
+    /// Tells it what people decided.
+    pub decisions: watch::Receiver<Arc<Decisions>>,
+    /// The run's driver, for questions.
+    pub driver: DriverHandle,
+}
+
+impl Attempt {
+    /// The step's definition.
+    pub fn spec(&self) -> Option<&StepSpec> {
+        self.context.definition.steps.iter().find(|s| s.name == self.step)
+    }
+
+    /// The fence of everything that the attempt writes.
+    pub const fn fence(&self) -> Fence {
+        Fence { run: self.run, epoch: self.epoch }
+    }
+
+    /// Resolves when the attempt is asked to end.
+    pub async fn stopped(&self) -> Stop {
+        let mut stop = self.stop.clone();
+        match stop.wait_for(Option::is_some).await {
+            Ok(reason) => reason.unwrap_or(Stop::Shutdown),
+            // The driver is gone, so nobody could use a result.
+            Err(_) => Stop::Shutdown,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum End {
+    /// It returned.
+    Succeeded {
+        /// What.
+        output: Value,
+        /// The run variables it changed.
+        state: Option<Value>,
+        /// What its model calls were billed.
+        cost: NanoUsd,
+        /// The workspace layer it left.
+        layer: Option<String>,
+        /// Committed with its success, such as the use of an approval.
+        ops: Vec<Op>,
+    },
+    /// It raised, or broke a rule.
+    Failed {
+        /// The error.
+        error: Failure,
+        /// Whether it was a time-out.
+        timed_out: bool,
+        /// Why a retry is out of the question.
+        no_retry: Option<Failure>,
+        /// Finished effects that a retry keeps: path and position.
+        keep: Vec<(String, u32)>,
+    },
+    /// Its worker died without a word.
+    Lost {
+        /// How.
+        reason: String,
+    },
+    /// It waits for durable things and has been ended.
+    Suspended {
+        /// For what.
+        on: Vec<Wait>,
+    },
+    /// It ended as it was asked to.
+    Stopped,
+}
+
+/// Carries out steps.
+pub trait Executor: Send + Sync + 'static {
+    /// Carries out one attempt; returns only once nothing of it is left running.
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, End>;
+
+    /// Undoes the data changes of a generation: what was restored, and why it could not be, if so.
+    /// Asked again after a crash, it must not undo twice.
+    fn compensate(
+        &self,
+        context: Arc<RunContext>,
+        step: String,
+        generation: u32,
+        fence: Fence,
+    ) -> BoxFuture<'_, (Value, Option<Failure>)>;
+}

@@ -1,0 +1,57 @@
+//! Messages that any process may leave for a run's driver.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wflo_core::approval::Decision;
+use wflo_core::id::ApprovalId;
+use wflo_core::machine::CommandBody;
+
+/// A message for a run's driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub enum Message {
+    /// People answered a question.
+    Decide {
+        /// Which.
+        approval: ApprovalId,
+        /// The answer.
+        decision: Decision,
+    },
+    /// End the run.
+    Cancel {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Stop what runs; go on at `Resume`.
+    Pause {
+        /// Who.
+        by: String,
+    },
+    /// Go on.
+    Resume {
+        /// Who.
+        by: String,
+    },
+    /// A message for the workflow's code.
+    Signal {
+        /// Its name.
+        name: String,
+        /// Its content.
+        payload: Value,
+    },
+}
+
+impl Message {
+    /// What the machine is told.
+    pub fn into_command(self) -> CommandBody {
+        match self {
+            Message::Decide { approval, decision } => CommandBody::ApprovalDecided { approval, decision },
+            Message::Cancel { by, reason } => CommandBody::Cancel { by, reason },
+            Message::Pause { by } => CommandBody::Pause { by },
+            Message::Resume { by } => CommandBody::Resume { by },
+            Message::Signal { name, payload } => CommandBody::Signal { name, payload },
+        }
+    }
+}

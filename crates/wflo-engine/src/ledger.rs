@@ -1,0 +1,386 @@
+//! The gateway's ledger over runs: journal, holds, bills.
+//!
+//! A call's sequence, with what a crash between two lines leaves behind:
+//! 1. intent and hold are one commit; crash: the hold is charged in full as uncertain, and the call is
+//!    made again under a new hold (its answer may have been lost on its way);
+//! 2. the call is dispatched; crash: as above;
+//! 3. answer and bill are one commit; crash: the answer is replayed and nothing is paid again;
+//! 4. the last bytes reach the client.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use wflo_core::approval::{ApprovalStatus, Purpose};
+use wflo_core::budget::{Budget, OnExceeded, Shortfall, display_name};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::event::EventBody;
+use wflo_core::id::HoldId;
+use wflo_core::machine::CommandBody;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::{ApprovalFilter, EffectEnd, Op, StoreError};
+use wflo_gateway::ledger::{
+    BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
+};
+
+use crate::budgets;
+use crate::calls::{Calls, Place};
+use crate::error::EngineError;
+use crate::journal::Intent;
+use crate::policy;
+use crate::protocol::On;
+
+/// The attempt that made the call is being ended.
+const ENDING: Code = Code(3025);
+/// A call that was never sent.
+const NOT_SENT: Code = Code(4016);
+/// How long a call may wait for room behind running ones.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// Keeps the calls of runs.
+#[derive(Debug, Default)]
+pub struct RunLedger;
+
+/// What a dispatched call is known by.
+struct Dispatched {
+    calls: Arc<Calls>,
+    row: EffectRecord,
+    hold: HoldId,
+    amount: NanoUsd,
+}
+
+impl Ledger for RunLedger {
+    fn open(&self, intent: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>> {
+        Box::pin(async move {
+            let Some(calls) = intent.caller.get::<Arc<Calls>>().cloned() else {
+                return Err(LedgerError { code: Code(9002), message: "a call without a caller".to_owned() });
+            };
+            open(&calls, intent).await.map_err(ledger_error)
+        })
+    }
+
+    fn close(&self, ticket: Ticket, outcome: Outcome) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let Some(call) = ticket.get::<Dispatched>() else { return Ok(()) };
+            let closed = close(call, outcome).await;
+            call.calls.landed();
+            call.calls.services.settled.notify_waiters();
+            closed.map_err(ledger_error)
+        })
+    }
+
+    fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let Some(call) = ticket.get::<Dispatched>() else { return Ok(()) };
+            let failure =
+                Failure::new(NOT_SENT, "the provider could not be reached; the call was never sent");
+            let end = EffectEnd {
+                attributes: json!({ "error_kind": "model" }),
+                ..call.calls.journal.end(Err(failure))
+            };
+            let ops = vec![Op::ReleaseHold { id: call.hold }];
+            let released = call.calls.journal.finish(call.row.clone(), end, ops, Vec::new()).await;
+            call.calls.finished(&call.row.key.path, call.row.key.seq);
+            call.calls.landed();
+            call.calls.services.settled.notify_waiters();
+            released.map(|_| ()).map_err(|e| ledger_error(e.into()))
+        })
+    }
+
+    fn connection_closed_early(&self, ticket: &Ticket) {
+        if let Some(call) = ticket.get::<Dispatched>() {
+            call.calls.abandoned(&call.row.key.path, call.row.key.seq);
+        }
+    }
+}
+
+async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineError> {
+    let (path, seq) = match &intent.positional {
+        Some((path, seq)) => (path.clone(), *seq),
+        None => match calls.place(&intent.fingerprint, intent.retry_of) {
+            Place::New { path, seq } => (path, seq),
+            Place::Attach { path, seq, done } => {
+                wait_for_answer(calls, &path, seq, &done).await?;
+                (path, seq)
+            }
+        },
+    };
+    let found = calls.journal.get(&path, seq);
+    calls.matched(&path, seq);
+    match found.as_ref().map(|row| &row.state) {
+        Some(EffectState::Finished { result, .. }) => {
+            calls.finished(&path, seq);
+            let recorded: Recorded =
+                serde_json::from_value(result.clone()).map_err(|e| EngineError::Unreadable(e.to_string()))?;
+            return Ok(Opened::Replay(recorded));
+        }
+        Some(EffectState::Failed { error, .. }) => {
+            calls.finished(&path, seq);
+            let kind = "not_sent".to_owned();
+            return Ok(Opened::Refused(Refusal::Other { status: 502, kind, failure: error.clone() }));
+        }
+        Some(EffectState::Intent) => {}
+        None if intent.positional.is_none() && calls.misses() => {
+            let key = calls.journal.key(&path, seq);
+            calls.journal.note(vec![EventBody::ReplayMiss { key }]).await?;
+        }
+        None => {}
+    }
+    if let Some(refusal) = policy::before_call(calls, &intent, &path, seq).await? {
+        return Ok(Opened::Refused(refusal));
+    }
+    reserve(calls, &intent, path, seq, found).await
+}
+
+async fn wait_for_answer(
+    calls: &Calls,
+    path: &str,
+    seq: u32,
+    done: &tokio::sync::Notify,
+) -> Result<(), EngineError> {
+    loop {
+        let notified = done.notified();
+        if calls.journal.get(path, seq).is_some_and(|row| row.order().is_some()) {
+            return Ok(());
+        }
+        tokio::select! {
+            () = notified => {}
+            () = calls.closed() => return Err(EngineError::ShuttingDown),
+        }
+    }
+}
+
+/// Takes the hold and journals the intent in one commit, waiting for room or for people.
+async fn reserve(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    path: String,
+    seq: u32,
+    found: Option<EffectRecord>,
+) -> Result<Opened, EngineError> {
+    let since = tokio::time::Instant::now();
+    loop {
+        if calls.is_closed() {
+            return Ok(Opened::Refused(ending()));
+        }
+        let settled = calls.services.settled.notified();
+        match try_reserve(calls, intent, &path, seq, found.clone()).await {
+            Ok(opened) => return Ok(opened),
+            Err(StoreError::Short(shortfall)) => {
+                if shortfall.may_fit_later() && since.elapsed() < PATIENCE {
+                    tokio::select! {
+                        () = settled => {}
+                        // Holds of other processes are settled without a bell here.
+                        () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
+                        () = calls.closed() => {}
+                    }
+                    continue;
+                }
+                if let Some(refusal) = exceeded(calls, intent, &path, seq, shortfall).await? {
+                    return Ok(Opened::Refused(refusal));
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+async fn try_reserve(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    path: &str,
+    seq: u32,
+    found: Option<EffectRecord>,
+) -> Result<Opened, StoreError> {
+    let accounts = accounts_of(calls);
+    let hold = HoldId::from_uuid(calls.services.clock.uuid());
+    let mut ops: Vec<Op> = Vec::new();
+    let attributes = json!({
+        "model": intent.model,
+        "provider": intent.provider,
+        "dialect": intent.path.dialect.name(),
+        "stream": intent.stream,
+        "hold_usd": intent.hold,
+        "agent": calls.attempt.spec().map(|s| s.agent_name().to_owned()),
+    });
+    let row = match found {
+        Some(row) => {
+            // The lost try is charged in full: its answer may have been on its way.
+            let carried = match row.hold {
+                Some(lost) => match calls.services.store.hold(lost).await? {
+                    Some(lost) => {
+                        ops.push(Op::Settle {
+                            id: lost.id,
+                            actual: lost.amount,
+                            at: calls.services.clock.now(),
+                        });
+                        lost.amount
+                    }
+                    None => NanoUsd::ZERO,
+                },
+                None => NanoUsd::ZERO,
+            };
+            ops.extend(hold_ops(calls, &accounts, hold, intent.hold));
+            calls.journal.reopen(row, Some(hold), carried, attributes, ops).await?
+        }
+        None => {
+            ops.extend(hold_ops(calls, &accounts, hold, intent.hold));
+            let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
+            let draft = Intent {
+                path: path.to_owned(),
+                seq,
+                kind: EffectKind::Llm,
+                name: intent.path.endpoint.name().to_owned(),
+                fingerprint: calls.fingerprint_of(path, seq, &intent.fingerprint),
+                request,
+                hold: Some(hold),
+                attributes,
+            };
+            calls.journal.intend(draft, ops).await?
+        }
+    };
+    calls.dispatched();
+    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold };
+    Ok(Opened::Dispatch(Ticket::new(call)))
+}
+
+fn accounts_of(calls: &Calls) -> Vec<Budget> {
+    let context = &calls.attempt.context;
+    budgets::accounts(&context.record, &context.definition, calls.attempt.spec(), calls.services.clock.now())
+}
+
+fn hold_ops(calls: &Calls, accounts: &[Budget], hold: HoldId, amount: NanoUsd) -> Vec<Op> {
+    let mut ops: Vec<Op> = accounts.iter().map(|a| Op::OpenBudget(Box::new(a.clone()))).collect();
+    let budgets = accounts.iter().map(|a| a.id).collect();
+    ops.push(Op::Hold { id: hold, run: calls.attempt.run, budgets, amount });
+    ops
+}
+
+/// A call that does not fit: people are asked, or the run halts. `None` means try again.
+async fn exceeded(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    path: &str,
+    seq: u32,
+    shortfall: Box<Shortfall>,
+) -> Result<Option<Refusal>, EngineError> {
+    let budget = shortfall.budget.clone();
+    let refusal = Refusal::Budget {
+        budget: display_name(budget.scope, &budget.key, budget.period)
+            .replace(" budget", "")
+            .replace("budget of ", ""),
+        limit: budget.limit,
+        left: budget.left(),
+    };
+    if budget.action_on_exceeded == OnExceeded::Halt {
+        let action = OnExceeded::Halt;
+        let body = CommandBody::BudgetExhausted { step: calls.attempt.step.clone(), shortfall, action };
+        calls.attempt.driver.tell(body, Vec::new()).await?;
+        return Ok(Some(refusal));
+    }
+    let missing = shortfall.wanted.saturating_sub(budget.left());
+    let filter =
+        ApprovalFilter { statuses: vec![ApprovalStatus::Pending], run: Some(calls.attempt.run), limit: 0 };
+    let same = |p: &Purpose| matches!(p, Purpose::Budget { budget: b, .. } if *b == budget.id);
+    let pending = calls.services.store.approvals(filter).await?;
+    let question = match pending.into_iter().find(|a| same(&a.request.purpose)) {
+        Some(question) => question.id,
+        None => {
+            let request = top_up_request(calls, intent, &shortfall, missing)?;
+            let events = calls
+                .attempt
+                .driver
+                .tell(CommandBody::Ask { request: Box::new(request) }, Vec::new())
+                .await?;
+            let asked = events.iter().find_map(|e| match &e.body {
+                EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
+                _ => None,
+            });
+            asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?
+        }
+    };
+    let on = On { path: path.to_owned(), seq };
+    let status = tokio::select! {
+        status = calls.waits.decided(&calls.attempt, on, question) => status?,
+        () = calls.closed() => return Ok(Some(ending())),
+    };
+    match status {
+        ApprovalStatus::Approved | ApprovalStatus::Consumed => Ok(None),
+        _ => Ok(Some(refusal)),
+    }
+}
+
+fn top_up_request(
+    calls: &Calls,
+    intent: &CallIntent,
+    shortfall: &Shortfall,
+    missing: NanoUsd,
+) -> Result<wflo_core::approval::ApprovalRequest, EngineError> {
+    let budget = &shortfall.budget;
+    let evidence = json!({
+        "budget": display_name(budget.scope, &budget.key, budget.period),
+        "limit_usd": budget.limit,
+        "settled_usd": budget.settled,
+        "held_usd": budget.held,
+        "wanted_usd": shortfall.wanted,
+        "missing_usd": missing,
+        "model": intent.model,
+        "step": calls.attempt.step,
+    });
+    let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
+    Ok(wflo_core::approval::ApprovalRequest {
+        purpose: Purpose::Budget { budget: budget.id, missing },
+        step: Some(calls.attempt.step.clone()),
+        generation: calls.attempt.generation,
+        title: format!(
+            "raise the {} by ${missing} or more",
+            display_name(budget.scope, &budget.key, budget.period)
+        ),
+        binding: wflo_core::approval::Binding {
+            action: Digest::of_json(&json!(["top_up", budget.id])).map_err(unreadable)?,
+            code: calls.attempt.context.record.code.clone(),
+            evidence: Digest::of_json(&evidence).map_err(unreadable)?,
+        },
+        evidence,
+        approvers: Vec::new(),
+        quorum: 1,
+        expires_at: None,
+        on_timeout: wflo_core::approval::OnTimeout::Hold,
+        notify: Vec::new(),
+    })
+}
+
+async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
+    let result: Value =
+        serde_json::to_value(&outcome.recorded).map_err(|e| EngineError::Unreadable(e.to_string()))?;
+    let at = call.calls.services.clock.now();
+    let usage = outcome.usage.unwrap_or_default();
+    let end = EffectEnd {
+        outcome: Ok(result),
+        cost: outcome.settled,
+        uncertain: outcome.uncertain,
+        attributes: json!({
+            "status": outcome.recorded.status,
+            "input_tokens": usage.total_input(),
+            "output_tokens": usage.total_output(),
+        }),
+        at,
+    };
+    if outcome.settled > call.amount {
+        tracing::error!(effect = %call.row.key, settled = %outcome.settled, held = %call.amount, "a call was billed above its upper bound");
+    }
+    let settle = Op::Settle { id: call.hold, actual: outcome.settled, at };
+    call.calls.journal.finish(call.row.clone(), end, vec![settle], Vec::new()).await?;
+    call.calls.finished(&call.row.key.path, call.row.key.seq);
+    Ok(())
+}
+
+pub(crate) fn ending() -> Refusal {
+    let failure = Failure::new(ENDING, "the step is being ended, so no further call is made");
+    Refusal::Other { status: 409, kind: "step_ending".to_owned(), failure }
+}
+
+fn ledger_error(error: EngineError) -> LedgerError {
+    LedgerError { code: error.code(), message: error.to_string() }
+}

@@ -1,0 +1,200 @@
+//! Policies before a model call: conditions on what it may cost.
+//!
+//! `estimated_cost` is what the run has spent plus the most that this call can cost, in USD: a true
+//! upper bound. A condition that cannot be evaluated counts as a refusal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use wflo_core::approval::{Approval, ApprovalStatus, OnTimeout, Purpose};
+use wflo_core::canonical::Digest;
+use wflo_core::condition::Condition;
+use wflo_core::definition::{CONDITION_NAMES, PolicyAction, PolicySpec};
+use wflo_core::error::{Code, Failure};
+use wflo_core::event::EventBody;
+use wflo_core::machine::CommandBody;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::ApprovalFilter;
+use wflo_gateway::ledger::{CallIntent, Refusal};
+
+use crate::calls::Calls;
+use crate::error::EngineError;
+use crate::ledger::ending;
+use crate::protocol::On;
+
+const DENIED: Code = Code(7005);
+
+/// What the run's policies say to a call; `None` lets it pass.
+pub(crate) async fn before_call(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    path: &str,
+    seq: u32,
+) -> Result<Option<Refusal>, EngineError> {
+    let policies = &calls.attempt.context.definition.policies;
+    if policies.is_empty() {
+        return Ok(None);
+    }
+    let spent = calls.services.store.run_cost(calls.attempt.run).await?;
+    let values = values(calls, spent, intent.hold);
+    for policy in policies {
+        let holds = Condition::parse(&policy.condition, CONDITION_NAMES).and_then(|c| c.evaluate(&values));
+        let refused = match holds {
+            Ok(false) => None,
+            Ok(true) => act(calls, intent, policy, spent, On { path: path.to_owned(), seq }).await?,
+            Err(e) => Some(deny(calls, policy, &format!("its condition could not be evaluated: {e}")).await?),
+        };
+        if refused.is_some() {
+            return Ok(refused);
+        }
+    }
+    Ok(None)
+}
+
+fn values(calls: &Calls, spent: NanoUsd, hold: NanoUsd) -> BTreeMap<&'static str, Value> {
+    // CEL compares with literals that are floating point; nothing is charged by these numbers.
+    let usd = |amount: NanoUsd| json!(amount.nanos() as f64 / 1e9);
+    let context = &calls.attempt.context;
+    let limit = context
+        .definition
+        .budgets
+        .iter()
+        .chain(&context.record.options.budgets)
+        .map(|b| b.max_cost_usd)
+        .min();
+    BTreeMap::from([
+        ("estimated_cost", usd(spent.saturating_add(hold))),
+        ("cost", usd(spent)),
+        ("inputs", context.record.inputs.clone()),
+        ("outputs", calls.attempt.outputs.clone()),
+        ("budget", limit.map_or(Value::Null, usd)),
+    ])
+}
+
+async fn act(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    policy: &PolicySpec,
+    spent: NanoUsd,
+    on: On,
+) -> Result<Option<Refusal>, EngineError> {
+    for action in &policy.actions {
+        match action {
+            PolicyAction::Deny { reason } => {
+                let why = reason.clone().unwrap_or_else(|| format!("`{}` holds", policy.condition));
+                return deny(calls, policy, &why).await.map(Some);
+            }
+            PolicyAction::RequireApproval { approvers } => {
+                if !approved(calls, intent, policy, spent, approvers, on.clone()).await? {
+                    return Ok(Some(refusal(policy, "it was not approved")));
+                }
+                if calls.is_closed() {
+                    return Ok(Some(ending()));
+                }
+            }
+            PolicyAction::CapBudget { max_cost_usd } => {
+                if spent.saturating_add(intent.hold) > *max_cost_usd {
+                    let why = format!("it caps the run at ${max_cost_usd}");
+                    return deny(calls, policy, &why).await.map(Some);
+                }
+            }
+            PolicyAction::Notify { channel } => {
+                let message = format!("policy `{}`: `{}` holds", policy.name, policy.condition);
+                let fact = EventBody::NotificationUndelivered { channel: channel.clone(), message };
+                calls.journal.note(vec![fact]).await?;
+            }
+            // Refused when the definition was read.
+            PolicyAction::Route { .. } => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Asked once a run: a yes covers the run's further calls.
+async fn approved(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    policy: &PolicySpec,
+    spent: NanoUsd,
+    approvers: &[String],
+    on: On,
+) -> Result<bool, EngineError> {
+    let filter = ApprovalFilter { run: Some(calls.attempt.run), ..ApprovalFilter::default() };
+    let same =
+        |a: &Approval| matches!(&a.request.purpose, Purpose::Policy { policy: name } if *name == policy.name);
+    let known = calls.services.store.approvals(filter).await?.into_iter().find(same);
+    let (id, status) = match known {
+        Some(approval) => (approval.id, approval.status),
+        None => {
+            let request = request(calls, intent, policy, spent, approvers)?;
+            let events = calls
+                .attempt
+                .driver
+                .tell(CommandBody::Ask { request: Box::new(request) }, Vec::new())
+                .await?;
+            let id = events.iter().find_map(|e| match &e.body {
+                EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
+                _ => None,
+            });
+            let id = id.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?;
+            (id, ApprovalStatus::Pending)
+        }
+    };
+    let status = match status {
+        ApprovalStatus::Pending => tokio::select! {
+            status = calls.waits.decided(&calls.attempt, on, id) => status?,
+            () = calls.closed() => ApprovalStatus::Superseded,
+        },
+        status => status,
+    };
+    Ok(matches!(status, ApprovalStatus::Approved | ApprovalStatus::Consumed))
+}
+
+fn request(
+    calls: &Calls,
+    intent: &CallIntent,
+    policy: &PolicySpec,
+    spent: NanoUsd,
+    approvers: &[String],
+) -> Result<wflo_core::approval::ApprovalRequest, EngineError> {
+    let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
+    let evidence = json!({
+        "policy": policy.name,
+        "condition": policy.condition,
+        "spent_usd": spent,
+        "this_call_up_to_usd": intent.hold,
+        "model": intent.model,
+        "step": calls.attempt.step,
+    });
+    Ok(wflo_core::approval::ApprovalRequest {
+        purpose: Purpose::Policy { policy: policy.name.clone() },
+        step: Some(calls.attempt.step.clone()),
+        generation: calls.attempt.generation,
+        title: format!("policy `{}` asks before a call of {}", policy.name, intent.model),
+        binding: wflo_core::approval::Binding {
+            action: Digest::of_json(&json!(["policy", policy.name, policy.condition])).map_err(unreadable)?,
+            code: calls.attempt.context.record.code.clone(),
+            evidence: Digest::of_json(&evidence).map_err(unreadable)?,
+        },
+        evidence,
+        approvers: approvers.to_vec(),
+        quorum: 1,
+        expires_at: None,
+        on_timeout: OnTimeout::Hold,
+        notify: Vec::new(),
+    })
+}
+
+async fn deny(calls: &Arc<Calls>, policy: &PolicySpec, why: &str) -> Result<Refusal, EngineError> {
+    let refusal = refusal(policy, why);
+    if let Refusal::Other { failure, .. } = &refusal {
+        calls.attempt.driver.tell(CommandBody::Denied { error: failure.clone() }, Vec::new()).await?;
+    }
+    Ok(refusal)
+}
+
+fn refusal(policy: &PolicySpec, why: &str) -> Refusal {
+    let failure = Failure::new(DENIED, format!("policy `{}` refused the call: {why}", policy.name));
+    Refusal::Other { status: 403, kind: "policy_denied".to_owned(), failure }
+}

@@ -1,0 +1,224 @@
+//! Frames between the engine and a runner, version 1: see `docs/protocol.md`.
+//!
+//! **Architecture Invariant:** the runner is untrusted. A frame that does not parse, is too large or
+//! comes out of turn ends the attempt with a named error; it never ends the engine.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use wflo_core::effect::EffectKind;
+use wflo_core::error::{Code, Failure};
+
+/// The protocol's version.
+pub const VERSION: u32 = 1;
+/// The largest frame, in bytes.
+pub const MAX_FRAME: usize = 8 << 20;
+
+const BROKEN: Code = Code(3030);
+const TOO_LARGE: Code = Code(3031);
+
+/// What the engine says.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ToRunner {
+    Hello {
+        protocol: u32,
+    },
+    Describe {
+        project: String,
+        workflow: String,
+    },
+    RunStep(Box<RunStep>),
+    EffectResult {
+        path: String,
+        seq: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        order: Option<u32>,
+        #[serde(flatten)]
+        answer: Answer,
+    },
+    EffectChunk {
+        path: String,
+        seq: u32,
+        index: u32,
+        delta: Value,
+    },
+    Cancel {
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunStep {
+    pub(crate) project: String,
+    pub(crate) workflow: String,
+    pub(crate) run: String,
+    pub(crate) step: String,
+    pub(crate) generation: u32,
+    pub(crate) attempt: u32,
+    pub(crate) inputs: Value,
+    pub(crate) outputs: Value,
+    pub(crate) state: Value,
+    pub(crate) hash_seed: u32,
+    pub(crate) replay_length: usize,
+}
+
+/// An effect's answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Ok(Value),
+    Error(EffectError),
+}
+
+/// An effect's error as user code sees it.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct EffectError {
+    /// `WFLO-1234`.
+    pub code: String,
+    /// Which exception it becomes.
+    pub kind: String,
+    /// One line.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What a runner says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum FromRunner {
+    Hello {
+        protocol: u32,
+    },
+    Definition {
+        definition: Value,
+        #[serde(default)]
+        files: Vec<String>,
+        interpreter: String,
+    },
+    Effect(EffectCall),
+    EffectDone {
+        path: String,
+        seq: u32,
+        result: Value,
+    },
+    Log {
+        #[serde(default)]
+        level: String,
+        message: String,
+        #[serde(default)]
+        fields: Value,
+    },
+    Succeeded {
+        #[serde(default)]
+        output: Value,
+        #[serde(default)]
+        state: Option<Value>,
+    },
+    Failed {
+        error: StepError,
+    },
+    Suspended {
+        on: Vec<On>,
+    },
+}
+
+/// An effect that a step asks for.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct EffectCall {
+    pub(crate) path: String,
+    pub(crate) seq: u32,
+    pub(crate) kind: EffectKind,
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) request: Value,
+}
+
+/// What a suspended step waits for.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq, Hash)]
+pub(crate) struct On {
+    pub(crate) path: String,
+    pub(crate) seq: u32,
+}
+
+/// What a step raised.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct StepError {
+    #[serde(rename = "type", default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) code: Option<String>,
+    #[serde(default)]
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) hint: Option<String>,
+    #[serde(default)]
+    pub(crate) traceback: Option<String>,
+    #[serde(default)]
+    pub(crate) place: Option<String>,
+    #[serde(default)]
+    pub(crate) effect: Option<On>,
+}
+
+impl StepError {
+    pub(crate) fn failure(&self) -> Failure {
+        let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+        Failure {
+            code: cut(self.code.as_deref().unwrap_or(&self.kind), 200),
+            message: if self.kind.is_empty() || self.code.is_some() {
+                cut(&self.message, 20_000)
+            } else {
+                cut(&format!("{}: {}", self.kind, self.message), 20_000)
+            },
+            hint: self.hint.as_deref().map(|h| cut(h, 4_000)),
+            place: self.place.as_deref().map(|p| cut(p, 1_000)),
+            traceback: self.traceback.as_deref().map(|t| cut(t, 64_000)),
+        }
+    }
+}
+
+/// Why the conversation ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("the runner closed its connection")]
+    Closed,
+    #[error("{0}")]
+    Broken(Failure),
+}
+
+/// Reads one frame.
+pub(crate) async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> Result<FromRunner, FrameError> {
+    let mut length = [0_u8; 4];
+    match reader.read_exact(&mut length).await {
+        Ok(_) => {}
+        Err(_) => return Err(FrameError::Closed),
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME {
+        let message = format!("the runner sent a frame of {length} bytes; the limit is {MAX_FRAME}");
+        return Err(FrameError::Broken(Failure::new(TOO_LARGE, message)));
+    }
+    let mut body = vec![0_u8; length];
+    reader.read_exact(&mut body).await.map_err(|_| FrameError::Closed)?;
+    serde_json::from_slice(&body).map_err(|e| {
+        FrameError::Broken(Failure::new(
+            BROKEN,
+            format!("the runner sent a frame that is not protocol version {VERSION}: {e}"),
+        ))
+    })
+}
+
+/// Writes one frame.
+pub(crate) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &ToRunner) -> std::io::Result<()> {
+    let body = serde_json::to_vec(frame)?;
+    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_FRAME);
+    let Some(length) = length else {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "an answer is larger than a frame"));
+    };
+    let mut bytes = Vec::with_capacity(body.len() + 4);
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&body);
+    writer.write_all(&bytes).await
+}

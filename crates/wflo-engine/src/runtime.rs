@@ -1,0 +1,116 @@
+//! Everything of one process that drives runs, wired together.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wflo_core::error::{Coded, Failure};
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::Store;
+use wflo_data::Databases;
+use wflo_gateway::route::Routes;
+use wflo_gateway::{Deadlines, Gateway, Limits};
+use wflo_sandbox::workspace::{self, HideRules};
+
+use crate::engine::{Engine, Options};
+use crate::error::EngineError;
+use crate::ledger::RunLedger;
+use crate::sandboxed::Sandboxes;
+use crate::services::Services;
+use crate::steps::Steps;
+
+/// How a runtime is set up.
+pub struct RuntimeOptions {
+    /// Where locks, blobs and state live.
+    pub data_dir: PathBuf,
+    /// The project's folder.
+    pub project: PathBuf,
+    /// Durable state.
+    pub store: Arc<dyn Store>,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Named databases: name to URL.
+    pub databases: BTreeMap<String, String>,
+    /// Providers and prices.
+    pub routes: Routes,
+    /// The program that is its own sandbox launcher.
+    pub launcher: PathBuf,
+    /// The process's environment, for names that are passed through.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// Globs of `[sandbox] hide`.
+    pub hide: Vec<String>,
+    /// Steps at once.
+    pub max_steps: usize,
+}
+
+/// Everything of one process that drives runs.
+pub struct Runtime {
+    /// Drives the runs.
+    pub engine: Engine,
+    /// Makes sandboxes and keeps workspaces.
+    pub sandboxes: Arc<Sandboxes>,
+    /// The model gateway.
+    pub gateway: Gateway,
+    /// The databases of the project.
+    pub databases: Arc<Databases>,
+}
+
+impl Runtime {
+    /// Opens databases and workspaces, makes the gateway, and starts the engine.
+    ///
+    /// # Errors
+    /// When a database, the workspace store or the data directory cannot be used.
+    pub async fn start(options: RuntimeOptions) -> Result<Runtime, EngineError> {
+        let failed = |e: &dyn Coded| {
+            EngineError::Failure(Failure {
+                code: e.code().to_string(),
+                message: e.to_string(),
+                hint: e.hint(),
+                place: None,
+                traceback: None,
+            })
+        };
+        let databases = Databases::open(&options.databases, &options.project, &wflo_data::Limits::default())
+            .map_err(|e| failed(&e))?;
+        let state = workspace::state_root(&options.project, &options.data_dir);
+        let workspaces = workspace::Store::open(state).map_err(|e| failed(&e))?;
+        let rules = HideRules {
+            data_dir: Some(options.data_dir.clone()),
+            databases: databases.hidden_files(),
+            globs: options.hide,
+        };
+        let sandboxes =
+            Arc::new(Sandboxes::new(options.launcher, Arc::new(workspaces), rules, options.environment));
+        let databases = Arc::new(databases);
+        let services = Arc::new(Services {
+            store: Arc::clone(&options.store),
+            clock: Arc::clone(&options.clock),
+            databases: Arc::clone(&databases),
+            settled: Arc::new(tokio::sync::Notify::new()),
+            gateway: std::sync::OnceLock::new(),
+            channels: Vec::new(),
+        });
+        let gateway =
+            Gateway::new(options.routes, Arc::new(RunLedger), Deadlines::default(), Limits::default());
+        // The services are new, so nobody has set it before.
+        let _ = services.gateway.set(gateway.clone());
+        let engine = Engine::start(Options {
+            data_dir: options.data_dir,
+            store: options.store,
+            clock: options.clock,
+            executor: Arc::new(Steps::new(services, Arc::clone(&sandboxes))),
+            max_steps: options.max_steps,
+            max_runs: 1_024,
+            max_queued: 100_000,
+        })
+        .await?;
+        Ok(Runtime { engine, sandboxes, gateway, databases })
+    }
+
+    /// Ends everything; running model calls settle first.
+    pub async fn shutdown(&self) {
+        self.engine.shutdown().await;
+        self.gateway.shutdown().await;
+    }
+}

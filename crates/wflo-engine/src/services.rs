@@ -1,0 +1,38 @@
+//! What steps are carried out with: shared by every attempt of an engine.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::Store;
+use wflo_data::Databases;
+use wflo_gateway::Gateway;
+
+/// Shared by every attempt of an engine.
+pub struct Services {
+    /// Durable state.
+    pub store: Arc<dyn Store>,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// The databases of `wflo.toml`.
+    pub databases: Arc<Databases>,
+    /// Rung whenever a hold became a bill: calls that wait for room try again.
+    pub settled: Arc<Notify>,
+    /// The model gateway; set once it has been made over this engine's ledger.
+    pub gateway: std::sync::OnceLock<Gateway>,
+    /// Channels that can be announced on; empty in embedded mode.
+    pub channels: Vec<String>,
+}
+
+impl Services {
+    /// The model gateway.
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.get()
+    }
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").field("databases", &self.databases).finish_non_exhaustive()
+    }
+}

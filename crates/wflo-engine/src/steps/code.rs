@@ -1,0 +1,167 @@
+//! A step of the user's code: its sandbox, its runner, its model listener.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wflo_core::error::{Code, Failure};
+use wflo_gateway::ledger::Caller;
+
+use super::conversation::Conversation;
+use super::{Steps, failed};
+use crate::broker::Broker;
+use crate::error::EngineError;
+use crate::executor::{Attempt, End};
+use crate::launch::{Interpreter, Launch};
+use crate::output::Output;
+use crate::protocol::RunStep;
+use crate::sandboxed::Ask;
+
+/// The run has no interpreter although it runs code.
+const NO_INTERPRETER: Code = Code(3040);
+/// Where the runner finds its socket.
+const RUNNER_FD: i32 = 3;
+
+impl Steps {
+    pub(super) async fn code(&self, attempt: &Attempt) -> Result<End, EngineError> {
+        let launch = self.launch(&attempt.context)?;
+        let (Some(interpreter), Some(workflow)) = (launch.interpreter.clone(), launch.workflow.clone())
+        else {
+            return Ok(failed(Failure::new(NO_INTERPRETER, "the run was submitted without an interpreter")));
+        };
+        let journal = self.journal(attempt).await?;
+        let broker = Arc::new(Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services)));
+        let hash_seed = hash_seed(attempt);
+        let io = |e: std::io::Error| EngineError::Unreadable(format!("a runner's socket: {e}"));
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
+        ours.set_nonblocking(true).map_err(io)?;
+        let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
+        let (stdout, stdout_in) = pipe().map_err(io)?;
+        let (stderr, stderr_in) = pipe().map_err(io)?;
+        let ask = Ask {
+            command: runner_command(&interpreter),
+            env: runner_env(&interpreter, hash_seed),
+            fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
+            stdout: stdout_in,
+            stderr: stderr_in,
+            layers: attempt.layers.clone(),
+            model_listener: true,
+            // The engine's own deadline leaves durable waits out; pid 1 keeps a later one for the case
+            // that nobody is left to keep this one.
+            timeout: None,
+        };
+        let running = self.sandboxes.open(&launch, ask).await?;
+        let (output, keeper) = Output::new(Arc::clone(&journal), attempt.step.clone());
+        let followed =
+            [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
+        let served = match (running.sandbox.take_listener(), self.services.gateway()) {
+            (Some(listener), Some(gateway)) => {
+                let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
+                Some(gateway.serve(listener, caller).map_err(io)?)
+            }
+            _ => None,
+        };
+        let order = RunStep {
+            project: launch.project.display().to_string(),
+            workflow,
+            run: attempt.run.to_string(),
+            step: attempt.step.clone(),
+            generation: attempt.generation,
+            attempt: attempt.attempt,
+            inputs: attempt.context.record.inputs.clone(),
+            outputs: attempt.outputs.clone(),
+            state: (*attempt.variables).clone(),
+            hash_seed,
+            replay_length: journal.replay_length(),
+        };
+        let conversation = Conversation {
+            steps: self,
+            attempt,
+            broker: Arc::clone(&broker),
+            running: &running,
+            output: output.clone(),
+            deadline: deadline(attempt, &launch),
+        };
+        let end = conversation.hold(socket, order).await;
+        // Nothing of the attempt outlives it: calls are settled, the tree is dead, its output is kept.
+        broker.calls.close().await;
+        running.kill().await;
+        if let Some(served) = served {
+            served.stop(Duration::from_millis(0)).await;
+        }
+        for pipe in followed {
+            let _ = pipe.await;
+        }
+        drop(output);
+        let end = match end? {
+            End::Succeeded { output, state, cost: _, layer: _, ops } => {
+                let (layer, dropped) = self.sandboxes.capture(&running).await?;
+                if !dropped.is_empty() {
+                    let message =
+                        format!("not kept of the files of step `{}`: {}", attempt.step, dropped.join(", "));
+                    let notice = "workspace.dropped".to_owned();
+                    journal.note(vec![wflo_core::event::EventBody::Notice { notice, message }]).await?;
+                }
+                End::Succeeded { output, state, cost: self.cost(attempt).await?, layer, ops }
+            }
+            other => other,
+        };
+        keeper.finish().await;
+        Ok(end)
+    }
+}
+
+pub(crate) fn runner_command(interpreter: &Interpreter) -> Vec<std::ffi::OsString> {
+    let program = interpreter.program.clone().into_os_string();
+    vec![program, "-m".into(), "wflo.runner".into()]
+}
+
+pub(crate) fn runner_env(
+    interpreter: &Interpreter,
+    hash_seed: u32,
+) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let mut env: Vec<(std::ffi::OsString, std::ffi::OsString)> = vec![
+        ("WFLO_RUNNER_FD".into(), RUNNER_FD.to_string().into()),
+        ("PYTHONHASHSEED".into(), hash_seed.to_string().into()),
+        ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
+        ("PYTHONUNBUFFERED".into(), "1".into()),
+    ];
+    if let Some(sdk) = &interpreter.sdk_path {
+        env.push(("PYTHONPATH".into(), sdk.clone().into_os_string()));
+    }
+    // The port is not known before the sandbox is: its launcher fills it in.
+    for (name, value) in wflo_gateway::client_env(1) {
+        let value = value.replace("127.0.0.1:1/", "127.0.0.1:{model_port}/");
+        let value = match value.strip_suffix("127.0.0.1:1") {
+            Some(start) => format!("{start}127.0.0.1:{{model_port}}"),
+            None => value,
+        };
+        env.push((name.into(), value.into()));
+    }
+    env
+}
+
+/// The same in every attempt of a generation, so that what iterates a set repeats itself on resume.
+fn hash_seed(attempt: &Attempt) -> u32 {
+    let text = format!("{}/{}/{}", attempt.run, attempt.step, attempt.generation);
+    let digest = blake3::hash(text.as_bytes());
+    u32::from_le_bytes([
+        digest.as_bytes()[0],
+        digest.as_bytes()[1],
+        digest.as_bytes()[2],
+        digest.as_bytes()[3],
+    ])
+}
+
+fn deadline(attempt: &Attempt, launch: &Launch) -> Option<Duration> {
+    let step = attempt.spec().and_then(|s| s.timeout_seconds);
+    let shortest = step.into_iter().chain(launch.sandbox.timeout).min();
+    shortest.map(|limit| limit.duration())
+}
+
+fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // Only our end: the step's own output stays as programs expect it.
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((read, write))
+}

@@ -1,0 +1,211 @@
+//! A `tool` step: one command in a sandbox; its files are kept as the step's layer.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::error::{Code, Failure};
+use wflo_core::event::Wait;
+use wflo_core::machine::CommandBody;
+use wflo_core::ports::store::{ApprovalFilter, Op};
+use wflo_gateway::ledger::Caller;
+use wflo_sandbox::Outcome as Ended;
+
+use super::{Steps, failed, retry, template};
+use crate::broker::Broker;
+use crate::error::EngineError;
+use crate::executor::{Attempt, End};
+use crate::launch::Launch;
+use crate::sandboxed::Ask;
+
+const BAD_TEMPLATE: Code = Code(3009);
+/// The command failed.
+const COMMAND_FAILED: Code = Code(3016);
+const STEP_TIMEOUT: Code = Code(3002);
+const OUT_OF_MEMORY: Code = Code(3007);
+/// The most of a command's output that is kept, in bytes.
+const KEPT: usize = 64 << 10;
+
+impl Steps {
+    pub(super) async fn command(&self, attempt: &Attempt, run: &[String]) -> Result<End, EngineError> {
+        let Some(spec) = attempt.spec() else { return Ok(End::Stopped) };
+        let launch = self.launch(&attempt.context)?;
+        let inputs = &attempt.context.record.inputs;
+        let filled: Result<Vec<String>, String> =
+            run.iter().map(|text| template::fill(text, inputs, &attempt.outputs)).collect();
+        let argv = match filled {
+            Ok(argv) => argv,
+            Err(detail) => {
+                let message = format!("the command of step `{}`: {detail}", spec.name);
+                return Ok(failed(Failure::new(BAD_TEMPLATE, message)));
+            }
+        };
+        let journal = self.journal(attempt).await?;
+        let broker = Arc::new(Broker::new(attempt.clone(), journal, Arc::clone(&self.services)));
+        let io = |e: std::io::Error| EngineError::Unreadable(format!("a command's pipe: {e}"));
+        let (stdout, stdout_in) = pipe().map_err(io)?;
+        let (stderr, stderr_in) = pipe().map_err(io)?;
+        let ask = Ask {
+            command: argv.iter().map(Into::into).collect(),
+            env: self.command_env(&launch),
+            fds: Vec::new(),
+            stdout: stdout_in,
+            stderr: stderr_in,
+            layers: attempt.layers.clone(),
+            model_listener: true,
+            timeout: None,
+        };
+        let running = self.sandboxes.open(&launch, ask).await?;
+        let served = match (running.sandbox.take_listener(), self.services.gateway()) {
+            (Some(listener), Some(gateway)) => {
+                let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
+                Some(gateway.serve(listener, caller).map_err(io)?)
+            }
+            _ => None,
+        };
+        let (out, err) = (tokio::spawn(tail(stdout)), tokio::spawn(tail(stderr)));
+        let limit = spec.timeout_seconds.into_iter().chain(launch.sandbox.timeout).min();
+        let limit = limit.map_or(Duration::from_secs(366 * 86_400), |l| l.duration());
+        let exit = tokio::select! {
+            exit = running.ended() => Some(exit),
+            () = tokio::time::sleep(limit) => None,
+            _ = attempt.stopped() => {
+                broker.calls.close().await;
+                running.kill().await;
+                return Ok(End::Stopped);
+            }
+        };
+        broker.calls.close().await;
+        running.kill().await;
+        if let Some(served) = served {
+            served.stop(Duration::from_millis(0)).await;
+        }
+        let text = |read: Result<Vec<u8>, tokio::task::JoinError>| {
+            String::from_utf8_lossy(&read.unwrap_or_default()).into_owned()
+        };
+        let (stdout, stderr) = (text(out.await), text(err.await));
+        let failure = match exit {
+            None => {
+                Some((STEP_TIMEOUT, format!("the command ran for longer than {} s", limit.as_secs_f64())))
+            }
+            Some(Err(failure)) => return Ok(End::Lost { reason: failure.message }),
+            Some(Ok(exit)) => match exit.outcome {
+                Ended::Exited(0) => None,
+                Ended::Exited(code) => {
+                    Some((COMMAND_FAILED, format!("the command ended with exit code {code}")))
+                }
+                Ended::NotExecuted(_) => Some((
+                    COMMAND_FAILED,
+                    format!("`{}` was not found in the sandbox, or is no program", argv[0]),
+                )),
+                Ended::OutOfMemory => {
+                    Some((OUT_OF_MEMORY, "the command used more memory than its sandbox may".to_owned()))
+                }
+                Ended::TimedOut => Some((STEP_TIMEOUT, "the command ran out of time".to_owned())),
+                Ended::Signalled(signal) => {
+                    Some((COMMAND_FAILED, format!("the command was ended by signal {signal}")))
+                }
+                Ended::Killed => return Ok(End::Lost { reason: "its sandbox was killed".to_owned() }),
+            },
+        };
+        if let Some((code, message)) = failure {
+            let last = stderr.lines().last().unwrap_or_default();
+            let message = if last.is_empty() { message } else { format!("{message}: {last}") };
+            let error = Failure::new(code, format!("step `{}`: {message}", spec.name));
+            let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &error, None);
+            return Ok(End::Failed { error, timed_out: code == STEP_TIMEOUT, no_retry, keep });
+        }
+        let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });
+        let ops = match self.command_approval(&broker, &output).await? {
+            Ok(ops) => ops,
+            Err(wait) => return Ok(End::Suspended { on: vec![wait] }),
+        };
+        let (layer, _) = self.sandboxes.capture(&running).await?;
+        Ok(End::Succeeded { output, state: None, cost: self.cost(attempt).await?, layer, ops })
+    }
+
+    /// A command that wants to be approved asks before its output and files are kept.
+    async fn command_approval(
+        &self,
+        broker: &Broker,
+        output: &serde_json::Value,
+    ) -> Result<Result<Vec<Op>, Wait>, EngineError> {
+        if broker.own_policy().is_none() {
+            return Ok(Ok(Vec::new()));
+        }
+        let attempt = &broker.attempt;
+        let filter = ApprovalFilter { run: Some(attempt.run), ..ApprovalFilter::default() };
+        let mine = |a: &Approval| {
+            a.request.purpose == Purpose::Output
+                && a.request.step.as_deref() == Some(attempt.step.as_str())
+                && a.request.generation == attempt.generation
+                && a.status != ApprovalStatus::Superseded
+        };
+        let action = broker.output_action(output);
+        let known = self.services.store.approvals(filter).await?.into_iter().find(mine);
+        if let Some(known) = known {
+            let good = broker.still_good(&known, &action);
+            match known.status {
+                ApprovalStatus::Pending if good => return Ok(Err(Wait::Approval { approval_id: known.id })),
+                ApprovalStatus::Approved if good => {
+                    return Ok(Ok(vec![Op::ConsumeApproval { id: known.id, at: self.services.clock.now() }]));
+                }
+                _ => {
+                    let reason = "the command printed something else".to_owned();
+                    attempt
+                        .driver
+                        .tell(CommandBody::Supersede { approval: known.id, reason }, Vec::new())
+                        .await?;
+                }
+            }
+        }
+        let title = format!("keep what step `{}` did", attempt.step);
+        let request = broker.request(Purpose::Output, title, &action, json!({ "output": output }))?;
+        let events = attempt.driver.tell(CommandBody::Ask { request: Box::new(request) }, Vec::new()).await?;
+        let id = events.iter().find_map(|e| match &e.body {
+            wflo_core::event::EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
+            _ => None,
+        });
+        let id = id.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?;
+        Ok(Err(Wait::Approval { approval_id: id }))
+    }
+
+    fn command_env(&self, launch: &Launch) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+        let Some(interpreter) = &launch.interpreter else { return Vec::new() };
+        let mut env = super::code::runner_env(interpreter, 0);
+        env.retain(|(name, _)| name != "WFLO_RUNNER_FD" && name != "PYTHONHASHSEED");
+        if let Some(folder) = interpreter.program.parent() {
+            let mut path = folder.as_os_str().to_owned();
+            path.push(":");
+            path.push(wflo_sandbox::PATH);
+            env.push(("PATH".into(), path));
+        }
+        env
+    }
+}
+
+/// The last bytes of a pipe.
+async fn tail(pipe: OwnedFd) -> Vec<u8> {
+    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return Vec::new() };
+    let (mut kept, mut buffer) = (Vec::new(), vec![0_u8; 16 << 10]);
+    while let Ok(read) = pipe.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        kept.extend_from_slice(&buffer[..read]);
+        if kept.len() > 2 * KEPT {
+            kept.drain(..kept.len() - KEPT);
+        }
+    }
+    let from = kept.len().saturating_sub(KEPT);
+    kept.split_off(from)
+}
+
+fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((read, write))
+}

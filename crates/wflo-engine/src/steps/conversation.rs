@@ -1,0 +1,375 @@
+//! The conversation with a runner during one attempt, from hello to its last word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::error::{Code, Failure};
+use wflo_core::event::Wait;
+use wflo_core::machine::CommandBody;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::{ApprovalFilter, Op};
+use wflo_sandbox::{Exit, Outcome as Ended};
+
+use super::{Steps, failed, retry};
+use crate::broker::{Broker, Unanswered};
+use crate::error::EngineError;
+use crate::executor::{Attempt, End, Stop};
+use crate::output::Output;
+use crate::protocol::{self, Answer, FrameError, FromRunner, On, RunStep, StepError, ToRunner};
+use crate::sandboxed::Running;
+
+/// The step took too long.
+const STEP_TIMEOUT: Code = Code(3002);
+/// The step used more memory than it may.
+const OUT_OF_MEMORY: Code = Code(3007);
+/// The step's process ended without a result.
+const NO_RESULT: Code = Code(3008);
+/// The runner broke the protocol.
+const BROKEN: Code = Code(3030);
+/// Effects of one step at once.
+const MOST_EFFECTS: usize = 4_096;
+/// A wait that is shorter than this is not worth ending the sandbox for.
+const SHORT: i64 = 2;
+/// How long a cancelled step has before its sandbox is killed.
+const GRACE: Duration = Duration::from_millis(100);
+
+pub(super) struct Conversation<'a> {
+    pub(super) steps: &'a Steps,
+    pub(super) attempt: &'a Attempt,
+    pub(super) broker: Arc<Broker>,
+    pub(super) running: &'a Running,
+    pub(super) output: Output,
+    pub(super) deadline: Option<Duration>,
+}
+
+/// The runner's last word, or what came instead of it.
+enum Last {
+    Succeeded { output: Value, state: Option<Value> },
+    Failed(StepError),
+    Suspended(Vec<Wait>),
+    Gone,
+    Broken(Failure),
+    Stop(Stop),
+    TimedOut,
+    Engine(EngineError),
+}
+
+impl Conversation<'_> {
+    pub(super) async fn hold(&self, socket: UnixStream, order: RunStep) -> Result<End, EngineError> {
+        let (mut reader, mut writer) = socket.into_split();
+        let (frames, mut received) = mpsc::channel::<Result<FromRunner, FrameError>>(64);
+        let reading = tokio::spawn(async move {
+            loop {
+                let frame = protocol::read(&mut reader).await;
+                let over = frame.is_err();
+                if frames.send(frame).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        let (sink, mut sent) = mpsc::channel::<ToRunner>(256);
+        let writing = tokio::spawn(async move {
+            while let Some(frame) = sent.recv().await {
+                if protocol::write(&mut writer, &frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let hello = ToRunner::Hello { protocol: protocol::VERSION };
+        // A runner that is gone already is noticed by the reader.
+        let _ = sink.send(hello).await;
+        let _ = sink.send(ToRunner::RunStep(Box::new(order))).await;
+        let mut effects = JoinSet::new();
+        let last = self.listen(&mut received, &sink, &mut effects).await;
+        let end = self.conclude(last, &sink, &mut received).await;
+        // Durable waits go on in the store; whatever else is open is a write on its way, which is brief.
+        effects.abort_all();
+        while effects.join_next().await.is_some() {}
+        drop(sink);
+        writing.abort();
+        reading.abort();
+        end
+    }
+
+    async fn listen(
+        &self,
+        received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
+        sink: &mpsc::Sender<ToRunner>,
+        effects: &mut JoinSet<Result<(), Unanswered>>,
+    ) -> Last {
+        let limit = self.deadline.unwrap_or(Duration::from_secs(366 * 86_400));
+        let deadline = tokio::time::sleep(limit);
+        tokio::pin!(deadline);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                stop = self.attempt.stopped() => return Last::Stop(stop),
+                frame = received.recv() => frame,
+                () = &mut deadline => {
+                    if self.waits_only(effects.len()) {
+                        deadline.as_mut().reset(tokio::time::Instant::now() + limit);
+                        continue;
+                    }
+                    return Last::TimedOut;
+                }
+                Some(done) = effects.join_next() => {
+                    match done {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(Unanswered::Broken(e))) => return Last::Engine(e),
+                        Err(e) if e.is_cancelled() => continue,
+                        Err(e) => return Last::Engine(EngineError::Unreadable(format!("internal error: {e}"))),
+                    }
+                }
+            };
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(FrameError::Broken(failure))) => return Last::Broken(failure),
+                Some(Err(FrameError::Closed)) | None => return Last::Gone,
+            };
+            match frame {
+                FromRunner::Hello { protocol: version } if version == protocol::VERSION => {}
+                FromRunner::Hello { protocol: version } => {
+                    let message = format!(
+                        "the runner speaks protocol {version}, this wflo speaks {}",
+                        protocol::VERSION
+                    );
+                    return Last::Broken(
+                        Failure::new(BROKEN, message).with_hint("install the same version of wflo-ai"),
+                    );
+                }
+                FromRunner::Effect(call) => {
+                    if effects.len() >= MOST_EFFECTS {
+                        let message = format!("the step has {MOST_EFFECTS} effects under way at once");
+                        return Last::Broken(Failure::new(BROKEN, message));
+                    }
+                    let (broker, sink) = (Arc::clone(&self.broker), sink.clone());
+                    effects.spawn(async move {
+                        let (path, seq) = (call.path.clone(), call.seq);
+                        let answered = broker.perform(call, &sink).await?;
+                        let answer = match answered.outcome {
+                            Ok(value) => Answer::Ok(value),
+                            Err(error) => Answer::Error(error),
+                        };
+                        let result = ToRunner::EffectResult { path, seq, order: answered.order, answer };
+                        // Nobody hears it when the attempt is being ended; it is in the journal.
+                        let _ = sink.send(result).await;
+                        Ok(())
+                    });
+                }
+                FromRunner::EffectDone { path, seq, result } => {
+                    self.broker.tool_done(&On { path, seq }, result)
+                }
+                FromRunner::Log { level, message, fields } => self.output.line(&level, message, fields).await,
+                FromRunner::Succeeded { output, state } => return Last::Succeeded { output, state },
+                FromRunner::Failed { error } => return Last::Failed(error),
+                FromRunner::Suspended { on } => {
+                    if let Some(waits) = self.worth_ending(&on) {
+                        return Last::Suspended(waits);
+                    }
+                }
+                FromRunner::Definition { .. } => {
+                    return Last::Broken(Failure::new(
+                        BROKEN,
+                        "the runner sent a definition while it ran a step",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Whether every effect under way waits durably: time spent like that does not count.
+    fn waits_only(&self, under_way: usize) -> bool {
+        under_way > 0 && self.broker.waits.len() == under_way
+    }
+
+    /// The waits of a suspended step, if ending its sandbox is worth it.
+    fn worth_ending(&self, on: &[On]) -> Option<Vec<Wait>> {
+        let waits = self.broker.waits.of(on)?;
+        let now = self.steps.services.clock.now();
+        let is_short = |wait: &Wait| matches!(wait, Wait::Timer { due, .. } if due.duration_since(now).as_secs() < SHORT);
+        let short = waits.iter().any(is_short);
+        (!waits.is_empty() && !short && self.broker.calls.none_in_flight()).then_some(waits)
+    }
+
+    async fn conclude(
+        &self,
+        last: Last,
+        sink: &mpsc::Sender<ToRunner>,
+        received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
+    ) -> Result<End, EngineError> {
+        match last {
+            Last::Succeeded { output, state } => self.succeeded(output, state).await,
+            Last::Failed(error) => Ok(self.failed(&error.failure(), error.effect.as_ref(), false)),
+            Last::Suspended(on) => Ok(End::Suspended { on }),
+            Last::Broken(failure) => Ok(self.failed(&failure, None, false)),
+            Last::Engine(e) => Err(e),
+            Last::Stop(stop) => {
+                if stop != Stop::LeaseLost {
+                    // Calls on their way are paid for: they are let in, so that nothing is paid twice.
+                    self.broker.calls.close().await;
+                }
+                self.cancel(sink, received, "cancelled").await;
+                Ok(End::Stopped)
+            }
+            Last::TimedOut => {
+                self.broker.calls.close().await;
+                self.cancel(sink, received, "timeout").await;
+                let limit = self.deadline.unwrap_or_default();
+                let message = format!(
+                    "step `{}` was active for longer than {} s",
+                    self.attempt.step,
+                    limit.as_secs_f64()
+                );
+                let failure = Failure::new(STEP_TIMEOUT, message).with_hint(
+                    "raise timeout_seconds of the step, or of the sandbox if that is the shorter one",
+                );
+                Ok(self.failed(&failure, None, true))
+            }
+            Last::Gone => self.gone().await,
+        }
+    }
+
+    /// Lets the code's own clean-up begin; the kill follows whatever it does.
+    async fn cancel(
+        &self,
+        sink: &mpsc::Sender<ToRunner>,
+        received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
+        reason: &str,
+    ) {
+        let _ = sink.send(ToRunner::Cancel { reason: reason.to_owned() }).await;
+        let _ = tokio::time::timeout(GRACE, async {
+            while let Some(Ok(frame)) = received.recv().await {
+                if matches!(frame, FromRunner::Failed { .. } | FromRunner::Succeeded { .. }) {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
+    fn failed(&self, error: &Failure, left_by: Option<&On>, timed_out: bool) -> End {
+        let Some(spec) = self.attempt.spec() else { return failed(error.clone()) };
+        let rows = self.broker.journal.all();
+        let (keep, no_retry) = retry::verdict(spec, &rows, error, left_by);
+        End::Failed { error: error.clone(), timed_out, no_retry, keep }
+    }
+
+    async fn gone(&self) -> Result<End, EngineError> {
+        let exit: Exit = match tokio::time::timeout(Duration::from_secs(5), self.running.ended()).await {
+            Ok(Ok(exit)) => exit,
+            Ok(Err(failure)) => return Ok(End::Lost { reason: failure.message }),
+            Err(_) => {
+                return Ok(self.failed(
+                    &Failure::new(NO_RESULT, "the runner closed its connection and went on"),
+                    None,
+                    false,
+                ));
+            }
+        };
+        let step = &self.attempt.step;
+        Ok(match exit.outcome {
+            Ended::OutOfMemory => {
+                let failure = Failure::new(
+                    OUT_OF_MEMORY,
+                    format!("step `{step}` used more memory than its sandbox may"),
+                )
+                .with_hint("raise memory_limit of the sandbox; what is written to files counts too");
+                self.failed(&failure, None, false)
+            }
+            Ended::TimedOut => {
+                self.failed(&Failure::new(STEP_TIMEOUT, format!("step `{step}` ran out of time")), None, true)
+            }
+            Ended::Exited(code) => {
+                let message =
+                    format!("the process of step `{step}` ended with exit code {code} before the step did");
+                let failure = Failure::new(NO_RESULT, message)
+                    .with_hint("step code must return or raise; os._exit() ends it without a result");
+                self.failed(&failure, None, false)
+            }
+            Ended::NotExecuted(errno) => {
+                let message = format!("the interpreter cannot be started in the sandbox (error {errno})");
+                failed(Failure::new(NO_RESULT, message).with_hint("run `wflo doctor`"))
+            }
+            Ended::Signalled(signal) => {
+                End::Lost { reason: format!("its worker was ended by signal {signal}") }
+            }
+            Ended::Killed => End::Lost { reason: "its sandbox was killed".to_owned() },
+        })
+    }
+
+    /// A step that wants to be approved asks about its output when it asked about nothing before.
+    async fn succeeded(&self, output: Value, state: Option<Value>) -> Result<End, EngineError> {
+        let mut ops = Vec::new();
+        if self.broker.own_policy().is_some() {
+            match self.output_question(&output).await? {
+                Asked::Free => {}
+                Asked::Use(approval) => {
+                    ops.push(Op::ConsumeApproval { id: approval, at: self.steps.services.clock.now() });
+                }
+                Asked::Wait(approval) => {
+                    return Ok(End::Suspended { on: vec![Wait::Approval { approval_id: approval }] });
+                }
+            }
+        }
+        Ok(End::Succeeded { output, state, cost: NanoUsd::ZERO, layer: None, ops })
+    }
+
+    async fn output_question(&self, output: &Value) -> Result<Asked, EngineError> {
+        let (step, generation) = (&self.attempt.step, self.attempt.generation);
+        let filter = ApprovalFilter { run: Some(self.attempt.run), ..ApprovalFilter::default() };
+        let all = self.steps.services.store.approvals(filter).await?;
+        let mine: Vec<Approval> = all
+            .into_iter()
+            .filter(|a| a.request.step.as_deref() == Some(step) && a.request.generation == generation)
+            .collect();
+        if mine.iter().any(|a| {
+            matches!(a.request.purpose, Purpose::Write { .. }) && a.status == ApprovalStatus::Consumed
+        }) {
+            return Ok(Asked::Free);
+        }
+        let action = self.broker.output_action(output);
+        let about =
+            |a: &&Approval| a.request.purpose == Purpose::Output && a.status != ApprovalStatus::Superseded;
+        if let Some(known) = mine.iter().find(about) {
+            match known.status {
+                ApprovalStatus::Pending if self.broker.still_good(known, &action) => {
+                    return Ok(Asked::Wait(known.id));
+                }
+                ApprovalStatus::Approved if self.broker.still_good(known, &action) => {
+                    return Ok(Asked::Use(known.id));
+                }
+                ApprovalStatus::Pending | ApprovalStatus::Approved => {
+                    let reason = "the step returned something else".to_owned();
+                    self.attempt
+                        .driver
+                        .tell(CommandBody::Supersede { approval: known.id, reason }, Vec::new())
+                        .await?;
+                }
+                _ => {}
+            }
+        }
+        let shown: String = output.to_string().chars().take(20_000).collect();
+        let evidence = serde_json::json!({ "output": shown, "writes": 0 });
+        let title = format!("commit the output of step `{step}`, which wrote nothing");
+        let request = self.broker.request(Purpose::Output, title, &action, evidence)?;
+        let events =
+            self.attempt.driver.tell(CommandBody::Ask { request: Box::new(request) }, Vec::new()).await?;
+        let id = events.iter().find_map(|e| match &e.body {
+            wflo_core::event::EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
+            _ => None,
+        });
+        id.map(Asked::Wait).ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))
+    }
+}
+
+/// What a question about an output comes to.
+enum Asked {
+    Free,
+    Use(wflo_core::id::ApprovalId),
+    Wait(wflo_core::id::ApprovalId),
+}

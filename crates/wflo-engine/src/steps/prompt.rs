@@ -1,0 +1,117 @@
+//! A YAML prompt step: one model call made by the engine, journaled like any other.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use wflo_core::definition::StepKind;
+use wflo_core::effect::EffectKind;
+use wflo_core::error::{Code, Failure};
+use wflo_core::event::Wait;
+
+use super::{Steps, failed, retry, template};
+use crate::broker::{Broker, Unanswered};
+use crate::error::EngineError;
+use crate::executor::{Attempt, End};
+use crate::protocol::{EffectCall, On};
+
+/// A template that names nothing.
+const BAD_TEMPLATE: Code = Code(3009);
+
+impl Steps {
+    pub(super) async fn prompt(&self, attempt: &Attempt) -> Result<End, EngineError> {
+        let Some(spec) = attempt.spec() else { return Ok(End::Stopped) };
+        let StepKind::Agent {
+            model: Some(model), prompt: Some(prompt), system, max_tokens, temperature, ..
+        } = &spec.kind
+        else {
+            return Ok(End::Stopped);
+        };
+        let inputs = &attempt.context.record.inputs;
+        let fill = |text: &str| template::fill(text, inputs, &attempt.outputs);
+        let filled = fill(prompt).and_then(|p| Ok((p, system.as_deref().map(fill).transpose()?)));
+        let (prompt, system) = match filled {
+            Ok(filled) => filled,
+            Err(detail) => {
+                let at = spec.place.clone().unwrap_or_else(|| spec.name.clone());
+                let message = format!("the prompt of step `{}`: {detail}", spec.name);
+                return Ok(failed(Failure::new(BAD_TEMPLATE, message).at(at)));
+            }
+        };
+        let mut messages = Vec::new();
+        if let Some(system) = system {
+            messages.push(json!({ "role": "system", "content": system }));
+        }
+        messages.push(json!({ "role": "user", "content": prompt }));
+        let mut request = json!({ "model": model, "messages": messages });
+        if let Some(most) = max_tokens {
+            request["max_tokens"] = json!(most);
+        }
+        if let Some(temperature) = temperature {
+            request["temperature"] = json!(temperature);
+        }
+        let journal = self.journal(attempt).await?;
+        let broker = Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services));
+        let call = EffectCall {
+            path: "0".to_owned(),
+            seq: 0,
+            kind: EffectKind::Llm,
+            name: "chat".to_owned(),
+            request,
+        };
+        let (sink, mut unread) = tokio::sync::mpsc::channel(8);
+        let answered = tokio::select! {
+            answered = broker.perform(call, &sink) => answered,
+            // Without a stream nothing is sent; reading keeps the channel open.
+            Some(()) = async { while unread.recv().await.is_some() {} Some(()) } => return Ok(End::Stopped),
+            waits = waits_long(&broker) => {
+                broker.calls.close().await;
+                return Ok(End::Suspended { on: waits });
+            }
+            _ = attempt.stopped() => {
+                broker.calls.close().await;
+                return Ok(End::Stopped);
+            }
+        };
+        let outcome = match answered {
+            Ok(answered) => answered.outcome,
+            Err(Unanswered::Broken(e)) => return Err(e),
+        };
+        Ok(match outcome {
+            Ok(reply) => {
+                let cost = self.cost(attempt).await?;
+                // A number, so that conditions can compare it; the exact amount stands beside it.
+                let output = json!({
+                    "text": reply["text"],
+                    "model": reply["model"],
+                    "usage": reply["usage"],
+                    "cost_usd": cost.nanos() as f64 / 1e9,
+                    "cost": cost,
+                });
+                End::Succeeded { output, state: None, cost, layer: None, ops: Vec::new() }
+            }
+            Err(error) => {
+                let failure = Failure {
+                    code: error.code,
+                    message: error.message,
+                    hint: error.hint,
+                    place: spec.place.clone(),
+                    traceback: None,
+                };
+                let left_by = On { path: "0".to_owned(), seq: 0 };
+                let (keep, no_retry) = retry::verdict(spec, &journal.all(), &failure, Some(&left_by));
+                End::Failed { error: failure, timed_out: false, no_retry, keep }
+            }
+        })
+    }
+}
+
+/// Resolves once the one call waits for people.
+async fn waits_long(broker: &Broker) -> Vec<Wait> {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let on = On { path: "0".to_owned(), seq: 0 };
+        if let Some(waits) = broker.waits.of(&[on]) {
+            return waits;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What a retry keeps of a failed generation, and whether there may be one.
+//!
+//! Kept: on the branch whose effect's error left the step, the finished effects before it; on every
+//! other branch its finished effects. A step whose own code raised keeps nothing. A committed data
+//! write that is neither kept nor undone would be repeated: then there is no retry.
+
+use wflo_core::definition::StepSpec;
+use wflo_core::effect::{EffectClass, EffectKind, EffectRecord, EffectState};
+use wflo_core::error::{Code, Failure};
+
+use crate::protocol::On;
+
+/// A retry would repeat a committed write.
+const WOULD_REPEAT: Code = Code(3006);
+/// Kinds of errors that a retry cannot mend.
+const LASTING: [&str; 5] = ["WFLO-7003", "WFLO-7005", "WFLO-4001", "WFLO-3020", "WFLO-3025"];
+
+/// Which finished effects the next generation keeps, and why there may be none.
+pub(super) fn verdict(
+    spec: &StepSpec,
+    rows: &[EffectRecord],
+    error: &Failure,
+    left_by: Option<&On>,
+) -> (Vec<(String, u32)>, Option<Failure>) {
+    if LASTING.contains(&error.code.as_str()) {
+        return (Vec::new(), Some(error.clone()));
+    }
+    let is_write = |row: &EffectRecord| row.kind == EffectKind::Db && row.attributes["write"] == true;
+    let kept = |row: &EffectRecord| match left_by {
+        None => false,
+        Some(on) if on.path == row.key.path => row.key.seq < on.seq,
+        Some(_) => true,
+    };
+    let undone = |row: &EffectRecord| spec.rollback_enabled && is_write(row);
+    let keep = rows
+        .iter()
+        .filter(|row| matches!(row.state, EffectState::Finished { .. }) && kept(row) && !undone(row))
+        .map(|row| (row.key.path.clone(), row.key.seq))
+        .collect();
+    let harmless = spec.effect_class.is_some_and(|class| class != EffectClass::Guarded);
+    let repeated = rows.iter().find(|row| {
+        let happened = matches!(row.state, EffectState::Finished { .. } | EffectState::Intent);
+        happened && is_write(row) && !kept(row) && !undone(row) && !harmless
+    });
+    let no_retry = repeated.map(|row| {
+        let what = row.request["sql"].as_str().unwrap_or(&row.name);
+        let what: String = what.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect();
+        Failure::new(WOULD_REPEAT, format!("a retry would repeat a write that is committed: {what}")).with_hint(
+            "set rollback_enabled=True on the step, or effect_class=\"idempotent\" if repeating it does no harm",
+        )
+    });
+    (keep, no_retry)
+}

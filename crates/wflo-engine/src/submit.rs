@@ -1,0 +1,302 @@
+//! Submission: a project and its inputs become a run, sealed and durable.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use wflo_core::canonical::Digest;
+use wflo_core::definition::{Definition, StepKind, check_inputs};
+use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::event::{Event, EventBody};
+use wflo_core::id::RunId;
+use wflo_core::ports::store::Op;
+use wflo_core::run::{RunOptions, RunRecord, RunStatus};
+use wflo_sandbox::workspace;
+
+use crate::budgets;
+use crate::discovery::{self, Described};
+use crate::error::EngineError;
+use crate::launch::{Interpreter, Launch, Limits};
+use crate::runtime::Runtime;
+
+/// Several people must agree, and embedded mode knows only one.
+const QUORUM: Code = Code(7006);
+/// A channel is not configured.
+const NO_CHANNEL: Code = Code(7007);
+/// Files that pin a project's dependencies: part of the code digest.
+const LOCK_FILES: [&str; 6] =
+    ["uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt", "pylock.toml"];
+
+/// Where the definition comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Code: `workflow.py`, or `package.module:attribute`.
+    Code(String),
+    /// A definition that was read from YAML.
+    Definition(Value),
+}
+
+/// A run to be made.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The project's folder.
+    pub project: PathBuf,
+    /// What to run.
+    pub source: Source,
+    /// Its inputs.
+    pub inputs: Value,
+    /// What else it is started with; `launch` is filled in here.
+    pub options: RunOptions,
+    /// Limits of the settings.
+    pub limits: Limits,
+    /// The Python that runs code steps.
+    pub python: Option<PathBuf>,
+    /// Names of host environment variables passed through.
+    pub env: Vec<String>,
+    /// Further files and folders to read: source and target.
+    pub ro: Vec<(PathBuf, PathBuf)>,
+    /// Files and folders that are written directly: source and target.
+    pub rw: Vec<(PathBuf, PathBuf)>,
+    /// Globs that are never seen.
+    pub hide: Vec<String>,
+    /// Limits must be enforced by the kernel.
+    pub require_kernel: bool,
+}
+
+/// A run that is ready to be accepted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The run.
+    pub record: RunRecord,
+    /// What it runs.
+    pub definition: Definition,
+    /// Committed with it.
+    pub ops: Vec<Op>,
+}
+
+fn failed(error: &impl Coded) -> EngineError {
+    EngineError::Failure(error.to_failure())
+}
+
+impl Runtime {
+    /// Seals the project, reads the workflow, checks the inputs, and accepts the run.
+    ///
+    /// # Errors
+    /// What is wrong with the project, the definition or the inputs; nothing was accepted then.
+    pub async fn submit(&self, submission: Submission) -> Result<RunId, EngineError> {
+        let prepared = self.prepare(submission).await?;
+        self.accept(prepared).await
+    }
+
+    /// Accepts a prepared run: durable when this returns.
+    ///
+    /// # Errors
+    /// Store errors; too many runs in the queue.
+    pub async fn accept(&self, prepared: Prepared) -> Result<RunId, EngineError> {
+        self.engine.submit(prepared.record, &prepared.definition, prepared.ops).await
+    }
+
+    /// Everything of [`Runtime::submit`] but the acceptance.
+    ///
+    /// # Errors
+    /// As [`Runtime::submit`].
+    pub async fn prepare(&self, submission: Submission) -> Result<Prepared, EngineError> {
+        let project = submission.project.canonicalize().map_err(|e| {
+            EngineError::Failure(Failure::new(Code(5100), format!("{}: {e}", submission.project.display())))
+        })?;
+        let interpreter = match &submission.python {
+            Some(python) => match Interpreter::ask(python).await {
+                Ok(interpreter) => Some(interpreter),
+                Err(e) if matches!(submission.source, Source::Code(_)) => return Err(e),
+                // A workflow without code may still run commands.
+                Err(_) => None,
+            },
+            None => None,
+        };
+        let sealed = self.seal(&project, &submission.hide).await?;
+        let workflow = match &submission.source {
+            Source::Code(entry) => Some(entry.clone()),
+            Source::Definition(_) => None,
+        };
+        let mut launch = Launch {
+            project,
+            workflow,
+            interpreter,
+            sealed: sealed.id.to_string(),
+            sandbox: submission.limits,
+            env: submission.env,
+            ro: submission.ro,
+            rw: submission.rw,
+            hide: submission.hide,
+            require_kernel: submission.require_kernel,
+        };
+        let described = match submission.source {
+            Source::Code(_) => discovery::describe(&self.sandboxes, &launch).await?,
+            Source::Definition(definition) => {
+                let files = tool_files(&definition);
+                Described { definition, files, interpreter: String::new() }
+            }
+        };
+        let definition = Definition::parse(&described.definition).map_err(EngineError::Invalid)?;
+        check_embedded(&definition, &submission.options)?;
+        let inputs = check_inputs(&definition, &submission.inputs).map_err(EngineError::Invalid)?;
+        launch.sandbox = launch.sandbox.with(&definition.sandbox);
+        launch.env.extend(definition.sandbox.env.iter().cloned());
+        launch.hide.extend(definition.sandbox.hide.iter().cloned());
+        let tree = self.sandboxes.store.tree(&sealed.digest);
+        let code = tokio::task::spawn_blocking(move || code_digest(&tree, &described))
+            .await
+            .map_err(|e| EngineError::Unreadable(e.to_string()))?;
+        let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
+        let digest = definition.digest().map_err(unreadable)?;
+        let version =
+            Digest::of_json(&serde_json::json!([digest.as_str(), code.as_str()])).map_err(unreadable)?;
+        let mut options = submission.options;
+        options.launch = serde_json::to_value(&launch).map_err(unreadable)?;
+        let clock = self.engine.clock();
+        let (id, now) = (RunId::from_uuid(clock.uuid()), clock.now());
+        let record = RunRecord {
+            id,
+            workflow: definition.name.clone(),
+            version,
+            label: definition.version.clone(),
+            code,
+            inputs,
+            options,
+            status: RunStatus::Pending,
+            outputs: None,
+            error: None,
+            retried_from: None,
+            budget_key: budgets::run_key(id),
+            trace_id: clock.uuid().simple().to_string(),
+            lease_epoch: 1,
+            engine: None,
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+        };
+        let ops = self.budget_ops(&record, &definition).await?;
+        Ok(Prepared { record, definition, ops })
+    }
+
+    /// Opens the run's accounts. An account that outlives runs takes the limit that the definition now says.
+    pub(crate) async fn budget_ops(
+        &self,
+        record: &RunRecord,
+        definition: &Definition,
+    ) -> Result<Vec<Op>, EngineError> {
+        let accounts = budgets::accounts(record, definition, None, self.engine.clock().now());
+        let known = self.engine.store().budgets(accounts.iter().map(|a| a.key.clone()).collect()).await?;
+        let mut ops = Vec::new();
+        for account in accounts {
+            let limit = account.limit;
+            let before = known.iter().find(|b| b.id == account.id).map(|b| b.limit);
+            match before {
+                Some(before) if before != limit && account.scope == wflo_core::budget::Scope::Workflow => {
+                    ops.push(Op::TopUp { budget: account.id, amount: limit.saturating_sub(before) });
+                }
+                Some(_) => {}
+                None => ops.push(Op::OpenBudget(Box::new(account))),
+            }
+        }
+        Ok(ops)
+    }
+
+    async fn seal(&self, project: &Path, globs: &[String]) -> Result<workspace::Sealed, EngineError> {
+        let (sandboxes, project, globs) = (Arc::clone(&self.sandboxes), project.to_owned(), globs.to_vec());
+        let seal = move || {
+            let hidden = sandboxes.hidden(&project, &globs)?;
+            workspace::seal(&project, &hidden, &sandboxes.store).map_err(|e| failed(&e))
+        };
+        tokio::task::spawn_blocking(seal).await.map_err(|e| EngineError::Unreadable(e.to_string()))?
+    }
+
+    /// Whether the project's code is still what a run was sealed with; a notice for the run if not.
+    ///
+    /// # Errors
+    /// When the project cannot be read.
+    pub async fn note_changed_code(&self, record: &RunRecord, epoch: u64) -> Result<bool, EngineError> {
+        let launch: Launch = serde_json::from_value(record.options.launch.clone())
+            .map_err(|e| EngineError::Unreadable(e.to_string()))?;
+        if !launch.project.is_dir() {
+            return Ok(false);
+        }
+        let now = self.seal(&launch.project, &launch.hide).await?;
+        if now.id.to_string() == launch.sealed {
+            return Ok(false);
+        }
+        let message =
+            "the project has changed since this run was submitted; the run goes on with its sealed code"
+                .to_owned();
+        let body = EventBody::Notice { notice: "code.changed".to_owned(), message };
+        let event = Event { at: self.engine.clock().now(), body };
+        let batch = wflo_core::ports::store::Batch {
+            fence: Some(wflo_core::ports::store::Fence { run: record.id, epoch }),
+            ops: vec![Op::AppendEvents { run: record.id, events: vec![event] }],
+        };
+        self.engine.store().commit(batch).await?;
+        Ok(true)
+    }
+}
+
+/// What embedded mode cannot keep is refused, not ignored.
+fn check_embedded(definition: &Definition, options: &RunOptions) -> Result<(), EngineError> {
+    let mut problems = Vec::new();
+    let mut channels: Vec<&String> = options.notify.iter().collect();
+    for step in &definition.steps {
+        let at = step.place.clone().unwrap_or_else(|| step.name.clone());
+        let (quorum, notify) = match (&step.kind, &step.approval) {
+            (StepKind::Approval(gate), _) => (gate.quorum, Some(&gate.notify)),
+            (_, Some(approval)) => (approval.quorum, Some(&approval.notify)),
+            _ => (1, None),
+        };
+        if quorum > 1 {
+            let message = format!(
+                "step `{}` wants {quorum} people to agree, and one machine knows only one",
+                step.name
+            );
+            let hint = "set quorum=1, or run it on a server with identities (a later release)";
+            problems.push(Failure::new(QUORUM, message).at(at).with_hint(hint));
+        }
+        channels.extend(notify.into_iter().flatten());
+    }
+    if options.strict_channels
+        && let Some(channel) = channels.first()
+    {
+        let message = format!("the channel {channel} is not configured");
+        problems.push(
+            Failure::new(NO_CHANNEL, message)
+                .with_hint("leave --strict-channels out: the terminal asks instead"),
+        );
+    }
+    if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
+}
+
+/// Files that commands name, as far as they are files of the project.
+fn tool_files(definition: &Value) -> Vec<String> {
+    let steps = definition["steps"].as_array().into_iter().flatten();
+    let words = steps.flat_map(|step| step["run"].as_array().into_iter().flatten());
+    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+}
+
+/// Hash of every project file imported at discovery, the lock file, and the interpreter's version.
+fn code_digest(tree: &Path, described: &Described) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(described.interpreter.as_bytes());
+    let mut files: Vec<&str> = described.files.iter().map(String::as_str).chain(LOCK_FILES).collect();
+    files.sort_unstable();
+    files.dedup();
+    for file in files {
+        let path = Path::new(file);
+        let inside = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        let is_file = inside && tree.join(path).symlink_metadata().is_ok_and(|m| m.is_file());
+        if !is_file {
+            continue;
+        }
+        let Ok(content) = std::fs::read(tree.join(path)) else { continue };
+        hasher.update(&(file.len() as u64).to_le_bytes());
+        hasher.update(file.as_bytes());
+        hasher.update(blake3::hash(&content).as_bytes());
+    }
+    Digest::from_hex(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,43 @@
+//! Who waits for a run in this process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
+use wflo_core::error::Failure;
+use wflo_core::id::RunId;
+use wflo_core::run::RunStatus;
+
+/// How far a run has come, as its driver last said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// It is being driven.
+    Driving,
+    /// Its driver has nothing to do until somebody or something wakes it.
+    Parked(RunStatus),
+    /// It has ended.
+    Ended(RunStatus),
+    /// Its driver gave it up: the lease is lost, or the store failed.
+    GivenUp(Failure),
+}
+
+/// One channel for each run that somebody waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    channels: Mutex<HashMap<RunId, watch::Sender<Progress>>>,
+}
+
+impl Waiters {
+    pub(crate) fn watch(&self, run: RunId) -> watch::Receiver<Progress> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.retain(|id, sender| *id == run || sender.receiver_count() > 0);
+        channels.entry(run).or_insert_with(|| watch::channel(Progress::Driving).0).subscribe()
+    }
+
+    pub(crate) fn say(&self, run: RunId, progress: &Progress) {
+        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = channels.get(&run) {
+            sender.send_replace(progress.clone());
+        }
+    }
+}

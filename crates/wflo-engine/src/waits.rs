@@ -1,0 +1,74 @@
+//! What the effects of one attempt wait for durably, right now.
+//!
+//! An attempt whose every open effect is in here can be ended without loss: each wait is in the store
+//! already, and the journal brings the step back to it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use wflo_core::approval::ApprovalStatus;
+use wflo_core::event::Wait;
+use wflo_core::id::ApprovalId;
+
+use crate::error::EngineError;
+use crate::executor::Attempt;
+use crate::protocol::On;
+
+/// Open durable waits by effect.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    open: Mutex<HashMap<On, Wait>>,
+}
+
+impl Waits {
+    /// Notes a wait for as long as the guard lives.
+    pub(crate) fn begin(&self, on: On, wait: Wait) -> Waiting<'_> {
+        self.lock().insert(on.clone(), wait);
+        Waiting { waits: self, on }
+    }
+
+    /// What these wait for, if every one of them waits durably.
+    pub(crate) fn of(&self, on: &[On]) -> Option<Vec<Wait>> {
+        let open = self.lock();
+        on.iter().map(|each| open.get(each).cloned()).collect()
+    }
+
+    /// How many effects wait durably.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Waits until a question is not pending any more.
+    pub(crate) async fn decided(
+        &self,
+        attempt: &Attempt,
+        on: On,
+        approval: ApprovalId,
+    ) -> Result<ApprovalStatus, EngineError> {
+        let _waiting = self.begin(on, Wait::Approval { approval_id: approval });
+        let mut decisions = attempt.decisions.clone();
+        let known = decisions
+            .wait_for(|known| {
+                known.get(&approval).is_some_and(|(status, _)| *status != ApprovalStatus::Pending)
+            })
+            .await
+            .map_err(|_| EngineError::ShuttingDown)?;
+        known.get(&approval).map(|(status, _)| *status).ok_or(EngineError::ShuttingDown)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<On, Wait>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A wait that is open as long as this lives.
+pub(crate) struct Waiting<'a> {
+    waits: &'a Waits,
+    on: On,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.waits.lock().remove(&self.on);
+    }
+}
