@@ -6,6 +6,9 @@ import datetime
 import decimal
 import enum
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -106,3 +109,19 @@ def test_a_forgotten_await_is_recognised():
 def test_decode_refuses_what_is_not_one_json_value(data):
     with pytest.raises(ValueError):
         values.decode(data)
+
+
+def test_decode_refuses_without_json_being_imported():
+    """The accelerator takes its error class from `json.decoder`; a runner has not imported that."""
+    code = """
+import sys
+from wflo import values
+for data in (b"{{{{", b"[1", b'{"a"', b"tru", b'"\\x"'):
+    assert "json" not in sys.modules or data != b"{{{{"
+    try:
+        values.decode(data)
+    except ValueError:
+        continue
+    raise SystemExit(f"accepted {data!r}")
+"""
+    subprocess.run([sys.executable, "-S", "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})

@@ -51,6 +51,11 @@ def _accelerated() -> tuple[Any, Any]:
                     value, end = scan(text, 0)
                 except StopIteration:
                     raise ValueError("not a JSON value") from None
+                except SystemError:
+                    # The scanner's own error class is in `json.decoder`, which is not imported.
+                    import json
+
+                    return json.loads(text)
                 if text[end:].strip():
                     raise ValueError("more than one JSON value")
                 return value

@@ -137,7 +137,7 @@ def _run_step(
             _flush()
             os._exit(1)
         broker.ended = True
-        packed = channel.pack(_failed(error, project))
+        packed = channel.pack(_failed(error, project, broker.cancelled))
         _flush()
         from . import finish
 
@@ -151,10 +151,10 @@ def _run_step(
     os._exit(0)
 
 
-def _failed(error: BaseException, project: str) -> dict[str, Any]:
+def _failed(error: BaseException, project: str, cancelled: str | None = None) -> dict[str, Any]:
     from . import failure
 
-    return {"type": "failed", "error": failure.describe(error, project)}
+    return {"type": "failed", "error": failure.describe(error, project, cancelled)}
 
 
 def _flush() -> None:

@@ -24,8 +24,8 @@ MOST_TRACEBACK = 512 * 1024
 _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 
 
-def describe(error: BaseException, project: str) -> dict[str, Any]:
-    """The `error` object for an exception."""
+def describe(error: BaseException, project: str, cancelled: str | None = None) -> dict[str, Any]:
+    """The `error` object for an exception; `cancelled` is why the step was being cancelled."""
     found: dict[str, Any] = {
         "type": _clean(_type(error), 300),
         "message": _clean(_message(error), MOST_MESSAGE),
@@ -33,6 +33,8 @@ def describe(error: BaseException, project: str) -> dict[str, Any]:
         "place": _place(error, project),
         "effect": None,
     }
+    if cancelled is not None and type(error).__name__ in ("CancelledError", "StepCancelled"):
+        found["message"] = _clean(f"the step was cancelled: {cancelled}", MOST_MESSAGE)
     effect = effect_of(error)
     if effect is not None:
         found["effect"] = {"path": effect[0], "seq": effect[1]}

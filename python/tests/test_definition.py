@@ -1,0 +1,362 @@
+"""Definitions: the users' sample as written, and mistakes named at the line they were made on."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+
+import pytest
+
+import wflo
+from wflo import (
+    ApprovalGate,
+    ApprovalPolicy,
+    Backoff,
+    CapBudget,
+    Condition,
+    CostLimit,
+    DefinitionError,
+    Deny,
+    Notify,
+    Policy,
+    RequireApproval,
+    Route,
+    Workflow,
+)
+
+SAMPLE = """
+from wflo import Workflow, ApprovalGate, ApprovalPolicy, CostLimit, Policy, Condition, RequireApproval, Notify
+
+workflow = Workflow("data-processor")
+workflow.set_budget(max_cost_usd=50.00, alert_thresholds=[0.5, 0.75, 0.9], action_on_exceeded="halt")
+workflow.configure_sandbox(memory_limit="512m", cpu_limit="0.5", network_enabled=False, timeout_seconds=300)
+workflow.add_policy(Policy(name="high_cost", condition=Condition("estimated_cost > 100"),
+                           actions=[RequireApproval(approvers=["finance-team"]), Notify("slack://finance-channel")]))
+
+@workflow.step(approval_required=True)
+async def delete_old_records(context):
+    await context.db.execute("DELETE FROM records WHERE age > 365")
+
+@workflow.step(rollback_enabled=True, depends_on=["delete_old_records"], retries=2, timeout_seconds=60)
+async def update_production_data(context):
+    snapshot = await context.db.snapshot()
+    try:
+        await context.db.bulk_update("records", context.inputs["records"])
+    except Exception:
+        await context.db.restore(snapshot)
+        raise
+
+result = await workflow.run(inputs={"records": []}, sandbox=True, trace=True, notify="slack://prod")
+"""
+
+
+def test_the_sample_as_written(project):
+    project.write("workflow.py", SAMPLE)
+    frame = project.describe()
+    assert frame["type"] == "definition", frame
+    assert frame["definition"] == {
+        "name": "data-processor",
+        "version": None,
+        "inputs": {},
+        "budgets": [
+            {
+                "max_cost_usd": "50.0",
+                "per": "run",
+                "agent": None,
+                "action_on_exceeded": "halt",
+                "alert_thresholds": [0.5, 0.75, 0.9],
+            }
+        ],
+        "sandbox": {"memory_limit": "512m", "cpu_limit": "0.5", "network_enabled": False, "timeout_seconds": 300},
+        "policies": [
+            {
+                "name": "high_cost",
+                "condition": "estimated_cost > 100",
+                "actions": [
+                    {"type": "require_approval", "approvers": ["finance-team"]},
+                    {"type": "notify", "channel": "slack://finance-channel"},
+                ],
+            }
+        ],
+        "steps": [
+            {
+                "name": "delete_old_records",
+                "type": "agent",
+                "handler": "code",
+                "approval": {"required": True},
+                "place": "workflow.py:9",
+                "depends_on": [],
+            },
+            {
+                "name": "update_production_data",
+                "type": "agent",
+                "handler": "code",
+                "rollback_enabled": True,
+                "retries": 2,
+                "timeout_seconds": 60,
+                "place": "workflow.py:13",
+                "depends_on": ["delete_old_records"],
+            },
+        ],
+    }
+
+
+def test_the_sample_restores_when_its_update_fails(project):
+    project.write("workflow.py", SAMPLE)
+    engine = project.start("update_production_data", inputs={"records": [{"id": 1, "blob": None}]})
+    names = []
+    while True:
+        frame = engine.receive("effect", "suspended", "failed")
+        if frame["type"] == "failed":
+            break
+        if frame["type"] == "suspended":
+            continue
+        names.append(frame["name"])
+        if frame["name"] == "bulk_update":
+            assert frame["request"] == {"database": None, "table": "records", "rows": [{"id": 1, "blob": None}]}
+            error = {"code": "WFLO-6001", "kind": "database", "message": "constraint", "hint": None}
+            engine.answer(frame, error=error)
+        elif frame["name"] == "restore":
+            assert frame["request"]["snapshot"] == "snp_1"
+            engine.answer(frame, {"diff": []})
+        else:
+            engine.answer(frame, {"snapshot": "snp_1", "capabilities": {}})
+    assert names == ["snapshot", "bulk_update", "restore"]
+    assert frame["error"]["type"] == "DatabaseError"
+    assert frame["error"]["effect"] == {"path": "0", "seq": 1}
+
+
+def test_every_option():
+    workflow = Workflow(
+        "all", version="v1", inputs={"text": str, "n": {"type": "integer", "default": 3}, "o": {"type": list}}
+    )
+    workflow.set_budget(CostLimit("1.50", per="day", on_exceeded="ask", agent="writer", alert_thresholds=[0.5]))
+    workflow.set_budget(decimal.Decimal("0.000000001"))
+    workflow.configure_sandbox(pids_limit=64, disk_limit=1024, cpu_limit=2, allow_hosts=["a.example"], env=["HOME"])
+    workflow.configure_sandbox(hide=["secret"], backend="native")
+    workflow.add_policy(Policy("p", "true", [Deny("no"), CapBudget(1), Route("small")]))
+
+    @workflow.step
+    def first(context):
+        pass
+
+    @workflow.step(
+        name="second-step",
+        depends_on=[first],
+        approval=ApprovalPolicy(
+            approvers=["ops"], notify=["slack://x"], when="start", quorum=2, timeout_seconds=60, on_timeout="hold"
+        ),
+        retry_backoff=Backoff(0.5, jitter=False),
+        agent="writer",
+        budget=[CostLimit(1, per="step"), CostLimit(2)],
+        effect_class="guarded",
+        on_ambiguous="rerun",
+        timeout_seconds=datetime.timedelta(minutes=1),
+    )
+    async def second(context):
+        pass
+
+    gate = workflow.add(ApprovalGate("gate", approvers=["ops"], on_rejected="continue", message="Sure?"))
+
+    @workflow.step(depends_on=[gate, "first"], retry_backoff=3, budget=0.25)
+    async def third(context):
+        pass
+
+    @workflow.step(depends_on=[])
+    async def root(context):
+        pass
+
+    definition = workflow.definition()
+    assert definition["inputs"] == {
+        "text": {"type": "string", "required": True},
+        "n": {"type": "integer", "default": 3, "required": False},
+        "o": {"type": "array", "required": True},
+    }
+    assert [budget["max_cost_usd"] for budget in definition["budgets"]] == ["1.50", "0.000000001"]
+    assert definition["sandbox"]["cpu_limit"] == "2"
+    steps = {step["name"]: step for step in definition["steps"]}
+    assert {name: step["depends_on"] for name, step in steps.items()} == {
+        "first": [],
+        "second-step": ["first"],
+        "gate": ["second-step"],
+        "third": ["gate", "first"],
+        "root": [],
+    }
+    second_step = steps["second-step"]
+    assert second_step["retry_backoff"] == {
+        "initial_seconds": 0.5,
+        "factor": 2.0,
+        "max_seconds": 60.0,
+        "jitter": False,
+    }
+    assert second_step["timeout_seconds"] == 60
+    assert [budget["per"] for budget in second_step["budgets"]] == ["step", "run"]
+    assert steps["third"]["budgets"][0] == {
+        "max_cost_usd": "0.25",
+        "per": "step",
+        "agent": None,
+        "action_on_exceeded": None,
+    }
+    assert steps["gate"]["type"] == "approval"
+    assert steps["gate"]["on_rejected"] == "continue"
+    assert (
+        steps["gate"]["place"].startswith("python/tests/test_definition.py:")
+        or "test_definition.py" in steps["gate"]["place"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("amount", "wire"),
+    [
+        (50.00, "50.0"),
+        (0.1, "0.1"),
+        (1e-7, "0.0000001"),
+        (5, "5"),
+        ("5.00", "5.00"),
+        (decimal.Decimal("1E+2"), "100"),
+        (0.1 + 0.2, None),
+        (0.3, "0.3"),
+    ],
+)
+def test_money_goes_out_exactly(amount, wire):
+    if wire is None:
+        with pytest.raises(DefinitionError, match="nine decimals"):
+            CostLimit(amount)
+    else:
+        assert CostLimit(amount).wire()["max_cost_usd"] == wire
+
+
+def mistakes():
+    workflow = Workflow("w")
+
+    def step(**options):
+        workflow.step(**options)(lambda context: None)
+
+    yield lambda: Workflow(), "missing 1 required positional argument", None
+    yield lambda: Workflow(""), "name is empty", None
+    yield lambda: Workflow(3), "name must be text, not 3 (int)", None
+    yield lambda: Workflow("x", inptus={}), "has no argument `inptus`", "did you mean `inputs`?"
+    yield lambda: Workflow("x", inputs={"a": "text"}), "must be one of", None
+    yield lambda: step(retires=2), "step() has no argument `retires`", "did you mean `retries`?"
+    yield lambda: step(retries="2"), "retries must be a whole number", None
+    yield lambda: step(retries=-1), "must be at least 0", None
+    yield lambda: step(retries=True), "retries must be a whole number", None
+    yield lambda: step(depends_on="a"), "must be a list, not one text", 'depends_on=["a"]'
+    yield lambda: step(depends_on=[3]), "depends_on[0] is 3", None
+    yield lambda: step(approval_required="yes"), "approval_required must be True or False", None
+    yield lambda: step(approval=True), "approval must be an ApprovalPolicy", "approval_required=True"
+    yield lambda: step(timeout_seconds="60"), "timeout_seconds must be a number of seconds", "timeout_seconds=60"
+    yield lambda: step(timeout_seconds=0), "must be more than 0", None
+    yield lambda: step(effect_class="guard"), "effect_class is 'guard'", 'did you mean "guarded"?'
+    yield lambda: step(on_ambiguous="ignore"), "on_ambiguous is 'ignore'", None
+    yield lambda: step(retry_backoff={"inital_seconds": 1}), "inital_seconds", "did you mean `initial_seconds`?"
+    yield lambda: step(budget={"max": 1}), "budget must be an amount or a CostLimit", None
+    yield lambda: step(), "this step has no name", None
+    yield lambda: workflow.step("name"), "decorates a function", "depends_on"
+    yield lambda: workflow.set_budget(), "takes one limit", None
+    yield lambda: workflow.set_budget(max_cost_usd=-1), "which is negative", None
+    yield lambda: workflow.set_budget(max_cost_usd="five"), "not an amount in dollars", 'max_cost_usd="5.00"'
+    yield lambda: workflow.set_budget(max_cost_usd=float("nan")), "not an amount in dollars", None
+    yield (
+        lambda: workflow.set_budget(max_cost_usd=1, alert_thresholds=[50]),
+        "fractions go up to 1",
+        "write 0.5 for 50%",
+    )
+    yield lambda: workflow.set_budget(max_cost_usd=1, action_on_exceeded="stop"), "must be one of", None
+    yield lambda: workflow.set_budget(max_cost_usd=1, per="hours"), "per is 'hours'", 'did you mean "hour"?'
+    yield lambda: workflow.configure_sandbox(memory_limit="lots"), "memory_limit must be a size", '"512m"'
+    yield lambda: workflow.configure_sandbox(memory=1), "has no argument `memory`", "did you mean `memory_limit`?"
+    yield lambda: workflow.configure_sandbox(cpu_limit="half"), "must be a number of CPUs", '"0.5"'
+    yield lambda: workflow.configure_sandbox(network_enabled="no"), "must be True or False", None
+    yield lambda: workflow.add(lambda: None), "add() takes an ApprovalGate", "@workflow.step"
+    yield lambda: workflow.add_policy("p"), "add_policy() takes a Policy", None
+    yield lambda: Policy("p", Condition("true"), RequireApproval()), "actions must be a list", None
+    yield lambda: Policy("p", Condition("true"), []), "has no actions", None
+    yield lambda: Policy("p", Condition("true"), ["deny"]), "actions[0] is 'deny'", "Deny()"
+    yield lambda: Notify("finance"), "must be a channel URL", "slack://finance"
+    yield lambda: ApprovalGate("g", on_timeout="wait"), "on_timeout is 'wait'", None
+    yield lambda: ApprovalGate("g", approvers="ops"), "must be a list of texts, not one text", 'approvers=["ops"]'
+    yield lambda: ApprovalPolicy(quorum=0), "must be at least 1", None
+    yield lambda: CostLimit(1, per="minute"), "must be one of", None
+
+
+@pytest.mark.parametrize(("make", "message", "hint"), list(mistakes()))
+def test_mistakes_are_named_at_the_users_line(make, message, hint):
+    with pytest.raises(DefinitionError) as caught:
+        make()
+    error = caught.value
+    assert message in error.message
+    assert error.code == "WFLO-1501"
+    assert "test_definition.py:" in (error.place or "")
+    assert hint is None or hint in (error.hint or "")
+    assert error.code in str(error)
+
+
+def test_two_steps_of_one_name():
+    workflow = Workflow("w")
+
+    @workflow.step
+    def same(context):
+        pass
+
+    with pytest.raises(DefinitionError) as caught:
+        workflow.step(name="same")(print)
+    assert caught.value.code == "WFLO-1502"
+    assert "test_definition.py" in (caught.value.hint or "")
+
+
+def test_unknown_dependencies_are_named_with_the_nearest_step():
+    workflow = Workflow("w")
+
+    @workflow.step
+    def load(context):
+        pass
+
+    @workflow.step(depends_on=["laod"])
+    def use(context):
+        pass
+
+    with pytest.raises(DefinitionError) as caught:
+        workflow.definition()
+    assert caught.value.code == "WFLO-1503"
+    assert caught.value.hint == 'did you mean "load"?'
+    assert "test_definition.py" in (caught.value.place or "")
+
+
+def test_functions_that_cannot_be_steps():
+    workflow = Workflow("w")
+
+    def generator(context):
+        yield 1
+
+    async def stream(context):
+        yield 1
+
+    def nothing():
+        pass
+
+    for function, message in ((generator, "generator"), (stream, "generator"), (nothing, "takes no argument")):
+        with pytest.raises(DefinitionError, match=message) as caught:
+            workflow.step(function)
+        assert caught.value.code == "WFLO-1507"
+
+
+def test_a_decorated_function_stays_callable():
+    workflow = Workflow("w")
+
+    @workflow.step
+    def double(context):
+        return 2 * context
+
+    @workflow.step(retries=1)
+    def triple(context):
+        return 3 * context
+
+    assert (double(2), triple(2)) == (4, 6)
+
+
+def test_everything_exported_is_there():
+    for name in wflo.__all__:
+        assert getattr(wflo, name) is not None
+    with pytest.raises(AttributeError):
+        wflo.nothing  # noqa: B018
