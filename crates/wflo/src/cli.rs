@@ -55,8 +55,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// Keep runs and approvals in this folder [default: .wflo in the project]
-    #[arg(long, global = true, value_name = "DIR", env = "WFLO_DATA_DIR", hide_env_values = true)]
+    /// Keep runs and approvals in this folder [default: WFLO_DATA_DIR, else .wflo in the project]
+    #[arg(long, global = true, value_name = "DIR", env = "WFLO_DATA_DIR", hide_env = true)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Use this project [default: the nearest folder upwards that holds wflo.toml]
     #[arg(long, global = true, value_name = "DIR")]
@@ -70,19 +70,16 @@ pub(crate) struct GlobalArgs {
     /// Print more about what happens; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    /// When to use colours; auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
 }
 
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
@@ -145,6 +142,6 @@ Examples:
 /// A generated page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DocsPage {
-    /// docs/reference/cli.md
+    // docs/reference/cli.md
     Cli,
 }

@@ -9,7 +9,7 @@ mod sandbox;
 
 use std::path::PathBuf;
 
-use crate::cli::{Cli, Command, GlobalArgs};
+use crate::cli::{Cli, Command, GlobalArgs, SandboxCommand};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::Printer;
@@ -46,6 +46,8 @@ pub(crate) fn run(cli: Cli, environment: &Environment, printer: &Printer) -> Res
         Command::Completions { shell } => completions::run(shell, printer),
         Command::Docs { page } => docs::run(page, printer),
         Command::Doctor => doctor::run(&context),
+        Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(&args, &context),
+        Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(&context),
         Command::Run(args) => run::run(&args, &context),
         _ => Ok(Exit::Internal),
     }

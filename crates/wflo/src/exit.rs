@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Internal,
     /// Left waiting.
     Waiting,
+    /// `wflo sandbox exec` could make no sandbox.
+    NoSandbox,
     /// What a command in a sandbox ended with.
     Command(u8),
 }
@@ -35,6 +37,7 @@ impl Exit {
             Exit::Cancelled => 5,
             Exit::Internal => 70,
             Exit::Waiting => 75,
+            Exit::NoSandbox => 125,
             Exit::Command(code) => code,
         }
     }

@@ -28,6 +28,11 @@ use crate::printer::Printer;
 use crate::settings::Environment;
 
 fn main() -> ExitCode {
+    // The launcher forks: it must come before everything, above all before any thread.
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().nth(1).is_some_and(|first| first == wflo_sandbox::LAUNCHER_ARGUMENT) {
+        return wflo_sandbox::launcher_main();
+    }
     let environment = Environment::capture();
     let exit = match Cli::try_parse() {
         Ok(cli) => {

@@ -144,3 +144,6 @@ fn named<'a, T>(
         .map(|(name, entry)| Ok((name.to_owned(), (entry.clone(), read(&entry)?))))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

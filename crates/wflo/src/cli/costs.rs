@@ -32,10 +32,8 @@ pub(crate) struct ReportArgs {
 /// What a line of the report stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CostsBy {
-    /// A run
     Run,
-    /// A step of a run
+    // A step of each run.
     Step,
-    /// A model
     Model,
 }

@@ -25,7 +25,7 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RunArgs {
-    /// workflow.py, flow.yaml or package.module:attribute [default: what wflo.toml names]
+    /// workflow.py[:attribute], flow.yaml or package.module:attribute [default: what wflo.toml names]
     pub(crate) workflow: Option<String>,
     /// Give the workflow an input; may be repeated
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
@@ -54,6 +54,9 @@ pub(crate) struct RunArgs {
     /// Refuse to start when a notification channel is not configured
     #[arg(long)]
     pub(crate) strict_channels: bool,
+    /// Export the trace when OTEL_EXPORTER_OTLP_ENDPOINT is set; it is always kept for `runs trace`
+    #[arg(long)]
+    pub(crate) trace: bool,
     /// Only record the run; `wflo runs resume` starts it
     #[arg(long, conflicts_with = "detach")]
     pub(crate) no_drive: bool,

@@ -32,17 +32,23 @@ pub(crate) fn render(error: &clap::Error) -> Usage {
     Usage { message: message.join(" "), hint, usage: usage.map(str::to_owned) }
 }
 
-/// "did you mean" from clap's own suggestion.
+/// "did you mean" from clap's suggestions, the nearest of them.
 fn suggestion(error: &clap::Error) -> Option<String> {
-    let kind = match error.kind() {
-        ErrorKind::UnknownArgument => ContextKind::SuggestedArg,
-        ErrorKind::InvalidSubcommand => ContextKind::SuggestedSubcommand,
-        ErrorKind::InvalidValue => ContextKind::SuggestedValue,
+    let (given, suggested) = match error.kind() {
+        ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        ErrorKind::InvalidValue => (ContextKind::InvalidValue, ContextKind::SuggestedValue),
         _ => return None,
     };
-    let near = match error.get(kind)? {
-        ContextValue::String(one) => one.clone(),
-        ContextValue::Strings(several) => several.first()?.clone(),
+    let given = match error.get(given) {
+        Some(ContextValue::String(given)) => given.as_str(),
+        _ => "",
+    };
+    let near = match error.get(suggested)? {
+        ContextValue::String(one) => one,
+        ContextValue::Strings(several) => {
+            several.iter().min_by_key(|candidate| strsim::damerau_levenshtein(given, candidate))?
+        }
         _ => return None,
     };
     Some(format!("did you mean `{near}`?"))

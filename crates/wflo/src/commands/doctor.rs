@@ -46,15 +46,18 @@ impl Check {
     }
 
     /// The check as lines for people.
-    pub(crate) fn shown(&self, paint: Paint) -> String {
+    fn shown(&self, paint: Paint, width: usize) -> String {
         let mark = match self.outcome {
             Outcome::Ok => paint.good("ok     "),
             Outcome::Note => paint.careful("note   "),
             Outcome::Missing => paint.bad("missing"),
         };
-        let fix =
-            self.fix.as_ref().map_or(String::new(), |fix| format!("\n         {} {fix}", paint.link("fix:")));
-        format!("{mark}  {}  {}{fix}", paint.strong(&self.name), self.detail)
+        let indent = width + 11;
+        let fix = self
+            .fix
+            .as_ref()
+            .map_or(String::new(), |fix| format!("\n{:indent$}{} {fix}", "", paint.link("fix:")));
+        format!("{mark}  {}  {}{fix}", paint.strong(format!("{:<width$}", self.name)), self.detail)
     }
 }
 
@@ -91,7 +94,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
             None
         }
     };
-    checks.extend(super::sandbox::doctor::summary(context));
+    checks.extend(super::sandbox::summary());
     if let Some(settings) = &settings {
         checks.extend(data::check(settings));
         checks.extend(python::check(&settings.project.root, context.environment));
@@ -99,8 +102,9 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     }
     let ok = checks.iter().all(|check| check.outcome != Outcome::Missing);
     context.printer.object(&Report { ok, checks: &checks });
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     for check in &checks {
-        context.printer.line(check.shown(context.printer.paint()));
+        context.printer.line(check.shown(context.printer.paint(), width));
     }
     context.printer.line(if ok {
         "\nEverything that a run needs is here."

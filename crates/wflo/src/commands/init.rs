@@ -18,7 +18,7 @@ use model::Model;
 /// Why no project was made.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error("{} is already there", list(found))]
+    #[error("already there: {}", found.join(", "))]
     Occupied { folder: PathBuf, found: Vec<String> },
     #[error("{} is a file, not a folder", path.display())]
     NotAFolder { path: PathBuf },
@@ -50,10 +50,6 @@ impl Coded for InitError {
             }
         }
     }
-}
-
-fn list(names: &[String]) -> String {
-    names.join(", ")
 }
 
 /// What `--json` prints.

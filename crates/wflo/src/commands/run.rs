@@ -15,7 +15,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context<'_>) -> Result<Exit, Command
         return Err(CliError::ProgramRun { program: program.to_string_lossy().into_owned() }.into());
     }
     let backend = args.sandbox.as_deref().map(backend).transpose()?;
-    let settings = context.settings(args.workflow.as_deref())?;
+    let settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
     let workflow = workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?;
     let inputs = inputs::gather(args, &context.current)?;
     let _ = (backend, workflow, inputs);

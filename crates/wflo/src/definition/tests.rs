@@ -136,3 +136,58 @@ fn the_head_is_checked_first() {
     assert_eq!(wrong("just text").0, 1103);
     assert_eq!(wrong("a: [").0, 1101);
 }
+
+/// The published schema and this reader agree on what a workflow is.
+#[test]
+fn the_published_schema_accepts_what_is_accepted_here() {
+    let text = include_str!("../../../../docs/schemas/workflow.schema.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap();
+    let agent =
+        |rest: &str| with_steps(&format!("  - {{name: a, type: agent, model: m, prompt: p{rest}}}\n"));
+    let mut samples = vec![REPORT.to_owned(), with_steps("  - {name: a, type: tool, run: python}\n")];
+    samples.extend(
+        [
+            "",
+            ", retries: 2",
+            ", retries: -1",
+            ", retries: x",
+            ", modle: m",
+            ", timeout: 5m",
+            ", timeout: 0",
+            ", temperature: 3",
+            ", max_tokens: 0",
+            ", approval: {when: start, quorum: 2}",
+            ", approval: {when: never}",
+            ", approval_required: true",
+            ", effect_class: guarded",
+            ", effect_class: sure",
+            ", budget: {max_cost_usd: 1}",
+            ", budget: {max_cost_usd: -1}",
+            ", budget: {}",
+            ", budget: {max_cost_usd: 1, action_on_exceeded: queue}",
+            ", budget: {max_cost_usd: 1, per: century}",
+            ", retry_backoff: {factor: 0.5}",
+            ", depends_on: a",
+            ", run: [x]",
+            ", rollback_enabled: maybe",
+        ]
+        .map(agent),
+    );
+    samples.extend(
+        [
+            "sandbox: {network_enabled: true}",
+            "sandbox: {cpu_limit: 0.5}",
+            "sandbox: {ro: []}",
+            "colour: red",
+            "version: 3",
+            "inputs: {x: {type: text}}",
+            "inputs: {x: {type: string, default: 1}}",
+        ]
+        .map(|head| agent("").replace("steps:", &format!("{head}\nsteps:"))),
+    );
+    for sample in samples {
+        let json = crate::document::yaml::parse("f", &sample).unwrap();
+        let document = Field { path: String::new(), node: &json }.json();
+        assert_eq!(schema.is_valid(&document), to_json("f", &sample).is_ok(), "{sample}");
+    }
+}

@@ -48,6 +48,14 @@ impl<'a> Reader<'a> {
     /// A [`Kind::Missing`] problem when it is not there.
     pub(crate) fn required(&mut self, key: &'static str) -> Result<Field<'a>, Problem> {
         self.optional(key).ok_or_else(|| {
+            // A misspelt key is the likelier mistake: name it where it stands.
+            let strangers =
+                self.table.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str()));
+            if let Some(entry) =
+                strangers.into_iter().find(|entry| nearest(&entry.key, [key].into_iter()).is_some())
+            {
+                return unknown(&self.path, entry, &[key]);
+            }
             let name = join(&self.path, key);
             Problem::new(Kind::Missing, &self.origin, format!("`{name}` is missing"))
         })
@@ -76,10 +84,12 @@ fn unknown(path: &str, entry: &Entry, known: &[&str]) -> Problem {
 
 /// The candidate that `given` was most likely meant to be, if any is close.
 pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let given = given.to_ascii_lowercase();
     candidates
-        .map(|candidate| (strsim::jaro_winkler(&given.to_ascii_lowercase(), candidate), candidate))
-        .filter(|(closeness, _)| *closeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|candidate| strsim::jaro_winkler(&given, candidate) > 0.75)
+        .map(|candidate| (strsim::damerau_levenshtein(&given, candidate), candidate))
+        .filter(|(steps, candidate)| steps * 2 <= candidate.chars().count().max(2))
+        .min_by_key(|(steps, _)| *steps)
         .map(|(_, candidate)| candidate)
 }
 

@@ -8,14 +8,14 @@ use crate::settings::Environment;
 use super::{Check, Outcome};
 
 /// The oldest version that runs steps.
-const OLDEST: (u32, u32) = (3, 10);
+const OLDEST: (u32, u32) = (3, 11);
 
 /// Asks the project's interpreter.
 pub(super) fn check(root: &Path, environment: &Environment) -> Vec<Check> {
     let Some(path) = interpreter::find(root, environment) else {
         return vec![
             Check::new("python", Outcome::Missing, "no python3 is on the path")
-                .fix("install Python 3.10 or newer, or name one with WFLO_PYTHON"),
+                .fix("install Python 3.11 or newer, or name one with WFLO_PYTHON"),
         ];
     };
     let found = match interpreter::ask(&path) {
@@ -32,7 +32,7 @@ pub(super) fn check(root: &Path, environment: &Environment) -> Vec<Check> {
         Check::new("python", Outcome::Ok, detail)
     } else {
         Check::new("python", Outcome::Missing, format!("{detail} is too old"))
-            .fix("use Python 3.10 or newer: a virtual environment in .venv, or WFLO_PYTHON")
+            .fix("use Python 3.11 or newer: a virtual environment in .venv, or WFLO_PYTHON")
     };
     let install = format!("{} -m pip install wflo-ai", found.path.display());
     let sdk = match (found.sdk, found.sdk_error) {

@@ -47,7 +47,7 @@ fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provi
 }
 
 fn one(name: &str, provider: &Provider, environment: &Environment) -> Check {
-    let title = format!("model provider {name}");
+    let title = format!("provider {name}");
     let key = match provider.key.as_ref().map(|source| source.fetch(name, environment)).transpose() {
         Ok(key) => key,
         Err(error) => {

@@ -129,7 +129,7 @@ impl Model {
     }
 }
 
-/// A TOML basic string.
+/// A TOML basic string: what JSON escapes, TOML reads.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    serde_json::Value::from(text).to_string()
 }

@@ -22,7 +22,7 @@ pub(super) fn files(name: &str, model: Option<&Model>) -> [(&'static str, String
     let summarise = model.map_or(String::new(), |model| {
         SUMMARISE.replace("@MODEL@", &serde_json::Value::from(model.name.as_str()).to_string())
     });
-    let workflow = WORKFLOW.replace("@NAME@", name).replace("@SUMMARISE@\n", &summarise);
+    let workflow = WORKFLOW.replace("@NAME@", name).replace("@SUMMARISE@", &summarise);
     let settings =
         SETTINGS.replace("@NAME@", name).replace("@MODEL@", &model.map_or(String::new(), Model::settings));
     let readme = README

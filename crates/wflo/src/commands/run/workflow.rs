@@ -1,4 +1,5 @@
-//! Which workflow is meant: a Python file, a YAML file, or `package.module:attribute`.
+//! Which workflow is meant: `workflow.py`, `workflow.py:attribute`, `package.module:attribute`, or a
+//! YAML file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,8 @@ use crate::settings::Settings;
 /// A workflow that was found.
 #[derive(Debug, Clone)]
 pub(crate) enum Workflow {
-    /// Python code, to be asked for its definition in a sandbox: a file relative to the project,
-    /// or `package.module:attribute`.
+    /// Python code, to be asked for its definition in a sandbox: `file` or `file:attribute`, the file
+    /// relative to the project, or `package.module:attribute`.
     Code(String),
     /// A YAML file, relative to the project, and its definition.
     Written { file: String, definition: Box<Definition> },
@@ -55,7 +56,19 @@ fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError>
         }
         Some("py") => Ok(Workflow::Code(relative(&existing(name, base)?, root))),
         _ if is_module(name) => Ok(Workflow::Code(name.to_owned())),
+        Some(_) if file_of(name) != name => {
+            let attribute = name.strip_prefix(file_of(name)).unwrap_or_default();
+            Ok(Workflow::Code(format!("{}{attribute}", relative(&existing(file_of(name), base)?, root))))
+        }
         _ => Err(missing(name, base).into()),
+    }
+}
+
+/// The file of `file.py:attribute`; anything else as it is.
+pub(crate) fn file_of(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((file, attribute)) if file.ends_with(".py") && is_dotted(attribute) => file,
+        _ => name,
     }
 }
 
@@ -70,14 +83,18 @@ fn relative(path: &Path, root: &Path) -> String {
     whole.strip_prefix(root).unwrap_or(&whole).display().to_string()
 }
 
-/// `package.module:attribute`, each part a Python name.
+/// `package.module:attribute`. `workflow.py:attribute` is a file, not the module `py` of a package.
 fn is_module(name: &str) -> bool {
-    let is_identifier = |part: &str| {
+    name.split_once(':').is_some_and(|(module, attribute)| {
+        is_dotted(module) && !module.ends_with(".py") && is_dotted(attribute)
+    })
+}
+
+/// Python names with dots between them.
+fn is_dotted(text: &str) -> bool {
+    text.split('.').all(|part| {
         part.starts_with(|c: char| c.is_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')
-    };
-    name.split_once(':').is_some_and(|(module, attribute)| {
-        module.split('.').all(is_identifier) && attribute.split('.').all(is_identifier)
     })
 }
 

@@ -1,0 +1,73 @@
+//! `--workspace DIR[:TARGET]`: a copy-on-write view of a folder as it is now.
+
+use std::path::PathBuf;
+
+use wflo_sandbox::workspace::{Bounds, Hidden, HideRules, LiveView, Mounts, Store, capture, state_root};
+use wflo_sandbox::{Sandbox, View};
+
+use crate::cli::WorkspaceArg;
+use crate::commands::Context;
+use crate::failure::CommandError;
+use crate::settings::{Location, Settings};
+
+use super::{missing, no_workspace};
+
+/// The view and what it needs while the sandbox lives.
+pub(super) struct Workspace {
+    store: Store,
+    mounts: Mounts,
+    target: PathBuf,
+    // Dropping it removes what hides secrets: it stays as long as the sandbox.
+    _view: LiveView,
+}
+
+impl Workspace {
+    /// Prepares the view. The folder's own settings say which databases and paths are hidden.
+    pub(super) fn open(given: &WorkspaceArg, context: &Context<'_>) -> Result<Self, CommandError> {
+        let named = context.current.join(&given.folder);
+        let folder = std::fs::canonicalize(&named).map_err(|_| missing(&given.folder))?;
+        let location = Location {
+            project: context.global.project.clone(),
+            data_dir: context.global.data_dir.clone(),
+            workflow: None,
+            current: folder.clone(),
+        };
+        let settings = Settings::load(&location, context.environment)?;
+        let rules = HideRules {
+            data_dir: Some(settings.data_dir.clone()),
+            databases: settings.databases.values().map(|database| database.path.clone()).collect(),
+            globs: settings.sandbox.hide.clone(),
+        };
+        let hidden = Hidden::new(&folder, &rules).map_err(no_workspace)?;
+        // Beside the runs' store: their pruning must not take away what --keep kept.
+        let root = state_root(&folder, &settings.data_dir).join("exec");
+        let store = Store::open(root).map_err(no_workspace)?;
+        let view = LiveView::new(&folder, &hidden, &store).map_err(no_workspace)?;
+        let mounts = view.mounts();
+        let target = given.target.clone().unwrap_or(folder);
+        Ok(Workspace { store, mounts, target, _view: view })
+    }
+
+    /// What the sandbox mounts.
+    pub(super) fn view(&self) -> View {
+        View { lowers: self.mounts.lowers.clone(), target: self.target.clone() }
+    }
+
+    /// Stores what the command changed and says where.
+    pub(super) fn keep(&self, sandbox: &Sandbox, context: &Context<'_>) -> Result<(), CommandError> {
+        let Some(upper) = sandbox.upper() else { return Ok(()) };
+        let printer = context.printer;
+        let Some(captured) = capture(upper, &self.store, &Bounds::default())? else {
+            printer.note("Nothing was changed in the workspace.");
+            return Ok(());
+        };
+        for dropped in &captured.dropped {
+            printer.warning(format_args!("{} was not kept: {}", dropped.path, dropped.what));
+        }
+        let count = captured.layer.manifest.entries.len();
+        let tree = self.store.tree(&captured.layer.id);
+        let noun = if count == 1 { "change" } else { "changes" };
+        printer.note(format_args!("Kept {count} {noun} in {}", tree.display()));
+        Ok(())
+    }
+}

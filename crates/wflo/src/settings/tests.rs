@@ -1,0 +1,238 @@
+//! What settings promise.
+
+use wflo_core::error::Coded;
+
+use super::*;
+
+/// The whole file of the design.
+const WHOLE: &str = r#"
+[project]
+name = "my-agent"
+workflow = "workflow.py"
+
+[providers.local]
+dialect = "openai"
+base_url = "http://127.0.0.1:8080/v1"
+api_key_env = "OPENAI_API_KEY"
+
+[models."smollm2-135m"]
+provider = "local"
+input = "0.10"
+output = "0.40"
+context_tokens = 4096
+max_output_tokens = 2048
+
+[budget]
+max_cost_usd = "10.00"
+alert_thresholds = [0.5, 0.75, 0.9, 1.0]
+action_on_exceeded = "ask"
+
+[sandbox]
+backend = "native"
+memory_limit = "512m"
+cpu_limit = "0.5"
+pids_limit = 128
+disk_limit = "256m"
+network_enabled = false
+allow_hosts = []
+timeout_seconds = 300
+env = ["LANG"]
+ro = ["./models:/models"]
+rw = []
+hide = ["notes"]
+
+[databases.main]
+url = "sqlite:data/support.db"
+
+[storage]
+url = "sqlite:.wflo/wflo.db"
+"#;
+
+struct Here {
+    folder: tempfile::TempDir,
+}
+
+impl Here {
+    fn with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
+        Here { folder }
+    }
+
+    fn root(&self) -> PathBuf {
+        std::fs::canonicalize(self.folder.path()).unwrap()
+    }
+
+    fn load(&self, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let location = Location { current: self.root(), ..Location::default() };
+        Settings::load(&location, &Environment::of(environment))
+    }
+}
+
+/// Code, place, message and hint of the refusal.
+fn refusal(text: &str, environment: &[(&str, &str)]) -> (u16, String, String, String) {
+    let error = Here::with(text).load(environment).unwrap_err();
+    let failure = error.to_failure();
+    (error.code().0, failure.place.unwrap_or_default(), failure.message, failure.hint.unwrap_or_default())
+}
+
+#[test]
+fn the_designs_file_is_read_whole() {
+    let here = Here::with(WHOLE);
+    let settings = here.load(&[]).unwrap();
+    assert_eq!(settings.project.workflow.as_deref(), Some("workflow.py"));
+    assert_eq!(settings.providers["local"].key, Some(KeySource::Variable("OPENAI_API_KEY".into())));
+    assert_eq!(settings.models["smollm2-135m"].input.0, 100_000);
+    assert_eq!(settings.budget.as_ref().unwrap().max_cost.to_string(), "10.00");
+    assert_eq!(settings.budget.unwrap().on_exceeded, Some(Exceeded::Ask));
+    assert_eq!(settings.sandbox.memory_limit.unwrap().0, 512 << 20);
+    assert_eq!(settings.sandbox.ro[0].target, "/models");
+    assert_eq!(settings.databases["main"].path, here.root().join("data/support.db"));
+    assert_eq!(settings.storage, here.root().join(".wflo/wflo.db"));
+}
+
+#[test]
+fn the_environment_lies_over_the_file() {
+    let here = Here::with(WHOLE);
+    let settings = here
+        .load(&[
+            ("WFLO_PROVIDERS__LOCAL__BASE_URL", "http://127.0.0.1:9/v1/"),
+            ("WFLO_MODELS__SMOLLM2_135M__INPUT", "0.25"),
+            ("WFLO_BUDGET__MAX_COST_USD", "3"),
+            ("WFLO_BUDGET__ALERT_THRESHOLDS", "0.2, 0.4"),
+            ("WFLO_SANDBOX__PIDS_LIMIT", "7"),
+            ("WFLO_SANDBOX__HIDE", "a,b"),
+            ("WFLO_DATA_DIR", "ignored here: it is a flag's"),
+        ])
+        .unwrap();
+    assert_eq!(settings.providers["local"].base_url.as_deref(), Some("http://127.0.0.1:9/v1"));
+    assert_eq!(settings.models["smollm2-135m"].input.0, 250_000);
+    let budget = settings.budget.unwrap();
+    assert_eq!(
+        (budget.max_cost.to_string().as_str(), budget.alert_thresholds),
+        ("3.00", Some(vec![0.2, 0.4]))
+    );
+    assert_eq!(settings.sandbox.pids_limit, Some(7));
+    assert_eq!(settings.sandbox.hide, ["a", "b"]);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let (code, place, _, hint) = refusal("", &[("WFLO_BUDGET__MAX_COST", "3")]);
+    assert_eq!((code, place.as_str()), (8003, "environment variable WFLO_BUDGET__MAX_COST"));
+    assert_eq!(hint, "did you mean `max_cost_usd`?");
+    let (code, place, ..) = refusal(WHOLE, &[("WFLO_SANDBOX__MEMORY", "3")]);
+    assert_eq!((code, place.as_str()), (8003, "environment variable WFLO_SANDBOX__MEMORY"));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_key() {
+    for (text, place, message, hint) in [
+        (
+            "[sandbox]\n\nmemory_limt = \"1g\"\n",
+            "wflo.toml:3",
+            "`memory_limt` in `sandbox`",
+            "`memory_limit`",
+        ),
+        ("[bugdet]\n", "wflo.toml:1", "`bugdet` at the top level", "`budget`"),
+        ("[project]\ncolour = 1\n", "wflo.toml:2", "`colour` in `project`", "name, workflow"),
+        ("[providers.local]\ndialect = 'openai'\nurl = 'x'\n", "wflo.toml:3", "`url`", "base_url"),
+    ] {
+        let (code, at, said, hinted) = refusal(text, &[]);
+        assert_eq!((code, at.as_str()), (8003, place), "{said}");
+        assert!(said.contains(message) && hinted.contains(hint), "{said} / {hinted}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_where_they_stand() {
+    for (text, says) in [
+        ("[budget]\nmax_cost_usd = \"ten\"", "not an amount in USD"),
+        ("[budget]\nmax_cost_usd = -1", "not negative"),
+        ("[budget]\nmax_cost_usd = 1\nalert_thresholds = [0.9, 0.5]", "rising shares"),
+        ("[budget]\nmax_cost_usd = true", "text or a number, not true/false"),
+        ("[sandbox]\nmemory_limit = \"lots\"", "is not a size"),
+        ("[sandbox]\npids_limit = 0", "at least 1"),
+        ("[sandbox]\ntimeout_seconds = 0", "longer than nothing"),
+        ("[sandbox]\nbackend = \"vm\"", "not a sandbox backend"),
+        ("[sandbox]\nro = [\"a:b\"]", "is not a mount"),
+        ("[providers.x]\ndialect = \"openia\"", "one of openai, anthropic"),
+        ("[providers.x]\ndialect = \"openai\"\nbase_url = \"localhost:80\"", "an address such as"),
+        ("[providers.x]\ndialect = \"openai\"\nbase_url = \"http://u:p@h/\"", "without a user or password"),
+        ("[providers.x]\nbase_url = \"http://h\"", "`providers.x.dialect` is missing"),
+        ("[models.m]\ninput = \"0.1234567\"\noutput = \"1\"", "at most 6 decimals"),
+        (
+            "[models.m]\ninput = 1\noutput = 1\nprovider = \"locl\"\n[providers.local]\ndialect = \"openai\"",
+            "not there",
+        ),
+        ("[databases.main]\nurl = \"data.db\"", "a SQLite address"),
+    ] {
+        let (code, place, said, _) = refusal(text, &[]);
+        assert_eq!(code, 8004, "{text}: {said}");
+        assert!(place.starts_with("wflo.toml:"), "{place}");
+        assert!(said.contains(says), "{text}: {said}");
+    }
+}
+
+#[test]
+fn what_belongs_to_a_later_release_is_refused_by_name() {
+    for (text, says) in [
+        ("[budget]\nmax_cost_usd = 1\naction_on_exceeded = \"queue\"", "queue"),
+        ("[budget]\nmax_cost_usd = 1\naction_on_exceeded = \"downgrade\"", "downgrade"),
+        ("[sandbox]\nnetwork_enabled = true", "network_enabled"),
+        ("[sandbox]\nallow_hosts = [\"example.org\"]", "allow_hosts"),
+        ("[sandbox]\nbackend = \"gvisor\"", "gvisor"),
+        ("[databases.main]\nurl = \"postgres://u:secret@h/d\"", "Postgres"),
+        ("[storage]\nurl = \"postgresql://h/d\"", "Postgres"),
+        ("[providers.g]\ndialect = \"google\"", "google"),
+    ] {
+        let (code, place, said, hint) = refusal(text, &[]);
+        assert_eq!(code, 8006, "{text}: {said}");
+        assert!(place.starts_with("wflo.toml:") && said.contains(says), "{said}");
+        assert!(!said.contains("secret") && !hint.contains("secret"));
+    }
+}
+
+#[test]
+fn two_places_for_one_key_are_refused() {
+    let text = "[providers.x]\ndialect = 'openai'\napi_key_env = 'A'\napi_key_command = 'b'";
+    let (code, place, said, _) = refusal(text, &[]);
+    assert_eq!((code, place.as_str()), (8004, "wflo.toml:4"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_toml_says_where() {
+    let (code, place, ..) = refusal("[project]\nname = \n", &[]);
+    assert_eq!((code, place.as_str()), (8005, "wflo.toml:2"));
+}
+
+#[test]
+fn the_project_is_the_nearest_settings_file_upwards() {
+    let here = Here::with("[project]\nname = \"outer\"");
+    let inner = here.root().join("a/b");
+    std::fs::create_dir_all(&inner).unwrap();
+    let load = |location: &Location| Settings::load(location, &Environment::default()).unwrap();
+    let from_inner = Location { current: inner.clone(), ..Location::default() };
+    assert_eq!(load(&from_inner).project.root, here.root());
+    assert_eq!(load(&from_inner).data_dir, here.root().join(".wflo"));
+    std::fs::write(inner.join(FILE_NAME), "").unwrap();
+    assert_eq!(load(&from_inner).project.root, inner);
+}
+
+#[test]
+fn without_a_settings_file_the_workflows_folder_is_the_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap();
+    std::fs::create_dir(root.join("flows")).unwrap();
+    std::fs::write(root.join("flows/w.py"), "").unwrap();
+    let location = Location {
+        current: root.clone(),
+        workflow: Some("flows/w.py".into()),
+        data_dir: Some("elsewhere".into()),
+        ..Location::default()
+    };
+    let settings = Settings::load(&location, &Environment::default()).unwrap();
+    assert_eq!(settings.project.root, root.join("flows"));
+    assert_eq!(settings.data_dir, root.join("elsewhere"));
+    assert_eq!(settings.storage, root.join("elsewhere/wflo.db"));
+}

@@ -1,0 +1,130 @@
+//! Every error says what is wrong, what to do, and ends with the promised code.
+
+use insta::assert_snapshot;
+
+use super::wflo::{Folder, shown};
+
+const WORKFLOW: (&str, &str) = ("workflow.py", "");
+
+#[test]
+fn version_is_a_result() {
+    assert_snapshot!(Folder::new().shown(&["--version"]));
+}
+
+#[test]
+fn nothing_typed_shows_the_first_steps() {
+    assert_snapshot!(Folder::new().shown(&[]));
+}
+
+#[test]
+fn an_unknown_command_names_the_nearest() {
+    assert_snapshot!(Folder::new().shown(&["rnus", "list"]));
+}
+
+#[test]
+fn an_unknown_option_names_the_nearest() {
+    assert_snapshot!(Folder::new().shown(&["run", "--bugdet", "5"]));
+}
+
+#[test]
+fn a_wrong_amount_is_refused() {
+    assert_snapshot!(Folder::new().shown(&["run", "--budget", "ten"]));
+}
+
+#[test]
+fn a_wrong_id_says_what_ids_look_like() {
+    assert_snapshot!(Folder::new().shown(&["runs", "show", "42"]));
+}
+
+#[test]
+fn an_input_without_a_value_is_refused() {
+    assert_snapshot!(Folder::new().shown(&["run", "--input", "age"]));
+}
+
+#[test]
+fn an_unmodified_program_belongs_to_a_later_release() {
+    assert_snapshot!(Folder::new().shown(&["run", "--", "python", "agent.py"]));
+}
+
+#[test]
+fn a_backend_of_a_later_release_is_named() {
+    assert_snapshot!(Folder::with(&[WORKFLOW]).shown(&["run", "--sandbox", "docker"]));
+}
+
+#[test]
+fn without_a_workflow_the_ways_to_get_one_are_named() {
+    assert_snapshot!(Folder::new().shown(&["run"]));
+}
+
+#[test]
+fn a_missing_workflow_names_the_nearest_file() {
+    assert_snapshot!(Folder::with(&[WORKFLOW]).shown(&["run", "worfklow.py"]));
+}
+
+#[test]
+fn a_misspelt_setting_is_named_with_its_line() {
+    let folder = Folder::with(&[WORKFLOW, ("wflo.toml", "[sandbox]\n\nmemory_limt = \"1g\"\n")]);
+    assert_snapshot!(folder.shown(&["run"]));
+}
+
+#[test]
+fn a_setting_of_a_later_release_is_refused() {
+    let folder = Folder::with(&[WORKFLOW, ("wflo.toml", "[sandbox]\nnetwork_enabled = true\n")]);
+    assert_snapshot!(folder.shown(&["run"]));
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let folder = Folder::with(&[WORKFLOW]).setting("WFLO_SANDBOX__MEMORY_LIMIT", "lots");
+    assert_snapshot!(folder.shown(&["run"]));
+}
+
+#[test]
+fn a_wrong_yaml_key_is_named_with_its_line() {
+    let text =
+        "apiVersion: wflo.dev/v1\nkind: Workflow\nname: w\nsteps:\n  - {name: a, type: tool, rum: [date]}\n";
+    assert_snapshot!(Folder::with(&[("flow.yaml", text)]).shown(&["run", "flow.yaml"]));
+}
+
+#[test]
+fn every_mistake_of_a_definition_is_named() {
+    let text = "apiVersion: wflo.dev/v1\nkind: Workflow\nname: w\nsteps:\n\
+                \x20 - {name: first, type: tool, run: [date], depends_on: [secnd]}\n\
+                \x20 - {name: second, type: condition, when: 'mystery > 1'}\n";
+    assert_snapshot!(Folder::with(&[("flow.yaml", text)]).shown(&["run", "flow.yaml"]));
+}
+
+#[test]
+fn inputs_must_be_an_object() {
+    let folder = Folder::with(&[WORKFLOW]);
+    let arguments = ["run", "--input-file", "-"];
+    assert_snapshot!(shown(&arguments, &folder.run_with(&arguments, "[1, 2]")));
+}
+
+#[test]
+fn with_json_the_error_is_an_object_on_standard_output() {
+    assert_snapshot!(Folder::with(&[WORKFLOW]).shown(&["run", "worfklow.py", "--json"]));
+}
+
+#[test]
+fn colours_come_when_they_are_asked_for() {
+    let folder = Folder::new();
+    let coloured = folder.run(&["run", "--color", "always"]).stderr;
+    assert!(coloured.contains("\u{1b}[31m"), "{coloured:?}");
+    for folder in [Folder::new(), Folder::new().setting("NO_COLOR", "1").setting("CLICOLOR_FORCE", "1")] {
+        assert!(!folder.run(&["run"]).stderr.contains('\u{1b}'));
+    }
+    assert!(Folder::new().setting("CLICOLOR_FORCE", "1").run(&["run"]).stderr.contains('\u{1b}'));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_wflo"))
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

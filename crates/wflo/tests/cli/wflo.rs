@@ -1,0 +1,106 @@
+//! Running the binary in a folder of its own, with an environment of its own.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A folder in which commands run; gone at the end.
+pub struct Folder {
+    temporary: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// How a command ended.
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Folder { temporary: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// A folder with these files.
+    pub fn with(files: &[(&str, &str)]) -> Self {
+        let folder = Folder::new();
+        for (name, text) in files {
+            folder.write(name, text);
+        }
+        folder
+    }
+
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self) -> PathBuf {
+        std::fs::canonicalize(self.temporary.path()).unwrap().join("here")
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    pub fn exists(&self, name: &str) -> bool {
+        self.path().join(name).exists()
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, "")
+    }
+
+    /// Runs the binary with `input` on its standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
+        std::fs::create_dir_all(self.path()).unwrap();
+        let home = self.path().parent().unwrap().join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_wflo"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOME", &home)
+            .env("PATH", "/usr/bin:/bin")
+            // Whatever listens on this machine's usual ports is not part of a test.
+            .env("WFLO_MODEL_PORTS", "none")
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads no input may have ended before it could be written.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Ended {
+            code: output.status.code().unwrap(),
+            stdout: self.plain(&output.stdout),
+            stderr: self.plain(&output.stderr),
+        }
+    }
+
+    /// What was printed, with this test's folder as `[DIR]`.
+    fn plain(&self, bytes: &[u8]) -> String {
+        let here = self.path();
+        let folder = here.parent().unwrap_or(Path::new("/")).display().to_string();
+        String::from_utf8(bytes.to_vec()).unwrap().replace(&folder, "[DIR]")
+    }
+
+    /// The command and how it ended, for a snapshot.
+    pub fn shown(&self, arguments: &[&str]) -> String {
+        shown(arguments, &self.run(arguments))
+    }
+}
+
+pub fn shown(arguments: &[&str], ended: &Ended) -> String {
+    let Ended { code, stdout, stderr } = ended;
+    format!("$ wflo {}\nexit: {code}\n----- stdout\n{stdout}\n----- stderr\n{stderr}", arguments.join(" "))
+}
