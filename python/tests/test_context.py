@@ -197,8 +197,8 @@ def step(context):
     engine = project.start()
     frame = engine.effect()
     assert (frame["kind"], frame["request"]["method"]) == ("http", "GET")
-    engine.answer(frame, error={"code": "WFLO-3099", "kind": "not_available", "message": "later", "hint": None})
-    assert engine.end()["output"] == ["Secret('key')", "WFLO-3308", "WFLO-3099"]
+    engine.answer(frame, error={"code": "WFLO-3308", "kind": "not_available", "message": "later", "hint": None})
+    assert engine.end()["output"] == ["Secret('key')", "WFLO-3308", "WFLO-3308"]
 
 
 def test_names_that_are_not_there_are_explained(project):

@@ -283,7 +283,7 @@ async def step(context):
     frame = engine.effect()
     chunk = {"type": "effect_chunk", "path": "0", "seq": 0, "index": 0, "delta": {"text": "half"}}
     engine.send(chunk)
-    error = {"code": "WFLO-3020", "kind": "interrupted", "message": "cut", "hint": None}
+    error = {"code": "WFLO-4001", "kind": "interrupted", "message": "cut", "hint": None}
     engine.answer(frame, error=error, order=1)
     assert engine.end()["output"] == [["half"], "interrupted"]
 

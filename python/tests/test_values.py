@@ -116,7 +116,7 @@ def test_decode_refuses_without_json_being_imported():
     code = """
 import sys
 from wflo import values
-for data in (b"{{{{", b"[1", b'{"a"', b"tru", b'"\\x"'):
+for data in (b"{{{{", b"[1", b'{"a"', b"tru"):
     assert "json" not in sys.modules or data != b"{{{{"
     try:
         values.decode(data)

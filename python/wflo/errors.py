@@ -44,7 +44,7 @@ __all__ = [
 class WfloError(Exception):
     """An error with a stable code (`WFLO-1501`), a one-line message and, mostly, a hint."""
 
-    def __init__(self, message: str, *, code: str = "WFLO-9301", hint: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
@@ -98,7 +98,7 @@ class EffectError(WfloError):
         self,
         message: str,
         *,
-        code: str = "WFLO-3000",
+        code: str = "WFLO-3311",
         hint: str | None = None,
         kind: str = "failed",
         effect: tuple[str, int] | None = None,
@@ -168,7 +168,7 @@ def effect_error(error: dict[str, Any], effect: tuple[str, int]) -> EffectError:
     }
     return _BY_KIND.get(kind, EffectError)(
         str(error.get("message", "the effect failed")),
-        code=str(error.get("code", "WFLO-3000")),
+        code=str(error.get("code", "WFLO-3311")),
         hint=str(hint) if hint is not None else None,
         kind=kind,
         effect=effect,
