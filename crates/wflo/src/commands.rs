@@ -49,6 +49,12 @@ pub(crate) fn run(cli: Cli, environment: &Environment, printer: &Printer) -> Res
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(&args, &context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(&context),
         Command::Run(args) => run::run(&args, &context),
-        _ => Ok(Exit::Internal),
+        _ => Err(without_engine()),
     }
+}
+
+/// The verbs that drive or read runs, until the engine is linked into this binary.
+fn without_engine() -> CommandError {
+    let failure = wflo_core::error::Failure::new(wflo_core::error::Code(9002), "this build has no engine");
+    CommandError { failures: vec![failure], exit: Exit::Internal }
 }

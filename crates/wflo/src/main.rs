@@ -14,6 +14,7 @@ mod failure;
 mod interpreter;
 mod printer;
 mod probe;
+mod session;
 mod settings;
 
 use std::process::ExitCode;

@@ -11,8 +11,9 @@ Examples:
   wflo init my-agent --no-model       Without a model step
 
 The model is the one your environment names (OPENAI_API_KEY, ANTHROPIC_API_KEY), else a model server
-that answers on this machine (llama.cpp on 8080, Ollama on 11434, LM Studio on 1234). With neither,
-the project has no model step and its README says how to add one.";
+that answers on this machine (llama.cpp on 8080, Ollama on 11434, LM Studio on 1234; other ports with
+WFLO_MODEL_PORTS=9000,9001). With neither, the project has no model step and its README says how to
+add one.";
 
 /// Where to put the project.
 #[derive(Debug, Args)]

@@ -1,0 +1,144 @@
+//! Watching a run that this process drives: its events as they become durable, until it has ended.
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use wflo_core::event::Recorded;
+use wflo_core::id::RunId;
+use wflo_core::ports::store::{ApprovalFilter, Store};
+use wflo_core::run::{RunRecord, RunStatus};
+use wflo_engine::engine::load;
+use wflo_engine::{Progress, Runtime};
+
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::{Session, coded};
+
+/// RUN: a run as scripts see it.
+///
+/// # Errors
+/// Store errors.
+pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, CommandError> {
+    let record = store.run(id).await?;
+    let record = record.ok_or_else(|| coded(&wflo_engine::EngineError::NoRun(id)))?;
+    let (definition, state) = load(store, &record).await.map_err(CommandError::engine)?;
+    let effects = store.run_effects(id).await?;
+    let cost_of = |step: &str| {
+        effects
+            .iter()
+            .filter(|e| e.key.step == step)
+            .fold(wflo_core::money::NanoUsd::ZERO, |sum, e| sum.saturating_add(e.cost))
+    };
+    let steps: Vec<Value> = definition
+        .steps
+        .iter()
+        .zip(&state.steps)
+        .map(|(spec, step)| {
+            json!({
+                "name": spec.name,
+                "type": spec.type_name(),
+                "status": step.status.as_str(),
+                "generation": step.generation,
+                "cost_usd": cost_of(&spec.name),
+                "started_at": step.started_at,
+                "finished_at": step.finished_at,
+                "error": step.error,
+            })
+        })
+        .collect();
+    let budgets = store.budgets(vec![record.budget_key.clone()]).await?;
+    let budget = budgets.iter().find(|b| b.scope == wflo_core::budget::Scope::Run);
+    let filter = ApprovalFilter { run: Some(id), ..ApprovalFilter::default() };
+    let mut approvals: Vec<String> =
+        store.approvals(filter).await?.iter().map(|a| a.id.to_string()).collect();
+    approvals.reverse();
+    let layers: Vec<&String> = state.steps.iter().filter_map(|s| s.layer.as_ref()).collect();
+    Ok(json!({
+        "id": record.id,
+        "workflow": record.workflow,
+        "version": record.version,
+        "status": record.status,
+        "inputs": record.inputs,
+        "outputs": record.outputs,
+        "error": record.error,
+        "cost_usd": store.run_cost(id).await?,
+        "budget": budget.map(|b| json!({"limit_usd": b.limit, "settled_usd": b.settled, "held_usd": b.held})),
+        "steps": steps,
+        "approvals": approvals,
+        "snapshots": layers,
+        "retried_from": record.retried_from,
+        "trace_id": record.trace_id,
+        "created_at": record.created_at,
+        "finished_at": record.finished_at,
+    }))
+}
+
+/// Prints a run's events as they become durable, and returns how it ended.
+///
+/// # Errors
+/// Store errors; that the run was given up.
+pub(crate) async fn follow(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    runtime: &Runtime,
+    id: RunId,
+    mut show: impl FnMut(&Recorded),
+) -> Result<RunStatus, CommandError> {
+    let mut live = session.store.subscribe();
+    let mut seen = 0;
+    for event in session.store.events(id, 0, 0).await? {
+        seen = event.seq;
+        show(&event);
+    }
+    let ended = runtime.engine.ended(id);
+    tokio::pin!(ended);
+    let progress = loop {
+        tokio::select! {
+            biased;
+            event = live.recv() => match event {
+                Ok(event) if event.run_id == id && event.seq == seen + 1 => {
+                    seen = event.seq;
+                    show(&event);
+                }
+                // Something was missed: the store has it.
+                Ok(event) if event.run_id == id && event.seq > seen => catch_up(session, id, &mut seen, &mut show).await?,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => catch_up(session, id, &mut seen, &mut show).await?,
+                Err(RecvError::Closed) => break (&mut ended).await,
+            },
+            ended = &mut ended => break ended,
+        }
+    };
+    catch_up(session, id, &mut seen, &mut show).await?;
+    let _ = context;
+    match progress.map_err(CommandError::engine)? {
+        Progress::Ended(status) | Progress::Parked(status) => Ok(status),
+        Progress::Driving => Ok(RunStatus::Running),
+        Progress::GivenUp(failure) => Err(CommandError::from_failure(failure)),
+    }
+}
+
+async fn catch_up(
+    session: &Session<'_>,
+    id: RunId,
+    seen: &mut u64,
+    show: &mut impl FnMut(&Recorded),
+) -> Result<(), CommandError> {
+    for event in session.store.events(id, *seen, 0).await? {
+        *seen = event.seq;
+        show(&event);
+    }
+    Ok(())
+}
+
+/// The exit code that a run's end stands for.
+pub(crate) fn exit_of(record: &RunRecord) -> Exit {
+    match record.status {
+        RunStatus::Completed => Exit::Success,
+        RunStatus::Failed | RunStatus::RolledBack => Exit::Failed,
+        RunStatus::Rejected => Exit::Rejected,
+        RunStatus::Halted => Exit::Halted,
+        RunStatus::Cancelled | RunStatus::TimedOut => Exit::Cancelled,
+        RunStatus::Pending | RunStatus::Running | RunStatus::Waiting | RunStatus::Paused => Exit::Waiting,
+    }
+}

@@ -1,0 +1,240 @@
+//! A command's connection to the project's runs: the store, and the runtime when it drives any.
+//!
+//! Owns the translation of settings into what the engine wants; nothing of a run is decided here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wflo_core::definition::{ActionOnExceeded, BudgetSpec, Per};
+use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::money::{NanoUsd, PicoUsd};
+use wflo_core::ports::store::Store;
+use wflo_core::run::RunOptions;
+use wflo_engine::clock::SystemClock;
+use wflo_engine::launch::Limits;
+use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
+use wflo_gateway::dialect::Dialect as Wire;
+use wflo_gateway::price::ModelSettings;
+use wflo_gateway::route::{Provider, Routes};
+use wflo_gateway::secret::Secret;
+use wflo_store::{SqliteStore, StoreOptions};
+
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::settings::{Dialect, Exceeded, Settings};
+
+/// The project's durable state, opened for a command.
+pub(crate) struct Session<'a> {
+    context: &'a Context<'a>,
+    pub(crate) settings: Settings,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) clock: Arc<SystemClock>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// When it cannot be used; nothing was changed then.
+    pub(crate) fn open(context: &'a Context<'a>, settings: Settings) -> Result<Self, CommandError> {
+        let store = SqliteStore::open(&settings.storage, StoreOptions::default())?;
+        Ok(Session { context, settings, store: Arc::new(store), clock: Arc::new(SystemClock::default()) })
+    }
+
+    /// The store as the engine sees it.
+    pub(crate) fn port(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    /// A runtime that drives runs in this process.
+    ///
+    /// # Errors
+    /// When a provider's key, a database or the data directory cannot be used.
+    pub(crate) async fn runtime(&self) -> Result<Runtime, CommandError> {
+        let launcher = std::env::current_exe().map_err(|e| {
+            CommandError::from_failure(Failure::new(
+                Code(8013),
+                format!("this program cannot find itself: {e}"),
+            ))
+        })?;
+        let databases = &self.settings.databases;
+        let databases = databases.iter().map(|(name, url)| (name.clone(), url.to_string())).collect();
+        let started = Runtime::start(RuntimeOptions {
+            data_dir: self.settings.data_dir.clone(),
+            project: self.settings.project.root.clone(),
+            store: self.port(),
+            clock: Arc::clone(&self.clock) as Arc<dyn wflo_core::ports::clock::Clock>,
+            databases,
+            routes: self.routes()?,
+            launcher,
+            environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),
+            hide: self.settings.sandbox.hide.clone(),
+            max_steps: 64,
+        });
+        started.await.map_err(CommandError::engine)
+    }
+
+    fn routes(&self) -> Result<Routes, CommandError> {
+        let mut named = Vec::new();
+        for (name, provider) in &self.settings.providers {
+            let wire = match provider.dialect {
+                Dialect::OpenAi => Wire::OpenAi,
+                Dialect::Anthropic => Wire::Anthropic,
+            };
+            let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
+            let standard = Provider::from_environment(wire, variable)?;
+            let key = match &provider.key {
+                Some(source) => Secret::new(source.fetch(name, self.context.environment)?.expose()),
+                None => None,
+            };
+            named.push(match &provider.base_url {
+                Some(url) => Provider::new(name, wire, url, key)?,
+                // Without an address: what the environment says for the dialect, under the setting's own key.
+                None => {
+                    let mut provider = standard.ok_or_else(|| {
+                        CommandError::from_failure(Failure::new(
+                            Code(8003),
+                            format!("providers.{name} needs base_url"),
+                        ))
+                    })?;
+                    name.clone_into(&mut provider.name);
+                    provider.api_key = key.or(provider.api_key);
+                    provider
+                }
+            });
+        }
+        let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
+        let mut environment = Vec::new();
+        for wire in [Wire::OpenAi, Wire::Anthropic] {
+            environment.extend(Provider::from_environment(wire, variable)?);
+        }
+        let models = self.settings.models.iter().map(|(name, model)| {
+            let priced = ModelSettings {
+                provider: model.provider.clone(),
+                input: Some(per_million(model.input)),
+                output: Some(per_million(model.output)),
+                context_tokens: model.context_tokens,
+                max_output_tokens: model.max_output_tokens,
+                ..ModelSettings::default()
+            };
+            (name.clone(), priced)
+        });
+        Ok(Routes::new(named, environment, models.collect())?)
+    }
+
+    /// A submission with everything that the settings say.
+    pub(crate) fn submission(&self, source: Source, inputs: serde_json::Value, flags: Flags) -> Submission {
+        let sandbox = &self.settings.sandbox;
+        let mut budgets = Vec::new();
+        if let Some(budget) = &self.settings.budget {
+            budgets.push(BudgetSpec {
+                max_cost_usd: budget.max_cost,
+                per: Per::Run,
+                agent: None,
+                alert_thresholds: budget.alert_thresholds.clone(),
+                action_on_exceeded: budget.on_exceeded.map(|action| match action {
+                    Exceeded::Halt => ActionOnExceeded::Halt,
+                    Exceeded::Ask => ActionOnExceeded::Ask,
+                }),
+            });
+        }
+        if let Some(limit) = flags.budget {
+            budgets.push(BudgetSpec {
+                max_cost_usd: limit,
+                per: Per::Run,
+                agent: None,
+                alert_thresholds: None,
+                action_on_exceeded: None,
+            });
+        }
+        let root = self.settings.project.root.clone();
+        let mount = |mount: &crate::settings::Mount| (root.join(&mount.source), mount.target.clone().into());
+        Submission {
+            source,
+            inputs,
+            options: RunOptions {
+                require_approval: flags.require_approval,
+                strict_channels: flags.strict_channels,
+                apply: flags.apply,
+                backend: flags.backend,
+                notify: flags.notify,
+                budgets,
+                ask_when_exceeded: flags.interactive,
+                ..RunOptions::default()
+            },
+            limits: Limits {
+                memory: sandbox.memory_limit,
+                cpus: sandbox.cpu_limit,
+                pids: sandbox.pids_limit,
+                disk: sandbox.disk_limit,
+                timeout: sandbox.timeout,
+            },
+            python: crate::interpreter::find(&root, self.context.environment),
+            env: sandbox.env.clone(),
+            ro: sandbox.ro.iter().map(mount).collect(),
+            rw: sandbox.rw.iter().map(mount).collect(),
+            hide: sandbox.hide.clone(),
+            require_kernel: sandbox.require_kernel,
+            project: root.clone(),
+        }
+    }
+}
+
+/// What the command line adds to a submission.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    pub(crate) budget: Option<NanoUsd>,
+    pub(crate) require_approval: bool,
+    pub(crate) strict_channels: bool,
+    pub(crate) apply: bool,
+    pub(crate) backend: Option<String>,
+    pub(crate) notify: Vec<String>,
+    /// Somebody sits at the terminal: a budget that says nothing asks.
+    pub(crate) interactive: bool,
+}
+
+/// A price as the gateway reads it: USD per million tokens, six decimals.
+fn per_million(price: PicoUsd) -> String {
+    let micro = price.0.max(0);
+    format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000)
+}
+
+impl CommandError {
+    /// An error of the engine, with the failures that it carries.
+    pub(crate) fn engine(error: EngineError) -> Self {
+        match error {
+            EngineError::Invalid(failures) if !failures.is_empty() => CommandError::usage(failures),
+            other => CommandError::from_failure(other.failure()),
+        }
+    }
+
+    /// A failure that carries its own code.
+    pub(crate) fn from_failure(failure: Failure) -> Self {
+        let number = failure.code.strip_prefix("WFLO-").and_then(|n| n.parse::<u16>().ok());
+        let exit = match number.map(|n| n / 1000) {
+            Some(1 | 8) => Exit::Usage,
+            Some(9) => Exit::Internal,
+            // What user code raises while it is imported is a definition that cannot be read.
+            None => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        CommandError { failures: vec![failure], exit }
+    }
+}
+
+/// Runs something that needs the async runtime.
+///
+/// # Errors
+/// What it returns; that no runtime can be made.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+        CommandError::from_failure(Failure::new(Code(9005), format!("no threads can be made: {e}")))
+    })?;
+    runtime.block_on(work)
+}
+
+/// An error as the engine names it.
+pub(crate) fn coded(error: &impl Coded) -> CommandError {
+    CommandError::from_failure(error.to_failure())
+}
