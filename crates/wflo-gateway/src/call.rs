@@ -15,7 +15,7 @@ use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
-use crate::exchange::{self, Ask, Part};
+use crate::exchange::{self, Ask, Delivery, Part};
 use crate::gateway::Gateway;
 use crate::ledger::Caller;
 use crate::sse::Splitter;
@@ -210,10 +210,12 @@ impl Gateway {
             headers,
             body: Value::Object(body).to_string().into(),
             positional: call.positional,
+            _buffered: None,
         };
         let mut parts = exchange::start(&self.shared, ask);
         match parts.recv().await {
-            Some(Part::Whole(head, body, usage)) if head.status.is_success() => {
+            Some(Part::Whole(mut head, body, usage)) if head.status.is_success() => {
+                head.delivery.take().map(Delivery::arrived);
                 let raw: Value = serde_json::from_slice(&body)
                     .map_err(|error| CallError::Unreadable { reason: error.to_string() })?;
                 let mut reply = match dialect {
@@ -227,9 +229,18 @@ impl Gateway {
                 }
                 Ok(reply)
             }
-            Some(Part::Whole(head, body, _)) => Err(provider_error(head.status, &head.headers, &body)),
-            Some(Part::Stream(_)) => {
-                streamed(parts, dialect, &call.model, sink, self.shared.limits.recorded_bytes).await
+            Some(Part::Whole(head, body, _)) => {
+                head.delivery.map(Delivery::arrived);
+                Err(provider_error(head.status, &head.headers, &body))
+            }
+            Some(Part::Stream(head)) => {
+                {
+                    let limit = self.shared.limits.recorded_bytes;
+                    let reply = streamed(parts, dialect, &call.model, sink, limit).await;
+                    // Dropped before here, by a caller that went, it tells the ledger.
+                    head.delivery.map(Delivery::arrived);
+                    reply
+                }
             }
             Some(Part::Failed(error)) => Err(error.into()),
             _ => Err(GatewayError::ShuttingDown.into()),

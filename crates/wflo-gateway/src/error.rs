@@ -79,6 +79,9 @@ pub enum GatewayError {
         /// The limit.
         limit: usize,
     },
+    /// All running requests together are larger than the gateway holds.
+    #[error("the gateway holds as many request bytes as it may at one time")]
+    TooMuch,
     /// The client's body did not arrive.
     #[error("the request body did not arrive: {reason}")]
     BodyBroke {
@@ -145,7 +148,7 @@ impl Coded for GatewayError {
             GatewayError::UnknownEndpoint { .. } => Code(4004),
             GatewayError::DialectNotServed { .. } => Code(4005),
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
-            GatewayError::TooLarge { .. } => Code(4007),
+            GatewayError::TooLarge { .. } | GatewayError::TooMuch => Code(4007),
             GatewayError::Unreachable { .. } => Code(4008),
             GatewayError::NoAnswer { .. } => Code(4009),
             GatewayError::Interrupted { .. } => Code(4010),
@@ -222,7 +225,7 @@ impl GatewayError {
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => "invalid_request_error",
             GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",
             GatewayError::DialectNotServed { .. } => "dialect_not_served",
-            GatewayError::TooLarge { .. } => "request_too_large",
+            GatewayError::TooLarge { .. } | GatewayError::TooMuch => "request_too_large",
             GatewayError::Unreachable { .. } => "upstream_unreachable",
             GatewayError::NoAnswer { .. } => "upstream_no_answer",
             GatewayError::Interrupted { .. } => "upstream_interrupted",
@@ -246,7 +249,9 @@ impl GatewayError {
             | GatewayError::Redirected { .. }
             | GatewayError::Interrupted { .. } => S::BAD_GATEWAY,
             GatewayError::NoAnswer { .. } => S::GATEWAY_TIMEOUT,
-            GatewayError::Ledger(_) | GatewayError::ShuttingDown => S::SERVICE_UNAVAILABLE,
+            GatewayError::Ledger(_) | GatewayError::ShuttingDown | GatewayError::TooMuch => {
+                S::SERVICE_UNAVAILABLE
+            }
             _ => S::BAD_REQUEST,
         }
     }
@@ -259,6 +264,7 @@ impl GatewayError {
             GatewayError::Unreachable { .. }
                 | GatewayError::NoAnswer { .. }
                 | GatewayError::Interrupted { .. }
+                | GatewayError::TooMuch
         )
     }
 

@@ -8,7 +8,7 @@ mod answer;
 mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -20,8 +20,8 @@ use wflo_core::money::NanoUsd;
 use crate::dialect::request::Request;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
-use crate::gateway::Shared;
-use crate::ledger::{CallIntent, CallPath, Caller, Opened, Outcome, Recorded, Ticket};
+use crate::gateway::{Buffered, Shared};
+use crate::ledger::{CallIntent, CallPath, Caller, Ledger, Opened, Outcome, Recorded, Ticket};
 use crate::price::Price;
 use crate::route::Provider;
 use crate::telemetry;
@@ -40,21 +40,43 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) positional: Option<(String, u32)>,
+    /// The memory that the body takes, given back when the call ends.
+    pub(crate) _buffered: Option<Buffered>,
 }
 
 /// The head of an answer.
-#[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// The journaled call, if it is one.
-    pub(crate) ticket: Option<Ticket>,
+    /// Of a journaled call whose client is still there.
+    pub(crate) delivery: Option<Delivery>,
     pub(crate) cost: NanoUsd,
+}
+
+/// An answer on its way to its client. Dropped before it arrived, wherever that happens, it tells
+/// the ledger; so a client that goes while its answer waits in a channel is not missed.
+pub(crate) struct Delivery {
+    ledger: Arc<dyn Ledger>,
+    ticket: Option<Ticket>,
+}
+
+impl Delivery {
+    /// The last byte was taken.
+    pub(crate) fn arrived(mut self) -> Option<Ticket> {
+        self.ticket.take()
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.ledger.connection_closed_early(&ticket);
+        }
+    }
 }
 
 /// What a call tells whoever asked, in this order: one of `Failed`, `Whole`, `Stream`; after
 /// `Stream` any number of `Data` and one of `Last`, `Broken`.
-#[derive(Debug)]
 pub(crate) enum Part {
     /// There is no answer but this error.
     Failed(GatewayError),
@@ -103,6 +125,8 @@ pub(crate) struct Live<'a> {
     pub(crate) hold: NanoUsd,
     /// `None` for calls that are not journaled.
     pub(crate) ticket: Option<Ticket>,
+    /// The ledger knows already that the client went; it is told once.
+    pub(crate) told: AtomicBool,
     pub(crate) parts: &'a mpsc::Sender<Part>,
 }
 
@@ -122,6 +146,7 @@ async fn run(shared: &Shared, ask: Ask, parts: &mpsc::Sender<Part>) -> Result<()
             wants_usage: true,
             hold: NanoUsd::ZERO,
             ticket: None,
+            told: AtomicBool::new(false),
             parts,
         };
         return live.dispatch(&ask, ask.body.clone()).await;
@@ -174,6 +199,7 @@ async fn run(shared: &Shared, ask: Ask, parts: &mpsc::Sender<Part>) -> Result<()
         wants_usage: request.wants_usage,
         hold,
         ticket: Some(ticket),
+        told: AtomicBool::new(false),
         parts,
     };
     live.dispatch(&ask, body).await
@@ -229,8 +255,8 @@ impl Live<'_> {
     }
 
     /// Waits for something of the upstream. Once nobody listens any more it waits at most the drain
-    /// deadline and then gives `None`. Only before the head is sent: after that, the body tells the
-    /// ledger when it is dropped.
+    /// deadline and then gives `None`. Only before the head is sent: after that, its delivery tells
+    /// the ledger.
     async fn until_gone<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(wait);
         tokio::select! {
@@ -238,9 +264,7 @@ impl Live<'_> {
             done = &mut wait => return Some(done),
             () = self.parts.closed() => {}
         }
-        if let Some(ticket) = &self.ticket {
-            self.shared.ledger.connection_closed_early(ticket);
-        }
+        drop(self.delivery());
         tokio::time::timeout(self.shared.deadlines.drain, wait).await.ok()
     }
 
@@ -258,6 +282,13 @@ impl Live<'_> {
         } else {
             answer::pass(self, head, body).await
         }
+    }
+
+    /// The delivery of this call's answer, to be given out or dropped; there is one.
+    fn delivery(&self) -> Option<Delivery> {
+        let ticket = self.ticket.clone()?;
+        let first = !self.told.swap(true, Ordering::AcqRel);
+        first.then(|| Delivery { ledger: Arc::clone(&self.shared.ledger), ticket: Some(ticket) })
     }
 
     /// Sent, and nothing came back: it may be billed, so the hold is charged.

@@ -3,7 +3,7 @@
 //! Owns the tasks of running calls: each call lives in one, so that a client's disconnect ends
 //! nothing but the client's view of it. [`Gateway::shutdown`] joins them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
@@ -20,13 +20,21 @@ pub struct Limits {
     /// Largest answer that is read whole or recorded, and largest event of a stream, in bytes. A
     /// longer stream still passes; its record is marked interrupted.
     pub recorded_bytes: usize,
+    /// Most bytes of request bodies that all calls together hold at a time: a hostile client must
+    /// not be able to use up the memory of the process.
+    pub buffered_bytes: usize,
     /// Most connections of one listener at a time; more wait.
     pub connections: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { request_bytes: 64 << 20, recorded_bytes: 64 << 20, connections: 4_096 }
+        Limits {
+            request_bytes: 64 << 20,
+            recorded_bytes: 64 << 20,
+            buffered_bytes: 512 << 20,
+            connections: 1_024,
+        }
     }
 }
 
@@ -37,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
     pub(crate) overshoots: AtomicU64,
+    buffered: AtomicUsize,
     pub(crate) closing: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -58,6 +67,7 @@ impl Gateway {
                 deadlines,
                 limits,
                 overshoots: AtomicU64::new(0),
+                buffered: AtomicUsize::new(0),
                 closing: AtomicBool::new(false),
                 tasks: Mutex::new(JoinSet::new()),
             }),
@@ -81,6 +91,31 @@ impl Gateway {
         let mut tasks =
             std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Memory that one request's body takes of what all may take together.
+pub(crate) struct Buffered {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Buffered {
+    pub(crate) fn none(shared: &Arc<Shared>) -> Buffered {
+        Buffered { shared: Arc::clone(shared), bytes: 0 }
+    }
+
+    /// Takes more; `false` when there is no more to take.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let taken = self.shared.buffered.fetch_add(bytes, Ordering::AcqRel);
+        self.bytes += bytes;
+        taken + bytes <= self.shared.limits.buffered_bytes
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        self.shared.buffered.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 

@@ -98,7 +98,8 @@ pub struct CallIntent {
     /// BLAKE3, in hex, of the endpoint, the headers that change its meaning and the client's bytes.
     pub fingerprint: String,
     /// The client says that this is its n-th repetition of one request (`x-stainless-retry-count`);
-    /// `None` when it does not say.
+    /// `None` when it does not say. A ledger attaches it to an earlier identical call that runs or
+    /// that was answered with success; an error that arrived is what the client repeats it for.
     pub retry_of: Option<u32>,
     /// The most that the call can cost.
     pub hold: NanoUsd,
@@ -204,8 +205,8 @@ pub trait Ledger: Send + Sync {
     fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// The connection that made this call closed before it got the answer's last byte: an identical
-    /// request may attach to the call instead of being made again. May come before `close` or after
-    /// it, and must not block.
+    /// request may attach to the call instead of being made again. Comes at most once for a call,
+    /// before `close` or after it, and must not block.
     fn connection_closed_early(&self, ticket: &Ticket);
 }
 

@@ -25,7 +25,7 @@ use self::body::{Body, Link};
 use crate::dialect::{Dialect, Target, target};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Part};
-use crate::gateway::Gateway;
+use crate::gateway::{Buffered, Gateway};
 use crate::ledger::Caller;
 
 /// A client that sends its head more slowly than this is cut off.
@@ -187,8 +187,8 @@ async fn respond(
             return refused(dialect, &error);
         }
     };
-    let body = match read_body(gateway, body).await {
-        Ok(body) => body,
+    let (body, buffered) = match read_body(gateway, body).await {
+        Ok(read) => read,
         Err(error) => return refused(dialect, &error),
     };
     let ask = Ask {
@@ -201,17 +201,18 @@ async fn respond(
         headers: head.headers,
         body,
         positional: None,
+        _buffered: Some(buffered),
     };
     let mut parts = exchange::start(&gateway.shared, ask);
     match parts.recv().await {
         Some(Part::Whole(head, body, _)) => {
-            let mut response = Response::new(Body::whole(body, link.clone(), head.ticket));
+            let mut response = Response::new(Body::whole(body, link.clone(), head.delivery));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             response
         }
         Some(Part::Stream(head)) => {
-            let mut response = Response::new(Body::stream(parts, link.clone(), head.ticket));
+            let mut response = Response::new(Body::stream(parts, link.clone(), head.delivery));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             response
@@ -222,18 +223,19 @@ async fn respond(
     }
 }
 
-async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<Bytes, GatewayError> {
+async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<(Bytes, Buffered), GatewayError> {
     let limit = gateway.shared.limits.request_bytes;
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         return Err(GatewayError::TooLarge { limit });
     }
+    let mut buffered = Buffered::none(&gateway.shared);
     let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(1 << 20));
     loop {
         let frame = tokio::time::timeout(gateway.shared.deadlines.request_idle, body.frame()).await;
         match frame {
             Err(_) => return Err(GatewayError::BodyBroke { reason: "it stopped coming".to_owned() }),
-            Ok(None) => return Ok(whole.freeze()),
+            Ok(None) => return Ok((whole.freeze(), buffered)),
             Ok(Some(Err(error))) => {
                 return Err(GatewayError::BodyBroke { reason: crate::upstream::reason(&error) });
             }
@@ -241,6 +243,9 @@ async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<Bytes, Gatew
                 if let Some(data) = frame.data_ref() {
                     if whole.len() + data.len() > limit {
                         return Err(GatewayError::TooLarge { limit });
+                    }
+                    if !buffered.grow(data.len()) {
+                        return Err(GatewayError::TooMuch);
                     }
                     whole.extend_from_slice(data);
                 }

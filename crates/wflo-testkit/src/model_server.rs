@@ -6,7 +6,9 @@
 //! request and of the script, never of time or chance.
 
 mod anthropic;
+mod body;
 mod openai;
+mod prompt;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,12 +18,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
+
+use self::body::{Closed, Pieces, feed};
+use self::prompt::{Prompt, Rendered};
 
 /// How one request goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,98 +219,6 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a dialect makes of a request: the pieces of its answer, and what it bills.
-struct Rendered {
-    content_type: &'static str,
-    headers: Vec<(&'static str, String)>,
-    /// One piece for an unstreamed answer, else one per event.
-    pieces: Vec<String>,
-    input_tokens: u64,
-    output_tokens: u64,
-    error_event: String,
-}
-
-/// What the dialects need of a request.
-struct Prompt<'a> {
-    request: &'a Value,
-    answer: Answer,
-    usage: bool,
-    usage_after_done: bool,
-    /// Of the body, in bytes.
-    length: usize,
-    /// How many billed requests came before: makes ids unique.
-    serial: u64,
-}
-
-impl Prompt<'_> {
-    fn input_tokens(&self) -> u64 {
-        self.answer
-            .input_tokens
-            .unwrap_or_else(|| (self.length as u64).div_ceil(4).max(self.answer.cached_tokens))
-    }
-
-    fn output_tokens(&self, said: &str) -> u64 {
-        let most = ["max_tokens", "max_completion_tokens"]
-            .iter()
-            .filter_map(|name| self.request[*name].as_u64())
-            .max()
-            .unwrap_or(u64::MAX);
-        self.answer.output_tokens.unwrap_or(said.split_whitespace().count() as u64 + 1).min(most)
-    }
-
-    /// The answer's text: as scripted, else an echo of the last user message.
-    fn text(&self) -> String {
-        if let Some(text) = &self.answer.text {
-            return text.clone();
-        }
-        let last = self.request["messages"].as_array().and_then(|messages| messages.last());
-        let content = last.map(|message| &message["content"]);
-        let said = match content {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Array(parts)) => parts
-                .iter()
-                .filter_map(|part| part["text"].as_str().or_else(|| part["content"].as_str()))
-                .collect::<Vec<_>>()
-                .join(" "),
-            _ => String::new(),
-        };
-        format!("You said: {said}")
-    }
-
-    /// A call of the first tool, when there are tools and the conversation is the user's turn.
-    fn tool_call(&self) -> Option<(String, Value)> {
-        if self.answer.text.is_some() || self.request["tool_choice"] == "none" {
-            return None;
-        }
-        let tool = self.request["tools"].as_array()?.first()?;
-        let last = self.request["messages"].as_array()?.last()?;
-        let is_result = last["role"] == "tool" || last["content"][0]["type"] == "tool_result";
-        if is_result {
-            return None;
-        }
-        let function = if tool["function"].is_object() { &tool["function"] } else { tool };
-        let schema = if function["parameters"].is_object() {
-            &function["parameters"]
-        } else {
-            &function["input_schema"]
-        };
-        let arguments = schema["properties"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, property)| {
-                let value = match property["type"].as_str() {
-                    Some("integer" | "number") => 1.into(),
-                    Some("boolean") => true.into(),
-                    _ => "Paris".into(),
-                };
-                (name.clone(), value)
-            })
-            .collect();
-        Some((function["name"].as_str()?.to_owned(), Value::Object(arguments)))
-    }
-}
-
 async fn serve(
     listener: std::net::TcpListener,
     state: Arc<Mutex<State>>,
@@ -332,18 +245,6 @@ async fn serve(
         while connections.try_join_next().is_some() {}
     }
 }
-
-/// Closing a connection is the one answer that is an error of the service.
-#[derive(Debug)]
-struct Closed;
-
-impl std::fmt::Display for Closed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("closed on purpose")
-    }
-}
-
-impl std::error::Error for Closed {}
 
 type Answered = Result<Response<Pieces>, Closed>;
 
@@ -448,91 +349,4 @@ fn send(rendered: Rendered, fault: Option<Fault>) -> Response<Pieces> {
         }
     }
     response
-}
-
-async fn feed(
-    sender: mpsc::Sender<Result<Bytes, Closed>>,
-    pieces: Vec<String>,
-    error_event: String,
-    fault: Option<Fault>,
-    streams: bool,
-) {
-    if !streams {
-        let whole = pieces.concat();
-        let _ = sender.send(Ok(Bytes::copy_from_slice(&whole.as_bytes()[..whole.len() / 2]))).await;
-        breathe().await;
-        let _ = sender.send(Err(Closed)).await;
-        return;
-    }
-    for (index, piece) in pieces.into_iter().enumerate() {
-        match fault {
-            Some(Fault::HangAfter(events)) if index >= events => {
-                // Until the other side goes.
-                sender.closed().await;
-                return;
-            }
-            Some(Fault::ResetAfter(events)) if index >= events => {
-                breathe().await;
-                let _ = sender.send(Err(Closed)).await;
-                return;
-            }
-            Some(Fault::EndAfter(events)) if index >= events => return,
-            Some(Fault::ErrorEvent(events)) if index >= events => {
-                let _ = sender.send(Ok(error_event.into())).await;
-                return;
-            }
-            Some(Fault::Slow(time)) => tokio::time::sleep(time).await,
-            _ => {}
-        }
-        if sender.send(Ok(piece.into())).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Lets hyper flush what it has: an error drops its buffer.
-async fn breathe() {
-    for _ in 0..16 {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// The body of an answer.
-enum Pieces {
-    Whole(Option<Bytes>),
-    Stream(mpsc::Receiver<Result<Bytes, Closed>>),
-}
-
-impl hyper::body::Body for Pieces {
-    type Data = Bytes;
-    type Error = Closed;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Closed>>> {
-        match &mut *self {
-            Pieces::Whole(body) => std::task::Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Pieces::Stream(receiver) => {
-                receiver.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
-            }
-        }
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        match self {
-            Pieces::Whole(Some(body)) => hyper::body::SizeHint::with_exact(body.len() as u64),
-            _ => hyper::body::SizeHint::default(),
-        }
-    }
-}
-
-/// Pieces of about a word, as providers stream them.
-fn words(text: &str) -> Vec<String> {
-    text.split_inclusive(' ').map(str::to_owned).collect()
-}
-
-/// A text as a JSON literal.
-fn literal(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
 }

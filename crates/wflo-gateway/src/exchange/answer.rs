@@ -41,13 +41,10 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<
         cost,
     };
     live.close(recorded, usage, cost, uncertain).await?;
-    let ticket = live.ticket.clone();
-    let head = Head { status: head.status, headers: answer_headers(&head.headers), ticket, cost };
-    if live.parts.send(Part::Whole(head, body, usage)).await.is_err()
-        && let Some(ticket) = &live.ticket
-    {
-        live.shared.ledger.connection_closed_early(ticket);
-    }
+    let delivery = live.delivery();
+    let head = Head { status: head.status, headers: answer_headers(&head.headers), delivery, cost };
+    // A client that is gone drops the delivery, which tells the ledger.
+    let _ = live.parts.send(Part::Whole(head, body, usage)).await;
     Ok(())
 }
 
@@ -88,7 +85,7 @@ pub(super) async fn replay(
     let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let is_stream =
         headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let head = Head { status, headers, ticket: None, cost: recorded.cost };
+    let head = Head { status, headers, delivery: None, cost: recorded.cost };
     // Nobody left to hear a replay is no loss: it costs nothing and can be given again.
     if !is_stream {
         let _ = parts.send(Part::Whole(head, recorded.body, recorded.usage)).await;

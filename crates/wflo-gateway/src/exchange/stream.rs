@@ -115,13 +115,9 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, mut body: Incoming) -> Res
     };
     let headers = recorded_headers(&head.headers);
     let status = head.status;
-    let ticket = live.ticket.clone();
-    let first =
-        Head { status, headers: answer_headers(&head.headers), ticket: ticket.clone(), cost: NanoUsd::ZERO };
+    let delivery = live.delivery();
+    let first = Head { status, headers: answer_headers(&head.headers), delivery, cost: NanoUsd::ZERO };
     let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
-    if let (false, Some(ticket)) = (listening, &ticket) {
-        live.shared.ledger.connection_closed_early(ticket);
-    }
     let broke =
         read(&live, &mut body, &mut progress, &mut listening).await.or_else(|| progress.ended_badly());
     let usage = progress.final_usage();
@@ -190,7 +186,7 @@ async fn read(
             biased;
             frame = timeout_at(until, body.frame()) => frame,
             () = live.parts.closed(), if *listening => {
-                // The dropped body told the ledger; from here on only the bill matters.
+                // The dropped delivery told the ledger; from here on only the bill matters.
                 *listening = false;
                 drain = Some(Instant::now() + deadlines.drain);
                 continue;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use crate::exchange::Part;
+use crate::exchange::{Delivery, Part};
 use crate::ledger::{Ledger, Ticket};
 
 /// What one connection remembers of its last answer.
@@ -62,16 +62,16 @@ pub(super) struct Body {
     source: Source,
     link: Option<Link>,
     /// Of a journaled call whose last byte has not been taken.
-    ticket: Option<Ticket>,
+    delivery: Option<Delivery>,
 }
 
 impl Body {
     pub(super) fn text(text: String) -> Body {
-        Body { source: Source::Whole(Some(text.into())), link: None, ticket: None }
+        Body { source: Source::Whole(Some(text.into())), link: None, delivery: None }
     }
 
-    pub(super) fn whole(body: Bytes, link: Link, ticket: Option<Ticket>) -> Body {
-        let mut whole = Body { source: Source::Whole(Some(body)), link: Some(link), ticket };
+    pub(super) fn whole(body: Bytes, link: Link, delivery: Option<Delivery>) -> Body {
+        let mut whole = Body { source: Source::Whole(Some(body)), link: Some(link), delivery };
         if let Source::Whole(Some(body)) = &whole.source
             && body.is_empty()
         {
@@ -82,22 +82,14 @@ impl Body {
         whole
     }
 
-    pub(super) fn stream(parts: mpsc::Receiver<Part>, link: Link, ticket: Option<Ticket>) -> Body {
-        Body { source: Source::Stream(parts), link: Some(link), ticket }
+    pub(super) fn stream(parts: mpsc::Receiver<Part>, link: Link, delivery: Option<Delivery>) -> Body {
+        Body { source: Source::Stream(parts), link: Some(link), delivery }
     }
 
     /// The last byte was taken; the connection answers for it from here on.
     fn taken(&mut self) {
         if let Some(link) = &self.link {
-            link.swap(self.ticket.take());
-        }
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        if let (Some(ticket), Some(link)) = (self.ticket.take(), &self.link) {
-            link.ledger.connection_closed_early(&ticket);
+            link.swap(self.delivery.take().and_then(Delivery::arrived));
         }
     }
 }
@@ -143,7 +135,7 @@ impl hyper::body::Body for Body {
             Source::Breaking(true) => {
                 this.source = Source::Ended;
                 // The answer that there is did arrive, as far as it went.
-                this.ticket = None;
+                this.delivery.take().map(Delivery::arrived);
                 Some(Err(Broken))
             }
             Source::Ended => None,

@@ -85,3 +85,37 @@ async fn too_large_and_broken_bodies_are_refused_without_a_call() {
     }
     assert!(world.ledger.calls().is_empty());
 }
+
+#[tokio::test]
+async fn clients_cannot_fill_the_memory_of_the_process() {
+    use std::sync::Arc;
+    use wflo_gateway::{Gateway, Limits, ledger::Caller};
+
+    let world = World::new(MemoryLedger::unlimited());
+    let limits = Limits { buffered_bytes: 1_000, ..Limits::default() };
+    let small = Gateway::new(
+        world.gateway.routes().clone(),
+        Arc::clone(&world.ledger) as _,
+        crate::world::deadlines(),
+        limits,
+    );
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _handle = small.serve(listener, Caller::new("step", ())).unwrap();
+    let path = "/openai/v1/chat/completions";
+    // Not one that is too large alone, nor many after each other: what runs at one time counts.
+    assert_eq!(crate::world::send(port, "POST", path, &[], &chat(&"a".repeat(2_000))).await.status, 503);
+    for _ in 0..3 {
+        assert_eq!(crate::world::send(port, "POST", path, &[], &chat(&"a".repeat(600))).await.status, 200);
+    }
+    world.mock.hold();
+    let held =
+        tokio::spawn(
+            async move { crate::world::send(port, "POST", path, &[], &chat(&"b".repeat(600))).await },
+        );
+    world.ledger.until("dispatched", |calls| calls.len() == 4).await;
+    let refused = crate::world::send(port, "POST", path, &[], &chat(&"c".repeat(600))).await;
+    assert_eq!((refused.status.as_u16(), refused.headers.get("x-should-retry")), (503, None));
+    world.mock.release();
+    assert_eq!(held.await.unwrap().status, 200);
+}

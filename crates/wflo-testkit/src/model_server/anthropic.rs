@@ -1,6 +1,6 @@
 //! Anthropic's bytes: event names, field order and headers as api.anthropic.com sends them.
 
-use super::{Prompt, Rendered, literal, words};
+use super::prompt::{Prompt, Rendered, literal, words};
 
 fn headers(serial: u64) -> Vec<(&'static str, String)> {
     vec![

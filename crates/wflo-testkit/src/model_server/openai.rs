@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Prompt, Rendered, literal, words};
+use super::prompt::{Prompt, Rendered, literal, words};
 
 const CREATED: u64 = 1_763_700_000;
 const FINGERPRINT: &str = "fp_560af6e559";
