@@ -37,7 +37,8 @@ fn main() {
     for delay in [Duration::ZERO, Duration::from_millis(2)] {
         let suffix = if delay.is_zero() { String::new() } else { format!(", {delay:?} added to each flush") };
         let options = StoreOptions { sync_delay: delay, ..StoreOptions::default() };
-        let store = Arc::new(SqliteStore::open(dir.path().join(format!("{delay:?}/wflo.db")), options).unwrap());
+        let store =
+            Arc::new(SqliteStore::open(dir.path().join(format!("{delay:?}/wflo.db")), options).unwrap());
         let (mut floor, mut lone) = (Rate::default(), Rate::default());
         // Past the start, where the log is not yet allocated: a process that lives pays that once.
         runtime.block_on(steps(&store, 1, Duration::from_millis(200)));

@@ -21,6 +21,11 @@ fn fixture() -> Fixture {
 
 contract::promises!(fixture);
 
+#[test]
+fn any_order_of_calls_keeps_the_books() {
+    contract::budget_model::any_order_of_calls_keeps_the_books(fixture);
+}
+
 #[tokio::test]
 async fn only_the_owner_can_read_the_data_directory() {
     let dir = tempfile::tempdir().unwrap();

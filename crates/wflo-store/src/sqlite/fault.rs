@@ -45,11 +45,22 @@ impl Fault {
                 | ErrorCode::FileLockingProtocolFailed))
     }
 
+    /// Whether there is no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Fault::Store(StoreError::DiskFull { .. }))
+            || matches!(self, Fault::Sql(rusqlite::Error::SqliteFailure(error, _)) if is_full(error))
+    }
+
     /// Whether a flush failed: what is on the disk is then unknown until the log is read anew.
     pub(crate) fn is_lost_flush(&self) -> bool {
         matches!(self, Fault::Sql(rusqlite::Error::SqliteFailure(error, _))
             if matches!(error.extended_code, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
     }
+}
+
+/// SQLite's own word for it, or that the index of the log could not grow.
+fn is_full(error: &ffi::Error) -> bool {
+    error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
 }
 
 fn named(path: &Path, error: &rusqlite::Error) -> StoreError {
@@ -63,9 +74,7 @@ fn named(path: &Path, error: &rusqlite::Error) -> StoreError {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             StoreError::Locked { path: at }
         }
-        ErrorCode::DiskFull => StoreError::DiskFull { path: at },
-        // The index of the log could not grow: the disk is full as well.
-        _ if code.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::DiskFull { path: at },
+        _ if is_full(code) => StoreError::DiskFull { path: at },
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::Corrupt { path: at, detail },
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
             StoreError::Failed(format!("{at} cannot be opened for writing: {detail}"))

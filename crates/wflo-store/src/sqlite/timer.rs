@@ -1,7 +1,7 @@
 //! Durable timers.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, params_from_iter};
 use wflo_core::id::{EngineId, RunId};
 use wflo_core::ports::clock::Moment;
 use wflo_core::ports::store::{OpResult, Timer};
@@ -32,19 +32,27 @@ pub(crate) fn remove(tx: &mut Tx<'_>, run: RunId, key: &str) -> Result<OpResult,
     Ok(OpResult::Done)
 }
 
-/// Timers of one engine's runs, or of one run, or of both conditions; of all runs without either.
+const ALL: &str = "SELECT runs.id, key, due, set_wall, set_boot_ms, set_boot_id
+     FROM timers JOIN runs ON runs.n = timers.run ORDER BY timers.run, key";
+const ONE_RUN: &str = "SELECT runs.id, key, due, set_wall, set_boot_ms, set_boot_id
+     FROM runs CROSS JOIN timers ON timers.run = runs.n WHERE runs.id = ?1 ORDER BY key";
+const ONE_ENGINE: &str = "SELECT runs.id, key, due, set_wall, set_boot_ms, set_boot_id
+     FROM runs CROSS JOIN timers ON timers.run = runs.n WHERE runs.engine = ?1 ORDER BY timers.run, key";
+
+/// Timers of one run, else of one engine's runs, else of all runs.
 pub(crate) fn list(
     conn: &Connection,
     engine: Option<EngineId>,
     run: Option<RunId>,
 ) -> Result<Vec<Timer>, Fault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT runs.id, key, due, set_wall, set_boot_ms, set_boot_id
-         FROM timers JOIN runs ON runs.n = timers.run
-         WHERE (?1 IS NULL OR runs.engine = ?1) AND (?2 IS NULL OR runs.id = ?2)
-         ORDER BY timers.run, key",
-    )?;
-    let mut rows = statement.query(params![engine.map(|id| id.to_string()), run.map(|id| id.to_string())])?;
+    // Each shape has its own statement, so that each finds its rows by an index.
+    let (sql, key) = match (engine, run) {
+        (_, Some(run)) => (ONE_RUN, Some(run.to_string())),
+        (Some(engine), None) => (ONE_ENGINE, Some(engine.to_string())),
+        (None, None) => (ALL, None),
+    };
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params_from_iter(key))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(Timer {

@@ -56,6 +56,7 @@ pub(crate) struct Wal {
     frames: Arc<AtomicU32>,
     seen: u32,
     threshold: u32,
+    tight: bool,
     pass: Arc<Pass>,
     start: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -98,6 +99,7 @@ impl Wal {
             frames,
             seen: 0,
             threshold: SOFT,
+            tight: false,
             pass,
             start: Some(start),
             thread: Some(thread),
@@ -109,7 +111,7 @@ impl Wal {
     pub(crate) fn reserve(&mut self) {
         self.commits = self.commits.saturating_add(1);
         let end = HEADER + u64::from(self.frames.load(Ordering::Relaxed)) * FRAME;
-        if self.commits <= PATIENCE || self.reserved >= end + AHEAD / 2 {
+        if self.tight || self.commits <= PATIENCE || self.reserved >= end + AHEAD / 2 {
             return;
         }
         let target = end + end.clamp(AHEAD, MOST_AHEAD);
@@ -125,11 +127,15 @@ impl Wal {
             Some(file) => file,
             none => none.insert(OpenOptions::new().write(true).open(&self.path)?),
         };
-        let mut at = file.metadata()?.len();
-        let zeros = [0_u8; 64 * 1024];
+        let end = file.metadata()?.len();
+        let (mut at, zeros) = (end, [0_u8; 64 * 1024]);
         while at < target {
             let length = usize::try_from(target - at).unwrap_or(usize::MAX).min(zeros.len());
-            file.write_all_at(zeros.get(..length).unwrap_or(&zeros), at)?;
+            if let Err(error) = file.write_all_at(zeros.get(..length).unwrap_or(&zeros), at) {
+                // The last of the disk is for commits, not for room ahead of them.
+                file.set_len(end)?;
+                return Err(error);
+            }
             at += length as u64;
         }
         Ok(at)
@@ -157,6 +163,22 @@ impl Wal {
             self.pass.running.store(false, Ordering::Release);
         }
         false
+    }
+}
+
+impl Wal {
+    /// The disk is full: copies the log into the database, so that the log can be written over from its
+    /// start. Whether that was possible.
+    pub(crate) fn relieve(&mut self, conn: &Connection) -> bool {
+        let copied = checkpoint(conn).unwrap_or(0);
+        self.tight = copied == 0 || copied < self.frames.load(Ordering::Relaxed);
+        !self.tight
+    }
+
+    /// Whether the disk was full and the log could not be copied since. Then it must be, before the log
+    /// takes the room that was freed and the database needs.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.tight
     }
 }
 

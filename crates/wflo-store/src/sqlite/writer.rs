@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wflo_core::event::Recorded;
 use wflo_core::ports::store::{OpResult, StoreError};
 
+use super::fault::Fault;
 use super::group::Ground;
 use super::tx::Heads;
 use super::wal::Wal;
@@ -83,7 +84,14 @@ impl Writer {
         };
         let batches: Vec<&Writes> = group.iter().map(|job| &job.writes).collect();
         let wal = &mut self.wal;
-        let outcomes = match ground.commit(&batches, || wal.reserve()) {
+        if wal.is_tight() {
+            wal.relieve(&self.conn);
+        }
+        let mut outcomes = ground.commit(&batches, || wal.reserve());
+        if outcomes.as_ref().is_err_and(Fault::is_full) && wal.relieve(&self.conn) {
+            outcomes = ground.commit(&batches, || ());
+        }
+        let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(fault) => {
                 let lost = fault.is_lost_flush();

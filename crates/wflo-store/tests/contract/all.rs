@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod batches;
+pub mod budget_model;
 pub mod budgets;
 pub mod effects;
 pub mod events;
