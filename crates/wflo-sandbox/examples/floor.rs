@@ -14,10 +14,18 @@ fn check(returned: libc::c_long, what: &str) -> libc::c_long {
 fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong) {
     let none = std::ptr::null();
     // SAFETY: every pointer is a NUL-terminated string or null.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, none) }.into(), "mount");
+    check(
+        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, none) }.into(),
+        "mount",
+    );
 }
 
 fn child() -> ! {
+    for (file, text) in [("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")] {
+        if let Err(error) = std::fs::write(format!("/proc/self/{file}"), text) {
+            panic!("{file}: {error}");
+        }
+    }
     mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE);
     mount(c"root", c"/mnt", c"tmpfs", libc::MS_NOSUID);
     // SAFETY: plain system calls on NUL-terminated paths, in a single-threaded child.
@@ -25,7 +33,9 @@ fn child() -> ! {
         for folder in [c"/mnt/usr", c"/mnt/proc"] {
             libc::mkdir(folder.as_ptr(), 0o755);
         }
-        for (target, link) in [(c"usr/bin", c"/mnt/bin"), (c"usr/lib", c"/mnt/lib"), (c"usr/lib64", c"/mnt/lib64")] {
+        for (target, link) in
+            [(c"usr/bin", c"/mnt/bin"), (c"usr/lib", c"/mnt/lib"), (c"usr/lib64", c"/mnt/lib64")]
+        {
             libc::symlink(target.as_ptr(), link.as_ptr());
         }
     }

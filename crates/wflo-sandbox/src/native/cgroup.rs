@@ -94,7 +94,9 @@ impl Groups {
                     write(&group, "memory.limit_in_bytes", &bytes).step(step)?;
                     match write(&group, "memory.memsw.limit_in_bytes", &bytes) {
                         // Without swap accounting there is no such file, and memory has its limit.
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(step)?,
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            Err(error).step(step)?
+                        }
                         _ => {}
                     }
                     write(&group, "cgroup.procs", "0").step(step)?;
@@ -116,7 +118,9 @@ impl Groups {
                     write(&group, "memory.max", &limit.0.to_string()).step(step)?;
                     write(&group, "memory.oom.group", "1").step(step)?;
                     match write(&group, "memory.swap.max", "0") {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(step)?,
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            Err(error).step(step)?
+                        }
                         _ => {}
                     }
                 }
@@ -143,10 +147,12 @@ impl Groups {
         for (_, parent) in [&self.memory, &self.cpu].into_iter().flatten() {
             let Ok(group) = rustix::fs::openat(parent, name, folder, Mode::empty()) else { continue };
             for file in ["memory.max_usage_in_bytes", "memory.peak"] {
-                usage.memory_peak = usage.memory_peak.max(read(&group, file).and_then(|text| text.trim().parse().ok()));
+                usage.memory_peak =
+                    usage.memory_peak.max(read(&group, file).and_then(|text| text.trim().parse().ok()));
             }
             for file in ["memory.oom_control", "memory.events"] {
-                oom_kills += read(&group, file).and_then(|text| number_after(&text, "oom_kill ")).unwrap_or(0);
+                oom_kills +=
+                    read(&group, file).and_then(|text| number_after(&text, "oom_kill ")).unwrap_or(0);
             }
             drop(group);
             for _ in 0..50 {

@@ -78,7 +78,9 @@ pub fn doctor(program: &Path) -> Vec<Finding> {
     found.push(finding("disk limit", State::Ok, "enforced by the kernel", None));
     found.push(match can.cgroup {
         Some(Version::V2) => finding("cgroup v2", State::Ok, "limits are set in the unified hierarchy", None),
-        _ => finding("cgroup v2", State::Untested, "this host hands its controllers to v1, or to nobody", None),
+        _ => {
+            finding("cgroup v2", State::Untested, "this host hands its controllers to v1, or to nobody", None)
+        }
     });
     found.push(if can.landlock_abi > 0 {
         finding("landlock", State::Ok, format!("ABI {}", can.landlock_abi), None)
@@ -93,10 +95,17 @@ fn probe(launcher: &Launcher) -> Finding {
     let spec = Spec::new(["/bin/true"]);
     let ran: Result<Outcome, Error> = launcher.launch(spec).and_then(|sandbox| Ok(sandbox.wait()?.outcome));
     match ran {
-        Ok(Outcome::Exited(0)) => finding("sandbox", State::Ok, "one was started and ended as it should", None),
+        Ok(Outcome::Exited(0)) => {
+            finding("sandbox", State::Ok, "one was started and ended as it should", None)
+        }
         Ok(outcome) => {
             let fix = "run `wflo sandbox exec -- /bin/true` and see what it says";
-            finding("sandbox", State::Missing, format!("one was started and /bin/true ended: {outcome:?}"), Some(fix))
+            finding(
+                "sandbox",
+                State::Missing,
+                format!("one was started and /bin/true ended: {outcome:?}"),
+                Some(fix),
+            )
         }
         Err(error) => {
             let fix = error.hint();
@@ -118,7 +127,8 @@ pub(crate) fn fix_for(fault: &Fault) -> String {
             return "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000`".into();
         }
         if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-            return "user namespaces are kept from users: `sysctl -w kernel.unprivileged_userns_clone=1`".into();
+            return "user namespaces are kept from users: `sysctl -w kernel.unprivileged_userns_clone=1`"
+                .into();
         }
         if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
             return "AppArmor keeps user namespaces from this program: add a profile that allows `userns` \

@@ -112,13 +112,17 @@ impl Coded for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::Unsupported { fix, .. } => fix.clone(),
-            Error::LauncherStart { .. } => "check that the wflo binary is still where it was started from".into(),
+            Error::LauncherStart { .. } => {
+                "check that the wflo binary is still where it was started from".into()
+            }
             Error::LauncherGone => "run the command again; the run can be resumed".into(),
             Error::Setup { errno: libc::ENOENT, .. } => "check that the path exists on this host".into(),
             Error::Setup { errno: libc::ENOSPC | libc::EMFILE | libc::ENFILE, .. } => {
                 "a limit of this host is used up: end some sandboxes, or see `wflo sandbox doctor`".into()
             }
-            Error::Setup { .. } | Error::Io { .. } => "`wflo sandbox doctor` names what is missing here".into(),
+            Error::Setup { .. } | Error::Io { .. } => {
+                "`wflo sandbox doctor` names what is missing here".into()
+            }
             Error::NotEnforced { limit, .. } => format!(
                 "drop the {limit} limit or `require = \"kernel\"`, or run where cgroups are delegated \
                  (as root, or under systemd with Delegate=yes)"

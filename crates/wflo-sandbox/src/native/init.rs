@@ -59,7 +59,6 @@ fn sandbox(
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
     let listener = net::prepare(order.model_listener)?;
     let rules = landlock::prepare(&writable(&order))?;
-    process::drop_bounding_set().step("dropping capabilities")?;
     if plan.privileged {
         process::become_user(plan.uid, plan.gid).step("becoming the sandbox's user")?;
     }
@@ -83,8 +82,7 @@ fn sandbox(
         Forked::Parent(pid, _) => pid,
     };
     let scratch = root.scratch.as_fd();
-    let mut keep =
-        [control, lifeline, signals.as_fd(), report.as_fd(), scratch].map(|fd| fd.as_raw_fd());
+    let mut keep = [control, lifeline, signals.as_fd(), report.as_fd(), scratch].map(|fd| fd.as_raw_fd());
     // From here on every owner of another descriptor is a name without one; none of them is ever
     // dropped, because this function does not return.
     process::close_all_but(&mut keep);

@@ -162,7 +162,11 @@ fn memory_file(bytes: &[u8]) -> std::io::Result<OwnedFd> {
 fn plain(path: &Path, what: &str) -> Result<(), Error> {
     let clean = path.is_absolute()
         && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if clean { Ok(()) } else { Err(Error::Invalid(format!("{what} `{}` is not an absolute path without `..`", path.display()))) }
+    if clean {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!("{what} `{}` is not an absolute path without `..`", path.display())))
+    }
 }
 
 /// Parses the request into what the launcher takes, and the descriptors that go beside it.

@@ -14,8 +14,9 @@ use std::os::fd::{AsFd, OwnedFd};
 /// The step that the kernel refused.
 pub(crate) fn prepare(listen: bool) -> Result<Option<(OwnedFd, u16)>, Fault> {
     let step = "preparing the sandbox's network";
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .step(step)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .step(step)?;
     loopback_up(socket.as_fd()).step(step)?;
     if !listen {
         return Ok(None);

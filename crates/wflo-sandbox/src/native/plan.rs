@@ -121,7 +121,12 @@ struct Opener<'a> {
 impl Opener<'_> {
     /// A detached copy of what `path` names, and what it is. With a file system that cannot map
     /// owners, `must_map` decides whether that is an error or it is shown as it is.
-    fn open(&mut self, path: &Path, recursive: bool, must_map: bool) -> Result<(OwnedFd, rustix::fs::Stat), Fault> {
+    fn open(
+        &mut self,
+        path: &Path,
+        recursive: bool,
+        must_map: bool,
+    ) -> Result<(OwnedFd, rustix::fs::Stat), Fault> {
         let named = || path.display().to_string();
         let source = open_host(path).at("opening a path to show", named)?;
         let found = rustix::fs::fstat(&source).at("opening a path to show", named)?;

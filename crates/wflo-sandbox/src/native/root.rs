@@ -85,12 +85,18 @@ fn scratch(plan: &Plan, at: &Path) -> Result<OwnedFd, Fault> {
     let inodes = (size >> 14).clamp(1 << 10, 1 << 20);
     let number = |value: u64| CString::new(value.to_string()).unwrap_or_default();
     let (size, inodes) = (number(size), number(inodes));
-    let options =
-        [(c"mode", c"0755"), (c"size", &*size), (c"nr_inodes", &*inodes), (c"source", c"scratch")];
+    let options = [(c"mode", c"0755"), (c"size", &*size), (c"nr_inodes", &*inodes), (c"source", c"scratch")];
     let place = super::template::open(at).step("making the writable folders")?;
     let scratch = mount::mount_fs(c"tmpfs", &options, NOSUID | NODEV, place.as_fd())
         .step("making the writable folders")?;
-    let folders = [("tmp", 0o1777), ("home", 0o700), ("shm", 0o1777), ("work", 0o755), ("upper", 0o755), ("index", 0o700)];
+    let folders = [
+        ("tmp", 0o1777),
+        ("home", 0o700),
+        ("shm", 0o1777),
+        ("work", 0o755),
+        ("upper", 0o755),
+        ("index", 0o700),
+    ];
     for (name, mode) in folders {
         let step = "making the writable folders";
         rustix::fs::mkdirat(&scratch, name, Mode::from(mode)).step(step)?;
@@ -98,7 +104,8 @@ fn scratch(plan: &Plan, at: &Path) -> Result<OwnedFd, Fault> {
         rustix::fs::chmodat(&scratch, name, Mode::from(mode), rustix::fs::AtFlags::empty()).step(step)?;
         if plan.privileged && matches!(name, "home" | "work" | "upper") {
             let (uid, gid) = (rustix::fs::Uid::from_raw(plan.uid), rustix::fs::Gid::from_raw(plan.gid));
-            rustix::fs::chownat(&scratch, name, Some(uid), Some(gid), rustix::fs::AtFlags::empty()).step(step)?;
+            rustix::fs::chownat(&scratch, name, Some(uid), Some(gid), rustix::fs::AtFlags::empty())
+                .step(step)?;
         }
     }
     Ok(scratch)
@@ -123,15 +130,12 @@ fn toolchain(template: &Template, root: &OwnedFd) -> Result<(), Fault> {
     };
     for (name, source) in &template.folders {
         rustix::fs::mkdirat(root, *name, Mode::from(0o755)).step(step)?;
-        let copy = mount::copy_tree(rustix::fs::CWD, source, true).at("showing the toolchain", || (*name).into())?;
-        mount::set_attributes(copy.as_fd(), RDONLY | NOSUID | NODEV, true).step("showing the toolchain")?;
+        let copy =
+            mount::copy_tree(rustix::fs::CWD, source, true).at("showing the toolchain", || (*name).into())?;
         attach(copy, name).step("showing the toolchain")?;
     }
-    for (name, source, attributes) in
-        [("etc", c"/tpl/etc", RDONLY | NOSUID | NODEV | NOEXEC), ("dev", c"/tpl/dev", RDONLY | NOSUID | NOEXEC)]
-    {
+    for (name, source) in [("etc", c"/tpl/etc"), ("dev", c"/tpl/dev")] {
         let copy = mount::copy_tree(rustix::fs::CWD, source, true).step(step)?;
-        mount::set_attributes(copy.as_fd(), attributes, true).step(step)?;
         attach(copy, name).step(step)?;
     }
     Ok(())
@@ -147,8 +151,8 @@ fn processes(template: &Template, ground: &Ground) -> Result<(), Fault> {
     for (path, folder) in &template.masks {
         let cover = if *folder { c"/tpl/void" } else { c"/tpl/nothing" };
         let copy = mount::copy_tree(rustix::fs::CWD, cover, false).step(step)?;
-        mount::set_attributes(copy.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false).step(step)?;
-        let place = rustix::fs::openat(&ground.root, path.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let place =
+            rustix::fs::openat(&ground.root, path.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         match place {
             Ok(place) => mount::attach(copy.as_fd(), place.as_fd()).at("covering /proc", || path.clone())?,
             // A sandbox's /proc may have less than the host's.
@@ -186,11 +190,13 @@ fn workspace(
         (c"upperdir", c"/stage/scratch/upper"),
         (c"workdir", c"/stage/scratch/index"),
         (c"index", c"off"),
-        (c"metacopy", c"off"),
-        (c"redirect_dir", c"off"),
         (c"xino", c"off"),
     ];
-    if !plan.privileged {
+    if plan.privileged {
+        // A layer's own marks never lead to another path.
+        options.extend([(c"metacopy", c"off"), (c"redirect_dir", c"nofollow")]);
+    } else {
+        // Marks that a user may set; it implies the two above, and refuses to be told.
         options.push((c"userxattr", c""));
     }
     let view = mount::new_fs(c"overlay", &options, NOSUID | NODEV).step(step)?;

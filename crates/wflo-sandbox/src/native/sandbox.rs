@@ -62,7 +62,8 @@ impl Sandbox {
         let mut failure = None;
         while !(seen.running && seen.forked.is_some()) {
             let left = deadline - process::boot_ms();
-            let ready = socket::poll(&[(control.as_fd(), libc::POLLIN)], Some(left)).map_err(io("awaited"))?;
+            let ready =
+                socket::poll(&[(control.as_fd(), libc::POLLIN)], Some(left)).map_err(io("awaited"))?;
             if left <= 0 && ready.first() == Some(&0) {
                 // Closing the control socket, as returning does, ends whatever exists of it.
                 return Err(Error::Io { what: "started in time", source: timed_out() });

@@ -10,7 +10,7 @@
 
 mod calls;
 
-use libc::{sock_filter, c_long};
+use libc::{c_long, sock_filter};
 
 /// What a filter answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

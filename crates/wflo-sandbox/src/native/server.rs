@@ -56,6 +56,7 @@ pub fn launcher_main() -> ExitCode {
         return ExitCode::from(2);
     }
     process::close_range(3, i32::MAX);
+    process::default_actions();
     match Server::prepare() {
         Ok(mut server) => {
             if socket::send(engine, &server.capabilities.encode(), &[]).is_ok() {
@@ -148,8 +149,7 @@ impl Server {
         let signals = process::signal_descriptor(&[libc::SIGCHLD])?;
         let mut buffer = [0; 64];
         loop {
-            let ready =
-                socket::poll(&[(engine, libc::POLLIN), (signals.as_fd(), libc::POLLIN)], None)?;
+            let ready = socket::poll(&[(engine, libc::POLLIN), (signals.as_fd(), libc::POLLIN)], None)?;
             if ready.get(1).is_some_and(|events| *events != 0) {
                 let mut taken = [0; 1_024];
                 let _ = rustix::io::read(&signals, &mut taken);
@@ -222,7 +222,8 @@ impl Server {
             let (oom_kills, usage) =
                 self.groups.as_ref().map(|groups| groups.finish(&dead.name)).unwrap_or_default();
             // A pid 1 that was killed for the tree's memory could not say so itself.
-            let oom_kills = if status == Status::Signalled(libc::SIGKILL) { oom_kills } else { oom_kills.min(1) };
+            let oom_kills =
+                if status == Status::Signalled(libc::SIGKILL) { oom_kills } else { oom_kills.min(1) };
             let notice = Notice::Reaped { oom_kills, usage };
             let _ = socket::send(dead.control.as_fd(), &notice.encode(), &[]);
         }
@@ -233,8 +234,7 @@ impl Server {
             let _ = process::signal_process(live.process.as_fd(), libc::SIGKILL);
         }
         while !self.live.is_empty() {
-            let dying: Vec<_> =
-                self.live.values().map(|live| (live.process.as_fd(), libc::POLLIN)).collect();
+            let dying: Vec<_> = self.live.values().map(|live| (live.process.as_fd(), libc::POLLIN)).collect();
             let _ = socket::poll(&dying, Some(100));
             self.reap();
         }

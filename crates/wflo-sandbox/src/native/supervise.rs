@@ -114,7 +114,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn written(&self) -> u64 {
-        rustix::fs::fstatvfs(self.scratch).map_or(0, |found| (found.f_blocks - found.f_bfree) * found.f_frsize)
+        rustix::fs::fstatvfs(self.scratch)
+            .map_or(0, |found| (found.f_blocks - found.f_bfree) * found.f_frsize)
     }
 
     /// The most memory seen, if memory is supervised.
@@ -154,7 +155,8 @@ fn measure(proportional: bool) -> Tree {
     let tick_us = 1_000_000 / process::ticks_per_second();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()).filter(|pid| *pid != 1) else {
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()).filter(|pid| *pid != 1)
+        else {
             continue;
         };
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();

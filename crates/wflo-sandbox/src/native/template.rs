@@ -20,36 +20,86 @@ const TOOLCHAIN: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "lib
 
 /// Small files of `/etc` that programs need and that name nobody.
 const ETC_FILES: &[&str] = &[
-    "ld.so.cache", "ld.so.conf", "services", "protocols", "rpc", "ethertypes", "mime.types", "magic",
-    "localtime", "timezone", "os-release", "debian_version", "lsb-release", "shells", "inputrc",
-    "bash.bashrc", "profile", "locale.conf", "gai.conf", "login.defs", "environment.d", "papersize",
-    "mailcap", "xattr.conf", "nanorc", "vimrc", "redhat-release", "alpine-release",
+    "ld.so.cache",
+    "ld.so.conf",
+    "services",
+    "protocols",
+    "rpc",
+    "ethertypes",
+    "mime.types",
+    "magic",
+    "localtime",
+    "timezone",
+    "os-release",
+    "debian_version",
+    "lsb-release",
+    "shells",
+    "inputrc",
+    "bash.bashrc",
+    "profile",
+    "locale.conf",
+    "gai.conf",
+    "login.defs",
+    "environment.d",
+    "papersize",
+    "mailcap",
+    "xattr.conf",
+    "nanorc",
+    "vimrc",
+    "redhat-release",
+    "alpine-release",
 ];
 
 /// Folders of `/etc` that programs need.
 const ETC_FOLDERS: &[&str] = &[
-    "ssl", "pki", "ca-certificates", "alternatives", "ld.so.conf.d", "fonts", "java-11-openjdk",
-    "java-17-openjdk", "java-21-openjdk", "python3", "python3.11", "python3.12", "python3.13", "perl",
-    "terminfo", "ImageMagick-6", "ImageMagick-7", "crypto-policies", "xdg", "static",
+    "ssl",
+    "pki",
+    "ca-certificates",
+    "alternatives",
+    "ld.so.conf.d",
+    "fonts",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "python3",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "perl",
+    "terminfo",
+    "ImageMagick-6",
+    "ImageMagick-7",
+    "crypto-policies",
+    "xdg",
+    "static",
 ];
 
 const DEVICES: &[(&str, u32)] = &[("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
 
-/// Files of `/proc` that tell about the host, or act on it.
+/// What anybody may read in `/proc` and that tells about the host, or could act on it. What only
+/// the host's root may open there needs no cover: no sandbox user is that.
 const PROC_FILES: &[&str] = &[
-    "kcore", "keys", "key-users", "kallsyms", "kmsg", "sysrq-trigger", "timer_list", "sched_debug",
-    "latency_stats", "config.gz", "modules", "iomem", "ioports", "kpagecount", "kpageflags",
-    "kpagecgroup", "slabinfo", "vmallocinfo", "diskstats", "partitions", "swaps", "interrupts",
-    "softirqs", "zoneinfo", "pagetypeinfo", "buddyinfo", "locks", "cmdline",
+    "kcore",
+    "keys",
+    "key-users",
+    "kallsyms",
+    "sysrq-trigger",
+    "timer_list",
+    "sched_debug",
+    "latency_stats",
+    "diskstats",
+    "partitions",
+    "interrupts",
+    "cmdline",
 ];
-const PROC_FOLDERS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi", "tty", "sysvipc", "pressure"];
+const PROC_FOLDERS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
 
 /// What every sandbox of this launcher has in common.
 #[derive(Debug)]
 pub(crate) struct Template {
     /// Links at the root: name and target.
     pub(crate) links: Vec<(&'static str, CString)>,
-    /// Folders at the root that are shown read-only.
+    /// Folders at the root that are shown read-only: mounts with their attributes, to be copied.
     pub(crate) folders: Vec<(&'static str, CString)>,
     /// What is covered in `/proc`: its path and whether it is a folder.
     pub(crate) masks: Vec<(String, bool)>,
@@ -108,6 +158,18 @@ impl Template {
         }
         made_up_dev(privileged)?;
         std::fs::write("/tpl/nothing", "").step("making the mask")?;
+        // Mounts of their own, so that a copy of one has its attributes already.
+        let shut = RDONLY | NOSUID | NODEV | NOEXEC;
+        for (path, attributes) in [
+            ("/tpl/etc", shut),
+            ("/tpl/void", shut),
+            ("/tpl/nothing", shut),
+            ("/tpl/dev", RDONLY | NOSUID | NOEXEC),
+        ] {
+            let place = Path::new(path);
+            let itself = open(place).step("shutting the template")?;
+            bind(&itself, place, attributes).at("shutting the template", || path.into())?;
+        }
         let mut links = Vec::new();
         let mut folders = Vec::new();
         for name in TOOLCHAIN {
@@ -117,7 +179,12 @@ impl Template {
                 let target = std::fs::read_link(&path).step("reading the toolchain")?;
                 links.push((*name, mount::c_path(&target).step("reading the toolchain")?));
             } else if found.is_dir() {
-                folders.push((*name, mount::c_path(&path).step("reading the toolchain")?));
+                let place = Path::new("/tpl").join(format!("root-{name}"));
+                std::fs::create_dir(&place).step("showing the toolchain")?;
+                let source = open(&path).step("showing the toolchain")?;
+                bind(&source, &place, RDONLY | NOSUID | NODEV)
+                    .at("showing the toolchain", || (*name).into())?;
+                folders.push((*name, mount::c_path(&place).step("reading the toolchain")?));
             }
         }
         let mut masks = Vec::new();

@@ -62,7 +62,7 @@ fn become_program(
         if let Some(rules) = rules {
             process::restrict(rules).step("restricting files with Landlock")?;
         }
-        process::default_signals();
+        process::unblock_signals();
         process::install_filter(filter).step("installing the system call filter")
     };
     match rest() {
@@ -73,7 +73,9 @@ fn become_program(
 
 /// The sandbox's own user namespace: its user exists nowhere else, owns no other namespace, and
 /// is counted apart from the host's processes of the same user.
-fn enter_user_namespace(((inside_uid, uid), (inside_gid, gid)): ((u32, u32), (u32, u32))) -> Result<(), Fault> {
+fn enter_user_namespace(
+    ((inside_uid, uid), (inside_gid, gid)): ((u32, u32), (u32, u32)),
+) -> Result<(), Fault> {
     let step = "making the sandbox's user";
     process::unshare(libc::CLONE_NEWUSER).step(step)?;
     // Only its owner may write the maps, and a process that is not dumpable has none.

@@ -87,7 +87,8 @@ pub(super) fn delegated_v2(own: &[Own]) -> Option<OwnedFd> {
         // Enabling fails where processes live in the group itself: then one above may do.
         if has_all() || (std::fs::write(&control, "+memory +cpu +pids").is_ok() && has_all()) {
             let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
-            let movable = rustix::fs::access(folder.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
+            let movable =
+                rustix::fs::access(folder.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
             if writable && movable {
                 return open(folder).ok();
             }

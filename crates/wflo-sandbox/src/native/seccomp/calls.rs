@@ -150,10 +150,7 @@ fn checked() -> Vec<(Number, Rule)> {
     };
     let core = |argument| low(argument, Test::Differs(libc::RLIMIT_CORE), Allow);
     let mut rules = vec![
-        (
-            libc::SYS_clone,
-            Rule::Checked(vec![low(0, Test::HasAny(NEW_NAMESPACES), refused)], Allow),
-        ),
+        (libc::SYS_clone, Rule::Checked(vec![low(0, Test::HasAny(NEW_NAMESPACES), refused)], Allow)),
         // Its flags are in memory, where a filter cannot look: programs fall back to clone.
         (libc::SYS_clone3, Rule::Always(Errno(libc::ENOSYS))),
         (

@@ -25,9 +25,8 @@ pub(crate) fn fork(namespaces: libc::c_int) -> io::Result<Forked> {
     request.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has its own copy of memory; the caller is
     // single-threaded, so no lock is held by a thread that does not exist in the child.
-    let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut request, size_of::<libc::clone_args>())
-    })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut request, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
         return Ok(Forked::Child);
     }
@@ -82,11 +81,10 @@ pub(crate) fn no_new_privileges() -> io::Result<()> {
 /// Removes every capability from the bounding set, as far as this process may.
 pub(crate) fn drop_bounding_set() -> io::Result<()> {
     for capability in 0..64 {
-        match prctl(libc::PR_CAPBSET_READ, capability) {
-            Ok(1) => prctl(libc::PR_CAPBSET_DROP, capability)?,
-            Ok(_) => 0,
-            // EINVAL: above the last capability that this kernel knows.
-            Err(_) => break,
+        match prctl(libc::PR_CAPBSET_DROP, capability) {
+            // Above the last capability that this kernel knows.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other?,
         };
     }
     Ok(())
@@ -179,18 +177,24 @@ pub(crate) fn signal_descriptor(signals: &[libc::c_int]) -> io::Result<OwnedFd> 
             libc::sigaddset(&raw mut set, *signal);
         }
         check(i64::from(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())))?;
-        let fd = check(i64::from(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;
+        let fd =
+            check(i64::from(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;
         Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }
 }
 
-/// Gives every signal its default action and unblocks all.
-pub(crate) fn default_signals() {
-    // SAFETY: sets default actions only; SIGKILL and SIGSTOP refuse and that is fine.
+/// Gives every signal its default action, whatever this process was started with.
+pub(crate) fn default_actions() {
+    for signal in 1..=64 {
+        // SAFETY: sets default actions only; SIGKILL and SIGSTOP refuse and that is fine.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Unblocks every signal. The actions are the default ones since the launcher's start.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the set is initialised by sigemptyset before it is used.
     unsafe {
-        for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
-        }
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());

@@ -21,8 +21,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
     if fds.len() > MAX_FDS {
         return Err(io::Error::from_raw_os_error(libc::E2BIG));
     }
-    let mut io_vector =
-        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut io_vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut ancillary = Ancillary([0; SPACE]);
     // SAFETY: an all-zero header is valid: no name, no vector, no control data.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -119,15 +118,12 @@ pub(crate) fn poll(fds: &[(BorrowedFd<'_>, i16)], timeout_ms: Option<i64>) -> io
         .iter()
         .map(|(fd, events)| libc::pollfd { fd: fd.as_raw_fd(), events: *events, revents: 0 })
         .collect();
-    let timeout = timeout_ms.map(|ms| libc::timespec {
-        tv_sec: ms.max(0) / 1_000,
-        tv_nsec: (ms.max(0) % 1_000) * 1_000_000,
-    });
+    let timeout = timeout_ms
+        .map(|ms| libc::timespec { tv_sec: ms.max(0) / 1_000, tv_nsec: (ms.max(0) % 1_000) * 1_000_000 });
     let pointer = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the array and the time-out live through the call; no signal mask is passed.
-    let ready = unsafe {
-        libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, pointer, std::ptr::null())
-    };
+    let ready =
+        unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, pointer, std::ptr::null()) };
     if ready < 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {

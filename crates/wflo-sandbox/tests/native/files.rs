@@ -1,0 +1,151 @@
+//! What a sandbox sees, and where it may write.
+
+use super::{is_root, python, run, sh, start};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use wflo_sandbox::{Bind, Spec, View};
+
+/// A folder that this user owns.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn view(folder: &Path) -> Option<View> {
+    Some(View { lowers: vec![folder.to_owned()], target: folder.to_owned() })
+}
+
+#[test]
+fn host_files_are_not_there() {
+    let host = folder();
+    let secret = host.path().join("secret");
+    std::fs::write(&secret, "hunter2").unwrap();
+    let ran = run(sh(&format!(
+        "cat {} /etc/shadow /root/.bashrc; ls /root /var/log /run/* /sys /home/*; cat /etc/hostname",
+        secret.display()
+    )));
+    assert!(!ran.text.contains("hunter2"), "{}", ran.text);
+    assert!(ran.text.contains("/etc/shadow: No such file"), "{}", ran.text);
+    assert!(ran.text.ends_with("sandbox\n"), "{}", ran.text);
+}
+
+#[test]
+fn nothing_can_be_written_but_the_writable_folders() {
+    let ran = run(sh("for d in / /usr /usr/bin /etc /dev /proc /proc/sys/kernel /home /var /run; do \
+         (echo x > $d/wflo-test) 2>/dev/null && echo wrote $d; done; \
+         for d in /tmp /home/wflo /dev/shm /workspace; do echo x > $d/f && echo may $d; done"));
+    assert_eq!(ran.text, "may /tmp\nmay /home/wflo\nmay /dev/shm\nmay /workspace\n");
+    assert!(!Path::new("/usr/wflo-test").exists());
+}
+
+#[test]
+fn the_workspace_is_changed_in_a_copy_and_the_changes_can_be_read_after_the_end() {
+    let project = folder();
+    std::fs::write(project.path().join("kept"), "old").unwrap();
+    std::fs::write(project.path().join("gone"), "old").unwrap();
+    // Only its owner may read it: the sandbox's user stands for the owner.
+    std::fs::set_permissions(project.path().join("kept"), PermissionsExt::from_mode(0o600)).unwrap();
+    let mut spec = sh("pwd; cat kept; echo new > kept; rm gone; mkdir made; echo in > made/file; ls");
+    spec.workspace = view(project.path());
+    let (sandbox, mut output) = start(spec);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut output, &mut text).unwrap();
+    assert!(sandbox.wait().unwrap().success(), "{text}");
+    assert_eq!(text, format!("{}\noldkept\nmade\n", project.path().display()));
+    assert_eq!(std::fs::read_to_string(project.path().join("kept")).unwrap(), "old");
+    assert!(project.path().join("gone").exists());
+
+    let upper = PathBuf::from(format!("/proc/self/fd/{}", sandbox.upper().unwrap().as_raw_fd()));
+    assert_eq!(std::fs::read_to_string(upper.join("kept")).unwrap(), "new\n");
+    assert_eq!(std::fs::read_to_string(upper.join("made/file")).unwrap(), "in\n");
+    let whiteout = std::fs::symlink_metadata(upper.join("gone")).unwrap();
+    assert!(whiteout.file_type().is_char_device() && whiteout.rdev() == 0);
+    let owner = sandbox.owner();
+    assert_eq!(std::fs::metadata(upper.join("made/file")).unwrap().uid(), owner.upper_uid);
+    assert_eq!(std::fs::metadata(project.path()).unwrap().uid(), owner.host_uid);
+    assert_ne!(owner.inside_uid, 0);
+}
+
+#[test]
+fn layers_lie_on_each_other_and_a_whiteout_hides_what_is_below() {
+    let (top, bottom) = (folder(), folder());
+    std::fs::write(bottom.path().join("hidden"), "secret").unwrap();
+    std::fs::write(bottom.path().join("seen"), "bottom").unwrap();
+    std::fs::write(top.path().join("seen"), "top").unwrap();
+    let device = rustix::fs::makedev(0, 0);
+    let mode = rustix::fs::Mode::from(0o600);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        top.path().join("hidden"),
+        rustix::fs::FileType::CharacterDevice,
+        mode,
+        device,
+    )
+    .unwrap();
+    let mut spec = sh("cat seen; ls; cat /stage/lower1/hidden");
+    spec.workspace =
+        Some(View { lowers: vec![top.path().into(), bottom.path().into()], target: "/root/project".into() });
+    let ran = run(spec);
+    assert!(ran.text.starts_with("topseen\n"), "{}", ran.text);
+    assert!(!ran.text.contains("secret"));
+}
+
+#[test]
+fn binds_are_read_only_unless_they_are_not() {
+    let (read, written) = (folder(), folder());
+    std::fs::write(read.path().join("data"), "data").unwrap();
+    let mut spec = sh(&format!(
+        "cat {r}/data; touch {r}/new; echo out > {w}/result; touch {r}/data; exit 0",
+        r = read.path().display(),
+        w = written.path().display()
+    ));
+    spec.ro.push(Bind::same(read.path()));
+    spec.rw.push(Bind::same(written.path()));
+    let ran = run(spec);
+    assert!(ran.text.starts_with("data"), "{}", ran.text);
+    assert_eq!(std::fs::read_dir(read.path()).unwrap().count(), 1);
+    let result = written.path().join("result");
+    assert_eq!(std::fs::read_to_string(&result).unwrap(), "out\n");
+    // Written by the sandbox's user, owned by the folder's owner.
+    let owner = std::fs::metadata(written.path()).unwrap().uid();
+    assert_eq!(std::fs::metadata(&result).unwrap().uid(), owner);
+}
+
+#[test]
+fn mount_points_are_never_made_on_the_host() {
+    let written = folder();
+    let mut spec = sh("true");
+    spec.rw.push(Bind::same(written.path()));
+    spec.ro.push(Bind { source: "/usr/share".into(), target: written.path().join("inner") });
+    assert!(super::launcher().launch(spec).is_err());
+    assert_eq!(std::fs::read_dir(written.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_interpreter_in_a_home_folder_works() {
+    // As root: one below /root, whose mode keeps everybody else out.
+    let home = if is_root() { tempfile::tempdir_in("/root").unwrap() } else { folder() };
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let prefix = home.path().join("versions/3.11");
+    std::fs::create_dir_all(prefix.join("bin")).unwrap();
+    std::fs::copy("/bin/sh", prefix.join("bin/interpreter")).unwrap();
+    let mut spec =
+        Spec::new([prefix.join("bin/interpreter").into_os_string(), "-c".into(), "echo $0; ls ..".into()]);
+    spec.cwd = Some(prefix.clone());
+    spec.ro.push(Bind::same(&prefix));
+    let ran = run(spec);
+    // Of the folders above it, only the way to it is shown.
+    assert_eq!(ran.text, format!("{}\n3.11\n", prefix.join("bin/interpreter").display()));
+}
+
+#[test]
+fn programs_find_what_they_need_of_etc_and_dev() {
+    let ran = run(python(
+        "import os, pwd, ssl, socket, tempfile, multiprocessing.shared_memory as m\n\
+         print(pwd.getpwuid(os.getuid()).pw_name, os.path.expanduser('~'))\n\
+         print(socket.gethostbyname('localhost'), len(os.urandom(4)), open('/dev/zero','rb').read(2))\n\
+         s = m.SharedMemory(create=True, size=10); s.close(); s.unlink()\n\
+         os.pipe(); print(open('/dev/full','w').write('x') if False else 'ok')",
+    ));
+    assert_eq!(ran.text, "wflo /home/wflo\n127.0.0.1 4 b'\\x00\\x00'\nok\n");
+}

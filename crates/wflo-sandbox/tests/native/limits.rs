@@ -1,0 +1,116 @@
+//! Every limit holds, and says how.
+
+use super::{eventually, launcher, python, read_until, run, sh, start};
+use wflo_sandbox::{Error, Level, Outcome};
+
+#[test]
+fn disk_is_one_budget_for_everything_that_can_be_written() {
+    let project = tempfile::tempdir().unwrap();
+    let mut spec = sh("for f in /tmp/a ~/b /dev/shm/c d; do head -c 3000000 /dev/zero > $f; done; \
+         cat /tmp/a ~/b /dev/shm/c d | wc -c");
+    spec.workspace =
+        Some(wflo_sandbox::View { lowers: vec![project.path().into()], target: project.path().into() });
+    spec.limits.disk = Some("8m".parse().unwrap());
+    let ran = run(spec);
+    assert!(ran.text.contains("No space left"), "{}", ran.text);
+    let written: u64 = ran.text.lines().last().unwrap().parse().unwrap();
+    assert!((6_000_000..=8 << 20).contains(&written), "{written}");
+    // Names cost memory too.
+    let mut spec = python(
+        "import os\ntry:\n for i in range(100000): open('/tmp/%d' % i, 'w')\nexcept OSError as e: print(i, e.errno)",
+    );
+    spec.limits.disk = Some("8m".parse().unwrap());
+    let ran = run(spec);
+    assert!(ran.text.ends_with(" 28\n") || ran.text.contains("24"), "{}", ran.text);
+}
+
+#[test]
+fn memory_over_the_limit_ends_the_sandbox() {
+    let mut spec = python(
+        "b = bytearray(400 << 20)\nfor i in range(0, len(b), 4096): b[i] = 1\nimport time; time.sleep(1000)",
+    );
+    spec.limits.memory = Some("64m".parse().unwrap());
+    let ran = run(spec);
+    assert_eq!((ran.exit.outcome, ran.code()), (Outcome::OutOfMemory, 137), "{}", ran.text);
+    assert!(ran.exit.usage.memory_peak.unwrap() > 30 << 20);
+}
+
+#[test]
+fn memory_in_files_counts() {
+    let mut spec = sh("head -c 200000000 /dev/zero > /tmp/a; sleep 1000");
+    spec.limits.memory = Some("64m".parse().unwrap());
+    spec.limits.disk = Some("512m".parse().unwrap());
+    let ran = run(spec);
+    // The kernel kills the writer, the supervisor the whole tree; either way it does not fit.
+    assert!(ran.exit.usage.memory_peak.unwrap() >= 60 << 20);
+    assert!(!ran.exit.success());
+}
+
+#[test]
+fn a_fork_bomb_stops_at_the_pids_limit() {
+    let mut spec = python(
+        "import os, time\nn = 0\n\
+         try:\n\
+         \x20 while True:\n\
+         \x20  if os.fork() == 0: time.sleep(1000)\n\
+         \x20  n += 1\n\
+         except BlockingIOError: print(n)",
+    );
+    spec.limits.pids = Some(20);
+    assert_eq!(run(spec).text, "19\n");
+    let mut spec = sh("bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 0.2; echo survived");
+    spec.limits.pids = Some(30);
+    assert!(run(spec).text.ends_with("survived\n"));
+}
+
+#[test]
+fn the_time_out_ends_the_whole_tree() {
+    let mut spec = sh("trap '' TERM INT HUP; (sleep 1000 &); sleep 1000");
+    spec.limits.timeout = Some("150ms".parse().unwrap());
+    let ran = run(spec);
+    assert_eq!((ran.exit.outcome, ran.code()), (Outcome::TimedOut, 124));
+}
+
+#[test]
+fn a_processor_share_is_kept() {
+    let mut spec = sh("echo ready; while :; do :; done");
+    spec.limits.cpus = Some("0.2".parse().unwrap());
+    let (sandbox, mut output) = start(spec);
+    read_until(&mut output, "ready\n");
+    let began = std::time::Instant::now();
+    let before = sandbox.usage().unwrap().cpu.unwrap();
+    eventually("two seconds have passed", || began.elapsed().as_millis() > 2_000);
+    let used = sandbox.usage().unwrap().cpu.unwrap() - before;
+    // A share of what has passed, with room for one period and the clock's ticks.
+    let share = used.as_secs_f64() / began.elapsed().as_secs_f64();
+    assert!(share < 0.35, "{share}");
+    sandbox.kill().unwrap();
+}
+
+#[test]
+fn every_limit_says_how_it_is_enforced_and_the_kernel_can_be_insisted_on() {
+    let mut spec = sh("true");
+    spec.limits.memory = Some("64m".parse().unwrap());
+    spec.limits.timeout = Some("10s".parse().unwrap());
+    spec.require_kernel = true;
+    let supervised = launcher().capabilities().memory != Level::Kernel;
+    match launcher().launch(spec) {
+        Ok(sandbox) => {
+            assert!(!supervised);
+            let levels: Vec<_> =
+                sandbox.enforcement().iter().map(|limit| (limit.limit, limit.level)).collect();
+            assert_eq!(
+                levels,
+                [
+                    ("memory", Level::Kernel),
+                    ("pids", Level::Kernel),
+                    ("disk", Level::Kernel),
+                    ("timeout", Level::Supervised)
+                ]
+            );
+        }
+        Err(error) => {
+            assert!(supervised && matches!(error, Error::NotEnforced { limit: "memory", .. }), "{error}")
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Processes, descriptors and environments: a sandbox knows its own and no others.
+
+use super::{eventually, is_root, launcher, pipe, python, read_until, run, sh, start};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use wflo_sandbox::{Spec, Stdio};
+
+#[test]
+fn the_environment_is_the_one_that_was_given() {
+    let mut spec = Spec::new(["env"]);
+    spec.env = vec![("GIVEN".into(), "yes".into()), ("HOME".into(), "/tmp".into())];
+    let ran = run(spec);
+    let mut names: Vec<&str> = ran.text.lines().map(|line| line.split('=').next().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["GIVEN", "HOME", "LANG", "PATH", "TMPDIR", "USER"]);
+    assert!(ran.text.contains("HOME=/tmp\n"));
+}
+
+#[test]
+fn only_its_own_tree_is_seen_and_pid_1_tells_nothing() {
+    let ran = run(sh(
+        "ls /proc | grep -c '^[0-9]'; cat /proc/1/environ /proc/1/maps; ls /proc/1/fd; ls -l /proc/1/exe /proc/1/root",
+    ));
+    let count: u32 = ran.text.lines().next().unwrap().parse().unwrap();
+    assert!(count <= 5, "{}", ran.text);
+    assert!(ran.text.matches("Permission denied").count() >= 4, "{}", ran.text);
+}
+
+const LOOK_INTO_PID_1: &str = r#"
+import ctypes, os, errno
+libc = ctypes.CDLL(None, use_errno=True)
+buffer = ctypes.create_string_buffer(8)
+class iovec(ctypes.Structure): _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+local, remote = iovec(ctypes.addressof(buffer), 8), iovec(0x400000, 8)
+def report(name, result): print(name, "done" if result >= 0 else errno.errorcode[ctypes.get_errno()])
+report("ptrace", libc.ptrace(16, 1, None, None))
+report("seize", libc.ptrace(0x4206, 1, None, None))
+report("readv", libc.process_vm_readv(1, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0))
+report("prlimit", libc.prlimit(1, 7, buffer, None))
+try: open("/proc/1/mem", "rb"); print("mem done")
+except OSError as error: print("mem", errno.errorcode[error.errno])
+fd = os.pidfd_open(1)
+report("getfd", libc.syscall(438, fd, 0, 0))
+for signal in (9, 19, 15, 6):
+    try: os.kill(1, signal)
+    except PermissionError: pass
+print("alive")
+"#;
+
+#[test]
+fn pid_1_cannot_be_touched() {
+    let ran = run(python(LOOK_INTO_PID_1));
+    assert_eq!(
+        ran.text,
+        "ptrace EPERM\nseize EPERM\nreadv EPERM\nprlimit EPERM\nmem EACCES\ngetfd EPERM\nalive\n"
+    );
+}
+
+#[test]
+fn descriptors_are_not_inherited_but_for_those_given() {
+    // This one is open without close-on-exec in this very process.
+    let (_read, leaked) = pipe();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let (mut given, inside) = pipe();
+    let mut spec = sh("ls /proc/self/fd | tr '\\n' ' '; echo through >&7");
+    spec.fds.push((inside, 7));
+    let ran = run(spec);
+    // 3 is the folder that `ls` reads.
+    assert_eq!(ran.text, "0 1 2 3 7 ");
+    let mut text = String::new();
+    given.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "through\n");
+}
+
+#[test]
+fn orphans_die_with_the_program_and_zombies_are_reaped() {
+    let (read, write) = pipe();
+    let mut spec = sh("for i in 1 2 3; do (setsid sleep 1000 &) ; done; (sleep 0 &); exit 3");
+    spec.fds.push((write, 9));
+    let sandbox = launcher().launch(spec).unwrap();
+    assert_eq!(sandbox.wait().unwrap().code(), 3);
+    // Every process inside held the other end: none is left when it is closed.
+    let mut read = read;
+    assert_eq!(read.read(&mut [0; 1]).unwrap(), 0);
+    let ran = run(sh(
+        "for i in 1 2 3 4; do (true &); done; sleep 0.2; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l",
+    ));
+    assert_eq!(ran.text, "0\n");
+}
+
+#[test]
+fn it_has_a_session_of_its_own_and_no_terminal() {
+    let ran = run(python(
+        "import os\nprint(os.getsid(0) == os.getpid())\ntry: open('/dev/tty')\nexcept OSError as e: print('none')",
+    ));
+    assert_eq!(ran.text, "True\nnone\n");
+}
+
+#[test]
+fn standard_streams_are_what_the_caller_gave() {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    rustix::io::write(&write, b"from outside").unwrap();
+    drop(write);
+    let mut spec = Spec::new(["cat"]);
+    spec.stdin = Stdio::Fd(read);
+    assert_eq!(run(spec).text, "from outside");
+    // Without one it is the null device.
+    assert_eq!(run(Spec::new(["cat"])).text, "");
+}
+
+#[test]
+fn a_running_sandbox_can_be_measured_stopped_and_continued() {
+    let (sandbox, mut output) = start(sh("echo ready; while :; do :; done"));
+    read_until(&mut output, "ready\n");
+    let state = || {
+        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", sandbox.pid())).unwrap();
+        let child = tasks.split_whitespace().next().unwrap().to_owned();
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    };
+    sandbox.freeze().unwrap();
+    eventually("the tree is stopped", || state() == 'T');
+    assert!(sandbox.usage().unwrap().memory_peak.unwrap() > 0);
+    sandbox.thaw().unwrap();
+    eventually("the tree goes on", || state() != 'T');
+    assert!(sandbox.try_wait().unwrap().is_none());
+    assert_eq!(sandbox.kill().unwrap().code(), 137);
+    // The descriptor of pid 1 says the same to whoever polls it.
+    let mut polled = [rustix::event::PollFd::from_borrowed_fd(sandbox.pidfd(), rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut polled, None).unwrap(), 1);
+    assert!(sandbox.status_fd().as_raw_fd() > 2 && (is_root() || sandbox.owner().host_uid != 0));
+}
