@@ -1,5 +1,6 @@
 //! The kernel is the reference: whatever a program does on an overlay of the view, the captured
 //! layers give the same tree again, and applying the diff to an unchanged project gives it there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 #[path = "workspace_support/overlay.rs"]
 mod overlay;
@@ -136,7 +137,7 @@ proptest! {
         }
         view.verify(&project.store).unwrap();
         if !view.layers.is_empty() {
-            let one = squash(&project.store, &view.layers).unwrap();
+            let one = squash(&project.store, &view).unwrap();
             let squashed = View { layers: vec![one], ..view.clone() };
             prop_assert_eq!(contents(&squashed), described(&seen));
             let same = step(&project, &mut squashed.clone(), &[]);
@@ -189,6 +190,20 @@ proptest! {
             prop_assert_eq!(after.get(path), expected, "{:?}", String::from_utf8_lossy(path));
         }
     }
+}
+
+#[test]
+fn a_squashed_layer_shows_nothing_of_what_came_and_went() {
+    if !can_mount() {
+        return;
+    }
+    let project = Project::new();
+    project.write("a/file", "x");
+    let mut view = project.view();
+    step(&project, &mut view, &[Act::MakeDir(5)]);
+    let seen = step(&project, &mut view, &[Act::RemoveTree(5)]);
+    let one = squash(&project.store, &view).unwrap();
+    assert_eq!(step(&project, &mut View { layers: vec![one], ..view }, &[]), seen);
 }
 
 #[test]

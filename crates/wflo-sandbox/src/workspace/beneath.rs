@@ -73,7 +73,7 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The folder that holds `path`, and the name in it.
-pub(crate) fn open_parent<'a>(at: impl AsFd, path: &'a RelPath) -> io::Result<(OwnedFd, &'a [u8])> {
+pub(crate) fn open_parent(at: impl AsFd, path: &RelPath) -> io::Result<(OwnedFd, &[u8])> {
     let parent = path.parent().unwrap_or_default();
     Ok((open_dir(at, parent.as_bytes())?, path.name()))
 }

@@ -139,10 +139,10 @@ impl Hidden {
             .map(|(folder, name)| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name));
         for found in [by_folder, place.canonicalize().ok()].into_iter().flatten() {
             let Ok(inside) = found.strip_prefix(project) else { continue };
-            if let Ok(path) = RelPath::from_bytes(inside.as_os_str().as_bytes()) {
-                if !self.exact.iter().any(|(known, _)| *known == path) {
-                    self.exact.push((path, reason));
-                }
+            if let Ok(path) = RelPath::from_bytes(inside.as_os_str().as_bytes())
+                && !self.exact.iter().any(|(known, _)| *known == path)
+            {
+                self.exact.push((path, reason));
             }
         }
     }

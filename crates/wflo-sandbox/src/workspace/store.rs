@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, XattrFlags};
 
 use super::error::{IoAt, WorkspaceError};
 use super::manifest::{Digest, Manifest};
@@ -35,6 +35,35 @@ const FOLDERS: [&str; 8] = ["blobs", "trees", "sealed", "derived", "cache", "app
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    marks: Marks,
+}
+
+/// Where overlayfs keeps its marks: in `trusted.` attributes when root mounts it, in `user.` ones in
+/// a user namespace (`userxattr`). Only one kind is written and read. The other would be an ordinary
+/// attribute to that mount: copied up with a folder, and free for the program inside to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    Trusted,
+    User,
+}
+
+impl Marks {
+    /// What this process can set, on the file system of `folder`.
+    fn of(folder: &Path) -> Marks {
+        let set = || -> io::Result<()> {
+            let probe = tempfile::TempDir::new_in(folder)?;
+            Ok(rustix::fs::setxattr(probe.path(), c"trusted.overlay.opaque", b"y", XattrFlags::empty())?)
+        };
+        if set().is_ok() { Marks::Trusted } else { Marks::User }
+    }
+
+    /// The attribute's name.
+    pub(crate) fn name(self, mark: &str) -> String {
+        match self {
+            Marks::Trusted => format!("trusted.overlay.{mark}"),
+            Marks::User => format!("user.overlay.{mark}"),
+        }
+    }
 }
 
 /// Keeps [`Store::prune`] away while content is added that nothing refers to yet.
@@ -65,7 +94,13 @@ impl Store {
         // Overlay lowers are resolved on every mount: a short, link-free path.
         let root = root.canonicalize().at("open the folder", &root)?;
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).at("protect", &root)?;
-        Ok(Store { root })
+        let marks = Marks::of(&root.join("tmp"));
+        Ok(Store { root, marks })
+    }
+
+    /// The kind of marks that mounts of this user have.
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// The folder.

@@ -128,10 +128,8 @@ impl Walk<'_> {
                 continue;
             }
             self.found.plain.push(Seen::new(path.clone(), kind, &stat));
-            if is_dir {
-                if let Some(inner) = self.enter(dir, &path)? {
-                    self.folder(inner, &path, &ignores)?;
-                }
+            if is_dir && let Some(inner) = self.enter(dir, &path)? {
+                self.folder(inner, &path, &ignores)?;
             }
         }
         Ok(())

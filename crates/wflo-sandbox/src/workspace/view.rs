@@ -84,7 +84,7 @@ impl View {
     ) -> Result<Mounts, WorkspaceError> {
         let in_use = Arc::new(store.using()?);
         let newest_first: Vec<Digest> = if self.layers.len() > MAX_LAYERS {
-            let id = squash(store, &self.layers)?.id;
+            let id = squash(store, self)?.id;
             store.note_derived(&id)?;
             vec![id]
         } else {

@@ -1,4 +1,5 @@
-//! A real overlay mount in a mount namespace of one thread. Needs root.
+//! A real overlay mount in a mount namespace of one thread. Needs root, or to be started by an
+//! ordinary user under `unshare --user --map-root-user`.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::ffi::CString;
@@ -36,7 +37,7 @@ impl Upper {
 pub fn can_mount() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("not proven here: a real overlay mount needs root");
+        eprintln!("not proven here: a real overlay mount needs root, or `unshare --user --map-root-user`");
     }
     root
 }
@@ -67,6 +68,12 @@ fn mount(mounts: &Mounts, upper: &Upper) {
         )
         .bytes(),
     );
+    // In a user namespace overlayfs keeps its marks in `user.` attributes, and only if told so.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    if !map.trim_end().ends_with("4294967295") {
+        // It also refuses `redirect_dir=off` then: the last of several counts.
+        options.extend(b",userxattr,redirect_dir=nofollow");
+    }
     let options = CString::new(options).unwrap();
     rustix::mount::mount("overlay", upper.target(), "overlay", MountFlags::empty(), Some(options.as_c_str()))
         .unwrap();

@@ -46,10 +46,10 @@ impl Change {
     pub fn text(&self, store: &Store, limits: &TextLimits) -> Result<Text, WorkspaceError> {
         let (old_name, new_name) = self.names();
         let mut head = format!("--- {old_name}\n+++ {new_name}\n");
-        if let (Some(before), Some(after)) = (&self.before, &self.after) {
-            if before.mode != after.mode {
-                head.push_str(&format!("mode {:03o} -> {:03o}\n", before.mode, after.mode));
-            }
+        if let (Some(before), Some(after)) = (&self.before, &self.after)
+            && before.mode != after.mode
+        {
+            head.push_str(&format!("mode {:03o} -> {:03o}\n", before.mode, after.mode));
         }
         let old = side(store, self.before_from, &self.path, self.before.as_ref(), limits)?;
         let new = side(store, self.after_from, &self.path, self.after.as_ref(), limits)?;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, Stat};
@@ -158,8 +158,8 @@ impl Walk<'_> {
                     self.drop(path.clone(), "changed while it was read");
                     return Ok(());
                 };
-                refuse_marks(&inner, path)?;
-                let kind = Kind::Dir { opaque: is_opaque(&inner)? };
+                self.refuse_marks(&inner, path)?;
+                let kind = Kind::Dir { opaque: self.is_opaque(&inner)? };
                 self.manifest.entries.insert(path.clone(), Entry { kind, mode: stat.st_mode & 0o777 });
                 return Ok(self.folder(&inner, path)?);
             }
@@ -181,9 +181,8 @@ impl Walk<'_> {
             self.drop(path.clone(), "changed while it was read");
             return Ok(());
         };
-        refuse_marks(&file, path)?;
-        if stat.st_size == 0 && mark(&file, c"trusted.overlay.whiteout", c"user.overlay.whiteout")?.is_some()
-        {
+        self.refuse_marks(&file, path)?;
+        if stat.st_size == 0 && self.mark(&file, "whiteout")?.is_some() {
             self.manifest.entries.insert(path.clone(), Entry::whiteout());
             return Ok(());
         }
@@ -194,6 +193,32 @@ impl Walk<'_> {
         self.manifest.entries.insert(path.clone(), Entry::file(stat.st_mode, blob.size, blob.hash));
         self.contents.insert(path.clone(), blob.path);
         Ok(())
+    }
+
+    fn is_opaque(&self, dir: &OwnedFd) -> io::Result<bool> {
+        // `x` only says that the folder may hold whiteouts of the attribute kind.
+        Ok(self.mark(dir, "opaque")?.is_some_and(|value| value == b"y"))
+    }
+
+    /// Marks whose meaning depends on the lower directories of the mount that made them.
+    fn refuse_marks(&self, file: &OwnedFd, path: &RelPath) -> Result<(), Failed> {
+        for mark in ["redirect", "metacopy"] {
+            if self.mark(file, mark)?.is_some() {
+                return Err(WorkspaceError::UnsupportedMark { path: path.clone(), mark }.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&self, file: &OwnedFd, mark: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut value = [0u8; 8];
+        match rustix::fs::fgetxattr(file, self.store.marks().name(mark), &mut value) {
+            Ok(length) => Ok(Some(value.get(..length).unwrap_or(&[]).to_vec())),
+            // Longer than any mark that is read here, so it is there.
+            Err(Errno::RANGE) => Ok(Some(Vec::new())),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn drop(&mut self, path: RelPath, what: &str) {
@@ -232,37 +257,4 @@ fn open_same(
     let parent = rustix::fs::fstat(dir).map_err(io::Error::from)?;
     let same = now.st_ino == stat.st_ino && now.st_dev == stat.st_dev && now.st_dev == parent.st_dev;
     Ok(same.then_some(opened))
-}
-
-fn is_opaque(dir: &OwnedFd) -> io::Result<bool> {
-    // `x` only says that the folder may hold whiteouts of the attribute kind.
-    Ok(mark(dir, c"trusted.overlay.opaque", c"user.overlay.opaque")?.is_some_and(|value| value == b"y"))
-}
-
-/// Marks whose meaning depends on the lower directories of the mount that made them.
-fn refuse_marks(file: &OwnedFd, path: &RelPath) -> Result<(), Failed> {
-    let marks = [
-        ("redirect", c"trusted.overlay.redirect", c"user.overlay.redirect"),
-        ("metacopy", c"trusted.overlay.metacopy", c"user.overlay.metacopy"),
-    ];
-    for (name, trusted, user) in marks {
-        if mark(file, trusted, user)?.is_some() {
-            return Err(WorkspaceError::UnsupportedMark { path: path.clone(), mark: name }.into());
-        }
-    }
-    Ok(())
-}
-
-fn mark(file: &OwnedFd, trusted: &std::ffi::CStr, user: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
-    for name in [trusted, user] {
-        let mut value = [0u8; 8];
-        match rustix::fs::fgetxattr(file.as_fd(), name, &mut value) {
-            Ok(length) => return Ok(Some(value.get(..length).unwrap_or(&[]).to_vec())),
-            // Longer than any mark that is read here, so it is there.
-            Err(Errno::RANGE) => return Ok(Some(Vec::new())),
-            Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
 }

@@ -7,25 +7,27 @@ use super::super::error::WorkspaceError;
 use super::super::manifest::{Digest, Entry, Kind, Manifest};
 use super::super::path::RelPath;
 use super::super::store::Store;
-use super::{Layer, remove_below};
+use super::super::view::View;
+use super::{Layer, MergedTree, remove_below};
 
 /// More layers than this are squashed before they are mounted: the classic `mount(2)` has room for
 /// 4,096 bytes of options, and a stack that deep costs every lookup.
 pub const MAX_LAYERS: usize = 16;
 
-/// One layer with the effect of `layers` (oldest first) one over the other. No content is copied.
+/// One layer with the effect of all layers of `view`, for the same seal. No content is copied.
 ///
 /// # Errors
 /// [`WorkspaceError::Missing`] when a layer is not in the store; [`WorkspaceError::Io`].
-pub fn squash(store: &Store, layers: &[Layer]) -> Result<Layer, WorkspaceError> {
+pub fn squash(store: &Store, view: &View) -> Result<Layer, WorkspaceError> {
     let _adding = store.adding()?;
     let mut combined: BTreeMap<RelPath, (Entry, Digest)> = BTreeMap::new();
-    for layer in layers {
+    for layer in &view.layers {
         for (path, entry) in &layer.manifest.entries {
             let entry = over(&mut combined, path, entry);
             combined.insert(path.clone(), (entry, layer.id));
         }
     }
+    drop_idle_whiteouts(&mut combined, &view.base());
     let mut manifest = Manifest::default();
     let mut contents: BTreeMap<RelPath, PathBuf> = BTreeMap::new();
     for (path, (entry, from)) in combined {
@@ -36,6 +38,26 @@ pub fn squash(store: &Store, layers: &[Layer]) -> Result<Layer, WorkspaceError> 
     }
     let id = store.add_tree(&manifest, &contents)?;
     Ok(Layer { id, manifest })
+}
+
+/// Removes whiteouts that cover nothing: those of what an earlier layer had added, and those below
+/// opaque folders. A folder that overlayfs need not merge is listed as it is, so such a whiteout
+/// would show as a name that cannot be opened.
+fn drop_idle_whiteouts(combined: &mut BTreeMap<RelPath, (Entry, Digest)>, base: &MergedTree) {
+    let is_opaque = |path: &RelPath| {
+        combined.get(path).is_some_and(|(entry, _)| matches!(entry.kind, Kind::Dir { opaque: true }))
+    };
+    let idle: Vec<RelPath> = combined
+        .iter()
+        .filter(|(path, (entry, _))| {
+            let covers = base.contains_key(path) && !path.folders().any(|folder| is_opaque(&folder));
+            entry.kind == Kind::Whiteout && !covers
+        })
+        .map(|(path, _)| path.clone())
+        .collect();
+    for path in idle {
+        combined.remove(&path);
+    }
 }
 
 /// What `entry` becomes over the older layers; what it covers of them is removed.

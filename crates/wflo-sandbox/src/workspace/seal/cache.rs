@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use super::super::manifest::Digest;
 use super::super::path::RelPath;
 use super::super::store::blob::Nanos;
 use super::super::survey::Seen;
-use super::write_durably;
 
 const MAGIC: &[u8] = b"wflo hashes 1\n\0\0";
 /// Longer than a tick of any kernel's file clock.
@@ -82,12 +82,17 @@ impl Cache {
         }
         let sum = Digest::of(&out);
         out.extend_from_slice(sum.as_bytes());
-        if let Some(folder) = path.parent() {
-            if let Err(error) = write_durably(folder, path, &out) {
-                tracing::debug!(%error, "the hash cache could not be written");
-            }
+        if let Err(error) = replace(path, &out) {
+            tracing::debug!(%error, "the hash cache could not be written");
         }
     }
+}
+
+/// Whole or not at all, but not synced: the sum at its end tells.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
+    file.write_all(bytes)?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 fn decode(bytes: &[u8]) -> Option<Cache> {

@@ -13,7 +13,7 @@ use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Digest, Kind, Manifest};
 use super::super::path::RelPath;
-use super::{Store, blob, sync_folder};
+use super::{Marks, Store, blob, sync_folder};
 
 /// Above so many files one sync of the file system is cheaper than one of each file.
 const SYNC_EACH: usize = 32;
@@ -62,7 +62,7 @@ impl Store {
                 Kind::Dir { opaque } => {
                     fs::create_dir_all(&full).at("create the folder", &full)?;
                     if *opaque {
-                        mark_opaque(&full).at("mark", &full)?;
+                        mark_opaque(&full, self.marks()).at("mark", &full)?;
                     }
                 }
                 Kind::File { hash, .. } => {
@@ -165,14 +165,8 @@ fn link_or_copy(blob: &Path, full: &Path) -> io::Result<()> {
     }
 }
 
-/// Both names, because overlayfs reads `trusted.` when root mounts it and `user.` in a user
-/// namespace; an ordinary user may set only the second and never needs the first.
-pub(crate) fn mark_opaque(folder: &Path) -> io::Result<()> {
-    match rustix::fs::setxattr(folder, c"trusted.overlay.opaque", b"y", XattrFlags::empty()) {
-        Ok(()) | Err(Errno::PERM | Errno::NOTSUP) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(rustix::fs::setxattr(folder, c"user.overlay.opaque", b"y", XattrFlags::empty())?)
+fn mark_opaque(folder: &Path, marks: Marks) -> io::Result<()> {
+    Ok(rustix::fs::setxattr(folder, marks.name("opaque"), b"y", XattrFlags::empty())?)
 }
 
 /// A character device 0:0, which any user may make since Linux 5.8.

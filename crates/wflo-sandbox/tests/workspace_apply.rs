@@ -1,0 +1,357 @@
+//! Applying: conflicts, hidden and sensitive paths, and somebody who writes at the same moment.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+#[path = "workspace_support/project.rs"]
+mod project;
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use project::{Project, rel, tree, write};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags};
+use wflo_sandbox::workspace::{
+    ApplyOptions, Bounds, ChangeKind, Confirmed, Conflict, ConflictReason, Hidden, HideRules, Reason, Report,
+    Sensitive, TextLimits, View, WorkspaceError, apply, capture, diff, discard,
+};
+
+/// A sealed project and the upper directory of a step that ran on it.
+struct Run {
+    project: Project,
+    view: View,
+}
+
+impl Run {
+    fn new(files: &[(&str, &str)]) -> Run {
+        let project = Project::new();
+        for (path, content) in files {
+            project.write(path, content);
+        }
+        let view = project.view();
+        fs::create_dir(project.home.path().join("upper")).unwrap();
+        Run { project, view }
+    }
+
+    fn upper(&self, path: &str) -> PathBuf {
+        self.project.home.path().join("upper").join(path)
+    }
+
+    fn writes(&self, path: &str, content: &str) {
+        write(&self.upper(path), content);
+    }
+
+    fn removes(&self, path: &str) {
+        fs::create_dir_all(self.upper(path).parent().unwrap()).unwrap();
+        rustix::fs::mknodat(CWD, self.upper(path), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+    }
+
+    /// The step is over.
+    fn ends(&mut self) {
+        let upper = fs::File::open(self.upper("")).unwrap();
+        let captured = capture(upper.as_fd(), &self.project.store, &Bounds::default()).unwrap().unwrap();
+        self.view.layers.push(captured.layer);
+    }
+
+    fn apply(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
+        self.apply_hiding(&self.project.hidden(), options)
+    }
+
+    fn apply_hiding(&self, hidden: &Hidden, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
+        apply(&self.view, &self.project.store, &self.project.path(), hidden, options)
+    }
+
+    fn reads(&self, path: &str) -> String {
+        fs::read_to_string(self.project.path().join(path)).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+fn everything() -> ApplyOptions {
+    ApplyOptions { confirmed: Confirmed::All, ..ApplyOptions::default() }
+}
+
+fn paths(report: &Report) -> Vec<String> {
+    report.applied.iter().map(|change| change.path.to_string()).collect()
+}
+
+#[test]
+fn a_conflict_writes_nothing_and_force_takes_the_runs_version_of_that_path() {
+    let mut run = Run::new(&[("a", "old"), ("b", "old"), ("same", "old"), ("mine", "old"), ("gone", "old")]);
+    for (path, content) in [("a", "run"), ("b", "run"), ("same", "both"), ("new", "run")] {
+        run.writes(path, content);
+    }
+    run.removes("gone");
+    run.ends();
+    for (path, content) in
+        [("a", "host"), ("same", "both"), ("mine", "host"), ("new", "host"), ("gone", "host")]
+    {
+        run.project.write(path, content);
+    }
+    let before = tree(&run.project.path());
+    let report = run.apply(&everything()).unwrap();
+    let conflicts: Vec<String> = report.conflicts.iter().map(|conflict| conflict.path.to_string()).collect();
+    assert_eq!(conflicts, ["a", "gone", "new"]);
+    assert!(report.applied.is_empty());
+    assert!(matches!(report.or_conflict(), Err(WorkspaceError::Conflict { paths }) if paths.len() == 3));
+    assert_eq!(tree(&run.project.path()), before);
+
+    let options = ApplyOptions { force: vec![rel("a"), rel("gone"), rel("new")], ..everything() };
+    let dry = run.apply(&ApplyOptions { dry_run: true, ..options.clone() }).unwrap();
+    assert_eq!(tree(&run.project.path()), before);
+    let report = run.apply(&options).unwrap();
+    assert_eq!(paths(&report), ["a", "b", "gone", "new"]);
+    assert_eq!(paths(&dry), paths(&report));
+    assert_eq!(report.already, [rel("same")]);
+    assert_eq!([run.reads("a"), run.reads("b"), run.reads("mine")], ["run", "run", "host"]);
+    assert!(!run.project.path().join("gone").exists());
+    assert_eq!(run.apply(&options).unwrap().applied, [], "a second time there is nothing to do");
+}
+
+#[test]
+fn hidden_paths_survive_whatever_the_run_did() {
+    let mut run =
+        Run::new(&[("dir/visible", "x"), ("dir/.env", "SECRET"), ("keys/id_rsa", "SECRET"), ("plain", "x")]);
+    let secret = run.project.path().join("dir/.env");
+    fs::hard_link(&secret, run.project.path().join("other")).unwrap();
+    run.removes("dir");
+    run.writes("keys/id_rsa", "replaced");
+    run.writes(".env.new", "created");
+    run.writes("other", "over the hard link");
+    run.writes(".wflo/wflo.db", "created");
+    run.removes("plain");
+    run.ends();
+    let force = ["dir", "keys", "other", ".wflo", ".env.new"].map(rel).to_vec();
+    let report = run.apply(&ApplyOptions { force, ..everything() }).unwrap();
+    assert_eq!(report.conflicts, []);
+    let hidden: Vec<(String, Reason)> =
+        report.hidden.iter().map(|(path, reason)| (path.to_string(), *reason)).collect();
+    assert_eq!(
+        hidden,
+        [
+            (".env.new".to_owned(), Reason::Environment),
+            (".wflo".to_owned(), Reason::DataDirectory),
+            (".wflo/wflo.db".to_owned(), Reason::DataDirectory),
+            ("keys/id_rsa".to_owned(), Reason::KeyFile),
+            ("other".to_owned(), Reason::HardLink),
+        ]
+    );
+    assert_eq!(report.kept_folders, [rel("dir")]);
+    assert_eq!(paths(&report), ["dir/visible", "plain"]);
+    assert_eq!(run.reads("dir/.env"), "SECRET");
+    assert_eq!(run.reads("other"), "SECRET");
+    assert_eq!(run.reads("keys/id_rsa"), "SECRET");
+    assert!(!run.project.path().join("dir/visible").exists());
+    assert!(!run.project.path().join(".env.new").exists() && !run.project.path().join(".wflo").exists());
+}
+
+#[test]
+fn a_folder_with_a_hidden_file_does_not_give_way_to_a_file_or_link() {
+    for link in [false, true] {
+        let mut run = Run::new(&[("dir/visible", "x"), ("dir/.env", "SECRET")]);
+        if link {
+            symlink("elsewhere", run.upper("dir")).unwrap();
+        } else {
+            run.writes("dir", "a file now");
+        }
+        run.ends();
+        let options = ApplyOptions { force: vec![rel("dir")], ..everything() };
+        let report = run.apply(&options).unwrap();
+        let reason = ConflictReason::FolderNotEmpty;
+        assert_eq!(report.conflicts, [Conflict { path: rel("dir"), reason }]);
+        assert_eq!([run.reads("dir/.env"), run.reads("dir/visible")], ["SECRET", "x"]);
+    }
+}
+
+#[test]
+fn a_folder_that_became_a_link_leads_nowhere() {
+    let mut run = Run::new(&[("dir/f", "x"), (".gitignore", "/secret\n")]);
+    run.writes("dir/f", "changed");
+    run.writes("dir/new", "created");
+    run.ends();
+    let outside = run.project.home.path().join("outside");
+    write(&outside.join("f"), "x");
+    fs::remove_dir_all(run.project.path().join("dir")).unwrap();
+    symlink(&outside, run.project.path().join("dir")).unwrap();
+    let options = ApplyOptions { force: vec![rel("dir")], ..everything() };
+    let report = run.apply(&options).unwrap();
+    assert_eq!(report.conflicts.len(), 2, "{report:?}");
+    assert!(report.conflicts.iter().all(|conflict| conflict.reason == ConflictReason::NoFolder));
+    assert_eq!(tree(&outside).len(), 1);
+}
+
+#[test]
+fn sensitive_paths_wait_for_the_users_word() {
+    let mut run = Run::new(&[
+        ("main.py", "old"),
+        (".git/config", "[core]\n"),
+        ("wflo.toml", "old"),
+        ("flow.py", "old"),
+    ]);
+    for path in
+        ["main.py", "wflo.toml", "flow.py", ".git/hooks/post-checkout", ".github/workflows/ci.yml", "x.sh"]
+    {
+        run.writes(path, "new");
+    }
+    run.writes(".git/config", "[core]\n\tsshCommand = evil\n");
+    symlink("../../etc", run.upper("out")).unwrap();
+    run.ends();
+    let options = ApplyOptions { definitions: vec![rel("flow.py")], ..ApplyOptions::default() };
+    let report = run.apply(&options).unwrap();
+    assert_eq!(paths(&report), ["main.py"]);
+    let asked: Vec<(String, Sensitive)> =
+        report.unconfirmed.iter().map(|(change, why)| (change.path.to_string(), *why)).collect();
+    for expected in [
+        ("wflo.toml", Sensitive::Settings),
+        ("flow.py", Sensitive::Definition),
+        (".git/hooks/post-checkout", Sensitive::Git),
+        (".github/workflows/ci.yml", Sensitive::Ci),
+        ("x.sh", Sensitive::Shell),
+        ("out", Sensitive::LinkOutside),
+    ] {
+        assert!(asked.contains(&(expected.0.to_owned(), expected.1)), "{expected:?} in {asked:?}");
+    }
+    assert_eq!([run.reads("wflo.toml"), run.reads("flow.py")], ["old", "old"]);
+    let confirmed = Confirmed::Paths(vec![rel("wflo.toml"), rel(".git")]);
+    let report = run.apply(&ApplyOptions { confirmed, ..options }).unwrap();
+    assert!(paths(&report).contains(&"wflo.toml".to_owned()));
+    assert_eq!(run.reads(".git/config"), "[core]\n", "Git's configuration is never written");
+    assert_eq!(run.reads(".git/hooks/post-checkout"), "new");
+}
+
+#[test]
+fn modes_and_contents_merge_separately_and_links_are_written_as_they_are() {
+    let mut run = Run::new(&[("script", "old"), ("data", "old")]);
+    run.writes("script", "old");
+    fs::set_permissions(run.upper("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    run.writes("data", "run");
+    symlink("data", run.upper("link")).unwrap();
+    run.ends();
+    run.project.write("script", "host");
+    fs::set_permissions(run.project.path().join("data"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(run.apply(&everything()).unwrap().conflicts, []);
+    let mode = |path: &str| run.project.path().join(path).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((run.reads("script"), mode("script")), ("host".to_owned(), 0o755));
+    assert_eq!((run.reads("data"), mode("data")), ("run".to_owned(), 0o600));
+    assert_eq!(fs::read_link(run.project.path().join("link")).unwrap(), PathBuf::from("data"));
+}
+
+#[test]
+fn selecting_takes_what_is_needed_and_refuses_what_is_not_there() {
+    let mut run = Run::new(&[("a", "old")]);
+    run.writes("new/deep/file", "x");
+    run.writes("new/other", "x");
+    run.ends();
+    let report = run.apply(&ApplyOptions { paths: vec![rel("new/deep/file")], ..everything() }).unwrap();
+    assert_eq!(paths(&report), ["new", "new/deep", "new/deep/file"]);
+    assert!(!run.project.path().join("new/other").exists());
+    let refused = run.apply(&ApplyOptions { paths: vec![rel("nowhere")], ..everything() });
+    assert!(matches!(refused, Err(WorkspaceError::NotChanged { .. })));
+}
+
+#[test]
+fn the_diff_is_net_and_safe_to_print() {
+    let mut run = Run::new(&[
+        ("a", "one\ntwo\nthree\n"),
+        ("touched", "same"),
+        ("bin", "\0old"),
+        ("dir/x", "1"),
+        ("dir/y", "2"),
+    ]);
+    run.writes("a", "one\n\x1b[2Jtwo\nthree\n");
+    run.writes("touched", "same");
+    run.writes("bin", "\0new");
+    run.removes("dir");
+    run.writes("big", &"line\n".repeat(300_000));
+    run.ends();
+    let changes = diff(&run.view, &run.project.store).unwrap();
+    let shown: Vec<(String, ChangeKind, bool)> =
+        changes.iter().map(|change| (change.path.to_string(), change.kind, change.binary)).collect();
+    let expected = [
+        ("a", ChangeKind::Modified, false),
+        ("big", ChangeKind::Added, false),
+        ("bin", ChangeKind::Modified, true),
+        ("dir", ChangeKind::Deleted, false),
+        ("dir/x", ChangeKind::Deleted, false),
+        ("dir/y", ChangeKind::Deleted, false),
+    ];
+    assert_eq!(shown, expected.map(|(path, kind, binary)| (path.to_owned(), kind, binary)));
+    let text = |index: usize| changes[index].text(&run.project.store, &TextLimits::default()).unwrap();
+    assert_eq!(text(0).body, "--- a/a\n+++ b/a\n@@ -1,3 +1,3 @@\n one\n-two\n+\\u{1b}[2Jtwo\n three\n");
+    assert!(text(1).shortened && text(1).body.len() < 200, "{}", text(1).body);
+    assert!(text(2).body.ends_with("binary, 4 -> 4 bytes\n"));
+    assert!(diff(&discard(run.view.clone()), &run.project.store).unwrap().is_empty());
+}
+
+#[test]
+fn rules_that_came_after_the_seal_protect_too() {
+    let mut run = Run::new(&[("config/prod.sql", "theirs"), ("main.db", "theirs")]);
+    run.writes("config/prod.sql", "run");
+    run.removes("main.db");
+    run.ends();
+    let rules = HideRules {
+        databases: vec![run.project.path().join("main.db")],
+        globs: vec!["*.sql".into()],
+        ..HideRules::default()
+    };
+    let hidden = Hidden::new(&run.project.path(), &rules).unwrap();
+    let report = run.apply_hiding(&hidden, &everything()).unwrap();
+    assert_eq!((report.applied.len(), report.hidden.len()), (0, 2));
+    assert_eq!([run.reads("config/prod.sql"), run.reads("main.db")], ["theirs", "theirs"]);
+}
+
+#[test]
+fn somebody_who_writes_at_the_same_moment_loses_nothing() {
+    let mut run = Run::new(&[("f", "start"), ("dir/g", "start"), ("z", "start")]);
+    for path in ["f", "dir/g", "z"] {
+        run.writes(path, "run");
+    }
+    run.ends();
+    let outside = run.project.home.path().join("outside");
+    write(&outside.join("g"), "start");
+    let at = |path: &str| run.project.path().join(path);
+    for round in 0..60 {
+        for path in ["f", "dir/g", "z"] {
+            run.project.write(path, "start");
+        }
+        symlink(&outside, at("link")).unwrap();
+        let stop = AtomicBool::new(false);
+        let saved = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut saved = None;
+                while !stop.load(Ordering::Relaxed) {
+                    // A folder that is a link now and then, and an editor that saves.
+                    rustix::fs::renameat_with(CWD, at("dir"), CWD, at("link"), RenameFlags::EXCHANGE)
+                        .unwrap();
+                    rustix::fs::renameat_with(CWD, at("dir"), CWD, at("link"), RenameFlags::EXCHANGE)
+                        .unwrap();
+                    if saved.is_none() {
+                        fs::write(at("tmp"), "saved by hand").unwrap();
+                        fs::rename(at("tmp"), at("z")).unwrap();
+                        saved = Some(());
+                    }
+                }
+                saved
+            });
+            if round % 2 == 0 {
+                std::thread::yield_now();
+            }
+            let _result = run.apply(&everything());
+            stop.store(true, Ordering::Relaxed);
+            writer.join().unwrap()
+        });
+        assert_eq!(tree(&outside).len(), 1, "round {round}");
+        assert_eq!(
+            fs::read_to_string(outside.join("g")).unwrap(),
+            "start",
+            "nothing is written through a link"
+        );
+        let names: Vec<Vec<u8>> = tree(&run.project.path()).into_keys().collect();
+        assert!(!names.iter().any(|name| name.starts_with(b".wflo-apply")), "round {round}: staging is left");
+        if saved.is_some() {
+            // Before the check it is a conflict, after the rename it is newer, in between it is put back.
+            assert_eq!(run.reads("z"), "saved by hand", "round {round}");
+        }
+        fs::remove_file(at("link")).unwrap();
+    }
+}
