@@ -233,3 +233,14 @@ def test_mistakes_are_refused_before_anything_is_sent(project, call, message):
     frame = engine.receive("failed")
     assert message in frame["error"]["message"]
     assert "workflow.py:6" in frame["error"]["place"]
+
+
+def test_a_write_that_was_skipped_has_no_answer(project):
+    project.steps(
+        """
+@workflow.step
+def step(context):
+    return [context.db.execute("delete").rows_affected, context.db.update([{"id": 1}]), context.tools.run(["x"]).stdout]
+"""
+    )
+    assert project.start().drive(lambda _: None)["output"] == [0, 0, ""]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
-if importlib.util.find_spec("wflo") is None:
+_found = importlib.util.find_spec("wflo")
+if _found is None or not str(_found.origin).startswith(sys.prefix):
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2] / "python")

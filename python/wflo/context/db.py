@@ -26,7 +26,8 @@ class Rows(list["dict[str, Any]"]):
 
     __slots__ = ("columns",)
 
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, answer: dict[str, Any] | None) -> None:
+        answer = answer or {}
         self.columns: list[str] = list(answer.get("columns") or ())
         rows: list[list[Any]] = answer.get("rows") or []
         super().__init__(dict(zip(self.columns, [_read(cell) for cell in row], strict=False)) for row in rows)
@@ -47,7 +48,9 @@ class Executed:
 
     __slots__ = ("last_insert_id", "rows", "rows_affected")
 
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, answer: dict[str, Any] | None) -> None:
+        # No answer: a write whose result was lost, with `on_ambiguous="skip"`.
+        answer = answer or {}
         self.rows_affected: int = answer.get("rows_affected") or 0
         self.last_insert_id: int | None = answer.get("last_insert_id")
         self.rows = Rows(answer)
@@ -61,7 +64,8 @@ class Snapshot:
 
     __slots__ = ("capabilities", "database", "id")
 
-    def __init__(self, answer: dict[str, Any], database: str | None) -> None:
+    def __init__(self, answer: dict[str, Any] | None, database: str | None) -> None:
+        answer = answer or {}
         self.id: str = str(answer.get("snapshot") or "")
         self.capabilities: dict[str, Any] = answer.get("capabilities") or {}
         self.database = database
@@ -75,8 +79,8 @@ class Restored:
 
     __slots__ = ("diff", "raw")
 
-    def __init__(self, answer: dict[str, Any]) -> None:
-        self.raw = answer
+    def __init__(self, answer: dict[str, Any] | None) -> None:
+        self.raw = answer = answer or {}
         self.diff: list[dict[str, Any]] = answer.get("diff") or []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -198,7 +202,7 @@ class Database:
         `update(rows)` finds the table when exactly one has those columns; else give `table=`.
         """
         wire = changes(database or self._name, table_or_rows, rows, table)
-        return int((await self._calls.effect("db", "update", wire)).get("rows_affected") or 0)
+        return Executed(await self._calls.effect("db", "update", wire)).rows_affected
 
     async def bulk_update(
         self,
@@ -211,7 +215,7 @@ class Database:
     ) -> int:
         """As `update`, for many rows in one transaction."""
         wire = changes(database or self._name, table_or_rows, rows, table)
-        return int((await self._calls.effect("db", "bulk_update", wire)).get("rows_affected") or 0)
+        return Executed(await self._calls.effect("db", "bulk_update", wire)).rows_affected
 
     async def snapshot(self, tables: Sequence[str] | None = None, *, database: str | None = None) -> Snapshot:
         """Marks the state of the data as it is now."""
@@ -266,7 +270,7 @@ class SyncDatabase:
     ) -> int:
         """As `Database.update`."""
         wire = changes(database or self._name, table_or_rows, rows, table)
-        return int(self._calls.effect("db", "update", wire).get("rows_affected") or 0)
+        return Executed(self._calls.effect("db", "update", wire)).rows_affected
 
     def bulk_update(
         self,
@@ -279,7 +283,7 @@ class SyncDatabase:
     ) -> int:
         """As `Database.bulk_update`."""
         wire = changes(database or self._name, table_or_rows, rows, table)
-        return int(self._calls.effect("db", "bulk_update", wire).get("rows_affected") or 0)
+        return Executed(self._calls.effect("db", "bulk_update", wire)).rows_affected
 
     def snapshot(self, tables: Sequence[str] | None = None, *, database: str | None = None) -> Snapshot:
         """As `Database.snapshot`."""

@@ -28,7 +28,8 @@ class ToolResult:
 
     __slots__ = ("exit_code", "stderr", "stdout", "truncated")
 
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, answer: dict[str, Any] | None) -> None:
+        answer = answer or {}
         self.exit_code: int = int(answer.get("exit_code") or 0)
         self.stdout: str = answer.get("stdout") or ""
         self.stderr: str = answer.get("stderr") or ""

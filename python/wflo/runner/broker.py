@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 SETTLE_MS = 5.0
 """How long a step is idle before it says so: quick effects need no `suspended` frame."""
 
+FIRST_REPEAT_MS, LAST_REPEAT_MS = 50, 12_800
+"""When `suspended` is repeated: after 50 ms, 200 ms, ... and then every 12.8 s."""
+
 GRACE_SECONDS = 0.25
 """How long replay waits for an answer that could come next in the recorded order."""
 
@@ -106,6 +109,7 @@ class Broker:
         self._waiting: dict[int, Waiter] = {}
         self._woken: set[int] = set()
         self._suspended = False
+        self._repeats = 0
         self._announced = False
         self._stuck_since: float | None = None
         self._quiet_since: float | None = None
@@ -371,11 +375,20 @@ class Broker:
         """Whether `suspended` was sent and nothing has happened since."""
         return self._suspended
 
-    def send_suspended(self) -> None:
+    def repeat_ms(self) -> float:
+        """How long until `suspended` is said again.
+
+        The engine judges each one by what it knows then: an effect may not be a durable wait yet
+        when the first arrives, or a model call of a stock client may still be under way.
+        """
+        return float(min(FIRST_REPEAT_MS * 4**self._repeats, LAST_REPEAT_MS))
+
+    def send_suspended(self, *, again: bool = False) -> None:
         """Tells the engine that only its answers can wake the step."""
         with self._lock:
-            if self._suspended or not self.pending:
+            if self._suspended is not again or not self.pending:
                 return
+            self._repeats = self._repeats + 1 if again else 0
             self._suspended = True
             on = [{"path": path, "seq": seq} for path, seq in sorted(self.pending)]
             self._send(self.channel.pack({"type": "suspended", "on": on}))
@@ -446,8 +459,10 @@ class Broker:
                 self.deliver_any()
             return
         if self._suspended:
-            if self._readable(None):
+            if self._readable(self.repeat_ms()):
                 self.pump()
+            else:
+                self.send_suspended(again=True)
         elif self._readable(SETTLE_MS):
             self.pump()
         elif not threads.alive() or (self.threads_quiet() and not self._readable(20.0) and self.threads_quiet()):

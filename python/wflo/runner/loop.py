@@ -97,6 +97,7 @@ class IdleSelector(selectors.DefaultSelector):
         loop.woken = False
         until = None if timeout is None else _monotonic() + timeout
         settled = False
+        repeat_at: float | None = None
         while True:
             events = self._events(0)
             if events:
@@ -118,11 +119,20 @@ class IdleSelector(selectors.DefaultSelector):
                     return []
                 elif (timeout is None or broker.impatient) and broker.deliver_any():
                     continue
-            elif broker.waits and timeout is None and not self._foreign and not broker.suspended:
-                if not settled:
+            elif broker.waits and timeout is None and not self._foreign:
+                if broker.suspended:
+                    now = _monotonic()
+                    repeat_at = now + broker.repeat_ms() / 1000 if repeat_at is None else repeat_at
+                    if now >= repeat_at:
+                        repeat_at = None
+                        broker.send_suspended(again=True) if broker.threads_quiet() else None
+                        continue
+                    wait = repeat_at - now
+                elif not settled:
                     settled, wait = True, _SETTLE
                 elif broker.threads_quiet():
                     broker.send_suspended()
+                    continue
                 else:
                     broker.kept_awake() if self._awake >= 1.0 else None
                     self._awake = wait = min(self._awake * 2, 1.0)
