@@ -1,8 +1,9 @@
 //! A gateway before the mock provider, with a budget in memory: what stock clients are tried against.
 //!
-//! `gateway [BUDGET_USD]` prints one JSON line with its addresses. Then each line on its standard
+//! `gateway [BUDGET_USD [OPENAI_URL MODEL]]` prints one JSON line with its addresses. Then each line on its standard
 //! input is a command: `counts` prints what was asked and charged, `fault 429` fails the next
-//! request with that status, `cut` breaks the next stream. It ends with its input.
+//! request with that status, `cut` breaks the next stream. It ends with its input. With an address
+//! and a model, that server stands beside the mock, at a price of 1 and 2 USD per million tokens.
 
 // The ledger is the tests' own, which may panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -19,6 +20,7 @@ use serde_json::json;
 use wflo_core::money::NanoUsd;
 use wflo_gateway::dialect::Dialect;
 use wflo_gateway::ledger::Caller;
+use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
 use wflo_gateway::secret::Secret;
 use wflo_gateway::{Deadlines, Gateway, Limits, client_env};
@@ -33,11 +35,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ledger = ledger::MemoryLedger::with_limit(budget);
     let mock = ModelServer::start()?;
     let key = Secret::new("sk-provider-key");
-    let providers = vec![
+    let mut models = BTreeMap::new();
+    let mut providers = vec![
         Provider::new("openai", Dialect::OpenAi, &mock.openai_url(), key.clone())?,
         Provider::new("anthropic", Dialect::Anthropic, &mock.anthropic_url(), key)?,
     ];
-    let routes = Routes::new(providers, Vec::new(), BTreeMap::new())?;
+    if let (Some(url), Some(model)) = (std::env::args().nth(2), std::env::args().nth(3)) {
+        providers.push(Provider::new("local", Dialect::OpenAi, &url, None)?);
+        let price = ModelSettings {
+            provider: Some("local".to_owned()),
+            input: Some("1".to_owned()),
+            output: Some("2".to_owned()),
+            context_tokens: Some(4_096),
+            max_output_tokens: Some(64),
+            ..ModelSettings::default()
+        };
+        models.insert(model, price);
+    }
+    let routes = Routes::new(providers, Vec::new(), models)?;
     let gateway = Gateway::new(routes, Arc::clone(&ledger) as _, Deadlines::default(), Limits::default());
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
