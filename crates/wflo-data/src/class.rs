@@ -72,8 +72,9 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
-    /// A function that reaches outside the database.
-    #[error("the function {function}() is not allowed")]
+    /// A function that reaches outside the database, or one in the definition of a table whose time
+    /// has no good bound.
+    #[error("the function {function}() is not allowed here")]
     Function {
         /// The function.
         function: String,

@@ -1,6 +1,6 @@
 //! What can go wrong with a database, and what to do about it.
 //!
-//! Owns the codes WFLO-6001 to WFLO-6028; each has a page in `docs/errors/`.
+//! Owns the codes WFLO-6001 to WFLO-6029; each has a page in `docs/errors/`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,6 +136,9 @@ pub enum DataError {
         /// Which limit was met.
         detail: String,
     },
+    /// A text, blob or row that is longer than a statement may touch.
+    #[error("a text, blob or row is longer than this statement may touch")]
+    ValueTooLarge,
     /// The same effect id with another request.
     #[error("the effect {effect_id} was already carried out with another request")]
     EffectMismatch {
@@ -249,6 +252,7 @@ impl Coded for DataError {
             DataError::SchemaChanged { .. } => 6026,
             DataError::SnapshotInvalid => 6027,
             DataError::RecordDamaged { .. } => 6028,
+            DataError::ValueTooLarge => 6029,
         })
     }
 
@@ -287,6 +291,9 @@ impl Coded for DataError {
             DataError::ResultTooLarge { .. } => "add LIMIT, or select fewer columns",
             DataError::TooSlow { .. } => "make the statement cheaper, or split the work into smaller ones",
             DataError::WriteTooLarge { .. } => "split it into smaller writes",
+            DataError::ValueTooLarge => {
+                "16 MiB is the most, and 128 KiB where the statement calls instr, replace, trim or json_patch"
+            }
             DataError::EffectMismatch { .. } => {
                 "the step's code changed between two attempts; retry the run on the new code"
             }

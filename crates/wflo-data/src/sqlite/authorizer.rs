@@ -49,6 +49,10 @@ const MODULES: &[&str] = &["fts3", "fts4", "fts5", "rtree"];
 /// Functions that reach outside the database.
 const FUNCTIONS_DENIED: &[&str] = &["load_extension", "fts3_tokenizer"];
 
+/// Functions whose time grows with the product of their arguments' lengths: on two long texts one
+/// call takes hours.
+const FUNCTIONS_SLOW: &[&str] = &["instr", "replace", "trim", "ltrim", "rtrim", "json_patch", "jsonb_patch"];
+
 /// What was seen while a statement was compiled.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Observed {
@@ -61,6 +65,11 @@ pub(super) struct Observed {
     pub system: Option<String>,
     /// Whether it changes the schema.
     pub schema: bool,
+    /// Whether it calls a function whose time has no good bound.
+    pub slow: bool,
+    /// Whether it defines a table or an index: their constraints and generated columns are compiled
+    /// later, and then without asking.
+    pub defines: bool,
     /// The table that the statement itself inserts into, not its triggers.
     pub inserted: Option<String>,
 }
@@ -114,6 +123,35 @@ pub(super) fn is_reserved(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("_wflo_"))
 }
 
+/// The slow function that a text calls, if any. Function names have no escapes either; a quote or a
+/// comment may stand before the parenthesis.
+pub(super) fn slow_call(sql: &str) -> Option<&'static str> {
+    let sql = sql.to_ascii_lowercase();
+    FUNCTIONS_SLOW.iter().copied().find(|name| {
+        sql.match_indices(name).any(|(at, _)| {
+            let before = sql[..at].chars().next_back();
+            let after = &sql[at + name.len()..];
+            let whole = !before.is_some_and(|c| c.is_alphanumeric() || c == '_');
+            whole && first_token(after.trim_start_matches(['"', '`', ']', '\''])).starts_with('(')
+        })
+    })
+}
+
+/// What follows spaces and comments.
+pub(super) fn first_token(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{feff}');
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, after)| after);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, after)| after);
+        } else {
+            return rest;
+        }
+    }
+}
+
 /// Whether a name is SQLite's own.
 pub(super) fn is_system(name: &str) -> bool {
     name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_"))
@@ -139,6 +177,11 @@ fn verdict(context: &AuthContext<'_>, observed: &mut Observed) -> Result<(), Ref
         true => Err(Refusal::Reserved { name: name.to_owned() }),
         false => Ok(()),
     };
+    let defines = matches!(
+        context.action,
+        Action::CreateTable { .. } | Action::CreateIndex { .. } | Action::AlterTable { .. }
+    );
+    observed.defines |= defines;
     let mut schema = |names: &[&str]| {
         observed.schema = true;
         for name in names {
@@ -163,7 +206,9 @@ fn verdict(context: &AuthContext<'_>, observed: &mut Observed) -> Result<(), Ref
         }
         Action::Update { table_name, .. } | Action::Delete { table_name } => write(table_name, observed),
         Action::Function { function_name } => {
-            match FUNCTIONS_DENIED.iter().any(|name| function_name.eq_ignore_ascii_case(name)) {
+            let listed = |list: &[&str]| list.iter().any(|name| function_name.eq_ignore_ascii_case(name));
+            observed.slow |= listed(FUNCTIONS_SLOW);
+            match listed(FUNCTIONS_DENIED) {
                 true => Err(Refusal::Function { function: function_name.to_owned() }),
                 false => Ok(()),
             }

@@ -159,7 +159,7 @@ fn harden(connection: &Connection, limits: &Limits) -> rusqlite::Result<()> {
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 250),
         (Limit::SQLITE_LIMIT_VDBE_OP, 500_000),
         (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
-        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 4_096),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 500),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
     ] {
         connection.set_limit(limit, most)?;
@@ -272,7 +272,7 @@ fn meaning(error: rusqlite::Error, name: &str, limits: &Limits) -> DataError {
         ErrorCode::ConstraintViolation => DataError::Constraint { detail },
         ErrorCode::OperationInterrupted => DataError::TooSlow { limit: limits.statement_time },
         ErrorCode::AuthorizationForStatementDenied => DataError::Refused(Refusal::Unknown { action: detail }),
-        ErrorCode::TooBig => DataError::WriteTooLarge { detail },
+        ErrorCode::TooBig => DataError::ValueTooLarge,
         // The words for tables that DEFENSIVE protects.
         ErrorCode::Unknown if detail.ends_with("may not be modified") => {
             let table = detail.strip_prefix("table ").and_then(|rest| rest.split(' ').next());

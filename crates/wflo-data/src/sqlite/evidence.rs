@@ -75,13 +75,16 @@ pub(super) fn show(call: &Call<'_>, changeset: &Changeset, detail: Detail) -> Re
     Ok(shown)
 }
 
+/// A change whose row is not as it was shown, and the row as it is.
+pub(super) type Differing = (Change, Option<Vec<Value>>);
+
 /// Checks that the rows which an update changes are still whole as they were when they were shown;
 /// gives those that are not.
 pub(super) fn check_guards(
     call: &Call<'_>,
     changeset: &Changeset,
     guards: &[u8],
-) -> Result<Vec<(Change, Option<Vec<Value>>)>, DataError> {
+) -> Result<Vec<Differing>, DataError> {
     let mut differing = Vec::new();
     let mut expected = guards.chunks_exact(GUARD);
     let mut reader = WholeRows::new(call);

@@ -17,6 +17,10 @@ use crate::error::DataError;
 
 /// SQLite calls the progress handler about every so many instructions: some tens of microseconds.
 const INSTRUCTIONS: i32 = 4_000;
+/// The longest value, in bytes, that a statement may touch which calls a function whose time grows
+/// with the product of its arguments' lengths: one call must end within seconds, because SQLite
+/// cannot interrupt it.
+const SHORT_VALUE: usize = 128 << 10;
 /// SQLite's own limit on values, for statements of wflo.
 const UNLIMITED: i32 = 1_000_000_000;
 
@@ -89,6 +93,11 @@ fn set_limits(connection: &Connection, value_bytes: usize, sql_bytes: usize) {
     // These calls fail for negative limits only.
     let _ = connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most(value_bytes));
     let _ = connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, most(sql_bytes));
+}
+
+/// Lowers the limit on values until the running leash ends.
+pub(super) fn shorten_values(call: &Call<'_>) {
+    set_limits(call.connection, call.limits.value_bytes.min(SHORT_VALUE), call.limits.sql_bytes);
 }
 
 /// What to do when the captured changes grow too large.

@@ -9,9 +9,9 @@ use rusqlite::Batch;
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
-use super::authorizer::{Observed, Watch};
+use super::authorizer::{Observed, Watch, first_token, slow_call};
 use super::connection::Call;
-use super::leash::{Leash, Surplus};
+use super::leash::{self, Leash, Surplus};
 use super::session::Gauge;
 use crate::class::Refusal;
 use crate::error::DataError;
@@ -107,24 +107,24 @@ pub(super) fn prepare<'conn>(
     if let (false, Some(table)) = (observed.schema, &observed.system) {
         return refuse(Refusal::System { name: table.clone() });
     }
+    if let (true, Some(function)) = (observed.defines, slow_call(sql)) {
+        return refuse(Refusal::Function { function: function.to_owned() });
+    }
+    if observed.slow {
+        leash::shorten_values(call);
+    }
     let reads_only = statement.readonly() || statement.is_explain() != 0;
     Ok(Prepared { statement, observed, reads_only })
 }
 
 /// The first word after spaces, comments and empty statements.
 fn first_word(sql: &str) -> &str {
-    let mut rest = sql;
-    loop {
-        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '\u{feff}');
-        if let Some(comment) = rest.strip_prefix("--") {
-            rest = comment.split_once('\n').map_or("", |(_, after)| after);
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            rest = comment.split_once("*/").map_or("", |(_, after)| after);
-        } else {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            return &rest[..end];
-        }
+    let mut rest = first_token(sql);
+    while let Some(after) = rest.strip_prefix(';') {
+        rest = first_token(after);
     }
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    &rest[..end]
 }
 
 /// Binds parameters.
@@ -177,7 +177,7 @@ pub(super) fn collect(
     statement: &mut rusqlite::Statement<'_>,
     into: &mut Rows,
 ) -> Result<(), DataError> {
-    into.columns = statement.column_names().into_iter().map(str::to_owned).collect();
+    into.columns = statement.column_names().map(str::to_owned).collect();
     let columns = into.columns.len();
     let mut size = Counter(0);
     let mut cursor = statement.raw_query();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use wflo_core::error::Coded as _;
 use wflo_data::{Class, DataError, Limits, Refusal, Statement, Value};
 
-use crate::temp::{ANY, Temp, apply, effect, execute, sql};
+use crate::temp::{ANY, Temp, apply, effect, execute, one, sql};
 
 const SCHEMA: &str = "
     CREATE TABLE records (id INTEGER PRIMARY KEY AUTOINCREMENT, age INTEGER, note TEXT);
@@ -174,6 +174,47 @@ fn endless_statements_end_at_the_deadline() {
 }
 
 #[test]
+fn functions_that_take_hours_on_long_texts_do_not_get_them() {
+    let temp = Temp::new(SCHEMA);
+    let db = temp.db();
+    let long = "hex(zeroblob(4000000))";
+    for text in [
+        format!("SELECT instr({long} || {long}, {long} || 'x')"),
+        format!("SELECT replace({long}, {long} || 'x', 'y')"),
+        format!("SELECT trim({long}, {long} || 'x')"),
+        format!("SELECT json_patch({long}, {long})"),
+        format!("WITH x AS (SELECT {long} AS t) SELECT rtrim(t, t) FROM x"),
+    ] {
+        assert!(matches!(db.query(&sql(&text)), Err(DataError::ValueTooLarge)), "{text}");
+    }
+    for text in [
+        "CREATE TABLE t (a, b, CHECK (instr(a, b) = 0))",
+        "CREATE TABLE t (a, b, c AS (replace(a, b, '')))",
+        "CREATE TABLE t (a, b, CHECK (\"INSTR\" /* ( */ -- c\n (a, b) = 0))",
+        "CREATE TABLE t (a, b, c AS ([replace] (a, b, '')))",
+        "CREATE INDEX i ON records (trim(note, note))",
+        "ALTER TABLE records ADD COLUMN c AS (json_patch(note, note))",
+    ] {
+        let error = db.apply(effect(text), &execute(text), ANY).unwrap_err();
+        assert!(matches!(error, DataError::Refused(Refusal::Function { .. })), "{text}: {error:?}");
+    }
+    // The words themselves are free, and so are views and triggers.
+    for text in [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, \"trim\" TEXT)",
+        "CREATE VIEW w AS SELECT replace(note, 'a', 'b') AS r FROM records",
+    ] {
+        db.apply(effect(text), &execute(text), ANY).unwrap();
+    }
+    // A trigger or view that uses one brings the limit with it.
+    temp.other().execute_batch("CREATE VIEW v AS SELECT instr(note, note) AS i FROM records").unwrap();
+    let text = format!("SELECT i FROM v WHERE {long} IS NOT NULL");
+    assert!(matches!(db.query(&sql(&text)), Err(DataError::ValueTooLarge)));
+    // The next statement has the whole range again, and short values are no matter.
+    db.query(&sql(&format!("SELECT length({long})"))).unwrap();
+    assert_eq!(one(&db, "SELECT replace(trim(' aXa '), 'X', 'b')"), Value::Text("aba".to_owned()));
+}
+
+#[test]
 fn statements_that_are_endless_to_compile_end_too() {
     let mut temp = Temp::new(SCHEMA);
     temp.limits = Limits { statement_time: Duration::from_millis(200), ..Limits::default() };
@@ -243,7 +284,7 @@ fn results_and_values_are_bounded() {
     assert!(matches!(db.query(&sql(large)), Err(DataError::ResultTooLarge { unit: "bytes", .. })));
     for text in ["SELECT length(zeroblob(1000000000))", "SELECT length(printf('%900000000d', 1))"] {
         let error = db.query(&sql(text)).unwrap_err();
-        assert!(matches!(error, DataError::WriteTooLarge { .. }), "{text}: {error:?}");
+        assert!(matches!(error, DataError::ValueTooLarge), "{text}: {error:?}");
     }
     assert!(matches!(
         db.query(&sql(&format!("SELECT '{}'", "x".repeat(2 << 20)))),
