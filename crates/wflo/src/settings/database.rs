@@ -10,6 +10,12 @@ pub(crate) struct SqliteUrl {
     pub(crate) path: PathBuf,
 }
 
+impl std::fmt::Display for SqliteUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sqlite:{}", self.path.display())
+    }
+}
+
 /// Reads one `[databases.NAME]`.
 pub(super) fn read(field: &Field<'_>, root: &Path) -> Result<SqliteUrl, Problem> {
     let mut reader = field.table()?;
