@@ -147,3 +147,35 @@ fn doctor_starts_a_sandbox_and_says_what_is_untested() {
         found.iter().all(|finding| finding.state != wflo_sandbox::State::Degraded || finding.fix.is_some())
     );
 }
+
+#[test]
+fn where_user_namespaces_are_switched_off_the_error_names_the_switch() {
+    // In a namespace of its own, so that this host's switch is not touched.
+    let switched_off = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" --exact --ignored what_doctor_says --nocapture";
+    let said = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", switched_off])
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .expect("unshare (util-linux) runs");
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains("making a user namespace"), "{text}");
+    assert!(text.contains("sysctl -w user.max_user_namespaces"), "{text}");
+}
+
+/// Not a promise: what the test before reads.
+#[test]
+#[ignore = "started by another test"]
+fn what_doctor_says() {
+    println!("{:?}", wflo_sandbox::doctor(&program()));
+}
+
+#[test]
+fn a_memory_limit_too_small_to_start_in_is_an_error_that_says_so() {
+    if launcher().capabilities().memory != wflo_sandbox::Level::Kernel {
+        return;
+    }
+    let mut spec = sh("true");
+    spec.limits.memory = Some("64k".parse().unwrap());
+    let error = launcher().launch(spec).map(drop).unwrap_err().to_string();
+    assert!(error.contains("memory"), "{error}");
+}

@@ -1,6 +1,6 @@
 //! Control groups: where a limit is the kernel's, and what is left of them after a death.
 //!
-//! A launcher makes one group of its own, `wflo-<pid>-<start time>`, below the group it runs in,
+//! A launcher makes one group of its own, `wflo-<pid namespace>-<pid>-<start time>`, below the group it runs in,
 //! and in it one group a sandbox, only in the hierarchies that a limit needs. The name says whose
 //! it is, so that [`sweep`] can tell the groups of the dead from those of the living.
 
@@ -40,9 +40,7 @@ impl Groups {
     ///
     /// The error is the reason in words: without groups memory and processors are supervised.
     pub(crate) fn detect() -> Result<Self, String> {
-        let pid = std::process::id();
-        let start = found::start_time(pid).ok_or("/proc/self/stat cannot be read")?;
-        let name = format!("wflo-{pid}-{start}");
+        let name = found::name_of(std::process::id()).ok_or("/proc cannot be read")?;
         let own = found::own_groups().map_err(|error| error.to_string())?;
         if let Some(unified) = found::delegated_v2(&own) {
             let group = open_new(&unified, &name).map_err(|error| format!("cgroup v2: {error}"))?;

@@ -122,17 +122,19 @@ pub(crate) fn fix_for(fault: &Fault) -> String {
                 `backend = \"docker\"`"
             .into();
     }
+    // AppArmor lets the namespace be made and refuses whatever is done in it.
+    let refused = matches!(fault.errno, libc::EPERM | libc::EACCES);
+    if refused && setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        return "AppArmor keeps user namespaces from this program: add a profile that allows `userns` \
+                    for the wflo binary, or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+            .into();
+    }
     if fault.step.contains("user namespace") || fault.step.contains("mapping the user") {
         if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
             return "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000`".into();
         }
         if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
             return "user namespaces are kept from users: `sysctl -w kernel.unprivileged_userns_clone=1`"
-                .into();
-        }
-        if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-            return "AppArmor keeps user namespaces from this program: add a profile that allows `userns` \
-                    for the wflo binary, or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
                 .into();
         }
         if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {

@@ -84,6 +84,15 @@ impl Error {
         }
     }
 
+    /// A pid 1 that was killed before its program ran.
+    pub(crate) fn killed_at_birth(oom_kills: u64) -> Self {
+        let (detail, errno) = match oom_kills {
+            0 => ("it was killed before its program ran", libc::EINTR),
+            _ => ("the memory limit is too small to start anything in", libc::ENOMEM),
+        };
+        Error::setup(Fault::new("starting the program", errno, detail))
+    }
+
     pub(crate) fn unsupported(fault: Fault) -> Self {
         let fix = super::doctor::fix_for(&fault);
         let reason = words(fault.errno);

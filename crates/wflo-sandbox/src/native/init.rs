@@ -86,7 +86,7 @@ fn sandbox(
     // From here on every owner of another descriptor is a name without one; none of them is ever
     // dropped, because this function does not return.
     process::close_all_but(&mut keep);
-    if process::install_filter(&server.filters[0]).is_err() {
+    if process::install_filter(&server.init_filter).is_err() {
         process::exit_now(1);
     }
     started_or_exit(report.as_fd(), control);

@@ -206,8 +206,8 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
     }
     let mut numbers = Vec::new();
     for (fd, number) in spec.fds {
-        if !(3..1_024).contains(&number) || numbers.contains(&number) {
-            return Err(Error::Invalid(format!("descriptor {number} is taken or out of range (3 to 1023)")));
+        if !(3..512).contains(&number) || numbers.contains(&number) {
+            return Err(Error::Invalid(format!("descriptor {number} is taken or out of range (3 to 511)")));
         }
         numbers.push(number);
         sent.push(fd);

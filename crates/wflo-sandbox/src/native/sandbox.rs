@@ -71,9 +71,10 @@ impl Sandbox {
             match next(&control, false).map_err(io("started"))? {
                 Arrival::Nothing => {}
                 Arrival::Notice(Notice::Failed(fault), _) => failure = Some(Error::setup(fault)),
-                Arrival::Notice(Notice::Reaped { .. }, _) | Arrival::Gone => {
-                    return Err(failure.unwrap_or(Error::LauncherGone));
+                Arrival::Notice(Notice::Reaped { oom_kills, .. }, _) => {
+                    return Err(failure.unwrap_or_else(|| Error::killed_at_birth(oom_kills)));
                 }
+                Arrival::Gone => return Err(failure.unwrap_or(Error::LauncherGone)),
                 Arrival::Notice(notice, fds) => seen.take(notice, fds),
             }
         }

@@ -11,7 +11,7 @@ use super::init;
 use super::plan::Plan;
 use super::seccomp;
 use super::spec::Level;
-use super::sys::process::{self, Forked, Status};
+use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
 use super::template::{self, Template};
 use super::wire::{Notice, Order};
@@ -31,6 +31,7 @@ pub(crate) struct Server {
     pub(crate) capabilities: Capabilities,
     /// The filter where the kernel counts memory, and the one where it does not.
     pub(crate) filters: [Vec<libc::sock_filter>; 2],
+    pub(crate) init_filter: Vec<libc::sock_filter>,
     pub(crate) inside: (u32, u32),
     own: (u32, u32),
     maps: Option<OwnerMaps>,
@@ -103,6 +104,8 @@ impl Server {
     fn prepare() -> Result<Self, Fault> {
         let _ = rustix::process::setsid();
         rustix::process::umask(rustix::fs::Mode::from(0o022));
+        // Two descriptors for each live sandbox.
+        let _ = process::limit(libc::RLIMIT_NOFILE, u64::MAX, u64::MAX);
         let privileged = privileged()?;
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         super::cgroup::sweep();
@@ -135,6 +138,7 @@ impl Server {
             groups,
             capabilities,
             filters: [seccomp::compile(true), seccomp::compile(false)],
+            init_filter: seccomp::compile_for_init(),
             inside,
             own: (uid, gid),
             maps: privileged.then(OwnerMaps::default),
@@ -214,16 +218,13 @@ impl Server {
 
     /// Takes the dead: when a pid 1 is one of them, its whole tree is.
     fn reap(&mut self) {
-        while let Some((pid, status)) = process::reap() {
+        while let Some((pid, _)) = process::reap() {
             let Some(dead) = self.live.remove(&pid) else { continue };
             if let Some(users) = self.users.get_mut(dead.user) {
                 *users = users.saturating_sub(1);
             }
             let (oom_kills, usage) =
                 self.groups.as_ref().map(|groups| groups.finish(&dead.name)).unwrap_or_default();
-            // A pid 1 that was killed for the tree's memory could not say so itself.
-            let oom_kills =
-                if status == Status::Signalled(libc::SIGKILL) { oom_kills } else { oom_kills.min(1) };
             let notice = Notice::Reaped { oom_kills, usage };
             let _ = socket::send(dead.control.as_fd(), &notice.encode(), &[]);
         }

@@ -25,7 +25,6 @@ const ETC_FILES: &[&str] = &[
     "services",
     "protocols",
     "rpc",
-    "ethertypes",
     "mime.types",
     "magic",
     "localtime",
@@ -33,21 +32,13 @@ const ETC_FILES: &[&str] = &[
     "os-release",
     "debian_version",
     "lsb-release",
-    "shells",
-    "inputrc",
-    "bash.bashrc",
-    "profile",
-    "locale.conf",
-    "gai.conf",
-    "login.defs",
-    "environment.d",
-    "papersize",
-    "mailcap",
-    "xattr.conf",
-    "nanorc",
-    "vimrc",
     "redhat-release",
     "alpine-release",
+    "shells",
+    "inputrc",
+    "locale.conf",
+    "gai.conf",
+    "papersize",
 ];
 
 /// Folders of `/etc` that programs need.
@@ -73,6 +64,9 @@ const ETC_FOLDERS: &[&str] = &[
     "xdg",
     "static",
 ];
+
+/// Folders of those that hold private keys: an ordinary user's groups may read them.
+const KEY_FOLDERS: &[&str] = &["ssl/private", "pki/tls/private"];
 
 const DEVICES: &[(&str, u32)] = &[("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
 
@@ -155,6 +149,13 @@ impl Template {
             let place = Path::new("/tpl/etc").join(name);
             std::fs::create_dir(&place).step("copying /etc")?;
             bind(&source, &place, RDONLY | NOSUID | NODEV | NOEXEC).at("showing /etc", || (*name).into())?;
+        }
+        for name in KEY_FOLDERS {
+            let place = Path::new("/tpl/etc").join(name);
+            if place.is_dir() {
+                let void = open(Path::new("/tpl/void")).step("hiding keys")?;
+                bind(&void, &place, RDONLY | NOSUID | NODEV | NOEXEC).at("hiding keys", || (*name).into())?;
+            }
         }
         made_up_dev(privileged)?;
         std::fs::write("/tpl/nothing", "").step("making the mask")?;

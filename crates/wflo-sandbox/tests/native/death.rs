@@ -17,14 +17,17 @@ fn dead(pid: u32) -> bool {
 
 /// Whether a launcher has groups anywhere.
 fn has_groups(launcher: u32) -> bool {
+    fn is_launchers(name: &str, mark: &str) -> bool {
+        name.starts_with("wflo-") && name.contains(mark)
+    }
     fn search(folder: &Path, mark: &str, depth: u32) -> bool {
         std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            entry.file_name().to_string_lossy().starts_with(mark)
+            is_launchers(&entry.file_name().to_string_lossy(), mark)
                 || (is_folder && depth > 0 && search(&entry.path(), mark, depth - 1))
         })
     }
-    search(Path::new("/sys/fs/cgroup"), &format!("wflo-{launcher}-"), 4)
+    search(Path::new("/sys/fs/cgroup"), &format!("-{launcher}-"), 4)
 }
 
 /// A sandbox that would live for long, with limits so that it has cgroups where it can.
@@ -126,6 +129,8 @@ fn a_killed_engine_leaves_nothing() {
         .collect();
     assert_eq!(pids.len(), 4);
     assert!(pids.iter().all(|pid| !dead(*pid)));
+    let kernel = super::launcher().capabilities().cgroup.is_some();
+    assert_eq!(has_groups(pids[0]), kernel);
     engine.kill().unwrap();
     engine.wait().unwrap();
     eventually("every process of the engine is dead", || pids.iter().all(|pid| dead(*pid)));

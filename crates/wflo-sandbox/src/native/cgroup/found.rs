@@ -23,6 +23,14 @@ pub(super) fn start_time(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// The name of the groups of the launcher with this process id. The namespace is part of it: a
+/// number means nothing in another one.
+pub(super) fn name_of(pid: u32) -> Option<String> {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let inode: String = namespace.to_str()?.chars().filter(char::is_ascii_digit).collect();
+    Some(format!("wflo-{inode}-{pid}-{}", start_time(pid)?))
+}
+
 /// Every hierarchy that this process is in and that is mounted.
 pub(super) fn own_groups() -> io::Result<Vec<Own>> {
     let groups = std::fs::read_to_string("/proc/self/cgroup")?;

@@ -35,13 +35,19 @@ pub fn sweep() -> Swept {
     swept
 }
 
-/// Whether a name is that of a launcher's group whose launcher is no more.
+/// Whether a name is that of a launcher's group, made where process ids mean what they mean here,
+/// whose launcher is no more.
 fn is_dead(name: &str) -> bool {
-    let Some((pid, start)) = name.strip_prefix("wflo-").and_then(|rest| rest.split_once('-')) else {
-        return false;
+    let Some(own) = found::name_of(std::process::id()) else { return false };
+    let parts = |name: &str| -> Option<(u64, u32, u64)> {
+        let mut parts = name.strip_prefix("wflo-")?.split('-');
+        let found = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        parts.next().is_none().then_some(found)
     };
-    match (pid.parse::<u32>(), start.parse::<u64>()) {
-        (Ok(pid), Ok(start)) => found::start_time(pid) != Some(start),
+    match (parts(&own), parts(name)) {
+        (Some((here, ..)), Some((namespace, pid, start))) => {
+            namespace == here && found::start_time(pid) != Some(start)
+        }
         _ => false,
     }
 }
@@ -86,10 +92,10 @@ mod tests {
 
     #[test]
     fn only_groups_of_dead_launchers_are_dead() {
-        let pid = std::process::id();
-        let start = found::start_time(pid).unwrap();
-        assert!(!is_dead(&format!("wflo-{pid}-{start}")));
-        assert!(is_dead(&format!("wflo-{pid}-{}", start + 1)));
+        let own = found::name_of(std::process::id()).unwrap();
+        assert!(!is_dead(&own));
+        assert!(is_dead(&format!("{own}1")), "another start time");
+        assert!(!is_dead(&own.replacen('4', "5", 1)), "another pid namespace");
         assert!(!is_dead("wflo-workers"));
         assert!(!is_dead("user.slice"));
     }

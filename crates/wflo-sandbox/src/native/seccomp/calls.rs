@@ -112,6 +112,14 @@ const REFUSED_HERE: &[Number] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[Number] = &[];
 
+/// What pid 1 has no more use for once the program runs.
+#[rustfmt::skip]
+pub(super) const NEVER_IN_INIT: &[Number] = &[
+    libc::SYS_execve, libc::SYS_execveat, libc::SYS_mount, libc::SYS_move_mount, libc::SYS_unshare,
+    libc::SYS_setns, libc::SYS_ptrace, libc::SYS_process_vm_writev, libc::SYS_socket, libc::SYS_connect,
+    libc::SYS_clone3, libc::SYS_bpf, libc::SYS_io_uring_setup, libc::SYS_setresuid, libc::SYS_capset,
+];
+
 const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
