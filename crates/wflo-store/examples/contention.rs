@@ -22,10 +22,12 @@ use wflo_store::{SqliteStore, StoreOptions};
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    if let [hog, file] = arguments.as_slice()
+    if let [hog, file, delay] = arguments.as_slice()
         && hog == "hog"
     {
-        return runtime.block_on(keep_busy(Path::new(file)));
+        let sync_delay = Duration::from_millis(delay.parse().unwrap());
+        return runtime
+            .block_on(keep_busy(Path::new(file), StoreOptions { sync_delay, ..StoreOptions::default() }));
     }
     let parent = arguments.first().map_or_else(|| PathBuf::from("."), PathBuf::from);
     let dir = tempfile::tempdir_in(parent).unwrap();
@@ -33,18 +35,21 @@ fn main() {
     println!("| what | p50 | p99 | most |");
     println!("|---|---|---|---|");
     measure("alone", &file, &runtime);
-    let mut hog = Command::new(std::env::current_exe().unwrap())
-        .arg("hog")
-        .arg(&file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One byte says that it is at work; the end of its input ends it.
-    hog.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    measure("beside a busy process", &file, &runtime);
-    drop(hog.stdin.take());
-    hog.wait().unwrap();
+    for delay in ["0", "2", "10"] {
+        let mut hog = Command::new(std::env::current_exe().unwrap())
+            .arg("hog")
+            .arg(&file)
+            .arg(delay)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One byte says that it is at work; the end of its input ends it.
+        hog.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        measure(&format!("beside a busy process whose flush takes {delay} ms more"), &file, &runtime);
+        drop(hog.stdin.take());
+        hog.wait().unwrap();
+    }
 }
 
 fn measure(how: &str, file: &Path, runtime: &tokio::runtime::Runtime) {
@@ -82,8 +87,8 @@ async fn one(store: &SqliteStore) {
     store.commit(Batch { fence: None, ops }).await.unwrap();
 }
 
-async fn keep_busy(file: &Path) {
-    let store = Arc::new(SqliteStore::open(file, StoreOptions::default()).unwrap());
+async fn keep_busy(file: &Path, options: StoreOptions) {
+    let store = Arc::new(SqliteStore::open(file, options).unwrap());
     let stop = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = (0..64)
         .map(|_| {

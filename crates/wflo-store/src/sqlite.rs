@@ -20,6 +20,7 @@ mod open;
 mod readers;
 mod run;
 mod timer;
+mod turn;
 mod tx;
 mod wal;
 mod write;
@@ -49,6 +50,7 @@ use wflo_core::run::RunRecord;
 use self::fault::Fault;
 use self::open::Place;
 use self::readers::Readers;
+use self::turn::Turn;
 use self::wal::Wal;
 use self::write::Writes;
 use self::writer::{Job, Writer};
@@ -121,6 +123,7 @@ impl SqliteStore {
         let writer = Writer {
             conn,
             wal,
+            turn: Turn::new(&place.file),
             blobs: blobs.clone(),
             path: place.file.clone(),
             wait: options.lock_wait,

@@ -14,6 +14,7 @@ use wflo_core::event::Recorded;
 use wflo_core::ports::store::{OpResult, StoreError};
 
 use super::fault::Fault;
+use super::turn::Turn;
 use super::tx::{Heads, Tx};
 use super::write::Writes;
 use crate::blob::BlobStore;
@@ -27,6 +28,7 @@ pub(crate) struct Ground<'w> {
     pub(crate) heads: &'w mut Heads,
     pub(crate) blobs: &'w BlobStore,
     pub(crate) path: &'w Path,
+    pub(crate) turn: &'w mut Turn,
     /// How long another process may keep the write lock.
     pub(crate) wait: Duration,
     /// Whether anybody wants to hear what was recorded.
@@ -73,23 +75,32 @@ impl Ground<'_> {
 
     /// Takes the write lock, waiting for other processes within the bound.
     fn begin(&mut self) -> Result<(), Fault> {
-        let deadline = Instant::now() + self.wait;
-        let mut pause = Duration::from_micros(50);
-        loop {
-            match self.statement("BEGIN IMMEDIATE") {
-                Ok(()) => break,
-                Err(fault) if fault.is_busy() && Instant::now() < deadline => {
-                    std::thread::sleep(pause);
-                    // Short, so that the gap between another process's commits is not missed.
-                    pause = (pause * 2).min(Duration::from_millis(1));
-                }
-                Err(fault) => return Err(fault),
+        self.turn.give();
+        if let Err(fault) = self.statement("BEGIN IMMEDIATE") {
+            if !fault.is_busy() {
+                return Err(fault);
             }
+            self.turn.ask();
+            let waited = self.keep_asking();
+            self.turn.taken();
+            waited?;
         }
         let version: u32 =
             self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         self.heads.as_of(version);
         Ok(())
+    }
+
+    fn keep_asking(&self) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.wait;
+        let mut tries = 0;
+        loop {
+            std::thread::sleep(Turn::pause(tries));
+            match self.statement("BEGIN IMMEDIATE") {
+                Err(fault) if fault.is_busy() && Instant::now() < deadline => tries += 1,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Runs the batches; `None` when one failed half-way and there is no savepoint to go back to.

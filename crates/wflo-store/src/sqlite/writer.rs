@@ -15,6 +15,7 @@ use wflo_core::ports::store::{OpResult, StoreError};
 
 use super::fault::Fault;
 use super::group::Ground;
+use super::turn::Turn;
 use super::tx::Heads;
 use super::wal::Wal;
 use super::write::Writes;
@@ -30,6 +31,7 @@ pub(crate) struct Job {
 pub(crate) struct Writer {
     pub(crate) conn: Connection,
     pub(crate) wal: Wal,
+    pub(crate) turn: Turn,
     pub(crate) blobs: BlobStore,
     pub(crate) path: PathBuf,
     pub(crate) wait: Duration,
@@ -55,7 +57,7 @@ impl Writer {
                 return;
             }
             if self.wal.tend(&self.conn) {
-                self.delay();
+                slow(self.sync_delay);
             }
         }
     }
@@ -79,17 +81,22 @@ impl Writer {
             heads,
             blobs: &self.blobs,
             path: &self.path,
+            turn: &mut self.turn,
             wait: self.wait,
             listened: self.recorded.receiver_count() > 0,
         };
         let batches: Vec<&Writes> = group.iter().map(|job| &job.writes).collect();
-        let wal = &mut self.wal;
+        let (wal, delay) = (&mut self.wal, self.sync_delay);
         if wal.is_tight() {
             wal.relieve(&self.conn);
         }
-        let mut outcomes = ground.commit(&batches, || wal.reserve());
+        let mut outcomes = ground.commit(&batches, || {
+            wal.reserve();
+            // Here, as a slow flush would: the write lock is held meanwhile.
+            slow(delay);
+        });
         if outcomes.as_ref().is_err_and(Fault::is_full) && wal.relieve(&self.conn) {
-            outcomes = ground.commit(&batches, || ());
+            outcomes = ground.commit(&batches, || slow(delay));
         }
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
@@ -103,7 +110,6 @@ impl Writer {
             }
         };
         if outcomes.iter().any(Result::is_ok) {
-            self.delay();
             self.commits.send_modify(|commits| *commits += 1);
         }
         for (job, outcome) in group.into_iter().zip(outcomes) {
@@ -118,11 +124,11 @@ impl Writer {
         }
         Ok(())
     }
+}
 
-    /// What a slower disk would cost, for measurements.
-    fn delay(&self) {
-        if !self.sync_delay.is_zero() {
-            std::thread::sleep(self.sync_delay);
-        }
+/// What a slower disk would cost, for measurements.
+fn slow(delay: Duration) {
+    if !delay.is_zero() {
+        std::thread::sleep(delay);
     }
 }
