@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 
@@ -104,6 +106,29 @@ async def step(context):
     assert engine.quiet(0.2)
     engine.answer(effects["1"])
     until(engine, [("0.0", 0)])
+
+
+def test_idle_connections_to_the_model_gateway_do_not(project):
+    project.steps(
+        """
+import asyncio
+@workflow.step
+async def step(context):
+    reader, writer = await asyncio.open_connection("127.0.0.1", context.inputs["port"])
+    await context.sleep(9)
+    writer.close()
+"""
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for env, awake in (({}, True), ({"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}, False)):
+            engine = project.engine(**env)
+            engine.start(project.path, "workflow.py", "step", inputs={"port": port})
+            engine.receive("effect")
+            if awake:
+                assert engine.quiet(0.3)
+            else:
+                assert on(engine.receive("suspended")) == [("0", 0)]
 
 
 def test_a_busy_thread_keeps_the_step_awake(project):

@@ -13,7 +13,9 @@ effect runs anew, timers are real: it has its full time.
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
+import socket
 import time
 from _thread import get_ident
 
@@ -54,7 +56,15 @@ class IdleSelector(selectors.DefaultSelector):
 
     @property
     def _foreign(self) -> bool:
-        return len(self.get_map()) > len(self._own)
+        """Whether the step has a descriptor of its own here.
+
+        Connections to the model gateway do not count: they stay open between calls, and the engine
+        itself knows whether a call is under way on one.
+        """
+        found = self.get_map()
+        if len(found) <= len(self._own):
+            return False
+        return any(fd not in self._own and not _is_gateway(found[fd].fd) for fd in list(found))
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Ready descriptors. With none ready and nothing to run, answers are given out first."""
@@ -144,6 +154,29 @@ class IdleSelector(selectors.DefaultSelector):
             events = self._events(wait)
             if events:
                 return events
+
+
+def _gateway() -> frozenset[tuple[str, int]]:
+    """Where the stock model clients of this process are pointed to."""
+    found: set[tuple[str, int]] = set()
+    for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
+        host, colon, port = os.environ.get(name, "").partition("://")[2].partition("/")[0].rpartition(":")
+        if colon and port.isascii() and port.isdigit() and host.startswith("127."):
+            found.add((host, int(port)))
+    return frozenset(found)
+
+
+_GATEWAY = _gateway()
+
+
+def _is_gateway(fd: int) -> bool:
+    if not _GATEWAY:
+        return False
+    try:
+        with socket.socket(fileno=os.dup(fd)) as connection:
+            return connection.getpeername() in _GATEWAY
+    except OSError:
+        return False
 
 
 def _least(left: float | None, most: float) -> float:
