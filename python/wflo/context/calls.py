@@ -35,7 +35,7 @@ class Calls:
     def branch(self, name: str) -> BranchCalls:
         """Calls for a thread."""
         self.broker.check_usable()
-        return BranchCalls(self.broker, self.broker.named(self.path(), name))
+        return BranchCalls(self.broker, self.broker.identities.named(self.path(), name))
 
 
 class AsyncCalls(Calls):

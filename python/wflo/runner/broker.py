@@ -1,8 +1,8 @@
 """Effects: asking the engine, and waiting for its answer.
 
-Owns the identity of effects (branch path and a count on it), the table of those that wait, and
-when the step counts as suspended. What an effect means is `context`'s; the order of answers is
-`delivery`'s; the event loop is `loop`'s.
+Owns the table of effects that wait, who reads the socket, and when the step counts as suspended.
+What an effect means is `context`'s; identities are `identity`'s, the order of answers is
+`delivery`'s, the event loop is `loop`'s.
 
 **Architecture Invariant:** nothing here raises into step code to suspend it. A step that waits
 stays in its wait until an answer comes or its process ends.
@@ -13,13 +13,14 @@ from __future__ import annotations
 import _thread
 import os
 import sys
-import time
 from _thread import get_ident
 
 from ..errors import StepCancelled, StepError, ValueTooLarge, effect_error
 from . import threads
 from .delivery import Deliveries
 from .frames import Channel, ChannelClosed, FrameTooLarge, ProtocolError
+from .identity import Identities
+from .patience import Patience
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,20 +52,6 @@ SETTLE_MS = 5.0
 
 FIRST_REPEAT_MS, LAST_REPEAT_MS = 50, 12_800
 """When `suspended` is repeated: after 50 ms, 200 ms, ... and then every 12.8 s."""
-
-GRACE_SECONDS = 0.25
-"""How long replay waits for an answer that could come next in the recorded order."""
-
-CALM_SECONDS = 0.02
-"""How long all other threads must have been quiet before nothing more is expected of them."""
-
-PATIENCE_SECONDS = 10.0
-"""How long replay waits for a thread or a descriptor that goes on by itself to ask for it."""
-
-MOST_SKIPS = 1000
-"""How many timers in a row replay skips to without an effect being asked for."""
-
-_monotonic = time.monotonic
 
 
 class Waiter:
@@ -101,9 +88,8 @@ class Broker:
         self.main_thread = get_ident()
         self.ended = False
         self.cancelled: str | None = None
-        self._counts: dict[str, int] = {}
-        self._children: dict[str, int] = {}
-        self._names: set[str] = set()
+        self.identities = Identities()
+        self._patience = Patience()
         self._lock = _thread.RLock()
         self._reading = _thread.allocate_lock()
         self._waiting: dict[int, Waiter] = {}
@@ -111,44 +97,8 @@ class Broker:
         self._suspended = False
         self._repeats = 0
         self._announced = False
-        self._stuck_since: float | None = None
-        self._quiet_since: float | None = None
-        self._skipped = 0
         for frame in channel.take_early():
             self._take(frame)
-
-    # Identity
-
-    def child(self, parent: str) -> str:
-        """The path of the next branch below `parent`, in order of creation."""
-        with self._lock:
-            number = self._children.get(parent, 0)
-            self._children[parent] = number + 1
-        return f"{parent}.{number}"
-
-    def named(self, parent: str, name: object) -> str:
-        """The path of a thread's branch."""
-        if (
-            not isinstance(name, str)
-            or not name
-            or name.isdigit()
-            or not name.replace("_", "a").replace("-", "a").isalnum()
-        ):
-            raise StepError(
-                f"a branch is named with letters, digits, - and _, and not with digits alone; not {name!r}",
-                code="WFLO-3304",
-                hint='write context.branch(f"row-{index}")',
-            )
-        path = f"{parent}.{name}"
-        with self._lock:
-            if path in self._names:
-                raise StepError(
-                    f'there is already a branch "{name}" here',
-                    code="WFLO-3304",
-                    hint="each thread needs a branch of its own, named the same on every run",
-                )
-            self._names.add(path)
-        return path
 
     # Asking
 
@@ -171,7 +121,7 @@ class Broker:
         """Sends an effect and returns what will hold its answer."""
         self.check_usable()
         with self._lock:
-            seq = self._counts.get(path, 0)
+            seq = self.identities.seq(path)
             frame = {"type": "effect", "path": path, "seq": seq, "kind": kind, "name": name, "request": request}
             try:
                 packed = self.channel.pack(frame)
@@ -181,11 +131,11 @@ class Broker:
                     code="WFLO-3302",
                     hint="write large data to a file in the workspace, or send it in parts",
                 ) from None
-            self._counts[path] = seq + 1
+            self.identities.made(path)
             waiter = Waiter((path, seq))
             self.pending[waiter.key] = waiter
             self._suspended = False
-            self._progress()
+            self._patience.progress()
             self._send(packed)
         return waiter
 
@@ -262,7 +212,7 @@ class Broker:
         """Hands a frame to whoever waits for it."""
         waiter = self.pending[key]
         self._suspended = False
-        self._progress()
+        self._patience.progress()
         if frame["type"] == "effect_chunk":
             if waiter.chunks is not None:
                 waiter.chunks.append(frame.get("delta"))
@@ -297,54 +247,30 @@ class Broker:
             self._complete(*found)
         return True
 
-    def unanswered(self) -> bool:
-        """Whether an effect was asked for and it is not known yet whether it is in the journal."""
-        with self._lock:
-            return any(not self.deliveries.answered(key) for key in self.pending)
-
     def stuck(self, quiet: bool) -> bool:
         """Whether the next recorded answer will not be asked for, so that another must be given.
 
-        `quiet` says that nothing in this process goes on by itself. An engine answers recorded
-        effects at once: one without an answer for `GRACE_SECONDS` is taken for a new one.
+        `quiet` says that nothing in this process goes on by itself.
         """
-        now = _monotonic()
-        if self._stuck_since is None:
-            self._stuck_since = now
-        waited = now - self._stuck_since
-        if not quiet:
-            self._quiet_since = None
-            return waited >= PATIENCE_SECONDS
-        if self._quiet_since is None:
-            self._quiet_since = now
-        if threads.alive() and now - self._quiet_since < CALM_SECONDS:
-            return False
-        if not self.unanswered():
-            return True
-        if waited < GRACE_SECONDS:
-            return False
         with self._lock:
-            for key in self.pending:
-                if not self.deliveries.answered(key):
-                    self.deliveries.running(key)
+            unanswered = [key for key in self.pending if not self.deliveries.answered(key)]
+            if self._patience.expects(quiet=quiet, threads=bool(threads.alive()), unanswered=bool(unanswered)):
+                return False
+            for key in unanswered:
+                self.deliveries.running(key)
         return True
 
     def may_skip_timer(self) -> bool:
         """Whether the earliest timer may fire at once, to get to the next recorded answer.
 
-        Not while an effect runs anew, and not for ever: a heartbeat would never let replay end.
+        Not while an effect runs anew: it has its full time.
         """
-        self._skipped += 1
-        return self._skipped <= MOST_SKIPS and not self.deliveries.runs_anew(self.pending)
+        return self._patience.skip() and not self.deliveries.runs_anew(self.pending)
 
     @property
     def impatient(self) -> bool:
         """Whether replay has waited too long for its next answer to be asked for."""
-        waited = 0.0 if self._stuck_since is None else _monotonic() - self._stuck_since
-        return self._skipped > MOST_SKIPS or waited >= PATIENCE_SECONDS
-
-    def _progress(self) -> None:
-        self._stuck_since, self._quiet_since, self._skipped = None, None, 0
+        return self._patience.over
 
     def _woken_busy(self) -> bool:
         """Whether a thread that got a replayed result still works with it."""

@@ -232,9 +232,9 @@ class StepLoop(asyncio.SelectorEventLoop):
         context = options.get("context")
         if context is not None:
             parent: str = context.get(branches.current, branches.ROOT)
-            context.run(branches.current.set, self._broker.child(parent))
+            context.run(branches.current.set, self._broker.identities.child(parent))
             return super().create_task(coro, **options)
-        token = branches.current.set(self._broker.child(branches.current.get()))
+        token = branches.current.set(self._broker.identities.child(branches.current.get()))
         try:
             return super().create_task(coro, **options)
         finally:
