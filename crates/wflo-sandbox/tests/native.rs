@@ -2,6 +2,7 @@
 //!
 //! As root every test runs twice: as root, and again as an ordinary user (`native/user.rs`).
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "native/death.rs"]
 mod death;

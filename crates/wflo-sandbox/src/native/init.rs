@@ -8,7 +8,7 @@
 
 use super::exit::{Outcome, Usage};
 use super::plan::Plan;
-use super::root::{self, Root};
+use super::root;
 use super::server::{Server, numbers};
 use super::spec::{HOME, Level, MODEL_PORT, WORKSPACE};
 use super::supervise::{Supervisor, Verdict};
@@ -17,7 +17,7 @@ use super::sys::{At, Fault, socket};
 use super::wire::{Notice, Order};
 use super::worker::{self, Program};
 use super::{landlock, net};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,8 @@ fn sandbox(
     if let Some(groups) = &server.groups {
         groups.join(&order.name, &order.limits)?;
     }
-    process::unshare(libc::CLONE_NEWCGROUP).step("making a cgroup namespace")?;
+    process::enter_mount_namespace(server.mounts.as_fd()).step("entering the template's mounts")?;
+    process::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).step("making mount and cgroup namespaces")?;
     let root = root::build(&server.template, plan)?;
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
     let listener = net::prepare(order.model_listener)?;
@@ -67,7 +68,7 @@ fn sandbox(
     process::set_dumpable(false).step("hiding pid 1")?;
     // Becoming another user has cleared it.
     process::die_with_parent().step("tying the sandbox to the launcher")?;
-    let port = announce(server, plan, &root, listener, control)?;
+    let port = listener.as_ref().map(|(_, port)| *port);
     let accounted = server.capabilities.memory == Level::Kernel || order.limits.memory.is_none();
     let filter = if accounted { &server.filters[0] } else { &server.filters[1] };
     let (report, report_end) =
@@ -82,7 +83,16 @@ fn sandbox(
         Forked::Parent(pid, _) => pid,
     };
     let scratch = root.scratch.as_fd();
-    let mut keep = [control, lifeline, signals.as_fd(), report.as_fd(), scratch].map(|fd| fd.as_raw_fd());
+    let handed: Vec<BorrowedFd<'_>> = listener
+        .iter()
+        .map(|(fd, _)| fd.as_fd())
+        .chain(root.layers.iter().flat_map(|(upper, merged)| [upper.as_fd(), merged.as_fd()]))
+        .collect();
+    let mut keep: Vec<RawFd> = [control, lifeline, signals.as_fd(), report.as_fd(), scratch]
+        .iter()
+        .chain(&handed)
+        .map(AsRawFd::as_raw_fd)
+        .collect();
     // From here on every owner of another descriptor is a name without one; none of them is ever
     // dropped, because this function does not return.
     process::close_all_but(&mut keep);
@@ -90,6 +100,11 @@ fn sandbox(
         process::exit_now(1);
     }
     started_or_exit(report.as_fd(), control);
+    let owner = [server.inside.0, server.inside.1, plan.uid, plan.gid, plan.host_uid, plan.host_gid];
+    let notice = Notice::Running { owner, port, layers: root.layers.is_some() };
+    let _ = socket::send(control, &notice.encode(), &handed);
+    // Those are the engine's from now on, and the program's pid 1 keeps nothing of its own.
+    handed.iter().for_each(|fd| process::close_range(fd.as_raw_fd(), fd.as_raw_fd()));
     let deadline = limits.timeout.map(|limit| started.saturating_add_unsigned(limit.0));
     let supervisor = Supervisor::new(
         limits.memory.filter(|_| server.capabilities.memory != Level::Kernel),
@@ -105,23 +120,6 @@ fn writable(order: &Order) -> Vec<PathBuf> {
     let fixed = ["/tmp", HOME, "/dev/shm"].map(PathBuf::from);
     let binds = order.rw.iter().map(|bind| bind.target.clone());
     fixed.into_iter().chain([workspace.to_owned()]).chain(binds).collect()
-}
-
-/// Hands out the listener and the layers; gives the listener's port.
-fn announce(
-    server: &Server,
-    plan: &Plan,
-    root: &Root,
-    listener: Option<(OwnedFd, u16)>,
-    control: BorrowedFd<'_>,
-) -> Result<Option<u16>, Fault> {
-    let port = listener.as_ref().map(|(_, port)| *port);
-    let owner = [server.inside.0, server.inside.1, plan.uid, plan.gid, plan.host_uid, plan.host_gid];
-    let notice = Notice::Prepared { owner, port, layers: root.layers.is_some() };
-    let mut sent: Vec<BorrowedFd<'_>> = listener.iter().map(|(fd, _)| fd.as_fd()).collect();
-    sent.extend(root.layers.iter().flat_map(|(upper, merged)| [upper.as_fd(), merged.as_fd()]));
-    socket::send(control, &notice.encode(), &sent).step("handing out the sandbox's descriptors")?;
-    Ok(port)
 }
 
 fn program(server: &Server, plan: &Plan, order: Order, fds: &[OwnedFd], port: Option<u16>) -> Program {
@@ -165,7 +163,7 @@ fn filled(text: &[u8], port: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads what the worker says up to its exec, passes it on, and exits when it failed.
+/// Reads what the worker says up to its exec; when it failed, passes that on and exits.
 fn started_or_exit(report: BorrowedFd<'_>, control: BorrowedFd<'_>) {
     let mut bytes = Vec::new();
     let mut buffer = [0; 512];
@@ -178,7 +176,6 @@ fn started_or_exit(report: BorrowedFd<'_>, control: BorrowedFd<'_>) {
         }
     }
     if bytes.is_empty() {
-        let _ = socket::send(control, &Notice::Running.encode(), &[]);
         return;
     }
     // Already a notice: a failed step, or an end before the beginning.

@@ -274,7 +274,8 @@ impl Arrivals {
         let mut fds = fds.into_iter();
         match notice {
             Notice::Forked { pid } => self.forked = fds.next().map(|process| (pid, process)),
-            Notice::Prepared { owner, port, layers } => {
+            Notice::Running { owner, port, layers } => {
+                self.running = true;
                 self.owner = owner;
                 self.port = port;
                 self.listener = port.and_then(|_| fds.next());
@@ -283,7 +284,6 @@ impl Arrivals {
                     self.merged = fds.next();
                 }
             }
-            Notice::Running => self.running = true,
             Notice::Ended(outcome, usage) => {
                 self.progress.ended = Some((outcome, usage));
                 self.running = true;

@@ -86,15 +86,12 @@ pub(crate) fn compile(accounted: bool) -> Vec<sock_filter> {
     // Where the answer changes, number by number: the leaves of the tree.
     let unknown = Rule::Always(Answer::Errno(libc::ENOSYS));
     let mut leaves: Vec<(u32, Rule)> = vec![(0, unknown.clone())];
-    let mut put = |start: u32, rule: &Rule| match leaves.last_mut() {
-        Some((at, last)) if *at == start => *last = rule.clone(),
-        Some((_, last)) if last == rule => {}
-        _ => leaves.push((start, rule.clone())),
-    };
-    for (number, rule) in &rules {
-        put(*number as u32, rule);
-        put(*number as u32 + 1, &unknown);
+    for (number, rule) in rules {
+        let number = number as u32;
+        leaves.retain(|(start, _)| *start != number);
+        leaves.extend([(number, rule), (number + 1, unknown.clone())]);
     }
+    leaves.dedup_by(|next, before| next.1 == before.1);
     let mut program = vec![
         op(LOAD, 0, 0, 4),
         op(IF_EQUAL, 1, 0, ARCHITECTURE),

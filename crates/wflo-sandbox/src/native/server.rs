@@ -32,6 +32,8 @@ pub(crate) struct Server {
     /// The filter where the kernel counts memory, and the one where it does not.
     pub(crate) filters: [Vec<libc::sock_filter>; 2],
     pub(crate) init_filter: Vec<libc::sock_filter>,
+    /// Where a sandbox's own mounts begin.
+    pub(crate) mounts: OwnedFd,
     pub(crate) inside: (u32, u32),
     own: (u32, u32),
     maps: Option<OwnerMaps>,
@@ -118,6 +120,7 @@ impl Server {
         template::enter_own_root()?;
         let inside = if privileged || uid == 0 { (1_000, 1_000) } else { (uid, gid) };
         let template = Template::build(inside.0, inside.1, privileged)?;
+        let mounts = template::namespace_without_host(privileged)?;
         process::set_dumpable(false).step("hiding the launcher")?;
         let (groups, cgroup_note) = match detected {
             Ok(groups) => (Some(groups), String::new()),
@@ -139,6 +142,7 @@ impl Server {
             capabilities,
             filters: [seccomp::compile(true), seccomp::compile(false)],
             init_filter: seccomp::compile_for_init(),
+            mounts,
             inside,
             own: (uid, gid),
             maps: privileged.then(OwnerMaps::default),
@@ -191,11 +195,7 @@ impl Server {
             None => self.own,
         };
         let plan = Plan::make(&order, ids, self.maps.as_mut())?;
-        let namespaces = libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS;
+        let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         let theirs = control.try_clone().step("forking the sandbox")?;
         match process::fork(namespaces).step("forking the sandbox")? {
             Forked::Child => init::main(self, &plan, order, theirs.as_fd(), &fds, self.lifeline.0.as_fd()),

@@ -8,7 +8,7 @@
 
 use super::spec::HOME;
 use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
-use super::sys::{At, Fault};
+use super::sys::{At, Fault, process};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -117,6 +117,32 @@ pub(crate) fn enter_own_root() -> Result<(), Fault> {
         .step("attaching the host's tree")?;
     mount::attach(host.as_fd(), place.as_fd()).step("attaching the host's tree")?;
     mount::enter_root(own.as_fd()).step("entering the launcher's root")
+}
+
+/// A second mount namespace that is this one without `/host`, for sandboxes to begin in: making
+/// and ending a namespace costs time for each mount in it, and a host may have hundreds.
+///
+/// # Errors
+/// The step that the kernel refused.
+pub(crate) fn namespace_without_host(privileged: bool) -> Result<OwnedFd, Fault> {
+    let step = "making the sandboxes' mount namespace";
+    let own = |step| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::open("/host/proc/self/ns/mnt", flags, Mode::empty()).step(step)
+    };
+    if !privileged {
+        // A user may mount a new /proc only where a whole one can be seen already.
+        let place = Path::new("/tpl/proc");
+        std::fs::create_dir(place).step(step)?;
+        let host = open_host(Path::new("/proc")).step(step)?;
+        bind(&host, place, NOSUID | NODEV | NOEXEC).step(step)?;
+    }
+    let home = own(step)?;
+    process::unshare(libc::CLONE_NEWNS).step(step)?;
+    let lean = own(step)?;
+    mount::detach(c"/host").step(step)?;
+    process::enter_mount_namespace(home.as_fd()).step(step)?;
+    Ok(lean)
 }
 
 /// A descriptor that only names a path of this process's root.

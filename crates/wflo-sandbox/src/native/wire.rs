@@ -192,11 +192,9 @@ impl Order {
 pub(crate) enum Notice {
     /// Launcher: pid 1 exists; comes with its descriptor.
     Forked { pid: u32 },
-    /// Pid 1: everything is mounted; comes with the listener, the upper layer and the merged
-    /// view, as far as there are any.
-    Prepared { owner: [u32; 6], port: Option<u16>, layers: bool },
-    /// Pid 1: the program has been executed.
-    Running,
+    /// Pid 1: the program has been executed; comes with the listener, the upper layer and the
+    /// merged view, as far as there are any.
+    Running { owner: [u32; 6], port: Option<u16>, layers: bool },
     /// Either: it could not be made.
     Failed(Fault),
     /// Pid 1: the program has ended; the rest of the tree is about to.
@@ -215,13 +213,12 @@ impl Notice {
                 to.u8(b'F');
                 to.u32(*pid);
             }
-            Notice::Prepared { owner, port, layers } => {
-                to.u8(b'P');
+            Notice::Running { owner, port, layers } => {
+                to.u8(b'R');
                 owner.iter().for_each(|id| to.u32(*id));
                 to.option(*port, |to, port| to.u32(u32::from(port)));
                 to.flag(*layers);
             }
-            Notice::Running => to.u8(b'R'),
             Notice::Failed(fault) => {
                 to.u8(b'X');
                 to.u32(fault.errno as u32);
@@ -250,12 +247,11 @@ impl Notice {
         let from = &mut Reader::new(bytes);
         Some(match from.u8()? {
             b'F' => Notice::Forked { pid: from.u32()? },
-            b'P' => Notice::Prepared {
+            b'R' => Notice::Running {
                 owner: [from.u32()?, from.u32()?, from.u32()?, from.u32()?, from.u32()?, from.u32()?],
                 port: from.option(|from| from.u32()?.try_into().ok())?,
                 layers: from.flag()?,
             },
-            b'R' => Notice::Running,
             b'X' => {
                 let errno = from.u32()? as i32;
                 let (step, detail) = (read_string(from)?, read_string(from)?);

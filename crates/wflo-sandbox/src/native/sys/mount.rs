@@ -139,6 +139,12 @@ pub(crate) fn enter_root(root: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Detaches a mount, with all below it, from this namespace.
+pub(crate) fn detach(place: &CStr) -> io::Result<()> {
+    // SAFETY: reads only the path, which is NUL-terminated.
+    check(i64::from(unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) })).map(drop)
+}
+
 /// A path as a C string; a path with a NUL byte does not exist.
 pub(crate) fn c_path(path: &std::path::Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;

@@ -46,6 +46,12 @@ pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
     check(i64::from(unsafe { libc::unshare(namespaces) })).map(drop)
 }
 
+/// Moves this process into an existing mount namespace, at its root.
+pub(crate) fn enter_mount_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) })).map(drop)
+}
+
 /// Becomes another user for good, with no supplementary groups.
 pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     // The raw calls: the C library's ones try to tell other threads, of which there are none.
@@ -242,9 +248,10 @@ pub(crate) fn signal_pid(pid: i32, signal: libc::c_int) {
 
 /// A descriptor for a process.
 pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: takes integers only; the descriptor returned is ours alone.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    // SAFETY: takes integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Installs a seccomp program for this process and all that it will execute.
