@@ -59,7 +59,10 @@ impl<'a> Session<'a> {
             ))
         })?;
         let databases = &self.settings.databases;
-        let databases = databases.iter().map(|(name, url)| (name.clone(), format!("sqlite:{}", url.path.display()))).collect();
+        let databases = databases
+            .iter()
+            .map(|(name, url)| (name.clone(), format!("sqlite:{}", url.path.display())))
+            .collect();
         let started = Runtime::start(RuntimeOptions {
             data_dir: self.settings.data_dir.clone(),
             project: self.settings.project.root.clone(),

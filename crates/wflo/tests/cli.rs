@@ -1,5 +1,13 @@
 //! The real binary, as a user meets it: exit code, standard output, standard error.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "clippy knows #[test] functions, not what they call"
+)]
+
 mod cli {
     mod documents;
     mod errors;
