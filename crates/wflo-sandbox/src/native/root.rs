@@ -9,7 +9,7 @@ use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
 use super::template::{Template, split};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -177,21 +177,28 @@ fn workspace(
     let step = "mounting the workspace";
     let mut lowers = Vec::new();
     for (index, lower) in workspace.lowers.iter().enumerate() {
-        let place = stage.join(format!("lower{index}"));
+        let place = stage.join(format!("l{index}"));
         make_folder(&place)?;
         let at = super::template::open(&place).step(step)?;
         mount::attach(lower.mount.as_fd(), at.as_fd()).at(step, || lower.path.display().to_string())?;
-        lowers.push(place.display().to_string());
+        lowers.push(mount::c_path(&place).step(step)?);
     }
-    let joined = CString::new(lowers.join(":")).unwrap_or_default();
-    let mut options = vec![
+    // One option holds 255 bytes; more layers than fit are added one by one (Linux 6.8).
+    let joined = CString::new(lowers.iter().map(|lower| lower.to_bytes()).collect::<Vec<_>>().join(&b':'))
+        .unwrap_or_default();
+    let layers: Vec<(&CStr, &CStr)> = if joined.count_bytes() < 256 {
+        vec![(c"lowerdir", &joined)]
+    } else {
+        lowers.iter().map(|lower| (c"lowerdir+", lower.as_c_str())).collect()
+    };
+    let mut options = layers;
+    options.extend([
         (c"source", c"workspace"),
-        (c"lowerdir", &*joined),
         (c"upperdir", c"/stage/scratch/upper"),
         (c"workdir", c"/stage/scratch/index"),
         (c"index", c"off"),
         (c"xino", c"off"),
-    ];
+    ]);
     if plan.privileged {
         // A layer's own marks never lead to another path.
         options.extend([(c"metacopy", c"off"), (c"redirect_dir", c"nofollow")]);

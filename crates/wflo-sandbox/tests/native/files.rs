@@ -82,7 +82,7 @@ fn layers_lie_on_each_other_and_a_whiteout_hides_what_is_below() {
         device,
     )
     .unwrap();
-    let mut spec = sh("cat seen; ls; cat /stage/lower1/hidden");
+    let mut spec = sh("cat seen; ls; cat /stage/l1/hidden");
     spec.workspace =
         Some(View { lowers: vec![top.path().into(), bottom.path().into()], target: "/root/project".into() });
     let ran = run(spec);
@@ -148,4 +148,17 @@ fn programs_find_what_they_need_of_etc_and_dev() {
          os.pipe(); print(open('/dev/full','w').write('x') if False else 'ok')",
     ));
     assert_eq!(ran.text, "wflo /home/wflo\n127.0.0.1 4 b'\\x00\\x00'\nok\n");
+}
+
+#[test]
+fn a_workspace_may_have_many_layers() {
+    let layers: Vec<_> = (0..60).map(|_| folder()).collect();
+    for (index, layer) in layers.iter().enumerate() {
+        std::fs::write(layer.path().join(format!("f{index}")), "").unwrap();
+        std::fs::write(layer.path().join("top"), index.to_string()).unwrap();
+    }
+    let mut spec = sh("ls f* | wc -l; cat top");
+    let lowers = layers.iter().map(|layer| layer.path().into()).collect();
+    spec.workspace = Some(View { lowers, target: "/project".into() });
+    assert_eq!(run(spec).text, "60\n0");
 }

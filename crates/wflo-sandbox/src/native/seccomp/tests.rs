@@ -107,7 +107,7 @@ fn only_ordinary_sockets_are_made() {
 #[test]
 fn core_limits_are_pretended_and_other_processes_limits_refused() {
     let core = u64::from(libc::RLIMIT_CORE);
-    assert_eq!(call(libc::SYS_setrlimit, [core, 1, 0, 0, 0, 0]), ERRNO);
+    assert_eq!(call(calls::SETRLIMIT, [core, 1, 0, 0, 0, 0]), ERRNO);
     assert_eq!(call(libc::SYS_prlimit64, [0, core, 0x10, 0, 0, 0]), ERRNO);
     assert_eq!(call(libc::SYS_prlimit64, [0, core, 1 << 32, 0, 0, 0]), ERRNO);
     assert_eq!(call(libc::SYS_prlimit64, [0, core, 0, 0x10, 0, 0]), ALLOW);
