@@ -9,6 +9,7 @@ use wflo_core::ports::store::{OpResult, RunFilter, StoreError};
 use wflo_core::run::{RunRecord, RunStatus};
 
 use super::column::{self, Named, Parsed, Unsigned};
+use super::event;
 use super::fault::Fault;
 use super::tx::{Head, Tx};
 use crate::blob::BlobStore;
@@ -42,8 +43,8 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewRun) -> Result<OpResult, Fault> {
     // The column says whether the run has ended; a record may not say otherwise.
     let finished = run.status.is_terminal().then(|| run.finished_at.unwrap_or(run.updated_at));
     let inserted = tx.write(
-        "INSERT INTO runs (id, seq, lease_epoch, status, updated_at, finished_at, engine, workflow)
-         VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO runs (id, lease_epoch, status, updated_at, finished_at, engine, workflow)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
         params![
             run.id.to_string(),
             column::signed(run.lease_epoch)?,
@@ -78,7 +79,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewRun) -> Result<OpResult, Fault> {
             column::time(run.created_at),
         ],
     )?;
-    tx.created(run.id, Head { n, seq: 0, epoch: run.lease_epoch });
+    tx.created(run.id, Head { n, seq: 0, epoch: run.lease_epoch, status: run.status });
     Ok(OpResult::Done)
 }
 
@@ -119,12 +120,13 @@ pub(crate) fn release(tx: &mut Tx<'_>, run: RunId) -> Result<OpResult, Fault> {
 }
 
 const SELECT: &str = "SELECT id, workflow, version, label, code, inputs, options, status, outputs, error,
-     retried_from, budget_key, trace_id, lease_epoch, engine, created_at, updated_at, finished_at
+     retried_from, budget_key, trace_id, lease_epoch, engine, created_at, updated_at, finished_at,
+     (SELECT substr(body, 1, ?1) FROM events WHERE events.run = runs.n ORDER BY seq DESC LIMIT 1)
      FROM runs JOIN run_details ON run_details.n = runs.n";
 
 pub(crate) fn get(conn: &Connection, blobs: &BlobStore, id: RunId) -> Result<Option<RunRecord>, Fault> {
-    let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE runs.id = ?1"))?;
-    let mut rows = statement.query([id.to_string()])?;
+    let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE runs.id = ?2"))?;
+    let mut rows = statement.query(params![event::TIME_PREFIX, id.to_string()])?;
     rows.next()?.map(|row| read(row, blobs)).transpose()
 }
 
@@ -134,7 +136,7 @@ pub(crate) fn list(
     filter: &RunFilter,
 ) -> Result<Vec<RunRecord>, Fault> {
     let mut conditions = vec!["1"];
-    let mut values = Vec::new();
+    let mut values = vec![event::TIME_PREFIX.to_string()];
     // Names of ours, so they need no parameters.
     let statuses = filter.statuses.iter().map(|s| format!("'{}'", s.as_str())).collect::<Vec<_>>().join(", ");
     let by_status = format!("runs.status IN ({statuses})");
@@ -165,6 +167,8 @@ pub(crate) fn list(
 
 fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<RunRecord, Fault> {
     let optional = |at: usize| -> Result<Option<String>, Fault> { Ok(row.get(at)?) };
+    let (changed, last_event) =
+        (row.get::<_, Parsed<Timestamp>>(16)?.0, optional(18)?.as_deref().and_then(event::time_of));
     Ok(RunRecord {
         id: row.get::<_, Parsed<_>>(0)?.0,
         workflow: row.get(1)?,
@@ -182,7 +186,7 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<RunRecord, Fault> {
         lease_epoch: row.get::<_, Unsigned>(13)?.0,
         engine: row.get::<_, Option<Parsed<_>>>(14)?.map(|engine| engine.0),
         created_at: row.get::<_, Parsed<_>>(15)?.0,
-        updated_at: row.get::<_, Parsed<_>>(16)?.0,
+        updated_at: last_event.map_or(changed, |at| at.max(changed)),
         finished_at: row.get::<_, Option<Parsed<_>>>(17)?.map(|at| at.0),
     })
 }

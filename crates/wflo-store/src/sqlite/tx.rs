@@ -1,10 +1,11 @@
 //! One batch inside the writer's transaction.
 //!
-//! Owns the statements' common ground: what a run's row says now ([`Head`]), the numbers that events
-//! get, and what has been recorded. The hot row of a run is written once a batch, at its end.
+//! Owns the statements' common ground: what is known of a run ([`Head`]), the numbers that events get,
+//! and what has been recorded. A batch that changes neither status nor lease writes its events and
+//! nothing else of its run: each page less in a commit is time saved on every flush.
 //!
 //! **Architecture Invariant:** a head in memory is used only while no other connection has committed
-//! since it was read, and its row is rewritten only where it still says what the head says.
+//! since it was read.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use wflo_core::id::RunId;
 use wflo_core::ports::store::StoreError;
 use wflo_core::run::RunStatus;
 
-use super::column::{self, Unsigned};
+use super::column::{self, Named, Unsigned};
 use super::fault::Fault;
 use crate::blob::BlobStore;
 
@@ -31,6 +32,8 @@ pub(crate) struct Head {
     pub(crate) seq: u64,
     /// The lease.
     pub(crate) epoch: u64,
+    /// Where it stands.
+    pub(crate) status: RunStatus,
 }
 
 /// The heads that this process's writer knows.
@@ -58,10 +61,8 @@ impl Heads {
 struct Touched {
     run: RunId,
     head: Head,
-    /// As the row has it.
-    stored: Head,
-    status: Option<RunStatus>,
-    updated_at: Option<Timestamp>,
+    /// When the status became another one.
+    changed_at: Option<Timestamp>,
 }
 
 /// A batch being executed.
@@ -127,7 +128,7 @@ impl<'w> Tx<'w> {
 
     /// Makes a run that was just inserted known.
     pub(crate) fn created(&mut self, run: RunId, head: Head) {
-        self.touched.push(Touched { run, head, stored: head, status: None, updated_at: None });
+        self.touched.push(Touched { run, head, changed_at: None });
     }
 
     /// The lease was changed in the row itself.
@@ -135,18 +136,28 @@ impl<'w> Tx<'w> {
         let at = self.touch(run)?;
         if let Some(touched) = self.touched.get_mut(at) {
             touched.head.epoch = epoch;
-            touched.stored.epoch = epoch;
         }
         Ok(())
     }
 
-    /// The run's status and time, written with its row at the batch's end.
+    /// The run's status; its row is written at the batch's end, if it changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the run has ended in another way: terminal is never reopened.
     pub(crate) fn set_status(&mut self, run: RunId, status: RunStatus, at: Timestamp) -> Result<(), Fault> {
         let index = self.touch(run)?;
-        if let Some(touched) = self.touched.get_mut(index) {
-            touched.status = Some(status);
-            touched.updated_at = Some(at);
+        let Some(touched) = self.touched.get_mut(index) else { return Err(missing(run)) };
+        let before = touched.head.status;
+        if before == status {
+            return Ok(());
         }
+        if before.is_terminal() {
+            return Err(
+                StoreError::Failed(format!("run {run} is {before} and cannot become {status}")).into()
+            );
+        }
+        touched.head.status = status;
+        touched.changed_at = Some(at);
         Ok(())
     }
 
@@ -160,7 +171,6 @@ impl<'w> Tx<'w> {
             .prepare_cached("INSERT INTO events (run, seq, journal, body) VALUES (?1, ?2, ?3, ?4)")?;
         for (event, body) in events.iter().zip(bodies) {
             touched.head.seq += 1;
-            touched.updated_at = Some(event.at);
             insert.execute(params![
                 touched.head.n,
                 column::signed(touched.head.seq)?,
@@ -177,8 +187,8 @@ impl<'w> Tx<'w> {
     /// Ends the batch: writes the rows of its runs. What it recorded, in order.
     pub(crate) fn finish(self) -> Result<Vec<Recorded>, Fault> {
         for touched in &self.touched {
-            if touched.updated_at.is_some() || touched.head.seq != touched.stored.seq {
-                self.rewrite(touched)?;
+            if let Some(at) = touched.changed_at {
+                self.rewrite(touched, at)?;
             }
         }
         for touched in self.touched {
@@ -187,34 +197,26 @@ impl<'w> Tx<'w> {
         Ok(self.recorded.unwrap_or_default())
     }
 
-    fn rewrite(&self, touched: &Touched) -> Result<(), Fault> {
-        let (n, old) = (touched.head.n, column::signed(touched.stored.seq)?);
-        let (seq, epoch) = (column::signed(touched.head.seq)?, column::signed(touched.stored.epoch)?);
-        let at = touched.updated_at.map(column::time);
-        let changed = match touched.status {
-            Some(status) if status.is_terminal() => self.write(
-                "UPDATE runs SET seq = ?1, updated_at = coalesce(?2, updated_at), status = ?3,
-                     finished_at = coalesce(finished_at, ?2) WHERE n = ?4 AND seq = ?5 AND lease_epoch = ?6",
-                params![seq, at, status.as_str(), n, old, epoch],
-            )?,
-            Some(status) => self.write(
-                "UPDATE runs SET seq = ?1, updated_at = coalesce(?2, updated_at), status = ?3
-                 WHERE n = ?4 AND seq = ?5 AND lease_epoch = ?6 AND finished_at IS NULL",
-                params![seq, at, status.as_str(), n, old, epoch],
-            )?,
-            None => self.write(
-                "UPDATE runs SET seq = ?1, updated_at = coalesce(?2, updated_at)
-                 WHERE n = ?3 AND seq = ?4 AND lease_epoch = ?5",
-                params![seq, at, n, old, epoch],
-            )?,
-        };
+    fn rewrite(&self, touched: &Touched, at: Timestamp) -> Result<(), Fault> {
+        let (status, at) = (touched.head.status, column::time(at));
+        // The condition says again what the head was trusted for.
+        let changed = self.write(
+            "UPDATE runs SET status = ?1, updated_at = ?2, finished_at = ?3
+             WHERE n = ?4 AND lease_epoch = ?5 AND finished_at IS NULL",
+            params![
+                status.as_str(),
+                at,
+                status.is_terminal().then_some(&at),
+                touched.head.n,
+                column::signed(touched.head.epoch)?
+            ],
+        )?;
         match changed {
             1 => Ok(()),
-            _ => Err(StoreError::Failed(format!(
-                "run {} is not where this writer left it, or has ended",
-                touched.run
-            ))
-            .into()),
+            _ => {
+                Err(StoreError::Failed(format!("run {} is not where this writer left it", touched.run))
+                    .into())
+            }
         }
     }
 
@@ -225,13 +227,15 @@ impl<'w> Tx<'w> {
         let head = match self.heads.known.get(&run) {
             Some(head) => *head,
             None => self
-                .row("SELECT n, seq, lease_epoch FROM runs WHERE id = ?1", [run.to_string()], |row| {
-                    Ok(Head {
-                        n: row.get(0)?,
-                        seq: row.get::<_, Unsigned>(1)?.0,
-                        epoch: row.get::<_, Unsigned>(2)?.0,
-                    })
-                })?
+                .row(
+                    "SELECT n, coalesce((SELECT max(seq) FROM events WHERE events.run = runs.n), 0), lease_epoch, status
+                     FROM runs WHERE id = ?1",
+                    [run.to_string()],
+                    |row| {
+                        let (Unsigned(seq), Unsigned(epoch)) = (row.get(1)?, row.get(2)?);
+                        Ok(Head { n: row.get(0)?, seq, epoch, status: row.get::<_, Named<_>>(3)?.0 })
+                    },
+                )?
                 .ok_or_else(|| missing(run))?,
         };
         self.created(run, head);

@@ -7,11 +7,11 @@ CREATE TABLE definitions (
     definition TEXT NOT NULL
 ) STRICT;
 
--- The hot row: every commit of a run rewrites it, so what is large stands in run_details.
+-- Rewritten when the status or the lease changes, so what is large stands in run_details. The last
+-- event's number and time are read from the events.
 CREATE TABLE runs (
     n           INTEGER PRIMARY KEY,
     id          TEXT    NOT NULL UNIQUE,
-    seq         INTEGER NOT NULL,           -- of the last event
     lease_epoch INTEGER NOT NULL,
     status      TEXT    NOT NULL,
     updated_at  TEXT    NOT NULL,
@@ -40,7 +40,8 @@ CREATE TABLE run_details (
 ) STRICT;
 
 -- Appended at the end of one tree, whichever run it belongs to: a group commit of many runs
--- dirties few pages. The index puts machine events (journal = 0) side by side.
+-- dirties few pages. The index tells the families apart, so that machine events (journal = 0)
+-- are found without reading the others.
 CREATE TABLE events (
     n       INTEGER PRIMARY KEY,
     run     INTEGER NOT NULL REFERENCES runs (n),
@@ -48,7 +49,7 @@ CREATE TABLE events (
     journal INTEGER NOT NULL,
     body    TEXT    NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX events_place ON events (run, journal, seq);
+CREATE UNIQUE INDEX events_place ON events (run, seq, journal);
 
 CREATE TABLE effects (
     n           INTEGER PRIMARY KEY,
