@@ -83,6 +83,8 @@ impl Steps {
             deadline: deadline(attempt, &launch),
         };
         let end = conversation.hold(socket, order).await;
+        // It holds a sender of the output, which must be gone before the keeper can finish.
+        drop(conversation);
         // Nothing of the attempt outlives it: calls are settled, the tree is dead, its output is kept.
         broker.calls.close().await;
         running.kill().await;
