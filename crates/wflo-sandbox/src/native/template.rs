@@ -41,27 +41,21 @@ const ETC_FILES: &[&str] = &[
     "papersize",
 ];
 
-/// Folders of `/etc` that programs need.
+/// Folders of `/etc` that programs need. Each is a mount in every sandbox: no more than needed.
 const ETC_FOLDERS: &[&str] = &[
     "ssl",
     "pki",
-    "ca-certificates",
     "alternatives",
-    "ld.so.conf.d",
+    "crypto-policies",
     "fonts",
     "java-11-openjdk",
     "java-17-openjdk",
     "java-21-openjdk",
-    "python3",
+    "java-25-openjdk",
     "python3.11",
     "python3.12",
     "python3.13",
-    "perl",
-    "terminfo",
-    "ImageMagick-6",
-    "ImageMagick-7",
-    "crypto-policies",
-    "xdg",
+    "python3.14",
     "static",
 ];
 
@@ -70,23 +64,13 @@ const KEY_FOLDERS: &[&str] = &["ssl/private", "pki/tls/private"];
 
 const DEVICES: &[(&str, u32)] = &[("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
 
-/// What anybody may read in `/proc` and that tells about the host, or could act on it. What only
-/// the host's root may open there needs no cover: no sandbox user is that.
-const PROC_FILES: &[&str] = &[
-    "kcore",
-    "keys",
-    "key-users",
-    "kallsyms",
-    "sysrq-trigger",
-    "timer_list",
-    "sched_debug",
-    "latency_stats",
-    "diskstats",
-    "partitions",
-    "interrupts",
-    "cmdline",
-];
-const PROC_FOLDERS: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
+/// What anybody may read in `/proc` and that tells about the host: keys, kernel addresses, boot
+/// parameters, interrupts (whose counts time keystrokes), hardware. Each is a mount in every
+/// sandbox; what only the host's root may open (`kcore`, `timer_list`, `sysrq-trigger`) needs no
+/// cover, because no sandbox's user is that.
+const PROC_FILES: &[&str] =
+    &["keys", "key-users", "kallsyms", "sched_debug", "latency_stats", "interrupts", "cmdline"];
+const PROC_FOLDERS: &[&str] = &["acpi", "asound", "scsi"];
 
 /// What every sandbox of this launcher has in common.
 #[derive(Debug)]

@@ -129,3 +129,15 @@ fn a_running_sandbox_can_be_measured_stopped_and_continued() {
     assert_eq!(rustix::event::poll(&mut polled, None).unwrap(), 1);
     assert!(sandbox.status_fd().as_raw_fd() > 2 && (is_root() || sandbox.owner().host_uid != 0));
 }
+
+#[test]
+fn proc_does_not_tell_about_the_host() {
+    let ran =
+        run(sh("cat /proc/keys /proc/key-users /proc/kallsyms /proc/interrupts /proc/cmdline | wc -c; \
+         ls /proc/acpi | wc -l; \
+         for f in kcore kmsg timer_list sysrq-trigger slabinfo kpageflags vmallocinfo; do \
+         (cat /proc/$f || echo b > /proc/$f) > /dev/null 2>&1 && echo open $f; done; \
+         find /proc/sys /proc/irq /proc/bus /proc/fs -type f -writable 2>/dev/null | head -3; \
+         grep -c MemTotal /proc/meminfo"));
+    assert_eq!(ran.text, "0\n0\n1\n");
+}
