@@ -51,13 +51,40 @@ impl std::fmt::Display for Digest {
 /// # Errors
 /// When the value is not JSON.
 pub fn to_canonical_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json_canonicalizer::to_vec(value)
+    let mut value = serde_json::to_value(value)?;
+    keep_large_integers(&mut value);
+    serde_json_canonicalizer::to_vec(&value)
+}
+
+/// RFC 8785 writes numbers as IEEE doubles, in which integers beyond 2^53 collapse: two statements about
+/// different rows would get one digest. Such integers become `{"$int": "…"}` first.
+fn keep_large_integers(value: &mut serde_json::Value) {
+    const EXACT: u64 = 1 << 53;
+    match value {
+        serde_json::Value::Number(number) => {
+            let large =
+                number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64()).is_some_and(|n| n > EXACT);
+            if large {
+                *value = serde_json::json!({ "$int": number.to_string() });
+            }
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(keep_large_integers),
+        serde_json::Value::Object(map) => map.values_mut().for_each(keep_large_integers),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn integers_that_doubles_cannot_tell_apart_have_different_digests() {
+        let digest = |n: u64| Digest::of_json(&json!({ "id": n })).unwrap();
+        assert_ne!(digest(9_007_199_254_740_993), digest(9_007_199_254_740_992));
+        assert_eq!(to_canonical_bytes(&json!(1_u64 << 53)).unwrap(), b"9007199254740992");
+    }
 
     #[test]
     fn key_order_and_number_spelling_do_not_matter() {

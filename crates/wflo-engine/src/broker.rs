@@ -22,7 +22,7 @@ use crate::calls::Calls;
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::{Intent, Journal};
-use crate::protocol::{EffectCall, EffectError, On};
+use crate::protocol::{EffectCall, EffectError, On, ToRunner};
 use crate::services::Services;
 use crate::waits::Waits;
 
@@ -85,7 +85,7 @@ pub(crate) struct Broker {
 }
 
 /// Where pieces of a streamed answer, and requests to carry out a tool, go.
-pub(crate) type Sink = tokio::sync::mpsc::Sender<crate::protocol::ToRunner>;
+pub(crate) type Sink = tokio::sync::mpsc::Sender<ToRunner>;
 
 impl Broker {
     pub(crate) fn new(attempt: Attempt, journal: Arc<Journal>, services: Arc<Services>) -> Self {
@@ -122,7 +122,13 @@ impl Broker {
                 }
             }
         }
-        let order = found.as_ref().and_then(EffectRecord::order);
+        let order =
+            found.as_ref().and_then(EffectRecord::order).map(|order| self.journal.replay_place(order));
+        if order.is_none() && self.journal.replay_length() > 0 {
+            // Not in the journal: the runner need not wait for it before it delivers what is.
+            let pending = ToRunner::EffectPending { path: call.path.clone(), seq: call.seq };
+            sink.send(pending).await.map_err(|_| EngineError::ShuttingDown)?;
+        }
         let outcome = match call.kind {
             EffectKind::Db => self.db(&call, print, found).await?,
             EffectKind::Llm => self.llm(&call, print, sink).await?,

@@ -317,10 +317,12 @@ impl Driver {
         ops.extend(ops::of_change(self.run, &was, &self.state, &events, &self.shared.clock.moment()));
         if !ops.is_empty() {
             let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
+            crate::failpoint::pass("run.commit.before");
             if let Err(e) = self.shared.store.commit(batch).await {
                 self.state = was;
                 return Err(e.into());
             }
+            crate::failpoint::pass("run.commit.after");
         }
         self.follow(&was, starts);
         Ok(())

@@ -23,6 +23,7 @@ pub struct Journal {
     step: String,
     generation: u32,
     rows: Mutex<HashMap<(String, u32), EffectRecord>>,
+    turns: Turns,
 }
 
 /// An effect about to be journaled.
@@ -59,8 +60,11 @@ impl Journal {
         generation: u32,
     ) -> Result<Self, StoreError> {
         let rows = store.effects(fence.run, step.to_owned(), generation).await?;
-        let rows = rows.into_iter().map(|row| ((row.key.path.clone(), row.key.seq), row)).collect();
-        Ok(Journal { store, clock, fence, step: step.to_owned(), generation, rows: Mutex::new(rows) })
+        let rows: HashMap<_, _> =
+            rows.into_iter().map(|row| ((row.key.path.clone(), row.key.seq), row)).collect();
+        let last = rows.values().filter_map(EffectRecord::order).max().unwrap_or(0);
+        let turns = Turns::after(last);
+        Ok(Journal { store, clock, fence, step: step.to_owned(), generation, rows: Mutex::new(rows), turns })
     }
 
     /// The run.
@@ -83,6 +87,21 @@ impl Journal {
         self.lock().values().cloned().collect()
     }
 
+    /// The place of a row in what a resume delivers, from 1 without gaps: calls of stock clients have an
+    /// order of their own in the journal and are not delivered through the runner.
+    pub fn replay_place(&self, order: u32) -> u32 {
+        let rows = self.lock();
+        let before = rows.values().filter(|row| !row.key.path.starts_with('@'));
+        let before = before.filter_map(EffectRecord::order).filter(|o| *o <= order).count();
+        u32::try_from(before).unwrap_or(u32::MAX)
+    }
+
+    /// Waits until every answer that was journaled before `order` has been given out, so that the live
+    /// order is the one that a resume repeats. The turn ends when the guard is dropped.
+    pub async fn turn(&self, order: u32) -> Turn<'_> {
+        self.turns.wait(order).await
+    }
+
     /// How many rows made through `context` have an answer: what will be delivered in replay.
     pub fn replay_length(&self) -> usize {
         self.lock().values().filter(|row| row.order().is_some() && !row.key.path.starts_with('@')).count()
@@ -100,7 +119,9 @@ impl Journal {
     pub async fn intend(&self, intent: Intent, mut with: Vec<Op>) -> Result<EffectRecord, StoreError> {
         let row = self.row(intent);
         with.extend(self.intent_ops(&row));
+        crate::failpoint::pass("effect.intent.before");
         self.commit(with).await?;
+        crate::failpoint::pass("effect.intent.after");
         self.keep(row.clone());
         Ok(row)
     }
@@ -186,7 +207,9 @@ impl Journal {
             error: end.outcome.as_ref().err().cloned(),
         });
         ops.push(self.event(bodies));
+        crate::failpoint::pass("effect.finish.before");
         let results = self.commit(ops).await?;
+        crate::failpoint::pass("effect.finish.after");
         let order =
             results.iter().find_map(|r| if let OpResult::Order(order) = r { Some(*order) } else { None });
         let order = order.ok_or_else(|| StoreError::Failed("an answer got no position".to_owned()))?;
@@ -199,6 +222,10 @@ impl Journal {
             Err(error) => EffectState::Failed { order, error },
         };
         self.keep(row.clone());
+        if row.key.path.starts_with('@') {
+            // Given out by the gateway, not by the runner's socket: it has no turn there.
+            self.turns.skip(order);
+        }
         Ok(row)
     }
 
@@ -269,5 +296,51 @@ fn merge(into: &mut Value, from: Value) {
         (Value::Object(into), Value::Object(from)) => into.extend(from),
         (into, from @ Value::Object(_)) => *into = from,
         _ => {}
+    }
+}
+
+/// Answers are given out in the order in which they were journaled.
+struct Turns {
+    next: tokio::sync::watch::Sender<u32>,
+    skipped: Mutex<std::collections::BTreeSet<u32>>,
+}
+
+impl Turns {
+    fn after(last: u32) -> Self {
+        Turns { next: tokio::sync::watch::channel(last + 1).0, skipped: Mutex::default() }
+    }
+
+    async fn wait(&self, order: u32) -> Turn<'_> {
+        let mut next = self.next.subscribe();
+        // The sender lives as long as this, so the wait ends only with the turn.
+        let _ = next.wait_for(|next| *next >= order).await;
+        Turn { turns: self, order }
+    }
+
+    fn skip(&self, order: u32) {
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.insert(order);
+        self.next.send_if_modified(|next| {
+            let before = *next;
+            while skipped.remove(next) {
+                *next += 1;
+            }
+            *next != before
+        });
+    }
+}
+
+/// One answer's turn.
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    order: u32,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // One that comes late (an answer read back) has no place to give up.
+        if *self.turns.next.borrow() <= self.order {
+            self.turns.skip(self.order);
+        }
     }
 }

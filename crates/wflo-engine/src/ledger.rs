@@ -237,9 +237,11 @@ async fn try_reserve(
                 hold: Some(hold),
                 attributes,
             };
+            crate::failpoint::pass("llm.intent.before");
             calls.journal.intend(draft, ops).await?
         }
     };
+    crate::failpoint::pass("llm.intent.after");
     calls.dispatched();
     let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold };
     Ok(Opened::Dispatch(Ticket::new(call)))
@@ -371,7 +373,9 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
         tracing::error!(effect = %call.row.key, settled = %outcome.settled, held = %call.amount, "a call was billed above its upper bound");
     }
     let settle = Op::Settle { id: call.hold, actual: outcome.settled, at };
+    crate::failpoint::pass("llm.close.before");
     call.calls.journal.finish(call.row.clone(), end, vec![settle], Vec::new()).await?;
+    crate::failpoint::pass("llm.close.after");
     call.calls.finished(&call.row.key.path, call.row.key.seq);
     Ok(())
 }

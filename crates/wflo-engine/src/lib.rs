@@ -17,6 +17,7 @@ pub mod driver;
 pub mod engine;
 pub mod error;
 pub mod executor;
+pub mod failpoint;
 pub mod inbox;
 pub mod journal;
 pub mod launch;

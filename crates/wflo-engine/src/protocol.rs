@@ -43,6 +43,11 @@ pub(crate) enum ToRunner {
         index: u32,
         delta: Value,
     },
+    /// Not in the journal and under way: a replay need not wait for it.
+    EffectPending {
+        path: String,
+        seq: u32,
+    },
     Cancel {
         reason: String,
     },

@@ -111,6 +111,7 @@ impl Broker {
         let spec = self.attempt.spec();
         let undoable = spec.is_some_and(|s| s.rollback_enabled);
         let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
+        crate::failpoint::pass("db.apply.before");
         let applied = self
             .in_database(call, move |db| {
                 let guarded = !matches!(db.recording()?, wflo_data::Recording::ExactlyOnce);
@@ -146,6 +147,7 @@ impl Broker {
         rows: &wflo_data::Rows,
         approval: Option<&Approval>,
     ) -> Outcome {
+        crate::failpoint::pass("db.apply.after");
         let result = rows_json(rows)?;
         let (mut ops, mut facts) = (Vec::new(), Vec::new());
         if let Some(approval) = approval {

@@ -98,6 +98,7 @@ impl Steps {
         let end = match end? {
             End::Succeeded { output, state, cost: _, layer: _, ops } => {
                 let (layer, dropped) = self.sandboxes.capture(&running).await?;
+                crate::failpoint::pass("layer.captured");
                 if !dropped.is_empty() {
                     let message =
                         format!("not kept of the files of step `{}`: {}", attempt.step, dropped.join(", "));

@@ -90,6 +90,8 @@ impl Conversation<'_> {
         // Durable waits go on in the store; whatever else is open is a write on its way, which is brief.
         effects.abort_all();
         while effects.join_next().await.is_some() {}
+        // The tree goes before its socket does: nothing inside ever sees the engine hang up.
+        self.running.kill().await;
         drop(sink);
         writing.abort();
         reading.abort();
@@ -155,9 +157,15 @@ impl Conversation<'_> {
                             Ok(value) => Answer::Ok(value),
                             Err(error) => Answer::Error(error),
                         };
+                        let fresh = broker.journal.get(&path, seq).and_then(|row| row.order());
+                        let turn = match fresh.filter(|_| answered.order.is_none()) {
+                            Some(order) => Some(broker.journal.turn(order).await),
+                            None => None,
+                        };
                         let result = ToRunner::EffectResult { path, seq, order: answered.order, answer };
                         // Nobody hears it when the attempt is being ended; it is in the journal.
                         let _ = sink.send(result).await;
+                        drop(turn);
                         Ok(())
                     });
                 }

@@ -68,6 +68,7 @@ impl Steps {
         let report = in_database(databases, Some(database.to_owned()), move |db| db.undo(&request, false))
             .await
             .map_err(|e| e.to_failure())?;
+        crate::failpoint::pass("undo.after");
         let conflict = report.conflicts.first().map(|first| {
             Failure::new(CONFLICT, format!("the changes of step `{step}` were not undone: {first}"))
                 .with_hint("somebody else changed these rows since; look at them and correct them by hand")
