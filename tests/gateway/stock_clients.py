@@ -23,9 +23,7 @@ ANTHROPIC_TOOLS = [{"name": "weather", "input_schema": SCHEMA}]
 
 class Gateway:
     def __init__(self, binary, *arguments):
-        self.process = subprocess.Popen(
-            [binary, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = subprocess.Popen([binary, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = json.loads(self.process.stdout.readline())
 
     def __enter__(self):
@@ -54,9 +52,7 @@ def openai_sync(_):
     assert reply.choices[0].message.content == "You said: hello gateway"
     assert reply.usage.total_tokens > 0
     assert client.models.list().data[0].id == OPENAI
-    vectors = client.embeddings.create(
-        model="text-embedding-3-small", input=["a", "b"], encoding_format="float"
-    )
+    vectors = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"], encoding_format="float")
     assert len(vectors.data) == 2
 
 
@@ -69,9 +65,7 @@ def openai_stream(_):
     assert text == "You said: hello gateway", text
     assert all(chunk.usage is None for chunk in chunks)
     asked = list(
-        client.chat.completions.create(
-            model=OPENAI, messages=ASK, stream=True, stream_options={"include_usage": True}
-        )
+        client.chat.completions.create(model=OPENAI, messages=ASK, stream=True, stream_options={"include_usage": True})
     )
     assert asked[-1].usage.completion_tokens > 0
 
