@@ -70,6 +70,29 @@ async fn what_is_committed_is_announced_in_order() {
 }
 
 #[tokio::test]
+async fn the_log_is_emptied_while_commits_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wflo.db");
+    let store = SqliteStore::open(&file, StoreOptions::default()).unwrap();
+    let run = run_record();
+    commit(&store, acceptance(&run)).await.unwrap();
+    let size = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();
+    let mut events = journal_event(1);
+    events.body = wflo_core::event::EventBody::Notice { notice: "n".to_owned(), message: "x".repeat(4000) };
+    // 64 MiB in all, eight times what the log may hold before it is copied.
+    for _ in 0..256 {
+        let op = Op::AppendEvents { run: run.id, events: vec![events.clone(); 64] };
+        commit(&store, vec![op]).await.unwrap();
+    }
+    assert!(size("wflo.db") > 32 << 20, "the database has {} bytes", size("wflo.db"));
+    assert!(size("wflo.db-wal") < 32 << 20, "the log has {} bytes", size("wflo.db-wal"));
+    store.close();
+    assert!(!dir.path().join("wflo.db-wal").exists(), "the last to close copies the log and removes it");
+    let store = SqliteStore::open(&file, StoreOptions::default()).unwrap();
+    assert_eq!(store.events(run.id, 0, 0).await.unwrap().len(), 256 * 64);
+}
+
+#[tokio::test]
 async fn another_kind_of_url_is_refused_by_name() {
     let error = SqliteStore::open("postgres://db/wflo", StoreOptions::default()).unwrap_err();
     assert!(error.to_string().contains("not part of this release"), "{error}");
