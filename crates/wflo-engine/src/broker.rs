@@ -148,6 +148,11 @@ impl Broker {
         Ok(Answered { order, outcome })
     }
 
+    /// How many effects only wait: for people, for a time, or for a tool in the sandbox.
+    pub(crate) fn idle_effects(&self) -> usize {
+        self.waits.len() + self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+
     fn intent(&self, call: &EffectCall, print: Digest, attributes: Value) -> Intent {
         Intent {
             path: call.path.clone(),

@@ -35,6 +35,10 @@ const BROKEN: Code = Code(3030);
 const MOST_EFFECTS: usize = 4_096;
 /// A wait that is shorter than this is not worth ending the sandbox for.
 const SHORT: i64 = 2;
+/// How long the end of a runner that hung up may take to be seen.
+const GONE: Duration = Duration::from_secs(5);
+/// How long one effect that is on its way may take to be journaled.
+const DRAIN: Duration = Duration::from_secs(60);
 /// How long a cancelled step has before its sandbox is killed.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -86,16 +90,41 @@ impl Conversation<'_> {
         let _ = sink.send(ToRunner::RunStep(Box::new(order))).await;
         let mut effects = JoinSet::new();
         let last = self.listen(&mut received, &sink, &mut effects).await;
-        let end = self.conclude(last, &sink, &mut received).await;
-        // Durable waits go on in the store; whatever else is open is a write on its way, which is brief.
+        match &last {
+            Last::Stop(stop) if *stop != Stop::LeaseLost => {
+                self.cancel(&sink, &mut received, "cancelled").await
+            }
+            Last::TimedOut => self.cancel(&sink, &mut received, "timeout").await,
+            _ => {}
+        }
+        let exit = match &last {
+            // How it ended by itself is the answer; a kill would hide it.
+            Last::Gone => tokio::time::timeout(GONE, self.running.ended()).await.ok(),
+            _ => None,
+        };
+        // The tree goes first: nothing new is asked, and nothing inside sees the engine hang up.
+        self.running.kill().await;
+        if !matches!(last, Last::Stop(Stop::LeaseLost)) {
+            self.drain(&mut effects).await;
+        }
         effects.abort_all();
         while effects.join_next().await.is_some() {}
-        // The tree goes before its socket does: nothing inside ever sees the engine hang up.
-        self.running.kill().await;
         drop(sink);
         writing.abort();
         reading.abort();
-        end
+        self.conclude(last, exit).await
+    }
+
+    /// Lets what is on its way be journaled, so that what follows knows all that happened. Durable waits
+    /// go on in the store, and a tool's runner is dead.
+    async fn drain(&self, effects: &mut JoinSet<Result<(), Unanswered>>) {
+        self.broker.calls.close().await;
+        while effects.len() > self.broker.idle_effects() {
+            match tokio::time::timeout(DRAIN, effects.join_next()).await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 
     async fn listen(
@@ -204,29 +233,15 @@ impl Conversation<'_> {
         (!waits.is_empty() && !short && self.broker.calls.none_in_flight()).then_some(waits)
     }
 
-    async fn conclude(
-        &self,
-        last: Last,
-        sink: &mpsc::Sender<ToRunner>,
-        received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
-    ) -> Result<End, EngineError> {
+    async fn conclude(&self, last: Last, exit: Option<Result<Exit, Failure>>) -> Result<End, EngineError> {
         match last {
             Last::Succeeded { output, state } => self.succeeded(output, state).await,
             Last::Failed(error) => Ok(self.failed(&error.failure(), error.effect.as_ref(), false)),
             Last::Suspended(on) => Ok(End::Suspended { on }),
             Last::Broken(failure) => Ok(self.failed(&failure, None, false)),
             Last::Engine(e) => Err(e),
-            Last::Stop(stop) => {
-                if stop != Stop::LeaseLost {
-                    // Calls on their way are paid for: they are let in, so that nothing is paid twice.
-                    self.broker.calls.close().await;
-                }
-                self.cancel(sink, received, "cancelled").await;
-                Ok(End::Stopped)
-            }
+            Last::Stop(_) => Ok(End::Stopped),
             Last::TimedOut => {
-                self.broker.calls.close().await;
-                self.cancel(sink, received, "timeout").await;
                 let limit = self.deadline.unwrap_or_default();
                 let message = format!(
                     "step `{}` was active for longer than {} s",
@@ -238,7 +253,7 @@ impl Conversation<'_> {
                 );
                 Ok(self.failed(&failure, None, true))
             }
-            Last::Gone => self.gone().await,
+            Last::Gone => Ok(self.gone(exit)),
         }
     }
 
@@ -267,20 +282,17 @@ impl Conversation<'_> {
         End::Failed { error: error.clone(), timed_out, no_retry, keep }
     }
 
-    async fn gone(&self) -> Result<End, EngineError> {
-        let exit: Exit = match tokio::time::timeout(Duration::from_secs(5), self.running.ended()).await {
-            Ok(Ok(exit)) => exit,
-            Ok(Err(failure)) => return Ok(End::Lost { reason: failure.message }),
-            Err(_) => {
-                return Ok(self.failed(
-                    &Failure::new(NO_RESULT, "the runner closed its connection and went on"),
-                    None,
-                    false,
-                ));
+    fn gone(&self, exit: Option<Result<Exit, Failure>>) -> End {
+        let exit = match exit {
+            Some(Ok(exit)) => exit,
+            Some(Err(failure)) => return End::Lost { reason: failure.message },
+            None => {
+                let message = "the runner closed its connection and went on";
+                return self.failed(&Failure::new(NO_RESULT, message), None, false);
             }
         };
         let step = &self.attempt.step;
-        Ok(match exit.outcome {
+        match exit.outcome {
             Ended::OutOfMemory => {
                 let failure = Failure::new(
                     OUT_OF_MEMORY,
@@ -307,7 +319,7 @@ impl Conversation<'_> {
                 End::Lost { reason: format!("its worker was ended by signal {signal}") }
             }
             Ended::Killed => End::Lost { reason: "its sandbox was killed".to_owned() },
-        })
+        }
     }
 
     /// A step that wants to be approved asks about its output when it asked about nothing before.
