@@ -148,6 +148,8 @@ impl Driver {
                     self.shared.timers.set(self.run, key, timer.due, &timer.set);
                 }
             }
+            // What people have said comes before any step is started again: a cancelled run starts none.
+            self.read_inbox().await?;
             self.commit(Vec::new(), self.state.clone(), Vec::new()).await?;
         }
         self.read_inbox().await
@@ -442,16 +444,8 @@ impl Driver {
 
     /// Layers of all steps that succeeded before this one could start, in the order they ended.
     fn layers_before(&self, step: &str) -> Vec<String> {
-        let mut done: Vec<_> = self
-            .state
-            .steps
-            .iter()
-            .zip(&self.state.definition.steps)
-            .filter(|(_, spec)| spec.name != step)
-            .filter_map(|(s, _)| Some((s.finished_at?, s.layer.clone()?)))
-            .collect();
-        done.sort();
-        done.into_iter().map(|(_, layer)| layer).collect()
+        let layers = crate::changes::layers(&self.state).into_iter();
+        layers.filter(|(of, _)| *of != step).map(|(_, layer)| layer.to_owned()).collect()
     }
 
     fn spawn_undo(&self, step: String, generation: u32) {

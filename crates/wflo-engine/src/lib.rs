@@ -11,6 +11,7 @@
 mod broker;
 pub mod budgets;
 mod calls;
+pub mod changes;
 pub mod clock;
 pub mod discovery;
 pub mod driver;

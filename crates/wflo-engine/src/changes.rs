@@ -1,0 +1,128 @@
+//! What a run changed in its project's files, and what became of those changes.
+//!
+//! Owns the order of a run's layers, the view that they make, and the record of their end. It writes
+//! no file of the project: [`wflo_sandbox::workspace::apply()`] does.
+//!
+//! **Architecture Invariant:** what `diff` and `apply` see of a run is what its next step would see.
+
+use wflo_core::event::{Event, EventBody};
+use wflo_core::id::{EngineId, RunId};
+use wflo_core::machine::RunState;
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{Batch, Fence, Op, Store};
+use wflo_core::run::RunRecord;
+use wflo_sandbox::workspace::{self, View};
+
+use crate::engine::load;
+use crate::error::EngineError;
+use crate::launch::Launch;
+
+/// So many events are read at once.
+const PAGE: u32 = 1_000;
+
+/// What became of a run's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// They were written to the project: so many files, over all times.
+    Applied {
+        /// How many.
+        files: u64,
+    },
+    /// They were thrown away.
+    Discarded,
+}
+
+/// The layers that a run's steps left, in the order in which they ended: step and layer.
+///
+/// Steps that ended at the same moment (those that a retry took over) are in the definition's order.
+pub fn layers(state: &RunState) -> Vec<(&str, &str)> {
+    let steps = state.definition.steps.iter().zip(&state.steps);
+    let mut done: Vec<_> = steps
+        .filter_map(|(spec, step)| Some((step.finished_at?, spec.name.as_str(), step.layer.as_deref()?)))
+        .collect();
+    done.sort_by_key(|(at, ..)| *at);
+    done.into_iter().map(|(_, step, layer)| (step, layer)).collect()
+}
+
+/// How the run's steps are launched.
+///
+/// # Errors
+/// [`EngineError::Unreadable`] for a record of another build.
+pub fn launch_of(record: &RunRecord) -> Result<Launch, EngineError> {
+    serde_json::from_value(record.options.launch.clone()).map_err(|e| EngineError::Unreadable(e.to_string()))
+}
+
+/// A run's files: its layers, in the order in which their steps ended, over the sealed project.
+///
+/// # Errors
+/// Store errors; that a tree was pruned or is damaged.
+pub async fn workspace_view(
+    store: &dyn Store,
+    workspaces: &workspace::Store,
+    record: &RunRecord,
+) -> Result<View, EngineError> {
+    let launch = launch_of(record)?;
+    let (_, state) = load(store, record).await?;
+    let bad_id = |e: &dyn std::fmt::Display| {
+        EngineError::Unreadable(format!("a stored tree has no readable id: {e}"))
+    };
+    let sealed = launch.sealed.parse().map_err(|e| bad_id(&e))?;
+    let layers = layers(&state)
+        .into_iter()
+        .map(|(_, layer)| layer.parse())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad_id(&e))?;
+    View::open(workspaces, &sealed, &layers)
+        .map_err(|e| EngineError::Failure(wflo_core::error::Coded::to_failure(&e)))
+}
+
+/// What became of a run's changes; `None` while nobody has decided.
+///
+/// # Errors
+/// Store errors.
+pub async fn fate(store: &dyn Store, run: RunId) -> Result<Option<Fate>, EngineError> {
+    let (mut fate, mut seen) = (None, 0);
+    loop {
+        let page = store.events(run, seen, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(fate) };
+        seen = last.seq;
+        for recorded in page {
+            let EventBody::WorkspaceApplied { files, discarded } = recorded.event.body else { continue };
+            fate = Some(match (discarded, fate) {
+                (true, _) => Fate::Discarded,
+                (false, Some(Fate::Applied { files: before })) => Fate::Applied { files: before + files },
+                (false, _) => Fate::Applied { files },
+            });
+        }
+    }
+}
+
+/// Records what became of the changes of a run that has ended: claim, append and release in one commit.
+///
+/// # Errors
+/// Store errors; [`EngineError::Failure`] when the run has not ended.
+pub async fn record_fate(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    record: &RunRecord,
+    files: u64,
+    discarded: bool,
+) -> Result<(), EngineError> {
+    let run = record.id;
+    if !record.status.is_terminal() {
+        return Err(EngineError::Failure(wflo_core::error::Failure::new(
+            wflo_core::error::Code(3017),
+            format!("run {run} is {}, so its files are not final", record.status),
+        )));
+    }
+    // The run as it is now: its lease may have moved since the caller read it.
+    let expected = store.run(run).await?.ok_or(EngineError::NoRun(run))?.lease_epoch;
+    let body = EventBody::WorkspaceApplied { files, discarded };
+    let ops = vec![
+        Op::Claim { run, expected, engine: EngineId::from_uuid(clock.uuid()) },
+        Op::AppendEvents { run, events: vec![Event { at: clock.now(), body }] },
+        Op::Release { run },
+    ];
+    store.commit(Batch { fence: Some(Fence { run, epoch: expected }), ops }).await?;
+    Ok(())
+}
