@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use wflo_core::event::EventBody;
 
 use crate::journal::Journal;
+use crate::services::Services;
 
 /// The most that is kept of one attempt, in bytes.
 const KEPT: usize = 1 << 20;
@@ -29,9 +30,9 @@ pub(crate) struct Keeper {
 }
 
 impl Output {
-    pub(crate) fn new(journal: Arc<Journal>, step: String) -> (Output, Keeper) {
+    pub(crate) fn new(journal: Arc<Journal>, services: Arc<Services>, step: String) -> (Output, Keeper) {
         let (sender, receiver) = mpsc::channel(256);
-        let task = tokio::spawn(keep(journal, step, receiver));
+        let task = tokio::spawn(keep(journal, services, step, receiver));
         (Output { sender }, Keeper { task })
     }
 
@@ -90,7 +91,12 @@ impl Keeper {
     }
 }
 
-async fn keep(journal: Arc<Journal>, step: String, mut receiver: mpsc::Receiver<(String, String, Value)>) {
+async fn keep(
+    journal: Arc<Journal>,
+    services: Arc<Services>,
+    step: String,
+    mut receiver: mpsc::Receiver<(String, String, Value)>,
+) {
     let mut kept = 0_usize;
     while let Some(first) = receiver.recv().await {
         let mut lines = vec![first];
@@ -108,6 +114,7 @@ async fn keep(journal: Arc<Journal>, step: String, mut receiver: mpsc::Receiver<
             }
             let message: String =
                 if message.len() > LINE { message.chars().take(LINE).collect() } else { message };
+            let message = services.redact(message);
             let fields = if fields.to_string().len() > LINE { Value::Null } else { fields };
             kept += message.len() + 64;
             facts.push(EventBody::Log { step: step.clone(), level, message, fields });

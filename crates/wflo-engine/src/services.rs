@@ -29,6 +29,26 @@ impl Services {
     pub fn gateway(&self) -> Option<&Gateway> {
         self.gateway.get()
     }
+
+    /// `text` without any key that this process holds, by exact value.
+    #[must_use]
+    pub fn redact(&self, text: String) -> String {
+        match self.gateway() {
+            Some(gateway) => gateway.routes().redact(text),
+            None => text,
+        }
+    }
+
+    /// A failure without any key that this process holds.
+    #[must_use]
+    pub fn redact_failure(&self, failure: wflo_core::error::Failure) -> wflo_core::error::Failure {
+        wflo_core::error::Failure {
+            message: self.redact(failure.message),
+            hint: failure.hint.map(|hint| self.redact(hint)),
+            traceback: failure.traceback.map(|trace| self.redact(trace)),
+            ..failure
+        }
+    }
 }
 
 impl std::fmt::Debug for Services {

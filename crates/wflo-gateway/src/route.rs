@@ -167,6 +167,13 @@ impl Routes {
         &self.providers
     }
 
+    /// `text` without any provider's key, by exact value.
+    #[must_use]
+    pub fn redact(&self, text: String) -> String {
+        let keys = self.providers.iter().filter_map(|provider| provider.api_key.as_ref());
+        keys.fold(text, |text, key| key.redact(text))
+    }
+
     /// The provider and price for a call.
     ///
     /// An entry of `[models]` that names its provider decides; else, of the providers of the

@@ -15,6 +15,13 @@ impl Secret {
         (!value.is_empty()).then(|| Secret(value.to_owned()))
     }
 
+    /// `text` with the value replaced, wherever it stands: for what is kept or shown of others' output.
+    /// A value of fewer than eight characters is left: it would hit ordinary words.
+    #[must_use]
+    pub fn redact(&self, text: String) -> String {
+        if self.0.len() >= 8 && text.contains(&self.0) { text.replace(&self.0, "[redacted]") } else { text }
+    }
+
     /// The value, for the header that carries it and nothing else.
     pub fn expose(&self) -> &str {
         &self.0

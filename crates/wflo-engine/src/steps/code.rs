@@ -51,7 +51,8 @@ impl Steps {
             timeout: None,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
-        let (output, keeper) = Output::new(Arc::clone(&journal), attempt.step.clone());
+        let (output, keeper) =
+            Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
             [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
         let served = match (running.sandbox.take_listener(), self.services.gateway()) {

@@ -236,7 +236,11 @@ impl Conversation<'_> {
     async fn conclude(&self, last: Last, exit: Option<Result<Exit, Failure>>) -> Result<End, EngineError> {
         match last {
             Last::Succeeded { output, state } => self.succeeded(output, state).await,
-            Last::Failed(error) => Ok(self.failed(&error.failure(), error.effect.as_ref(), false)),
+            Last::Failed(error) => Ok(self.failed(
+                &self.steps.services.redact_failure(error.failure()),
+                error.effect.as_ref(),
+                false,
+            )),
             Last::Suspended(on) => Ok(End::Suspended { on }),
             Last::Broken(failure) => Ok(self.failed(&failure, None, false)),
             Last::Engine(e) => Err(e),
