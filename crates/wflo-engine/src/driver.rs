@@ -46,6 +46,14 @@ pub(crate) enum Msg {
     Shutdown,
 }
 
+/// A run that is accepted and begun in one commit.
+pub(crate) struct Acceptance {
+    /// The run's row and what belongs to it.
+    pub(crate) ops: Vec<Op>,
+    /// Told once that is durable.
+    pub(crate) reply: oneshot::Sender<Result<(), EngineError>>,
+}
+
 /// How an attempt talks to its run's driver.
 #[derive(Clone)]
 pub struct DriverHandle {
@@ -122,8 +130,12 @@ impl Driver {
     }
 
     /// Drives until the run has ended, everything in it waits, or it must be given up.
-    pub(crate) async fn drive(mut self) -> (Left, mpsc::Receiver<Msg>) {
-        let left = match self.begin().await {
+    pub(crate) async fn drive(mut self, acceptance: Option<Acceptance>) -> (Left, mpsc::Receiver<Msg>) {
+        let begun = match acceptance {
+            Some(acceptance) => self.accept(acceptance).await,
+            None => self.begin().await,
+        };
+        let left = match begun {
             Ok(()) => self.turn().await,
             Err(e) => Left::GivenUp(e),
         };
@@ -131,15 +143,24 @@ impl Driver {
         (left, self.receiver)
     }
 
+    /// Accepts and starts a new run in one commit. Nobody can have left it a message before.
+    async fn accept(&mut self, acceptance: Acceptance) -> Result<(), EngineError> {
+        let told = self.command(self.start(), acceptance.ops).await;
+        let begun = if told.is_ok() { Ok(()) } else { Err(EngineError::NoRun(self.run)) };
+        // The submitter may have been dropped; the run is durable all the same.
+        let _ = acceptance.reply.send(told.map(|_| ()));
+        begun
+    }
+
+    fn start(&self) -> CommandBody {
+        let record = &self.context.record;
+        CommandBody::Start { version: record.version.clone(), carried: record.options.carried.clone() }
+    }
+
     /// Starts a new run, or takes up what a predecessor left.
     async fn begin(&mut self) -> Result<(), EngineError> {
         if self.state.status == RunStatus::Pending {
-            let record = &self.context.record;
-            let body = CommandBody::Start {
-                version: record.version.clone(),
-                carried: record.options.carried.clone(),
-            };
-            self.command(body, Vec::new()).await?;
+            self.command(self.start(), Vec::new()).await?;
         } else {
             self.answer_for_the_dead().await?;
             // By the moment at which they were set: a clock that was changed since does not move them.

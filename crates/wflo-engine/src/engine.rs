@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wflo_core::definition::Definition;
 use wflo_core::error::Failure;
@@ -19,7 +19,7 @@ use wflo_core::ports::store::{Batch, Op, RunFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_store::lock::EngineLock;
 
-use crate::driver::{Driver, Left, Msg, ops};
+use crate::driver::{Acceptance, Driver, Left, Msg, ops};
 use crate::error::EngineError;
 use crate::executor::{Executor, RunContext};
 use crate::inbox::Message;
@@ -178,10 +178,21 @@ impl Engine {
             Op::CreateRun { run: Box::new(run.clone()), definition: digest },
         ];
         ops.append(&mut with);
-        self.inner.shared.store.commit(Batch { fence: None, ops }).await?;
         let definition = Arc::new(definition.clone());
         let state = RunState::new(Arc::clone(&definition), Arc::new(run.inputs.clone()), run.code.clone());
-        self.spawn(RunContext { record: run, definition }, state, 1);
+        let context = RunContext { record: run, definition };
+        match Arc::clone(&self.inner.places).try_acquire_owned() {
+            // It can begin at once, so its beginning shares the flush of its acceptance.
+            Ok(place) => {
+                let (reply, answer) = oneshot::channel();
+                self.spawn(context, state, 1, Some((place, Acceptance { ops, reply })));
+                answer.await.map_err(|_| EngineError::ShuttingDown)??;
+            }
+            Err(_) => {
+                self.inner.shared.store.commit(Batch { fence: None, ops }).await?;
+                self.spawn(context, state, 1, None);
+            }
+        }
         Ok(id)
     }
 
@@ -315,11 +326,17 @@ impl Engine {
         }
         let (definition, state) = load(self.store().as_ref(), &record).await?;
         let epoch = record.lease_epoch;
-        self.spawn(RunContext { record, definition }, state, epoch);
+        self.spawn(RunContext { record, definition }, state, epoch, None);
         Ok(())
     }
 
-    fn spawn(&self, context: RunContext, state: RunState, epoch: u64) {
+    fn spawn(
+        &self,
+        context: RunContext,
+        state: RunState,
+        epoch: u64,
+        new: Option<(OwnedSemaphorePermit, Acceptance)>,
+    ) {
         let run = context.record.id;
         let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.inner.closing.borrow() || runs.contains_key(&run) {
@@ -332,11 +349,14 @@ impl Engine {
         let engine = self.clone();
         self.inner.queued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let work = async move {
-            let place = Arc::clone(&engine.inner.places).acquire_owned().await;
+            let (place, acceptance) = match new {
+                Some((place, acceptance)) => (Some(place), Some(acceptance)),
+                None => (Arc::clone(&engine.inner.places).acquire_owned().await.ok(), None),
+            };
             engine.inner.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             let shared = Arc::clone(&engine.inner.shared);
             let driver = Driver::new(shared, Arc::new(context), state, epoch, (sender, receiver));
-            let (left, receiver) = driver.drive().await;
+            let (left, receiver) = driver.drive(acceptance).await;
             drop(place);
             engine.left(run, left, receiver).await;
         };

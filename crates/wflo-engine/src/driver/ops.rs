@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
-use wflo_core::machine::{self, Action, RunState, TimerKey};
+use wflo_core::machine::{self, Action, RunState, StepState, StepStatus, TimerKey};
 use wflo_core::ports::clock::Moment;
 use wflo_core::ports::store::Op;
 
@@ -117,6 +117,15 @@ fn timers(run: RunId, was: &RunState, now: &RunState, at: &Moment, ops: &mut Vec
 
 /// The timers that a state asks for.
 pub(crate) fn set_timers(state: &RunState) -> BTreeMap<TimerKey, jiff::Timestamp> {
+    // Asked four times a commit, and most runs never set one.
+    let may_wait =
+        |step: &StepState| matches!(step.status, StepStatus::Backoff { .. } | StepStatus::Waiting { .. });
+    let none = state.definition.timeout_seconds.is_none()
+        && state.approvals.is_empty()
+        && !state.steps.iter().any(may_wait);
+    if none {
+        return BTreeMap::new();
+    }
     machine::outstanding(state)
         .into_iter()
         .filter_map(|action| match action {
