@@ -11,6 +11,7 @@ Standard library only.
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -117,8 +118,8 @@ def sandbox(bench):
         measures["bwrap"] = lambda: bench.spawn(200, bwrap, *BWRAP)
     try:
         taken = in_turns(bench.rounds, **measures)
-    except subprocess.CalledProcessError as error:
-        return bench.skip("sandbox", "create to exit", f"{error}; see `wflo sandbox doctor`")
+    except subprocess.CalledProcessError:
+        return bench.skip("sandbox", "create to exit", "a program failed; see `wflo sandbox doctor`")
     floor = statistics.median(taken["floor"])
     bench.row("sandbox", "/bin/true without a sandbox: p50", "us", taken["bare"])
     bench.row("sandbox", "bare floor, the same namespaces: p50", "us", taken["floor"])
@@ -136,12 +137,11 @@ def sandbox(bench):
 def step_times(bench, project, env):
     """The whole time of each step but the first, from one success to the next, in microseconds."""
     command = [bench.wflo, "run", "workflow.py", "--json"]
-    subprocess.run(command, cwd=project, env=env, stdout=subprocess.DEVNULL, check=True)
-    command = [bench.wflo, "runs", "events", "latest", "--json"]
-    events = subprocess.run(command, cwd=project, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
-    ends = [e["time"] for e in map(json.loads, events.splitlines()) if e["type"] == "step.succeeded"]
+    printed = subprocess.run(command, cwd=project, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+    lines = map(json.loads, printed.splitlines())
+    ends = [line["time"] for line in lines if line.get("type") == "step.succeeded"]
     ends = [datetime.datetime.fromisoformat(cut_to_micros(time)).timestamp() for time in ends]
-    return [(after - before) * 1e6 for before, after in zip(ends, ends[1:])]
+    return [(after - before) * 1e6 for before, after in itertools.pairwise(ends)]
 
 
 def cut_to_micros(time):
@@ -161,9 +161,15 @@ def project(bench, name, kind):
 
 def python(bench):
     env = os.environ | {"WFLO_PYTHON": sys.executable}
-    code = lambda text: bench.spawn(30, sys.executable, "-c", text)
+
+    def code(text):
+        return bench.spawn(30, sys.executable, "-c", text)
+
     projects = {kind: project(bench, "bench-", word) for kind, word in [("sync", ""), ("async", "async ")]}
-    step = lambda kind: statistics.median(step_times(bench, projects[kind], env))
+
+    def step(kind):
+        return statistics.median(step_times(bench, projects[kind], env))
+
     try:
         taken = in_turns(
             bench.rounds,
@@ -174,12 +180,15 @@ def python(bench):
             async_=lambda: step("async"),
         )
     except subprocess.CalledProcessError as error:
-        return bench.skip("python", "steps", f"{error}")
+        return bench.skip("python", "steps", f"exit {error.returncode} of {Path(error.cmd[0]).name}")
     finally:
         for folder in projects.values():
             shutil.rmtree(folder)
     bare, asyncio = statistics.median(taken["bare"]), statistics.median(taken["asyncio"])
-    added = lambda name, to: [value - to for value in taken[name]]
+
+    def added(name, to):
+        return [value - to for value in taken[name]]
+
     bench.row("python", "bare `python -c pass`: p50", "us", taken["bare"])
     bench.row("python", "bare `import asyncio` adds", "us", added("asyncio", bare))
     bench.row("python", "whole sync step: p50", "us", taken["sync"], "bare", bare)
@@ -195,19 +204,22 @@ def cli(bench):
     env = os.environ | {"WFLO_PYTHON": sys.executable}
     try:
         subprocess.run([bench.wflo, "run", "--json"], cwd=folder, env=env, stdout=subprocess.DEVNULL, check=True)
-        taken = in_turns(
-            bench.rounds,
-            bare=lambda: bench.spawn(100, "/bin/true"),
-            version=lambda: bench.spawn(50, bench.wflo, "--version"),
-            runs=lambda: bench.spawn(50, bench.wflo, "runs", "list", cwd=folder, env=env),
-        )
+        for words, what in [(["--version"], ""), (["runs", "list"], ", a project with one run")]:
+            command = [bench.wflo, *words]
+            measures = {
+                "bare": lambda: bench.spawn(100, "/bin/true"),
+                "wflo": lambda command=command: bench.spawn(50, *command, cwd=folder, env=env),
+            }
+            shown = f"wflo {' '.join(words)}{what}"
+            try:
+                taken = in_turns(bench.rounds, **measures)
+            except subprocess.CalledProcessError:
+                bench.skip("cli", shown, "the command failed")
+                continue
+            bare = statistics.median(taken["bare"])
+            bench.row("cli", f"{shown}: p50", "us", taken["wflo"], "/bin/true", bare, "< 15000 us")
     finally:
         shutil.rmtree(folder)
-    bare = statistics.median(taken["bare"])
-    bench.row("cli", "wflo --version: p50", "us", taken["version"], "/bin/true", bare, "< 15000 us")
-    bench.row(
-        "cli", "wflo runs list, a project with one run: p50", "us", taken["runs"], "/bin/true", bare, "< 15000 us"
-    )
     size = Path(os.path.realpath(bench.wflo)).stat().st_size / 2**20
     bench.row("cli", "size of the release binary", "MiB", [size], wanted="< 40 MB")
 
@@ -238,7 +250,7 @@ def print_table(rows):
         lines.append((row["section"], row["what"], shown, spread, beside, ratio, row.get("wanted") or ""))
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
     for line in [header, tuple("-" * width for width in widths), *lines]:
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |")
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
     notes = {f"{row['what']}: {row['note']}" for row in rows if row.get("note") and row["value"] is not None}
     for note in sorted(notes):
         print(f"  {note}")
@@ -256,7 +268,9 @@ def options():
     parser.add_argument("--rounds", type=int, default=5, help="how often each figure is taken (5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each rate is measured in a round (2)")
     parser.add_argument("--dir", default=tempfile.gettempdir(), help="a folder on the disk that is measured")
-    parser.add_argument("--json", default=str(ROOT / "bench" / "results" / "latest.json"), help="where the rows are written")
+    parser.add_argument(
+        "--json", default=str(ROOT / "bench" / "results" / "latest.json"), help="where the rows are written"
+    )
     parser.add_argument("--wflo", default=shutil.which("wflo"), help="the release binary (the one on PATH)")
     parser.add_argument("--no-build", action="store_true", help="use what is built already")
     return parser.parse_args()
