@@ -33,17 +33,42 @@ const INTERNAL: Code = Code(9004);
 pub struct Steps {
     services: Arc<Services>,
     sandboxes: Arc<Sandboxes>,
+    /// Runs that have been told which of their limits are only watched over.
+    told: std::sync::Mutex<std::collections::HashSet<wflo_core::id::RunId>>,
 }
 
 impl Steps {
     /// An executor with these services and sandboxes.
     pub fn new(services: Arc<Services>, sandboxes: Arc<Sandboxes>) -> Self {
-        Steps { services, sandboxes }
+        Steps { services, sandboxes, told: std::sync::Mutex::default() }
     }
 
     fn launch(&self, context: &RunContext) -> Result<Launch, EngineError> {
         serde_json::from_value(context.record.options.launch.clone())
             .map_err(|e| EngineError::Unreadable(format!("how {} is launched: {e}", context.record.id)))
+    }
+
+    /// Says, once a run, which limits wflo watches over because the kernel cannot here.
+    async fn tell_of_supervision(
+        &self,
+        journal: &Journal,
+        sandbox: &wflo_sandbox::Sandbox,
+    ) -> Result<(), EngineError> {
+        let watched: Vec<String> = sandbox
+            .enforcement()
+            .iter()
+            .filter(|e| e.level == wflo_sandbox::Level::Supervised && e.limit != "timeout")
+            .map(|e| format!("{} ({})", e.limit, e.by))
+            .collect();
+        let first = !watched.is_empty()
+            && self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(journal.run());
+        if first {
+            let message =
+                format!("watched over by wflo, not by the kernel, on this host: {}", watched.join(", "));
+            let notice = "sandbox.supervised".to_owned();
+            journal.note(vec![wflo_core::event::EventBody::Notice { notice, message }]).await?;
+        }
+        Ok(())
     }
 
     async fn journal(&self, attempt: &Attempt) -> Result<Arc<Journal>, EngineError> {

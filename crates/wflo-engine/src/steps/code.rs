@@ -51,6 +51,7 @@ impl Steps {
             timeout: None,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
+        self.tell_of_supervision(&journal, &running.sandbox).await?;
         let (output, keeper) =
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
