@@ -22,15 +22,34 @@ pub(crate) enum Place {
     /// A call of its own.
     New { path: String, seq: u32 },
     /// The same call as one that is in flight: wait for its answer.
-    Attach { path: String, seq: u32, done: Arc<Notify> },
+    Attach { path: String, seq: u32, over: watch::Receiver<bool> },
 }
 
 struct Occurrence {
     seq: u32,
     /// The connection that asked closed before the last byte.
     abandoned: bool,
-    finished: bool,
-    done: Arc<Notify>,
+    /// Answered, refused or lost: nothing more comes of it.
+    over: watch::Sender<bool>,
+}
+
+impl Occurrence {
+    fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+}
+
+/// A call that may reach the provider, until it is settled: the attempt does not end before.
+pub(crate) struct Flight {
+    calls: Arc<Calls>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.calls.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.calls.idle.notify_waiters();
+        }
+    }
 }
 
 /// The model calls of one attempt.
@@ -97,22 +116,17 @@ impl Calls {
         if let Some((_, occurrence)) = earlier {
             let again =
                 self.journal.get(&path, occurrence.seq).is_some_and(|row| worth_repeating(&row.state));
-            if !(occurrence.finished && again) {
+            if !(occurrence.is_over() && again) {
                 occurrence.abandoned = false;
-                let (seq, done) = (occurrence.seq, Arc::clone(&occurrence.done));
-                if occurrence.finished {
+                let seq = occurrence.seq;
+                if occurrence.is_over() {
                     return Place::New { path, seq };
                 }
-                return Place::Attach { path, seq, done };
+                return Place::Attach { path, seq, over: occurrence.over.subscribe() };
             }
             occurrence.abandoned = false;
         }
-        known.push(Occurrence {
-            seq: next,
-            abandoned: false,
-            finished: false,
-            done: Arc::new(Notify::new()),
-        });
+        known.push(Occurrence { seq: next, abandoned: false, over: watch::channel(false).0 });
         Place::New { path, seq: next }
     }
 
@@ -126,13 +140,12 @@ impl Calls {
         self.unmatched.lock().unwrap_or_else(PoisonError::into_inner).remove(&(path.to_owned(), seq));
     }
 
-    /// The call's answer is durable.
+    /// The call was answered, refused or lost.
     pub(crate) fn finished(&self, path: &str, seq: u32) {
         let mut all = self.occurrences.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(occurrence) = all.get_mut(path).and_then(|known| known.iter_mut().find(|o| o.seq == seq))
         {
-            occurrence.finished = true;
-            occurrence.done.notify_waiters();
+            occurrence.over.send_replace(true);
         }
     }
 
@@ -145,19 +158,17 @@ impl Calls {
         }
     }
 
-    pub(crate) fn dispatched(&self) {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn landed(&self) {
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.idle.notify_waiters();
-        }
+    /// Counts a call in before its intent is made; none once the attempt is being ended. In this order,
+    /// so that whoever closes either waits for the call or refuses it.
+    pub(crate) fn take_off(self: &Arc<Self>) -> Option<Flight> {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let flight = Flight { calls: Arc::clone(self) };
+        (!self.is_closed()).then_some(flight)
     }
 
     /// Whether no call is on its way.
     pub(crate) fn none_in_flight(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire) == 0
+        self.in_flight.load(Ordering::SeqCst) == 0
     }
 
     /// Refuses what has not been dispatched yet, and waits until what has is settled.
@@ -165,7 +176,7 @@ impl Calls {
         self.closing.send_replace(true);
         loop {
             let idle = self.idle.notified();
-            if self.in_flight.load(Ordering::Acquire) == 0 {
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
             // The gateway's own deadlines bound every call; the second look is for a missed wake-up.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use wflo_core::error::Coded;
-use wflo_core::event::Event;
+use wflo_core::event::{AfterFailure, Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::machine::{
     self, Action, Attempt as Spoken, Command, CommandBody, RunState, StepStatus, TimerKey,
@@ -26,25 +26,11 @@ use crate::executor::{Attempt, Decisions, End, RunContext, Stop};
 use crate::inbox::Message;
 use crate::waiters::Progress;
 
+mod leftovers;
+mod mailbox;
 pub(crate) mod ops;
 
-/// What reaches a driver.
-pub(crate) enum Msg {
-    /// There may be messages in the inbox.
-    Inbox,
-    /// A timer is due.
-    Timer(TimerKey),
-    /// A slot is free for a step.
-    Slot(OwnedSemaphorePermit),
-    /// An attempt asks something of the machine.
-    Tell { body: Box<CommandBody>, ops: Vec<Op>, reply: oneshot::Sender<Result<Vec<Event>, EngineError>> },
-    /// An attempt ended.
-    Ended { step: String, spoken: Spoken, end: Box<End> },
-    /// An undo ended.
-    Undone { step: String, report: serde_json::Value, error: Option<wflo_core::error::Failure> },
-    /// The engine shuts down.
-    Shutdown,
-}
+pub(crate) use mailbox::{Mailbox, Msg};
 
 /// A run that is accepted and begun in one commit.
 pub(crate) struct Acceptance {
@@ -57,7 +43,7 @@ pub(crate) struct Acceptance {
 /// How an attempt talks to its run's driver.
 #[derive(Clone)]
 pub struct DriverHandle {
-    sender: mpsc::Sender<Msg>,
+    mailbox: Mailbox,
 }
 
 impl DriverHandle {
@@ -68,7 +54,7 @@ impl DriverHandle {
     pub async fn tell(&self, body: CommandBody, ops: Vec<Op>) -> Result<Vec<Event>, EngineError> {
         let (reply, answer) = oneshot::channel();
         let message = Msg::Tell { body: Box::new(body), ops, reply };
-        self.sender.send(message).await.map_err(|_| EngineError::ShuttingDown)?;
+        self.mailbox.put(message).map_err(|_| EngineError::ShuttingDown)?;
         answer.await.map_err(|_| EngineError::ShuttingDown)?
     }
 }
@@ -93,8 +79,8 @@ pub(crate) struct Driver {
     run: RunId,
     epoch: u64,
     state: RunState,
-    sender: mpsc::Sender<Msg>,
-    receiver: mpsc::Receiver<Msg>,
+    mailbox: Mailbox,
+    receiver: mpsc::UnboundedReceiver<Msg>,
     live: HashMap<String, Live>,
     undoing: std::collections::HashSet<String>,
     wants_slot: bool,
@@ -109,7 +95,7 @@ impl Driver {
         context: Arc<RunContext>,
         state: RunState,
         epoch: u64,
-        (sender, receiver): (mpsc::Sender<Msg>, mpsc::Receiver<Msg>),
+        (mailbox, receiver): (Mailbox, mpsc::UnboundedReceiver<Msg>),
     ) -> Self {
         let decisions = watch::channel(Arc::new(decisions_of(&state))).0;
         Driver {
@@ -118,7 +104,7 @@ impl Driver {
             context,
             epoch,
             state,
-            sender,
+            mailbox,
             receiver,
             live: HashMap::new(),
             undoing: std::collections::HashSet::new(),
@@ -130,7 +116,10 @@ impl Driver {
     }
 
     /// Drives until the run has ended, everything in it waits, or it must be given up.
-    pub(crate) async fn drive(mut self, acceptance: Option<Acceptance>) -> (Left, mpsc::Receiver<Msg>) {
+    pub(crate) async fn drive(
+        mut self,
+        acceptance: Option<Acceptance>,
+    ) -> (Left, mpsc::UnboundedReceiver<Msg>) {
         let begun = match acceptance {
             Some(acceptance) => self.accept(acceptance).await,
             None => self.begin().await,
@@ -160,6 +149,9 @@ impl Driver {
     /// Starts a new run, or takes up what a predecessor left.
     async fn begin(&mut self) -> Result<(), EngineError> {
         if self.state.status == RunStatus::Pending {
+            self.cancel_before_it_begins().await?;
+        }
+        if self.state.status == RunStatus::Pending {
             self.command(self.start(), Vec::new()).await?;
         } else {
             self.answer_for_the_dead().await?;
@@ -174,6 +166,18 @@ impl Driver {
             self.commit(Vec::new(), self.state.clone(), Vec::new()).await?;
         }
         self.read_inbox().await
+    }
+
+    /// A run that was cancelled while it was queued starts nothing.
+    async fn cancel_before_it_begins(&mut self) -> Result<(), EngineError> {
+        for message in self.shared.store.run_inbox(self.run).await? {
+            if let Ok(cancel @ Message::Cancel { .. }) = serde_json::from_value(message.message) {
+                let read = vec![Op::DropInbox { ids: vec![message.id] }];
+                self.command(cancel.into_command(), read).await?;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// A stop that was asked of an attempt which died with its engine is done.
@@ -212,7 +216,7 @@ impl Driver {
     async fn handle(&mut self, message: Msg) -> Result<(), EngineError> {
         match message {
             Msg::Inbox => self.read_inbox().await,
-            Msg::Timer(timer) => self.timer(timer).await,
+            Msg::Timer(timer, set_for) => self.timer(timer, set_for).await,
             Msg::Slot(permit) => {
                 self.wants_slot = false;
                 self.permits.push(permit);
@@ -245,9 +249,10 @@ impl Driver {
         }
     }
 
-    async fn timer(&mut self, timer: TimerKey) -> Result<(), EngineError> {
+    async fn timer(&mut self, timer: TimerKey, set_for: jiff::Timestamp) -> Result<(), EngineError> {
         let due = machine::outstanding(&self.state).into_iter().find_map(|action| match action {
-            Action::StartTimer { timer: set, due } if set == timer => Some(due),
+            // One of the same name that was set anew, for later, is not this one.
+            Action::StartTimer { timer: set, due } if set == timer && due <= set_for => Some(due),
             _ => None,
         });
         // The boot clock has decided that it is due, even where the wall clock was set back.
@@ -257,6 +262,7 @@ impl Driver {
     }
 
     async fn read_inbox(&mut self) -> Result<(), EngineError> {
+        self.mailbox.reading_inbox();
         for message in self.shared.store.run_inbox(self.run).await? {
             let read = vec![Op::DropInbox { ids: vec![message.id] }];
             let told = match serde_json::from_value::<Message>(message.message) {
@@ -265,9 +271,7 @@ impl Driver {
             };
             match told {
                 Ok(_) => {}
-                Err(EngineError::Store(e)) if !matches!(e, StoreError::AlreadyDecided { .. }) => {
-                    return Err(e.into());
-                }
+                Err(EngineError::Store(e)) if is_fatal(&e) => return Err(e.into()),
                 Err(e) => {
                     // Too late or not for this run: it has been looked at, so it must not come again.
                     tracing::info!(run_id = %self.run, error = %e, "a message changed nothing");
@@ -283,7 +287,8 @@ impl Driver {
             self.live.remove(&step);
         }
         let attempt = spoken;
-        let mut ops = Vec::new();
+        let name = step.clone();
+        let (mut ops, mut copies) = (Vec::new(), None);
         let body = match end {
             End::Succeeded { output, state, cost, layer, ops: with } => {
                 ops = with;
@@ -291,7 +296,7 @@ impl Driver {
             }
             End::Failed { error, timed_out, no_retry, keep } => {
                 if no_retry.is_none() && !keep.is_empty() {
-                    ops.push(Op::CopyEffects {
+                    copies = Some(Op::CopyEffects {
                         run: self.run,
                         step: step.clone(),
                         from: spoken.generation,
@@ -305,7 +310,36 @@ impl Driver {
             End::Suspended { on } => CommandBody::StepSuspended { step, attempt, on },
             End::Stopped => CommandBody::StepStopped { step, attempt },
         };
-        tolerate_rejection(self.command(body, ops).await)
+        let told = self.end(body, ops, copies).await;
+        if let Err(EngineError::Store(e)) = &told
+            && !is_fatal(e)
+        {
+            // The store refused this end (an approval was used or taken back meanwhile): the attempt
+            // counts as lost, and another one finds out.
+            let reason = format!("its end was refused: {e}");
+            let lost = CommandBody::StepLost { step: name, attempt, reason };
+            return tolerate_rejection(self.command(lost, Vec::new()).await);
+        }
+        tolerate_rejection(told)
+    }
+
+    /// The end of an attempt; `copies` only go with it when a new generation follows.
+    async fn end(
+        &mut self,
+        body: CommandBody,
+        mut ops: Vec<Op>,
+        copies: Option<Op>,
+    ) -> Result<Vec<Event>, EngineError> {
+        let (events, next) = machine::step(&self.state, self.told(self.shared.clock.now(), body))?;
+        let retried = |e: &Event| {
+            matches!(
+                e.body,
+                EventBody::StepFailed { then: AfterFailure::Retry | AfterFailure::UndoThenRetry, .. }
+            )
+        };
+        ops.extend(copies.filter(|_| events.iter().any(retried)));
+        self.commit(events.clone(), next, ops).await?;
+        Ok(events)
     }
 
     async fn command(&mut self, body: CommandBody, ops: Vec<Op>) -> Result<Vec<Event>, EngineError> {
@@ -334,6 +368,7 @@ impl Driver {
         mut next: RunState,
         mut ops: Vec<Op>,
     ) -> Result<(), EngineError> {
+        self.close_leftovers(&events).await?;
         let starts = self.admit(&mut events, &mut next);
         let was = std::mem::replace(&mut self.state, next);
         // Callers' ops come first: they may refuse the batch (a hold, a use of an approval).
@@ -343,12 +378,37 @@ impl Driver {
             crate::failpoint::pass("run.commit.before");
             if let Err(e) = self.shared.store.commit(batch).await {
                 self.state = was;
+                self.permits.clear();
+                if !starts.is_empty() {
+                    // They were refused with the rest and are tried again on their own.
+                    self.want_slot();
+                }
                 return Err(e.into());
             }
             crate::failpoint::pass("run.commit.after");
         }
         self.follow(&was, starts);
+        // A slot that nothing here needs is another run's.
+        self.permits.clear();
         Ok(())
+    }
+
+    /// In a commit of its own: what it closes is over whatever becomes of the events.
+    async fn close_leftovers(&self, events: &[Event]) -> Result<(), StoreError> {
+        let (store, at) = (self.shared.store.as_ref(), self.shared.clock.now());
+        let ops = leftovers::ops(store, self.run, &self.state, events, at).await?;
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
+        match store.commit(batch).await {
+            Err(e) if is_fatal(&e) => Err(e),
+            Err(e) => {
+                tracing::warn!(run_id = %self.run, error = %e, "lost calls could not be charged");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Starts, in the draft, every outstanding step that has a free slot.
@@ -390,10 +450,11 @@ impl Driver {
             return;
         }
         self.wants_slot = true;
-        let (slots, sender) = (Arc::clone(&self.shared.slots), self.sender.clone());
+        let (slots, mailbox) = (Arc::clone(&self.shared.slots), self.mailbox.clone());
         tokio::spawn(async move {
             if let Ok(permit) = slots.acquire_owned().await {
-                let _ = sender.send(Msg::Slot(permit)).await;
+                // A driver that is gone gives the slot back by dropping it.
+                drop(mailbox.put(Msg::Slot(permit)));
             }
         });
     }
@@ -443,10 +504,10 @@ impl Driver {
             layers: self.layers_before(&step),
             stop: stopped,
             decisions: self.decisions.subscribe(),
-            driver: DriverHandle { sender: self.sender.clone() },
+            driver: DriverHandle { mailbox: self.mailbox.clone() },
         };
         self.live.insert(step.clone(), Live { stop, spoken });
-        let (executor, sender) = (Arc::clone(&self.shared.executor), self.sender.clone());
+        let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
         let work = async move {
             let end = executor.run(attempt).await;
             // The slot goes first, so that this run's next step can have it.
@@ -459,7 +520,7 @@ impl Driver {
                 Ok(end) => end,
                 Err(e) => End::Lost { reason: format!("internal error: {e}") },
             };
-            let _ = sender.send(Msg::Ended { step, spoken, end: Box::new(end) }).await;
+            drop(mailbox.put(Msg::Ended { step, spoken, end: Box::new(end) }));
         });
     }
 
@@ -470,11 +531,11 @@ impl Driver {
     }
 
     fn spawn_undo(&self, step: String, generation: u32) {
-        let (executor, sender) = (Arc::clone(&self.shared.executor), self.sender.clone());
+        let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
         let (context, fence) = (Arc::clone(&self.context), Fence { run: self.run, epoch: self.epoch });
         tokio::spawn(async move {
             let (report, error) = executor.compensate(context, step.clone(), generation, fence).await;
-            let _ = sender.send(Msg::Undone { step, report, error }).await;
+            drop(mailbox.put(Msg::Undone { step, report, error }));
         });
     }
 

@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 use wflo_core::definition::Definition;
 use wflo_core::error::Failure;
 use wflo_core::id::{EngineId, RunId};
-use wflo_core::machine::{self, RunState};
+use wflo_core::machine::{self, RunState, StepState, StepStatus};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Batch, Op, RunFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_store::lock::EngineLock;
 
-use crate::driver::{Acceptance, Driver, Left, Msg, ops};
+use crate::driver::{Acceptance, Driver, Left, Mailbox, Msg, ops};
 use crate::error::EngineError;
 use crate::executor::{Executor, RunContext};
 use crate::inbox::Message;
@@ -28,8 +28,6 @@ use crate::waiters::{Progress, Waiters};
 
 /// How often the store is asked whether another process has committed something.
 const POLL: Duration = Duration::from_millis(20);
-/// Messages that may wait for one run.
-const MAILBOX: usize = 256;
 
 /// How an engine is set up.
 pub struct Options {
@@ -81,7 +79,9 @@ struct Inner {
     shared: Arc<Shared>,
     id: EngineId,
     data_dir: PathBuf,
-    runs: Mutex<HashMap<RunId, mpsc::Sender<Msg>>>,
+    runs: Mutex<HashMap<RunId, Mailbox>>,
+    /// One run is loaded at a time, so that none is loaded twice.
+    waking: tokio::sync::Mutex<()>,
     places: Arc<Semaphore>,
     max_queued: usize,
     queued: std::sync::atomic::AtomicUsize,
@@ -122,6 +122,7 @@ impl Engine {
             id,
             data_dir: options.data_dir,
             runs: Mutex::default(),
+            waking: tokio::sync::Mutex::default(),
             places: Arc::new(Semaphore::new(options.max_runs.max(1))),
             max_queued: options.max_queued,
             queued: std::sync::atomic::AtomicUsize::new(0),
@@ -162,6 +163,9 @@ impl Engine {
         mut with: Vec<Op>,
     ) -> Result<RunId, EngineError> {
         use std::sync::atomic::Ordering;
+        if *self.inner.closing.borrow() {
+            return Err(EngineError::ShuttingDown);
+        }
         let waiting = self.inner.queued.load(Ordering::Relaxed);
         if waiting >= self.inner.max_queued {
             return Err(EngineError::Busy { waiting });
@@ -214,7 +218,7 @@ impl Engine {
         }
         let claim = Op::Claim { run, expected: record.lease_epoch, engine: self.inner.id };
         self.inner.shared.store.commit(Batch { fence: None, ops: vec![claim] }).await?;
-        self.wake(run).await
+        self.wake(run).await.map(|_| ())
     }
 
     /// The process that drives a run, if it lives (stopped ones included).
@@ -231,7 +235,7 @@ impl Engine {
     /// Store errors.
     pub async fn send(&self, run: RunId, message: &Message) -> Result<(), EngineError> {
         send(self.inner.shared.store.as_ref(), self.inner.shared.clock.as_ref(), run, message).await?;
-        if self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&run) {
+        if self.runs().contains_key(&run) {
             self.deliver(run, Msg::Inbox).await;
         }
         Ok(())
@@ -243,7 +247,7 @@ impl Engine {
     /// Store errors.
     pub async fn settled(&self, run: RunId) -> Result<Progress, EngineError> {
         let mut progress = self.inner.shared.waiters.watch(run);
-        if !self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&run) {
+        if !self.runs().contains_key(&run) {
             let said = progress.borrow().clone();
             if said != Progress::Driving {
                 return Ok(said);
@@ -264,6 +268,10 @@ impl Engine {
         let status = self.record(run).await?.status;
         if status.is_terminal() {
             return Ok(Progress::Ended(status));
+        }
+        // Whoever begins to wait later than that is not told by the shutdown.
+        if *self.inner.closing.borrow() {
+            return Err(EngineError::ShuttingDown);
         }
         let over = |p: &Progress| matches!(p, Progress::Ended(_) | Progress::GivenUp(_));
         let said = progress.wait_for(over).await;
@@ -294,8 +302,9 @@ impl Engine {
             let runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.values().cloned().collect()
         };
-        for sender in senders {
-            let _ = sender.send(Msg::Shutdown).await;
+        for mailbox in senders {
+            // One that is gone has nothing left to end.
+            drop(mailbox.put(Msg::Shutdown));
         }
         let mut drivers =
             std::mem::take(&mut *self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner));
@@ -312,22 +321,39 @@ impl Engine {
         if let Err(e) = self.store().commit(Batch { fence: None, ops }).await {
             tracing::warn!(error = %e, "the engine could not say goodbye; its lock says that it is gone");
         }
+        self.inner.shared.waiters.give_up_all(&EngineError::ShuttingDown.failure());
     }
 
     async fn record(&self, run: RunId) -> Result<RunRecord, EngineError> {
         self.store().run(run).await?.ok_or(EngineError::NoRun(run))
     }
 
-    /// Loads a run of this engine that rests, and drives it.
-    async fn wake(&self, run: RunId) -> Result<(), EngineError> {
+    /// Loads a run of this engine that nobody drives, and drives it. `None` when there is nothing to.
+    async fn wake(&self, run: RunId) -> Result<Option<Mailbox>, EngineError> {
+        let _one_at_a_time = self.inner.waking.lock().await;
+        if let Some(mailbox) = self.runs().get(&run) {
+            return Ok(Some(mailbox.clone()));
+        }
         let record = self.record(run).await?;
         if record.engine != Some(self.inner.id) || record.status.is_terminal() {
-            return Ok(());
+            return Ok(None);
         }
         let (definition, state) = load(self.store().as_ref(), &record).await?;
-        let epoch = record.lease_epoch;
-        self.spawn(RunContext { record, definition }, state, epoch, None);
-        Ok(())
+        let mut epoch = record.lease_epoch;
+        let left_running =
+            |step: &StepState| matches!(step.status, StepStatus::Running { epoch: e } if e >= epoch);
+        if state.steps.iter().any(left_running) {
+            // This engine's own driver gave the run up in the middle of a step and has ended all of it:
+            // a newer lease is the proof without which no step is started again.
+            let claim = Op::Claim { run, expected: epoch, engine: self.inner.id };
+            self.inner.shared.store.commit(Batch { fence: None, ops: vec![claim] }).await?;
+            epoch += 1;
+        }
+        Ok(self.spawn(RunContext { record, definition }, state, epoch, None))
+    }
+
+    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Mailbox>> {
+        self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spawn(
@@ -336,92 +362,111 @@ impl Engine {
         state: RunState,
         epoch: u64,
         new: Option<(OwnedSemaphorePermit, Acceptance)>,
-    ) {
+    ) -> Option<Mailbox> {
         let run = context.record.id;
-        let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if *self.inner.closing.borrow() || runs.contains_key(&run) {
-            return;
+        let mut runs = self.runs();
+        if *self.inner.closing.borrow() {
+            return None;
         }
-        let (sender, receiver) = mpsc::channel(MAILBOX);
-        runs.insert(run, sender.clone());
-        drop(runs);
+        if let Some(known) = runs.get(&run) {
+            return Some(known.clone());
+        }
+        let (mailbox, receiver) = Mailbox::new();
+        runs.insert(run, mailbox.clone());
+        // Said under the lock, as everything that is said of a run: nobody hears an old word last.
         self.inner.shared.waiters.say(run, &Progress::Driving);
-        let engine = self.clone();
+        let (engine, into) = (self.clone(), mailbox.clone());
         self.inner.queued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let work = async move {
             let (place, acceptance) = match new {
                 Some((place, acceptance)) => (Some(place), Some(acceptance)),
-                None => (Arc::clone(&engine.inner.places).acquire_owned().await.ok(), None),
+                None => (engine.place().await, None),
             };
             engine.inner.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-            let shared = Arc::clone(&engine.inner.shared);
-            let driver = Driver::new(shared, Arc::new(context), state, epoch, (sender, receiver));
-            let (left, receiver) = driver.drive(acceptance).await;
+            let (left, receiver) = match place {
+                Some(_) => {
+                    let shared = Arc::clone(&engine.inner.shared);
+                    let driver = Driver::new(shared, Arc::new(context), state, epoch, (into, receiver));
+                    driver.drive(acceptance).await
+                }
+                None => (Left::Shutdown, receiver),
+            };
             drop(place);
             engine.left(run, left, receiver).await;
         };
         let mut drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         while drivers.try_join_next().is_some() {}
         drivers.spawn(work);
+        Some(mailbox)
+    }
+
+    /// A place among the runs that have something to do; none once the engine shuts down, so that a run
+    /// which is still queued then does not begin.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let mut closing = self.inner.closing.subscribe();
+        tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => None,
+            place = Arc::clone(&self.inner.places).acquire_owned() => place.ok(),
+        }
     }
 
     /// A driver has ended. What came for its run in the last moment is not lost: the run is woken again.
-    async fn left(&self, run: RunId, left: Left, mut receiver: mpsc::Receiver<Msg>) {
+    async fn left(&self, run: RunId, left: Left, mut receiver: mpsc::UnboundedReceiver<Msg>) {
+        let progress = match left {
+            Left::Ended(status) => Progress::Ended(status),
+            Left::Parked(status) => Progress::Parked(status),
+            Left::Shutdown => Progress::GivenUp(EngineError::ShuttingDown.failure()),
+            Left::GivenUp(e) => Progress::GivenUp(e.failure()),
+        };
         let late = {
-            let mut runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut runs = self.runs();
             receiver.close();
             runs.remove(&run);
             let mut late = Vec::new();
             while let Ok(message) = receiver.try_recv() {
-                late.push(message);
+                late.extend(Some(message).filter(|m| matches!(m, Msg::Inbox | Msg::Timer(..))));
+            }
+            if late.is_empty() || !matches!(progress, Progress::Parked(_)) {
+                self.inner.shared.waiters.say(run, &progress);
+                return;
             }
             late
         };
-        let progress = match left {
-            Left::Ended(status) => Progress::Ended(status),
-            Left::Parked(status) => Progress::Parked(status),
-            Left::Shutdown => {
-                Progress::GivenUp(wflo_core::error::Coded::to_failure(&EngineError::ShuttingDown))
-            }
-            Left::GivenUp(e) => Progress::GivenUp(e.failure()),
-        };
-        if matches!(progress, Progress::Parked(_)) {
-            for message in late {
-                if matches!(message, Msg::Inbox | Msg::Timer(_)) {
-                    self.deliver(run, message).await;
-                }
-            }
-            if self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&run) {
-                return;
-            }
+        let mut driven = false;
+        for message in late {
+            driven |= self.deliver(run, message).await;
         }
-        self.inner.shared.waiters.say(run, &progress);
+        let runs = self.runs();
+        if !driven && !runs.contains_key(&run) {
+            self.inner.shared.waiters.say(run, &progress);
+        }
     }
 
-    async fn deliver(&self, run: RunId, message: Msg) {
+    /// Brings a message to a run's driver, waking the run if it rests. Whether a driver has had it, or
+    /// has read the store since it came, which is as good.
+    async fn deliver(&self, run: RunId, message: Msg) -> bool {
         let mut message = message;
-        // Twice: a driver may park between the look-up and the send.
+        // Again: a driver may park between the look-up and the delivery.
         for _ in 0..2 {
-            let sender = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&run).cloned();
-            let sender = match sender {
-                Some(sender) => sender,
-                None => {
-                    if let Err(e) = Box::pin(self.wake(run)).await {
+            let known = self.runs().get(&run).cloned();
+            let mailbox = match known {
+                Some(mailbox) => mailbox,
+                None => match Box::pin(self.wake(run)).await {
+                    Ok(Some(mailbox)) => mailbox,
+                    Ok(None) => return false,
+                    Err(e) => {
                         tracing::warn!(run_id = %run, error = %e, "a run could not be woken");
-                        return;
+                        return false;
                     }
-                    let runs = self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner);
-                    match runs.get(&run).cloned() {
-                        Some(sender) => sender,
-                        None => return,
-                    }
-                }
+                },
             };
-            match sender.send(message).await {
-                Ok(()) => return,
-                Err(mpsc::error::SendError(returned)) => message = returned,
+            match mailbox.put(message) {
+                Ok(()) => return true,
+                Err(returned) => message = *returned,
             }
         }
+        true
     }
 
     /// Hears of messages that other processes leave.
@@ -456,11 +501,11 @@ impl Engine {
     async fn watch_timers(self) {
         let mut closing = self.inner.closing.subscribe();
         loop {
-            let (run, key) = tokio::select! {
+            let (run, key, due) = tokio::select! {
                 due = self.inner.shared.timers.next() => due,
                 _ = closing.changed() => return,
             };
-            self.deliver(run, Msg::Timer(key)).await;
+            self.deliver(run, Msg::Timer(key, due)).await;
         }
     }
 }

@@ -7,17 +7,18 @@
 //! 3. answer and bill are one commit; crash: the answer is replayed and nothing is paid again;
 //! 4. the last bytes reach the client.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use wflo_core::approval::{ApprovalStatus, Purpose};
+use tokio::sync::watch;
+use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Purpose};
 use wflo_core::budget::{Budget, OnExceeded, Shortfall, display_name};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
-use wflo_core::id::HoldId;
-use wflo_core::machine::CommandBody;
+use wflo_core::id::{ApprovalId, HoldId};
+use wflo_core::machine::{CommandBody, Rejection};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{ApprovalFilter, EffectEnd, Op, StoreError};
 use wflo_gateway::ledger::{
@@ -25,7 +26,7 @@ use wflo_gateway::ledger::{
 };
 
 use crate::budgets;
-use crate::calls::{Calls, Place};
+use crate::calls::{Calls, Flight, Place};
 use crate::error::EngineError;
 use crate::journal::Intent;
 use crate::policy;
@@ -48,6 +49,16 @@ struct Dispatched {
     row: EffectRecord,
     hold: HoldId,
     amount: NanoUsd,
+    flight: Mutex<Option<Flight>>,
+}
+
+impl Dispatched {
+    /// The call is over, whatever became of its record: nobody waits for it any longer.
+    fn over(&self) {
+        self.calls.finished(&self.row.key.path, self.row.key.seq);
+        drop(self.flight.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.calls.services.settled.notify_waiters();
+    }
 }
 
 impl Ledger for RunLedger {
@@ -64,8 +75,7 @@ impl Ledger for RunLedger {
         Box::pin(async move {
             let Some(call) = ticket.get::<Dispatched>() else { return Ok(()) };
             let closed = close(call, outcome).await;
-            call.calls.landed();
-            call.calls.services.settled.notify_waiters();
+            call.over();
             closed.map_err(ledger_error)
         })
     }
@@ -81,9 +91,7 @@ impl Ledger for RunLedger {
             };
             let ops = vec![Op::ReleaseHold { id: call.hold }];
             let released = call.calls.journal.finish(call.row.clone(), end, ops, Vec::new()).await;
-            call.calls.finished(&call.row.key.path, call.row.key.seq);
-            call.calls.landed();
-            call.calls.services.settled.notify_waiters();
+            call.over();
             released.map(|_| ()).map_err(|e| ledger_error(e.into()))
         })
     }
@@ -100,23 +108,35 @@ async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineEr
         Some((path, seq)) => (path.clone(), *seq),
         None => match calls.place(&intent.fingerprint, intent.retry_of) {
             Place::New { path, seq } => (path, seq),
-            Place::Attach { path, seq, done } => {
-                wait_for_answer(calls, &path, seq, &done).await?;
+            Place::Attach { path, seq, over } => {
+                wait_for_the_other(calls, over).await?;
                 (path, seq)
             }
         },
     };
+    let opened = open_at(calls, &intent, path.clone(), seq).await;
+    if !matches!(opened, Ok(Opened::Dispatch(_))) {
+        // It is answered or refused: whoever attached to it goes on by itself.
+        calls.finished(&path, seq);
+    }
+    opened
+}
+
+async fn open_at(
+    calls: &Arc<Calls>,
+    intent: &CallIntent,
+    path: String,
+    seq: u32,
+) -> Result<Opened, EngineError> {
     let found = calls.journal.get(&path, seq);
     calls.matched(&path, seq);
     match found.as_ref().map(|row| &row.state) {
         Some(EffectState::Finished { result, .. }) => {
-            calls.finished(&path, seq);
             let recorded: Recorded =
                 serde_json::from_value(result.clone()).map_err(|e| EngineError::Unreadable(e.to_string()))?;
             return Ok(Opened::Replay(recorded));
         }
         Some(EffectState::Failed { error, .. }) => {
-            calls.finished(&path, seq);
             let kind = "not_sent".to_owned();
             return Ok(Opened::Refused(Refusal::Other { status: 502, kind, failure: error.clone() }));
         }
@@ -127,27 +147,16 @@ async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineEr
         }
         None => {}
     }
-    if let Some(refusal) = policy::before_call(calls, &intent, &path, seq).await? {
+    if let Some(refusal) = policy::before_call(calls, intent, &path, seq).await? {
         return Ok(Opened::Refused(refusal));
     }
-    reserve(calls, &intent, path, seq, found).await
+    reserve(calls, intent, path, seq, found).await
 }
 
-async fn wait_for_answer(
-    calls: &Calls,
-    path: &str,
-    seq: u32,
-    done: &tokio::sync::Notify,
-) -> Result<(), EngineError> {
-    loop {
-        let notified = done.notified();
-        if calls.journal.get(path, seq).is_some_and(|row| row.order().is_some()) {
-            return Ok(());
-        }
-        tokio::select! {
-            () = notified => {}
-            () = calls.closed() => return Err(EngineError::ShuttingDown),
-        }
+async fn wait_for_the_other(calls: &Calls, mut over: watch::Receiver<bool>) -> Result<(), EngineError> {
+    tokio::select! {
+        _ = over.wait_for(|over| *over) => Ok(()),
+        () = calls.closed() => Err(EngineError::ShuttingDown),
     }
 }
 
@@ -161,11 +170,9 @@ async fn reserve(
 ) -> Result<Opened, EngineError> {
     let since = tokio::time::Instant::now();
     loop {
-        if calls.is_closed() {
-            return Ok(Opened::Refused(ending()));
-        }
+        let Some(flight) = calls.take_off() else { return Ok(Opened::Refused(ending())) };
         let settled = calls.services.settled.notified();
-        match try_reserve(calls, intent, &path, seq, found.clone()).await {
+        match try_reserve(calls, intent, &path, seq, found.clone(), flight).await {
             Ok(opened) => return Ok(opened),
             Err(StoreError::Short(shortfall)) => {
                 if shortfall.may_fit_later() && since.elapsed() < PATIENCE {
@@ -192,6 +199,7 @@ async fn try_reserve(
     path: &str,
     seq: u32,
     found: Option<EffectRecord>,
+    flight: Flight,
 ) -> Result<Opened, StoreError> {
     let accounts = accounts_of(calls);
     let hold = HoldId::from_uuid(calls.services.clock.uuid());
@@ -242,8 +250,8 @@ async fn try_reserve(
         }
     };
     crate::failpoint::pass("llm.intent.after");
-    calls.dispatched();
-    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold };
+    let flight = Mutex::new(Some(flight));
+    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold, flight };
     Ok(Opened::Dispatch(Ticket::new(call)))
 }
 
@@ -288,19 +296,7 @@ async fn exceeded(
     let pending = calls.services.store.approvals(filter).await?;
     let question = match pending.into_iter().find(|a| same(&a.request.purpose)) {
         Some(question) => question.id,
-        None => {
-            let request = top_up_request(calls, intent, &shortfall, missing)?;
-            let events = calls
-                .attempt
-                .driver
-                .tell(CommandBody::Ask { request: Box::new(request) }, Vec::new())
-                .await?;
-            let asked = events.iter().find_map(|e| match &e.body {
-                EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
-                _ => None,
-            });
-            asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?
-        }
+        None => ask_once(calls, top_up_request(calls, intent, &shortfall, missing)?).await?,
     };
     let on = On { path: path.to_owned(), seq };
     let status = tokio::select! {
@@ -313,12 +309,27 @@ async fn exceeded(
     }
 }
 
+/// Puts a question of the run as a whole, or finds that another call was first.
+pub(crate) async fn ask_once(calls: &Calls, request: ApprovalRequest) -> Result<ApprovalId, EngineError> {
+    let ask = CommandBody::Ask { request: Box::new(request) };
+    let events = match calls.attempt.driver.tell(ask, Vec::new()).await {
+        Ok(events) => events,
+        Err(EngineError::Rejected(Rejection::AskedAlready(known))) => return Ok(known),
+        Err(e) => return Err(e),
+    };
+    let asked = events.iter().find_map(|e| match &e.body {
+        EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
+        _ => None,
+    });
+    asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))
+}
+
 fn top_up_request(
     calls: &Calls,
     intent: &CallIntent,
     shortfall: &Shortfall,
     missing: NanoUsd,
-) -> Result<wflo_core::approval::ApprovalRequest, EngineError> {
+) -> Result<ApprovalRequest, EngineError> {
     let budget = &shortfall.budget;
     let evidence = json!({
         "budget": display_name(budget.scope, &budget.key, budget.period),
@@ -331,7 +342,7 @@ fn top_up_request(
         "step": calls.attempt.step,
     });
     let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
-    Ok(wflo_core::approval::ApprovalRequest {
+    Ok(ApprovalRequest {
         purpose: Purpose::Budget { budget: budget.id, missing },
         step: Some(calls.attempt.step.clone()),
         generation: calls.attempt.generation,
@@ -376,7 +387,6 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
     crate::failpoint::pass("llm.close.before");
     call.calls.journal.finish(call.row.clone(), end, vec![settle], Vec::new()).await?;
     crate::failpoint::pass("llm.close.after");
-    call.calls.finished(&call.row.key.path, call.row.key.seq);
     Ok(())
 }
 

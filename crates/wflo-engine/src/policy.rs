@@ -20,7 +20,7 @@ use wflo_gateway::ledger::{CallIntent, Refusal};
 
 use crate::calls::Calls;
 use crate::error::EngineError;
-use crate::ledger::ending;
+use crate::ledger::{ask_once, ending};
 use crate::protocol::On;
 
 const DENIED: Code = Code(7005);
@@ -127,17 +127,7 @@ async fn approved(
     let (id, status) = match known {
         Some(approval) => (approval.id, approval.status),
         None => {
-            let request = request(calls, intent, policy, spent, approvers)?;
-            let events = calls
-                .attempt
-                .driver
-                .tell(CommandBody::Ask { request: Box::new(request) }, Vec::new())
-                .await?;
-            let id = events.iter().find_map(|e| match &e.body {
-                EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
-                _ => None,
-            });
-            let id = id.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?;
+            let id = ask_once(calls, request(calls, intent, policy, spent, approvers)?).await?;
             (id, ApprovalStatus::Pending)
         }
     };
@@ -189,7 +179,12 @@ fn request(
 async fn deny(calls: &Arc<Calls>, policy: &PolicySpec, why: &str) -> Result<Refusal, EngineError> {
     let refusal = refusal(policy, why);
     if let Refusal::Other { failure, .. } = &refusal {
-        calls.attempt.driver.tell(CommandBody::Denied { error: failure.clone() }, Vec::new()).await?;
+        let denied = CommandBody::Denied { error: failure.clone() };
+        match calls.attempt.driver.tell(denied, Vec::new()).await {
+            // Another call was denied first: the run ends already.
+            Ok(_) | Err(EngineError::Rejected(_)) => {}
+            Err(e) => return Err(e),
+        }
     }
     Ok(refusal)
 }

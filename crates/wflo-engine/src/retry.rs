@@ -69,7 +69,9 @@ impl Runtime {
                     let own = |row: &&EffectRecord| {
                         row.key.step == spec.name && row.key.generation == step.generation
                     };
-                    let own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
+                    let mut own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
+                    // Their answers are delivered again in the order in which they were delivered.
+                    own.sort_by_key(|row| row.order());
                     let stopped = matches!(status, StepStatus::Cancelled);
                     let undone = spec.rollback_enabled;
                     let is_write =

@@ -13,14 +13,15 @@ use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
 use wflo_core::ports::clock::{Clock, Moment};
 
-type Entry = Reverse<(u64, u64, RunId, TimerKey)>;
+type Entry = Reverse<(u64, u64, RunId, TimerKey, jiff::Timestamp)>;
 
 #[derive(Default)]
 struct Heap {
     /// By boot milliseconds.
     due: BinaryHeap<Entry>,
-    /// The number under which a timer is set now; older entries in the heap are ignored.
-    current: HashMap<(RunId, TimerKey), u64>,
+    /// The number under which a timer is set now, and when it is due; older entries in the heap are
+    /// ignored.
+    current: HashMap<(RunId, TimerKey), (u64, u64)>,
     count: u64,
 }
 
@@ -47,10 +48,14 @@ impl Timers {
         };
         let boot_due = u64::try_from(boot_due.max(0)).unwrap_or(u64::MAX);
         let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
+        // A run that is woken sets its timers again; the heap must not grow by that.
+        if heap.current.get(&(run, key.clone())).is_some_and(|(_, known)| *known == boot_due) {
+            return;
+        }
         heap.count += 1;
         let number = heap.count;
-        heap.current.insert((run, key.clone()), number);
-        heap.due.push(Reverse((boot_due, number, run, key)));
+        heap.current.insert((run, key.clone()), (number, boot_due));
+        heap.due.push(Reverse((boot_due, number, run, key, due)));
         drop(heap);
         self.changed.notify_one();
     }
@@ -60,8 +65,8 @@ impl Timers {
         heap.current.remove(&(run, key.clone()));
     }
 
-    /// The next timer that is due, waiting for it.
-    pub(crate) async fn next(&self) -> (RunId, TimerKey) {
+    /// The next timer that is due, waiting for it, and the time that it was set for.
+    pub(crate) async fn next(&self) -> (RunId, TimerKey, jiff::Timestamp) {
         loop {
             match self.poll() {
                 Ok(due) => return due,
@@ -76,17 +81,19 @@ impl Timers {
         }
     }
 
-    fn poll(&self) -> Result<(RunId, TimerKey), Option<Duration>> {
+    fn poll(&self) -> Result<(RunId, TimerKey, jiff::Timestamp), Option<Duration>> {
         let now = self.clock.moment().boot_ms;
         let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let Some(Reverse((due, number, run, key))) = heap.due.peek().cloned() else { return Err(None) };
-            if heap.current.get(&(run, key.clone())) != Some(&number) {
+            let Some(Reverse((due, number, run, key, set_for))) = heap.due.peek().cloned() else {
+                return Err(None);
+            };
+            if heap.current.get(&(run, key.clone())).is_none_or(|(current, _)| *current != number) {
                 heap.due.pop();
             } else if due <= now {
                 heap.due.pop();
                 heap.current.remove(&(run, key.clone()));
-                return Ok((run, key));
+                return Ok((run, key, set_for));
             } else {
                 // Long sleeps are cut, so that a suspended laptop wakes near the right time.
                 return Err(Some(Duration::from_millis((due - now).min(30_000))));

@@ -40,4 +40,18 @@ impl Waiters {
             sender.send_replace(progress.clone());
         }
     }
+
+    /// Tells everybody who still waits that nobody drives any more.
+    pub(crate) fn give_up_all(&self, why: &Failure) {
+        let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in channels.values() {
+            sender.send_if_modified(|progress| {
+                let waits = !matches!(progress, Progress::Ended(_) | Progress::GivenUp(_));
+                if waits {
+                    *progress = Progress::GivenUp(why.clone());
+                }
+                waits
+            });
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::action::{TimerKey, run_deadline};
 use super::command::{Attempt, Command, CommandBody, Rejection};
 use super::evolve::fold;
 use super::settle::settle;
-use super::state::{AfterUndo, RunState, StepState, StepStatus};
+use super::state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
 use crate::approval::{ApprovalStatus, Decision, OnTimeout, Purpose};
 use crate::budget::OnExceeded;
 use crate::definition::StepSpec;
@@ -186,10 +186,13 @@ impl Draft {
             }
             CommandBody::StepUndone { step, report, error } => self.step_undone(step, report, error),
             CommandBody::Ask { request } => {
-                let approval_id = self.mint_approval();
                 if let Some(step) = request.step.as_deref() {
                     self.find(step)?;
                 }
+                if let Some(asked) = self.asked_already(&request.purpose) {
+                    return Err(Rejection::AskedAlready(asked));
+                }
+                let approval_id = self.mint_approval();
                 self.push(EventBody::ApprovalRequested { approval_id, request });
                 Ok(())
             }
@@ -345,6 +348,21 @@ impl Draft {
                 self.begin_ending(Ending::Rejected { error: Failure::new(REJECTED, refusal) })
             }
         }
+    }
+
+    /// Questions of the run as a whole are put once, however many calls come to them at the same moment:
+    /// one about a budget while it is open, one of a policy for good.
+    fn asked_already(&self, purpose: &Purpose) -> Option<ApprovalId> {
+        let same = |known: &ApprovalState| match (purpose, &known.request.purpose) {
+            (Purpose::Budget { budget, .. }, Purpose::Budget { budget: other, .. }) => {
+                budget == other && known.status == ApprovalStatus::Pending
+            }
+            (Purpose::Policy { policy }, Purpose::Policy { policy: other }) => {
+                policy == other && known.status != ApprovalStatus::Superseded
+            }
+            _ => false,
+        };
+        self.state.approvals.iter().find(|(_, known)| same(known)).map(|(id, _)| *id)
     }
 
     fn gate_continues(&self, name: &str) -> bool {

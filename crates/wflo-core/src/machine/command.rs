@@ -214,6 +214,9 @@ pub enum Rejection {
         /// The attempt.
         attempt: u32,
     },
+    /// The same question is open, or was answered for good: its answer counts for this asker as well.
+    #[error("approval {0} asks this already")]
+    AskedAlready(ApprovalId),
     /// No such question, or it is decided.
     #[error("approval {0} is not pending")]
     NotPending(ApprovalId),

@@ -25,6 +25,7 @@ pub(super) fn settle(draft: &mut Draft) {
     if draft.state.status.is_terminal() {
         return;
     }
+    take_back_what_nobody_asks(draft);
     // Each pass either changes a step for good or ends the loop, so it runs at most twice per step.
     while draft.state.ending.is_none() && advance(draft) {}
     fail_if_a_step_failed(draft);
@@ -40,6 +41,30 @@ pub(super) fn settle(draft: &mut Draft) {
         return;
     }
     rest_or_run(draft);
+}
+
+/// A question that a generation put is taken back once that generation is over: nobody waits for the
+/// answer any more, and a late no must not end the run.
+fn take_back_what_nobody_asks(draft: &mut Draft) {
+    let state = &draft.state;
+    let over = |request: &ApprovalRequest| {
+        let bound =
+            matches!(request.purpose, Purpose::Write { .. } | Purpose::Asked { .. } | Purpose::Output);
+        let step = request.step.as_deref().filter(|_| bound).and_then(|name| state.step(name));
+        step.is_some_and(|step| {
+            let goes_on = matches!(
+                step.status,
+                StepStatus::Ready | StepStatus::Running { .. } | StepStatus::Waiting { .. }
+            );
+            !goes_on || step.generation != request.generation
+        })
+    };
+    let stale =
+        state.approvals.iter().filter(|(_, a)| a.status == ApprovalStatus::Pending && over(&a.request));
+    for approval_id in stale.map(|(id, _)| *id).collect::<Vec<_>>() {
+        let reason = "the step that asked went on without the answer".to_owned();
+        draft.push(EventBody::ApprovalSuperseded { approval_id, reason });
+    }
 }
 
 /// Decides one step that needs the machine's decision; whether there was one.

@@ -1,0 +1,73 @@
+//! Calls whose answer was lost, and that no later attempt of their generation made again.
+//!
+//! Nobody will ask for them any more once the generation is over, so their holds are charged in full
+//! then, as uncertain: money that is held for ever is neither spent nor free.
+
+use wflo_core::effect::{EffectRecord, EffectState};
+use wflo_core::error::{Code, Failure};
+use wflo_core::event::{Event, EventBody};
+use wflo_core::id::RunId;
+use wflo_core::machine::RunState;
+use wflo_core::ports::store::{EffectEnd, Op, Store, StoreError};
+
+/// A call that was sent and whose answer never came.
+const NO_ANSWER: Code = Code(4009);
+
+/// Closes what the generations that these events end have left open.
+pub(super) async fn ops(
+    store: &dyn Store,
+    run: RunId,
+    was: &RunState,
+    events: &[Event],
+    at: jiff::Timestamp,
+) -> Result<Vec<Op>, StoreError> {
+    let mut ops = Vec::new();
+    for event in events {
+        let (name, after_one_attempt) = match &event.body {
+            EventBody::StepSucceeded { step, .. } | EventBody::StepFailed { step, .. } => (step, false),
+            EventBody::StepCancelled { step, .. } => (step, true),
+            _ => continue,
+        };
+        // An attempt ends with its calls settled; only one that died leaves some behind.
+        let most_settled = if after_one_attempt { 0 } else { 1 };
+        let Some(step) = was.step(name).filter(|step| step.attempt > most_settled) else { continue };
+        for row in store.effects(run, name.clone(), step.generation).await? {
+            ops.extend(lost(store, run, row, at).await?);
+        }
+    }
+    Ok(ops)
+}
+
+async fn lost(
+    store: &dyn Store,
+    run: RunId,
+    row: EffectRecord,
+    at: jiff::Timestamp,
+) -> Result<Vec<Op>, StoreError> {
+    let Some(hold) = row.hold.filter(|_| row.state == EffectState::Intent) else { return Ok(Vec::new()) };
+    let Some(hold) = store.hold(hold).await? else { return Ok(Vec::new()) };
+    let failure = Failure::new(
+        NO_ANSWER,
+        "the answer was lost in a crash and the call was not made again; its whole hold is charged",
+    );
+    let end = EffectEnd {
+        outcome: Err(failure.clone()),
+        cost: hold.amount,
+        uncertain: true,
+        attributes: serde_json::json!({ "error_kind": "interrupted" }),
+        at,
+    };
+    let body = EventBody::EffectFinished {
+        key: row.key.clone(),
+        kind: row.kind,
+        name: row.name,
+        cost_usd: row.cost.saturating_add(hold.amount),
+        uncertain: true,
+        error: Some(failure),
+    };
+    Ok(vec![
+        Op::FinishEffect { run, key: row.key, end },
+        Op::Settle { id: hold.id, actual: hold.amount, at },
+        Op::AppendEvents { run, events: vec![Event { at, body }] },
+    ])
+}
