@@ -63,9 +63,8 @@ pub async fn workspace_view(
 ) -> Result<View, EngineError> {
     let launch = launch_of(record)?;
     let (_, state) = load(store, record).await?;
-    let bad_id = |e: &dyn std::fmt::Display| {
-        EngineError::Unreadable(format!("a stored tree has no readable id: {e}"))
-    };
+    let bad_id =
+        |e: &dyn std::fmt::Display| EngineError::Unreadable(format!("a stored tree has no readable id: {e}"));
     let sealed = launch.sealed.parse().map_err(|e| bad_id(&e))?;
     let layers = layers(&state)
         .into_iter()

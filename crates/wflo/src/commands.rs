@@ -1,15 +1,25 @@
 //! What each verb does. A verb is a file; it takes the parsed arguments and answers how to end.
 
+mod approvals;
+mod changes;
 mod completions;
+mod costs;
 mod docs;
 mod doctor;
+mod drive;
+mod drivers;
+mod event_line;
 mod init;
+mod pick;
+mod plain;
 mod run;
+mod runs;
 mod sandbox;
+mod who;
 
 use std::path::PathBuf;
 
-use crate::cli::{Cli, Command, GlobalArgs, SandboxCommand};
+use crate::cli::{Cli, Command, CostsCommand, GlobalArgs, SandboxCommand};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::Printer;
@@ -49,12 +59,11 @@ pub(crate) fn run(cli: Cli, environment: &Environment, printer: &Printer) -> Res
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(&args, &context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(&context),
         Command::Run(args) => run::run(&args, &context),
-        _ => Err(without_engine()),
+        Command::Runs(command) => runs::run(&command, &context),
+        Command::Approvals(command) => approvals::run(&command, &context),
+        Command::Costs(CostsCommand::Report(args)) => costs::report(&args, &context),
+        Command::Diff(args) => changes::diff(&args, &context),
+        Command::Apply(args) => changes::apply(&args, &context),
+        Command::Discard(args) => changes::discard(&args, &context),
     }
-}
-
-/// The verbs that drive or read runs, until the engine is linked into this binary.
-fn without_engine() -> CommandError {
-    let failure = wflo_core::error::Failure::new(wflo_core::error::Code(9002), "this build has no engine");
-    CommandError { failures: vec![failure], exit: Exit::Internal }
 }

@@ -10,11 +10,13 @@ use super::RunRef;
 use super::value::usd;
 
 /// Which approval is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ApprovalRef {
     /// The newest one that waits.
     Latest,
     Id(ApprovalId),
+    /// The only one whose id begins so.
+    Prefix(String),
 }
 
 impl FromStr for ApprovalRef {
@@ -23,6 +25,9 @@ impl FromStr for ApprovalRef {
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "latest" {
             return Ok(ApprovalRef::Latest);
+        }
+        if super::value::is_beginning(text, ApprovalId::PREFIX) {
+            return Ok(ApprovalRef::Prefix(text.to_owned()));
         }
         text.parse().map(ApprovalRef::Id).map_err(|_| {
             "an approval's id begins with apr_ (see `wflo approvals list`); `latest` is the newest that waits"

@@ -19,6 +19,7 @@ Examples:
   wflo apply latest                       Everything that the run changed
   wflo apply latest report.md data/       Only these
   wflo apply latest --force report.md     Although report.md was changed since the run began
+  wflo apply --resume                     Finish an apply that was cut short (--undo takes it back)
 
 A file that you changed since the run began is a conflict: nothing is written, exit code 1.
 Changes to wflo.toml, workflow definitions, .git, shell and CI files are asked about separately.";
@@ -46,8 +47,8 @@ pub(crate) struct DiffArgs {
 #[command(after_help = APPLY_HELP)]
 pub(crate) struct ApplyArgs {
     /// The run's id, or latest
-    #[arg(value_name = "RUN")]
-    pub(crate) run: RunRef,
+    #[arg(value_name = "RUN", required_unless_present_any = ["resume", "undo"])]
+    pub(crate) run: Option<RunRef>,
     /// Only these files and folders
     pub(crate) paths: Vec<PathBuf>,
     /// Overwrite this file although it was changed since the run began; may be repeated
@@ -56,6 +57,12 @@ pub(crate) struct ApplyArgs {
     /// Do not ask, not even about settings, workflow, shell and CI files
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Finish an apply to this project that was cut short
+    #[arg(long, conflicts_with_all = ["run", "undo"])]
+    pub(crate) resume: bool,
+    /// Take back what an apply that was cut short has written
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) undo: bool,
 }
 
 /// What to throw away.

@@ -9,11 +9,13 @@ use wflo_core::money::NanoUsd;
 use super::value::usd;
 
 /// Which run is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RunRef {
     /// The one that was started last.
     Latest,
     Id(RunId),
+    /// The only one whose id begins so.
+    Prefix(String),
 }
 
 impl FromStr for RunRef {
@@ -22,6 +24,9 @@ impl FromStr for RunRef {
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "latest" {
             return Ok(RunRef::Latest);
+        }
+        if super::value::is_beginning(text, RunId::PREFIX) {
+            return Ok(RunRef::Prefix(text.to_owned()));
         }
         text.parse().map(RunRef::Id).map_err(|_| {
             "a run's id begins with run_ (see `wflo runs list`); `latest` is the one started last".to_owned()
@@ -46,6 +51,7 @@ Examples:
 const SHOW_HELP: &str = "\
 Examples:
   wflo runs show latest
+  wflo runs show run_0190f2e4             The beginning of an id is enough when only one run has it
   wflo runs show run_0190f2e4… --json | jq .outputs";
 
 const EVENTS_HELP: &str = "\

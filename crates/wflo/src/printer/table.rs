@@ -13,6 +13,11 @@ impl Table {
         Table { rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()] }
     }
 
+    /// A table without heads.
+    pub(crate) fn bare() -> Self {
+        Table { rows: Vec::new() }
+    }
+
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);

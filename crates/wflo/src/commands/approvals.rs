@@ -1,0 +1,58 @@
+//! `wflo approvals …`: see and decide what waits for a person.
+
+mod decide;
+mod evidence;
+mod list;
+mod show;
+
+use wflo_core::approval::{Approval, ApprovalStatus, Decision};
+use wflo_core::ports::store::Store;
+use wflo_engine::inbox::Message;
+
+use crate::cli::ApprovalsCommand;
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::{Session, block_on};
+
+/// Carries out one of the verbs.
+pub(crate) fn run(command: &ApprovalsCommand, context: &Context<'_>) -> Result<Exit, CommandError> {
+    match command {
+        ApprovalsCommand::List { all, run } => block_on(list::run(*all, run.as_ref(), context)),
+        ApprovalsCommand::Show { approval } => block_on(show::run(approval, context)),
+        ApprovalsCommand::Approve { decision, amount } => {
+            block_on(decide::run(decision, decide::Answer::Yes { amount: *amount }, context))
+        }
+        ApprovalsCommand::Reject(decision) => block_on(decide::run(decision, decide::Answer::No, context)),
+    }
+}
+
+/// A decision that is durable and that no process has taken up yet.
+async fn waiting_decision(
+    session: &Session<'_>,
+    approval: &Approval,
+) -> Result<Option<Decision>, CommandError> {
+    if approval.status != ApprovalStatus::Pending {
+        return Ok(None);
+    }
+    for message in session.store.run_inbox(approval.run).await? {
+        if let Ok(Message::Decide { approval: about, decision }) = serde_json::from_value(message.message)
+            && about == approval.id
+        {
+            return Ok(Some(decision));
+        }
+    }
+    Ok(None)
+}
+
+/// The approval as scripts see it: `run` is called `run_id` there, as in every event.
+fn json(approval: &Approval, recorded: Option<&Decision>) -> serde_json::Value {
+    let mut value = serde_json::to_value(approval).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        if let Some(run) = object.remove("run") {
+            object.insert("run_id".to_owned(), run);
+        }
+        object.insert("recorded".to_owned(), serde_json::to_value(recorded).unwrap_or_default());
+    }
+    value
+}

@@ -1,0 +1,193 @@
+//! `wflo approvals approve` and `reject`: a durable decision, and the run going on with it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use wflo_core::approval::{Approval, ApprovalStatus, Decision, Purpose};
+use wflo_core::error::{Code, Coded};
+use wflo_core::id::{ApprovalId, RunId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{Store, StoreError};
+use wflo_core::run::RunRecord;
+use wflo_engine::EngineError;
+use wflo_engine::engine::send;
+use wflo_engine::inbox::Message;
+
+use crate::cli::Decision as Given;
+use crate::commands::drive::{self, Until};
+use crate::commands::drivers::LiveDriver;
+use crate::commands::{Context, drivers, pick, plain, who};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::Session;
+
+use super::waiting_decision;
+
+/// How long the driving process has to take the decision up before this command returns.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the store is asked meanwhile.
+const POLL: Duration = Duration::from_millis(5);
+
+/// What is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes { amount: Option<NanoUsd> },
+    No,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DecideError {
+    #[error("approval {id} is not a budget's question, so it takes no --amount")]
+    NoBudget { id: ApprovalId },
+    #[error("--amount must be more than 0")]
+    NoAmount,
+}
+
+impl Coded for DecideError {
+    fn code(&self) -> Code {
+        Code(8022)
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            DecideError::NoBudget { id } => format!("`wflo approvals approve {id}` says yes to it"),
+            DecideError::NoAmount => "leave it out to give exactly what the call lacks".to_owned(),
+        })
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    approval_id: ApprovalId,
+    run_id: RunId,
+    decision: &'a Decision,
+    /// Whether the run has it; else it is kept for whoever drives the run next.
+    taken: bool,
+    driver: Option<LiveDriver>,
+}
+
+/// Decides, and drives the run when nobody does.
+pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = pick::existing(context)?;
+    let approval = pick::approval(&session, &given.approval).await?;
+    let id = approval.id;
+    let amount = check(&session, &approval, answer).await?;
+    let missing = session.store.run(approval.run).await?;
+    let record = missing.ok_or_else(|| CommandError::engine(EngineError::NoRun(approval.run)))?;
+    if record.status.is_terminal() {
+        return Err(CommandError::engine(EngineError::Ended { run: record.id, status: record.status }));
+    }
+    let decision = Decision {
+        approved: matches!(answer, Answer::Yes { .. }),
+        by: who::local(),
+        comment: given.comment.clone(),
+        amount,
+        at: session.clock.now(),
+    };
+    let message = Message::Decide { approval: id, decision: decision.clone() };
+    let seen = drive::last_event(&session, record.id).await?;
+    let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, &message).await;
+    sent.map_err(CommandError::engine)?;
+    let driver = drivers::of(&session, &record)?;
+    let taken = match driver {
+        Some(LiveDriver { stopped: false, .. }) => taken(&session, id).await?,
+        _ => false,
+    };
+    let done = Done {
+        kind: "approval.recorded",
+        approval_id: id,
+        run_id: record.id,
+        decision: &decision,
+        taken,
+        driver,
+    };
+    context.printer.object(&done);
+    let word = if decision.approved { "approved" } else { "rejected" };
+    context.printer.line(format_args!("{id} {word}: {}", plain::short(&approval.request.title, 120)));
+    match driver {
+        Some(driver) => {
+            live(context, driver, taken, &record);
+            Ok(Exit::Success)
+        }
+        None if given.no_drive => {
+            let run = record.id;
+            context.printer.note(format_args!("Recorded; `wflo runs resume {run}` goes on with the run."));
+            Ok(Exit::Success)
+        }
+        None => go_on(&session, context, &record, seen).await,
+    }
+}
+
+/// That it waits for this answer; the amount for a budget.
+async fn check(
+    session: &Session<'_>,
+    approval: &Approval,
+    answer: Answer,
+) -> Result<Option<NanoUsd>, CommandError> {
+    let id = approval.id;
+    if approval.status != ApprovalStatus::Pending {
+        return Err(StoreError::AlreadyDecided { id, status: approval.status }.into());
+    }
+    if let Some(earlier) = waiting_decision(session, approval).await? {
+        let status = if earlier.approved { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
+        return Err(StoreError::AlreadyDecided { id, status }.into());
+    }
+    match (answer, &approval.request.purpose) {
+        (Answer::Yes { amount: Some(NanoUsd::ZERO) }, _) => Err(DecideError::NoAmount.into()),
+        (Answer::Yes { amount }, Purpose::Budget { .. }) => Ok(amount),
+        (Answer::Yes { amount: Some(_) }, _) => Err(DecideError::NoBudget { id }.into()),
+        _ => Ok(None),
+    }
+}
+
+/// Waits until the driving process has the decision.
+async fn taken(session: &Session<'_>, id: ApprovalId) -> Result<bool, CommandError> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let approval = session.store.approval(id).await?;
+        if approval.is_none_or(|approval| approval.status != ApprovalStatus::Pending) {
+            return Ok(true);
+        }
+        if tokio::time::Instant::now() >= until {
+            return Ok(false);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn live(context: &Context<'_>, driver: LiveDriver, taken: bool, record: &RunRecord) {
+    let pid = driver.pid;
+    if taken {
+        context.printer.note(format_args!("Process {pid} goes on with run {}.", record.id));
+    } else {
+        context.printer.note(format_args!("The decision is kept; process {pid} has not taken it up yet."));
+        if let Some(hint) = driver.hint() {
+            context.printer.hint(hint);
+        }
+    }
+}
+
+/// Drives the run in this process to its end or its next wait.
+async fn go_on(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    record: &RunRecord,
+    seen: u64,
+) -> Result<Exit, CommandError> {
+    let runtime = session.runtime().await?;
+    let ended = match runtime.engine.drive(record.id).await {
+        Ok(()) => drive::drive(session, context, &runtime, record.id, seen, Until::Rests).await,
+        // Another process was faster: it has the decision.
+        Err(EngineError::DrivenElsewhere { pid, .. }) => {
+            live(context, LiveDriver { pid, stopped: false }, true, record);
+            Ok(Exit::Success)
+        }
+        Err(error) => Err(CommandError::engine(error)),
+    };
+    runtime.shutdown().await;
+    ended
+}

@@ -1,0 +1,187 @@
+//! `wflo diff`, `wflo apply`, `wflo discard`: what a run changed in the project's files.
+//!
+//! Owns the way from a run to its files and back into the project. Three-way comparison, conflicts
+//! and hidden paths are the workspace's.
+
+mod apply;
+mod diff;
+mod discard;
+mod error;
+
+use std::path::{Path, PathBuf};
+
+use wflo_core::run::RunRecord;
+use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
+use wflo_sandbox::workspace::{self, Change, Hidden, HideRules, RelPath, View, WorkspaceError, state_root};
+
+use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
+use crate::commands::Context;
+use crate::commands::run::workflow::file_of;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::{Session, block_on};
+use crate::settings::Settings;
+
+use error::ChangesError;
+
+/// Shows what a run changed.
+pub(crate) fn diff(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    block_on(diff::run(args, context))
+}
+
+/// Brings it into the project.
+pub(crate) fn apply(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    block_on(apply::run(args, context))
+}
+
+/// Throws it away.
+pub(crate) fn discard(args: &DiscardArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    block_on(discard::run(args, context))
+}
+
+/// A run's files, and the project that they belong to.
+pub(crate) struct Files {
+    view: View,
+    store: workspace::Store,
+    project: PathBuf,
+    hidden: Hidden,
+    definitions: Vec<RelPath>,
+}
+
+impl Files {
+    /// The files of a run as its steps left them.
+    ///
+    /// # Errors
+    /// Store errors; that a stored tree is gone or damaged.
+    pub(crate) async fn open(session: &Session<'_>, record: &RunRecord) -> Result<Files, CommandError> {
+        let settings = &session.settings;
+        let store = stored(settings)?;
+        let view = workspace_view(session.store.as_ref(), &store, record).await;
+        let launch = launch_of(record).map_err(CommandError::engine)?;
+        let named = [launch.workflow.as_deref(), settings.project.workflow.as_deref()];
+        let usual = [Some("workflow.py"), Some("flow.yaml"), Some("workflow.yaml")];
+        Ok(Files {
+            view: view.map_err(CommandError::engine)?,
+            store,
+            hidden: hidden(settings, &launch.hide)?,
+            definitions: named.into_iter().chain(usual).flatten().filter_map(definition_file).collect(),
+            project: launch.project,
+        })
+    }
+
+    /// The net change, sorted by path.
+    ///
+    /// # Errors
+    /// When a stored content cannot be read.
+    pub(crate) fn changes(&self) -> Result<Vec<Change>, WorkspaceError> {
+        workspace::diff(&self.view, &self.store)
+    }
+}
+
+/// Where sealed trees and layers are.
+fn stored(settings: &Settings) -> Result<workspace::Store, WorkspaceError> {
+    workspace::Store::open(state_root(&settings.project.root, &settings.data_dir))
+}
+
+/// What no apply touches: what the settings hide now, and what was hidden from the run.
+fn hidden(settings: &Settings, globs: &[String]) -> Result<Hidden, WorkspaceError> {
+    let rules = HideRules {
+        data_dir: Some(settings.data_dir.clone()),
+        databases: settings.databases.values().map(|database| database.path.clone()).collect(),
+        globs: settings.sandbox.hide.iter().chain(globs).cloned().collect(),
+    };
+    Hidden::new(&settings.project.root, &rules)
+}
+
+/// The file of `workflow.py:attribute`, `package.module:attribute` or `flow.yaml`, in the project.
+fn definition_file(named: &str) -> Option<RelPath> {
+    let file = file_of(named);
+    let file = match file.split_once(':') {
+        Some((module, _)) => format!("{}.py", module.replace('.', "/")),
+        None => file.to_owned(),
+    };
+    RelPath::from_bytes(file.as_bytes()).ok()
+}
+
+/// What was typed, as paths in the project.
+///
+/// # Errors
+/// [`WorkspaceError::BadPath`] for one that lies elsewhere.
+fn in_project(paths: &[PathBuf], project: &Path, current: &Path) -> Result<Vec<RelPath>, WorkspaceError> {
+    let from = current.canonicalize().unwrap_or_else(|_| current.to_path_buf());
+    let inside = |path: &PathBuf| {
+        let whole = lexical(&from.join(path));
+        let relative = whole.strip_prefix(project).unwrap_or(&whole);
+        RelPath::from_bytes(relative.as_os_str().as_encoded_bytes())
+    };
+    paths.iter().map(inside).collect()
+}
+
+/// The path without `.` and `..`, by its text: what it names need not exist here.
+fn lexical(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// What became of the changes so far; refuses where nothing more can become of them.
+async fn open_fate(session: &Session<'_>, record: &RunRecord) -> Result<Option<Fate>, CommandError> {
+    let run = record.id;
+    if !record.status.is_terminal() {
+        return Err(ChangesError::NotEnded { run, status: record.status }.into());
+    }
+    match fate(session.store.as_ref(), run).await.map_err(CommandError::engine)? {
+        Some(Fate::Discarded) => Err(ChangesError::Discarded { run }.into()),
+        fate => Ok(fate),
+    }
+}
+
+/// How many of the changes are files or links: folders are not counted.
+fn files_in(changes: &[Change]) -> u64 {
+    let is_folder = |change: &&Change| {
+        let folder = |entry: &Option<workspace::Entry>| entry.as_ref().is_none_or(workspace::Entry::is_dir);
+        folder(&change.before) && folder(&change.after)
+    };
+    let folders = changes.iter().filter(is_folder).count();
+    u64::try_from(changes.len() - folders).unwrap_or(u64::MAX)
+}
+
+/// `1 file`, `3 files`.
+fn count(files: u64) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_project_wherever_they_are_typed() {
+        let typed = |text: &str| {
+            let paths = [PathBuf::from(text)];
+            in_project(&paths, Path::new("/p"), Path::new("/p/sub")).map(|found| found[0].to_string())
+        };
+        assert_eq!(typed("a.txt").unwrap(), "sub/a.txt");
+        assert_eq!(typed("../a.txt").unwrap(), "a.txt");
+        assert_eq!(typed("/p/x/./y").unwrap(), "x/y");
+        assert!(typed("../../etc/passwd").is_err());
+        assert!(typed("/etc/passwd").is_err());
+    }
+
+    #[test]
+    fn the_definitions_file_is_found_in_each_form() {
+        let file = |named| definition_file(named).map(|path| path.to_string());
+        assert_eq!(file("workflow.py").as_deref(), Some("workflow.py"));
+        assert_eq!(file("flows/a.py:b").as_deref(), Some("flows/a.py"));
+        assert_eq!(file("package.module:flow").as_deref(), Some("package/module.py"));
+        assert_eq!(file("flow.yaml").as_deref(), Some("flow.yaml"));
+    }
+}

@@ -1,0 +1,233 @@
+//! `wflo apply`: a run's changes into the project, all or nothing.
+
+use std::io::{BufRead, IsTerminal};
+
+use serde::Serialize;
+use wflo_core::id::RunId;
+use wflo_core::run::RunRecord;
+use wflo_engine::changes::{Fate, record_fate};
+use wflo_sandbox::workspace::{
+    self, ApplyOptions, Change, Confirmed, Direction, RelPath, Report, Sensitive, pending_apply, resume_apply,
+};
+
+use crate::cli::ApplyArgs;
+use crate::commands::runs::{in_colour, letter};
+use crate::commands::{Context, pick};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::Session;
+
+use super::error::ChangesError;
+use super::{Files, count, files_in, hidden, in_project, open_fate, stored};
+
+/// What is to be brought in.
+#[derive(Debug, Clone, Default)]
+struct Wish {
+    /// Only these; empty means everything.
+    paths: Vec<RelPath>,
+    /// Although the project changed them, too.
+    force: Vec<RelPath>,
+    /// Do not ask about anything.
+    yes: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<RunId>,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let Some(which) = &args.run else {
+        let direction = if args.undo { Direction::Undo } else { Direction::Finish };
+        return end_interrupted(direction, context);
+    };
+    let session = pick::existing(context)?;
+    let record = pick::run(&session, which).await?;
+    let root = &session.settings.project.root;
+    let wish = Wish {
+        paths: in_project(&args.paths, root, &context.current)?,
+        force: in_project(&args.force, root, &context.current)?,
+        yes: args.yes,
+    };
+    bring_in(&session, context, &record, &wish).await
+}
+
+/// Brings a run's changes into the project and records it.
+///
+/// # Errors
+/// Conflicts (nothing was written then), a run that has not ended, changes that are gone or there already.
+async fn bring_in(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    record: &RunRecord,
+    wish: &Wish,
+) -> Result<Exit, CommandError> {
+    let printer = context.printer;
+    let run = record.id;
+    let before = open_fate(session, record).await?;
+    let files = Files::open(session, record).await?;
+    if files.changes()?.is_empty() {
+        return Err(ChangesError::Nothing { run }.into());
+    }
+    let mut options = ApplyOptions {
+        paths: wish.paths.clone(),
+        force: wish.force.clone(),
+        confirmed: if wish.yes { Confirmed::All } else { Confirmed::None },
+        definitions: files.definitions.clone(),
+        dry_run: true,
+    };
+    let planned = write(&files, &options)?;
+    let planned = refuse_conflicts(context, run, planned)?;
+    if !planned.unconfirmed.is_empty() {
+        options.confirmed = Confirmed::Paths(ask(context, &files, &planned.unconfirmed)?);
+    }
+    options.dry_run = false;
+    let report = refuse_conflicts(context, run, write(&files, &options)?)?;
+    if report.applied.is_empty() {
+        if !report.unconfirmed.is_empty() {
+            list_unconfirmed(context, run, &report);
+            return Err(ChangesError::Unconfirmed { run }.into());
+        }
+        if matches!(before, Some(Fate::Applied { .. })) {
+            return Err(ChangesError::Applied { run }.into());
+        }
+    }
+    let written = files_in(&report.applied);
+    let recorded = record_fate(session.store.as_ref(), session.clock.as_ref(), record, written, false).await;
+    recorded.map_err(CommandError::engine)?;
+    printer.object(&Done { run_id: Some(run), report: &report });
+    let paint = printer.paint();
+    for change in &report.applied {
+        let line = format!("{} {}", letter(change.kind), change.path);
+        printer.line(format_args!("  {}", in_colour(paint, change.kind, &line)));
+    }
+    for path in &report.kept_folders {
+        printer.warning(format_args!("the folder {path} stays: it holds files that the run did not see"));
+    }
+    for (path, _) in &report.hidden {
+        printer.warning(format_args!("{path} was left out: hidden paths are never written"));
+    }
+    list_unconfirmed(context, run, &report);
+    match (written, report.already.is_empty()) {
+        (0, false) => printer.line("The project has these changes already; nothing was written."),
+        (written, _) => {
+            printer.line(format_args!("Applied {} to {}", count(written), files.project.display()))
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn write(files: &Files, options: &ApplyOptions) -> Result<Report, CommandError> {
+    Ok(workspace::apply(&files.view, &files.store, &files.project, &files.hidden, options)?)
+}
+
+/// Names every conflict; nothing was written.
+fn refuse_conflicts(context: &Context<'_>, run: RunId, report: Report) -> Result<Report, CommandError> {
+    if report.conflicts.is_empty() {
+        return Ok(report);
+    }
+    context.printer.object(&Done { run_id: Some(run), report: &report });
+    for conflict in &report.conflicts {
+        let why = match conflict.reason {
+            workspace::ConflictReason::BothChanged => "changed here since the run began",
+            workspace::ConflictReason::NoFolder => "the folder it belongs in is gone",
+            workspace::ConflictReason::FolderNotEmpty => {
+                "a folder in its place holds files that the run did not see"
+            }
+            workspace::ConflictReason::OtherFileSystem => "it lies on another file system",
+        };
+        context.printer.note(format_args!("  {}  {why}", conflict.path));
+    }
+    report.or_conflict().map_err(CommandError::from)
+}
+
+/// Asks about each sensitive change on a terminal; elsewhere none is confirmed.
+fn ask(
+    context: &Context<'_>,
+    files: &Files,
+    changes: &[(Change, Sensitive)],
+) -> Result<Vec<RelPath>, CommandError> {
+    let printer = context.printer;
+    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !terminal || printer.json_wanted() {
+        return Ok(Vec::new());
+    }
+    let mut confirmed = Vec::new();
+    for (change, why) in changes {
+        let text = change.text(&files.store, &workspace::TextLimits::default())?;
+        printer.note(text.body.trim_end());
+        printer.note(format_args!("{} is {}. Apply it? [y/N]", change.path, what(*why)));
+        if yes() {
+            confirmed.push(change.path.clone());
+        }
+    }
+    Ok(confirmed)
+}
+
+/// One line from the terminal that says yes.
+pub(super) fn yes() -> bool {
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
+    if report.unconfirmed.is_empty() {
+        return;
+    }
+    for (change, why) in &report.unconfirmed {
+        context.printer.warning(format_args!("{} was left out: it is {}", change.path, what(*why)));
+    }
+    context.printer.hint(format_args!("apply them on a terminal, or with `wflo apply {run} PATH --yes`"));
+}
+
+const fn what(why: Sensitive) -> &'static str {
+    match why {
+        Sensitive::Settings => "wflo's settings: limits and budgets of later runs",
+        Sensitive::Definition => "a workflow definition",
+        Sensitive::Git => "a file of Git",
+        Sensitive::Shell => "a file that a shell runs",
+        Sensitive::Ci => "a file that a build server or build tool runs",
+        Sensitive::Editor => "a file that an editor runs",
+        Sensitive::LinkOutside => "a link that leads out of the project",
+    }
+}
+
+/// Finishes or takes back an apply that was cut short.
+fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<Exit, CommandError> {
+    #[derive(Serialize)]
+    struct Ended {
+        id: Option<String>,
+        direction: &'static str,
+        paths: Vec<RelPath>,
+        left_alone: Vec<RelPath>,
+    }
+    let printer = context.printer;
+    let settings = context.settings(None)?;
+    let word = match direction {
+        Direction::Finish => "finished",
+        Direction::Undo => "undone",
+    };
+    let mut ended = Ended { id: None, direction: word, paths: Vec::new(), left_alone: Vec::new() };
+    let store = stored(&settings)?;
+    let Some(pending) = pending_apply(&store, &settings.project.root)? else {
+        printer.object(&ended);
+        printer.line("No apply to this project was cut short.");
+        return Ok(Exit::Success);
+    };
+    let rules = hidden(&settings, &[])?;
+    ended.left_alone = resume_apply(&store, &settings.project.root, &rules, direction)?;
+    ended.id = Some(pending.id);
+    ended.paths = pending.paths;
+    printer.object(&ended);
+    for path in &ended.left_alone {
+        printer.warning(format_args!("{path} was left as it is: somebody else has changed it since"));
+    }
+    let paths = u64::try_from(ended.paths.len()).unwrap_or(u64::MAX);
+    printer.line(format_args!("The apply that was cut short is {word}: {}.", count(paths)));
+    Ok(Exit::Success)
+}

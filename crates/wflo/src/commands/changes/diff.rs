@@ -1,0 +1,140 @@
+//! `wflo diff`: a run's changes as unified text.
+
+use serde::Serialize;
+use wflo_engine::changes::{Fate, fate};
+use wflo_sandbox::workspace::{Change, Reason, TextLimits, WorkspaceError};
+
+use crate::cli::DiffArgs;
+use crate::commands::runs::{in_colour, letter};
+use crate::commands::{Context, pick};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::printer::{Paint, Table};
+
+use super::error::ChangesError;
+use super::{Files, count, files_in, in_project};
+
+/// The most that the bar of `--stat` is wide.
+const BAR: usize = 30;
+
+/// One change; one line with `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    change: &'a Change,
+    /// Why apply never writes it.
+    hidden: Option<Reason>,
+    added: usize,
+    removed: usize,
+    /// The unified diff; absent with `--stat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// Whether something was left out of the text.
+    shortened: bool,
+}
+
+pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let printer = context.printer;
+    let session = pick::existing(context)?;
+    let record = pick::run(&session, &args.run).await?;
+    let run = record.id;
+    if fate(session.store.as_ref(), run).await.map_err(CommandError::engine)? == Some(Fate::Discarded) {
+        return Err(ChangesError::Discarded { run }.into());
+    }
+    let files = Files::open(&session, &record).await?;
+    let wanted = in_project(&args.paths, &files.project, &context.current)?;
+    let mut changes = files.changes()?;
+    if let Some(path) = wanted.iter().find(|path| !changes.iter().any(|change| change.path.is_within(path))) {
+        return Err(WorkspaceError::NotChanged { path: path.clone() }.into());
+    }
+    if !wanted.is_empty() {
+        changes.retain(|change| wanted.iter().any(|path| change.path.is_within(path)));
+    }
+    if changes.is_empty() {
+        printer.note(format_args!("Run {run} changed no files."));
+        return Ok(Exit::Success);
+    }
+    let paint = printer.paint();
+    let mut table = Table::bare();
+    let (mut added_all, mut removed_all) = (0, 0);
+    for change in &changes {
+        let text = change.text(&files.store, &TextLimits::default())?;
+        let (added, removed) = lines_of(&text.body);
+        let hidden = files.hidden.by_path(&change.path);
+        printer.object(&Line {
+            change,
+            hidden,
+            added,
+            removed,
+            text: (!args.stat).then_some(text.body.as_str()),
+            shortened: text.shortened,
+        });
+        (added_all, removed_all) = (added_all + added, removed_all + removed);
+        if args.stat {
+            table.row(stat(paint, change, added, removed, hidden));
+        } else {
+            printer.line(coloured(paint, &text.body).trim_end());
+            if hidden.is_some() {
+                printer.line(paint.faint("(hidden: apply never writes it)"));
+            }
+        }
+        if printer.is_closed() {
+            return Ok(Exit::Success);
+        }
+    }
+    if args.stat {
+        printer.line(table);
+        printer.line(format_args!("{}, +{added_all} -{removed_all}", count(files_in(&changes))));
+    }
+    if !record.status.is_terminal() {
+        printer.note(format_args!("\nRun {run} is {}: this is what it has changed so far.", record.status));
+    }
+    Ok(Exit::Success)
+}
+
+/// Lines that came and went. The head is two lines, whatever the names in it look like.
+fn lines_of(text: &str) -> (usize, usize) {
+    let body = || text.lines().skip(2);
+    let begins = |with: char| body().filter(|line| line.starts_with(with)).count();
+    (begins('+'), begins('-'))
+}
+
+fn coloured(paint: Paint, text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (index, line) in text.lines().enumerate() {
+        let shown = match line.chars().next() {
+            _ if index < 2 => paint.strong(line),
+            Some('+') => paint.good(line),
+            Some('-') => paint.bad(line),
+            Some('@') => paint.link(line),
+            _ => line.to_owned(),
+        };
+        out.push_str(&shown);
+        out.push('\n');
+    }
+    out
+}
+
+fn stat(paint: Paint, change: &Change, added: usize, removed: usize, hidden: Option<Reason>) -> Vec<String> {
+    let all = (added + removed).max(1);
+    let scaled = |lines: usize| if all <= BAR { lines } else { (lines * BAR).div_ceil(all) };
+    let bar = format!("{}{}", paint.good("+".repeat(scaled(added))), paint.bad("-".repeat(scaled(removed))));
+    let note = match hidden {
+        Some(_) => "hidden: never applied",
+        None if change.binary => "binary",
+        None => "",
+    };
+    let name = in_colour(paint, change.kind, &format!("{} {}", letter(change.kind), change.path));
+    vec![name, format!("+{added}"), format!("-{removed}"), bar, paint.faint(note)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_is_not_counted() {
+        let text = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-old\n+new\n+--- more\n";
+        assert_eq!(lines_of(text), (2, 1));
+    }
+}

@@ -1,0 +1,185 @@
+//! An event as a line for people. Scripts get the event itself.
+
+use wflo_core::event::{AfterFailure, Ending, EventBody, Recorded, Wait};
+
+use crate::commands::plain;
+use crate::printer::{Paint, money};
+
+/// How long a title or a log line may be.
+const WIDTH: usize = 160;
+
+/// The line: UTC time of day, what it is about, what happened.
+pub(crate) fn line(paint: Paint, recorded: &Recorded) -> String {
+    let time = recorded.event.at.strftime("%H:%M:%S%.3f").to_string();
+    let (about, text) = describe(paint, &recorded.event.body);
+    format!("{} {} {text}", paint.faint(time), paint.strong(format_args!("{about:<12}")))
+}
+
+fn describe(paint: Paint, body: &EventBody) -> (String, String) {
+    let run = |text: String| ("run".to_owned(), text);
+    let of = |step: &str, text: String| (plain::short(step, 40), text);
+    match body {
+        EventBody::RunStarted { workflow, version } => {
+            run(format!("started: {} {}", plain::short(workflow, 60), version.short()))
+        }
+        EventBody::RunWaiting { on } => {
+            let on: Vec<String> = on.iter().map(wait).collect();
+            run(paint.careful(format_args!("waits for {}", on.join(", "))))
+        }
+        EventBody::RunRunning {} => run("goes on".to_owned()),
+        EventBody::RunPaused { by } => run(paint.careful(format_args!("paused by {}", plain::line(by)))),
+        EventBody::RunResumed { by } => run(format!("resumed by {}", plain::line(by))),
+        EventBody::RunStopping { ending } => run(format!("is ending: {}", because(ending))),
+        EventBody::RunCompleted {} => run(paint.good("completed")),
+        EventBody::RunFailed { error } => run(paint.bad(format_args!("failed: {}", short(&error.message)))),
+        EventBody::RunCancelled { error } => {
+            run(paint.bad(format_args!("cancelled: {}", short(&error.message))))
+        }
+        EventBody::RunRejected { error } => {
+            run(paint.bad(format_args!("rejected: {}", short(&error.message))))
+        }
+        EventBody::RunHalted { error } => run(paint.bad(format_args!("halted: {}", short(&error.message)))),
+        EventBody::RunTimedOut { error } => {
+            run(paint.bad(format_args!("timed out: {}", short(&error.message))))
+        }
+        EventBody::StepStarted { step, generation, attempt, .. } => {
+            let again = match (generation, attempt) {
+                (1, 1) => String::new(),
+                (generation, 1) => format!(" (try {generation})"),
+                (_, attempt) => format!(" again (attempt {attempt})"),
+            };
+            of(step, format!("started{again}"))
+        }
+        EventBody::StepLost { step, reason, .. } => {
+            of(step, paint.bad(format_args!("lost: {}", short(reason))))
+        }
+        EventBody::StepSuspended { step, on, .. } => {
+            let on: Vec<String> = on.iter().map(wait).collect();
+            of(step, format!("sleeps until {}", on.join(", ")))
+        }
+        EventBody::StepStopped { step, .. } => of(step, "stopped".to_owned()),
+        EventBody::StepSucceeded { step, cost_usd, layer, .. } => {
+            let files = if layer.is_some() { ", changed files" } else { "" };
+            of(step, paint.good(format_args!("completed, {}{files}", money(*cost_usd))))
+        }
+        EventBody::StepFailed { step, error, then, .. } => {
+            let then = match then {
+                AfterFailure::Fail => "",
+                AfterFailure::Retry => "; it will be tried again",
+                AfterFailure::UndoThenRetry => "; its changes are undone, then it is tried again",
+                AfterFailure::UndoThenFail => "; its changes are undone",
+            };
+            of(step, paint.bad(format_args!("failed: {}{then}", short(&error.message))))
+        }
+        EventBody::StepUndone { step, error, .. } => of(
+            step,
+            match error {
+                None => "undone".to_owned(),
+                Some(error) => paint.bad(format_args!("could not be undone: {}", short(&error.message))),
+            },
+        ),
+        EventBody::StepRetrying { step, generation, due } => {
+            of(step, format!("is tried again (try {generation}) at {}", due.strftime("%H:%M:%S%.3f")))
+        }
+        EventBody::StepWoken { step, .. } => of(step, "woken".to_owned()),
+        EventBody::StepSkipped { step, because } => of(step, format!("skipped because of {because}")),
+        EventBody::StepCancelled { step, .. } => of(step, "cancelled".to_owned()),
+        EventBody::ApprovalRequested { approval_id, request } => (
+            "approval".to_owned(),
+            paint.careful(format_args!("{approval_id} asks: {}", short(&request.title))),
+        ),
+        EventBody::ApprovalDecided { approval_id, decision } => {
+            let word = if decision.approved { "approved" } else { "rejected" };
+            let comment = decision.comment.as_ref().map(|text| format!(": {}", short(text)));
+            let by = plain::line(&decision.by);
+            ("approval".to_owned(), format!("{approval_id} {word} by {by}{}", comment.unwrap_or_default()))
+        }
+        EventBody::ApprovalConsumed { approval_id, released } => {
+            ("approval".to_owned(), format!("{approval_id} released {}", short(released)))
+        }
+        EventBody::ApprovalSuperseded { approval_id, reason } => {
+            ("approval".to_owned(), format!("{approval_id} is void: {}", short(reason)))
+        }
+        EventBody::ApprovalEscalated { approval_id } => (
+            "approval".to_owned(),
+            paint.careful(format_args!("{approval_id} escalated: nobody decided in time")),
+        ),
+        EventBody::TimerFired { step, .. } => of(step, "woken by its timer".to_owned()),
+        EventBody::SignalReceived { name, .. } => run(format!("received the signal {}", short(name))),
+        EventBody::BudgetExhausted { step, shortfall } => of(step, paint.bad(short(&shortfall.explain()))),
+        EventBody::EffectStarted { key, kind, name } => {
+            of(&key.step, paint.faint(format_args!("{} {} …", kind.as_str(), short(name))))
+        }
+        EventBody::EffectFinished { key, kind, name, cost_usd, uncertain, error } => {
+            let cost = match cost_usd.nanos() {
+                0 => String::new(),
+                _ => format!(", {}{}", money(*cost_usd), if *uncertain { " (uncertain)" } else { "" }),
+            };
+            let kind = kind.as_str();
+            match error {
+                None => of(&key.step, format!("{kind} {} done{cost}", short(name))),
+                Some(error) => of(
+                    &key.step,
+                    paint.bad(format_args!("{kind} {} failed{cost}: {}", short(name), short(&error.message))),
+                ),
+            }
+        }
+        EventBody::ReplayMiss { key } => {
+            of(&key.step, paint.careful("repeated itself differently: this call is new and paid"))
+        }
+        EventBody::BudgetAlert { budget, threshold, settled_usd, limit_usd, .. } => (
+            "budget".to_owned(),
+            paint.careful(format_args!(
+                "{} has passed {} %: {} of {}",
+                plain::line(budget),
+                threshold / 10,
+                money(*settled_usd),
+                money(*limit_usd)
+            )),
+        ),
+        EventBody::BudgetToppedUp { amount_usd, by, .. } => {
+            ("budget".to_owned(), format!("raised by {} by {}", money(*amount_usd), plain::line(by)))
+        }
+        EventBody::NotificationUndelivered { channel, .. } => {
+            run(paint.careful(format_args!("the channel {} is not configured", short(channel))))
+        }
+        EventBody::Log { step, level, message, .. } => {
+            let text = plain::short(message, WIDTH * 4);
+            of(step, if level == "stdout" { text } else { format!("{}: {text}", plain::line(level)) })
+        }
+        EventBody::Emitted { step, name, data } => {
+            of(step, format!("emitted {}: {}", short(name), plain::short(&data.to_string(), WIDTH)))
+        }
+        EventBody::Notice { message, .. } => run(paint.careful(short(message))),
+        EventBody::WorkspaceApplied { files, discarded: false } => {
+            run(format!("applied to the project: {files} files"))
+        }
+        EventBody::WorkspaceApplied { .. } => run("its file changes were discarded".to_owned()),
+    }
+}
+
+fn short(text: &str) -> String {
+    plain::short(text, WIDTH)
+}
+
+/// What is waited for.
+pub(crate) fn wait(on: &Wait) -> String {
+    match on {
+        Wait::Approval { approval_id } => format!("approval {approval_id}"),
+        Wait::Timer { due, .. } => due.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Wait::Signal { name } => format!("the signal {}", plain::short(name, 60)),
+    }
+}
+
+fn because(ending: &Ending) -> String {
+    match ending {
+        Ending::Cancelled { by, reason } => match reason {
+            Some(reason) => format!("cancelled by {}: {}", plain::line(by), short(reason)),
+            None => format!("cancelled by {}", plain::line(by)),
+        },
+        Ending::Rejected { error }
+        | Ending::Halted { error }
+        | Ending::TimedOut { error }
+        | Ending::Failed { error } => short(&error.message),
+    }
+}

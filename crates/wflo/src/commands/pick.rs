@@ -1,0 +1,137 @@
+//! Which run or approval is meant: `latest`, an id, or the beginning of one.
+//!
+//! Owns the look-up. Nothing is made by it: a project without runs gets no data directory.
+
+use wflo_core::approval::{Approval, ApprovalStatus};
+use wflo_core::error::{Code, Coded};
+use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store};
+use wflo_core::run::RunRecord;
+use wflo_engine::EngineError;
+
+use crate::cli::{ApprovalRef, RunRef};
+use crate::commands::Context;
+use crate::failure::CommandError;
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// Why nothing could be picked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PickError {
+    #[error("there are no runs in {data_dir} yet")]
+    NoRuns { data_dir: String },
+    #[error("no approval waits for a decision")]
+    NoApprovals,
+    #[error("there is no approval {id}")]
+    NoSuchApproval { id: String },
+    #[error("no {noun}'s id begins with {prefix}")]
+    NothingBegins { noun: &'static str, prefix: String },
+    #[error("{count} {noun}s have an id that begins with {prefix}")]
+    SeveralBegin { noun: &'static str, prefix: String, count: usize },
+}
+
+impl Coded for PickError {
+    fn code(&self) -> Code {
+        Code(match self {
+            PickError::SeveralBegin { .. } => 8020,
+            _ => 2002,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            PickError::NoRuns { .. } => {
+                "start one with `wflo run`; runs of another project are seen from its folder, or with --project"
+                    .to_owned()
+            }
+            PickError::NoApprovals | PickError::NoSuchApproval { .. } => {
+                "`wflo approvals list --all` lists the decided ones, too".to_owned()
+            }
+            PickError::NothingBegins { noun, .. } => format!("`wflo {noun}s list` lists them"),
+            PickError::SeveralBegin { .. } => "give more of the id".to_owned(),
+        })
+    }
+}
+
+/// Opens the project's store, if it has one.
+///
+/// # Errors
+/// Settings and store errors.
+pub(crate) fn session<'a>(context: &'a Context<'a>) -> Result<Option<Session<'a>>, CommandError> {
+    let settings = context.settings(None)?;
+    if !settings.storage.exists() {
+        return Ok(None);
+    }
+    Session::open(context, settings).map(Some)
+}
+
+/// Opens the project's store, which must be there.
+///
+/// # Errors
+/// [`PickError::NoRuns`]; settings and store errors.
+pub(crate) fn existing<'a>(context: &'a Context<'a>) -> Result<Session<'a>, CommandError> {
+    match session(context)? {
+        Some(session) => Ok(session),
+        None => Err(no_runs(&context.settings(None)?).into()),
+    }
+}
+
+fn no_runs(settings: &Settings) -> PickError {
+    PickError::NoRuns { data_dir: settings.data_dir.display().to_string() }
+}
+
+/// The run that is meant.
+///
+/// # Errors
+/// That there is none, or more than one.
+pub(crate) async fn run(session: &Session<'_>, which: &RunRef) -> Result<RunRecord, CommandError> {
+    let store = &session.store;
+    match which {
+        RunRef::Id(id) => store.run(*id).await?.ok_or_else(|| CommandError::engine(EngineError::NoRun(*id))),
+        RunRef::Latest => {
+            let newest = store.runs(RunFilter { limit: 1, ..RunFilter::default() }).await?;
+            newest.into_iter().next().ok_or_else(|| no_runs(&session.settings).into())
+        }
+        RunRef::Prefix(prefix) => {
+            let all = store.runs(RunFilter::default()).await?;
+            only(all, "run", prefix, |run| run.id.to_string())
+        }
+    }
+}
+
+/// The approval that is meant.
+///
+/// # Errors
+/// That there is none, or more than one.
+pub(crate) async fn approval(session: &Session<'_>, which: &ApprovalRef) -> Result<Approval, CommandError> {
+    let store = &session.store;
+    match which {
+        ApprovalRef::Id(id) => {
+            let found = store.approval(*id).await?;
+            found.ok_or_else(|| PickError::NoSuchApproval { id: id.to_string() }.into())
+        }
+        ApprovalRef::Latest => {
+            let statuses = vec![ApprovalStatus::Pending];
+            let newest = store.approvals(ApprovalFilter { statuses, run: None, limit: 1 }).await?;
+            newest.into_iter().next().ok_or_else(|| PickError::NoApprovals.into())
+        }
+        ApprovalRef::Prefix(prefix) => {
+            let all = store.approvals(ApprovalFilter::default()).await?;
+            only(all, "approval", prefix, |approval| approval.id.to_string())
+        }
+    }
+}
+
+fn only<T>(
+    all: Vec<T>,
+    noun: &'static str,
+    prefix: &str,
+    id: impl Fn(&T) -> String,
+) -> Result<T, CommandError> {
+    let mut found: Vec<T> = all.into_iter().filter(|one| id(one).starts_with(prefix)).collect();
+    let prefix = prefix.to_owned();
+    match (found.pop(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (Some(_), others) => Err(PickError::SeveralBegin { noun, prefix, count: others + 1 }.into()),
+        (None, _) => Err(PickError::NothingBegins { noun, prefix }.into()),
+    }
+}

@@ -1,0 +1,68 @@
+//! Text that came out of a sandbox or a database, made safe to print.
+
+/// The text on one line: what could act on a terminal is escaped, line ends become spaces.
+pub(crate) fn line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            c => push(&mut out, c),
+        }
+    }
+    out
+}
+
+/// The text with its lines: what could act on a terminal is escaped.
+pub(crate) fn block(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c => push(&mut out, c),
+        }
+    }
+    out
+}
+
+/// At most so many characters, with a mark where something is missing.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let text = line(text);
+    if text.chars().count() <= most {
+        return text;
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// A JSON value on one line: text without its quotes, anything else as JSON.
+pub(crate) fn value(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => line(text),
+        other => line(&other.to_string()),
+    }
+}
+
+fn push(out: &mut String, c: char) {
+    // Direction marks reorder what a person reads (CVE-2021-42574).
+    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || reorders {
+        out.extend(c.escape_default());
+    } else {
+        out.push(c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_printed_can_act_on_a_terminal() {
+        assert_eq!(line("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb c");
+        assert_eq!(line("user\u{202e}txt"), "user\\u{202e}txt");
+        assert_eq!(block("a\n\tb\u{7}\n"), "a\n\tb\\u{7}");
+        assert_eq!(short("abcdef", 4), "abc…");
+        assert_eq!(value(&serde_json::json!("x")), "x");
+        assert_eq!(value(&serde_json::json!({"a": [1]})), r#"{"a":[1]}"#);
+    }
+}

@@ -1,0 +1,117 @@
+//! `wflo runs retry`: a new run from one that has ended, on the project's present code.
+
+use std::time::Duration;
+
+use wflo_core::budget::Scope;
+use wflo_core::error::{Code, Failure};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::Store;
+use wflo_core::run::{RunOptions, RunRecord, RunStatus};
+use wflo_engine::engine::send;
+use wflo_engine::inbox::Message;
+use wflo_engine::{Runtime, Source, Submission, changes};
+
+use crate::cli::RunRef;
+use crate::commands::drive::{self, Until};
+use crate::commands::run::workflow::{self, Workflow};
+use crate::commands::{Context, drivers, pick, who};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::{Flags, Session};
+
+use super::stop::{carry_out, wait_for};
+
+/// How long a live process has to end the run that is retried.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts a new run from an old one and drives it.
+pub(super) async fn run(
+    which: &RunRef,
+    top_up: Option<NanoUsd>,
+    context: &Context<'_>,
+) -> Result<Exit, CommandError> {
+    let session = pick::existing(context)?;
+    let old = pick::run(&session, which).await?;
+    if top_up.is_some() {
+        has_budget(&session, &old).await?;
+    }
+    let runtime = session.runtime().await?;
+    let ended = fork(&session, context, &runtime, &old, top_up).await;
+    runtime.shutdown().await;
+    ended
+}
+
+async fn fork(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    runtime: &Runtime,
+    old: &RunRecord,
+    top_up: Option<NanoUsd>,
+) -> Result<Exit, CommandError> {
+    let submission = submission(session, old).await?;
+    if matches!(old.status, RunStatus::Waiting | RunStatus::Paused) {
+        // A run that waits is only given up once it is known that the new one can begin.
+        runtime.prepare(submission.clone()).await.map_err(CommandError::engine)?;
+        give_up(session, runtime, old).await?;
+    }
+    let new = runtime.retry(old.id, submission, top_up, &who::local()).await;
+    let new = new.map_err(CommandError::engine)?;
+    context.printer.note(format_args!("{new} retries {}.", old.id));
+    drive::drive(session, context, runtime, new, 0, Until::Ended).await
+}
+
+/// The run's workflow as the project now has it, with what the run was started with.
+async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission, CommandError> {
+    let launch = changes::launch_of(old).map_err(CommandError::engine)?;
+    let source = match launch.workflow {
+        Some(entry) => Source::Code(entry),
+        None => Source::Definition(written(session, old).await?),
+    };
+    let mut submission = session.submission(source, old.inputs.clone(), Flags::default());
+    submission.options =
+        RunOptions { carried: Vec::new(), launch: serde_json::Value::Null, ..old.options.clone() };
+    Ok(submission)
+}
+
+/// A YAML workflow: the project's own when it is the same one, else as the run has it.
+async fn written(session: &Session<'_>, old: &RunRecord) -> Result<serde_json::Value, CommandError> {
+    let settings = &session.settings;
+    let present = workflow::resolve(None, settings, &settings.project.root);
+    if let Ok(Workflow::Written { definition, .. }) = present
+        && definition.name == old.workflow
+    {
+        return serde_json::to_value(&*definition)
+            .map_err(|e| CommandError::from_failure(Failure::new(Code(9006), e.to_string())));
+    }
+    Ok(session.store.definition(old.id).await?)
+}
+
+/// Ends a run that waits, here or in the process that drives it.
+async fn give_up(session: &Session<'_>, runtime: &Runtime, old: &RunRecord) -> Result<(), CommandError> {
+    let driver = drivers::of(session, old)?;
+    if let Some(driver) = driver.filter(|driver| driver.stopped) {
+        return Err(driver.refusal(old));
+    }
+    let reason = Some("retried on the project's present code".to_owned());
+    let message = Message::Cancel { by: who::local(), reason };
+    let sent = send(session.store.as_ref(), session.clock.as_ref(), old.id, &message).await;
+    sent.map_err(CommandError::engine)?;
+    match driver {
+        None => carry_out(session, runtime, old.id).await,
+        Some(driver) => {
+            let over = wait_for(session, old.id, PATIENCE, |run| run.status.is_terminal()).await?;
+            if over.is_some() { Ok(()) } else { Err(driver.refusal(old)) }
+        }
+    }
+}
+
+async fn has_budget(session: &Session<'_>, old: &RunRecord) -> Result<(), CommandError> {
+    let budgets = session.store.budgets(vec![old.budget_key.clone()]).await?;
+    if budgets.iter().any(|budget| budget.scope == Scope::Run) {
+        return Ok(());
+    }
+    let message = format!("run {} has no budget that --budget could add to", old.id);
+    let failure = Failure::new(Code(8021), message)
+        .with_hint("leave --budget out; `wflo run --budget` sets a limit for a new run");
+    Err(CommandError::usage(vec![failure]))
+}

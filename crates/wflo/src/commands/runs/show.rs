@@ -1,0 +1,384 @@
+//! `wflo runs show`: one run with its steps, costs, approvals, files and result.
+
+use std::time::Duration;
+
+use wflo_core::approval::{Approval, ApprovalStatus};
+use wflo_core::budget::{Budget, Scope, display_name};
+use wflo_core::definition::{Definition, StepSpec};
+use wflo_core::error::Failure;
+use wflo_core::machine::{RunState, StepState, StepStatus};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{ApprovalFilter, Store};
+use wflo_core::run::{RunRecord, RunStatus};
+use wflo_engine::changes::Fate;
+use wflo_engine::engine::load;
+use wflo_sandbox::workspace::{Change, ChangeKind};
+
+use crate::cli::RunRef;
+use crate::commands::run::watch::run_json;
+use crate::commands::{Context, changes, drivers, pick, plain};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::printer::{Paint, Printer, Table, duration, money};
+use crate::session::Session;
+
+use super::list::{age, coloured};
+
+/// Files that are listed by name.
+const LISTED: usize = 20;
+/// Cells of the bar that shows a budget.
+const CELLS: u64 = 20;
+
+/// Shows a run.
+pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = pick::existing(context)?;
+    let record = pick::run(&session, which).await?;
+    if context.printer.json_wanted() {
+        let run = run_json(session.store.as_ref(), record.id).await?;
+        context.printer.object(&run);
+        return Ok(Exit::Success);
+    }
+    page(&session, context.printer, &record).await?;
+    Ok(Exit::Success)
+}
+
+async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> Result<(), CommandError> {
+    let paint = printer.paint();
+    let store = session.store.as_ref();
+    let (definition, state) = load(store, record).await.map_err(CommandError::engine)?;
+    let cost = store.run_cost(record.id).await?;
+    head(session, printer, record, &state)?;
+    budgets(session, printer, record, cost).await?;
+
+    printer.line(format_args!("\n{}", paint.strong("Steps")));
+    let limit = run_limit(session, record).await?;
+    let costs = step_costs(session, record, &definition).await?;
+    printer.line(steps(paint, &definition, &state, &costs, limit));
+    for (spec, step) in definition.steps.iter().zip(&state.steps) {
+        if let Some(error) = step.error.as_ref().filter(|error| record.error.as_ref() != Some(error)) {
+            printer.line(format_args!("\n{} {}", paint.bad(&spec.name), failure_text(error)));
+        }
+    }
+    let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
+    let mut approvals = store.approvals(filter).await?;
+    approvals.reverse();
+    if !approvals.is_empty() {
+        printer.line(format_args!("\n{}", paint.strong("Approvals")));
+        printer.line(approvals_table(paint, &approvals));
+    }
+    files(session, printer, record).await?;
+    if let Some(outputs) = record.outputs.as_ref().and_then(serde_json::Value::as_object) {
+        printer.line(format_args!("\n{}", paint.strong("Outputs")));
+        for (step, output) in outputs {
+            printer.line(format_args!("  {step}: {}", plain::short(&plain::value(output), 400)));
+        }
+    }
+    if let Some(error) = &record.error {
+        printer.line(format_args!("\n{} {}", paint.bad("error:"), failure_text(error)));
+    }
+    Ok(())
+}
+
+fn head(
+    session: &Session<'_>,
+    printer: &Printer,
+    record: &RunRecord,
+    state: &RunState,
+) -> Result<(), CommandError> {
+    let paint = printer.paint();
+    let now = session.clock.now();
+    let driver = drivers::of(session, record)?;
+    let end = state.finished_at.unwrap_or(now);
+    let took = state.started_at.map(|start| span(start, end));
+    printer.line(format_args!(
+        "{}  {}  {}",
+        paint.strong(record.id),
+        plain::short(&record.workflow, 60),
+        coloured(paint, record.status)
+    ));
+    let mut facts = vec![format!("started {} ago", age(now, record.created_at))];
+    facts.extend(took.map(|took| match record.status.is_terminal() {
+        true => format!("took {}", duration(took)),
+        false => format!("going for {}", duration(took)),
+    }));
+    facts.push(format!("version {}", record.version.short()));
+    facts.extend(record.label.as_ref().map(|label| format!("({})", plain::short(label, 40))));
+    printer.line(format_args!("  {}", paint.faint(facts.join(", "))));
+    if let Some(old) = record.retried_from {
+        printer.line(format_args!("  retries {old}"));
+    }
+    match driver {
+        Some(driver) => {
+            printer.line(format_args!("  driven by process {}", driver.pid));
+            if let Some(hint) = driver.hint() {
+                printer.line(format_args!("  {}", paint.bad(hint)));
+            }
+        }
+        None if matches!(record.status, RunStatus::Pending | RunStatus::Running) => {
+            let hint = format!("nobody drives it: `wflo runs resume {}` goes on", record.id);
+            printer.line(format_args!("  {}", paint.careful(hint)));
+        }
+        None => {}
+    }
+    if record.inputs.as_object().is_some_and(|inputs| !inputs.is_empty()) {
+        printer.line(format_args!("  inputs  {}", plain::short(&record.inputs.to_string(), 200)));
+    }
+    Ok(())
+}
+
+/// Every budget of the run that has been opened, with a bar for the run's own.
+async fn budgets(
+    session: &Session<'_>,
+    printer: &Printer,
+    record: &RunRecord,
+    cost: NanoUsd,
+) -> Result<(), CommandError> {
+    let key = &record.budget_key;
+    let (_, state) = load(session.store.as_ref(), record).await.map_err(CommandError::engine)?;
+    let mut keys = vec![key.clone(), record.workflow.clone()];
+    for spec in &state.definition.steps {
+        keys.push(format!("{key}/{}", spec.name));
+        keys.push(format!("{key}/{}", spec.agent_name()));
+    }
+    keys.sort();
+    keys.dedup();
+    let budgets = session.store.budgets(keys).await?;
+    if !budgets.iter().any(|budget| budget.scope == Scope::Run) {
+        printer.line(format_args!("  cost    {} (no run budget)", money(cost)));
+    }
+    for budget in &budgets {
+        let name = display_name(budget.scope, &budget.key, budget.period);
+        let held = match budget.held {
+            NanoUsd::ZERO => String::new(),
+            held => format!(", {} held by running calls", money(held)),
+        };
+        printer.line(format_args!(
+            "  {}  {} of {}{held}  ({})",
+            bar(printer.paint(), budget),
+            money(budget.settled),
+            money(budget.limit),
+            plain::line(&name),
+        ));
+    }
+    Ok(())
+}
+
+fn bar(paint: Paint, budget: &Budget) -> String {
+    let used = budget.settled.saturating_add(budget.held).nanos().unsigned_abs();
+    let limit = budget.limit.nanos().unsigned_abs().max(1);
+    let share = (u128::from(used) * u128::from(CELLS)).div_ceil(u128::from(limit)).min(u128::from(CELLS));
+    let full = usize::try_from(share).unwrap_or(0);
+    let (done, rest) = ("█".repeat(full), "░".repeat(CELLS as usize - full));
+    let done = match share * 100 / u128::from(CELLS) {
+        90.. => paint.bad(done),
+        75.. => paint.careful(done),
+        _ => paint.good(done),
+    };
+    format!("{done}{}", paint.faint(rest))
+}
+
+async fn run_limit(session: &Session<'_>, record: &RunRecord) -> Result<Option<NanoUsd>, CommandError> {
+    let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
+    Ok(budgets.iter().find(|b| b.scope == Scope::Run).map(|b| b.limit))
+}
+
+async fn step_costs(
+    session: &Session<'_>,
+    record: &RunRecord,
+    definition: &Definition,
+) -> Result<Vec<NanoUsd>, CommandError> {
+    let effects = session.store.run_effects(record.id).await?;
+    let of = |step: &StepSpec| {
+        let own = effects.iter().filter(|effect| effect.key.step == step.name);
+        own.fold(NanoUsd::ZERO, |sum, effect| sum.saturating_add(effect.cost))
+    };
+    Ok(definition.steps.iter().map(of).collect())
+}
+
+fn steps(
+    paint: Paint,
+    definition: &Definition,
+    state: &RunState,
+    costs: &[NanoUsd],
+    limit: Option<NanoUsd>,
+) -> Table {
+    let mut table = Table::bare();
+    let count = definition.steps.len();
+    let rows = definition.steps.iter().zip(&state.steps).zip(costs);
+    let mut before: Option<&str> = None;
+    for (index, ((spec, step), cost)) in rows.enumerate() {
+        let branch = if index + 1 == count { "└─" } else { "├─" };
+        let took = match (step.started_at, step.finished_at) {
+            (Some(start), Some(end)) => duration(span(start, end)),
+            _ => String::new(),
+        };
+        let in_line = match (spec.depends_on.as_slice(), before) {
+            ([], None) => true,
+            ([only], Some(previous)) => only == previous,
+            _ => false,
+        };
+        let after = match spec.depends_on.as_slice() {
+            _ if in_line => String::new(),
+            [] => paint.faint("from the beginning"),
+            names => paint.faint(format_args!("after {}", names.join(", "))),
+        };
+        table.row(vec![
+            format!("  {} {} {}", paint.faint(branch), mark(paint, step), spec.name),
+            word(paint, step),
+            took,
+            share(*cost, limit),
+            after,
+        ]);
+        before = Some(spec.name.as_str());
+    }
+    table
+}
+
+/// A step's cost, and its share of the run budget.
+fn share(cost: NanoUsd, limit: Option<NanoUsd>) -> String {
+    match limit.map(NanoUsd::nanos) {
+        Some(limit @ 1..) if cost > NanoUsd::ZERO => {
+            let per_mille = i128::from(cost.nanos()) * 1_000 / i128::from(limit);
+            format!("{} ({}.{} %)", money(cost), per_mille / 10, per_mille % 10)
+        }
+        _ => money(cost),
+    }
+}
+
+fn mark(paint: Paint, step: &StepState) -> String {
+    match step.status {
+        StepStatus::Succeeded => paint.good("✓"),
+        StepStatus::Failed => paint.bad("✗"),
+        StepStatus::Asking { .. } | StepStatus::Waiting { .. } => paint.careful("?"),
+        StepStatus::Running { .. } | StepStatus::Undoing { .. } => paint.strong("▸"),
+        StepStatus::Cancelled | StepStatus::Skipped => paint.faint("-"),
+        _ => paint.faint("·"),
+    }
+}
+
+fn word(paint: Paint, step: &StepState) -> String {
+    let again = match step.generation {
+        0 | 1 => String::new(),
+        generation => format!(" (try {generation})"),
+    };
+    let word = format!("{}{again}", step.status.as_str());
+    match step.status {
+        StepStatus::Failed => paint.bad(word),
+        StepStatus::Asking { .. } | StepStatus::Waiting { .. } => paint.careful(word),
+        StepStatus::Blocked | StepStatus::Skipped | StepStatus::Cancelled => paint.faint(word),
+        _ => word,
+    }
+}
+
+fn approvals_table(paint: Paint, approvals: &[Approval]) -> Table {
+    let mut table = Table::bare();
+    for approval in approvals {
+        let status = match approval.status {
+            ApprovalStatus::Pending => paint.careful("pending"),
+            ApprovalStatus::Rejected | ApprovalStatus::Expired => paint.bad(approval.status.as_str()),
+            // Used up by what it released: for a reader it was approved.
+            ApprovalStatus::Consumed | ApprovalStatus::Approved => paint.good("approved"),
+            ApprovalStatus::Superseded => paint.faint("superseded"),
+        };
+        let by = approval.decision.as_ref().map(|decision| {
+            let comment = decision.comment.as_ref().map(|text| format!(": {}", plain::short(text, 60)));
+            format!("by {}{}", plain::line(&decision.by), comment.unwrap_or_default())
+        });
+        let title = plain::short(&approval.request.title, 70);
+        table.row(vec![format!("  {}", approval.id), status, title, by.unwrap_or_default()]);
+    }
+    table
+}
+
+async fn files(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> Result<(), CommandError> {
+    let (changes, fate) = changed_files(session, record).await?;
+    if changes.is_empty() && fate.is_none() {
+        return Ok(());
+    }
+    let paint = printer.paint();
+    printer.line(format_args!("\n{}", paint.strong("Files changed")));
+    for change in changes.iter().take(LISTED) {
+        let line = format!("{} {}", letter(change.kind), change.path);
+        printer.line(format_args!("  {}", in_colour(paint, change.kind, &line)));
+    }
+    if changes.len() > LISTED {
+        printer.line(format_args!(
+            "  … and {} more (`wflo diff {} --stat`)",
+            changes.len() - LISTED,
+            record.id
+        ));
+    }
+    printer.line(format_args!(
+        "  {}",
+        paint.faint(match fate {
+            Some(Fate::Applied { files }) => format!("applied to the project ({files} written)"),
+            Some(Fate::Discarded) => "discarded".to_owned(),
+            None if record.status.is_terminal() => {
+                format!(
+                    "`wflo diff {0}` shows them, `wflo apply {0}` brings them into the project",
+                    record.id
+                )
+            }
+            None => format!("`wflo diff {}` shows them so far", record.id),
+        })
+    ));
+    Ok(())
+}
+
+/// What a run changed in the project's files, and what became of it. Nothing when its files cannot be
+/// read any more: a listing does not fail for that.
+pub(crate) async fn changed_files(
+    session: &Session<'_>,
+    record: &RunRecord,
+) -> Result<(Vec<Change>, Option<Fate>), CommandError> {
+    let fate = wflo_engine::changes::fate(session.store.as_ref(), record.id).await;
+    let fate = fate.map_err(CommandError::engine)?;
+    if fate == Some(Fate::Discarded) {
+        return Ok((Vec::new(), fate));
+    }
+    let changes = match changes::Files::open(session, record).await {
+        Ok(files) => files.changes().unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    Ok((changes, fate))
+}
+
+/// `A`, `M`, `D`: as version control says it.
+pub(crate) fn letter(kind: ChangeKind) -> char {
+    match kind {
+        ChangeKind::Added => 'A',
+        ChangeKind::Deleted => 'D',
+        ChangeKind::Modified => 'M',
+        ChangeKind::Mode => 'm',
+        ChangeKind::Type => 'T',
+    }
+}
+
+pub(crate) fn in_colour(paint: Paint, kind: ChangeKind, text: &str) -> String {
+    match kind {
+        ChangeKind::Added => paint.good(text),
+        ChangeKind::Deleted => paint.bad(text),
+        _ => paint.careful(text),
+    }
+}
+
+fn failure_text(error: &Failure) -> String {
+    let mut text = format!("{} [{}]", plain::block(&error.message), plain::line(&error.code));
+    if let Some(place) = &error.place {
+        text = format!("{}: {text}", plain::line(place));
+    }
+    if let Some(traceback) = &error.traceback {
+        text.push('\n');
+        text.push_str(&plain::block(traceback));
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str("\nhint: ");
+        text.push_str(&plain::block(hint));
+    }
+    text
+}
+
+fn span(start: jiff::Timestamp, end: jiff::Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(start)).unwrap_or_default()
+}

@@ -1,0 +1,238 @@
+//! `wflo runs trace`: where a run's time went, as spans run > step > effect.
+//!
+//! The spans are made from what the store keeps, so they are there for every run, exported or not.
+
+mod attributes;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::{EffectRecord, EffectState};
+use wflo_core::machine::{RunState, StepStatus};
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{ApprovalFilter, Store};
+use wflo_core::run::RunRecord;
+use wflo_engine::engine::load;
+
+use crate::cli::RunRef;
+use crate::commands::{Context, pick, plain};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::printer::{Paint, Table, duration};
+
+/// Cells of the bar that shows when a span was.
+const CELLS: u128 = 28;
+
+/// One span; one line with `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Span {
+    trace_id: String,
+    span_id: String,
+    parent_span_id: Option<String>,
+    name: String,
+    kind: Kind,
+    start: Timestamp,
+    /// Absent while it lasts.
+    end: Option<Timestamp>,
+    status: Status,
+    attributes: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Run,
+    Step,
+    Effect,
+    Approval,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Unset,
+    Ok,
+    Error,
+}
+
+/// Shows a run's spans.
+pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = pick::existing(context)?;
+    let record = pick::run(&session, which).await?;
+    let store = session.store.as_ref();
+    let (_, state) = load(store, &record).await.map_err(CommandError::engine)?;
+    let effects = store.run_effects(record.id).await?;
+    let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
+    let approvals = store.approvals(filter).await?;
+    let spans = spans(&record, &state, &effects, &approvals);
+    for span in &spans {
+        context.printer.object(span);
+    }
+    context.printer.line(tree(context.printer.paint(), &spans, session.clock.now()));
+    context.printer.note(format_args!("\ntrace {}", record.trace_id));
+    Ok(Exit::Success)
+}
+
+/// An id that is the same whenever the trace is read: of the trace and the span's place in the run.
+fn span_id(trace: &str, place: &str) -> String {
+    let digest = Digest::of_bytes(format!("{trace}/{place}").as_bytes());
+    digest.as_str().chars().take(16).collect()
+}
+
+/// Every span, parents first, then by start.
+fn spans(
+    record: &RunRecord,
+    state: &RunState,
+    effects: &[EffectRecord],
+    approvals: &[Approval],
+) -> Vec<Span> {
+    let id = |place: &str| span_id(&record.trace_id, place);
+    let make = |place: &str, parent: Option<&str>, name: String, kind: Kind, start: Timestamp| Span {
+        trace_id: record.trace_id.clone(),
+        span_id: id(place),
+        parent_span_id: parent.map(id),
+        name,
+        kind,
+        start,
+        end: None,
+        status: Status::Unset,
+        attributes: Map::new(),
+    };
+    let mut root = make("run", None, record.workflow.clone(), Kind::Run, record.created_at);
+    root.end = record.finished_at;
+    root.status = match record.status {
+        wflo_core::run::RunStatus::Completed => Status::Ok,
+        status if status.is_terminal() => Status::Error,
+        _ => Status::Unset,
+    };
+    root.attributes = attributes::of_run(record);
+    let mut all = vec![root];
+    for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
+        let place = format!("step/{}", spec.name);
+        let mut inner = Vec::new();
+        for effect in effects.iter().filter(|e| e.key.step == spec.name && !attributes::is_carried(e)) {
+            let name = attributes::name_of(effect);
+            let mut span =
+                make(&format!("effect/{}", effect.key), Some(&place), name, Kind::Effect, effect.started_at);
+            span.end = effect.finished_at;
+            span.status = match &effect.state {
+                EffectState::Intent => Status::Unset,
+                EffectState::Finished { .. } => Status::Ok,
+                EffectState::Failed { .. } => Status::Error,
+            };
+            span.attributes = attributes::of_effect(effect);
+            inner.push(span);
+        }
+        let own = approvals.iter().filter(|a| a.request.step.as_deref() == Some(&spec.name));
+        // A question that code asks is an effect of its own.
+        for approval in own.filter(|a| !matches!(a.request.purpose, Purpose::Asked { .. })) {
+            let name = format!("approval {}", plain::short(&approval.request.title, 80));
+            let mut span = make(
+                &format!("approval/{}", approval.id),
+                Some(&place),
+                name,
+                Kind::Approval,
+                approval.requested_at,
+            );
+            span.end = approval.decision.as_ref().map(|decision| decision.at);
+            span.status = match approval.status {
+                ApprovalStatus::Pending | ApprovalStatus::Superseded => Status::Unset,
+                ApprovalStatus::Approved | ApprovalStatus::Consumed => Status::Ok,
+                ApprovalStatus::Rejected | ApprovalStatus::Expired => Status::Error,
+            };
+            span.attributes = attributes::of_approval(approval);
+            inner.push(span);
+        }
+        inner.sort_by(|a, b| a.start.cmp(&b.start));
+        let first = inner.first().map(|span| span.start);
+        let Some(start) = step.started_at.into_iter().chain(first).min() else { continue };
+        let mut span = make(&place, Some("run"), spec.name.clone(), Kind::Step, start);
+        span.end = step.finished_at;
+        span.status = match step.status {
+            StepStatus::Succeeded => Status::Ok,
+            StepStatus::Failed => Status::Error,
+            _ => Status::Unset,
+        };
+        span.attributes = attributes::of_step(spec, step);
+        all.push(span);
+        all.extend(inner);
+    }
+    all
+}
+
+fn tree(paint: Paint, spans: &[Span], now: Timestamp) -> Table {
+    let mut table = Table::new(&["SPAN", "AT", "TOOK", "COST", ""]);
+    let Some(root) = spans.first() else { return table };
+    let end =
+        root.end.unwrap_or(now).max(spans.iter().filter_map(|span| span.end).max().unwrap_or(root.start));
+    let whole = between(root.start, end).as_micros().max(1);
+    for (index, span) in spans.iter().enumerate() {
+        let last_here = |kind_is_inner: bool| {
+            let later = spans.get(index + 1..).unwrap_or_default();
+            match kind_is_inner {
+                true => later.first().is_none_or(|next| next.kind == Kind::Step),
+                false => !later.iter().any(|next| next.kind == Kind::Step),
+            }
+        };
+        let later_steps = spans.get(index + 1..).unwrap_or_default().iter().any(|s| s.kind == Kind::Step);
+        let indent = match span.kind {
+            Kind::Run => String::new(),
+            Kind::Step => (if last_here(false) { "└─ " } else { "├─ " }).to_owned(),
+            Kind::Effect | Kind::Approval => {
+                let above = if later_steps { "│  " } else { "   " };
+                format!("{above}{}", if last_here(true) { "└─ " } else { "├─ " })
+            }
+        };
+        let name = plain::short(&span.name, 60);
+        let name = match span.status {
+            Status::Error => paint.bad(name),
+            Status::Unset => paint.careful(name),
+            Status::Ok => name,
+        };
+        let from = between(root.start, span.start);
+        let took = between(span.start, span.end.unwrap_or(now));
+        let cost = match &span.attributes.get("wflo.cost_usd") {
+            Some(Value::String(cost)) if cost.bytes().any(|b| (b'1'..=b'9').contains(&b)) => {
+                format!("${cost}")
+            }
+            _ => String::new(),
+        };
+        table.row(vec![
+            format!("{}{name}", paint.faint(indent)),
+            format!("+{}", duration(from)),
+            if span.end.is_some() { duration(took) } else { format!("{} …", duration(took)) },
+            cost,
+            bar(paint, from.as_micros(), took.as_micros(), whole),
+        ]);
+    }
+    table
+}
+
+fn bar(paint: Paint, from: u128, took: u128, whole: u128) -> String {
+    let start = (from * CELLS / whole).min(CELLS - 1);
+    let cells = (took * CELLS).div_ceil(whole).clamp(1, CELLS - start);
+    let width = |cells: u128| usize::try_from(cells).unwrap_or(0);
+    format!("{}{}", " ".repeat(width(start)), paint.link("▬".repeat(width(cells))))
+}
+
+fn between(start: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(start)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spans_id_is_of_its_place_and_nothing_else() {
+        let one = span_id("0af7651916cd43dd8448eb211c80319c", "step/a");
+        assert_eq!(one.len(), 16);
+        assert!(one.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(one, span_id("0af7651916cd43dd8448eb211c80319c", "step/a"));
+        assert_ne!(one, span_id("0af7651916cd43dd8448eb211c80319c", "step/b"));
+    }
+}

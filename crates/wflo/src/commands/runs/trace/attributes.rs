@@ -1,0 +1,111 @@
+//! Names of span attributes: the one table that maps wflo's nouns to OpenTelemetry's.
+//!
+//! `gen_ai.*` and `db.*` are the semantic conventions of OpenTelemetry (GenAI, database); what they do
+//! not name is `wflo.*`.
+
+use serde_json::{Map, Value, json};
+use wflo_core::approval::Approval;
+use wflo_core::definition::StepSpec;
+use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::machine::StepState;
+use wflo_core::run::RunRecord;
+
+/// A longer statement is cut in a trace; the journal has it whole.
+const STATEMENT: usize = 1_000;
+
+/// Whether a retried run had made the call: it is not one of this run.
+pub(super) fn is_carried(effect: &EffectRecord) -> bool {
+    effect.attributes["carried"] == true
+}
+
+/// `chat gpt-5-mini`, `db execute`, `sleep`.
+pub(super) fn name_of(effect: &EffectRecord) -> String {
+    match (effect.kind, effect.attributes["model"].as_str()) {
+        (EffectKind::Llm, Some(model)) => format!("{} {model}", operation(effect)),
+        _ if effect.name == effect.kind.as_str() || effect.name.is_empty() => effect.kind.as_str().to_owned(),
+        _ => format!("{} {}", effect.kind.as_str(), effect.name),
+    }
+}
+
+/// The GenAI operation: everything but embeddings is a chat to the conventions.
+fn operation(effect: &EffectRecord) -> &'static str {
+    if effect.name.contains("embed") { "embeddings" } else { "chat" }
+}
+
+pub(super) fn of_run(run: &RunRecord) -> Map<String, Value> {
+    object(json!({
+        "wflo.run.id": run.id,
+        "wflo.run.status": run.status,
+        "wflo.workflow": run.workflow,
+        "wflo.workflow.version": run.version,
+        "error.type": run.error.as_ref().map(|error| error.code.clone()),
+    }))
+}
+
+pub(super) fn of_step(spec: &StepSpec, step: &StepState) -> Map<String, Value> {
+    object(json!({
+        "wflo.step": spec.name,
+        "wflo.step.type": spec.type_name(),
+        "wflo.step.status": step.status.as_str(),
+        "wflo.step.generation": step.generation,
+        "gen_ai.agent.name": (spec.type_name() == "agent").then(|| spec.agent_name()),
+        "error.type": step.error.as_ref().map(|error| error.code.clone()),
+    }))
+}
+
+pub(super) fn of_effect(effect: &EffectRecord) -> Map<String, Value> {
+    let facts = &effect.attributes;
+    let mut all = object(json!({
+        "wflo.step": effect.key.step,
+        "wflo.step.generation": effect.key.generation,
+        "wflo.effect.path": effect.key.path,
+        "wflo.effect.seq": effect.key.seq,
+        "wflo.effect.kind": effect.kind,
+        "wflo.effect.name": effect.name,
+        "error.type": match &effect.state {
+            EffectState::Failed { error, .. } => Some(error.code.clone()),
+            _ => None,
+        },
+    }));
+    let further = match effect.kind {
+        EffectKind::Llm => json!({
+            "gen_ai.operation.name": operation(effect),
+            "gen_ai.provider.name": facts["dialect"],
+            "gen_ai.request.model": facts["model"],
+            "gen_ai.agent.name": facts["agent"],
+            "gen_ai.usage.input_tokens": facts["input_tokens"],
+            "gen_ai.usage.output_tokens": facts["output_tokens"],
+            "http.response.status_code": facts["status"],
+            "wflo.provider": facts["provider"],
+            "wflo.cost_usd": effect.cost,
+            "wflo.cost_uncertain": effect.uncertain.then_some(true),
+        }),
+        EffectKind::Db => json!({
+            "db.system.name": "sqlite",
+            "db.namespace": facts["database"],
+            "db.operation.name": effect.name,
+            "db.query.text": effect.request["sql"]
+                .as_str()
+                .map(|sql| sql.chars().take(STATEMENT).collect::<String>()),
+        }),
+        _ => Value::Null,
+    };
+    all.extend(object(further));
+    all
+}
+
+pub(super) fn of_approval(approval: &Approval) -> Map<String, Value> {
+    object(json!({
+        "wflo.approval.id": approval.id,
+        "wflo.approval.status": approval.status,
+        "wflo.approval.by": approval.decision.as_ref().map(|decision| decision.by.clone()),
+    }))
+}
+
+/// The object without what is null.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(all) => all.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
