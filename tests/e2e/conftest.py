@@ -1,0 +1,45 @@
+"""Fixtures: the real binary, projects, a model provider.
+
+The binary is the installed one, beside the Python that runs the tests. `WFLO_BIN` names another one
+(a debug build, with `PYTHONPATH=python`) for quick runs.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from model import MockModel
+from project import Project
+
+
+@pytest.fixture(scope="session")
+def wflo() -> Path:
+    """The wflo command."""
+    named = os.environ.get("WFLO_BIN")
+    path = Path(named) if named else Path(sys.executable).parent / "wflo"
+    assert path.is_file(), f"{path} is missing: `make install` builds it, WFLO_BIN names another one"
+    subprocess.run([path, "--version"], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+@pytest.fixture
+def model() -> Iterator[MockModel]:
+    """A model provider that remembers what it was asked."""
+    with MockModel() as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, wflo: Path, model: MockModel) -> Iterator[Project]:
+    """An empty project whose models are at `model`."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    found = Project(folder, wflo, model.address)
+    yield found
+    found.close()
