@@ -414,6 +414,8 @@ impl Driver {
     /// Starts, in the draft, every outstanding step that has a free slot.
     fn admit(&mut self, events: &mut Vec<Event>, next: &mut RunState) -> Vec<String> {
         let mut starts = Vec::new();
+        // Apart from the free ones, or the next step would take the slot of the one before it.
+        let mut taken = Vec::new();
         if self.stopping.is_some() || !next.steps.iter().any(|s| s.status.is_active()) {
             return starts;
         }
@@ -434,7 +436,7 @@ impl Driver {
                 Ok((more, state)) => {
                     events.extend(more);
                     *next = state;
-                    self.permits.push(permit);
+                    taken.push(permit);
                     starts.push(step);
                 }
                 Err(e) => {
@@ -442,6 +444,7 @@ impl Driver {
                 }
             }
         }
+        self.permits.append(&mut taken);
         starts
     }
 
