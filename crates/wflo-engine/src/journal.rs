@@ -203,7 +203,8 @@ impl Journal {
             kind: row.kind,
             name: row.name.clone(),
             cost_usd: cost,
-            uncertain: end.uncertain,
+            // A lost try that was charged in full is part of this effect's bill.
+            uncertain: row.uncertain || end.uncertain,
             error: end.outcome.as_ref().err().cloned(),
         });
         ops.push(self.event(bodies));
