@@ -154,7 +154,6 @@ impl Driver {
         if self.state.status == RunStatus::Pending {
             self.command(self.start(), Vec::new()).await?;
         } else {
-            self.answer_for_the_dead().await?;
             // By the moment at which they were set: a clock that was changed since does not move them.
             for timer in self.shared.store.timers(None, Some(self.run)).await? {
                 if let Ok(key) = timer.key.parse() {
@@ -163,6 +162,7 @@ impl Driver {
             }
             // What people have said comes before any step is started again: a cancelled run starts none.
             self.read_inbox().await?;
+            self.answer_for_the_dead().await?;
             self.commit(Vec::new(), self.state.clone(), Vec::new()).await?;
         }
         self.read_inbox().await
@@ -183,7 +183,9 @@ impl Driver {
     /// A stop that was asked of an attempt which died with its engine is done.
     async fn answer_for_the_dead(&mut self) -> Result<(), EngineError> {
         for action in machine::outstanding(&self.state) {
-            if let Action::StopStep { step } = action {
+            if let Action::StopStep { step } = action
+                && !self.live.contains_key(&step)
+            {
                 let Some(found) = self.state.step(&step) else { continue };
                 let attempt = Spoken { generation: found.generation, attempt: found.attempt };
                 self.command(CommandBody::StepStopped { step, attempt }, Vec::new()).await?;
