@@ -182,6 +182,11 @@ class Project:
         with closing(sqlite3.connect(self.folder / name)) as connection:
             return connection.execute(sql).fetchall()
 
+    def rows_change(self, path: Path, sql: str) -> None:
+        """What another program does to the database."""
+        with closing(sqlite3.connect(path, timeout=DEADLINE)) as connection, connection:
+            connection.execute(sql)
+
     def call(self, *arguments: str, stdin: str | None = None, **env: str) -> Done:
         """`wflo ARGUMENTS`, to its end, without a terminal."""
         done = subprocess.run(

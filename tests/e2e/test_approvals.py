@@ -1,0 +1,112 @@
+"""Approvals decided by another process, and what a waiting run is while it waits."""
+
+from model import MockModel
+from project import Project, wait_for
+
+RECORDS = """
+CREATE TABLE records (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INTEGER NOT NULL);
+INSERT INTO records VALUES (1, 'ada', 10), (2, 'bob', 400);
+"""
+DELETE = """
+    @workflow.step(approval_required=True)
+    async def delete(context):
+        done = await context.db.execute("DELETE FROM records WHERE age > 365")
+        return done.rows_affected
+"""
+
+
+def test_a_waiting_run_is_decided_after_its_process_has_gone(project: Project) -> None:
+    project.database(RECORDS)
+    project.steps(DELETE)
+    running = project.start("run")
+    asked = running.until("approval.requested")
+    running.until("run.waiting")
+    wait_for(lambda: project.processes() == [] or len(project.processes()) <= 2, "its sandbox is gone")
+    running.kill()
+    running.finish()
+    listed = project.call("approvals", "list", "--json")
+    assert asked["approval_id"] in listed.out, listed
+    done = project.call("approvals", "approve", asked["approval_id"])
+    assert done.code == 0, done
+    run = project.show(asked["run_id"])
+    assert (run["status"], run["outputs"]["delete"]) == ("completed", 1)
+    assert project.rows("SELECT id FROM records") == [(1,)]
+
+
+def test_rows_that_another_writer_changed_are_asked_about_again(project: Project) -> None:
+    path = project.database(RECORDS)
+    project.steps(DELETE)
+    running = project.start("run")
+    first = running.until("approval.requested")
+    running.until("run.waiting")
+    project.rows_change(path, "UPDATE records SET name = 'Bob' WHERE id = 2")
+    project.call("approvals", "approve", first["approval_id"])
+    second = running.until("approval.requested")
+    assert second["approval_id"] != first["approval_id"]
+    assert "Bob" in str(second["evidence"]) and len(project.rows("SELECT id FROM records")) == 2
+    project.call("approvals", "approve", second["approval_id"])
+    assert running.finish().code == 0
+    assert project.rows("SELECT id FROM records") == [(1,)]
+
+
+def test_an_approval_is_used_once(project: Project) -> None:
+    project.database(RECORDS)
+    project.steps(DELETE)
+    running = project.start("run")
+    asked = running.until("approval.requested")["approval_id"]
+    assert project.call("approvals", "approve", asked).code == 0
+    assert running.finish().code == 0
+    again = project.call("approvals", "approve", asked)
+    assert again.code != 0 and "WFLO-" in again.err, again
+
+
+def test_changed_code_under_a_waiting_run_is_not_what_goes_on(project: Project) -> None:
+    project.database(RECORDS)
+    project.steps(DELETE)
+    running = project.start("run")
+    asked = running.until("approval.requested")
+    running.until("run.waiting")
+    running.kill()
+    running.finish()
+    project.steps(DELETE.replace("age > 365", "age > 0"))
+    done = project.call("approvals", "approve", asked["approval_id"])
+    assert done.code == 0, done
+    assert project.rows("SELECT id FROM records") == [(1,)]
+
+
+def test_a_gather_of_an_approval_and_a_model_call_pays_the_call_once(project: Project, model: MockModel) -> None:
+    project.steps("""
+        @workflow.step
+        async def both(context):
+            ask = [{"role": "user", "content": "while you wait"}]
+            text, answer = await asyncio.gather(
+                context.llm.chat(model="m", messages=ask, max_tokens=5),
+                context.approve("Shall it?", details={"n": 1}),
+            )
+            return [text.text, answer.approved, answer.comment]
+    """)
+    running = project.start("run")
+    asked = running.until("approval.requested")
+    running.until("run.waiting")
+    running.kill()
+    running.finish()
+    done = project.call("approvals", "approve", asked["approval_id"], "--comment", "it shall")
+    assert done.code == 0, done
+    run = project.show(asked["run_id"])
+    assert run["outputs"]["both"] == ["You said: while you wait", True, "it shall"]
+    assert model.asked() == {"while you wait": 1}
+
+
+def test_a_gate_that_continues_tells_the_next_step(project: Project) -> None:
+    project.steps("""
+        workflow.add(ApprovalGate("sign_off", on_rejected="continue"))
+
+        @workflow.step
+        def after(context):
+            return context.outputs["sign_off"]["approved"]
+    """)
+    running = project.start("run")
+    asked = running.until("approval.requested")
+    project.call("approvals", "reject", asked["approval_id"])
+    done = running.finish()
+    assert (done.code, done.run["outputs"]["after"]) == (0, False), done
