@@ -96,6 +96,28 @@ impl Runtime {
         self.engine.submit(prepared.record, &prepared.definition, prepared.ops).await
     }
 
+    /// Records a prepared run that nobody drives yet: `wflo runs resume` begins it. Durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn record(&self, prepared: Prepared) -> Result<RunId, EngineError> {
+        let Prepared { mut record, definition, mut ops } = prepared;
+        (record.engine, record.status) = (None, RunStatus::Pending);
+        let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
+        let digest = definition.digest().map_err(unreadable)?.to_string();
+        let json = serde_json::to_value(&definition).map_err(unreadable)?;
+        let run = record.id;
+        let mut all = vec![
+            Op::PutDefinition { digest: digest.clone(), definition: json },
+            Op::CreateRun { run: Box::new(record), definition: digest },
+        ];
+        all.append(&mut ops);
+        let batch = wflo_core::ports::store::Batch { fence: None, ops: all };
+        self.engine.store().commit(batch).await?;
+        Ok(run)
+    }
+
     /// Everything of [`Runtime::submit`] but the acceptance.
     ///
     /// # Errors

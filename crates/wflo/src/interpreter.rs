@@ -1,7 +1,7 @@
 //! Which Python runs a project's steps, and whether it has the SDK.
 //!
-//! Order: `WFLO_PYTHON`, the active virtual environment, the project's `.venv`, `python3` and
-//! `python` on the path.
+//! Order: `WFLO_PYTHON`, the active virtual environment, the project's `.venv`, the `python3` beside this
+//! program (the environment that `wflo` was installed in), `python3` and `python` on the path.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,11 +33,17 @@ pub(crate) fn find(root: &Path, environment: &Environment) -> Option<PathBuf> {
     let active = environment.get("VIRTUAL_ENV").map(PathBuf::from);
     let folders = active.into_iter().chain([root.join(".venv"), root.join("venv")]);
     let of_folder = folders.map(|folder| folder.join("bin/python")).find(|path| path.is_file());
-    of_folder.or_else(|| {
+    of_folder.or_else(beside_this_program).or_else(|| {
         let path = environment.get("PATH").unwrap_or_default();
         let named = |name: &'static str| std::env::split_paths(path).map(move |folder| folder.join(name));
         named("python3").chain(named("python")).find(|path| is_program(path))
     })
+}
+
+/// The Python of the environment that this program was installed in.
+fn beside_this_program() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.with_file_name("python3");
+    is_program(&path).then_some(path)
 }
 
 #[cfg(unix)]

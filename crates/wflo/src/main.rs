@@ -12,6 +12,7 @@ mod document;
 mod exit;
 mod failure;
 mod interpreter;
+mod logging;
 mod printer;
 mod probe;
 mod session;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let exit = match Cli::try_parse() {
         Ok(cli) => {
             let printer = Printer::new(&cli.global, &environment);
+            logging::start(&cli);
             commands::run(cli, &environment, &printer).unwrap_or_else(|error| {
                 for failure in &error.failures {
                     printer.failure(failure);

@@ -2,7 +2,8 @@
 //!
 //! Results go to standard output, everything said beside them to standard error. Whether colours
 //! are used is decided once, for each of the two.
-//! **Architecture Invariant:** no other module writes to either stream. With `--json`, standard
+//! **Architecture Invariant:** no other module writes to either stream, but for the live tree of
+//! `wflo run`, which stands still while this one writes. With `--json`, standard
 //! output holds JSON lines and nothing else.
 
 mod amount;
@@ -29,6 +30,8 @@ pub(crate) struct Printer {
     json: bool,
     quiet: bool,
     verbose: u8,
+    /// Nobody reads: a background process, which has a log.
+    mute: bool,
     /// Standard output's reader has gone away.
     closed: Cell<bool>,
 }
@@ -90,6 +93,7 @@ impl Printer {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
+            mute: false,
             closed: Cell::new(false),
         }
     }
@@ -103,6 +107,21 @@ impl Printer {
             json: false,
             quiet: false,
             verbose: 0,
+            mute: false,
+            closed: Cell::new(false),
+        }
+    }
+
+    /// The printer of a background process: says nothing, and errors go to its log.
+    pub(crate) fn mute() -> Self {
+        let paint = Paint { on: false };
+        Printer {
+            out: paint,
+            err: paint,
+            json: false,
+            quiet: true,
+            verbose: 0,
+            mute: true,
             closed: Cell::new(false),
         }
     }
@@ -122,6 +141,21 @@ impl Printer {
         self.out
     }
 
+    /// Standard error's colours.
+    pub(crate) fn beside(&self) -> Paint {
+        self.err
+    }
+
+    /// Whether a picture that moves may be drawn on standard error.
+    pub(crate) fn is_live(&self) -> bool {
+        std::io::stderr().is_terminal() && !self.json && !self.quiet && self.verbose == 0
+    }
+
+    /// Whether a person reads standard output.
+    pub(crate) fn is_read_by_person(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
     /// Whether nobody reads standard output any more (`wflo … | head`).
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
@@ -136,6 +170,9 @@ impl Printer {
 
     /// A result that is the same for people and for scripts (a script, a page).
     pub(crate) fn raw(&self, text: impl std::fmt::Display) {
+        if self.mute {
+            return;
+        }
         let mut stdout = std::io::stdout().lock();
         if write!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
             self.closed.set(true);
@@ -156,6 +193,17 @@ impl Printer {
         if !self.quiet {
             self.say(format_args!("{text}"));
         }
+    }
+
+    /// Part of a question: also with `-q`, because somebody is to answer it.
+    pub(crate) fn aside(&self, text: impl std::fmt::Display) {
+        self.say(text);
+    }
+
+    /// A prompt, without a line end.
+    pub(crate) fn prompt(&self, text: impl std::fmt::Display) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
     }
 
     /// Something said only with `-v`.
@@ -179,6 +227,16 @@ impl Printer {
             error: &'a Failure,
         }
         self.object(&Last { error: failure });
+        self.complain(failure);
+    }
+
+    /// An error and what to do about it, on standard error only.
+    pub(crate) fn complain(&self, failure: &Failure) {
+        if self.mute {
+            let traceback = failure.traceback.as_deref().unwrap_or_default();
+            tracing::error!(code = failure.code, traceback, "{}", failure.message);
+            return;
+        }
         let code = self.err.faint(format_args!("[{}]", failure.code));
         match &failure.place {
             Some(place) => {
@@ -201,6 +259,9 @@ impl Printer {
     }
 
     fn say(&self, text: impl std::fmt::Display) {
+        if self.mute {
+            return;
+        }
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }

@@ -234,7 +234,10 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
         CommandError::from_failure(Failure::new(Code(9005), format!("no threads can be made: {e}")))
     })?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A thread that reads the terminal cannot be ended; whatever had to be finished has been awaited.
+    runtime.shutdown_background();
+    done
 }
 
 /// An error as the engine names it.

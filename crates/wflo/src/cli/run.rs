@@ -45,7 +45,7 @@ pub(crate) struct RunArgs {
     /// Bring the run's file changes into the project when it completes
     #[arg(long)]
     pub(crate) apply: bool,
-    /// Where steps run: native or none (no isolation) [default: what wflo.toml says, else native]
+    /// Where steps run: native [default: what wflo.toml says, else native]
     #[arg(long, value_name = "BACKEND")]
     pub(crate) sandbox: Option<String>,
     /// Send notifications to this channel, such as slack://team; may be repeated
@@ -60,6 +60,9 @@ pub(crate) struct RunArgs {
     /// Only record the run; `wflo runs resume` starts it
     #[arg(long, conflicts_with = "detach")]
     pub(crate) no_drive: bool,
+    /// This is the background process of --detach; its log
+    #[arg(long, hide = true, value_name = "LOG")]
+    pub(crate) background: Option<std::path::PathBuf>,
     /// An unmodified program (a later release)
     #[arg(last = true, value_name = "CMD", hide = true)]
     pub(crate) command: Vec<OsString>,

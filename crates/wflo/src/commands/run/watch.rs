@@ -1,18 +1,14 @@
-//! Watching a run that this process drives: its events as they become durable, until it has ended.
+//! A run as scripts see it: RUN, and the exit code that its status stands for.
 
 use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
-use wflo_core::event::Recorded;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::engine::load;
-use wflo_engine::{Progress, Runtime};
 
-use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::session::{Session, coded};
+use crate::session::coded;
 
 /// RUN: a run as scripts see it.
 ///
@@ -71,64 +67,6 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
         "created_at": record.created_at,
         "finished_at": record.finished_at,
     }))
-}
-
-/// Prints a run's events as they become durable, and returns how it ended.
-///
-/// # Errors
-/// Store errors; that the run was given up.
-pub(crate) async fn follow(
-    session: &Session<'_>,
-    context: &Context<'_>,
-    runtime: &Runtime,
-    id: RunId,
-    mut show: impl FnMut(&Recorded),
-) -> Result<RunStatus, CommandError> {
-    let mut live = session.store.subscribe();
-    let mut seen = 0;
-    for event in session.store.events(id, 0, 0).await? {
-        seen = event.seq;
-        show(&event);
-    }
-    let ended = runtime.engine.ended(id);
-    tokio::pin!(ended);
-    let progress = loop {
-        tokio::select! {
-            biased;
-            event = live.recv() => match event {
-                Ok(event) if event.run_id == id && event.seq == seen + 1 => {
-                    seen = event.seq;
-                    show(&event);
-                }
-                // Something was missed: the store has it.
-                Ok(event) if event.run_id == id && event.seq > seen => catch_up(session, id, &mut seen, &mut show).await?,
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => catch_up(session, id, &mut seen, &mut show).await?,
-                Err(RecvError::Closed) => break (&mut ended).await,
-            },
-            ended = &mut ended => break ended,
-        }
-    };
-    catch_up(session, id, &mut seen, &mut show).await?;
-    let _ = context;
-    match progress.map_err(CommandError::engine)? {
-        Progress::Ended(status) | Progress::Parked(status) => Ok(status),
-        Progress::Driving => Ok(RunStatus::Running),
-        Progress::GivenUp(failure) => Err(CommandError::from_failure(failure)),
-    }
-}
-
-async fn catch_up(
-    session: &Session<'_>,
-    id: RunId,
-    seen: &mut u64,
-    show: &mut impl FnMut(&Recorded),
-) -> Result<(), CommandError> {
-    for event in session.store.events(id, *seen, 0).await? {
-        *seen = event.seq;
-        show(&event);
-    }
-    Ok(())
 }
 
 /// The exit code that a run's end stands for.

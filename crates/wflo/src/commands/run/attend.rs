@@ -1,0 +1,201 @@
+//! Being there while a run goes on: shows its events, puts its questions, hears Ctrl-C.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use wflo_core::approval::{ApprovalRequest, Decision};
+use wflo_core::budget::{Budget, Scope};
+use wflo_core::event::{EventBody, Recorded};
+use wflo_core::id::{ApprovalId, RunId};
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::Store;
+use wflo_engine::inbox::Message;
+use wflo_engine::{EngineError, Progress, Runtime};
+
+use super::desk::{Answer, Desk};
+use super::feed::Feed;
+use super::signals::Signals;
+use super::view::View;
+use crate::commands::who;
+use crate::failure::CommandError;
+use crate::session::Session;
+
+/// How often the tree moves.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// How far a command stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To the run's end, through its waits.
+    Ended,
+    /// To the run's end or its next wait.
+    Rests,
+}
+
+/// Why it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The run has ended, or rests.
+    Done,
+    /// Somebody asked this process to end.
+    Interrupted,
+}
+
+/// What is needed to be there.
+pub(super) struct Attendance<'s, 'a> {
+    pub(super) session: &'s Session<'a>,
+    pub(super) runtime: &'s Runtime,
+    pub(super) run: RunId,
+    pub(super) budget_key: String,
+    /// Nobody looks on: the events are told to the log.
+    pub(super) is_background: bool,
+    pub(super) view: &'s mut View<'a>,
+    pub(super) desk: &'s mut Desk<'a>,
+    pub(super) signals: &'s mut Signals,
+}
+
+impl Attendance<'_, '_> {
+    /// Stays until the run has ended (or rests), or until a signal.
+    ///
+    /// # Errors
+    /// Store errors; that the run was given up.
+    pub(super) async fn stay(&mut self, until: Until) -> Result<Left, CommandError> {
+        let mut feed = Feed::open(&self.session.store, self.run);
+        let mut open = BTreeSet::new();
+        let (engine, run) = (self.runtime.engine.clone(), self.run);
+        let over = async move {
+            match until {
+                Until::Ended => engine.ended(run).await,
+                Until::Rests => engine.settled(run).await,
+            }
+        };
+        tokio::pin!(over);
+        let mut frames = tokio::time::interval(FRAME);
+        frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let progress = loop {
+            if self.desk.has_next() {
+                self.view.begin_question();
+                self.desk.put();
+            }
+            tokio::select! {
+                biased;
+                () = self.signals.next() => return Ok(Left::Interrupted),
+                event = feed.next() => self.take(&event?, &mut open),
+                answer = self.desk.answer(), if self.desk.is_asking() => self.heard(answer, &open).await?,
+                _ = frames.tick(), if self.view.is_live() => {
+                    let budget = self.budget().await?;
+                    self.view.tick(self.session.clock.now(), budget);
+                }
+                progress = &mut over => break progress,
+            }
+        };
+        while let Some(event) = feed.rest().await? {
+            self.take(&event, &mut open);
+        }
+        match progress.map_err(CommandError::engine)? {
+            Progress::GivenUp(failure) => Err(CommandError::from_failure(failure)),
+            _ => Ok(Left::Done),
+        }
+    }
+
+    /// The run budget as it stands.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(super) async fn budget(&self) -> Result<Option<Budget>, CommandError> {
+        let budgets = self.session.store.budgets(vec![self.budget_key.clone()]).await?;
+        Ok(budgets.into_iter().filter(|b| b.scope == Scope::Run).min_by_key(|b| b.limit))
+    }
+
+    fn take(&mut self, event: &Recorded, open: &mut BTreeSet<ApprovalId>) {
+        let now = self.session.clock.now();
+        self.view.event(event, now);
+        if self.is_background {
+            log(event);
+        }
+        match &event.event.body {
+            EventBody::ApprovalRequested { approval_id, request } => {
+                open.insert(*approval_id);
+                self.asked(*approval_id, request);
+            }
+            EventBody::ApprovalDecided { approval_id, .. }
+            | EventBody::ApprovalSuperseded { approval_id, .. } => {
+                open.remove(approval_id);
+                if self.desk.withdraw(*approval_id) {
+                    self.view.end_question(now);
+                }
+            }
+            body if is_end(body) => {
+                for approval in std::mem::take(open) {
+                    if self.desk.withdraw(approval) {
+                        self.view.end_question(now);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn asked(&mut self, approval: ApprovalId, request: &ApprovalRequest) {
+        if self.desk.is_attended() {
+            self.desk.add(approval, Box::new(request.clone()));
+        } else {
+            self.view.say(how_to_decide(approval));
+        }
+    }
+
+    async fn heard(
+        &mut self,
+        answer: Option<Answer>,
+        open: &BTreeSet<ApprovalId>,
+    ) -> Result<(), CommandError> {
+        let now = self.session.clock.now();
+        let Some(answer) = answer else {
+            if !self.desk.is_attended() {
+                // The terminal has gone: the questions wait for whoever uses `wflo approvals`.
+                self.view.end_question(now);
+                for approval in open {
+                    self.view.say(how_to_decide(*approval));
+                }
+            }
+            return Ok(());
+        };
+        self.view.end_question(now);
+        let Answer { approval, approved, comment, amount } = answer;
+        let decision = Decision { approved, by: who::local(), comment, amount, at: now };
+        let message = Message::Decide { approval, decision };
+        match self.runtime.engine.send(self.run, &message).await {
+            Ok(()) | Err(EngineError::Ended { .. }) => Ok(()),
+            Err(e) => Err(CommandError::engine(e)),
+        }
+    }
+}
+
+/// The event's name and place; what it holds is in the store.
+fn log(event: &Recorded) {
+    let json = serde_json::to_value(&event.event.body).unwrap_or_default();
+    let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+    let (kind, step) = (text("type"), text("step"));
+    if kind != "log" {
+        tracing::info!(run_id = %event.run_id, step, seq = event.seq, "{kind}");
+    }
+}
+
+fn how_to_decide(approval: ApprovalId) -> String {
+    format!(
+        "Waits for approval {approval}: `wflo approvals show {approval}`, \
+         then `wflo approvals approve {approval}` or `wflo approvals reject {approval}`"
+    )
+}
+
+fn is_end(body: &EventBody) -> bool {
+    matches!(
+        body,
+        EventBody::RunCompleted {}
+            | EventBody::RunFailed { .. }
+            | EventBody::RunCancelled { .. }
+            | EventBody::RunRejected { .. }
+            | EventBody::RunHalted { .. }
+            | EventBody::RunTimedOut { .. }
+    )
+}

@@ -1,0 +1,164 @@
+//! Questions at the terminal: one at a time, yes or no, for budgets the amount, and a comment.
+//!
+//! Owns the conversation; the decision is sent by whoever drives the run. It never decides by itself:
+//! a terminal that is gone leaves the question open.
+
+use std::collections::VecDeque;
+
+use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_core::id::ApprovalId;
+use wflo_core::money::NanoUsd;
+
+use super::evidence;
+use super::terminal::Terminal;
+use crate::printer::{Printer, money};
+
+/// What a person answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) approval: ApprovalId,
+    pub(super) approved: bool,
+    pub(super) comment: Option<String>,
+    pub(super) amount: Option<NanoUsd>,
+}
+
+/// Where the conversation about the first question stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    YesNo,
+    Amount,
+    Comment { approved: bool, amount: Option<NanoUsd> },
+}
+
+/// Questions that wait for the person at the terminal.
+pub(super) struct Desk<'a> {
+    printer: &'a Printer,
+    terminal: Option<Terminal>,
+    questions: VecDeque<(ApprovalId, Box<ApprovalRequest>)>,
+    stage: Option<Stage>,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(printer: &'a Printer, terminal: Option<Terminal>) -> Self {
+        Desk { printer, terminal, questions: VecDeque::new(), stage: None }
+    }
+
+    /// Whether somebody can be asked.
+    pub(super) fn is_attended(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// Whether the first question has been put.
+    pub(super) fn is_asking(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// Whether a question waits to be put.
+    pub(super) fn has_next(&self) -> bool {
+        self.stage.is_none() && self.terminal.is_some() && !self.questions.is_empty()
+    }
+
+    /// Queues a question.
+    pub(super) fn add(&mut self, approval: ApprovalId, request: Box<ApprovalRequest>) {
+        self.questions.push_back((approval, request));
+    }
+
+    /// A question needs no answer any more. Returns whether it was the one being asked.
+    pub(super) fn withdraw(&mut self, approval: ApprovalId) -> bool {
+        let was_asked = self.is_asking() && self.questions.front().is_some_and(|(id, _)| *id == approval);
+        self.questions.retain(|(id, _)| *id != approval);
+        if was_asked {
+            self.stage = None;
+            self.printer.aside("");
+        }
+        was_asked
+    }
+
+    /// Puts the first question: its evidence and the prompt.
+    pub(super) fn put(&mut self) {
+        let (Some((_, request)), Some(terminal)) = (self.questions.front(), &mut self.terminal) else {
+            return;
+        };
+        let paint = self.printer.beside();
+        self.printer.aside("");
+        for line in evidence::lines(paint, request) {
+            self.printer.aside(line);
+        }
+        terminal.forget();
+        self.stage = Some(Stage::YesNo);
+        self.prompt();
+    }
+
+    fn prompt(&self) {
+        let Some((_, request)) = self.questions.front() else { return };
+        let paint = self.printer.beside();
+        let text = match &self.stage {
+            None => return,
+            Some(Stage::YesNo) => "Approve? [y/n]".to_owned(),
+            Some(Stage::Amount) => match missing(request) {
+                Some(least) => format!("How many USD more? [Enter for {}]", money(least)),
+                None => "How many USD more?".to_owned(),
+            },
+            Some(Stage::Comment { .. }) => "Comment? [Enter for none]".to_owned(),
+        };
+        self.printer.prompt(format_args!("{} ", paint.strong(text)));
+    }
+
+    /// Waits for the next line and returns the answer once it is whole. Dropping the wait loses nothing.
+    pub(super) async fn answer(&mut self) -> Option<Answer> {
+        let Some(terminal) = &mut self.terminal else { return std::future::pending().await };
+        let Some(line) = terminal.line().await else {
+            // Nobody is there any more: the question stays open for `wflo approvals`.
+            self.terminal = None;
+            self.stage = None;
+            self.printer.aside("");
+            return None;
+        };
+        let answer = self.take(line.trim());
+        if answer.is_none() {
+            self.prompt();
+        }
+        answer
+    }
+
+    fn take(&mut self, line: &str) -> Option<Answer> {
+        let (approval, request) = self.questions.front()?;
+        let is_budget = matches!(request.purpose, Purpose::Budget { .. });
+        let next = match self.stage.clone()? {
+            Stage::YesNo => match line.to_ascii_lowercase().as_str() {
+                "y" | "yes" if is_budget => Stage::Amount,
+                "y" | "yes" => Stage::Comment { approved: true, amount: None },
+                "n" | "no" => Stage::Comment { approved: false, amount: None },
+                _ => Stage::YesNo,
+            },
+            Stage::Amount => {
+                let least = missing(request);
+                let given = match line.trim_start_matches('$').parse::<NanoUsd>() {
+                    Ok(amount) => Some(amount),
+                    Err(_) if line.is_empty() => least,
+                    Err(_) => None,
+                };
+                match given.filter(|amount| *amount > NanoUsd::ZERO && least.is_none_or(|l| *amount >= l)) {
+                    Some(amount) => Stage::Comment { approved: true, amount: Some(amount) },
+                    None => Stage::Amount,
+                }
+            }
+            Stage::Comment { approved, amount } => {
+                let comment = (!line.is_empty()).then(|| line.to_owned());
+                let answer = Answer { approval: *approval, approved, comment, amount };
+                self.questions.pop_front();
+                self.stage = None;
+                return Some(answer);
+            }
+        };
+        self.stage = Some(next);
+        None
+    }
+}
+
+fn missing(request: &ApprovalRequest) -> Option<NanoUsd> {
+    match request.purpose {
+        Purpose::Budget { missing, .. } => Some(missing),
+        _ => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! `--detach`: a background process of its own session that submits the run and drives it.
+//!
+//! The parent starts this program again with the same arguments and `--background LOG`. The child
+//! reports on its standard output, one JSON line, once the run is durable or refused; then both its
+//! streams belong to the log.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+use wflo_core::error::{Code, Failure};
+use wflo_core::id::RunId;
+
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+
+/// What the child says once.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Report {
+    Accepted { run_id: RunId },
+    Refused { failures: Vec<Failure>, exit: u8 },
+}
+
+fn failed(what: &str, error: &std::io::Error) -> CommandError {
+    let failure = Failure::new(Code(8013), format!("{what}: {error}"))
+        .with_hint("check the data directory's permissions and space, or run without --detach");
+    CommandError { failures: vec![failure], exit: Exit::Failed }
+}
+
+/// Starts the child and waits until it has accepted the run, or refused it.
+///
+/// # Errors
+/// What the child refused it for; that no child can be started.
+pub(super) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -> Result<Exit, CommandError> {
+    let logs = data_dir.join("logs");
+    std::fs::create_dir_all(&logs).map_err(|e| failed("the folder for logs cannot be made", &e))?;
+    let log = logs.join(format!("starting-{}.log", std::process::id()));
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(|e| failed("the log of the background process cannot be written", &e))?;
+    let program = std::env::current_exe().map_err(|e| failed("this program cannot find itself", &e))?;
+    let mut child = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .arg("--background")
+        .arg(&log)
+        .stdin(if reads_stdin { Stdio::inherit() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(file)
+        .spawn()
+        .map_err(|e| failed("the background process cannot be started", &e))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .map_err(|e| failed("the background process does not answer", &e))?;
+    }
+    match serde_json::from_str(&line) {
+        Ok(Report::Accepted { run_id }) => {
+            context.printer.object(&serde_json::json!({ "run_id": run_id }));
+            context.printer.line(run_id);
+            context.printer.note(format_args!(
+                "It goes on in the background. Watch it with `wflo runs events {run_id} --follow`."
+            ));
+            Ok(Exit::Success)
+        }
+        Ok(Report::Refused { failures, exit }) => {
+            let _ = child.wait();
+            let _ = std::fs::remove_file(&log);
+            let exit = if exit == Exit::Usage.code() { Exit::Usage } else { of(exit) };
+            Err(CommandError { failures, exit })
+        }
+        Err(_) => {
+            let ended = child.wait().map(|status| status.to_string()).unwrap_or_default();
+            let message = format!("the background process ended before the run was accepted ({ended})");
+            let hint = format!("its log is {}", log.display());
+            let failure = Failure::new(Code(8013), message).with_hint(hint);
+            Err(CommandError { failures: vec![failure], exit: Exit::Failed })
+        }
+    }
+}
+
+fn of(code: u8) -> Exit {
+    [Exit::Failed, Exit::Rejected, Exit::Halted, Exit::Cancelled, Exit::Waiting]
+        .into_iter()
+        .find(|exit| exit.code() == code)
+        .unwrap_or(Exit::Internal)
+}
+
+/// The child's side.
+#[derive(Debug)]
+pub(super) struct Child {
+    log: PathBuf,
+}
+
+impl Child {
+    /// Leaves the terminal's session: closing the terminal does not end the run.
+    pub(super) fn begin(log: &Path) -> Child {
+        // It fails only for a leader of a group, and a child that was just started leads none.
+        let _ = rustix::process::setsid();
+        Child { log: log.to_path_buf() }
+    }
+
+    /// Tells the parent that the run is durable; from here on everything goes to the run's log.
+    pub(super) fn accepted(self, run: RunId) {
+        let named = self.log.with_file_name(format!("{run}.log"));
+        let _ = std::fs::rename(&self.log, named);
+        tell(&Report::Accepted { run_id: run });
+    }
+}
+
+/// Tells the parent why there is no run. After `accepted` nobody listens, and the log has it.
+pub(super) fn refused(error: &CommandError) {
+    tell(&Report::Refused { failures: error.failures.clone(), exit: error.exit.code() });
+}
+
+fn tell(report: &Report) {
+    let Ok(line) = serde_json::to_string(report) else { return };
+    // The parent may be gone: the run goes on without it.
+    let _ = writeln!(std::io::stdout().lock(), "{line}").and_then(|()| std::io::stdout().lock().flush());
+    // What follows belongs to the log, and a pipe of the caller is not held open.
+    let _ = rustix::stdio::dup2_stdout(rustix::stdio::stderr());
+    if let Ok(null) = std::fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+    }
+}

@@ -1,0 +1,79 @@
+//! A run's events in order, each once, as they become durable.
+
+use std::collections::VecDeque;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use wflo_core::event::Recorded;
+use wflo_core::id::RunId;
+use wflo_core::ports::store::Store;
+use wflo_engine::EngineError;
+use wflo_store::SqliteStore;
+
+use crate::failure::CommandError;
+
+/// So many events are read at once.
+const PAGE: u32 = 1_000;
+
+/// The events of one run.
+pub(super) struct Feed<'a> {
+    store: &'a SqliteStore,
+    run: RunId,
+    live: broadcast::Receiver<Recorded>,
+    seen: u64,
+    ready: VecDeque<Recorded>,
+    /// Whether the store may have events that were not announced here.
+    behind: bool,
+}
+
+impl<'a> Feed<'a> {
+    /// All events of the run, from its first.
+    pub(super) fn open(store: &'a SqliteStore, run: RunId) -> Self {
+        Feed { store, run, live: store.subscribe(), seen: 0, ready: VecDeque::new(), behind: true }
+    }
+
+    /// The next event; waits for it. Dropping the wait loses nothing.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(super) async fn next(&mut self) -> Result<Recorded, CommandError> {
+        loop {
+            if let Some(event) = self.durable().await? {
+                return Ok(event);
+            }
+            match self.live.recv().await {
+                Ok(event) if event.run_id == self.run && event.seq == self.seen + 1 => {
+                    self.seen = event.seq;
+                    return Ok(event);
+                }
+                Ok(event) => self.behind = event.run_id == self.run && event.seq > self.seen,
+                Err(RecvError::Lagged(_)) => self.behind = true,
+                Err(RecvError::Closed) => return Err(CommandError::engine(EngineError::ShuttingDown)),
+            }
+        }
+    }
+
+    /// What is durable and was not given yet.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(super) async fn rest(&mut self) -> Result<Option<Recorded>, CommandError> {
+        if self.ready.is_empty() {
+            self.behind = true;
+        }
+        self.durable().await
+    }
+
+    async fn durable(&mut self) -> Result<Option<Recorded>, CommandError> {
+        if self.ready.is_empty() && self.behind {
+            let page = self.store.events(self.run, self.seen, PAGE).await?;
+            self.behind = page.len() >= PAGE as usize;
+            self.ready.extend(page);
+        }
+        let event = self.ready.pop_front();
+        if let Some(event) = &event {
+            self.seen = event.seq;
+        }
+        Ok(event)
+    }
+}

@@ -1,0 +1,128 @@
+//! What is said when a run is over: how it ended, what it returned, what it cost, what it changed.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use wflo_core::approval::ApprovalStatus;
+use wflo_core::budget::Budget;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::{ApprovalFilter, Store};
+use wflo_core::run::{RunRecord, RunStatus};
+use wflo_sandbox::workspace::{Change, ChangeKind};
+
+use super::tree::Tree;
+use crate::commands::plain;
+use crate::failure::CommandError;
+use crate::printer::{Printer, duration, money};
+use crate::session::Session;
+
+/// Characters of an output on a terminal.
+const OUTPUT: usize = 400;
+/// Files that are named.
+const FILES: usize = 8;
+
+/// How it ended: `completed in 2.4 s`, or the error.
+pub(super) fn verdict(printer: &Printer, record: &RunRecord, tree: &Tree, now: Timestamp) {
+    let paint = printer.beside();
+    let (sign, status) = match record.status {
+        RunStatus::Completed => (paint.good("✓"), paint.good("completed")),
+        RunStatus::Pending | RunStatus::Running | RunStatus::Waiting | RunStatus::Paused => {
+            (paint.careful("…"), paint.careful(record.status))
+        }
+        status => (paint.bad("✗"), paint.bad(status.as_str().replace('_', " "))),
+    };
+    let took = duration(tree.elapsed(now));
+    printer.note(format_args!("\n{sign} {status} in {took}  {}", paint.faint(record.id)));
+}
+
+/// Why it did not complete: on standard error, because `run.finished` is the last line for scripts.
+pub(super) fn error(printer: &Printer, record: &RunRecord) {
+    let Some(error) = &record.error else { return };
+    let mut error = error.clone();
+    error.message = plain::block(&error.message);
+    error.traceback = error.traceback.as_deref().map(plain::block);
+    printer.complain(&error);
+}
+
+/// The result, on standard output: whole for a file or a pipe, bounded on a terminal.
+pub(super) fn outputs(printer: &Printer, record: &RunRecord) {
+    let Some(outputs) = &record.outputs else { return };
+    let Value::Object(steps) = outputs else { return printer.line(outputs) };
+    if steps.values().all(Value::is_null) {
+        return;
+    }
+    if !printer.is_read_by_person() {
+        let text = serde_json::to_string_pretty(outputs).unwrap_or_default();
+        return printer.line(text);
+    }
+    let width = steps.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(32);
+    for (name, value) in steps.iter().filter(|(_, value)| !value.is_null()) {
+        let name = printer.paint().strong(format_args!("{:<width$}", plain::short(name, 32)));
+        printer.line(format_args!("  {name}  {}", plain::short(&plain::value(value), OUTPUT)));
+    }
+}
+
+/// Cost, approvals and files.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn account(
+    session: &Session<'_>,
+    printer: &Printer,
+    record: &RunRecord,
+    budget: Option<&Budget>,
+    spent: NanoUsd,
+) -> Result<(), CommandError> {
+    let paint = printer.beside();
+    if spent > NanoUsd::ZERO || budget.is_some() {
+        let of = budget.map(|b| format!(" of {}", money(b.limit))).unwrap_or_default();
+        printer.note(format_args!("  {}  {}{of}", paint.faint("cost     "), money(spent)));
+    }
+    let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
+    let approvals = session.store.approvals(filter).await?;
+    let count = |of: &[ApprovalStatus]| approvals.iter().filter(|a| of.contains(&a.status)).count();
+    let said: Vec<String> = [
+        (count(&[ApprovalStatus::Approved, ApprovalStatus::Consumed]), "approved"),
+        (count(&[ApprovalStatus::Rejected]), "rejected"),
+        (count(&[ApprovalStatus::Expired]), "expired"),
+        (count(&[ApprovalStatus::Pending]), "waiting"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    if !said.is_empty() {
+        printer.note(format_args!("  {}  {}", paint.faint("approvals"), said.join(", ")));
+    } else if record.options.require_approval && record.status.is_terminal() {
+        printer.note(format_args!("  {}  0 approvals were needed", paint.faint("approvals")));
+    }
+    Ok(())
+}
+
+/// The changed files; `hint` says how to bring them in.
+pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change], hint: bool) {
+    let changed: Vec<&Change> = changes.iter().filter(|change| !is_folder(change)).collect();
+    if changed.is_empty() {
+        return;
+    }
+    let paint = printer.beside();
+    let names = changed.iter().take(FILES).map(|change| match change.kind {
+        ChangeKind::Added => paint.good(format_args!("+{}", change.path)),
+        ChangeKind::Deleted => paint.bad(format_args!("-{}", change.path)),
+        _ => paint.careful(format_args!("~{}", change.path)),
+    });
+    let mut names = names.collect::<Vec<_>>().join(" ");
+    if changed.len() > FILES {
+        names.push_str(&format!(" … and {} more", changed.len() - FILES));
+    }
+    printer.note(format_args!("  {}  {} changed: {names}", paint.faint("files    "), changed.len()));
+    if hint {
+        let id = record.id;
+        printer.note(format_args!(
+            "             see them with `wflo diff {id}`, bring them in with `wflo apply {id}`"
+        ));
+    }
+}
+
+fn is_folder(change: &Change) -> bool {
+    change.after.as_ref().or(change.before.as_ref()).is_some_and(wflo_sandbox::workspace::Entry::is_dir)
+}

@@ -1,0 +1,58 @@
+//! The person at the terminal: lines that they type.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::os::fd::AsFd;
+
+use tokio::sync::mpsc;
+
+/// A terminal that somebody can answer on.
+pub(super) struct Terminal {
+    device: File,
+    lines: Option<mpsc::Receiver<String>>,
+}
+
+impl Terminal {
+    /// The terminal, when there is one to show questions on and one to read answers from.
+    /// `stdin_taken`: standard input was the run's inputs, so answers come from the terminal itself.
+    pub(super) fn find(stdin_taken: bool) -> Option<Terminal> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let device = if stdin_taken {
+            File::open("/dev/tty").ok()?
+        } else {
+            let stdin = std::io::stdin();
+            stdin.is_terminal().then_some(())?;
+            File::from(rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3).ok()?)
+        };
+        Some(Terminal { device, lines: None })
+    }
+
+    /// Forgets what was typed before the question could be read: it cannot be the answer to it.
+    pub(super) fn forget(&mut self) {
+        let _ = rustix::termios::tcflush(&self.device, rustix::termios::QueueSelector::IFlush);
+        if let Some(lines) = &mut self.lines {
+            while lines.try_recv().is_ok() {}
+        }
+    }
+
+    /// The next line; `None` when the terminal is gone. Dropping the wait loses nothing.
+    pub(super) async fn line(&mut self) -> Option<String> {
+        if self.lines.is_none() {
+            let (sender, receiver) = mpsc::channel(4);
+            let device = BufReader::new(self.device.try_clone().ok()?);
+            // A read cannot be taken back; the thread ends with the process or the terminal.
+            std::thread::spawn(move || {
+                for line in device.lines() {
+                    let Ok(line) = line else { return };
+                    if sender.blocking_send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+            self.lines = Some(receiver);
+        }
+        self.lines.as_mut()?.recv().await
+    }
+}

@@ -1,0 +1,293 @@
+//! The step tree: what a run's events come to, as lines for a terminal.
+//!
+//! Owns the fold for people; the run's own state is the machine's. It reads no clock and writes
+//! nowhere.
+
+use std::time::Duration;
+
+use console::{measure_text_width, truncate_str};
+use jiff::Timestamp;
+use wflo_core::budget::Budget;
+use wflo_core::definition::Definition;
+use wflo_core::event::{AfterFailure, EventBody, Recorded, Wait};
+use wflo_core::money::NanoUsd;
+
+use crate::commands::{event_line, plain};
+use crate::printer::{Paint, duration, money};
+
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+/// Characters of the budget bar.
+const BAR: i128 = 24;
+/// The longest step name that is shown whole.
+const NAME: usize = 32;
+
+/// A run as its tree shows it.
+pub(super) struct Tree {
+    title: String,
+    steps: Vec<Node>,
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    budget: Option<Budget>,
+    spent: NanoUsd,
+}
+
+struct Node {
+    name: String,
+    kind: &'static str,
+    stand: Stand,
+    since: Option<Timestamp>,
+    /// Time of attempts that are over.
+    before: Duration,
+    cost: NanoUsd,
+    /// What it does or waits for.
+    doing: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    Blocked,
+    Running,
+    Waiting,
+    Done,
+    Failed,
+    Skipped,
+    Cancelled,
+}
+
+impl Tree {
+    /// The tree of a run in which nothing has happened.
+    pub(super) fn new(definition: &Definition, run: &str) -> Self {
+        let steps = definition.steps.iter().map(|spec| Node {
+            name: plain::short(&spec.name, NAME),
+            kind: spec.type_name(),
+            stand: Stand::Blocked,
+            since: None,
+            before: Duration::ZERO,
+            cost: NanoUsd::ZERO,
+            doing: String::new(),
+        });
+        Tree {
+            title: format!("{}  {run}", plain::short(&definition.name, 60)),
+            steps: steps.collect(),
+            started: None,
+            ended: None,
+            budget: None,
+            spent: NanoUsd::ZERO,
+        }
+    }
+
+    /// The run budget as it stands now.
+    pub(super) fn set_budget(&mut self, budget: Option<Budget>) {
+        self.budget = budget;
+    }
+
+    /// What was billed so far.
+    pub(super) fn spent(&self) -> NanoUsd {
+        self.spent
+    }
+
+    /// From the first event to the last, or to `now`.
+    pub(super) fn elapsed(&self, now: Timestamp) -> Duration {
+        self.started.map_or(Duration::ZERO, |since| between(since, self.ended.unwrap_or(now)))
+    }
+
+    /// Takes an event in.
+    pub(super) fn fold(&mut self, recorded: &Recorded) {
+        let at = recorded.event.at;
+        match &recorded.event.body {
+            EventBody::RunStarted { .. } => self.started = Some(at),
+            EventBody::RunCompleted {}
+            | EventBody::RunFailed { .. }
+            | EventBody::RunCancelled { .. }
+            | EventBody::RunRejected { .. }
+            | EventBody::RunHalted { .. }
+            | EventBody::RunTimedOut { .. } => self.ended = Some(at),
+            EventBody::StepStarted { step, generation, attempt, .. } => {
+                let doing = if *generation > 1 { format!("try {generation}") } else { String::new() };
+                let doing = if *attempt > 1 && doing.is_empty() { "goes on".to_owned() } else { doing };
+                self.become_(step, Stand::Running, at, doing);
+            }
+            EventBody::StepLost { step, reason, .. } => {
+                self.become_(step, Stand::Waiting, at, format!("lost: {}", plain::short(reason, 60)));
+            }
+            EventBody::StepSuspended { step, on, .. } => {
+                let on: Vec<String> = on.iter().map(event_line::wait).collect();
+                self.become_(step, Stand::Waiting, at, format!("waits for {}", on.join(", ")));
+            }
+            EventBody::StepStopped { step, .. } => {
+                self.become_(step, Stand::Waiting, at, "stopped".to_owned());
+            }
+            EventBody::StepSucceeded { step, layer, .. } => {
+                let doing = if layer.is_some() { "changed files" } else { "" };
+                self.become_(step, Stand::Done, at, doing.to_owned());
+            }
+            EventBody::StepFailed { step, error, then, .. } => {
+                let stand = if *then == AfterFailure::Fail { Stand::Failed } else { Stand::Waiting };
+                self.become_(step, stand, at, plain::short(&error.message, 100));
+            }
+            EventBody::StepUndone { step, error, retry, .. } => {
+                let stand = if *retry { Stand::Waiting } else { Stand::Failed };
+                let doing = match error {
+                    None => "its data changes were undone".to_owned(),
+                    Some(error) => format!("not undone: {}", plain::short(&error.message, 80)),
+                };
+                self.become_(step, stand, at, doing);
+            }
+            EventBody::StepRetrying { step, generation, .. } => {
+                self.become_(step, Stand::Waiting, at, format!("try {generation} follows"));
+            }
+            EventBody::StepSkipped { step, because } => {
+                self.become_(step, Stand::Skipped, at, format!("because of {}", plain::short(because, 40)));
+            }
+            EventBody::StepCancelled { step, .. } => {
+                self.become_(step, Stand::Cancelled, at, String::new());
+            }
+            EventBody::ApprovalRequested { approval_id, request } => {
+                if let Some(step) = &request.step {
+                    let wait = Wait::Approval { approval_id: *approval_id };
+                    let doing = format!("waits for {}", event_line::wait(&wait));
+                    self.doing(step, doing, Some(Stand::Waiting));
+                }
+            }
+            EventBody::EffectStarted { key, kind, name } => {
+                let doing = if kind.as_str() == name {
+                    name.clone()
+                } else {
+                    format!("{} {}", kind.as_str(), plain::short(name, 40))
+                };
+                self.doing(&key.step, doing, Some(Stand::Running));
+            }
+            EventBody::EffectFinished { key, cost_usd, .. } => {
+                self.spent = self.spent.saturating_add(*cost_usd);
+                if let Some(node) = self.node(&key.step) {
+                    node.cost = node.cost.saturating_add(*cost_usd);
+                    node.doing.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn node(&mut self, step: &str) -> Option<&mut Node> {
+        let shown = plain::short(step, NAME);
+        self.steps.iter_mut().find(|node| node.name == shown)
+    }
+
+    fn doing(&mut self, step: &str, doing: String, stand: Option<Stand>) {
+        if let Some(node) = self.node(step) {
+            node.doing = doing;
+            // A question before a step begins finds it blocked: it has not run yet.
+            node.stand = stand.unwrap_or(node.stand);
+        }
+    }
+
+    fn become_(&mut self, step: &str, stand: Stand, at: Timestamp, doing: String) {
+        let Some(node) = self.node(step) else { return };
+        if stand == Stand::Running {
+            node.since = Some(at);
+        } else if let Some(since) = node.since.take() {
+            node.before += between(since, at);
+        }
+        node.stand = stand;
+        node.doing = doing;
+    }
+
+    /// The tree, at most `height` lines of at most `width` columns; `frame` turns the spinner.
+    pub(super) fn lines(
+        &self,
+        paint: Paint,
+        now: Timestamp,
+        frame: usize,
+        (width, height): (usize, usize),
+    ) -> Vec<String> {
+        let mut lines =
+            vec![format!("{}  {}", paint.strong(&self.title), paint.faint(duration(self.elapsed(now))))];
+        let names = self.steps.iter().map(|node| measure_text_width(&node.name)).max().unwrap_or(0);
+        let room = height.saturating_sub(3).max(1);
+        let shown = self.shown(room);
+        for (index, node) in shown.iter().enumerate() {
+            let branch = if index + 1 == shown.len() { "└" } else { "├" };
+            lines.push(format!("{} {}", paint.faint(branch), node.line(paint, now, frame, names)));
+        }
+        if shown.len() < self.steps.len() {
+            lines.push(paint.faint(format_args!("  … and {} more steps", self.steps.len() - shown.len())));
+        }
+        lines.extend(self.bar(paint));
+        lines.into_iter().map(|line| truncate_str(&line, width, "…").into_owned()).collect()
+    }
+
+    /// The steps that fit: when not all do, those that are at work and those around them.
+    fn shown(&self, room: usize) -> Vec<&Node> {
+        if self.steps.len() <= room {
+            return self.steps.iter().collect();
+        }
+        let busy = |node: &Node| matches!(node.stand, Stand::Running | Stand::Waiting | Stand::Failed);
+        let first = self.steps.iter().position(busy).unwrap_or(self.steps.len());
+        let from = first.saturating_sub(2).min(self.steps.len() - room);
+        self.steps[from..from + room].iter().collect()
+    }
+
+    /// `budget ███░░░ $1.20 of $10.00`.
+    fn bar(&self, paint: Paint) -> Option<String> {
+        let budget = self.budget.as_ref()?;
+        let limit = i128::from(budget.limit.nanos().max(1));
+        let part = |amount: NanoUsd| (i128::from(amount.nanos()) * BAR + limit - 1) / limit;
+        let settled = part(budget.settled).clamp(0, BAR);
+        let held = (part(budget.settled.saturating_add(budget.held)).clamp(0, BAR) - settled).max(0);
+        let times = |text: &str, count: i128| text.repeat(usize::try_from(count).unwrap_or(0));
+        let full = times("█", settled);
+        let full = if settled * 10 >= BAR * 9 { paint.bad(full) } else { paint.good(full) };
+        let rest = paint.faint(times("░", BAR - settled - held));
+        let running = if budget.held > NanoUsd::ZERO {
+            format!(" ({} held for calls that run)", money(budget.held))
+        } else {
+            String::new()
+        };
+        let spent = money(budget.settled);
+        Some(format!(
+            "budget {full}{}{rest} {spent} of {}{running}",
+            paint.careful(times("▒", held)),
+            money(budget.limit)
+        ))
+    }
+}
+
+impl Node {
+    fn line(&self, paint: Paint, now: Timestamp, frame: usize, names: usize) -> String {
+        let sign = match self.stand {
+            Stand::Blocked => paint.faint("·"),
+            Stand::Running => paint.link(SPINNER[frame % SPINNER.len()]),
+            Stand::Waiting => paint.careful("?"),
+            Stand::Done => paint.good("✓"),
+            Stand::Failed => paint.bad("✗"),
+            Stand::Skipped | Stand::Cancelled => paint.faint("–"),
+        };
+        let gap = " ".repeat(names.saturating_sub(measure_text_width(&self.name)));
+        let name = if self.stand == Stand::Blocked { paint.faint(&self.name) } else { self.name.clone() };
+        let spent = self.before + self.since.map_or(Duration::ZERO, |since| between(since, now));
+        let ran = self.since.is_some() || !self.before.is_zero();
+        let time = if ran { duration(spent) } else { String::new() };
+        let cost = if self.cost > NanoUsd::ZERO { money(self.cost) } else { String::new() };
+        let word = match self.stand {
+            Stand::Blocked if self.kind == "approval" => "approval",
+            Stand::Skipped => "skipped",
+            Stand::Cancelled => "cancelled",
+            _ => "",
+        };
+        let note = [word, self.doing.as_str()].into_iter().filter(|text| !text.is_empty());
+        let note = note.collect::<Vec<_>>().join(" ");
+        let note = match self.stand {
+            Stand::Failed => paint.bad(note),
+            Stand::Waiting => paint.careful(note),
+            _ => paint.faint(note),
+        };
+        format!("{sign} {name}{gap}  {time:>10}  {cost:>10}  {note}").trim_end().to_owned()
+    }
+}
+
+fn between(since: Timestamp, until: Timestamp) -> Duration {
+    Duration::try_from(until.duration_since(since)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests;
