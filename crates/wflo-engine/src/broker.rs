@@ -30,6 +30,7 @@ mod ask;
 mod db;
 mod llm;
 mod question;
+mod release;
 mod tool;
 mod world;
 
@@ -96,6 +97,7 @@ impl Broker {
     }
 
     /// The answer to one effect.
+    #[tracing::instrument(level = "info", name = "effect", skip_all, fields(kind = call.kind.as_str(), path = call.path, seq = call.seq))]
     pub(crate) async fn perform(&self, call: EffectCall, sink: &Sink) -> Result<Answered, Unanswered> {
         let print = match fingerprint(call.kind, &call.name, &call.request) {
             Ok(print) => print,

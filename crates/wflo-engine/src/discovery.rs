@@ -13,7 +13,7 @@ use wflo_sandbox::Outcome as Ended;
 use crate::error::EngineError;
 use crate::launch::Launch;
 use crate::protocol::{self, FrameError, FromRunner, ToRunner};
-use crate::sandboxed::{Ask, Sandboxes};
+use crate::sandboxed::{Ask, Sandboxes, pipe};
 use crate::steps::{runner_command, runner_env};
 
 /// The user's file could not be read as a workflow.
@@ -46,9 +46,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
     ours.set_nonblocking(true).map_err(io)?;
     let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
-    let (printed, printed_in) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| io(e.into()))?;
-    rustix::io::ioctl_fionbio(&printed, true).map_err(|e| io(e.into()))?;
+    let (printed, printed_in) = pipe().map_err(io)?;
     let ask = Ask {
         command: runner_command(interpreter),
         env: runner_env(interpreter, 0),

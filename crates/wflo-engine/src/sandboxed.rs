@@ -217,3 +217,10 @@ impl Running {
         }
     }
 }
+
+/// A pipe from a sandbox: our end does not block, the program's is as programs expect it.
+pub(crate) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((read, write))
+}

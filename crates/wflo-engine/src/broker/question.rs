@@ -1,7 +1,7 @@
 //! Questions about a step's writes, and about its output when it wrote nothing.
 
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use wflo_core::approval::{Approval, ApprovalRequest, Binding, OnTimeout, Purpose};
 use wflo_core::canonical::Digest;
 use wflo_core::definition::{ApprovalSpec, AskWhen};
@@ -61,10 +61,5 @@ impl Broker {
         let same_action = Digest::of_json(action).is_ok_and(|digest| digest == binding.action);
         let same_evidence = Digest::of_json(&approval.request.evidence).is_ok_and(|d| d == binding.evidence);
         same_action && same_evidence && binding.code == self.attempt.context.record.code
-    }
-
-    /// The evidence of an output that nothing before it was asked about.
-    pub(crate) fn output_action(&self, output: &Value) -> Value {
-        json!(["output", self.attempt.step, output])
     }
 }

@@ -15,7 +15,7 @@ use crate::executor::{Attempt, End};
 use crate::launch::{Interpreter, Launch};
 use crate::output::Output;
 use crate::protocol::RunStep;
-use crate::sandboxed::Ask;
+use crate::sandboxed::{Ask, pipe};
 
 /// The run has no interpreter although it runs code.
 const NO_INTERPRETER: Code = Code(3040);
@@ -163,11 +163,4 @@ fn deadline(attempt: &Attempt, launch: &Launch) -> Option<Duration> {
     let step = attempt.spec().and_then(|s| s.timeout_seconds);
     let shortest = step.into_iter().chain(launch.sandbox.timeout).min();
     shortest.map(|limit| limit.duration())
-}
-
-fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    // Only our end: the step's own output stays as programs expect it.
-    rustix::io::ioctl_fionbio(&read, true)?;
-    Ok((read, write))
 }

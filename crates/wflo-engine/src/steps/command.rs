@@ -6,11 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::error::{Code, Failure};
-use wflo_core::event::Wait;
-use wflo_core::machine::CommandBody;
-use wflo_core::ports::store::{ApprovalFilter, Op};
 use wflo_gateway::ledger::Caller;
 use wflo_sandbox::Outcome as Ended;
 
@@ -19,7 +15,7 @@ use crate::broker::Broker;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::launch::Launch;
-use crate::sandboxed::Ask;
+use crate::sandboxed::{Ask, pipe};
 
 const BAD_TEMPLATE: Code = Code(3009);
 /// The command failed.
@@ -119,58 +115,12 @@ impl Steps {
             return Ok(End::Failed { error, timed_out: code == STEP_TIMEOUT, no_retry, keep });
         }
         let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });
-        let ops = match self.command_approval(&broker, &output).await? {
+        let ops = match broker.release_output(&output).await? {
             Ok(ops) => ops,
             Err(wait) => return Ok(End::Suspended { on: vec![wait] }),
         };
         let (layer, _) = self.sandboxes.capture(&running).await?;
         Ok(End::Succeeded { output, state: None, cost: self.cost(attempt).await?, layer, ops })
-    }
-
-    /// A command that wants to be approved asks before its output and files are kept.
-    async fn command_approval(
-        &self,
-        broker: &Broker,
-        output: &serde_json::Value,
-    ) -> Result<Result<Vec<Op>, Wait>, EngineError> {
-        if broker.own_policy().is_none() {
-            return Ok(Ok(Vec::new()));
-        }
-        let attempt = &broker.attempt;
-        let filter = ApprovalFilter { run: Some(attempt.run), ..ApprovalFilter::default() };
-        let mine = |a: &Approval| {
-            a.request.purpose == Purpose::Output
-                && a.request.step.as_deref() == Some(attempt.step.as_str())
-                && a.request.generation == attempt.generation
-                && a.status != ApprovalStatus::Superseded
-        };
-        let action = broker.output_action(output);
-        let known = self.services.store.approvals(filter).await?.into_iter().find(mine);
-        if let Some(known) = known {
-            let good = broker.still_good(&known, &action);
-            match known.status {
-                ApprovalStatus::Pending if good => return Ok(Err(Wait::Approval { approval_id: known.id })),
-                ApprovalStatus::Approved if good => {
-                    return Ok(Ok(vec![Op::ConsumeApproval { id: known.id, at: self.services.clock.now() }]));
-                }
-                _ => {
-                    let reason = "the command printed something else".to_owned();
-                    attempt
-                        .driver
-                        .tell(CommandBody::Supersede { approval: known.id, reason }, Vec::new())
-                        .await?;
-                }
-            }
-        }
-        let title = format!("keep what step `{}` did", attempt.step);
-        let request = broker.request(Purpose::Output, title, &action, json!({ "output": output }))?;
-        let events = attempt.driver.tell(CommandBody::Ask { request: Box::new(request) }, Vec::new()).await?;
-        let id = events.iter().find_map(|e| match &e.body {
-            wflo_core::event::EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
-            _ => None,
-        });
-        let id = id.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?;
-        Ok(Err(Wait::Approval { approval_id: id }))
     }
 
     fn command_env(&self, launch: &Launch) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
@@ -202,10 +152,4 @@ async fn tail(pipe: OwnedFd) -> Vec<u8> {
     }
     let from = kept.len().saturating_sub(KEPT);
     kept.split_off(from)
-}
-
-fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&read, true)?;
-    Ok((read, write))
 }

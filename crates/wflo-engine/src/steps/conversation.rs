@@ -7,12 +7,9 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::Wait;
-use wflo_core::machine::CommandBody;
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{ApprovalFilter, Op};
 use wflo_sandbox::{Exit, Outcome as Ended};
 
 use super::{Steps, failed, retry};
@@ -326,74 +323,10 @@ impl Conversation<'_> {
         }
     }
 
-    /// A step that wants to be approved asks about its output when it asked about nothing before.
     async fn succeeded(&self, output: Value, state: Option<Value>) -> Result<End, EngineError> {
-        let mut ops = Vec::new();
-        if self.broker.own_policy().is_some() {
-            match self.output_question(&output).await? {
-                Asked::Free => {}
-                Asked::Use(approval) => {
-                    ops.push(Op::ConsumeApproval { id: approval, at: self.steps.services.clock.now() });
-                }
-                Asked::Wait(approval) => {
-                    return Ok(End::Suspended { on: vec![Wait::Approval { approval_id: approval }] });
-                }
-            }
-        }
-        Ok(End::Succeeded { output, state, cost: NanoUsd::ZERO, layer: None, ops })
+        Ok(match self.broker.release_output(&output).await? {
+            Ok(ops) => End::Succeeded { output, state, cost: NanoUsd::ZERO, layer: None, ops },
+            Err(wait) => End::Suspended { on: vec![wait] },
+        })
     }
-
-    async fn output_question(&self, output: &Value) -> Result<Asked, EngineError> {
-        let (step, generation) = (&self.attempt.step, self.attempt.generation);
-        let filter = ApprovalFilter { run: Some(self.attempt.run), ..ApprovalFilter::default() };
-        let all = self.steps.services.store.approvals(filter).await?;
-        let mine: Vec<Approval> = all
-            .into_iter()
-            .filter(|a| a.request.step.as_deref() == Some(step) && a.request.generation == generation)
-            .collect();
-        if mine.iter().any(|a| {
-            matches!(a.request.purpose, Purpose::Write { .. }) && a.status == ApprovalStatus::Consumed
-        }) {
-            return Ok(Asked::Free);
-        }
-        let action = self.broker.output_action(output);
-        let about =
-            |a: &&Approval| a.request.purpose == Purpose::Output && a.status != ApprovalStatus::Superseded;
-        if let Some(known) = mine.iter().find(about) {
-            match known.status {
-                ApprovalStatus::Pending if self.broker.still_good(known, &action) => {
-                    return Ok(Asked::Wait(known.id));
-                }
-                ApprovalStatus::Approved if self.broker.still_good(known, &action) => {
-                    return Ok(Asked::Use(known.id));
-                }
-                ApprovalStatus::Pending | ApprovalStatus::Approved => {
-                    let reason = "the step returned something else".to_owned();
-                    self.attempt
-                        .driver
-                        .tell(CommandBody::Supersede { approval: known.id, reason }, Vec::new())
-                        .await?;
-                }
-                _ => {}
-            }
-        }
-        let shown: String = output.to_string().chars().take(20_000).collect();
-        let evidence = serde_json::json!({ "output": shown, "writes": 0 });
-        let title = format!("commit the output of step `{step}`, which wrote nothing");
-        let request = self.broker.request(Purpose::Output, title, &action, evidence)?;
-        let events =
-            self.attempt.driver.tell(CommandBody::Ask { request: Box::new(request) }, Vec::new()).await?;
-        let id = events.iter().find_map(|e| match &e.body {
-            wflo_core::event::EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
-            _ => None,
-        });
-        id.map(Asked::Wait).ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))
-    }
-}
-
-/// What a question about an output comes to.
-enum Asked {
-    Free,
-    Use(wflo_core::id::ApprovalId),
-    Wait(wflo_core::id::ApprovalId),
 }

@@ -1,0 +1,70 @@
+//! Releasing a step's output: a step that wants to be approved, and was asked about no write of its own,
+//! is asked about what it returns before that is committed.
+
+use serde_json::{Value, json};
+use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::event::{Event, EventBody, Wait};
+use wflo_core::machine::CommandBody;
+use wflo_core::ports::store::{ApprovalFilter, Op};
+
+use super::{Broker, consumed};
+use crate::error::EngineError;
+
+/// The most of an output that is shown, in characters.
+const SHOWN: usize = 20_000;
+
+impl Broker {
+    /// Ops that use the approval of an output in the commit of the step's success, or what the step must
+    /// wait for first.
+    pub(crate) async fn release_output(&self, output: &Value) -> Result<Result<Vec<Op>, Wait>, EngineError> {
+        if self.own_policy().is_none() {
+            return Ok(Ok(Vec::new()));
+        }
+        let (run, step) = (self.attempt.run, &self.attempt.step);
+        let filter = ApprovalFilter { run: Some(run), ..ApprovalFilter::default() };
+        let mut mine = self.services.store.approvals(filter).await?;
+        mine.retain(|a| {
+            a.request.step.as_deref() == Some(step) && a.request.generation == self.attempt.generation
+        });
+        let asked_at_a_write = |a: &Approval| {
+            matches!(a.request.purpose, Purpose::Write { .. }) && a.status == ApprovalStatus::Consumed
+        };
+        if mine.iter().any(asked_at_a_write) {
+            return Ok(Ok(Vec::new()));
+        }
+        let action = json!(["output", step, output]);
+        let about = |a: &&Approval| a.request.purpose == Purpose::Output;
+        for known in mine.iter().filter(about) {
+            let good = self.still_good(known, &action);
+            match known.status {
+                ApprovalStatus::Pending if good => return Ok(Err(Wait::Approval { approval_id: known.id })),
+                ApprovalStatus::Approved if good => {
+                    let at = self.services.clock.now();
+                    let body = consumed(known.id, format!("the output of step `{step}`"));
+                    return Ok(Ok(vec![
+                        Op::ConsumeApproval { id: known.id, at },
+                        Op::AppendEvents { run, events: vec![Event { at, body }] },
+                    ]));
+                }
+                ApprovalStatus::Pending | ApprovalStatus::Approved => {
+                    let reason = "the step returned something else".to_owned();
+                    let body = CommandBody::Supersede { approval: known.id, reason };
+                    self.attempt.driver.tell(body, Vec::new()).await?;
+                }
+                _ => {}
+            }
+        }
+        let shown: String = output.to_string().chars().take(SHOWN).collect();
+        let title = format!("commit the output of step `{step}`, which wrote nothing");
+        let request =
+            self.request(Purpose::Output, title, &action, json!({ "output": shown, "writes": 0 }))?;
+        let ask = CommandBody::Ask { request: Box::new(request) };
+        let events = self.attempt.driver.tell(ask, Vec::new()).await?;
+        let asked = events.iter().find_map(|event| match &event.body {
+            EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
+            _ => None,
+        });
+        let approval_id = asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?;
+        Ok(Err(Wait::Approval { approval_id }))
+    }
+}
