@@ -1,8 +1,9 @@
 //! Running the binary in a folder of its own, with an environment of its own.
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// A folder in which commands run; gone at the end.
 pub struct Folder {
@@ -60,10 +61,18 @@ impl Folder {
 
     /// Runs the binary with `input` on its standard input.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
+        let mut child = self.start(arguments);
+        // A command that reads no input may have ended before it could be written.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        self.ended(child)
+    }
+
+    /// Starts the binary, its streams as pipes.
+    pub fn start(&self, arguments: &[&str]) -> Child {
         std::fs::create_dir_all(self.path()).unwrap();
         let home = self.path().parent().unwrap().join("home");
         std::fs::create_dir_all(&home).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_wflo"))
+        Command::new(env!("CARGO_BIN_EXE_wflo"))
             .args(arguments)
             .current_dir(self.path())
             .env_clear()
@@ -76,12 +85,15 @@ impl Folder {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        // A command that reads no input may have ended before it could be written.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            .unwrap()
+    }
+
+    /// Waits for a command that was started.
+    pub fn ended(&self, child: Child) -> Ended {
         let output = child.wait_with_output().unwrap();
         Ended {
-            code: output.status.code().unwrap(),
+            // A signal's number above 128, as a shell has it.
+            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap()),
             stdout: self.plain(&output.stdout),
             stderr: self.plain(&output.stderr),
         }
