@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tracing::Instrument as _;
 use wflo_core::error::Coded;
 use wflo_core::event::{AfterFailure, Event, EventBody};
 use wflo_core::id::RunId;
@@ -513,8 +514,10 @@ impl Driver {
         };
         self.live.insert(step.clone(), Live { stop, spoken });
         let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
+        let Spoken { generation, attempt: number } = spoken;
+        let span = tracing::info_span!("step", step, generation, attempt = number);
         let work = async move {
-            let end = executor.run(attempt).await;
+            let end = executor.run(attempt).instrument(span).await;
             // The slot goes first, so that this run's next step can have it.
             drop(permit);
             end

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 use wflo_core::definition::Definition;
 use wflo_core::error::Failure;
 use wflo_core::id::{EngineId, RunId};
@@ -376,6 +377,7 @@ impl Engine {
         // Said under the lock, as everything that is said of a run: nobody hears an old word last.
         self.inner.shared.waiters.say(run, &Progress::Driving);
         let (engine, into) = (self.clone(), mailbox.clone());
+        let span = tracing::info_span!("run", run_id = %run, trace_id = context.record.trace_id);
         self.inner.queued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let work = async move {
             let (place, acceptance) = match new {
@@ -396,7 +398,7 @@ impl Engine {
         };
         let mut drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         while drivers.try_join_next().is_some() {}
-        drivers.spawn(work);
+        drivers.spawn(work.instrument(span));
         Some(mailbox)
     }
 

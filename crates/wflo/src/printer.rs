@@ -245,7 +245,8 @@ impl Printer {
             }
             None => self.say(format_args!("{} {} {code}", self.err.bad("error:"), failure.message)),
         }
-        if let Some(traceback) = &failure.traceback {
+        // Without a place in somebody's file it only repeats the message.
+        if let Some(traceback) = failure.traceback.as_ref().filter(|text| text.contains("File \"")) {
             self.say(traceback.trim_end());
         }
         if let Some(hint) = &failure.hint {
