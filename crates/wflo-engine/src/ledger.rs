@@ -398,3 +398,6 @@ pub(crate) fn ending() -> Refusal {
 fn ledger_error(error: EngineError) -> LedgerError {
     LedgerError { code: error.code(), message: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

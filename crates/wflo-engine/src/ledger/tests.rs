@@ -1,0 +1,477 @@
+//! The ledger under a real gateway, a real store and a mock provider.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use wflo_core::approval::{Approval, Decision};
+use wflo_core::definition::Definition;
+use wflo_core::id::RunId;
+use wflo_core::ports::BoxFuture;
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{Fence, Store};
+use wflo_core::run::{RunOptions, RunRecord, RunStatus};
+use wflo_gateway::call::{CallError, ChatCall, ChatReply};
+use wflo_gateway::dialect::{Dialect, Endpoint};
+use wflo_gateway::error::GatewayError;
+use wflo_gateway::ledger::{CallPath, Caller};
+use wflo_gateway::price::ModelSettings;
+use wflo_gateway::route::{Provider, Routes};
+use wflo_gateway::{Deadlines, Gateway, Limits};
+use wflo_store::{SqliteStore, StoreOptions};
+use wflo_testkit::model_server::{Answer, ModelServer};
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::engine::{Engine, Options};
+use crate::executor::{Attempt, End, Executor, RunContext};
+use crate::inbox::Message;
+use crate::journal::Journal;
+use crate::services::Services;
+use crate::waits::Waits;
+
+/// What every call of these tests is billed: 100 tokens at 2 USD a million.
+const EACH: i64 = 200_000;
+/// How much more it holds: a provider may count some tokens of its own.
+const MARGIN: i64 = 16_000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Act = dyn Fn(Attempt, Arc<Calls>) -> BoxFuture<'static, End> + Send + Sync;
+
+struct Acting {
+    services: Arc<Services>,
+    act: StdMutex<Option<Arc<Act>>>,
+}
+
+impl Executor for Acting {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, End> {
+        Box::pin(async move {
+            let (store, clock) = (Arc::clone(&self.services.store), Arc::clone(&self.services.clock));
+            let journal = Journal::load(store, clock, attempt.fence(), &attempt.step, attempt.generation);
+            let journal = Arc::new(journal.await.unwrap());
+            let services = Arc::clone(&self.services);
+            let calls = Arc::new(Calls::new(attempt.clone(), journal, services, Arc::new(Waits::default())));
+            let act = self.act.lock().unwrap().clone().unwrap();
+            let end = act(attempt, Arc::clone(&calls)).await;
+            calls.close().await;
+            end
+        })
+    }
+
+    fn compensate(
+        &self,
+        _: Arc<RunContext>,
+        _: String,
+        _: u32,
+        _: Fence,
+    ) -> BoxFuture<'_, (Value, Option<Failure>)> {
+        Box::pin(async { (Value::Null, None) })
+    }
+}
+
+struct World {
+    mock: ModelServer,
+    gateway: Gateway,
+    engine: Engine,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    acting: Arc<Acting>,
+    _dir: tempfile::TempDir,
+}
+
+fn settings() -> ModelSettings {
+    ModelSettings {
+        provider: Some("local".into()),
+        input: Some("0".into()),
+        output: Some("2".into()),
+        context_tokens: Some(1_000),
+        max_output_tokens: Some(500),
+        ..ModelSettings::default()
+    }
+}
+
+async fn world() -> World {
+    let mock = ModelServer::start().unwrap();
+    mock.answer_always(Answer::billed(10, 100));
+    let url = mock.openai_url();
+    world_at(mock, &url).await
+}
+
+async fn world_at(mock: ModelServer, url: &str) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(dir.path().join("wflo.db"), StoreOptions::default()).unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let provider = Provider::new("local", Dialect::OpenAi, url, None).unwrap();
+    let models = BTreeMap::from([("smol".to_owned(), settings())]);
+    let routes = Routes::new(vec![provider], Vec::new(), models).unwrap();
+    let gateway = Gateway::new(routes, Arc::new(RunLedger), Deadlines::default(), Limits::default());
+    let databases =
+        wflo_data::Databases::open(&BTreeMap::new(), dir.path(), &wflo_data::Limits::default()).unwrap();
+    let services = Arc::new(Services {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        databases: Arc::new(databases),
+        settled: Arc::new(tokio::sync::Notify::new()),
+        gateway: std::sync::OnceLock::new(),
+        channels: Vec::new(),
+    });
+    let _ = services.gateway.set(gateway.clone());
+    let acting = Arc::new(Acting { services, act: StdMutex::default() });
+    let engine = Engine::start(Options {
+        data_dir: dir.path().to_owned(),
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        executor: Arc::clone(&acting) as _,
+        max_steps: 4,
+        max_runs: 4,
+        max_queued: 4,
+    })
+    .await
+    .unwrap();
+    World { mock, gateway, engine, store, clock, acting, _dir: dir }
+}
+
+impl World {
+    fn on<F, Fut>(&self, act: F)
+    where
+        F: Fn(Attempt, Arc<Calls>, Gateway) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = End> + Send + 'static,
+    {
+        let gateway = self.gateway.clone();
+        let act: Arc<Act> = Arc::new(move |attempt, calls| Box::pin(act(attempt, calls, gateway.clone())));
+        *self.acting.act.lock().unwrap() = Some(act);
+    }
+
+    async fn submit(&self, limits: &Value) -> RunId {
+        let mut json = json!({"name": "t", "steps": [{"name": "s", "type": "agent", "handler": "code", "depends_on": []}]});
+        json.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        let definition = Definition::parse(&json).unwrap();
+        let (id, now, digest) =
+            (RunId::from_uuid(self.clock.uuid()), self.clock.now(), Digest::of_bytes(b"v"));
+        let record = RunRecord {
+            id,
+            workflow: "t".into(),
+            version: digest.clone(),
+            label: None,
+            code: digest,
+            inputs: json!({}),
+            options: RunOptions::default(),
+            status: RunStatus::Pending,
+            outputs: None,
+            error: None,
+            retried_from: None,
+            budget_key: id.to_string(),
+            trace_id: "0".repeat(32),
+            lease_epoch: 1,
+            engine: None,
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+        };
+        self.engine.submit(record, &definition, Vec::new()).await.unwrap()
+    }
+
+    async fn ended(&self, run: RunId) -> RunStatus {
+        tokio::time::timeout(PATIENCE, self.engine.ended(run)).await.unwrap().unwrap();
+        self.store.run(run).await.unwrap().unwrap().status
+    }
+
+    async fn approvals(&self, run: RunId) -> Vec<Approval> {
+        let filter = ApprovalFilter { run: Some(run), ..ApprovalFilter::default() };
+        self.store.approvals(filter).await.unwrap()
+    }
+
+    async fn decide(&self, run: RunId, approval: &Approval, amount: Option<i64>) {
+        let decision = Decision {
+            approved: true,
+            by: "local:me".into(),
+            comment: None,
+            amount: amount.map(NanoUsd::from_nanos),
+            at: self.clock.now(),
+        };
+        self.engine.send(run, &Message::Decide { approval: approval.id, decision }).await.unwrap();
+    }
+
+    /// Settled and held of the run's budget.
+    async fn money(&self, run: RunId) -> (i64, i64) {
+        let budgets = self.store.budgets(vec![run.to_string()]).await.unwrap();
+        budgets.first().map_or((0, 0), |b| (b.settled.nanos(), b.held.nanos()))
+    }
+}
+
+async fn until<Fut: Future<Output = bool>>(what: &str, holds: impl Fn() -> Fut) {
+    let since = Instant::now();
+    while !holds().await {
+        assert!(since.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn budget(calls: i64, action: &str) -> Value {
+    let limit = NanoUsd::from_nanos(calls * EACH + MARGIN).to_string();
+    json!({"budgets": [{"max_cost_usd": limit, "per": "run", "action_on_exceeded": action}]})
+}
+
+fn request() -> Value {
+    json!({"model": "smol", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]})
+}
+
+async fn call(gateway: Gateway, calls: Arc<Calls>, seq: u32) -> Result<ChatReply, CallError> {
+    let chat = ChatCall {
+        model: "smol".into(),
+        request: request().as_object().unwrap().clone(),
+        stream: false,
+        positional: Some(("0".into(), seq)),
+    };
+    gateway.call(Caller::new("test", calls), chat, None).await
+}
+
+/// Calls at the same moment: how many were answered, and how many a budget or a policy refused.
+async fn crowd(gateway: &Gateway, calls: &Arc<Calls>, many: u32) -> (u32, u32) {
+    let mut set = tokio::task::JoinSet::new();
+    for seq in 0..many {
+        set.spawn(call(gateway.clone(), Arc::clone(calls), seq));
+    }
+    let (mut answered, mut refused) = (0, 0);
+    while let Some(done) = set.join_next().await {
+        match done.unwrap() {
+            Ok(_) => answered += 1,
+            Err(CallError::Gateway(GatewayError::BudgetExceeded { .. } | GatewayError::Refused { .. })) => {
+                refused += 1
+            }
+            Err(e) => panic!("{e:?}"),
+        }
+    }
+    (answered, refused)
+}
+
+fn done(output: Value) -> End {
+    End::Succeeded { output, state: None, cost: NanoUsd::ZERO, layer: None, ops: Vec::new() }
+}
+
+fn crowds(world: &World, many: u32) {
+    world.on(move |_, calls, gateway| async move {
+        let (answered, refused) = crowd(&gateway, &calls, many).await;
+        if refused > 0 {
+            let error = Failure::new(Code(4001), format!("{answered}/{refused}"));
+            return End::Failed { no_retry: Some(error.clone()), error, timed_out: false, keep: Vec::new() };
+        }
+        done(json!(answered))
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_callers_against_a_budget_for_three_make_three_calls_and_halt_the_run() {
+    let world = world().await;
+    crowds(&world, 50);
+    let run = world.submit(&budget(3, "halt")).await;
+    assert_eq!(world.ended(run).await, RunStatus::Halted);
+    assert_eq!(world.mock.counts().billed, 3);
+    assert_eq!(world.money(run).await, (3 * EACH, 0));
+    assert_eq!(world.store.overruns().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_do_not_fit_ask_one_question_and_go_on_after_the_top_up() {
+    let world = world().await;
+    crowds(&world, 20);
+    let run = world.submit(&budget(3, "ask")).await;
+    until("it asks", || async { world.approvals(run).await.len() == 1 }).await;
+    until("the three are settled", || async { world.money(run).await == (3 * EACH, 0) }).await;
+    let question = world.approvals(run).await.remove(0);
+    world.decide(run, &question, Some(17 * EACH)).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!(world.approvals(run).await.len(), 1, "one question, however many calls wait for it");
+    assert_eq!(world.mock.counts().billed, 20);
+    assert_eq!(world.money(run).await, (20 * EACH, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_never_sent_costs_nothing() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", closed.local_addr().unwrap());
+    drop(closed);
+    let world = world_at(ModelServer::start().unwrap(), &url).await;
+    world.on(|_, calls, gateway| async move {
+        let said = call(gateway, calls, 0).await;
+        assert!(matches!(said, Err(CallError::Gateway(GatewayError::Unreachable { .. }))), "{said:?}");
+        done(Value::Null)
+    });
+    let run = world.submit(&budget(3, "halt")).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!(world.money(run).await, (0, 0));
+}
+
+async fn lost_intent(calls: &Arc<Calls>) {
+    let intent = CallIntent {
+        caller: Caller::new("test", Arc::clone(calls)),
+        path: CallPath { dialect: Dialect::OpenAi, endpoint: Endpoint::Chat },
+        model: "smol".into(),
+        provider: "local".into(),
+        fingerprint: "00".repeat(32),
+        retry_of: None,
+        hold: NanoUsd::from_nanos(EACH),
+        max_input_tokens: 10,
+        max_output_tokens: 100,
+        positional: Some(("0".into(), 0)),
+        request_bytes: 10,
+        stream: false,
+    };
+    // Sent, as far as anybody can tell; its ticket is dropped unanswered, as a crash would.
+    assert!(matches!(RunLedger.open(intent).await, Ok(Opened::Dispatch(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_charged_in_full_and_the_call_is_made_again() {
+    let world = world().await;
+    world.on(|attempt, calls, gateway| async move {
+        if attempt.attempt == 1 {
+            lost_intent(&calls).await;
+            return End::Lost { reason: "died".into() };
+        }
+        call(gateway, calls, 0).await.unwrap();
+        done(Value::Null)
+    });
+    let run = world.submit(&budget(3, "halt")).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    let rows = world.store.run_effects(run).await.unwrap();
+    assert_eq!((rows.len(), rows[0].uncertain, rows[0].cost.nanos()), (1, true, 2 * EACH));
+    assert_eq!((world.mock.counts().billed, world.money(run).await), (1, (2 * EACH, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_call_that_is_not_made_again_is_charged_when_its_step_ends() {
+    let world = world().await;
+    world.on(|attempt, calls, _| async move {
+        if attempt.attempt == 1 {
+            lost_intent(&calls).await;
+            return End::Lost { reason: "died".into() };
+        }
+        done(Value::Null)
+    });
+    let run = world.submit(&budget(3, "halt")).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!(world.money(run).await, (EACH, 0), "nothing is held for ever");
+    let row = &world.store.run_effects(run).await.unwrap()[0];
+    assert!(row.uncertain && matches!(row.state, EffectState::Failed { .. }));
+}
+
+async fn post(port: u16, retry: Option<u32>) -> String {
+    let body = request().to_string();
+    let retry = retry.map(|n| format!("x-stainless-retry-count: {n}\r\n")).unwrap_or_default();
+    let head = format!(
+        "POST /openai/v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n{retry}\r\n{body}",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    body.to_owned()
+}
+
+fn serve(gateway: &Gateway, calls: &Arc<Calls>) -> (u16, wflo_gateway::serve::ServeHandle) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (port, gateway.serve(listener, Caller::new("test", Arc::clone(calls))).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_stock_clients_get_the_same_bytes_and_nothing_is_sent() {
+    let world = world().await;
+    let seen = Arc::new(StdMutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    world.on(move |attempt, calls, gateway| {
+        let kept = Arc::clone(&kept);
+        async move {
+            let (port, handle) = serve(&gateway, &calls);
+            for _ in 0..2 {
+                let body = post(port, None).await;
+                kept.lock().unwrap().push(body);
+            }
+            handle.stop(Duration::ZERO).await;
+            if attempt.attempt == 1 { End::Lost { reason: "died".into() } } else { done(Value::Null) }
+        }
+    });
+    let run = world.submit(&budget(9, "halt")).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!((seen.len(), &seen[0..2]), (4, &seen[2..4]));
+    assert_eq!((world.mock.counts().requests, world.money(run).await), (2, (2 * EACH, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_identical_requests_are_five_calls_and_a_clients_retry_is_none() {
+    let world = world().await;
+    world.mock.hold();
+    let mock_saw = Arc::new(tokio::sync::Notify::new());
+    let go_on = Arc::clone(&mock_saw);
+    world.on(move |_, calls, gateway| {
+        let go_on = Arc::clone(&go_on);
+        async move {
+            let (port, handle) = serve(&gateway, &calls);
+            let mut five = tokio::task::JoinSet::new();
+            for _ in 0..5 {
+                five.spawn(post(port, None));
+            }
+            go_on.notified().await;
+            five.spawn(post(port, Some(1)));
+            let answers = five.join_all().await;
+            handle.stop(Duration::ZERO).await;
+            done(json!(answers.len()))
+        }
+    });
+    let run = world.submit(&budget(9, "halt")).await;
+    until("five arrived", || async { world.mock.counts().requests == 5 }).await;
+    mock_saw.notify_one();
+    // The sixth attaches whether it comes before the answers or after them.
+    world.mock.release();
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!((world.mock.counts().requests, world.money(run).await), (5, (5 * EACH, 0)));
+    assert_eq!(world.store.run_effects(run).await.unwrap().len(), 5);
+}
+
+fn policy(action: &Value) -> Value {
+    json!({"policies": [{"name": "p", "condition": "estimated_cost > 0.0001", "actions": [action]}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_denies_every_call_of_a_crowd_and_rejects_the_run() {
+    let world = world().await;
+    crowds(&world, 8);
+    let run = world.submit(&policy(&json!({"type": "deny"}))).await;
+    assert_eq!(world.ended(run).await, RunStatus::Rejected);
+    assert_eq!(world.mock.counts().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_asks_once_a_run_however_many_calls_come_to_it() {
+    let world = world().await;
+    crowds(&world, 8);
+    let run = world.submit(&policy(&json!({"type": "require_approval", "approvers": ["finance"]}))).await;
+    until("it asks", || async { !world.approvals(run).await.is_empty() }).await;
+    let question = world.approvals(run).await.remove(0);
+    world.decide(run, &question, None).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!((world.approvals(run).await.len(), world.mock.counts().billed), (1, 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_caps_what_a_run_may_spend() {
+    let world = world().await;
+    world.on(|_, calls, gateway| async move {
+        call(gateway.clone(), Arc::clone(&calls), 0).await.unwrap();
+        call(gateway.clone(), Arc::clone(&calls), 1).await.unwrap();
+        assert!(call(gateway, calls, 2).await.is_err());
+        done(Value::Null)
+    });
+    let run = world.submit(&policy(&json!({"type": "cap_budget", "max_cost_usd": "0.0005"}))).await;
+    assert_eq!(world.ended(run).await, RunStatus::Rejected);
+    assert_eq!(world.mock.counts().billed, 2);
+}
