@@ -162,3 +162,50 @@ fn missing(request: &ApprovalRequest) -> Option<NanoUsd> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a person gets who types these lines, one after the other.
+    fn typed(purpose: serde_json::Value, lines: &[&str]) -> Option<Answer> {
+        let printer = Printer::mute();
+        let mut desk = Desk::new(&printer, None);
+        let mut request = json!({
+            "step": null, "generation": 1, "title": "go on", "evidence": {}, "approvers": [], "quorum": 1,
+            "expires_at": null, "on_timeout": "hold", "notify": [],
+            "binding": {"action": "0".repeat(64), "code": "0".repeat(64), "evidence": "0".repeat(64)},
+        });
+        request.as_object_mut().unwrap().extend(purpose.as_object().unwrap().clone());
+        let approval: ApprovalId = "apr_01a1fe1eea157971a9ee952eebb5480f".parse().unwrap();
+        desk.add(approval, serde_json::from_value(request).unwrap());
+        desk.stage = Some(Stage::YesNo);
+        lines.iter().find_map(|line| desk.take(line))
+    }
+
+    fn budget() -> serde_json::Value {
+        json!({"purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f", "missing": "0.50"})
+    }
+
+    #[test]
+    fn only_yes_is_yes_and_a_comment_may_follow() {
+        let gate = json!({"purpose": "gate"});
+        let yes = typed(gate.clone(), &["", "yep", "Y", "looks fine"]).unwrap();
+        assert_eq!((yes.approved, yes.comment.as_deref()), (true, Some("looks fine")));
+        let no = typed(gate.clone(), &["no", ""]).unwrap();
+        assert_eq!((no.approved, no.comment), (false, None));
+        assert_eq!(typed(gate, &["", "maybe", "y"]), None, "nothing is decided before the comment");
+    }
+
+    #[test]
+    fn a_budget_is_raised_by_what_is_missing_or_more() {
+        let amount = |lines: &[&str]| typed(budget(), lines).and_then(|answer| answer.amount);
+        assert_eq!(amount(&["y", "", ""]), Some("0.50".parse().unwrap()));
+        assert_eq!(amount(&["y", "$2", ""]), Some("2".parse().unwrap()));
+        assert_eq!(amount(&["y", "0.10", "much", "-3", "1", ""]), Some("1".parse().unwrap()));
+        let no = typed(budget(), &["n", "too dear"]).unwrap();
+        assert_eq!((no.approved, no.amount), (false, None));
+    }
+}

@@ -40,7 +40,6 @@ impl End<'_, '_, '_> {
             summary::verdict(printer, &record, tree, now);
             summary::outputs(printer, &record);
         }
-        summary::error(printer, &record);
         let files = match record.status.is_terminal() {
             true => Some(Files::open(session, runtime, &record).await?),
             false => None,
@@ -55,6 +54,7 @@ impl End<'_, '_, '_> {
                 summary::files(printer, &record, &files.changes, !wanted);
             }
         }
+        summary::error(printer, &record);
         let mut exit = exit_of(&record);
         let mut failed = None;
         if let Some(files) = files.filter(|_| wanted && changed) {

@@ -220,3 +220,58 @@ fn diff(paint: Paint, text: &str, out: &mut Vec<String>) {
         out.push(format!("  … and {} more lines", count - LINES));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    use super::*;
+    use crate::printer::Printer;
+
+    fn shown(purpose: Value, evidence: Value) -> String {
+        let mut request = json!({
+            "step": "clean", "generation": 1, "title": "go on", "evidence": evidence, "approvers": ["ops"],
+            "quorum": 1, "expires_at": null, "on_timeout": "hold", "notify": [],
+            "binding": {"action": "0".repeat(64), "code": "0".repeat(64), "evidence": "0".repeat(64)},
+        });
+        request.as_object_mut().unwrap().extend(purpose.as_object().unwrap().clone());
+        lines(Printer::mute().beside(), &serde_json::from_value(request).unwrap()).join("\n")
+    }
+
+    #[test]
+    fn a_write_shows_its_statement_and_the_rows() {
+        let effect = json!({"step": "clean", "generation": 1, "path": "0", "effect_seq": 0});
+        let deleted: Vec<Value> = (1..=14)
+            .rev()
+            .map(|id| {
+                let row =
+                    json!({"id": id, "age": 400 + id, "note": "gone\u{1b}[2J".to_owned() + &"x".repeat(90)});
+                json!({"table": "records", "kind": "delete", "key": {"id": id}, "before": row})
+            })
+            .chain([json!({
+                "table": "records", "kind": "update", "key": {"id": 20}, "changed": ["age"],
+                "before": {"id": 20, "age": 1}, "after": {"id": 20, "age": 2}
+            })])
+            .collect();
+        let evidence = json!({
+            "statement": "DELETE FROM records\nWHERE age > ?", "params": [365], "database": null, "previewed": true,
+            "change": {
+                "changes": deleted, "truncated": true, "digest": "",
+                "tables": {"records": {"inserted": 0, "updated": 1, "deleted": 14}},
+            },
+        });
+        assert_snapshot!(shown(json!({"purpose": "write", "effect": effect}), evidence));
+    }
+
+    #[test]
+    fn a_budget_shows_the_arithmetic() {
+        let purpose =
+            json!({"purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f", "missing": "0.50"});
+        let evidence = json!({
+            "budget": "run budget", "limit_usd": "10.00", "settled_usd": "9.00", "held_usd": "0.00",
+            "wanted_usd": "1.50", "missing_usd": "0.50", "model": "tiny", "step": "ask",
+        });
+        assert_snapshot!(shown(purpose, evidence));
+    }
+}

@@ -110,7 +110,10 @@ impl<'a> View<'a> {
 
     /// Leaves the tree as it is now, still.
     pub(super) fn finish(&mut self, now: Timestamp, budget: Option<Budget>) {
-        self.asking = false;
+        if std::mem::take(&mut self.asking) {
+            // The prompt has no line end of its own.
+            self.printer.aside("");
+        }
         self.clear();
         for line in std::mem::take(&mut self.held_back) {
             self.printer.note(line);
