@@ -13,9 +13,9 @@ mod cli {
     mod errors;
     mod init;
     #[cfg(target_os = "linux")]
-    mod runs;
-    #[cfg(target_os = "linux")]
     mod run;
+    #[cfg(target_os = "linux")]
+    mod runs;
     #[cfg(target_os = "linux")]
     mod sandbox;
     pub mod wflo;

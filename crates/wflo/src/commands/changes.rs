@@ -159,6 +159,11 @@ fn count(files: u64) -> String {
     if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
+/// The same of a list of changes.
+pub(crate) fn count_of(changes: &[Change]) -> String {
+    count(files_in(changes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

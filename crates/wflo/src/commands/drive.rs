@@ -104,6 +104,10 @@ async fn follow(
         };
         let progress = progress.map_err(CommandError::engine)?;
         if until == Until::Ended && progress == Progress::Parked(RunStatus::Waiting) {
+            catch_up(session, context, run, &mut seen).await?;
+            if !resting && let Some(record) = session.store.run(run).await? {
+                left(session, context, &record).await?;
+            }
             resting = true;
             continue;
         }
@@ -168,9 +172,9 @@ async fn ended(session: &Session<'_>, context: &Context<'_>, record: &RunRecord)
     }
     let (changes, fate) = super::runs::changed_files(session, record).await?;
     if fate.is_none() && !changes.is_empty() {
-        let (count, id) = (changes.len(), record.id);
+        let (count, id) = (super::changes::count_of(&changes), record.id);
         printer.note(format_args!(
-            "It changed {count} files: `wflo diff {id}` shows them, `wflo apply {id}` brings them in."
+            "It changed {count}: `wflo diff {id}` shows them, `wflo apply {id}` brings them in."
         ));
     }
     Ok(())

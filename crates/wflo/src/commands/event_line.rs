@@ -32,9 +32,7 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         EventBody::RunStopping { ending } => run(format!("is ending: {}", because(ending))),
         EventBody::RunCompleted {} => run(paint.good("completed")),
         EventBody::RunFailed { error } => run(paint.bad(format_args!("failed: {}", short(&error.message)))),
-        EventBody::RunCancelled { error } => {
-            run(paint.bad(format_args!("cancelled: {}", short(&error.message))))
-        }
+        EventBody::RunCancelled { error } => run(paint.bad(short(&error.message))),
         EventBody::RunRejected { error } => {
             run(paint.bad(format_args!("rejected: {}", short(&error.message))))
         }
@@ -152,7 +150,7 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         }
         EventBody::Notice { message, .. } => run(paint.careful(short(message))),
         EventBody::WorkspaceApplied { files, discarded: false } => {
-            run(format!("applied to the project: {files} files"))
+            run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))
         }
         EventBody::WorkspaceApplied { .. } => run("its file changes were discarded".to_owned()),
     }

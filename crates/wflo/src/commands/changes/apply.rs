@@ -80,13 +80,17 @@ async fn bring_in(
         definitions: files.definitions.clone(),
         dry_run: true,
     };
-    let planned = write(&files, &options)?;
-    let planned = refuse_conflicts(context, run, planned)?;
+    let mut planned = refuse_conflicts(context, run, write(&files, &options)?)?;
+    let mut there = Vec::new();
     if !planned.unconfirmed.is_empty() {
+        // What the project has already needs nobody's word.
+        there = write(&files, &ApplyOptions { confirmed: Confirmed::All, ..options.clone() })?.already;
+        planned.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
         options.confirmed = Confirmed::Paths(ask(context, &files, &planned.unconfirmed)?);
     }
     options.dry_run = false;
-    let report = refuse_conflicts(context, run, write(&files, &options)?)?;
+    let mut report = refuse_conflicts(context, run, write(&files, &options)?)?;
+    report.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
     if report.applied.is_empty() {
         if !report.unconfirmed.is_empty() {
             list_unconfirmed(context, run, &report);

@@ -147,7 +147,7 @@ fn spans(
             span.attributes = attributes::of_approval(approval);
             inner.push(span);
         }
-        inner.sort_by(|a, b| a.start.cmp(&b.start));
+        inner.sort_by_key(|span| span.start);
         let first = inner.first().map(|span| span.start);
         let Some(start) = step.started_at.into_iter().chain(first).min() else { continue };
         let mut span = make(&place, Some("run"), spec.name.clone(), Kind::Step, start);

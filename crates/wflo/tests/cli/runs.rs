@@ -1,0 +1,336 @@
+//! What people and scripts do with runs: see them, decide, go on, stop, bring files in.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use wflo_testkit::model_server::{Answer, ModelServer};
+
+use super::documents::assert_fits;
+use super::wflo::{Ended, Folder, shown};
+
+/// Ids, times and process ids differ each time; so do the widths of the columns that hold them.
+const FILTERS: [(&str, &str); 10] = [
+    (r"local:[\w.-]+", "local:[USER]"),
+    (r"run_[0-9a-f]{32}", "run_[ID]"),
+    (r"apr_[0-9a-f]{32}", "apr_[ID]"),
+    (r"version [0-9a-f]{12}", "version [HASH]"),
+    (r": nightly [0-9a-f]{12}", ": nightly [HASH]"),
+    (r"\b\d\d:\d\d:\d\d\.\d{3} ", "[TIME] "),
+    (r"\b\d+(\.\d+)? (ms|s|min)\b( \d\d s\b)?", "[T]"),
+    (r"process \d+", "process [PID]"),
+    (r"(waiting|running|paused)  \[T\]  (\S+)  \d+", "$1  [T]  $2  [PID]"),
+    (r"[ ─]{3,}", "  "),
+];
+
+const FLOW: &str = "\
+apiVersion: wflo.dev/v1
+kind: Workflow
+name: nightly
+steps:
+  - {name: write, type: tool, run: [sh, -c, \"echo '# Report' > report.md; echo more >> notes.txt; echo true > deploy.sh\"]}
+  - {name: sign_off, type: approval, approvers: [ops-team], message: Publish the report?, depends_on: [write]}
+  - {name: publish, type: tool, run: [sh, -c, \"echo published >> report.md\"], depends_on: [sign_off]}
+";
+
+macro_rules! assert_page {
+    ($page:expr) => {
+        insta::with_settings!({ filters => FILTERS.to_vec() }, { assert_snapshot!($page) })
+    };
+}
+
+fn project() -> Folder {
+    Folder::with(&[
+        ("wflo.toml", "[project]\nworkflow = \"flow.yaml\"\n\n[budget]\nmax_cost_usd = \"1.00\"\n"),
+        ("flow.yaml", FLOW),
+        ("notes.txt", "one\n"),
+    ])
+}
+
+/// Waits until a command prints something that is wanted.
+fn until(folder: &Folder, arguments: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let ended = folder.run(arguments);
+        if wanted(&ended) {
+            return ended;
+        }
+        assert!(Instant::now() < deadline, "{}", shown(arguments, &ended));
+    }
+}
+
+fn until_asked(folder: &Folder) {
+    until(folder, &["approvals", "list", "--json"], |ended| ended.stdout.contains("\"pending\""));
+    // The step's attempt is over, too, when the run has said that it waits.
+    until(folder, &["runs", "list", "--json"], |ended| ended.stdout.contains("\"waiting\""));
+}
+
+/// A run that waits for its approval, driven by this process.
+fn waiting(folder: &Folder) -> Child {
+    let child = folder.start(&["run"]);
+    until_asked(folder);
+    child
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// A run that waits for its approval and whose process was killed.
+fn left_behind(folder: &Folder) {
+    let child = waiting(folder);
+    signal(&child, rustix::process::Signal::KILL);
+    assert_eq!(folder.ended(child).code, 137);
+}
+
+fn pages(folder: &Folder, commands: &[&[&str]]) -> String {
+    commands.iter().map(|command| folder.shown(command)).collect::<Vec<_>>().join("\n\n")
+}
+
+#[test]
+fn a_project_without_runs_says_so_and_makes_nothing() {
+    let folder = project();
+    assert_page!(pages(
+        &folder,
+        &[
+            &["runs", "list"],
+            &["runs", "show", "latest"],
+            &["approvals", "list"],
+            &["approvals", "approve", "latest"],
+            &["costs", "report"],
+            &["runs", "list", "--status", "wating"],
+        ]
+    ));
+    assert!(!folder.exists(".wflo"));
+}
+
+#[test]
+fn a_run_whose_process_died_is_seen_and_decided_from_another() {
+    let folder = project();
+    left_behind(&folder);
+    assert_page!(pages(
+        &folder,
+        &[
+            &["runs", "list"],
+            &["runs", "show", "latest"],
+            &["approvals", "list"],
+            &["approvals", "show", "latest"],
+            &["apply", "latest"],
+            &["approvals", "approve", "latest", "--amount", "2"],
+            &["approvals", "approve", "latest", "--comment", "looks good"],
+            &["approvals", "approve", "latest"],
+            &["approvals", "list", "--all"],
+            &["runs", "show", "latest"],
+            &["runs", "resume", "latest"],
+        ]
+    ));
+}
+
+#[test]
+fn what_a_run_changed_is_shown_and_brought_in_once() {
+    let folder = project();
+    left_behind(&folder);
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    assert_page!(pages(
+        &folder,
+        &[
+            &["diff", "latest"],
+            &["diff", "latest", "report.md", "--stat"],
+            &["diff", "latest", "other.md"],
+            &["apply", "latest"],
+            &["apply", "latest", "deploy.sh", "--yes"],
+            &["apply", "latest"],
+            &["discard", "latest"],
+        ]
+    ));
+    assert_eq!(folder.read("report.md"), "# Report\npublished\n");
+    assert_eq!(folder.read("notes.txt"), "one\nmore\n");
+}
+
+#[test]
+fn a_conflict_writes_nothing() {
+    let folder = project();
+    left_behind(&folder);
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    folder.write("notes.txt", "mine\n");
+    assert_page!(pages(&folder, &[&["apply", "latest"]]));
+    assert!(!folder.exists("report.md"));
+    assert_eq!(folder.run(&["apply", "latest", "--force", "notes.txt", "--yes"]).code, 0);
+    assert_eq!(folder.read("notes.txt"), "one\nmore\n");
+    assert!(folder.exists("report.md") && folder.exists("deploy.sh"));
+}
+
+#[test]
+fn discarded_changes_are_gone_for_good() {
+    let folder = project();
+    left_behind(&folder);
+    assert_eq!(folder.run(&["runs", "cancel", "latest", "--reason", "no need"]).code, 0);
+    let commands: [&[&str]; 4] =
+        [&["discard", "latest"], &["apply", "latest"], &["diff", "latest"], &["discard", "latest"]];
+    assert_page!(pages(&folder, &commands));
+}
+
+#[test]
+fn a_decision_reaches_the_process_that_drives_the_run() {
+    let folder = project();
+    let child = waiting(&folder);
+    let approved = folder.run(&["approvals", "approve", "latest", "--json"]);
+    assert_eq!(approved.code, 0, "{}", approved.stderr);
+    assert_fits("approval-recorded", approved.stdout.trim());
+    assert!(approved.stdout.contains("\"taken\":true"), "{}", approved.stdout);
+    assert_eq!(folder.ended(child).code, 0);
+}
+
+#[test]
+fn a_rejection_ends_the_run_with_3() {
+    let folder = project();
+    left_behind(&folder);
+    let rejected = folder.run(&["approvals", "reject", "latest", "--comment", "not on a Friday"]);
+    assert_eq!(rejected.code, 3);
+    let retried = folder.run(&["runs", "events", "latest"]);
+    assert!(retried.stdout.contains("rejected by local:"), "{}", retried.stdout);
+}
+
+#[test]
+fn a_recorded_decision_waits_for_the_next_driver() {
+    let folder = project();
+    left_behind(&folder);
+    assert_page!(pages(
+        &folder,
+        &[
+            &["approvals", "approve", "latest", "--no-drive"],
+            &["approvals", "list"],
+            &["approvals", "reject", "latest"],
+            &["runs", "resume", "latest", "--quiet"],
+        ]
+    ));
+}
+
+#[test]
+fn nobody_takes_over_from_a_stopped_process() {
+    let folder = project();
+    let child = waiting(&folder);
+    signal(&child, rustix::process::Signal::STOP);
+    until(&folder, &["runs", "list"], |ended| ended.stdout.contains("(stopped)"));
+    let pid = child.id().to_string();
+    let resumed = folder.run(&["runs", "resume", "latest"]);
+    assert_eq!(resumed.code, 1);
+    assert!(resumed.stderr.contains("WFLO-3011"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains(&format!("kill -CONT {pid}")), "{}", resumed.stderr);
+    let cancelled = folder.run(&["runs", "cancel", "latest"]);
+    assert_eq!(cancelled.code, 75, "{}", cancelled.stderr);
+    signal(&child, rustix::process::Signal::CONT);
+    assert_eq!(folder.ended(child).code, 5);
+}
+
+#[test]
+fn a_paused_run_goes_on_and_a_cancelled_one_does_not() {
+    let folder = project();
+    left_behind(&folder);
+    assert_eq!(folder.run(&["runs", "pause", "latest"]).code, 0);
+    assert!(folder.run(&["runs", "list"]).stdout.contains("paused"));
+    let resume = folder.start(&["runs", "resume", "latest"]);
+    until(&folder, &["runs", "list", "--json"], |ended| ended.stdout.contains("\"waiting\""));
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    assert_eq!(folder.ended(resume).code, 0);
+    let cancelled = folder.run(&["runs", "cancel", "latest"]);
+    assert!(cancelled.code == 1 && cancelled.stderr.contains("WFLO-3012"), "{}", cancelled.stderr);
+}
+
+#[test]
+fn a_waiting_run_is_retried_on_the_projects_new_code() {
+    let folder = project();
+    left_behind(&folder);
+    folder.write("flow.yaml", &FLOW.replace("echo published", "echo published anew"));
+    let retry = folder.start(&["runs", "retry", "latest", "--budget", "0.50"]);
+    until(&folder, &["runs", "list", "--json"], |ended| ended.stdout.contains("\"cancelled\""));
+    until_asked(&folder);
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    assert_eq!(folder.ended(retry).code, 0);
+    assert_page!(pages(&folder, &[&["runs", "list"], &["runs", "show", "latest"]]));
+    assert!(folder.run(&["diff", "latest"]).stdout.contains("+published anew"));
+}
+
+#[test]
+fn events_are_followed_to_the_runs_end() {
+    let folder = project();
+    let child = waiting(&folder);
+    let follower = folder.start(&["runs", "events", "latest", "--follow", "--json"]);
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    assert_eq!(folder.ended(child).code, 0);
+    let followed = folder.ended(follower);
+    let lines: Vec<&str> = followed.stdout.lines().collect();
+    for (index, line) in lines.iter().enumerate() {
+        assert_fits("event", line);
+        assert!(
+            line.contains(&format!("\"seq\":{},", index + 1))
+                || line.ends_with(&format!("\"seq\":{}}}", index + 1)),
+            "{line}"
+        );
+    }
+    assert!(lines.last().unwrap().contains("run.completed"));
+}
+
+#[test]
+fn the_json_of_every_command_fits_its_schema() {
+    let folder = project();
+    left_behind(&folder);
+    let fits = |schema: &str, arguments: &[&str]| {
+        let ended = folder.run(arguments);
+        assert!(!ended.stdout.is_empty(), "{}", shown(arguments, &ended));
+        ended.stdout.lines().for_each(|line| assert_fits(schema, line));
+    };
+    fits("approval", &["approvals", "list", "--json"]);
+    fits("approval", &["approvals", "show", "latest", "--json"]);
+    fits("runs-stop", &["runs", "pause", "latest", "--json"]);
+    fits("runs-list", &["runs", "list", "--json"]);
+    fits("runs-stop", &["runs", "cancel", "latest", "--json"]);
+    fits("approval", &["approvals", "list", "--all", "--json"]);
+    fits("run", &["runs", "show", "latest", "--json"]);
+    fits("event", &["runs", "events", "latest", "--json"]);
+    fits("span", &["runs", "trace", "latest", "--json"]);
+    fits("diff", &["diff", "latest", "--json"]);
+    fits("diff", &["diff", "latest", "--stat", "--json"]);
+    fits("apply", &["apply", "latest", "notes.txt", "--json"]);
+    fits("apply-interrupted", &["apply", "--resume", "--json"]);
+    fits("costs-report", &["costs", "report", "--json"]);
+    let other = project();
+    left_behind(&other);
+    other.run(&["runs", "cancel", "latest"]);
+    assert_fits("discard", other.run(&["discard", "latest", "--json"]).stdout.trim());
+}
+
+#[test]
+fn costs_are_added_up_by_run_step_and_model() {
+    let server = ModelServer::start().unwrap();
+    server.answer_always(Answer::billed(1_000, 200));
+    let settings = format!(
+        "[project]\nworkflow = \"flow.yaml\"\n\n[budget]\nmax_cost_usd = \"1.00\"\n\n\
+         [providers.local]\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
+         [models.\"small\"]\nprovider = \"local\"\ninput = \"10.00\"\noutput = \"20.00\"\n\
+         context_tokens = 4096\nmax_output_tokens = 1024\n",
+        server.openai_url()
+    );
+    let flow = "apiVersion: wflo.dev/v1\nkind: Workflow\nname: nightly\nsteps:\n  \
+                - {name: first, type: agent, model: small, prompt: Say hello, max_tokens: 300}\n  \
+                - {name: second, type: agent, model: small, prompt: Say it again, max_tokens: 300}\n";
+    let folder = Folder::with(&[("wflo.toml", &settings), ("flow.yaml", flow)]);
+    let ran = folder.run(&["run"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_page!(pages(
+        &folder,
+        &[
+            &["costs", "report"],
+            &["costs", "report", "--by", "step", "--run", "latest"],
+            &["costs", "report", "--by", "model"],
+        ]
+    ));
+    let total = folder.run(&["costs", "report", "--by", "model", "--json"]);
+    for line in total.stdout.lines() {
+        assert_fits("costs-report", line);
+    }
+    assert!(total.stdout.lines().last().unwrap().contains("\"cost_usd\":\"0.028\""), "{}", total.stdout);
+    let spans = folder.run(&["runs", "trace", "latest", "--json"]).stdout;
+    assert!(spans.contains("\"gen_ai.request.model\":\"small\""), "{spans}");
+}
