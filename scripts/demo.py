@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ class Wflo:
 
     def show(self, *arguments: str) -> int:
         """Run it with the terminal's own streams, under a line that says what was typed."""
-        print(styled("1;34", f"$ wflo {' '.join(arguments)}"), flush=True)
+        print(styled("1;34", f"$ wflo {shlex.join(arguments)}"), flush=True)
         done = subprocess.run([self.program, *arguments], cwd=EXAMPLE, env=self.environment, check=False)
         print(flush=True)
         return done.returncode

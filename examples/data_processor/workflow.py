@@ -70,7 +70,7 @@ async def delete_old_records(context):
     return {"deleted": result.rows_affected}
 
 
-@workflow.step(rollback_enabled=True, retries=1, retry_backoff=0.1)
+@workflow.step(depends_on=["triage", "delete_old_records"], rollback_enabled=True, retries=1, retry_backoff=0.1)
 async def update_production_data(context):
     """Write labels and summaries, look at what was written, and take it back if it is wrong."""
     tickets = context.outputs["triage"]["tickets"]
@@ -100,7 +100,7 @@ async def refuse_unknown_labels(context):
         raise ValueError(f"the labels {unknown} are not in settings; known are {sorted(known)}")
 
 
-@workflow.step
+@workflow.step(depends_on=["triage", "delete_old_records", "update_production_data"])
 async def report(context):
     """Write report.md into the workspace: a copy, until somebody applies it."""
     triaged, deleted, updated = (
