@@ -208,6 +208,37 @@ fn a_recorded_decision_waits_for_the_next_driver() {
 }
 
 #[test]
+fn a_resumed_run_says_that_the_project_has_changed_and_keeps_its_own_code() {
+    let folder = project();
+    left_behind(&folder);
+    folder.write("flow.yaml", &FLOW.replace("echo published", "echo published anew"));
+    assert_eq!(folder.run(&["approvals", "approve", "latest", "--no-drive"]).code, 0);
+    let resumed = folder.run(&["runs", "resume", "latest", "--json"]);
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    let (first, last) = (resumed.stdout.lines().next().unwrap(), resumed.stdout.lines().last().unwrap());
+    assert!(first.contains("\"notice\":\"code.changed\""), "{first}");
+    assert!(last.contains("\"type\":\"run.finished\""), "{last}");
+    assert!(!folder.run(&["diff", "latest"]).stdout.contains("anew"));
+}
+
+#[test]
+fn the_beginning_of_an_id_is_enough_when_only_one_has_it() {
+    let folder = project();
+    left_behind(&folder);
+    let listed = folder.run(&["runs", "list", "--json"]).stdout;
+    let line: serde_json::Value = serde_json::from_str(listed.trim()).unwrap();
+    // Four digits of the time, which runs within weeks share.
+    let beginning = &line["id"].as_str().unwrap()[..8];
+    assert_eq!(folder.run(&["runs", "show", beginning]).code, 0);
+    assert_eq!(folder.run(&["runs", "cancel", beginning]).code, 0);
+    left_behind(&folder);
+    let several = folder.run(&["runs", "show", beginning]);
+    assert!(several.code == 2 && several.stderr.contains("WFLO-8020"), "{}", several.stderr);
+    let none = folder.run(&["runs", "show", "run_ffffff"]);
+    assert!(none.code == 1 && none.stderr.contains("WFLO-2002"), "{}", none.stderr);
+}
+
+#[test]
 fn nobody_takes_over_from_a_stopped_process() {
     let folder = project();
     let child = waiting(&folder);
