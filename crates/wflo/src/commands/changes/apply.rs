@@ -101,8 +101,11 @@ async fn bring_in(
         }
     }
     let written = files_in(&report.applied);
-    let recorded = record_fate(session.store.as_ref(), session.clock.as_ref(), record, written, false).await;
-    recorded.map_err(CommandError::engine)?;
+    // Where everything is hidden nothing has become of the changes.
+    if !report.applied.is_empty() || !report.already.is_empty() {
+        let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
+        record_fate(store, clock, record, written, false).await.map_err(CommandError::engine)?;
+    }
     printer.object(&Done { run_id: Some(run), report: &report });
     let paint = printer.paint();
     for change in &report.applied {
@@ -117,6 +120,7 @@ async fn bring_in(
     }
     list_unconfirmed(context, run, &report);
     match (written, report.already.is_empty()) {
+        (0, true) if report.applied.is_empty() => printer.line("Nothing was written."),
         (0, false) => printer.line("The project has these changes already; nothing was written."),
         (written, _) => {
             printer.line(format_args!("Applied {} to {}", count(written), files.project.display()))

@@ -68,7 +68,8 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
         printer.line(approvals_table(paint, &approvals));
     }
     files(session, printer, record).await?;
-    if let Some(outputs) = record.outputs.as_ref().and_then(serde_json::Value::as_object) {
+    let outputs = record.outputs.as_ref().and_then(serde_json::Value::as_object);
+    if let Some(outputs) = outputs.filter(|outputs| !outputs.is_empty()) {
         printer.line(format_args!("\n{}", paint.strong("Outputs")));
         for (step, output) in outputs {
             printer.line(format_args!("  {step}: {}", plain::short(&plain::value(output), 400)));
