@@ -23,7 +23,7 @@ pub(crate) use model::Model;
 pub(crate) use project::{FILE_NAME, Project};
 pub(crate) use provider::{Dialect, Provider};
 pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
-pub(crate) use secret::{KeySource, Secret};
+pub(crate) use secret::KeySource;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -140,7 +140,7 @@ impl Attendance<'_, '_> {
         if self.desk.is_attended() {
             self.desk.add(approval, Box::new(request.clone()));
         } else {
-            self.view.say(how_to_decide(approval));
+            self.view.urge(how_to_decide(approval));
         }
     }
 
@@ -155,7 +155,7 @@ impl Attendance<'_, '_> {
                 // The terminal has gone: the questions wait for whoever uses `wflo approvals`.
                 self.view.end_question(now);
                 for approval in open {
-                    self.view.say(how_to_decide(*approval));
+                    self.view.urge(how_to_decide(*approval));
                 }
             }
             return Ok(());

@@ -140,7 +140,11 @@ impl<'a> Desk<'a> {
                 };
                 match given.filter(|amount| *amount > NanoUsd::ZERO && least.is_none_or(|l| *amount >= l)) {
                     Some(amount) => Stage::Comment { approved: true, amount: Some(amount) },
-                    None => Stage::Amount,
+                    None => {
+                        let least = least.map(money).unwrap_or_default();
+                        self.printer.aside(format_args!("  an amount in USD, at least {least}"));
+                        Stage::Amount
+                    }
                 }
             }
             Stage::Comment { approved, amount } => {

@@ -71,6 +71,7 @@ pub(super) async fn drive(
         return Ok(exit);
     }
     if at_once {
+        context.printer.note("");
         context.printer.complain(&resumable(run));
         return Ok(Exit::Waiting);
     }

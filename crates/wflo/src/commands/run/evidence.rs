@@ -163,16 +163,33 @@ fn cell(value: Option<&Value>) -> String {
     value.map_or_else(String::new, |value| plain::short(&plain::value(value), CELL))
 }
 
-/// Scalars by name; amounts of money as money.
+/// What the arithmetic of a budget or a policy consists of, in the order in which it is read.
+const AMOUNTS: [(&str, &str); 12] = [
+    ("policy", "policy"),
+    ("condition", "condition"),
+    ("budget", "budget"),
+    ("step", "step"),
+    ("model", "model"),
+    ("limit_usd", "limit"),
+    ("settled_usd", "spent so far"),
+    ("spent_usd", "spent so far"),
+    ("held_usd", "held by calls"),
+    ("wanted_usd", "this call, at most"),
+    ("this_call_up_to_usd", "this call, at most"),
+    ("missing_usd", "missing"),
+];
+
+/// The known parts by name; amounts of money as money.
 fn amounts(evidence: &Value, out: &mut Vec<String>) {
-    for (name, value) in evidence.as_object().into_iter().flatten() {
+    for (name, label) in AMOUNTS {
+        let value = &evidence[name];
         if value.is_null() {
             continue;
         }
-        let amount = name.strip_suffix("_usd");
-        let parsed = amount.and_then(|_| value.as_str()?.parse::<NanoUsd>().ok());
+        let is_money = name.ends_with("_usd");
+        let parsed = value.as_str().filter(|_| is_money).and_then(|text| text.parse::<NanoUsd>().ok());
         let value = parsed.map_or_else(|| plain::short(&plain::value(value), LINE), money);
-        out.push(format!("  {:<18} {value}", amount.unwrap_or(name).replace('_', " ")));
+        out.push(format!("  {label:<18}  {value}"));
     }
 }
 

@@ -84,6 +84,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Says what somebody has to act on: also with `-q` and `--json`.
+    pub(super) fn urge(&mut self, line: String) {
+        match &self.live {
+            Some(live) => live.all.suspend(|| self.printer.aside(line)),
+            None => self.printer.aside(line),
+        }
+    }
+
     /// Moves the spinner and the clocks.
     pub(super) fn tick(&mut self, now: Timestamp, budget: Option<Budget>) {
         if let Some(live) = &mut self.live {
