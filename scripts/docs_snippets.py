@@ -8,6 +8,7 @@ Each Markdown file is one session in a scratch folder of its own, from top to bo
   (none: only the exit code counts). `# exit 3` at a command's end is the code it must end with.
 - a `python`, `toml` or `json` block must parse. With `<!-- file: NAME -->` on the line before, a
   block of any language is also written to NAME in the session's folder.
+- `<!-- when: COMMAND -->` on the line before waits until the command ends with 0, then runs the block.
 - `<!-- not run: reason -->` on the line before skips a block; the reason is printed and counted.
 - `<!-- needs: local model -->` anywhere starts the demo's model for the session, as OPENAI_BASE_URL.
 
@@ -27,6 +28,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +48,9 @@ CHANGING = [
     ("<address>", re.compile(r"127\.0\.0\.1:\d+")),
     ("<money>", re.compile(r"\$\d+(?:\.\d+)?")),
     ("<duration>", re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|s|min|h)\b|\b\d+m ?\d+s\b")),
-    ("<pid>", re.compile(r"\bpid \d+\b")),
+    ("<pid>", re.compile(r"\b(?:pid|[Pp]rocess) \d+\b")),
+    ("<user>", re.compile(r"\blocal:[\w.-]+")),
+    ("<hash>", re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b")),
     ("<version>", re.compile(r"\b\d+\.\d+\.\d+\b")),
     ("<rule>", re.compile(r"[─━═█▓▒░▏▎▍▌▋▊▉╸╺]+")),
 ]
@@ -122,6 +127,16 @@ class Session:
             self.problems += [f"    {line}" for line in got]
         self.ids |= ids_shown(expected, got)
 
+    def wait(self, command: str, place: str) -> None:
+        """Until the command succeeds."""
+        deadline = time.monotonic() + COMMAND_SECONDS
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        while subprocess.call(["bash", "-c", command], cwd=self.cwd, env=self.environment, **silent):
+            if time.monotonic() > deadline:
+                self.problems.append(f"{place}: `{command}` did not come true within {COMMAND_SECONDS} s")
+                return
+            threading.Event().wait(0.1)
+
     def console(self, body: str, place: str, first_line: int) -> None:
         command, expected, at = "", [], 0
         for number, line in enumerate([*body.splitlines(), "$ "], first_line):
@@ -171,6 +186,9 @@ def run(path: Path) -> tuple[int, int, list[str]]:
     text = path.read_text()
     name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
+    # What a model key of the reader's own would change.
+    for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
+        environment.pop(key, None)
     skipped = 0
     with contextlib.ExitStack() as stack:
         if "<!-- needs: local model -->" in text:
@@ -184,6 +202,8 @@ def run(path: Path) -> tuple[int, int, list[str]]:
                 print(f"  {place}: not run: {block['value']}")
                 skipped += 1
                 continue
+            if block["mark"] == "when":
+                session.wait(block["value"], place)
             if block["mark"] == "file":
                 target = session.cwd / block["value"]
                 target.parent.mkdir(parents=True, exist_ok=True)
