@@ -288,6 +288,7 @@ fn a_detached_run_goes_on_after_its_command_has_ended() {
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         assert!(line["level"].is_string() && line["time"].is_string());
+        assert!(line["run_id"] == id && line["trace_id"].is_string(), "{line}");
     }
     assert!(log.contains("step.succeeded"), "{log}");
 }

@@ -47,6 +47,7 @@ pub(super) struct Attendance<'s, 'a> {
     pub(super) runtime: &'s Runtime,
     pub(super) run: RunId,
     pub(super) budget_key: String,
+    pub(super) trace_id: String,
     /// Nobody looks on: the events are told to the log.
     pub(super) is_background: bool,
     pub(super) view: &'s mut View<'a>,
@@ -111,7 +112,7 @@ impl Attendance<'_, '_> {
         let now = self.session.clock.now();
         self.view.event(event, now);
         if self.is_background {
-            log(event);
+            log(event, &self.trace_id);
         }
         match &event.event.body {
             EventBody::ApprovalRequested { approval_id, request } => {
@@ -172,12 +173,12 @@ impl Attendance<'_, '_> {
 }
 
 /// The event's name and place; what it holds is in the store.
-fn log(event: &Recorded) {
+fn log(event: &Recorded, trace_id: &str) {
     let json = serde_json::to_value(&event.event.body).unwrap_or_default();
     let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
     let (kind, step) = (text("type"), text("step"));
     if kind != "log" {
-        tracing::info!(run_id = %event.run_id, step, seq = event.seq, "{kind}");
+        tracing::info!(run_id = %event.run_id, trace_id, step, seq = event.seq, "{kind}");
     }
 }
 

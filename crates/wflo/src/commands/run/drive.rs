@@ -114,12 +114,13 @@ async fn accept_and_attend(
     let (definition, _) = load(session.store.as_ref(), &record).await.map_err(CommandError::engine)?;
     let mut view = View::new(context, &definition, run);
     let mut desk = Desk::new(context.printer, how.terminal);
-    let budget_key = record.budget_key.clone();
+    let (budget_key, trace_id) = (record.budget_key.clone(), record.trace_id.clone());
     let mut attendance = Attendance {
         session,
         runtime,
         run,
         budget_key,
+        trace_id,
         is_background,
         view: &mut view,
         desk: &mut desk,
