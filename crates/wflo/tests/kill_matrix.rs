@@ -6,7 +6,12 @@
 //! until it dies there and is then resumed. The table of boundaries and results is printed.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "clippy knows #[test] functions only")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy knows #[test] functions only"
+)]
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -127,7 +132,11 @@ fn at(failpoint: &str) -> Row {
     let first = project.wflo(&["run", "--json"], Some(failpoint));
     let died = first.status.signal() == Some(9);
     let said = |output: &Output| {
-        format!("{failpoint}: {}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        format!(
+            "{failpoint}: {}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     };
     let listed = project.wflo(&["runs", "list", "--json"], None);
     let accepted = !String::from_utf8_lossy(&listed.stdout).trim().is_empty();
@@ -148,8 +157,16 @@ fn at(failpoint: &str) -> Row {
     let run = &last_line(&shown);
     assert_eq!(run["status"], "completed", "{}", said(&ended));
     assert_eq!(run["outputs"]["last"], "forty-two", "{}", said(&ended));
-    assert_eq!(project.count("SELECT count(*) FROM log WHERE what = 'forty-two'"), 1, "{failpoint}: a write happens once");
-    assert_eq!(project.count("SELECT count(*) FROM log WHERE what = 'last'"), 1, "{failpoint}: a write happens once");
+    assert_eq!(
+        project.count("SELECT count(*) FROM log WHERE what = 'forty-two'"),
+        1,
+        "{failpoint}: a write happens once"
+    );
+    assert_eq!(
+        project.count("SELECT count(*) FROM log WHERE what = 'last'"),
+        1,
+        "{failpoint}: a write happens once"
+    );
     assert_eq!(project.count("SELECT count(*) FROM tries"), 1, "{failpoint}: the failed try was undone");
     let events = project.wflo(&["runs", "events", "latest", "--json"], None);
     let events: Vec<Value> = String::from_utf8_lossy(&events.stdout)
@@ -162,11 +179,15 @@ fn at(failpoint: &str) -> Row {
         let done = events.iter().filter(|e| e["type"] == "step.succeeded" && e["step"] == step).count();
         assert_eq!(done, 1, "{failpoint}: step {step} succeeds once");
     }
-    let uncertain = events.iter().filter(|e| e["type"] == "effect.finished" && e["uncertain"] == true).count();
+    let uncertain =
+        events.iter().filter(|e| e["type"] == "effect.finished" && e["uncertain"] == true).count();
     let requests = project.model.counts().requests;
     // A call whose answer was durable is never made again; one whose answer was lost is made once more
     // and listed as uncertain.
-    assert!(requests == 1 || (requests == 2 && uncertain == 1), "{failpoint}: {requests} requests, {uncertain} uncertain");
+    assert!(
+        requests == 1 || (requests == 2 && uncertain == 1),
+        "{failpoint}: {requests} requests, {uncertain} uncertain"
+    );
     let budget = &run["budget"];
     let amount = |name: &str| budget[name].as_str().unwrap().parse::<wflo_core::money::NanoUsd>().unwrap();
     assert_eq!(amount("held_usd"), wflo_core::money::NanoUsd::ZERO, "{failpoint}: no hold is left");
