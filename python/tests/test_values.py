@@ -125,3 +125,15 @@ for data in (b"{{{{", b"[1", b'{"a"', b"tru"):
     raise SystemExit(f"accepted {data!r}")
 """
     subprocess.run([sys.executable, "-S", "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_what_an_effect_answered_can_be_a_steps_output():
+    from wflo.context.db import Executed
+    from wflo.context.tools import ToolResult
+    from wflo.context.world import Decision
+
+    done = Executed({"rows_affected": 3, "last_insert_id": 7, "columns": ["id"], "rows": [[1]]})
+    assert values.plain(done, "outputs") == {"rows_affected": 3, "last_insert_id": 7, "rows": [{"id": 1}]}
+    ran = ToolResult({"exit_code": 2, "stdout": "a", "stderr": "b"})
+    assert values.plain({"tool": ran}, "outputs")["tool"]["exit_code"] == 2
+    assert values.plain(Decision({"approved": True, "by": "local:me"}), "outputs")["approved"] is True

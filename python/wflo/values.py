@@ -147,6 +147,10 @@ def _plain(value: Any, depth: int) -> Any:
         return _integer(int(value))
     if isinstance(value, float):
         return _float(float(value))
+    as_dict: Any = getattr(kind, "as_dict", None) if kind.__module__.startswith("wflo.") else None
+    if as_dict is not None:
+        # What an effect answered, such as `return await context.db.execute(...)`.
+        return _plain(as_dict(value), depth + 1)
     raise _Problem(f"@ is a {_kind(value)}, which is not JSON", _hint(value))
 
 

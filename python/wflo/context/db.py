@@ -55,6 +55,14 @@ class Executed:
         self.last_insert_id: int | None = answer.get("last_insert_id")
         self.rows = Rows(answer)
 
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data: what it becomes as a step's output."""
+        return {
+            "rows_affected": self.rows_affected,
+            "last_insert_id": self.last_insert_id,
+            "rows": list(self.rows),
+        }
+
     def __repr__(self) -> str:
         return f"Executed(rows_affected={self.rows_affected})"
 

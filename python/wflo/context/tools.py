@@ -35,6 +35,10 @@ class ToolResult:
         self.stderr: str = answer.get("stderr") or ""
         self.truncated: bool = bool(answer.get("truncated"))
 
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data: what it becomes as a step's output."""
+        return {"exit_code": self.exit_code, "stdout": self.stdout, "stderr": self.stderr}
+
     def __repr__(self) -> str:
         return f"ToolResult(exit_code={self.exit_code})"
 

@@ -32,6 +32,10 @@ class Decision:
     def __bool__(self) -> bool:
         return self.approved
 
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data: what it becomes as a step's output."""
+        return {"approved": self.approved, "comment": self.comment, "by": self.by}
+
     def __repr__(self) -> str:
         return f"Decision(approved={self.approved}, by={self.by!r})"
 
