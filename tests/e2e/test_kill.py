@@ -89,6 +89,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def is_launcher(pid: int) -> bool:
+    """Whether it lives and is still a launcher: an id may be given again."""
+    try:
+        return b"__sandbox-launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def mounts() -> int:
     return len(Path("/proc/self/mountinfo").read_text().splitlines())
 
@@ -151,6 +159,7 @@ def test_a_random_killer(project: Project, model: MockModel, seed: int, capsys: 
     assert Decimal(done["budget"]["held_usd"]) == 0
     # Nothing of it is left on the machine.
     wait_for(lambda: project.processes() == [], f"no process is left: {project.processes()}")
+    wait_for(lambda: not any(is_launcher(pid) for pid in launchers), "no launcher is left")
     # An empty control group may outlive a launcher that lost its engine; the next one sweeps it away.
     assert project.call("sandbox", "exec", "--", "true").code == 0
     wait_for(lambda: not any(groups_of(pid) for pid in launchers), "no control group is left")
