@@ -213,6 +213,11 @@ impl Driver {
             if let Err(e) = self.handle(message).await {
                 return Left::GivenUp(e);
             }
+            // A predecessor's attempt that no slot was free for yet is dead: it stops by being said to.
+            let holding = self.state.paused || self.state.ending.is_some();
+            if holding && let Err(e) = self.answer_for_the_dead().await {
+                return Left::GivenUp(e);
+            }
         }
     }
 

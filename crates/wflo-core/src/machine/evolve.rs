@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
 use crate::approval::{ApprovalStatus, Purpose};
-use crate::definition::StepKind;
+use crate::definition::{AskWhen, StepKind, StepSpec};
 use crate::error::Failure;
 use crate::event::{AfterFailure, Event, EventBody, Wait};
 use crate::run::RunStatus;
@@ -155,6 +155,7 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
     }
     let decided: Vec<_> =
         state.approvals.iter().filter(|(_, a)| a.decision.is_some()).map(|(id, _)| *id).collect();
+    let asks_first = state.definition.steps.iter().any(|spec| spec.name == name && asks_first(spec));
     let Some(step) = step_mut(state, &name) else { return };
     match body {
         EventBody::StepStarted { generation, attempt, epoch, .. } => {
@@ -219,8 +220,11 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
             step.generation = *generation;
             step.attempt = 0;
             step.losses = 0;
+            step.cleared = false;
             step.status = StepStatus::Backoff { due: *due };
         }
+        // What people allowed was one generation: for another they are asked again.
+        EventBody::StepWoken { .. } if asks_first => step.status = StepStatus::Blocked,
         EventBody::StepWoken { .. } => step.status = StepStatus::Ready,
         EventBody::StepSkipped { .. } => {
             step.status = StepStatus::Skipped;
@@ -271,16 +275,19 @@ fn end(state: &mut RunState, at: Timestamp, status: RunStatus, error: Option<&Fa
     }
 }
 
+/// Whether people are asked before a generation of the step begins.
+fn asks_first(spec: &StepSpec) -> bool {
+    spec.approval.as_ref().is_some_and(|a| a.required && a.when == AskWhen::Start)
+}
+
 /// Worker steps become ready by themselves once all steps before them are done; steps that need a
 /// decision of the machine (gates, conditions, skips, questions before they begin) wait for its event.
 fn unblock(state: &mut RunState) {
     let definition = Arc::clone(&state.definition);
     for (index, spec) in definition.steps.iter().enumerate() {
-        let asks_first =
-            spec.approval.as_ref().is_some_and(|a| a.required && a.when == crate::definition::AskWhen::Start);
         if state.steps[index].status == StepStatus::Blocked
             && spec.needs_worker()
-            && !asks_first
+            && !asks_first(spec)
             && dependencies(state, index) == Dependencies::Met
         {
             state.steps[index].status = StepStatus::Ready;

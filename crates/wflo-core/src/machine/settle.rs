@@ -206,7 +206,7 @@ impl Asked<'_> {
         ApprovalRequest {
             purpose: self.purpose,
             step: Some(spec.name.clone()),
-            generation: 1,
+            generation: draft.state.step(&spec.name).map_or(1, |step| step.generation.max(1)),
             title: self.title,
             binding: Binding {
                 action: digest(&json!(["step", spec.name])),

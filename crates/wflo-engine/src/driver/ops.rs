@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
-use wflo_core::machine::{self, Action, RunState, StepState, StepStatus, TimerKey};
+use wflo_core::machine::{self, Action, ApprovalState, RunState, StepState, StepStatus, TimerKey};
 use wflo_core::ports::clock::Moment;
 use wflo_core::ports::store::Op;
 
@@ -23,8 +23,10 @@ pub(super) fn of_change(
     let mut facts = events.to_vec();
     top_ups(now, events, &mut facts, &mut ops);
     announcements(events, &mut facts);
+    let used = begun(now, events, &mut facts);
     ops.push(Op::AppendEvents { run, events: facts });
     approvals(run, was, now, at, &mut ops);
+    ops.extend(used);
     timers(run, was, now, at, &mut ops);
     if was.status != now.status {
         let over = now.status.is_terminal();
@@ -55,6 +57,27 @@ fn top_ups(now: &RunState, events: &[Event], facts: &mut Vec<Event>, ops: &mut V
             facts.push(Event { at: event.at, body });
         }
     }
+}
+
+/// A question that was put before a step began is used up by the generation that begins.
+fn begun(now: &RunState, events: &[Event], facts: &mut Vec<Event>) -> Vec<Op> {
+    let mut used = Vec::new();
+    for event in events {
+        let EventBody::StepStarted { step, generation, attempt: 1, .. } = &event.body else { continue };
+        let releases = |a: &ApprovalState| {
+            a.request.purpose == Purpose::Start
+                && a.status == ApprovalStatus::Approved
+                && a.request.step.as_ref() == Some(step)
+                && a.request.generation == *generation
+        };
+        for id in now.approvals.iter().filter(|(_, a)| releases(a)).map(|(id, _)| *id) {
+            used.push(Op::ConsumeApproval { id, at: event.at });
+            let body =
+                EventBody::ApprovalConsumed { approval_id: id, released: format!("{step}/{generation}") };
+            facts.push(Event { at: event.at, body });
+        }
+    }
+    used
 }
 
 /// A question names channels, and none is configured in embedded mode: people are told so, once each,

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use wflo_core::approval::ApprovalStatus;
 use wflo_core::event::{EventBody, Wait};
+use wflo_core::ports::store::ApprovalFilter;
 use wflo_core::run::RunStatus;
 use wflo_engine::executor::End;
 use wflo_engine::inbox::Message;
@@ -216,6 +218,26 @@ fn gates_start_questions_and_steps_that_ask_wait_for_people() {
     assert_eq!(host.block_on(host.engine.settled(run)).unwrap(), Progress::Parked(RunStatus::Waiting));
     assert_eq!(host.finish(run), RunStatus::Completed);
     assert_eq!(script.times("asking"), 2, "once to ask, once to go on");
+}
+
+#[test]
+fn what_people_allowed_before_a_step_begins_is_one_generation() {
+    let (_dir, script, host) = world();
+    script.on("a", |attempt, _| async move {
+        if attempt.generation == 1 { failed() } else { succeeded(&attempt.step) }
+    });
+    let mut a = step("a", &[]);
+    a["retries"] = json!(1);
+    a["retry_backoff"] = json!({"initial_seconds": 0.01});
+    a["approval"] = json!({"required": true, "when": "start"});
+    let run = host.submit(&workflow(vec![a]));
+    assert_eq!(host.finish(run), RunStatus::Completed);
+    let filter = ApprovalFilter { run: Some(run), ..ApprovalFilter::default() };
+    let asked = host.block_on(host.store.approvals(filter)).unwrap();
+    let mut generations: Vec<u32> = asked.iter().map(|a| a.request.generation).collect();
+    generations.sort_unstable();
+    assert_eq!(generations, [1, 2]);
+    assert!(asked.iter().all(|a| a.status == ApprovalStatus::Consumed), "each is used once");
 }
 
 #[test]
