@@ -247,7 +247,7 @@ def first_run(wflo: Wflo) -> str:
 def show_run(wflo: Wflo, run_id: str) -> None:
     heading("What it did")
     wflo.show("runs", "show", run_id)
-    wflo.show("costs", "report", "--by", "step")
+    wflo.show("costs", "report", "--by", "step", "--run", run_id)
     (run,) = wflo.records("runs", "show", run_id)
     for approval in run["approvals"]:  # type: ignore[union-attr]
         wflo.show("approvals", "show", str(approval))
@@ -308,7 +308,7 @@ def killed_run(wflo: Wflo, model: Model) -> None:
         f"{after} requests after the resume, {total - durable} were still to be made",
     )
     note(f"{durable} + {after} = {total}: no finished call was made again")
-    wflo.show("costs", "report", "--by", "step")
+    wflo.show("costs", "report", "--by", "step", "--run", run_id)
 
 
 def main() -> int:
