@@ -3,7 +3,7 @@
 Usage: python stock_clients.py PATH_OF_THE_EXAMPLE_BINARY
 
 The binary is `cargo build -p wflo-gateway --example gateway`. Needs the packages of
-requirements.txt. Prints a line per case and exits 1 when one failed.
+`make dev`. Prints a line per case and exits 1 when one failed.
 """
 
 import asyncio
