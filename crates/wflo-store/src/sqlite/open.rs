@@ -122,9 +122,12 @@ fn connect(place: &Place, create: OpenFlags) -> Result<Connection, Fault> {
 
 /// Whose file is it? Only reads.
 fn check_owner(place: &Place, conn: &Connection) -> Result<(), Fault> {
-    let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    // One snapshot for the three: another process may be creating the database right now.
+    let snapshot = conn.unchecked_transaction()?;
+    let tables: u32 = snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let application: i32 = snapshot.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let found: u32 = snapshot.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    snapshot.finish()?;
     let path = || place.file.display().to_string();
     if application == APPLICATION_ID {
         return match found > migrate::NEWEST {
