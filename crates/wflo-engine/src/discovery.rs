@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
 use wflo_core::error::{Code, Failure};
 use wflo_core::size::Millis;
 use wflo_sandbox::Outcome as Ended;
@@ -13,7 +12,7 @@ use wflo_sandbox::Outcome as Ended;
 use crate::error::EngineError;
 use crate::launch::Launch;
 use crate::protocol::{self, FrameError, FromRunner, ToRunner};
-use crate::sandboxed::{Ask, Sandboxes, pipe};
+use crate::sandboxed::{Ask, Sandboxes, pipe, tail};
 use crate::steps::{runner_command, runner_env};
 
 /// The user's file could not be read as a workflow.
@@ -22,6 +21,8 @@ const NOT_DESCRIBED: Code = Code(1030);
 const TOO_SLOW: Code = Code(1031);
 /// How long importing a user's file may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The most of what it printed that is shown when it fails, in bytes.
+const LAST_WORDS: usize = 64 << 10;
 
 /// What a file defines.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let running = sandboxes.open(launch, ask).await?;
     // Without its listener a connection is refused at once.
     drop(running.sandbox.take_listener());
-    let reading = tokio::spawn(last_words(printed));
+    let reading = tokio::spawn(tail(printed, LAST_WORDS));
     let (mut reader, mut writer) = socket.into_split();
     let told = async {
         let describe =
@@ -93,7 +94,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
         _ => None,
     };
     running.kill().await;
-    let printed = reading.await.unwrap_or_default();
+    let printed = String::from_utf8_lossy(&reading.await.unwrap_or_default()).into_owned();
     match (described, exit) {
         (Err(EngineError::ShuttingDown), exit) => {
             let how = match exit.map(|e| e.outcome) {
@@ -109,20 +110,4 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
         }
         (described, _) => described,
     }
-}
-
-/// The last of what a short program printed.
-async fn last_words(pipe: OwnedFd) -> String {
-    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return String::new() };
-    let (mut kept, mut buffer) = (Vec::new(), vec![0_u8; 8 << 10]);
-    while let Ok(read) = pipe.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(&buffer[..read]);
-        if kept.len() > 64 << 10 {
-            kept.drain(..kept.len() - (16 << 10));
-        }
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }

@@ -309,7 +309,7 @@ async fn exceeded(
     }
 }
 
-/// Puts a question of the run as a whole, or finds that another call was first.
+/// Puts a question and gives its id, or that of the same question which another call put first.
 pub(crate) async fn ask_once(calls: &Calls, request: ApprovalRequest) -> Result<ApprovalId, EngineError> {
     let ask = CommandBody::Ask { request: Box::new(request) };
     let events = match calls.attempt.driver.tell(ask, Vec::new()).await {

@@ -89,7 +89,6 @@ impl Runtime {
             databases: Arc::clone(&databases),
             settled: Arc::new(tokio::sync::Notify::new()),
             gateway: std::sync::OnceLock::new(),
-            channels: Vec::new(),
         });
         let gateway =
             Gateway::new(options.routes, Arc::new(RunLedger), Deadlines::default(), Limits::default());

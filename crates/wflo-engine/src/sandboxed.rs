@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use wflo_core::error::{Coded, Failure};
 use wflo_sandbox::workspace::{self, Hidden, HideRules, View};
 use wflo_sandbox::{Bind, Exit, Launcher, Sandbox, Spec, Stdio};
@@ -223,4 +223,21 @@ pub(crate) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;
     Ok((read, write))
+}
+
+/// Reads a pipe to its end and gives the last `most` bytes.
+pub(crate) async fn tail(pipe: OwnedFd, most: usize) -> Vec<u8> {
+    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return Vec::new() };
+    let (mut kept, mut buffer) = (Vec::new(), vec![0_u8; 16 << 10]);
+    while let Ok(read) = pipe.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        kept.extend_from_slice(&buffer[..read]);
+        if kept.len() > 2 * most {
+            kept.drain(..kept.len() - most);
+        }
+    }
+    let from = kept.len().saturating_sub(most);
+    kept.split_off(from)
 }

@@ -20,8 +20,6 @@ pub struct Services {
     pub settled: Arc<Notify>,
     /// The model gateway; set once it has been made over this engine's ledger.
     pub gateway: std::sync::OnceLock<Gateway>,
-    /// Channels that can be announced on; empty in embedded mode.
-    pub channels: Vec<String>,
 }
 
 impl Services {

@@ -3,12 +3,13 @@
 
 use serde_json::{Value, json};
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
-use wflo_core::event::{Event, EventBody, Wait};
+use wflo_core::event::{Event, Wait};
 use wflo_core::machine::CommandBody;
 use wflo_core::ports::store::{ApprovalFilter, Op};
 
 use super::{Broker, consumed};
 use crate::error::EngineError;
+use crate::ledger::ask_once;
 
 /// The most of an output that is shown, in characters.
 const SHOWN: usize = 20_000;
@@ -58,13 +59,7 @@ impl Broker {
         let title = format!("commit the output of step `{step}`, which wrote nothing");
         let request =
             self.request(Purpose::Output, title, &action, json!({ "output": shown, "writes": 0 }))?;
-        let ask = CommandBody::Ask { request: Box::new(request) };
-        let events = self.attempt.driver.tell(ask, Vec::new()).await?;
-        let asked = events.iter().find_map(|event| match &event.body {
-            EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
-            _ => None,
-        });
-        let approval_id = asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))?;
+        let approval_id = ask_once(&self.calls, request).await?;
         Ok(Err(Wait::Approval { approval_id }))
     }
 }

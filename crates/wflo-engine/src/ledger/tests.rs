@@ -116,7 +116,6 @@ async fn world_at(mock: ModelServer, url: &str) -> World {
         databases: Arc::new(databases),
         settled: Arc::new(tokio::sync::Notify::new()),
         gateway: std::sync::OnceLock::new(),
-        channels: Vec::new(),
     });
     let _ = services.gateway.set(gateway.clone());
     let acting = Arc::new(Acting { services, act: StdMutex::default() });

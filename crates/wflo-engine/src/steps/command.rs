@@ -1,11 +1,9 @@
 //! A `tool` step: one command in a sandbox; its files are kept as the step's layer.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::AsyncReadExt;
 use wflo_core::error::{Code, Failure};
 use wflo_gateway::ledger::Caller;
 use wflo_sandbox::Outcome as Ended;
@@ -15,7 +13,7 @@ use crate::broker::Broker;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::launch::Launch;
-use crate::sandboxed::{Ask, pipe};
+use crate::sandboxed::{Ask, pipe, tail};
 
 const BAD_TEMPLATE: Code = Code(3009);
 /// The command failed.
@@ -62,7 +60,7 @@ impl Steps {
             }
             _ => None,
         };
-        let (out, err) = (tokio::spawn(tail(stdout)), tokio::spawn(tail(stderr)));
+        let (out, err) = (tokio::spawn(tail(stdout, KEPT)), tokio::spawn(tail(stderr, KEPT)));
         let limit = spec.timeout_seconds.into_iter().chain(launch.sandbox.timeout).min();
         let limit = limit.map_or(Duration::from_secs(366 * 86_400), |l| l.duration());
         let exit = tokio::select! {
@@ -135,21 +133,4 @@ impl Steps {
         }
         env
     }
-}
-
-/// The last bytes of a pipe.
-async fn tail(pipe: OwnedFd) -> Vec<u8> {
-    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return Vec::new() };
-    let (mut kept, mut buffer) = (Vec::new(), vec![0_u8; 16 << 10]);
-    while let Ok(read) = pipe.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(&buffer[..read]);
-        if kept.len() > 2 * KEPT {
-            kept.drain(..kept.len() - KEPT);
-        }
-    }
-    let from = kept.len().saturating_sub(KEPT);
-    kept.split_off(from)
 }
