@@ -8,17 +8,21 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::approval::OnTimeout;
-use crate::budget::OnExceeded;
 use crate::canonical::Digest;
 use crate::effect::{EffectClass, OnAmbiguous};
 use crate::error::Failure;
 use crate::money::NanoUsd;
 use crate::size::{Bytes, MilliCpus, Millis};
 
+mod approval;
+mod backoff;
+mod budget;
 mod inputs;
 mod validate;
 
+pub use approval::{ApprovalSpec, AskWhen, GateSpec, OnRejected};
+pub use backoff::Backoff;
+pub use budget::{ActionOnExceeded, BudgetSpec, Per};
 pub use inputs::check_inputs;
 pub use validate::CONDITION_NAMES;
 
@@ -66,74 +70,6 @@ pub struct InputSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-}
-
-/// One limit on money.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BudgetSpec {
-    /// The limit in USD.
-    pub max_cost_usd: NanoUsd,
-    /// What it covers.
-    #[serde(default)]
-    pub per: Per,
-    /// Which agent, with `per: agent`; all of them, each its own, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// Shares of the limit at which an alert is raised.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alert_thresholds: Option<Vec<f64>>,
-    /// What happens when a call does not fit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action_on_exceeded: Option<ActionOnExceeded>,
-}
-
-/// What a [`BudgetSpec`] covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Per {
-    /// One run.
-    #[default]
-    Run,
-    /// Each step.
-    Step,
-    /// Each agent.
-    Agent,
-    /// All runs of the workflow.
-    Workflow,
-    /// All runs of the workflow in a clock hour.
-    Hour,
-    /// …in a day.
-    Day,
-    /// …in a week.
-    Week,
-    /// …in a month.
-    Month,
-}
-
-/// Every action that the surface knows; two of them belong to a later release and are refused by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActionOnExceeded {
-    /// See [`OnExceeded::Halt`].
-    Halt,
-    /// See [`OnExceeded::Ask`].
-    Ask,
-    /// A later release.
-    Queue,
-    /// A later release.
-    Downgrade,
-}
-
-impl ActionOnExceeded {
-    /// The action, for the two that work; validation has refused the others.
-    pub const fn supported(self) -> Option<OnExceeded> {
-        match self {
-            ActionOnExceeded::Halt => Some(OnExceeded::Halt),
-            ActionOnExceeded::Ask => Some(OnExceeded::Ask),
-            ActionOnExceeded::Queue | ActionOnExceeded::Downgrade => None,
-        }
-    }
 }
 
 /// How steps are isolated; absent means what `wflo.toml` or the default says.
@@ -297,131 +233,6 @@ pub enum StepKind {
         /// CEL.
         when: String,
     },
-}
-
-/// An approval gate.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct GateSpec {
-    /// Who may decide.
-    #[serde(default)]
-    pub approvers: Vec<String>,
-    /// How many of them.
-    #[serde(default = "one")]
-    pub quorum: u32,
-    /// How long people have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<Millis>,
-    /// What happens then.
-    #[serde(default)]
-    pub on_timeout: OnTimeout,
-    /// Whether a no ends the run.
-    #[serde(default)]
-    pub on_rejected: OnRejected,
-    /// What people are told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Channels to announce it on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notify: Vec<String>,
-}
-
-/// Whether a no ends the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnRejected {
-    /// The run ends as `rejected`.
-    #[default]
-    Stop,
-    /// The run goes on; `outputs.<gate>.approved` is false.
-    Continue,
-}
-
-/// When people are asked about a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApprovalSpec {
-    /// Whether they are asked at all.
-    #[serde(default = "yes")]
-    pub required: bool,
-    /// Who may decide.
-    #[serde(default)]
-    pub approvers: Vec<String>,
-    /// Channels to announce it on.
-    #[serde(default)]
-    pub notify: Vec<String>,
-    /// At the first write, or before the step begins.
-    #[serde(default)]
-    pub when: AskWhen,
-    /// How many of them.
-    #[serde(default = "one")]
-    pub quorum: u32,
-    /// How long people have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<Millis>,
-    /// What happens then.
-    #[serde(default)]
-    pub on_timeout: OnTimeout,
-}
-
-/// The moment of the question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AskWhen {
-    /// At the first write, else before the output is committed.
-    #[default]
-    Write,
-    /// Before the step begins.
-    Start,
-}
-
-/// Exponential backoff between generations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Backoff {
-    /// The first wait.
-    #[serde(default = "Backoff::default_initial")]
-    pub initial_seconds: Millis,
-    /// What each wait is multiplied by.
-    #[serde(default = "Backoff::default_factor")]
-    pub factor: f64,
-    /// The longest wait.
-    #[serde(default = "Backoff::default_max")]
-    pub max_seconds: Millis,
-    /// Whether a wait is drawn from its upper half.
-    #[serde(default = "yes")]
-    pub jitter: bool,
-}
-
-impl Backoff {
-    const fn default_initial() -> Millis {
-        Millis(1_000)
-    }
-    const fn default_factor() -> f64 {
-        2.0
-    }
-    const fn default_max() -> Millis {
-        Millis(60_000)
-    }
-
-    /// The wait before generation `failures + 1`. `draw` in 0..1 comes from outside.
-    pub fn wait(&self, failures: u32, draw: f64) -> Millis {
-        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
-        let full =
-            (self.initial_seconds.0 as f64 * self.factor.powi(exponent)).min(self.max_seconds.0 as f64);
-        let share = if self.jitter { 0.5 + draw.clamp(0.0, 1.0) / 2.0 } else { 1.0 };
-        Millis((full * share) as u64)
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff {
-            initial_seconds: Self::default_initial(),
-            factor: Self::default_factor(),
-            max_seconds: Self::default_max(),
-            jitter: true,
-        }
-    }
 }
 
 const fn yes() -> bool {

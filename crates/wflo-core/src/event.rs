@@ -4,6 +4,9 @@
 //! run's state. *Journal events* are made by the driver beside an effect's record; the fold passes
 //! over them, so they may stand anywhere between machine events.
 
+mod ending;
+mod wait;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +19,9 @@ use crate::error::Failure;
 use crate::id::{ApprovalId, BudgetId};
 use crate::money::NanoUsd;
 
+pub use ending::{AfterFailure, Ending};
+pub use wait::Wait;
+
 /// One fact and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -25,78 +31,6 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub body: EventBody,
-}
-
-/// What a suspended step waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "on", rename_all = "snake_case")]
-pub enum Wait {
-    /// People.
-    Approval {
-        /// Which question.
-        approval_id: ApprovalId,
-    },
-    /// A time.
-    Timer {
-        /// The sleeping effect's branch.
-        path: String,
-        /// The sleeping effect's position.
-        seq: u32,
-        /// When it ends.
-        due: Timestamp,
-    },
-    /// A message from outside.
-    Signal {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// What follows a failed generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterFailure {
-    /// Undo its data changes, then retry.
-    UndoThenRetry,
-    /// Undo its data changes, then fail.
-    UndoThenFail,
-    /// Retry.
-    Retry,
-    /// The step has failed.
-    Fail,
-}
-
-/// Why a run is ending before all its steps are done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "because", rename_all = "snake_case")]
-pub enum Ending {
-    /// A person cancelled it.
-    Cancelled {
-        /// Who.
-        by: String,
-        /// Why.
-        reason: Option<String>,
-    },
-    /// An approval or policy said no.
-    Rejected {
-        /// The refusal.
-        error: Failure,
-    },
-    /// A budget ran out.
-    Halted {
-        /// The arithmetic.
-        error: Failure,
-    },
-    /// A time-out.
-    TimedOut {
-        /// Which.
-        error: Failure,
-    },
-    /// A step failed.
-    Failed {
-        /// The step's error.
-        error: Failure,
-    },
 }
 
 /// What happened.

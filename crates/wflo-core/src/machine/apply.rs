@@ -3,20 +3,22 @@
 //! Each command is checked against the state, gives its own events, and then the run is settled: what
 //! has become possible or necessary through them (gates, skips, the end) follows in the same list.
 
+mod approval;
+mod timer;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::POISON_LIMIT;
-use super::action::{TimerKey, run_deadline};
 use super::command::{Attempt, Command, CommandBody, Rejection};
 use super::evolve::fold;
 use super::settle::settle;
-use super::state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
-use crate::approval::{ApprovalStatus, Decision, OnTimeout, Purpose};
+use super::state::{AfterUndo, RunState, StepState, StepStatus};
+use crate::approval::ApprovalStatus;
 use crate::budget::OnExceeded;
 use crate::definition::StepSpec;
 use crate::error::{Code, Failure};
-use crate::event::{AfterFailure, Ending, Event, EventBody, Wait};
+use crate::event::{AfterFailure, Ending, Event, EventBody};
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
 use crate::run::RunStatus;
@@ -313,118 +315,6 @@ impl Draft {
         self.push(EventBody::StepUndone { step: name.clone(), generation, report, error, retry });
         if retry {
             self.back_off(&name);
-        }
-        Ok(())
-    }
-
-    fn decided(&mut self, approval: ApprovalId, decision: Decision) -> Result<(), Rejection> {
-        let found = self
-            .state
-            .approvals
-            .get(&approval)
-            .filter(|a| a.status == ApprovalStatus::Pending)
-            .ok_or(Rejection::NotPending(approval))?;
-        let (purpose, title) = (found.request.purpose.clone(), found.request.title.clone());
-        let gate_goes_on = found.request.step.as_deref().is_some_and(|name| self.gate_continues(name));
-        let comment = decision.comment.as_deref().map(|c| format!(": {c}")).unwrap_or_default();
-        let refusal = format!("{} rejected \"{title}\"{comment}", decision.by);
-        let approved = decision.approved;
-        self.push(EventBody::ApprovalDecided { approval_id: approval, decision });
-        if approved || self.state.ending.is_some() {
-            return Ok(());
-        }
-        match purpose {
-            // The code that asked hears the answer and decides itself.
-            Purpose::Asked { .. } | Purpose::Apply => Ok(()),
-            Purpose::Gate if gate_goes_on => Ok(()),
-            Purpose::Budget { .. } => {
-                self.begin_ending(Ending::Halted { error: Failure::new(HALTED, refusal) })
-            }
-            Purpose::Gate
-            | Purpose::Start
-            | Purpose::Write { .. }
-            | Purpose::Output
-            | Purpose::Policy { .. } => {
-                self.begin_ending(Ending::Rejected { error: Failure::new(REJECTED, refusal) })
-            }
-        }
-    }
-
-    /// Questions of the run as a whole are put once, however many calls come to them at the same moment:
-    /// one about a budget while it is open, one of a policy for good.
-    fn asked_already(&self, purpose: &Purpose) -> Option<ApprovalId> {
-        let same = |known: &ApprovalState| match (purpose, &known.request.purpose) {
-            (Purpose::Budget { budget, .. }, Purpose::Budget { budget: other, .. }) => {
-                budget == other && known.status == ApprovalStatus::Pending
-            }
-            (Purpose::Policy { policy }, Purpose::Policy { policy: other }) => {
-                policy == other && known.status != ApprovalStatus::Superseded
-            }
-            _ => false,
-        };
-        self.state.approvals.iter().find(|(_, known)| same(known)).map(|(id, _)| *id)
-    }
-
-    fn gate_continues(&self, name: &str) -> bool {
-        use crate::definition::{OnRejected, StepKind};
-        self.find(name).is_ok_and(|(spec, _)| {
-            matches!(&spec.kind, StepKind::Approval(gate) if gate.on_rejected == OnRejected::Continue)
-        })
-    }
-
-    fn timer_fired(&mut self, timer: &TimerKey) -> Result<(), Rejection> {
-        let none = || Rejection::NoTimer(timer.to_string());
-        match timer {
-            TimerKey::Backoff { step } => {
-                let (_, found) = self.find(step)?;
-                let StepStatus::Backoff { due } = found.status else { return Err(none()) };
-                if due > self.at {
-                    return Err(none());
-                }
-                let generation = found.generation;
-                self.push(EventBody::StepWoken { step: step.clone(), generation });
-            }
-            TimerKey::Sleep { step, path, seq } => {
-                let (_, found) = self.find(step)?;
-                let set = |wait: &Wait| matches!(wait, Wait::Timer { path: p, seq: s, .. } if p == path && s == seq);
-                if !matches!(&found.status, StepStatus::Waiting { on } if on.iter().any(set)) {
-                    return Err(none());
-                }
-                self.push(EventBody::TimerFired { step: step.clone(), path: path.clone(), seq: *seq });
-            }
-            TimerKey::Approval { approval } => {
-                let found =
-                    self.state.approvals.get(approval).filter(|a| a.status == ApprovalStatus::Pending);
-                let found = found.filter(|a| !a.escalated).ok_or_else(none)?;
-                match found.request.on_timeout {
-                    OnTimeout::Reject => {
-                        let comment = Some("nobody decided in time".to_owned());
-                        let decision = Decision {
-                            approved: false,
-                            by: "timeout".to_owned(),
-                            comment,
-                            amount: None,
-                            at: self.at,
-                        };
-                        return self.decided(*approval, decision);
-                    }
-                    OnTimeout::Escalate | OnTimeout::Hold => {
-                        self.push(EventBody::ApprovalEscalated { approval_id: *approval });
-                    }
-                }
-            }
-            TimerKey::Run => {
-                if run_deadline(&self.state).is_none_or(|due| due > self.at) {
-                    return Err(none());
-                }
-                let limit = self.state.definition.timeout_seconds.map(|t| t.to_string()).unwrap_or_default();
-                let error = Failure::new(
-                    RUN_TIMEOUT,
-                    format!("the run was active for longer than its time-out of {limit}"),
-                )
-                .with_hint("raise timeout_seconds of the workflow, then `wflo runs retry ID`");
-                return self.begin_ending(Ending::TimedOut { error });
-            }
         }
         Ok(())
     }

@@ -1,0 +1,66 @@
+//! Questions: put once, answered once, and what an answer does to the run.
+
+use super::{Draft, HALTED, REJECTED};
+use crate::approval::{ApprovalStatus, Decision, Purpose};
+use crate::error::Failure;
+use crate::event::{Ending, EventBody};
+use crate::id::ApprovalId;
+use crate::machine::command::Rejection;
+use crate::machine::state::ApprovalState;
+
+impl Draft {
+    pub(super) fn decided(&mut self, approval: ApprovalId, decision: Decision) -> Result<(), Rejection> {
+        let found = self
+            .state
+            .approvals
+            .get(&approval)
+            .filter(|a| a.status == ApprovalStatus::Pending)
+            .ok_or(Rejection::NotPending(approval))?;
+        let (purpose, title) = (found.request.purpose.clone(), found.request.title.clone());
+        let gate_goes_on = found.request.step.as_deref().is_some_and(|name| self.gate_continues(name));
+        let comment = decision.comment.as_deref().map(|c| format!(": {c}")).unwrap_or_default();
+        let refusal = format!("{} rejected \"{title}\"{comment}", decision.by);
+        let approved = decision.approved;
+        self.push(EventBody::ApprovalDecided { approval_id: approval, decision });
+        if approved || self.state.ending.is_some() {
+            return Ok(());
+        }
+        match purpose {
+            // The code that asked hears the answer and decides itself.
+            Purpose::Asked { .. } | Purpose::Apply => Ok(()),
+            Purpose::Gate if gate_goes_on => Ok(()),
+            Purpose::Budget { .. } => {
+                self.begin_ending(Ending::Halted { error: Failure::new(HALTED, refusal) })
+            }
+            Purpose::Gate
+            | Purpose::Start
+            | Purpose::Write { .. }
+            | Purpose::Output
+            | Purpose::Policy { .. } => {
+                self.begin_ending(Ending::Rejected { error: Failure::new(REJECTED, refusal) })
+            }
+        }
+    }
+
+    /// Questions of the run as a whole are put once, however many calls come to them at the same moment:
+    /// one about a budget while it is open, one of a policy for good.
+    pub(super) fn asked_already(&self, purpose: &Purpose) -> Option<ApprovalId> {
+        let same = |known: &ApprovalState| match (purpose, &known.request.purpose) {
+            (Purpose::Budget { budget, .. }, Purpose::Budget { budget: other, .. }) => {
+                budget == other && known.status == ApprovalStatus::Pending
+            }
+            (Purpose::Policy { policy }, Purpose::Policy { policy: other }) => {
+                policy == other && known.status != ApprovalStatus::Superseded
+            }
+            _ => false,
+        };
+        self.state.approvals.iter().find(|(_, known)| same(known)).map(|(id, _)| *id)
+    }
+
+    fn gate_continues(&self, name: &str) -> bool {
+        use crate::definition::{OnRejected, StepKind};
+        self.find(name).is_ok_and(|(spec, _)| {
+            matches!(&spec.kind, StepKind::Approval(gate) if gate.on_rejected == OnRejected::Continue)
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! A batch: the changes that are committed together, and the lease under which.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::approval::{Approval, ApprovalStatus, Decision};
+use crate::budget::Budget;
+use crate::effect::{EffectKey, EffectRecord};
+use crate::error::Failure;
+use crate::event::Event;
+use crate::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
+use crate::money::NanoUsd;
+use crate::ports::clock::Moment;
+use crate::run::{RunRecord, RunStatus};
+
+/// The lease under which a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The run.
+    pub run: RunId,
+    /// The epoch that its writer holds.
+    pub epoch: u64,
+}
+
+/// What belongs together.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Refuses the batch when the lease has moved on.
+    pub fence: Option<Fence>,
+    /// Executed in order.
+    pub ops: Vec<Op>,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Keeps a canonical definition under its digest; keeping it again changes nothing.
+    PutDefinition {
+        /// Digest of the canonical definition.
+        digest: String,
+        /// The definition.
+        definition: Value,
+    },
+    /// A new run, with the definition it runs. Its `lease_epoch` and `engine` are stored as given.
+    CreateRun {
+        /// The run.
+        run: Box<RunRecord>,
+        /// Digest of its definition.
+        definition: String,
+    },
+    /// Appends events to a run, numbering them on from its last. Result: [`OpResult::Seq`] of the first.
+    AppendEvents {
+        /// The run.
+        run: RunId,
+        /// The facts.
+        events: Vec<Event>,
+    },
+    /// The run's row as the fold now says.
+    SetRun {
+        /// The run.
+        run: RunId,
+        /// Where it stands.
+        status: RunStatus,
+        /// Its result, once terminal.
+        outputs: Option<Value>,
+        /// Why it did not complete, once terminal.
+        error: Option<Failure>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Takes a run over: its epoch must be `expected`, it becomes `expected + 1` and belongs to `engine`.
+    Claim {
+        /// The run.
+        run: RunId,
+        /// The epoch seen.
+        expected: u64,
+        /// The new driver.
+        engine: EngineId,
+    },
+    /// Gives a run up: no engine drives it, the epoch stays.
+    Release {
+        /// The run.
+        run: RunId,
+    },
+    /// An effect's intent. A key that exists already fails the batch with [`StoreError::EffectExists`].
+    PutEffect {
+        /// The run.
+        run: RunId,
+        /// The row; its state must be `Intent`.
+        effect: Box<EffectRecord>,
+    },
+    /// An effect's result. Its `order` is the next of its generation. Result: [`OpResult::Order`].
+    /// Fails with [`StoreError::EffectNotOpen`] unless it is an intent.
+    FinishEffect {
+        /// The run.
+        run: RunId,
+        /// The effect.
+        key: EffectKey,
+        /// How it ended.
+        end: EffectEnd,
+    },
+    /// An intent whose result was lost is tried again: its hold is replaced, and what the lost try was
+    /// billed is carried and marked uncertain ([`Op::FinishEffect`] adds to it).
+    /// Fails with [`StoreError::EffectNotOpen`] unless it is an intent.
+    ReopenEffect {
+        /// The run.
+        run: RunId,
+        /// The effect.
+        key: EffectKey,
+        /// The new hold.
+        hold: Option<HoldId>,
+        /// What the lost try was billed.
+        carried: NanoUsd,
+        /// Merged over the attributes of the intent (objects, by key).
+        attributes: Value,
+    },
+    /// Copies finished effects of one generation into the next, keeping their relative order (orders
+    /// become dense from 1), without cost and hold: a retry does not pay again.
+    CopyEffects {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// The old journal.
+        from: u32,
+        /// The new journal.
+        to: u32,
+        /// Which: path and position.
+        keep: Vec<(String, u32)>,
+    },
+    /// Opens a budget account unless one exists for (scope, key, period, period start): then the lower
+    /// limit stays in force only through its own account, and the existing one is unchanged.
+    OpenBudget(Box<Budget>),
+    /// Reserves `amount` on all `budgets` or on none: [`StoreError::Short`] names the first that could not.
+    Hold {
+        /// The reservation's id.
+        id: HoldId,
+        /// The run whose call it is.
+        run: RunId,
+        /// Every budget that applies.
+        budgets: Vec<BudgetId>,
+        /// The call's upper bound.
+        amount: NanoUsd,
+    },
+    /// Turns a hold into a bill of `actual` and frees the rest. Appends a `budget.alert` event to the
+    /// hold's run for each threshold newly passed. Settling twice changes nothing.
+    /// `actual > amount` is charged as it is and counted in [`Store::overruns`].
+    Settle {
+        /// The reservation.
+        id: HoldId,
+        /// The bill.
+        actual: NanoUsd,
+        /// For the alerts.
+        at: Timestamp,
+    },
+    /// Frees a hold whose call was certainly never sent.
+    ReleaseHold {
+        /// The reservation.
+        id: HoldId,
+    },
+    /// Raises (or, below zero, lowers, but never under what is settled and held) a budget's limit.
+    TopUp {
+        /// The budget.
+        budget: BudgetId,
+        /// By how much.
+        amount: NanoUsd,
+    },
+    /// A new question.
+    PutApproval(Box<Approval>),
+    /// An answer; fails with [`StoreError::AlreadyDecided`] unless it is pending.
+    DecideApproval {
+        /// Which.
+        id: ApprovalId,
+        /// `Approved`, `Rejected` or `Expired`.
+        status: ApprovalStatus,
+        /// The answer.
+        decision: Decision,
+    },
+    /// Uses an approval once; fails with [`StoreError::NotApproved`] unless it is `Approved`.
+    ConsumeApproval {
+        /// Which.
+        id: ApprovalId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Replaces a pending or approved question.
+    SupersedeApproval {
+        /// Which.
+        id: ApprovalId,
+    },
+    /// A message for a run's driver, from any process. Needs no fence.
+    PushInbox {
+        /// The run.
+        run: RunId,
+        /// The message; its shape belongs to the engine.
+        message: Value,
+        /// When.
+        at: Timestamp,
+    },
+    /// Removes messages that the batch's events have answered.
+    DropInbox {
+        /// Their numbers.
+        ids: Vec<i64>,
+    },
+    /// A durable timer of a run; the same key is replaced.
+    PutTimer {
+        /// The run.
+        run: RunId,
+        /// Its name within the run.
+        key: String,
+        /// When by wall time.
+        due: Timestamp,
+        /// When by both clocks, as seen when it was set: `due` on the boot clock is
+        /// `set.boot_ms + (due - set.wall)`.
+        set: Moment,
+    },
+    /// Removes a timer.
+    DropTimer {
+        /// The run.
+        run: RunId,
+        /// Its name within the run.
+        key: String,
+    },
+    /// An engine announces itself: its lock file is `<data>/engines/<id>.lock`.
+    PutEngine {
+        /// Its id.
+        id: EngineId,
+        /// Its process.
+        pid: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// An engine is gone.
+    DropEngine {
+        /// Its id.
+        id: EngineId,
+    },
+}
+
+/// What an [`Op`] answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpResult {
+    /// Nothing.
+    Done,
+    /// The first sequence number given.
+    Seq(u64),
+    /// The effect's position in delivery order.
+    Order(u32),
+}
+
+/// How an effect ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EffectEnd {
+    /// Its result or its error.
+    pub outcome: Result<Value, Failure>,
+    /// What it was billed.
+    pub cost: NanoUsd,
+    /// The bill is the whole hold because the real one was lost.
+    pub uncertain: bool,
+    /// Merged over the attributes of the intent (objects, by key).
+    pub attributes: Value,
+    /// When it became known.
+    pub at: Timestamp,
+}
