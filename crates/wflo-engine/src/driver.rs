@@ -1,36 +1,36 @@
 //! One run's driver: a task that owns the run's state while anything happens in it.
 //!
-//! It turns messages into commands, commits what the machine answers, and only then carries out what
-//! has become outstanding. When everything waits it parks: the state is dropped, and the run is loaded
-//! again by whatever wakes it.
+//! It turns messages into commands, commits what the machine answers, and carries out what has become
+//! outstanding. When everything waits it parks: the state is dropped, and the run is loaded again by
+//! whatever wakes it.
 //!
-//! The next step is started in the commit that ends the one before, so a line of steps costs one
-//! flush a step.
+//! The next step is started in the commit that ends the one before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tracing::Instrument as _;
 use wflo_core::error::Coded;
 use wflo_core::event::{AfterFailure, Event, EventBody};
 use wflo_core::id::RunId;
-use wflo_core::machine::{
-    self, Action, Attempt as Spoken, Command, CommandBody, RunState, StepStatus, TimerKey,
-};
-use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
+use wflo_core::machine::{self, Action, Attempt as Spoken, Command, CommandBody, RunState, TimerKey};
+use wflo_core::ports::store::{Op, StoreError};
 use wflo_core::run::RunStatus;
 
 use crate::engine::Shared;
 use crate::error::EngineError;
-use crate::executor::{Attempt, Decisions, End, RunContext, Stop};
+use crate::executor::{Decisions, End, RunContext, Stop};
 use crate::inbox::Message;
-use crate::waiters::Progress;
 
+mod ahead;
+mod attempts;
+mod commit;
 mod leftovers;
 mod mailbox;
 pub(crate) mod ops;
 
+use ahead::Ahead;
+use attempts::Live;
 pub(crate) use mailbox::{Mailbox, Msg};
 
 /// A run that is accepted and begun in one commit.
@@ -60,11 +60,6 @@ impl DriverHandle {
     }
 }
 
-struct Live {
-    stop: watch::Sender<Option<Stop>>,
-    spoken: Spoken,
-}
-
 /// Why a driver ended.
 #[derive(Debug)]
 pub(crate) enum Left {
@@ -88,6 +83,9 @@ pub(crate) struct Driver {
     permits: Vec<OwnedSemaphorePermit>,
     decisions: watch::Sender<Arc<Decisions>>,
     stopping: Option<Stop>,
+    ahead: Ahead,
+    /// Why something that was handed over will never be durable: the state here is not the run's.
+    lost: Option<StoreError>,
 }
 
 impl Driver {
@@ -113,6 +111,8 @@ impl Driver {
             permits: Vec::new(),
             decisions,
             stopping: None,
+            ahead: Ahead::default(),
+            lost: None,
         }
     }
 
@@ -197,7 +197,10 @@ impl Driver {
 
     async fn turn(&mut self) -> Left {
         loop {
-            if self.live.is_empty() && self.undoing.is_empty() {
+            if let Some(e) = self.lost.take() {
+                return Left::GivenUp(e.into());
+            }
+            if self.live.is_empty() && self.undoing.is_empty() && self.ahead.is_empty() {
                 if self.state.status.is_terminal() {
                     return Left::Ended(self.state.status);
                 }
@@ -209,7 +212,14 @@ impl Driver {
                     return Left::Parked(self.state.status);
                 }
             }
-            let Some(message) = self.receiver.recv().await else { return Left::Shutdown };
+            let message = tokio::select! {
+                message = self.receiver.recv() => message,
+                Some(settled) = self.ahead.next() => {
+                    self.lost = settled.err();
+                    continue;
+                }
+            };
+            let Some(message) = message else { return Left::Shutdown };
             if let Err(e) = self.handle(message).await {
                 return Left::GivenUp(e);
             }
@@ -367,215 +377,6 @@ impl Driver {
 
     fn told(&self, at: jiff::Timestamp, body: CommandBody) -> Command {
         Command { at, seed: self.shared.clock.uuid(), draw: self.shared.clock.draw(), body }
-    }
-
-    /// Makes events durable, together with the starts that they allow, and carries out what follows.
-    async fn commit(
-        &mut self,
-        mut events: Vec<Event>,
-        mut next: RunState,
-        mut ops: Vec<Op>,
-    ) -> Result<(), EngineError> {
-        self.close_leftovers(&events).await?;
-        let starts = self.admit(&mut events, &mut next);
-        let was = std::mem::replace(&mut self.state, next);
-        // Callers' ops come first: they may refuse the batch (a hold, a use of an approval).
-        ops.extend(ops::of_change(self.run, &was, &self.state, &events, &self.shared.clock.moment()));
-        if !ops.is_empty() {
-            let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
-            crate::failpoint::pass("run.commit.before");
-            if let Err(e) = self.shared.store.commit(batch).await {
-                self.state = was;
-                self.permits.clear();
-                if !starts.is_empty() {
-                    // They were refused with the rest and are tried again on their own.
-                    self.want_slot();
-                }
-                return Err(e.into());
-            }
-            crate::failpoint::pass("run.commit.after");
-        }
-        self.follow(&was, starts);
-        // A slot that nothing here needs is another run's.
-        self.permits.clear();
-        Ok(())
-    }
-
-    /// In a commit of its own: what it closes is over whatever becomes of the events.
-    async fn close_leftovers(&self, events: &[Event]) -> Result<(), StoreError> {
-        let (store, at) = (self.shared.store.as_ref(), self.shared.clock.now());
-        let ops = leftovers::ops(store, self.run, &self.state, events, at).await?;
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
-        match store.commit(batch).await {
-            Err(e) if is_fatal(&e) => Err(e),
-            Err(e) => {
-                tracing::warn!(run_id = %self.run, error = %e, "lost calls could not be charged");
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// Starts, in the draft, every outstanding step that has a free slot.
-    fn admit(&mut self, events: &mut Vec<Event>, next: &mut RunState) -> Vec<String> {
-        let mut starts = Vec::new();
-        // Apart from the free ones, or the next step would take the slot of the one before it.
-        let mut taken = Vec::new();
-        if self.stopping.is_some() || !next.steps.iter().any(|s| s.status.is_active()) {
-            return starts;
-        }
-        for action in machine::outstanding(next) {
-            let Action::RunStep { step, .. } = action else { continue };
-            if self.live.contains_key(&step) || starts.contains(&step) {
-                continue;
-            }
-            let permit =
-                self.permits.pop().or_else(|| Arc::clone(&self.shared.slots).try_acquire_owned().ok());
-            let Some(permit) = permit else {
-                self.want_slot();
-                break;
-            };
-            let body = CommandBody::StepStarted { step: step.clone(), epoch: self.epoch };
-            let told = self.told(self.shared.clock.now(), body);
-            match machine::step(next, told) {
-                Ok((more, state)) => {
-                    events.extend(more);
-                    *next = state;
-                    taken.push(permit);
-                    starts.push(step);
-                }
-                Err(e) => {
-                    tracing::warn!(run_id = %self.run, step, error = %e, "an outstanding step cannot start")
-                }
-            }
-        }
-        self.permits.append(&mut taken);
-        starts
-    }
-
-    fn want_slot(&mut self) {
-        if self.wants_slot {
-            return;
-        }
-        self.wants_slot = true;
-        let (slots, mailbox) = (Arc::clone(&self.shared.slots), self.mailbox.clone());
-        tokio::spawn(async move {
-            if let Ok(permit) = slots.acquire_owned().await {
-                // A driver that is gone gives the slot back by dropping it.
-                drop(mailbox.put(Msg::Slot(permit)));
-            }
-        });
-    }
-
-    /// What the commit asks for.
-    fn follow(&mut self, was: &RunState, starts: Vec<String>) {
-        for step in starts {
-            if let Some(permit) = self.permits.pop() {
-                self.spawn_attempt(step, permit);
-            }
-        }
-        if was.approvals != self.state.approvals {
-            self.decisions.send_replace(Arc::new(decisions_of(&self.state)));
-        }
-        let holding = self.state.paused || self.state.ending.is_some();
-        if holding {
-            let reason = if self.state.ending.is_some() { Stop::Ending } else { Stop::Paused };
-            for live in self.live.values().filter(|live| live.stop.borrow().is_none()) {
-                live.stop.send_replace(Some(reason));
-            }
-        }
-        let definition = Arc::clone(&self.state.definition);
-        for (spec, step) in definition.steps.iter().zip(&self.state.steps) {
-            if matches!(step.status, StepStatus::Undoing { .. }) && self.undoing.insert(spec.name.clone()) {
-                self.spawn_undo(spec.name.clone(), step.generation);
-            }
-        }
-        self.shared.follow_timers(self.run, was, &self.state);
-        if was.status != self.state.status {
-            self.shared.waiters.say(self.run, &Progress::Driving);
-        }
-    }
-
-    fn spawn_attempt(&mut self, step: String, permit: OwnedSemaphorePermit) {
-        let Some(found) = self.state.step(&step) else { return };
-        let spoken = Spoken { generation: found.generation, attempt: found.attempt };
-        let (stop, stopped) = watch::channel(None);
-        let attempt = Attempt {
-            run: self.run,
-            step: step.clone(),
-            generation: spoken.generation,
-            attempt: spoken.attempt,
-            epoch: self.epoch,
-            context: Arc::clone(&self.context),
-            outputs: self.state.outputs_for(&step),
-            variables: Arc::clone(&self.state.variables),
-            layers: self.layers_before(&step),
-            stop: stopped,
-            decisions: self.decisions.subscribe(),
-            driver: DriverHandle { mailbox: self.mailbox.clone() },
-        };
-        self.live.insert(step.clone(), Live { stop, spoken });
-        let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
-        let Spoken { generation, attempt: number } = spoken;
-        let span = tracing::info_span!("step", step, generation, attempt = number);
-        let work = async move {
-            let end = executor.run(attempt).instrument(span).await;
-            // The slot goes first, so that this run's next step can have it.
-            drop(permit);
-            end
-        };
-        tokio::spawn(async move {
-            // A panic of the executor is a lost attempt, not a lost run.
-            let end = match tokio::spawn(work).await {
-                Ok(end) => end,
-                Err(e) => End::Lost { reason: format!("internal error: {e}") },
-            };
-            drop(mailbox.put(Msg::Ended { step, spoken, end: Box::new(end) }));
-        });
-    }
-
-    /// Layers of all steps that succeeded before this one could start, in the order they ended.
-    fn layers_before(&self, step: &str) -> Vec<String> {
-        let layers = crate::changes::layers(&self.state).into_iter();
-        layers.filter(|(of, _)| *of != step).map(|(_, layer)| layer.to_owned()).collect()
-    }
-
-    fn spawn_undo(&self, step: String, generation: u32) {
-        let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
-        let (context, fence) = (Arc::clone(&self.context), Fence { run: self.run, epoch: self.epoch });
-        tokio::spawn(async move {
-            let (report, error) = executor.compensate(context, step.clone(), generation, fence).await;
-            drop(mailbox.put(Msg::Undone { step, report, error }));
-        });
-    }
-
-    /// Ends what is still live, whatever the reason; what it says is not written any more.
-    async fn end_attempts(&mut self, left: &Left) {
-        let reason = match left {
-            Left::GivenUp(EngineError::Store(StoreError::LeaseLost { .. })) => Stop::LeaseLost,
-            _ => Stop::Shutdown,
-        };
-        for live in self.live.values() {
-            live.stop.send_replace(Some(reason));
-        }
-        while !(self.live.is_empty() && self.undoing.is_empty()) {
-            match self.receiver.recv().await {
-                Some(Msg::Ended { step, .. }) => {
-                    self.live.remove(&step);
-                }
-                Some(Msg::Undone { step, .. }) => {
-                    self.undoing.remove(&step);
-                }
-                Some(Msg::Tell { reply, .. }) => {
-                    let _ = reply.send(Err(EngineError::ShuttingDown));
-                }
-                Some(_) => {}
-                None => return,
-            }
-        }
     }
 }
 

@@ -4,9 +4,10 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
     "run.commit.before",
     "run.commit.after",
+    "run.commit.posted",
     "effect.intent.before",
     "effect.intent.after",
     "llm.intent.before",

@@ -5,6 +5,7 @@
 //! writers take turns by SQLite's lock, and everybody sees the last commit.
 
 mod approval;
+mod broken;
 mod budget;
 mod column;
 mod definition;
@@ -43,7 +44,7 @@ use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{
-    ApprovalFilter, Batch, EngineRow, InboxMessage, OpResult, RunFilter, Store, StoreError, Timer,
+    ApprovalFilter, Batch, EngineRow, InboxMessage, OpResult, Receipt, RunFilter, Store, StoreError, Timer,
 };
 use wflo_core::run::RunRecord;
 
@@ -53,7 +54,7 @@ use self::readers::Readers;
 use self::turn::Turn;
 use self::wal::Wal;
 use self::write::Writes;
-use self::writer::{Job, Writer};
+use self::writer::{Answer, Job, Writer};
 use crate::blob::BlobStore;
 use crate::cell::CellWriter;
 
@@ -173,7 +174,20 @@ impl SqliteStore {
 
     /// Why there is no writer any more.
     fn gone(&self) -> StoreError {
-        self.ended.get().cloned().unwrap_or(StoreError::Closed)
+        why(&self.ended)
+    }
+
+    /// Gives a batch its place in the writer's queue.
+    async fn enqueue(&self, batch: Batch, posted: bool) -> Result<oneshot::Receiver<Answer>, StoreError> {
+        let mut cells = CellWriter::default();
+        let writes = Writes { posted, ..Writes::encode(batch, &mut cells)? };
+        if !cells.pending.is_empty() {
+            self.keep(cells.pending).await?;
+        }
+        let (reply, answer) = oneshot::channel();
+        let Some(queue) = &self.queue else { return Err(self.gone()) };
+        queue.send(Job { writes, reply }).await.map_err(|_| self.gone())?;
+        Ok(answer)
     }
 
     /// Keeps blobs without holding up the runtime, if there is one.
@@ -204,6 +218,10 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
+fn why(ended: &OnceLock<StoreError>) -> StoreError {
+    ended.get().cloned().unwrap_or(StoreError::Closed)
+}
+
 fn failed_thread(error: &io::Error) -> StoreError {
     StoreError::Failed(format!("a thread could not be started: {error}"))
 }
@@ -219,15 +237,20 @@ impl Store for SqliteStore {
     /// As the port says. A caller that stops waiting does not take its batch back.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<OpResult>, StoreError>> {
         Box::pin(async move {
-            let mut cells = CellWriter::default();
-            let writes = Writes::encode(batch, &mut cells)?;
-            if !cells.pending.is_empty() {
-                self.keep(cells.pending).await?;
-            }
-            let (reply, answer) = oneshot::channel();
-            let Some(queue) = &self.queue else { return Err(self.gone()) };
-            queue.send(Job { writes, reply }).await.map_err(|_| self.gone())?;
+            let answer = self.enqueue(batch, false).await?;
             answer.await.unwrap_or_else(|_| Err(self.gone()))
+        })
+    }
+
+    fn post(&self, batch: Batch) -> BoxFuture<'_, Result<Receipt, StoreError>> {
+        Box::pin(async move {
+            if batch.fence.is_none() {
+                return Err(StoreError::Failed("a batch without a fence was posted".to_owned()));
+            }
+            let answer = self.enqueue(batch, true).await?;
+            let ended = Arc::clone(&self.ended);
+            let receipt: Receipt = Box::pin(async move { answer.await.unwrap_or_else(|_| Err(why(&ended))) });
+            Ok(receipt)
         })
     }
 

@@ -4,8 +4,13 @@
 //! [`Store::commit`] returns. Batches of many callers share one flush (group commit); one that fails
 //! does not touch the others.
 //!
+//! Batches that one task hands over are committed in that order. Who need not wait for a flush before
+//! going on computing may [`Store::post`] a batch: what builds on it is then committed behind it, or
+//! not at all.
+//!
 //! **Architecture Invariant:** events are appended in the commit of the state that they change; a
-//! batch with a stale [`Fence`] changes nothing; a hold that does not fit changes nothing.
+//! batch with a stale [`Fence`] changes nothing; a hold that does not fit changes nothing; nothing is
+//! committed under the fence of a posted batch that was refused.
 
 mod batch;
 mod error;
@@ -28,10 +33,18 @@ pub use error::StoreError;
 pub use filter::{ApprovalFilter, RunFilter};
 pub use queue::{EngineRow, InboxMessage, Timer};
 
+/// What becomes of a posted batch: ready once it is durable, or will never be.
+pub type Receipt = BoxFuture<'static, Result<Vec<OpResult>, StoreError>>;
+
 /// Durable state. See the module's invariants.
 pub trait Store: Send + Sync + 'static {
     /// Commits a batch; one result for each op.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Vec<OpResult>, StoreError>>;
+    /// Gives a batch its place in the order of commits, and returns before it is durable.
+    ///
+    /// If it is refused, every later batch under its fence is refused too, with the same error; a newer
+    /// epoch of the run starts afresh. Batches without a fence are refused.
+    fn post(&self, batch: Batch) -> BoxFuture<'_, Result<Receipt, StoreError>>;
     /// A run.
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>>;
     /// The definition that a run runs.

@@ -20,7 +20,8 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{
-    ApprovalFilter, Batch, EngineRow, Fence, InboxMessage, Op, OpResult, RunFilter, Store, StoreError, Timer,
+    ApprovalFilter, Batch, EngineRow, Fence, InboxMessage, Op, OpResult, Receipt, RunFilter, Store,
+    StoreError, Timer,
 };
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_engine::clock::SystemClock;
@@ -425,6 +426,24 @@ impl Store for Faulty {
                 1.. => self.inner.commit(batch).await,
                 0 if self.fail == Fail::After => self.inner.commit(batch).await.and(Err(gone())),
                 _ => Err(gone()),
+            }
+        })
+    }
+    /// A posted batch fails as a commit does, and takes what builds on it with it: so does every later one.
+    fn post(&self, batch: Batch) -> BoxFuture<'_, Result<Receipt, StoreError>> {
+        Box::pin(async move {
+            let gone = || StoreError::Failed("as the test wants it".to_owned());
+            match self.left.fetch_sub(1, Ordering::SeqCst) {
+                1.. => self.inner.post(batch).await,
+                0 if self.fail == Fail::After => {
+                    let receipt = self.inner.post(batch).await?;
+                    let receipt: Receipt = Box::pin(async move { receipt.await.and(Err(gone())) });
+                    Ok(receipt)
+                }
+                _ => {
+                    let receipt: Receipt = Box::pin(async move { Err(gone()) });
+                    Ok(receipt)
+                }
             }
         })
     }

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use wflo_core::event::Recorded;
 use wflo_core::ports::store::{OpResult, StoreError};
 
+use super::broken::Broken;
 use super::fault::Fault;
 use super::turn::Turn;
 use super::tx::{Heads, Tx};
@@ -26,6 +27,7 @@ pub(crate) type Outcome = Result<(Vec<OpResult>, Vec<Recorded>), StoreError>;
 pub(crate) struct Ground<'w> {
     pub(crate) conn: &'w Connection,
     pub(crate) heads: &'w mut Heads,
+    pub(crate) broken: &'w mut Broken,
     pub(crate) blobs: &'w BlobStore,
     pub(crate) path: &'w Path,
     pub(crate) turn: &'w mut Turn,
@@ -59,11 +61,13 @@ impl Ground<'_> {
 
     fn attempt(&mut self, batches: &[&Writes], before_commit: impl FnOnce()) -> Result<Vec<Outcome>, Fault> {
         self.begin()?;
+        let before = self.broken.clone();
         let outcomes = match self.run(batches, false)? {
             Some(outcomes) => outcomes,
             None => {
                 self.statement("ROLLBACK")?;
                 self.heads.forget();
+                *self.broken = before;
                 self.begin()?;
                 self.run(batches, true)?.unwrap_or_default()
             }
@@ -107,6 +111,10 @@ impl Ground<'_> {
     fn run(&mut self, batches: &[&Writes], savepoints: bool) -> Result<Option<Vec<Outcome>>, Fault> {
         let mut outcomes = Vec::with_capacity(batches.len());
         for writes in batches {
+            if let Some(error) = self.broken.under(writes) {
+                outcomes.push(Err(error));
+                continue;
+            }
             if savepoints {
                 self.statement("SAVEPOINT batch")?;
             }
@@ -123,7 +131,9 @@ impl Ground<'_> {
                     } else if self.conn.total_changes() != changes {
                         return Ok(None);
                     }
-                    outcomes.push(Err(fault.named(self.path)));
+                    let error = fault.named(self.path);
+                    self.broken.note(writes, &error);
+                    outcomes.push(Err(error));
                 }
             }
             if savepoints {

@@ -24,6 +24,8 @@ pub(crate) struct Writes {
     pub(crate) writes: Vec<Write>,
     /// About how many bytes it will write.
     pub(crate) bytes: usize,
+    /// Later batches under its fence build on it.
+    pub(crate) posted: bool,
 }
 
 /// One encoded operation.
@@ -65,7 +67,7 @@ impl Writes {
     pub(crate) fn encode(batch: Batch, cells: &mut CellWriter) -> Result<Writes, StoreError> {
         let writes = batch.ops.into_iter().map(|op| encode(op, cells)).collect::<Result<Vec<_>, _>>()?;
         let bytes = cells.bytes + 200 * writes.len();
-        Ok(Writes { fence: batch.fence, writes, bytes })
+        Ok(Writes { fence: batch.fence, writes, bytes, posted: false })
     }
 
     /// Executes the batch; one result for each operation.

@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wflo_core::event::Recorded;
 use wflo_core::ports::store::{OpResult, StoreError};
 
+use super::broken::Broken;
 use super::fault::Fault;
 use super::group::Ground;
 use super::turn::Turn;
@@ -24,8 +25,11 @@ use crate::blob::BlobStore;
 /// A batch and who waits for it.
 pub(crate) struct Job {
     pub(crate) writes: Writes,
-    pub(crate) reply: oneshot::Sender<Result<Vec<OpResult>, StoreError>>,
+    pub(crate) reply: oneshot::Sender<Answer>,
 }
+
+/// What a committer is told.
+pub(crate) type Answer = Result<Vec<OpResult>, StoreError>;
 
 /// The thread's belongings.
 pub(crate) struct Writer {
@@ -48,10 +52,10 @@ pub(crate) struct Writer {
 impl Writer {
     /// Commits until the queue is closed and empty, or until a flush was lost.
     pub(crate) fn run(mut self) {
-        let mut heads = Heads::default();
+        let (mut heads, mut broken) = (Heads::default(), Broken::default());
         while let Some(first) = self.queue.blocking_recv() {
             let group = self.gather(first);
-            if let Err(error) = self.commit(group, &mut heads) {
+            if let Err(error) = self.commit(group, &mut heads, &mut broken) {
                 tracing::error!(%error, "the log could not be flushed; the store is closed");
                 let _ = self.ended.set(error);
                 return;
@@ -75,10 +79,11 @@ impl Writer {
 
     /// Commits a group and answers it. Fails only when it is unknown what is on the disk: a log whose
     /// flush failed must be read anew before anything is appended to it.
-    fn commit(&mut self, group: Vec<Job>, heads: &mut Heads) -> Result<(), StoreError> {
+    fn commit(&mut self, group: Vec<Job>, heads: &mut Heads, broken: &mut Broken) -> Result<(), StoreError> {
         let mut ground = Ground {
             conn: &self.conn,
             heads,
+            broken,
             blobs: &self.blobs,
             path: &self.path,
             turn: &mut self.turn,
@@ -104,6 +109,7 @@ impl Writer {
                 let lost = fault.is_lost_flush();
                 let error = fault.named(&self.path);
                 for job in group {
+                    broken.note(&job.writes, &error);
                     let _ = job.reply.send(Err(error.clone()));
                 }
                 return if lost { Err(error) } else { Ok(()) };
