@@ -48,6 +48,8 @@ macro_rules! promises {
             batches::a_failing_batch_does_not_touch_its_neighbours
             batches::a_stale_writer_changes_nothing
             batches::two_stores_see_each_other_at_once
+            batches::posted_batches_are_committed_in_their_order
+            batches::nothing_builds_on_a_posted_batch_that_was_refused
             values::large_values_are_read_back
             values::a_forged_pointer_is_only_a_value
         }

@@ -102,3 +102,62 @@ pub async fn two_stores_see_each_other_at_once(fixture: &Fixture) {
     let seen: Vec<_> = two.events(run.id, 0, 0).await.unwrap().into_iter().map(|event| event.seq).collect();
     assert_eq!(seen, (1..=110).collect::<Vec<u64>>());
 }
+
+pub async fn posted_batches_are_committed_in_their_order(fixture: &Fixture) {
+    let (store, run) = accepted(fixture).await;
+    let fence = Some(Fence { run: run.id, epoch: run.lease_epoch });
+    let mut receipts = Vec::new();
+    for n in 0..50 {
+        // Some are large enough to be kept apart from the database first.
+        let size = if n % 7 == 0 { 100_000 } else { 10 };
+        let message = json!("x".repeat(size));
+        let events = vec![journal_event(n)];
+        let ops = vec![
+            Op::AppendEvents { run: run.id, events },
+            Op::PushInbox { run: run.id, message, at: at(n) },
+        ];
+        receipts.push(store.post(Batch { fence, ops }).await.unwrap());
+    }
+    // A commit behind them is durable with them.
+    store.commit(Batch { fence, ops: Vec::new() }).await.unwrap();
+    let events = store.events(run.id, 0, 0).await.unwrap();
+    let bodies: Vec<_> = events.into_iter().map(|recorded| recorded.event).collect();
+    assert_eq!(bodies, (0..50).map(journal_event).collect::<Vec<_>>());
+    for (n, receipt) in (1..).zip(receipts) {
+        assert_eq!(receipt.await.unwrap().first(), Some(&OpResult::Seq(n)));
+    }
+    let unfenced = store.post(Batch { fence: None, ops: Vec::new() }).await;
+    assert!(unfenced.is_err(), "nothing could be kept from building on it");
+}
+
+pub async fn nothing_builds_on_a_posted_batch_that_was_refused(fixture: &Fixture) {
+    let (store, run) = accepted(fixture).await;
+    let (_, neighbour) = accepted(fixture).await;
+    let fence = |epoch| Some(Fence { run: run.id, epoch });
+    let append = |n| Op::AppendEvents { run: run.id, events: vec![machine_event(n)] };
+    let refused = Op::SupersedeApproval { id: approval_id() };
+    // Alone it fails before it has written anything; behind an event it fails half-way.
+    for (epoch, ops) in [(1, vec![refused.clone()]), (2, vec![append(1), refused])] {
+        let first = store.post(Batch { fence: fence(epoch), ops }).await.unwrap();
+        let second = store.post(Batch { fence: fence(epoch), ops: vec![append(2)] }).await.unwrap();
+        let other = Op::AppendEvents { run: neighbour.id, events: vec![machine_event(3)] };
+        commit(&*store, vec![other]).await.unwrap();
+        let why = first.await.unwrap_err();
+        assert!(matches!(why, StoreError::NotFound { noun: "approval", .. }), "{why:?}");
+        assert_eq!(second.await.unwrap_err(), why);
+        assert_eq!(store.commit(Batch { fence: fence(epoch), ops: vec![append(4)] }).await.unwrap_err(), why);
+        assert!(store.events(run.id, 0, 0).await.unwrap().is_empty());
+        // Who takes the run over has read what is there, and goes on.
+        let claim = Op::Claim { run: run.id, expected: epoch, engine: engine_id() };
+        commit(&*store, vec![claim]).await.unwrap();
+    }
+    store.commit(Batch { fence: fence(3), ops: vec![append(5)] }).await.unwrap();
+    let stale = store.commit(Batch { fence: fence(2), ops: vec![append(6)] }).await.unwrap_err();
+    assert!(matches!(stale, StoreError::LeaseLost { current: 3, held: 2, .. }), "{stale:?}");
+    assert_eq!(store.events(run.id, 0, 0).await.unwrap().len(), 1);
+    assert_eq!(store.events(neighbour.id, 0, 0).await.unwrap().len(), 2);
+    // A commit that nobody builds on is refused alone.
+    let alone = vec![Op::SupersedeApproval { id: approval_id() }];
+    store.commit(Batch { fence: fence(3), ops: alone }).await.unwrap_err();
+    store.commit(Batch { fence: fence(3), ops: vec![append(7)] }).await.unwrap();
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use wflo_core::ports::store::StoreError;
+use wflo_core::ports::store::{Batch, Fence, Op, Store as _, StoreError};
 use wflo_store::{SqliteStore, StoreOptions};
 
 use crate::child::{self, Running};
@@ -47,8 +47,19 @@ async fn fill(folder: &Path) {
         matches!(commit(&store, large()).await, Err(StoreError::DiskFull { .. })),
         "a blob needs room as well"
     );
+    let ahead = run_record();
+    let fence = Some(Fence { run: ahead.id, epoch: ahead.lease_epoch });
+    let mut posted = store.post(Batch { fence, ops: acceptance(&ahead) }).await.unwrap().await;
+    while posted.is_ok() {
+        let events = (0..500).map(journal_event).collect();
+        let ops = vec![Op::AppendEvents { run: ahead.id, events }];
+        posted = store.post(Batch { fence, ops }).await.unwrap().await;
+    }
     // Space comes back, and work goes on in the same process.
     std::fs::remove_file(&ballast).unwrap();
+    let behind = Op::AppendEvents { run: ahead.id, events: vec![journal_event(0)] };
+    let refused = store.commit(Batch { fence, ops: vec![behind] }).await;
+    assert_eq!(refused, posted, "what builds on the lost batch does not come back with the space");
     for more in 0..20 {
         ledger::call(&store, run.id, &budget, n + more, tell).await.unwrap();
     }
