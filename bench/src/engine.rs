@@ -113,7 +113,7 @@ fn table(delay: Duration, floor: &Samples, all: &[Figures], cpu: Samples) -> Vec
             1 => steps
                 .beside(disk, floor.median())
                 .wanted(">= 0.9 x")
-                .note("a run of 10 steps is 11 flushes: its beginning, and one a step"),
+                .note("a step computes while the end of the one before it is flushed, so several ends share a flush"),
             256 => steps.beside("store's batches", batches).wanted(">= 10000/s, 20000/s hoped for"),
             _ => steps.beside("store's batches", batches),
         });

@@ -112,10 +112,8 @@ pub async fn posted_batches_are_committed_in_their_order(fixture: &Fixture) {
         let size = if n % 7 == 0 { 100_000 } else { 10 };
         let message = json!("x".repeat(size));
         let events = vec![journal_event(n)];
-        let ops = vec![
-            Op::AppendEvents { run: run.id, events },
-            Op::PushInbox { run: run.id, message, at: at(n) },
-        ];
+        let ops =
+            vec![Op::AppendEvents { run: run.id, events }, Op::PushInbox { run: run.id, message, at: at(n) }];
         receipts.push(store.post(Batch { fence, ops }).await.unwrap());
     }
     // A commit behind them is durable with them.
