@@ -126,7 +126,9 @@ async fn a_run_that_can_begin_is_accepted_and_begun_in_one_flush() {
     assert!(matches!(&events[1].event.body, EventBody::StepStarted { step, .. } if step == "one"));
     host.steps.0.add_permits(2);
     assert_eq!(host.engine.ended(run).await.unwrap(), Progress::Ended(RunStatus::Completed));
-    assert_eq!(host.commits() - before, 3, "and each step is one flush more");
+    // The second step computes during the flush of the first one's end, and their ends may share one.
+    let flushes = host.commits() - before;
+    assert!((2..=3).contains(&flushes), "each step is one flush more, or less: {flushes}");
     host.engine.shutdown().await;
 }
 
