@@ -7,6 +7,8 @@ message. An entry is `sent` once the last byte of its answer is written.
 
 import http.server
 import json
+import socket
+import struct
 import threading
 from collections import Counter
 
@@ -19,10 +21,13 @@ class MockModel:
         self.entries: list[dict] = []
         # Last user message -> how many more times it is answered with 400.
         self.refuse: dict[str, int] = {}
+        # Last user message -> how its answers go wrong, one after the other (see `Answer.goes_wrong`).
+        self.faults: dict[str, list[str]] = {}
         # Tokens that each answer bills.
         self.input_tokens, self.output_tokens = 10, 5
         self.open_gate = threading.Event()
         self.open_gate.set()
+        self.over = threading.Event()
         model = self
 
         class Handler(Answer):
@@ -38,6 +43,7 @@ class MockModel:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self.open_gate.set()
         self.server.shutdown()
         self.server.server_close()
@@ -78,7 +84,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.server_model.lock.notify_all()
         self.server_model.open_gate.wait(60)
         try:
-            if self.refuse(said):
+            if self.refuse(said) or self.goes_wrong(body, said):
                 return
             # By the end of the path: the address that a client is given may have a prefix.
             if self.path.split("?")[0].endswith("/messages"):
@@ -96,6 +102,75 @@ class Answer(http.server.BaseHTTPRequestHandler):
         if left:
             self.whole({"error": {"message": "no", "type": "invalid_request_error", "code": None}}, 400)
         return left > 0
+
+    def goes_wrong(self, body: dict, said: str) -> bool:
+        """Answers as the next fault of this message says. What hangs hangs until the server ends."""
+        with self.server_model.lock:
+            queue = self.server_model.faults.get(said)
+            fault = queue.pop(0) if queue else None
+        if fault is None:
+            return False
+        self.close_connection = True
+        match fault.split():
+            case ["hang"]:
+                self.hang()
+            case ["hang", "after", "head"]:
+                self.head(body)
+                self.hang()
+            case ["hang", "in", "the", "middle"]:
+                self.begin(body, said)
+                self.hang()
+            case ["reset"]:
+                self.begin(body, said)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            case ["cut"]:  # closed in order, without the last chunk or the promised length
+                self.begin(body, said)
+            case ["no", "http"]:
+                self.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+            case ["garbage"]:
+                self.plain(200, b"\xff\xfe<html>", {})
+            case ["wrong", "json"]:
+                self.plain(200, b'{"choices": [], "usage": {"prompt_tokens": "many"}}', {})
+            case ["error", "event"]:
+                self.begin(body, said)
+                event = b'data: {"error": {"message": "overloaded", "type": "server_error"}}\n\n'
+                self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event))
+            case [status, *after]:
+                error = {"error": {"message": "not now", "type": "server_error", "code": None}}
+                headers = {"retry-after": after[0]} if after else {}
+                self.plain(int(status), json.dumps(error).encode(), headers)
+        return True
+
+    def hang(self) -> None:
+        self.wfile.flush()
+        self.server_model.over.wait(600)
+
+    def plain(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", "content-length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def head(self, body: dict) -> None:
+        """The head of an answer that is not there."""
+        self.send_response(200)
+        if body.get("stream"):
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("transfer-encoding", "chunked")
+        else:
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", "1000")
+        self.end_headers()
+
+    def begin(self, body: dict, said: str) -> None:
+        """The head and the first part of an answer."""
+        self.head(body)
+        part = {"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": said}, "finish_reason": None}]}
+        data = b"data: " + json.dumps(part).encode() + b"\n\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if body.get("stream") else b'{"id": "chat')
+        self.wfile.flush()
 
     def key(self) -> str:
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")

@@ -66,6 +66,8 @@ pub(crate) struct Calls {
     in_flight: AtomicUsize,
     idle: Notify,
     closing: watch::Sender<bool>,
+    /// People wait for the attempt's end.
+    hurried: watch::Sender<bool>,
 }
 
 impl Calls {
@@ -88,6 +90,7 @@ impl Calls {
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
             closing: watch::channel(false).0,
+            hurried: watch::channel(false).0,
         }
     }
 
@@ -182,6 +185,17 @@ impl Calls {
             // The gateway's own deadlines bound every call; the second look is for a missed wake-up.
             let _ = tokio::time::timeout(std::time::Duration::from_millis(200), idle).await;
         }
+    }
+
+    /// People wait for the attempt's end: calls that are on their way are waited for only a short while.
+    pub(crate) fn hurry(&self) {
+        self.hurried.send_replace(true);
+    }
+
+    /// Resolves when people wait for the attempt's end.
+    pub(crate) async fn hurried(&self) {
+        let mut hurried = self.hurried.subscribe();
+        let _ = hurried.wait_for(|hurried| *hurried).await;
     }
 
     /// Resolves when the attempt is being ended.

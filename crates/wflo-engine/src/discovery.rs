@@ -67,8 +67,13 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let told = async {
         let describe =
             ToRunner::Describe { project: launch.project.display().to_string(), workflow: workflow.clone() };
-        protocol::write(&mut writer, &ToRunner::Hello { protocol: protocol::VERSION }).await.map_err(io)?;
-        protocol::write(&mut writer, &describe).await.map_err(io)?;
+        for frame in [ToRunner::Hello { protocol: protocol::VERSION }, describe] {
+            match protocol::write(&mut writer, &frame).await {
+                Ok(()) => {}
+                Err(FrameError::Broken(failure)) => return Err(EngineError::Failure(failure)),
+                Err(FrameError::Closed) => return Err(EngineError::ShuttingDown),
+            }
+        }
         loop {
             match protocol::read(&mut reader).await {
                 Ok(FromRunner::Definition { definition, files, interpreter }) => {

@@ -31,12 +31,22 @@ pub struct RunContext {
 pub enum Stop {
     /// The run was paused: it goes on later.
     Paused,
-    /// The run ends.
+    /// The run ends by itself: it failed, was rejected, or ran out of budget.
     Ending,
+    /// The run was cancelled or is out of time: people wait for its end.
+    Cancelled,
     /// The engine shuts down: the run goes on in another.
     Shutdown,
     /// Another process holds the lease: nothing may be written any more.
     LeaseLost,
+}
+
+impl Stop {
+    /// Whether people, or another engine, wait for the end: then a call that is on its way is waited for
+    /// only a short while.
+    pub fn is_urgent(self) -> bool {
+        matches!(self, Stop::Cancelled | Stop::Shutdown | Stop::LeaseLost)
+    }
 }
 
 /// Where the questions of a run stand.

@@ -101,6 +101,15 @@ impl Ledger for RunLedger {
             call.calls.abandoned(&call.row.key.path, call.row.key.seq);
         }
     }
+
+    fn ending<'a>(&'a self, ticket: &'a Ticket) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            match ticket.get::<Dispatched>() {
+                Some(call) => call.calls.hurried().await,
+                None => std::future::pending().await,
+            }
+        })
+    }
 }
 
 async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineError> {

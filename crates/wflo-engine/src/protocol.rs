@@ -14,8 +14,12 @@ pub const VERSION: u32 = 1;
 /// The largest frame, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;
 
+/// The longest path of a branch, in bytes: thousands of tasks inside each other.
+const MAX_PATH: usize = 16 << 10;
+
 const BROKEN: Code = Code(3030);
 const TOO_LARGE: Code = Code(3031);
+const TOO_LARGE_HINT: &str = "write large values into a file of the workspace and pass on its name";
 
 /// What the engine says.
 #[derive(Debug, Clone, Serialize)]
@@ -215,15 +219,30 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> Result<FromRun
     })
 }
 
-/// Writes one frame.
-pub(crate) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &ToRunner) -> std::io::Result<()> {
-    let body = serde_json::to_vec(frame)?;
+/// Writes one frame. A frame that is too large is not sent: the runner would have to end over it.
+pub(crate) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &ToRunner) -> Result<(), FrameError> {
+    let unreadable = |e: serde_json::Error| Failure::new(BROKEN, format!("a frame cannot be written: {e}"));
+    let body = serde_json::to_vec(frame).map_err(|e| FrameError::Broken(unreadable(e)))?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_FRAME);
     let Some(length) = length else {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "an answer is larger than a frame"));
+        let what = match frame {
+            ToRunner::RunStep(_) => "what the step is given (inputs, outputs of its dependencies, state)",
+            _ => "an answer to the step",
+        };
+        let message = format!("{what} takes {} bytes; the limit is {MAX_FRAME}", body.len());
+        return Err(FrameError::Broken(Failure::new(TOO_LARGE, message).with_hint(TOO_LARGE_HINT)));
     };
     let mut bytes = Vec::with_capacity(body.len() + 4);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(&body);
-    writer.write_all(&bytes).await
+    writer.write_all(&bytes).await.map_err(|_| FrameError::Closed)
+}
+
+/// Whether `path` is what a runner may call a branch: names of letters, digits, `-` and `_` with dots
+/// between them. Everything else is the engine's own (`@gateway/…`).
+pub(crate) fn is_path(path: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    path.len() <= MAX_PATH && path.split('.').all(is_name)
 }

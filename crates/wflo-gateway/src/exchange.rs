@@ -92,6 +92,9 @@ pub(crate) enum Part {
     Broken { data: Bytes, error: GatewayError },
 }
 
+/// Why an answer is not waited for any longer.
+const GAVE_UP: &str = "whoever asked had gone and the time to read on was over";
+
 /// Parts that may wait for a slow client before the upstream is read no further.
 const PARTS: usize = 16;
 
@@ -248,24 +251,36 @@ impl Live<'_> {
                 self.no_answer(GatewayError::NoAnswer { provider, reason }).await
             }
             None => {
-                let reason = "its client had gone and the time to read on was over".to_owned();
+                let reason = GAVE_UP.to_owned();
                 self.no_answer(GatewayError::NoAnswer { provider, reason }).await
             }
         }
     }
 
     /// Waits for something of the upstream. Once nobody listens any more it waits at most the drain
-    /// deadline and then gives `None`. Only before the head is sent: after that, its delivery tells
-    /// the ledger.
+    /// deadline, once the caller is being ended at most that deadline, and then gives `None`. Only
+    /// before the head is sent: after that, its delivery tells the ledger.
     async fn until_gone<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(wait);
+        let drained = async {
+            self.parts.closed().await;
+            drop(self.delivery());
+            tokio::time::sleep(self.shared.deadlines.drain).await;
+        };
         tokio::select! {
             biased;
-            done = &mut wait => return Some(done),
-            () = self.parts.closed() => {}
+            done = wait => Some(done),
+            () = drained => None,
+            () = self.ended() => None,
         }
-        drop(self.delivery());
-        tokio::time::timeout(self.shared.deadlines.drain, wait).await.ok()
+    }
+
+    /// Resolves once the caller is being ended and the time to learn the bill is over.
+    async fn ended(&self) {
+        match &self.ticket {
+            Some(ticket) => self.shared.ledger.ending(ticket).await,
+            None => std::future::pending().await,
+        }
+        tokio::time::sleep(self.shared.deadlines.ending).await;
     }
 
     async fn answer(self, response: hyper::Response<Incoming>) -> Result<(), GatewayError> {

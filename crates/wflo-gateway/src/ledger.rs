@@ -208,6 +208,12 @@ pub trait Ledger: Send + Sync {
     /// request may attach to the call instead of being made again. Comes at most once for a call,
     /// before `close` or after it, and must not block.
     fn connection_closed_early(&self, ticket: &Ticket);
+
+    /// Resolves once people wait for the end of whoever made this call: from then on the answer is
+    /// waited for only a short while, to learn its bill.
+    fn ending<'a>(&'a self, _ticket: &'a Ticket) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Text where the bytes are text, base64 where they are not, so that a journal stays readable.

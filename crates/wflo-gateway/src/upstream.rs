@@ -34,6 +34,8 @@ pub struct Deadlines {
     pub idle: Duration,
     /// To read an answer to its end after its client has gone.
     pub drain: Duration,
+    /// To learn what a call cost whose step is being ended while people wait for that.
+    pub ending: Duration,
     /// Between two pieces of a client's request.
     pub request_idle: Duration,
 }
@@ -45,6 +47,7 @@ impl Default for Deadlines {
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(300),
             drain: Duration::from_secs(120),
+            ending: Duration::from_secs(5),
             request_idle: Duration::from_secs(60),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use wflo_core::event::{Event, EventBody};
+use wflo_core::event::{Ending, Event, EventBody};
 use wflo_core::machine::{self, Action, CommandBody, RunState, StepStatus};
 use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
 
@@ -164,7 +164,11 @@ impl Driver {
         }
         let holding = self.state.paused || self.state.ending.is_some();
         if holding {
-            let reason = if self.state.ending.is_some() { Stop::Ending } else { Stop::Paused };
+            let reason = match &self.state.ending {
+                Some(Ending::Cancelled { .. } | Ending::TimedOut { .. }) => Stop::Cancelled,
+                Some(_) => Stop::Ending,
+                None => Stop::Paused,
+            };
             for live in self.live.values().filter(|live| live.stop.borrow().is_none()) {
                 live.stop.send_replace(Some(reason));
             }

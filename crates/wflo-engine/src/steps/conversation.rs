@@ -1,11 +1,12 @@
 //! The conversation with a runner during one attempt, from hello to its last word.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::Wait;
@@ -17,7 +18,7 @@ use crate::broker::{Broker, Unanswered};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Stop};
 use crate::output::Output;
-use crate::protocol::{self, Answer, FrameError, FromRunner, On, RunStep, StepError, ToRunner};
+use crate::protocol::{self, Answer, EffectCall, FrameError, FromRunner, On, RunStep, StepError, ToRunner};
 use crate::sandboxed::Running;
 
 /// The step took too long.
@@ -36,6 +37,8 @@ const SHORT: i64 = 2;
 const GONE: Duration = Duration::from_secs(5);
 /// How long one effect that is on its way may take to be journaled.
 const DRAIN: Duration = Duration::from_secs(60);
+/// How often is looked whether an effect that was on its way rests.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long a cancelled step has before its sandbox is killed.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -74,10 +77,17 @@ impl Conversation<'_> {
             }
         });
         let (sink, mut sent) = mpsc::channel::<ToRunner>(256);
+        let (refuse, refused) = oneshot::channel::<Failure>();
         let writing = tokio::spawn(async move {
             while let Some(frame) = sent.recv().await {
-                if protocol::write(&mut writer, &frame).await.is_err() {
-                    return;
+                match protocol::write(&mut writer, &frame).await {
+                    Ok(()) => {}
+                    Err(FrameError::Broken(failure)) => {
+                        // The runner waits for what it cannot be given.
+                        let _ = refuse.send(failure);
+                        return;
+                    }
+                    Err(FrameError::Closed) => return,
                 }
             }
         });
@@ -86,7 +96,16 @@ impl Conversation<'_> {
         let _ = sink.send(hello).await;
         let _ = sink.send(ToRunner::RunStep(Box::new(order))).await;
         let mut effects = JoinSet::new();
-        let last = self.listen(&mut received, &sink, &mut effects).await;
+        let last = tokio::select! {
+            biased;
+            Ok(failure) = refused => Last::Broken(failure),
+            last = self.listen(&mut received, &sink, &mut effects) => last,
+        };
+        match &last {
+            Last::Stop(stop) if stop.is_urgent() => self.broker.calls.hurry(),
+            Last::TimedOut => self.broker.calls.hurry(),
+            _ => {}
+        }
         match &last {
             Last::Stop(stop) if *stop != Stop::LeaseLost => {
                 self.cancel(&sink, &mut received, "cancelled").await
@@ -116,10 +135,13 @@ impl Conversation<'_> {
     /// go on in the store, and a tool's runner is dead.
     async fn drain(&self, effects: &mut JoinSet<Result<(), Unanswered>>) {
         self.broker.calls.close().await;
-        while effects.len() > self.broker.idle_effects() {
-            match tokio::time::timeout(DRAIN, effects.join_next()).await {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return,
+        let mut since = tokio::time::Instant::now();
+        while effects.len() > self.broker.idle_effects() && since.elapsed() < DRAIN {
+            match tokio::time::timeout(LOOK, effects.join_next()).await {
+                Ok(Some(_)) => since = tokio::time::Instant::now(),
+                Ok(None) => return,
+                // One that was on its way may have come to a durable wait, where it rests.
+                Err(_) => {}
             }
         }
     }
@@ -130,6 +152,7 @@ impl Conversation<'_> {
         sink: &mpsc::Sender<ToRunner>,
         effects: &mut JoinSet<Result<(), Unanswered>>,
     ) -> Last {
+        let mut asked = HashSet::new();
         let limit = self.deadline.unwrap_or(Duration::from_secs(366 * 86_400));
         let deadline = tokio::time::sleep(limit);
         tokio::pin!(deadline);
@@ -174,6 +197,9 @@ impl Conversation<'_> {
                     if effects.len() >= MOST_EFFECTS {
                         let message = format!("the step has {MOST_EFFECTS} effects under way at once");
                         return Last::Broken(Failure::new(BROKEN, message));
+                    }
+                    if let Err(why) = admit(&mut asked, &call) {
+                        return Last::Broken(Failure::new(BROKEN, why));
                     }
                     let (broker, sink) = (Arc::clone(&self.broker), sink.clone());
                     effects.spawn(async move {
@@ -265,7 +291,8 @@ impl Conversation<'_> {
         received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
         reason: &str,
     ) {
-        let _ = sink.send(ToRunner::Cancel { reason: reason.to_owned() }).await;
+        // A runner that reads nothing would make a wait for room last as long as it likes.
+        let _ = sink.try_send(ToRunner::Cancel { reason: reason.to_owned() });
         let _ = tokio::time::timeout(GRACE, async {
             while let Some(Ok(frame)) = received.recv().await {
                 if matches!(frame, FromRunner::Failed { .. } | FromRunner::Succeeded { .. }) {
@@ -329,4 +356,18 @@ impl Conversation<'_> {
             Err(wait) => End::Suspended { on: vec![wait] },
         })
     }
+}
+
+/// Whether an effect has a place that a runner may name, and is asked for the first time in this attempt.
+fn admit(asked: &mut HashSet<On>, call: &EffectCall) -> Result<(), String> {
+    if !protocol::is_path(&call.path) {
+        let shown: String = call.path.chars().take(60).collect();
+        return Err(format!(
+            "the runner asked for an effect at `{shown}`, which is not the path of a branch"
+        ));
+    }
+    if !asked.insert(On { path: call.path.clone(), seq: call.seq }) {
+        return Err(format!("the runner asked for the effect {}/{} twice", call.path, call.seq));
+    }
+    Ok(())
 }

@@ -67,7 +67,10 @@ impl Steps {
                 broker.calls.close().await;
                 return Ok(End::Suspended { on: waits });
             }
-            _ = attempt.stopped() => {
+            stop = attempt.stopped() => {
+                if stop.is_urgent() {
+                    broker.calls.hurry();
+                }
                 broker.calls.close().await;
                 return Ok(End::Stopped);
             }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use wflo_core::money::NanoUsd;
 
-use super::{Head, Live, Part, recorded_headers};
+use super::{GAVE_UP, Head, Live, Part, recorded_headers};
 use crate::dialect::{Dialect, anthropic, openai};
 use crate::error::GatewayError;
 use crate::ledger::Recorded;
@@ -17,7 +17,7 @@ use crate::upstream::{answer_headers, reason};
 /// Reads an answer to its end, settles it, and hands it on.
 pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<(), GatewayError> {
     let read = live.until_gone(collect(&live, body)).await;
-    let read = read.unwrap_or_else(|| Err("its client had gone and the time to read on was over".to_owned()));
+    let read = read.unwrap_or_else(|| Err(GAVE_UP.to_owned()));
     let provider = live.provider.name.clone();
     let body = match read {
         Ok(body) => body,

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 use wflo_core::money::NanoUsd;
 
-use super::{Head, Live, Part, recorded_headers};
+use super::{GAVE_UP, Head, Live, Part, recorded_headers};
 use crate::dialect::{Dialect, anthropic, openai};
 use crate::error::GatewayError;
 use crate::ledger::Recorded;
@@ -179,12 +179,15 @@ async fn read(
     let deadlines = live.shared.deadlines;
     let mut splitter = Splitter::new(progress.limit);
     let mut drain = (!*listening).then(|| Instant::now() + deadlines.drain);
+    let ended = live.ended();
+    tokio::pin!(ended);
     loop {
         let wait = if progress.done { LATE_USAGE.min(deadlines.idle) } else { deadlines.idle };
         let until = drain.map_or(Instant::now() + wait, |drain| drain.min(Instant::now() + wait));
         let frame = tokio::select! {
             biased;
             frame = timeout_at(until, body.frame()) => frame,
+            () = &mut ended => return Some(GAVE_UP.to_owned()),
             () = live.parts.closed(), if *listening => {
                 // The dropped delivery told the ledger; from here on only the bill matters.
                 *listening = false;
@@ -195,7 +198,7 @@ async fn read(
         match frame {
             Err(_) if progress.done => return None,
             Err(_) if !*listening => {
-                return Some("its client had gone and the time to read on was over".to_owned());
+                return Some(GAVE_UP.to_owned());
             }
             Err(_) => return Some(format!("nothing came for {} s", deadlines.idle.as_secs())),
             Ok(Some(Err(_))) if progress.done => return None,

@@ -1,6 +1,7 @@
 //! Providers that hang, break, lie and refuse. Each time: the client learns it, nothing leaks, and
 //! what is not known is charged as held and marked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wflo_core::money::NanoUsd;
@@ -93,6 +94,25 @@ async fn a_client_that_goes_from_a_provider_that_hangs_does_not_keep_its_hold_fo
     client.abort();
     world.ledger.until("settled", |calls| matches!(calls[0].entry, Entry::Closed(_))).await;
     charged_as_held(&world);
+}
+
+/// Whoever made the call is being ended: the hold is charged soon, however long the provider hangs.
+#[tokio::test]
+async fn a_call_whose_caller_is_being_ended_is_waited_for_only_a_while() {
+    for (fault, stream) in [(Fault::Hang, false), (Fault::HangAfter(1), true)] {
+        let soon = Deadlines { ending: Duration::from_millis(20), ..deadlines() };
+        let world = Arc::new(World::with(MemoryLedger::unlimited(), soon));
+        world.mock.fault_next(fault.clone());
+        let (port, body) = (world.port, if stream { streamed("x") } else { chat("x") });
+        let client = tokio::spawn(async move {
+            crate::world::send(port, "POST", "/openai/v1/chat/completions", &[], &body).await
+        });
+        world.ledger.until("dispatched", |calls| calls.len() == 1).await;
+        world.ledger.ending.send_replace(true);
+        let got = client.await.unwrap();
+        assert!(!got.whole || got.status == 504, "{fault:?}: {}", got.text());
+        assert!(charged_as_held(&world).recorded.interrupted);
+    }
 }
 
 #[tokio::test]

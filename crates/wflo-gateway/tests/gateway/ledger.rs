@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wflo_core::money::NanoUsd;
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
@@ -38,11 +38,19 @@ pub(crate) struct MemoryLedger {
     limit: i64,
     books: Mutex<Books>,
     changed: Notify,
+    /// Set by a test: people wait for the end of whoever calls.
+    pub(crate) ending: watch::Sender<bool>,
 }
 
 impl MemoryLedger {
     pub(crate) fn with_limit(limit: NanoUsd) -> Arc<MemoryLedger> {
-        Arc::new(MemoryLedger { limit: limit.nanos(), books: Mutex::default(), changed: Notify::new() })
+        let ending = watch::channel(false).0;
+        Arc::new(MemoryLedger {
+            limit: limit.nanos(),
+            books: Mutex::default(),
+            changed: Notify::new(),
+            ending,
+        })
     }
 
     pub(crate) fn unlimited() -> Arc<MemoryLedger> {
@@ -213,5 +221,12 @@ impl Ledger for MemoryLedger {
 
     fn connection_closed_early(&self, ticket: &Ticket) {
         self.change(|books| books.calls[*ticket.get::<usize>().unwrap()].closed_early = true);
+    }
+
+    fn ending<'a>(&'a self, _: &'a Ticket) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut ending = self.ending.subscribe();
+            ending.wait_for(|ending| *ending).await.unwrap();
+        })
     }
 }
