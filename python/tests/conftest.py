@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT / "python"), str(ROOT / "tests" / "conformance")]
 
 from fake_engine import FakeEngine  # noqa: E402
 
-RUNNER = [sys.executable, "-c", "from wflo.runner import main; main()"]
+RUNNER = ["-c", "from wflo.runner import main; main()"]
 
 
 class Project:
@@ -24,6 +24,7 @@ class Project:
         self.folder = folder
         self.path = str(folder)
         self.workflow = "workflow.py"
+        self.python = sys.executable
         self._engines: list[FakeEngine] = []
 
     def write(self, name: str, source: str) -> Path:
@@ -41,7 +42,7 @@ class Project:
     def engine(self, features: tuple[str, ...] = (), greet: bool = True, **env: str) -> FakeEngine:
         """A runner that has said hello."""
         environment = {"PYTHONPATH": str(ROOT / "python"), "PYTHONHASHSEED": "1", **env}
-        engine = FakeEngine(RUNNER, cwd=self.path, env=environment, features=features, greet=greet)
+        engine = FakeEngine([self.python, *RUNNER], cwd=self.path, env=environment, features=features, greet=greet)
         self._engines.append(engine)
         return engine
 

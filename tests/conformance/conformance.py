@@ -76,7 +76,7 @@ def describe(runner: Runner) -> None:
         definition = frame["definition"]
         expect(definition["name"] == "conformance", "the workflow's name")
         steps = {step["name"]: step for step in definition["steps"]}
-        expected = ["echo", "order", "branches", "waits", "fails", "stream", "tool", "prints"]
+        expected = ["echo", "order", "branches", "waits", "fails", "stream", "tool", "gives_up", "prints"]
         missing = set(expected) - set(steps)
         expect(not missing, f"steps are missing: {sorted(missing)}")
         expect(all(isinstance(step.get("depends_on"), list) for step in steps.values()), "depends_on is explicit")
@@ -224,6 +224,76 @@ def tool(runner: Runner) -> None:
         expect(engine.end()["output"] == "from before", "no second run")
 
 
+def places(runner: Runner) -> None:
+    """Each effect says after how many recorded answers it was asked for."""
+    journal = Journal()
+    with runner.start("order") as engine:
+        for after in range(3):
+            frame = engine.effect()
+            expect(frame.get("after") == after, f"{frame} is not after {after}")
+            journal.record(engine, frame, 0.5)
+        engine.end()
+    with runner.start("order", replay_length=2) as engine:
+        for after in range(3):
+            frame = engine.effect()
+            expect(frame.get("after") == after, f"on resume, {frame} is not after {after}")
+            journal.replay(engine, frame) if after < 2 else engine.answer(frame, 0.5)
+
+
+def gives_up(runner: Runner) -> None:
+    """A wait that was given up is given up again, whichever part of what followed was recorded."""
+    features = ("effect_cancelled",)
+
+    def first(facts: int) -> Journal:
+        """Kills the engine after so many facts."""
+        journal = Journal()
+        with runner.engine(features=features) as engine:
+            engine.start(runner.project, runner.workflow, "gives_up", inputs={"seconds": 0.05})
+            slow = engine.effect()
+            given_up = engine.receive("effect_cancelled")
+            expect((given_up["path"], given_up["seq"]) == (slow["path"], slow["seq"]), f"{given_up}")
+            expect(given_up.get("after") == 0, f"{given_up}")
+            then = engine.effect()
+            expect(then.get("after") == 0, f"{then}")
+            made = [
+                lambda: journal.ask(slow),
+                lambda: journal.cancel(given_up),
+                lambda: journal.ask(then),
+                lambda: journal.record(engine, slow, 0.25),
+                lambda: journal.record(engine, then, 0.75),
+            ]
+            for fact in made[:facts]:
+                fact()
+        return journal
+
+    for facts in range(2, 6):
+        journal = first(facts)
+        with runner.engine(features=features) as engine:
+            # It would take an hour by the clock: it happens by the record.
+            more = {"inputs": {"seconds": 3600}, **journal.resume()}
+            engine.start(runner.project, runner.workflow, "gives_up", **more)
+            for _ in range(2):
+                frame = engine.effect()
+                if not journal.replay(engine, frame):
+                    engine.answer(frame, 0.75)
+            end = engine.end()
+            expect(end.get("output") is False, f"after {facts} facts: {end}")
+
+
+def an_answer_in_time(runner: Runner) -> None:
+    """An answer that was recorded before anything was done without it is given in time."""
+    journal, inputs = Journal(), {"seconds": 3600}
+    with runner.start("gives_up", inputs=inputs) as engine:
+        journal.record(engine, engine.effect(), 0.25)
+        engine.effect()
+    with runner.start("gives_up", inputs=inputs, **journal.resume()) as engine:
+        expect(journal.replay(engine, engine.effect()), "it was asked for before")
+        frame = engine.effect()
+        expect(frame.get("after") == 1, f"{frame}")
+        engine.answer(frame, 0.75)
+        expect(engine.end()["output"] is True, "in time")
+
+
 def prints(runner: Runner) -> None:
     """What a step prints never gets into the frames."""
     with runner.start("prints") as engine:
@@ -302,6 +372,9 @@ CHECKS: list[Callable[[Runner], None]] = [
     crash_while_suspended,
     stream,
     tool,
+    places,
+    gives_up,
+    an_answer_in_time,
     prints,
     cancel,
     unknown_frames,

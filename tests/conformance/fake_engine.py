@@ -180,9 +180,9 @@ class FakeEngine:
         )
 
     def effect(self) -> Frame:
-        """The next effect; `suspended` and `log` frames before it are passed over."""
+        """The next effect; `suspended`, `effect_cancelled` and `log` frames before it are passed over."""
         while True:
-            frame = self.receive("effect", "suspended", "log")
+            frame = self.receive("effect", "effect_cancelled", "suspended", "log")
             if frame["type"] == "effect":
                 return frame
 
@@ -205,9 +205,9 @@ class FakeEngine:
         self.send(frame)
 
     def end(self) -> Frame:
-        """The frame that a step ends with; `suspended` and `log` frames before it are passed over."""
+        """The frame that a step ends with; others that need no answer are passed over."""
         while True:
-            frame = self.receive("succeeded", "failed", "suspended", "log")
+            frame = self.receive("succeeded", "failed", "effect_cancelled", "suspended", "log")
             if frame["type"] in ("succeeded", "failed"):
                 return frame
 
@@ -226,32 +226,58 @@ class FakeEngine:
 class Journal:
     """Answers effects by rule, and replays what it answered, as an engine does.
 
-    `record` answers live and remembers identity, request, answer and order. `replay` gives the
+    `record` answers live and remembers identity, request, answer and order. `ask` and `cancel`
+    remember that an effect was asked for, or given up, and after which answer. `replay` gives the
     remembered answers with their order, sent in whatever sequence the effects are asked for, and
-    fails when a remembered effect comes with another request.
+    fails when a remembered effect comes with another request. `resume` is what a resumed step is
+    started with.
     """
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, int], tuple[Frame, Frame, int]] = {}
+        self.asked: dict[tuple[str, int], Frame] = {}
+        self.cancelled: dict[tuple[str, int], int] = {}
+
+    def ask(self, effect: Frame) -> Frame:
+        """Journals the intent."""
+        return self.asked.setdefault((effect["path"], effect["seq"]), effect)
+
+    def cancel(self, frame: Frame) -> None:
+        """Journals that the step stopped waiting."""
+        self.cancelled.setdefault((frame["path"], frame["seq"]), frame.get("after", 0))
 
     def record(self, engine: FakeEngine, effect: Frame, ok: Any = None, **more: Any) -> None:
         """Answers live."""
         frame: Frame = {"type": "effect_result", "path": effect["path"], "seq": effect["seq"], **more}
         if "error" not in more:
             frame["ok"] = ok
-        self.entries[(effect["path"], effect["seq"])] = (effect, frame, len(self.entries) + 1)
-        engine.send(frame)
+        place = len(self.entries) + 1
+        self.ask(effect)
+        self.entries[(effect["path"], effect["seq"])] = (effect, frame, place)
+        engine.send({**frame, "place": place})
+
+    def resume(self) -> dict[str, Any]:
+        """What `run_step` says of this journal."""
+        asked = [[path, seq, effect.get("after", 0)] for (path, seq), effect in self.asked.items()]
+        cancelled = [[path, seq, after] for (path, seq), after in self.cancelled.items()]
+        return {"attempt": 2, "replay_length": len(self.entries), "asked": asked, "cancelled": cancelled}
 
     def replay(self, engine: FakeEngine, effect: Frame) -> bool:
-        """Answers from memory; false for an effect that was not made before."""
-        found = self.entries.get((effect["path"], effect["seq"]))
-        if found is None:
-            return False
-        before, frame, order = found
-        for key in ("kind", "name", "request"):
-            if before[key] != effect[key]:
+        """Answers from memory; false for an effect that has no answer and was not given up."""
+        key = (effect["path"], effect["seq"])
+        before = self.asked.get(key)
+        for name in ("kind", "name", "request"):
+            if before is not None and before[name] != effect[name]:
                 raise Violation(f"replay asked for {effect}, before it was {before}")
-        engine.send({**frame, "order": order})
+        found = self.entries.get(key)
+        if key in self.cancelled:
+            answer: Frame = {"type": "effect_result", "path": key[0], "seq": key[1], "cancelled": True}
+            engine.send(answer if found is None else {**answer, "order": found[2]})
+        elif found is None:
+            engine.send({"type": "effect_pending", "path": key[0], "seq": key[1]})
+            return False
+        else:
+            engine.send({**found[1], "order": found[2]})
         return True
 
 
@@ -282,6 +308,8 @@ def validate(frame: Frame) -> None:
         value = frame.get(key)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise Violation(f"{frame['type']}.{key} is {value!r}, not {kind.__name__}")
+    if frame["type"] in ("effect", "effect_cancelled") and not isinstance(frame.get("after", 0), int):
+        raise Violation(f"{frame['type']}.after is {frame['after']!r}")
     if frame["type"] == "effect" and frame["kind"] not in _KINDS:
         raise Violation(f"there is no kind of effect {frame['kind']!r}")
     if frame["type"] == "succeeded" and "output" not in frame:

@@ -143,6 +143,9 @@ pub struct EffectRecord {
     pub uncertain: bool,
     /// What a report needs and the result may not say: model, provider, tokens, approval.
     pub attributes: Value,
+    /// The `order` of the last answer that the step had been given when it asked for this; 0 before the
+    /// first. A replay gives out no later answer before it has been asked for again.
+    pub after: u32,
     /// When the intent was made.
     pub started_at: Timestamp,
     /// When the result became known.
@@ -157,6 +160,18 @@ impl EffectRecord {
             EffectState::Finished { order, .. } | EffectState::Failed { order, .. } => Some(order),
         }
     }
+}
+
+/// The step stopped waiting for an effect: a time-out, a lost race, a cancelled task. What became of the
+/// effect itself is in its own record, if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelledWait {
+    /// The effect's branch.
+    pub path: String,
+    /// Its position there.
+    pub seq: u32,
+    /// As [`EffectRecord::after`]: the last answer that the step had been given by then.
+    pub after: u32,
 }
 
 /// The engine's fingerprint of a request.

@@ -22,11 +22,12 @@ use crate::calls::Calls;
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::{Intent, Journal};
-use crate::protocol::{EffectCall, EffectError, On, ToRunner};
+use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
 use crate::services::Services;
 use crate::waits::Waits;
 
 mod ask;
+mod cancelled;
 mod db;
 mod llm;
 mod question;
@@ -49,13 +50,25 @@ pub(crate) use db::{effect_id, in_database, own_writes};
 pub(crate) struct Answered {
     /// Its place in delivery order, when it comes from the journal.
     pub(crate) order: Option<u32>,
-    pub(crate) outcome: Result<Value, EffectError>,
+    pub(crate) answer: Answer,
+}
+
+impl Answered {
+    fn new(order: Option<u32>, outcome: Result<Value, EffectError>) -> Self {
+        let answer = match outcome {
+            Ok(value) => Answer::Ok(value),
+            Err(error) => Answer::Error(error),
+        };
+        Answered { order, answer }
+    }
 }
 
 /// Why an effect has no answer.
 pub(crate) enum Unanswered {
     /// The attempt cannot go on: the lease is lost, the store fails, the run ends.
     Broken(EngineError),
+    /// The step no longer waits for one.
+    Withdrawn,
 }
 
 impl From<StoreError> for Unanswered {
@@ -66,7 +79,10 @@ impl From<StoreError> for Unanswered {
 
 impl From<EngineError> for Unanswered {
     fn from(e: EngineError) -> Self {
-        Unanswered::Broken(e)
+        match e {
+            EngineError::Withdrawn => Unanswered::Withdrawn,
+            e => Unanswered::Broken(e),
+        }
     }
 }
 
@@ -101,53 +117,63 @@ impl Broker {
     pub(crate) async fn perform(&self, call: EffectCall, sink: &Sink) -> Result<Answered, Unanswered> {
         let print = match fingerprint(call.kind, &call.name, &call.request) {
             Ok(print) => print,
-            Err(e) => return Ok(Answered { order: None, outcome: Err(bad_request(&e.to_string())) }),
+            Err(e) => return Ok(Answered::new(None, Err(bad_request(&e.to_string())))),
         };
         let found = self.journal.get(&call.path, call.seq);
-        if let Some(row) = &found {
-            if row.fingerprint != print {
-                return Ok(Answered { order: None, outcome: Err(mismatch(row, &call)) });
-            }
-            // Model answers are read back by the gateway, which knows their shape.
-            if call.kind != EffectKind::Llm {
-                match &row.state {
-                    EffectState::Finished { order, result } => {
-                        return Ok(Answered { order: Some(*order), outcome: Ok(result.clone()) });
-                    }
-                    EffectState::Failed { order, error } => {
-                        return Ok(Answered {
-                            order: Some(*order),
-                            outcome: Err(replayed_error(row, error)),
-                        });
-                    }
-                    EffectState::Intent => {}
-                }
-            }
-        }
         let order =
             found.as_ref().and_then(EffectRecord::order).map(|order| self.journal.replay_place(order));
-        if order.is_none() && self.journal.replay_length() > 0 {
+        if let Some(row) = found.as_ref().filter(|row| row.fingerprint != print) {
+            return Ok(Answered::new(None, Err(mismatch(row, &call))));
+        }
+        if self.journal.is_cancelled(&call.path, call.seq) {
+            self.take_back_question(&call).await?;
+            return Ok(Answered { order, answer: Answer::Cancelled(true) });
+        }
+        // Model answers are read back by the gateway, which knows their shape.
+        if let Some(row) = found.as_ref().filter(|_| call.kind != EffectKind::Llm) {
+            match &row.state {
+                EffectState::Finished { result, .. } => return Ok(Answered::new(order, Ok(result.clone()))),
+                EffectState::Failed { error, .. } => {
+                    return Ok(Answered::new(order, Err(replayed_error(row, error))));
+                }
+                EffectState::Intent => {}
+            }
+        }
+        if order.is_none() && !self.journal.is_new() {
             // Not in the journal: the runner need not wait for it before it delivers what is.
             let pending = ToRunner::EffectPending { path: call.path.clone(), seq: call.seq };
             sink.send(pending).await.map_err(|_| EngineError::ShuttingDown)?;
         }
-        let outcome = match call.kind {
-            EffectKind::Db => self.db(&call, print, found).await?,
-            EffectKind::Llm => self.llm(&call, print, sink).await?,
-            EffectKind::Now | EffectKind::Random | EffectKind::Emit => self.at_once(&call, print).await?,
-            EffectKind::Sleep => self.sleep(&call, print, found).await?,
-            EffectKind::Approval => self.approval(&call, print, found).await?,
-            EffectKind::Tool => self.tool(&call, print, found, sink).await?,
-            EffectKind::Http => Err(EffectError {
+        let done = self.carry_out(&call, print, found, sink).await;
+        if matches!(done, Err(Unanswered::Withdrawn)) {
+            self.take_back_question(&call).await?;
+        }
+        Ok(Answered::new(order, done?))
+    }
+
+    async fn carry_out(
+        &self,
+        call: &EffectCall,
+        print: Digest,
+        found: Option<EffectRecord>,
+        sink: &Sink,
+    ) -> Outcome {
+        match call.kind {
+            EffectKind::Db => self.db(call, print, found).await,
+            EffectKind::Llm => self.llm(call, print, sink).await,
+            EffectKind::Now | EffectKind::Random | EffectKind::Emit => self.at_once(call, print).await,
+            EffectKind::Sleep => self.sleep(call, print, found).await,
+            EffectKind::Approval => self.approval(call, print, found).await,
+            EffectKind::Tool => self.tool(call, print, found, sink).await,
+            EffectKind::Http => Ok(Err(EffectError {
                 code: LATER.to_string(),
                 kind: "not_available".to_owned(),
                 message: "context.http is not in this release".to_owned(),
                 hint: Some(
                     "call the service outside of the workflow and pass what it says as an input".to_owned(),
                 ),
-            }),
-        };
-        Ok(Answered { order, outcome })
+            })),
+        }
     }
 
     /// How many effects only wait: for people, for a time, or for a tool in the sandbox.
@@ -165,6 +191,7 @@ impl Broker {
             request: call.request.clone(),
             hold: None,
             attributes,
+            after: call.after,
         }
     }
 

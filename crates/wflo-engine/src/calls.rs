@@ -61,8 +61,9 @@ pub(crate) struct Calls {
     occurrences: Mutex<HashMap<String, Vec<Occurrence>>>,
     /// Gateway rows of earlier attempts that no request has matched yet.
     unmatched: Mutex<HashSet<(String, u32)>>,
-    /// The engine's own fingerprints of calls made through `context.llm`, by place.
-    expected: Mutex<HashMap<(String, u32), Digest>>,
+    /// Of calls made through `context.llm`: the engine's own fingerprint, and after which answer the step
+    /// asked.
+    expected: Mutex<HashMap<(String, u32), (Digest, u32)>>,
     in_flight: AtomicUsize,
     idle: Notify,
     closing: watch::Sender<bool>,
@@ -95,14 +96,16 @@ impl Calls {
     }
 
     /// Says what the journal will hold for a call made through `context.llm`.
-    pub(crate) fn expect(&self, path: &str, seq: u32, print: Digest) {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert((path.to_owned(), seq), print);
+    pub(crate) fn expect(&self, path: &str, seq: u32, print: Digest, after: u32) {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.insert((path.to_owned(), seq), (print, after));
     }
 
-    /// The fingerprint that guards a call's place: of the step's request, where it has one.
-    pub(crate) fn fingerprint_of(&self, path: &str, seq: u32, bytes: &str) -> Digest {
+    /// The fingerprint that guards a call's place (of the step's request, where it has one), and after
+    /// which answer the step asked.
+    pub(crate) fn expected(&self, path: &str, seq: u32, bytes: &str) -> (Digest, u32) {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        expected.get(&(path.to_owned(), seq)).cloned().unwrap_or_else(|| Digest::from_hex(bytes))
+        expected.get(&(path.to_owned(), seq)).cloned().unwrap_or_else(|| (Digest::from_hex(bytes), 0))
     }
 
     /// Finds the place of a stock client's request.

@@ -67,7 +67,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let told = async {
         let describe =
             ToRunner::Describe { project: launch.project.display().to_string(), workflow: workflow.clone() };
-        for frame in [ToRunner::Hello { protocol: protocol::VERSION }, describe] {
+        for frame in [ToRunner::Hello { protocol: protocol::VERSION, features: &[] }, describe] {
             match protocol::write(&mut writer, &frame).await {
                 Ok(()) => {}
                 Err(FrameError::Broken(failure)) => return Err(EngineError::Failure(failure)),

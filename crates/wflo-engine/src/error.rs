@@ -49,6 +49,9 @@ pub enum EngineError {
     /// The engine is shutting down.
     #[error("the engine is shutting down")]
     ShuttingDown,
+    /// The step stopped waiting for an effect, which was not made for that reason.
+    #[error("the step no longer waits for this effect")]
+    Withdrawn,
     /// A record in the store that this build cannot read.
     #[error("a stored record cannot be read: {0}")]
     Unreadable(String),
@@ -76,7 +79,7 @@ impl Coded for EngineError {
             EngineError::Busy { .. } => Code(3013),
             EngineError::Invalid(_) => Code(1001),
             EngineError::Failure(_) => Code(3000),
-            EngineError::ShuttingDown => Code(3014),
+            EngineError::ShuttingDown | EngineError::Withdrawn => Code(3014),
             EngineError::Unreadable(_) => Code(9001),
         }
     }

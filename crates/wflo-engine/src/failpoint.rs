@@ -4,7 +4,7 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 17] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -18,6 +18,8 @@ pub const ALL: [&str; 15] = [
     "db.apply.after",
     "effect.finish.before",
     "effect.finish.after",
+    "wait.cancelled.before",
+    "wait.cancelled.after",
     "layer.captured",
     "undo.after",
 ];

@@ -15,6 +15,12 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Batch, EffectEnd, Fence, Op, OpResult, Store, StoreError};
 
+mod places;
+mod turns;
+
+pub use places::Marks;
+pub use turns::Turn;
+
 /// The generation's rows, in memory and in the store.
 pub struct Journal {
     store: Arc<dyn Store>,
@@ -22,8 +28,30 @@ pub struct Journal {
     fence: Fence,
     step: String,
     generation: u32,
-    rows: Mutex<HashMap<(String, u32), EffectRecord>>,
-    turns: Turns,
+    is_new: bool,
+    rows: Mutex<Rows>,
+    /// What the step stopped waiting for: the `order` of the last answer it had been given by then.
+    cancelled: Mutex<HashMap<(String, u32), u32>>,
+    turns: turns::Turns,
+}
+
+#[derive(Default)]
+struct Rows {
+    by_place: HashMap<(String, u32), EffectRecord>,
+    /// The `order` of every answer that reaches the step through its runner, ascending. Calls of stock
+    /// clients have an order of their own in the journal and are not among them.
+    told: Vec<u32>,
+}
+
+impl Rows {
+    fn put(&mut self, row: EffectRecord) {
+        if let Some(order) = row.order().filter(|_| !row.key.path.starts_with('@'))
+            && let Err(at) = self.told.binary_search(&order)
+        {
+            self.told.insert(at, order);
+        }
+        self.by_place.insert((row.key.path.clone(), row.key.seq), row);
+    }
 }
 
 /// An effect about to be journaled.
@@ -45,6 +73,8 @@ pub struct Intent {
     pub hold: Option<HoldId>,
     /// What reports need.
     pub attributes: Value,
+    /// The `order` of the last answer that the step had been given when it asked.
+    pub after: u32,
 }
 
 impl Journal {
@@ -59,12 +89,18 @@ impl Journal {
         step: &str,
         generation: u32,
     ) -> Result<Self, StoreError> {
-        let rows = store.effects(fence.run, step.to_owned(), generation).await?;
-        let rows: HashMap<_, _> =
-            rows.into_iter().map(|row| ((row.key.path.clone(), row.key.seq), row)).collect();
-        let last = rows.values().filter_map(EffectRecord::order).max().unwrap_or(0);
-        let turns = Turns::after(last);
-        Ok(Journal { store, clock, fence, step: step.to_owned(), generation, rows: Mutex::new(rows), turns })
+        let mut rows = Rows::default();
+        for row in store.effects(fence.run, step.to_owned(), generation).await? {
+            rows.put(row);
+        }
+        let cancelled = store.cancelled_waits(fence.run, step.to_owned(), generation).await?;
+        let cancelled: HashMap<_, _> =
+            cancelled.into_iter().map(|wait| ((wait.path, wait.seq), wait.after)).collect();
+        let last = rows.by_place.values().filter_map(EffectRecord::order).max().unwrap_or(0);
+        let (step, turns) = (step.to_owned(), turns::Turns::after(last));
+        let is_new = rows.by_place.is_empty() && cancelled.is_empty();
+        let (rows, cancelled) = (Mutex::new(rows), Mutex::new(cancelled));
+        Ok(Journal { store, clock, fence, step, generation, is_new, rows, cancelled, turns })
     }
 
     /// The run.
@@ -79,21 +115,12 @@ impl Journal {
 
     /// A row.
     pub fn get(&self, path: &str, seq: u32) -> Option<EffectRecord> {
-        self.lock().get(&(path.to_owned(), seq)).cloned()
+        self.lock().by_place.get(&(path.to_owned(), seq)).cloned()
     }
 
     /// All rows, in no order.
     pub fn all(&self) -> Vec<EffectRecord> {
-        self.lock().values().cloned().collect()
-    }
-
-    /// The place of a row in what a resume delivers, from 1 without gaps: calls of stock clients have an
-    /// order of their own in the journal and are not delivered through the runner.
-    pub fn replay_place(&self, order: u32) -> u32 {
-        let rows = self.lock();
-        let before = rows.values().filter(|row| !row.key.path.starts_with('@'));
-        let before = before.filter_map(EffectRecord::order).filter(|o| *o <= order).count();
-        u32::try_from(before).unwrap_or(u32::MAX)
+        self.lock().by_place.values().cloned().collect()
     }
 
     /// Waits until every answer that was journaled before `order` has been given out, so that the live
@@ -104,12 +131,17 @@ impl Journal {
 
     /// How many rows made through `context` have an answer: what will be delivered in replay.
     pub fn replay_length(&self) -> usize {
-        self.lock().values().filter(|row| row.order().is_some() && !row.key.path.starts_with('@')).count()
+        self.lock().told.len()
+    }
+
+    /// Whether nothing of this generation was recorded before this attempt.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// What this generation's effects were billed.
     pub fn cost(&self) -> NanoUsd {
-        self.lock().values().fold(NanoUsd::ZERO, |sum, row| sum.saturating_add(row.cost))
+        self.lock().by_place.values().fold(NanoUsd::ZERO, |sum, row| sum.saturating_add(row.cost))
     }
 
     /// Makes an intent durable, with further ops in its commit that may refuse it.
@@ -135,7 +167,7 @@ impl Journal {
 
     /// A row that was committed.
     pub fn keep(&self, row: EffectRecord) {
-        self.lock().insert((row.key.path.clone(), row.key.seq), row);
+        self.lock().put(row);
     }
 
     /// The row of an intent.
@@ -151,6 +183,7 @@ impl Journal {
             cost: NanoUsd::ZERO,
             uncertain: false,
             attributes: intent.attributes,
+            after: intent.after,
             started_at: self.clock.now(),
             finished_at: None,
         }
@@ -287,7 +320,7 @@ impl Journal {
         self.store.commit(Batch { fence: Some(self.fence), ops }).await
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u32), EffectRecord>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -297,51 +330,5 @@ fn merge(into: &mut Value, from: Value) {
         (Value::Object(into), Value::Object(from)) => into.extend(from),
         (into, from @ Value::Object(_)) => *into = from,
         _ => {}
-    }
-}
-
-/// Answers are given out in the order in which they were journaled.
-struct Turns {
-    next: tokio::sync::watch::Sender<u32>,
-    skipped: Mutex<std::collections::BTreeSet<u32>>,
-}
-
-impl Turns {
-    fn after(last: u32) -> Self {
-        Turns { next: tokio::sync::watch::channel(last + 1).0, skipped: Mutex::default() }
-    }
-
-    async fn wait(&self, order: u32) -> Turn<'_> {
-        let mut next = self.next.subscribe();
-        // The sender lives as long as this, so the wait ends only with the turn.
-        let _ = next.wait_for(|next| *next >= order).await;
-        Turn { turns: self, order }
-    }
-
-    fn skip(&self, order: u32) {
-        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-        skipped.insert(order);
-        self.next.send_if_modified(|next| {
-            let before = *next;
-            while skipped.remove(next) {
-                *next += 1;
-            }
-            *next != before
-        });
-    }
-}
-
-/// One answer's turn.
-pub struct Turn<'a> {
-    turns: &'a Turns,
-    order: u32,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        // One that comes late (an answer read back) has no place to give up.
-        if *self.turns.next.borrow() <= self.order {
-            self.turns.skip(self.order);
-        }
     }
 }

@@ -178,7 +178,11 @@ async fn reserve(
     found: Option<EffectRecord>,
 ) -> Result<Opened, EngineError> {
     let since = tokio::time::Instant::now();
+    let on = On { path: path.clone(), seq };
     loop {
+        if calls.waits.is_withdrawn(&on) {
+            return Ok(Opened::Refused(unwanted()));
+        }
         let Some(flight) = calls.take_off() else { return Ok(Opened::Refused(ending())) };
         let settled = calls.services.settled.notified();
         match try_reserve(calls, intent, &path, seq, found.clone(), flight).await {
@@ -190,6 +194,7 @@ async fn reserve(
                         // Holds of other processes are settled without a bell here.
                         () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
                         () = calls.closed() => {}
+                        () = calls.waits.withdrawn(&on) => {}
                     }
                     continue;
                 }
@@ -244,15 +249,17 @@ async fn try_reserve(
         None => {
             ops.extend(hold_ops(calls, &accounts, hold, intent.hold));
             let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
+            let (fingerprint, after) = calls.expected(path, seq, &intent.fingerprint);
             let draft = Intent {
                 path: path.to_owned(),
                 seq,
                 kind: EffectKind::Llm,
                 name: intent.path.endpoint.name().to_owned(),
-                fingerprint: calls.fingerprint_of(path, seq, &intent.fingerprint),
+                fingerprint,
                 request,
                 hold: Some(hold),
                 attributes,
+                after,
             };
             crate::failpoint::pass("llm.intent.before");
             calls.journal.intend(draft, ops).await?
@@ -401,6 +408,12 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
 
 pub(crate) fn ending() -> Refusal {
     let failure = Failure::new(ENDING, "the step is being ended, so no further call is made");
+    Refusal::Other { status: 409, kind: "step_ending".to_owned(), failure }
+}
+
+/// The step has gone on without this call, and it has not been sent.
+fn unwanted() -> Refusal {
+    let failure = Failure::new(ENDING, "the step no longer waits for this call, so it is not made");
     Refusal::Other { status: 409, kind: "step_ending".to_owned(), failure }
 }
 

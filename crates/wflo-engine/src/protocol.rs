@@ -9,8 +9,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use wflo_core::effect::EffectKind;
 use wflo_core::error::{Code, Failure};
 
+use crate::journal::Marks;
+
 /// The protocol's version.
 pub const VERSION: u32 = 1;
+/// What a runner may say beyond the first form of the protocol.
+pub(crate) const FEATURES: &[&str] = &["effect_cancelled"];
 /// The largest frame, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;
 
@@ -27,6 +31,8 @@ const TOO_LARGE_HINT: &str = "write large values into a file of the workspace an
 pub(crate) enum ToRunner {
     Hello {
         protocol: u32,
+        /// Optional frames of a runner's that this engine understands.
+        features: &'static [&'static str],
     },
     Describe {
         project: String,
@@ -38,6 +44,9 @@ pub(crate) enum ToRunner {
         seq: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         order: Option<u32>,
+        /// Of a live answer: its place in the order of a resume.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        place: Option<u32>,
         #[serde(flatten)]
         answer: Answer,
     },
@@ -70,6 +79,8 @@ pub(crate) struct RunStep {
     pub(crate) state: Value,
     pub(crate) hash_seed: u32,
     pub(crate) replay_length: usize,
+    #[serde(flatten)]
+    pub(crate) marks: Marks,
 }
 
 /// An effect's answer.
@@ -78,6 +89,8 @@ pub(crate) struct RunStep {
 pub(crate) enum Answer {
     Ok(Value),
     Error(EffectError),
+    /// The step stopped waiting for it the first time, so none will come. Always true.
+    Cancelled(bool),
 }
 
 /// An effect's error as user code sees it.
@@ -113,6 +126,12 @@ pub(crate) enum FromRunner {
         seq: u32,
         result: Value,
     },
+    EffectCancelled {
+        path: String,
+        seq: u32,
+        #[serde(default)]
+        after: u32,
+    },
     Log {
         #[serde(default)]
         level: String,
@@ -143,6 +162,9 @@ pub(crate) struct EffectCall {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) request: Value,
+    /// How many answers the step had been given when it asked.
+    #[serde(default)]
+    pub(crate) after: u32,
 }
 
 /// What a suspended step waits for.

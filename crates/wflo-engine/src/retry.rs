@@ -4,7 +4,7 @@
 //! keeps the answers it had. With other code everything runs again.
 
 use wflo_core::budget::Scope;
-use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
@@ -77,8 +77,15 @@ impl Runtime {
                     let is_write =
                         |row: &EffectRecord| row.kind == EffectKind::Db && row.attributes["write"] == true;
                     if stopped && same_code {
-                        let kept = own.into_iter().filter(|row| !(undone && is_write(row)));
-                        prepared.ops.extend(kept.flat_map(|row| carried_effect(new, row)));
+                        own.retain(|row| {
+                            matches!(row.state, EffectState::Finished { .. }) && !(undone && is_write(row))
+                        });
+                        let cancelled = self
+                            .engine
+                            .store()
+                            .cancelled_waits(old, spec.name.clone(), step.generation)
+                            .await?;
+                        prepared.ops.extend(carried(new, &spec.name, &own, &cancelled));
                         continue;
                     }
                     let repeated = own.iter().find(|row| {
@@ -114,11 +121,24 @@ impl Runtime {
     }
 }
 
+/// The answers that the new run has from the old, each at its place among them.
+fn carried(run: RunId, step: &str, rows: &[&EffectRecord], cancelled: &[CancelledWait]) -> Vec<Op> {
+    let orders: Vec<u32> = rows.iter().filter_map(|row| row.order()).collect();
+    let place = |after: u32| u32::try_from(orders.partition_point(|o| *o <= after)).unwrap_or(u32::MAX);
+    let waits = cancelled.iter().map(|wait| {
+        let (step, path) = (step.to_owned(), wait.path.clone());
+        let key = EffectKey { step, generation: 1, path, seq: wait.seq };
+        Op::CancelWait { run, key, after: place(wait.after) }
+    });
+    rows.iter().flat_map(|row| carried_effect(run, row, place(row.after))).chain(waits).collect()
+}
+
 /// An answer that the new run has from the old: it costs nothing again.
-fn carried_effect(run: RunId, row: &EffectRecord) -> Vec<Op> {
+fn carried_effect(run: RunId, row: &EffectRecord, after: u32) -> Vec<Op> {
     let EffectState::Finished { result, .. } = &row.state else { return Vec::new() };
     let mut copy = row.clone();
     copy.key.generation = 1;
+    copy.after = after;
     copy.state = EffectState::Intent;
     copy.hold = None;
     copy.cost = NanoUsd::ZERO;

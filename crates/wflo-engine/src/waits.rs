@@ -3,9 +3,10 @@
 //! An attempt whose every open effect is in here can be ended without loss: each wait is in the store
 //! already, and the journal brings the step back to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
 use wflo_core::approval::ApprovalStatus;
 use wflo_core::event::Wait;
 use wflo_core::id::ApprovalId;
@@ -18,6 +19,8 @@ use crate::protocol::On;
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
     open: Mutex<HashMap<On, Wait>>,
+    /// What the step no longer waits for.
+    withdrawn: watch::Sender<HashSet<On>>,
 }
 
 impl Waits {
@@ -38,6 +41,24 @@ impl Waits {
         self.lock().len()
     }
 
+    /// The step no longer waits for these: who only waits for one of them ends with
+    /// [`EngineError::Withdrawn`]; what has begun to happen goes on.
+    pub(crate) fn withdraw(&self, these: impl IntoIterator<Item = On>) {
+        self.withdrawn.send_modify(|known| known.extend(these));
+    }
+
+    /// Whether the step no longer waits for this.
+    pub(crate) fn is_withdrawn(&self, on: &On) -> bool {
+        self.withdrawn.borrow().contains(on)
+    }
+
+    /// Resolves once the step no longer waits for this.
+    pub(crate) async fn withdrawn(&self, on: &On) {
+        let mut withdrawn = self.withdrawn.subscribe();
+        // The sender lives as long as this, so the wait ends only with a withdrawal.
+        let _ = withdrawn.wait_for(|known| known.contains(on)).await;
+    }
+
     /// Waits until a question is not pending any more.
     pub(crate) async fn decided(
         &self,
@@ -45,15 +66,19 @@ impl Waits {
         on: On,
         approval: ApprovalId,
     ) -> Result<ApprovalStatus, EngineError> {
-        let _waiting = self.begin(on, Wait::Approval { approval_id: approval });
+        let _waiting = self.begin(on.clone(), Wait::Approval { approval_id: approval });
         let mut decisions = attempt.decisions.clone();
-        let known = decisions
-            .wait_for(|known| {
-                known.get(&approval).is_some_and(|(status, _)| *status != ApprovalStatus::Pending)
-            })
-            .await
-            .map_err(|_| EngineError::ShuttingDown)?;
-        known.get(&approval).map(|(status, _)| *status).ok_or(EngineError::ShuttingDown)
+        let is_decided = |known: &std::sync::Arc<crate::executor::Decisions>| {
+            known.get(&approval).is_some_and(|(status, _)| *status != ApprovalStatus::Pending)
+        };
+        tokio::select! {
+            biased;
+            () = self.withdrawn(&on) => Err(EngineError::Withdrawn),
+            known = decisions.wait_for(is_decided) => {
+                let known = known.map_err(|_| EngineError::ShuttingDown)?;
+                known.get(&approval).map(|(status, _)| *status).ok_or(EngineError::ShuttingDown)
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<On, Wait>> {

@@ -38,7 +38,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wflo_core::approval::Approval;
 use wflo_core::budget::{Budget, Hold};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::EffectRecord;
+use wflo_core::effect::{CancelledWait, EffectRecord};
 use wflo_core::event::Recorded;
 use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
 use wflo_core::money::NanoUsd;
@@ -281,6 +281,15 @@ impl Store for SqliteStore {
         generation: u32,
     ) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {
         read!(self, |conn| effect::of_generation(conn, &self.blobs, run, &step, generation))
+    }
+
+    fn cancelled_waits(
+        &self,
+        run: RunId,
+        step: String,
+        generation: u32,
+    ) -> BoxFuture<'_, Result<Vec<CancelledWait>, StoreError>> {
+        read!(self, |conn| effect::cancelled_waits(conn, run, &step, generation))
     }
 
     fn run_effects(&self, run: RunId) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {

@@ -2,7 +2,7 @@
 //! nothing is lost, and the run completes.
 //!
 //! One workflow with a model call, a database write, a file, a failing step that is rolled back and
-//! retried, and a last write. For each failpoint and each of its first passes, a fresh project is run
+//! retried, a step that goes on without an answer, and a last write. For each failpoint and each of its first passes, a fresh project is run
 //! until it dies there and is then resumed. The table of boundaries and results is printed.
 
 #![cfg(target_os = "linux")]
@@ -21,6 +21,7 @@ use serde_json::Value;
 use wflo_testkit::model_server::{Answer, ModelServer};
 
 const WORKFLOW: &str = r#"
+import asyncio
 from wflo import Workflow
 
 workflow = Workflow("matrix")
@@ -42,6 +43,18 @@ async def flaky(context):
     if number == 1:
         raise ValueError("the first try fails")
     return number
+
+@workflow.step
+async def impatient(context):
+    try:
+        await asyncio.wait_for(context.sleep(600), 0.05)
+    except asyncio.TimeoutError:
+        await context.db.execute("INSERT INTO log (what) VALUES ('gave up')")
+    nap = asyncio.create_task(context.sleep(0.3))
+    done, _ = await asyncio.wait([nap], timeout=0.05)
+    await context.db.execute("INSERT INTO log (what) VALUES (?)", [f"napped {len(done)}"])
+    await nap
+    return "impatient"
 
 @workflow.step
 def last(context):
@@ -168,6 +181,10 @@ fn at(failpoint: &str) -> Row {
         "{failpoint}: a write happens once"
     );
     assert_eq!(project.count("SELECT count(*) FROM tries"), 1, "{failpoint}: the failed try was undone");
+    for what in ["gave up", "napped %"] {
+        let sql = format!("SELECT count(*) FROM log WHERE what LIKE '{what}'");
+        assert_eq!(project.count(&sql), 1, "{failpoint}: a step goes the way it went");
+    }
     let events = project.wflo(&["runs", "events", "latest", "--json"], None);
     let events: Vec<Value> = String::from_utf8_lossy(&events.stdout)
         .lines()
@@ -175,7 +192,7 @@ fn at(failpoint: &str) -> Row {
         .collect();
     let numbers: Vec<u64> = events.iter().filter_map(|e| e["seq"].as_u64()).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{failpoint}: events have no gaps");
-    for step in ["ask", "flaky", "last"] {
+    for step in ["ask", "flaky", "impatient", "last"] {
         let done = events.iter().filter(|e| e["type"] == "step.succeeded" && e["step"] == step).count();
         assert_eq!(done, 1, "{failpoint}: step {step} succeeds once");
     }
@@ -201,8 +218,8 @@ fn a_kill_at_any_boundary_loses_and_repeats_nothing() {
     for name in wflo_engine::failpoint::ALL {
         let passes: &[u32] = match name {
             "run.commit.before" | "run.commit.after" => &[1, 2, 3, 5, 7],
-            "effect.finish.before" | "effect.finish.after" => &[1, 2, 4],
-            "effect.intent.before" | "effect.intent.after" => &[1, 2, 3],
+            "effect.finish.before" | "effect.finish.after" => &[1, 2, 4, 5, 6, 7, 8, 9],
+            "effect.intent.before" | "effect.intent.after" => &[1, 2, 3, 4, 5, 6, 7, 8],
             _ => &[1],
         };
         for pass in passes {

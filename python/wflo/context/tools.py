@@ -176,7 +176,12 @@ class Tools:
         await calls.answer(waiter)
         answer = waiter.result()
         if _to_run(answer):
-            calls.broker.done(waiter, await execute_async(wire))
+            try:
+                report = await execute_async(wire)
+            except BaseException:
+                calls.broker.give_up(waiter)
+                raise
+            calls.broker.done(waiter, report)
             await calls.answer(waiter)
             answer = waiter.result()
         return _checked(wire["argv"], ToolResult(answer), waiter.key, check)
@@ -206,7 +211,12 @@ class SyncTools:
         calls.answer(waiter)
         answer = waiter.result()
         if _to_run(answer):
-            calls.broker.done(waiter, execute(wire))
+            try:
+                report = execute(wire)
+            except BaseException:
+                calls.broker.give_up(waiter)
+                raise
+            calls.broker.done(waiter, report)
             calls.answer(waiter)
             answer = waiter.result()
         return _checked(wire["argv"], ToolResult(answer), waiter.key, check)

@@ -13,6 +13,7 @@ import os
 import sys
 
 from .broker import Broker, leave
+from .delivery import Marks
 from .frames import Channel, ChannelClosed, ProtocolError
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ..workflow import Workflow
+    from .delivery import Place
 
 PROTOCOL = 1
 
@@ -124,7 +126,7 @@ def _run_step(
     length = frame.get("replay_length") or 0
     if not isinstance(length, int) or length < 0:
         raise ProtocolError('"replay_length" is not a count')
-    broker = Broker(channel, length, features)
+    broker = Broker(channel, length, features, Marks(_places(frame, "asked"), _places(frame, "cancelled")))
     try:
         from . import steps
 
@@ -149,6 +151,14 @@ def _run_step(
     except ChannelClosed as error:
         leave(str(error))
     os._exit(0)
+
+
+def _places(frame: dict[str, Any], name: str) -> list[Place]:
+    given: Any = frame.get(name) or []
+    try:
+        return [(str(path), int(seq), int(after)) for path, seq, after in given]
+    except (TypeError, ValueError):
+        raise ProtocolError(f'"{name}" is not a list of places') from None
 
 
 def _failed(error: BaseException, project: str, cancelled: str | None = None) -> dict[str, Any]:

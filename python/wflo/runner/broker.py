@@ -17,7 +17,7 @@ from _thread import get_ident
 
 from ..errors import StepCancelled, StepError, ValueTooLarge, effect_error
 from . import threads
-from .delivery import Deliveries
+from .delivery import Deliveries, Marks
 from .frames import Channel, ChannelClosed, FrameTooLarge, ProtocolError
 from .identity import Identities
 from .patience import Patience
@@ -79,11 +79,17 @@ class Waiter:
 class Broker:
     """The effects of one running step."""
 
-    def __init__(self, channel: Channel, replay_length: int = 0, features: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        replay_length: int = 0,
+        features: frozenset[str] = frozenset(),
+        marks: Marks | None = None,
+    ) -> None:
         self.channel = channel
         self.features = features
         self.pending: dict[Key, Waiter] = {}
-        self.deliveries = Deliveries(replay_length)
+        self.deliveries = Deliveries(replay_length, marks)
         self.loop: Loop | None = None
         self.main_thread = get_ident()
         self.ended = False
@@ -123,6 +129,7 @@ class Broker:
         with self._lock:
             seq = self.identities.seq(path)
             frame = {"type": "effect", "path": path, "seq": seq, "kind": kind, "name": name, "request": request}
+            frame["after"] = self.deliveries.place
             try:
                 packed = self.channel.pack(frame)
             except FrameTooLarge as error:
@@ -136,6 +143,7 @@ class Broker:
             self.pending[waiter.key] = waiter
             self._suspended = False
             self._patience.progress()
+            self.deliveries.marks.met(waiter.key)
             self._send(packed)
         return waiter
 
@@ -152,12 +160,22 @@ class Broker:
     def abandon(self, waiter: Waiter) -> None:
         """Step code cancelled its wait. The engine is told when it knows the word."""
         with self._lock:
-            if self.pending.pop(waiter.key, None) is None or self.ended:
+            if waiter.key in self.pending:
+                self.give_up(waiter)
+
+    def give_up(self, waiter: Waiter) -> None:
+        """As `abandon`, also for a tool, which runs here while the engine waits for it."""
+        with self._lock:
+            self.pending.pop(waiter.key, None)
+            if self.ended:
                 return
             self._suspended = False
+            self._patience.progress()
+            self.deliveries.marks.met(waiter.key, cancelled=True)
             if "effect_cancelled" in self.features and not self.channel.forked:
                 path, seq = waiter.key
-                self._send(self.channel.pack({"type": "effect_cancelled", "path": path, "seq": seq}))
+                frame = {"type": "effect_cancelled", "path": path, "seq": seq, "after": self.deliveries.place}
+                self._send(self.channel.pack(frame))
 
     def log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         """Sends a log line."""
@@ -196,7 +214,7 @@ class Broker:
             path, seq = frame.get("path"), frame.get("seq")
             if not isinstance(path, str) or not isinstance(seq, int):
                 leave(f"the engine broke the protocol: {kind} without path and seq")
-            if (path, seq) not in self.pending and "order" not in frame:
+            if (path, seq) not in self.pending and "order" not in frame and "place" not in frame:
                 return
             if kind == "effect_pending":
                 self.deliveries.running((path, seq))
@@ -254,18 +272,20 @@ class Broker:
         """
         with self._lock:
             unanswered = [key for key in self.pending if not self.deliveries.answered(key)]
-            if self._patience.expects(quiet=quiet, threads=bool(threads.alive()), unanswered=bool(unanswered)):
+            others, due = bool(threads.alive()), self.deliveries.due
+            if self._patience.expects(quiet=quiet, threads=others, unanswered=bool(unanswered), sure=due):
                 return False
             for key in unanswered:
                 self.deliveries.running(key)
         return True
 
     def may_skip_timer(self) -> bool:
-        """Whether the earliest timer may fire at once, to get to the next recorded answer.
+        """Whether the earliest timer may fire at once, to get to the next recorded place or answer.
 
-        Not while an effect runs anew: it has its full time.
+        Not while an effect runs anew: it has its full time. Unless the step did something here the
+        first time before any further answer came: then that effect was not answered in time either.
         """
-        return self._patience.skip() and not self.deliveries.runs_anew(self.pending)
+        return self._patience.skip() and (self.deliveries.due or not self.deliveries.runs_anew(self.pending))
 
     @property
     def impatient(self) -> bool:

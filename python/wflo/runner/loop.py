@@ -7,7 +7,8 @@ All three are done through the loop's public seams: `create_task`, `time` and it
 While recorded answers are being replayed, timers do not wait for real time: when the step is idle
 and the next recorded answer belongs to an effect it has not asked for yet, the earliest timer
 fires at once. A time-out that fired the first time so fires again, at the same point. While an
-effect runs anew, timers are real: it has its full time.
+effect runs anew, timers are real: it has its full time, unless the journal says that the step went
+on without it.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ class IdleSelector(selectors.DefaultSelector):
                 elif timeout is not None and broker.may_skip_timer():
                     loop.skip(timeout)
                     return []
-                elif (timeout is None or broker.impatient) and broker.deliver_any():
+                elif (timeout is None or broker.impatient) and (
+                    broker.deliver_any() or not broker.deliveries.replaying
+                ):
                     continue
             elif broker.waits and timeout is None and not self._foreign:
                 if broker.suspended:

@@ -19,7 +19,10 @@ CALM_SECONDS = 0.02
 PATIENCE_SECONDS = 10.0
 """How long replay waits for a thread or a descriptor that goes on by itself."""
 
-MOST_SKIPS = 1000
+SURE_SECONDS = 600.0
+"""How long it waits where the journal says that something is still to be asked for first."""
+
+MOST_SKIPS, MOST_SURE_SKIPS = 1000, 100_000
 """How many timers in a row replay skips to without an effect being asked for."""
 
 _monotonic = time.monotonic
@@ -32,24 +35,27 @@ class Patience:
         self._stuck_since: float | None = None
         self._quiet_since: float | None = None
         self._skipped = 0
+        self._sure = False
 
     def progress(self) -> None:
         """Begins anew: an effect was asked for, or an answer was given out."""
         self._stuck_since, self._quiet_since, self._skipped = None, None, 0
 
-    def expects(self, *, quiet: bool, threads: bool, unanswered: bool) -> bool:
+    def expects(self, *, quiet: bool, threads: bool, unanswered: bool, sure: bool) -> bool:
         """Whether the next recorded answer may still be asked for, or may still arrive.
 
         `quiet` says that nothing in this process goes on by itself, `threads` that there are other
-        threads, `unanswered` that an effect has no answer and is not known to run anew.
+        threads, `unanswered` that an effect has no answer and is not known to run anew, `sure` that
+        the step did something here the first time before it got any further answer.
         """
+        self._sure = sure
         now = _monotonic()
         if self._stuck_since is None:
             self._stuck_since = now
         waited = now - self._stuck_since
         if not quiet:
             self._quiet_since = None
-            return waited < PATIENCE_SECONDS
+            return waited < self._limit
         if self._quiet_since is None:
             self._quiet_since = now
         if threads and now - self._quiet_since < CALM_SECONDS:
@@ -59,10 +65,18 @@ class Patience:
     def skip(self) -> bool:
         """Counts a timer that is skipped to; false when it has been too many (a heartbeat)."""
         self._skipped += 1
-        return self._skipped <= MOST_SKIPS
+        return not self._skipped_enough
+
+    @property
+    def _limit(self) -> float:
+        return SURE_SECONDS if self._sure else PATIENCE_SECONDS
+
+    @property
+    def _skipped_enough(self) -> bool:
+        return self._skipped > (MOST_SURE_SKIPS if self._sure else MOST_SKIPS)
 
     @property
     def over(self) -> bool:
         """Whether replay has waited too long, whatever else goes on."""
         waited = 0.0 if self._stuck_since is None else _monotonic() - self._stuck_since
-        return self._skipped > MOST_SKIPS or waited >= PATIENCE_SECONDS
+        return self._skipped_enough or waited >= self._limit

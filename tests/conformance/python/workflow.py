@@ -64,6 +64,18 @@ def tool(context: SyncContext):
 
 
 @workflow.step
+async def gives_up(context: Context):
+    """Waits for one number for so long, then asks for another; whether the first one came."""
+    try:
+        await asyncio.wait_for(context.random(), context.inputs["seconds"])
+        came = True
+    except asyncio.TimeoutError:
+        came = False
+    await context.random()
+    return came
+
+
+@workflow.step
 def prints(context: SyncContext):
     """Prints what looks like a frame."""
     print("\x00\x00\x00\x02{}", flush=True)

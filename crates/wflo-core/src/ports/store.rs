@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::BoxFuture;
 use crate::approval::Approval;
 use crate::budget::{Budget, Hold};
-use crate::effect::EffectRecord;
+use crate::effect::{CancelledWait, EffectRecord};
 use crate::event::Recorded;
 use crate::id::{ApprovalId, EngineId, HoldId, RunId};
 use crate::money::NanoUsd;
@@ -62,6 +62,13 @@ pub trait Store: Send + Sync + 'static {
         step: String,
         generation: u32,
     ) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>>;
+    /// The effects of one generation that the step stopped waiting for, by path and position.
+    fn cancelled_waits(
+        &self,
+        run: RunId,
+        step: String,
+        generation: u32,
+    ) -> BoxFuture<'_, Result<Vec<CancelledWait>, StoreError>>;
     /// Every effect of a run, oldest first.
     fn run_effects(&self, run: RunId) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>>;
     /// An approval.

@@ -53,8 +53,11 @@ impl Broker {
         if let Ok(left) = u64::try_from(left) {
             let wait = Wait::Timer { path: call.path.clone(), seq: call.seq, due };
             let on = On { path: call.path.clone(), seq: call.seq };
-            let _waiting = self.waits.begin(on, wait);
-            tokio::time::sleep(std::time::Duration::from_millis(left)).await;
+            let _waiting = self.waits.begin(on.clone(), wait);
+            tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_millis(left)) => {}
+                () = self.waits.withdrawn(&on) => return Err(Unanswered::Withdrawn),
+            }
         }
         self.journal.finish(row, self.journal.ok(Value::Null), Vec::new(), Vec::new()).await?;
         Ok(Ok(Value::Null))

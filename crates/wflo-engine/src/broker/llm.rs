@@ -21,7 +21,7 @@ impl Broker {
         let Some(gateway) = self.services.gateway() else {
             return Err(EngineError::ShuttingDown.into());
         };
-        self.calls.expect(&call.path, call.seq, print);
+        self.calls.expect(&call.path, call.seq, print, call.after);
         let chat = ChatCall {
             model: model.to_owned(),
             request: request.clone(),

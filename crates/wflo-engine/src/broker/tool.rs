@@ -5,7 +5,7 @@ use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous};
 use wflo_core::error::Code;
 
-use super::{AMBIGUOUS, Broker, Outcome, Sink};
+use super::{AMBIGUOUS, Broker, Outcome, Sink, Unanswered};
 use crate::error::EngineError;
 use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
 
@@ -63,15 +63,26 @@ impl Broker {
         };
         let (done, result) = tokio::sync::oneshot::channel();
         let on = On { path: call.path.clone(), seq: call.seq };
-        self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(on, done);
+        if self.waits.is_withdrawn(&on) {
+            return Err(Unanswered::Withdrawn);
+        }
+        self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(on.clone(), done);
         let go = ToRunner::EffectResult {
             path: call.path.clone(),
             seq: call.seq,
             order: None,
+            place: None,
             answer: Answer::Ok(json!({ "execute": true })),
         };
         sink.send(go).await.map_err(|_| EngineError::ShuttingDown)?;
-        let result = result.await.map_err(|_| EngineError::ShuttingDown)?;
+        let result = tokio::select! {
+            // Whoever gives the wait up takes the sender away.
+            result = result => result.map_err(|_| Unanswered::Withdrawn)?,
+            () = self.waits.withdrawn(&on) => {
+                self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&on);
+                return Err(Unanswered::Withdrawn);
+            }
+        };
         self.journal.finish(row, self.journal.ok(result.clone()), Vec::new(), Vec::new()).await?;
         Ok(Ok(result))
     }

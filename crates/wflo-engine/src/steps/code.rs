@@ -75,6 +75,7 @@ impl Steps {
             state: (*attempt.variables).clone(),
             hash_seed,
             replay_length: journal.replay_length(),
+            marks: journal.marks(),
         };
         let conversation = Conversation {
             steps: self,

@@ -109,7 +109,7 @@ impl Steps {
             let last = stderr.lines().last().unwrap_or_default();
             let message = if last.is_empty() { message } else { format!("{message}: {last}") };
             let error = Failure::new(code, format!("step `{}`: {message}", spec.name));
-            let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &error, None);
+            let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &[], &error, None);
             return Ok(End::Failed { error, timed_out: code == STEP_TIMEOUT, no_retry, keep });
         }
         let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });

@@ -14,7 +14,7 @@ use wflo_core::money::NanoUsd;
 use wflo_sandbox::{Exit, Outcome as Ended};
 
 use super::{Steps, failed, retry};
-use crate::broker::{Broker, Unanswered};
+use crate::broker::{Answered, Broker, Unanswered};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Stop};
 use crate::output::Output;
@@ -91,7 +91,7 @@ impl Conversation<'_> {
                 }
             }
         });
-        let hello = ToRunner::Hello { protocol: protocol::VERSION };
+        let hello = ToRunner::Hello { protocol: protocol::VERSION, features: protocol::FEATURES };
         // A runner that is gone already is noticed by the reader.
         let _ = sink.send(hello).await;
         let _ = sink.send(ToRunner::RunStep(Box::new(order))).await;
@@ -156,10 +156,13 @@ impl Conversation<'_> {
         let limit = self.deadline.unwrap_or(Duration::from_secs(366 * 86_400));
         let deadline = tokio::time::sleep(limit);
         tokio::pin!(deadline);
+        // One that was read while frames of another kind were collected.
+        let mut next = None;
         loop {
             let frame = tokio::select! {
                 biased;
                 stop = self.attempt.stopped() => return Last::Stop(stop),
+                frame = async { next.take() }, if next.is_some() => frame,
                 frame = received.recv() => frame,
                 () = &mut deadline => {
                     if self.waits_only(effects.len()) {
@@ -170,7 +173,7 @@ impl Conversation<'_> {
                 }
                 Some(done) = effects.join_next() => {
                     match done {
-                        Ok(Ok(())) => continue,
+                        Ok(Ok(()) | Err(Unanswered::Withdrawn)) => continue,
                         Ok(Err(Unanswered::Broken(e))) => return Last::Engine(e),
                         Err(e) if e.is_cancelled() => continue,
                         Err(e) => return Last::Engine(EngineError::Unreadable(format!("internal error: {e}"))),
@@ -201,25 +204,34 @@ impl Conversation<'_> {
                     if let Err(why) = admit(&mut asked, &call) {
                         return Last::Broken(Failure::new(BROKEN, why));
                     }
-                    let (broker, sink) = (Arc::clone(&self.broker), sink.clone());
-                    effects.spawn(async move {
-                        let (path, seq) = (call.path.clone(), call.seq);
-                        let answered = broker.perform(call, &sink).await?;
-                        let answer = match answered.outcome {
-                            Ok(value) => Answer::Ok(value),
-                            Err(error) => Answer::Error(error),
-                        };
-                        let fresh = broker.journal.get(&path, seq).and_then(|row| row.order());
-                        let turn = match fresh.filter(|_| answered.order.is_none()) {
-                            Some(order) => Some(broker.journal.turn(order).await),
-                            None => None,
-                        };
-                        let result = ToRunner::EffectResult { path, seq, order: answered.order, answer };
-                        // Nobody hears it when the attempt is being ended; it is in the journal.
-                        let _ = sink.send(result).await;
-                        drop(turn);
-                        Ok(())
-                    });
+                    effects.spawn(answer(Arc::clone(&self.broker), call, sink.clone()));
+                }
+                FromRunner::EffectCancelled { path, seq, after } => {
+                    let mut these = vec![(On { path, seq }, after)];
+                    // What stands behind it is read once it is durable, and not before; a lost race cancels
+                    // many waits at once, which are one commit.
+                    loop {
+                        match received.try_recv() {
+                            Ok(Ok(FromRunner::EffectCancelled { path, seq, after })) => {
+                                these.push((On { path, seq }, after));
+                            }
+                            Ok(other) => {
+                                next = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    if let Some((on, _)) = these.iter().find(|(on, _)| !asked.contains(on)) {
+                        let message = format!(
+                            "the runner gave the effect {}/{} up without asking for it",
+                            on.path, on.seq
+                        );
+                        return Last::Broken(Failure::new(BROKEN, message));
+                    }
+                    if let Err(e) = self.broker.cancelled(these).await {
+                        return Last::Engine(e);
+                    }
                 }
                 FromRunner::EffectDone { path, seq, result } => {
                     self.broker.tool_done(&On { path, seq }, result)
@@ -228,6 +240,19 @@ impl Conversation<'_> {
                 FromRunner::Succeeded { output, state } => return Last::Succeeded { output, state },
                 FromRunner::Failed { error } => return Last::Failed(error),
                 FromRunner::Suspended { on } => {
+                    for on in &on {
+                        // Nothing would ever come of it. It is said again with the next such frame, so a
+                        // runner that does not listen is not waited for.
+                        let Some(error) = self.broker.waits_again(on) else { continue };
+                        let (path, seq, answer) = (on.path.clone(), on.seq, Answer::Error(error));
+                        drop(sink.try_send(ToRunner::EffectResult {
+                            path,
+                            seq,
+                            order: None,
+                            place: None,
+                            answer,
+                        }));
+                    }
                     if let Some(waits) = self.worth_ending(&on) {
                         return Last::Suspended(waits);
                     }
@@ -305,8 +330,8 @@ impl Conversation<'_> {
 
     fn failed(&self, error: &Failure, left_by: Option<&On>, timed_out: bool) -> End {
         let Some(spec) = self.attempt.spec() else { return failed(error.clone()) };
-        let rows = self.broker.journal.all();
-        let (keep, no_retry) = retry::verdict(spec, &rows, error, left_by);
+        let (rows, cancelled) = (self.broker.journal.all(), self.broker.journal.cancelled_waits());
+        let (keep, no_retry) = retry::verdict(spec, &rows, &cancelled, error, left_by);
         End::Failed { error: error.clone(), timed_out, no_retry, keep }
     }
 
@@ -369,5 +394,27 @@ fn admit(asked: &mut HashSet<On>, call: &EffectCall) -> Result<(), String> {
     if !asked.insert(On { path: call.path.clone(), seq: call.seq }) {
         return Err(format!("the runner asked for the effect {}/{} twice", call.path, call.seq));
     }
+    Ok(())
+}
+
+/// Carries an effect out and tells the runner.
+async fn answer(
+    broker: Arc<Broker>,
+    mut call: EffectCall,
+    sink: mpsc::Sender<ToRunner>,
+) -> Result<(), Unanswered> {
+    let (path, seq) = (call.path.clone(), call.seq);
+    call.after = broker.journal.order_at(call.after);
+    let Answered { order, answer } = broker.perform(call, &sink).await?;
+    let fresh = broker.journal.get(&path, seq).and_then(|row| row.order());
+    let turn = match fresh.filter(|_| order.is_none()) {
+        Some(order) => Some((broker.journal.turn(order).await, order)),
+        None => None,
+    };
+    // All answers before it are in the journal by now, so its place among them is known.
+    let place = turn.as_ref().map(|(_, order)| broker.journal.replay_place(*order));
+    // Nobody hears it when the attempt is being ended; it is in the journal.
+    let _ = sink.send(ToRunner::EffectResult { path, seq, order, place, answer }).await;
+    drop(turn);
     Ok(())
 }

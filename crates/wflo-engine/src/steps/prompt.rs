@@ -12,7 +12,7 @@ use super::{Steps, failed, retry, template};
 use crate::broker::{Broker, Unanswered};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
-use crate::protocol::{EffectCall, On};
+use crate::protocol::{Answer, EffectCall, On};
 
 /// A template that names nothing.
 const BAD_TEMPLATE: Code = Code(3009);
@@ -57,6 +57,7 @@ impl Steps {
             kind: EffectKind::Llm,
             name: "chat".to_owned(),
             request,
+            after: 0,
         };
         let (sink, mut unread) = tokio::sync::mpsc::channel(8);
         let answered = tokio::select! {
@@ -76,11 +77,14 @@ impl Steps {
             }
         };
         let outcome = match answered {
-            Ok(answered) => answered.outcome,
+            Ok(answered) => answered.answer,
             Err(Unanswered::Broken(e)) => return Err(e),
+            Err(Unanswered::Withdrawn) => return Ok(End::Stopped),
         };
         Ok(match outcome {
-            Ok(reply) => {
+            // There is no code that could have stopped waiting.
+            Answer::Cancelled(_) => End::Stopped,
+            Answer::Ok(reply) => {
                 let cost = self.cost(attempt).await?;
                 // A number, so that conditions can compare it; the exact amount stands beside it.
                 let output = json!({
@@ -92,7 +96,7 @@ impl Steps {
                 });
                 End::Succeeded { output, state: None, cost, layer: None, ops: Vec::new() }
             }
-            Err(error) => {
+            Answer::Error(error) => {
                 let failure = Failure {
                     code: error.code,
                     message: error.message,
@@ -101,7 +105,7 @@ impl Steps {
                     traceback: None,
                 };
                 let left_by = On { path: "0".to_owned(), seq: 0 };
-                let (keep, no_retry) = retry::verdict(spec, &journal.all(), &failure, Some(&left_by));
+                let (keep, no_retry) = retry::verdict(spec, &journal.all(), &[], &failure, Some(&left_by));
                 End::Failed { error: failure, timed_out: false, no_retry, keep }
             }
         })

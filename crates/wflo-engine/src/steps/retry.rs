@@ -1,11 +1,13 @@
 //! What a retry keeps of a failed generation, and whether there may be one.
 //!
 //! Kept: on the branch whose effect's error left the step, the finished effects before it; on every
-//! other branch its finished effects. A step whose own code raised keeps nothing. A committed data
+//! other branch its finished effects; and so the waits that were cancelled there. A step whose own code raised keeps nothing. A committed data
 //! write that is neither kept nor undone would be repeated: then there is no retry.
 
+use std::collections::BTreeSet;
+
 use wflo_core::definition::StepSpec;
-use wflo_core::effect::{EffectClass, EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectClass, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 
 use crate::protocol::On;
@@ -19,6 +21,7 @@ const LASTING: [&str; 5] = ["WFLO-7003", "WFLO-7005", "WFLO-4001", "WFLO-3020", 
 pub(super) fn verdict(
     spec: &StepSpec,
     rows: &[EffectRecord],
+    cancelled: &[CancelledWait],
     error: &Failure,
     left_by: Option<&On>,
 ) -> (Vec<(String, u32)>, Option<Failure>) {
@@ -26,17 +29,22 @@ pub(super) fn verdict(
         return (Vec::new(), Some(error.clone()));
     }
     let is_write = |row: &EffectRecord| row.kind == EffectKind::Db && row.attributes["write"] == true;
-    let kept = |row: &EffectRecord| match left_by {
+    let kept_place = |path: &str, seq: u32| match left_by {
         None => false,
-        Some(on) if on.path == row.key.path => row.key.seq < on.seq,
+        Some(on) if on.path == path => seq < on.seq,
         Some(_) => true,
     };
+    let kept = |row: &EffectRecord| kept_place(&row.key.path, row.key.seq);
     let undone = |row: &EffectRecord| spec.rollback_enabled && is_write(row);
-    let keep = rows
+    let finished = rows
         .iter()
         .filter(|row| matches!(row.state, EffectState::Finished { .. }) && kept(row) && !undone(row))
-        .map(|row| (row.key.path.clone(), row.key.seq))
-        .collect();
+        .map(|row| (row.key.path.clone(), row.key.seq));
+    // A time-out that the kept answers follow is kept with them.
+    let given_up = cancelled.iter().map(|wait| (wait.path.clone(), wait.seq));
+    let keep: BTreeSet<(String, u32)> =
+        finished.chain(given_up.filter(|(path, seq)| kept_place(path, *seq))).collect();
+    let keep = keep.into_iter().collect();
     let harmless = spec.effect_class.is_some_and(|class| class != EffectClass::Guarded);
     let repeated = rows.iter().find(|row| {
         let happened = matches!(row.state, EffectState::Finished { .. } | EffectState::Intent);

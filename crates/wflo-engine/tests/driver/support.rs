@@ -11,7 +11,7 @@ use wflo_core::approval::{Approval, ApprovalRequest, ApprovalStatus, Binding, De
 use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
 use wflo_core::canonical::Digest;
 use wflo_core::definition::Definition;
-use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::{EventBody, Recorded, Wait};
 use wflo_core::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
@@ -208,6 +208,7 @@ pub(crate) async fn pays(attempt: &Attempt, store: &Arc<dyn Store>) -> Result<()
                 request: json!({}),
                 hold: Some(hold),
                 attributes: json!({}),
+                after: 0,
             };
             journal.intend(intent, ops).await?
         }
@@ -469,6 +470,14 @@ impl Store for Faulty {
         generation: u32,
     ) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {
         self.inner.effects(run, step, generation)
+    }
+    fn cancelled_waits(
+        &self,
+        run: RunId,
+        step: String,
+        generation: u32,
+    ) -> BoxFuture<'_, Result<Vec<CancelledWait>, StoreError>> {
+        self.inner.cancelled_waits(run, step, generation)
     }
     fn run_effects(&self, run: RunId) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {
         self.inner.run_effects(run)

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord, EffectState};
 use wflo_core::id::{HoldId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{OpResult, StoreError};
@@ -39,8 +39,8 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
     let (n, effect) = (tx.key(new.run)?, &new.effect);
     let inserted = tx.write(
         "INSERT INTO effects (run, step, generation, path, seq, kind, name, fingerprint, hold, cost,
-             uncertain, attributes, started_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             uncertain, attributes, started_at, after)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
         params![
             n,
@@ -56,6 +56,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
             effect.uncertain,
             new.attributes,
             column::time(effect.started_at),
+            effect.after,
         ],
     )?;
     if inserted == 0 {
@@ -115,32 +116,45 @@ pub(crate) fn copy(
     keep: &[(String, u32)],
 ) -> Result<OpResult, Fault> {
     let run_n = tx.key(run)?;
-    let mut kept = Vec::with_capacity(keep.len());
+    let (mut kept, mut cancelled) = (Vec::with_capacity(keep.len()), Vec::new());
     for (path, seq) in keep {
-        let found: Option<(u32, i64)> = tx.row(
-            "SELECT ord, n FROM effects WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4
+        let found: Option<(u32, i64, u32)> = tx.row(
+            "SELECT ord, n, after FROM effects WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4
                  AND seq = ?5 AND ord IS NOT NULL",
             params![run_n, step, from, path, seq],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
-        let missing =
-            || StoreError::NotFound { noun: "finished effect", id: format!("{step}/{from}/{path}/{seq}") };
-        kept.push(found.ok_or_else(missing)?);
+        let after: Option<u32> = tx.row(
+            "SELECT after FROM cancelled_waits
+             WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4 AND seq = ?5",
+            params![run_n, step, from, path, seq],
+            |row| row.get(0),
+        )?;
+        if found.is_none() && after.is_none() {
+            let id = format!("{step}/{from}/{path}/{seq}");
+            return Err(StoreError::NotFound { noun: "finished effect", id }.into());
+        }
+        kept.extend(found);
+        cancelled.extend(after.map(|after| (path, *seq, after)));
     }
     kept.sort_unstable();
     kept.dedup();
-    let first = last_order(tx, run_n, step, to)? + 1;
-    for (order, (_, old)) in (first..).zip(kept) {
+    let base = last_order(tx, run_n, step, to)?;
+    let orders: Vec<u32> = kept.iter().map(|(order, ..)| *order).collect();
+    // An old place among the answers, as a place among those that are kept.
+    let place =
+        |after: u32| base + u32::try_from(orders.partition_point(|o| *o <= after)).unwrap_or(u32::MAX);
+    for (order, (_, old, after)) in (base + 1..).zip(&kept) {
         let inserted = tx.write(
             "INSERT INTO effects (run, step, generation, path, seq, ord, kind, name, fingerprint, hold, cost,
-                 uncertain, attributes, started_at, finished_at, result, error)
+                 uncertain, attributes, after, started_at, finished_at, result, error)
              SELECT run, step, ?2, path, seq, ?3, kind, name, fingerprint, NULL, 0, 0, attributes,
-                 started_at, finished_at, result, error
+                 ?4, started_at, finished_at, result, error
              FROM effects WHERE n = ?1 ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
-            params![old, to, order],
+            params![old, to, order, place(*after)],
         )?;
         if inserted == 0 {
-            return Err(StoreError::EffectExists(key_of(tx, old, to)?).into());
+            return Err(StoreError::EffectExists(key_of(tx, *old, to)?).into());
         }
         let new = tx.last_key();
         tx.write(
@@ -148,7 +162,53 @@ pub(crate) fn copy(
             params![old, new],
         )?;
     }
+    for (path, seq, after) in cancelled {
+        insert_cancelled(tx, run_n, (step, to, path, seq), place(after))?;
+    }
     Ok(OpResult::Done)
+}
+
+/// The step stopped waiting for an effect; the first time counts.
+pub(crate) fn cancel_wait(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    key: &EffectKey,
+    after: u32,
+) -> Result<OpResult, Fault> {
+    let run = tx.key(run)?;
+    insert_cancelled(tx, run, (&key.step, key.generation, &key.path, key.seq), after)?;
+    Ok(OpResult::Done)
+}
+
+fn insert_cancelled(
+    tx: &mut Tx<'_>,
+    run: i64,
+    (step, generation, path, seq): (&str, u32, &str, u32),
+    after: u32,
+) -> Result<(), Fault> {
+    tx.write(
+        "INSERT INTO cancelled_waits (run, step, generation, path, seq, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
+        params![run, step, generation, path, seq, after],
+    )?;
+    Ok(())
+}
+
+/// The effects of one generation that the step stopped waiting for, by path and position.
+pub(crate) fn cancelled_waits(
+    conn: &Connection,
+    run: RunId,
+    step: &str,
+    generation: u32,
+) -> Result<Vec<CancelledWait>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT path, seq, after FROM cancelled_waits
+         WHERE run = (SELECT n FROM runs WHERE id = ?1) AND step = ?2 AND generation = ?3
+         ORDER BY path, seq",
+    )?;
+    let read = |row: &Row<'_>| Ok(CancelledWait { path: row.get(0)?, seq: row.get(1)?, after: row.get(2)? });
+    let found = statement.query_map(params![run.to_string(), step, generation], read)?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// The row and attributes of an effect that has no result yet.
@@ -200,7 +260,7 @@ fn merged(blobs: &BlobStore, stored: String, over: &Value) -> Result<String, Sto
 
 const SELECT: &str =
     "SELECT step, generation, path, seq, kind, effects.name, fingerprint, request, ord, result,
-     error, hold, cost, uncertain, attributes, started_at, finished_at
+     error, hold, cost, uncertain, attributes, started_at, finished_at, after
      FROM effects JOIN effect_requests ON effect_requests.n = effects.n
      WHERE run = (SELECT n FROM runs WHERE id = ?1)";
 
@@ -270,6 +330,7 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
         cost: row.get::<_, Money>(12)?.0,
         uncertain: row.get(13)?,
         attributes: cell::read(blobs, &text(14)?)?,
+        after: row.get(17)?,
         started_at: row.get::<_, Parsed<_>>(15)?.0,
         finished_at: row.get::<_, Option<Parsed<_>>>(16)?.map(|at| at.0),
     })

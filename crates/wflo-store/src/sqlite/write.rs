@@ -185,6 +185,7 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         Op::ReopenEffect { run, key, hold, carried, attributes } => {
             effect::reopen(tx, *run, key, *hold, *carried, attributes)
         }
+        Op::CancelWait { run, key, after } => effect::cancel_wait(tx, *run, key, *after),
         Op::CopyEffects { run, step, from, to, keep } => effect::copy(tx, *run, step, (*from, *to), keep),
         Op::OpenBudget(budget) => budget::open(tx, budget),
         Op::Settle { id, actual, at } => hold::settle(tx, *id, *actual, *at),

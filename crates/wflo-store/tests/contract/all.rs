@@ -30,6 +30,7 @@ macro_rules! promises {
             effects::results_are_ordered_by_generation
             effects::a_lost_try_is_carried
             effects::a_retry_keeps_what_it_is_told_to
+            effects::a_cancelled_wait_keeps_its_first_place_and_a_retry_moves_it
             effects::attributes_are_merged_by_key
             budgets::a_hold_is_taken_on_all_budgets_or_none
             budgets::a_bill_frees_the_rest_once

@@ -1,7 +1,7 @@
 //! Effects.
 
 use serde_json::{Value, json};
-use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op, OpResult, StoreError};
@@ -119,6 +119,33 @@ pub async fn a_retry_keeps_what_it_is_told_to(fixture: &Fixture) {
     let results =
         commit(&*store, vec![put(run.id, next.clone()), finish(run.id, next, json!(9))]).await.unwrap();
     assert_eq!(results[1], OpResult::Order(3));
+}
+
+pub async fn a_cancelled_wait_keeps_its_first_place_and_a_retry_moves_it(fixture: &Fixture) {
+    let (store, run) = accepted(fixture).await;
+    let cancel = |key: EffectKey, after| Op::CancelWait { run: run.id, key, after };
+    let late = EffectRecord { after: 2, ..intent(key("0", 3)) };
+    let mut ops: Vec<Op> = (0..3).map(|seq| put(run.id, key("0", seq))).collect();
+    ops.extend((0..3).map(|seq| finish(run.id, key("0", seq), json!(seq))));
+    ops.push(Op::PutEffect { run: run.id, effect: Box::new(late.clone()) });
+    ops.push(finish(run.id, key("0", 3), json!(3)));
+    // Neither needs a row of its own: what was given up may never have been journaled.
+    ops.extend([cancel(key("0", 1), 2), cancel(key("0.1", 0), 3), cancel(key("0.2", 0), 0)]);
+    commit(&*store, ops).await.unwrap();
+    commit(&*store, vec![cancel(key("0", 1), 9)]).await.unwrap();
+    let at = |path: &str, seq, after| CancelledWait { path: path.to_owned(), seq, after };
+    let first = store.cancelled_waits(run.id, "triage".to_owned(), 1).await.unwrap();
+    assert_eq!(first, [at("0", 1, 2), at("0.1", 0, 3), at("0.2", 0, 0)]);
+    assert_eq!(store.effects(run.id, "triage".to_owned(), 1).await.unwrap()[3].after, 2);
+
+    // Of the orders 1 to 4 only 2 and 4 are kept: they become 1 and 2, and every place moves with them.
+    let keep = [("0", 1), ("0", 3), ("0.1", 0)].map(|(path, seq)| (path.to_owned(), seq)).to_vec();
+    let copy = Op::CopyEffects { run: run.id, step: "triage".to_owned(), from: 1, to: 2, keep };
+    commit(&*store, vec![copy]).await.unwrap();
+    let kept = store.cancelled_waits(run.id, "triage".to_owned(), 2).await.unwrap();
+    assert_eq!(kept, [at("0", 1, 1), at("0.1", 0, 1)]);
+    let rows = store.effects(run.id, "triage".to_owned(), 2).await.unwrap();
+    assert_eq!(rows.iter().map(|e| (e.order(), e.after)).collect::<Vec<_>>(), [(Some(1), 0), (Some(2), 1)]);
 }
 
 pub async fn attributes_are_merged_by_key(fixture: &Fixture) {

@@ -146,6 +146,7 @@ pub fn intent(key: EffectKey) -> EffectRecord {
         cost: NanoUsd::ZERO,
         uncertain: false,
         attributes: json!({"model": "m"}),
+        after: 0,
         started_at: at(1),
         finished_at: None,
     }

@@ -114,8 +114,17 @@ pub enum Op {
         /// Merged over the attributes of the intent (objects, by key).
         attributes: Value,
     },
-    /// Copies finished effects of one generation into the next, keeping their relative order (orders
-    /// become dense from 1), without cost and hold: a retry does not pay again.
+    /// The step stopped waiting for an effect, which need not have a row. Saying it again changes nothing.
+    CancelWait {
+        /// The run.
+        run: RunId,
+        /// The effect.
+        key: EffectKey,
+        /// The `order` of the last answer that the step had been given by then.
+        after: u32,
+    },
+    /// Copies finished effects and cancelled waits of one generation into the next, keeping their
+    /// relative order (orders become dense from 1), without cost and hold: a retry does not pay again.
     CopyEffects {
         /// The run.
         run: RunId,

@@ -66,6 +66,7 @@ CREATE TABLE effects (
     cost        INTEGER NOT NULL,
     uncertain   INTEGER NOT NULL,
     attributes  TEXT    NOT NULL,
+    after       INTEGER NOT NULL,           -- the last ord that the step knew when it asked; 0 for none
     started_at  TEXT    NOT NULL,
     finished_at TEXT,
     result      TEXT,
@@ -73,6 +74,17 @@ CREATE TABLE effects (
 ) STRICT;
 CREATE UNIQUE INDEX effects_key ON effects (run, step, generation, path, seq);
 CREATE UNIQUE INDEX effects_order ON effects (run, step, generation, ord) WHERE ord IS NOT NULL;
+
+-- Effects that the step stopped waiting for, which need not have been journaled themselves.
+CREATE TABLE cancelled_waits (
+    run        INTEGER NOT NULL REFERENCES runs (n),
+    step       TEXT    NOT NULL,
+    generation INTEGER NOT NULL,
+    path       TEXT    NOT NULL,
+    seq        INTEGER NOT NULL,
+    after      INTEGER NOT NULL,            -- the last ord that the step knew then
+    PRIMARY KEY (run, step, generation, path, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Apart, so that a result does not rewrite its request.
 CREATE TABLE effect_requests (
