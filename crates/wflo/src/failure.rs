@@ -56,9 +56,6 @@ pub(crate) enum CliError {
     MissingWorkflow { path: String, near: Option<String> },
     #[error("{source_name}: {reason}")]
     Input { source_name: String, reason: String, hint: String },
-    #[cfg_attr(target_os = "linux", allow(dead_code, reason = "only other systems refuse"))]
-    #[error("this release runs agents on Linux only, and this is {system}")]
-    OtherSystem { system: &'static str },
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
 }
@@ -71,7 +68,6 @@ impl Coded for CliError {
             CliError::NoSuchBackend { .. } => 8004,
             CliError::NoWorkflow { .. } | CliError::MissingWorkflow { .. } => 8007,
             CliError::Input { .. } => 8008,
-            CliError::OtherSystem { .. } => 8011,
             CliError::File { .. } => 8012,
         })
     }
@@ -95,10 +91,6 @@ impl Coded for CliError {
                 "give a .py or .yaml file, or package.module:attribute".to_owned()
             }
             CliError::Input { hint, .. } => hint.clone(),
-            CliError::OtherSystem { .. } => {
-                "use a Linux machine, a Linux virtual machine or WSL 2; `wflo init` and `wflo completions` work here"
-                    .to_owned()
-            }
             CliError::File { .. } => return None,
         })
     }

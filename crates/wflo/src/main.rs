@@ -1,83 +1,14 @@
-//! The `wflo` command: the command line, the settings, and one verb a file.
-//!
-//! `cli` says what can be typed, `settings` what the project is configured to be, `commands` does
-//! it; `printer` alone writes to the terminal.
-//! **Architecture Invariant:** `--help`, `--version` and completions read no settings and start no
-//! runtime; a command that needs one builds it itself.
+//! The door of the `wflo` command: on Linux the library does everything; elsewhere this says what is
+//! missing and what to do.
 
-mod cli;
-mod commands;
-mod definition;
-mod document;
-mod exit;
-mod failure;
-mod interpreter;
-mod logging;
-mod printer;
-mod probe;
-mod session;
-mod settings;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 
-use std::process::ExitCode;
+#[cfg(not(target_os = "linux"))]
+use elsewhere::run;
+#[cfg(target_os = "linux")]
+use wflo::run;
 
-use clap::Parser;
-use clap::error::ErrorKind;
-use wflo_core::error::{Code, Failure};
-
-use crate::cli::Cli;
-use crate::exit::Exit;
-use crate::printer::Printer;
-use crate::settings::Environment;
-
-fn main() -> ExitCode {
-    // The launcher forks: it must come before everything, above all before any thread.
-    #[cfg(target_os = "linux")]
-    if std::env::args_os().nth(1).is_some_and(|first| first == wflo_sandbox::LAUNCHER_ARGUMENT) {
-        return wflo_sandbox::launcher_main();
-    }
-    let environment = Environment::capture();
-    let exit = match Cli::try_parse() {
-        Ok(cli) => {
-            let printer = Printer::new(&cli.global, &environment);
-            logging::start(&cli);
-            commands::run(cli, &environment, &printer).unwrap_or_else(|error| {
-                for failure in &error.failures {
-                    printer.failure(failure);
-                }
-                error.exit
-            })
-        }
-        Err(error) => refuse(&error, &environment),
-    };
-    ExitCode::from(exit.code())
-}
-
-/// Help and version are results; anything else is wrong use.
-fn refuse(error: &clap::Error, environment: &Environment) -> Exit {
-    let printer = Printer::bare(environment);
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            printer.raw(styled(error, printer.paint().is_on()));
-            Exit::Success
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            printer.note(styled(error, printer.paint().is_on()).trim_end());
-            Exit::Usage
-        }
-        _ => {
-            let usage = cli::render_usage_error(error);
-            let mut failure = Failure::new(Code(8001), usage.message);
-            failure.hint = usage.hint;
-            printer.failure(&failure);
-            if let Some(line) = usage.usage {
-                printer.note(format_args!("\nUsage: {line}\n\nFor more, try `--help`."));
-            }
-            Exit::Usage
-        }
-    }
-}
-
-fn styled(error: &clap::Error, colours: bool) -> String {
-    let text = error.render();
-    if colours { text.ansi().to_string() } else { text.to_string() }
+fn main() -> std::process::ExitCode {
+    run()
 }

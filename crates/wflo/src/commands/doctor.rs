@@ -114,20 +114,9 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     Ok(if ok { Exit::Success } else { Exit::Failed })
 }
 
-#[cfg(target_os = "linux")]
 fn system() -> Check {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy().into_owned();
     let machine = name.machine().to_string_lossy().into_owned();
     Check::new("system", Outcome::Ok, format!("Linux {release} ({machine})"))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn system() -> Check {
-    Check::new(
-        "system",
-        Outcome::Missing,
-        format!("{} is not supported in this release", std::env::consts::OS),
-    )
-    .fix("use a Linux machine, a Linux virtual machine or WSL 2")
 }

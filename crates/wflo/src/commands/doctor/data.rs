@@ -47,7 +47,6 @@ fn inside(folder: &Path) -> Vec<Check> {
     checks
 }
 
-#[cfg(unix)]
 fn locks(file: &std::fs::File) -> Check {
     use rustix::fs::{FlockOperation, fcntl_lock};
     let taken = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
@@ -61,11 +60,6 @@ fn locks(file: &std::fs::File) -> Check {
         )
         .fix("choose a folder on a local disk with --data-dir"),
     }
-}
-
-#[cfg(not(unix))]
-fn locks(_file: &std::fs::File) -> Check {
-    Check::new("locks", Outcome::Missing, "POSIX record locks are not there on this system")
 }
 
 /// Each durable step costs a sync or a share of one, so this number bounds what a run can do.
