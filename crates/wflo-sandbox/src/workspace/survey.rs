@@ -64,7 +64,10 @@ impl Seen {
             ctime: nanos(stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
             device: stat.st_dev,
             inode: stat.st_ino,
-            links: stat.st_nlink,
+            links: {
+                #[allow(clippy::useless_conversion, reason = "32 bits wide on arm64")]
+                u64::from(stat.st_nlink)
+            },
         }
     }
 }
