@@ -3,6 +3,11 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use wflo_core::error::Code;
+
+/// Runs need Linux.
+const OTHER_SYSTEM: Code = Code(8011);
+
 /// Wrong use, as in `exit.rs`.
 const USAGE: u8 = 2;
 
@@ -16,7 +21,7 @@ pub(crate) fn run() -> ExitCode {
     }
     let _ = writeln!(
         std::io::stderr(),
-        "error: this release runs agents on Linux only, and this is {} [WFLO-8011]\n\
+        "error: this release runs agents on Linux only, and this is {} [{OTHER_SYSTEM}]\n\
          hint: use a Linux machine, a Linux virtual machine, or (on Windows) WSL 2, and install wflo there",
         std::env::consts::OS
     );
