@@ -90,6 +90,9 @@ pub struct RunOptions {
     /// Write the changed files to the project when the run completes.
     #[serde(default)]
     pub apply: bool,
+    /// Export the trace whenever a process leaves the run.
+    #[serde(default)]
+    pub trace: bool,
     /// `native`, or `none` for no sandbox.
     #[serde(default)]
     pub backend: Option<String>,

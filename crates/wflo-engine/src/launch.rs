@@ -19,6 +19,9 @@ pub struct Launch {
     pub project: PathBuf,
     /// `workflow.py` or `package.module:attribute`, for code steps.
     pub workflow: Option<String>,
+    /// The file of a written definition, for workflows that are not code.
+    #[serde(default)]
+    pub definition: Option<String>,
     /// Runs code steps.
     pub interpreter: Option<Interpreter>,
     /// The sealed tree of the project.

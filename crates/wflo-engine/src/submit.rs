@@ -33,7 +33,12 @@ pub enum Source {
     /// Code: `workflow.py`, or `package.module:attribute`.
     Code(String),
     /// A definition that was read from YAML.
-    Definition(Value),
+    Definition {
+        /// What was read.
+        definition: Value,
+        /// Its file, relative to the project.
+        file: Option<String>,
+    },
 }
 
 /// A run to be made.
@@ -136,13 +141,14 @@ impl Runtime {
             None => None,
         };
         let sealed = self.seal(&project, &submission.hide).await?;
-        let workflow = match &submission.source {
-            Source::Code(entry) => Some(entry.clone()),
-            Source::Definition(_) => None,
+        let (workflow, written) = match &submission.source {
+            Source::Code(entry) => (Some(entry.clone()), None),
+            Source::Definition { file, .. } => (None, file.clone()),
         };
         let mut launch = Launch {
             project,
             workflow,
+            definition: written,
             interpreter,
             sealed: sealed.id.to_string(),
             sandbox: submission.limits,
@@ -154,7 +160,7 @@ impl Runtime {
         };
         let described = match submission.source {
             Source::Code(_) => discovery::describe(&self.sandboxes, &launch).await?,
-            Source::Definition(definition) => {
+            Source::Definition { definition, .. } => {
                 let files = tool_files(&definition);
                 Described { definition, files, interpreter: String::new() }
             }

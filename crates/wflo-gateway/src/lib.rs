@@ -15,6 +15,7 @@ pub mod error;
 mod exchange;
 pub mod gateway;
 pub mod ledger;
+pub mod post;
 pub mod price;
 pub mod reserve;
 pub mod route;

@@ -6,6 +6,7 @@
 mod approvals;
 mod changes;
 mod costs;
+mod detach;
 mod init;
 mod input;
 mod run;
@@ -17,6 +18,7 @@ mod value;
 pub(crate) use approvals::{ApprovalRef, ApprovalsCommand, Decision};
 pub(crate) use changes::{ApplyArgs, DiffArgs, DiscardArgs};
 pub(crate) use costs::{CostsBy, CostsCommand, ReportArgs};
+pub(crate) use detach::Detach;
 pub(crate) use init::InitArgs;
 pub(crate) use input::{Input, InputFile};
 pub(crate) use run::RunArgs;
@@ -24,7 +26,7 @@ pub(crate) use runs::{RunRef, RunsCommand};
 pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
 pub(crate) use usage::render as render_usage_error;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -73,6 +75,19 @@ pub(crate) struct GlobalArgs {
     /// When to use colours; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+}
+
+impl Cli {
+    /// The log of the background process that this is, if it is one.
+    pub(crate) fn background(&self) -> Option<&Path> {
+        match &self.command {
+            Command::Run(args) => args.detach.background(),
+            Command::Runs(RunsCommand::Resume { detach, .. } | RunsCommand::Retry { detach, .. }) => {
+                detach.background()
+            }
+            _ => None,
+        }
+    }
 }
 
 /// When output is coloured.

@@ -4,12 +4,15 @@ mod approvals;
 mod changes;
 mod completions;
 mod costs;
+mod detach;
 mod docs;
 mod doctor;
 mod drive;
 mod drivers;
 mod event_line;
+mod evidence;
 mod init;
+mod otlp;
 mod pick;
 mod plain;
 mod run;
@@ -51,19 +54,38 @@ impl Context<'_> {
 pub(crate) fn run(cli: Cli, environment: &Environment, printer: &Printer) -> Result<Exit, CommandError> {
     let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let context = Context { global: &cli.global, environment, printer, current };
-    match cli.command {
-        Command::Init(args) => init::run(&args, &context),
-        Command::Completions { shell } => completions::run(shell, printer),
-        Command::Docs { page } => docs::run(page, printer),
-        Command::Doctor => doctor::run(&context),
-        Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(&args, &context),
-        Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(&context),
-        Command::Run(args) => run::run(&args, &context),
-        Command::Runs(command) => runs::run(&command, &context),
-        Command::Approvals(command) => approvals::run(&command, &context),
-        Command::Costs(CostsCommand::Report(args)) => costs::report(&args, &context),
-        Command::Diff(args) => changes::diff(&args, &context),
-        Command::Apply(args) => changes::apply(&args, &context),
-        Command::Discard(args) => changes::discard(&args, &context),
+    match cli.background().map(detach::Child::begin) {
+        None => carry_out(&cli.command, &context, None),
+        Some(child) => {
+            let printer = Printer::mute();
+            let context = Context { printer: &printer, ..context };
+            carry_out(&cli.command, &context, Some(child)).inspect_err(|error| {
+                detach::refused(error);
+                error.failures.iter().for_each(|failure| printer.complain(failure));
+            })
+        }
+    }
+}
+
+/// `background`: this is the process that `--detach` leaves a run to.
+fn carry_out(
+    command: &Command,
+    context: &Context<'_>,
+    background: Option<detach::Child>,
+) -> Result<Exit, CommandError> {
+    match command {
+        Command::Init(args) => init::run(args, context),
+        Command::Completions { shell } => completions::run(*shell, context.printer),
+        Command::Docs { page } => docs::run(*page, context.printer),
+        Command::Doctor => doctor::run(context),
+        Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(args, context),
+        Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(context),
+        Command::Run(args) => run::run(args, context, background),
+        Command::Runs(command) => runs::run(command, context, background),
+        Command::Approvals(command) => approvals::run(command, context),
+        Command::Costs(CostsCommand::Report(args)) => costs::report(args, context),
+        Command::Diff(args) => changes::diff(args, context),
+        Command::Apply(args) => changes::apply(args, context),
+        Command::Discard(args) => changes::discard(args, context),
     }
 }

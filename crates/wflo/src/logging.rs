@@ -22,11 +22,11 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::cli::{Cli, Command};
+use crate::cli::Cli;
 
 /// Starts the log that the command line asks for.
 pub(crate) fn start(cli: &Cli) {
-    let background = matches!(&cli.command, Command::Run(args) if args.background.is_some());
+    let background = cli.background().is_some();
     let own = |level: &str| {
         let crates =
             ["wflo", "wflo_core", "wflo_data", "wflo_engine", "wflo_gateway", "wflo_sandbox", "wflo_store"];

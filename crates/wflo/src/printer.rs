@@ -156,6 +156,16 @@ impl Printer {
         std::io::stdout().is_terminal()
     }
 
+    /// Columns of standard output, when it is a terminal.
+    pub(crate) fn width(&self) -> Option<usize> {
+        columns(&console::Term::stdout())
+    }
+
+    /// Columns of standard error, when it is a terminal.
+    pub(crate) fn width_beside(&self) -> Option<usize> {
+        columns(&console::Term::stderr())
+    }
+
     /// Whether nobody reads standard output any more (`wflo … | head`).
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
@@ -220,6 +230,19 @@ impl Printer {
         }
     }
 
+    /// A warning with its code and what to do about it; not with `-q`, and a background process logs it.
+    pub(crate) fn caution(&self, failure: &Failure) {
+        if self.mute {
+            tracing::warn!(code = failure.code, "{}", failure.message);
+            return;
+        }
+        let code = self.err.faint(format_args!("[{}]", failure.code));
+        self.warning(format_args!("{} {code}", failure.message));
+        if let Some(hint) = failure.hint.as_ref().filter(|_| !self.quiet) {
+            self.hint(hint);
+        }
+    }
+
     /// An error and what to do about it; with `--json` also as the last object.
     pub(crate) fn failure(&self, failure: &Failure) {
         #[derive(Serialize)]
@@ -266,6 +289,11 @@ impl Printer {
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
+}
+
+fn columns(terminal: &console::Term) -> Option<usize> {
+    let (_, columns) = terminal.size_checked().filter(|_| terminal.is_term())?;
+    Some(usize::from(columns).max(20))
 }
 
 /// <https://no-color.org> and <https://bixense.com/clicolors>.

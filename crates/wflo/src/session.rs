@@ -160,6 +160,7 @@ impl<'a> Session<'a> {
                 require_approval: flags.require_approval,
                 strict_channels: flags.strict_channels,
                 apply: flags.apply,
+                trace: flags.trace,
                 backend: flags.backend,
                 notify: flags.notify,
                 budgets,
@@ -191,6 +192,7 @@ pub(crate) struct Flags {
     pub(crate) require_approval: bool,
     pub(crate) strict_channels: bool,
     pub(crate) apply: bool,
+    pub(crate) trace: bool,
     pub(crate) backend: Option<String>,
     pub(crate) notify: Vec<String>,
     /// Somebody sits at the terminal: a budget that says nothing asks.

@@ -6,7 +6,7 @@ use clap::Args;
 use wflo_core::money::NanoUsd;
 
 use super::value::usd;
-use super::{Input, InputFile};
+use super::{Detach, Input, InputFile};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -39,10 +39,9 @@ pub(crate) struct RunArgs {
     /// Ask a person before every effect that writes
     #[arg(long)]
     pub(crate) require_approval: bool,
-    /// Leave the run to a background process and print its id
-    #[arg(long)]
-    pub(crate) detach: bool,
-    /// Bring the run's file changes into the project when it completes
+    #[command(flatten)]
+    pub(crate) detach: Detach,
+    /// Bring the run's file changes into the project when it completes, in whichever process that is
     #[arg(long)]
     pub(crate) apply: bool,
     /// Where steps run: native [default: what wflo.toml says, else native]
@@ -54,15 +53,12 @@ pub(crate) struct RunArgs {
     /// Refuse to start when a notification channel is not configured
     #[arg(long)]
     pub(crate) strict_channels: bool,
-    /// Export the trace when OTEL_EXPORTER_OTLP_ENDPOINT is set; it is always kept for `runs trace`
+    /// Export the run's trace to OTEL_EXPORTER_OTLP_ENDPOINT; without one, `wflo runs trace` has it
     #[arg(long)]
     pub(crate) trace: bool,
     /// Only record the run; `wflo runs resume` starts it
     #[arg(long, conflicts_with = "detach")]
     pub(crate) no_drive: bool,
-    /// This is the background process of --detach; its log
-    #[arg(long, hide = true, value_name = "LOG")]
-    pub(crate) background: Option<std::path::PathBuf>,
     /// An unmodified program (a later release)
     #[arg(last = true, value_name = "CMD", hide = true)]
     pub(crate) command: Vec<OsString>,

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 
+use super::Detach;
 use super::value::usd;
 
 /// Which run is meant.
@@ -55,6 +56,10 @@ Examples:
   wflo runs show run_0190f2e4… --json | jq .outputs";
 
 const EVENTS_HELP: &str = "\
+--follow ends by itself, with 0, when the run has ended, however it ended. While the run waits it says
+what for, and goes on; Ctrl-C leaves it without touching the run. A script that must not wait for a
+person reads the events without --follow.
+
 Examples:
   wflo runs events latest
   wflo runs events latest --follow        Go on until the run has ended
@@ -62,10 +67,12 @@ Examples:
 
 const RESUME_HELP: &str = "\
 A run that waits, was paused, or whose process died goes on where it was: nothing that had finished
-is done or paid again. A run that ended is never resumed; `wflo runs retry` starts a new one from it.
+is done or paid again. It is shown, asks and ends as under `wflo run`. A run that ended is never
+resumed; `wflo runs retry` starts a new one from it.
 
 Examples:
-  wflo runs resume latest";
+  wflo runs resume latest
+  wflo runs resume latest --detach    Go on in the background, until it ends or waits for somebody";
 
 const RETRY_HELP: &str = "\
 The new run keeps what had finished and runs the rest with the project's present code. It is charged
@@ -73,7 +80,8 @@ to the same budget; --budget adds to that, as a recorded decision.
 
 Examples:
   wflo runs retry latest
-  wflo runs retry latest --budget 5.00";
+  wflo runs retry latest --budget 5.00
+  wflo runs retry latest --detach";
 
 const TRACE_HELP: &str = "\
 Examples:
@@ -104,13 +112,18 @@ pub(crate) enum RunsCommand {
     Events {
         #[command(flatten)]
         run: OneRun,
-        /// Wait for further events until the run has ended
+        /// Go on until the run has ended, through its waits
         #[arg(short, long)]
         follow: bool,
     },
     /// Go on with a run that waits, was paused or lost its process
     #[command(after_help = RESUME_HELP)]
-    Resume(OneRun),
+    Resume {
+        #[command(flatten)]
+        run: OneRun,
+        #[command(flatten)]
+        detach: Detach,
+    },
     /// End a run; its sandboxes are gone within a second
     Cancel {
         #[command(flatten)]
@@ -129,6 +142,8 @@ pub(crate) enum RunsCommand {
         /// Add this many USD to the run's budget
         #[arg(long, value_name = "USD", value_parser = usd)]
         budget: Option<NanoUsd>,
+        #[command(flatten)]
+        detach: Detach,
     },
     /// Show where a run's time went
     #[command(after_help = TRACE_HELP)]

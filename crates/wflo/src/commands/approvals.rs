@@ -1,7 +1,6 @@
 //! `wflo approvals …`: see and decide what waits for a person.
 
 mod decide;
-mod evidence;
 mod list;
 mod show;
 

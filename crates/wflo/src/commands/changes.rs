@@ -7,12 +7,15 @@ mod apply;
 mod diff;
 mod discard;
 mod error;
+mod question;
 
 use std::path::{Path, PathBuf};
 
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
-use wflo_sandbox::workspace::{self, Change, Hidden, HideRules, RelPath, View, WorkspaceError, state_root};
+use wflo_sandbox::workspace::{
+    self, ApplyOptions, Change, Hidden, HideRules, RelPath, Report, View, WorkspaceError, state_root,
+};
 
 use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
 use crate::commands::Context;
@@ -23,6 +26,9 @@ use crate::session::{Session, block_on};
 use crate::settings::Settings;
 
 use error::ChangesError;
+
+pub(crate) use apply::{name_conflicts, what};
+pub(crate) use question::record_answer;
 
 /// Shows what a run changed.
 pub(crate) fn diff(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -58,7 +64,8 @@ impl Files {
         let store = stored(settings)?;
         let view = workspace_view(session.store.as_ref(), &store, record).await;
         let launch = launch_of(record).map_err(CommandError::engine)?;
-        let named = [launch.workflow.as_deref(), settings.project.workflow.as_deref()];
+        let named =
+            [launch.workflow.as_deref(), launch.definition.as_deref(), settings.project.workflow.as_deref()];
         let usual = [Some("workflow.py"), Some("flow.yaml"), Some("workflow.yaml")];
         Ok(Files {
             view: view.map_err(CommandError::engine)?,
@@ -75,6 +82,19 @@ impl Files {
     /// When a stored content cannot be read.
     pub(crate) fn changes(&self) -> Result<Vec<Change>, WorkspaceError> {
         workspace::diff(&self.view, &self.store)
+    }
+
+    /// The files that define workflows: a change to one of them is asked about by itself.
+    pub(crate) fn definitions(&self) -> Vec<RelPath> {
+        self.definitions.clone()
+    }
+
+    /// Writes them to the project, all or none.
+    ///
+    /// # Errors
+    /// When a stored content cannot be read or the project cannot be written.
+    pub(crate) fn write(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
+        workspace::apply(&self.view, &self.store, &self.project, &self.hidden, options)
     }
 }
 
@@ -145,7 +165,7 @@ async fn open_fate(session: &Session<'_>, record: &RunRecord) -> Result<Option<F
 }
 
 /// How many of the changes are files or links: folders are not counted.
-fn files_in(changes: &[Change]) -> u64 {
+pub(crate) fn files_in(changes: &[Change]) -> u64 {
     let is_folder = |change: &&Change| {
         let folder = |entry: &Option<workspace::Entry>| entry.as_ref().is_none_or(workspace::Entry::is_dir);
         folder(&change.before) && folder(&change.after)

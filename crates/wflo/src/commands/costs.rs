@@ -144,7 +144,7 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
         });
     }
     printer.object(&Line::Total { sum: total });
-    printer.line(table(args.by, &rows, total));
+    printer.line(table(args.by, &rows, total).within(printer.width(), &[1], &[4, 3, 1]));
     for (run, effect) in &uncertain {
         printer.note(format_args!(
             "uncertain: {} in {run} ({}): its bill was lost, so {} are charged",

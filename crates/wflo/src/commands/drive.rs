@@ -1,198 +1,242 @@
-//! Driving a run in the foreground, for commands that go on with one: `resume`, `retry`, `approve`.
+//! Driving one run in this process while somebody may look on: what `run`, `runs resume`, `runs retry`,
+//! `approvals approve` and `approvals reject` have in common.
 //!
-//! Owns what is shown meanwhile and how the command ends; what happens is the engine's.
+//! Owns the order of things, from taking the run to what is said at its end; what happens to the run is
+//! the engine's. Ctrl-C and SIGTERM leave a run that can be resumed.
 
-use tokio::sync::broadcast::error::RecvError;
-use wflo_core::approval::ApprovalStatus;
-use wflo_core::event::Recorded;
+mod attend;
+mod closing;
+mod desk;
+mod end;
+mod feed;
+mod signals;
+mod summary;
+mod terminal;
+mod tree;
+mod view;
+
+use wflo_core::error::{Code, Failure};
 use wflo_core::id::RunId;
-use wflo_core::ports::store::{ApprovalFilter, Store};
-use wflo_core::run::{RunRecord, RunStatus};
-use wflo_engine::{Progress, Runtime};
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{RunFilter, Store};
+use wflo_core::run::RunRecord;
+use wflo_engine::Runtime;
+use wflo_engine::engine::load;
 
-use crate::commands::run::watch::{exit_of, run_json};
-use crate::commands::{Context, event_line, plain};
+use self::attend::{Attendance, Left};
+use self::desk::Desk;
+use self::end::End;
+use self::signals::Signals;
+use self::view::View;
+use crate::commands::runs::{exit_of, run_json};
+use crate::commands::{Context, detach};
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::printer::money;
 use crate::session::Session;
 
-/// How far a command drives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// To the run's end, through its waits; a pause ends it, too.
-    Ended,
-    /// To the run's end or its next wait.
-    Rests,
+pub(crate) use self::attend::Until;
+pub(crate) use self::closing::bring_in_late;
+pub(crate) use self::terminal::Terminal;
+
+/// How a run is driven.
+pub(crate) struct How {
+    /// The person at the terminal.
+    pub(crate) terminal: Option<Terminal>,
+    /// In a background process: where it reports to its parent.
+    pub(crate) background: Option<detach::Child>,
+    /// How far the command stays.
+    pub(crate) until: Until,
+    /// The run, when there was one before.
+    pub(crate) run: Option<RunId>,
 }
 
-/// The number of a run's last event.
+impl How {
+    /// As `wflo run` does: to the end, through every wait; in a background process to the next one.
+    pub(crate) fn whole(terminal: Option<Terminal>, background: Option<detach::Child>) -> Self {
+        let until = if background.is_some() { Until::Rests } else { Until::Ended };
+        How { terminal, background, until, run: None }
+    }
+
+    /// The same, of a run that was there before.
+    #[must_use]
+    pub(crate) fn of(self, run: RunId) -> Self {
+        How { run: Some(run), ..self }
+    }
+}
+
+/// What became of the attempt to take a run.
+pub(crate) enum Taken {
+    /// This process drives it; events up to `seen` are not news.
+    Run { run: RunId, seen: u64 },
+    /// There is nothing to drive, and everything has been said.
+    Nothing(Exit),
+}
+
+/// Takes a run and drives it.
+///
+/// # Errors
+/// Everything that keeps a run from being taken or driven.
+pub(crate) async fn drive(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    how: How,
+    take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
+) -> Result<Exit, CommandError> {
+    let mut signals = Signals::new()?;
+    let runtime = session.runtime().await?;
+    let known = how.run;
+    let mut ended = take_and_attend(session, context, &runtime, how, take, &mut signals).await;
+    if let Ok(Ended { left: Left::Interrupted, run, .. }) = &mut ended {
+        if run.is_none() {
+            // The signal may have come between the commit that accepted the run and the answer to it.
+            *run = newest_of(session, &runtime).await?.or(known);
+        }
+        if let Some(run) = run {
+            context.printer.note(format_args!(
+                "\nStopping run {run}: model calls that are under way are finished first. Again to stop at once."
+            ));
+        }
+    }
+    // Model calls settle first; a second signal does not wait for them.
+    let at_once = tokio::select! {
+        () = runtime.shutdown() => false,
+        () = signals.next() => true,
+    };
+    let ended = ended?;
+    let Some(run) = ended.run else {
+        return Ok(ended.exit.unwrap_or_else(|| {
+            context.printer.note("Stopped before the run was accepted.");
+            Exit::Cancelled
+        }));
+    };
+    if at_once {
+        context.printer.note("");
+        context.printer.complain(&resumable(run));
+        return Ok(Exit::Waiting);
+    }
+    let exit = match ended.exit {
+        Some(exit) => exit,
+        None => stopped(session, context, run).await?,
+    };
+    crate::commands::otlp::export(session, context, &runtime, run, signals.next()).await?;
+    Ok(exit)
+}
+
+/// How attendance ended.
+struct Ended {
+    left: Left,
+    /// The run, once taken.
+    run: Option<RunId>,
+    /// The exit code, when everything has been said.
+    exit: Option<Exit>,
+}
+
+async fn take_and_attend(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    runtime: &Runtime,
+    how: How,
+    take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
+    signals: &mut Signals,
+) -> Result<Ended, CommandError> {
+    let taken = tokio::select! {
+        taken = take(runtime) => taken?,
+        () = signals.next() => return Ok(Ended { left: Left::Interrupted, run: None, exit: None }),
+    };
+    let (run, seen) = match taken {
+        Taken::Run { run, seen } => (run, seen),
+        Taken::Nothing(exit) => {
+            return Ok(Ended { left: Left::Done, run: None, exit: Some(exit) });
+        }
+    };
+    let is_background = how.background.is_some();
+    if let Some(child) = how.background {
+        child.accepted(run);
+    }
+    let record = session.store.run(run).await?.ok_or_else(|| vanished(run))?;
+    let (definition, _) = load(session.store.as_ref(), &record).await.map_err(CommandError::engine)?;
+    let mut view = View::new(context, &definition, run);
+    let mut desk = Desk::new(context.printer, how.terminal);
+    let mut attendance = Attendance {
+        session,
+        runtime,
+        run,
+        seen,
+        budget_key: record.budget_key.clone(),
+        trace_id: record.trace_id.clone(),
+        is_background,
+        view: &mut view,
+        desk: &mut desk,
+        signals,
+    };
+    let left = attendance.stay(how.until).await;
+    let budget = attendance.budget().await?;
+    view.finish(session.clock.now(), budget);
+    let left = left?;
+    if left == Left::Interrupted {
+        return Ok(Ended { left, run: Some(run), exit: None });
+    }
+    let mut end = End { session, context, desk: &mut desk, signals };
+    let exit = end.finish(run, &view.tree).await?;
+    Ok(Ended { left, run: Some(run), exit: Some(exit) })
+}
+
+/// The run that this process drives, if it does.
+async fn newest_of(session: &Session<'_>, runtime: &Runtime) -> Result<Option<RunId>, CommandError> {
+    let mine = RunFilter { engine: Some(runtime.engine.id()), limit: 1, ..RunFilter::default() };
+    Ok(session.store.runs(mine).await?.first().map(|run| run.id))
+}
+
+/// After an orderly stop.
+async fn stopped(session: &Session<'_>, context: &Context<'_>, run: RunId) -> Result<Exit, CommandError> {
+    let record = session.store.run(run).await?.ok_or_else(|| vanished(run))?;
+    if record.status.is_terminal() {
+        summary::error(context.printer, &record);
+    } else {
+        context.printer.complain(&resumable(run));
+    }
+    finished_line(session, context, &record).await?;
+    Ok(exit_of(&record))
+}
+
+/// The last line for scripts.
+async fn finished_line(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    record: &RunRecord,
+) -> Result<(), CommandError> {
+    if context.printer.json_wanted() {
+        let json = run_json(session.store.as_ref(), record.id).await?;
+        context.printer.object(&serde_json::json!({ "type": "run.finished", "run": json }));
+    }
+    Ok(())
+}
+
+/// The run was stopped from outside and can go on.
+fn resumable(run: RunId) -> Failure {
+    Failure::new(
+        Code(8014),
+        format!("run {run} was stopped before its end; nothing that it finished is lost"),
+    )
+    .with_hint(format!("`wflo runs resume {run}` goes on with it"))
+}
+
+fn vanished(run: RunId) -> CommandError {
+    CommandError::engine(wflo_engine::EngineError::NoRun(run))
+}
+
+/// The number of a run's last event: what comes after it is news.
 ///
 /// # Errors
 /// Store errors.
 pub(crate) async fn last_event(session: &Session<'_>, run: RunId) -> Result<u64, CommandError> {
+    const PAGE: u32 = 1_000;
     let mut last = 0;
     loop {
-        let page = session.store.events(run, last, 1_000).await?;
+        let page = session.store.events(run, last, PAGE).await?;
         match page.last() {
             Some(event) => last = event.seq,
             None => return Ok(last),
         }
     }
-}
-
-/// Shows what happens after event `seen` in a run that `runtime` drives, and ends as `wflo run` does.
-///
-/// # Errors
-/// Store errors; that the run was given up.
-pub(crate) async fn drive(
-    session: &Session<'_>,
-    context: &Context<'_>,
-    runtime: &Runtime,
-    run: RunId,
-    seen: u64,
-    until: Until,
-) -> Result<Exit, CommandError> {
-    let progress = follow(session, context, runtime, run, seen, until).await?;
-    if let Progress::GivenUp(failure) = progress {
-        return Err(CommandError::from_failure(failure));
-    }
-    finish(session, context, run).await
-}
-
-async fn follow(
-    session: &Session<'_>,
-    context: &Context<'_>,
-    runtime: &Runtime,
-    run: RunId,
-    mut seen: u64,
-    until: Until,
-) -> Result<Progress, CommandError> {
-    let mut live = session.store.subscribe();
-    catch_up(session, context, run, &mut seen).await?;
-    // Whether the run rests and this command goes on waiting for it.
-    let mut resting = false;
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    loop {
-        let progress = tokio::select! {
-            biased;
-            event = live.recv() => {
-                match event {
-                    Ok(event) if event.run_id == run => {
-                        resting = false;
-                        if event.seq == seen + 1 {
-                            seen = event.seq;
-                            show(context, &event);
-                        } else if event.seq > seen {
-                            catch_up(session, context, run, &mut seen).await?;
-                        }
-                    }
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => catch_up(session, context, run, &mut seen).await?,
-                    Err(RecvError::Closed) => return Err(closed()),
-                }
-                continue;
-            }
-            progress = runtime.engine.settled(run), if !resting => progress,
-            progress = runtime.engine.ended(run), if resting => progress,
-            _ = &mut interrupted => {
-                context.printer.note(format_args!("\nStopped. `wflo runs resume {run}` goes on."));
-                let status = session.store.run(run).await?.map_or(RunStatus::Running, |r| r.status);
-                return Ok(Progress::Parked(status));
-            }
-        };
-        let progress = progress.map_err(CommandError::engine)?;
-        if until == Until::Ended && progress == Progress::Parked(RunStatus::Waiting) {
-            catch_up(session, context, run, &mut seen).await?;
-            if !resting && let Some(record) = session.store.run(run).await? {
-                left(session, context, &record).await?;
-            }
-            resting = true;
-            continue;
-        }
-        catch_up(session, context, run, &mut seen).await?;
-        return Ok(progress);
-    }
-}
-
-fn closed() -> CommandError {
-    CommandError::engine(wflo_engine::EngineError::ShuttingDown)
-}
-
-async fn catch_up(
-    session: &Session<'_>,
-    context: &Context<'_>,
-    run: RunId,
-    seen: &mut u64,
-) -> Result<(), CommandError> {
-    for event in session.store.events(run, *seen, 0).await? {
-        *seen = event.seq;
-        show(context, &event);
-    }
-    Ok(())
-}
-
-fn show(context: &Context<'_>, event: &Recorded) {
-    context.printer.object(event);
-    if !context.printer.json_wanted() {
-        context.printer.note(event_line::line(context.printer.paint(), event));
-    }
-}
-
-/// Prints how a run stands and gives the exit code for it.
-async fn finish(session: &Session<'_>, context: &Context<'_>, run: RunId) -> Result<Exit, CommandError> {
-    let printer = context.printer;
-    if printer.json_wanted() {
-        let json = run_json(session.store.as_ref(), run).await?;
-        printer.object(&serde_json::json!({ "type": "run.finished", "run": json }));
-    }
-    let Some(record) = session.store.run(run).await? else { return Ok(Exit::Internal) };
-    let cost = money(session.store.run_cost(run).await?);
-    let paint = printer.paint();
-    let status = super::runs::coloured(paint, record.status);
-    printer.line(format_args!("{run} {status}, {cost}"));
-    if record.status.is_terminal() {
-        ended(session, context, &record).await?;
-    } else {
-        left(session, context, &record).await?;
-    }
-    Ok(exit_of(&record))
-}
-
-async fn ended(session: &Session<'_>, context: &Context<'_>, record: &RunRecord) -> Result<(), CommandError> {
-    let printer = context.printer;
-    if let Some(error) = &record.error {
-        let mut error = error.clone();
-        error.message = plain::block(&error.message);
-        error.traceback = error.traceback.as_deref().map(plain::block);
-        if !printer.json_wanted() {
-            printer.failure(&error);
-        }
-    }
-    let (changes, fate) = super::runs::changed_files(session, record).await?;
-    if fate.is_none() && !changes.is_empty() {
-        let (count, id) = (super::changes::count_of(&changes), record.id);
-        printer.note(format_args!(
-            "It changed {count}: `wflo diff {id}` shows them, `wflo apply {id}` brings them in."
-        ));
-    }
-    Ok(())
-}
-
-/// What a run that rests waits for.
-async fn left(session: &Session<'_>, context: &Context<'_>, record: &RunRecord) -> Result<(), CommandError> {
-    let printer = context.printer;
-    let filter = ApprovalFilter { statuses: vec![ApprovalStatus::Pending], run: Some(record.id), limit: 0 };
-    for approval in session.store.approvals(filter).await? {
-        printer.note(format_args!(
-            "Waits for approval {}: {}\n  wflo approvals show {0}\n  wflo approvals approve {0}",
-            approval.id,
-            plain::short(&approval.request.title, 120),
-        ));
-    }
-    if record.status == RunStatus::Paused {
-        printer.note(format_args!("Paused: `wflo runs resume {}` goes on.", record.id));
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ const WIDTH: usize = 160;
 pub(crate) fn line(paint: Paint, recorded: &Recorded) -> String {
     let time = recorded.event.at.strftime("%H:%M:%S%.3f").to_string();
     let (about, text) = describe(paint, &recorded.event.body);
-    format!("{} {} {text}", paint.faint(time), paint.strong(format_args!("{about:<12}")))
+    format!("{} {} {text}", paint.faint(time), paint.strong(plain::padded(&about, 12)))
 }
 
 fn describe(paint: Paint, body: &EventBody) -> (String, String) {

@@ -24,14 +24,14 @@ pub(crate) fn block(text: &str) -> String {
     out
 }
 
-/// At most so many characters, with a mark where something is missing.
+/// At most so many columns of a terminal, with a mark where something is missing.
 pub(crate) fn short(text: &str, most: usize) -> String {
-    let text = line(text);
-    if text.chars().count() <= most {
-        return text;
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{kept}…")
+    console::truncate_str(&line(text), most, "…").into_owned()
+}
+
+/// The text with blanks behind it, to so many columns of a terminal.
+pub(crate) fn padded(text: &str, columns: usize) -> String {
+    console::pad_str(text, columns, console::Alignment::Left, None).into_owned()
 }
 
 /// A JSON value on one line: text without its quotes, anything else as JSON.
@@ -62,6 +62,8 @@ mod tests {
         assert_eq!(line("user\u{202e}txt"), "user\\u{202e}txt");
         assert_eq!(block("a\n\tb\u{7}\n"), "a\n\tb\\u{7}");
         assert_eq!(short("abcdef", 4), "abc…");
+        assert_eq!(short("山田太郎", 5), "山田…", "a wide character has two columns");
+        assert_eq!(padded("山田", 6), "山田  ");
         assert_eq!(value(&serde_json::json!("x")), "x");
         assert_eq!(value(&serde_json::json!({"a": [1]})), r#"{"a":[1]}"#);
     }

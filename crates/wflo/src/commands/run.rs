@@ -1,56 +1,29 @@
 //! `wflo run`: from what was typed to a run that has ended, waits, or goes on in the background.
 
-mod attend;
-mod desk;
-mod detach;
-mod drive;
-mod end;
-pub(crate) mod evidence;
-mod feed;
-mod files;
 mod inputs;
-mod signals;
-mod summary;
-mod terminal;
-mod tree;
-mod view;
-pub(crate) mod watch;
 pub(crate) mod workflow;
 
-use wflo_core::error::{Code, Failure};
-use wflo_engine::{Source, Submission};
+use wflo_core::id::RunId;
+use wflo_engine::{Runtime, Source, Submission};
 
-use self::drive::How;
-use self::terminal::Terminal;
 use crate::cli::{InputFile, RunArgs};
-use crate::commands::Context;
+use crate::commands::detach::{self, Child};
+use crate::commands::drive::{self, How, Taken, Terminal};
+use crate::commands::runs::run_json;
+use crate::commands::{Context, plain};
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
-use crate::printer::Printer;
 use crate::session::{Flags, Session, block_on};
 use crate::settings::{Backend, Settings, parse_backend};
 
-/// Runs a workflow.
-pub(crate) fn run(args: &RunArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
-    let Some(log) = &args.background else { return run_here(args, context, None) };
-    let child = detach::Child::begin(log);
-    let printer = Printer::mute();
-    let context = Context {
-        global: context.global,
-        environment: context.environment,
-        printer: &printer,
-        current: context.current.clone(),
-    };
-    run_here(args, &context, Some(child)).inspect_err(|error| {
-        detach::refused(error);
-        error.failures.iter().for_each(|failure| printer.complain(failure));
-    })
-}
+/// Runs that nobody drives are named up to this many.
+const NAMED: usize = 5;
 
-fn run_here(
+/// Runs a workflow.
+pub(crate) fn run(
     args: &RunArgs,
     context: &Context<'_>,
-    background: Option<detach::Child>,
+    background: Option<Child>,
 ) -> Result<Exit, CommandError> {
     if let Some(program) = args.command.first() {
         return Err(CliError::ProgramRun { program: program.to_string_lossy().into_owned() }.into());
@@ -60,24 +33,27 @@ fn run_here(
     isolated(given.or(settings.sandbox.backend))?;
     let workflow = workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?;
     let stdin_taken = args.input_files.iter().any(|file| matches!(file, InputFile::Stdin));
-    if args.detach && background.is_none() {
+    if args.detach.is_wanted() {
         return detach::start(context, &settings.data_dir, stdin_taken);
     }
     let inputs = inputs::gather(args, &context.current)?;
-    let mut file_of_definition = None;
-    let source = match workflow {
-        workflow::Workflow::Code(entry) => Source::Code(entry),
-        workflow::Workflow::Written { definition, file } => {
-            file_of_definition = Some(file);
-            let json = serde_json::to_value(&*definition)
-                .map_err(|e| CommandError::from_failure(Failure::new(Code(9006), e.to_string())))?;
-            Source::Definition(json)
-        }
-    };
+    let source = workflow.into_source()?;
     let terminal = if background.is_some() { None } else { Terminal::find(stdin_taken) };
     let (session, submission) = submission(args, context, settings, (source, inputs), terminal.is_some())?;
-    let how = How { terminal, background, definition: file_of_definition, record_only: args.no_drive };
-    block_on(drive::drive(&session, context, submission, how))
+    let quiet = background.is_some() || context.printer.json_wanted();
+    let how = How::whole(terminal, background);
+    block_on(drive::drive(&session, context, how, async |runtime| {
+        if !quiet {
+            name_left_behind(context, runtime).await?;
+        }
+        if args.no_drive {
+            let prepared = runtime.prepare(submission).await.map_err(CommandError::engine)?;
+            let run = runtime.record(prepared).await.map_err(CommandError::engine)?;
+            return recorded(&session, context, run).await;
+        }
+        let run = runtime.submit(submission).await.map_err(CommandError::engine)?;
+        Ok(Taken::Run { run, seen: 0 })
+    }))
 }
 
 fn submission<'a>(
@@ -92,6 +68,7 @@ fn submission<'a>(
         require_approval: args.require_approval,
         strict_channels: args.strict_channels,
         apply: args.apply,
+        trace: args.trace,
         backend: None,
         notify: args.notify.clone(),
         interactive,
@@ -99,6 +76,32 @@ fn submission<'a>(
     let session = Session::open(context, settings)?;
     let submission = session.submission(source, serde_json::Value::Object(inputs), flags);
     Ok((session, submission))
+}
+
+async fn recorded(session: &Session<'_>, context: &Context<'_>, run: RunId) -> Result<Taken, CommandError> {
+    if context.printer.json_wanted() {
+        let json = run_json(session.store.as_ref(), run).await?;
+        context.printer.object(&serde_json::json!({ "run_id": run, "run": json }));
+    }
+    context.printer.line(run);
+    context.printer.note(format_args!("Recorded. `wflo runs resume {run}` starts it."));
+    Ok(Taken::Nothing(Exit::Success))
+}
+
+/// Runs of earlier processes that could go on.
+async fn name_left_behind(context: &Context<'_>, runtime: &Runtime) -> Result<(), CommandError> {
+    let left = runtime.engine.left_behind().await.map_err(CommandError::engine)?;
+    for run in left.iter().take(NAMED) {
+        context.printer.note(format_args!(
+            "Run {} of {} was left behind: `wflo runs resume {0}` goes on with it.",
+            run.id,
+            plain::short(&run.workflow, 60)
+        ));
+    }
+    if left.len() > NAMED {
+        context.printer.note(format_args!("{} more: `wflo runs list`.", left.len() - NAMED));
+    }
+    Ok(())
 }
 
 fn backend(name: &str) -> Result<Backend, CliError> {

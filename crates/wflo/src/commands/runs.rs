@@ -1,6 +1,7 @@
 //! `wflo runs …`: see, resume, cancel, pause, retry and trace runs.
 
 mod events;
+mod json;
 mod list;
 mod resume;
 mod retry;
@@ -8,17 +9,24 @@ mod show;
 mod stop;
 mod trace;
 
-pub(crate) use list::{age, coloured};
+pub(crate) use json::{exit_of, run_json};
+pub(crate) use list::age;
 pub(crate) use show::{changed_files, in_colour, letter};
+pub(crate) use trace::{Kind as SpanKind, Span, Status as SpanStatus, spans_of};
 
 use crate::cli::RunsCommand;
 use crate::commands::Context;
+use crate::commands::detach::Child;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::block_on;
 
 /// Carries out one of the verbs.
-pub(crate) fn run(command: &RunsCommand, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(crate) fn run(
+    command: &RunsCommand,
+    context: &Context<'_>,
+    background: Option<Child>,
+) -> Result<Exit, CommandError> {
     match command {
         RunsCommand::List { status, workflow, limit } => {
             let filter = list::filter(status.as_deref(), workflow.as_deref(), *limit)?;
@@ -26,12 +34,14 @@ pub(crate) fn run(command: &RunsCommand, context: &Context<'_>) -> Result<Exit, 
         }
         RunsCommand::Show(one) => block_on(show::run(&one.run, context)),
         RunsCommand::Events { run, follow } => block_on(events::run(&run.run, *follow, context)),
-        RunsCommand::Resume(one) => block_on(resume::run(&one.run, context)),
+        RunsCommand::Resume { run, detach } => block_on(resume::run(&run.run, detach, context, background)),
         RunsCommand::Cancel { run, reason } => {
             block_on(stop::run(&run.run, &stop::Stop::Cancel { reason: reason.clone() }, context))
         }
         RunsCommand::Pause(one) => block_on(stop::run(&one.run, &stop::Stop::Pause, context)),
-        RunsCommand::Retry { run, budget } => block_on(retry::run(&run.run, *budget, context)),
+        RunsCommand::Retry { run, budget, detach } => {
+            block_on(retry::run(&run.run, *budget, detach, context, background))
+        }
         RunsCommand::Trace(one) => block_on(trace::run(&one.run, context)),
     }
 }

@@ -15,7 +15,7 @@ use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 
 use crate::cli::Decision as Given;
-use crate::commands::drive::{self, Until};
+use crate::commands::drive::{self, How, Taken, Terminal, Until};
 use crate::commands::drivers::LiveDriver;
 use crate::commands::{Context, drivers, pick, plain, who};
 use crate::exit::Exit;
@@ -171,23 +171,26 @@ fn live(context: &Context<'_>, driver: LiveDriver, taken: bool, record: &RunReco
     }
 }
 
-/// Drives the run in this process to its end or its next wait.
+/// Drives the run in this process: on a terminal to its end, asking what it asks there, elsewhere to its
+/// end or until it waits for somebody again.
 async fn go_on(
     session: &Session<'_>,
     context: &Context<'_>,
     record: &RunRecord,
     seen: u64,
 ) -> Result<Exit, CommandError> {
-    let runtime = session.runtime().await?;
-    let ended = match runtime.engine.drive(record.id).await {
-        Ok(()) => drive::drive(session, context, &runtime, record.id, seen, Until::Rests).await,
+    let run = record.id;
+    let terminal = Terminal::find(false);
+    let until = if terminal.is_some() { Until::Ended } else { Until::Rests };
+    let how = How { terminal, background: None, until, run: Some(run) };
+    drive::drive(session, context, how, async |runtime| match runtime.engine.drive(run).await {
+        Ok(()) => Ok(Taken::Run { run, seen }),
         // Another process was faster: it has the decision.
         Err(EngineError::DrivenElsewhere { pid, .. }) => {
             live(context, LiveDriver { pid, stopped: false }, true, record);
-            Ok(Exit::Success)
+            Ok(Taken::Nothing(Exit::Success))
         }
         Err(error) => Err(CommandError::engine(error)),
-    };
-    runtime.shutdown().await;
-    ended
+    })
+    .await
 }

@@ -33,7 +33,8 @@ pub(super) async fn run(
     let approvals = session.store.approvals(ApprovalFilter { statuses, run, limit: 0 }).await?;
     let now = session.clock.now();
     let paint = printer.paint();
-    let mut table = Table::new(&["APPROVAL", "STATUS", "AGE", "RUN", "QUESTION"]);
+    let table = Table::new(&["APPROVAL", "STATUS", "AGE", "RUN", "QUESTION"]);
+    let mut table = table.within(printer.width(), &[4], &[3, 2, 4]);
     let mut shown = 0;
     for approval in &approvals {
         let recorded = waiting_decision(&session, approval).await?;

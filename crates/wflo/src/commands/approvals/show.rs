@@ -4,12 +4,13 @@ use wflo_core::approval::{ApprovalStatus, OnTimeout, Purpose};
 use wflo_core::ports::clock::Clock;
 
 use crate::cli::ApprovalRef;
+use crate::commands::evidence::{self, Room};
 use crate::commands::runs::age;
 use crate::commands::{Context, pick, plain};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 
-use super::{evidence, json, waiting_decision};
+use super::{json, waiting_decision};
 
 /// Shows an approval.
 pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -51,8 +52,8 @@ pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Ex
         printer.line(format_args!("  until {}, {then}", at.strftime("%Y-%m-%d %H:%M:%S UTC")));
     }
     printer.line("");
-    for line in evidence::lines(paint, request) {
-        printer.line(format_args!("  {line}"));
+    for line in evidence::lines(paint, request, Room::page(printer.width())) {
+        printer.line(line);
     }
     if let Some(decision) = approval.decision.as_ref().or(recorded.as_ref()) {
         let word = if decision.approved { paint.good("approved") } else { paint.bad("rejected") };

@@ -15,6 +15,7 @@ use crate::commands::runs::{in_colour, letter};
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::printer::Printer;
 use crate::session::Session;
 
 use super::error::ChangesError;
@@ -77,19 +78,19 @@ async fn bring_in(
         paths: wish.paths.clone(),
         force: wish.force.clone(),
         confirmed: if wish.yes { Confirmed::All } else { Confirmed::None },
-        definitions: files.definitions.clone(),
+        definitions: files.definitions(),
         dry_run: true,
     };
-    let mut planned = refuse_conflicts(context, run, write(&files, &options)?)?;
+    let mut planned = refuse_conflicts(context, run, files.write(&options)?)?;
     let mut there = Vec::new();
     if !planned.unconfirmed.is_empty() {
         // What the project has already needs nobody's word.
-        there = write(&files, &ApplyOptions { confirmed: Confirmed::All, ..options.clone() })?.already;
+        there = files.write(&ApplyOptions { confirmed: Confirmed::All, ..options.clone() })?.already;
         planned.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
         options.confirmed = Confirmed::Paths(ask(context, &files, &planned.unconfirmed)?);
     }
     options.dry_run = false;
-    let mut report = refuse_conflicts(context, run, write(&files, &options)?)?;
+    let mut report = refuse_conflicts(context, run, files.write(&options)?)?;
     report.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
     if report.applied.is_empty() {
         if !report.unconfirmed.is_empty() {
@@ -129,16 +130,18 @@ async fn bring_in(
     Ok(Exit::Success)
 }
 
-fn write(files: &Files, options: &ApplyOptions) -> Result<Report, CommandError> {
-    Ok(workspace::apply(&files.view, &files.store, &files.project, &files.hidden, options)?)
-}
-
 /// Names every conflict; nothing was written.
 fn refuse_conflicts(context: &Context<'_>, run: RunId, report: Report) -> Result<Report, CommandError> {
     if report.conflicts.is_empty() {
         return Ok(report);
     }
     context.printer.object(&Done { run_id: Some(run), report: &report });
+    name_conflicts(context.printer, &report);
+    report.or_conflict().map_err(CommandError::from)
+}
+
+/// Names every conflict, and why it is one.
+pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
     for conflict in &report.conflicts {
         let why = match conflict.reason {
             workspace::ConflictReason::BothChanged => "changed here since the run began",
@@ -148,9 +151,8 @@ fn refuse_conflicts(context: &Context<'_>, run: RunId, report: Report) -> Result
             }
             workspace::ConflictReason::OtherFileSystem => "it lies on another file system",
         };
-        context.printer.note(format_args!("  {}  {why}", conflict.path));
+        printer.note(format_args!("  {}  {why}", conflict.path));
     }
-    report.or_conflict().map_err(CommandError::from)
 }
 
 /// Asks about each sensitive change on a terminal; elsewhere none is confirmed.
@@ -193,7 +195,8 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
     context.printer.hint(format_args!("apply them on a terminal, or with `wflo apply {run} PATH --yes`"));
 }
 
-const fn what(why: Sensitive) -> &'static str {
+/// What a sensitive change is to.
+pub(crate) const fn what(why: Sensitive) -> &'static str {
     match why {
         Sensitive::Settings => "wflo's settings: limits and budgets of later runs",
         Sensitive::Definition => "a workflow definition",

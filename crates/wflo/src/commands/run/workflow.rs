@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use wflo_core::definition::Definition;
+use wflo_core::error::{Code, Failure};
+use wflo_engine::Source;
 
 use crate::definition;
 use crate::document::nearest;
@@ -18,6 +20,23 @@ pub(crate) enum Workflow {
     Code(String),
     /// A YAML file, relative to the project, and its definition.
     Written { file: String, definition: Box<Definition> },
+}
+
+impl Workflow {
+    /// The same for a submission.
+    ///
+    /// # Errors
+    /// A definition that is not JSON.
+    pub(crate) fn into_source(self) -> Result<Source, CommandError> {
+        match self {
+            Workflow::Code(entry) => Ok(Source::Code(entry)),
+            Workflow::Written { file, definition } => {
+                let definition = serde_json::to_value(&*definition)
+                    .map_err(|e| CommandError::from_failure(Failure::new(Code(9006), e.to_string())))?;
+                Ok(Source::Definition { definition, file: Some(file) })
+            }
+        }
+    }
 }
 
 /// Resolves what was typed, else what `wflo.toml` names, else the one usual file that is there.

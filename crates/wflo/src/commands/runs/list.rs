@@ -89,7 +89,8 @@ pub(super) async fn run(filter: RunFilter, context: &Context<'_>) -> Result<Exit
         return Ok(Exit::Success);
     }
     let now = session.clock.now();
-    let mut table = Table::new(&["RUN", "WORKFLOW", "STATUS", "AGE", "COST", "PROCESS"]);
+    let table = Table::new(&["RUN", "WORKFLOW", "STATUS", "AGE", "COST", "PROCESS"]);
+    let mut table = table.within(printer.width(), &[1], &[5, 4, 3, 1]);
     let mut left = Vec::new();
     for run in &runs {
         let driver = drivers::of(&session, run)?;

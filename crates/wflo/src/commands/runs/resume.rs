@@ -7,9 +7,11 @@ use wflo_engine::engine::{load, send};
 use wflo_engine::inbox::Message;
 use wflo_engine::{EngineError, Runtime};
 
-use crate::cli::RunRef;
-use crate::commands::drive::{self, Until};
-use crate::commands::{Context, drivers, pick, who};
+use crate::cli::{Detach, RunRef};
+use crate::commands::detach::{self, Child};
+use crate::commands::drive::{self, How, Taken, Terminal};
+use crate::commands::drivers::{self, LiveDriver};
+use crate::commands::{Context, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::Session;
@@ -20,48 +22,70 @@ use super::stop::wait_for;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Goes on with a run.
-pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    which: &RunRef,
+    detach: &Detach,
+    context: &Context<'_>,
+    background: Option<Child>,
+) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
+    let terminal = if background.is_some() { None } else { Terminal::find(false) };
     if record.status.is_terminal() {
-        return Err(CommandError::engine(EngineError::Ended { run: record.id, status: record.status }));
+        let late = drive::bring_in_late(&session, context, &record, terminal).await?;
+        let ended = EngineError::Ended { run: record.id, status: record.status };
+        return late.ok_or_else(|| CommandError::engine(ended));
     }
     let (_, state) = load(session.store.as_ref(), &record).await.map_err(CommandError::engine)?;
-    let message = Message::Resume { by: who::local() };
     if let Some(driver) = drivers::of(&session, &record)? {
         if !state.paused || driver.stopped {
             return Err(driver.refusal(&record));
         }
-        tell(&session, &record, &message).await?;
-        let on = wait_for(&session, record.id, PATIENCE, |run| run.status != RunStatus::Paused).await?;
-        let pid = driver.pid;
-        if on.is_some() {
-            context.printer.line(format_args!("Process {pid} goes on with {}.", record.id));
-            return Ok(Exit::Success);
+        return go_on_there(&session, context, &record, driver).await;
+    }
+    if detach.is_wanted() {
+        return detach::start(context, &session.settings.data_dir, false);
+    }
+    let how = How::whole(terminal, background).of(record.id);
+    drive::drive(&session, context, how, async |runtime| {
+        if state.paused {
+            tell(&session, &record).await?;
         }
-        context.printer.note(format_args!("The message is kept; process {pid} has not taken it up yet."));
-        return Ok(Exit::Waiting);
-    }
-    if state.paused {
-        tell(&session, &record, &message).await?;
-    }
-    let runtime = session.runtime().await?;
-    let ended = go_on(&session, context, &runtime, &record).await;
-    runtime.shutdown().await;
-    ended
+        take(&session, context, runtime, &record).await
+    })
+    .await
 }
 
-async fn tell(session: &Session<'_>, record: &RunRecord, message: &Message) -> Result<(), CommandError> {
-    let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, message).await;
+async fn tell(session: &Session<'_>, record: &RunRecord) -> Result<(), CommandError> {
+    let message = Message::Resume { by: who::local() };
+    let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, &message).await;
     sent.map_err(CommandError::engine)
 }
 
-async fn go_on(
+/// A paused run whose process lives goes on in that process.
+async fn go_on_there(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    record: &RunRecord,
+    driver: LiveDriver,
+) -> Result<Exit, CommandError> {
+    tell(session, record).await?;
+    let on = wait_for(session, record.id, PATIENCE, |run| run.status != RunStatus::Paused).await?;
+    let pid = driver.pid;
+    if on.is_some() {
+        context.printer.line(format_args!("Process {pid} goes on with {}.", record.id));
+        return Ok(Exit::Success);
+    }
+    context.printer.note(format_args!("The message is kept; process {pid} has not taken it up yet."));
+    Ok(Exit::Waiting)
+}
+
+async fn take(
     session: &Session<'_>,
     context: &Context<'_>,
     runtime: &Runtime,
     record: &RunRecord,
-) -> Result<Exit, CommandError> {
+) -> Result<Taken, CommandError> {
     let seen = drive::last_event(session, record.id).await?;
     // Before the claim, under the lease as it was read: whoever was faster makes this fail.
     match runtime.note_changed_code(record, record.lease_epoch).await {
@@ -71,5 +95,5 @@ async fn go_on(
         Err(error) => context.printer.warning(format_args!("the project cannot be compared: {error}")),
     }
     runtime.engine.drive(record.id).await.map_err(CommandError::engine)?;
-    drive::drive(session, context, runtime, record.id, seen, Until::Ended).await
+    Ok(Taken::Run { run: record.id, seen })
 }

@@ -11,9 +11,10 @@ use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 use wflo_engine::{Runtime, Source, Submission, changes};
 
-use crate::cli::RunRef;
-use crate::commands::drive::{self, Until};
-use crate::commands::run::workflow::{self, Workflow};
+use crate::cli::{Detach, RunRef};
+use crate::commands::detach::{self, Child};
+use crate::commands::drive::{self, How, Taken, Terminal};
+use crate::commands::run::workflow;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -28,17 +29,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     which: &RunRef,
     top_up: Option<NanoUsd>,
+    detach: &Detach,
     context: &Context<'_>,
+    background: Option<Child>,
 ) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
     let old = pick::run(&session, which).await?;
     if top_up.is_some() {
         has_budget(&session, &old).await?;
     }
-    let runtime = session.runtime().await?;
-    let ended = fork(&session, context, &runtime, &old, top_up).await;
-    runtime.shutdown().await;
-    ended
+    if detach.is_wanted() {
+        return detach::start(context, &session.settings.data_dir, false);
+    }
+    let terminal = if background.is_some() { None } else { Terminal::find(false) };
+    let how = How::whole(terminal, background);
+    drive::drive(&session, context, how, async |runtime| fork(&session, context, runtime, &old, top_up).await)
+        .await
 }
 
 async fn fork(
@@ -47,17 +53,17 @@ async fn fork(
     runtime: &Runtime,
     old: &RunRecord,
     top_up: Option<NanoUsd>,
-) -> Result<Exit, CommandError> {
+) -> Result<Taken, CommandError> {
     let submission = submission(session, old).await?;
     if matches!(old.status, RunStatus::Waiting | RunStatus::Paused) {
         // A run that waits is only given up once it is known that the new one can begin.
         runtime.prepare(submission.clone()).await.map_err(CommandError::engine)?;
-        give_up(session, runtime, old).await?;
+        give_up(session, context, runtime, old).await?;
     }
     let new = runtime.retry(old.id, submission, top_up, &who::local()).await;
     let new = new.map_err(CommandError::engine)?;
     context.printer.note(format_args!("{new} retries {}.", old.id));
-    drive::drive(session, context, runtime, new, 0, Until::Ended).await
+    Ok(Taken::Run { run: new, seen: 0 })
 }
 
 /// The run's workflow as the project now has it, with what the run was started with.
@@ -65,7 +71,7 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
     let launch = changes::launch_of(old).map_err(CommandError::engine)?;
     let source = match launch.workflow {
         Some(entry) => Source::Code(entry),
-        None => Source::Definition(written(session, old).await?),
+        None => written(session, old, launch.definition).await?,
     };
     let mut submission = session.submission(source, old.inputs.clone(), Flags::default());
     submission.options =
@@ -73,21 +79,28 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
     Ok(submission)
 }
 
-/// A YAML workflow: the project's own when it is the same one, else as the run has it.
-async fn written(session: &Session<'_>, old: &RunRecord) -> Result<serde_json::Value, CommandError> {
-    let settings = &session.settings;
-    let present = workflow::resolve(None, settings, &settings.project.root);
-    if let Ok(Workflow::Written { definition, .. }) = present
-        && definition.name == old.workflow
-    {
-        return serde_json::to_value(&*definition)
-            .map_err(|e| CommandError::from_failure(Failure::new(Code(9006), e.to_string())));
+/// A YAML workflow: the project's own when its file is still there, else as the run has it.
+async fn written(
+    session: &Session<'_>,
+    old: &RunRecord,
+    file: Option<String>,
+) -> Result<Source, CommandError> {
+    let root = &session.settings.project.root;
+    match &file {
+        Some(name) if root.join(name).is_file() => {
+            workflow::resolve(Some(name), &session.settings, root)?.into_source()
+        }
+        _ => Ok(Source::Definition { definition: session.store.definition(old.id).await?, file }),
     }
-    Ok(session.store.definition(old.id).await?)
 }
 
 /// Ends a run that waits, here or in the process that drives it.
-async fn give_up(session: &Session<'_>, runtime: &Runtime, old: &RunRecord) -> Result<(), CommandError> {
+async fn give_up(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    runtime: &Runtime,
+    old: &RunRecord,
+) -> Result<(), CommandError> {
     let driver = drivers::of(session, old)?;
     if let Some(driver) = driver.filter(|driver| driver.stopped) {
         return Err(driver.refusal(old));
@@ -97,7 +110,7 @@ async fn give_up(session: &Session<'_>, runtime: &Runtime, old: &RunRecord) -> R
     let sent = send(session.store.as_ref(), session.clock.as_ref(), old.id, &message).await;
     sent.map_err(CommandError::engine)?;
     match driver {
-        None => carry_out(session, runtime, old.id).await,
+        None => carry_out(session, context, runtime, old.id).await,
         Some(driver) => {
             let over = wait_for(session, old.id, PATIENCE, |run| run.status.is_terminal()).await?;
             if over.is_some() { Ok(()) } else { Err(driver.refusal(old)) }

@@ -1,13 +1,13 @@
 //! `wflo runs show`: one run with its steps, costs, approvals, files and result.
 
+mod budgets;
+mod steps;
+
 use std::time::Duration;
 
 use wflo_core::approval::{Approval, ApprovalStatus};
-use wflo_core::budget::{Budget, Scope, display_name};
-use wflo_core::definition::{Definition, StepSpec};
 use wflo_core::error::Failure;
-use wflo_core::machine::{RunState, StepState, StepStatus};
-use wflo_core::money::NanoUsd;
+use wflo_core::machine::RunState;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
@@ -16,19 +16,17 @@ use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use crate::cli::RunRef;
-use crate::commands::run::watch::run_json;
 use crate::commands::{Context, changes, drivers, pick, plain};
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::printer::{Paint, Printer, Table, duration, money};
+use crate::printer::{Paint, Printer, Table, duration};
 use crate::session::Session;
 
+use super::json::run_json;
 use super::list::{age, coloured};
 
 /// Files that are listed by name.
 const LISTED: usize = 20;
-/// Cells of the bar that shows a budget.
-const CELLS: u64 = 20;
 
 /// Shows a run.
 pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -49,15 +47,14 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     let (definition, state) = load(store, record).await.map_err(CommandError::engine)?;
     let cost = store.run_cost(record.id).await?;
     head(session, printer, record, &state)?;
-    budgets(session, printer, record, cost).await?;
+    budgets::show(session, printer, record, (&definition, cost)).await?;
 
     printer.line(format_args!("\n{}", paint.strong("Steps")));
-    let limit = run_limit(session, record).await?;
-    let costs = step_costs(session, record, &definition).await?;
-    printer.line(steps(paint, &definition, &state, &costs, limit));
+    let table = steps::table(session, paint, record, &state).await?;
+    printer.line(table.within(printer.width(), &[0, 4], &[4, 3]));
     for (spec, step) in definition.steps.iter().zip(&state.steps) {
         if let Some(error) = step.error.as_ref().filter(|error| record.error.as_ref() != Some(error)) {
-            printer.line(format_args!("\n{} {}", paint.bad(&spec.name), failure_text(error)));
+            printer.line(format_args!("\n{} {}", paint.bad(plain::line(&spec.name)), failure_text(error)));
         }
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
@@ -65,14 +62,18 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     approvals.reverse();
     if !approvals.is_empty() {
         printer.line(format_args!("\n{}", paint.strong("Approvals")));
-        printer.line(approvals_table(paint, &approvals));
+        printer.line(approvals_table(paint, &approvals).within(printer.width(), &[2, 3], &[3, 2]));
     }
     files(session, printer, record).await?;
     let outputs = record.outputs.as_ref().and_then(serde_json::Value::as_object);
     if let Some(outputs) = outputs.filter(|outputs| !outputs.is_empty()) {
         printer.line(format_args!("\n{}", paint.strong("Outputs")));
         for (step, output) in outputs {
-            printer.line(format_args!("  {step}: {}", plain::short(&plain::value(output), 400)));
+            printer.line(format_args!(
+                "  {}: {}",
+                plain::line(step),
+                plain::short(&plain::value(output), 400)
+            ));
         }
     }
     if let Some(error) = &record.error {
@@ -126,150 +127,6 @@ fn head(
         printer.line(format_args!("  inputs  {}", plain::short(&record.inputs.to_string(), 200)));
     }
     Ok(())
-}
-
-/// Every budget of the run that has been opened, with a bar for the run's own.
-async fn budgets(
-    session: &Session<'_>,
-    printer: &Printer,
-    record: &RunRecord,
-    cost: NanoUsd,
-) -> Result<(), CommandError> {
-    let key = &record.budget_key;
-    let (_, state) = load(session.store.as_ref(), record).await.map_err(CommandError::engine)?;
-    let mut keys = vec![key.clone(), record.workflow.clone()];
-    for spec in &state.definition.steps {
-        keys.push(format!("{key}/{}", spec.name));
-        keys.push(format!("{key}/{}", spec.agent_name()));
-    }
-    keys.sort();
-    keys.dedup();
-    let budgets = session.store.budgets(keys).await?;
-    if !budgets.iter().any(|budget| budget.scope == Scope::Run) {
-        printer.line(format_args!("  cost    {} (no run budget)", money(cost)));
-    }
-    for budget in &budgets {
-        let name = display_name(budget.scope, &budget.key, budget.period);
-        let held = match budget.held {
-            NanoUsd::ZERO => String::new(),
-            held => format!(", {} held by running calls", money(held)),
-        };
-        printer.line(format_args!(
-            "  {}  {} of {}{held}  ({})",
-            bar(printer.paint(), budget),
-            money(budget.settled),
-            money(budget.limit),
-            plain::line(&name),
-        ));
-    }
-    Ok(())
-}
-
-fn bar(paint: Paint, budget: &Budget) -> String {
-    let used = budget.settled.saturating_add(budget.held).nanos().unsigned_abs();
-    let limit = budget.limit.nanos().unsigned_abs().max(1);
-    let share = (u128::from(used) * u128::from(CELLS)).div_ceil(u128::from(limit)).min(u128::from(CELLS));
-    let full = usize::try_from(share).unwrap_or(0);
-    let (done, rest) = ("█".repeat(full), "░".repeat(CELLS as usize - full));
-    let done = match share * 100 / u128::from(CELLS) {
-        90.. => paint.bad(done),
-        75.. => paint.careful(done),
-        _ => paint.good(done),
-    };
-    format!("{done}{}", paint.faint(rest))
-}
-
-async fn run_limit(session: &Session<'_>, record: &RunRecord) -> Result<Option<NanoUsd>, CommandError> {
-    let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
-    Ok(budgets.iter().find(|b| b.scope == Scope::Run).map(|b| b.limit))
-}
-
-async fn step_costs(
-    session: &Session<'_>,
-    record: &RunRecord,
-    definition: &Definition,
-) -> Result<Vec<NanoUsd>, CommandError> {
-    let effects = session.store.run_effects(record.id).await?;
-    let of = |step: &StepSpec| {
-        let own = effects.iter().filter(|effect| effect.key.step == step.name);
-        own.fold(NanoUsd::ZERO, |sum, effect| sum.saturating_add(effect.cost))
-    };
-    Ok(definition.steps.iter().map(of).collect())
-}
-
-fn steps(
-    paint: Paint,
-    definition: &Definition,
-    state: &RunState,
-    costs: &[NanoUsd],
-    limit: Option<NanoUsd>,
-) -> Table {
-    let mut table = Table::bare();
-    let count = definition.steps.len();
-    let rows = definition.steps.iter().zip(&state.steps).zip(costs);
-    let mut before: Option<&str> = None;
-    for (index, ((spec, step), cost)) in rows.enumerate() {
-        let branch = if index + 1 == count { "└─" } else { "├─" };
-        let took = match (step.started_at, step.finished_at) {
-            (Some(start), Some(end)) => duration(span(start, end)),
-            _ => String::new(),
-        };
-        let in_line = match (spec.depends_on.as_slice(), before) {
-            ([], None) => true,
-            ([only], Some(previous)) => only == previous,
-            _ => false,
-        };
-        let after = match spec.depends_on.as_slice() {
-            _ if in_line => String::new(),
-            [] => paint.faint("from the beginning"),
-            names => paint.faint(format_args!("after {}", names.join(", "))),
-        };
-        table.row(vec![
-            format!("  {} {} {}", paint.faint(branch), mark(paint, step), spec.name),
-            word(paint, step),
-            took,
-            share(*cost, limit),
-            after,
-        ]);
-        before = Some(spec.name.as_str());
-    }
-    table
-}
-
-/// A step's cost, and its share of the run budget.
-fn share(cost: NanoUsd, limit: Option<NanoUsd>) -> String {
-    match limit.map(NanoUsd::nanos) {
-        Some(limit @ 1..) if cost > NanoUsd::ZERO => {
-            let per_mille = i128::from(cost.nanos()) * 1_000 / i128::from(limit);
-            format!("{} ({}.{} %)", money(cost), per_mille / 10, per_mille % 10)
-        }
-        _ => money(cost),
-    }
-}
-
-fn mark(paint: Paint, step: &StepState) -> String {
-    match step.status {
-        StepStatus::Succeeded => paint.good("✓"),
-        StepStatus::Failed => paint.bad("✗"),
-        StepStatus::Asking { .. } | StepStatus::Waiting { .. } => paint.careful("?"),
-        StepStatus::Running { .. } | StepStatus::Undoing { .. } => paint.strong("▸"),
-        StepStatus::Cancelled | StepStatus::Skipped => paint.faint("-"),
-        _ => paint.faint("·"),
-    }
-}
-
-fn word(paint: Paint, step: &StepState) -> String {
-    let again = match step.generation {
-        0 | 1 => String::new(),
-        generation => format!(" (try {generation})"),
-    };
-    let word = format!("{}{again}", step.status.as_str());
-    match step.status {
-        StepStatus::Failed => paint.bad(word),
-        StepStatus::Asking { .. } | StepStatus::Waiting { .. } => paint.careful(word),
-        StepStatus::Blocked | StepStatus::Skipped | StepStatus::Cancelled => paint.faint(word),
-        _ => word,
-    }
 }
 
 fn approvals_table(paint: Paint, approvals: &[Approval]) -> Table {

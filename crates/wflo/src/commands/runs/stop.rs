@@ -13,7 +13,7 @@ use wflo_engine::inbox::Message;
 use wflo_engine::{EngineError, Progress, Runtime};
 
 use crate::cli::RunRef;
-use crate::commands::{Context, drivers, pick, who};
+use crate::commands::{Context, drivers, otlp, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::Session;
@@ -91,7 +91,7 @@ pub(super) async fn run(which: &RunRef, stop: &Stop, context: &Context<'_>) -> R
         return say(context, &record, false, Some(driver));
     }
     let runtime = session.runtime().await?;
-    let here = carry_out(&session, &runtime, record.id).await;
+    let here = carry_out(&session, context, &runtime, record.id).await;
     runtime.shutdown().await;
     here?;
     let run = session.store.run(record.id).await?.unwrap_or(record);
@@ -105,6 +105,7 @@ pub(super) async fn run(which: &RunRef, stop: &Stop, context: &Context<'_>) -> R
 /// Store errors; that the run was given up.
 pub(super) async fn carry_out(
     session: &Session<'_>,
+    context: &Context<'_>,
     runtime: &Runtime,
     run: RunId,
 ) -> Result<(), CommandError> {
@@ -119,7 +120,7 @@ pub(super) async fn carry_out(
     }
     match runtime.engine.settled(run).await.map_err(CommandError::engine)? {
         Progress::GivenUp(failure) => Err(CommandError::from_failure(failure)),
-        _ => Ok(()),
+        _ => otlp::export(session, context, runtime, run, std::future::pending()).await,
     }
 }
 

@@ -23,28 +23,29 @@ use crate::commands::{Context, pick, plain};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::{Paint, Table, duration};
+use crate::session::Session;
 
 /// Cells of the bar that shows when a span was.
 const CELLS: u128 = 28;
 
 /// One span; one line with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Span {
-    trace_id: String,
-    span_id: String,
-    parent_span_id: Option<String>,
-    name: String,
-    kind: Kind,
-    start: Timestamp,
+pub(crate) struct Span {
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    pub(crate) parent_span_id: Option<String>,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) start: Timestamp,
     /// Absent while it lasts.
-    end: Option<Timestamp>,
-    status: Status,
-    attributes: Map<String, Value>,
+    pub(crate) end: Option<Timestamp>,
+    pub(crate) status: Status,
+    pub(crate) attributes: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(crate) enum Kind {
     Run,
     Step,
     Effect,
@@ -53,7 +54,7 @@ enum Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Status {
+pub(crate) enum Status {
     Unset,
     Ok,
     Error,
@@ -63,18 +64,27 @@ enum Status {
 pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
-    let store = session.store.as_ref();
-    let (_, state) = load(store, &record).await.map_err(CommandError::engine)?;
-    let effects = store.run_effects(record.id).await?;
-    let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
-    let approvals = store.approvals(filter).await?;
-    let spans = spans(&record, &state, &effects, &approvals);
+    let spans = spans_of(&session, &record).await?;
     for span in &spans {
         context.printer.object(span);
     }
-    context.printer.line(tree(context.printer.paint(), &spans, session.clock.now()));
+    let table = tree(context.printer.paint(), &spans, session.clock.now());
+    context.printer.line(table.within(context.printer.width(), &[0], &[4, 3]));
     context.printer.note(format_args!("\ntrace {}", record.trace_id));
     Ok(Exit::Success)
+}
+
+/// A run's spans as they are now, parents first, then by start.
+///
+/// # Errors
+/// Store errors.
+pub(crate) async fn spans_of(session: &Session<'_>, record: &RunRecord) -> Result<Vec<Span>, CommandError> {
+    let store = session.store.as_ref();
+    let (_, state) = load(store, record).await.map_err(CommandError::engine)?;
+    let effects = store.run_effects(record.id).await?;
+    let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
+    let approvals = store.approvals(filter).await?;
+    Ok(spans(record, &state, &effects, &approvals))
 }
 
 /// An id that is the same whenever the trace is read: of the trace and the span's place in the run.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::ApprovalStatus;
 use wflo_core::budget::Budget;
+use wflo_core::machine::TimerKey;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
@@ -54,9 +55,9 @@ pub(super) fn outputs(printer: &Printer, record: &RunRecord) {
         let text = serde_json::to_string_pretty(outputs).unwrap_or_default();
         return printer.line(text);
     }
-    let width = steps.keys().map(|name| name.chars().count()).max().unwrap_or(0).min(32);
+    let width = steps.keys().map(|name| console::measure_text_width(name)).max().unwrap_or(0).min(32);
     for (name, value) in steps.iter().filter(|(_, value)| !value.is_null()) {
-        let name = printer.paint().strong(format_args!("{:<width$}", plain::short(name, 32)));
+        let name = printer.paint().strong(plain::padded(&plain::short(name, 32), width));
         printer.line(format_args!("  {name}  {}", plain::short(&plain::value(value), OUTPUT)));
     }
 }
@@ -98,8 +99,35 @@ pub(super) async fn account(
     Ok(())
 }
 
-/// The changed files; `hint` says how to bring them in.
-pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change], hint: bool) {
+/// What lets a run that rests go on. Questions have been named already.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn rests(
+    session: &Session<'_>,
+    printer: &Printer,
+    record: &RunRecord,
+) -> Result<(), CommandError> {
+    let id = record.id;
+    if record.status == RunStatus::Paused {
+        printer.note(format_args!("Paused: `wflo runs resume {id}` goes on."));
+        return Ok(());
+    }
+    let timers = session.store.timers(None, Some(id)).await?;
+    let sleeping = timers
+        .iter()
+        .filter(|timer| matches!(timer.key.parse(), Ok(TimerKey::Backoff { .. } | TimerKey::Sleep { .. })));
+    if let Some(due) = sleeping.map(|timer| timer.due).min() {
+        printer.note(format_args!(
+            "It sleeps until {}: `wflo runs resume {id}` goes on then.",
+            due.strftime("%Y-%m-%d %H:%M:%S UTC")
+        ));
+    }
+    Ok(())
+}
+
+/// The changed files, and how to bring them in when the run itself was not told to.
+pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
     let changed: Vec<&Change> = changes.iter().filter(|change| !is_folder(change)).collect();
     if changed.is_empty() {
         return;
@@ -115,7 +143,7 @@ pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change], h
         names.push_str(&format!(" … and {} more", changed.len() - FILES));
     }
     printer.note(format_args!("  {}  {} changed: {names}", paint.faint("files    "), changed.len()));
-    if hint {
+    if !record.options.apply || record.status != RunStatus::Completed {
         let id = record.id;
         printer.note(format_args!(
             "             see them with `wflo diff {id}`, bring them in with `wflo apply {id}`"

@@ -35,7 +35,7 @@ fn failed(what: &str, error: &std::io::Error) -> CommandError {
 ///
 /// # Errors
 /// What the child refused it for; that no child can be started.
-pub(super) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -> Result<Exit, CommandError> {
+pub(crate) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -> Result<Exit, CommandError> {
     let logs = data_dir.join("logs");
     std::fs::create_dir_all(&logs).map_err(|e| failed("the folder for logs cannot be made", &e))?;
     let log = logs.join(format!("starting-{}.log", std::process::id()));
@@ -94,20 +94,20 @@ fn of(code: u8) -> Exit {
 
 /// The child's side.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     log: PathBuf,
 }
 
 impl Child {
     /// Leaves the terminal's session: closing the terminal does not end the run.
-    pub(super) fn begin(log: &Path) -> Child {
+    pub(crate) fn begin(log: &Path) -> Child {
         // It fails only for a leader of a group, and a child that was just started leads none.
         let _ = rustix::process::setsid();
         Child { log: log.to_path_buf() }
     }
 
     /// Tells the parent that the run is durable; from here on everything goes to the run's log.
-    pub(super) fn accepted(self, run: RunId) {
+    pub(crate) fn accepted(self, run: RunId) {
         let named = self.log.with_file_name(format!("{run}.log"));
         let _ = std::fs::rename(&self.log, named);
         tell(&Report::Accepted { run_id: run });
@@ -115,7 +115,7 @@ impl Child {
 }
 
 /// Tells the parent why there is no run. After `accepted` nobody listens, and the log has it.
-pub(super) fn refused(error: &CommandError) {
+pub(crate) fn refused(error: &CommandError) {
     tell(&Report::Refused { failures: error.failures.clone(), exit: error.exit.code() });
 }
 

@@ -32,6 +32,11 @@ impl<'a> Feed<'a> {
         Feed { store, run, live: store.subscribe(), seen: 0, ready: VecDeque::new(), behind: true }
     }
 
+    /// The number of the last event that was given.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// The next event; waits for it. Dropping the wait loses nothing.
     ///
     /// # Errors

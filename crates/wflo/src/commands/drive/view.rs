@@ -55,6 +55,11 @@ impl<'a> View<'a> {
         self.live.is_some() && !self.asking
     }
 
+    /// Takes in an event that is no news.
+    pub(super) fn past(&mut self, event: &Recorded) {
+        self.tree.fold(event);
+    }
+
     /// Takes an event in and shows it.
     pub(super) fn event(&mut self, event: &Recorded, now: Timestamp) {
         self.printer.object(event);
@@ -144,7 +149,8 @@ impl<'a> View<'a> {
         }
     }
 
-    fn draw(&mut self, now: Timestamp) {
+    /// Draws the tree as it is.
+    pub(super) fn draw(&mut self, now: Timestamp) {
         if self.asking {
             return;
         }
@@ -184,6 +190,10 @@ fn is_said(body: &EventBody) -> bool {
             | EventBody::BudgetToppedUp { .. }
             | EventBody::ReplayMiss { .. }
             | EventBody::ApprovalDecided { .. }
+            | EventBody::ApprovalSuperseded { .. }
+            | EventBody::ApprovalEscalated { .. }
+            | EventBody::RunPaused { .. }
+            | EventBody::RunResumed { .. }
     )
 }
 

@@ -1,3 +1,4 @@
+use console::measure_text_width;
 use serde_json::json;
 
 use super::*;

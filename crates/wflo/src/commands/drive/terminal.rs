@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use tokio::sync::mpsc;
 
 /// A terminal that somebody can answer on.
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     device: File,
     lines: Option<mpsc::Receiver<String>>,
 }
@@ -15,7 +15,7 @@ pub(super) struct Terminal {
 impl Terminal {
     /// The terminal, when there is one to show questions on and one to read answers from.
     /// `stdin_taken`: standard input was the run's inputs, so answers come from the terminal itself.
-    pub(super) fn find(stdin_taken: bool) -> Option<Terminal> {
+    pub(crate) fn find(stdin_taken: bool) -> Option<Terminal> {
         if !std::io::stderr().is_terminal() {
             return None;
         }

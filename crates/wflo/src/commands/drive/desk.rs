@@ -9,8 +9,8 @@ use wflo_core::approval::{ApprovalRequest, Purpose};
 use wflo_core::id::ApprovalId;
 use wflo_core::money::NanoUsd;
 
-use super::evidence;
 use super::terminal::Terminal;
+use crate::commands::evidence::{self, Room};
 use crate::printer::{Printer, money};
 
 /// What a person answered.
@@ -81,7 +81,7 @@ impl<'a> Desk<'a> {
         };
         let paint = self.printer.beside();
         self.printer.aside("");
-        for line in evidence::lines(paint, request) {
+        for line in evidence::question(paint, request, Room::prompt(self.printer.width_beside())) {
             self.printer.aside(line);
         }
         terminal.forget();

@@ -1,9 +1,11 @@
 //! Being there while a run goes on: shows its events, puts its questions, hears Ctrl-C.
 
-use std::collections::BTreeSet;
+mod rest;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wflo_core::approval::{ApprovalRequest, Decision};
+use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Decision};
 use wflo_core::budget::{Budget, Scope};
 use wflo_core::event::{EventBody, Recorded};
 use wflo_core::id::{ApprovalId, RunId};
@@ -25,10 +27,10 @@ const FRAME: Duration = Duration::from_millis(100);
 
 /// How far a command stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// To the run's end, through its waits.
     Ended,
-    /// To the run's end or its next wait.
+    /// To the run's end or until it waits for somebody, or long.
     Rests,
 }
 
@@ -41,11 +43,16 @@ pub(super) enum Left {
     Interrupted,
 }
 
+/// Questions that nobody has answered.
+type Open = BTreeMap<ApprovalId, Box<ApprovalRequest>>;
+
 /// What is needed to be there.
 pub(super) struct Attendance<'s, 'a> {
     pub(super) session: &'s Session<'a>,
     pub(super) runtime: &'s Runtime,
     pub(super) run: RunId,
+    /// The last event that is not news.
+    pub(super) seen: u64,
     pub(super) budget_key: String,
     pub(super) trace_id: String,
     /// Nobody looks on: the events are told to the log.
@@ -62,14 +69,10 @@ impl Attendance<'_, '_> {
     /// Store errors; that the run was given up.
     pub(super) async fn stay(&mut self, until: Until) -> Result<Left, CommandError> {
         let mut feed = Feed::open(&self.session.store, self.run);
-        let mut open = BTreeSet::new();
-        let (engine, run) = (self.runtime.engine.clone(), self.run);
-        let over = async move {
-            match until {
-                Until::Ended => engine.ended(run).await,
-                Until::Rests => engine.settled(run).await,
-            }
-        };
+        let mut open = Open::new();
+        self.catch_up(&mut feed, &mut open).await?;
+        let (engine, store) = (self.runtime.engine.clone(), &self.session.store);
+        let over = rest::over(engine, store, self.session.clock.as_ref(), self.run, until);
         tokio::pin!(over);
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -93,7 +96,7 @@ impl Attendance<'_, '_> {
         while let Some(event) = feed.rest().await? {
             self.take(&event, &mut open);
         }
-        match progress.map_err(CommandError::engine)? {
+        match progress? {
             Progress::GivenUp(failure) => Err(CommandError::from_failure(failure)),
             _ => Ok(Left::Done),
         }
@@ -108,7 +111,47 @@ impl Attendance<'_, '_> {
         Ok(budgets.into_iter().filter(|b| b.scope == Scope::Run).min_by_key(|b| b.limit))
     }
 
-    fn take(&mut self, event: &Recorded, open: &mut BTreeSet<ApprovalId>) {
+    /// Takes in what happened before this process came, without showing it again, and puts the questions
+    /// that are still open.
+    async fn catch_up(&mut self, feed: &mut Feed<'_>, open: &mut Open) -> Result<(), CommandError> {
+        let now = self.session.clock.now();
+        while feed.seen() < self.seen {
+            let Some(event) = feed.rest().await? else { break };
+            self.view.past(&event);
+            match &event.event.body {
+                EventBody::ApprovalRequested { approval_id, request } => {
+                    open.insert(*approval_id, request.clone());
+                }
+                EventBody::ApprovalDecided { approval_id, .. }
+                | EventBody::ApprovalSuperseded { approval_id, .. } => {
+                    open.remove(approval_id);
+                }
+                _ => {}
+            }
+        }
+        // What has been decided and not been taken up is in the inbox. It is read first: a decision that
+        // is taken up in between shows in the approval itself.
+        let store = &self.session.store;
+        let decided: Vec<ApprovalId> = store
+            .run_inbox(self.run)
+            .await?
+            .into_iter()
+            .filter_map(|message| match serde_json::from_value(message.message) {
+                Ok(Message::Decide { approval, .. }) => Some(approval),
+                _ => None,
+            })
+            .collect();
+        for (approval, request) in open.iter().filter(|(id, _)| !decided.contains(id)) {
+            let found = store.approval(*approval).await?;
+            if found.is_some_and(|found| found.status == ApprovalStatus::Pending) {
+                self.asked(*approval, request);
+            }
+        }
+        self.view.draw(now);
+        Ok(())
+    }
+
+    fn take(&mut self, event: &Recorded, open: &mut Open) {
         let now = self.session.clock.now();
         self.view.event(event, now);
         if self.is_background {
@@ -116,7 +159,7 @@ impl Attendance<'_, '_> {
         }
         match &event.event.body {
             EventBody::ApprovalRequested { approval_id, request } => {
-                open.insert(*approval_id);
+                open.insert(*approval_id, request.clone());
                 self.asked(*approval_id, request);
             }
             EventBody::ApprovalDecided { approval_id, .. }
@@ -127,7 +170,7 @@ impl Attendance<'_, '_> {
                 }
             }
             body if is_end(body) => {
-                for approval in std::mem::take(open) {
+                for approval in std::mem::take(open).into_keys() {
                     if self.desk.withdraw(approval) {
                         self.view.end_question(now);
                     }
@@ -145,17 +188,13 @@ impl Attendance<'_, '_> {
         }
     }
 
-    async fn heard(
-        &mut self,
-        answer: Option<Answer>,
-        open: &BTreeSet<ApprovalId>,
-    ) -> Result<(), CommandError> {
+    async fn heard(&mut self, answer: Option<Answer>, open: &Open) -> Result<(), CommandError> {
         let now = self.session.clock.now();
         let Some(answer) = answer else {
             if !self.desk.is_attended() {
                 // The terminal has gone: the questions wait for whoever uses `wflo approvals`.
                 self.view.end_question(now);
-                for approval in open {
+                for approval in open.keys() {
                     self.view.urge(how_to_decide(*approval));
                 }
             }

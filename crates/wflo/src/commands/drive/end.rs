@@ -1,0 +1,56 @@
+//! The end of a run, or of this process's part in it: what is said of it.
+
+use wflo_core::budget::Scope;
+use wflo_core::id::RunId;
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::Store;
+
+use super::desk::Desk;
+use super::signals::Signals;
+use super::tree::Tree;
+use super::{closing, finished_line, summary, vanished};
+use crate::commands::Context;
+use crate::commands::runs::{changed_files, exit_of};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::Session;
+
+/// What the end of a run needs.
+pub(super) struct End<'s, 'a, 'd> {
+    pub(super) session: &'s Session<'a>,
+    pub(super) context: &'s Context<'a>,
+    pub(super) desk: &'s mut Desk<'d>,
+    pub(super) signals: &'s mut Signals,
+}
+
+impl End<'_, '_, '_> {
+    /// Says how the run ended, and brings its files in when that was asked for.
+    pub(super) async fn finish(&mut self, run: RunId, tree: &Tree) -> Result<Exit, CommandError> {
+        let (session, printer) = (self.session, self.context.printer);
+        let record = session.store.run(run).await?.ok_or_else(|| vanished(run))?;
+        if !printer.json_wanted() {
+            summary::verdict(printer, &record, tree, session.clock.now());
+            summary::outputs(printer, &record);
+            let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
+            let budget = budgets.iter().find(|budget| budget.scope == Scope::Run);
+            summary::account(session, printer, &record, budget, tree.spent()).await?;
+            if record.status.is_terminal() {
+                let (files, _) = changed_files(session, &record).await?;
+                summary::files(printer, &record, &files);
+            } else {
+                summary::rests(session, printer, &record).await?;
+            }
+        }
+        summary::error(printer, &record);
+        let brought = closing::bring_in(session, self.context, &record, (self.desk, self.signals)).await;
+        finished_line(session, self.context, &record).await?;
+        Ok(match brought {
+            Ok(exit) => exit.unwrap_or_else(|| exit_of(&record)),
+            Err(error) => {
+                // `run.finished` stays the last line for scripts.
+                error.failures.iter().for_each(|failure| printer.complain(failure));
+                error.exit
+            }
+        })
+    }
+}

@@ -1,0 +1,200 @@
+//! What an approval is about, as lines for people: rows before and after, statements, amounts, files.
+//!
+//! The one rendering of it, for the question at a terminal and for `wflo approvals show`; they differ in
+//! how much room there is. Everything here came out of a sandbox or a database and is made safe to print.
+
+mod write;
+
+use serde_json::{Map, Value};
+use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_core::money::NanoUsd;
+
+use crate::commands::plain;
+use crate::printer::{Paint, money};
+
+/// Columns of a name.
+const NAME: usize = 40;
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Rows of each kind in each table.
+    rows: usize,
+    /// Lines of a text.
+    lines: usize,
+    /// Columns of a line that is not a statement.
+    line: usize,
+    /// Columns of a value in a row.
+    cell: usize,
+    /// Columns of the terminal, if it is one: tables are made to fit.
+    width: Option<usize>,
+}
+
+impl Room {
+    /// Above a prompt: what a screen holds.
+    pub(crate) fn prompt(width: Option<usize>) -> Self {
+        Room { rows: 12, lines: 40, line: 160, cell: 28, width }
+    }
+
+    /// A page: all that the evidence has.
+    pub(crate) fn page(width: Option<usize>) -> Self {
+        Room { rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: 80, width }
+    }
+
+    fn is_page(self) -> bool {
+        self.rows == usize::MAX
+    }
+}
+
+/// The question, what it rests on, who is asked and until when.
+pub(crate) fn question(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<String> {
+    let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(plain::short(&request.title, 240)))];
+    out.extend(lines(paint, request, room));
+    if !request.approvers.is_empty() {
+        let who =
+            request.approvers.iter().map(|name| plain::short(name, NAME)).collect::<Vec<_>>().join(", ");
+        out.push(paint.faint(format_args!("  asked of {who} (here: whoever sits at this terminal)")));
+    }
+    if let Some(until) = request.expires_at {
+        out.push(paint.faint(format_args!("  until {}", until.strftime("%Y-%m-%d %H:%M:%S UTC"))));
+    }
+    out
+}
+
+/// What the question rests on.
+pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<String> {
+    let evidence = &request.evidence;
+    let mut out = Vec::new();
+    match &request.purpose {
+        Purpose::Write { .. } if write::is_known(evidence) => write::lines(paint, evidence, room, &mut out),
+        Purpose::Write { .. } => tree(evidence, 1, room, &mut out),
+        Purpose::Budget { .. } | Purpose::Policy { .. } => amounts(evidence, room, &mut out),
+        Purpose::Output => text(evidence["output"].as_str().unwrap_or_default(), room, &mut out),
+        Purpose::Asked { .. } => tree(&evidence["details"], 1, room, &mut out),
+        Purpose::Gate | Purpose::Start => {
+            named(paint, "inputs", &evidence["inputs"], room, &mut out);
+            named(paint, "outputs of the steps before", &evidence["outputs"], room, &mut out);
+            if out.is_empty() {
+                out.push(paint.faint("  nothing was computed before it"));
+            }
+        }
+        Purpose::Apply => {
+            for file in evidence["files"].as_array().into_iter().flatten().take(room.lines) {
+                let kind = file["kind"].as_str().unwrap_or_default();
+                let path = file["path"].as_str().unwrap_or_default();
+                out.push(format!("  {kind:<9} {}", plain::short(path, room.line)));
+            }
+            diff(paint, evidence["diff"].as_str().unwrap_or_default(), room, &mut out);
+        }
+    }
+    out
+}
+
+/// What the arithmetic of a budget or a policy consists of, in the order in which it is read.
+const AMOUNTS: [(&str, &str); 12] = [
+    ("policy", "policy"),
+    ("condition", "condition"),
+    ("budget", "budget"),
+    ("step", "step"),
+    ("model", "model"),
+    ("limit_usd", "limit"),
+    ("settled_usd", "spent so far"),
+    ("spent_usd", "spent so far"),
+    ("held_usd", "held by calls"),
+    ("wanted_usd", "this call, at most"),
+    ("this_call_up_to_usd", "this call, at most"),
+    ("missing_usd", "missing"),
+];
+
+/// The known parts by name; amounts of money as money.
+fn amounts(evidence: &Value, room: Room, out: &mut Vec<String>) {
+    for (name, label) in AMOUNTS {
+        let value = &evidence[name];
+        if value.is_null() {
+            continue;
+        }
+        let is_money = name.ends_with("_usd");
+        let parsed = value.as_str().filter(|_| is_money).and_then(|text| text.parse::<NanoUsd>().ok());
+        let value = parsed.map_or_else(|| plain::short(&plain::value(value), room.line), money);
+        out.push(format!("  {label:<18}  {value}"));
+    }
+}
+
+fn named(paint: Paint, name: &str, value: &Value, room: Room, out: &mut Vec<String>) {
+    if value.is_null() || value.as_object().is_some_and(Map::is_empty) {
+        return;
+    }
+    out.push(format!("  {}", paint.strong(name)));
+    tree(value, 2, room, out);
+}
+
+/// Any evidence: a line for each leaf.
+fn tree(value: &Value, depth: usize, room: Room, out: &mut Vec<String>) {
+    let before = out.len();
+    let mut all = Vec::new();
+    leaves(value, depth, room, &mut all);
+    let count = all.len();
+    out.extend(all.into_iter().take(room.lines));
+    if out.len() - before < count {
+        out.push(format!("{}… and {} more lines", "  ".repeat(depth), count - room.lines));
+    }
+}
+
+fn leaves(value: &Value, depth: usize, room: Room, out: &mut Vec<String>) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            fields.for_each(|(name, value)| branch(&plain::short(name, NAME), value, depth, room, out));
+        }
+        Value::Array(items) => items.iter().for_each(|item| branch("-", item, depth, room, out)),
+        Value::String(text) => out.extend(plain::block(text).lines().map(|line| format!("{indent}{line}"))),
+        leaf => out.push(format!("{indent}{leaf}")),
+    }
+}
+
+fn branch(name: &str, value: &Value, depth: usize, room: Room, out: &mut Vec<String>) {
+    let indent = "  ".repeat(depth);
+    let is_leaf = match value {
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.iter().all(|item| !item.is_object() && !item.is_array()),
+        Value::String(text) => !text.trim_end().contains('\n'),
+        _ => true,
+    };
+    if is_leaf {
+        let text = plain::short(&plain::value(value), room.line);
+        out.push(format!("{indent}{name}: {text}").trim_end().to_owned());
+        return;
+    }
+    out.push(format!("{indent}{name}:"));
+    leaves(value, depth + 1, room, out);
+}
+
+fn text(text: &str, room: Room, out: &mut Vec<String>) {
+    let count = text.lines().count();
+    out.extend(text.lines().take(room.lines).map(|line| format!("  {}", plain::short(line, room.line))));
+    more_lines(count, room, out);
+}
+
+fn diff(paint: Paint, text: &str, room: Room, out: &mut Vec<String>) {
+    let count = text.lines().count();
+    for line in text.lines().take(room.lines) {
+        let safe = plain::short(line, room.line);
+        out.push(match line.chars().next() {
+            Some('+') => format!("  {}", paint.good(safe)),
+            Some('-') => format!("  {}", paint.bad(safe)),
+            _ => format!("  {safe}"),
+        });
+    }
+    more_lines(count, room, out);
+}
+
+fn more_lines(count: usize, room: Room, out: &mut Vec<String>) {
+    if count > room.lines {
+        out.push(format!("  … and {} more lines", count - room.lines));
+    }
+}
+
+#[cfg(test)]
+mod tests;

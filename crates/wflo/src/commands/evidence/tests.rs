@@ -1,0 +1,99 @@
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::*;
+use crate::printer::Printer;
+
+fn shown(purpose: Value, evidence: Value, room: Room) -> String {
+    let mut request = json!({
+        "step": "clean", "generation": 1, "title": "go on", "evidence": evidence, "approvers": ["ops"],
+        "quorum": 1, "expires_at": null, "on_timeout": "hold", "notify": [],
+        "binding": {"action": "0".repeat(64), "code": "0".repeat(64), "evidence": "0".repeat(64)},
+    });
+    request.as_object_mut().unwrap().extend(purpose.as_object().unwrap().clone());
+    question(Printer::mute().beside(), &serde_json::from_value(request).unwrap(), room).join("\n")
+}
+
+#[test]
+fn a_write_shows_its_statement_and_the_rows() {
+    let effect = json!({"step": "clean", "generation": 1, "path": "0", "effect_seq": 0});
+    let deleted: Vec<Value> = (1..=14)
+        .rev()
+        .map(|id| {
+            let row =
+                json!({"id": id, "age": 400 + id, "note": "gone\u{1b}[2J".to_owned() + &"x".repeat(90)});
+            json!({"table": "records", "kind": "delete", "key": {"id": id}, "before": row})
+        })
+        .chain([json!({
+            "table": "records", "kind": "update", "key": {"id": 20}, "changed": ["age"],
+            "before": {"id": 20, "age": 1}, "after": {"id": 20, "age": 2}
+        })])
+        .collect();
+    let evidence = json!({
+        "statement": "DELETE FROM records\nWHERE age > ?", "params": [365], "database": null, "previewed": true,
+        "change": {
+            "changes": deleted, "truncated": true, "digest": "",
+            "tables": {"records": {"inserted": 0, "updated": 1, "deleted": 14}},
+        },
+    });
+    assert_snapshot!(shown(json!({"purpose": "write", "effect": effect}), evidence, Room::prompt(None)));
+}
+
+#[test]
+fn a_budget_shows_the_arithmetic() {
+    let purpose =
+        json!({"purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f", "missing": "0.50"});
+    let evidence = json!({
+        "budget": "run budget", "limit_usd": "10.00", "settled_usd": "9.00", "held_usd": "0.00",
+        "wanted_usd": "1.50", "missing_usd": "0.50", "model": "tiny", "step": "ask",
+    });
+    assert_snapshot!(shown(purpose, evidence, Room::prompt(None)));
+}
+
+fn deletion(row: Value) -> Value {
+    json!({
+        "statement": "DELETE FROM t", "params": [], "previewed": true,
+        "change": {
+            "changes": [{"table": "t", "kind": "delete", "key": {"id": row["id"]}, "before": row}],
+            "truncated": false, "digest": "", "tables": {"t": {"inserted": 0, "updated": 0, "deleted": 1}},
+        },
+    })
+}
+
+fn write() -> Value {
+    let effect = json!({"step": "clean", "generation": 1, "path": "0", "effect_seq": 0});
+    json!({"purpose": "write", "effect": effect})
+}
+
+#[test]
+fn columns_that_do_not_fit_are_named() {
+    let row = json!({"id": 1, "name": "Zoë 山田太郎", "city": "Łódź", "note": "x".repeat(60)});
+    let narrow = shown(write(), deletion(row.clone()), Room::prompt(Some(40)));
+    assert!(narrow.lines().all(|line| console::measure_text_width(line) <= 70), "{narrow}");
+    assert!(narrow.contains("… and 1 more columns: note") && narrow.contains("山田太郎"), "{narrow}");
+    let wide = shown(write(), deletion(row), Room::page(None));
+    assert!(wide.contains(&"x".repeat(60)), "{wide}");
+}
+
+#[test]
+fn several_writes_of_a_step_are_shown_one_after_the_other() {
+    let evidence =
+        json!({"writes": [deletion(json!({"id": 1})), deletion(json!({"id": "2", "gone": null}))]});
+    let text = shown(write(), evidence, Room::prompt(None));
+    assert!(text.contains("write 1 of 2") && text.contains("write 2 of 2"), "{text}");
+    assert!(text.contains("\"2\"") && text.contains("NULL"), "text is told from a number: {text}");
+}
+
+#[test]
+fn a_write_that_is_no_databases_is_shown_as_it_is() {
+    let text = shown(write(), json!({"tool": "mail", "to": ["a@b.example"]}), Room::prompt(None));
+    assert!(text.contains("tool: mail") && text.contains("a@b.example"), "{text}");
+}
+
+#[test]
+fn a_gate_shows_what_came_before_it() {
+    let evidence = json!({"inputs": {"age": 365}, "outputs": {"fetch": {"rows": 3, "log": "a\nb"}}});
+    let text = shown(json!({"purpose": "gate"}), evidence, Room::prompt(None));
+    assert!(text.contains("  inputs\n    age: 365\n"), "{text}");
+    assert!(text.contains("rows: 3") && text.contains("        a\n        b"), "{text}");
+}

@@ -1,0 +1,192 @@
+//! The rows that a write, or several of one step, would change.
+
+use std::cmp::Ordering;
+
+use console::measure_text_width;
+use serde_json::{Map, Value};
+
+use super::Room;
+use crate::commands::plain;
+use crate::printer::{Paint, Table};
+
+/// Characters of a column's name.
+const NAME: usize = 28;
+/// Columns of a row, where nothing says how many fit.
+const COLUMNS: usize = 8;
+/// Columns of a statement above a prompt. It is what runs where there is no preview, so it is not cut
+/// to a line.
+const STATEMENT: usize = 2_000;
+
+/// Whether this is evidence of a write to a database.
+pub(super) fn is_known(evidence: &Value) -> bool {
+    evidence["writes"].is_array() || evidence["change"].is_object()
+}
+
+/// One write, or each of several.
+pub(super) fn lines(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
+    let Some(writes) = evidence["writes"].as_array() else { return one(paint, evidence, room, out) };
+    for (index, write) in writes.iter().enumerate() {
+        if writes.len() > 1 {
+            out.push(format!("  {}", paint.strong(format_args!("write {} of {}", index + 1, writes.len()))));
+        }
+        one(paint, write, room, out);
+    }
+}
+
+fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
+    if let Some(statement) = evidence["statement"].as_str() {
+        let safe = plain::block(statement);
+        let count = safe.lines().count();
+        let most = if room.is_page() { usize::MAX } else { STATEMENT };
+        out.extend(safe.lines().take(room.lines).map(|line| format!("  {}", plain::short(line, most))));
+        super::more_lines(count, room, out);
+    }
+    match &evidence["params"] {
+        Value::Array(list) if list.is_empty() => {}
+        Value::Object(map) if map.is_empty() => {}
+        Value::Null => {}
+        params => out.push(format!("  with {}", plain::short(&params.to_string(), room.line))),
+    }
+    let change = &evidence["change"];
+    for (table, counts) in change["tables"].as_object().into_iter().flatten() {
+        let words = [("deleted", "deleted"), ("updated", "changed"), ("inserted", "new")];
+        let counts = words.into_iter().filter_map(|(key, word)| {
+            let count = counts[key].as_u64().filter(|count| *count > 0)?;
+            Some(format!("{count} {word}"))
+        });
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        out.push(format!("  {}: {}", plain::short(table, 60), paint.strong(counts)));
+        rows(paint, table, &change["changes"], room, out);
+    }
+    if evidence["previewed"] == false {
+        let why = match &change["not_held"] {
+            Value::Null => String::new(),
+            why => format!(": {}", plain::short(&plain::value(why), room.line)),
+        };
+        out.push(paint.careful(format_args!("  not previewed{why}")));
+    } else if change["tables"].as_object().is_none_or(Map::is_empty) {
+        out.push("  no row would change".to_owned());
+    }
+    if change["truncated"] == true {
+        out.push(paint.faint("  not all rows or values are shown; the counts cover everything"));
+    }
+    if let Some(digest) = change["digest"].as_str().filter(|digest| room.is_page() && !digest.is_empty()) {
+        out.push(paint.faint(format_args!("  change {}", digest.get(..16).unwrap_or(digest))));
+    }
+}
+
+/// The rows of one table: whole rows for inserts and deletes, the changed columns for updates.
+fn rows(paint: Paint, table: &str, changes: &Value, room: Room, out: &mut Vec<String>) {
+    let mut of_table: Vec<&Value> =
+        changes.as_array().into_iter().flatten().filter(|change| change["table"] == table).collect();
+    // A changeset is in no order that means something to a person.
+    of_table.sort_by(|a, b| by_key(&a["key"], &b["key"]));
+    for (kind, side, sign) in [("delete", "before", "-"), ("insert", "after", "+")] {
+        let own = || of_table.iter().filter(|change| change["kind"] == kind);
+        let records: Vec<&Map<String, Value>> = own().filter_map(|change| change[side].as_object()).collect();
+        let keys = own().next().and_then(|change| change["key"].as_object());
+        whole(paint, &records, keys, sign, room, out);
+        more(paint, records.len(), room, out);
+    }
+    let updates: Vec<&&Value> = of_table.iter().filter(|change| change["kind"] == "update").collect();
+    for change in updates.iter().take(room.rows) {
+        let key = change["key"].as_object().into_iter().flatten();
+        let key: Vec<String> =
+            key.map(|(name, value)| format!("{name}={}", cell(Some(value), room))).collect();
+        let columns = change["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let columns: Vec<String> = columns
+            .map(|name| {
+                let side = |side: &str| cell(change[side].get(name), room);
+                let (before, after) = (paint.bad(side("before")), paint.good(side("after")));
+                format!("{}: {before} → {after}", plain::short(name, NAME))
+            })
+            .collect();
+        out.push(format!("  ~ {}  {}", plain::short(&key.join(", "), 60), columns.join("  ")));
+    }
+    more(paint, updates.len(), room, out);
+}
+
+/// Records under the names of their columns, the key first. Columns that do not fit are named.
+fn whole(
+    paint: Paint,
+    records: &[&Map<String, Value>],
+    keys: Option<&Map<String, Value>>,
+    sign: &str,
+    room: Room,
+    out: &mut Vec<String>,
+) {
+    let Some(first) = records.first() else { return };
+    let is_key = |name: &String| keys.is_some_and(|keys| keys.contains_key(name));
+    let key_names = first.keys().filter(|name| is_key(name));
+    let names: Vec<&String> = key_names.chain(first.keys().filter(|name| !is_key(name))).collect();
+    let shown = &records[..records.len().min(room.rows)];
+    let fitting = fitting(&names, shown, room);
+    let columns = &names[..fitting];
+    let heads: Vec<String> = columns.iter().map(|name| plain::short(name, NAME)).collect();
+    let heads: Vec<&str> = std::iter::once("   ").chain(heads.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&heads);
+    for record in shown {
+        let cells = columns.iter().map(|name| cell(record.get(*name), room));
+        table.row(std::iter::once(format!("  {sign}")).chain(cells).collect());
+    }
+    for (index, line) in table.to_string().lines().enumerate() {
+        out.push(match (index, sign) {
+            (0, _) => paint.faint(line),
+            (_, "-") => paint.bad(line),
+            _ => paint.good(line),
+        });
+    }
+    if fitting < names.len() {
+        let others = names[fitting..].iter().map(|name| plain::short(name, NAME)).collect::<Vec<_>>();
+        let others = plain::short(&others.join(", "), room.line);
+        out.push(paint.faint(format_args!("    … and {} more columns: {others}", names.len() - fitting)));
+    }
+}
+
+/// How many columns there is room for; at least two.
+fn fitting(names: &[&String], records: &[&Map<String, Value>], room: Room) -> usize {
+    let Some(width) = room.width else {
+        return if room.is_page() { names.len() } else { names.len().min(COLUMNS) };
+    };
+    let mut used = 3;
+    let fits = names.iter().take_while(|name| {
+        let cells = records.iter().map(|record| measure_text_width(&cell(record.get(**name), room)));
+        used += 2 + cells.max().unwrap_or(0).max(measure_text_width(name).min(NAME));
+        used <= width
+    });
+    fits.count().max(2).min(names.len())
+}
+
+/// Keys column by column: numbers by size, anything else as text.
+fn by_key(a: &Value, b: &Value) -> Ordering {
+    let columns =
+        |key: &Value| key.as_object().into_iter().flatten().map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    let sides = columns(a).into_iter().zip(columns(b));
+    let orders = sides.map(|(a, b)| match (a.as_i64(), b.as_i64()) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => plain::value(&a).cmp(&plain::value(&b)),
+    });
+    orders.fold(Ordering::Equal, Ordering::then)
+}
+
+fn more(paint: Paint, count: usize, room: Room, out: &mut Vec<String>) {
+    if count > room.rows {
+        out.push(paint.faint(format_args!("    … and {} more rows", count - room.rows)));
+    }
+}
+
+fn cell(value: Option<&Value>, room: Room) -> String {
+    let text = match value {
+        None => String::new(),
+        Some(Value::Null) => "NULL".to_owned(),
+        Some(Value::Object(bytes)) if bytes.contains_key("$bytes") => "(bytes)".to_owned(),
+        // Quoted where a reader could not tell text from a number, or an end from a space.
+        Some(Value::String(text))
+            if text.is_empty() || text.trim() != text || text.parse::<f64>().is_ok() || text == "NULL" =>
+        {
+            format!("{text:?}")
+        }
+        Some(value) => plain::value(value),
+    };
+    plain::short(&text, room.cell)
+}

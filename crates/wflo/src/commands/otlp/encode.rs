@@ -1,0 +1,70 @@
+//! Spans as `ExportTraceServiceRequest` in OTLP's JSON encoding.
+//!
+//! Ids are hexadecimal and 64-bit integers are strings, as the encoding has it; money stays a decimal
+//! string. <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use crate::commands::runs::{Span, SpanKind, SpanStatus};
+
+/// `SPAN_KIND_INTERNAL` and `SPAN_KIND_CLIENT`.
+const INTERNAL: u8 = 1;
+const CLIENT: u8 = 3;
+
+/// One request with these spans.
+pub(super) fn request(endpoint: &Endpoint, spans: &[Span]) -> Value {
+    let resource: Vec<Value> =
+        endpoint.resource.iter().map(|(key, value)| attribute(key, &json!(value))).collect();
+    json!({ "resourceSpans": [{
+        "resource": { "attributes": resource },
+        "scopeSpans": [{
+            "scope": { "name": "wflo", "version": env!("CARGO_PKG_VERSION") },
+            "spans": spans.iter().map(span).collect::<Vec<_>>(),
+        }],
+    }] })
+}
+
+fn span(span: &Span) -> Value {
+    let status = match span.status {
+        SpanStatus::Unset => 0,
+        SpanStatus::Ok => 1,
+        SpanStatus::Error => 2,
+    };
+    // What leaves this process for another: a model, a database.
+    let calls = span.attributes.contains_key("gen_ai.operation.name")
+        || span.attributes.contains_key("db.system.name");
+    let kind = if span.kind == SpanKind::Effect && calls { CLIENT } else { INTERNAL };
+    let mut out = json!({
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "name": span.name,
+        "kind": kind,
+        "startTimeUnixNano": nanos(span.start),
+        "endTimeUnixNano": nanos(span.end.unwrap_or(span.start)),
+        "attributes": span.attributes.iter().map(|(key, value)| attribute(key, value)).collect::<Vec<_>>(),
+        "status": { "code": status },
+    });
+    if let Some(parent) = &span.parent_span_id {
+        out["parentSpanId"] = json!(parent);
+    }
+    out
+}
+
+fn nanos(at: Timestamp) -> String {
+    at.as_nanosecond().max(0).to_string()
+}
+
+fn attribute(key: &str, value: &Value) -> Value {
+    let value = match value {
+        Value::String(text) => json!({ "stringValue": text }),
+        Value::Bool(is) => json!({ "boolValue": is }),
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => json!({ "intValue": integer.to_string() }),
+            None => json!({ "doubleValue": number }),
+        },
+        other => json!({ "stringValue": other.to_string() }),
+    };
+    json!({ "key": key, "value": value })
+}

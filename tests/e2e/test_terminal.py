@@ -1,0 +1,171 @@
+"""A person at a terminal: the same tree, the same questions and the same ends, whichever command drives the run."""
+
+import os
+import re
+
+from model import MockModel
+from project import Project
+from terminal import Terminal, left_waiting
+
+RECORDS = """
+CREATE TABLE records (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INTEGER NOT NULL);
+INSERT INTO records VALUES (1, 'ada', 10), (2, 'bob', 400);
+"""
+DELETE = """
+    @workflow.step(approval_required=True)
+    async def delete(context):
+        done = await context.db.execute("DELETE FROM records WHERE age > 365")
+        return done.rows_affected
+"""
+GATES = """
+    workflow.add(ApprovalGate("first", message="The first?"))
+    workflow.add(ApprovalGate("second", message="The second?"))
+"""
+ASK = "Approve? [y/n]"
+
+
+def waiting_write(project: Project, *arguments: str) -> str:
+    project.database(RECORDS)
+    project.steps(DELETE)
+    return left_waiting(project, *arguments)
+
+
+def test_resume_shows_the_tree_and_asks_like_run(project: Project) -> None:
+    run = waiting_write(project)
+    with Terminal(project, "runs", "resume", run) as screen:
+        screen.until(ASK)
+        assert "DELETE FROM records" in screen.text and "bob" in screen.text, screen.text
+        screen.type("y")
+        screen.until("Comment?")
+        screen.type("bob may go")
+        assert screen.end() == 0, screen.text
+        assert "✓ delete" in screen.text and "completed in" in screen.text, screen.text
+    assert project.rows("SELECT id FROM records") == [(1,)]
+    assert "bob may go" in str(project.show(run)["outputs"]) or "bob may go" in str(project.events(run))
+
+
+def test_a_no_at_the_terminal_ends_a_resumed_run_with_3(project: Project) -> None:
+    run = waiting_write(project)
+    with Terminal(project, "runs", "resume", run) as screen:
+        screen.until(ASK)
+        screen.type("n")
+        screen.until("Comment?")
+        screen.type("not bob")
+        assert screen.end() == 3, screen.text
+        assert "not bob" in screen.text, screen.text
+    assert len(project.rows("SELECT id FROM records")) == 2
+
+
+def test_ctrl_c_leaves_a_resumed_run_that_can_be_resumed_again(project: Project) -> None:
+    run = waiting_write(project)
+    with Terminal(project, "runs", "resume", run) as screen:
+        screen.until(ASK)
+        screen.interrupt()
+        assert screen.end() == 75, screen.text
+        assert f"wflo runs resume {run}" in screen.text, screen.text
+    done = project.call("approvals", "approve", "latest")
+    assert done.code == 0, done
+
+
+def test_an_approval_from_elsewhere_takes_the_question_away(project: Project) -> None:
+    project.steps(GATES)
+    with Terminal(project, "run") as screen:
+        screen.until(ASK)
+        assert project.call("approvals", "approve", "latest").code == 0
+        screen.until("The second?")
+        screen.until(ASK, times=2)
+        screen.type("y")
+        screen.until("Comment?")
+        screen.type("")
+        assert screen.end() == 0, screen.text
+        assert "2 approved" in screen.text, screen.text
+
+
+def test_approve_on_a_terminal_asks_what_comes_next_right_there(project: Project) -> None:
+    project.steps(GATES)
+    left_waiting(project)
+    with Terminal(project, "approvals", "approve", "latest") as screen:
+        screen.until("The second?")
+        screen.until(ASK)
+        assert screen.text.count(ASK) == 1, f"what was just decided is not asked about:\n{screen.text}"
+        screen.type("y")
+        screen.until("Comment?")
+        screen.type("")
+        assert screen.end() == 0, screen.text
+
+
+def test_approve_off_a_terminal_leaves_at_the_next_question(project: Project) -> None:
+    project.steps(GATES)
+    left_waiting(project)
+    done = project.call("approvals", "approve", "latest")
+    assert done.code == 75 and "wflo approvals approve" in done.err, done
+    assert project.call("approvals", "approve", "latest").code == 0
+
+
+def test_a_budget_is_raised_at_the_terminal_of_whoever_resumes(project: Project, model: MockModel) -> None:
+    project.write_settings('\n[budget]\nmax_cost_usd = "0.0001"\naction_on_exceeded = "ask"\n')
+    project.steps("""
+        @workflow.step
+        async def ask(context):
+            messages = [{"role": "user", "content": "dear"}]
+            return (await context.llm.chat(model="m", max_tokens=5, messages=messages)).text
+    """)
+    run = left_waiting(project)
+    with Terminal(project, "runs", "resume", run) as screen:
+        screen.until(ASK)
+        assert "missing" in screen.text, screen.text
+        screen.type("y")
+        screen.until("How many USD more?")
+        screen.type("1")
+        screen.until("Comment?")
+        screen.type("")
+        assert screen.end() == 0, screen.text
+    assert model.asked() == {"dear": 1}
+
+
+def test_a_retried_run_asks_as_well(project: Project) -> None:
+    run = waiting_write(project)
+    assert project.call("runs", "cancel", run).code == 0
+    with Terminal(project, "runs", "retry", run) as screen:
+        screen.until(ASK)
+        screen.type("y")
+        screen.until("Comment?")
+        screen.type("")
+        assert screen.end() == 0, screen.text
+    assert project.rows("SELECT id FROM records") == [(1,)]
+
+
+def test_nothing_is_wider_than_a_narrow_terminal_and_no_colour_means_none(project: Project) -> None:
+    project.steps("""
+        @workflow.step
+        def a_step_with_a_name_that_is_longer_than_the_screen(context):
+            return "x" * 200
+    """)
+    with Terminal(project, "run", columns=40, NO_COLOR="1") as screen:
+        assert screen.end() == 0, screen.text
+        assert not re.search(rb"\x1b\[[0-9;]*[1-9][0-9;]*m", screen.raw), screen.raw
+    with Terminal(project, "runs", "list", columns=70) as screen:
+        assert screen.end() == 0
+        assert all(len(line) <= 70 for line in screen.text.splitlines()), screen.text
+
+
+def test_quiet_on_a_terminal_still_asks(project: Project) -> None:
+    project.steps(GATES)
+    with Terminal(project, "run", "-q") as screen:
+        for times in (1, 2):
+            screen.until(ASK, times=times)
+            screen.type("y")
+            screen.until("Comment?", times=times)
+            screen.type("")
+        assert screen.end() == 0, screen.text
+        assert "completed in" not in screen.text, screen.text
+
+
+def test_a_terminal_that_goes_away_leaves_the_run(project: Project) -> None:
+    project.steps(GATES)
+    with Terminal(project, "run") as screen:
+        screen.until(ASK)
+        os.kill(screen.process.pid, 1)
+        screen.end()
+    assert project.call("approvals", "approve", "latest").code == 75
+    assert project.call("approvals", "approve", "latest").code == 0
