@@ -92,5 +92,3 @@ def left_waiting(project: Project, *arguments: str) -> str:
     running.kill()
     running.finish()
     return str(running.seen[0]["run_id"])
-
-

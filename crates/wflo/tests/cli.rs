@@ -9,6 +9,8 @@
 )]
 
 mod cli {
+    #[cfg(target_os = "linux")]
+    mod carry_on;
     mod documents;
     mod errors;
     mod init;

@@ -48,7 +48,13 @@ impl Room {
 
 /// The question, what it rests on, who is asked and until when.
 pub(crate) fn question(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<String> {
-    let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(plain::short(&request.title, 240)))];
+    // A write's statement stands below; anything else is said here and nowhere else.
+    let most = match request.purpose {
+        Purpose::Write { .. } => room.width.map_or(240, |width| width.saturating_sub(2)),
+        _ => 240,
+    };
+    let title = plain::short(&request.title, most);
+    let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(title))];
     out.extend(lines(paint, request, room));
     if !request.approvers.is_empty() {
         let who =

@@ -39,7 +39,7 @@ macro_rules! assert_page {
     };
 }
 
-fn project() -> Folder {
+pub fn project() -> Folder {
     Folder::with(&[
         ("wflo.toml", "[project]\nworkflow = \"flow.yaml\"\n\n[budget]\nmax_cost_usd = \"1.00\"\n"),
         ("flow.yaml", FLOW),
@@ -48,7 +48,7 @@ fn project() -> Folder {
 }
 
 /// Waits until a command prints something that is wanted.
-fn until(folder: &Folder, arguments: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
+pub fn until(folder: &Folder, arguments: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let ended = folder.run(arguments);
@@ -59,7 +59,7 @@ fn until(folder: &Folder, arguments: &[&str], wanted: impl Fn(&Ended) -> bool) -
     }
 }
 
-fn until_asked(folder: &Folder) {
+pub fn until_asked(folder: &Folder) {
     until(folder, &["approvals", "list", "--json"], |ended| ended.stdout.contains("\"pending\""));
     // The step's attempt is over, too, when the run has said that it waits.
     until(folder, &["runs", "list", "--json"], |ended| ended.stdout.contains("\"waiting\""));
@@ -72,13 +72,13 @@ fn waiting(folder: &Folder) -> Child {
     child
 }
 
-fn signal(child: &Child, signal: rustix::process::Signal) {
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// A run that waits for its approval and whose process was killed.
-fn left_behind(folder: &Folder) {
+pub fn left_behind(folder: &Folder) {
     let child = waiting(folder);
     signal(&child, rustix::process::Signal::KILL);
     assert_eq!(folder.ended(child).code, 137);

@@ -16,8 +16,8 @@ use crate::failure::CommandError;
 use crate::printer::{Printer, duration, money};
 use crate::session::Session;
 
-/// Characters of an output on a terminal.
-const OUTPUT: usize = 400;
+/// Lines that an output may take on a terminal.
+const LINES: usize = 2;
 /// Files that are named.
 const FILES: usize = 8;
 
@@ -56,9 +56,10 @@ pub(super) fn outputs(printer: &Printer, record: &RunRecord) {
         return printer.line(text);
     }
     let width = steps.keys().map(|name| console::measure_text_width(name)).max().unwrap_or(0).min(32);
+    let room = (printer.width().unwrap_or(80) * LINES).saturating_sub(width + 4);
     for (name, value) in steps.iter().filter(|(_, value)| !value.is_null()) {
         let name = printer.paint().strong(plain::padded(&plain::short(name, 32), width));
-        printer.line(format_args!("  {name}  {}", plain::short(&plain::value(value), OUTPUT)));
+        printer.line(format_args!("  {name}  {}", plain::short(&plain::value(value), room)));
     }
 }
 

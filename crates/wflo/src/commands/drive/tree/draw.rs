@@ -25,11 +25,12 @@ impl Tree {
         let mut lines =
             vec![format!("{}  {}", paint.strong(&self.title), paint.faint(duration(self.elapsed(now))))];
         let names = self.steps.iter().map(|node| measure_text_width(&node.name)).max().unwrap_or(0);
+        let costs = if self.steps.iter().any(|node| node.cost > NanoUsd::ZERO) { 10 } else { 0 };
         let room = height.saturating_sub(3).max(1);
         let shown = self.shown(room);
         for (index, node) in shown.iter().enumerate() {
             let branch = if index + 1 == shown.len() { "└" } else { "├" };
-            lines.push(format!("{} {}", paint.faint(branch), node.line(paint, now, frame, names)));
+            lines.push(format!("{} {}", paint.faint(branch), node.line(paint, now, frame, (names, costs))));
         }
         if shown.len() < self.steps.len() {
             lines.push(paint.faint(format_args!("  … and {} more steps", self.steps.len() - shown.len())));
@@ -75,7 +76,7 @@ impl Tree {
 }
 
 impl Node {
-    fn line(&self, paint: Paint, now: Timestamp, frame: usize, names: usize) -> String {
+    fn line(&self, paint: Paint, now: Timestamp, frame: usize, (names, costs): (usize, usize)) -> String {
         let sign = match self.stand {
             Stand::Blocked => paint.faint("·"),
             Stand::Running => paint.link(SPINNER[frame % SPINNER.len()]),
@@ -103,6 +104,7 @@ impl Node {
             Stand::Waiting => paint.careful(note),
             _ => paint.faint(note),
         };
-        format!("{sign} {name}{gap}  {time:>10}  {cost:>10}  {note}").trim_end().to_owned()
+        let cost = if costs > 0 { format!("  {cost:>costs$}") } else { String::new() };
+        format!("{sign} {name}{gap}  {time:>10}{cost}  {note}").trim_end().to_owned()
     }
 }
