@@ -16,9 +16,18 @@ fn left_behind_with(folder: &Folder, arguments: &[&str]) {
     folder.ended(child);
 }
 
-fn status(folder: &Folder) -> String {
-    let run: Value = serde_json::from_str(&folder.run(&["runs", "show", "latest", "--json"]).stdout).unwrap();
+/// A run's own status: its steps have one, too.
+fn status_in(shown: &str) -> String {
+    let run: Value = serde_json::from_str(shown).unwrap();
     run["status"].as_str().unwrap().to_owned()
+}
+
+fn status(folder: &Folder) -> String {
+    status_in(&folder.run(&["runs", "show", "latest", "--json"]).stdout)
+}
+
+fn until_status(folder: &Folder, run: &str, wanted: &str) {
+    until(folder, &["runs", "show", run, "--json"], |ended| status_in(&ended.stdout) == wanted);
 }
 
 #[test]
@@ -124,7 +133,7 @@ fn a_run_is_resumed_in_the_background() {
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     let line: Value = serde_json::from_str(resumed.stdout.trim()).unwrap();
     let run = line["run_id"].as_str().unwrap();
-    until(&folder, &["runs", "show", run, "--json"], |ended| ended.stdout.contains("\"completed\""));
+    until_status(&folder, run, "completed");
     let again = folder.run(&["runs", "resume", run, "--detach"]);
     assert!(again.code == 1 && again.stderr.contains("WFLO-3012"), "{}", again.stderr);
 }
@@ -137,7 +146,7 @@ fn a_run_is_retried_in_the_background() {
     let retried = folder.run(&["runs", "retry", "latest", "--detach"]);
     assert_eq!(retried.code, 0, "{}", retried.stderr);
     let run = retried.stdout.trim();
-    until(&folder, &["runs", "show", run, "--json"], |ended| ended.stdout.contains("\"waiting\""));
+    until_status(&folder, run, "waiting");
     // A process that waits for a person is no longer there once the run rests.
     let newest = |said: &str| said.lines().next().unwrap_or_default().to_owned();
     until(&folder, &["runs", "list", "--json"], |ended| newest(&ended.stdout).contains("\"driver\":null"));
@@ -167,8 +176,7 @@ fn a_background_process_does_not_leave_a_run_between_two_tries() {
     folder.write("wflo.toml", &format!("[sandbox]\nrw = [\"{}\"]\n", marks.display()));
     let started = folder.run(&["run", "--detach"]);
     assert_eq!(started.code, 0, "{}", started.stderr);
-    let run = started.stdout.trim().to_owned();
-    until(&folder, &["runs", "show", &run, "--json"], |ended| ended.stdout.contains("\"completed\""));
+    until_status(&folder, started.stdout.trim(), "completed");
 }
 
 /// `runs events --follow`, once it has said this.
