@@ -92,8 +92,10 @@ async fn finished(session: &Session<'_>, record: &RunRecord) -> Result<Vec<Span>
 }
 
 async fn send(endpoint: &Endpoint, spans: &[Span], runtime: &Runtime) -> Result<(), String> {
+    // The export as a whole has a deadline; these are only not to be in its way.
+    let patience = endpoint.timeout.saturating_mul(2);
     let deadlines =
-        Deadlines { first_byte: endpoint.timeout, idle: endpoint.timeout, ..Deadlines::default() };
+        Deadlines { connect: patience, first_byte: patience, idle: patience, ..Deadlines::default() };
     let poster = Poster::new(deadlines);
     for batch in spans.chunks(BATCH) {
         let text = encode::request(endpoint, batch).to_string();
