@@ -11,10 +11,14 @@ check passes, 1 otherwise. Standard library only.
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import struct
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fake_engine import FakeEngine, Journal, Violation
@@ -76,7 +80,7 @@ def describe(runner: Runner) -> None:
         definition = frame["definition"]
         expect(definition["name"] == "conformance", "the workflow's name")
         steps = {step["name"]: step for step in definition["steps"]}
-        expected = ["echo", "order", "branches", "waits", "fails", "stream", "tool", "gives_up", "prints"]
+        expected = ["echo", "order", "branches", "waits", "fails", "stream", "tool", "files", "gives_up", "prints"]
         missing = set(expected) - set(steps)
         expect(not missing, f"steps are missing: {sorted(missing)}")
         expect(all(isinstance(step.get("depends_on"), list) for step in steps.values()), "depends_on is explicit")
@@ -222,6 +226,47 @@ def tool(runner: Runner) -> None:
     with runner.start("tool", replay_length=1) as engine:
         engine.answer(engine.effect(), {"exit_code": 0, "stdout": "from before", "stderr": ""}, order=1)
         expect(engine.end()["output"] == "from before", "no second run")
+
+
+def files(runner: Runner) -> None:
+    """A recorded tool's files are put back at its turn, before its result is given out."""
+    recorded = {"exit_code": 0, "stdout": "", "stderr": ""}
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(runner.project, folder, dirs_exist_ok=True)
+        work = Path(folder)
+        (work / "old").mkdir()
+        (work / "old" / "file").write_text("x")
+        with runner.engine() as engine:
+            engine.start(folder, runner.workflow, "files", replay_length=1)
+            tool = engine.effect()
+            engine.answer(tool, {"restore": True}, order=1)
+            said = engine.receive("effect_done")
+            expect((said["path"], said["seq"]) == (tool["path"], tool["seq"]), "the same identity")
+            expect(said["result"] == {"restore": True}, f"{said}")
+            base64 = {"made": "bWFkZSA=", "before": "YmVmb3JlCg==", "bytes": "Yv9i"}
+            deltas: list[dict[str, Any]] = [
+                {"remove": "old"},
+                {"remove": "was-never-there"},
+                {"folder": "new/inner", "mode": 0o755},
+                {"file": "made.txt", "data": {"$bytes": base64["made"]}},
+                {"file": "made.txt", "data": {"$bytes": base64["before"]}, "mode": 0o640, "modified_ns": "1000000001"},
+                {"link": "new/link", "target": "../made.txt"},
+                {"file": {"$bytes": base64["bytes"]}, "data": {"$bytes": ""}, "mode": 0o600},
+                {"mode_of": "new/inner", "mode": 0o500},
+            ]
+            for index, delta in enumerate(deltas):
+                chunk = {"type": "effect_chunk", "path": tool["path"], "seq": tool["seq"], "index": index}
+                engine.send({**chunk, "delta": delta})
+            engine.answer(tool, recorded, order=1)
+            end = engine.end()
+        expect(end.get("output") == "made before\n", f"{end}")
+        made = (work / "made.txt").stat()
+        expect((made.st_mode & 0o777, made.st_mtime_ns) == (0o640, 1_000_000_001), "mode and time")
+        expect(not (work / "old").exists(), "what was removed")
+        expect((work / "new" / "link").read_text() == "made before\n", "the link")
+        expect((work / "new" / "inner").stat().st_mode & 0o777 == 0o500, "the folder's mode")
+        expect(Path(os.fsdecode(os.fsencode(folder) + b"/b\xffb")).exists(), "a name that is no text")
+        (work / "new" / "inner").chmod(0o755)
 
 
 def places(runner: Runner) -> None:
@@ -372,6 +417,7 @@ CHECKS: list[Callable[[Runner], None]] = [
     crash_while_suspended,
     stream,
     tool,
+    files,
     places,
     gives_up,
     an_answer_in_time,

@@ -33,6 +33,7 @@ mod llm;
 mod question;
 mod release;
 mod tool;
+mod tool_files;
 mod world;
 
 /// The request is not what the journal holds at this place.
@@ -43,6 +44,9 @@ const LATER: Code = Code(3021);
 const BAD_REQUEST: Code = Code(3022);
 /// A guarded effect whose result was lost.
 const AMBIGUOUS: Code = Code(3023);
+
+use tool_files::ToolFiles;
+pub(crate) use tool_files::{Opened, bad_layer};
 
 pub(crate) use db::{effect_id, in_database, own_writes};
 
@@ -98,6 +102,7 @@ pub(crate) struct Broker {
     pub(crate) services: Arc<Services>,
     pub(crate) waits: Arc<Waits>,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) files: ToolFiles,
     tools: Mutex<HashMap<On, ToolDone>>,
 }
 
@@ -109,7 +114,15 @@ impl Broker {
         let waits = Arc::new(Waits::default());
         let (sharing, rows) = (Arc::clone(&waits), Arc::clone(&journal));
         let calls = Arc::new(Calls::new(attempt.clone(), rows, Arc::clone(&services), sharing));
-        Broker { attempt, journal, services, waits, calls, tools: Mutex::default() }
+        Broker {
+            attempt,
+            journal,
+            services,
+            waits,
+            calls,
+            files: ToolFiles::default(),
+            tools: Mutex::default(),
+        }
     }
 
     /// The answer to one effect.
@@ -132,6 +145,10 @@ impl Broker {
         // Model answers are read back by the gateway, which knows their shape.
         if let Some(row) = found.as_ref().filter(|_| call.kind != EffectKind::Llm) {
             match &row.state {
+                EffectState::Finished { result, .. } if row.attributes["files"].is_object() => {
+                    let back = self.with_files(&call, row, order, result, sink).await?;
+                    return Ok(Answered::new(order, back));
+                }
                 EffectState::Finished { result, .. } => return Ok(Answered::new(order, Ok(result.clone()))),
                 EffectState::Failed { error, .. } => {
                     return Ok(Answered::new(order, Err(replayed_error(row, error))));

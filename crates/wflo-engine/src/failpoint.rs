@@ -4,7 +4,7 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 18] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -20,6 +20,7 @@ pub const ALL: [&str; 17] = [
     "effect.finish.after",
     "wait.cancelled.before",
     "wait.cancelled.after",
+    "tool.sealed",
     "layer.captured",
     "undo.after",
 ];

@@ -10,6 +10,7 @@ use wflo_core::error::{Coded, Failure};
 use wflo_sandbox::workspace::{self, Hidden, HideRules, View};
 use wflo_sandbox::{Bind, Exit, Launcher, Sandbox, Spec, Stdio};
 
+use crate::broker::{Opened, bad_layer};
 use crate::error::EngineError;
 use crate::launch::Launch;
 
@@ -184,7 +185,45 @@ impl Sandboxes {
     }
 }
 
+/// The workspace of a running sandbox, as far as it has been changed.
+pub(crate) struct LiveFiles {
+    store: Arc<workspace::Store>,
+    sandbox: Arc<Sandbox>,
+}
+
+impl LiveFiles {
+    /// Seals what has been changed so far; `None` when that is nothing. What the program writes
+    /// meanwhile may be in it or not.
+    pub(crate) async fn changes(&self) -> Result<Option<workspace::Captured>, EngineError> {
+        let (store, sandbox) = (Arc::clone(&self.store), Arc::clone(&self.sandbox));
+        let captured = tokio::task::spawn_blocking(move || {
+            let Some(upper) = sandbox.upper() else { return Ok(None) };
+            workspace::capture(upper.as_fd(), &store, &workspace::Bounds::default())
+        });
+        captured.await.map_err(|e| EngineError::Unreadable(e.to_string()))?.map_err(|e| failed(&e))
+    }
+
+    /// A layer that was sealed before; an empty one for none.
+    pub(crate) async fn layer(&self, id: Option<String>) -> Result<Opened, EngineError> {
+        let Some(id) = id else {
+            return Ok(Opened { manifest: workspace::Manifest::default(), tree: std::path::PathBuf::new() });
+        };
+        let store = Arc::clone(&self.store);
+        let open = move || {
+            let digest = id.parse().map_err(|_| bad_layer(&id))?;
+            let layer = workspace::Layer::open(&store, &digest).map_err(|e| failed(&e))?;
+            Ok(Opened { manifest: layer.manifest, tree: store.tree(&digest) })
+        };
+        tokio::task::spawn_blocking(open).await.map_err(|e| EngineError::Unreadable(e.to_string()))?
+    }
+}
+
 impl Running {
+    /// Its workspace, for tools whose files are sealed while it runs.
+    pub(crate) fn files(&self, sandboxes: &Sandboxes) -> LiveFiles {
+        LiveFiles { store: Arc::clone(&sandboxes.store), sandbox: Arc::clone(&self.sandbox) }
+    }
+
     /// Resolves when no process of the sandbox is left.
     pub(crate) async fn ended(&self) -> Result<Exit, Failure> {
         loop {

@@ -2,7 +2,8 @@
 //! nothing is lost, and the run completes.
 //!
 //! One workflow with a model call, a database write, a file, a failing step that is rolled back and
-//! retried, a step that goes on without an answer, and a last write. For each failpoint and each of its first passes, a fresh project is run
+//! retried, a step that goes on without an answer, a tool, and a
+//! last write. For each failpoint and each of its first passes, a fresh project is run
 //! until it dies there and is then resumed. The table of boundaries and results is printed.
 
 #![cfg(target_os = "linux")]
@@ -55,6 +56,12 @@ async def impatient(context):
     await context.db.execute("INSERT INTO log (what) VALUES (?)", [f"napped {len(done)}"])
     await nap
     return "impatient"
+
+@workflow.step
+async def build(context):
+    await context.tools.run(["sh", "-c", "echo built >> built.txt"])
+    await context.now()
+    return (context.workspace / "built.txt").read_text()
 
 @workflow.step
 def last(context):
@@ -170,6 +177,7 @@ fn at(failpoint: &str) -> Row {
     let run = &last_line(&shown);
     assert_eq!(run["status"], "completed", "{}", said(&ended));
     assert_eq!(run["outputs"]["last"], "forty-two", "{}", said(&ended));
+    assert_eq!(run["outputs"]["build"], "built\n", "{failpoint}: a tool's files are there once");
     assert_eq!(
         project.count("SELECT count(*) FROM log WHERE what = 'forty-two'"),
         1,
@@ -192,7 +200,7 @@ fn at(failpoint: &str) -> Row {
         .collect();
     let numbers: Vec<u64> = events.iter().filter_map(|e| e["seq"].as_u64()).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{failpoint}: events have no gaps");
-    for step in ["ask", "flaky", "impatient", "last"] {
+    for step in ["ask", "flaky", "impatient", "build", "last"] {
         let done = events.iter().filter(|e| e["type"] == "step.succeeded" && e["step"] == step).count();
         assert_eq!(done, 1, "{failpoint}: step {step} succeeds once");
     }
@@ -218,8 +226,8 @@ fn a_kill_at_any_boundary_loses_and_repeats_nothing() {
     for name in wflo_engine::failpoint::ALL {
         let passes: &[u32] = match name {
             "run.commit.before" | "run.commit.after" => &[1, 2, 3, 5, 7],
-            "effect.finish.before" | "effect.finish.after" => &[1, 2, 4, 5, 6, 7, 8, 9],
-            "effect.intent.before" | "effect.intent.after" => &[1, 2, 3, 4, 5, 6, 7, 8],
+            "effect.finish.before" | "effect.finish.after" => &[1, 2, 4, 5, 6, 7, 8, 9, 10, 11],
+            "effect.intent.before" | "effect.intent.after" => &[1, 2, 3, 4, 5, 6, 7, 8, 9],
             _ => &[1],
         };
         for pass in passes {

@@ -1,8 +1,8 @@
 """Commands that are journaled: `context.tools`.
 
 Owns running one command around its journal entry: the engine says whether to run it, the command
-runs here in the sandbox, and its result is durable before step code sees it. A command started
-with `subprocess` is computation instead: it runs again on resume.
+runs here in the sandbox, and its result and files are durable before step code sees them. A
+command started with `subprocess` is computation instead: it runs again on resume.
 """
 
 from __future__ import annotations
@@ -148,6 +148,10 @@ def _to_run(answer: Any) -> bool:
     return isinstance(answer, dict) and answer.get("execute") is True  # type: ignore
 
 
+def _to_restore(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.get("restore") is True  # type: ignore
+
+
 class Tools:
     """`context.tools` of an async step."""
 
@@ -184,6 +188,9 @@ class Tools:
             calls.broker.done(waiter, report)
             await calls.answer(waiter)
             answer = waiter.result()
+        elif _to_restore(answer):
+            calls.broker.put_back(waiter)
+            answer = waiter.result()
         return _checked(wire["argv"], ToolResult(answer), waiter.key, check)
 
 
@@ -218,6 +225,9 @@ class SyncTools:
                 raise
             calls.broker.done(waiter, report)
             calls.answer(waiter)
+            answer = waiter.result()
+        elif _to_restore(answer):
+            calls.broker.put_back(waiter)
             answer = waiter.result()
         return _checked(wire["argv"], ToolResult(answer), waiter.key, check)
 

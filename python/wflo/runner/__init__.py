@@ -127,6 +127,7 @@ def _run_step(
     if not isinstance(length, int) or length < 0:
         raise ProtocolError('"replay_length" is not a count')
     broker = Broker(channel, length, features, Marks(_places(frame, "asked"), _places(frame, "cancelled")))
+    broker.project = project
     try:
         from . import steps
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Protocol
 
     from .delivery import Frame, Key
+    from .files import Restorer
 
     class Loop(Protocol):
         """What the broker needs of an event loop; `loop.StepLoop` is one."""
@@ -57,14 +58,16 @@ FIRST_REPEAT_MS, LAST_REPEAT_MS = 50, 12_800
 class Waiter:
     """One effect that has been asked for."""
 
-    __slots__ = ("chunks", "done", "error", "key", "lock", "ok", "thread", "wake")
+    __slots__ = ("chunks", "done", "error", "files", "key", "lock", "ok", "order", "thread", "wake")
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.done = False
         self.ok: Any = None
         self.error: dict[str, Any] | None = None
+        self.order: int | None = None
         self.chunks: deque[Any] | None = None
+        self.files: Restorer | None = None
         self.lock: _thread.LockType | None = None
         self.thread: int | None = None
         self.wake: Callable[[], None] | None = None
@@ -94,6 +97,7 @@ class Broker:
         self.main_thread = get_ident()
         self.ended = False
         self.cancelled: str | None = None
+        self.project = ""
         self.identities = Identities()
         self._patience = Patience()
         self._lock = _thread.RLock()
@@ -157,6 +161,25 @@ class Broker:
             self._suspended = False
             self._send(packed)
 
+    def put_back(self, waiter: Waiter) -> None:
+        """Lets the engine put a recorded tool's files back, and waits for its result.
+
+        Blocks on an event loop too: until the files are there, nothing else of the step may run.
+        """
+        from .files import Restorer
+
+        waiter.files = Restorer(self.project)
+        with self._lock:
+            self.deliveries.again(waiter.order)
+            self.done(waiter, {"restore": True})
+        self.wait(waiter)
+        if waiter.files.error is not None:
+            raise StepError(
+                f"the files that a tool wrote cannot be put back: {waiter.files.error}",
+                code="WFLO-3311",
+                hint="raise disk_limit of the sandbox, or begin again with `wflo runs retry ID`",
+            ) from waiter.files.error
+
     def abandon(self, waiter: Waiter) -> None:
         """Step code cancelled its wait. The engine is told when it knows the word."""
         with self._lock:
@@ -216,8 +239,12 @@ class Broker:
                 leave(f"the engine broke the protocol: {kind} without path and seq")
             if (path, seq) not in self.pending and "order" not in frame and "place" not in frame:
                 return
+            waiter = self.pending.get((path, seq))
             if kind == "effect_pending":
                 self.deliveries.running((path, seq))
+            elif kind == "effect_chunk" and waiter is not None and waiter.files is not None:
+                # At once, and not when its turn comes: it may be larger than what fits in memory.
+                waiter.files.apply(frame.get("delta") or {})
             else:
                 self.deliveries.add((path, seq), frame)
         elif kind == "cancel":
@@ -239,6 +266,7 @@ class Broker:
             error = frame.get("error")
             waiter.error = error if isinstance(error, dict) else None  # type: ignore[assignment]
             waiter.ok = frame.get("ok")
+            waiter.order = frame.get("order")
             waiter.done = True
         if waiter.thread is not None:
             self._woken.add(waiter.thread)
@@ -271,6 +299,8 @@ class Broker:
         `quiet` says that nothing in this process goes on by itself.
         """
         with self._lock:
+            if self.deliveries.restoring:
+                return False
             unanswered = [key for key in self.pending if not self.deliveries.answered(key)]
             others, due = bool(threads.alive()), self.deliveries.due
             if self._patience.expects(quiet=quiet, threads=others, unanswered=bool(unanswered), sure=due):

@@ -69,6 +69,8 @@ class Deliveries:
         self.marks = Marks() if marks is None else marks
         self.place = 0
         """How many answers the step has been given, those that nobody waited for included."""
+        self.restoring = False
+        """Whether nothing may be given out but the second answer of a tool whose files are put back."""
         self._length = replay_length
         self._next = 1
         self._held: dict[int, tuple[Key, Frame]] = {}
@@ -154,6 +156,11 @@ class Deliveries:
                 return self._given(key, frame)
         return None
 
+    def again(self, order: int | None) -> None:
+        """The answer with this order is given a second time, and nothing before that."""
+        if order is not None:
+            self._next, self.restoring = order, True
+
     def any(self, pending: Container[Key]) -> tuple[Key, Frame] | None:
         """A result out of order, for when the step is idle and never asked for the next one."""
         if self.marks.give_up(self._next):
@@ -184,6 +191,7 @@ class Deliveries:
         key, _ = self._held.pop(order)
         self._chunks.pop(key, None)
         self._next = max(self._next, order + 1)
+        self.restoring = False
         self.place = max(self.place, order)
 
     def _given(self, key: Key, frame: Frame) -> tuple[Key, Frame]:

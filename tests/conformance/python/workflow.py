@@ -64,6 +64,13 @@ def tool(context: SyncContext):
 
 
 @workflow.step
+async def files(context: Context):
+    """Runs a tool that writes a file; returns what the file holds."""
+    await context.tools.run(["sh", "-c", "echo made > made.txt"])
+    return (context.workspace / "made.txt").read_text()
+
+
+@workflow.step
 async def gives_up(context: Context):
     """Waits for one number for so long, then asks for another; whether the first one came."""
     try:

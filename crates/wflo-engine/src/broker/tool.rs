@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous};
 use wflo_core::error::Code;
+use wflo_core::ports::store::EffectEnd;
 
 use super::{AMBIGUOUS, Broker, Outcome, Sink, Unanswered};
 use crate::error::EngineError;
@@ -61,30 +62,54 @@ impl Broker {
             Some(row) => row,
             None => self.journal.intend(self.intent(call, print, Value::Null), Vec::new()).await?,
         };
+        let tool = self.before_tool().await?;
+        let result = self.runner_does(call, None, json!({ "execute": true }), sink).await?;
+        let files = self.after_tool(tool).await?;
+        crate::failpoint::pass("tool.sealed");
+        let end = EffectEnd { attributes: files, ..self.journal.ok(result.clone()) };
+        self.journal.finish(row, end, Vec::new(), Vec::new()).await?;
+        Ok(Ok(result))
+    }
+
+    /// A recorded tool whose files must be there before its result is given out.
+    pub(super) async fn with_files(
+        &self,
+        call: &EffectCall,
+        row: &EffectRecord,
+        order: Option<u32>,
+        result: &Value,
+        sink: &Sink,
+    ) -> Outcome {
+        self.runner_does(call, order, json!({ "restore": true }), sink).await?;
+        Ok(self.put_back(call, row, sink).await?.map(|()| result.clone()))
+    }
+
+    /// Answers a tool's effect with something to do, and waits until the runner says that it has come to
+    /// it and what came of it.
+    async fn runner_does(
+        &self,
+        call: &EffectCall,
+        order: Option<u32>,
+        what: Value,
+        sink: &Sink,
+    ) -> Result<Value, Unanswered> {
         let (done, result) = tokio::sync::oneshot::channel();
         let on = On { path: call.path.clone(), seq: call.seq };
         if self.waits.is_withdrawn(&on) {
             return Err(Unanswered::Withdrawn);
         }
         self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(on.clone(), done);
-        let go = ToRunner::EffectResult {
-            path: call.path.clone(),
-            seq: call.seq,
-            order: None,
-            place: None,
-            answer: Answer::Ok(json!({ "execute": true })),
-        };
+        let (path, seq, answer) = (call.path.clone(), call.seq, Answer::Ok(what));
+        let go = ToRunner::EffectResult { path, seq, order, place: None, answer };
         sink.send(go).await.map_err(|_| EngineError::ShuttingDown)?;
-        let result = tokio::select! {
+        tokio::select! {
             // Whoever gives the wait up takes the sender away.
-            result = result => result.map_err(|_| Unanswered::Withdrawn)?,
+            result = result => result.map_err(|_| Unanswered::Withdrawn),
             () = self.waits.withdrawn(&on) => {
                 self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&on);
-                return Err(Unanswered::Withdrawn);
+                Err(Unanswered::Withdrawn)
             }
-        };
-        self.journal.finish(row, self.journal.ok(result.clone()), Vec::new(), Vec::new()).await?;
-        Ok(Ok(result))
+        }
     }
 
     /// The runner has carried a command out.

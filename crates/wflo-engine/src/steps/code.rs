@@ -51,6 +51,8 @@ impl Steps {
             timeout: None,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
+        // Set once; a broker has one attempt and one sandbox.
+        let _ = broker.files.live.set(running.files(&self.sandboxes));
         self.tell_of_supervision(&journal, &running.sandbox).await?;
         let (output, keeper) =
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());

@@ -15,7 +15,7 @@ use crate::protocol::On;
 /// A retry would repeat a committed write.
 const WOULD_REPEAT: Code = Code(3006);
 /// Kinds of errors that a retry cannot mend.
-const LASTING: [&str; 5] = ["WFLO-7003", "WFLO-7005", "WFLO-4001", "WFLO-3020", "WFLO-3025"];
+const LASTING: [&str; 6] = ["WFLO-7003", "WFLO-7005", "WFLO-4001", "WFLO-3020", "WFLO-3025", "WFLO-3026"];
 
 /// Which finished effects the next generation keeps, and why there may be none.
 pub(super) fn verdict(
