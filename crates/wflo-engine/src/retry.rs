@@ -1,14 +1,20 @@
 //! Retrying a run: a new run from the old one, charged to the same run budget.
 //!
-//! With the same code, steps that had finished are not run again, and a step that was stopped half-way
-//! keeps the answers it had. With other code everything runs again.
+//! Steps that had finished are not run again, whether or not the code has changed since: a retry usually
+//! follows a mend of the step that failed, and nobody wants the others paid and written twice. Who wants
+//! one to run again names it. A question that people have answered was about the code of then, so with
+//! other code a gate asks again. A step that was stopped half-way keeps the answers it had if the code is
+//! the same.
+
+use std::collections::BTreeSet;
 
 use wflo_core::budget::Scope;
-use wflo_core::effect::{CancelledWait, EffectKey, EffectKind, EffectRecord, EffectState};
+use wflo_core::definition::{Definition, StepKind, StepSpec};
+use wflo_core::effect::{CancelledWait, EffectClass, EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
-use wflo_core::machine::StepStatus;
+use wflo_core::machine::{StepState, StepStatus};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op};
 use wflo_core::run::{Carried, RunRecord};
@@ -23,19 +29,45 @@ use crate::submit::{Prepared, Submission};
 const NOT_ENDED: Code = Code(3017);
 /// It would repeat a committed write.
 const WOULD_REPEAT: Code = Code(3006);
+/// A step to begin from that the workflow does not have.
+const NO_STEP: Code = Code(3019);
+
+/// What a retry is asked to do differently.
+#[derive(Debug, Clone, Default)]
+pub struct Again {
+    /// Raises the run budget that both runs are charged to.
+    pub top_up: Option<NanoUsd>,
+    /// Who asks.
+    pub by: String,
+    /// Finished steps that run again, with all that depends on them.
+    pub from: Vec<String>,
+}
+
+/// What became of a retry.
+#[derive(Debug, Clone)]
+pub struct Retried {
+    /// The new run.
+    pub run: RunId,
+    /// Steps whose results it has from the old one.
+    pub kept: Vec<String>,
+    /// Finished steps that run again.
+    pub again: Vec<String>,
+    /// The code is not what the old run ran.
+    pub code_changed: bool,
+}
 
 impl Runtime {
-    /// A new run from one that has ended. `top_up` raises the run budget that both are charged to.
+    /// A new run from one that has ended.
     ///
     /// # Errors
-    /// When it has not ended, or would repeat a committed write; all of [`Runtime::submit`].
+    /// When it has not ended, would repeat a committed write, or `again` names no step; all of
+    /// [`Runtime::submit`].
     pub async fn retry(
         &self,
         old: RunId,
         submission: Submission,
-        top_up: Option<NanoUsd>,
-        by: &str,
-    ) -> Result<RunId, EngineError> {
+        again: &Again,
+    ) -> Result<Retried, EngineError> {
         let record = self.engine.store().run(old).await?.ok_or(EngineError::NoRun(old))?;
         if !record.status.is_terminal() {
             let message = format!("run {old} is {}; only a run that has ended is retried", record.status);
@@ -48,60 +80,62 @@ impl Runtime {
         prepared.record.budget_key = record.budget_key.clone();
         prepared.ops = self.budget_ops(&prepared.record, &prepared.definition).await?;
         let new = prepared.record.id;
-        if let Some(amount) = top_up {
-            self.raise(&mut prepared, amount, by).await?;
+        if let Some(amount) = again.top_up {
+            self.raise(&mut prepared, amount, &again.by).await?;
         }
         let (_, state) = load(self.engine.store().as_ref(), &record).await?;
         let rows = self.engine.store().run_effects(old).await?;
-        let same_code = prepared.record.version == record.version;
+        let code_changed = prepared.record.version != record.version;
+        let afresh = with_dependents(&prepared.definition, &again.from)?;
+        let mut retried = Retried { run: new, kept: Vec::new(), again: Vec::new(), code_changed };
         for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
+            let own = |row: &&EffectRecord| row.key.step == spec.name && row.key.generation == step.generation;
+            let mut own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
             match &step.status {
-                StepStatus::Succeeded if same_code => {
-                    prepared.record.options.carried.push(Carried {
-                        step: spec.name.clone(),
-                        output: step.output.as_deref().cloned().unwrap_or_default(),
-                        state: Some((*state.variables).clone()),
-                        layer: step.layer.clone(),
-                    });
+                StepStatus::Skipped | StepStatus::Blocked => {}
+                StepStatus::Succeeded => {
+                    let answered = matches!(spec.kind, StepKind::Approval(_));
+                    if afresh.contains(&spec.name) || (code_changed && answered) {
+                        forbid_repetition(&record, spec, &own, false)?;
+                        retried.again.push(spec.name.clone());
+                    } else if prepared.definition.index_of(&spec.name).is_some() {
+                        retried.kept.push(spec.name.clone());
+                        prepared.record.options.carried.push(kept(spec, step, &state.variables));
+                    }
                 }
-                StepStatus::Succeeded | StepStatus::Skipped | StepStatus::Blocked => {}
-                status => {
-                    let own = |row: &&EffectRecord| {
-                        row.key.step == spec.name && row.key.generation == step.generation
-                    };
-                    let mut own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
+                StepStatus::Cancelled if !code_changed && !afresh.contains(&spec.name) => {
                     // Their answers are delivered again in the order in which they were delivered.
                     own.sort_by_key(|row| row.order());
-                    let stopped = matches!(status, StepStatus::Cancelled);
-                    let undone = spec.rollback_enabled;
-                    let is_write =
-                        |row: &EffectRecord| row.kind == EffectKind::Db && row.attributes["write"] == true;
-                    if stopped && same_code {
-                        own.retain(|row| {
-                            matches!(row.state, EffectState::Finished { .. }) && !(undone && is_write(row))
-                        });
-                        let cancelled = self
-                            .engine
-                            .store()
-                            .cancelled_waits(old, spec.name.clone(), step.generation)
-                            .await?;
-                        prepared.ops.extend(carried(new, &spec.name, &own, &cancelled));
-                        continue;
-                    }
-                    let repeated = own.iter().find(|row| {
-                        is_write(row)
-                            && !undone
-                            && matches!(row.state, EffectState::Finished { .. })
-                            && spec.effect_class.is_none_or(|c| c == wflo_core::effect::EffectClass::Guarded)
+                    own.retain(|row| {
+                        matches!(row.state, EffectState::Finished { .. })
+                            && !(spec.rollback_enabled && is_write(row))
                     });
-                    if let Some(row) = repeated {
-                        return Err(would_repeat(&record, &spec.name, row));
-                    }
+                    let store = self.engine.store();
+                    let cancelled = store.cancelled_waits(old, spec.name.clone(), step.generation).await?;
+                    prepared.ops.extend(carried(new, &spec.name, &own, &cancelled));
                 }
+                _ => forbid_repetition(&record, spec, &own, spec.rollback_enabled)?,
             }
         }
+        prepared.ops.extend(self.notice(&retried, &record));
         // The copies refer to the run, so it is made before them: `accept` puts these ops after it.
-        self.accept(prepared).await
+        self.accept(prepared).await?;
+        Ok(retried)
+    }
+
+    /// What the new run's record says of results that other code has made.
+    fn notice(&self, retried: &Retried, old: &RunRecord) -> Option<Op> {
+        if !retried.code_changed || retried.kept.is_empty() {
+            return None;
+        }
+        let message = format!(
+            "the code has changed since {}; what these steps had finished is kept and not run again: {}",
+            old.id,
+            retried.kept.join(", ")
+        );
+        let body = EventBody::Notice { notice: "retry.kept".to_owned(), message };
+        let event = Event { at: self.engine.clock().now(), body };
+        Some(Op::AppendEvents { run: retried.run, events: vec![event] })
     }
 
     async fn raise(&self, prepared: &mut Prepared, amount: NanoUsd, by: &str) -> Result<(), EngineError> {
@@ -118,6 +152,56 @@ impl Runtime {
             prepared.ops.push(Op::AppendEvents { run: prepared.record.id, events: vec![event] });
         }
         Ok(())
+    }
+}
+
+/// The named steps and all that depend on them.
+fn with_dependents(definition: &Definition, from: &[String]) -> Result<BTreeSet<String>, EngineError> {
+    for name in from {
+        if definition.index_of(name).is_none() {
+            let known: Vec<&str> = definition.steps.iter().map(|s| s.name.as_str()).collect();
+            let message = format!("workflow `{}` has no step `{name}` to begin from", definition.name);
+            let hint = format!("its steps: {}", known.join(", "));
+            return Err(EngineError::Failure(Failure::new(NO_STEP, message).with_hint(hint)));
+        }
+    }
+    let mut found: BTreeSet<String> = from.iter().cloned().collect();
+    loop {
+        let before = found.len();
+        let depends = |step: &&StepSpec| step.depends_on.iter().any(|name| found.contains(name));
+        let more: Vec<String> = definition.steps.iter().filter(depends).map(|s| s.name.clone()).collect();
+        found.extend(more);
+        if found.len() == before {
+            return Ok(found);
+        }
+    }
+}
+
+fn kept(spec: &StepSpec, step: &StepState, variables: &serde_json::Value) -> Carried {
+    Carried {
+        step: spec.name.clone(),
+        output: step.output.as_deref().cloned().unwrap_or_default(),
+        state: Some(variables.clone()),
+        layer: step.layer.clone(),
+    }
+}
+
+fn is_write(row: &EffectRecord) -> bool {
+    row.kind == EffectKind::Db && row.attributes["write"] == true
+}
+
+/// Whoever runs a step again must not make a write twice that was committed and not `undone`.
+fn forbid_repetition(
+    old: &RunRecord,
+    spec: &StepSpec,
+    own: &[&EffectRecord],
+    undone: bool,
+) -> Result<(), EngineError> {
+    let guarded = spec.effect_class.is_none_or(|class| class == EffectClass::Guarded);
+    let committed = |row: &&&EffectRecord| is_write(row) && matches!(row.state, EffectState::Finished { .. });
+    match own.iter().find(committed).filter(|_| guarded && !undone) {
+        Some(row) => Err(would_repeat(old, &spec.name, row)),
+        None => Ok(()),
     }
 }
 
