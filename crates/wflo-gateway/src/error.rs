@@ -52,6 +52,8 @@ pub enum GatewayError {
         model: String,
         /// The provider.
         provider: String,
+        /// Whether `wflo.toml` names that provider.
+        named: bool,
     },
     /// The request has no upper bound at this price.
     #[error("{0}")]
@@ -124,6 +126,14 @@ pub enum GatewayError {
         /// What was looked for.
         reason: String,
     },
+    /// The provider wants a key and there is none.
+    #[error("there is no key for the provider `{provider}`")]
+    NoKey {
+        /// The provider.
+        provider: String,
+        /// The environment variable that would hold it.
+        variable: &'static str,
+    },
     /// An entry of `[models]` is wrong.
     #[error("{0}")]
     Price(#[from] PriceError),
@@ -156,6 +166,7 @@ impl Coded for GatewayError {
             GatewayError::Redirected { .. } => Code(4012),
             GatewayError::Ledger(_) => Code(4013),
             GatewayError::ShuttingDown => Code(4014),
+            GatewayError::NoKey { .. } => Code(4021),
             GatewayError::Price(error) => error.code(),
         }
     }
@@ -166,7 +177,7 @@ impl Coded for GatewayError {
                 "Raise the budget, lower max_tokens, or use a cheaper model.".to_owned()
             }
             GatewayError::Refused { hint, .. } => return hint.clone(),
-            GatewayError::Unpriced { model, provider } => unpriced_hint(model, provider),
+            GatewayError::Unpriced { model, provider, named } => unpriced_hint(model, provider, *named),
             GatewayError::Unboundable(error) => return error.hint(),
             GatewayError::Request(RequestError::Unboundable { instead, .. }) => instead.clone(),
             GatewayError::UnknownEndpoint { .. } => {
@@ -178,21 +189,26 @@ impl Coded for GatewayError {
             GatewayError::Unreachable { .. } => "Check base_url under [providers] in wflo.toml, and that the server runs.".to_owned(),
             GatewayError::Redirected { .. } => "Write the final address as base_url.".to_owned(),
             GatewayError::NoProvider { .. } => "Name the provider under [models.\"…\"] in wflo.toml.".to_owned(),
+            GatewayError::NoKey { variable, .. } => format!(
+                "Export {variable}, or name another provider (a local model server, for example) under [providers] in wflo.toml."
+            ),
             GatewayError::Price(error) => return error.hint(),
             _ => return None,
         })
     }
 }
 
-fn unpriced_hint(model: &str, provider: &str) -> String {
+fn unpriced_hint(model: &str, provider: &str, named: bool) -> String {
     let elsewhere = match suggestion(model) {
         Some((other, input, output)) if other != provider => {
             format!(" At {other} it costs input = \"{input}\", output = \"{output}\".")
         }
         _ => String::new(),
     };
+    // Which provider serves it is known only where somebody has said so.
+    let serves = if named { format!("provider = \"{provider}\"") } else { "its provider".to_owned() };
     format!(
-        "Price it in wflo.toml: [models.\"{model}\"] with provider = \"{provider}\", input and output in USD per million tokens (\"0\" for a local model).{elsewhere}"
+        "Price it in wflo.toml: [models.\"{model}\"] with {serves}, input and output in USD per million tokens (\"0\" for a local model).{elsewhere}"
     )
 }
 
@@ -231,6 +247,7 @@ impl GatewayError {
             GatewayError::Interrupted { .. } => "upstream_interrupted",
             GatewayError::Redirected { .. } => "upstream_redirected",
             GatewayError::NoProvider { .. } => "no_provider",
+            GatewayError::NoKey { .. } => "no_key",
             GatewayError::Price(_) => "invalid_price",
             GatewayError::Ledger(_) => "journal_failed",
             GatewayError::ShuttingDown => "shutting_down",

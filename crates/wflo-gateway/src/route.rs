@@ -24,6 +24,9 @@ pub struct Provider {
     pub base_url: Uri,
     /// Its key; `None` sends none (a local server).
     pub api_key: Option<Secret>,
+    /// The variable that must hold a key before anything is sent there; `None` when one is not needed
+    /// or is there.
+    missing_key: Option<&'static str>,
 }
 
 /// A provider that cannot be used.
@@ -66,11 +69,12 @@ impl Provider {
         if !is_http || has_user || base_url.query().is_some() {
             return Err(refuse());
         }
-        Ok(Provider { name: name.to_owned(), dialect, base_url, api_key })
+        Ok(Provider { name: name.to_owned(), dialect, base_url, api_key, missing_key: None })
     }
 
-    /// The provider that the user's own environment names for a dialect, else its public address.
-    /// `variable` reads one environment variable; `None` for dialects that are not served.
+    /// The provider that the user's own environment names for a dialect, else its public address, to
+    /// which nothing is sent without a key. `variable` reads one environment variable; `None` for
+    /// dialects that are not served.
     ///
     /// # Errors
     /// [`ProviderError::BadUrl`] when the environment's address is none.
@@ -85,7 +89,17 @@ impl Provider {
         };
         let base_url = variable(address).filter(|url| !url.trim().is_empty());
         let api_key = variable(key).and_then(|key| Secret::new(&key));
-        Provider::new(dialect.name(), dialect, base_url.as_deref().unwrap_or(public), api_key).map(Some)
+        let missing_key = (base_url.is_none() && api_key.is_none()).then_some(key);
+        let known = Provider::new(dialect.name(), dialect, base_url.as_deref().unwrap_or(public), api_key)?;
+        Ok(Some(Provider { missing_key, ..known }))
+    }
+
+    /// This provider, if calls can be sent to it.
+    fn usable(&self) -> Result<&Provider, GatewayError> {
+        match self.missing_key {
+            Some(variable) => Err(GatewayError::NoKey { provider: self.name.clone(), variable }),
+            None => Ok(self),
+        }
     }
 
     /// The address of an endpoint: `suffix` is a path such as `/messages`.
@@ -181,7 +195,8 @@ impl Routes {
     ///
     /// # Errors
     /// [`GatewayError::Unpriced`] when the endpoint is billed and nobody prices the model;
-    /// [`GatewayError::NoProvider`] when no provider fits.
+    /// [`GatewayError::NoProvider`] when no provider fits, [`GatewayError::NoKey`] when the one that does
+    /// has no key.
     pub fn find(
         &self,
         dialect: Option<Dialect>,
@@ -228,11 +243,12 @@ impl Routes {
     /// # Errors
     /// [`GatewayError::NoProvider`] when none speaks the dialect.
     pub fn any(&self, dialect: Dialect) -> Result<&Provider, GatewayError> {
-        self.providers.iter().find(|provider| provider.dialect == dialect).ok_or_else(|| {
-            GatewayError::NoProvider {
+        let found = self.providers.iter().find(|provider| provider.dialect == dialect);
+        found
+            .ok_or_else(|| GatewayError::NoProvider {
                 reason: format!("no provider of the {} dialect is configured", dialect.name()),
-            }
-        })
+            })?
+            .usable()
     }
 
     /// Whether `wflo.toml` names this provider, or only the environment does.
@@ -248,9 +264,11 @@ impl Routes {
     ) -> Result<Route<'a>, GatewayError> {
         let price = self.price(provider, model);
         if price.is_none() && endpoint.is_none_or(Endpoint::is_billed) {
-            return Err(GatewayError::Unpriced { model: model.to_owned(), provider: provider.name.clone() });
+            let named = self.is_named(&provider.name);
+            let provider = provider.name.clone();
+            return Err(GatewayError::Unpriced { model: model.to_owned(), provider, named });
         }
-        Ok(Route { provider, price })
+        Ok(Route { provider: provider.usable()?, price })
     }
 
     fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
@@ -270,9 +288,10 @@ mod tests {
     }
 
     fn routes(models: &[(&str, ModelSettings)]) -> Routes {
+        let keys = |name: &str| name.ends_with("_API_KEY").then(|| "sk-1".to_owned());
         let environment = [Dialect::OpenAi, Dialect::Anthropic]
             .into_iter()
-            .filter_map(|dialect| Provider::from_environment(dialect, |_| None).unwrap())
+            .filter_map(|dialect| Provider::from_environment(dialect, keys).unwrap())
             .collect();
         let models = models.iter().map(|(name, settings)| ((*name).to_owned(), settings.clone())).collect();
         Routes::new(vec![local()], environment, models).unwrap()
@@ -293,11 +312,34 @@ mod tests {
         assert_eq!(find("smol"), "local");
         assert_eq!(find("gpt-5-mini"), "openai");
         assert_eq!(routes.find(None, None, "claude-sonnet-4-5").unwrap().provider.name, "anthropic");
+        let told = routes.find(None, None, "unheard-of").unwrap_err().full_message();
+        assert!(!told.contains("provider = \"openai\""), "a guess is no advice: {told}");
         assert!(matches!(
             routes.find(Some(Dialect::Anthropic), None, "smol"),
             Err(GatewayError::NoProvider { .. })
         ));
         assert!(matches!(routes.find(None, None, "unheard-of"), Err(GatewayError::Unpriced { .. })));
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_public_address_without_a_key() {
+        let with = |variables: &[(&str, &str)]| {
+            let known = |name: &str| {
+                variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            };
+            let provider = Provider::from_environment(Dialect::OpenAi, known).unwrap();
+            Routes::new(Vec::new(), provider.into_iter().collect(), BTreeMap::new()).unwrap()
+        };
+        let refused = |routes: &Routes| {
+            let call = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").err();
+            assert_eq!(call, routes.any(Dialect::OpenAi).err());
+            call
+        };
+        let missing = GatewayError::NoKey { provider: "openai".into(), variable: "OPENAI_API_KEY" };
+        assert_eq!(refused(&with(&[])), Some(missing.clone()));
+        assert_eq!(refused(&with(&[("OPENAI_API_KEY", " ")])), Some(missing));
+        assert_eq!(refused(&with(&[("OPENAI_API_KEY", "sk-1")])), None);
+        assert_eq!(refused(&with(&[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")])), None, "a local server");
     }
 
     #[test]
