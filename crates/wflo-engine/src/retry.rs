@@ -89,7 +89,8 @@ impl Runtime {
         let afresh = with_dependents(&prepared.definition, &again.from)?;
         let mut retried = Retried { run: new, kept: Vec::new(), again: Vec::new(), code_changed };
         for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
-            let own = |row: &&EffectRecord| row.key.step == spec.name && row.key.generation == step.generation;
+            let own =
+                |row: &&EffectRecord| row.key.step == spec.name && row.key.generation == step.generation;
             let mut own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
             match &step.status {
                 StepStatus::Skipped | StepStatus::Blocked => {}
@@ -123,17 +124,24 @@ impl Runtime {
         Ok(retried)
     }
 
-    /// What the new run's record says of results that other code has made.
+    /// What the new run's record says of results that other code has made, and of steps that had finished
+    /// and run again.
     fn notice(&self, retried: &Retried, old: &RunRecord) -> Option<Op> {
-        if !retried.code_changed || retried.kept.is_empty() {
+        let mut said = Vec::new();
+        if retried.code_changed && !retried.kept.is_empty() {
+            said.push(format!(
+                "kept from {}, by code that has changed since: {}",
+                old.id,
+                retried.kept.join(", ")
+            ));
+        }
+        if !retried.again.is_empty() {
+            said.push(format!("run again although they had finished: {}", retried.again.join(", ")));
+        }
+        if said.is_empty() {
             return None;
         }
-        let message = format!(
-            "the code has changed since {}; what these steps had finished is kept and not run again: {}",
-            old.id,
-            retried.kept.join(", ")
-        );
-        let body = EventBody::Notice { notice: "retry.kept".to_owned(), message };
+        let body = EventBody::Notice { notice: "run.retried".to_owned(), message: said.join("; ") };
         let event = Event { at: self.engine.clock().now(), body };
         Some(Op::AppendEvents { run: retried.run, events: vec![event] })
     }

@@ -75,12 +75,14 @@ Examples:
   wflo runs resume latest --detach    Go on in the background, until it ends or waits for somebody";
 
 const RETRY_HELP: &str = "\
-The new run keeps what had finished and runs the rest with the project's present code. It is charged
-to the same budget; --budget adds to that, as a recorded decision.
+The new run keeps what had finished, even if the code has changed since, and runs the rest with the
+project's present code. Only approval gates ask again when the code has changed. It is charged to the
+same budget; --budget adds to that, as a recorded decision.
 
 Examples:
   wflo runs retry latest
   wflo runs retry latest --budget 5.00
+  wflo runs retry latest --from summarise    Run that step and what depends on it again
   wflo runs retry latest --detach";
 
 const TRACE_HELP: &str = "\
@@ -142,6 +144,9 @@ pub(crate) enum RunsCommand {
         /// Add this many USD to the run's budget
         #[arg(long, value_name = "USD", value_parser = usd)]
         budget: Option<NanoUsd>,
+        /// Run this step again although it had finished, and all that depends on it (repeatable)
+        #[arg(long, value_name = "STEP")]
+        from: Vec<String>,
         #[command(flatten)]
         detach: Detach,
     },

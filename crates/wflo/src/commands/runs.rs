@@ -14,9 +14,11 @@ pub(crate) use list::age;
 pub(crate) use show::{changed_files, in_colour, letter};
 pub(crate) use trace::{Kind as SpanKind, Span, Status as SpanStatus, spans_of};
 
+use wflo_engine::Again;
+
 use crate::cli::RunsCommand;
-use crate::commands::Context;
 use crate::commands::detach::Child;
+use crate::commands::{Context, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::block_on;
@@ -39,8 +41,9 @@ pub(crate) fn run(
             block_on(stop::run(&run.run, &stop::Stop::Cancel { reason: reason.clone() }, context))
         }
         RunsCommand::Pause(one) => block_on(stop::run(&one.run, &stop::Stop::Pause, context)),
-        RunsCommand::Retry { run, budget, detach } => {
-            block_on(retry::run(&run.run, *budget, detach, context, background))
+        RunsCommand::Retry { run, budget, from, detach } => {
+            let again = Again { top_up: *budget, by: who::local(), from: from.clone() };
+            block_on(retry::run(&run.run, &again, detach, context, background))
         }
         RunsCommand::Trace(one) => block_on(trace::run(&one.run, context)),
     }

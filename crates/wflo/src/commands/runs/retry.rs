@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use wflo_core::budget::Scope;
 use wflo_core::error::{Code, Failure};
-use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
-use wflo_engine::{Runtime, Source, Submission, changes};
+use wflo_engine::{Again, Retried, Runtime, Source, Submission, changes};
 
 use crate::cli::{Detach, RunRef};
 use crate::commands::detach::{self, Child};
@@ -28,14 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Starts a new run from an old one and drives it.
 pub(super) async fn run(
     which: &RunRef,
-    top_up: Option<NanoUsd>,
+    again: &Again,
     detach: &Detach,
     context: &Context<'_>,
     background: Option<Child>,
 ) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
     let old = pick::run(&session, which).await?;
-    if top_up.is_some() {
+    if again.top_up.is_some() {
         has_budget(&session, &old).await?;
     }
     if detach.is_wanted() {
@@ -43,7 +42,7 @@ pub(super) async fn run(
     }
     let terminal = if background.is_some() { None } else { Terminal::find(false) };
     let how = How::whole(terminal, background);
-    drive::drive(&session, context, how, async |runtime| fork(&session, context, runtime, &old, top_up).await)
+    drive::drive(&session, context, how, async |runtime| fork(&session, context, runtime, &old, again).await)
         .await
 }
 
@@ -52,7 +51,7 @@ async fn fork(
     context: &Context<'_>,
     runtime: &Runtime,
     old: &RunRecord,
-    top_up: Option<NanoUsd>,
+    again: &Again,
 ) -> Result<Taken, CommandError> {
     let submission = submission(session, old).await?;
     if matches!(old.status, RunStatus::Waiting | RunStatus::Paused) {
@@ -60,10 +59,31 @@ async fn fork(
         runtime.prepare(submission.clone()).await.map_err(CommandError::engine)?;
         give_up(session, context, runtime, old).await?;
     }
-    let new = runtime.retry(old.id, submission, top_up, &who::local()).await;
-    let new = new.map_err(CommandError::engine)?;
+    let retried = runtime.retry(old.id, submission, again).await.map_err(CommandError::engine)?;
+    let new = retried.run;
     context.printer.note(format_args!("{new} retries {}.", old.id));
+    tell(context, &retried, old);
     Ok(Taken::Run { run: new, seen: 0 })
+}
+
+/// Says what is not run again, and what is although it had finished.
+fn tell(context: &Context<'_>, retried: &Retried, old: &RunRecord) {
+    let quoted =
+        |steps: &[String]| steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ");
+    if let Some(last) = retried.kept.last() {
+        let kept = quoted(&retried.kept);
+        context.printer.note(format_args!("Kept, and not run again: {kept}."));
+        if retried.code_changed {
+            context.printer.note(format_args!(
+                "The code has changed since; `wflo runs retry {} --from {last}` would run a kept step again.",
+                old.id
+            ));
+        }
+    }
+    if !retried.again.is_empty() {
+        let again = quoted(&retried.again);
+        context.printer.note(format_args!("Had finished and is run again: {again}."));
+    }
 }
 
 /// The run's workflow as the project now has it, with what the run was started with.

@@ -1,0 +1,100 @@
+"""`wflo runs retry`: what a new run keeps of an old one, when the code has been mended in between."""
+
+from model import MockModel
+from project import Project
+
+STEPS = """
+    @workflow.step
+    async def raise_prices(context):
+        await context.db.execute("UPDATE prices SET amount = amount * 1.1")
+
+    @workflow.step
+    async def ask(context):
+        said = [{"role": "user", "content": "once"}]
+        return (await context.llm.chat(model="m", messages=said, max_tokens=5)).text
+
+    @workflow.step
+    def report(context):
+        %s
+        return context.outputs["ask"]
+"""
+
+
+def prices(project: Project) -> None:
+    project.database("CREATE TABLE prices (id INTEGER PRIMARY KEY, amount REAL); INSERT INTO prices VALUES (1, 100)")
+
+
+def failed(project: Project) -> None:
+    project.steps(STEPS % "raise ValueError('oops')")
+    done = project.run()
+    assert done.code == 1 and done.run, done
+
+
+def amount(project: Project) -> float:
+    return round(project.rows("SELECT amount FROM prices")[0][0], 6)
+
+
+def test_finished_steps_are_kept_when_the_failed_one_is_mended(project: Project, model: MockModel) -> None:
+    prices(project)
+    failed(project)
+    project.steps(STEPS % "pass")
+    again = project.call("runs", "retry", "latest")
+    assert again.code == 0, again
+    assert "Kept, and not run again: `raise_prices`, `ask`." in again.err, again
+    assert "--from ask" in again.err, "how to run one again all the same"
+    assert amount(project) == 110.0, "no write was made twice"
+    assert model.asked() == {"once": 1}, "and nothing was paid twice"
+    shown = project.call("runs", "show", "latest", "--json").out
+    assert "You said: once" in shown
+
+
+def test_a_named_step_runs_again_with_what_depends_on_it(project: Project, model: MockModel) -> None:
+    prices(project)
+    failed(project)
+    project.steps(STEPS % "pass")
+    again = project.call("runs", "retry", "latest", "--from", "ask")
+    assert again.code == 0, again
+    assert "Kept, and not run again: `raise_prices`." in again.err
+    assert "Had finished and is run again: `ask`." in again.err
+    assert amount(project) == 110.0
+    assert model.asked() == {"once": 2}
+
+
+def test_a_committed_write_is_never_made_again(project: Project) -> None:
+    prices(project)
+    failed(project)
+    project.steps(STEPS % "pass")
+    refused = project.call("runs", "retry", "latest", "--from", "raise_prices")
+    assert refused.code == 1, refused
+    assert "WFLO-3006" in refused.err and "`raise_prices`" in refused.err
+    assert amount(project) == 110.0
+
+
+def test_a_step_that_is_not_there_is_named(project: Project) -> None:
+    prices(project)
+    failed(project)
+    refused = project.call("runs", "retry", "latest", "--from", "rise_prices")
+    assert "WFLO-3019" in refused.err and "raise_prices, ask, report" in refused.err, refused
+
+
+def test_a_gate_asks_again_about_other_code(project: Project) -> None:
+    gate = """
+        workflow.add(ApprovalGate("go"))
+
+        @workflow.step
+        def work(context):
+            %s
+    """
+    project.steps(gate % "raise ValueError('oops')")
+    asked = project.start("run")
+    asked.until("approval.requested")
+    assert project.call("approvals", "approve", "latest").code == 0
+    assert asked.finish().code == 1
+    same = project.call("runs", "retry", "latest")
+    assert same.code == 1 and "`go`" in same.err, "with the same code the answer stands"
+    project.steps(gate % "return 1")
+    mended = project.start("runs", "retry", "latest")
+    assert "run again although they had finished: go" in mended.until("run.notice")["message"]
+    mended.until("approval.requested")
+    assert project.call("approvals", "approve", "latest").code == 0
+    assert mended.finish().code == 0
