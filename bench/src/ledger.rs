@@ -94,6 +94,7 @@ impl Journaled {
             cost: NanoUsd::ZERO,
             uncertain: false,
             attributes: json!({ "model": "gpt-5-mini", "provider": "openai" }),
+            after: 0,
             started_at: at,
             finished_at: None,
         };
