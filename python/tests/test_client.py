@@ -15,13 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FAKE = """#!{python}
 import json, os, sys
-seen = {{"argv": sys.argv[1:], "stdin": sys.stdin.read() if "-" in sys.argv else None}}
+seen = {{"argv": sys.argv[1:], "stdin": json.loads(sys.stdin.read())}}
 with open("seen.json", "w") as file:
     json.dump(seen, file)
 mode = os.environ.get("FAKE", "completed")
 def say(event):
     print(json.dumps(event), flush=True)
 if mode == "usage":
+    sys.exit(2)
+if mode == "refused":
+    say({{"error": json.loads(os.environ["REFUSED"])}})
+    say({{"error": {{"code": "WFLO-1004", "message": "second", "hint": "other"}}}})
     sys.exit(2)
 say({{"type": "run.started", "run_id": "run_1", "seq": 1}})
 if mode == "crash":
@@ -35,6 +39,9 @@ if mode == "slow":
         sys.exit(5)
     signal.signal(signal.SIGINT, stop)
     open("waiting", "w").close()
+    # More than a pipe holds: whoever waits for the end of this process must read on.
+    for _ in range(3000):
+        say({{"type": "step.log", "run_id": "run_1", "message": "x" * 100}})
     time.sleep(60)
 run = {{"id": "run_1", "status": mode, "outputs": {{"step": "x" * 200_000}}, "cost_usd": "0.125", "error": None}}
 if mode != "completed":
@@ -104,9 +111,71 @@ def test_a_completed_run(run, how):
         "['run.started', 'run.finished']",
     ], found.stderr
     assert seen == {
-        "argv": ["run", "workflow.py", "--json", "--trace", "--notify", "slack://prod", "--input-file", "-"],
-        "stdin": '{"a":[1]}',
+        "argv": ["run", "workflow.py", "--json", "--from-sdk", "--trace", "--notify", "slack://prod"],
+        "stdin": {"definition": seen["stdin"]["definition"], "inputs": {"a": [1]}},
     }
+    assert [step["name"] for step in seen["stdin"]["definition"]["steps"]] == ["step"]
+
+
+def test_the_definition_of_the_calling_process_is_handed_over(run):
+    _, seen = run(
+        """
+        if __name__ == "__main__":
+            workflow.set_budget(max_cost_usd="0.5")
+            workflow.run_sync()
+        """
+    )
+    assert seen["stdin"]["definition"]["budgets"][0]["max_cost_usd"] == "0.5"
+    assert seen["stdin"]["inputs"] == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("WFLO-1032", "WorkflowInvalid"), ("ValueError", "WorkflowInvalid"), ("WFLO-8006", "RunNotStarted")],
+)
+@pytest.mark.parametrize("how", ["workflow.run_sync()", "asyncio.run(workflow.run())", "workflow.submit()"])
+def test_a_refusal_carries_its_reasons(run, code, name, how):
+    refused = {"code": code, "message": "why", "hint": "do this", "place": "workflow.py:7"}
+    found, _ = run(
+        f"""
+        try:
+            {how}
+        except wflo.RunNotStarted as error:
+            print(type(error).__name__, error.code, error.exit_code, error.hint, len(error.failures))
+            print(error)
+        """,
+        fake="refused",
+        REFUSED=json.dumps(refused),
+    )
+    assert found.stdout.splitlines() == [
+        f"{name} {code} 2 do this 2",
+        f"workflow.py:7: why [{code}]",
+        "  hint: do this",
+        "second [WFLO-1004]",
+        "  hint: other",
+    ], found.stderr
+
+
+@pytest.mark.parametrize("how", ["workflow.run_sync(on_event=fail)", "asyncio.run(workflow.run(on_event=fail))"])
+def test_an_error_in_on_event_stops_the_child_and_is_raised(run, how):
+    found, _ = run(
+        f"""
+        import pathlib
+        def fail(event):
+            while not pathlib.Path("waiting").exists():
+                pass
+            raise ZeroDivisionError("mine")
+        if __name__ == "__main__":
+            try:
+                {how}
+            except ZeroDivisionError as error:
+                print(error, pathlib.Path("interrupted").exists(), getattr(error, "__notes__", None))
+        """,
+        fake="slow",
+    )
+    note = "run run_1 was stopped; `wflo runs resume run_1` goes on with it"
+    notes = [note] if sys.version_info >= (3, 11) else None
+    assert found.stdout.strip() == f"mine True {notes}", found.stderr
 
 
 @pytest.mark.parametrize(
@@ -143,7 +212,7 @@ def test_a_child_that_ends_without_a_run(run):
         print(error.exit_code, error.code, error.message, error.hint)
     """
     found, _ = run(body, fake="usage")
-    assert found.stdout.startswith("2 WFLO-8503 wflo refused the workflow"), found.stderr
+    assert found.stdout.startswith("2 WFLO-8503 wflo refused its options"), found.stderr
     found, _ = run(body, fake="crash")
     assert "70 WFLO-8503" in found.stdout
     assert "wflo runs resume run_1" in found.stdout
@@ -152,12 +221,13 @@ def test_a_child_that_ends_without_a_run(run):
 def test_submit_returns_the_id(run):
     found, seen = run("print(workflow.submit({'a': 1}))")
     assert found.stdout.strip() == "run_1", found.stderr
-    assert seen["argv"][-3:] == ["--detach", "--input-file", "-"]
+    assert seen["argv"][-1] == "--detach"
+    assert seen["stdin"]["inputs"] == {"a": 1}
 
 
 def test_sandbox_takes_a_bool_or_a_name(run):
     _, seen = run("workflow.run_sync(sandbox=False)")
-    assert seen["argv"] == ["run", "workflow.py", "--json", "--sandbox", "none"]
+    assert seen["argv"] == ["run", "workflow.py", "--json", "--from-sdk", "--sandbox", "none"]
     _, seen = run("workflow.run_sync(sandbox='docker')")
     assert seen["argv"][-1] == "docker"
     found, _ = run("workflow.run_sync(sandbox='dokcer')")
@@ -165,7 +235,7 @@ def test_sandbox_takes_a_bool_or_a_name(run):
 
 
 def test_several_workflows_are_named(run):
-    _, seen = run("other = Workflow('other')\nother.run_sync()")
+    _, seen = run("other = Workflow('other')\nother.step(step)\nother.run_sync()")
     assert seen["argv"][1] == "workflow.py:other"
 
 
@@ -173,7 +243,7 @@ def test_modules_are_named_as_they_were_started(run):
     (run.folder / "pkg").mkdir()
     (run.folder / "pkg" / "__init__.py").touch()
     found, seen = run("workflow.run_sync()", name="pkg/flow.py", argv=[sys.executable, "-m", "pkg.flow"])
-    assert seen["argv"][1] == "pkg.flow:workflow", found.stderr
+    assert seen["argv"][1:4] == ["pkg.flow:workflow", "--project", str(run.folder)], found.stderr
 
 
 def test_a_prompt_or_a_notebook_is_explained(run):
@@ -187,7 +257,7 @@ def test_a_missing_binary_is_explained(run):
     found, _ = run("workflow.run_sync()", WFLO_BIN=None, PATH="/nonexistent")
     if not (Path(sys.executable).parent / "wflo").exists():
         assert "WFLO-8501" in found.stderr
-        assert "pip install wflo-ai" in found.stderr
+        assert "pip install path/to/wheel" in found.stderr
     found, _ = run("workflow.run_sync()", WFLO_BIN="/nonexistent/wflo")
     assert "WFLO_BIN is /nonexistent/wflo" in found.stderr
 

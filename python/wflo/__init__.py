@@ -43,6 +43,7 @@ from .errors import (
     ValueNotJson,
     ValueTooLarge,
     WfloError,
+    WorkflowInvalid,
 )
 from .policy import CapBudget, Condition, Deny, Notify, Policy, RequireApproval, Route
 from .result import RunResult
@@ -98,6 +99,7 @@ __all__ = [
     "ValueTooLarge",
     "WfloError",
     "Workflow",
+    "WorkflowInvalid",
 ]
 
 

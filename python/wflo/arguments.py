@@ -149,6 +149,17 @@ def texts(name: str, value: object) -> list[str]:
     return [text(f"{name}[{index}]", item) for index, item in enumerate(items)]
 
 
+def mapping(name: str, value: object) -> dict[str, object]:
+    """A dict with text keys; `None` is an empty one."""
+    if value is None:
+        return {}
+    try:
+        items: dict[object, object] = dict(value)  # type: ignore
+    except (TypeError, ValueError):
+        raise wrong(f"{name} must be a dict, not {show(value)}", hint=f'write {name}={{"text": "..."}}') from None
+    return {text(f"the name of one of the {name}", key): item for key, item in items.items()}
+
+
 def money(name: str, value: object) -> str:
     """An amount in US dollars as an exact decimal text with at most nine decimals.
 

@@ -2,7 +2,9 @@
 
 Owns finding the binary, its command line, and reading its events. The child embeds the engine:
 progress and questions go to the terminal through its standard error, events come as one JSON
-object a line on its standard output, the last one being `run.finished`.
+object a line on its standard output, the last one being `run.finished`, or `error` when there is
+no run. It is handed the workflow as this process has it: what the steps, which import the file
+afresh, would not see is refused.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from __future__ import annotations
 import os
 import sys
 
-from . import arguments
+from . import arguments, errors
 from .errors import DefinitionError, RunNotStarted
 from .origin import calling_place
 from .result import RunResult, completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
@@ -27,13 +30,15 @@ if TYPE_CHECKING:
 _LINE_LIMIT = 256 * 1024 * 1024
 """The longest event line read, in bytes (a run's outputs are in its last one)."""
 
+SETTINGS = "wflo.toml"
+
 
 class Command:
-    """A command line and what goes to its standard input (`None` leaves the terminal there)."""
+    """A command line and what goes to its standard input."""
 
     __slots__ = ("argv", "stdin")
 
-    def __init__(self, argv: list[str], stdin: bytes | None) -> None:
+    def __init__(self, argv: list[str], stdin: bytes) -> None:
         self.argv = argv
         self.stdin = stdin
 
@@ -44,6 +49,7 @@ def command(
     sandbox: bool | str,
     trace: bool,
     notify: str | Sequence[str] | None,
+    project: str | os.PathLike[str] | None,
     *,
     detach: bool = False,
 ) -> Command:
@@ -54,9 +60,10 @@ def command(
             code="WFLO-8502",
             hint="unset WFLO_URL to run with the installed wflo binary",
         )
+    from . import values
     from .sandbox import BACKENDS
 
-    argv = [binary(), "run", target(workflow), "--json"]
+    argv = [binary(), "run", *target(workflow, project), "--json", "--from-sdk"]
     if isinstance(sandbox, str):
         argv += ["--sandbox", arguments.choice("sandbox", sandbox, BACKENDS)]
     elif not arguments.boolean("sandbox", sandbox):
@@ -69,16 +76,11 @@ def command(
         argv += ["--notify", channel_url("notify", channel)]
     if detach:
         argv.append("--detach")
-    stdin = None
-    given: object = inputs
-    if given is not None:
-        from . import values
-
-        if not isinstance(given, dict):
-            given = dict(inputs or {})
-        stdin = values.encode(values.plain(given, "inputs"))  # pyright: ignore[reportUnknownArgumentType]
-        argv += ["--input-file", "-"]
-    return Command(argv, stdin)
+    handed = {
+        "definition": values.plain(workflow.definition(), "definition"),
+        "inputs": values.plain(arguments.mapping("inputs", inputs), "inputs"),
+    }
+    return Command(argv, values.encode(handed))
 
 
 def binary() -> str:
@@ -99,15 +101,16 @@ def binary() -> str:
     raise RunNotStarted(
         "the wflo binary is not installed beside this Python, nor on the PATH",
         code="WFLO-8501",
-        hint=f"run `{sys.executable} -m pip install wflo-ai`, or set WFLO_BIN to the binary",
+        hint=f"run `{sys.executable} -m pip install path/to/wheel`, or set WFLO_BIN to the binary",
     )
 
 
-def target(workflow: Workflow) -> str:
-    """What to give to `wflo run` so that it finds this workflow: `file[:attribute]`.
+def target(workflow: Workflow, project: str | os.PathLike[str] | None = None) -> list[str]:
+    """What to give to `wflo run` so that it finds this workflow and its project, from any folder.
 
     The workflow is built again, by importing its file in the sandbox; an object that exists only
-    in memory cannot get there.
+    in memory cannot get there. A module of a package is imported by its name, from the folder that
+    holds the package; anything else is a file.
     """
     filename, names = workflow.origin
     if not filename or filename.startswith("<") or not os.path.isfile(filename) or "ipykernel" in filename:
@@ -119,23 +122,39 @@ def target(workflow: Workflow) -> str:
         )
     attributes = [name for name, value in names.items() if value is workflow]
     others = [value for value in names.values() if type(value) is type(workflow) and value is not workflow]
-    spec = names.get("__spec__")
-    if spec is not None and attributes and getattr(spec, "name", None) and not filename.endswith("__main__.py"):
-        return f"{spec.name}:{attributes[0]}"
+    given: list[str] = [] if project is None else ["--project", os.path.abspath(os.fspath(project))]
+    name = getattr(names.get("__spec__"), "name", None) or ""
+    if "." in name and attributes and not filename.endswith("__main__.py"):
+        return [f"{name}:{attributes[0]}", *(given or ["--project", _project_of(os.path.abspath(filename), name)])]
     path = os.path.relpath(filename)
     path = filename if path.startswith("..") else path
-    return f"{path}:{attributes[0]}" if attributes and others else path
+    return [f"{path}:{attributes[0]}" if attributes and others else path, *given]
+
+
+def _project_of(filename: str, module: str) -> str:
+    """The project of a module: the nearest folder upwards with a `wflo.toml`, else its package's folder."""
+    folder = os.path.dirname(filename)
+    is_package = os.path.basename(filename).startswith("__init__.")
+    root = folder
+    for _ in range(module.count(".") + is_package):
+        root = os.path.dirname(root)
+    while not os.path.isfile(os.path.join(folder, SETTINGS)):
+        if folder == os.path.dirname(folder):
+            return root
+        folder = os.path.dirname(folder)
+    return folder
 
 
 class _Outcome:
     """What the events of a run came to."""
 
-    __slots__ = ("on_event", "run", "run_id")
+    __slots__ = ("failures", "on_event", "run", "run_id")
 
     def __init__(self, on_event: OnEvent | None) -> None:
         self.on_event = on_event
         self.run: dict[str, Any] | None = None
         self.run_id: str | None = None
+        self.failures: list[dict[str, Any]] = []
 
     def line(self, line: bytes) -> None:
         from . import values
@@ -149,11 +168,22 @@ class _Outcome:
         if not isinstance(event, dict):
             return
         found: dict[str, Any] = event  # pyright: ignore[reportUnknownVariableType]
+        if "type" not in found and isinstance(found.get("error"), dict):
+            self.failures.append(found["error"])
+            return
         if found.get("type") == "run.finished":
             self.run = found.get("run")
         self.run_id = found.get("run_id") or found.get("id") or self.run_id
         if self.on_event is not None:
             self.on_event(found)
+
+    def tell(self, error: BaseException) -> None:
+        """Says on an exception that stopped the run how to go on with it."""
+        if self.run is not None and self.run.get("finished_at") is not None:
+            return
+        add_note = getattr(error, "add_note", None)
+        if self.run_id is not None and add_note is not None:
+            add_note(f"run {self.run_id} was stopped; `wflo runs resume {self.run_id}` goes on with it")
 
     def result(self, exit_code: int) -> RunResult:
         if self.run is None:
@@ -161,9 +191,13 @@ class _Outcome:
         return completed(self.run)
 
     def nothing(self, exit_code: int) -> RunNotStarted:
+        if self.failures:
+            return errors.refused(self.failures, exit_code)
         if exit_code == 2:
             return RunNotStarted(
-                "wflo refused the workflow or its options (its message is on standard error)", exit_code=2
+                "wflo refused its options (its message is on standard error)",
+                hint="install the wflo-ai that belongs to this wflo",
+                exit_code=2,
             )
         if self.run_id is not None:
             return RunNotStarted(
@@ -181,15 +215,14 @@ async def run(command: Command, on_event: OnEvent | None) -> RunResult:
 
     process = await asyncio.create_subprocess_exec(
         *command.argv,
-        stdin=None if command.stdin is None else asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_LIMIT,
     )
     outcome = _Outcome(on_event)
 
     async def feed() -> None:
-        if process.stdin is None or command.stdin is None:
-            return
+        assert process.stdin is not None
         try:
             process.stdin.write(command.stdin)
             await process.stdin.drain()
@@ -205,13 +238,23 @@ async def run(command: Command, on_event: OnEvent | None) -> RunResult:
             outcome.line(line)
         code = await process.wait()
         await feeding
-    except BaseException:
+    except BaseException as error:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-            await asyncio.shield(process.wait())
         feeding.cancel()
+        await asyncio.shield(_ended(process, outcome))
+        outcome.tell(error)
         raise
     return outcome.result(code)
+
+
+async def _ended(process: asyncio.subprocess.Process, outcome: _Outcome) -> None:
+    """Waits for a child that was asked to stop. What it still says is read, or it would wait for that."""
+    outcome.on_event = None
+    assert process.stdout is not None
+    while line := await process.stdout.readline():
+        outcome.line(line)
+    await process.wait()
 
 
 def run_sync(command: Command, on_event: OnEvent | None) -> RunResult:
@@ -219,14 +262,11 @@ def run_sync(command: Command, on_event: OnEvent | None) -> RunResult:
     import subprocess
     import threading
 
-    process = subprocess.Popen(
-        command.argv, stdin=None if command.stdin is None else subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen(command.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     outcome = _Outcome(on_event)
 
     def feed() -> None:
-        if process.stdin is None or command.stdin is None:
-            return
+        assert process.stdin is not None
         try:
             process.stdin.write(command.stdin)
             process.stdin.close()
@@ -235,34 +275,47 @@ def run_sync(command: Command, on_event: OnEvent | None) -> RunResult:
 
     feeding = threading.Thread(target=feed, daemon=True)
     feeding.start()
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            outcome.line(line)
-        code = process.wait()
-    except BaseException:
-        import signal
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            for line in process.stdout:
+                outcome.line(line)
+            code = process.wait()
+        except BaseException as error:
+            import signal
 
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            # Ctrl-C has reached the child by itself, and a second signal would not let its calls finish.
+            if process.poll() is None and not (isinstance(error, KeyboardInterrupt) and _on_terminal()):
+                process.send_signal(signal.SIGINT)
+            outcome.on_event = None
+            for line in process.stdout:
+                outcome.line(line)
             process.wait()
-        raise
-    finally:
-        if process.stdout is not None:
-            process.stdout.close()
+            outcome.tell(error)
+            raise
     feeding.join()
     return outcome.result(code)
+
+
+def _on_terminal() -> bool:
+    """Whether this process and its children are what a terminal's Ctrl-C interrupts."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def submit(command: Command) -> str:
     """Runs the command, which detaches, and returns the id of the run."""
     import subprocess
 
-    process = (
-        subprocess.run(command.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
-        if command.stdin is None
-        else subprocess.run(command.argv, input=command.stdin, stdout=subprocess.PIPE, check=False)
-    )
+    process = subprocess.run(command.argv, input=command.stdin, stdout=subprocess.PIPE, check=False)
     outcome = _Outcome(None)
     for line in process.stdout.splitlines():
         outcome.line(line)

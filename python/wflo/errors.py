@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from .result import RunResult
@@ -38,6 +39,7 @@ __all__ = [
     "ValueNotJson",
     "ValueTooLarge",
     "WfloError",
+    "WorkflowInvalid",
 ]
 
 
@@ -177,13 +179,48 @@ def effect_error(error: dict[str, Any], effect: tuple[str, int]) -> EffectError:
 
 
 class RunNotStarted(WfloError):
-    """No run came to be: the definition or the command line was refused, or `wflo` is missing."""
+    """No run came to be: the definition or the options were refused, or `wflo` is missing.
+
+    `failures` is all that `wflo` had to say, each a dict with `code`, `message` and, where they
+    apply, `hint`, `place` and `traceback`; the first one is this error.
+    """
 
     def __init__(
-        self, message: str, *, code: str = "WFLO-8503", hint: str | None = None, exit_code: int | None = None
+        self,
+        message: str,
+        *,
+        code: str = "WFLO-8503",
+        hint: str | None = None,
+        exit_code: int | None = None,
+        failures: Sequence[dict[str, Any]] = (),
     ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.exit_code = exit_code
+        self.failures = list(failures)
+
+    def __str__(self) -> str:
+        said = [super().__str__()]
+        for failure in self.failures[1:]:
+            said.append(str(WfloError(_placed(failure), code=str(failure.get("code")), hint=failure.get("hint"))))
+        return "\n".join(said)
+
+
+class WorkflowInvalid(RunNotStarted):
+    """The workflow itself was refused: no run came to be, and none will before it is corrected."""
+
+
+def refused(failures: Sequence[dict[str, Any]], exit_code: int) -> RunNotStarted:
+    """The exception for what `wflo` refused a run for; at least one failure."""
+    first = failures[0]
+    code = str(first.get("code"))
+    # The command line's and the settings' codes are 8xxx; without a wflo code it is the file's own error.
+    kind = WorkflowInvalid if exit_code == 2 and not code.startswith("WFLO-8") else RunNotStarted
+    return kind(_placed(first), code=code, hint=first.get("hint"), exit_code=exit_code, failures=failures)
+
+
+def _placed(failure: dict[str, Any]) -> str:
+    place, message = failure.get("place"), str(failure.get("message"))
+    return f"{place}: {message}" if place else message
 
 
 class RunError(WfloError):

@@ -71,7 +71,7 @@ class Deny:
 
     def wire(self) -> dict[str, Any]:
         """The action as it stands in a definition."""
-        return {"type": "deny"} if self.message is None else {"type": "deny", "message": self.message}
+        return {"type": "deny"} if self.message is None else {"type": "deny", "reason": self.message}
 
 
 class CapBudget:

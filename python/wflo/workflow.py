@@ -14,6 +14,7 @@ from .policy import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any, TypeVar, overload
 
@@ -296,19 +297,23 @@ class Workflow:
         sandbox: bool | str = True,
         trace: bool = False,
         notify: str | Sequence[str] | None = None,
+        project: str | os.PathLike[str] | None = None,
         on_event: Callable[[dict[str, Any]], object] | None = None,
     ) -> Coroutine[Any, Any, RunResult]:
         """Runs the workflow with the installed `wflo` and waits for its end.
 
         `inputs` must be JSON. `sandbox` is a bool or a backend's name; `trace=True` also exports
-        the trace when an OTLP endpoint is set; `notify` is a channel URL or several. `on_event` is
-        called with each event. A run that does not complete raises the `RunError` of its status
-        (`RunFailed, RunHalted, RunRejected, RunCancelled, RunTimedOut, RunLeftWaiting`).
+        the trace when an OTLP endpoint is set; `notify` is a channel URL or several. `project` is
+        the project's folder; left out, it is the one that holds the workflow's file (the nearest
+        upwards with a `wflo.toml`, else the file's own). `on_event` is called with each event;
+        what it raises stops the run, which can be resumed. A run that does not complete raises
+        the `RunError` of its status (`RunFailed, RunHalted, RunRejected, RunCancelled,
+        RunTimedOut, RunLeftWaiting`); one that never began raises `RunNotStarted`.
         """
         session.stop_here(self)
         from . import client
 
-        return client.run(client.command(self, inputs, sandbox, trace, notify), on_event)
+        return client.run(client.command(self, inputs, sandbox, trace, notify, project), on_event)
 
     @checked
     def run_sync(
@@ -318,13 +323,14 @@ class Workflow:
         sandbox: bool | str = True,
         trace: bool = False,
         notify: str | Sequence[str] | None = None,
+        project: str | os.PathLike[str] | None = None,
         on_event: Callable[[dict[str, Any]], object] | None = None,
     ) -> RunResult:
         """As `run`, for scripts without an event loop."""
         session.stop_here(self)
         from . import client
 
-        return client.run_sync(client.command(self, inputs, sandbox, trace, notify), on_event)
+        return client.run_sync(client.command(self, inputs, sandbox, trace, notify, project), on_event)
 
     @checked
     def submit(
@@ -334,12 +340,13 @@ class Workflow:
         sandbox: bool | str = True,
         trace: bool = False,
         notify: str | Sequence[str] | None = None,
+        project: str | os.PathLike[str] | None = None,
     ) -> str:
         """Starts the workflow in the background and returns the run's id once it is durable."""
         session.stop_here(self)
         from . import client
 
-        return client.submit(client.command(self, inputs, sandbox, trace, notify, detach=True))
+        return client.submit(client.command(self, inputs, sandbox, trace, notify, project, detach=True))
 
 
 def _inputs(given: object) -> dict[str, Any]:

@@ -17,12 +17,14 @@ use crate::size::{Bytes, MilliCpus, Millis};
 mod approval;
 mod backoff;
 mod budget;
+mod compare;
 mod inputs;
 mod validate;
 
 pub use approval::{ApprovalSpec, AskWhen, GateSpec, OnRejected};
 pub use backoff::Backoff;
 pub use budget::{ActionOnExceeded, BudgetSpec, Per};
+pub use compare::Difference;
 pub use inputs::check_inputs;
 pub use validate::CONDITION_NAMES;
 

@@ -50,6 +50,14 @@ fn failed(error: &impl Coded) -> EngineError {
     EngineError::Failure(error.to_failure())
 }
 
+/// Whether a folder of the Python path is shown beside the workspace. One that lies in the project is
+/// in the workspace already, as far as steps may see it; one that holds the project would show the live
+/// files, the hidden ones too (a `PYTHONPATH` with the project in it), and only the SDK needs that.
+fn is_beside(folder: &Path, sdk: Option<&Path>, project: &Path) -> bool {
+    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    !real.starts_with(project) && (!project.starts_with(&real) || sdk == Some(folder))
+}
+
 impl Sandboxes {
     /// Sandboxes whose launcher is `program`.
     pub fn new(
@@ -129,11 +137,10 @@ impl Sandboxes {
             .collect();
         if let Some(interpreter) = &launch.interpreter {
             for folder in &interpreter.folders {
-                // What lies in the project is part of the workspace's live rest already.
-                let shown = spec.ro.iter().any(|bind| folder.starts_with(&bind.target));
-                if !shown {
-                    spec.ro.push(Bind::same(folder));
+                if !is_beside(folder, interpreter.sdk_path.as_deref(), &launch.project) {
+                    continue;
                 }
+                spec.ro.push(Bind::same(folder));
             }
         }
         let bind = |(source, target): &(std::path::PathBuf, std::path::PathBuf)| Bind {

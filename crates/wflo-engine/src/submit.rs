@@ -23,6 +23,10 @@ use crate::runtime::Runtime;
 const QUORUM: Code = Code(7006);
 /// A channel is not configured.
 const NO_CHANNEL: Code = Code(7007);
+/// A script's workflow differs from what its file defines.
+const NOT_THE_CALLERS: Code = Code(1032);
+/// The most differences that are named.
+const MOST_DIFFERENCES: usize = 8;
 /// Files that pin a project's dependencies: part of the code digest.
 const LOCK_FILES: [&str; 6] =
     ["uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt", "pylock.toml"];
@@ -48,6 +52,8 @@ pub struct Submission {
     pub project: PathBuf,
     /// What to run.
     pub source: Source,
+    /// The definition that a calling script has in memory: the file's must say the same.
+    pub caller: Option<Value>,
     /// Its inputs.
     pub inputs: Value,
     /// What else it is started with; `launch` is filled in here.
@@ -165,6 +171,9 @@ impl Runtime {
                 Described { definition, files, interpreter: String::new() }
             }
         };
+        if let (Some(caller), Some(file)) = (&submission.caller, &launch.workflow) {
+            agree(caller, &described.definition, file)?;
+        }
         let definition = Definition::parse(&described.definition).map_err(EngineError::Invalid)?;
         check_embedded(&definition, &submission.options)?;
         let inputs = check_inputs(&definition, &submission.inputs).map_err(EngineError::Invalid)?;
@@ -265,6 +274,34 @@ impl Runtime {
         self.engine.store().commit(batch).await?;
         Ok(true)
     }
+}
+
+/// What a script added to its workflow in memory would not reach the steps: refused, not ignored.
+fn agree(caller: &Value, described: &Value, workflow: &str) -> Result<(), EngineError> {
+    let mine = Definition::parse(caller).map_err(EngineError::Invalid)?;
+    let differences = mine.differences(described).unwrap_or_default();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let file = workflow.rsplit_once(':').map_or(workflow, |(file, _)| file);
+    let side = |said: &Option<String>| said.clone().unwrap_or_else(|| "none".to_owned());
+    let mut said: Vec<String> = differences
+        .iter()
+        .take(MOST_DIFFERENCES)
+        .map(|d| {
+            format!("{}: {} in the calling script, {} in {file}", d.what, side(&d.mine), side(&d.theirs))
+        })
+        .collect();
+    if differences.len() > MOST_DIFFERENCES {
+        said.push(format!("and {} more", differences.len() - MOST_DIFFERENCES));
+    }
+    let message =
+        format!("the calling script's workflow is not the one that {file} defines: {}", said.join("; "));
+    let hint = format!(
+        "steps import {file} afresh, so write it at the module level there; a value from the environment needs its \
+         name in `env` under [sandbox] in wflo.toml, and one that differs each time is an input"
+    );
+    Err(EngineError::Invalid(vec![Failure::new(NOT_THE_CALLERS, message).with_hint(hint)]))
 }
 
 /// What embedded mode cannot keep is refused, not ignored.

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 /// A command that did not do what was asked.
 #[derive(Debug)]
 pub(crate) struct CommandError {
-    /// What went wrong; at least one.
+    /// What went wrong; none when it has been said already.
     pub(crate) failures: Vec<Failure>,
     pub(crate) exit: Exit,
 }

@@ -155,6 +155,7 @@ impl<'a> Session<'a> {
         let mount = |mount: &crate::settings::Mount| (root.join(&mount.source), mount.target.clone().into());
         Submission {
             source,
+            caller: None,
             inputs,
             options: RunOptions {
                 require_approval: flags.require_approval,

@@ -59,6 +59,9 @@ pub(crate) struct RunArgs {
     /// Only record the run; `wflo runs resume` starts it
     #[arg(long, conflicts_with = "detach")]
     pub(crate) no_drive: bool,
+    /// Started by the SDK: standard input holds the caller's definition and the inputs, as one object
+    #[arg(long, hide = true, conflicts_with_all = ["inputs", "input_files"])]
+    pub(crate) from_sdk: bool,
     /// An unmodified program (a later release)
     #[arg(last = true, value_name = "CMD", hide = true)]
     pub(crate) command: Vec<OsString>,

@@ -25,6 +25,22 @@ pub(crate) fn run(
     context: &Context<'_>,
     background: Option<Child>,
 ) -> Result<Exit, CommandError> {
+    let is_handed_over = args.from_sdk && background.is_none();
+    run_here(args, context, background).map_err(|error| match is_handed_over {
+        true => handed_over(context, error),
+        false => error,
+    })
+}
+
+/// The SDK raises what went wrong: it is given the failures as JSON, and they are not printed as well.
+fn handed_over(context: &Context<'_>, mut error: CommandError) -> CommandError {
+    for failure in error.failures.drain(..) {
+        context.printer.object(&serde_json::json!({ "error": failure }));
+    }
+    error
+}
+
+fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) -> Result<Exit, CommandError> {
     if let Some(program) = args.command.first() {
         return Err(CliError::ProgramRun { program: program.to_string_lossy().into_owned() }.into());
     }
@@ -32,14 +48,21 @@ pub(crate) fn run(
     let settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
     isolated(given.or(settings.sandbox.backend))?;
     let workflow = workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?;
-    let stdin_taken = args.input_files.iter().any(|file| matches!(file, InputFile::Stdin));
+    let stdin_taken = args.from_sdk || args.input_files.iter().any(|file| matches!(file, InputFile::Stdin));
     if args.detach.is_wanted() {
         return detach::start(context, &settings.data_dir, stdin_taken);
     }
-    let inputs = inputs::gather(args, &context.current)?;
+    let (inputs, caller) = if args.from_sdk {
+        let handed = inputs::handed(&context.current)?;
+        (handed.inputs, Some(handed.definition))
+    } else {
+        (inputs::gather(args, &context.current)?, None)
+    };
     let source = workflow.into_source()?;
     let terminal = if background.is_some() { None } else { Terminal::find(stdin_taken) };
-    let (session, submission) = submission(args, context, settings, (source, inputs), terminal.is_some())?;
+    let (session, mut submission) =
+        submission(args, context, settings, (source, inputs), terminal.is_some())?;
+    submission.caller = caller;
     let quiet = background.is_some() || context.printer.json_wanted();
     let how = How::whole(terminal, background);
     block_on(drive::drive(&session, context, how, async |runtime| {

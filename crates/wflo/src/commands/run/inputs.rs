@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::cli::{InputFile, RunArgs};
@@ -22,6 +23,28 @@ pub(crate) fn gather(args: &RunArgs, current: &Path) -> Result<Map<String, Value
     }
     inputs.extend(args.inputs.iter().map(|input| (input.name.clone(), input.value.clone())));
     Ok(inputs)
+}
+
+/// What the SDK hands over on standard input: `{definition, inputs}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Handed {
+    /// The workflow as the calling script has it.
+    pub(super) definition: Value,
+    /// The run's inputs.
+    pub(super) inputs: Map<String, Value>,
+}
+
+/// Reads what the SDK hands over.
+///
+/// # Errors
+/// [`CliError::Input`].
+pub(super) fn handed(current: &Path) -> Result<Handed, CliError> {
+    let object = read(&InputFile::Stdin, current)?;
+    serde_json::from_value(Value::Object(object)).map_err(|error| CliError::Input {
+        source_name: "standard input".to_owned(),
+        reason: format!("this is not what the SDK hands over: {error}"),
+        hint: "install the wflo-ai that belongs to this wflo".to_owned(),
+    })
 }
 
 fn read(file: &InputFile, current: &Path) -> Result<Map<String, Value>, CliError> {
