@@ -92,7 +92,7 @@ impl Journaled {
             state: EffectState::Intent,
             hold: Some(hold),
             cost: NanoUsd::ZERO,
-            uncertain: false,
+            uncertain: NanoUsd::ZERO,
             attributes: json!({ "model": "gpt-5-mini", "provider": "openai" }),
             after: 0,
             started_at: at,

@@ -139,8 +139,8 @@ pub struct EffectRecord {
     pub hold: Option<HoldId>,
     /// What it was billed.
     pub cost: NanoUsd,
-    /// The bill is the whole hold because the real one was lost.
-    pub uncertain: bool,
+    /// How much of that is whole holds, charged because the real bills were lost.
+    pub uncertain: NanoUsd,
     /// What a report needs and the result may not say: model, provider, tokens, approval.
     pub attributes: Value,
     /// The `order` of the last answer that the step had been given when it asked for this; 0 before the

@@ -181,7 +181,7 @@ impl Journal {
             state: EffectState::Intent,
             hold: intent.hold,
             cost: NanoUsd::ZERO,
-            uncertain: false,
+            uncertain: NanoUsd::ZERO,
             attributes: intent.attributes,
             after: intent.after,
             started_at: self.clock.now(),
@@ -230,6 +230,8 @@ impl Journal {
         }
         ops.push(Op::FinishEffect { run: self.fence.run, key: row.key.clone(), end: end.clone() });
         let cost = row.cost.saturating_add(end.cost);
+        let unknown = if end.uncertain { end.cost } else { NanoUsd::ZERO };
+        let uncertain = row.uncertain.saturating_add(unknown);
         let mut bodies = facts;
         bodies.push(EventBody::EffectFinished {
             key: row.key.clone(),
@@ -237,7 +239,7 @@ impl Journal {
             name: row.name.clone(),
             cost_usd: cost,
             // A lost try that was charged in full is part of this effect's bill.
-            uncertain: row.uncertain || end.uncertain,
+            uncertain: uncertain > NanoUsd::ZERO,
             error: end.outcome.as_ref().err().cloned(),
         });
         ops.push(self.event(bodies));
@@ -248,7 +250,7 @@ impl Journal {
             results.iter().find_map(|r| if let OpResult::Order(order) = r { Some(*order) } else { None });
         let order = order.ok_or_else(|| StoreError::Failed("an answer got no position".to_owned()))?;
         row.cost = cost;
-        row.uncertain |= end.uncertain;
+        row.uncertain = uncertain;
         row.finished_at = Some(end.at);
         merge(&mut row.attributes, end.attributes);
         row.state = match end.outcome {
@@ -283,7 +285,7 @@ impl Journal {
         self.commit(with).await?;
         row.hold = hold;
         row.cost = row.cost.saturating_add(carried);
-        row.uncertain |= carried > NanoUsd::ZERO;
+        row.uncertain = row.uncertain.saturating_add(carried);
         merge(&mut row.attributes, attributes);
         self.keep(row.clone());
         Ok(row)

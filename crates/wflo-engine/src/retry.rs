@@ -234,7 +234,7 @@ fn carried_effect(run: RunId, row: &EffectRecord, after: u32) -> Vec<Op> {
     copy.state = EffectState::Intent;
     copy.hold = None;
     copy.cost = NanoUsd::ZERO;
-    copy.uncertain = false;
+    copy.uncertain = NanoUsd::ZERO;
     let end = EffectEnd {
         outcome: Ok(result.clone()),
         cost: NanoUsd::ZERO,

@@ -96,7 +96,7 @@ fn whichever_commit_fails_another_engine_finishes_the_run() {
             let budget = second.block_on(second.store.budgets(vec![budget_of(run).key])).unwrap();
             let cost = second.block_on(second.store.run_cost(run)).unwrap();
             let effects = second.block_on(second.store.run_effects(run)).unwrap();
-            let uncertain = effects.iter().filter(|row| row.uncertain).count();
+            let uncertain = effects.iter().filter(|row| row.uncertain.nanos() > 0).count();
             let good = status == RunStatus::Completed
                 && done == ["asking", "flaky", "gate", "last", "paid"]
                 && script.repeated.lock().unwrap().is_empty()

@@ -56,7 +56,7 @@ fn a_run_that_was_cancelled_while_nobody_drove_starts_nothing_and_charges_the_lo
     assert_eq!(script.times("a"), 1, "a cancelled run starts nothing again");
     assert_eq!(held(&second, run), (crate::support::PRICE, 0), "held for ever is neither spent nor free");
     let row = &second.block_on(second.store.run_effects(run)).unwrap()[0];
-    assert!(row.uncertain && row.cost.nanos() == crate::support::PRICE);
+    assert_eq!((row.uncertain, row.cost.nanos()), (row.cost, crate::support::PRICE));
 }
 
 fn held(host: &Host, run: wflo_core::id::RunId) -> (i64, i64) {

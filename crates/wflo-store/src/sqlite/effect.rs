@@ -53,7 +53,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
             effect.fingerprint.as_str(),
             effect.hold.map(|hold| hold.to_string()),
             Money(effect.cost),
-            effect.uncertain,
+            Money(effect.uncertain),
             new.attributes,
             column::time(effect.started_at),
             effect.after,
@@ -73,7 +73,7 @@ pub(crate) fn finish(tx: &mut Tx<'_>, end: &EffectResult) -> Result<OpResult, Fa
     let order = last_order(tx, run, &key.step, key.generation)? + 1;
     // Earlier tries whose results were lost may have left a bill, which stays.
     tx.write(
-        "UPDATE effects SET ord = ?2, result = ?3, error = ?4, cost = cost + ?5, uncertain = uncertain OR ?6,
+        "UPDATE effects SET ord = ?2, result = ?3, error = ?4, cost = cost + ?5, uncertain = uncertain + CASE WHEN ?6 THEN ?5 ELSE 0 END,
              attributes = ?7, finished_at = ?8 WHERE n = ?1",
         params![
             n,
@@ -101,7 +101,7 @@ pub(crate) fn reopen(
     let run = tx.key(run)?;
     let (n, stored) = intent(tx, run, key)?;
     tx.write(
-        "UPDATE effects SET hold = ?2, cost = cost + ?3, uncertain = uncertain OR ?3 > 0, attributes = ?4
+        "UPDATE effects SET hold = ?2, cost = cost + ?3, uncertain = uncertain + ?3, attributes = ?4
          WHERE n = ?1",
         params![n, hold.map(|hold| hold.to_string()), Money(carried), merged(tx.blobs, stored, attributes)?],
     )?;
@@ -328,7 +328,7 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
         state,
         hold: row.get::<_, Option<Parsed<_>>>(11)?.map(|hold| hold.0),
         cost: row.get::<_, Money>(12)?.0,
-        uncertain: row.get(13)?,
+        uncertain: row.get::<_, Money>(13)?.0,
         attributes: cell::read(blobs, &text(14)?)?,
         after: row.get(17)?,
         started_at: row.get::<_, Parsed<_>>(15)?.0,

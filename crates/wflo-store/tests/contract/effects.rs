@@ -76,12 +76,15 @@ pub async fn a_lost_try_is_carried(fixture: &Fixture) {
     };
     commit(&*store, vec![reopen.clone()]).await.unwrap();
     let open = store.run_effects(run.id).await.unwrap().remove(0);
-    assert_eq!((open.hold, open.cost, open.uncertain, open.order()), (Some(hold), usd("0.50"), true, None));
+    assert_eq!(
+        (open.hold, open.cost, open.uncertain, open.order()),
+        (Some(hold), usd("0.50"), usd("0.50"), None)
+    );
     commit(&*store, vec![finish(run.id, key("0", 0), json!(1))]).await.unwrap();
     let done = store.run_effects(run.id).await.unwrap().remove(0);
     assert_eq!(
         (done.cost, done.uncertain, done.attributes),
-        (usd("0.51"), true, json!({"model": "m", "tries": 2}))
+        (usd("0.51"), usd("0.50"), json!({"model": "m", "tries": 2}))
     );
     assert_eq!(commit(&*store, vec![reopen]).await.unwrap_err(), StoreError::EffectNotOpen(key("0", 0)));
 }
@@ -155,5 +158,5 @@ pub async fn attributes_are_merged_by_key(fixture: &Fixture) {
     let end = EffectEnd { attributes: attributes.clone(), uncertain: true, ..end(json!(1), usd("1")) };
     commit(&*store, vec![Op::FinishEffect { run: run.id, key: key("0", 0), end }]).await.unwrap();
     let read = store.run_effects(run.id).await.unwrap().remove(0);
-    assert_eq!((read.attributes, read.uncertain), (attributes, true));
+    assert_eq!((read.attributes, read.uncertain), (attributes, usd("1")));
 }

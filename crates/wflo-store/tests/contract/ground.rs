@@ -144,7 +144,7 @@ pub fn intent(key: EffectKey) -> EffectRecord {
         state: EffectState::Intent,
         hold: None,
         cost: NanoUsd::ZERO,
-        uncertain: false,
+        uncertain: NanoUsd::ZERO,
         attributes: json!({"model": "m"}),
         after: 0,
         started_at: at(1),

@@ -34,9 +34,7 @@ impl Sum {
         self.input_tokens += tokens("input_tokens");
         self.output_tokens += tokens("output_tokens");
         self.cost_usd = self.cost_usd.saturating_add(effect.cost);
-        if effect.uncertain {
-            self.uncertain_usd = self.uncertain_usd.saturating_add(effect.cost);
-        }
+        self.uncertain_usd = self.uncertain_usd.saturating_add(effect.uncertain);
     }
 }
 
@@ -71,6 +69,7 @@ enum Line<'a> {
         effect: String,
         model: Option<&'a str>,
         cost_usd: NanoUsd,
+        uncertain_usd: NanoUsd,
         started_at: jiff::Timestamp,
     },
     Total {
@@ -119,7 +118,7 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
                 }
             }
             total.add(&effect);
-            if effect.uncertain {
+            if effect.uncertain > NanoUsd::ZERO {
                 uncertain.push((run.id, effect));
             }
         }
@@ -140,6 +139,7 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
             effect: effect.key.to_string(),
             model: effect.attributes["model"].as_str(),
             cost_usd: effect.cost,
+            uncertain_usd: effect.uncertain,
             started_at: effect.started_at,
         });
     }
@@ -147,10 +147,10 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
     printer.line(table(args.by, &rows, total).within(printer.width(), &[1], &[4, 3, 1]));
     for (run, effect) in &uncertain {
         printer.note(format_args!(
-            "uncertain: {} in {run} ({}): its bill was lost, so {} are charged",
+            "uncertain: {} in {run} ({}): a bill of it was lost, so {} are charged for that",
             plain::line(&effect.key.to_string()),
             plain::value(&effect.attributes["model"]),
-            money(effect.cost)
+            money(effect.uncertain)
         ));
     }
     Ok(Exit::Success)

@@ -8,6 +8,7 @@ use wflo_core::approval::Approval;
 use wflo_core::definition::StepSpec;
 use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
 use wflo_core::machine::StepState;
+use wflo_core::money::NanoUsd;
 use wflo_core::run::RunRecord;
 
 /// A longer statement is cut in a trace; the journal has it whole.
@@ -78,7 +79,7 @@ pub(super) fn of_effect(effect: &EffectRecord) -> Map<String, Value> {
             "http.response.status_code": facts["status"],
             "wflo.provider": facts["provider"],
             "wflo.cost_usd": effect.cost,
-            "wflo.cost_uncertain": effect.uncertain.then_some(true),
+            "wflo.cost_uncertain": (effect.uncertain > NanoUsd::ZERO).then_some(true),
         }),
         EffectKind::Db => json!({
             "db.system.name": "sqlite",
