@@ -77,7 +77,7 @@ async def update_production_data(context):
     rows = [{"id": t["id"], "label": t["label"], "summary": t["summary"]} for t in tickets]
     labelled = await context.db.query("SELECT count(*) FROM records WHERE label IS NOT NULL")
 
-    if context.inputs["fail_first_update"] and context.generation == 1:
+    if context.inputs["fail_first_update"] and context.attempt == 1:
         rows[-1]["label"] = "shiping"  # what a careless edit looks like
 
     snapshot = await context.db.snapshot()
@@ -87,7 +87,7 @@ async def update_production_data(context):
     except Exception:
         await context.db.restore(snapshot)
         raise
-    return {"updated": len(rows), "labelled_before": labelled.scalar(), "tries": context.generation}
+    return {"updated": len(rows), "labelled_before": labelled.scalar(), "tries": context.attempt}
 
 
 async def refuse_unknown_labels(context):

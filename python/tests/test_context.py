@@ -83,7 +83,7 @@ import datetime
         [row["id"] for row in rows], rows[0]["blob"] == b"x\\x00", rows.columns, executed.rows_affected,
         executed.last_insert_id, two, len(diff), now.isoformat(), number, uuid, data.decode(), decision.by,
         context.run, context.step, context.inputs["a"], context.outputs["gate"]["approved"], str(context.workspace),
-        context.attempt, context.generation,
+        context.attempt, context.resumes,
     ]
 """
 
@@ -116,7 +116,7 @@ def test_every_effect(project, prefix, wait):
         [1, 2], True, ["id", "blob"], 3,
         9, 2, 1, "2026-11-21T10:30:00.123456+00:00", 0.25, ANSWERS["uuid4"], "abc", "local:ada",
         "run_0190", "step", 1, True, project.path,
-        2, 3,
+        3, 1,
     ]  # fmt: skip
 
 

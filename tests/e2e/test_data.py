@@ -100,7 +100,7 @@ def test_a_failed_step_without_rollback_is_not_retried_over_its_writes(project: 
         @workflow.step(retries=3, retry_backoff=0.01, rollback_enabled=True)
         async def breaks(context):
             await context.db.execute("UPDATE records SET age = age + 1")
-            if context.generation < 3:
+            if context.attempt < 3:
                 raise ValueError("after the write")
     """)
     done = project.run()

@@ -52,7 +52,7 @@ WORKFLOW = """
     @workflow.step(rollback_enabled=True, retries=1, retry_backoff=0.01)
     async def fails_once(context):
         await context.db.execute("UPDATE log SET checked = checked + 10")
-        if context.generation == 1:
+        if context.attempt == 1:
             raise ValueError("the first try")
         text = (await context.llm.chat(**asked("last"))).text
         (context.workspace / "report.txt").write_text(text)
@@ -188,9 +188,9 @@ SLOW = """
     @workflow.step
     async def slow(context):
         said = (await context.llm.chat(model="m", messages=[{"role": "user", "content": "once"}], max_tokens=5)).text
-        if context.attempt == 1:
+        if context.resumes == 0:
             time.sleep(3600)
-        return [said, context.attempt]
+        return [said, context.resumes]
 """
 
 
@@ -219,7 +219,7 @@ def test_a_killed_worker_is_replaced_and_its_call_not_repeated(
     os.kill(inside(running.pid, depth), signal.SIGKILL)
     done = running.finish()
     assert done.code == 0, (name, done)
-    assert done.run["outputs"]["slow"] == ["You said: once", 2]
+    assert done.run["outputs"]["slow"] == ["You said: once", 1]
     assert model.asked() == {"once": 1}
     assert len(done.of("step.lost")) == 1
     assert project.processes() == []

@@ -50,9 +50,9 @@ def test_a_retry_after_an_own_error_starts_from_nothing(project: Project, model:
         async def flaky(context):
             ask = [{"role": "user", "content": "again"}]
             text = (await context.llm.chat(model="m", messages=ask, max_tokens=5)).text
-            if context.generation < 3:
+            if context.attempt < 3:
                 raise RuntimeError("not yet")
-            return [context.generation, text]
+            return [context.attempt, text]
     """)
     done = project.run()
     assert done.code == 0, done
@@ -69,7 +69,7 @@ def test_a_retry_after_a_failed_effect_keeps_the_finished_ones(project: Project,
             for word in ("first", "second"):
                 ask = [{"role": "user", "content": word}]
                 said.append((await context.llm.chat(model="m", messages=ask, max_tokens=5)).text)
-            return [context.generation, *said]
+            return [context.attempt, *said]
     """)
     done = project.run()
     assert done.code == 0, done

@@ -17,7 +17,7 @@ SLOW = """
         except asyncio.TimeoutError:
             said = "gave up"
         await context.db.execute("INSERT INTO log (what) VALUES (?)", [said])
-        if context.attempt == 1:
+        if context.resumes == 0:
             await asyncio.sleep(3600)
         return said
 """
@@ -73,7 +73,7 @@ def test_a_question_that_nobody_waits_for_is_taken_back(project: Project, model:
         except asyncio.TimeoutError:
             said = "nobody"
         await context.db.execute("INSERT INTO log (what) VALUES (?)", [said])
-        if context.attempt == 1:
+        if context.resumes == 0:
             await asyncio.sleep(3600)
         return said
 """,
@@ -131,7 +131,7 @@ def test_a_race_that_was_lost_is_lost_again(project: Project, model: MockModel) 
             task.cancel()
         winner = tasks.index(done.pop())
         await context.db.execute("INSERT INTO log (what) VALUES (?)", [str(winner)])
-        if context.attempt == 1:
+        if context.resumes == 0:
             await asyncio.sleep(3600)
         return winner
 """,
@@ -156,7 +156,7 @@ def test_a_step_that_waits_for_what_it_had_given_up_fails_and_says_so(project: P
     async def impatient(context):
         question = dict(model="m", messages=[{"role": "user", "content": "slow"}], max_tokens=5)
         task = asyncio.create_task(context.llm.chat(**question))
-        if context.attempt > 1:
+        if context.resumes > 0:
             return (await task).text
         try:
             await asyncio.wait_for(task, SECONDS)

@@ -23,7 +23,7 @@ SEQUENCE = """
         age = (work / "out/made.txt").stat().st_mtime_ns
         mode = oct((work / "out/run.sh").stat().st_mode & 0o777)
         await context.random()
-        if context.attempt == 1:
+        if context.resumes == 0:
             time.sleep(3600)
         return {
             "stdout": made.stdout, "listed": listed, "said": said, "mine": (work / "mine.txt").read_text(),
@@ -83,7 +83,7 @@ def test_tools_of_parallel_branches_come_back_each_at_its_place(project: Project
                 return mine, (context.workspace / f"twice-{n}").read_text()
             both = await asyncio.gather(*(one(n) for n in range(4)))
             await context.random()
-            if context.attempt == 1:
+            if context.resumes == 0:
                 time.sleep(3600)
             return both
     """)
@@ -106,7 +106,7 @@ def test_a_tool_is_not_run_again(project: Project, model: MockModel, kind: str) 
                 {wait}context.tools.run(["sh", "-c", "cat /proc/sys/kernel/random/uuid >> log.txt"])
                 said.append((context.workspace / "log.txt").read_text())
             {wait}context.random()
-            if context.attempt == 1:
+            if context.resumes == 0:
                 time.sleep(3600)
             return said
     """)
@@ -129,7 +129,7 @@ def test_a_file_that_other_code_wrote_meanwhile_is_refused_by_name(project: Proj
             (context.workspace / "shared.txt").write_text(os.urandom(8).hex())
             await tool
             await context.random()
-            if context.attempt == 1:
+            if context.resumes == 0:
                 time.sleep(3600)
     """)
     run = kill(project.start("run"))

@@ -40,7 +40,7 @@ async def flaky(context):
     tries = await context.db.query("SELECT count(*) FROM tries")
     await context.db.execute("INSERT INTO tries (what) VALUES ('tried')")
     flag = context.workspace / "second.txt"
-    number = context.generation
+    number = context.attempt
     if number == 1:
         raise ValueError("the first try fails")
     return number

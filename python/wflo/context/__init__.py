@@ -48,13 +48,14 @@ class Values(dict[str, "Any"]):
 class Facts:
     """What a context knows about its step, as the engine sent it."""
 
-    __slots__ = ("attempt", "generation", "inputs", "outputs", "project", "run", "state", "step")
+    __slots__ = ("attempt", "inputs", "outputs", "project", "resumes", "run", "state", "step")
 
     def __init__(self, frame: dict[str, Any]) -> None:
         self.run: str = str(frame.get("run") or "")
         self.step: str = str(frame.get("step") or "")
-        self.generation: int = int(frame.get("generation") or 1)
-        self.attempt: int = int(frame.get("attempt") or 1)
+        # The protocol counts from the engine's side: a generation is a try, an attempt a start of one.
+        self.attempt: int = int(frame.get("generation") or 1)
+        self.resumes: int = int(frame.get("attempt") or 1) - 1
         self.project: str = str(frame.get("project") or os.getcwd())
         self.inputs = Values("input", frame.get("inputs") or {})
         self.outputs = Values("output (of a step that this one depends on)", frame.get("outputs") or {})
@@ -99,14 +100,14 @@ class _Base:
         return self._facts.step
 
     @property
-    def generation(self) -> int:
-        """Which journal of the step this is: a retry opens a new one, a resume does not."""
-        return self._facts.generation
+    def attempt(self) -> int:
+        """Which try of the step this is, from 1: a retry is another one, a resume is not."""
+        return self._facts.attempt
 
     @property
-    def attempt(self) -> int:
-        """Which try of the step this is, from 1."""
-        return self._facts.attempt
+    def resumes(self) -> int:
+        """How often this try has gone on after a crash or a wait. Not the same on replay: for logs only."""
+        return self._facts.resumes
 
     @property
     def workspace(self) -> Path:

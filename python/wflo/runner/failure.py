@@ -11,7 +11,7 @@ import traceback
 
 from ..errors import EffectError, WfloError
 from ..origin import is_ours, short
-from . import branches
+from . import branches, hints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ def describe(error: BaseException, project: str, cancelled: str | None = None) -
         found["code"], found["hint"] = error.code, error.hint
     elif isinstance(error, SystemExit):
         found["code"], found["hint"] = "WFLO-3306", "return from the step, or raise an exception that says why"
+    if found.get("hint") is None:
+        hint = hints.hint_for(error, project)
+        if hint is not None:
+            found["hint"] = hint
     return found
 
 
@@ -104,22 +108,48 @@ def _is_user(filename: str) -> bool:
 def _traceback(error: BaseException) -> str:
     try:
         summary = traceback.TracebackException.from_exception(error, lookup_lines=False)
-        _strip(summary, set())
-        return "".join(summary.format())
+        _shorten(summary, set())
+        return _without_hints("".join(summary.format()), error)
     except Exception as problem:
         return f"<the traceback cannot be shown: {type(problem).__name__}>\n"
 
 
-def _strip(summary: traceback.TracebackException | None, seen: set[int]) -> None:
-    """Leaves the frames of user code and libraries, in this traceback and those it came from."""
+def _shorten(summary: traceback.TracebackException | None, seen: set[int]) -> bool:
+    """Leaves the frames of user code, and of libraries those where they were entered and left.
+
+    Without frames of the user's an exception that another one merely came after is left out, so that
+    the user's own lines come first. Whether any frame is the user's is returned.
+    """
     if summary is None or id(summary) in seen:
-        return
+        return False
     seen.add(id(summary))
-    summary.stack[:] = [frame for frame in summary.stack if _is_user(frame.filename)]
-    _strip(summary.__cause__, seen)
-    _strip(summary.__context__, seen)
+    frames = [frame for frame in summary.stack if _is_user(frame.filename)]
+    own = [branches.is_project(frame.filename) for frame in frames]
+    is_own = any(own)
+    summary.stack[:] = [
+        frame for index, frame in enumerate(frames) if not _is_between(own, index) and (is_own or index + 1 == len(own))
+    ]
+    is_own |= _shorten(summary.__cause__, seen)
+    if _shorten(summary.__context__, seen):
+        is_own = True
+    elif not summary.__suppress_context__:
+        summary.__context__ = None
     for member in getattr(summary, "exceptions", None) or ():
-        _strip(member, seen)
+        is_own |= _shorten(member, seen)
+    return is_own
+
+
+def _is_between(own: list[bool], index: int) -> bool:
+    """Whether a frame is a library's and has a library's before and behind it."""
+    return 0 < index < len(own) - 1 and not any(own[index - 1 : index + 2])
+
+
+def _without_hints(text: str, error: BaseException) -> str:
+    """A hint is shown once, below the traceback, and not also in the message of each exception."""
+    for found in hints.chain(error):
+        if isinstance(found, WfloError) and found.hint:
+            text = text.replace(f"\n  hint: {found.hint}", "")
+    return text
 
 
 def _place(error: BaseException, project: str) -> str | None:

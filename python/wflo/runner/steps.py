@@ -43,14 +43,20 @@ def run(broker: Broker, workflow: Workflow, frame: dict[str, Any]) -> bytes:
     output = _call(broker, step.function, facts)
     finish.settle()
     broker.ended = True
-    return _packed(broker, output, facts.state)
+    packed = _packed(broker, output, facts.state)
+    if broker.loop is not None:
+        from . import forgotten
+
+        forgotten.check()
+    return packed
 
 
 def _call(broker: Broker, function: Callable[..., Any], facts: Facts) -> Any:
     if is_async(function):
         # Here and not above: importing asyncio costs more than everything else.
-        from . import loop
+        from . import forgotten, loop
 
+        forgotten.watch()
         return loop.run(broker, _main(function, Context(broker, facts, AsyncCalls(broker))))
     output = function(SyncContext(broker, facts, SyncCalls(broker, branches.ROOT)))
     if hasattr(output, "__await__"):

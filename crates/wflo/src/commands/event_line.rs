@@ -41,12 +41,9 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             run(paint.bad(format_args!("timed out: {}", short(&error.message))))
         }
         EventBody::StepStarted { step, generation, attempt, .. } => {
-            let again = match (generation, attempt) {
-                (1, 1) => String::new(),
-                (generation, 1) => format!(" (try {generation})"),
-                (_, attempt) => format!(" again (attempt {attempt})"),
-            };
-            of(step, format!("started{again}"))
+            let what = if *attempt > 1 { "goes on" } else { "started" };
+            let again = if *generation > 1 { format!(" (try {generation})") } else { String::new() };
+            of(step, format!("{what}{again}"))
         }
         EventBody::StepLost { step, reason, .. } => {
             of(step, paint.bad(format_args!("lost: {}", short(reason))))
