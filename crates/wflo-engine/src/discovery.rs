@@ -49,24 +49,22 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
     let (printed, printed_in) = pipe().map_err(io)?;
     let ask = Ask {
+        name: None,
         command: runner_command(interpreter),
         env: runner_env(interpreter, 0),
         fds: vec![(OwnedFd::from(theirs), 3)],
         stdout: printed_in.try_clone().map_err(io)?,
         stderr: printed_in,
         layers: Vec::new(),
-        // Bound and not served: a call at import finds nobody and is told so when it ends.
-        model_listener: true,
         timeout: Some(Millis(u64::try_from(LIMIT.as_millis()).unwrap_or(60_000) + 5_000)),
     };
     let running = sandboxes.open(launch, ask).await?;
-    // Without its listener a connection is refused at once.
-    drop(running.sandbox.take_listener());
+    // A call at import finds nobody, and is told so at once.
+    running.serve_nobody();
     let reading = tokio::spawn(tail(printed, LAST_WORDS));
     let (mut reader, mut writer) = socket.into_split();
     let told = async {
-        let describe =
-            ToRunner::Describe { project: launch.project.display().to_string(), workflow: workflow.clone() };
+        let describe = ToRunner::Describe { project: running.workspace(), workflow: workflow.clone() };
         for frame in [ToRunner::Hello { protocol: protocol::VERSION, features: &[] }, describe] {
             match protocol::write(&mut writer, &frame).await {
                 Ok(()) => {}

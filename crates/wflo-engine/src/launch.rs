@@ -11,6 +11,10 @@ use crate::error::EngineError;
 
 /// The interpreter cannot be used.
 const NO_INTERPRETER: Code = Code(3040);
+/// The workflow and the settings name different backends.
+const BACKENDS_DIFFER: Code = Code(1012);
+/// What is asked for needs isolation, and there is none.
+const NOT_ISOLATED: Code = Code(5008);
 
 /// How the steps of a run are launched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +42,98 @@ pub struct Launch {
     pub hide: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
+    /// What isolates its steps: the same for as long as the run lives.
+    #[serde(default)]
+    pub backend: Backend,
+}
+
+impl Launch {
+    /// Refuses what the backend could not keep, before anything is run.
+    ///
+    /// # Errors
+    /// Each setting that it could not keep.
+    pub fn check(&self) -> Result<(), EngineError> {
+        if self.backend != Backend::None {
+            return Ok(());
+        }
+        let refuse = |message: &str, hint: &str| Failure::new(NOT_ISOLATED, message).with_hint(hint);
+        let mut problems = Vec::new();
+        if self.require_kernel {
+            problems.push(refuse(
+                "`require = \"kernel\"` and the backend \"none\" exclude each other: without isolation the kernel enforces nothing",
+                "leave one of them out",
+            ));
+        }
+        if self.sandbox.disk.is_some() {
+            problems.push(refuse(
+                "disk_limit needs isolation: with the backend \"none\" nothing bounds what a step writes",
+                "leave disk_limit out, or use the backend \"native\"",
+            ));
+        }
+        for (source, target) in self.ro.iter().chain(&self.rw).filter(|(source, target)| source != target) {
+            problems.push(refuse(
+                &format!(
+                    "with the backend \"none\" {} cannot be shown at {}",
+                    source.display(),
+                    target.display()
+                ),
+                "use the path that it has on this machine for both, or the backend \"native\"",
+            ));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
+    }
+}
+
+/// What keeps steps from the rest of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Linux namespaces, made by wflo itself.
+    #[default]
+    Native,
+    /// Nothing; asked for by name.
+    None,
+}
+
+impl Backend {
+    /// Its name in files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Native => "native",
+            Backend::None => "none",
+        }
+    }
+
+    /// The backend with a name.
+    pub fn named(name: &str) -> Option<Backend> {
+        [Backend::Native, Backend::None].into_iter().find(|backend| backend.name() == name)
+    }
+
+    /// Whoever starts the run decides. Else the settings and the workflow must not contradict each
+    /// other: code does not take off a wall that its operator put up, nor does a setting one that
+    /// the code counts on.
+    ///
+    /// # Errors
+    /// When they do.
+    pub fn choose(
+        given: Option<Backend>,
+        settings: Option<Backend>,
+        workflow: Option<Backend>,
+    ) -> Result<Backend, EngineError> {
+        match (given, settings, workflow) {
+            (Some(given), ..) => Ok(given),
+            (None, Some(settings), Some(workflow)) if settings != workflow => {
+                let message = format!(
+                    "wflo.toml says backend = \"{}\" and the workflow says backend=\"{}\"",
+                    settings.name(),
+                    workflow.name()
+                );
+                let hint = "make them agree, or decide for one run with --sandbox native or --sandbox none";
+                Err(EngineError::Invalid(vec![Failure::new(BACKENDS_DIFFER, message).with_hint(hint)]))
+            }
+            (None, settings, workflow) => Ok(workflow.or(settings).unwrap_or_default()),
+        }
+    }
 }
 
 /// Limits of one attempt's sandbox.
@@ -161,4 +257,29 @@ fn add_folder(folders: &mut Vec<PathBuf>, folder: PathBuf) {
     }
     folders.retain(|known| !known.starts_with(&folder));
     folders.push(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_starts_the_run_decides_and_nobody_else_lowers_a_wall() {
+        let choose = |given, settings, workflow| Backend::choose(given, settings, workflow).ok();
+        let (native, none) = (Some(Backend::Native), Some(Backend::None));
+        assert_eq!(choose(None, None, None), native);
+        assert_eq!(choose(None, none, None), none);
+        assert_eq!(choose(None, None, none), none);
+        assert_eq!(choose(None, native, none), None, "code does not take off a wall");
+        assert_eq!(choose(None, none, native), None);
+        assert_eq!(choose(native, none, none), native);
+        assert_eq!(choose(none, native, native), none);
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_release_is_isolated() {
+        assert_eq!(Backend::default(), Backend::Native);
+        assert_eq!(Backend::named("none"), Some(Backend::None));
+        assert_eq!(Backend::named("docker"), None);
+    }
 }

@@ -1,23 +1,31 @@
 //! One sandbox of one attempt: made from the run's launch settings, watched, ended.
+//!
+//! Owns the choice of the backend and the address that stock model clients find; what a backend does
+//! is its own.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::io::{AsyncReadExt, Interest};
+use tokio::sync::OnceCell;
 use wflo_core::error::{Coded, Failure};
+use wflo_gateway::ledger::Caller;
+use wflo_gateway::serve::ServeHandle;
+use wflo_gateway::{Gateway, PLACEHOLDER_KEY, client_env};
 use wflo_sandbox::workspace::{self, Hidden, HideRules, View};
-use wflo_sandbox::{Bind, Exit, Launcher, Sandbox, Spec, Stdio};
+use wflo_sandbox::{Backend, Bare, Bind, Exit, Files, MODEL_PORT, Native, Sandbox, Spec, Stdio};
 
 use crate::broker::{Opened, bad_layer};
 use crate::error::EngineError;
-use crate::launch::Launch;
+use crate::launch::{self, Launch};
 
-/// Makes sandboxes; one launcher process for the engine, started when first needed.
+/// Makes sandboxes; one launcher process for the engine and backend, started when first needed.
 pub struct Sandboxes {
     program: std::path::PathBuf,
-    launcher: tokio::sync::OnceCell<Arc<Launcher>>,
+    native: OnceCell<Arc<dyn Backend>>,
+    bare: OnceCell<Arc<dyn Backend>>,
     /// Sealed trees and layers.
     pub store: Arc<workspace::Store>,
     /// What never enters a workspace, beside the run's own globs.
@@ -28,21 +36,24 @@ pub struct Sandboxes {
 
 /// A running sandbox of an attempt.
 pub(crate) struct Running {
-    pub(crate) sandbox: Arc<Sandbox>,
+    /// `None` only while it is being dropped.
+    sandbox: Option<Arc<dyn Sandbox>>,
     status: tokio::net::UnixDatagram,
-    /// Keeps the stored trees that it has mounted from being pruned.
-    _mounts: Option<workspace::Mounts>,
+    /// What a model client must carry, where others than this sandbox can reach its listener.
+    key: Option<String>,
 }
 
 /// What an attempt's sandbox differs in.
 pub(crate) struct Ask {
+    /// The same for every attempt at one thing; `None` for what is done once.
+    pub(crate) name: Option<String>,
     pub(crate) command: Vec<OsString>,
+    /// Beside what model clients need.
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) fds: Vec<(OwnedFd, i32)>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     pub(crate) layers: Vec<String>,
-    pub(crate) model_listener: bool,
     pub(crate) timeout: Option<wflo_core::size::Millis>,
 }
 
@@ -58,6 +69,10 @@ fn is_beside(folder: &Path, sdk: Option<&Path>, project: &Path) -> bool {
     !real.starts_with(project) && (!project.starts_with(&real) || sdk == Some(folder))
 }
 
+fn unreadable(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Unreadable(error.to_string())
+}
+
 impl Sandboxes {
     /// Sandboxes whose launcher is `program`.
     pub fn new(
@@ -66,24 +81,25 @@ impl Sandboxes {
         rules: HideRules,
         environment: std::collections::BTreeMap<OsString, OsString>,
     ) -> Self {
-        Sandboxes { program, launcher: tokio::sync::OnceCell::new(), store, rules, environment }
+        Sandboxes { program, native: OnceCell::new(), bare: OnceCell::new(), store, rules, environment }
     }
 
-    /// The launcher process.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub async fn launcher(&self) -> Result<Arc<Launcher>, EngineError> {
-        let start = || async {
-            let program = self.program.clone();
-            let started = tokio::task::spawn_blocking(move || Launcher::start(&program)).await;
-            match started {
-                Ok(Ok(launcher)) => Ok(Arc::new(launcher)),
-                Ok(Err(e)) => Err(failed(&e)),
-                Err(e) => Err(EngineError::Unreadable(e.to_string())),
-            }
+    async fn backend(&self, which: launch::Backend) -> Result<Arc<dyn Backend>, EngineError> {
+        let slot = match which {
+            launch::Backend::Native => &self.native,
+            launch::Backend::None => &self.bare,
         };
-        self.launcher.get_or_try_init(start).await.cloned()
+        let start = || async {
+            let (program, store) = (self.program.clone(), Arc::clone(&self.store));
+            let started = tokio::task::spawn_blocking(move || -> Result<Arc<dyn Backend>, _> {
+                Ok(match which {
+                    launch::Backend::Native => Arc::new(Native::start(&program)?),
+                    launch::Backend::None => Arc::new(Bare::start(&program, &store)?),
+                })
+            });
+            started.await.map_err(unreadable)?.map_err(|e: wflo_sandbox::Error| failed(&e))
+        };
+        slot.get_or_try_init(start).await.cloned()
     }
 
     /// What never enters this run's workspaces.
@@ -97,14 +113,14 @@ impl Sandboxes {
     }
 
     pub(crate) async fn open(self: &Arc<Self>, launch: &Launch, ask: Ask) -> Result<Running, EngineError> {
-        let launcher = self.launcher().await?;
-        let (sandboxes, launch) = (Arc::clone(self), launch.clone());
+        let backend = self.backend(launch.backend).await?;
+        // On an isolated sandbox's own loopback the listener says who calls.
+        let key = if backend.capabilities().isolated { None } else { Some(token()?) };
+        let (sandboxes, launch, known) = (Arc::clone(self), launch.clone(), key.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            let (spec, mounts) = sandboxes.spec(&launch, ask)?;
-            let sandbox = launcher.launch(spec).map_err(|e| failed(&e))?;
-            Ok::<_, EngineError>((sandbox, mounts))
+            sandboxes.create(backend.as_ref(), &launch, ask, known.as_deref())
         });
-        let (sandbox, mounts) = opened.await.map_err(|e| EngineError::Unreadable(e.to_string()))??;
+        let sandbox: Arc<dyn Sandbox> = Arc::from(opened.await.map_err(unreadable)??);
         let unwatchable =
             |e: std::io::Error| EngineError::Unreadable(format!("a sandbox cannot be watched: {e}"));
         let status = sandbox.status_fd().try_clone_to_owned().map_err(unwatchable)?;
@@ -112,10 +128,16 @@ impl Sandboxes {
         let status = std::os::unix::net::UnixDatagram::from(status);
         status.set_nonblocking(true).map_err(unwatchable)?;
         let status = tokio::net::UnixDatagram::from_std(status).map_err(unwatchable)?;
-        Ok(Running { sandbox: Arc::new(sandbox), status, _mounts: Some(mounts) })
+        Ok(Running { sandbox: Some(sandbox), status, key })
     }
 
-    fn spec(&self, launch: &Launch, ask: Ask) -> Result<(Spec, workspace::Mounts), EngineError> {
+    fn create(
+        &self,
+        backend: &dyn Backend,
+        launch: &Launch,
+        ask: Ask,
+        key: Option<&str>,
+    ) -> Result<Box<dyn Sandbox>, EngineError> {
         let bad_id = |e: &dyn std::fmt::Display| {
             EngineError::Unreadable(format!("a stored tree has no readable id: {e}"))
         };
@@ -124,24 +146,21 @@ impl Sandboxes {
             ask.layers.iter().map(|l| l.parse()).collect::<Result<Vec<_>, _>>().map_err(|e| bad_id(&e))?;
         let view = View::open(&self.store, &sealed, &layers).map_err(|e| failed(&e))?;
         let hidden = self.hidden(&launch.project, &launch.hide)?;
-        let mounts =
-            view.mounts(&self.store, &launch.project, &hidden, &launch.project).map_err(|e| failed(&e))?;
+        let name = match &ask.name {
+            Some(name) => name.clone(),
+            None => format!("once-{}", token()?),
+        };
+        let files =
+            Files { name: &name, view: &view, store: &self.store, project: &launch.project, hidden: &hidden };
+        backend.create(self.spec(launch, ask, key), &files).map_err(|e| failed(&e))
+    }
+
+    fn spec(&self, launch: &Launch, ask: Ask, key: Option<&str>) -> Spec {
         let mut spec = Spec::new(ask.command);
-        spec.cwd = Some(launch.project.clone());
-        spec.workspace =
-            Some(wflo_sandbox::View { lowers: mounts.lowers.clone(), target: launch.project.clone() });
-        spec.ro = mounts
-            .ro
-            .iter()
-            .map(|(source, target)| Bind { source: source.clone(), target: target.clone() })
-            .collect();
         if let Some(interpreter) = &launch.interpreter {
-            for folder in &interpreter.folders {
-                if !is_beside(folder, interpreter.sdk_path.as_deref(), &launch.project) {
-                    continue;
-                }
-                spec.ro.push(Bind::same(folder));
-            }
+            let sdk = interpreter.sdk_path.as_deref();
+            let beside = interpreter.folders.iter().filter(|folder| is_beside(folder, sdk, &launch.project));
+            spec.ro.extend(beside.map(Bind::same));
         }
         let bind = |(source, target): &(std::path::PathBuf, std::path::PathBuf)| Bind {
             source: source.clone(),
@@ -150,6 +169,7 @@ impl Sandboxes {
         spec.ro.extend(launch.ro.iter().map(bind));
         spec.rw = launch.rw.iter().map(bind).collect();
         spec.env = ask.env;
+        spec.env.extend(model_env(key.unwrap_or(PLACEHOLDER_KEY)));
         for name in &launch.env {
             if let Some((name, value)) = self.environment.get_key_value(std::ffi::OsStr::new(name)) {
                 spec.env.push((name.clone(), value.clone()));
@@ -166,22 +186,18 @@ impl Sandboxes {
         spec.stdout = Stdio::Fd(ask.stdout);
         spec.stderr = Stdio::Fd(ask.stderr);
         spec.fds = ask.fds;
-        spec.model_listener = ask.model_listener;
-        Ok((spec, mounts))
+        spec.model_listener = true;
+        spec
     }
 
     /// Keeps what a dead sandbox wrote into its workspace, as a layer; `None` when it wrote nothing.
     pub(crate) async fn capture(
-        self: &Arc<Self>,
+        &self,
         running: &Running,
     ) -> Result<(Option<String>, Vec<String>), EngineError> {
-        let (sandboxes, sandbox) = (Arc::clone(self), Arc::clone(&running.sandbox));
-        let captured = tokio::task::spawn_blocking(move || {
-            let Some(upper) = sandbox.upper() else { return Ok(None) };
-            workspace::capture(upper.as_fd(), &sandboxes.store, &workspace::Bounds::default())
-        });
-        let captured =
-            captured.await.map_err(|e| EngineError::Unreadable(e.to_string()))?.map_err(|e| failed(&e))?;
+        let Some(sandbox) = running.sandbox.clone() else { return Ok((None, Vec::new())) };
+        let captured = tokio::task::spawn_blocking(move || sandbox.changes());
+        let captured = captured.await.map_err(unreadable)?.map_err(|e| failed(&e))?;
         Ok(match captured {
             None => (None, Vec::new()),
             Some(captured) => {
@@ -192,22 +208,19 @@ impl Sandboxes {
     }
 }
 
-/// The workspace of a running sandbox, as far as it has been changed.
+/// The workspace of a running sandbox, as far as it has been changed. It keeps no sandbox alive.
 pub(crate) struct LiveFiles {
     store: Arc<workspace::Store>,
-    sandbox: Arc<Sandbox>,
+    sandbox: Weak<dyn Sandbox>,
 }
 
 impl LiveFiles {
     /// Seals what has been changed so far; `None` when that is nothing. What the program writes
     /// meanwhile may be in it or not.
     pub(crate) async fn changes(&self) -> Result<Option<workspace::Captured>, EngineError> {
-        let (store, sandbox) = (Arc::clone(&self.store), Arc::clone(&self.sandbox));
-        let captured = tokio::task::spawn_blocking(move || {
-            let Some(upper) = sandbox.upper() else { return Ok(None) };
-            workspace::capture(upper.as_fd(), &store, &workspace::Bounds::default())
-        });
-        captured.await.map_err(|e| EngineError::Unreadable(e.to_string()))?.map_err(|e| failed(&e))
+        let Some(sandbox) = self.sandbox.upgrade() else { return Ok(None) };
+        let captured = tokio::task::spawn_blocking(move || sandbox.changes());
+        captured.await.map_err(unreadable)?.map_err(|e| failed(&e))
     }
 
     /// A layer that was sealed before; an empty one for none.
@@ -225,16 +238,76 @@ impl LiveFiles {
     }
 }
 
+/// The variables that make stock clients find the listener, whose port the launcher fills in.
+fn model_env(key: &str) -> impl Iterator<Item = (OsString, OsString)> {
+    // The port is not known before the sandbox is; no port is 1.
+    client_env(1, key).into_iter().map(|(name, value)| {
+        let value = match value.strip_prefix("http://127.0.0.1:1") {
+            Some(path) => format!("http://127.0.0.1:{MODEL_PORT}{path}"),
+            None => value,
+        };
+        (name.into(), value.into())
+    })
+}
+
+/// A word that nobody can guess.
+fn token() -> Result<String, EngineError> {
+    use std::fmt::Write as _;
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(unreadable)?;
+    Ok(bytes.iter().fold("wflo-".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
 impl Running {
+    fn sandbox(&self) -> Result<&Arc<dyn Sandbox>, Failure> {
+        let gone = || Failure::new(wflo_core::error::Code(9003), "the sandbox is gone");
+        self.sandbox.as_ref().ok_or_else(gone)
+    }
+
+    /// Where the program finds the workspace.
+    pub(crate) fn workspace(&self) -> String {
+        self.sandbox.as_ref().map(|sandbox| sandbox.workspace().display().to_string()).unwrap_or_default()
+    }
+
     /// Its workspace, for tools whose files are sealed while it runs.
-    pub(crate) fn files(&self, sandboxes: &Sandboxes) -> LiveFiles {
-        LiveFiles { store: Arc::clone(&sandboxes.store), sandbox: Arc::clone(&self.sandbox) }
+    pub(crate) fn files(&self, sandboxes: &Sandboxes) -> Option<LiveFiles> {
+        let sandbox = Arc::downgrade(self.sandbox.as_ref()?);
+        Some(LiveFiles { store: Arc::clone(&sandboxes.store), sandbox })
+    }
+
+    /// How each limit is enforced, and whether the program is isolated.
+    pub(crate) fn enforcement(&self) -> (&[wflo_sandbox::Enforcement], bool) {
+        (self.sandbox.as_ref().map_or(&[], |sandbox| sandbox.enforcement()), self.key.is_none())
+    }
+
+    /// Serves the model clients in it as `caller`; `None` when nobody can.
+    pub(crate) fn serve(
+        &self,
+        gateway: Option<&Gateway>,
+        caller: Caller,
+    ) -> std::io::Result<Option<ServeHandle>> {
+        let listener = self.sandbox.as_ref().and_then(|sandbox| sandbox.take_listener());
+        let (Some(listener), Some(gateway)) = (listener, gateway) else { return Ok(None) };
+        let caller = match &self.key {
+            Some(key) => caller.with_key(key),
+            None => caller,
+        };
+        gateway.serve(listener, caller).map(Some)
+    }
+
+    /// Lets no model client in: whoever connects is refused at once.
+    pub(crate) fn serve_nobody(&self) {
+        drop(self.sandbox.as_ref().and_then(|sandbox| sandbox.take_listener()));
     }
 
     /// Resolves when no process of the sandbox is left.
     pub(crate) async fn ended(&self) -> Result<Exit, Failure> {
+        let sandbox = self.sandbox()?;
         loop {
-            if let Some(exit) = self.sandbox.try_wait().map_err(|e| e.to_failure())? {
+            if let Some(exit) = sandbox.try_wait().map_err(|e| e.to_failure())? {
                 return Ok(exit);
             }
             self.status
@@ -242,7 +315,7 @@ impl Running {
                 .await
                 .map_err(|e| Failure::new(wflo_core::error::Code(9003), e.to_string()))?;
             // Asked inside, so that news which comes meanwhile is not taken for old.
-            let asked = self.status.try_io(Interest::READABLE, || match self.sandbox.try_wait() {
+            let asked = self.status.try_io(Interest::READABLE, || match sandbox.try_wait() {
                 Ok(None) => Err(std::io::Error::from(std::io::ErrorKind::WouldBlock)),
                 news => Ok(news),
             });
@@ -256,10 +329,21 @@ impl Running {
 
     /// Kills the whole tree and waits until it is gone.
     pub(crate) async fn kill(&self) {
-        let sandbox = Arc::clone(&self.sandbox);
+        let Some(sandbox) = self.sandbox.clone() else { return };
         let killed = tokio::task::spawn_blocking(move || sandbox.kill()).await;
         if let Ok(Err(e)) = killed {
             tracing::warn!(error = %e, "a sandbox could not be killed");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let sandbox = self.sandbox.take();
+        // Its end may wait for processes and remove many files.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(sandbox))),
+            Err(_) => drop(sandbox),
         }
     }
 }

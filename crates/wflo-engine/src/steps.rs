@@ -6,6 +6,7 @@ use serde_json::Value;
 use wflo_core::definition::StepKind;
 use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::event::EventBody;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::Fence;
@@ -14,7 +15,7 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::journal::Journal;
 use crate::launch::Launch;
-use crate::sandboxed::Sandboxes;
+use crate::sandboxed::{Running, Sandboxes};
 use crate::services::Services;
 
 mod code;
@@ -26,6 +27,8 @@ mod retry;
 mod template;
 mod undo;
 
+/// So many events are read at once.
+const PAGE: u32 = 1_000;
 /// What the engine could not do for the step.
 const INTERNAL: Code = Code(9004);
 
@@ -33,8 +36,8 @@ const INTERNAL: Code = Code(9004);
 pub struct Steps {
     services: Arc<Services>,
     sandboxes: Arc<Sandboxes>,
-    /// Runs that have been told which of their limits are only watched over.
-    told: std::sync::Mutex<std::collections::HashSet<wflo_core::id::RunId>>,
+    /// Runs that have been told, here, what a notice says.
+    told: std::sync::Mutex<std::collections::HashSet<(wflo_core::id::RunId, &'static str)>>,
 }
 
 impl Steps {
@@ -48,26 +51,54 @@ impl Steps {
             .map_err(|e| EngineError::Unreadable(format!("how {} is launched: {e}", context.record.id)))
     }
 
-    /// Says, once a run, which limits wflo watches over because the kernel cannot here.
-    async fn tell_of_supervision(
-        &self,
-        journal: &Journal,
-        sandbox: &wflo_sandbox::Sandbox,
-    ) -> Result<(), EngineError> {
-        let watched: Vec<String> = sandbox
-            .enforcement()
+    /// Says, once a run, that nothing isolates its steps, and which limits wflo watches over because
+    /// the kernel does not here.
+    async fn tell_of_walls(&self, journal: &Journal, running: &Running) -> Result<(), EngineError> {
+        let (enforcement, isolated) = running.enforcement();
+        if !isolated {
+            let message = format!(
+                "no isolation (backend \"none\"): steps can do whatever you can; each works in a copy of the \
+                 project, not at its path (here: {})",
+                running.workspace()
+            );
+            self.tell_once(journal, "sandbox.none", message).await?;
+        }
+        let watched: Vec<String> = enforcement
             .iter()
             .filter(|e| e.level == wflo_sandbox::Level::Supervised && e.limit != "timeout")
             .map(|e| format!("{} ({})", e.limit, e.by))
             .collect();
-        let first = !watched.is_empty()
-            && self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(journal.run());
-        if first {
+        if !watched.is_empty() {
             let message =
                 format!("watched over by wflo, not by the kernel, on this host: {}", watched.join(", "));
-            let notice = "sandbox.supervised".to_owned();
-            journal.note(vec![wflo_core::event::EventBody::Notice { notice, message }]).await?;
+            self.tell_once(journal, "sandbox.supervised", message).await?;
         }
+        Ok(())
+    }
+
+    /// A notice that a run gets once, whichever processes drive it.
+    async fn tell_once(
+        &self,
+        journal: &Journal,
+        notice: &'static str,
+        message: String,
+    ) -> Result<(), EngineError> {
+        let run = journal.run();
+        if !self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert((run, notice)) {
+            return Ok(());
+        }
+        let mut seen = 0;
+        loop {
+            let page = self.services.store.events(run, seen, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            seen = last.seq;
+            let is_same =
+                |body: &EventBody| matches!(body, EventBody::Notice { notice: told, .. } if told == notice);
+            if page.iter().any(|recorded| is_same(&recorded.event.body)) {
+                return Ok(());
+            }
+        }
+        journal.note(vec![EventBody::Notice { notice: notice.to_owned(), message }]).await?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use wflo_sandbox::workspace;
 use crate::budgets;
 use crate::discovery::{self, Described};
 use crate::error::EngineError;
-use crate::launch::{Interpreter, Launch, Limits};
+use crate::launch::{Backend, Interpreter, Launch, Limits};
 use crate::runtime::Runtime;
 
 /// Several people must agree, and embedded mode knows only one.
@@ -72,6 +72,8 @@ pub struct Submission {
     pub hide: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
+    /// What the settings say about isolation; `options.backend` says what whoever starts it does.
+    pub backend: Option<Backend>,
 }
 
 /// A run that is ready to be accepted.
@@ -146,6 +148,7 @@ impl Runtime {
             },
             None => None,
         };
+        let given = submission.options.backend.as_deref().and_then(Backend::named);
         let sealed = self.seal(&project, &submission.hide).await?;
         let (workflow, written) = match &submission.source {
             Source::Code(entry) => (Some(entry.clone()), None),
@@ -163,7 +166,10 @@ impl Runtime {
             rw: submission.rw,
             hide: submission.hide,
             require_kernel: submission.require_kernel,
+            // What the code says cannot be known before it has been read somewhere.
+            backend: Backend::choose(given, submission.backend, None)?,
         };
+        launch.check()?;
         let described = match submission.source {
             Source::Code(_) => discovery::describe(&self.sandboxes, &launch).await?,
             Source::Definition { definition, .. } => {
@@ -178,6 +184,9 @@ impl Runtime {
         check_embedded(&definition, &submission.options)?;
         let inputs = check_inputs(&definition, &submission.inputs).map_err(EngineError::Invalid)?;
         launch.sandbox = launch.sandbox.with(&definition.sandbox);
+        let asked = definition.sandbox.backend.as_deref().and_then(Backend::named);
+        launch.backend = Backend::choose(given, submission.backend, asked)?;
+        launch.check()?;
         launch.env.extend(definition.sandbox.env.iter().cloned());
         launch.hide.extend(definition.sandbox.hide.iter().cloned());
         let tree = self.sandboxes.store.tree(&sealed.digest);

@@ -23,7 +23,7 @@ use wflo_gateway::ledger::Caller;
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
 use wflo_gateway::secret::Secret;
-use wflo_gateway::{Deadlines, Gateway, Limits, client_env};
+use wflo_gateway::{Deadlines, Gateway, Limits, PLACEHOLDER_KEY, client_env};
 use wflo_testkit::model_server::{Fault, ModelServer};
 
 #[tokio::main]
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let handle = gateway.serve(listener, Caller::new("example", ()))?;
-    let env: BTreeMap<String, String> = client_env(port).into_iter().collect();
+    let env: BTreeMap<String, String> = client_env(port, PLACEHOLDER_KEY).into_iter().collect();
     say(&json!({"port": port, "mock": mock.openai_url(), "env": env}))?;
     let commands = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
         for line in std::io::stdin().lock().lines() {

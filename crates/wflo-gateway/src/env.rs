@@ -3,14 +3,14 @@
 //! Owns their names and values. Keys are placeholders: clients refuse to start without one, and the
 //! real ones never enter a sandbox.
 
-/// What clients send as their key; it opens nothing.
+/// What clients send as their key where nobody else can reach the gateway; it opens nothing.
 pub const PLACEHOLDER_KEY: &str = "wflo-placeholder-key";
 
-/// The variables for a process whose gateway listens on `127.0.0.1:port`.
+/// The variables for a process whose gateway listens on `127.0.0.1:port`; `key` is what it sends.
 ///
 /// Which client reads which was observed: LlamaIndex reads only `OPENAI_API_BASE`; litellm wants
 /// `GEMINI_API_BASE` with the version and `COHERE_API_BASE` with the path.
-pub fn client_env(port: u16) -> Vec<(String, String)> {
+pub fn client_env(port: u16, key: &str) -> Vec<(String, String)> {
     let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let addresses = [
         ("OPENAI_BASE_URL", at("/openai/v1")),
@@ -31,5 +31,5 @@ pub fn client_env(port: u16) -> Vec<(String, String)> {
         "COHERE_API_KEY",
     ];
     let addresses = addresses.into_iter().map(|(name, value)| (name.to_owned(), value));
-    addresses.chain(keys.into_iter().map(|name| (name.to_owned(), PLACEHOLDER_KEY.to_owned()))).collect()
+    addresses.chain(keys.into_iter().map(|name| (name.to_owned(), key.to_owned()))).collect()
 }

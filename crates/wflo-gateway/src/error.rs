@@ -58,6 +58,9 @@ pub enum GatewayError {
     /// The request has no upper bound at this price.
     #[error("{0}")]
     Unboundable(#[from] BoundError),
+    /// A request on a listener that others can reach, without the key of the step that it is for.
+    #[error("this address belongs to a step of a wflo run, and the request does not carry its key")]
+    NotTheCaller,
     /// The body cannot be used.
     #[error("{0}")]
     Request(#[from] RequestError),
@@ -155,6 +158,7 @@ impl Coded for GatewayError {
             GatewayError::Unpriced { .. } => Code(4002),
             GatewayError::Unboundable(error) => error.code(),
             GatewayError::Request(RequestError::Unboundable { .. }) => Code(4003),
+            GatewayError::NotTheCaller => Code(4022),
             GatewayError::UnknownEndpoint { .. } => Code(4004),
             GatewayError::DialectNotServed { .. } => Code(4005),
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
@@ -185,6 +189,9 @@ impl Coded for GatewayError {
             }
             GatewayError::DialectNotServed { .. } => {
                 "Use an OpenAI-compatible or Anthropic client; most providers offer such an address.".to_owned()
+            }
+            GatewayError::NotTheCaller => {
+                "Leave the API key to the step's environment: wflo sets it for each attempt.".to_owned()
             }
             GatewayError::Unreachable { .. } => "Check base_url under [providers] in wflo.toml, and that the server runs.".to_owned(),
             GatewayError::Redirected { .. } => "Write the final address as base_url.".to_owned(),
@@ -239,6 +246,7 @@ impl GatewayError {
                 "cost_unboundable"
             }
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => "invalid_request_error",
+            GatewayError::NotTheCaller => "authentication_error",
             GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",
             GatewayError::DialectNotServed { .. } => "dialect_not_served",
             GatewayError::TooLarge { .. } | GatewayError::TooMuch => "request_too_large",
@@ -260,6 +268,7 @@ impl GatewayError {
         match self {
             GatewayError::BudgetExceeded { .. } => S::PAYMENT_REQUIRED,
             GatewayError::Refused { status, .. } => S::from_u16(*status).unwrap_or(S::FORBIDDEN),
+            GatewayError::NotTheCaller => S::UNAUTHORIZED,
             GatewayError::UnknownEndpoint { .. } => S::NOT_FOUND,
             GatewayError::TooLarge { .. } => S::PAYLOAD_TOO_LARGE,
             GatewayError::Unreachable { .. }

@@ -27,13 +27,26 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Clone)]
 pub struct Caller {
     label: Arc<str>,
+    key: Option<Arc<str>>,
     inner: Arc<dyn Any + Send + Sync>,
 }
 
 impl Caller {
     /// A caller: a label for logs (a step's id), and whatever the ledger wants to find again.
     pub fn new<T: Any + Send + Sync>(label: &str, inner: T) -> Caller {
-        Caller { label: label.into(), inner: Arc::new(inner) }
+        Caller { label: label.into(), key: None, inner: Arc::new(inner) }
+    }
+
+    /// The same caller on a listener that others can reach: only requests that carry `key` where a
+    /// client puts its API key are the caller's, all others are refused.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Caller {
+        Caller { key: Some(key.into()), ..self }
+    }
+
+    /// What a request must carry, if the listener alone does not say who calls.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// The label.

@@ -26,6 +26,6 @@ mod telemetry;
 mod upstream;
 pub mod usage;
 
-pub use env::client_env;
+pub use env::{PLACEHOLDER_KEY, client_env};
 pub use gateway::{Gateway, Limits};
 pub use upstream::Deadlines;

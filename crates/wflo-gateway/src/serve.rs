@@ -1,9 +1,11 @@
 //! The listener: HTTP/1 from clients that were never changed.
 //!
 //! Owns connections and the translation between HTTP and a call's parts. Every connection of a
-//! listener belongs to one caller: the listener itself is the identity.
+//! listener belongs to one caller: the listener itself is the identity, or, where others can reach
+//! it, the key that the caller alone was given.
 
 mod body;
+mod key;
 
 use std::convert::Infallible;
 use std::io;
@@ -30,6 +32,9 @@ use crate::ledger::Caller;
 
 /// A client that sends its head more slowly than this is cut off.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The most of an unwanted body that is read, in bytes.
+const UNWANTED: usize = 1 << 20;
 
 /// A listener that is being served. Dropping it ends it at once.
 #[derive(Debug)]
@@ -175,6 +180,14 @@ async fn respond(
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    if caller.key().is_some_and(|key| !key::is_carried(&head.headers, key)) {
+        let dialect = match target(&head.method, path) {
+            Target::Served { dialect, .. } | Target::Refused(dialect) => dialect,
+            _ => Dialect::OpenAi,
+        };
+        discard(gateway, body).await;
+        return refused(dialect, &GatewayError::NotTheCaller);
+    }
     let (dialect, endpoint, suffix) = match target(&head.method, path) {
         Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
         Target::Refused(dialect @ (Dialect::Google | Dialect::Cohere)) => {
@@ -220,6 +233,20 @@ async fn respond(
         Some(Part::Failed(error)) => refused(dialect, &error),
         // The task ended without a word: only at shutdown.
         _ => refused(dialect, &GatewayError::ShuttingDown),
+    }
+}
+
+/// Reads a body that nobody wants and keeps nothing of it, so that its client, which may still be
+/// sending, gets the answer instead of a broken connection.
+async fn discard(gateway: &Gateway, mut body: Incoming) {
+    let mut left = UNWANTED;
+    while let Ok(Some(Ok(frame))) =
+        tokio::time::timeout(gateway.shared.deadlines.request_idle, body.frame()).await
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
     }
 }
 

@@ -1,12 +1,21 @@
 //! Isolated environments for programs that are not trusted, and the workspaces they see.
 //!
-//! `native` makes sandboxes with the Linux kernel alone; what a sandbox may see and use is the
+//! A [`Backend`] makes sandboxes: `native` with the Linux kernel alone, `bare` (`none` in settings)
+//! without any isolation, for who has none or wants none. What a sandbox may see and use is the
 //! caller's [`Spec`]. Nothing here knows about runs, steps or money.
 
+#[cfg(target_os = "linux")]
+mod backend;
+#[cfg(target_os = "linux")]
+pub mod bare;
 #[cfg(target_os = "linux")]
 pub mod native;
 #[cfg(target_os = "linux")]
 pub mod workspace;
 
+#[cfg(target_os = "linux")]
+pub use backend::{Backend, Files, Sandbox};
+#[cfg(target_os = "linux")]
+pub use bare::Bare;
 #[cfg(target_os = "linux")]
 pub use native::*;

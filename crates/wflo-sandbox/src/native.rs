@@ -2,43 +2,47 @@
 //!
 //! Three processes stand between the engine and a program that may be hostile: the engine asks,
 //! over a socket, a [`Launcher`] of its own, which forks a pid 1 for each sandbox, which builds
-//! the sandbox around itself and starts the program in it. `spec` and `sandbox` are what an
-//! engine sees; `server` is the launcher; `plan`, `template`, `root`, `net`, `cgroup`, `idmap`
-//! are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are what the program
-//! is shut into; `supervise` does what the kernel does not.
+//! the sandbox around itself and starts the program in it. `backend`, `spec` and `process_tree`
+//! are what an engine sees; `server` is the launcher; `mold`, `plan`, `template`, `root`, `net`,
+//! `cgroup`, `idmap` are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are
+//! what the program is shut into; `watch` and `supervise` do what the kernel does not.
 //!
 //! **Architecture Invariant:** whatever dies, and however, no process, mount or cgroup of a
 //! sandbox outlives its engine; a cgroup at most until the next [`sweep`].
 
+mod backend;
 mod capabilities;
 mod cgroup;
 mod doctor;
 mod error;
 mod exit;
 mod idmap;
-mod init;
+pub(crate) mod init;
 mod landlock;
 mod launcher;
-mod net;
+mod mold;
+pub(crate) mod net;
 mod plan;
+mod process_tree;
 mod root;
-mod sandbox;
 mod seccomp;
-mod server;
-mod spec;
-mod supervise;
-mod sys;
+pub(crate) mod server;
+pub(crate) mod spec;
+pub(crate) mod supervise;
+pub(crate) mod sys;
 mod template;
-mod wire;
-mod worker;
+pub(crate) mod watch;
+pub(crate) mod wire;
+pub(crate) mod worker;
 
+pub use backend::Native;
 pub use capabilities::Capabilities;
 pub use cgroup::{Swept, Version, sweep};
 pub use doctor::{Finding, State, doctor};
 pub use error::Error;
 pub use exit::{Exit, Outcome, Usage};
 pub use launcher::{LAUNCHER_ARGUMENT, Launcher};
-pub use sandbox::Sandbox;
+pub use process_tree::ProcessTree;
 pub use server::launcher_main;
 pub use spec::{
     Bind, DEFAULT_DISK, DEFAULT_PIDS, Enforcement, HOME, Level, Limits, MODEL_PORT, Owner, PATH, Spec, Stdio,

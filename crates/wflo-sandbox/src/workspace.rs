@@ -14,6 +14,7 @@
 
 mod apply;
 mod beneath;
+mod copy;
 mod diff;
 mod error;
 mod hidden;
@@ -31,7 +32,9 @@ pub use apply::{
     ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Report, Sensitive, apply, discard,
     pending_apply, resume_apply,
 };
+pub use copy::Copy;
 pub use diff::{Change, ChangeKind, Text, TextLimits, diff};
+pub(crate) use error::IoAt;
 pub use error::WorkspaceError;
 pub use hidden::{Hidden, HideRules, Reason};
 pub use layer::{Bounds, Captured, Dropped, Layer, MAX_LAYERS, capture, squash};
@@ -41,4 +44,5 @@ pub use path::RelPath;
 pub use seal::{Rest, Sealed, seal};
 pub use state_root::state_root;
 pub use store::Store;
+pub(crate) use store::{lock_file, remove_tree};
 pub use view::{Mounts, View};

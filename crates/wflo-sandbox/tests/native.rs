@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use wflo_sandbox::{Exit, Launcher, Outcome, Sandbox, Spec, Stdio};
+use wflo_sandbox::{Exit, Launcher, Outcome, ProcessTree, Spec, Stdio};
 
 /// The launcher binary; a copy that an ordinary user can reach where one was made.
 fn program() -> PathBuf {
@@ -61,7 +61,7 @@ fn pipe() -> (std::fs::File, OwnedFd) {
 }
 
 /// Starts a sandbox whose output and errors come through the pipe.
-fn start(mut spec: Spec) -> (Sandbox, std::fs::File) {
+fn start(mut spec: Spec) -> (ProcessTree, std::fs::File) {
     let (read, write) = pipe();
     spec.stderr = Stdio::Fd(write.try_clone().unwrap());
     spec.stdout = Stdio::Fd(write);

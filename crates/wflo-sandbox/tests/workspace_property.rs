@@ -16,7 +16,7 @@ use overlay::{Upper, can_mount, in_overlay};
 use project::{Project, contents, described, tree};
 use proptest::prelude::*;
 use wflo_sandbox::workspace::{
-    ApplyOptions, Bounds, Confirmed, MAX_LAYERS, View, apply, capture, diff, squash,
+    ApplyOptions, Bounds, Confirmed, Copy, MAX_LAYERS, View, apply, capture, diff, squash,
 };
 
 /// One thing that a program does. Paths are numbers, so that they meet often.
@@ -114,6 +114,25 @@ fn step(
     seen
 }
 
+/// As `step`, in a copy of the view instead of an overlay over it.
+fn step_in_copy(
+    project: &Project,
+    view: &mut View,
+    acts: &[Act],
+) -> std::collections::BTreeMap<Vec<u8>, project::Node> {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("work");
+    fs::create_dir(&folder).unwrap();
+    let copy = Copy::make(view, &project.store, &project.path(), &project.hidden(), &folder).unwrap();
+    acts.iter().for_each(|act| perform(&folder, act));
+    let seen = tree(&folder);
+    if let Some(captured) = copy.changes(&project.store, &Bounds::default()).unwrap() {
+        assert!(captured.dropped.is_empty(), "{:?}", captured.dropped);
+        view.layers.push(captured.layer);
+    }
+    seen
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -155,6 +174,31 @@ proptest! {
         }
         prop_assert_eq!(now, seen);
         prop_assert_eq!(contents(&project.view()), contents(&view));
+    }
+
+    #[test]
+    fn a_copy_gives_layers_as_good_as_an_overlays(
+        start in prop::collection::vec(act(), 0..24),
+        steps in prop::collection::vec((any::<bool>(), prop::collection::vec(act(), 0..24)), 1..4),
+    ) {
+        let project = Project::new();
+        start.iter().for_each(|act| perform(&project.path(), act));
+        project.write(".env", "SECRET");
+        let mut view = project.view();
+        for (copied, acts) in &steps {
+            let seen = match copied {
+                false if can_mount() => step(&project, &mut view, acts),
+                _ => step_in_copy(&project, &mut view, acts),
+            };
+            prop_assert_eq!(contents(&view), described(&seen));
+            let layers = view.layers.len();
+            prop_assert_eq!(&step_in_copy(&project, &mut view, &[]), &seen, "a copy shows what was left");
+            prop_assert_eq!(view.layers.len(), layers, "nothing done is nothing kept");
+            if can_mount() {
+                prop_assert_eq!(&step(&project, &mut view.clone(), &[]), &seen, "the kernel shows the same");
+            }
+        }
+        view.verify(&project.store).unwrap();
     }
 
     #[test]

@@ -22,7 +22,7 @@ use wflo_store::{SqliteStore, StoreOptions};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::settings::{Dialect, Exceeded, Settings};
+use crate::settings::{Backend, Dialect, Exceeded, Settings};
 
 /// The project's durable state, opened for a command.
 pub(crate) struct Session<'a> {
@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
                 strict_channels: flags.strict_channels,
                 apply: flags.apply,
                 trace: flags.trace,
-                backend: flags.backend,
+                backend: flags.backend.map(|backend| backend.name().to_owned()),
                 notify: flags.notify,
                 budgets,
                 ask_when_exceeded: flags.interactive,
@@ -181,6 +181,7 @@ impl<'a> Session<'a> {
             rw: sandbox.rw.iter().map(mount).collect(),
             hide: sandbox.hide.clone(),
             require_kernel: sandbox.require_kernel,
+            backend: sandbox.backend,
             project: root.clone(),
         }
     }
@@ -194,7 +195,7 @@ pub(crate) struct Flags {
     pub(crate) strict_channels: bool,
     pub(crate) apply: bool,
     pub(crate) trace: bool,
-    pub(crate) backend: Option<String>,
+    pub(crate) backend: Option<Backend>,
     pub(crate) notify: Vec<String>,
     /// Somebody sits at the terminal: a budget that says nothing asks.
     pub(crate) interactive: bool,

@@ -39,34 +39,31 @@ impl Steps {
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
         let ask = Ask {
+            name: Some(format!("{}-{}", attempt.run, attempt.step)),
             command: runner_command(&interpreter),
             env: runner_env(&interpreter, hash_seed),
             fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
             stdout: stdout_in,
             stderr: stderr_in,
             layers: attempt.layers.clone(),
-            model_listener: true,
             // The engine's own deadline leaves durable waits out; pid 1 keeps a later one for the case
             // that nobody is left to keep this one.
             timeout: None,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
-        // Set once; a broker has one attempt and one sandbox.
-        let _ = broker.files.live.set(running.files(&self.sandboxes));
-        self.tell_of_supervision(&journal, &running.sandbox).await?;
+        if let Some(files) = running.files(&self.sandboxes) {
+            // Set once; a broker has one attempt and one sandbox.
+            let _ = broker.files.live.set(files);
+        }
+        self.tell_of_walls(&journal, &running).await?;
         let (output, keeper) =
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
             [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
-        let served = match (running.sandbox.take_listener(), self.services.gateway()) {
-            (Some(listener), Some(gateway)) => {
-                let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
-                Some(gateway.serve(listener, caller).map_err(io)?)
-            }
-            _ => None,
-        };
+        let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
+        let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let order = RunStep {
-            project: launch.project.display().to_string(),
+            project: running.workspace(),
             workflow,
             run: attempt.run.to_string(),
             step: attempt.step.clone(),
@@ -137,15 +134,6 @@ pub(crate) fn runner_env(
     ];
     if let Some(sdk) = &interpreter.sdk_path {
         env.push(("PYTHONPATH".into(), sdk.clone().into_os_string()));
-    }
-    // The port is not known before the sandbox is: its launcher fills it in.
-    for (name, value) in wflo_gateway::client_env(1) {
-        let value = value.replace("127.0.0.1:1/", "127.0.0.1:{model_port}/");
-        let value = match value.strip_suffix("127.0.0.1:1") {
-            Some(start) => format!("{start}127.0.0.1:{{model_port}}"),
-            None => value,
-        };
-        env.push((name.into(), value.into()));
     }
     env
 }

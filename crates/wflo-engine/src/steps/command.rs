@@ -20,6 +20,7 @@ const BAD_TEMPLATE: Code = Code(3009);
 const COMMAND_FAILED: Code = Code(3016);
 const STEP_TIMEOUT: Code = Code(3002);
 const OUT_OF_MEMORY: Code = Code(3007);
+const TOO_MANY_TASKS: Code = Code(3018);
 /// The most of a command's output that is kept, in bytes.
 const KEPT: usize = 64 << 10;
 
@@ -38,28 +39,24 @@ impl Steps {
             }
         };
         let journal = self.journal(attempt).await?;
-        let broker = Arc::new(Broker::new(attempt.clone(), journal, Arc::clone(&self.services)));
+        let broker = Arc::new(Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services)));
         let io = |e: std::io::Error| EngineError::Unreadable(format!("a command's pipe: {e}"));
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
         let ask = Ask {
+            name: Some(format!("{}-{}", attempt.run, attempt.step)),
             command: argv.iter().map(Into::into).collect(),
             env: self.command_env(&launch),
             fds: Vec::new(),
             stdout: stdout_in,
             stderr: stderr_in,
             layers: attempt.layers.clone(),
-            model_listener: true,
             timeout: None,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
-        let served = match (running.sandbox.take_listener(), self.services.gateway()) {
-            (Some(listener), Some(gateway)) => {
-                let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
-                Some(gateway.serve(listener, caller).map_err(io)?)
-            }
-            _ => None,
-        };
+        self.tell_of_walls(&journal, &running).await?;
+        let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
+        let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let (out, err) = (tokio::spawn(tail(stdout, KEPT)), tokio::spawn(tail(stderr, KEPT)));
         let limit = spec.timeout_seconds.into_iter().chain(launch.sandbox.timeout).min();
         let limit = limit.map_or(Duration::from_secs(366 * 86_400), |l| l.duration());
@@ -97,6 +94,9 @@ impl Steps {
                 )),
                 Ended::OutOfMemory => {
                     Some((OUT_OF_MEMORY, "the command used more memory than its sandbox may".to_owned()))
+                }
+                Ended::TooManyTasks => {
+                    Some((TOO_MANY_TASKS, "the command started more processes than it may".to_owned()))
                 }
                 Ended::TimedOut => Some((STEP_TIMEOUT, "the command ran out of time".to_owned())),
                 Ended::Signalled(signal) => {

@@ -25,6 +25,8 @@ use crate::sandboxed::Running;
 const STEP_TIMEOUT: Code = Code(3002);
 /// The step used more memory than it may.
 const OUT_OF_MEMORY: Code = Code(3007);
+/// The step had more processes and threads than it may.
+const TOO_MANY_TASKS: Code = Code(3018);
 /// The step's process ended without a result.
 const NO_RESULT: Code = Code(3008);
 /// The runner broke the protocol.
@@ -352,6 +354,12 @@ impl Conversation<'_> {
                     format!("step `{step}` used more memory than its sandbox may"),
                 )
                 .with_hint("raise memory_limit of the sandbox; what is written to files counts too");
+                self.failed(&failure, None, false)
+            }
+            Ended::TooManyTasks => {
+                let message = format!("step `{step}` started more processes and threads than it may");
+                let failure =
+                    Failure::new(TOO_MANY_TASKS, message).with_hint("raise pids_limit of the sandbox");
                 self.failed(&failure, None, false)
             }
             Ended::TimedOut => {

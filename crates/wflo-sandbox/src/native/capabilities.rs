@@ -1,4 +1,4 @@
-//! What this host can do, as the launcher found it: the source of every enforcement report.
+//! What this host can do for one kind of sandbox, as the launcher found it: the source of every enforcement report.
 
 use super::cgroup::Version;
 use super::spec::{Enforcement, Level, Limits};
@@ -6,9 +6,11 @@ use super::sys::Fault;
 use super::wire::{Reader, Writer};
 use std::ffi::OsStr;
 
-/// What the native sandbox can do on this host, for this user.
+/// What sandboxes of one backend can do on this host, for this user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
+    /// Whether a program is kept from the rest of the host: its files, processes and network.
+    pub isolated: bool,
     /// Whether sandboxes run as an unused user made for them (as root), or as the caller.
     pub privileged: bool,
     /// The cgroup hierarchy that limits can be set in, if any.
@@ -24,7 +26,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// How each limit of `limits` would be enforced here. Disk, pids and time always have one.
+    /// How a limit on processes and threads is enforced.
+    pub fn pids(&self) -> Level {
+        if self.isolated || self.cgroup == Some(Version::V2) { Level::Kernel } else { Level::Supervised }
+    }
+
+    /// How each limit of `limits` would be enforced here. In isolation disk and pids always have one.
     pub fn enforcement(&self, limits: &Limits) -> Vec<Enforcement> {
         let mut found = Vec::new();
         let group = match self.cgroup {
@@ -35,25 +42,35 @@ impl Capabilities {
         if limits.memory.is_some() {
             let by = match self.memory {
                 Level::Kernel => group,
-                _ => "pid 1 measures the tree every 20 ms and kills it",
+                _ if self.isolated => "pid 1 measures the tree every 20 ms and kills it",
+                _ => "a supervisor measures the tree every 100 ms and kills it",
             };
             found.push(Enforcement { limit: "memory", level: self.memory, by });
         }
         if limits.cpus.is_some() {
             let by = match self.cpus {
                 Level::Kernel => group,
-                _ => "pid 1 stops and continues the tree in periods of 100 ms",
+                _ if self.isolated => "pid 1 stops and continues the tree in periods of 100 ms",
+                _ => "a supervisor stops and continues the tree every 100 ms",
             };
             found.push(Enforcement { limit: "cpus", level: self.cpus, by });
         }
-        found.push(Enforcement {
-            limit: "pids",
-            level: Level::Kernel,
-            by: "RLIMIT_NPROC of the sandbox's own user namespace",
-        });
-        found.push(Enforcement { limit: "disk", level: Level::Kernel, by: "one sized tmpfs" });
+        if self.isolated || limits.pids.is_some() {
+            let by = match self.pids() {
+                _ if self.isolated => "RLIMIT_NPROC of the sandbox's own user namespace",
+                Level::Kernel => group,
+                _ => "a supervisor counts the tree every 100 ms and kills it",
+            };
+            found.push(Enforcement { limit: "pids", level: self.pids(), by });
+        }
+        if self.isolated {
+            found.push(Enforcement { limit: "disk", level: Level::Kernel, by: "one sized tmpfs" });
+        } else if limits.disk.is_some() {
+            found.push(Enforcement { limit: "disk", level: Level::None, by: "nothing" });
+        }
         if limits.timeout.is_some() {
-            found.push(Enforcement { limit: "timeout", level: Level::Supervised, by: "a timer in pid 1" });
+            let by = if self.isolated { "a timer in pid 1" } else { "a timer in a supervisor" };
+            found.push(Enforcement { limit: "timeout", level: Level::Supervised, by });
         }
         found
     }
@@ -61,6 +78,7 @@ impl Capabilities {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut to = Writer::default();
         to.u8(b'H');
+        to.flag(self.isolated);
         to.flag(self.privileged);
         to.u8(match self.cgroup {
             None => 0,
@@ -88,6 +106,7 @@ impl Capabilities {
         }
         let level = |kernel| if kernel { Level::Kernel } else { Level::Supervised };
         Some(Capabilities {
+            isolated: from.flag()?,
             privileged: from.flag()?,
             cgroup: match from.u8()? {
                 1 => Some(Version::V1),
@@ -99,5 +118,45 @@ impl Capabilities {
             landlock_abi: from.u32()?,
             cgroup_note: from.text()?.into_string().ok()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bare(cgroup: Option<Version>) -> Capabilities {
+        Capabilities {
+            isolated: false,
+            privileged: false,
+            cgroup,
+            memory: Level::Supervised,
+            cpus: Level::Supervised,
+            landlock_abi: 0,
+            cgroup_note: String::new(),
+        }
+    }
+
+    #[test]
+    fn without_isolation_each_limit_is_reported_as_it_is() {
+        let limits = Limits {
+            pids: Some(8),
+            disk: "1m".parse().ok(),
+            memory: "16m".parse().ok(),
+            ..Limits::default()
+        };
+        let levels = |cgroup| -> Vec<(&str, Level)> {
+            bare(cgroup).enforcement(&limits).iter().map(|found| (found.limit, found.level)).collect()
+        };
+        let watched = [("memory", Level::Supervised), ("pids", Level::Supervised), ("disk", Level::None)];
+        assert_eq!(levels(None), watched);
+        assert_eq!(levels(Some(Version::V2))[1], ("pids", Level::Kernel));
+        assert!(bare(None).enforcement(&Limits::default()).is_empty(), "no limit that nobody asked for");
+    }
+
+    #[test]
+    fn the_report_survives_the_wire() {
+        let found = bare(Some(Version::V1));
+        assert_eq!(Capabilities::decode(&found.encode()).unwrap(), found);
     }
 }

@@ -11,7 +11,7 @@ pub use sweep::{Swept, sweep};
 
 use super::exit::Usage;
 use super::spec::Limits;
-use super::sys::{At, Fault};
+use super::sys::{At, Fault, process};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::os::fd::OwnedFd;
 
@@ -78,13 +78,19 @@ impl Groups {
         self.cpu.is_some() || self.version == Version::V2
     }
 
-    /// Moves the calling process into a new group with these limits.
+    /// Moves the calling process into a new group with these limits; where no limit needs one, only
+    /// to know by it, with `track`, who belongs to the sandbox.
     ///
     /// # Errors
     /// The limit that the kernel refused: the sandbox must not run then.
-    pub(crate) fn join(&self, name: &str, limits: &Limits) -> Result<(), Fault> {
+    pub(crate) fn join(&self, name: &str, limits: &Limits, track: bool) -> Result<(), Fault> {
         match self.version {
             Version::V1 => {
+                if let (true, None, Some((_, parent))) = (track, limits.memory, &self.memory) {
+                    let step = "making a cgroup";
+                    let group = open_new(parent, name).step(step)?;
+                    write(&group, "cgroup.procs", "0").step(step)?;
+                }
                 if let (Some(limit), Some((_, parent))) = (limits.memory, &self.memory) {
                     let step = "limiting memory";
                     let group = open_new(parent, name).step(step)?;
@@ -134,6 +140,23 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// Kills whoever is still in a sandbox's groups and waits until nobody is.
+    pub(crate) fn end(&self, name: &str) {
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for (_, parent) in [&self.memory, &self.cpu].into_iter().flatten() {
+            let Ok(group) = rustix::fs::openat(parent, name, folder, Mode::empty()) else { continue };
+            // The unified hierarchy does it in one step, forks under way included.
+            let _ = write(&group, "cgroup.kill", "1");
+            while let Some(members) = read(&group, "cgroup.procs").filter(|members| !members.is_empty()) {
+                for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1) {
+                    process::signal_pid(pid, libc::SIGKILL);
+                    process::reap_child(pid);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
     }
 
     /// Reads what a dead sandbox used and whether it was killed for its memory, and removes its

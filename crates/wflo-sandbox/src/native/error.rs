@@ -44,7 +44,7 @@ pub enum Error {
         errno: i32,
     },
     /// A limit cannot be enforced as strictly as asked for.
-    #[error("the {limit} limit would only be {level} here, and the kernel was required to enforce it")]
+    #[error("{}", not_enforced(limit, *level))]
     NotEnforced {
         /// Which limit.
         limit: &'static str,
@@ -54,6 +54,9 @@ pub enum Error {
     /// The request makes no sense.
     #[error("this sandbox cannot be made: {0}")]
     Invalid(String),
+    /// The files that a program is to see could not be prepared.
+    #[error(transparent)]
+    Workspace(#[from] crate::workspace::WorkspaceError),
     /// Talking to the launcher or the sandbox failed.
     #[error("the sandbox could not be {what}: {source}")]
     Io {
@@ -62,6 +65,15 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+fn not_enforced(limit: &str, level: super::spec::Level) -> String {
+    match level {
+        super::spec::Level::None => format!("nothing would enforce the {limit} limit without isolation"),
+        _ => {
+            format!("the {limit} limit would only be {level} here, and the kernel was required to enforce it")
+        }
+    }
 }
 
 fn of(detail: &str) -> String {
@@ -115,6 +127,7 @@ impl Coded for Error {
             Error::NotEnforced { .. } => 5005,
             Error::Invalid(_) => 5006,
             Error::Io { .. } => 5007,
+            Error::Workspace(error) => return error.code(),
         })
     }
 
@@ -132,11 +145,15 @@ impl Coded for Error {
             Error::Setup { .. } | Error::Io { .. } => {
                 "`wflo sandbox doctor` names what is missing here".into()
             }
+            Error::NotEnforced { limit, level: super::spec::Level::None } => {
+                format!("drop the {limit} limit, or use `backend = \"native\"`")
+            }
             Error::NotEnforced { limit, .. } => format!(
                 "drop the {limit} limit or `require = \"kernel\"`, or run where cgroups are delegated \
                  (as root, or under systemd with Delegate=yes)"
             ),
             Error::Invalid(_) => return None,
+            Error::Workspace(error) => return error.hint(),
         })
     }
 }

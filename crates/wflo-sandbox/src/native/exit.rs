@@ -14,6 +14,9 @@ pub enum Outcome {
     TimedOut,
     /// It used more memory than it may; the tree was killed.
     OutOfMemory,
+    /// It had more processes and threads than it may, where the kernel does not refuse them; the
+    /// tree was killed.
+    TooManyTasks,
     /// [`crate::Sandbox::kill`], a dropped handle, or the end of the launcher ended it.
     Killed,
     /// The program could not be executed: the error number of `execve`.
@@ -50,7 +53,7 @@ impl Exit {
             Outcome::Exited(code) => (code & 0xff) as u8,
             Outcome::Signalled(signal) => 128_u8.saturating_add((signal & 0x7f) as u8),
             Outcome::TimedOut => 124,
-            Outcome::OutOfMemory | Outcome::Killed => 137,
+            Outcome::OutOfMemory | Outcome::TooManyTasks | Outcome::Killed => 137,
             Outcome::NotExecuted(libc::ENOENT) => 127,
             Outcome::NotExecuted(_) => 126,
         }
@@ -71,6 +74,7 @@ impl Outcome {
             Outcome::OutOfMemory => (3, 0),
             Outcome::Killed => (4, 0),
             Outcome::NotExecuted(errno) => (5, errno),
+            Outcome::TooManyTasks => (6, 0),
         };
         to.u8(kind);
         to.u32(value as u32);
@@ -85,6 +89,7 @@ impl Outcome {
             3 => Outcome::OutOfMemory,
             4 => Outcome::Killed,
             5 => Outcome::NotExecuted(value),
+            6 => Outcome::TooManyTasks,
             _ => return None,
         })
     }
@@ -120,6 +125,7 @@ mod tests {
         assert_eq!(code(Outcome::Signalled(libc::SIGSEGV)), 139);
         assert_eq!(code(Outcome::TimedOut), 124);
         assert_eq!(code(Outcome::OutOfMemory), 137);
+        assert_eq!(code(Outcome::TooManyTasks), 137);
         assert_eq!(code(Outcome::Killed), 137);
         assert_eq!(code(Outcome::NotExecuted(libc::ENOENT)), 127);
         assert_eq!(code(Outcome::NotExecuted(libc::EACCES)), 126);
@@ -127,7 +133,8 @@ mod tests {
 
     #[test]
     fn outcomes_survive_the_wire() {
-        for outcome in [Outcome::Exited(-3), Outcome::Signalled(9), Outcome::TimedOut, Outcome::Killed] {
+        let ends = [Outcome::TimedOut, Outcome::OutOfMemory, Outcome::TooManyTasks, Outcome::Killed];
+        for outcome in ends.into_iter().chain([Outcome::Exited(-3), Outcome::Signalled(9)]) {
             let mut writer = Writer::default();
             outcome.write(&mut writer);
             assert_eq!(Outcome::read(&mut Reader::new(&writer.bytes)), Some(outcome));

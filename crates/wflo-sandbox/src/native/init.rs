@@ -6,57 +6,51 @@
 //! **Architecture Invariant:** pid 1 is not dumpable, holds no environment and no descriptor of
 //! the program's, and reads nothing that the program wrote but numbers under `/proc`.
 
-use super::exit::{Outcome, Usage};
+use super::mold::Mold;
 use super::plan::Plan;
 use super::root;
-use super::server::{Server, numbers};
+use super::server::{Common, Given};
 use super::spec::{HOME, Level, MODEL_PORT, WORKSPACE};
-use super::supervise::{Supervisor, Verdict};
-use super::sys::process::{self, Forked, Status};
+use super::supervise::{Members, Supervisor, Watched};
+use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
+use super::watch::{self, Sources};
 use super::wire::{Notice, Order};
-use super::worker::{self, Program};
+use super::worker::{self, Program, Walls};
 use super::{landlock, net};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Never returns: whatever the end, it is an exit of this process.
-pub(crate) fn main(
-    server: &Server,
-    plan: &Plan,
-    order: Order,
-    control: BorrowedFd<'_>,
-    fds: &[OwnedFd],
-    lifeline: BorrowedFd<'_>,
-) -> ! {
-    let fault = match sandbox(server, plan, order, control, fds, lifeline) {
+pub(crate) fn main(mold: &Mold, plan: &Plan, common: &Common, order: Order, given: &Given<'_>) -> ! {
+    let fault = match sandbox(mold, plan, common, order, given) {
         Err(fault) => fault,
         Ok(never) => match never {},
     };
-    let _ = socket::send(control, &Notice::Failed(fault).encode(), &[]);
+    let _ = socket::send(given.control, &Notice::Failed(fault).encode(), &[]);
     process::exit_now(1)
 }
 
 enum Never {}
 
+/// Returns only when it could not be made.
 fn sandbox(
-    server: &Server,
+    mold: &Mold,
     plan: &Plan,
+    common: &Common,
     order: Order,
-    control: BorrowedFd<'_>,
-    fds: &[OwnedFd],
-    lifeline: BorrowedFd<'_>,
+    &Given { control, lifeline, held, fds }: &Given<'_>,
 ) -> Result<Never, Fault> {
     process::die_with_parent().step("tying the sandbox to the launcher")?;
     let signals = process::signal_descriptor(&[libc::SIGCHLD]).step("preparing signals")?;
     let _ = rustix::process::setsid();
-    if let Some(groups) = &server.groups {
-        groups.join(&order.name, &order.limits)?;
+    if let Some(groups) = &common.groups {
+        groups.join(&order.name, &order.limits, false)?;
     }
-    process::enter_mount_namespace(server.mounts.as_fd()).step("entering the template's mounts")?;
+    process::enter_mount_namespace(mold.mounts.as_fd()).step("entering the template's mounts")?;
     process::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).step("making mount and cgroup namespaces")?;
-    let root = root::build(&server.template, plan)?;
+    let root = root::build(&mold.template, plan)?;
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
     let listener = net::prepare(order.model_listener)?;
     let rules = landlock::prepare(&writable(&order))?;
@@ -69,16 +63,22 @@ fn sandbox(
     // Becoming another user has cleared it.
     process::die_with_parent().step("tying the sandbox to the launcher")?;
     let port = listener.as_ref().map(|(_, port)| *port);
-    let accounted = server.capabilities.memory == Level::Kernel || order.limits.memory.is_none();
-    let filter = if accounted { &server.filters[0] } else { &server.filters[1] };
+    let kernel = |level: Level| level == Level::Kernel;
+    let accounted = kernel(common.capabilities.memory) || order.limits.memory.is_none();
+    let filter = if accounted { &mold.filters[0] } else { &mold.filters[1] };
     let (report, report_end) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
     let started = process::boot_ms();
     let limits = order.limits;
     let worker = match process::fork(0).step("forking the program")? {
         Forked::Child => {
-            let program = program(server, plan, order, fds, port);
-            worker::main(&program, rules.as_ref().map(AsRawFd::as_raw_fd), filter, report_end.as_raw_fd())
+            let walls = Walls {
+                ids: ((mold.inside.0, plan.uid), (mold.inside.1, plan.gid)),
+                pids: limits.pids,
+                rules: rules.as_ref().map(AsRawFd::as_raw_fd),
+                filter,
+            };
+            worker::main(&program(order, fds, port, Some(walls)), report_end.as_raw_fd())
         }
         Forked::Parent(pid, _) => pid,
     };
@@ -91,27 +91,30 @@ fn sandbox(
     let mut keep: Vec<RawFd> = [control, lifeline, signals.as_fd(), report.as_fd(), scratch]
         .iter()
         .chain(&handed)
+        .chain(&held)
         .map(AsRawFd::as_raw_fd)
         .collect();
     // From here on every owner of another descriptor is a name without one; none of them is ever
     // dropped, because this function does not return.
     process::close_all_but(&mut keep);
-    if process::install_filter(&server.init_filter).is_err() {
+    if process::install_filter(&mold.init_filter).is_err() || !watch::started(report.as_fd(), control) {
         process::exit_now(1);
     }
-    started_or_exit(report.as_fd(), control);
-    let owner = [server.inside.0, server.inside.1, plan.uid, plan.gid, plan.host_uid, plan.host_gid];
+    let owner = [mold.inside.0, mold.inside.1, plan.uid, plan.gid, plan.host_uid, plan.host_gid];
     let notice = Notice::Running { owner, port, layers: root.layers.is_some() };
     let _ = socket::send(control, &notice.encode(), &handed);
     // Those are the engine's from now on, and the program's pid 1 keeps nothing of its own.
     handed.iter().for_each(|fd| process::close_range(fd.as_raw_fd(), fd.as_raw_fd()));
     let deadline = limits.timeout.map(|limit| started.saturating_add_unsigned(limit.0));
-    let supervisor = Supervisor::new(
-        limits.memory.filter(|_| server.capabilities.memory != Level::Kernel),
-        limits.cpus.filter(|_| server.capabilities.cpus != Level::Kernel),
-        scratch,
-    );
-    watch(worker, [control, lifeline, signals.as_fd()], deadline, supervisor)
+    let watched = Watched {
+        memory: limits.memory.filter(|_| !kernel(common.capabilities.memory)),
+        cpus: limits.cpus.filter(|_| !kernel(common.capabilities.cpus)),
+        tasks: None,
+    };
+    let supervisor = Supervisor::new(Members::Namespace, watched, Some(scratch));
+    watch::watch(worker, Sources { control, lifeline, signals: signals.as_fd() }, deadline, supervisor);
+    // The kernel kills whoever is left.
+    process::exit_now(0)
 }
 
 /// Where the program may write.
@@ -122,9 +125,15 @@ fn writable(order: &Order) -> Vec<PathBuf> {
     fixed.into_iter().chain([workspace.to_owned()]).chain(binds).collect()
 }
 
-fn program(server: &Server, plan: &Plan, order: Order, fds: &[OwnedFd], port: Option<u16>) -> Program {
+/// The program to be, its placeholders filled in. `fds` are its descriptors, standard ones first.
+pub(crate) fn program<'a>(
+    order: Order,
+    fds: &[OwnedFd],
+    port: Option<u16>,
+    walls: Option<Walls<'a>>,
+) -> Program<'a> {
     let port = port.map(|port| port.to_string()).unwrap_or_default();
-    let mut given = numbers(fds).into_iter();
+    let mut given = fds.iter().map(AsRawFd::as_raw_fd);
     let stdio = order.stdio.map(|given_one| if given_one { given.next() } else { None });
     let environment = order.env.into_iter().map(|(name, value)| {
         let mut line = name.into_vec();
@@ -138,8 +147,7 @@ fn program(server: &Server, plan: &Plan, order: Order, fds: &[OwnedFd], port: Op
         cwd: order.cwd,
         stdio,
         fds: given.zip(order.fds).collect(),
-        ids: ((server.inside.0, plan.uid), (server.inside.1, plan.gid)),
-        pids: order.limits.pids,
+        walls,
     }
 }
 
@@ -161,96 +169,6 @@ fn filled(text: &[u8], port: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Reads what the worker says up to its exec; when it failed, passes that on and exits.
-fn started_or_exit(report: BorrowedFd<'_>, control: BorrowedFd<'_>) {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 512];
-    loop {
-        match rustix::io::read(report, &mut buffer) {
-            Ok(0) => break,
-            Ok(length) => bytes.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => break,
-        }
-    }
-    if bytes.is_empty() {
-        return;
-    }
-    // Already a notice: a failed step, or an end before the beginning.
-    let _ = socket::send(control, &bytes, &[]);
-    process::exit_now(1)
-}
-
-/// Waits for whatever ends the sandbox first.
-fn watch(
-    worker: i32,
-    [control, lifeline, signals]: [BorrowedFd<'_>; 3],
-    deadline: Option<i64>,
-    mut supervisor: Supervisor<'_>,
-) -> ! {
-    loop {
-        let now = process::boot_ms();
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            end(control, Outcome::TimedOut, &supervisor);
-        }
-        let wake = match supervisor.look(now) {
-            Verdict::OutOfMemory => end(control, Outcome::OutOfMemory, &supervisor),
-            Verdict::Again(at) => at,
-        };
-        let until = [deadline, wake].into_iter().flatten().min();
-        let ready = socket::poll(
-            &[(control, libc::POLLIN), (lifeline, 0), (signals, libc::POLLIN)],
-            until.map(|at| at - now),
-        );
-        let Ok(ready) = ready else { process::exit_now(1) };
-        let events = |index: usize| ready.get(index).copied().unwrap_or(0);
-        if events(2) != 0 {
-            let mut taken = [0; 1_024];
-            let _ = rustix::io::read(signals, &mut taken);
-            while let Some((pid, status)) = process::reap() {
-                if pid == worker {
-                    let outcome = match status {
-                        Status::Exited(code) => Outcome::Exited(code),
-                        Status::Signalled(signal) => Outcome::Signalled(signal),
-                    };
-                    end(control, outcome, &supervisor);
-                }
-            }
-        }
-        // The engine is gone, or has let go of this sandbox; or the launcher is gone.
-        if events(0) & libc::POLLHUP != 0 || events(1) != 0 {
-            process::exit_now(0);
-        }
-        if events(0) & libc::POLLIN != 0 {
-            answer(control, &mut supervisor);
-        }
-    }
-}
-
-/// Does what the engine asks of a running sandbox.
-fn answer(control: BorrowedFd<'_>, supervisor: &mut Supervisor<'_>) {
-    let mut buffer = [0; 16];
-    match socket::receive(control, &mut buffer, false) {
-        Ok(Some((1, _))) => match buffer.first() {
-            Some(b'U') => {
-                let notice = Notice::Measured(supervisor.usage());
-                let _ = socket::send(control, &notice.encode(), &[]);
-            }
-            Some(b'S') => supervisor.freeze(true),
-            Some(b'C') => supervisor.freeze(false),
-            _ => {}
-        },
-        Ok(None) => process::exit_now(0),
-        _ => {}
-    }
-}
-
-fn end(control: BorrowedFd<'_>, outcome: Outcome, supervisor: &Supervisor<'_>) -> ! {
-    let usage = Usage { memory_peak: supervisor.peak(), cpu: Some(supervisor.cpu_of_the_dead()) };
-    let _ = socket::send(control, &Notice::Ended(outcome, usage).encode(), &[]);
-    process::exit_now(0)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::capabilities::Capabilities;
 use super::error::Error;
-use super::sandbox::Sandbox;
+use super::process_tree::ProcessTree;
 use super::spec::{HOME, Level, PATH, Spec, Stdio, WORKSPACE};
 use super::sys::socket;
 use super::wire::Order;
@@ -16,6 +16,9 @@ use wflo_core::id::SandboxId;
 
 /// The first argument that makes the binary the launcher.
 pub const LAUNCHER_ARGUMENT: &str = "__sandbox-launcher";
+
+/// The second argument: its sandboxes are bare.
+pub(super) const BARE: &str = "bare";
 
 /// How long the launcher may take to get ready, in milliseconds.
 const READY_MS: i64 = 20_000;
@@ -38,11 +41,21 @@ impl Launcher {
     /// [`Error::LauncherStart`]; [`Error::Unsupported`] with the fix where this host or user
     /// cannot make sandboxes.
     pub fn start(program: &Path) -> Result<Self, Error> {
+        Self::start_with(program, None)
+    }
+
+    /// As [`Launcher::start`], for programs that are not isolated.
+    pub(crate) fn start_bare(program: &Path) -> Result<Self, Error> {
+        Self::start_with(program, Some(BARE))
+    }
+
+    fn start_with(program: &Path, kind: Option<&str>) -> Result<Self, Error> {
         let failed = |source| Error::LauncherStart { program: program.to_owned(), source };
         let (ours, theirs) = socket::pair().map_err(failed)?;
         let child = Command::new(program)
             .arg0("wflo-sandbox")
             .arg(LAUNCHER_ARGUMENT)
+            .args(kind)
             .env_clear()
             .current_dir("/")
             .stdin(theirs)
@@ -54,6 +67,7 @@ impl Launcher {
             socket: Some(ours),
             child: Mutex::new(child),
             capabilities: Capabilities {
+                isolated: kind.is_none(),
                 privileged: false,
                 cgroup: None,
                 memory: Level::None,
@@ -104,7 +118,7 @@ impl Launcher {
     /// `require_kernel`, [`Error::Setup`] when a step of the making failed, and
     /// [`Error::LauncherGone`]. On every error nothing is left behind. A program that is not
     /// found is no error here: it is the sandbox's outcome.
-    pub fn launch(&self, spec: Spec) -> Result<Sandbox, Error> {
+    pub fn launch(&self, spec: Spec) -> Result<ProcessTree, Error> {
         let id = SandboxId::from_uuid(uuid::Uuid::now_v7());
         let enforcement = self.capabilities.enforcement(&spec.limits);
         for limit in &enforcement {
@@ -125,7 +139,7 @@ impl Launcher {
         };
         self.socket().and_then(|socket| socket::send(socket, b"L", &sent)).map_err(gone)?;
         drop((theirs, fds, request));
-        Sandbox::await_start(id, ours, enforcement)
+        ProcessTree::await_start(id, ours, enforcement, self.capabilities.isolated)
     }
 }
 
@@ -197,7 +211,8 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
         (None, None) => PathBuf::from(WORKSPACE),
     };
     let mut stdio = [false; 3];
-    let mut sent = Vec::new();
+    let held = spec.held.is_some();
+    let mut sent: Vec<OwnedFd> = spec.held.into_iter().collect();
     for (given, stream) in stdio.iter_mut().zip([spec.stdin, spec.stdout, spec.stderr]) {
         if let Stdio::Fd(fd) = stream {
             *given = true;
@@ -226,6 +241,7 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
         limits: spec.limits,
         stdio,
         fds: numbers,
+        held,
         model_listener: spec.model_listener,
         hostname: spec.hostname,
         pts: spec.pts,

@@ -44,6 +44,8 @@ pub struct Spec {
     pub stderr: Stdio,
     /// Further descriptors, each with its number inside (3 or more). No others are inherited.
     pub fds: Vec<(OwnedFd, RawFd)>,
+    /// Kept open, out of the program's reach, until no process of the sandbox is left: a lock.
+    pub held: Option<OwnedFd>,
     /// Bind a TCP listener on the sandbox's own 127.0.0.1 and hand it out.
     pub model_listener: bool,
     /// The host name inside.
@@ -69,6 +71,7 @@ impl Spec {
             stdout: Stdio::Null,
             stderr: Stdio::Null,
             fds: Vec::new(),
+            held: None,
             model_listener: false,
             hostname: "sandbox".to_owned(),
             pts: false,

@@ -1,24 +1,46 @@
-//! Limits that the kernel does not enforce here: pid 1 measures its tree and acts.
+//! Limits that the kernel does not enforce here: whoever is above a tree measures it and acts.
 //!
 //! Memory: the resident memory of every process plus all that the writable tmpfs holds. Pages
 //! that several processes share are counted once for each, until the sum is over the limit; then
 //! the proportional figure decides. A burst between two looks is seen too late; that is what
-//! `supervised` means. Processors: the tree is stopped whenever it has used up its share.
+//! `supervised` means. Processors: the tree is stopped whenever it has used up its share. Tasks:
+//! counted, where no namespace has a limit of its own.
 
 use super::exit::Usage;
 use super::sys::process;
+use crate::bare::tree;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use wflo_core::size::{Bytes, MilliCpus};
 
-const LOOK_MS: i64 = 20;
+/// How often a namespace of its own is looked at, and a tree in the host's, which is dearer to find.
+const LOOK_MS: [i64; 2] = [20, 100];
 /// How much unused share is kept, in milliseconds of it.
 const BURST_MS: i64 = 100;
+
+/// Whose tree it is that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// Everybody in this process's own pid namespace.
+    Namespace,
+    /// Everybody below this process.
+    Below,
+}
+
+/// What is to be watched; a limit that the kernel enforces is not given.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watched {
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) cpus: Option<MilliCpus>,
+    pub(crate) tasks: Option<u32>,
+}
 
 /// What a look says.
 pub(crate) enum Verdict {
     /// The tree holds more than it may.
     OutOfMemory,
+    /// The tree has more tasks than it may.
+    TooManyTasks,
     /// Look again at this time, if there is anything to supervise.
     Again(Option<i64>),
 }
@@ -26,9 +48,12 @@ pub(crate) enum Verdict {
 /// The watcher's state. All times are milliseconds since boot.
 #[derive(Debug)]
 pub(crate) struct Supervisor<'a> {
+    members: Members,
     memory: Option<u64>,
     share: Option<i64>,
-    scratch: BorrowedFd<'a>,
+    tasks: Option<u32>,
+    /// The writable file system that is memory, if there is one.
+    scratch: Option<BorrowedFd<'a>>,
     next: i64,
     peak: Option<u64>,
     /// Processor time that may still be used, in microseconds; negative is debt.
@@ -42,14 +67,18 @@ pub(crate) struct Supervisor<'a> {
 struct Tree {
     resident: u64,
     cpu_us: i64,
+    tasks: u64,
 }
 
 impl<'a> Supervisor<'a> {
-    /// Supervises what is given; a limit that the kernel enforces is not given.
-    pub(crate) fn new(memory: Option<Bytes>, cpus: Option<MilliCpus>, scratch: BorrowedFd<'a>) -> Self {
+    /// Supervises what is given.
+    pub(crate) fn new(members: Members, watched: Watched, scratch: Option<BorrowedFd<'a>>) -> Self {
+        let share = |limit: MilliCpus| i64::try_from(limit.0).unwrap_or(i64::MAX / 1_000_000);
         Supervisor {
-            memory: memory.map(|limit| limit.0),
-            share: cpus.map(|limit| i64::try_from(limit.0).unwrap_or(i64::MAX / 1_000_000)),
+            members,
+            memory: watched.memory.map(|limit| limit.0),
+            share: watched.cpus.map(share),
+            tasks: watched.tasks,
             scratch,
             next: 0,
             peak: None,
@@ -62,17 +91,20 @@ impl<'a> Supervisor<'a> {
 
     /// Measures when it is time to, and acts.
     pub(crate) fn look(&mut self, now: i64) -> Verdict {
-        if self.memory.is_none() && self.share.is_none() {
+        if self.memory.is_none() && self.share.is_none() && self.tasks.is_none() {
             return Verdict::Again(None);
         }
         if now >= self.next {
-            self.next = now + LOOK_MS;
-            let tree = measure(false);
+            self.next = now + LOOK_MS[usize::from(self.members == Members::Below)];
+            let tree = self.measure(false);
+            if self.tasks.is_some_and(|limit| tree.tasks > u64::from(limit)) {
+                return Verdict::TooManyTasks;
+            }
             if let Some(limit) = self.memory {
                 let written = self.written();
                 let mut held = tree.resident + written;
                 if held > limit {
-                    held = measure(true).resident + written;
+                    held = self.measure(true).resident + written;
                 }
                 self.peak = self.peak.max(Some(held));
                 if held > limit {
@@ -110,12 +142,29 @@ impl<'a> Supervisor<'a> {
 
     fn apply(&self) {
         let signal = if self.throttled || self.frozen { libc::SIGSTOP } else { libc::SIGCONT };
-        process::signal_pid(-1, signal);
+        match self.members {
+            Members::Namespace => process::signal_pid(-1, signal),
+            Members::Below => tree::signal(&tree::members(&|_| false), signal),
+        }
     }
 
     fn written(&self) -> u64 {
-        rustix::fs::fstatvfs(self.scratch)
-            .map_or(0, |found| (found.f_blocks - found.f_bfree) * found.f_frsize)
+        let Some(found) = self.scratch.and_then(|scratch| rustix::fs::fstatvfs(scratch).ok()) else {
+            return 0;
+        };
+        (found.f_blocks - found.f_bfree) * found.f_frsize
+    }
+
+    /// Sums over the tree. `proportional` shares out what processes share.
+    fn measure(&self, proportional: bool) -> Tree {
+        match self.members {
+            Members::Namespace => measure(namespace(), proportional),
+            Members::Below => {
+                let members = tree::members(&|_| false);
+                let tasks = members.iter().map(|member| u64::from(member.tasks)).sum();
+                Tree { tasks, ..measure(members.into_iter().map(|member| member.pid), proportional) }
+            }
+        }
     }
 
     /// The most memory seen, if memory is supervised.
@@ -125,7 +174,7 @@ impl<'a> Supervisor<'a> {
 
     /// What the tree uses now.
     pub(crate) fn usage(&self) -> Usage {
-        let tree = measure(true);
+        let tree = self.measure(true);
         let held = tree.resident + self.written();
         let cpu = Duration::from_micros(u64::try_from(tree.cpu_us).unwrap_or(0));
         Usage { memory_peak: Some(held).max(self.peak), cpu: Some(cpu) }
@@ -148,17 +197,17 @@ fn children_us() -> i64 {
     micros(usage.ru_utime) + micros(usage.ru_stime)
 }
 
-/// Sums over every process but this one. `proportional` shares out what processes share.
-fn measure(proportional: bool) -> Tree {
-    let mut tree = Tree { resident: 0, cpu_us: children_us() };
+/// Everybody in this pid namespace but its pid 1, which is this process.
+fn namespace() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| *pid != 1)
+}
+
+fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
+    let mut tree = Tree { resident: 0, cpu_us: children_us(), tasks: 0 };
     let page = process::page_size();
     let tick_us = 1_000_000 / process::ticks_per_second();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()).filter(|pid| *pid != 1)
-        else {
-            continue;
-        };
+    for pid in pids {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let shared_out = if proportional { proportional_kib(&read("smaps_rollup")) } else { None };
         tree.resident += match shared_out {

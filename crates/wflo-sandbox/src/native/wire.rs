@@ -113,6 +113,8 @@ pub(crate) struct Order {
     pub(crate) stdio: [bool; 3],
     /// The numbers inside of the descriptors that came after those.
     pub(crate) fds: Vec<RawFd>,
+    /// Whether a descriptor to be held came before all of those.
+    pub(crate) held: bool,
     pub(crate) model_listener: bool,
     pub(crate) hostname: String,
     pub(crate) pts: bool,
@@ -154,6 +156,7 @@ impl Order {
         to.option(self.limits.timeout, |to, limit| to.u64(limit.0));
         self.stdio.iter().for_each(|given| to.flag(*given));
         to.list(&self.fds, |to, fd| to.u32(*fd as u32));
+        to.flag(self.held);
         to.flag(self.model_listener);
         to.text(OsStr::new(&self.hostname));
         to.flag(self.pts);
@@ -180,6 +183,7 @@ impl Order {
             },
             stdio: [from.flag()?, from.flag()?, from.flag()?],
             fds: from.list(|from| from.u32().map(|fd| fd as RawFd))?,
+            held: from.flag()?,
             model_listener: from.flag()?,
             hostname: read_string(from)?,
             pts: from.flag()?,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// The program to be, with nothing left to look up but its file.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(crate) struct Program<'a> {
     pub(crate) command: Vec<Vec<u8>>,
     pub(crate) environment: Vec<Vec<u8>>,
     pub(crate) cwd: PathBuf,
@@ -19,19 +19,24 @@ pub(crate) struct Program {
     pub(crate) stdio: [Option<RawFd>; 3],
     /// Further descriptors, each with its number for the program.
     pub(crate) fds: Vec<(RawFd, RawFd)>,
+    /// What it is shut into, if it is isolated.
+    pub(crate) walls: Option<Walls<'a>>,
+}
+
+/// What isolates one program, beside the namespaces that its pid 1 made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walls<'a> {
     /// User and group: inside, and as the host sees them.
     pub(crate) ids: ((u32, u32), (u32, u32)),
     pub(crate) pids: Option<u32>,
+    /// The Landlock rules, where there is Landlock.
+    pub(crate) rules: Option<RawFd>,
+    pub(crate) filter: &'a [libc::sock_filter],
 }
 
 /// Becomes the program. On failure says why through `report` and exits.
-pub(crate) fn main(
-    program: &Program,
-    rules: Option<RawFd>,
-    filter: &[libc::sock_filter],
-    report: RawFd,
-) -> ! {
-    let (notice, report) = match become_program(program, rules, filter, report) {
+pub(crate) fn main(program: &Program<'_>, report: RawFd) -> ! {
+    let (notice, report) = match become_program(program, report) {
         (Err(fault), report) => (Notice::Failed(fault), report),
         (Ok(errno), report) => (Notice::Ended(Outcome::NotExecuted(errno), Usage::default()), report),
     };
@@ -42,16 +47,12 @@ pub(crate) fn main(
 }
 
 /// Gives the error number of the exec, and where the report pipe now is.
-fn become_program(
-    program: &Program,
-    rules: Option<RawFd>,
-    filter: &[libc::sock_filter],
-    report: RawFd,
-) -> (Result<i32, Fault>, RawFd) {
-    if let Err(fault) = enter_user_namespace(program.ids).and_then(|()| limits(program)) {
+fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, RawFd) {
+    let entered = program.walls.map_or(Ok(()), |walls| enter_user_namespace(walls.ids));
+    if let Err(fault) = entered.and_then(|()| limits(program.walls)) {
         return (Err(fault), report);
     }
-    let (report, rules) = match descriptors(program, report, rules) {
+    let (report, rules) = match descriptors(program, report) {
         Ok(moved) => moved,
         Err(error) => return (Err(error).step("placing descriptors"), report),
     };
@@ -63,7 +64,10 @@ fn become_program(
             process::restrict(rules).step("restricting files with Landlock")?;
         }
         process::unblock_signals();
-        process::install_filter(filter).step("installing the system call filter")
+        match program.walls {
+            Some(walls) => process::install_filter(walls.filter).step("installing the system call filter"),
+            None => Ok(()),
+        }
     };
     match rest() {
         Err(fault) => (Err(fault), report),
@@ -95,13 +99,15 @@ fn write(path: &str, text: &str) -> std::io::Result<()> {
     })
 }
 
-fn limits(program: &Program) -> Result<(), Fault> {
+fn limits(walls: Option<Walls<'_>>) -> Result<(), Fault> {
     let step = "setting limits";
-    let pids = u64::from(program.pids.unwrap_or(DEFAULT_PIDS));
     // One byte, not none: a core dump into a pipe is stopped by 1 and not by 0 (core(5)).
     process::limit(libc::RLIMIT_CORE, 1, 1).step(step)?;
-    // After the user namespace was made: now it counts this sandbox's tasks alone.
-    process::limit(libc::RLIMIT_NPROC, pids, pids).step(step)?;
+    if let Some(walls) = walls {
+        // After the user namespace was made: now it counts this sandbox's tasks alone.
+        let pids = u64::from(walls.pids.unwrap_or(DEFAULT_PIDS));
+        process::limit(libc::RLIMIT_NPROC, pids, pids).step(step)?;
+    }
     process::limit(libc::RLIMIT_NOFILE, 1_024, 65_536).step(step)?;
     process::limit(libc::RLIMIT_MEMLOCK, 8 << 20, 8 << 20).step(step)?;
     process::limit(libc::RLIMIT_MSGQUEUE, 819_200, 819_200).step(step)?;
@@ -116,11 +122,8 @@ fn limits(program: &Program) -> Result<(), Fault> {
 
 /// Puts every descriptor at its number, the report pipe and the rules behind them, to be closed by
 /// the exec, and closes all others at once.
-fn descriptors(
-    program: &Program,
-    report: RawFd,
-    rules: Option<RawFd>,
-) -> std::io::Result<(RawFd, Option<RawFd>)> {
+fn descriptors(program: &Program<'_>, report: RawFd) -> std::io::Result<(RawFd, Option<RawFd>)> {
+    let rules = program.walls.and_then(|walls| walls.rules);
     let null = rustix::fs::open(
         "/dev/null",
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
@@ -148,7 +151,7 @@ fn descriptors(
 }
 
 /// Executes the program, searched in its own `PATH` when its name has no slash; gives the error.
-fn execute(program: &Program) -> i32 {
+fn execute(program: &Program<'_>) -> i32 {
     let text = |bytes: &Vec<u8>| CString::new(bytes.clone());
     let arguments: Result<Vec<CString>, _> = program.command.iter().map(text).collect();
     let environment: Result<Vec<CString>, _> = program.environment.iter().map(text).collect();

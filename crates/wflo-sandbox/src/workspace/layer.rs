@@ -7,6 +7,7 @@
 mod capture;
 mod squash;
 
+pub(crate) use capture::capture_difference;
 pub use capture::{Bounds, Captured, Dropped, capture};
 pub use squash::{MAX_LAYERS, squash};
 

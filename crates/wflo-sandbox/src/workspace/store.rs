@@ -8,6 +8,7 @@
 //! cache/<project>                  hashes of files that have not changed
 //! derived/<digest>                 names a tree that is made again when it is needed
 //! apply/<project>/                 the journal of an apply that is under way
+//! bare/<name>/                     the copy of a program that runs without isolation
 //! ```
 //! A layer is a tree whose manifest also has whiteouts and opaque folders. Everything belongs to
 //! the user who runs wflo; owners inside a workspace are not recorded.
@@ -107,6 +108,11 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the copies of programs without isolation are. It may not exist.
+    pub(crate) fn bare(&self) -> PathBuf {
+        self.folder("bare")
     }
 
     /// The folder of the tree with this digest: an overlay lower. It may not exist.

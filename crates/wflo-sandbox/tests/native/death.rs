@@ -38,7 +38,7 @@ fn long_lived() -> Spec {
     spec
 }
 
-fn watched(launcher: &Launcher) -> (wflo_sandbox::Sandbox, std::fs::File) {
+fn watched(launcher: &Launcher) -> (wflo_sandbox::ProcessTree, std::fs::File) {
     let (read, write) = pipe();
     let mut spec = long_lived();
     spec.stdout = Stdio::Fd(write);

@@ -44,7 +44,7 @@ pub(crate) struct RunArgs {
     /// Bring the run's file changes into the project when it completes, in whichever process that is
     #[arg(long)]
     pub(crate) apply: bool,
-    /// Where steps run: native [default: what wflo.toml says, else native]
+    /// What isolates steps: native, or none [default: what wflo.toml or the workflow says, else native]
     #[arg(long, value_name = "BACKEND")]
     pub(crate) sandbox: Option<String>,
     /// Send notifications to this channel, such as slack://team; may be repeated

@@ -46,7 +46,6 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     }
     let given = args.sandbox.as_deref().map(backend).transpose()?;
     let settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
-    isolated(given.or(settings.sandbox.backend))?;
     let workflow = workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?;
     let stdin_taken = args.from_sdk || args.input_files.iter().any(|file| matches!(file, InputFile::Stdin));
     if args.detach.is_wanted() {
@@ -60,8 +59,8 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     };
     let source = workflow.into_source()?;
     let terminal = if background.is_some() { None } else { Terminal::find(stdin_taken) };
-    let (session, mut submission) =
-        submission(args, context, settings, (source, inputs), terminal.is_some())?;
+    let asked = (source, inputs, given);
+    let (session, mut submission) = submission(args, context, settings, asked, terminal.is_some())?;
     submission.caller = caller;
     let quiet = background.is_some() || context.printer.json_wanted();
     let how = How::whole(terminal, background);
@@ -83,7 +82,7 @@ fn submission<'a>(
     args: &RunArgs,
     context: &'a Context<'a>,
     settings: Settings,
-    (source, inputs): (Source, serde_json::Map<String, serde_json::Value>),
+    (source, inputs, backend): (Source, serde_json::Map<String, serde_json::Value>, Option<Backend>),
     interactive: bool,
 ) -> Result<(Session<'a>, Submission), CommandError> {
     let flags = Flags {
@@ -92,7 +91,7 @@ fn submission<'a>(
         strict_channels: args.strict_channels,
         apply: args.apply,
         trace: args.trace,
-        backend: None,
+        backend,
         notify: args.notify.clone(),
         interactive,
     };
@@ -132,15 +131,4 @@ fn backend(name: &str) -> Result<Backend, CliError> {
         crate::document::Kind::Later => CliError::LaterBackend { message },
         _ => CliError::NoSuchBackend { message },
     })
-}
-
-/// Steps without a sandbox are refused by name, not run in one all the same.
-fn isolated(backend: Option<Backend>) -> Result<(), CliError> {
-    match backend {
-        Some(Backend::None) => Err(CliError::LaterBackend {
-            message: "running steps without a sandbox (backend \"none\") belongs to a later release"
-                .to_owned(),
-        }),
-        _ => Ok(()),
-    }
 }

@@ -1,27 +1,9 @@
 //! `[sandbox]`: what steps run in.
 
 use wflo_core::size::{Bytes, MilliCpus, Millis};
+pub(crate) use wflo_engine::launch::Backend;
 
 use crate::document::{Field, Kind, Problem, Reader};
-
-/// Which sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backend {
-    /// Linux namespaces, made by wflo itself.
-    Native,
-    /// No isolation at all; asked for by name.
-    None,
-}
-
-impl Backend {
-    /// Its name in files.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Backend::Native => "native",
-            Backend::None => "none",
-        }
-    }
-}
 
 /// The settings of sandboxes; an absent limit is the backend's default.
 #[derive(Debug, Clone, Default)]
@@ -75,14 +57,13 @@ impl std::str::FromStr for Mount {
 /// # Errors
 /// What to tell the user: the refusal and its hint.
 pub(crate) fn parse_backend(name: &str) -> Result<Backend, (Kind, String)> {
-    match name {
-        "native" => Ok(Backend::Native),
-        "none" => Ok(Backend::None),
-        "docker" | "gvisor" | "e2b" => Err((
+    match (Backend::named(name), name) {
+        (Some(backend), _) => Ok(backend),
+        (None, "docker" | "gvisor" | "e2b") => Err((
             Kind::Later,
             format!("the sandbox backend \"{name}\" belongs to a later release; use \"native\""),
         )),
-        _ => Err((
+        (None, _) => Err((
             Kind::WrongValue,
             format!("\"{name}\" is not a sandbox backend; use \"native\" or \"none\""),
         )),

@@ -56,6 +56,7 @@ macro_rules! assert_run {
             (r"in \d+(\.\d+)? (ms|s)\b", "in [TOOK]"),
             (r"demo [0-9a-f]{12}\b", "demo [VERSION]"),
             (r"local:[a-z0-9_-]+", "local:[USER]"),
+            (r"\(here: .*", "(here: [PLACE])"),
             // What a host enforces only by watching is said once a run, and differs from host to host.
             (r"(?m)^.*watched over by wflo.*\n", ""),
         ]}, { assert_snapshot!($shown) });
@@ -230,8 +231,8 @@ fn a_missing_input_is_named() {
 }
 
 #[test]
-fn without_a_sandbox_is_refused_by_name() {
-    assert_run!(project(&[("flow.yaml", FLOW)]).shown(&["run", "flow.yaml", "--sandbox", "none"]));
+fn a_run_without_isolation_says_so_once() {
+    assert_run!(project(&[("workflow.py", &workflow(GREET))]).shown(&["run", "--sandbox", "none"]));
 }
 
 #[test]

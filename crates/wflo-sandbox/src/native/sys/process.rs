@@ -79,6 +79,11 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).map(drop)
 }
 
+/// Whoever below this process loses its parent becomes its child.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map(drop)
+}
+
 /// Nothing that this process executes gains a privilege, for good.
 pub(crate) fn no_new_privileges() -> io::Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map(drop)
@@ -232,6 +237,12 @@ pub(crate) fn reap() -> Option<(i32, Status)> {
     ))
 }
 
+/// Reaps this child if it has ended.
+pub(crate) fn reap_child(pid: i32) {
+    // SAFETY: a null status is allowed, and takes integers besides.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
+}
+
 /// Sends a signal to a process, named by a descriptor so that it cannot be another.
 pub(crate) fn signal_process(process: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
@@ -240,7 +251,8 @@ pub(crate) fn signal_process(process: BorrowedFd<'_>, signal: libc::c_int) -> io
         .map(drop)
 }
 
-/// Sends a signal to a process id; -1 is everybody that this process sees, but for itself.
+/// Sends a signal to a process id; -1 is everybody that this process sees, but for itself; another
+/// negative number is a process group.
 pub(crate) fn signal_pid(pid: i32, signal: libc::c_int) {
     // SAFETY: takes integers only.
     unsafe { libc::kill(pid, signal) };

@@ -1,4 +1,4 @@
-//! Reading what a step wrote out of its overlay's upper directory.
+//! Reading what a step wrote: out of its overlay's upper directory, or out of the copy it had.
 //!
 //! The directory was written by a hostile program. It is read through a descriptor, one component
 //! at a time, never across a mount and never through a link; whatever a name turns into in between,
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::super::beneath;
+use super::super::copy::Copy;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Entry, Kind, Manifest};
 use super::super::path::RelPath;
@@ -74,23 +75,32 @@ pub fn capture(
     store: &Store,
     bounds: &Bounds,
 ) -> Result<Option<Captured>, WorkspaceError> {
-    let _adding = store.adding()?;
     let shown = Path::new("the workspace's upper directory");
     let root = beneath::open_dir(upper, b"").at("open", shown)?;
-    let mut walk = Walk {
-        store,
-        bounds: *bounds,
-        bytes: 0,
-        manifest: Manifest::default(),
-        contents: BTreeMap::new(),
-        dropped: Vec::new(),
-    };
-    walk.folder(&root, &RelPath::root())?;
-    if walk.manifest.entries.is_empty() {
+    // Most steps write nothing: nothing is locked for them.
+    if beneath::names(&root).at("list", shown)?.is_empty() {
         return Ok(None);
     }
-    let id = store.add_tree(&walk.manifest, &walk.contents)?;
-    Ok(Some(Captured { layer: Layer { id, manifest: walk.manifest }, dropped: walk.dropped }))
+    let _adding = store.adding()?;
+    let mut walk = Walk::new(store, bounds, None);
+    walk.folder(&root, &RelPath::root())?;
+    walk.finish()
+}
+
+/// Stores how the folder `root` differs from the `copy` that was put there; `None` when it does not.
+pub(crate) fn capture_difference(
+    root: BorrowedFd<'_>,
+    store: &Store,
+    bounds: &Bounds,
+    copy: &Copy,
+) -> Result<Option<Captured>, WorkspaceError> {
+    let shown = Path::new("the workspace");
+    let root = beneath::open_dir(root, b"").at("open", shown)?;
+    let _adding = store.adding()?;
+    let mut walk = Walk::new(store, bounds, Some(copy));
+    walk.folder(&root, &RelPath::root())?;
+    walk.removals(copy);
+    walk.finish()
 }
 
 struct Walk<'a> {
@@ -100,6 +110,10 @@ struct Walk<'a> {
     manifest: Manifest,
     contents: BTreeMap<RelPath, PathBuf>,
     dropped: Vec<Dropped>,
+    /// What was there before, where that is not below but in the same folder.
+    copy: Option<&'a Copy>,
+    /// With a copy: what is there now, and the modes of folders.
+    seen: BTreeMap<RelPath, Option<u32>>,
 }
 
 /// An error of the system, or one of ours.
@@ -120,7 +134,53 @@ impl From<WorkspaceError> for Failed {
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(store: &'a Store, bounds: &Bounds, copy: Option<&'a Copy>) -> Self {
+        Walk {
+            store,
+            bounds: *bounds,
+            bytes: 0,
+            manifest: Manifest::default(),
+            contents: BTreeMap::new(),
+            dropped: Vec::new(),
+            copy,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    fn finish(self) -> Result<Option<Captured>, WorkspaceError> {
+        if self.manifest.entries.is_empty() {
+            return Ok(None);
+        }
+        let id = self.store.add_tree(&self.manifest, &self.contents)?;
+        Ok(Some(Captured { layer: Layer { id, manifest: self.manifest }, dropped: self.dropped }))
+    }
+
+    /// Enters what was copied and is gone; and for every change the folders that it lies in, so that
+    /// they keep their modes.
+    fn removals(&mut self, copy: &Copy) {
+        let is_folder = |walk: &Self, path: &RelPath| matches!(walk.seen.get(path), Some(Some(_)));
+        for path in copy.paths().filter(|path| !self.seen.contains_key(*path)).cloned().collect::<Vec<_>>() {
+            // Whatever is below a folder that went, or that is none any more, went with it.
+            if path.folders().all(|folder| is_folder(self, &folder)) {
+                self.manifest.entries.insert(path, Entry::whiteout());
+            }
+        }
+        let changed: Vec<RelPath> = self.manifest.entries.keys().cloned().collect();
+        for folder in changed.iter().flat_map(RelPath::folders) {
+            if let Some(Some(mode)) = self.seen.get(&folder) {
+                self.manifest.entries.entry(folder).or_insert_with(|| Entry::dir(*mode));
+            }
+        }
+    }
+
+    /// Enters something, unless it was copied there as it is.
+    fn enter(&mut self, path: &RelPath, entry: Entry) {
+        if self.copy.and_then(|copy| copy.given(path)) != Some(&entry) {
+            self.manifest.entries.insert(path.clone(), entry);
+        }
+    }
+
     fn folder(&mut self, dir: &OwnedFd, at: &RelPath) -> Result<(), WorkspaceError> {
         if at.depth() > MAX_DEPTH {
             return Err(self.too_large("nested folders", MAX_DEPTH as u64, at));
@@ -148,8 +208,16 @@ impl Walk<'_> {
     fn entry(&mut self, dir: &OwnedFd, path: &RelPath) -> Result<(), Failed> {
         let found = beneath::open_any(dir, path.name())?;
         let stat = rustix::fs::fstat(&found).map_err(io::Error::from)?;
+        if let Some(copy) = self.copy {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let mode = (kind == FileType::Directory).then_some(stat.st_mode & 0o777);
+            self.seen.insert(path.clone(), mode);
+            if kind == FileType::Symlink && copy.is_live(path) {
+                return Ok(());
+            }
+        }
         let what = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::CharacterDevice if stat.st_rdev == 0 => {
+            FileType::CharacterDevice if stat.st_rdev == 0 && self.copy.is_none() => {
                 self.manifest.entries.insert(path.clone(), Entry::whiteout());
                 return Ok(());
             }
@@ -160,12 +228,14 @@ impl Walk<'_> {
                 };
                 self.refuse_marks(&inner, path)?;
                 let kind = Kind::Dir { opaque: self.is_opaque(&inner)? };
-                self.manifest.entries.insert(path.clone(), Entry { kind, mode: stat.st_mode & 0o777 });
+                if self.copy.is_none_or(|copy| !copy.is_implied(path)) {
+                    self.enter(path, Entry { kind, mode: stat.st_mode & 0o777 });
+                }
                 return Ok(self.folder(&inner, path)?);
             }
             FileType::RegularFile => return self.file(dir, path, &found, &stat),
             FileType::Symlink => {
-                self.manifest.entries.insert(path.clone(), Entry::symlink(beneath::link_target(&found)?));
+                self.enter(path, Entry::symlink(beneath::link_target(&found)?));
                 return Ok(());
             }
             FileType::Socket => "socket",
@@ -182,13 +252,17 @@ impl Walk<'_> {
             return Ok(());
         };
         self.refuse_marks(&file, path)?;
-        if stat.st_size == 0 && self.mark(&file, "whiteout")?.is_some() {
+        if stat.st_size == 0 && self.copy.is_none() && self.mark(&file, "whiteout")?.is_some() {
             self.manifest.entries.insert(path.clone(), Entry::whiteout());
+            return Ok(());
+        }
+        let file = File::from(file);
+        if self.copy.is_some_and(|copy| copy.is_unwritten(path, &file, stat)) {
             return Ok(());
         }
         let room = self.bounds.bytes.saturating_sub(self.bytes);
         let mtime = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
-        let blob = self.store.add_file(&File::from(file), stat.st_mode, mtime, room)?;
+        let blob = self.store.add_file(&file, stat.st_mode, mtime, room)?;
         self.bytes = self.bytes.saturating_add(blob.size);
         self.manifest.entries.insert(path.clone(), Entry::file(stat.st_mode, blob.size, blob.hash));
         self.contents.insert(path.clone(), blob.path);
@@ -197,7 +271,8 @@ impl Walk<'_> {
 
     fn is_opaque(&self, dir: &OwnedFd) -> io::Result<bool> {
         // `x` only says that the folder may hold whiteouts of the attribute kind.
-        Ok(self.mark(dir, "opaque")?.is_some_and(|value| value == b"y"))
+        // In a copy nothing is below, so the mark says nothing.
+        Ok(self.copy.is_none() && self.mark(dir, "opaque")?.is_some_and(|value| value == b"y"))
     }
 
     /// Marks whose meaning depends on the lower directories of the mount that made them.

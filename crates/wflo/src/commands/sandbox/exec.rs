@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use wflo_core::error::{Code, Coded, Failure};
-use wflo_sandbox::{Bind, Launcher, Level, Limits, Outcome, Sandbox, Spec, Stdio};
+use wflo_sandbox::{Bind, Launcher, Level, Limits, Outcome, ProcessTree, Spec, Stdio};
 
 use crate::cli::ExecArgs;
 use crate::commands::Context;
@@ -94,7 +94,7 @@ fn inherited(stream: impl AsFd) -> Stdio {
 }
 
 /// Limits that the kernel does not enforce are said once; all of them with `-v`.
-fn report_limits(sandbox: &Sandbox, context: &Context<'_>) {
+fn report_limits(sandbox: &ProcessTree, context: &Context<'_>) {
     for limit in sandbox.enforcement() {
         let line = format!("limit {}: {} ({})", limit.limit, limit.level, limit.by);
         if limit.level == Level::Supervised && limit.limit != "timeout" && context.printer.verbosity() == 0 {
@@ -127,7 +127,7 @@ fn report_end(outcome: Outcome, args: &ExecArgs, context: &Context<'_>) {
                  show it a folder with --ro DIR:DIR",
             );
         }
-        Outcome::Exited(_) | Outcome::Signalled(_) | Outcome::Killed => {}
+        Outcome::Exited(_) | Outcome::Signalled(_) | Outcome::TooManyTasks | Outcome::Killed => {}
     }
 }
 

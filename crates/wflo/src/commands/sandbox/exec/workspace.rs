@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wflo_sandbox::workspace::{Bounds, Hidden, HideRules, LiveView, Mounts, Store, capture, state_root};
-use wflo_sandbox::{Sandbox, View};
+use wflo_sandbox::{ProcessTree, View};
 
 use crate::cli::WorkspaceArg;
 use crate::commands::Context;
@@ -54,7 +54,7 @@ impl Workspace {
     }
 
     /// Stores what the command changed and says where.
-    pub(super) fn keep(&self, sandbox: &Sandbox, context: &Context<'_>) -> Result<(), CommandError> {
+    pub(super) fn keep(&self, sandbox: &ProcessTree, context: &Context<'_>) -> Result<(), CommandError> {
         let Some(upper) = sandbox.upper() else { return Ok(()) };
         let printer = context.printer;
         let Some(captured) = capture(upper, &self.store, &Bounds::default())? else {

@@ -1,4 +1,4 @@
-//! One live sandbox, as the engine holds it.
+//! The live processes of one sandbox, as the engine holds them.
 
 use super::error::Error;
 use super::exit::{Exit, Outcome, Usage};
@@ -13,10 +13,15 @@ use wflo_core::id::SandboxId;
 /// How long making a sandbox may take, in milliseconds.
 const START_MS: i64 = 30_000;
 
+/// How long a supervisor that is asked to end its tree has for it, in milliseconds.
+const END_MS: i64 = 5_000;
+
 /// A sandbox whose program has been started. Dropping it kills the whole tree.
 #[derive(Debug)]
-pub struct Sandbox {
+pub struct ProcessTree {
     id: SandboxId,
+    /// Whether the tree ends with its pid 1; else that is a supervisor, which ends it.
+    isolated: bool,
     pid: u32,
     process: OwnedFd,
     control: OwnedFd,
@@ -49,12 +54,13 @@ struct Arrivals {
     running: bool,
 }
 
-impl Sandbox {
+impl ProcessTree {
     /// Waits until the program of a requested sandbox runs, or the making has failed.
     pub(crate) fn await_start(
         id: SandboxId,
         control: OwnedFd,
         enforcement: Vec<Enforcement>,
+        isolated: bool,
     ) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, source };
         let mut seen = Arrivals::default();
@@ -80,8 +86,9 @@ impl Sandbox {
         }
         let Some((pid, process)) = seen.forked else { return Err(Error::LauncherGone) };
         let [inside_uid, inside_gid, upper_uid, upper_gid, host_uid, host_gid] = seen.owner;
-        Ok(Sandbox {
+        Ok(ProcessTree {
             id,
+            isolated,
             pid,
             process,
             control,
@@ -110,7 +117,7 @@ impl Sandbox {
         self.process.as_fd()
     }
 
-    /// Readable when there is news: then call [`Sandbox::try_wait`], which may still say that it
+    /// Readable when there is news: then call [`ProcessTree::try_wait`], which may still say that it
     /// has not ended, and poll again.
     pub fn status_fd(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
@@ -179,6 +186,17 @@ impl Sandbox {
     /// # Errors
     /// [`Error::Io`] when the kernel refuses the signal.
     pub fn kill(&self) -> Result<Exit, Error> {
+        if !self.isolated && self.ask(b"K").is_ok() {
+            let deadline = process::boot_ms() + END_MS;
+            while let Some(left) = Some(deadline - process::boot_ms()).filter(|left| *left > 0) {
+                if let Some(exit) = self.advance(false)? {
+                    return Ok(exit);
+                }
+                socket::poll(&[(self.control.as_fd(), libc::POLLIN)], Some(left))
+                    .map_err(|source| Error::Io { what: "awaited", source })?;
+            }
+            // It is stopped, or worse. The launcher ends what it leaves behind.
+        }
         match process::signal_process(self.process.as_fd(), libc::SIGKILL) {
             Err(source) if source.raw_os_error() != Some(libc::ESRCH) => {
                 Err(Error::Io { what: "killed", source })
@@ -263,8 +281,12 @@ impl Sandbox {
     }
 }
 
-impl Drop for Sandbox {
+impl Drop for ProcessTree {
     fn drop(&mut self) {
+        if !self.isolated {
+            // Its supervisor sees the end of the control socket, and ends the tree.
+            return;
+        }
         let _ = process::signal_process(self.process.as_fd(), libc::SIGKILL);
     }
 }
