@@ -7,6 +7,7 @@
 pub mod anthropic;
 pub mod errors;
 pub mod facts;
+mod foreign;
 pub mod json;
 pub mod openai;
 pub mod request;

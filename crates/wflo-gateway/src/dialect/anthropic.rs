@@ -71,6 +71,7 @@ pub(super) fn parse(
         stream: endpoint == Endpoint::Messages && fields.flag("stream")?.unwrap_or(false),
         wants_usage: true,
         max_output,
+        unknown_field: None,
         extra_output: thinking(fields)?.saturating_sub(max_output.unwrap_or(0)),
         choices: 1,
         messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),

@@ -8,21 +8,18 @@ use serde::Deserialize;
 use super::facts::Facts;
 use super::json::{BodyError, Edit, Fields};
 use super::request::{Request, RequestError, Tools, WantedTier};
-use super::{Dialect, Endpoint, facts};
+use super::{Dialect, Endpoint, facts, foreign};
 use crate::price::Tier;
 use crate::usage::Usage;
 
-/// Fields that decide the cost: another spelling of one of them is refused.
-const KNOWN: [&str; 22] = [
+/// Fields that decide the cost, beside those of [`foreign`]: another spelling of one of them is refused.
+const KNOWN: [&str; 18] = [
     "model",
     "messages",
     "input",
     "stream",
     "stream_options",
     "max_tokens",
-    "max_completion_tokens",
-    "n",
-    "best_of",
     "tools",
     "functions",
     "response_format",
@@ -35,14 +32,15 @@ const KNOWN: [&str; 22] = [
     "models",
     "include_usage",
     "reasoning_effort",
-    "n_predict",
 ];
 
 /// Fields that make the provider do paid work which nothing in the request bounds.
-const UNBOUNDED: [(&str, &str); 3] = [
+const UNBOUNDED: [(&str, &str); 5] = [
     ("web_search_options", "web searches are billed by the search"),
     ("plugins", "plugins are billed by their own rules"),
     ("models", "the provider picks one of several models"),
+    ("fallbacks", "the server may call further models"),
+    ("use_beam_search", "it writes many answers and returns one"),
 ];
 
 pub(super) fn parse(
@@ -51,9 +49,11 @@ pub(super) fn parse(
     facts: Facts,
     body: &[u8],
 ) -> Result<Request, RequestError> {
-    fields.refuse_other_spellings(&KNOWN)?;
+    for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES] {
+        fields.refuse_other_spellings(known)?;
+    }
     for (field, what) in UNBOUNDED {
-        if fields.get(field).is_some_and(|field| field.value != "null") {
+        if fields.get(field).is_some_and(|field| !matches!(field.value, "null" | "false")) {
             return Err(RequestError::Unboundable {
                 what: format!("`{field}` is set, and {what}"),
                 instead: format!("Leave `{field}` out."),
@@ -63,8 +63,8 @@ pub(super) fn parse(
     let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
     let stream = endpoint == Endpoint::Chat && fields.flag("stream")?.unwrap_or(false);
     let (wants_usage, usage_edit) = if stream { usage_option(fields)? } else { (false, None) };
-    let limits = [fields.count("max_tokens")?, fields.count("max_completion_tokens")?];
-    let choices = [fields.count("n")?, fields.count("best_of")?].into_iter().flatten().max().unwrap_or(1);
+    let max_output = fields.count("max_tokens")?.max(foreign::largest(fields, &foreign::LIMITS)?);
+    let choices = foreign::largest(fields, &foreign::CHOICES)?.unwrap_or(1);
     let prediction = fields.get("prediction").is_some_and(|field| field.value != "null");
     Ok(Request {
         dialect: Dialect::OpenAi,
@@ -72,7 +72,8 @@ pub(super) fn parse(
         model,
         stream,
         wants_usage,
-        max_output: limits.into_iter().flatten().max(),
+        max_output,
+        unknown_field: foreign::unknown(fields, &UNBOUNDED.map(|(name, _)| name)),
         // Tokens of a prediction that were not used are billed as output.
         extra_output: if prediction { body.len() as u64 } else { 0 },
         choices,

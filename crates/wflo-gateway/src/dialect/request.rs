@@ -79,6 +79,8 @@ pub struct Request {
     pub wants_usage: bool,
     /// Most output tokens of one choice, if the client said.
     pub max_output: Option<u64>,
+    /// A field whose meaning is not known, and which only some servers of the dialect read.
+    pub unknown_field: Option<String>,
     /// Output that may be billed beside `max_output` (rejected predictions, extra thinking).
     pub extra_output: u64,
     /// Choices that are generated.

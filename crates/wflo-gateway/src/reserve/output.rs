@@ -17,6 +17,13 @@ pub(super) fn limit(request: &Request, price: &Price) -> Result<Output, BoundErr
     if request.endpoint == Endpoint::Embeddings {
         return Ok(Output { tokens: 0, inject: None });
     }
+    // OpenAI and Anthropic refuse what they do not know; another server may read it as "write more".
+    if request.unknown_field.is_some() && price.template == Template::Unknown {
+        let no_limit = || BoundError::NoOutputLimit { model: request.model.clone() };
+        let window = price.context_tokens.ok_or_else(no_limit)?;
+        let tokens = window.saturating_add(END_MARKS).saturating_mul(request.choices);
+        return Ok(Output { tokens, inject: request.max_output.is_none().then_some(window) });
+    }
     let (each, inject) = match (request.max_output, price.max_output_tokens) {
         (Some(asked), _) => (asked, None),
         // A provider ends its own models at their maximum; anybody else must be told to.

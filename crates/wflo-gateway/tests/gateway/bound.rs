@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::{Dialect, Endpoint};
-use wflo_gateway::price::{Kind, Price, Template, Tier, known_models, lookup, settle};
+use wflo_gateway::price::{Kind, ModelSettings, Price, Template, Tier, known_models, lookup, settle};
 use wflo_gateway::reserve::upper_bound;
 use wflo_gateway::usage::Usage;
 
@@ -265,4 +265,52 @@ fn a_hostile_megabyte_is_bounded_without_being_tokenised() {
         let bound = upper_bound(&request, &price).unwrap();
         assert!(bound.input_tokens <= 1_050_000);
     }
+}
+
+/// The bound's output tokens at a server of the operator's own with a window of 4,096 tokens.
+fn output_at_own_server(fields: &str, context_tokens: Option<u64>) -> Result<u64, String> {
+    let own = ModelSettings {
+        provider: Some("local".into()),
+        input: Some("1".into()),
+        output: Some("1000".into()),
+        context_tokens,
+        max_output_tokens: Some(2_048),
+        ..ModelSettings::default()
+    };
+    let price = own.price("local", "m").unwrap().unwrap();
+    let body = format!(r#"{{"model":"m","messages":[]{fields}}}"#);
+    let request =
+        Request::parse(Dialect::OpenAi, Endpoint::Chat, body.as_bytes(), "").map_err(|e| e.to_string())?;
+    upper_bound(&request, &price).map(|bound| bound.output_tokens).map_err(|e| e.to_string())
+}
+
+#[test]
+fn what_servers_have_beside_max_tokens_counts() {
+    let tokens = |fields: &str| output_at_own_server(fields, Some(4_096));
+    assert_eq!(tokens(r#","max_tokens":1"#), Ok(9));
+    for name in ["n_predict", "num_predict", "max_new_tokens", "max_output_tokens", "max_completion_tokens"] {
+        assert_eq!(tokens(&format!(r#","max_tokens":1,"{name}":50000"#)), Ok(50_008), "{name}");
+        assert!(tokens(&format!(r#","max_tokens":1,"{name}":-1"#)).is_err(), "{name} without end");
+        let other = name.to_uppercase();
+        assert!(tokens(&format!(r#","max_tokens":1,"{other}":5"#)).is_err(), "{other}");
+    }
+    for name in ["n", "best_of", "n_cmpl", "num_return_sequences", "num_beams", "beam_width"] {
+        assert_eq!(tokens(&format!(r#","max_tokens":1,"{name}":10"#)), Ok(90), "{name}");
+    }
+    assert_eq!(tokens(r#","max_tokens":1,"top_k":40,"grammar":"root ::= x","cache_prompt":true"#), Ok(9));
+}
+
+#[test]
+fn a_field_that_nobody_knows_is_bounded_by_the_window_or_refused() {
+    let odd = r#","max_tokens":1,"please_write":1000000"#;
+    assert_eq!(output_at_own_server(odd, Some(4_096)), Ok(4_104));
+    assert!(output_at_own_server(odd, None).is_err());
+    assert_eq!(output_at_own_server(r#","max_tokens":1,"please_write":null"#, Some(4_096)), Ok(9));
+    assert!(output_at_own_server(r#","max_tokens":1,"fallbacks":["m2"]"#, Some(4_096)).is_err());
+    assert!(output_at_own_server(r#","max_tokens":1,"use_beam_search":true"#, Some(4_096)).is_err());
+    // OpenAI itself refuses what it does not know, so nothing is held for it.
+    let price = wflo_gateway::price::lookup("openai", "gpt-5-mini").unwrap();
+    let body = format!(r#"{{"model":"gpt-5-mini","messages":[]{odd}}}"#);
+    let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, body.as_bytes(), "").unwrap();
+    assert_eq!(upper_bound(&request, &price).unwrap().output_tokens, 9);
 }
