@@ -10,7 +10,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use wflo_core::canonical::Digest;
 use wflo_core::ports::store::StoreError;
@@ -22,12 +23,14 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, Clone)]
 pub(crate) struct BlobStore {
     root: PathBuf,
+    /// Whether this process has flushed the name of `root` itself.
+    rooted: Arc<AtomicBool>,
 }
 
 impl BlobStore {
     /// The blobs below `data_dir`. Their folder is made with the first of them.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        BlobStore { root: data_dir.join("blobs") }
+        BlobStore { root: data_dir.join("blobs"), rooted: Arc::default() }
     }
 
     /// Keeps some bytes durably.
@@ -89,7 +92,8 @@ impl BlobStore {
         let folder = path.parent().unwrap_or(&self.root);
         // Compared, not trusted: a damaged blob is healed by whoever keeps the same content again.
         if fs::read(&path).is_ok_and(|found| found == bytes) {
-            return sync_dir(folder);
+            // Whoever wrote it may have died before it flushed the names.
+            return self.sync_names(folder);
         }
         make_dir(folder)?;
         let staged = self.root.join("tmp");
@@ -110,8 +114,18 @@ impl BlobStore {
                 }
             }
         }
+        self.sync_names(folder)
+    }
+
+    /// Makes the way to a blob durable: its name, its folder's, and once a process that of `blobs`.
+    fn sync_names(&self, folder: &Path) -> io::Result<()> {
         sync_dir(folder)?;
-        sync_dir(&self.root)
+        sync_dir(&self.root)?;
+        if let Some(data_dir) = self.root.parent().filter(|_| !self.rooted.load(Ordering::Acquire)) {
+            sync_dir(data_dir)?;
+            self.rooted.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn translate(&self, digest: &Digest, error: &io::Error) -> StoreError {

@@ -10,6 +10,8 @@ mod contract;
 mod child;
 #[path = "faults/damage.rs"]
 mod damage;
+#[path = "faults/disk.rs"]
+mod disk;
 #[path = "faults/full.rs"]
 mod full;
 #[path = "faults/kill.rs"]
@@ -18,3 +20,5 @@ mod kill;
 mod ledger;
 #[path = "faults/lock.rs"]
 mod lock;
+#[path = "faults/power.rs"]
+mod power;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod ahead;
+mod clock;
 mod faults;
 mod flow;
 mod random;

@@ -257,9 +257,18 @@ impl Host {
     }
 
     pub(crate) fn over(dir: &Path, script: &Arc<Script>, store: Arc<dyn Store>, max_steps: usize) -> Host {
+        Host::with_clock(dir, script, store, max_steps, Arc::new(SystemClock::default()))
+    }
+
+    pub(crate) fn with_clock(
+        dir: &Path,
+        script: &Arc<Script>,
+        store: Arc<dyn Store>,
+        max_steps: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Host {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let playing = Playing { script: Arc::clone(script), store: Arc::clone(&store) };
         let options = Options {
             data_dir: dir.to_owned(),

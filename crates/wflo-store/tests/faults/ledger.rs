@@ -18,13 +18,18 @@ const BUDGET: &str = "everybody";
 
 /// Opens the one budget that all runs share.
 pub async fn open_budget(store: &dyn Store) -> Budget {
+    try_open_budget(store).await.unwrap()
+}
+
+/// The same where the disk may fail.
+pub async fn try_open_budget(store: &dyn Store) -> Result<Budget, StoreError> {
     let budget = Budget {
         period: Period::Total,
         alert_thresholds: Vec::new(),
         ..budget(BUDGET, Scope::Workflow, "1000")
     };
-    commit(store, vec![Op::OpenBudget(Box::new(budget))]).await.unwrap();
-    store.budgets(vec![BUDGET.to_owned()]).await.unwrap().remove(0)
+    commit(store, vec![Op::OpenBudget(Box::new(budget))]).await?;
+    Ok(store.budgets(vec![BUDGET.to_owned()]).await?.remove(0))
 }
 
 fn place(n: u32) -> EffectKey {
