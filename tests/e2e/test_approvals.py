@@ -110,3 +110,20 @@ def test_a_gate_that_continues_tells_the_next_step(project: Project) -> None:
     project.call("approvals", "reject", asked["approval_id"])
     done = running.finish()
     assert (done.code, done.run["outputs"]["after"]) == (0, False), done
+
+
+def test_a_gate_that_nobody_answers_ends_as_it_says(project: Project) -> None:
+    ends = {"reject": (3, "rejected"), "continue": (0, "completed")}
+    for end, (code, status) in ends.items():
+        more = ', on_rejected="continue"' if end == "continue" else ""
+        project.steps(f"""
+            workflow.add(ApprovalGate("sign_off", timeout_seconds=0.5, on_timeout="reject"{more}))
+
+            @workflow.step
+            def after(context):
+                return context.outputs["sign_off"]["approved"]
+        """)
+        done = project.run()
+        assert (done.code, done.run["status"]) == (code, status), done
+        assert [event["expires_at"] is not None for event in done.of("approval.requested")] == [True]
+        assert done.run["outputs"].get("after", False) is False

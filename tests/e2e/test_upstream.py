@@ -155,3 +155,32 @@ def test_a_kill_while_the_provider_hangs_repeats_only_what_had_no_answer(project
     lines = [json.dumps(event) for event in [*project.events(run), done.events[-1]]]
     ends = the_books_are_right(Done(subprocess.CompletedProcess([], 0, "\n".join(lines), "")), 4)
     assert sorted(end.get("uncertain", False) for end in ends) == [False, True, True, True]
+
+
+def test_a_prompt_out_of_time_ends_the_run_with_a_command_whose_call_hangs(project: Project, model: MockModel) -> None:
+    model.faults = {"prompted": ["hang"], "commanded": ["hang"]}
+    project.write(
+        "ask.py",
+        """
+        import openai
+        ask = [{"role": "user", "content": "commanded"}]
+        openai.OpenAI().chat.completions.create(model="m", messages=ask, max_tokens=5)
+    """,
+    )
+    project.write(
+        "flow.yaml",
+        """
+        apiVersion: wflo.dev/v1
+        kind: Workflow
+        name: hangs
+        budget: {max_cost_usd: "5.00"}
+        steps:
+          - {name: command, type: tool, run: [python3, ask.py], depends_on: []}
+          - {name: prompt, type: agent, model: m, prompt: prompted, max_tokens: 5, timeout: 2s, depends_on: []}
+    """,
+    )
+    done = project.run("flow.yaml")
+    assert (done.code, done.run["error"]["code"]) == (5, "WFLO-3002"), done
+    ends = the_books_are_right(done, 2)
+    assert all(end.get("uncertain") for end in ends)
+    assert project.processes() == []

@@ -178,7 +178,8 @@ pub struct StepSpec {
     /// How long to wait before each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_backoff: Option<Backoff>,
-    /// The longest one generation may be active; durable waits do not count.
+    /// The longest one generation may be active; durable waits do not count. Of a gate: how long people
+    /// have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<Millis>,
     /// The agent that its costs are attributed to; the step's name when absent.

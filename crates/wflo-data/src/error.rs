@@ -274,7 +274,9 @@ impl Coded for DataError {
                 "check that the path is right; restore the file from a backup if it is damaged"
             }
             DataError::CannotOpen { .. } => "check the path, its owner and its permissions",
-            DataError::Busy { .. } => "end the other program's transaction, then resume the run",
+            DataError::Busy { .. } => {
+                "end the other program's transaction, then `wflo runs retry ID`; `retries` of the step does it alone"
+            }
             DataError::ReadOnly { .. } => "make the file and its folder writable for the user who runs wflo",
             DataError::Io { .. } => "check that the disk has room and is sound; nothing was written",
             DataError::Refused(Refusal::Several) => "await context.db.execute(...) once for each statement",

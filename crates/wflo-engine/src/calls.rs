@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::EffectState;
+use wflo_core::ports::store::StoreError;
 
+use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::Journal;
 use crate::services::Services;
@@ -69,6 +71,8 @@ pub(crate) struct Calls {
     closing: watch::Sender<bool>,
     /// People wait for the attempt's end.
     hurried: watch::Sender<bool>,
+    /// Why calls cannot be recorded.
+    broken: watch::Sender<Option<StoreError>>,
 }
 
 impl Calls {
@@ -92,6 +96,7 @@ impl Calls {
             idle: Notify::new(),
             closing: watch::channel(false).0,
             hurried: watch::channel(false).0,
+            broken: watch::channel(None).0,
         }
     }
 
@@ -199,6 +204,28 @@ impl Calls {
     pub(crate) async fn hurried(&self) {
         let mut hurried = self.hurried.subscribe();
         let _ = hurried.wait_for(|hurried| *hurried).await;
+    }
+
+    /// A call could not be recorded. Whoever made it hears of an error that no resume would repeat, so the
+    /// attempt is lost and must not go on from there.
+    pub(crate) fn break_off(&self, error: &EngineError) {
+        if let EngineError::Store(error) = error {
+            self.broken.send_replace(Some(error.clone()));
+        }
+    }
+
+    /// Why the attempt is lost, if it is.
+    pub(crate) fn broke(&self) -> Option<StoreError> {
+        self.broken.borrow().clone()
+    }
+
+    /// Resolves when a call could not be recorded.
+    pub(crate) async fn broken(&self) -> StoreError {
+        let mut broken = self.broken.subscribe();
+        match broken.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or(StoreError::Closed),
+            Err(_) => StoreError::Closed,
+        }
     }
 
     /// Resolves when the attempt is being ended.

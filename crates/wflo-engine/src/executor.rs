@@ -42,10 +42,10 @@ pub enum Stop {
 }
 
 impl Stop {
-    /// Whether people, or another engine, wait for the end: then a call that is on its way is waited for
-    /// only a short while.
+    /// Whether a call that is on its way is waited for only a short while: people wait for the end, and
+    /// nobody will ask for the answer. (After a shutdown somebody will: it is worth waiting for.)
     pub fn is_urgent(self) -> bool {
-        matches!(self, Stop::Cancelled | Stop::Shutdown | Stop::LeaseLost)
+        matches!(self, Stop::Cancelled | Stop::LeaseLost)
     }
 }
 

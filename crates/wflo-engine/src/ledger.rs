@@ -67,7 +67,7 @@ impl Ledger for RunLedger {
             let Some(calls) = intent.caller.get::<Arc<Calls>>().cloned() else {
                 return Err(LedgerError { code: Code(9002), message: "a call without a caller".to_owned() });
             };
-            open(&calls, intent).await.map_err(ledger_error)
+            open(&calls, intent).await.map_err(|e| refused(&calls, e))
         })
     }
 
@@ -76,7 +76,7 @@ impl Ledger for RunLedger {
             let Some(call) = ticket.get::<Dispatched>() else { return Ok(()) };
             let closed = close(call, outcome).await;
             call.over();
-            closed.map_err(ledger_error)
+            closed.map_err(|e| refused(&call.calls, e))
         })
     }
 
@@ -92,7 +92,7 @@ impl Ledger for RunLedger {
             let ops = vec![Op::ReleaseHold { id: call.hold }];
             let released = call.calls.journal.finish(call.row.clone(), end, ops, Vec::new()).await;
             call.over();
-            released.map(|_| ()).map_err(|e| ledger_error(e.into()))
+            released.map(|_| ()).map_err(|e| refused(&call.calls, e.into()))
         })
     }
 
@@ -417,7 +417,8 @@ fn unwanted() -> Refusal {
     Refusal::Other { status: 409, kind: "step_ending".to_owned(), failure }
 }
 
-fn ledger_error(error: EngineError) -> LedgerError {
+fn refused(calls: &Calls, error: EngineError) -> LedgerError {
+    calls.break_off(&error);
     LedgerError { code: error.code(), message: error.to_string() }
 }
 

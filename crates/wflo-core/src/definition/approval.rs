@@ -15,10 +15,7 @@ pub struct GateSpec {
     /// How many of them.
     #[serde(default = "one")]
     pub quorum: u32,
-    /// How long people have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_seconds: Option<Millis>,
-    /// What happens then.
+    /// What happens when people take longer than the step's own `timeout_seconds`.
     #[serde(default)]
     pub on_timeout: OnTimeout,
     /// Whether a no ends the run.

@@ -192,9 +192,6 @@ fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: 
             if gate.quorum == 0 {
                 bad(BAD_NUMBER, format!("quorum of gate `{}` must be at least 1", step.name));
             }
-            if gate.timeout_seconds.is_some_and(|t| t.0 == 0) {
-                bad(BAD_NUMBER, format!("timeout_seconds of gate `{}` must be above 0", step.name));
-            }
         }
         StepKind::Condition { when } => {
             if let Err(e) = Condition::parse(when, CONDITION_NAMES) {

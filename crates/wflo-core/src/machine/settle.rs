@@ -161,7 +161,7 @@ fn ask_first(draft: &mut Draft, spec: &StepSpec) {
             title: gate.message.clone().unwrap_or_else(|| spec.name.clone()),
             approvers: &gate.approvers,
             quorum: gate.quorum,
-            timeout: gate.timeout_seconds,
+            timeout: spec.timeout_seconds,
             on_timeout: gate.on_timeout,
             notify: &gate.notify,
         },

@@ -34,7 +34,10 @@ impl Broker {
         let (answer, ()) = tokio::join!(gateway.call(caller, chat, Some(deltas)), forward);
         match answer {
             Ok(reply) => Ok(Ok(reply_json(&reply))),
-            Err(error) if self.calls.is_closed() => {
+            Err(error) if self.calls.is_closed() || self.calls.broke().is_some() => {
+                if let Some(broke) = self.calls.broke() {
+                    return Err(broke.into());
+                }
                 tracing::debug!(%error, "a call ended with its attempt");
                 Err(EngineError::ShuttingDown.into())
             }

@@ -63,14 +63,20 @@ impl Steps {
         let exit = tokio::select! {
             exit = running.ended() => Some(exit),
             () = tokio::time::sleep(limit) => None,
-            _ = attempt.stopped() => {
-                broker.calls.close().await;
+            stop = attempt.stopped() => {
                 running.kill().await;
+                if stop.is_urgent() {
+                    broker.calls.hurry();
+                }
+                broker.calls.close().await;
                 return Ok(End::Stopped);
             }
         };
-        broker.calls.close().await;
         running.kill().await;
+        if exit.is_none() {
+            broker.calls.hurry();
+        }
+        broker.calls.close().await;
         if let Some(served) = served {
             served.stop(Duration::from_millis(0)).await;
         }

@@ -164,6 +164,8 @@ impl Conversation<'_> {
             let frame = tokio::select! {
                 biased;
                 stop = self.attempt.stopped() => return Last::Stop(stop),
+                // Before what the runner makes of it.
+                e = self.broker.calls.broken() => return Last::Engine(e.into()),
                 frame = async { next.take() }, if next.is_some() => frame,
                 frame = received.recv() => frame,
                 () = &mut deadline => {

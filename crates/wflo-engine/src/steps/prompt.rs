@@ -1,6 +1,7 @@
 //! A YAML prompt step: one model call made by the engine, journaled like any other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use wflo_core::definition::StepKind;
@@ -16,6 +17,10 @@ use crate::protocol::{Answer, EffectCall, On};
 
 /// A template that names nothing.
 const BAD_TEMPLATE: Code = Code(3009);
+/// The step took too long.
+const STEP_TIMEOUT: Code = Code(3002);
+/// Of a step without a limit of its own.
+const NEVER: Duration = Duration::from_secs(366 * 86_400);
 
 impl Steps {
     pub(super) async fn prompt(&self, attempt: &Attempt) -> Result<End, EngineError> {
@@ -60,8 +65,18 @@ impl Steps {
             after: 0,
         };
         let (sink, mut unread) = tokio::sync::mpsc::channel(8);
+        let limit = spec.timeout_seconds.map_or(NEVER, |limit| limit.duration());
         let answered = tokio::select! {
             answered = broker.perform(call, &sink) => answered,
+            () = tokio::time::sleep(limit) => {
+                broker.calls.hurry();
+                broker.calls.close().await;
+                let message =
+                    format!("step `{}` was active for longer than {} s", spec.name, limit.as_secs_f64());
+                let failure = Failure::new(STEP_TIMEOUT, message).with_hint("raise timeout_seconds of the step");
+                let (keep, no_retry) = retry::verdict(spec, &journal.all(), &[], &failure, None);
+                return Ok(End::Failed { error: failure, timed_out: true, no_retry, keep });
+            }
             // Without a stream nothing is sent; reading keeps the channel open.
             Some(()) = async { while unread.recv().await.is_some() {} Some(()) } => return Ok(End::Stopped),
             waits = waits_long(&broker) => {

@@ -135,7 +135,11 @@ fn an_engine_that_takes_over_in_the_same_boot_waits_by_the_boot_clock() {
         let second = host(dir.path(), &script, &clock);
         second.block_on(second.engine.drive(run)).unwrap();
         look_at_the_clock(&second);
-        assert_eq!((second.status(run), script.times("sleeper")), (RunStatus::Waiting, 1), "{wall}: too early");
+        assert_eq!(
+            (second.status(run), script.times("sleeper")),
+            (RunStatus::Waiting, 1),
+            "{wall}: too early"
+        );
         clock.set(wall, HOUR + 60);
         look_at_the_clock(&second);
         assert_eq!(second.finish(run), RunStatus::Completed, "{wall}");

@@ -99,7 +99,7 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
     }
     conn.busy_timeout(Duration::from_millis(50))?;
     check_owner(place, &conn)?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode = keep_a_log(&conn)?;
     if mode != "wal" {
         return Err(StoreError::Failed(format!(
             "{} cannot keep a write-ahead log (mode {mode}): use a local file system",
@@ -110,6 +110,18 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
     configure(&conn)?;
     migrate::run(place, &mut conn, APPLICATION_ID)?;
     Ok(conn)
+}
+
+/// Switches to a write-ahead log; the mode that it came to. The switch is committed only when the statement
+/// is stepped past its one row: a failure of that commit would otherwise go unseen.
+fn keep_a_log(conn: &Connection) -> Result<String, Fault> {
+    let mut statement = conn.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mut mode = String::new();
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    Ok(mode)
 }
 
 fn connect(place: &Place, create: OpenFlags) -> Result<Connection, Fault> {
