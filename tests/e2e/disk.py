@@ -57,7 +57,9 @@ class File:
 class Disk:
     """A disk as it is while the record is played."""
 
-    def __init__(self) -> None:
+    def __init__(self, ops: list[Op]) -> None:
+        # Every name that the record will know of.
+        self.known = {op.name.rpartition("\0")[2] for op in ops if op.kind in ("c", "r")}
         self.files: dict[int, File] = {}
         self.names: dict[str, int] = {}  # folders have inode 0
         self.names_since: list[tuple[str, str, int, str]] = []  # what, name, inode, old name
@@ -98,7 +100,7 @@ class Disk:
             if keep():
                 change_name(names, change)
         shutil.copytree(final, target, symlinks=True)
-        for name in self.seen.keys() | {change[1] for change in self.names_since} | self.names.keys():
+        for name in self.known:
             place = target / Path(name).relative_to(root)
             if place.is_file() and name not in names:
                 place.unlink()
@@ -122,7 +124,7 @@ def change_name(names: dict[str, int], change: tuple[str, str, int, str]) -> Non
         names[name] = inode
 
 
-def change_bytes(content: bytearray, op: Op, keep) -> None:  # noqa: ANN001
+def change_bytes(content: bytearray, op: Op, keep) -> None:
     if op.kind == "t":
         if keep():
             del content[op.offset :]

@@ -95,7 +95,7 @@ def test_a_loss_of_power_at_any_flush_is_resumed(
     moments = sorted(
         (at + chance.randint(0, 1), fate) for at in chance.sample(flushes, 14) for fate in ("lost", "torn")
     )
-    state, played = disk.Disk(), 0
+    state, played = disk.Disk(ops), 0
     state.files[inode] = disk.File(flushed=bytearray(pristine["data.db"]))
     state.names[str(root / "data.db")] = state.seen[str(root / "data.db")] = inode
     final = tmp_path / "final"

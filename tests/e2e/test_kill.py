@@ -9,6 +9,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import threading
 from collections import Counter
 from decimal import Decimal
@@ -225,6 +226,56 @@ def test_a_killed_worker_is_replaced_and_its_call_not_repeated(
     assert project.processes() == []
 
 
+EFFECTS = {
+    "llm": """(await context.llm.chat(model="m", messages=[{"role": "user", "content": "once"}], max_tokens=5)).text""",
+    "db": """(await context.db.execute("INSERT INTO log (what) VALUES ('once')")).rows_affected""",
+    "tool": """(await context.tools.run(["sh", "-c", "until [ -e /gate/open ]; do sleep 0.05; done; echo ran"])).stdout""",
+    "sleep": "await context.sleep(1.5)",
+}
+
+
+@pytest.mark.parametrize("depth", [1, 2], ids=["pid 1", "the runner"])
+@pytest.mark.parametrize("kind", EFFECTS)
+def test_a_worker_killed_in_the_middle_of_an_effect_is_replaced(
+    project: Project, model: MockModel, depth: int, kind: str
+) -> None:
+    gate = project.folder.parent / "gate"
+    gate.mkdir()
+    project.write_settings(f'\n[sandbox]\nrw = ["{gate}:/gate"]\n')
+    path = project.database("CREATE TABLE log (id INTEGER PRIMARY KEY, what TEXT)")
+    project.steps(f"""
+        workflow.set_budget(max_cost_usd="1.00", action_on_exceeded="halt")
+
+        @workflow.step
+        async def effect(context):
+            return [{EFFECTS[kind]}, context.attempt]
+    """)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        if kind == "db":
+            other.execute("BEGIN IMMEDIATE")
+        if kind == "llm":
+            model.hold()
+        running = project.start("run")
+        running.until("effect.started", kind=kind)
+        if kind == "llm":
+            model.wait_for(1)
+        os.kill(inside(running.pid, depth), signal.SIGKILL)
+        if kind == "db":
+            other.execute("ROLLBACK")
+    model.release()
+    (gate / "open").touch()
+    done = running.finish()
+    assert done.code == 0, (kind, done)
+    result, attempt = done.run["outputs"]["effect"]
+    assert (result, attempt) == ({"llm": "You said: once", "db": 1, "tool": "ran\n", "sleep": None}[kind], 2)
+    # The engine has lived: what was on its way was finished and read back, not done again.
+    assert model.asked() == ({"once": 1} if kind == "llm" else {})
+    assert len(project.rows("SELECT * FROM log")) == (1 if kind == "db" else 0)
+    assert len(done.of("effect.finished", kind=kind)) == 1
+    assert [event["attempt"] for event in done.of("step.lost")] == [1]
+    assert project.processes() == []
+
+
 def test_nobody_takes_over_from_a_stopped_engine(project: Project, model: MockModel) -> None:
     project.steps("""
         @workflow.step
@@ -240,7 +291,17 @@ def test_nobody_takes_over_from_a_stopped_engine(project: Project, model: MockMo
     assert refused.code != 0 and str(running.pid) in refused.err, refused
     listed = project.call("runs", "list")
     assert str(running.pid) in listed.out, listed
+    approved = project.call("approvals", "approve", asked["approval_id"])
+    assert approved.code == 0 and str(running.pid) in approved.err, approved
     running.kill(signal.SIGCONT)
-    assert project.call("approvals", "approve", asked["approval_id"]).code == 0
     done = running.finish()
     assert (done.code, done.run["outputs"]["wait"]) == (0, "went on"), done
+
+    running = project.start("run")
+    run = running.until("run.waiting")["run_id"]
+    running.kill(signal.SIGSTOP)
+    cancelled = project.call("runs", "cancel", run)
+    assert cancelled.code == 75 and str(running.pid) in cancelled.err, cancelled
+    assert project.show(run)["status"] == "waiting"
+    running.kill(signal.SIGCONT)
+    assert running.finish().run["status"] == "cancelled"

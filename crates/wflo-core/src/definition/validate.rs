@@ -202,6 +202,9 @@ fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: 
     if step.approval.as_ref().is_some_and(|a| a.quorum == 0) {
         bad(BAD_NUMBER, format!("approval quorum of step `{}` must be at least 1", step.name));
     }
+    if step.approval.as_ref().and_then(|a| a.timeout_seconds).is_some_and(|t| t.0 == 0) {
+        bad(BAD_NUMBER, format!("approval timeout_seconds of step `{}` must be above 0", step.name));
+    }
     if !step.needs_worker() && (step.approval.is_some() || step.retries > 0 || step.rollback_enabled) {
         bad(
             BAD_STEP,
