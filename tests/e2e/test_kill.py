@@ -248,7 +248,7 @@ def test_a_worker_killed_in_the_middle_of_an_effect_is_replaced(
 
         @workflow.step
         async def effect(context):
-            return [{EFFECTS[kind]}, context.attempt]
+            return [{EFFECTS[kind]}, context.resumes]
     """)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         if kind == "db":
@@ -266,8 +266,8 @@ def test_a_worker_killed_in_the_middle_of_an_effect_is_replaced(
     (gate / "open").touch()
     done = running.finish()
     assert done.code == 0, (kind, done)
-    result, attempt = done.run["outputs"]["effect"]
-    assert (result, attempt) == ({"llm": "You said: once", "db": 1, "tool": "ran\n", "sleep": None}[kind], 2)
+    result, resumes = done.run["outputs"]["effect"]
+    assert (result, resumes) == ({"llm": "You said: once", "db": 1, "tool": "ran\n", "sleep": None}[kind], 1)
     # The engine has lived: what was on its way was finished and read back, not done again.
     assert model.asked() == ({"once": 1} if kind == "llm" else {})
     assert len(project.rows("SELECT * FROM log")) == (1 if kind == "db" else 0)

@@ -55,7 +55,7 @@ WORKFLOW = """
     @workflow.step(rollback_enabled=True, retries=1, retry_backoff=0.01)
     async def fails_once(context):
         await context.db.execute("UPDATE log SET checked = checked + 10 WHERE run = ?", [context.inputs["name"]])
-        if context.generation == 1:
+        if context.attempt == 1:
             raise ValueError("the first try")
         (context.workspace / "report.txt").write_text(context.inputs["name"])
         return (await context.llm.chat(**asked(context, "last"))).text
