@@ -206,3 +206,25 @@ def test_a_step_out_of_time_ends_the_run_with_its_code(project: Project) -> None
     assert done.run["error"]["code"] == "WFLO-3002", done
     assert done.code in (1, 5), done
     assert project.processes() == []
+
+
+def test_a_step_has_its_time_once_however_often_it_is_resumed(project: Project) -> None:
+    project.steps("""
+        @workflow.step(timeout_seconds=5)
+        async def slow(context):
+            await context.random()
+            await asyncio.sleep(3.5)  # skipped to on resume, and counted all the same
+            await context.now()
+            if context.attempt > 1:
+                await asyncio.sleep(4)  # alone it would do
+            else:
+                await asyncio.sleep(3600)
+            return "done"
+    """)
+    running = project.start("run")
+    run = running.until("effect.finished", kind="now")["run_id"]
+    running.kill()
+    running.process.wait()
+    done = project.call("runs", "resume", run, "--json")
+    assert done.code == 5, done
+    assert done.run["error"]["code"] == "WFLO-3002", done

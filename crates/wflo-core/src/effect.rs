@@ -146,6 +146,8 @@ pub struct EffectRecord {
     /// The `order` of the last answer that the step had been given when it asked for this; 0 before the
     /// first. A replay gives out no later answer before it has been asked for again.
     pub after: u32,
+    /// How long the generation had been active when the intent was made, in milliseconds.
+    pub active_ms: u64,
     /// When the intent was made.
     pub started_at: Timestamp,
     /// When the result became known.

@@ -119,7 +119,7 @@ pub enum EventBody {
         /// The lease under which it runs.
         epoch: u64,
     },
-    /// An attempt ended without a word: its worker died.
+    /// An attempt ended without a word: its worker died, or its engine.
     #[serde(rename = "step.lost")]
     StepLost {
         /// The step.
@@ -130,6 +130,12 @@ pub enum EventBody {
         attempt: u32,
         /// How it died.
         reason: String,
+        /// How long the generation had been active by then, in milliseconds.
+        #[serde(default)]
+        active_ms: u64,
+        /// Where the engine died: how many effects of the generation had an answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answered: Option<u32>,
     },
     /// An attempt ended because it waits.
     #[serde(rename = "step.suspended")]
@@ -142,6 +148,9 @@ pub enum EventBody {
         attempt: u32,
         /// For what.
         on: Vec<Wait>,
+        /// How long the generation had been active by then, in milliseconds.
+        #[serde(default)]
+        active_ms: u64,
     },
     /// An attempt was ended from outside (pause, stop); the step can go on later.
     #[serde(rename = "step.stopped")]
@@ -152,6 +161,9 @@ pub enum EventBody {
         generation: u32,
         /// The attempt.
         attempt: u32,
+        /// How long the generation had been active by then, in milliseconds.
+        #[serde(default)]
+        active_ms: u64,
     },
     /// A step is done.
     #[serde(rename = "step.succeeded")]

@@ -19,3 +19,8 @@ pub use state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
 
 /// An attempt that dies this many times in one generation without a word is not tried again.
 pub const POISON_LIMIT: u32 = 5;
+
+/// An attempt that this many engines in a row died with is not tried again. More than the other limit,
+/// because a kill or a power cut says little about the step; and any answer that one of its effects got
+/// in between begins the count anew, so that a step which gets on is never given up for it.
+pub const CRASH_LIMIT: u32 = 10;

@@ -106,6 +106,10 @@ fn shortfall() -> Box<Shortfall> {
     })
 }
 
+fn lost(step: &str, attempt: Attempt, answered: Option<u32>) -> CommandBody {
+    CommandBody::StepLost { step: step.into(), attempt, reason: "killed".into(), active_ms: 3, answered }
+}
+
 fn failure() -> Failure {
     Failure::new(Code(3999), "boom")
 }
@@ -204,10 +208,70 @@ fn a_worker_that_dies_again_and_again_is_given_up() {
     for _ in 0..wflo_core::machine::POISON_LIMIT {
         driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
         let attempt = driver.attempt("a");
-        driver.tell(CommandBody::StepLost { step: "a".into(), attempt, reason: "killed".into() }).unwrap();
+        driver.tell(lost("a", attempt, None)).unwrap();
     }
     assert_eq!(driver.state.status, RunStatus::Failed);
     assert_eq!(driver.state.error.as_ref().unwrap().code, "WFLO-3001");
+}
+
+#[test]
+fn an_engine_that_dies_of_a_step_again_and_again_gives_it_up_unless_it_gets_on() {
+    let limit = wflo_core::machine::CRASH_LIMIT;
+    let one =
+        json!({"name": "w", "steps": [{"name": "a", "type": "agent", "handler": "code", "retries": 3}]});
+    let mut driver = Driver::new(&one);
+    let die = |driver: &mut Driver, answered| {
+        driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+        let attempt = driver.attempt("a");
+        driver.tell(lost("a", attempt, Some(answered))).unwrap();
+    };
+    // A healthy step on a machine that is switched off every night.
+    for night in 0..5 * limit {
+        die(&mut driver, night);
+    }
+    assert_eq!(driver.state.status, RunStatus::Running);
+    // A pause is no progress and no failure.
+    for _ in 1..limit - 1 {
+        die(&mut driver, 5 * limit - 1);
+    }
+    assert_eq!((driver.state.status, driver.state.step("a").unwrap().losses), (RunStatus::Running, 0));
+    die(&mut driver, 5 * limit - 1);
+    assert_eq!(driver.state.status, RunStatus::Failed, "it is not retried either");
+    assert_eq!(driver.state.error.as_ref().unwrap().code, "WFLO-3001");
+}
+
+#[test]
+fn a_generation_remembers_how_long_it_was_active_and_a_retry_begins_anew() {
+    let one =
+        json!({"name": "w", "steps": [{"name": "a", "type": "agent", "handler": "code", "retries": 1}]});
+    let mut driver = Driver::new(&one);
+    let start = |driver: &mut Driver| {
+        driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+        driver.attempt("a")
+    };
+    let attempt = start(&mut driver);
+    driver.tell(CommandBody::StepStopped { step: "a".into(), attempt, active_ms: 700 }).unwrap();
+    let attempt = start(&mut driver);
+    // What a crash lost is not taken away again.
+    driver.tell(lost("a", attempt, Some(0))).unwrap();
+    assert_eq!(driver.state.step("a").unwrap().active_ms, 700);
+    let attempt = start(&mut driver);
+    let due = driver.now;
+    let on = vec![Wait::Timer { path: "0".into(), seq: 1, due }];
+    driver.tell(CommandBody::StepSuspended { step: "a".into(), attempt, on, active_ms: 900 }).unwrap();
+    assert_eq!(driver.state.step("a").unwrap().active_ms, 900);
+    let timer = TimerKey::Sleep { step: "a".into(), path: "0".into(), seq: 1 };
+    driver.tell(CommandBody::TimerFired { timer }).unwrap();
+    let attempt = start(&mut driver);
+    let failed = CommandBody::StepFailed {
+        step: "a".into(),
+        attempt,
+        error: failure(),
+        timed_out: false,
+        no_retry: None,
+    };
+    driver.tell(failed).unwrap();
+    assert_eq!(driver.state.step("a").unwrap().active_ms, 0);
 }
 
 #[test]
@@ -252,14 +316,14 @@ fn happen(driver: &mut Driver, what: u8, which: usize, flag: bool) {
             timed_out: false,
             no_retry: flag.then(failure),
         },
-        7 => CommandBody::StepLost { step: name, attempt, reason: "killed".into() },
+        7 => lost(&name, attempt, flag.then_some(u32::try_from(which % 4).unwrap())),
         8 => {
             let due = driver.now.checked_add(SignedDuration::from_secs(1)).unwrap();
             let mut on = vec![Wait::Timer { path: "0".into(), seq: 1, due }];
             on.extend(approval.map(|approval_id| Wait::Approval { approval_id }));
-            CommandBody::StepSuspended { step: name, attempt, on }
+            CommandBody::StepSuspended { step: name, attempt, on, active_ms: 5 }
         }
-        9 => CommandBody::StepStopped { step: name, attempt },
+        9 => CommandBody::StepStopped { step: name, attempt, active_ms: 7 },
         10 => CommandBody::StepUndone { step: name, report: json!({}), error: flag.then(failure) },
         11 => ask(&name),
         12 => match approval {

@@ -193,9 +193,10 @@ impl Broker {
         }
     }
 
-    /// How many effects only wait: for people, for a time, or for a tool in the sandbox.
-    pub(crate) fn idle_effects(&self) -> usize {
-        self.waits.len() + self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    /// Ends what only waits: for people, for a time, or for a tool in the sandbox, which is dead.
+    pub(crate) fn end_waits(&self) {
+        self.waits.close();
+        self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
     fn intent(&self, call: &EffectCall, print: Digest, attributes: Value) -> Intent {

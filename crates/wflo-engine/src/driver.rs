@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use wflo_core::error::Coded;
 use wflo_core::event::{AfterFailure, Event, EventBody};
 use wflo_core::id::RunId;
-use wflo_core::machine::{self, Action, Attempt as Spoken, Command, CommandBody, RunState, TimerKey};
+use wflo_core::machine::{
+    self, Action, Attempt as Spoken, Command, CommandBody, RunState, StepState, StepStatus, TimerKey,
+};
 use wflo_core::ports::store::{Op, StoreError};
 use wflo_core::run::RunStatus;
 
@@ -164,6 +166,7 @@ impl Driver {
             // What people have said comes before any step is started again: a cancelled run starts none.
             self.read_inbox().await?;
             self.answer_for_the_dead().await?;
+            self.count_the_dead().await?;
             self.commit(Vec::new(), self.state.clone(), Vec::new()).await?;
         }
         self.read_inbox().await
@@ -189,8 +192,31 @@ impl Driver {
             {
                 let Some(found) = self.state.step(&step) else { continue };
                 let attempt = Spoken { generation: found.generation, attempt: found.attempt };
-                self.command(CommandBody::StepStopped { step, attempt }, Vec::new()).await?;
+                let active_ms = found.active_ms;
+                self.command(CommandBody::StepStopped { step, attempt, active_ms }, Vec::new()).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// An attempt that died with its engine is lost, and counted: it may be what the engine died of.
+    async fn count_the_dead(&mut self) -> Result<(), EngineError> {
+        let running = |step: &&StepState| matches!(step.status, StepStatus::Running { .. });
+        let dead: Vec<(String, Spoken)> = (self.state.definition.steps.iter().zip(&self.state.steps))
+            .filter(|(spec, step)| running(step) && !self.live.contains_key(&spec.name))
+            .map(|(spec, step)| {
+                (spec.name.clone(), Spoken { generation: step.generation, attempt: step.attempt })
+            })
+            .collect();
+        for (step, attempt) in dead {
+            let rows = self.shared.store.effects(self.run, step.clone(), attempt.generation).await?;
+            let answered = rows.iter().filter(|row| row.order().is_some()).count();
+            // What was active behind the last effect is not known.
+            let active_ms = rows.iter().map(|row| row.active_ms).max().unwrap_or(0);
+            let answered = Some(u32::try_from(answered).unwrap_or(u32::MAX));
+            let reason = "its engine ended".to_owned();
+            let lost = CommandBody::StepLost { step, attempt, reason, active_ms, answered };
+            tolerate_rejection(self.command(lost, Vec::new()).await)?;
         }
         Ok(())
     }
@@ -301,7 +327,9 @@ impl Driver {
     }
 
     async fn ended(&mut self, step: String, spoken: Spoken, end: End) -> Result<(), EngineError> {
-        if self.live.get(&step).is_some_and(|live| live.spoken == spoken) {
+        let live = self.live.get(&step).filter(|live| live.spoken == spoken);
+        let active_ms = live.map_or(0, |live| live.active.ms());
+        if live.is_some() {
             self.live.remove(&step);
         }
         let attempt = spoken;
@@ -324,9 +352,11 @@ impl Driver {
                 }
                 CommandBody::StepFailed { step, attempt, error, timed_out, no_retry }
             }
-            End::Lost { reason } => CommandBody::StepLost { step, attempt, reason },
-            End::Suspended { on } => CommandBody::StepSuspended { step, attempt, on },
-            End::Stopped => CommandBody::StepStopped { step, attempt },
+            End::Lost { reason } => {
+                CommandBody::StepLost { step, attempt, reason, active_ms, answered: None }
+            }
+            End::Suspended { on } => CommandBody::StepSuspended { step, attempt, on, active_ms },
+            End::Stopped => CommandBody::StepStopped { step, attempt, active_ms },
         };
         let told = self.end(body, ops, copies).await;
         if let Err(EngineError::Store(e)) = &told
@@ -335,7 +365,7 @@ impl Driver {
             // The store refused this end (an approval was used or taken back meanwhile): the attempt
             // counts as lost, and another one finds out.
             let reason = format!("its end was refused: {e}");
-            let lost = CommandBody::StepLost { step: name, attempt, reason };
+            let lost = CommandBody::StepLost { step: name, attempt, reason, active_ms, answered: None };
             return tolerate_rejection(self.command(lost, Vec::new()).await);
         }
         tolerate_rejection(told)

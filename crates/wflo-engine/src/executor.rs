@@ -52,6 +52,28 @@ impl Stop {
 /// Where the questions of a run stand.
 pub type Decisions = BTreeMap<ApprovalId, (ApprovalStatus, Option<Decision>)>;
 
+/// How long a generation has been active, in milliseconds: kept by whoever carries its attempts out,
+/// recorded by its driver. Time in which it only waited durably does not count.
+#[derive(Debug, Clone, Default)]
+pub struct Active(Arc<std::sync::atomic::AtomicU64>);
+
+impl Active {
+    /// So long before this attempt.
+    pub fn new(ms: u64) -> Self {
+        Active(Arc::new(ms.into()))
+    }
+
+    /// So long by now.
+    pub fn ms(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// It has been active at least so long.
+    pub fn reach(&self, ms: u64) {
+        self.0.fetch_max(ms, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// One attempt of one generation of a step.
 #[derive(Clone)]
 pub struct Attempt {
@@ -73,6 +95,8 @@ pub struct Attempt {
     pub variables: Arc<Value>,
     /// Workspace layers of the steps before it, oldest first.
     pub layers: Vec<String>,
+    /// How long its generation has been active.
+    pub active: Active,
     /// Asks it to end.
     pub stop: watch::Receiver<Option<Stop>>,
     /// Tells it what people decided.

@@ -15,6 +15,8 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Batch, EffectEnd, Fence, Op, OpResult, Store, StoreError};
 
+use crate::executor::Active;
+
 mod places;
 mod turns;
 
@@ -33,6 +35,7 @@ pub struct Journal {
     /// What the step stopped waiting for: the `order` of the last answer it had been given by then.
     cancelled: Mutex<HashMap<(String, u32), u32>>,
     turns: turns::Turns,
+    active: Active,
 }
 
 #[derive(Default)]
@@ -100,7 +103,27 @@ impl Journal {
         let (step, turns) = (step.to_owned(), turns::Turns::after(last));
         let is_new = rows.by_place.is_empty() && cancelled.is_empty();
         let (rows, cancelled) = (Mutex::new(rows), Mutex::new(cancelled));
-        Ok(Journal { store, clock, fence, step, generation, is_new, rows, cancelled, turns })
+        Ok(Journal {
+            store,
+            clock,
+            fence,
+            step,
+            generation,
+            is_new,
+            rows,
+            cancelled,
+            turns,
+            active: Active::default(),
+        })
+    }
+
+    /// Each intent keeps how long the generation has been active by `active`, which is at least as long
+    /// as the last one says.
+    #[must_use]
+    pub fn timed_by(mut self, active: Active) -> Self {
+        active.reach(self.lock().by_place.values().map(|row| row.active_ms).max().unwrap_or(0));
+        self.active = active;
+        self
     }
 
     /// The run.
@@ -184,6 +207,7 @@ impl Journal {
             uncertain: NanoUsd::ZERO,
             attributes: intent.attributes,
             after: intent.after,
+            active_ms: self.active.ms(),
             started_at: self.clock.now(),
             finished_at: None,
         }

@@ -231,6 +231,7 @@ fn carried_effect(run: RunId, row: &EffectRecord, after: u32) -> Vec<Op> {
     let mut copy = row.clone();
     copy.key.generation = 1;
     copy.after = after;
+    copy.active_ms = 0;
     copy.state = EffectState::Intent;
     copy.hold = None;
     copy.cost = NanoUsd::ZERO;

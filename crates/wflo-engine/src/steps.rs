@@ -105,7 +105,7 @@ impl Steps {
     async fn journal(&self, attempt: &Attempt) -> Result<Arc<Journal>, EngineError> {
         let (store, clock) = (Arc::clone(&self.services.store), Arc::clone(&self.services.clock));
         let journal = Journal::load(store, clock, attempt.fence(), &attempt.step, attempt.generation).await?;
-        Ok(Arc::new(journal))
+        Ok(Arc::new(journal.timed_by(attempt.active.clone())))
     }
 
     /// What a step's effects were billed over all its generations.

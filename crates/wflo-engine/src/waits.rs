@@ -21,12 +21,17 @@ pub(crate) struct Waits {
     open: Mutex<HashMap<On, Wait>>,
     /// What the step no longer waits for.
     withdrawn: watch::Sender<HashSet<On>>,
+    /// The attempt is being ended.
+    closed: watch::Sender<bool>,
+    /// Moves with each wait that begins or ends.
+    changed: watch::Sender<u64>,
 }
 
 impl Waits {
     /// Notes a wait for as long as the guard lives.
     pub(crate) fn begin(&self, on: On, wait: Wait) -> Waiting<'_> {
         self.lock().insert(on.clone(), wait);
+        self.changed.send_modify(|n| *n += 1);
         Waiting { waits: self, on }
     }
 
@@ -39,6 +44,23 @@ impl Waits {
     /// How many effects wait durably.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Tells when a wait begins or ends.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The attempt is being ended: nobody waits here any more. What is waited for is in the store, and
+    /// the next attempt comes back to it.
+    pub(crate) fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Resolves once the attempt is being ended.
+    pub(crate) async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
+        let _ = closed.wait_for(|closed| *closed).await;
     }
 
     /// The step no longer waits for these: who only waits for one of them ends with
@@ -74,6 +96,8 @@ impl Waits {
         tokio::select! {
             biased;
             () = self.withdrawn(&on) => Err(EngineError::Withdrawn),
+            // Before the decision: what it would release could not be told to anybody.
+            () = self.closed() => Err(EngineError::ShuttingDown),
             known = decisions.wait_for(is_decided) => {
                 let known = known.map_err(|_| EngineError::ShuttingDown)?;
                 known.get(&approval).map(|(status, _)| *status).ok_or(EngineError::ShuttingDown)
@@ -95,5 +119,6 @@ pub(crate) struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.waits.lock().remove(&self.on);
+        self.waits.changed.send_modify(|n| *n += 1);
     }
 }

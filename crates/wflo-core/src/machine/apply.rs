@@ -9,11 +9,11 @@ mod timer;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::POISON_LIMIT;
 use super::command::{Attempt, Command, CommandBody, Rejection};
-use super::evolve::fold;
+use super::evolve::{crashes, fold};
 use super::settle::settle;
 use super::state::{AfterUndo, RunState, StepState, StepStatus};
+use super::{CRASH_LIMIT, POISON_LIMIT};
 use crate::approval::ApprovalStatus;
 use crate::budget::OnExceeded;
 use crate::definition::StepSpec;
@@ -159,31 +159,38 @@ impl Draft {
                 self.live(&step, attempt, "failed")?;
                 self.step_failed(&step, attempt.generation, error, timed_out, no_retry)
             }
-            CommandBody::StepLost { step, attempt, reason } => {
+            CommandBody::StepLost { step, attempt, reason, active_ms, answered } => {
                 let (_, found) = self.live(&step, attempt, "lost")?;
+                let poisoned = match answered {
+                    None if found.losses + 1 >= POISON_LIMIT => Some(format!(
+                        "the worker of step `{step}` died {POISON_LIMIT} times in a row: {reason}"
+                    )),
+                    Some(answered) if crashes(found, answered) >= CRASH_LIMIT => Some(format!(
+                        "wflo itself ended {CRASH_LIMIT} times in a row while step `{step}` ran, and none of its effects was answered in between"
+                    )),
+                    _ => None,
+                };
                 let Attempt { generation, attempt } = attempt;
-                if found.losses + 1 >= POISON_LIMIT && self.state.ending.is_none() {
-                    let message =
-                        format!("the worker of step `{step}` died {POISON_LIMIT} times in a row: {reason}");
+                if let Some(message) = poisoned.filter(|_| self.state.ending.is_none()) {
                     let error = Failure::new(POISONED, message).with_hint(
                         "see its output with `wflo runs events ID`; after a fix, `wflo runs retry ID`",
                     );
                     let refused = error.clone();
                     return self.step_failed(&step, generation, error, false, Some(refused));
                 }
-                self.push(EventBody::StepLost { step, generation, attempt, reason });
+                self.push(EventBody::StepLost { step, generation, attempt, reason, active_ms, answered });
                 Ok(())
             }
-            CommandBody::StepSuspended { step, attempt, on } => {
+            CommandBody::StepSuspended { step, attempt, on, active_ms } => {
                 self.live(&step, attempt, "suspended")?;
                 let Attempt { generation, attempt } = attempt;
-                self.push(EventBody::StepSuspended { step, generation, attempt, on });
+                self.push(EventBody::StepSuspended { step, generation, attempt, on, active_ms });
                 Ok(())
             }
-            CommandBody::StepStopped { step, attempt } => {
+            CommandBody::StepStopped { step, attempt, active_ms } => {
                 self.live(&step, attempt, "stopped")?;
                 let Attempt { generation, attempt } = attempt;
-                self.push(EventBody::StepStopped { step, generation, attempt });
+                self.push(EventBody::StepStopped { step, generation, attempt, active_ms });
                 Ok(())
             }
             CommandBody::StepUndone { step, report, error } => self.step_undone(step, report, error),

@@ -72,7 +72,7 @@ pub enum CommandBody {
         /// Why a retry is out of the question, given the journal.
         no_retry: Option<Failure>,
     },
-    /// The attempt's worker died without a word.
+    /// The attempt's worker died without a word, or its engine did and the worker with it.
     StepLost {
         /// The step.
         step: String,
@@ -80,6 +80,10 @@ pub enum CommandBody {
         attempt: Attempt,
         /// How it died.
         reason: String,
+        /// How long the generation has been active by then, in milliseconds.
+        active_ms: u64,
+        /// Where the engine died: how many effects of the generation have an answer.
+        answered: Option<u32>,
     },
     /// The attempt waits for nothing but durable things, and has been ended.
     StepSuspended {
@@ -89,6 +93,8 @@ pub enum CommandBody {
         attempt: Attempt,
         /// For what.
         on: Vec<Wait>,
+        /// How long the generation has been active by then, in milliseconds.
+        active_ms: u64,
     },
     /// The attempt was ended as asked.
     StepStopped {
@@ -96,6 +102,8 @@ pub enum CommandBody {
         step: String,
         /// The attempt.
         attempt: Attempt,
+        /// How long the generation has been active by then, in milliseconds.
+        active_ms: u64,
     },
     /// The data changes of a step's generation were undone, or could not be.
     StepUndone {

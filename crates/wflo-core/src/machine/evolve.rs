@@ -164,13 +164,25 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
             step.status = StepStatus::Running { epoch: *epoch };
             step.started_at.get_or_insert(at);
         }
-        EventBody::StepLost { .. } => {
-            step.losses += 1;
+        EventBody::StepLost { active_ms, answered, .. } => {
+            match answered {
+                None => step.losses += 1,
+                Some(answered) => {
+                    step.crashes = crashes(step, *answered);
+                    step.answered = *answered;
+                }
+            }
+            step.active_ms = step.active_ms.max(*active_ms);
             step.status = StepStatus::Ready;
         }
-        EventBody::StepStopped { .. } => step.status = StepStatus::Ready,
-        EventBody::StepSuspended { on, .. } => {
+        EventBody::StepStopped { active_ms, .. } => {
+            step.active_ms = step.active_ms.max(*active_ms);
+            step.status = StepStatus::Ready;
+        }
+        EventBody::StepSuspended { on, active_ms, .. } => {
             step.losses = 0;
+            step.crashes = 0;
+            step.active_ms = step.active_ms.max(*active_ms);
             // An answer may have come while the attempt was being ended.
             let answered =
                 |wait: &Wait| matches!(wait, Wait::Approval { approval_id } if decided.contains(approval_id));
@@ -220,6 +232,9 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
             step.generation = *generation;
             step.attempt = 0;
             step.losses = 0;
+            step.crashes = 0;
+            step.answered = 0;
+            step.active_ms = 0;
             step.cleared = false;
             step.status = StepStatus::Backoff { due: *due };
         }
@@ -240,6 +255,11 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
         }
         _ => {}
     }
+}
+
+/// How many engines in a row have died with an attempt, one more included, and got no answer further.
+pub(super) fn crashes(step: &StepState, answered: u32) -> u32 {
+    if answered > step.answered { 1 } else { step.crashes + 1 }
 }
 
 fn step_mut<'a>(state: &'a mut RunState, name: &str) -> Option<&'a mut StepState> {

@@ -61,6 +61,12 @@ pub struct StepState {
     pub failures: u32,
     /// How many attempts of this generation died without a word.
     pub losses: u32,
+    /// How many died with their engine, since the generation got its last answer.
+    pub crashes: u32,
+    /// How many answers the generation had when an engine died last.
+    pub answered: u32,
+    /// How long this generation has been active, in milliseconds, as far as it is known.
+    pub active_ms: u64,
     /// Whether an approval of the step as a whole was given (gate, or before it begins).
     pub cleared: bool,
     /// What it returned.
@@ -186,6 +192,9 @@ impl RunState {
             attempt: 0,
             failures: 0,
             losses: 0,
+            crashes: 0,
+            answered: 0,
+            active_ms: 0,
             cleared: false,
             output: None,
             error: None,

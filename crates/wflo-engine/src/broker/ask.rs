@@ -57,6 +57,7 @@ impl Broker {
             tokio::select! {
                 () = tokio::time::sleep(std::time::Duration::from_millis(left)) => {}
                 () = self.waits.withdrawn(&on) => return Err(Unanswered::Withdrawn),
+                () = self.waits.closed() => return Err(EngineError::ShuttingDown.into()),
             }
         }
         self.journal.finish(row, self.journal.ok(Value::Null), Vec::new(), Vec::new()).await?;

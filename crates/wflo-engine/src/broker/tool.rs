@@ -105,6 +105,7 @@ impl Broker {
         tokio::select! {
             // Whoever gives the wait up takes the sender away.
             result = result => result.map_err(|_| Unanswered::Withdrawn),
+            () = self.waits.closed() => Err(EngineError::ShuttingDown.into()),
             () = self.waits.withdrawn(&on) => {
                 self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&on);
                 Err(Unanswered::Withdrawn)

@@ -10,12 +10,13 @@ use wflo_core::ports::store::{Fence, StoreError};
 use super::mailbox::Msg;
 use super::{Driver, DriverHandle, Left};
 use crate::error::EngineError;
-use crate::executor::{Attempt, End, Stop};
+use crate::executor::{Active, Attempt, End, Stop};
 
 /// An attempt that has not said its last word.
 pub(super) struct Live {
     pub(super) stop: watch::Sender<Option<Stop>>,
     pub(super) spoken: Spoken,
+    pub(super) active: Active,
 }
 
 impl Driver {
@@ -23,6 +24,7 @@ impl Driver {
         let Some(found) = self.state.step(&step) else { return };
         let spoken = Spoken { generation: found.generation, attempt: found.attempt };
         let (stop, stopped) = watch::channel(None);
+        let active = Active::new(found.active_ms);
         let attempt = Attempt {
             run: self.run,
             step: step.clone(),
@@ -33,11 +35,12 @@ impl Driver {
             outputs: self.state.outputs_for(&step),
             variables: Arc::clone(&self.state.variables),
             layers: self.layers_before(&step),
+            active: active.clone(),
             stop: stopped,
             decisions: self.decisions.subscribe(),
             driver: DriverHandle { mailbox: self.mailbox.clone() },
         };
-        self.live.insert(step.clone(), Live { stop, spoken });
+        self.live.insert(step.clone(), Live { stop, spoken, active });
         let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
         let Spoken { generation, attempt: number } = spoken;
         let span = tracing::info_span!("step", step, generation, attempt = number);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::Wait;
 use wflo_core::money::NanoUsd;
@@ -37,12 +38,14 @@ const MOST_EFFECTS: usize = 4_096;
 const SHORT: i64 = 2;
 /// How long the end of a runner that hung up may take to be seen.
 const GONE: Duration = Duration::from_secs(5);
-/// How long one effect that is on its way may take to be journaled.
-const DRAIN: Duration = Duration::from_secs(60);
-/// How often is looked whether an effect that was on its way rests.
-const LOOK: Duration = Duration::from_millis(20);
 /// How long a cancelled step has before its sandbox is killed.
 const GRACE: Duration = Duration::from_millis(100);
+
+mod drain;
+mod stopwatch;
+
+use drain::drain;
+use stopwatch::Stopwatch;
 
 pub(super) struct Conversation<'a> {
     pub(super) steps: &'a Steps,
@@ -122,30 +125,14 @@ impl Conversation<'_> {
         };
         // The tree goes first: nothing new is asked, and nothing inside sees the engine hang up.
         self.running.kill().await;
-        if !matches!(last, Last::Stop(Stop::LeaseLost)) {
-            self.drain(&mut effects).await;
-        }
-        effects.abort_all();
-        while effects.join_next().await.is_some() {}
+        // So that what follows knows all that happened.
+        self.broker.end_waits();
+        self.broker.calls.close().await;
+        drain(&mut effects, &self.attempt.step).await;
         drop(sink);
         writing.abort();
         reading.abort();
         self.conclude(last, exit).await
-    }
-
-    /// Lets what is on its way be journaled, so that what follows knows all that happened. Durable waits
-    /// go on in the store, and a tool's runner is dead.
-    async fn drain(&self, effects: &mut JoinSet<Result<(), Unanswered>>) {
-        self.broker.calls.close().await;
-        let mut since = tokio::time::Instant::now();
-        while effects.len() > self.broker.idle_effects() && since.elapsed() < DRAIN {
-            match tokio::time::timeout(LOOK, effects.join_next()).await {
-                Ok(Some(_)) => since = tokio::time::Instant::now(),
-                Ok(None) => return,
-                // One that was on its way may have come to a durable wait, where it rests.
-                Err(_) => {}
-            }
-        }
     }
 
     async fn listen(
@@ -155,12 +142,12 @@ impl Conversation<'_> {
         effects: &mut JoinSet<Result<(), Unanswered>>,
     ) -> Last {
         let mut asked = HashSet::new();
-        let limit = self.deadline.unwrap_or(Duration::from_secs(366 * 86_400));
-        let deadline = tokio::time::sleep(limit);
-        tokio::pin!(deadline);
+        let mut waits = self.broker.waits.changes();
+        let mut watch = self.stopwatch();
         // One that was read while frames of another kind were collected.
         let mut next = None;
         loop {
+            watch.look(self.waits_only(effects.len()), Instant::now());
             let frame = tokio::select! {
                 biased;
                 stop = self.attempt.stopped() => return Last::Stop(stop),
@@ -168,13 +155,8 @@ impl Conversation<'_> {
                 e = self.broker.calls.broken() => return Last::Engine(e.into()),
                 frame = async { next.take() }, if next.is_some() => frame,
                 frame = received.recv() => frame,
-                () = &mut deadline => {
-                    if self.waits_only(effects.len()) {
-                        deadline.as_mut().reset(tokio::time::Instant::now() + limit);
-                        continue;
-                    }
-                    return Last::TimedOut;
-                }
+                () = watch.expired() => return Last::TimedOut,
+                Ok(()) = waits.changed() => continue,
                 Some(done) = effects.join_next() => {
                     match done {
                         Ok(Ok(()) | Err(Unanswered::Withdrawn)) => continue,
@@ -208,6 +190,8 @@ impl Conversation<'_> {
                     if let Err(why) = admit(&mut asked, &call) {
                         return Last::Broken(Failure::new(BROKEN, why));
                     }
+                    let recorded = self.broker.journal.get(&call.path, call.seq).is_some();
+                    watch.asked(recorded, Instant::now());
                     effects.spawn(answer(Arc::clone(&self.broker), call, sink.clone()));
                 }
                 FromRunner::EffectCancelled { path, seq, after } => {
@@ -269,6 +253,12 @@ impl Conversation<'_> {
                 }
             }
         }
+    }
+
+    fn stopwatch(&self) -> Stopwatch {
+        let rows = self.broker.journal.all();
+        let recorded = rows.iter().filter(|row| !row.key.path.starts_with('@')).count();
+        Stopwatch::start(self.attempt.active.clone(), self.deadline, recorded, Instant::now())
     }
 
     /// Whether every effect under way waits durably: time spent like that does not count.
@@ -418,12 +408,15 @@ async fn answer(
     let Answered { order, answer } = broker.perform(call, &sink).await?;
     let fresh = broker.journal.get(&path, seq).and_then(|row| row.order());
     let turn = match fresh.filter(|_| order.is_none()) {
-        Some(order) => Some((broker.journal.turn(order).await, order)),
+        // Nobody hears it when the attempt is being ended; it is in the journal.
+        Some(order) => tokio::select! {
+            turn = broker.journal.turn(order) => Some((turn, order)),
+            () = broker.waits.closed() => return Ok(()),
+        },
         None => None,
     };
     // All answers before it are in the journal by now, so its place among them is known.
     let place = turn.as_ref().map(|(_, order)| broker.journal.replay_place(*order));
-    // Nobody hears it when the attempt is being ended; it is in the journal.
     let _ = sink.send(ToRunner::EffectResult { path, seq, order, place, answer }).await;
     drop(turn);
     Ok(())

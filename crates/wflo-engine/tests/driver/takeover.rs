@@ -3,7 +3,12 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 
+use serde_json::json;
+use wflo_core::canonical::Digest;
+use wflo_core::effect::EffectKind;
 use wflo_core::run::RunStatus;
+use wflo_engine::clock::SystemClock;
+use wflo_engine::journal::{Intent, Journal};
 use wflo_engine::{EngineError, engine};
 
 use crate::support::{
@@ -82,6 +87,52 @@ fn an_engine_that_gave_a_run_up_can_take_it_up_again() {
     faulty.left.store(1_000, std::sync::atomic::Ordering::SeqCst);
     host.block_on(host.engine.drive(run)).unwrap();
     assert_eq!(host.finish(run), RunStatus::Completed);
+}
+
+#[test]
+fn a_step_that_ends_every_engine_is_parked_and_one_that_gets_on_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Arc::new(Script::default());
+    script.on("gets_on", |attempt, store| async move {
+        // One more answer in each attempt, then the engine dies.
+        let clock: Arc<dyn wflo_core::ports::clock::Clock> = Arc::new(SystemClock::default());
+        let (step, generation) = (&attempt.step, attempt.generation);
+        let journal = Journal::load(store, clock, attempt.fence(), step, generation).await.unwrap();
+        let intent = Intent {
+            path: "0".into(),
+            seq: attempt.attempt,
+            kind: EffectKind::Random,
+            name: "random".into(),
+            fingerprint: Digest::of_bytes(b"x"),
+            request: json!({}),
+            hold: None,
+            attributes: json!({}),
+            after: 0,
+        };
+        journal.record(intent, journal.ok(json!(1)), Vec::new()).await.unwrap();
+        until_stopped(&attempt).await
+    });
+    script.on("ends_it", |attempt, _| async move { until_stopped(&attempt).await });
+    let host = Host::start(dir.path(), &script);
+    let run = host.submit(&workflow(vec![step("gets_on", &[]), step("ends_it", &[])]));
+    let answers = |host: &Host| host.block_on(host.store.run_effects(run)).unwrap().len();
+    let limit = wflo_core::machine::CRASH_LIMIT as usize;
+    let mut host = Some(host);
+    for crash in 1..=limit {
+        let living = host.take().unwrap();
+        living.until("both run", || script.times("ends_it") == crash && answers(&living) == crash);
+        living.kill();
+        let next = Host::start(dir.path(), &script);
+        next.block_on(next.engine.drive(run)).unwrap();
+        host = Some(next);
+    }
+    let host = host.unwrap();
+    host.until_status(run, RunStatus::Failed);
+    let record = host.block_on(host.store.run(run)).unwrap().unwrap();
+    let error = record.error.unwrap();
+    assert_eq!(error.code, "WFLO-3001");
+    assert!(error.message.contains("`ends_it`"), "{}", error.message);
+    assert_eq!(script.times("ends_it"), limit);
 }
 
 const DIR: &str = "WFLO_TEST_DRIVER_DIR";

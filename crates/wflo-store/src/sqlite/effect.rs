@@ -39,8 +39,8 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
     let (n, effect) = (tx.key(new.run)?, &new.effect);
     let inserted = tx.write(
         "INSERT INTO effects (run, step, generation, path, seq, kind, name, fingerprint, hold, cost,
-             uncertain, attributes, started_at, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             uncertain, attributes, started_at, after, active_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
          ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
         params![
             n,
@@ -57,6 +57,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
             new.attributes,
             column::time(effect.started_at),
             effect.after,
+            i64::try_from(effect.active_ms).unwrap_or(i64::MAX),
         ],
     )?;
     if inserted == 0 {
@@ -147,9 +148,9 @@ pub(crate) fn copy(
     for (order, (_, old, after)) in (base + 1..).zip(&kept) {
         let inserted = tx.write(
             "INSERT INTO effects (run, step, generation, path, seq, ord, kind, name, fingerprint, hold, cost,
-                 uncertain, attributes, after, started_at, finished_at, result, error)
+                 uncertain, attributes, after, active_ms, started_at, finished_at, result, error)
              SELECT run, step, ?2, path, seq, ?3, kind, name, fingerprint, NULL, 0, 0, attributes,
-                 ?4, started_at, finished_at, result, error
+                 ?4, 0, started_at, finished_at, result, error
              FROM effects WHERE n = ?1 ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
             params![old, to, order, place(*after)],
         )?;
@@ -260,7 +261,8 @@ fn merged(blobs: &BlobStore, stored: String, over: &Value) -> Result<String, Sto
 
 const SELECT: &str =
     "SELECT step, generation, path, seq, kind, effects.name, fingerprint, request, ord, result,
-     error, hold, cost, uncertain, attributes, started_at, finished_at, after
+     error, hold, cost, uncertain, attributes, started_at, finished_at, after,
+     active_ms
      FROM effects JOIN effect_requests ON effect_requests.n = effects.n
      WHERE run = (SELECT n FROM runs WHERE id = ?1)";
 
@@ -331,6 +333,7 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
         uncertain: row.get::<_, Money>(13)?.0,
         attributes: cell::read(blobs, &text(14)?)?,
         after: row.get(17)?,
+        active_ms: u64::try_from(row.get::<_, i64>(18)?).unwrap_or_default(),
         started_at: row.get::<_, Parsed<_>>(15)?.0,
         finished_at: row.get::<_, Option<Parsed<_>>>(16)?.map(|at| at.0),
     })

@@ -147,6 +147,7 @@ pub fn intent(key: EffectKey) -> EffectRecord {
         uncertain: NanoUsd::ZERO,
         attributes: json!({"model": "m"}),
         after: 0,
+        active_ms: 70,
         started_at: at(1),
         finished_at: None,
     }

@@ -67,6 +67,7 @@ CREATE TABLE effects (
     uncertain   INTEGER NOT NULL,
     attributes  TEXT    NOT NULL,
     after       INTEGER NOT NULL,           -- the last ord that the step knew when it asked; 0 for none
+    active_ms   INTEGER NOT NULL,           -- of the generation, when it asked
     started_at  TEXT    NOT NULL,
     finished_at TEXT,
     result      TEXT,
