@@ -124,7 +124,7 @@ def test_a_file_that_other_code_wrote_meanwhile_is_refused_by_name(project: Proj
         async def clash(context):
             tool = asyncio.create_task(context.tools.run(
                 ["sh", "-c", "while test ! -e shared.txt; do sleep 0.01; done; echo ok"]))
-            await context.now()
+            await context.sleep(1.5)  # by then the tool has begun
             # What it writes differs each time, and the tool waits for it.
             (context.workspace / "shared.txt").write_text(os.urandom(8).hex())
             await tool

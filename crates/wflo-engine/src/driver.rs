@@ -85,6 +85,8 @@ pub(crate) struct Driver {
     permits: Vec<OwnedSemaphorePermit>,
     decisions: watch::Sender<Arc<Decisions>>,
     stopping: Option<Stop>,
+    /// Nothing is started until all that a predecessor left has been looked at.
+    taking_over: bool,
     ahead: Ahead,
     /// Why something that was handed over will never be durable: the state here is not the run's.
     lost: Option<StoreError>,
@@ -113,6 +115,7 @@ impl Driver {
             permits: Vec::new(),
             decisions,
             stopping: None,
+            taking_over: false,
             ahead: Ahead::default(),
             lost: None,
         }
@@ -164,9 +167,12 @@ impl Driver {
                 }
             }
             // What people have said comes before any step is started again: a cancelled run starts none.
+            // So does the count of what died, or a step that died too often would be started once more.
+            self.taking_over = true;
             self.read_inbox().await?;
             self.answer_for_the_dead().await?;
             self.count_the_dead().await?;
+            self.taking_over = false;
             self.commit(Vec::new(), self.state.clone(), Vec::new()).await?;
         }
         self.read_inbox().await

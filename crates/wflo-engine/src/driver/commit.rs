@@ -106,7 +106,7 @@ impl Driver {
         let mut starts = Vec::new();
         // Apart from the free ones, or the next step would take the slot of the one before it.
         let mut taken = Vec::new();
-        if self.stopping.is_some() || !next.steps.iter().any(|s| s.status.is_active()) {
+        if self.stopping.is_some() || self.taking_over || !next.steps.iter().any(|s| s.status.is_active()) {
             return starts;
         }
         for action in machine::outstanding(next) {
