@@ -107,7 +107,7 @@ impl Engine {
         let id = EngineId::from_uuid(options.clock.uuid());
         let pid = std::process::id();
         let lock = EngineLock::acquire(&options.data_dir, id, pid)
-            .map_err(|e| EngineError::Failure(Failure::new(wflo_core::error::Code(2010), e.to_string())))?;
+            .map_err(|e| lock_refused(&options.data_dir, &e))?;
         let announce = Op::PutEngine { id, pid, at: options.clock.now() };
         options.store.commit(Batch { fence: None, ops: vec![announce] }).await?;
         let shared = Arc::new(Shared {
@@ -510,6 +510,19 @@ impl Engine {
             self.deliver(run, Msg::Timer(key, due)).await;
         }
     }
+}
+
+/// This process cannot say that it lives.
+fn lock_refused(data_dir: &std::path::Path, error: &std::io::Error) -> EngineError {
+    let (folder, code) = (data_dir.display(), wflo_core::error::Code(2010));
+    let hint = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "free some space on the disk that holds it"
+        }
+        _ => "give this user write access to it, or use another one with --data-dir",
+    };
+    let failure = Failure::new(code, format!("the data directory {folder} cannot be used: {error}"));
+    EngineError::Failure(failure.with_hint(hint))
 }
 
 /// Leaves a message for a run's driver from a process that may have no engine.

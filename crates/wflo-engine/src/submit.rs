@@ -146,6 +146,7 @@ impl Runtime {
                 // A workflow without code may still run commands.
                 Err(_) => None,
             },
+            None if matches!(submission.source, Source::Code(_)) => return Err(Interpreter::missing()),
             None => None,
         };
         let given = submission.options.backend.as_deref().and_then(Backend::named);

@@ -50,8 +50,12 @@ pub(crate) enum CliError {
     LaterBackend { message: String },
     #[error("{message}")]
     NoSuchBackend { message: String },
-    #[error("no workflow was named")]
+    #[error(
+        "there is no workflow here: {looked_in} has no wflo.toml that names one, no workflow.py and no flow.yaml"
+    )]
     NoWorkflow { looked_in: String },
+    #[error("{path} is no workflow file")]
+    OtherFile { path: String },
     #[error("there is no workflow file {path}")]
     MissingWorkflow { path: String, near: Option<String> },
     #[error("{source_name}: {reason}")]
@@ -66,7 +70,9 @@ impl Coded for CliError {
             CliError::ProgramRun { .. } => 8002,
             CliError::LaterBackend { .. } => 8006,
             CliError::NoSuchBackend { .. } => 8004,
-            CliError::NoWorkflow { .. } | CliError::MissingWorkflow { .. } => 8007,
+            CliError::NoWorkflow { .. } | CliError::OtherFile { .. } | CliError::MissingWorkflow { .. } => {
+                8007
+            }
             CliError::Input { .. } => 8008,
             CliError::File { .. } => 8012,
         })
@@ -82,12 +88,12 @@ impl Coded for CliError {
             CliError::LaterBackend { .. } | CliError::NoSuchBackend { .. } => {
                 "`wflo sandbox doctor` says whether the native sandbox works here".to_owned()
             }
-            CliError::NoWorkflow { looked_in } => format!(
-                "give its file (`wflo run workflow.py`), or set `workflow` under [project] in {looked_in}/wflo.toml; \
-                 `wflo init my-agent` makes a project"
-            ),
+            CliError::NoWorkflow { .. } => {
+                "`wflo init my-agent` makes a project that runs as it is; or give a file: `wflo run FILE.py`"
+                    .to_owned()
+            }
             CliError::MissingWorkflow { near: Some(near), .. } => format!("did you mean `{near}`?"),
-            CliError::MissingWorkflow { near: None, .. } => {
+            CliError::OtherFile { .. } | CliError::MissingWorkflow { near: None, .. } => {
                 "give a .py or .yaml file, or package.module:attribute".to_owned()
             }
             CliError::Input { hint, .. } => hint.clone(),

@@ -74,7 +74,9 @@ fn refuse(error: &clap::Error, environment: &Environment) -> Exit {
             failure.hint = usage.hint;
             printer.failure(&failure);
             if let Some(line) = usage.usage {
-                printer.note(format_args!("\nUsage: {line}\n\nFor more, try `--help`."));
+                let words = line.split(' ').take_while(|word| word.starts_with(char::is_lowercase));
+                let command = words.collect::<Vec<_>>().join(" ");
+                printer.note(format_args!("\nUsage: {line}\n\nFor more, try `{command} --help`."));
             }
             Exit::Usage
         }

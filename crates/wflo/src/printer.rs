@@ -270,7 +270,7 @@ impl Printer {
         }
         // Without a place in somebody's file it only repeats the message.
         if let Some(traceback) = failure.traceback.as_ref().filter(|text| text.contains("File \"")) {
-            self.say(traceback.trim_end());
+            self.say(without_hint(traceback, failure.hint.as_deref()));
         }
         if let Some(hint) = &failure.hint {
             self.hint(hint);
@@ -289,6 +289,13 @@ impl Printer {
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
+}
+
+/// A traceback less the hint that ends it, which is said below it in the one style.
+fn without_hint<'a>(traceback: &'a str, hint: Option<&str>) -> &'a str {
+    let whole = traceback.trim_end();
+    let Some(before) = hint.and_then(|hint| whole.strip_suffix(hint)) else { return whole };
+    before.trim_end().strip_suffix("hint:").map_or(whole, str::trim_end)
 }
 
 fn columns(terminal: &console::Term) -> Option<usize> {

@@ -29,10 +29,9 @@ impl FromStr for ApprovalRef {
         if super::value::is_beginning(text, ApprovalId::PREFIX) {
             return Ok(ApprovalRef::Prefix(text.to_owned()));
         }
-        text.parse().map(ApprovalRef::Id).map_err(|_| {
-            "an approval's id begins with apr_ (see `wflo approvals list`); `latest` is the newest that waits"
-                .to_owned()
-        })
+        text.parse()
+            .map(ApprovalRef::Id)
+            .map_err(|_| super::value::not_an_id(ApprovalId::PREFIX, text, "approval"))
     }
 }
 

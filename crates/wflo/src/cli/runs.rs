@@ -29,9 +29,7 @@ impl FromStr for RunRef {
         if super::value::is_beginning(text, RunId::PREFIX) {
             return Ok(RunRef::Prefix(text.to_owned()));
         }
-        text.parse().map(RunRef::Id).map_err(|_| {
-            "a run's id begins with run_ (see `wflo runs list`); `latest` is the one started last".to_owned()
-        })
+        text.parse().map(RunRef::Id).map_err(|_| super::value::not_an_id(RunId::PREFIX, text, "run"))
     }
 }
 

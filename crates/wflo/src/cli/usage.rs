@@ -28,8 +28,26 @@ pub(crate) fn render(error: &clap::Error) -> Usage {
             },
         }
     }
-    let hint = suggestion(error).or_else(|| (!tips.is_empty()).then(|| tips.join("; ")));
+    // `wflo run -- CMD` and `sandbox exec -- CMD` mean something of their own: clap's tip misleads.
+    tips.retain(|tip| !tip.contains("use '-- "));
+    let hint = suggestion(error)
+        .or_else(|| (!tips.is_empty()).then(|| tips.join("; ")))
+        .or_else(|| missing(error).map(str::to_owned));
     Usage { message: message.join(" "), hint, usage: usage.map(str::to_owned) }
+}
+
+/// Where the value that is missing comes from.
+fn missing(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else { return None };
+    (error.kind() == ErrorKind::MissingRequiredArgument).then_some(())?;
+    Some(match missing.first()?.as_str() {
+        "<RUN>" => "`wflo runs list` lists runs; `latest` is the one started last",
+        "<APPROVAL>" => "`wflo approvals list` lists what waits; `latest` is the newest of it",
+        "<DIR>" => "name the folder to make, such as `wflo init my-agent`",
+        "<SHELL>" => "such as `wflo completions bash`",
+        "<CMD>..." => "write the command after --, such as `wflo sandbox exec -- python3 script.py`",
+        _ => return None,
+    })
 }
 
 /// "did you mean" from clap's suggestions, the nearest of them.

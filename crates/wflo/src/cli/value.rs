@@ -14,6 +14,23 @@ const DIGITS: usize = 32;
 /// Fewer digits are a slip of the keyboard, not the beginning of an id.
 const FEWEST: usize = 4;
 
+/// Why a text is neither an id nor the beginning of one.
+pub(super) fn not_an_id(prefix: &str, text: &str, noun: &str) -> String {
+    let latest = match noun {
+        "run" => "`latest` is the one started last",
+        _ => "`latest` is the newest that waits",
+    };
+    match text.strip_prefix(prefix) {
+        Some(digits) if digits.len() < FEWEST && digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            format!("give at least {FEWEST} digits of the id, or see `wflo {noun}s list`; {latest}")
+        }
+        _ => format!(
+            "the id of {} {noun} is {prefix} and {DIGITS} digits, or its beginning (see `wflo {noun}s list`); {latest}",
+            if noun == "approval" { "an" } else { "a" }
+        ),
+    }
+}
+
 /// Whether a text is the beginning of an id as it is printed.
 pub(super) fn is_beginning(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|digits| {

@@ -4,7 +4,7 @@
 
 use wflo_core::approval::{Approval, ApprovalStatus};
 use wflo_core::error::{Code, Coded};
-use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store};
+use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store, StoreError};
 use wflo_core::run::RunRecord;
 use wflo_engine::EngineError;
 
@@ -58,10 +58,13 @@ impl Coded for PickError {
 /// Settings and store errors.
 pub(crate) fn session<'a>(context: &'a Context<'a>) -> Result<Option<Session<'a>>, CommandError> {
     let settings = context.settings(None)?;
-    if !settings.storage.exists() {
-        return Ok(None);
+    // A folder that cannot be looked into is not one without runs.
+    match settings.storage.try_exists() {
+        Ok(true) => Session::open(context, settings).map(Some),
+        Ok(false) if !settings.data_dir.exists() || settings.data_dir.is_dir() => Ok(None),
+        Ok(false) => Err(no_folder(&settings, &std::io::ErrorKind::NotADirectory.into())),
+        Err(error) => Err(no_folder(&settings, &error)),
     }
-    Session::open(context, settings).map(Some)
 }
 
 /// Opens the project's store, which must be there.
@@ -73,6 +76,10 @@ pub(crate) fn existing<'a>(context: &'a Context<'a>) -> Result<Session<'a>, Comm
         Some(session) => Ok(session),
         None => Err(no_runs(&context.settings(None)?).into()),
     }
+}
+
+fn no_folder(settings: &Settings, error: &std::io::Error) -> CommandError {
+    StoreError::Failed(format!("{}: {error}", settings.data_dir.display())).into()
 }
 
 fn no_runs(settings: &Settings) -> PickError {

@@ -16,9 +16,6 @@ use crate::failure::{CliError, CommandError};
 use crate::session::{Flags, Session, block_on};
 use crate::settings::{Backend, Settings, parse_backend};
 
-/// Runs that nobody drives are named up to this many.
-const NAMED: usize = 5;
-
 /// Runs a workflow.
 pub(crate) fn run(
     args: &RunArgs,
@@ -113,15 +110,18 @@ async fn recorded(session: &Session<'_>, context: &Context<'_>, run: RunId) -> R
 /// Runs of earlier processes that could go on.
 async fn name_left_behind(context: &Context<'_>, runtime: &Runtime) -> Result<(), CommandError> {
     let left = runtime.engine.left_behind().await.map_err(CommandError::engine)?;
-    for run in left.iter().take(NAMED) {
-        context.printer.note(format_args!(
+    match left.as_slice() {
+        [] => {}
+        [run] => context.printer.note(format_args!(
             "Run {} of {} was left behind: `wflo runs resume {0}` goes on with it.",
             run.id,
             plain::short(&run.workflow, 60)
-        ));
-    }
-    if left.len() > NAMED {
-        context.printer.note(format_args!("{} more: `wflo runs list`.", left.len() - NAMED));
+        )),
+        [newest, ..] => context.printer.note(format_args!(
+            "{} runs were left behind (`wflo runs list`): `wflo runs resume {}` goes on with the newest.",
+            left.len(),
+            newest.id
+        )),
     }
     Ok(())
 }

@@ -6,7 +6,9 @@ use console::{measure_text_width, truncate_str};
 
 /// Columns between two cells.
 const GAP: usize = 2;
-/// A column that gives way keeps this much.
+/// A column that gives way keeps this much before others are left out for it,
+const READABLE: usize = 12;
+/// and this much in any case.
 const LEAST: usize = 8;
 
 /// A table under construction.
@@ -33,8 +35,8 @@ impl Table {
         Table { rows: Vec::new(), fit: None }
     }
 
-    /// Keeps to a terminal's width, if it is one: the columns `shrink` are shortened, the widest first;
-    /// where that is not enough the columns `drop` are left out, in this order. The others stay whole.
+    /// Keeps to a terminal's width, if it is one: the columns `shrink` are shortened, the columns `drop`
+    /// are left out, in this order. The others stay whole.
     pub(crate) fn within(
         mut self,
         width: Option<usize>,
@@ -50,38 +52,49 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The width of each column; none for one that is left out.
+    /// The width of each column; none for one that is left out. Where not everything fits, as few columns
+    /// are left out as let the others keep a readable width, and more only if that is not enough.
     fn widths(&self) -> Vec<Option<usize>> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let natural = (0..columns).map(|column| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| measure_text_width(cell)).max()
         });
-        let mut widths: Vec<Option<usize>> = natural.collect();
-        let Some(fit) = &self.fit else { return widths };
-        let total = |widths: &[Option<usize>]| {
-            // An empty column takes no room at the end of a line, where those columns stand.
-            let taken = widths.iter().flatten().filter(|width| **width > 0);
-            taken.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
-        };
-        let mut over = total(&widths).saturating_sub(fit.width);
-        while over > 0 {
-            let widest =
-                fit.shrink.iter().filter_map(|column| Some((widths.get(*column)?.as_ref()?, *column)));
-            let Some((width, column)) = widest.max().filter(|(width, _)| **width > LEAST) else { break };
-            widths[column] = Some(width.saturating_sub(over).max(LEAST));
-            over = total(&widths).saturating_sub(fit.width);
-        }
-        for column in fit.drop {
-            if total(&widths) <= fit.width {
+        let natural: Vec<Option<usize>> = natural.collect();
+        let Some(fit) = &self.fit else { return natural };
+        let ways =
+            [READABLE, LEAST].into_iter().flat_map(|least| (0..=fit.drop.len()).map(move |n| (least, n)));
+        let mut narrowest = natural.clone();
+        for (least, left_out) in ways {
+            narrowest.clone_from(&natural);
+            for column in &fit.drop[..left_out] {
+                if let Some(width) = narrowest.get_mut(*column) {
+                    *width = None;
+                }
+            }
+            shrink(&mut narrowest, fit, least);
+            if total(&narrowest) <= fit.width {
                 break;
             }
-            if let Some(width) = widths.get_mut(*column) {
-                *width = None;
-            }
         }
-        widths
+        narrowest
     }
+}
+
+/// Shortens the columns that may give way, the widest first.
+fn shrink(widths: &mut [Option<usize>], fit: &Fit, least: usize) {
+    loop {
+        let over = total(widths).saturating_sub(fit.width);
+        let widest = fit.shrink.iter().filter_map(|column| Some(((*widths.get(*column)?)?, *column))).max();
+        let Some((width, column)) = widest.filter(|(width, _)| over > 0 && *width > least) else { return };
+        widths[column] = Some(width.saturating_sub(over).max(least));
+    }
+}
+
+/// Columns of a whole line. An empty column takes no room at the end of a line, where those columns stand.
+fn total(widths: &[Option<usize>]) -> usize {
+    let taken = widths.iter().flatten().filter(|width| **width > 0);
+    taken.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
 impl std::fmt::Display for Table {
@@ -140,10 +153,12 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_shortens_names_and_then_leaves_columns_out() {
-        let text = table(Some(40));
-        assert!(widest(&text) <= 40 && text.contains('…') && text.contains("AGE"), "{text}");
+        let text = table(Some(42));
+        assert!(widest(&text) <= 42 && text.contains('…') && text.contains("AGE"), "{text}");
+        let text = table(Some(36));
+        assert!(widest(&text) <= 36 && !text.contains("AGE") && text.contains("夜間レポート"), "{text}");
         let text = table(Some(30));
-        assert!(widest(&text) <= 30 && !text.contains("AGE") && text.contains("WORKFLOW"), "{text}");
+        assert!(widest(&text) <= 30 && text.contains("STATUS"), "{text}");
         let text = table(Some(20));
         assert!(widest(&text) <= 20 && !text.contains("WORKFLOW"), "{text}");
         let text = table(Some(5));

@@ -5,6 +5,13 @@ use insta::assert_snapshot;
 use super::wflo::{Folder, shown};
 
 const WORKFLOW: (&str, &str) = ("workflow.py", "");
+const FLOW: &str = "\
+apiVersion: wflo.dev/v1
+kind: Workflow
+name: demo
+steps:
+  - {name: work, type: tool, run: [\"true\"]}
+";
 
 #[test]
 fn version_is_a_result() {
@@ -127,4 +134,48 @@ fn a_reader_that_went_away_is_no_error() {
         .status()
         .unwrap();
     assert!(status.success());
+}
+
+/// How a command that is refused ends: its code, and what it says.
+fn refused(folder: &Folder, arguments: &[&str], code: i32, says: &[&str]) {
+    let ended = folder.run(arguments);
+    assert_eq!(ended.code, code, "{}{}", ended.stdout, ended.stderr);
+    for word in says.iter().chain(&["hint: "]) {
+        assert!(ended.stderr.contains(word), "no {word:?} in {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_not_taken_for_an_empty_one() {
+    let folder = Folder::with(&[("flow.yaml", FLOW), ("taken", "a file"), ("wflo.toml", "")]);
+    for command in [&["runs", "list"][..], &["approvals", "list"], &["run"]] {
+        refused(&folder, &[&["--data-dir", "taken"], command].concat(), 1, &["WFLO-2008", "taken"]);
+    }
+    let text = "this is not a database\n".repeat(50);
+    let folder = Folder::with(&[("flow.yaml", FLOW), (".wflo/wflo.db", &text)]);
+    refused(&folder, &["runs", "list"], 1, &["WFLO-2005", "wflo changed nothing"]);
+    assert_eq!(folder.read(".wflo/wflo.db"), text);
+}
+
+#[test]
+fn without_python_a_workflow_in_code_says_what_to_install() {
+    let folder = Folder::with(&[("workflow.py", "import wflo\n")]).setting("PATH", "/nowhere");
+    refused(&folder, &["run"], 1, &["no Python was found", "WFLO-3040", "pip install wflo-ai"]);
+}
+
+#[test]
+fn a_file_of_another_kind_is_not_called_missing() {
+    let folder = Folder::with(&[("notes.txt", "hello")]);
+    refused(&folder, &["run", "notes.txt"], 2, &["notes.txt is no workflow file", "WFLO-8007"]);
+}
+
+#[test]
+fn a_missing_argument_says_where_it_comes_from() {
+    let folder = Folder::new();
+    refused(&folder, &["runs", "show"], 2, &["wflo runs list", "latest"]);
+    refused(&folder, &["approvals", "approve"], 2, &["wflo approvals list"]);
+    let short = folder.run(&["runs", "show", "run_ab"]);
+    assert!(short.code == 2 && short.stderr.contains("at least 4 digits"), "{}", short.stderr);
+    let dashes = folder.run(&["run", "-x"]);
+    assert!(dashes.code == 2 && !dashes.stderr.contains("use '--"), "{}", dashes.stderr);
 }

@@ -119,6 +119,7 @@ impl Coded for StoreError {
             StoreError::Corrupt { path, .. } => format!("wflo changed nothing; restore {path} from a backup, or move it away to start afresh"),
             StoreError::Locked { .. } => "close the other program, or use another --data-dir".to_owned(),
             StoreError::TooNew { .. } => "upgrade wflo".to_owned(),
+            StoreError::Failed(_) => "the data directory must be on a local disk that you may write to; --data-dir names another one".to_owned(),
             _ => return None,
         })
     }

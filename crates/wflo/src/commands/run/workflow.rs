@@ -79,6 +79,7 @@ fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError>
             let attribute = name.strip_prefix(file_of(name)).unwrap_or_default();
             Ok(Workflow::Code(format!("{}{attribute}", relative(&existing(file_of(name), base)?, root))))
         }
+        _ if base.join(name).exists() => Err(CliError::OtherFile { path: name.to_owned() }.into()),
         _ => Err(missing(name, base).into()),
     }
 }

@@ -120,6 +120,9 @@ pub(super) async fn run(filter: RunFilter, context: &Context<'_>) -> Result<Exit
         ]);
     }
     printer.line(table);
+    if runs.len() == usize::try_from(filter.limit).unwrap_or(usize::MAX) {
+        printer.note(format_args!("\nThe newest {} are shown; `-n` shows more.", runs.len()));
+    }
     if let [only] = left.as_slice() {
         printer.note(format_args!("\nNobody drives {only}: `wflo runs resume {only}` goes on with it."));
     } else if let [newest, ..] = left.as_slice() {

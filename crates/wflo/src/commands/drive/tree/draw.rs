@@ -22,8 +22,11 @@ impl Tree {
         frame: usize,
         (width, height): (usize, usize),
     ) -> Vec<String> {
-        let mut lines =
-            vec![format!("{}  {}", paint.strong(&self.title), paint.faint(duration(self.elapsed(now))))];
+        let took = duration(self.elapsed(now));
+        // The time moves: it is the last to go.
+        let room_of_title = width.saturating_sub(measure_text_width(&took) + 2);
+        let title = truncate_str(&self.title, room_of_title, "…");
+        let mut lines = vec![format!("{}  {}", paint.strong(title), paint.faint(took))];
         let names = self.steps.iter().map(|node| measure_text_width(&node.name)).max().unwrap_or(0);
         let costs = if self.steps.iter().any(|node| node.cost > NanoUsd::ZERO) { 10 } else { 0 };
         let room = height.saturating_sub(3).max(1);
