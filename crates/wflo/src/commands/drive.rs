@@ -15,7 +15,9 @@ mod terminal;
 mod tree;
 mod view;
 
+use tokio::sync::broadcast::Receiver;
 use wflo_core::error::{Code, Failure};
+use wflo_core::event::Recorded;
 use wflo_core::id::RunId;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{RunFilter, Store};
@@ -26,6 +28,7 @@ use wflo_engine::engine::load;
 use self::attend::{Attendance, Left};
 use self::desk::Desk;
 use self::end::End;
+use self::feed::Feed;
 use self::signals::Signals;
 use self::view::View;
 use crate::commands::runs::{exit_of, run_json};
@@ -83,9 +86,12 @@ pub(crate) async fn drive(
     take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
 ) -> Result<Exit, CommandError> {
     let mut signals = Signals::new()?;
+    // Before anything is driven: a commit that begins when nobody listens is not announced, however late
+    // it ends.
+    let live = session.store.subscribe();
     let runtime = session.runtime().await?;
     let known = how.run;
-    let mut ended = take_and_attend(session, context, &runtime, how, take, &mut signals).await;
+    let mut ended = take_and_attend(session, context, &runtime, how, take, (live, &mut signals)).await;
     if let Ok(Ended { left: Left::Interrupted, run, .. }) = &mut ended {
         if run.is_none() {
             // The signal may have come between the commit that accepted the run and the answer to it.
@@ -137,7 +143,7 @@ async fn take_and_attend(
     runtime: &Runtime,
     how: How,
     take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
-    signals: &mut Signals,
+    (live, signals): (Receiver<Recorded>, &mut Signals),
 ) -> Result<Ended, CommandError> {
     let taken = tokio::select! {
         taken = take(runtime) => taken?,
@@ -169,7 +175,7 @@ async fn take_and_attend(
         desk: &mut desk,
         signals,
     };
-    let left = attendance.stay(how.until).await;
+    let left = attendance.stay(Feed::new(&session.store, run, live), how.until).await;
     let budget = attendance.budget().await?;
     view.finish(session.clock.now(), budget);
     let left = left?;

@@ -67,8 +67,7 @@ impl Attendance<'_, '_> {
     ///
     /// # Errors
     /// Store errors; that the run was given up.
-    pub(super) async fn stay(&mut self, until: Until) -> Result<Left, CommandError> {
-        let mut feed = Feed::open(&self.session.store, self.run);
+    pub(super) async fn stay(&mut self, mut feed: Feed<'_>, until: Until) -> Result<Left, CommandError> {
         let mut open = Open::new();
         self.catch_up(&mut feed, &mut open).await?;
         let (engine, store) = (self.runtime.engine.clone(), &self.session.store);

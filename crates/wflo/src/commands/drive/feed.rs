@@ -27,9 +27,10 @@ pub(super) struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    /// All events of the run, from its first.
-    pub(super) fn open(store: &'a SqliteStore, run: RunId) -> Self {
-        Feed { store, run, live: store.subscribe(), seen: 0, ready: VecDeque::new(), behind: true }
+    /// All events of the run, from its first. `live` is older than the first commit of this process for
+    /// the run.
+    pub(super) fn new(store: &'a SqliteStore, run: RunId, live: broadcast::Receiver<Recorded>) -> Self {
+        Feed { store, run, live, seen: 0, ready: VecDeque::new(), behind: true }
     }
 
     /// The number of the last event that was given.
