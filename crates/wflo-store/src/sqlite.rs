@@ -163,9 +163,10 @@ impl SqliteStore {
         self.commits.clone()
     }
 
-    /// The events of commits that this process begins from now on, in order within each run; of a commit that
-    /// is under way some may be missing, so who wants all of them subscribes before it asks for the first. A receiver that lags
-    /// too far behind is told how many it missed, and finds them in [`Store::events`].
+    /// The events of the commits that this process begins from now on, in order within each run. Of a
+    /// commit that is under way some may be missing: who wants all of them subscribes before it asks for
+    /// the first. A receiver that lags too far behind is told how many it missed, and finds them in
+    /// [`Store::events`].
     pub fn subscribe(&self) -> broadcast::Receiver<Recorded> {
         self.recorded.subscribe()
     }
