@@ -15,6 +15,10 @@ use super::sys::{At, Fault, process};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::os::fd::OwnedFd;
 
+/// How often, and how far apart, the removal of a launcher's own groups is tried: a second in all.
+const CLOSE_TRIES: u32 = 200;
+const CLOSE_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Which kind of hierarchy limits are set in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -186,10 +190,20 @@ impl Groups {
         (oom_kills, usage)
     }
 
-    /// Removes the launcher's own groups; every sandbox must have been finished.
+    /// Removes the launcher's own groups, with those that [`Groups::finish`] could not remove yet:
+    /// the kernel lets go of a dead process's group a little later. Every sandbox must have ended.
     pub(crate) fn close(&self) {
-        for (folder, _) in [&self.memory, &self.cpu].into_iter().flatten() {
-            let _ = rustix::fs::unlinkat(folder, &*self.name, AtFlags::REMOVEDIR);
+        for (folder, group) in [&self.memory, &self.cpu].into_iter().flatten() {
+            for _ in 0..CLOSE_TRIES {
+                for entry in rustix::fs::Dir::read_from(group).into_iter().flatten().flatten() {
+                    // What is no group, or is in use, refuses.
+                    let _ = rustix::fs::unlinkat(group, entry.file_name(), AtFlags::REMOVEDIR);
+                }
+                match rustix::fs::unlinkat(folder, &*self.name, AtFlags::REMOVEDIR) {
+                    Err(rustix::io::Errno::BUSY) => std::thread::sleep(CLOSE_PAUSE),
+                    _ => break,
+                }
+            }
         }
     }
 }

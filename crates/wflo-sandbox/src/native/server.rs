@@ -66,12 +66,11 @@ pub fn launcher_main() -> ExitCode {
     process::default_actions();
     match Server::prepare(isolated) {
         Ok(mut server) => {
-            if socket::send(engine, &server.common.capabilities.encode(), &[]).is_ok() {
-                let served = server.serve(engine);
-                server.end_all();
-                return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-            }
-            ExitCode::FAILURE
+            let greeted = socket::send(engine, &server.common.capabilities.encode(), &[]);
+            let served = greeted.and_then(|()| server.serve(engine));
+            // Also when the engine was gone before it was greeted: there are groups already.
+            server.end_all();
+            if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(fault) => {
             let _ = socket::send(engine, &Notice::Failed(fault).encode(), &[]);
@@ -88,11 +87,13 @@ impl Server {
         let _ = process::limit(libc::RLIMIT_NOFILE, u64::MAX, u64::MAX);
         super::cgroup::sweep();
         let detected = Groups::detect();
-        let mold = if isolated { Some(Mold::prepare()?) } else { None };
-        if !isolated {
-            process::adopt_orphans().step("adopting orphans")?;
-        }
-        process::set_dumpable(false).step("hiding the launcher")?;
+        let mold = match Server::wall_in(isolated) {
+            Ok(mold) => mold,
+            Err(fault) => {
+                detected.iter().for_each(Groups::close);
+                return Err(fault);
+            }
+        };
         let (groups, cgroup_note) = match detected {
             Ok(groups) => (Some(groups), String::new()),
             Err(note) => (None, note),
@@ -109,6 +110,16 @@ impl Server {
         };
         let lifeline = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
         Ok(Server { common: Common { groups, capabilities, lifeline }, mold, live: HashMap::new() })
+    }
+
+    /// Prepares this process for the sandboxes that it is to make, and hides it.
+    fn wall_in(isolated: bool) -> Result<Option<Mold>, Fault> {
+        let mold = if isolated { Some(Mold::prepare()?) } else { None };
+        if !isolated {
+            process::adopt_orphans().step("adopting orphans")?;
+        }
+        process::set_dumpable(false).step("hiding the launcher")?;
+        Ok(mold)
     }
 
     /// Serves orders until the engine is gone.

@@ -137,3 +137,17 @@ fn a_killed_engine_leaves_nothing() {
     eventually("its groups are gone", || !has_groups(pids[0]));
     assert_eq!(mounts(), before);
 }
+
+#[test]
+fn an_engine_that_dies_while_its_launcher_prepares_leaves_no_group() {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    for _ in 0..8 {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let mut launcher =
+            Command::new(program()).arg(wflo_sandbox::LAUNCHER_ARGUMENT).stdin(theirs).spawn().unwrap();
+        drop(ours);
+        launcher.wait().unwrap();
+        assert!(!has_groups(launcher.id()));
+    }
+}
