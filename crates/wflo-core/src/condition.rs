@@ -86,6 +86,125 @@ impl Condition {
     }
 }
 
+/// Something that a condition names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// `outputs.step.text`: a name and what is selected from it.
+    Path(Vec<String>),
+    /// `outputs.step.contains(…)`: a function called on a path.
+    Call {
+        /// What it is called on.
+        path: Vec<String>,
+        /// Its name.
+        function: String,
+    },
+    /// A function that does not exist.
+    Function {
+        /// Its name.
+        name: String,
+        /// The nearest one that exists.
+        near: Option<String>,
+    },
+}
+
+/// What is written most in conditions; only for saying what somebody may have meant.
+const FUNCTIONS: [&str; 17] = [
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "size",
+    "string",
+    "int",
+    "double",
+    "bool",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "timestamp",
+    "duration",
+];
+
+/// All that a condition refers to.
+///
+/// # Errors
+/// [`ConditionError::Syntax`].
+pub(crate) fn references(source: &str) -> Result<Vec<Reference>, ConditionError> {
+    let program = compile(source)?;
+    let mut found = Vec::new();
+    collect(program.expression(), &mut found);
+    Ok(found)
+}
+
+fn collect(ided: &IdedExpr, found: &mut Vec<Reference>) {
+    if let Some(path) = path_of(&ided.expr) {
+        found.push(Reference::Path(path));
+        return;
+    }
+    match &ided.expr {
+        Expr::Call(call) => {
+            let is_word = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
+            if is_word && !is_function(&call.func_name) {
+                let near = crate::definition::nearest(&call.func_name, FUNCTIONS.into_iter());
+                let name = call.func_name.clone();
+                found.push(Reference::Function { name, near: near.map(str::to_owned) });
+            }
+            match call.target.as_ref().and_then(|target| path_of(&target.expr)) {
+                Some(path) => found.push(Reference::Call { path, function: call.func_name.clone() }),
+                None => call.target.iter().for_each(|target| collect(target, found)),
+            }
+            call.args.iter().for_each(|inner| collect(inner, found));
+        }
+        // `has(outputs.a.b)` asks whether it is there; what it asks of must be.
+        Expr::Select(select) => collect(&select.operand, found),
+        Expr::List(list) => list.elements.iter().for_each(|inner| collect(inner, found)),
+        Expr::Map(map) => map.entries.iter().for_each(|entry| of_entry(&entry.expr, found)),
+        Expr::Struct(fields) => fields.entries.iter().for_each(|entry| of_entry(&entry.expr, found)),
+        Expr::Comprehension(each) => {
+            for inner in [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result] {
+                collect(inner, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn of_entry(entry: &EntryExpr, found: &mut Vec<Reference>) {
+    match entry {
+        EntryExpr::StructField(field) => collect(&field.value, found),
+        EntryExpr::MapEntry(entry) => {
+            collect(&entry.key, found);
+            collect(&entry.value, found);
+        }
+    }
+}
+
+/// The path that an expression spells. A selection from anything but a name is none.
+fn path_of(expr: &Expr) -> Option<Vec<String>> {
+    match expr {
+        Expr::Ident(name) => Some(vec![name.clone()]),
+        Expr::Select(select) if !select.test => {
+            let mut path = path_of(&select.operand.expr)?;
+            path.push(select.field.clone());
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the library knows a function of this name, asked of the library itself.
+fn is_function(name: &str) -> bool {
+    let unknown = |source: String| {
+        let program = cel::Program::compile(&source);
+        let ran = program.map(|program| program.execute(&cel::Context::default()).map(|_| ()));
+        matches!(ran, Ok(Err(cel::ExecutionError::UndeclaredReference(_))))
+    };
+    !(unknown(format!("{name}('')")) && unknown(format!("''.{name}('')")))
+}
+
 fn compile(source: &str) -> Result<cel::Program, ConditionError> {
     cel::Program::compile(source).map_err(|e| ConditionError::Syntax(e.to_string().replace('\n', " ")))
 }

@@ -19,6 +19,7 @@ mod backoff;
 mod budget;
 mod compare;
 mod inputs;
+mod references;
 mod validate;
 
 pub use approval::{ApprovalSpec, AskWhen, GateSpec, OnRejected};
@@ -26,6 +27,7 @@ pub use backoff::Backoff;
 pub use budget::{ActionOnExceeded, BudgetSpec, Per};
 pub use compare::Difference;
 pub use inputs::check_inputs;
+pub(crate) use inputs::nearest;
 pub use validate::CONDITION_NAMES;
 
 /// An immutable workflow: a DAG of steps with policies.

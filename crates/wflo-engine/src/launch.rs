@@ -217,8 +217,11 @@ impl Interpreter {
     pub async fn ask(program: &Path) -> Result<Interpreter, EngineError> {
         let no = |detail: String| {
             let message = format!("{} cannot run workflows: {detail}", program.display());
-            let hint =
-                "install the SDK into it with `pip install wflo-ai`, or name another Python with WFLO_PYTHON";
+            let hint = format!(
+                "put wflo into it with `{} -m pip install WHEEL` (`make install` in wflo's clone leaves the wheel in \
+                 target/wheels), or name a Python that has it with WFLO_PYTHON",
+                program.display()
+            );
             EngineError::Failure(Failure::new(NO_INTERPRETER, message).with_hint(hint))
         };
         let asked = tokio::process::Command::new(program)

@@ -184,6 +184,9 @@ impl Coded for GatewayError {
             GatewayError::Unpriced { model, provider, named } => unpriced_hint(model, provider, *named),
             GatewayError::Unboundable(error) => return error.hint(),
             GatewayError::Request(RequestError::Unboundable { instead, .. }) => instead.clone(),
+            GatewayError::UnknownEndpoint { path, .. } if path.contains("/responses") => {
+                "Use client.chat.completions.create(…): of OpenAI's generating APIs this release speaks chat completions; the Responses API is to come.".to_owned()
+            }
             GatewayError::UnknownEndpoint { .. } => {
                 "Served are OpenAI chat/completions, embeddings and models, and Anthropic messages, count_tokens and models.".to_owned()
             }

@@ -42,7 +42,7 @@ Something does not work? `wflo doctor` looks at this machine and names each fix.
 /// The secure runtime for AI agents.
 ///
 /// wflo runs an agent so that it cannot spend more than allowed, touch more than allowed, act
-/// without the approvals asked for, or lose its progress; and so that what it did can be undone.
+/// without the approvals asked for, or lose its progress; files reach the project only when you apply them.
 #[derive(Debug, Parser)]
 #[command(name = "wflo", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 #[command(max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]

@@ -16,6 +16,8 @@ use wflo_core::error::{Code, Coded, Failure};
 
 use crate::document::{Field, Kind, Problem, Reader, yaml};
 
+/// A condition or a template names what is not there.
+const NOT_THERE: Code = Code(1012);
 const API_VERSION: &str = "wflo.dev/v1";
 
 /// A definition that cannot be used.
@@ -76,7 +78,30 @@ pub(crate) fn load(path: &Path, shown: &str) -> Result<Definition, DefinitionErr
     let unreadable = |source| DefinitionError::Unreadable { path: path.to_path_buf(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let json = to_json(shown, &text)?;
-    Definition::parse(&json).map_err(|problems| DefinitionError::Invalid { problems })
+    Definition::parse(&json).map_err(|problems| DefinitionError::Invalid {
+        problems: problems.into_iter().map(|problem| located(problem, &text)).collect(),
+    })
+}
+
+/// A reference that names nothing, where it is written: the step's line becomes the line and column of
+/// the first such text in the step.
+fn located(mut problem: Failure, text: &str) -> Failure {
+    if problem.code != NOT_THERE.to_string() {
+        return problem;
+    }
+    let wanted = problem.message.split_once("`: `").and_then(|(_, rest)| rest.split('`').next());
+    let step = problem.place.as_deref().and_then(|place| place.rsplit_once(':'));
+    let (Some(wanted), Some((file, line))) = (wanted, step) else { return problem };
+    let Ok(first) = line.parse::<usize>() else { return problem };
+    let lines = text.lines().enumerate().skip(first.saturating_sub(1));
+    let found = lines.into_iter().find_map(|(index, line)| {
+        let at = line.find(wanted)?;
+        Some((index + 1, line[..at].chars().count() + 1))
+    });
+    if let Some((line, column)) = found {
+        problem.place = Some(format!("{file}:{line}:{column}"));
+    }
+    problem
 }
 
 /// The file as the language-independent definition.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::inputs::nearest;
+use super::references;
 use super::{ActionOnExceeded, BudgetSpec, Definition, Per, PolicyAction, SandboxSpec, StepKind, StepSpec};
 use crate::condition::Condition;
 use crate::error::{Code, Failure};
@@ -43,6 +44,9 @@ pub(super) fn parse(json: &Value) -> Result<Definition, Vec<Failure>> {
     check_names(&definition, &mut problems);
     if problems.is_empty() {
         check_cycles(&definition, &mut problems);
+        for (index, step) in definition.steps.iter().enumerate() {
+            references::check(&definition, step, &place(index, step.place.as_deref()), &mut problems);
+        }
     }
     if problems.is_empty() { Ok(definition) } else { Err(problems) }
 }
@@ -352,6 +356,68 @@ mod tests {
             assert!(found.contains(&code), "{code} in {found:?}");
         }
         assert!(problems.iter().all(|f| f.place.is_some()));
+    }
+
+    #[test]
+    fn what_names_nothing_is_found_before_anything_is_paid() {
+        let with = |key: &str, value: &str| {
+            let mut last =
+                json!({"name": "last", "type": "condition", "when": "true", "depends_on": ["gate"]});
+            if key == "when" {
+                last[key] = json!(value);
+            } else {
+                last =
+                    json!({"name": "last", "type": "tool", "run": ["echo", value], "depends_on": ["gate"]});
+            }
+            let mut definition = with_steps(json!([
+                {"name": "classify", "type": "agent", "model": "m", "prompt": "{{ inputs.text }}"},
+                {"name": "mine", "type": "agent", "handler": "code", "depends_on": []},
+                {"name": "gate", "type": "approval", "depends_on": ["classify"]},
+                last,
+                {"name": "aside", "type": "tool", "run": ["true"], "depends_on": []},
+            ]));
+            definition["inputs"] = json!({"text": {"type": "string"}});
+            Definition::parse(&definition)
+        };
+        for fine in [
+            "outputs.classify.text.contains('x')",
+            "outputs.classify.cost_usd < 1.0 && has(outputs.gate.comment)",
+            "inputs.text.size() > 3 || 'a' in inputs.text.split(',')[0].split('') ? true : false",
+            "outputs.classify.usage.input_tokens > 5",
+            "[1, 2].exists(x, x > 1) && size(outputs.gate) > 0",
+        ] {
+            let got = with("when", fine);
+            let unknown = fine.contains("split");
+            assert_eq!(got.is_err(), unknown, "{fine}: {got:?}");
+        }
+        for (key, value, message, hint) in [
+            (
+                "when",
+                "outputs.clasify.text == 'x'",
+                "`outputs.clasify.text` names no step",
+                "`outputs.classify`",
+            ),
+            ("when", "outputs.aside.stdout == 'x'", "does not come after `aside`", "add `aside`"),
+            ("when", "outputs.classify.text.contans('x')", "`contans` is not a function", "`contains`"),
+            ("when", "outputs.classify.contains('x')", "all that step `classify` gives", ".text.contains("),
+            (
+                "when",
+                "outputs.classify.txt == 'x'",
+                "nothing that step `classify` gives",
+                "`outputs.classify.text`",
+            ),
+            ("when", "inputs.txt == 'x'", "no input of this workflow", "`inputs.text`"),
+            ("run", "{{ inputs.txt }}", "no input of this workflow", "`inputs.text`"),
+            ("run", "{{ outputs.classify.text }}", "does not come after `classify`", "add `classify`"),
+            ("run", "{{ text }}", "`text` names nothing", "inputs.NAME"),
+            ("run", "{{ inputs.text", "`{{` without `}}`", ""),
+        ] {
+            let problems = with(key, value).expect_err(value);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].message.contains(message), "{value}: {problems:?}");
+            assert!(problems[0].hint.as_deref().unwrap_or_default().contains(hint), "{value}: {problems:?}");
+            assert_eq!(problems[0].code, "WFLO-1012");
+        }
     }
 
     #[test]

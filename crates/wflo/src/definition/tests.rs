@@ -191,3 +191,17 @@ fn the_published_schema_accepts_what_is_accepted_here() {
         assert_eq!(schema.is_valid(&document), to_json("f", &sample).is_ok(), "{sample}");
     }
 }
+
+#[test]
+fn a_reference_that_names_nothing_is_shown_where_it_is_written() {
+    let text = with_steps(
+        "  - name: classify\n    type: agent\n    model: m\n    prompt: hello\n  - name: check\n    \
+         type: condition\n    when: >-\n      1 < 2 &&\n      outputs.clasify.text == 'x'\n",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flow.yaml");
+    std::fs::write(&path, text).unwrap();
+    let DefinitionError::Invalid { problems } = load(&path, "flow.yaml").unwrap_err() else { panic!() };
+    assert_eq!(problems[0].place.as_deref(), Some("flow.yaml:13:7"), "{problems:?}");
+    assert_eq!(problems[0].hint.as_deref(), Some("did you mean `outputs.classify`?"));
+}

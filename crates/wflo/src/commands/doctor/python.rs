@@ -34,7 +34,11 @@ pub(super) fn check(root: &Path, environment: &Environment) -> Vec<Check> {
         Check::new("python", Outcome::Missing, format!("{detail} is too old"))
             .fix("use Python 3.11 or newer: a virtual environment in .venv, or WFLO_PYTHON")
     };
-    let install = format!("{} -m pip install wflo-ai", found.path.display());
+    let install = format!(
+        "{} -m pip install WHEEL, the wheel that `make install` leaves in target/wheels of wflo's clone; or name \
+         a Python that has it with WFLO_PYTHON",
+        found.path.display()
+    );
     let sdk = match (found.sdk, found.sdk_error) {
         (Some(version), _) => Check::new("sdk", Outcome::Ok, format!("wflo {version}")),
         (None, Some(reason)) => {
