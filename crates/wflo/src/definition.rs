@@ -17,7 +17,7 @@ use wflo_core::error::{Code, Coded, Failure};
 use crate::document::{Field, Kind, Problem, Reader, yaml};
 
 /// A condition or a template names what is not there.
-const NOT_THERE: Code = Code(1012);
+const NOT_THERE: Code = Code(1013);
 const API_VERSION: &str = "wflo.dev/v1";
 
 /// A definition that cannot be used.

@@ -10,7 +10,7 @@ use super::{Definition, StepKind, StepSpec};
 use crate::condition::Reference;
 use crate::error::{Code, Failure};
 
-const NOT_THERE: Code = Code(1012);
+const NOT_THERE: Code = Code(1013);
 
 /// What a prompt's output has, and a command's, and a gate's.
 const PROMPT: &[&str] = &["text", "model", "usage", "cost_usd", "cost"];

@@ -416,7 +416,7 @@ mod tests {
             assert_eq!(problems.len(), 1, "{problems:?}");
             assert!(problems[0].message.contains(message), "{value}: {problems:?}");
             assert!(problems[0].hint.as_deref().unwrap_or_default().contains(hint), "{value}: {problems:?}");
-            assert_eq!(problems[0].code, "WFLO-1012");
+            assert_eq!(problems[0].code, "WFLO-1013");
         }
     }
 
