@@ -206,7 +206,7 @@ impl Interpreter {
     /// There is no Python here.
     pub(crate) fn missing() -> EngineError {
         let message = "no Python was found: not beside wflo, not in an active environment, not on the PATH";
-        let hint = "install Python 3.10 or newer and the SDK (`pip install wflo-ai`), or name a Python with WFLO_PYTHON";
+        let hint = "install Python 3.10 or newer and wflo's wheel (docs/reference/sdk.md), or name a Python with WFLO_PYTHON";
         EngineError::Failure(Failure::new(NO_INTERPRETER, message).with_hint(hint))
     }
 
