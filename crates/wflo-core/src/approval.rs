@@ -48,6 +48,23 @@ pub enum Purpose {
     Apply,
 }
 
+impl Purpose {
+    /// What the question is about, as one text: questions with the same are about the same thing.
+    /// `budget:<id>` whatever is missing, `write:<effect>`, `policy:<name>`, `gate`, ….
+    pub fn key(&self) -> String {
+        match self {
+            Purpose::Gate => "gate".to_owned(),
+            Purpose::Start => "start".to_owned(),
+            Purpose::Write { effect } => format!("write:{effect}"),
+            Purpose::Output => "output".to_owned(),
+            Purpose::Asked { effect } => format!("asked:{effect}"),
+            Purpose::Budget { budget, .. } => format!("budget:{budget}"),
+            Purpose::Policy { policy } => format!("policy:{policy}"),
+            Purpose::Apply => "apply".to_owned(),
+        }
+    }
+}
+
 /// Where a question stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -37,6 +37,20 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Those that something can follow.
+    pub const OPEN: [RunStatus; 4] =
+        [RunStatus::Pending, RunStatus::Running, RunStatus::Waiting, RunStatus::Paused];
+    /// Those that nothing can follow.
+    pub const TERMINAL: [RunStatus; 7] = [
+        RunStatus::Completed,
+        RunStatus::Failed,
+        RunStatus::Cancelled,
+        RunStatus::Rejected,
+        RunStatus::Halted,
+        RunStatus::TimedOut,
+        RunStatus::RolledBack,
+    ];
+
     /// Whether nothing can follow.
     pub const fn is_terminal(self) -> bool {
         !matches!(self, RunStatus::Pending | RunStatus::Running | RunStatus::Waiting | RunStatus::Paused)

@@ -60,6 +60,15 @@ pub struct Applied {
     pub recorded: bool,
 }
 
+/// What became of the records of one owner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many were removed.
+    pub removed: u64,
+    /// How many are still there: the newest of the database, to be removed later.
+    pub left: u64,
+}
+
 /// Whether the database keeps the record that makes writes exactly-once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recording {
@@ -209,14 +218,13 @@ impl Database {
         backend!(self, database => database.undo(Some(snapshot), request, dry_run))
     }
 
-    /// Removes the records of effects that nobody will resume, retry or undo. The newest record of
-    /// the database stays until there is a newer one, because snapshots count from it.
-    ///
-    /// Returns how many were removed.
+    /// Removes the records of effects that nobody will resume, retry or undo: those whose ids begin with
+    /// `owner` and a slash. The newest record of the database stays until there is a newer one, because
+    /// snapshots count from it.
     ///
     /// # Errors
-    /// [`DataError::Busy`], [`DataError::ReadOnly`].
-    pub fn forget(&self, effect_ids: &[String]) -> Result<u64, DataError> {
-        backend!(self, database => database.forget(effect_ids))
+    /// [`DataError::Busy`], [`DataError::ReadOnly`], [`DataError::Missing`].
+    pub fn forget(&self, owner: &str) -> Result<Forgotten, DataError> {
+        backend!(self, database => database.forget(owner))
     }
 }

@@ -5,13 +5,14 @@
 //!
 //! **Architecture Invariant:** what `diff` and `apply` see of a run is what its next step would see.
 
+use wflo_core::error::Coded as _;
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{EngineId, RunId};
 use wflo_core::machine::RunState;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Batch, Fence, Op, Store};
 use wflo_core::run::RunRecord;
-use wflo_sandbox::workspace::{self, View};
+use wflo_sandbox::workspace::{self, Change, View, WorkspaceError};
 
 use crate::engine::load;
 use crate::error::EngineError;
@@ -61,18 +62,25 @@ pub async fn workspace_view(
     workspaces: &workspace::Store,
     record: &RunRecord,
 ) -> Result<View, EngineError> {
-    let launch = launch_of(record)?;
     let (_, state) = load(store, record).await?;
+    view(workspaces, record, &state)?.map_err(|e| EngineError::Failure(e.to_failure()))
+}
+
+fn view(
+    workspaces: &workspace::Store,
+    record: &RunRecord,
+    state: &RunState,
+) -> Result<Result<View, WorkspaceError>, EngineError> {
+    let launch = launch_of(record)?;
     let bad_id =
         |e: &dyn std::fmt::Display| EngineError::Unreadable(format!("a stored tree has no readable id: {e}"));
     let sealed = launch.sealed.parse().map_err(|e| bad_id(&e))?;
-    let layers = layers(&state)
+    let layers = layers(state)
         .into_iter()
         .map(|(_, layer)| layer.parse())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| bad_id(&e))?;
-    View::open(workspaces, &sealed, &layers)
-        .map_err(|e| EngineError::Failure(wflo_core::error::Coded::to_failure(&e)))
+    Ok(View::open(workspaces, &sealed, &layers))
 }
 
 /// What became of a run's changes; `None` while nobody has decided.
@@ -96,6 +104,43 @@ pub async fn fate(store: &dyn Store, run: RunId) -> Result<Option<Fate>, EngineE
     }
 }
 
+/// How many files of a run that has ended are neither in the project by an apply nor thrown away.
+///
+/// # Errors
+/// Store errors; that a tree is damaged. Nothing is left to apply of one that is not there any more.
+pub async fn unapplied(
+    store: &dyn Store,
+    workspaces: &workspace::Store,
+    record: &RunRecord,
+) -> Result<u64, EngineError> {
+    let applied = match fate(store, record.id).await? {
+        Some(Fate::Discarded) => return Ok(0),
+        Some(Fate::Applied { files }) => files,
+        None => 0,
+    };
+    let (_, state) = load(store, record).await?;
+    if layers(&state).is_empty() {
+        return Ok(0);
+    }
+    let named = |e: WorkspaceError| EngineError::Failure(e.to_failure());
+    let changes = match view(workspaces, record, &state)? {
+        Ok(view) => workspace::diff(&view, workspaces).map_err(named)?,
+        Err(WorkspaceError::Missing { .. }) => return Ok(0),
+        Err(e) => return Err(named(e)),
+    };
+    Ok(files_in(&changes).saturating_sub(applied))
+}
+
+/// How many of the changes are files or links: folders are not counted.
+pub fn files_in(changes: &[Change]) -> u64 {
+    let is_folder = |change: &&Change| {
+        let folder = |entry: &Option<workspace::Entry>| entry.as_ref().is_none_or(workspace::Entry::is_dir);
+        folder(&change.before) && folder(&change.after)
+    };
+    let folders = changes.iter().filter(is_folder).count();
+    u64::try_from(changes.len() - folders).unwrap_or(u64::MAX)
+}
+
 /// Records what became of the changes of a run that has ended: claim, append and release in one commit.
 ///
 /// # Errors
@@ -117,11 +162,14 @@ pub async fn record_fate(
     // The run as it is now: its lease may have moved since the caller read it.
     let expected = store.run(run).await?.ok_or(EngineError::NoRun(run))?.lease_epoch;
     let body = EventBody::WorkspaceApplied { files, discarded };
-    let ops = vec![
+    let mut ops = vec![
         Op::Claim { run, expected, engine: EngineId::from_uuid(clock.uuid()) },
         Op::AppendEvents { run, events: vec![Event { at: clock.now(), body }] },
         Op::Release { run },
     ];
+    if discarded {
+        ops.push(Op::DropTrees { run });
+    }
     store.commit(Batch { fence: Some(Fence { run, epoch: expected }), ops }).await?;
     Ok(())
 }

@@ -341,9 +341,16 @@ impl Driver {
         let attempt = spoken;
         let name = step.clone();
         let (mut ops, mut copies) = (Vec::new(), None);
+        // Let go when this returns: an end that keeps a tree is durable then.
+        let mut _pin = None;
         let body = match end {
             End::Succeeded { output, state, cost, layer, ops: with } => {
                 ops = with;
+                let layer = layer.map(|left| {
+                    ops.push(Op::KeepTrees { run: self.run, trees: vec![left.id.clone()] });
+                    _pin = Some(left.pin);
+                    left.id
+                });
                 CommandBody::StepSucceeded { step, attempt, output, state, cost, layer }
             }
             End::Failed { error, timed_out, no_retry, keep } => {

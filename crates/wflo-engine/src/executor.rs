@@ -14,6 +14,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{Fence, Op};
 use wflo_core::run::RunRecord;
+use wflo_sandbox::workspace::Pin;
 
 use crate::driver::DriverHandle;
 
@@ -127,6 +128,15 @@ impl Attempt {
     }
 }
 
+/// A workspace layer that a step left.
+#[derive(Debug)]
+pub struct Left {
+    /// Its id.
+    pub id: String,
+    /// Keeps it from being collected until the step's success, which names it, is durable.
+    pub pin: Pin,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum End {
@@ -139,7 +149,7 @@ pub enum End {
         /// What its model calls were billed.
         cost: NanoUsd,
         /// The workspace layer it left.
-        layer: Option<String>,
+        layer: Option<Left>,
         /// Committed with its success, such as the use of an approval.
         ops: Vec<Op>,
     },

@@ -20,7 +20,7 @@ use wflo_core::event::EventBody;
 use wflo_core::id::{ApprovalId, HoldId};
 use wflo_core::machine::{CommandBody, Rejection};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{ApprovalFilter, EffectEnd, Op, StoreError};
+use wflo_core::ports::store::{EffectEnd, Op, StoreError};
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
 };
@@ -306,11 +306,9 @@ async fn exceeded(
         return Ok(Some(refusal));
     }
     let missing = shortfall.wanted.saturating_sub(budget.left());
-    let filter =
-        ApprovalFilter { statuses: vec![ApprovalStatus::Pending], run: Some(calls.attempt.run), limit: 0 };
-    let same = |p: &Purpose| matches!(p, Purpose::Budget { budget: b, .. } if *b == budget.id);
-    let pending = calls.services.store.approvals(filter).await?;
-    let question = match pending.into_iter().find(|a| same(&a.request.purpose)) {
+    let purpose = Purpose::Budget { budget: budget.id, missing };
+    let asked = calls.services.store.approvals_about(calls.attempt.run, purpose).await?;
+    let question = match asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
         Some(question) => question.id,
         None => ask_once(calls, top_up_request(calls, intent, &shortfall, missing)?).await?,
     };

@@ -26,6 +26,7 @@ pub mod ledger;
 mod output;
 mod policy;
 pub mod protocol;
+pub mod retention;
 mod retry;
 pub mod runtime;
 pub mod sandboxed;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use wflo_core::approval::{Approval, ApprovalStatus, OnTimeout, Purpose};
+use wflo_core::approval::{ApprovalStatus, OnTimeout, Purpose};
 use wflo_core::canonical::Digest;
 use wflo_core::condition::Condition;
 use wflo_core::definition::{CONDITION_NAMES, PolicyAction, PolicySpec};
@@ -15,7 +15,6 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::machine::CommandBody;
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::ApprovalFilter;
 use wflo_gateway::ledger::{CallIntent, Refusal};
 
 use crate::calls::Calls;
@@ -120,10 +119,8 @@ async fn approved(
     approvers: &[String],
     on: On,
 ) -> Result<bool, EngineError> {
-    let filter = ApprovalFilter { run: Some(calls.attempt.run), ..ApprovalFilter::default() };
-    let same =
-        |a: &Approval| matches!(&a.request.purpose, Purpose::Policy { policy: name } if *name == policy.name);
-    let known = calls.services.store.approvals(filter).await?.into_iter().find(same);
+    let purpose = Purpose::Policy { policy: policy.name.clone() };
+    let known = calls.services.store.approvals_about(calls.attempt.run, purpose).await?.into_iter().next();
     let (id, status) = match known {
         Some(approval) => (approval.id, approval.status),
         None => {

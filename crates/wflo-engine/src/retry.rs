@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use wflo_core::budget::Scope;
 use wflo_core::definition::{Definition, StepKind, StepSpec};
 use wflo_core::effect::{CancelledWait, EffectClass, EffectKey, EffectKind, EffectRecord, EffectState};
-use wflo_core::error::{Code, Failure};
+use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::machine::{StepState, StepStatus};
@@ -20,6 +20,7 @@ use wflo_core::ports::store::{EffectEnd, Op};
 use wflo_core::run::{Carried, RunRecord};
 
 use crate::budgets;
+use crate::changes::{Fate, fate};
 use crate::engine::load;
 use crate::error::EngineError;
 use crate::runtime::Runtime;
@@ -27,6 +28,8 @@ use crate::submit::{Prepared, Submission};
 
 /// It has not ended.
 const NOT_ENDED: Code = Code(3017);
+/// Files that it would go on with were discarded.
+const FILES_DISCARDED: Code = Code(3015);
 /// It would repeat a committed write.
 const WOULD_REPEAT: Code = Code(3006);
 /// A step to begin from that the workflow does not have.
@@ -119,6 +122,7 @@ impl Runtime {
             }
         }
         prepared.ops.extend(self.notice(&retried, &record));
+        self.keep_layers(&mut prepared, &record).await?;
         // The copies refer to the run, so it is made before them: `accept` puts these ops after it.
         self.accept(prepared).await?;
         Ok(retried)
@@ -146,6 +150,29 @@ impl Runtime {
         Some(Op::AppendEvents { run: retried.run, events: vec![event] })
     }
 
+    /// The new run needs the layers of what it takes over. They are held until that is durable, and they
+    /// are there: those of a run that was discarded or removed may not be.
+    async fn keep_layers(&self, prepared: &mut Prepared, old: &RunRecord) -> Result<(), EngineError> {
+        let carried = prepared.record.options.carried.iter().filter_map(|done| done.layer.as_deref());
+        let tools = prepared.ops.iter().filter_map(|op| match op {
+            Op::PutEffect { effect, .. } => Some(tool_layers(effect)),
+            _ => None,
+        });
+        let layers: BTreeSet<String> = carried.chain(tools.flatten()).map(str::to_owned).collect();
+        if layers.is_empty() {
+            return Ok(());
+        }
+        if fate(self.engine.store().as_ref(), old.id).await? == Some(Fate::Discarded) {
+            return Err(files_discarded(old));
+        }
+        let ids: Result<Vec<_>, _> = layers.iter().map(|layer| layer.parse()).collect();
+        let ids =
+            ids.map_err(|e| EngineError::Unreadable(format!("a stored tree has no readable id: {e}")))?;
+        prepared.pins.push(self.sandboxes.store.pin(&ids).map_err(|e| EngineError::Failure(e.to_failure()))?);
+        prepared.trees.extend(layers);
+        Ok(())
+    }
+
     async fn raise(&self, prepared: &mut Prepared, amount: NanoUsd, by: &str) -> Result<(), EngineError> {
         let accounts =
             budgets::accounts(&prepared.record, &prepared.definition, None, self.engine.clock().now());
@@ -161,6 +188,19 @@ impl Runtime {
         }
         Ok(())
     }
+}
+
+/// The layers that a recorded tool names.
+fn tool_layers(row: &EffectRecord) -> impl Iterator<Item = &str> {
+    let files = &row.attributes["files"];
+    [&files["before"], &files["after"]].into_iter().filter_map(|layer| layer.as_str())
+}
+
+fn files_discarded(record: &RunRecord) -> EngineError {
+    let message =
+        format!("the files that {} left were discarded, and a retry would go on without them", record.id);
+    let hint = "start afresh with `wflo run`: everything runs again, on the project as it is now";
+    EngineError::Failure(Failure::new(FILES_DISCARDED, message).with_hint(hint))
 }
 
 /// The named steps and all that depend on them.

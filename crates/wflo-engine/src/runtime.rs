@@ -28,6 +28,8 @@ pub struct RuntimeOptions {
     pub project: PathBuf,
     /// Durable state.
     pub store: Arc<dyn Store>,
+    /// The file that it is in: who collects trees of workspaces asks there what runs need.
+    pub storage: PathBuf,
     /// Time and ids.
     pub clock: Arc<dyn Clock>,
     /// Named databases: name to URL.
@@ -75,6 +77,7 @@ impl Runtime {
             .map_err(|e| failed(&e))?;
         let state = workspace::state_root(&options.project, &options.data_dir);
         let workspaces = workspace::Store::open(state).map_err(|e| failed(&e))?;
+        workspaces.claim_for(&options.storage).map_err(|e| failed(&e))?;
         let rules = HideRules {
             data_dir: Some(options.data_dir.clone()),
             databases: databases.hidden_files(),

@@ -19,6 +19,7 @@ use wflo_sandbox::{Backend, Bare, Bind, Exit, Files, MODEL_PORT, Native, Sandbox
 
 use crate::broker::{Opened, bad_layer};
 use crate::error::EngineError;
+use crate::executor::Left;
 use crate::launch::{self, Launch};
 
 /// Makes sandboxes; one launcher process for the engine and backend, started when first needed.
@@ -194,7 +195,7 @@ impl Sandboxes {
     pub(crate) async fn capture(
         &self,
         running: &Running,
-    ) -> Result<(Option<String>, Vec<String>), EngineError> {
+    ) -> Result<(Option<Left>, Vec<String>), EngineError> {
         let Some(sandbox) = running.sandbox.clone() else { return Ok((None, Vec::new())) };
         let captured = tokio::task::spawn_blocking(move || sandbox.changes());
         let captured = captured.await.map_err(unreadable)?.map_err(|e| failed(&e))?;
@@ -202,7 +203,7 @@ impl Sandboxes {
             None => (None, Vec::new()),
             Some(captured) => {
                 let dropped = captured.dropped.iter().map(|d| format!("{} ({})", d.path, d.what)).collect();
-                (Some(captured.layer.id.to_string()), dropped)
+                (Some(Left { id: captured.layer.id.to_string(), pin: captured.pin }), dropped)
             }
         })
     }

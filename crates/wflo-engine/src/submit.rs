@@ -85,6 +85,10 @@ pub struct Prepared {
     pub definition: Definition,
     /// Committed with it.
     pub ops: Vec<Op>,
+    /// Trees that it needs from the start: its seal, and the layers of what it takes over.
+    pub trees: Vec<String>,
+    /// Keeps them from being collected until the run is committed.
+    pub pins: Vec<workspace::Pin>,
 }
 
 fn failed(error: &impl Coded) -> EngineError {
@@ -106,7 +110,11 @@ impl Runtime {
     /// # Errors
     /// Store errors; too many runs in the queue.
     pub async fn accept(&self, prepared: Prepared) -> Result<RunId, EngineError> {
-        self.engine.submit(prepared.record, &prepared.definition, prepared.ops).await
+        let Prepared { record, definition, ops, trees, pins } = prepared;
+        let keep = Op::KeepTrees { run: record.id, trees };
+        let accepted = self.engine.submit(record, &definition, [vec![keep], ops].concat()).await;
+        drop(pins);
+        accepted
     }
 
     /// Records a prepared run that nobody drives yet: `wflo runs resume` begins it. Durable when this
@@ -115,7 +123,7 @@ impl Runtime {
     /// # Errors
     /// Store errors.
     pub async fn record(&self, prepared: Prepared) -> Result<RunId, EngineError> {
-        let Prepared { mut record, definition, mut ops } = prepared;
+        let Prepared { mut record, definition, mut ops, trees, pins } = prepared;
         (record.engine, record.status) = (None, RunStatus::Pending);
         let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
         let digest = definition.digest().map_err(unreadable)?.to_string();
@@ -124,10 +132,12 @@ impl Runtime {
         let mut all = vec![
             Op::PutDefinition { digest: digest.clone(), definition: json },
             Op::CreateRun { run: Box::new(record), definition: digest },
+            Op::KeepTrees { run, trees },
         ];
         all.append(&mut ops);
         let batch = wflo_core::ports::store::Batch { fence: None, ops: all };
         self.engine.store().commit(batch).await?;
+        drop(pins);
         Ok(run)
     }
 
@@ -223,7 +233,7 @@ impl Runtime {
             finished_at: None,
         };
         let ops = self.budget_ops(&record, &definition).await?;
-        Ok(Prepared { record, definition, ops })
+        Ok(Prepared { record, definition, ops, trees: vec![sealed.id.to_string()], pins: vec![sealed.pin] })
     }
 
     /// Opens the run's accounts. An account that outlives runs takes the limit that the definition now says.

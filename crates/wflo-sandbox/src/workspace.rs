@@ -43,6 +43,6 @@ pub use manifest::{Digest, Entry, Kind, Manifest, Target};
 pub use path::RelPath;
 pub use seal::{Rest, Sealed, seal};
 pub use state_root::state_root;
-pub use store::Store;
+pub use store::{Collected, Freed, Pin, Store};
 pub(crate) use store::{lock_file, remove_tree};
 pub use view::{Mounts, View};

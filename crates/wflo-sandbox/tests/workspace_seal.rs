@@ -12,9 +12,7 @@ use std::path::Path;
 
 use overlay::{Upper, can_mount, in_overlay};
 use project::{Project, rel, tree, write};
-use wflo_sandbox::workspace::{
-    Hidden, HideRules, LiveView, Reason, Sealed, Store, View, WorkspaceError, seal,
-};
+use wflo_sandbox::workspace::{Hidden, HideRules, LiveView, Reason, Sealed, Store, WorkspaceError, seal};
 
 fn names(folder: &Path) -> Vec<String> {
     tree(folder).into_keys().map(|path| String::from_utf8_lossy(&path).into_owned()).collect()
@@ -257,21 +255,6 @@ fn a_live_view_hides_what_is_hidden_and_discards_what_is_written() {
     let mut after = tree(&project.path());
     after.remove(&b"db/main.db-wal"[..]);
     assert_eq!(after, before);
-}
-
-#[test]
-fn prune_keeps_what_is_named_and_frees_the_rest() {
-    let project = Project::new();
-    project.write("f", "first");
-    let first = project.seal();
-    project.write("f", "second");
-    let second = project.seal();
-    assert!(project.store.prune(&[second.id], &[]).unwrap() > 0);
-    assert!(matches!(Sealed::open(&project.store, &first.id), Err(WorkspaceError::Missing { .. })));
-    let view = View::open(&project.store, &second.id, &[]).unwrap();
-    view.verify(&project.store).unwrap();
-    project.write("f", "first");
-    assert_eq!(project.seal().digest, first.digest, "what was pruned can be sealed again");
 }
 
 #[test]

@@ -2,10 +2,15 @@
 //!
 //! Owns `<data>/blobs/ab/cdef…`. A blob is whole or absent: it is written beside under another name,
 //! flushed, renamed, and the folder flushed, before anything refers to it. The same content exists
-//! once. Nothing is ever removed here but the leftovers of processes that died while writing.
+//! once.
+//!
+//! A blob is written before the commit that refers to it, so who writes one holds `blobs/lock` shared
+//! until that commit has returned ([`Adding`]), and who removes unreferenced ones holds it alone
+//! ([`BlobStore::alone`]). The lock ends with its process and lasts while that is stopped.
 //!
 //! **Architecture Invariant:** [`BlobStore::get`] gives the bytes whose digest was asked for, or an error.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -13,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustix::fs::{FlockOperation, flock};
 use wflo_core::canonical::Digest;
 use wflo_core::ports::store::StoreError;
 
@@ -27,17 +33,105 @@ pub(crate) struct BlobStore {
     rooted: Arc<AtomicBool>,
 }
 
+/// Keeps blobs from being removed that no commit refers to yet.
+#[derive(Debug)]
+pub(crate) struct Adding {
+    _lock: File,
+}
+
+/// Keeps everybody out who would add a blob.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    _lock: File,
+}
+
 impl BlobStore {
     /// The blobs below `data_dir`. Their folder is made with the first of them.
     pub(crate) fn new(data_dir: &Path) -> Self {
         BlobStore { root: data_dir.join("blobs"), rooted: Arc::default() }
     }
 
+    /// Begins to add blobs; held until the commit that refers to them has returned. Waits while
+    /// unreferenced ones are removed.
+    ///
+    /// # Errors
+    /// As [`BlobStore::put`].
+    pub(crate) fn adding(&self) -> Result<Adding, StoreError> {
+        let locked = self.lock_file().and_then(|file| {
+            loop {
+                match flock(&file, FlockOperation::LockShared) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    other => break other.map(|()| Adding { _lock: file }).map_err(io::Error::from),
+                }
+            }
+        });
+        locked.map_err(|error| self.unlockable(&error))
+    }
+
+    /// Keeps everybody out who would add a blob, unless somebody is adding one.
+    ///
+    /// # Errors
+    /// As [`BlobStore::put`].
+    pub(crate) fn alone(&self) -> Result<Option<Alone>, StoreError> {
+        let file = self.lock_file().map_err(|error| self.unlockable(&error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Alone { _lock: file })),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(self.unlockable(&error.into())),
+        }
+    }
+
+    /// Removes every blob whose digest is not in `referred`; how many, and their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`]; what was removed until then stays removed.
+    pub(crate) fn remove_all_but(
+        &self,
+        _alone: &Alone,
+        referred: &BTreeSet<String>,
+    ) -> Result<(u64, u64), StoreError> {
+        let failed = |error: io::Error| self.unlockable(&error);
+        let (mut count, mut bytes) = (0, 0);
+        for shard in fs::read_dir(&self.root).map_err(failed)? {
+            let shard = shard.map_err(failed)?;
+            let Some(start) = shard.file_name().to_str().filter(|name| name.len() == 2).map(str::to_owned)
+            else {
+                continue;
+            };
+            for entry in fs::read_dir(shard.path()).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let name = entry.file_name();
+                if name.to_str().is_some_and(|name| referred.contains(&format!("{start}{name}"))) {
+                    continue;
+                }
+                bytes += entry.metadata().map_err(failed)?.len();
+                fs::remove_file(entry.path()).map_err(failed)?;
+                count += 1;
+            }
+        }
+        Ok((count, bytes))
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        make_dir(&self.root)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(self.root.join("lock"))
+    }
+
+    fn unlockable(&self, error: &io::Error) -> StoreError {
+        let path = self.root.display().to_string();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
+            _ => StoreError::Failed(format!("{path}: {error}")),
+        }
+    }
+
     /// Keeps some bytes durably.
     ///
     /// # Errors
     /// [`StoreError::DiskFull`], or [`StoreError::Failed`] for any other I/O error.
-    pub(crate) fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put(&self, _adding: &Adding, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.put_file(digest, bytes).map_err(|error| self.translate(digest, &error))
     }
 
@@ -161,8 +255,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = BlobStore::new(dir.path());
         let digest = Digest::of_bytes(b"content");
-        blobs.put(&digest, b"content").unwrap();
-        blobs.put(&digest, b"content").unwrap();
+        blobs.put(&blobs.adding().unwrap(), &digest, b"content").unwrap();
+        blobs.put(&blobs.adding().unwrap(), &digest, b"content").unwrap();
         assert_eq!(blobs.get(&digest).unwrap(), b"content");
         let folder = dir.path().join("blobs").join(&digest.as_str()[..2]);
         assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
@@ -174,10 +268,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = BlobStore::new(dir.path());
         let digest = Digest::of_bytes(b"content");
-        blobs.put(&digest, b"content").unwrap();
+        blobs.put(&blobs.adding().unwrap(), &digest, b"content").unwrap();
         fs::write(blobs.path(&digest).unwrap(), b"contend").unwrap();
         assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt { .. })));
-        blobs.put(&digest, b"content").unwrap();
+        blobs.put(&blobs.adding().unwrap(), &digest, b"content").unwrap();
         assert_eq!(blobs.get(&digest).unwrap(), b"content");
         fs::remove_file(blobs.path(&digest).unwrap()).unwrap();
         assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt { .. })));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use wflo_core::canonical::Digest;
 use wflo_core::ports::store::StoreError;
 
-use crate::blob::BlobStore;
+use crate::blob::{Adding, BlobStore};
 
 /// The largest JSON text, in bytes, that stands in a column itself.
 pub(crate) const INLINE_LIMIT: usize = 32 * 1024;
@@ -61,13 +61,26 @@ impl CellWriter {
         value.map(|value| self.text(value)).transpose()
     }
 
-    /// Makes the gathered blobs durable.
+    /// Makes the gathered blobs durable; what is given is held until they are referred to.
     ///
     /// # Errors
     /// As [`BlobStore::put`].
-    pub(crate) fn flush(pending: &[(Digest, Vec<u8>)], blobs: &BlobStore) -> Result<(), StoreError> {
-        pending.iter().try_for_each(|(digest, bytes)| blobs.put(digest, bytes))
+    pub(crate) fn flush(pending: &[(Digest, Vec<u8>)], blobs: &BlobStore) -> Result<Adding, StoreError> {
+        let adding = blobs.adding()?;
+        pending.iter().try_for_each(|(digest, bytes)| blobs.put(&adding, digest, bytes))?;
+        Ok(adding)
     }
+}
+
+/// The digest that a pointer's text names; `None` for the text of a value.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when it begins as a pointer does and is none.
+pub(crate) fn pointer(text: &str) -> Result<Option<Digest>, StoreError> {
+    if !text.starts_with(MARK) {
+        return Ok(None);
+    }
+    parse::<Pointer>(text.as_bytes()).map(|pointer| Some(pointer.digest))
 }
 
 /// JSON text that is never a pointer and never large: small records of our own.

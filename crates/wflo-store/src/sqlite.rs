@@ -7,6 +7,7 @@
 mod approval;
 mod broken;
 mod budget;
+mod collect;
 mod column;
 mod definition;
 mod effect;
@@ -19,6 +20,7 @@ mod inbox;
 mod migrate;
 mod open;
 mod readers;
+mod retention;
 mod run;
 mod timer;
 mod turn;
@@ -33,18 +35,21 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use wflo_core::approval::Approval;
+use wflo_core::approval::{Approval, Purpose};
 use wflo_core::budget::{Budget, Hold};
 use wflo_core::canonical::Digest;
+use wflo_core::cost::Spent;
 use wflo_core::effect::{CancelledWait, EffectRecord};
 use wflo_core::event::Recorded;
 use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{
-    ApprovalFilter, Batch, EngineRow, InboxMessage, OpResult, Receipt, RunFilter, Store, StoreError, Timer,
+    ApprovalFilter, Batch, EngineRow, InboxMessage, Leftover, OpResult, Receipt, Reclaimed, RunFilter, Store,
+    StoreError, Timer,
 };
 use wflo_core::run::RunRecord;
 
@@ -55,7 +60,7 @@ use self::turn::Turn;
 use self::wal::Wal;
 use self::write::Writes;
 use self::writer::{Answer, Job, Writer};
-use crate::blob::BlobStore;
+use crate::blob::{Adding, BlobStore};
 use crate::cell::CellWriter;
 
 /// How a store is run.
@@ -93,6 +98,7 @@ pub struct SqliteStore {
     place: Place,
     blobs: BlobStore,
     readers: Readers,
+    wait: Duration,
     queue: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     commits: watch::Receiver<u64>,
@@ -145,6 +151,7 @@ impl SqliteStore {
             place,
             blobs,
             readers,
+            wait: options.lock_wait,
             queue: Some(queue),
             writer: Some(thread),
             commits,
@@ -182,9 +189,9 @@ impl SqliteStore {
     /// Gives a batch its place in the writer's queue.
     async fn enqueue(&self, batch: Batch, posted: bool) -> Result<oneshot::Receiver<Answer>, StoreError> {
         let mut cells = CellWriter::default();
-        let writes = Writes { posted, ..Writes::encode(batch, &mut cells)? };
+        let mut writes = Writes { posted, ..Writes::encode(batch, &mut cells)? };
         if !cells.pending.is_empty() {
-            self.keep(cells.pending).await?;
+            writes.adding = Some(self.keep(cells.pending).await?);
         }
         let (reply, answer) = oneshot::channel();
         let Some(queue) = &self.queue else { return Err(self.gone()) };
@@ -192,16 +199,10 @@ impl SqliteStore {
         Ok(answer)
     }
 
-    /// Keeps blobs without holding up the runtime, if there is one.
-    async fn keep(&self, pending: Vec<(Digest, Vec<u8>)>) -> Result<(), StoreError> {
+    /// Keeps blobs; what is given is held until they are referred to.
+    async fn keep(&self, pending: Vec<(Digest, Vec<u8>)>) -> Result<Adding, StoreError> {
         let blobs = self.blobs.clone();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => runtime
-                .spawn_blocking(move || CellWriter::flush(&pending, &blobs))
-                .await
-                .unwrap_or(Err(StoreError::Closed)),
-            Err(_) => CellWriter::flush(&pending, &blobs),
-        }
+        aside(move || CellWriter::flush(&pending, &blobs)).await
     }
 }
 
@@ -222,6 +223,16 @@ impl std::fmt::Debug for SqliteStore {
 
 fn why(ended: &OnceLock<StoreError>) -> StoreError {
     ended.get().cloned().unwrap_or(StoreError::Closed)
+}
+
+/// Does what may take long without holding up the runtime, if there is one.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed)),
+        Err(_) => work(),
+    }
 }
 
 fn failed_thread(error: &io::Error) -> StoreError {
@@ -306,6 +317,14 @@ impl Store for SqliteStore {
         read!(self, |conn| approval::list(conn, &self.blobs, &filter))
     }
 
+    fn approvals_about(
+        &self,
+        run: RunId,
+        purpose: Purpose,
+    ) -> BoxFuture<'_, Result<Vec<Approval>, StoreError>> {
+        read!(self, |conn| approval::about(conn, &self.blobs, run, &purpose))
+    }
+
     fn budgets(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
         read!(self, |conn| budget::with_keys(conn, &keys))
     }
@@ -344,5 +363,22 @@ impl Store for SqliteStore {
 
     fn overruns(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         read!(self, |conn| hold::overruns(conn))
+    }
+
+    fn trees(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        read!(self, |conn| retention::trees(conn))
+    }
+
+    fn spent(&self) -> BoxFuture<'_, Result<Vec<Spent>, StoreError>> {
+        read!(self, |conn| retention::spent(conn))
+    }
+
+    fn leftovers(&self) -> BoxFuture<'_, Result<Vec<Leftover>, StoreError>> {
+        read!(self, |conn| retention::leftovers(conn))
+    }
+
+    fn collect(&self, now: Timestamp) -> BoxFuture<'_, Result<Reclaimed, StoreError>> {
+        let (place, blobs, wait) = (self.place.clone(), self.blobs.clone(), self.wait);
+        Box::pin(aside(move || collect::run(&place, &blobs, wait, now)))
     }
 }

@@ -97,3 +97,110 @@ async fn another_kind_of_url_is_refused_by_name() {
     let error = SqliteStore::open("postgres://db/wflo", StoreOptions::default()).unwrap_err();
     assert!(error.to_string().contains("not part of this release"), "{error}");
 }
+
+#[tokio::test]
+async fn the_file_becomes_smaller_when_runs_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wflo.db");
+    let store = SqliteStore::open(&file, StoreOptions::default()).unwrap();
+    let run = run_record();
+    let event = |n| match journal_event(n).body {
+        wflo_core::event::EventBody::Notice { notice, .. } => wflo_core::event::Event {
+            at: at(n),
+            body: wflo_core::event::EventBody::Notice { notice, message: "m".repeat(20_000) },
+        },
+        _ => unreachable!(),
+    };
+    commit(&store, acceptance(&run)).await.unwrap();
+    for n in 0..500 {
+        commit(&store, vec![Op::AppendEvents { run: run.id, events: vec![event(n)] }]).await.unwrap();
+    }
+    // Copies the log, so that the file has all of it.
+    assert_eq!(store.collect(at(0)).await.unwrap().database_bytes, 0);
+    let before = std::fs::metadata(&file).unwrap().len();
+    let ops = vec![
+        Op::SetRun {
+            run: run.id,
+            status: wflo_core::run::RunStatus::Completed,
+            outputs: None,
+            error: None,
+            at: at(600),
+        },
+        Op::RemoveRun { run: run.id, epoch: 1, spent: Vec::new(), databases: Vec::new() },
+    ];
+    commit(&store, ops).await.unwrap();
+    let freed = store.collect(at(0)).await.unwrap().database_bytes;
+    let after = std::fs::metadata(&file).unwrap().len();
+    assert!(before > 10_000_000 && freed > 8_000_000 && after < 2_000_000, "{before} {freed} {after}");
+    commit(&store, acceptance(&run_record())).await.unwrap();
+}
+
+/// Every table that refers to runs, those of later schemas too: a new one needs a row in the sample.
+#[tokio::test]
+async fn no_table_keeps_a_row_of_a_removed_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wflo.db");
+    let store: Arc<dyn wflo_core::ports::store::Store> =
+        Arc::new(SqliteStore::open(&file, StoreOptions::default()).unwrap());
+    let (run, _) = contract::retention::full(&store).await;
+    let rows = || -> Vec<(String, i64)> {
+        let conn = rusqlite::Connection::open(&file).unwrap();
+        let names = "SELECT m.name FROM sqlite_schema m, pragma_table_info(m.name) c
+                     WHERE m.type = 'table' AND c.name = 'run' AND c.type = 'INTEGER' ORDER BY 1";
+        let names: Vec<String> = conn
+            .prepare(names)
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let names = names.into_iter().chain(["runs", "run_details", "effect_requests"].map(str::to_owned));
+        let count = |name: String| {
+            let sql = format!("SELECT count(*) FROM {name}");
+            let count = conn.query_row(&sql, [], |row| row.get(0)).unwrap();
+            (name, count)
+        };
+        names.map(count).collect()
+    };
+    let before = rows();
+    assert!(before.len() >= 11 && before.iter().all(|(_, count)| *count > 0), "{before:?}");
+    let op = Op::RemoveRun { run: run.id, epoch: run.lease_epoch, spent: Vec::new(), databases: Vec::new() };
+    commit(&*store, vec![op]).await.unwrap();
+    let after = rows();
+    assert!(after.iter().all(|(_, count)| *count == 0), "{after:?}");
+}
+
+/// A data directory of the first schema goes on, and says what its runs need.
+#[tokio::test]
+async fn the_first_schema_is_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wflo.db");
+    let conn = rusqlite::Connection::open(&file).unwrap();
+    conn.execute_batch(include_str!("../src/sqlite/migrations/0001_initial.sql")).unwrap();
+    conn.execute_batch(
+        r#"INSERT INTO definitions VALUES ('d1', '{}');
+           INSERT INTO runs VALUES (1, 'run_0190f2e4000070008000000000000001', 1, 'running',
+               '2026-11-01T00:00:00Z', NULL, NULL, 'w');
+           INSERT INTO run_details VALUES (1, 'v', NULL, 'c', 'd1', '{}',
+               '{"launch":{"sealed":"s1"},"carried":[{"step":"a","output":1,"state":null,"layer":"l1"}]}',
+               NULL, NULL, NULL, 'run_0190f2e4000070008000000000000001', 't', '2026-11-01T00:00:00Z');
+           INSERT INTO events VALUES (1, 1, 1, 0,
+               '{"time":"2026-11-01T00:00:00Z","type":"step.succeeded","step":"b","layer":"l2"}');
+           INSERT INTO approvals VALUES (1, 'apr_0190f2e4000070008000000000000002', 1, 'pending',
+               '2026-11-01T00:00:00Z', NULL, NULL,
+               '{"purpose":"write","effect":{"step":"b","generation":1,"path":"0","effect_seq":2},"step":"b",
+                 "generation":1,"title":"?","evidence":null,"binding":{"action":"a","code":"c","evidence":"e"},
+                 "approvers":[],"quorum":1,"expires_at":null,"on_timeout":"hold","notify":[]}', '{}');
+           PRAGMA user_version = 1;"#,
+    )
+    .unwrap();
+    conn.pragma_update(None, "application_id", i32::from_be_bytes(*b"wflo")).unwrap();
+    drop(conn);
+    let store = SqliteStore::open(&file, StoreOptions::default()).unwrap();
+    assert_eq!(store.trees().await.unwrap(), ["l1", "l2", "s1"]);
+    let run = "run_0190f2e4000070008000000000000001".parse().unwrap();
+    let effect =
+        wflo_core::effect::EffectKey { step: "b".to_owned(), generation: 1, path: "0".to_owned(), seq: 2 };
+    let purpose = wflo_core::approval::Purpose::Write { effect };
+    assert_eq!(store.approvals_about(run, purpose).await.unwrap().len(), 1);
+}

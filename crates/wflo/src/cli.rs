@@ -22,7 +22,7 @@ pub(crate) use detach::Detach;
 pub(crate) use init::InitArgs;
 pub(crate) use input::{Input, InputFile};
 pub(crate) use run::RunArgs;
-pub(crate) use runs::{RunRef, RunsCommand};
+pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
 pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
 pub(crate) use usage::render as render_usage_error;
 

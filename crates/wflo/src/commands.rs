@@ -11,6 +11,7 @@ mod drive;
 mod drivers;
 mod event_line;
 mod evidence;
+mod freed;
 mod init;
 mod otlp;
 mod pick;

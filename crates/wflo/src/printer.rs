@@ -9,7 +9,7 @@
 mod amount;
 mod table;
 
-pub(crate) use amount::{duration, money};
+pub(crate) use amount::{duration, money, size};
 pub(crate) use table::Table;
 
 use std::cell::Cell;

@@ -47,6 +47,17 @@ impl<'a> Session<'a> {
         Arc::clone(&self.store) as Arc<dyn Store>
     }
 
+    /// The store's file, as other processes of the project name it.
+    pub(crate) fn storage(&self) -> std::path::PathBuf {
+        std::path::absolute(&self.settings.storage).unwrap_or_else(|_| self.settings.storage.clone())
+    }
+
+    /// The databases of the project: name to URL.
+    pub(crate) fn databases(&self) -> BTreeMap<String, String> {
+        let databases = self.settings.databases.iter();
+        databases.map(|(name, url)| (name.clone(), format!("sqlite:{}", url.path.display()))).collect()
+    }
+
     /// A runtime that drives runs in this process.
     ///
     /// # Errors
@@ -58,17 +69,13 @@ impl<'a> Session<'a> {
                 format!("this program cannot find itself: {e}"),
             ))
         })?;
-        let databases = &self.settings.databases;
-        let databases = databases
-            .iter()
-            .map(|(name, url)| (name.clone(), format!("sqlite:{}", url.path.display())))
-            .collect();
         let started = Runtime::start(RuntimeOptions {
             data_dir: self.settings.data_dir.clone(),
             project: self.settings.project.root.clone(),
             store: self.port(),
+            storage: self.storage(),
             clock: Arc::clone(&self.clock) as Arc<dyn wflo_core::ports::clock::Clock>,
-            databases,
+            databases: self.databases(),
             routes: self.routes()?,
             launcher,
             environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),

@@ -15,6 +15,8 @@ mod cli {
     mod errors;
     mod init;
     #[cfg(target_os = "linux")]
+    mod prune;
+    #[cfg(target_os = "linux")]
     mod run;
     #[cfg(target_os = "linux")]
     mod runs;

@@ -16,12 +16,15 @@ mod batch;
 mod error;
 mod filter;
 mod queue;
+mod retention;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::BoxFuture;
-use crate::approval::Approval;
+use crate::approval::{Approval, Purpose};
 use crate::budget::{Budget, Hold};
+use crate::cost::Spent;
 use crate::effect::{CancelledWait, EffectRecord};
 use crate::event::Recorded;
 use crate::id::{ApprovalId, EngineId, HoldId, RunId};
@@ -32,6 +35,7 @@ pub use batch::{Batch, EffectEnd, Fence, Op, OpResult};
 pub use error::StoreError;
 pub use filter::{ApprovalFilter, RunFilter};
 pub use queue::{EngineRow, InboxMessage, Timer};
+pub use retention::{Leftover, Reclaimed};
 
 /// What becomes of a posted batch: ready once it is durable, or will never be.
 pub type Receipt = BoxFuture<'static, Result<Vec<OpResult>, StoreError>>;
@@ -75,6 +79,12 @@ pub trait Store: Send + Sync + 'static {
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>>;
     /// Approvals, newest first.
     fn approvals(&self, filter: ApprovalFilter) -> BoxFuture<'_, Result<Vec<Approval>, StoreError>>;
+    /// A run's questions of one purpose, newest first. Of a budget's, the missing amount does not matter.
+    fn approvals_about(
+        &self,
+        run: RunId,
+        purpose: Purpose,
+    ) -> BoxFuture<'_, Result<Vec<Approval>, StoreError>>;
     /// The budgets with these keys, any scope and period.
     fn budgets(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>>;
     /// What a hold reserves, if it is still open.
@@ -98,4 +108,13 @@ pub trait Store: Send + Sync + 'static {
     fn change_counter(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
     /// How many bills were above their hold. Stays 0.
     fn overruns(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Trees of workspace stores that runs need, each once.
+    fn trees(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
+    /// What removed runs spent, oldest removal first.
+    fn spent(&self) -> BoxFuture<'_, Result<Vec<Spent>, StoreError>>;
+    /// Removed runs whose records still stand in users' databases.
+    fn leftovers(&self) -> BoxFuture<'_, Result<Vec<Leftover>, StoreError>>;
+    /// Removes what nothing refers to (blobs, definitions, accounts of periods that are long over) and
+    /// gives free space back to the file system. Safe beside other processes; commits go on meanwhile.
+    fn collect(&self, now: Timestamp) -> BoxFuture<'_, Result<Reclaimed, StoreError>>;
 }

@@ -7,7 +7,7 @@ use super::capture::{self, Need};
 use super::connection::Call;
 use super::effects::{self, Presence, RecordKind, Row};
 use crate::class::NotHeld;
-use crate::database::{Applied, Effect, Recording, Requirements};
+use crate::database::{Applied, Effect, Forgotten, Recording, Requirements};
 use crate::error::DataError;
 use crate::statement::{Rows, Write};
 
@@ -74,13 +74,17 @@ impl Sqlite {
     }
 
     /// See [`Database::forget`](crate::Database::forget).
-    pub(crate) fn forget(&self, effect_ids: &[String]) -> Result<u64, DataError> {
+    pub(crate) fn forget(&self, owner: &str) -> Result<Forgotten, DataError> {
         self.pool.call(|call| {
-            if effects::presence(call)? != Presence::Ours {
-                return Ok(0);
+            // Most runs left nothing: that is seen without the write lock.
+            if effects::presence(call)? != Presence::Ours || effects::count(call, owner)? == 0 {
+                return Ok(Forgotten::default());
             }
             writable(call)?;
-            call.committed(|| effects::remove(call, effect_ids))
+            call.committed(|| {
+                let removed = effects::remove(call, owner)?;
+                Ok(Forgotten { removed, left: effects::count(call, owner)? })
+            })
         })
     }
 }

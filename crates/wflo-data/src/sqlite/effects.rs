@@ -173,14 +173,22 @@ pub(super) fn newest(call: &Call<'_>) -> Result<i64, DataError> {
     call.ok(call.connection.query_row(sql, [], |row| row.get(0)))
 }
 
-/// Removes records, except the newest of the table.
-pub(super) fn remove(call: &Call<'_>, effect_ids: &[String]) -> Result<u64, DataError> {
+/// The ids of one owner: `0` is the character after `/`.
+const OWNED: &str = "effect_id > ?1 || '/' AND effect_id < ?1 || '0'";
+
+/// How many records an owner has.
+pub(super) fn count(call: &Call<'_>, owner: &str) -> Result<u64, DataError> {
+    let sql = format!("SELECT count(*) FROM _wflo_effects WHERE {OWNED}");
+    let count: u32 = call.ok(call.connection.query_row(&sql, [owner], |row| row.get(0)))?;
+    Ok(u64::from(count))
+}
+
+/// Removes an owner's records, except the newest of the table.
+pub(super) fn remove(call: &Call<'_>, owner: &str) -> Result<u64, DataError> {
     let newest = newest(call)?;
-    let sql = "DELETE FROM _wflo_effects WHERE effect_id = ?1 AND seq < ?2";
-    let mut statement = call.ok(call.connection.prepare(sql))?;
-    let mut removed = 0;
-    for id in effect_ids {
-        removed += call.ok(statement.execute(rusqlite::params![id, newest]))? as u64;
-    }
-    Ok(removed)
+    let sql = format!("DELETE FROM _wflo_effects WHERE {OWNED} AND seq < ?2");
+    // Somebody's trigger on this table is none of wflo's.
+    let removed =
+        call.without_triggers(|| call.ok(call.connection.execute(&sql, rusqlite::params![owner, newest])))?;
+    Ok(removed as u64)
 }

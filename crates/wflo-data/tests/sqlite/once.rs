@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use wflo_core::error::Coded as _;
-use wflo_data::{DataError, Database, Databases, Effect, Limits, NotHeld, Recording, Value};
+use wflo_data::{DataError, Database, Databases, Effect, Forgotten, Limits, NotHeld, Recording, Value};
 
 use crate::temp::{ANY, Temp, UNDOABLE, apply, effect, execute, one, sql};
 
@@ -116,13 +116,21 @@ fn where_the_record_cannot_be_kept_writes_are_guarded() {
 fn forgotten_records_are_gone_except_the_newest() {
     let temp = Temp::new(SCHEMA);
     let db = temp.db();
-    for id in ["a", "b", "c"] {
+    assert_eq!(db.forget("run_1").unwrap(), Forgotten::default(), "nothing was ever recorded");
+    for id in ["run_1/a/1/0/0", "run_1/b/1/0/0", "run_10/a", "run_1", "run_0/a", "run_1/c"] {
         apply(&db, id, ADD).unwrap();
     }
-    let ids = ["a", "b", "c", "never"].map(str::to_owned);
-    assert_eq!(db.forget(&ids).unwrap(), 2);
-    assert!(db.recorded(effect("a")).unwrap().is_none());
-    assert!(db.recorded(effect("c")).unwrap().is_some());
+    // A trigger of theirs does not get in the way.
+    temp.other()
+        .execute_batch("CREATE TRIGGER t BEFORE DELETE ON _wflo_effects BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .unwrap();
+    assert_eq!(db.forget("run_1").unwrap(), Forgotten { removed: 2, left: 1 });
+    let is_there = |id: &str| db.recorded(effect(id)).unwrap().is_some();
+    assert!(!is_there("run_1/a/1/0/0") && !is_there("run_1/b/1/0/0") && is_there("run_1/c"));
+    assert!(is_there("run_10/a") && is_there("run_1") && is_there("run_0/a"));
+    apply(&db, "run_2/a", ADD).unwrap();
+    assert_eq!(db.forget("run_1").unwrap(), Forgotten { removed: 1, left: 0 });
+    assert_eq!(db.forget("run_1").unwrap(), Forgotten::default());
 }
 
 #[test]

@@ -48,9 +48,9 @@ fn an_earlier_restore_is_itself_undone_by_a_later_one() {
 fn forgetting_does_not_move_the_point() {
     let temp = Temp::new(SCHEMA);
     let db = temp.db();
-    apply(&db, "old", "UPDATE records SET n = 1").unwrap();
+    apply(&db, "old/1", "UPDATE records SET n = 1").unwrap();
     let point = db.snapshot(None).unwrap();
-    db.forget(&["old".to_owned()]).unwrap();
+    db.forget("old").unwrap();
     apply(&db, "new", "UPDATE records SET n = 2").unwrap();
     db.restore(&point, &undo_of("r", &["new"], OnConflict::Abort), false).unwrap();
     assert_eq!(one(&db, "SELECT n FROM records"), Value::Integer(1));

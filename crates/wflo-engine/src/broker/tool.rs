@@ -64,10 +64,13 @@ impl Broker {
         };
         let tool = self.before_tool().await?;
         let result = self.runner_does(call, None, json!({ "execute": true }), sink).await?;
-        let files = self.after_tool(tool).await?;
+        let mut sealed = self.after_tool(&tool).await?;
         crate::failpoint::pass("tool.sealed");
-        let end = EffectEnd { attributes: files, ..self.journal.ok(result.clone()) };
-        self.journal.finish(row, end, Vec::new(), Vec::new()).await?;
+        let attributes = std::mem::take(&mut sealed.attributes);
+        let end = EffectEnd { attributes, ..self.journal.ok(result.clone()) };
+        self.journal.finish(row, end, std::mem::take(&mut sealed.ops), Vec::new()).await?;
+        // What the row names is the run's own from here on.
+        drop((sealed, tool));
         Ok(Ok(result))
     }
 

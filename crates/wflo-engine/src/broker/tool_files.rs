@@ -26,10 +26,12 @@ use tokio::sync::OnceCell;
 use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::EventBody;
+use wflo_core::ports::store::Op;
 use wflo_sandbox::workspace::{Entry, Kind, Manifest, RelPath};
 
 use super::{Broker, Sink, Unanswered};
 use crate::error::EngineError;
+use crate::executor::Left;
 use crate::protocol::{EffectCall, EffectError, ToRunner};
 use crate::sandboxed::LiveFiles;
 
@@ -44,7 +46,7 @@ pub(crate) struct ToolFiles {
     /// Set once there is a sandbox.
     pub(crate) live: std::sync::OnceLock<LiveFiles>,
     /// How many tools run now, and what the first of them found.
-    running: Mutex<(usize, Arc<OnceCell<Option<String>>>)>,
+    running: Mutex<(usize, Arc<OnceCell<Option<Left>>>)>,
     /// Contents that were put back; none for what was removed.
     restored: Mutex<Restored>,
 }
@@ -54,7 +56,17 @@ type Restored = HashMap<RelPath, Option<Kind>>;
 /// A tool that runs, or is about to.
 pub(super) struct RunningTool<'a> {
     files: &'a ToolFiles,
-    found: Arc<OnceCell<Option<String>>>,
+    found: Arc<OnceCell<Option<Left>>>,
+}
+
+/// What is committed with a tool's result, and held until then.
+pub(super) struct SealedTool {
+    /// For its row: null when nothing changed.
+    pub(super) attributes: Value,
+    /// That the run needs both layers.
+    pub(super) ops: Vec<Op>,
+    #[expect(dead_code, reason = "its pin is held, not read")]
+    after: Option<Left>,
 }
 
 impl ToolFiles {
@@ -103,16 +115,23 @@ impl Broker {
         Ok(tool)
     }
 
-    /// Seals what has changed by a tool's end, for its row: null when that is nothing.
-    pub(super) async fn after_tool(&self, tool: RunningTool<'_>) -> Result<Value, EngineError> {
+    /// Seals what has changed by a tool's end. The tool is let go when the result is committed: until
+    /// then it keeps what was sealed before.
+    pub(super) async fn after_tool(&self, tool: &RunningTool<'_>) -> Result<SealedTool, EngineError> {
         let after = self.seal().await?;
-        let before = tool.found.get().cloned().flatten();
-        let files = (before != after).then(|| json!({ "files": { "before": before, "after": after } }));
-        Ok(files.unwrap_or_default())
+        let id = |left: &Option<Left>| left.as_ref().map(|left| left.id.clone());
+        let (before, id) = (tool.found.get().and_then(id), id(&after));
+        let mut sealed = SealedTool { after, attributes: Value::Null, ops: Vec::new() };
+        if before != id {
+            sealed.attributes = json!({ "files": { "before": before, "after": id } });
+            let trees = before.into_iter().chain(id).collect();
+            sealed.ops.push(Op::KeepTrees { run: self.attempt.run, trees });
+        }
+        Ok(sealed)
     }
 
     /// Seals what the step has changed in its workspace so far; none when that is nothing.
-    async fn seal(&self) -> Result<Option<String>, EngineError> {
+    async fn seal(&self) -> Result<Option<Left>, EngineError> {
         let Some(files) = self.files.live.get() else { return Ok(None) };
         let Some(captured) = files.changes().await? else { return Ok(None) };
         if !captured.dropped.is_empty() {
@@ -123,7 +142,7 @@ impl Broker {
             let notice = "workspace.dropped".to_owned();
             self.journal.note(vec![EventBody::Notice { notice, message }]).await?;
         }
-        Ok(Some(captured.layer.id.to_string()))
+        Ok(Some(Left { id: captured.layer.id.to_string(), pin: captured.pin }))
     }
 
     /// Puts the files of a recorded tool back through the runner, which waits for it.

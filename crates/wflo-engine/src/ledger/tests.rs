@@ -11,7 +11,7 @@ use wflo_core::definition::Definition;
 use wflo_core::id::RunId;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock;
-use wflo_core::ports::store::{Fence, Store};
+use wflo_core::ports::store::{ApprovalFilter, Fence, Store};
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_gateway::call::{CallError, ChatCall, ChatReply};
 use wflo_gateway::dialect::{Dialect, Endpoint};

@@ -528,4 +528,26 @@ impl Store for Faulty {
     fn overruns(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.overruns()
     }
+    fn approvals_about(
+        &self,
+        run: RunId,
+        purpose: Purpose,
+    ) -> BoxFuture<'_, Result<Vec<Approval>, StoreError>> {
+        self.inner.approvals_about(run, purpose)
+    }
+    fn trees(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.inner.trees()
+    }
+    fn spent(&self) -> BoxFuture<'_, Result<Vec<wflo_core::cost::Spent>, StoreError>> {
+        self.inner.spent()
+    }
+    fn leftovers(&self) -> BoxFuture<'_, Result<Vec<wflo_core::ports::store::Leftover>, StoreError>> {
+        self.inner.leftovers()
+    }
+    fn collect(
+        &self,
+        now: jiff::Timestamp,
+    ) -> BoxFuture<'_, Result<wflo_core::ports::store::Reclaimed, StoreError>> {
+        self.inner.collect(now)
+    }
 }

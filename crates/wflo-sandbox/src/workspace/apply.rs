@@ -298,7 +298,7 @@ fn known_content(entry: &Entry, known: Option<&Entry>, from: Option<Digest>) -> 
 }
 
 /// Forgets a run's changes: the view without its layers. What nothing refers to any more is removed
-/// by [`Store::prune`].
+/// by [`Store::collect`].
 #[must_use]
 pub fn discard(view: View) -> View {
     View { layers: Vec::new(), ..view }

@@ -26,7 +26,7 @@ use super::error::{IoAt, WorkspaceError};
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Manifest};
 use super::path::RelPath;
-use super::store::{Store, blob, sync_folder};
+use super::store::{Pin, Store, blob, sync_folder};
 use super::survey::{Seen, SeenKind, Survey, survey};
 
 /// Small ignored entries are copied until so many files are reached; the others are shown live.
@@ -49,6 +49,8 @@ pub struct Sealed {
     pub hidden: Vec<(RelPath, Reason)>,
     /// Sockets, FIFOs, devices and unreadable ignored files. Empty for a seal opened again.
     pub left_out: Vec<RelPath>,
+    /// Keeps the seal from being collected until a run refers to it. None for a seal opened again.
+    pub pin: Pin,
 }
 
 /// The ignored part of a sealed project.
@@ -109,6 +111,7 @@ pub fn seal(project: &Path, hidden: &Hidden, store: &Store) -> Result<Sealed, Wo
         rest: Rest { digest: rest, manifest: rest_manifest, live: record.live, linked: record.linked },
         hidden: found.hidden,
         left_out: found.left_out,
+        pin: store.pin_seal(&id)?,
     })
 }
 
@@ -132,6 +135,7 @@ impl Sealed {
             },
             hidden: Vec::new(),
             left_out: Vec::new(),
+            pin: Pin::default(),
         })
     }
 }

@@ -7,6 +7,7 @@
 //! sealed/<id>                      which trees one submission consists of
 //! cache/<project>                  hashes of files that have not changed
 //! derived/<digest>                 names a tree that is made again when it is needed
+//! owners/<hash>                    the path of a database whose runs have trees here
 //! apply/<project>/                 the journal of an apply that is under way
 //! bare/<name>/                     the copy of a program that runs without isolation
 //! ```
@@ -17,6 +18,9 @@
 //! its name, and nothing under them is ever a writable mount of a sandbox.
 
 pub(crate) mod blob;
+mod collect;
+mod owner;
+mod pin;
 pub(crate) mod tree;
 
 use std::fs;
@@ -30,7 +34,14 @@ use rustix::fs::{FlockOperation, Mode, OFlags, XattrFlags};
 use super::error::{IoAt, WorkspaceError};
 use super::manifest::{Digest, Manifest};
 
-const FOLDERS: [&str; 8] = ["blobs", "trees", "sealed", "derived", "cache", "apply", "tmp", "masks"];
+pub use collect::{Collected, Freed};
+pub use pin::Pin;
+
+const FOLDERS: [&str; 9] =
+    ["blobs", "trees", "sealed", "derived", "owners", "cache", "apply", "tmp", "masks"];
+
+/// Folders in `tmp` that no lock covers: they are empty, and gone at once.
+const PROBE: &str = "probe-";
 
 /// A state folder. Cheap to open; several processes may use one at the same time.
 #[derive(Debug, Clone)]
@@ -52,7 +63,7 @@ impl Marks {
     /// What this process can set, on the file system of `folder`.
     fn of(folder: &Path) -> Marks {
         let set = || -> io::Result<()> {
-            let probe = tempfile::TempDir::new_in(folder)?;
+            let probe = tempfile::Builder::new().prefix(PROBE).tempdir_in(folder)?;
             Ok(rustix::fs::setxattr(probe.path(), c"trusted.overlay.opaque", b"y", XattrFlags::empty())?)
         };
         if set().is_ok() { Marks::Trusted } else { Marks::User }
@@ -67,7 +78,7 @@ impl Marks {
     }
 }
 
-/// Keeps [`Store::prune`] away while content is added that nothing refers to yet.
+/// Keeps [`Store::collect`] away while content is added that nothing refers to yet.
 pub(crate) struct Adding {
     _lock: OwnedFd,
 }
@@ -174,54 +185,6 @@ impl Store {
     fn lock(&self, operation: FlockOperation) -> Result<OwnedFd, WorkspaceError> {
         let path = self.root.join("lock");
         lock_file(&path, operation).at("lock", &path)
-    }
-
-    /// Removes every sealed workspace, tree, layer and blob that `keep` does not need; gives the
-    /// bytes freed. `sealed` are ids of sealed workspaces, `layers` digests of layers.
-    ///
-    /// Waits for seals and captures that are under way, in any process.
-    ///
-    /// # Errors
-    /// [`WorkspaceError::Io`]; what was removed until then stays removed.
-    pub fn prune(&self, sealed: &[Digest], layers: &[Digest]) -> Result<u64, WorkspaceError> {
-        let _alone = self.lock(FlockOperation::LockExclusive)?;
-        let mut keep: std::collections::BTreeSet<String> = layers.iter().map(ToString::to_string).collect();
-        for id in sealed {
-            let parts = super::seal::Record::read(self, id)?;
-            keep.extend([parts.tree.to_string(), parts.rest.to_string()]);
-        }
-        // An interrupted apply still needs the trees that its journal names.
-        keep.extend(super::apply::journal::trees_in_use(self)?.iter().map(ToString::to_string));
-        // Trees that only a mounted view uses go when no sandbox of any process has one.
-        let in_use = self.root.join("in-use");
-        let unused = lock_file(&in_use, FlockOperation::NonBlockingLockExclusive);
-        let derived = self.folder("derived");
-        for name in children(&derived)? {
-            if unused.is_ok() {
-                let path = derived.join(&name);
-                fs::remove_file(&path).at("remove", &path)?;
-            } else {
-                keep.insert(name);
-            }
-        }
-        let kept_seals: std::collections::BTreeSet<String> = sealed.iter().map(ToString::to_string).collect();
-        for name in children(&self.folder("sealed"))? {
-            if !kept_seals.contains(&name) {
-                let path = self.folder("sealed").join(&name);
-                fs::remove_file(&path).at("remove", &path)?;
-            }
-        }
-        for name in children(&self.folder("trees"))? {
-            if !keep.contains(&name) {
-                remove_tree(&self.folder("trees").join(&name))?;
-            }
-        }
-        for folder in if unused.is_ok() { &["tmp", "masks"][..] } else { &["tmp"][..] } {
-            for name in children(&self.folder(folder))? {
-                remove_tree(&self.folder(folder).join(&name))?;
-            }
-        }
-        blob::sweep(&self.folder("blobs"))
     }
 }
 

@@ -26,7 +26,7 @@ use super::store::{InUse, Store};
 
 /// What a sandbox mounts for a workspace.
 ///
-/// Keep it until the sandbox is gone: it keeps [`Store::prune`] away from trees that only it uses.
+/// Keep it until the sandbox is gone: it keeps [`Store::collect`] away from trees that only it uses.
 #[derive(Debug, Clone, Default)]
 pub struct Mounts {
     /// The overlay's lower directories, top first.
@@ -82,6 +82,8 @@ impl View {
         hidden: &Hidden,
         target: &Path,
     ) -> Result<Mounts, WorkspaceError> {
+        // A tree that is made here is noted as derived before anybody may collect what is not noted.
+        let _adding = store.adding()?;
         let in_use = Arc::new(store.using()?);
         let newest_first: Vec<Digest> = if self.layers.len() > MAX_LAYERS {
             let id = squash(store, self)?.id;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params, params_from_iter};
 use serde_json::Value;
-use wflo_core::approval::{Approval, ApprovalRequest, ApprovalStatus, Decision};
-use wflo_core::id::ApprovalId;
+use wflo_core::approval::{Approval, ApprovalRequest, ApprovalStatus, Decision, Purpose};
+use wflo_core::id::{ApprovalId, RunId};
 use wflo_core::ports::store::{ApprovalFilter, OpResult, StoreError};
 
 use super::column::{self, Named, Parsed};
@@ -25,8 +25,8 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewApproval) -> Result<OpResult, Fault>
     let approval = &new.approval;
     let n = tx.key(approval.run)?;
     let inserted = tx.write(
-        "INSERT INTO approvals (id, run, status, requested_at, consumed_at, decision, request, evidence)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO approvals (id, run, status, requested_at, consumed_at, decision, request, evidence, purpose)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
         params![
             approval.id.to_string(),
             n,
@@ -36,6 +36,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewApproval) -> Result<OpResult, Fault>
             new.decision,
             new.request,
             new.evidence,
+            approval.request.purpose.key(),
         ],
     )?;
     match inserted {
@@ -128,6 +129,23 @@ pub(crate) fn list(
     let sql = format!("{SELECT} WHERE {} ORDER BY approvals.n DESC LIMIT {limit}", conditions.join(" AND "));
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row, blobs)?);
+    }
+    Ok(found)
+}
+
+/// A run's questions of one purpose, newest first.
+pub(crate) fn about(
+    conn: &Connection,
+    blobs: &BlobStore,
+    run: RunId,
+    purpose: &Purpose,
+) -> Result<Vec<Approval>, Fault> {
+    let mut statement = conn
+        .prepare_cached(&format!("{SELECT} WHERE runs.id = ?1 AND purpose = ?2 ORDER BY approvals.n DESC"))?;
+    let mut rows = statement.query(params![run.to_string(), purpose.key()])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(read(row, blobs)?);

@@ -254,8 +254,11 @@ fn merged(blobs: &BlobStore, stored: String, over: &Value) -> Result<String, Sto
         }
         (_, over) => cells.text(over)?,
     };
-    // Attributes are a few numbers; a blob here is the exception that must still be right.
-    CellWriter::flush(&cells.pending, blobs)?;
+    // Attributes are a few numbers; a blob here is the exception that must still be right. The write
+    // lock, held already, keeps it until it is referred to: see `collect`.
+    if !cells.pending.is_empty() {
+        drop(CellWriter::flush(&cells.pending, blobs)?);
+    }
     Ok(text)
 }
 

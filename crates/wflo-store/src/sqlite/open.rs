@@ -99,6 +99,8 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
     }
     conn.busy_timeout(Duration::from_millis(50))?;
     check_owner(place, &conn)?;
+    // Only before the first page is written; a database that has pages stays as it is.
+    conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     let mode = keep_a_log(&conn)?;
     if mode != "wal" {
         return Err(StoreError::Failed(format!(

@@ -40,6 +40,13 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewRun) -> Result<OpResult, Fault> {
     if known.is_none() {
         return Err(StoreError::NotFound { noun: "definition", id: new.definition.clone() }.into());
     }
+    // What it takes over (layers, budgets) belongs to a run that may be removed at any moment.
+    if let Some(old) = run.retried_from {
+        let there = tx.row("SELECT 1 FROM runs WHERE id = ?1", [old.to_string()], |_| Ok(()))?;
+        if there.is_none() {
+            return Err(StoreError::NotFound { noun: "run", id: old.to_string() }.into());
+        }
+    }
     // The column says whether the run has ended; a record may not say otherwise.
     let finished = run.status.is_terminal().then(|| run.finished_at.unwrap_or(run.updated_at));
     let inserted = tx.write(
@@ -153,6 +160,11 @@ pub(crate) fn list(
     if let Some(engine) = filter.engine {
         conditions.push("runs.engine = ?");
         values.push(engine.to_string());
+    }
+    if let Some(before) = filter.finished_before {
+        // Texts of times are ordered only as far as they have the same digits.
+        conditions.push("julianday(runs.finished_at) < julianday(?)");
+        values.push(column::time(before));
     }
     let limit = if filter.limit == 0 { -1 } else { i64::from(filter.limit) };
     let sql = format!("{SELECT} WHERE {} ORDER BY runs.n DESC LIMIT {limit}", conditions.join(" AND "));

@@ -131,6 +131,12 @@ impl<'w> Tx<'w> {
         self.touched.push(Touched { run, head, changed_at: None });
     }
 
+    /// Makes a run unknown whose rows were deleted.
+    pub(crate) fn removed(&mut self, run: RunId) {
+        self.touched.retain(|touched| touched.run != run);
+        self.heads.known.remove(&run);
+    }
+
     /// The lease was changed in the row itself.
     pub(crate) fn leased(&mut self, run: RunId, epoch: u64) -> Result<(), Fault> {
         let at = self.touch(run)?;

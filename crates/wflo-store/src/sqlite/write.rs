@@ -15,7 +15,8 @@ use super::event;
 use super::fault::Fault;
 use super::run::{self, NewRun, RunState};
 use super::tx::Tx;
-use super::{budget, definition, engine, hold, inbox, timer};
+use super::{budget, definition, engine, hold, inbox, retention, timer};
+use crate::blob::Adding;
 use crate::cell::{self, CellWriter};
 
 /// A batch whose values are encoded.
@@ -26,6 +27,8 @@ pub(crate) struct Writes {
     pub(crate) bytes: usize,
     /// Later batches under its fence build on it.
     pub(crate) posted: bool,
+    /// Held until the commit has returned: blobs that only this batch refers to.
+    pub(crate) adding: Option<Adding>,
 }
 
 /// One encoded operation.
@@ -67,7 +70,7 @@ impl Writes {
     pub(crate) fn encode(batch: Batch, cells: &mut CellWriter) -> Result<Writes, StoreError> {
         let writes = batch.ops.into_iter().map(|op| encode(op, cells)).collect::<Result<Vec<_>, _>>()?;
         let bytes = cells.bytes + 200 * writes.len();
-        Ok(Writes { fence: batch.fence, writes, bytes, posted: false })
+        Ok(Writes { fence: batch.fence, writes, bytes, posted: false, adding: None })
     }
 
     /// Executes the batch; one result for each operation.
@@ -199,6 +202,12 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         Op::DropTimer { run, key } => timer::remove(tx, *run, key),
         Op::PutEngine { id, pid, at } => engine::put(tx, *id, *pid, *at),
         Op::DropEngine { id } => engine::remove(tx, *id),
+        Op::KeepTrees { run, trees } => retention::keep_trees(tx, *run, trees),
+        Op::DropTrees { run } => retention::drop_trees(tx, *run),
+        Op::RemoveRun { run, epoch, spent, databases } => {
+            retention::remove(tx, *run, *epoch, spent, databases)
+        }
+        Op::DropLeftover(leftover) => retention::drop_leftover(tx, leftover),
         // Encoded above, each as a write of its own.
         Op::PutDefinition { .. }
         | Op::CreateRun { .. }

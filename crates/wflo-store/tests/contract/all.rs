@@ -9,6 +9,7 @@ pub mod effects;
 pub mod events;
 pub mod ground;
 pub mod queues;
+pub mod retention;
 pub mod runs;
 pub mod values;
 
@@ -42,6 +43,7 @@ macro_rules! promises {
             approvals::a_question_is_decided_once
             approvals::an_approval_is_used_once
             approvals::approvals_are_listed_and_filtered
+            approvals::questions_are_found_by_what_they_are_about
             queues::messages_reach_the_engine_of_the_run
             queues::timers_are_replaced_and_removed
             queues::engines_come_and_go
@@ -51,6 +53,15 @@ macro_rules! promises {
             batches::two_stores_see_each_other_at_once
             batches::posted_batches_are_committed_in_their_order
             batches::nothing_builds_on_a_posted_batch_that_was_refused
+            retention::a_run_is_removed_whole
+            retention::a_run_that_is_needed_stays
+            retention::a_chain_has_its_budget_until_its_last_run_is_removed
+            retention::a_removed_run_is_not_retried
+            retention::trees_are_needed_until_they_are_dropped
+            retention::leftovers_are_named_until_they_are_gone
+            retention::runs_are_found_by_their_end
+            retention::nothing_that_a_row_points_to_is_collected
+            retention::accounts_of_the_past_go_and_totals_stay
             values::large_values_are_read_back
             values::a_forged_pointer_is_only_a_value
         }

@@ -8,7 +8,7 @@ use wflo_core::ports::store::{ApprovalFilter, Op, StoreError};
 
 use super::ground::*;
 
-fn question(run: RunId, purpose: Purpose) -> Approval {
+pub fn question(run: RunId, purpose: Purpose) -> Approval {
     Approval {
         id: approval_id(),
         run,
@@ -112,4 +112,35 @@ pub async fn approvals_are_listed_and_filtered(fixture: &Fixture) {
         ..ApprovalFilter::default()
     };
     assert_eq!(list(superseded).await, [ids[2]]);
+}
+
+pub async fn questions_are_found_by_what_they_are_about(fixture: &Fixture) {
+    let (store, run) = accepted(fixture).await;
+    let (_, other) = accepted(fixture).await;
+    let budget = budget_id();
+    let purposes = [
+        Purpose::Gate,
+        Purpose::Start,
+        Purpose::Output,
+        Purpose::Apply,
+        Purpose::Write { effect: key("0", 3) },
+        Purpose::Write { effect: key("0", 4) },
+        Purpose::Asked { effect: key("0", 3) },
+        Purpose::Budget { budget, missing: usd("0.50") },
+        Purpose::Budget { budget: budget_id(), missing: usd("0.50") },
+        Purpose::Policy { policy: "high".to_owned() },
+        Purpose::Policy { policy: "gate".to_owned() },
+    ];
+    let mut asked: Vec<Approval> = purposes.iter().map(|purpose| question(run.id, purpose.clone())).collect();
+    // The same thing once more, and in another run.
+    asked.push(question(run.id, Purpose::Budget { budget, missing: usd("2") }));
+    asked.push(question(other.id, Purpose::Gate));
+    let ops = asked.iter().map(|approval| Op::PutApproval(Box::new(approval.clone()))).collect();
+    commit(&*store, ops).await.unwrap();
+    for (n, purpose) in purposes.iter().enumerate() {
+        let found = store.approvals_about(run.id, purpose.clone()).await.unwrap();
+        let wanted = if n == 7 { vec![asked[11].clone(), asked[7].clone()] } else { vec![asked[n].clone()] };
+        assert_eq!(found, wanted);
+    }
+    assert_eq!(store.approvals_about(run_id(), Purpose::Gate).await.unwrap(), []);
 }

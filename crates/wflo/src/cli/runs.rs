@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
+use wflo_core::size::Millis;
 
 use super::Detach;
 use super::value::usd;
@@ -83,10 +84,43 @@ Examples:
   wflo runs retry latest --from summarise    Run that step and what depends on it again
   wflo runs retry latest --detach";
 
+const PRUNE_HELP: &str = "\
+Nothing is removed unless this command is given. A run goes whole: its events, answers, approvals,
+files and large values. What it spent stays in `wflo costs report`, and in the budgets that outlive
+runs. A run that has not ended never goes, nor one whose retry has not.
+
+Without an option, runs go that ended more than 30 days ago. With both, a run goes when it is older
+and not among the newest.
+
+Examples:
+  wflo runs prune --dry-run
+  wflo runs prune --older-than 7d
+  wflo runs prune --keep 20 --discard-changes";
+
 const TRACE_HELP: &str = "\
 Examples:
   wflo runs trace latest
   wflo runs trace latest --json";
+
+/// Which runs go.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Runs that ended longer ago than this, such as 30d or 12h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<Millis>,
+    /// Not the newest so many of the runs that have ended
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: Option<u32>,
+    /// Also runs with files that were neither applied nor discarded
+    #[arg(long)]
+    pub(crate) discard_changes: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
 
 /// The verbs of runs.
 #[derive(Debug, Subcommand)]
@@ -148,6 +182,9 @@ pub(crate) enum RunsCommand {
         #[command(flatten)]
         detach: Detach,
     },
+    /// Remove runs that ended long ago, and give their disk space back
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
     /// Show where a run's time went
     #[command(after_help = TRACE_HELP)]
     Trace(OneRun),

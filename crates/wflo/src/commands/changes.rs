@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Hidden, HideRules, RelPath, Report, View, WorkspaceError, state_root,
+    self, ApplyOptions, Change, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
 };
 
 use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
-use crate::commands::Context;
 use crate::commands::run::workflow::file_of;
+use crate::commands::{Context, freed};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::{Session, block_on};
@@ -27,8 +27,9 @@ use crate::settings::Settings;
 
 use error::ChangesError;
 
-pub(crate) use apply::{name_conflicts, what};
+pub(crate) use apply::{name_conflicts, what, yes};
 pub(crate) use question::record_answer;
+pub(crate) use wflo_engine::changes::files_in;
 
 /// Shows what a run changed.
 pub(crate) fn diff(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -61,7 +62,7 @@ impl Files {
     /// Store errors; that a stored tree is gone or damaged.
     pub(crate) async fn open(session: &Session<'_>, record: &RunRecord) -> Result<Files, CommandError> {
         let settings = &session.settings;
-        let store = stored(settings)?;
+        let store = freed::workspaces(settings, &settings.project.root)?;
         let view = workspace_view(session.store.as_ref(), &store, record).await;
         let launch = launch_of(record).map_err(CommandError::engine)?;
         let named =
@@ -96,11 +97,6 @@ impl Files {
     pub(crate) fn write(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, options)
     }
-}
-
-/// Where sealed trees and layers are.
-fn stored(settings: &Settings) -> Result<workspace::Store, WorkspaceError> {
-    workspace::Store::open(state_root(&settings.project.root, &settings.data_dir))
 }
 
 /// What no apply touches: what the settings hide now, and what was hidden from the run.
@@ -164,18 +160,8 @@ async fn open_fate(session: &Session<'_>, record: &RunRecord) -> Result<Option<F
     }
 }
 
-/// How many of the changes are files or links: folders are not counted.
-pub(crate) fn files_in(changes: &[Change]) -> u64 {
-    let is_folder = |change: &&Change| {
-        let folder = |entry: &Option<workspace::Entry>| entry.as_ref().is_none_or(workspace::Entry::is_dir);
-        folder(&change.before) && folder(&change.after)
-    };
-    let folders = changes.iter().filter(is_folder).count();
-    u64::try_from(changes.len() - folders).unwrap_or(u64::MAX)
-}
-
 /// `1 file`, `3 files`.
-fn count(files: u64) -> String {
+pub(crate) fn count(files: u64) -> String {
     if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 

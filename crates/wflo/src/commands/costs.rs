@@ -1,42 +1,18 @@
 //! `wflo costs report`: what model calls were billed, added up from the journal.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::cost::{self, Spent, Sum};
 use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{RunFilter, Store};
 use wflo_core::run::RunRecord;
 
-use crate::cli::{CostsBy, ReportArgs};
+use crate::cli::{CostsBy, ReportArgs, RunRef};
 use crate::commands::{Context, pick, plain};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::{Table, money};
-use crate::session::block_on;
-
-/// What some calls came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-struct Sum {
-    calls: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    cost_usd: NanoUsd,
-    /// The part of the cost that is an upper bound, because the real bill was lost.
-    uncertain_usd: NanoUsd,
-}
-
-impl Sum {
-    fn add(&mut self, effect: &EffectRecord) {
-        let tokens = |name: &str| effect.attributes[name].as_u64().unwrap_or(0);
-        self.calls += 1;
-        self.input_tokens += tokens("input_tokens");
-        self.output_tokens += tokens("output_tokens");
-        self.cost_usd = self.cost_usd.saturating_add(effect.cost);
-        self.uncertain_usd = self.uncertain_usd.saturating_add(effect.uncertain);
-    }
-}
+use crate::session::{Session, block_on};
 
 /// What a line stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -51,6 +27,9 @@ struct Key {
     provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// The run itself was removed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
 }
 
 /// One line with `--json`.
@@ -92,44 +71,30 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
         }
         return Ok(Exit::Success);
     };
-    let runs = match &args.run {
-        Some(which) => vec![pick::run(&session, which).await?],
-        None => session.store.runs(RunFilter::default()).await?,
-    };
+    let (runs, removed) = chosen(&session, args).await?;
     let mut rows: Vec<(Key, Sum)> = Vec::new();
-    let mut models: BTreeMap<Key, Sum> = BTreeMap::new();
-    let mut total = Sum::default();
     let mut uncertain = Vec::new();
     for run in &runs {
+        if args.by == CostsBy::Run {
+            // A run without a call is part of the answer, too.
+            rows.push((of_run(run.id, &run.workflow, false), Sum::default()));
+        }
         let effects = session.store.run_effects(run.id).await?;
-        let mut here: Vec<(Key, Sum)> = Vec::new();
-        for effect in effects.into_iter().filter(is_call) {
-            let key = key(args.by, run, &effect);
-            if args.by == CostsBy::Model {
-                models.entry(key).or_default().add(&effect);
-            } else {
-                match here.iter_mut().find(|(known, _)| *known == key) {
-                    Some((_, sum)) => sum.add(&effect),
-                    None => {
-                        let mut sum = Sum::default();
-                        sum.add(&effect);
-                        here.push((key, sum));
-                    }
-                }
-            }
-            total.add(&effect);
-            if effect.uncertain > NanoUsd::ZERO {
-                uncertain.push((run.id, effect));
-            }
+        for line in cost::of_run(run, &effects) {
+            add(&mut rows, key(args.by, &line, false), &line.sum);
         }
-        if here.is_empty() && args.by == CostsBy::Run {
-            here.push((of_run(run), Sum::default()));
-        }
-        rows.extend(here);
+        let lost =
+            effects.into_iter().filter(|effect| effect.uncertain > NanoUsd::ZERO && cost::is_call(effect));
+        uncertain.extend(lost.map(|effect| (run.id, effect)));
     }
-    let mut by_model: Vec<(Key, Sum)> = models.into_iter().collect();
-    by_model.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.cost_usd));
-    rows.extend(by_model);
+    for line in &removed {
+        add(&mut rows, key(args.by, line, true), &line.sum);
+    }
+    let mut total = Sum::default();
+    rows.iter().for_each(|(_, sum)| total.add(sum));
+    if args.by == CostsBy::Model {
+        rows.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.cost));
+    }
     for (key, sum) in &rows {
         printer.object(&Line::Row { key, sum: *sum });
     }
@@ -156,23 +121,45 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
     Ok(Exit::Success)
 }
 
-/// A model call of this run; what a retry took over was not called again, and what was never sent
-/// cost nothing.
-fn is_call(effect: &EffectRecord) -> bool {
-    let sent = !matches!(effect.state, EffectState::Failed { .. }) || effect.cost > NanoUsd::ZERO;
-    effect.kind == EffectKind::Llm && sent && effect.attributes["carried"] != true
+/// The runs that the report is about, and what removed ones left.
+async fn chosen(
+    session: &Session<'_>,
+    args: &ReportArgs,
+) -> Result<(Vec<RunRecord>, Vec<Spent>), CommandError> {
+    let Some(which) = &args.run else {
+        return Ok((session.store.runs(RunFilter::default()).await?, session.store.spent().await?));
+    };
+    let picked = pick::run(session, which).await;
+    if let (Err(_), RunRef::Id(id)) = (&picked, which) {
+        let mut left = session.store.spent().await?;
+        left.retain(|line| line.run == *id);
+        if !left.is_empty() {
+            return Ok((Vec::new(), left));
+        }
+    }
+    Ok((vec![picked?], Vec::new()))
 }
 
-fn of_run(run: &RunRecord) -> Key {
-    Key { run_id: Some(run.id), workflow: Some(run.workflow.clone()), ..Key::default() }
+fn add(rows: &mut Vec<(Key, Sum)>, key: Key, more: &Sum) {
+    // What belongs together stands together, but for models.
+    match rows.iter_mut().rev().find(|(known, _)| *known == key) {
+        Some((_, sum)) => sum.add(more),
+        None => rows.push((key, *more)),
+    }
 }
 
-fn key(by: CostsBy, run: &RunRecord, effect: &EffectRecord) -> Key {
-    let text = |name: &str| effect.attributes[name].as_str().map(str::to_owned);
+fn of_run(run: RunId, workflow: &str, removed: bool) -> Key {
+    Key { run_id: Some(run), workflow: Some(workflow.to_owned()), removed, ..Key::default() }
+}
+
+fn key(by: CostsBy, line: &Spent, removed: bool) -> Key {
+    let run = || of_run(line.run, &line.workflow, removed);
     match by {
-        CostsBy::Run => of_run(run),
-        CostsBy::Step => Key { step: Some(effect.key.step.clone()), ..of_run(run) },
-        CostsBy::Model => Key { provider: text("provider"), model: text("model"), ..Key::default() },
+        CostsBy::Run => run(),
+        CostsBy::Step => Key { step: Some(line.step.clone()), ..run() },
+        CostsBy::Model => {
+            Key { provider: line.provider.clone(), model: line.model.clone(), ..Key::default() }
+        }
     }
 }
 
@@ -182,7 +169,7 @@ fn table(by: CostsBy, rows: &[(Key, Sum)], total: Sum) -> Table {
         CostsBy::Step => &["RUN", "STEP"],
         CostsBy::Model => &["PROVIDER", "MODEL"],
     };
-    let any_uncertain = total.uncertain_usd > NanoUsd::ZERO;
+    let any_uncertain = total.uncertain > NanoUsd::ZERO;
     let mut all = heads.to_vec();
     all.extend(["CALLS", "INPUT", "OUTPUT", "COST"]);
     if any_uncertain {
@@ -191,7 +178,10 @@ fn table(by: CostsBy, rows: &[(Key, Sum)], total: Sum) -> Table {
     let mut table = Table::new(&all);
     let text =
         |value: &Option<String>| value.as_deref().map_or_else(|| "?".to_owned(), |v| plain::short(v, 40));
-    let run = |key: &Key| key.run_id.map(|id| id.to_string()).unwrap_or_default();
+    let run = |key: &Key| {
+        let id = key.run_id.map(|id| id.to_string()).unwrap_or_default();
+        if key.removed { format!("{id} (removed)") } else { id }
+    };
     for (key, sum) in rows {
         let mut cells = match by {
             CostsBy::Run => vec![run(key), text(&key.workflow)],
@@ -212,10 +202,10 @@ fn figures(sum: Sum, uncertain: bool) -> Vec<String> {
         sum.calls.to_string(),
         sum.input_tokens.to_string(),
         sum.output_tokens.to_string(),
-        money(sum.cost_usd),
+        money(sum.cost),
     ];
     if uncertain {
-        cells.push(money(sum.uncertain_usd));
+        cells.push(money(sum.uncertain));
     }
     cells
 }

@@ -1,8 +1,9 @@
-//! `wflo runs …`: see, resume, cancel, pause, retry and trace runs.
+//! `wflo runs …`: see, resume, cancel, pause, retry, trace and remove runs.
 
 mod events;
 mod json;
 mod list;
+mod prune;
 mod resume;
 mod retry;
 mod show;
@@ -45,6 +46,7 @@ pub(crate) fn run(
             let again = Again { top_up: *budget, by: who::local(), from: from.clone() };
             block_on(retry::run(&run.run, &again, detach, context, background))
         }
+        RunsCommand::Prune(args) => block_on(prune::run(args, context)),
         RunsCommand::Trace(one) => block_on(trace::run(&one.run, context)),
     }
 }

@@ -1,4 +1,4 @@
-//! Money and time as people read them. JSON has its own exact forms.
+//! Money, time and sizes as people read them. JSON has its own exact forms.
 
 use std::time::Duration;
 
@@ -36,6 +36,20 @@ pub(crate) fn duration(span: Duration) -> String {
     }
 }
 
+/// `0 B`, `812 kB`, `12.3 MB`: decimal, as disks are sold and `ls -h --si` shows them.
+pub(crate) fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..1_000 => return format!("{bytes} B"),
+        1_000..1_000_000 => (1_000, "kB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        _ => (1_000_000_000, "GB"),
+    };
+    match bytes / unit {
+        whole @ 0..100 => format!("{whole}.{} {name}", bytes % unit * 10 / unit),
+        whole => format!("{whole} {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +64,12 @@ mod tests {
         assert_eq!(shown("0.000012"), "$0.000012");
         assert_eq!(shown("0.000000001"), "$0.000000001");
         assert_eq!(shown("-2.5"), "-$2.50");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let shown = [0, 999, 1_000, 12_345, 812_999, 12_345_678, 3_000_000_000].map(size);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "12.3 kB", "812 kB", "12.3 MB", "3.0 GB"]);
     }
 
     #[test]

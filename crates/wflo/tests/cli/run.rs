@@ -15,7 +15,7 @@ use super::wflo::{Ended, Folder, shown};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The interpreter itself, not a shim that finds one: only itself is seen in a sandbox.
-fn python() -> String {
+pub fn python() -> String {
     let named = std::env::var("WFLO_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let asked = std::process::Command::new(named)
         .args(["-c", "import sys; print(sys.executable)"])

@@ -10,7 +10,8 @@ use super::documents::assert_fits;
 use super::wflo::{Ended, Folder, shown};
 
 /// Ids, times and process ids differ each time; so do the widths of the columns that hold them.
-const FILTERS: [(&str, &str); 10] = [
+const FILTERS: [(&str, &str); 11] = [
+    (r"freed \d+(\.\d+)? (B|kB)", "freed [SIZE]"),
     (r"local:[\w.-]+", "local:[USER]"),
     (r"run_[0-9a-f]{32}", "run_[ID]"),
     (r"apr_[0-9a-f]{32}", "apr_[ID]"),

@@ -69,6 +69,11 @@ impl Folder {
 
     /// Starts the binary, its streams as pipes.
     pub fn start(&self, arguments: &[&str]) -> Child {
+        self.start_under(arguments, &[])
+    }
+
+    /// Starts the binary under a few variables more.
+    pub fn start_under(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
         std::fs::create_dir_all(self.path()).unwrap();
         let home = self.path().parent().unwrap().join("home");
         std::fs::create_dir_all(&home).unwrap();
@@ -81,6 +86,7 @@ impl Folder {
             // Whatever listens on this machine's usual ports is not part of a test.
             .env("WFLO_MODEL_PORTS", "none")
             .envs(self.environment.iter().cloned())
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalStatus, Decision};
 use crate::budget::Budget;
+use crate::cost::Spent;
 use crate::effect::{EffectKey, EffectRecord};
 use crate::error::Failure;
 use crate::event::Event;
@@ -12,6 +13,8 @@ use crate::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
 use crate::money::NanoUsd;
 use crate::ports::clock::Moment;
 use crate::run::{RunRecord, RunStatus};
+
+use super::retention::Leftover;
 
 /// The lease under which a batch is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +37,16 @@ pub struct Batch {
 /// One change.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Keeps a canonical definition under its digest; keeping it again changes nothing.
+    /// Keeps a canonical definition under its digest; keeping it again changes nothing. It is kept for
+    /// as long as a run has it, so it goes with the run that needs it.
     PutDefinition {
         /// Digest of the canonical definition.
         digest: String,
         /// The definition.
         definition: Value,
     },
-    /// A new run, with the definition it runs. Its `lease_epoch` and `engine` are stored as given.
+    /// A new run, with the definition it runs. Its `lease_epoch` and `engine` are stored as given. The
+    /// run that it retries must be there ([`StoreError::NotFound`](super::StoreError::NotFound)).
     CreateRun {
         /// The run.
         run: Box<RunRecord>,
@@ -230,6 +235,39 @@ pub enum Op {
         /// Its name within the run.
         key: String,
     },
+    /// The run needs these trees of its workspace store (its seal, the layers of its steps): they are
+    /// among [`Store::trees`](super::Store::trees) until it drops them or is removed.
+    KeepTrees {
+        /// The run.
+        run: RunId,
+        /// Their ids.
+        trees: Vec<String>,
+    },
+    /// The run needs none of its trees any more.
+    DropTrees {
+        /// The run.
+        run: RunId,
+    },
+    /// Removes a run and everything that only it had: events, effects, approvals, holds, messages,
+    /// timers, trees, and its budgets unless another run of its chain of retries is charged to them.
+    /// What remains: a line of costs each, and for each database that it wrote to a
+    /// [`Leftover`](super::Leftover).
+    ///
+    /// Fails with [`StoreError::LeaseLost`](super::StoreError::LeaseLost) unless its epoch is `epoch`,
+    /// with [`StoreError::StillNeeded`](super::StoreError::StillNeeded) while it has not ended, while a
+    /// run of its chain has not, and while a call of it is not settled.
+    RemoveRun {
+        /// The run.
+        run: RunId,
+        /// The epoch seen by who counted its costs.
+        epoch: u64,
+        /// What it spent.
+        spent: Vec<Spent>,
+        /// Databases in which it may have left records.
+        databases: Vec<String>,
+    },
+    /// A removed run's records are gone from a database.
+    DropLeftover(Leftover),
     /// An engine announces itself: its lock file is `<data>/engines/<id>.lock`.
     PutEngine {
         /// Its id.

@@ -55,6 +55,14 @@ pub enum StoreError {
         /// Where it stands.
         status: ApprovalStatus,
     },
+    /// Something still needs the run.
+    #[error("run {run} cannot be removed: {why}")]
+    StillNeeded {
+        /// The run.
+        run: RunId,
+        /// What.
+        why: String,
+    },
     /// The disk is full.
     #[error("the disk that holds {path} is full; nothing was lost, nothing more is recorded")]
     DiskFull {
@@ -108,6 +116,7 @@ impl Coded for StoreError {
             StoreError::TooNew { .. } => 2007,
             StoreError::Failed(_) => 2008,
             StoreError::Closed => 2009,
+            StoreError::StillNeeded { .. } => 2011,
         })
     }
 
@@ -119,6 +128,7 @@ impl Coded for StoreError {
             StoreError::Corrupt { path, .. } => format!("wflo changed nothing; restore {path} from a backup, or move it away to start afresh"),
             StoreError::Locked { .. } => "close the other program, or use another --data-dir".to_owned(),
             StoreError::TooNew { .. } => "upgrade wflo".to_owned(),
+            StoreError::StillNeeded { .. } => "runs go once they have ended, and their retries too: `wflo runs cancel ID` ends one".to_owned(),
             StoreError::Failed(_) => "the data directory must be on a local disk that you may write to; --data-dir names another one".to_owned(),
             _ => return None,
         })

@@ -1,5 +1,7 @@
 //! Which rows a listing wants.
 
+use jiff::Timestamp;
+
 use crate::approval::ApprovalStatus;
 use crate::id::{EngineId, RunId};
 use crate::run::RunStatus;
@@ -13,6 +15,8 @@ pub struct RunFilter {
     pub workflow: Option<String>,
     /// Only runs driven by this engine.
     pub engine: Option<EngineId>,
+    /// Only runs that ended before this.
+    pub finished_before: Option<Timestamp>,
     /// At most this many, newest first; 0 means all.
     pub limit: u32,
 }

@@ -22,8 +22,8 @@ use super::super::copy::Copy;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Entry, Kind, Manifest};
 use super::super::path::RelPath;
-use super::super::store::Store;
 use super::super::store::blob::nanos;
+use super::super::store::{Pin, Store};
 use super::super::survey::MAX_DEPTH;
 use super::Layer;
 
@@ -59,6 +59,8 @@ pub struct Captured {
     pub layer: Layer,
     /// What is not in it.
     pub dropped: Vec<Dropped>,
+    /// Keeps the layer from being collected until a run refers to it.
+    pub pin: Pin,
 }
 
 /// Stores what is in the upper directory `upper`; `None` when nothing is.
@@ -153,7 +155,8 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let id = self.store.add_tree(&self.manifest, &self.contents)?;
-        Ok(Some(Captured { layer: Layer { id, manifest: self.manifest }, dropped: self.dropped }))
+        let layer = Layer { id, manifest: self.manifest };
+        Ok(Some(Captured { layer, dropped: self.dropped, pin: self.store.pin_layer(&id)? }))
     }
 
     /// Enters what was copied and is gone; and for every change the folders that it lies in, so that

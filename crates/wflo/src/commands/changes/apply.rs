@@ -12,14 +12,14 @@ use wflo_sandbox::workspace::{
 
 use crate::cli::ApplyArgs;
 use crate::commands::runs::{in_colour, letter};
-use crate::commands::{Context, pick};
+use crate::commands::{Context, freed, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::Printer;
 use crate::session::Session;
 
 use super::error::ChangesError;
-use super::{Files, count, files_in, hidden, in_project, open_fate, stored};
+use super::{Files, count, files_in, hidden, in_project, open_fate};
 
 /// What is to be brought in.
 #[derive(Debug, Clone, Default)]
@@ -179,7 +179,7 @@ fn ask(
 }
 
 /// One line from the terminal that says yes.
-pub(super) fn yes() -> bool {
+pub(crate) fn yes() -> bool {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
@@ -224,7 +224,7 @@ fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<Exit, 
         Direction::Undo => "undone",
     };
     let mut ended = Ended { id: None, direction: word, paths: Vec::new(), left_alone: Vec::new() };
-    let store = stored(&settings)?;
+    let store = freed::workspaces(&settings, &settings.project.root)?;
     let Some(pending) = pending_apply(&store, &settings.project.root)? else {
         printer.object(&ended);
         printer.line("No apply to this project was cut short.");

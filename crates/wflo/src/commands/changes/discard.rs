@@ -4,12 +4,14 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 use wflo_core::id::RunId;
-use wflo_engine::changes::{Fate, record_fate};
+use wflo_engine::changes::{Fate, launch_of, record_fate};
+use wflo_engine::retention::Trees;
 
 use crate::cli::DiscardArgs;
-use crate::commands::{Context, pick};
+use crate::commands::{Context, freed, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::printer::size;
 
 use super::apply::yes;
 use super::error::ChangesError;
@@ -20,6 +22,8 @@ use super::{Files, count, files_in, open_fate};
 struct Done {
     run_id: RunId,
     discarded: u64,
+    /// Disk space of files that only this run held, in bytes.
+    freed_bytes: u64,
 }
 
 pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -46,7 +50,18 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
     }
     let recorded = record_fate(session.store.as_ref(), session.clock.as_ref(), &record, files, true).await;
     recorded.map_err(CommandError::engine)?;
-    printer.object(&Done { run_id: run, discarded: files });
-    printer.line(format_args!("Discarded {} of run {run}.", count(files)));
+    // It is discarded now, whatever becomes of this: what is not freed here goes with a later pass.
+    let project = launch_of(&record).map(|launch| launch.project);
+    let freed = match freed::trees(&session, &project.map_err(CommandError::engine)?).await {
+        Ok(Trees::Collected(freed)) => Ok(freed.bytes),
+        Ok(Trees::Left(why)) => Err(why),
+        Err(e) => Err(e.failures.into_iter().map(|failure| failure.message).collect()),
+    };
+    let freed_bytes = *freed.as_ref().unwrap_or(&0);
+    printer.object(&Done { run_id: run, discarded: files, freed_bytes });
+    printer.line(format_args!("Discarded {} of run {run}; freed {}.", count(files), size(freed_bytes)));
+    if let Err(why) = freed {
+        printer.note(format_args!("Its files go with a later pass (`wflo runs prune`): {why}"));
+    }
     Ok(Exit::Success)
 }

@@ -72,7 +72,7 @@ pub(super) fn filter(
             }
         }
     }
-    Ok(RunFilter { statuses, workflow: workflow.map(str::to_owned), engine: None, limit })
+    Ok(RunFilter { statuses, workflow: workflow.map(str::to_owned), limit, ..RunFilter::default() })
 }
 
 /// Lists runs, newest first.

@@ -1,0 +1,107 @@
+//! Costs: what model calls came to, by run, step and model.
+//!
+//! Owns which effects count as calls and how they are added up. A run that is removed leaves its
+//! [`Spent`] lines behind, so that reports stay true.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{EffectKind, EffectRecord, EffectState};
+use crate::id::RunId;
+use crate::money::NanoUsd;
+use crate::run::RunRecord;
+
+/// What some calls came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// How many.
+    pub calls: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+    /// What was billed.
+    #[serde(rename = "cost_usd")]
+    pub cost: NanoUsd,
+    /// The part of the cost that is an upper bound, because the real bill was lost.
+    #[serde(rename = "uncertain_usd")]
+    pub uncertain: NanoUsd,
+}
+
+impl Sum {
+    /// Adds one call.
+    pub fn add_call(&mut self, effect: &EffectRecord) {
+        let tokens = |name: &str| effect.attributes[name].as_u64().unwrap_or(0);
+        self.add(&Sum {
+            calls: 1,
+            input_tokens: tokens("input_tokens"),
+            output_tokens: tokens("output_tokens"),
+            cost: effect.cost,
+            uncertain: effect.uncertain,
+        });
+    }
+
+    /// Adds another sum.
+    pub fn add(&mut self, other: &Sum) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cost = self.cost.saturating_add(other.cost);
+        self.uncertain = self.uncertain.saturating_add(other.uncertain);
+    }
+}
+
+/// What one step of one run spent on one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: String,
+    /// When the run was accepted.
+    pub created_at: Timestamp,
+    /// The step.
+    pub step: String,
+    /// Who was called.
+    pub provider: Option<String>,
+    /// Which model.
+    pub model: Option<String>,
+    /// What it came to.
+    pub sum: Sum,
+}
+
+/// Whether an effect is a model call of its own run: what a retry took over was not called again, and
+/// what was never sent cost nothing.
+pub fn is_call(effect: &EffectRecord) -> bool {
+    let sent = !matches!(effect.state, EffectState::Failed { .. }) || effect.cost > NanoUsd::ZERO;
+    effect.kind == EffectKind::Llm && sent && effect.attributes["carried"] != true
+}
+
+/// What a run spent: a line for each step and model, in the order of their first calls.
+pub fn of_run(run: &RunRecord, effects: &[EffectRecord]) -> Vec<Spent> {
+    let mut lines: Vec<Spent> = Vec::new();
+    for effect in effects.iter().filter(|effect| is_call(effect)) {
+        let text = |name: &str| effect.attributes[name].as_str().map(str::to_owned);
+        let (provider, model) = (text("provider"), text("model"));
+        let same = |line: &&mut Spent| {
+            line.step == effect.key.step && line.provider == provider && line.model == model
+        };
+        match lines.iter_mut().find(same) {
+            Some(line) => line.sum.add_call(effect),
+            None => {
+                let mut sum = Sum::default();
+                sum.add_call(effect);
+                lines.push(Spent {
+                    run: run.id,
+                    workflow: run.workflow.clone(),
+                    created_at: run.created_at,
+                    step: effect.key.step.clone(),
+                    provider,
+                    model,
+                    sum,
+                });
+            }
+        }
+    }
+    lines
+}
