@@ -95,6 +95,7 @@ impl Journaled {
             uncertain: NanoUsd::ZERO,
             attributes: json!({ "model": "gpt-5-mini", "provider": "openai" }),
             after: 0,
+            active_ms: 0,
             started_at: at,
             finished_at: None,
         };
