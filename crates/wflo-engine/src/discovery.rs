@@ -16,7 +16,7 @@ use crate::sandboxed::{Ask, Sandboxes, pipe, tail};
 use crate::steps::{runner_command, runner_env};
 
 /// The user's file could not be read as a workflow.
-const NOT_DESCRIBED: Code = Code(1030);
+pub(crate) const NOT_DESCRIBED: Code = Code(1030);
 /// It took too long.
 const TOO_SLOW: Code = Code(1031);
 /// How long importing a user's file may take.

@@ -1,6 +1,6 @@
 //! What a run needs to start its steps again, in any process: kept with the run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use wflo_core::definition::SandboxSpec;
@@ -8,9 +8,8 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 
 use crate::error::EngineError;
+use crate::interpreter::Interpreter;
 
-/// The interpreter cannot be used.
-const NO_INTERPRETER: Code = Code(3040);
 /// The workflow and the settings name different backends.
 const BACKENDS_DIFFER: Code = Code(1012);
 /// What is asked for needs isolation, and there is none.
@@ -163,110 +162,6 @@ impl Limits {
             timeout: spec.timeout_seconds.or(self.timeout),
         }
     }
-}
-
-/// A Python that can import the SDK.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interpreter {
-    /// What is started.
-    pub program: PathBuf,
-    /// `cpython-3.11`.
-    pub tag: String,
-    /// Folders that it needs to see: its prefixes and the SDK's.
-    pub folders: Vec<PathBuf>,
-    /// The SDK's folder, when it is outside of the interpreter's own.
-    pub sdk_path: Option<PathBuf>,
-}
-
-const QUESTION: &str = r"
-import json, os, sys, sysconfig
-import wflo
-sdk = os.path.dirname(os.path.dirname(os.path.abspath(wflo.__file__)))
-print(json.dumps({
-    'program': sys.executable,
-    'tag': '%s-%d.%d' % (sys.implementation.name, *sys.version_info[:2]),
-    'real': os.path.realpath(sys.executable),
-    'prefixes': [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
-    'sdk': sdk,
-    'path': [p for p in sys.path if p and os.path.isdir(p)],
-}))
-";
-
-#[derive(Deserialize)]
-struct Said {
-    program: PathBuf,
-    tag: String,
-    real: PathBuf,
-    prefixes: Vec<PathBuf>,
-    sdk: PathBuf,
-    path: Vec<PathBuf>,
-}
-
-impl Interpreter {
-    /// There is no Python here.
-    pub(crate) fn missing() -> EngineError {
-        let message = "no Python was found: not beside wflo, not in an active environment, not on the PATH";
-        let hint = "install Python 3.10 or newer and wflo's wheel (docs/reference/sdk.md), or name a Python with WFLO_PYTHON";
-        EngineError::Failure(Failure::new(NO_INTERPRETER, message).with_hint(hint))
-    }
-
-    /// Asks a Python about itself.
-    ///
-    /// # Errors
-    /// When it cannot be started or cannot import the SDK.
-    pub async fn ask(program: &Path) -> Result<Interpreter, EngineError> {
-        let no = |detail: String| {
-            let message = format!("{} cannot run workflows: {detail}", program.display());
-            let hint = format!(
-                "put wflo into it with `{} -m pip install WHEEL` (`make install` in wflo's clone leaves the wheel in \
-                 target/wheels), or name a Python that has it with WFLO_PYTHON",
-                program.display()
-            );
-            EngineError::Failure(Failure::new(NO_INTERPRETER, message).with_hint(hint))
-        };
-        let asked = tokio::process::Command::new(program)
-            .args(["-c", QUESTION])
-            // Not in the project: its files are not to be imported outside a sandbox.
-            .current_dir("/")
-            .stdin(std::process::Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(std::time::Duration::from_secs(30), asked)
-            .await
-            .map_err(|_| no("it does not answer".to_owned()))?
-            .map_err(|e| no(e.to_string()))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(no(said.lines().last().unwrap_or("it failed").to_owned()));
-        }
-        let said: Said = serde_json::from_slice(&output.stdout).map_err(|e| no(e.to_string()))?;
-        let mut folders: Vec<PathBuf> = Vec::new();
-        let real_prefix = said.real.parent().and_then(Path::parent).map(Path::to_path_buf);
-        let all = said.prefixes.iter().cloned().chain(real_prefix).chain(said.path.iter().cloned());
-        for folder in all.chain([said.sdk.clone()]) {
-            add_folder(&mut folders, folder);
-        }
-        let own = said.prefixes.iter().any(|prefix| said.sdk.starts_with(prefix));
-        Ok(Interpreter {
-            program: said.program,
-            tag: said.tag,
-            folders,
-            sdk_path: (!own).then_some(said.sdk),
-        })
-    }
-}
-
-/// Keeps folders that a sandbox does not show anyway, the outermost of each.
-fn add_folder(folders: &mut Vec<PathBuf>, folder: PathBuf) {
-    let shown = ["/usr", "/bin", "/lib", "/lib64", "/sbin"];
-    if folder == Path::new("/") || shown.iter().any(|root| folder.starts_with(root)) {
-        return;
-    }
-    if folders.iter().any(|known| folder.starts_with(known)) {
-        return;
-    }
-    folders.retain(|known| !known.starts_with(&folder));
-    folders.push(folder);
 }
 
 #[cfg(test)]

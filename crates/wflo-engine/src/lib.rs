@@ -8,6 +8,7 @@
 //! a message in the run's inbox.
 //! **Architecture Invariant:** nothing is carried out before the events that ask for it are durable.
 
+pub mod ask;
 mod broker;
 pub mod budgets;
 mod calls;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod executor;
 pub mod failpoint;
 pub mod inbox;
+pub mod interpreter;
 pub mod journal;
 pub mod launch;
 pub mod ledger;

@@ -3,10 +3,11 @@
 //! Owns the choice of the backend and the address that stock model clients find; what a backend does
 //! is its own.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::sync::OnceCell;
@@ -20,6 +21,7 @@ use wflo_sandbox::{Backend, Bare, Bind, Exit, Files, MODEL_PORT, Native, Sandbox
 use crate::broker::{Opened, bad_layer};
 use crate::error::EngineError;
 use crate::executor::Left;
+use crate::interpreter::Surroundings;
 use crate::launch::{self, Launch};
 
 /// Makes sandboxes; one launcher process for the engine and backend, started when first needed.
@@ -33,6 +35,8 @@ pub struct Sandboxes {
     pub rules: HideRules,
     /// The engine's own environment, for names that are passed through.
     pub environment: std::collections::BTreeMap<OsString, OsString>,
+    /// What hides the hidden files of an interpreter's folders: looked for once, because they are large.
+    masks: Mutex<HashMap<PathBuf, Option<Arc<workspace::Mask>>>>,
 }
 
 /// A running sandbox of an attempt.
@@ -62,14 +66,6 @@ fn failed(error: &impl Coded) -> EngineError {
     EngineError::Failure(error.to_failure())
 }
 
-/// Whether a folder of the Python path is shown beside the workspace. One that lies in the project is
-/// in the workspace already, as far as steps may see it; one that holds the project would show the live
-/// files, the hidden ones too (a `PYTHONPATH` with the project in it), and only the SDK needs that.
-fn is_beside(folder: &Path, sdk: Option<&Path>, project: &Path) -> bool {
-    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-    !real.starts_with(project) && (!project.starts_with(&real) || sdk == Some(folder))
-}
-
 fn unreadable(error: impl std::fmt::Display) -> EngineError {
     EngineError::Unreadable(error.to_string())
 }
@@ -82,7 +78,37 @@ impl Sandboxes {
         rules: HideRules,
         environment: std::collections::BTreeMap<OsString, OsString>,
     ) -> Self {
-        Sandboxes { program, native: OnceCell::new(), bare: OnceCell::new(), store, rules, environment }
+        let (native, bare) = (OnceCell::new(), OnceCell::new());
+        Sandboxes { program, native, bare, store, rules, environment, masks: Mutex::default() }
+    }
+
+    /// The program that is its own launcher.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.program.clone()
+    }
+
+    /// What decides which places may be shown to the runs of a project.
+    #[must_use]
+    pub fn surroundings(&self, project: &Path) -> Surroundings {
+        let variable = |name: &str| self.environment.get(std::ffi::OsStr::new(name)).cloned();
+        Surroundings::new(project, self.rules.data_dir.as_deref(), variable)
+    }
+
+    /// The mask of a folder of an interpreter. A glob of the project means the project's own paths.
+    fn mask(&self, folder: &Path) -> Result<Option<Arc<workspace::Mask>>, EngineError> {
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = masks.get(&folder) {
+            return Ok(known.clone());
+        }
+        let rules = HideRules { globs: Vec::new(), ..self.rules.clone() };
+        let hidden = Hidden::new(&folder, &rules).map_err(|e| failed(&e))?;
+        let mask = workspace::Mask::of(&folder, &hidden, &self.store).map_err(|e| failed(&e))?.map(Arc::new);
+        masks.insert(folder, mask.clone());
+        Ok(mask)
     }
 
     async fn backend(&self, which: launch::Backend) -> Result<Arc<dyn Backend>, EngineError> {
@@ -153,20 +179,22 @@ impl Sandboxes {
         };
         let files =
             Files { name: &name, view: &view, store: &self.store, project: &launch.project, hidden: &hidden };
-        backend.create(self.spec(launch, ask, key), &files).map_err(|e| failed(&e))
+        backend.create(self.spec(launch, ask, key)?, &files).map_err(|e| failed(&e))
     }
 
-    fn spec(&self, launch: &Launch, ask: Ask, key: Option<&str>) -> Spec {
+    fn spec(&self, launch: &Launch, ask: Ask, key: Option<&str>) -> Result<Spec, EngineError> {
         let mut spec = Spec::new(ask.command);
         if let Some(interpreter) = &launch.interpreter {
-            let sdk = interpreter.sdk_path.as_deref();
-            let beside = interpreter.folders.iter().filter(|folder| is_beside(folder, sdk, &launch.project));
-            spec.ro.extend(beside.map(Bind::same));
+            let around = self.surroundings(&launch.project);
+            for folder in interpreter.folders.iter().filter(|folder| around.may_show(folder)) {
+                let mask = match launch.backend {
+                    launch::Backend::Native => self.mask(folder)?.map(|mask| mask.path().to_owned()),
+                    launch::Backend::None => None,
+                };
+                spec.ro.push(Bind { mask, ..Bind::same(folder) });
+            }
         }
-        let bind = |(source, target): &(std::path::PathBuf, std::path::PathBuf)| Bind {
-            source: source.clone(),
-            target: target.clone(),
-        };
+        let bind = |(source, target): &(PathBuf, PathBuf)| Bind::new(source, target);
         spec.ro.extend(launch.ro.iter().map(bind));
         spec.rw = launch.rw.iter().map(bind).collect();
         spec.env = ask.env;
@@ -188,7 +216,7 @@ impl Sandboxes {
         spec.stderr = Stdio::Fd(ask.stderr);
         spec.fds = ask.fds;
         spec.model_listener = true;
-        spec
+        Ok(spec)
     }
 
     /// Keeps what a dead sandbox wrote into its workspace, as a layer; `None` when it wrote nothing.

@@ -16,7 +16,8 @@ use wflo_sandbox::workspace;
 use crate::budgets;
 use crate::discovery::{self, Described};
 use crate::error::EngineError;
-use crate::launch::{Backend, Interpreter, Launch, Limits};
+use crate::interpreter::{self, Interpreter, Surroundings, elsewhere, unusable};
+use crate::launch::{Backend, Launch, Limits};
 use crate::runtime::Runtime;
 
 /// Several people must agree, and embedded mode knows only one.
@@ -149,16 +150,23 @@ impl Runtime {
         let project = submission.project.canonicalize().map_err(|e| {
             EngineError::Failure(Failure::new(Code(5100), format!("{}: {e}", submission.project.display())))
         })?;
+        let around = self.sandboxes.surroundings(&project);
         let interpreter = match &submission.python {
-            Some(python) => match Interpreter::ask(python).await {
+            Some(python) => match Interpreter::read(python, &around) {
                 Ok(interpreter) => Some(interpreter),
-                Err(e) if matches!(submission.source, Source::Code(_)) => return Err(e),
+                Err(e) if matches!(submission.source, Source::Code(_)) => {
+                    return Err(EngineError::Failure(unusable(python, &e)));
+                }
                 // A workflow without code may still run commands.
                 Err(_) => None,
             },
-            None if matches!(submission.source, Source::Code(_)) => return Err(Interpreter::missing()),
+            None if matches!(submission.source, Source::Code(_)) => {
+                return Err(EngineError::Failure(interpreter::missing()));
+            }
             None => None,
         };
+        let not_shown =
+            interpreter.as_ref().map_or_else(Vec::new, |python| elsewhere(python, &around, &submission.ro));
         let given = submission.options.backend.as_deref().and_then(Backend::named);
         let sealed = self.seal(&project, &submission.hide).await?;
         let (workflow, written) = match &submission.source {
@@ -182,7 +190,10 @@ impl Runtime {
         };
         launch.check()?;
         let described = match submission.source {
-            Source::Code(_) => discovery::describe(&self.sandboxes, &launch).await?,
+            Source::Code(_) => match discovery::describe(&self.sandboxes, &launch).await {
+                Ok(described) => described,
+                Err(error) => return Err(self.explain(error, &launch, &not_shown).await),
+            },
             Source::Definition { definition, .. } => {
                 let files = tool_files(&definition);
                 Described { definition, files, interpreter: String::new() }
@@ -232,8 +243,46 @@ impl Runtime {
             updated_at: now,
             finished_at: None,
         };
-        let ops = self.budget_ops(&record, &definition).await?;
+        let mut ops = self.budget_ops(&record, &definition).await?;
+        if !not_shown.is_empty() && launch.backend == Backend::Native {
+            let message = format!(
+                "packages of the interpreter point at folders that steps do not see: {}; name them under `ro` in \
+                 [sandbox] to show them",
+                listed(&not_shown)
+            );
+            let body = EventBody::Notice { notice: "interpreter.elsewhere".to_owned(), message };
+            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
+        }
         Ok(Prepared { record, definition, ops, trees: vec![sealed.id.to_string()], pins: vec![sealed.pin] })
+    }
+
+    /// Why a file could not be described: when its interpreter ended without a word, that is asked whether
+    /// it runs at all and has the SDK.
+    async fn explain(&self, error: EngineError, launch: &Launch, not_shown: &[PathBuf]) -> EngineError {
+        let silent = discovery::NOT_DESCRIBED.to_string();
+        let (EngineError::Failure(failure), Some(interpreter)) = (&error, &launch.interpreter) else {
+            return error;
+        };
+        if failure.code != silent || launch.backend != Backend::Native {
+            return error;
+        }
+        let around = Surroundings { alone: true, ..self.sandboxes.surroundings(&launch.project) };
+        let (program, ro, own) = (interpreter.program.clone(), launch.ro.clone(), self.sandboxes.program());
+        let asked = tokio::task::spawn_blocking(move || {
+            let interpreter = Interpreter::read(&program, &around).map_err(|e| unusable(&program, &e))?;
+            let launcher = wflo_sandbox::Launcher::start(&own).map_err(|e| e.to_failure())?;
+            let said = crate::ask::ask(&launcher, &interpreter, &ro)?;
+            said.sdk.map(drop).map_err(|reason| unusable(&program, &reason))
+        });
+        match asked.await {
+            Ok(Err(failure)) if not_shown.is_empty() => EngineError::Failure(failure),
+            Ok(Err(failure)) => EngineError::Failure(failure.with_hint(format!(
+                "its packages point at {}, which sandboxes do not show: install them instead, or name those folders \
+                 under `ro` in [sandbox]",
+                listed(not_shown)
+            ))),
+            Ok(Ok(())) | Err(_) => error,
+        }
     }
 
     /// Opens the run's accounts. An account that outlives runs takes the limit that the definition now says.
@@ -294,6 +343,10 @@ impl Runtime {
         self.engine.store().commit(batch).await?;
         Ok(true)
     }
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What a script added to its workflow in memory would not reach the steps: refused, not ignored.

@@ -204,7 +204,7 @@ fn what_it_cannot_keep_is_refused() {
     strict.require_kernel = true;
     assert!(matches!(refused(strict), Error::Invalid(_)));
     let mut elsewhere = sh("true");
-    elsewhere.ro.push(Bind { source: "/usr".into(), target: "/elsewhere".into() });
+    elsewhere.ro.push(Bind::new("/usr", "/elsewhere"));
     assert!(matches!(refused(elsewhere), Error::Invalid(_)));
     assert_eq!(places(&world.store), 0, "what was not started left its copy");
     assert!(!world.backend.capabilities().isolated);

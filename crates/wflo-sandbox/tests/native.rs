@@ -130,7 +130,7 @@ fn a_request_that_makes_no_sense_is_refused_before_anything_is_made() {
     let refused = |spec: Spec| launcher().launch(spec).map(drop).unwrap_err();
     assert_eq!(refused(Spec::new(Vec::<String>::new())).code().to_string(), "WFLO-5006");
     let mut spec = sh("true");
-    spec.ro.push(wflo_sandbox::Bind { source: "/usr/../etc".into(), target: "/x".into() });
+    spec.ro.push(wflo_sandbox::Bind::new("/usr/../etc", "/x"));
     assert!(refused(spec).to_string().contains(".."));
     let mut spec = sh("true");
     spec.ro.push(wflo_sandbox::Bind::same("/no/such/folder"));

@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
             });
         }
         let root = self.settings.project.root.clone();
-        let mount = |mount: &crate::settings::Mount| (root.join(&mount.source), mount.target.clone().into());
+        let mount = |mount: &crate::settings::Mount| mount.places(&root);
         Submission {
             source,
             caller: None,

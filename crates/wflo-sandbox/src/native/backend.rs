@@ -48,8 +48,11 @@ impl Backend for Native {
         let target = files.project.to_owned();
         let mounts = files.view.mounts(files.store, files.project, files.hidden, &target)?;
         spec.workspace = Some(View { lowers: mounts.lowers.clone(), target: target.clone() });
-        let live =
-            mounts.ro.iter().map(|(source, target)| Bind { source: source.clone(), target: target.clone() });
+        let live = mounts.ro.iter().map(|live| Bind {
+            source: live.source.clone(),
+            target: live.target.clone(),
+            mask: live.mask.as_ref().map(|mask| mask.path().to_owned()),
+        });
         spec.ro = live.chain(std::mem::take(&mut spec.ro)).collect();
         let tree = self.launcher.launch(spec)?;
         Ok(Box::new(Isolated { tree, store: Arc::clone(files.store), target, _mounts: mounts }))

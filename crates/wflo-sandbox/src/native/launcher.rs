@@ -194,6 +194,7 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
     for bind in spec.ro.iter().chain(&spec.rw) {
         plain(&bind.source, "the source")?;
         plain(&bind.target, "the target")?;
+        bind.mask.iter().try_for_each(|mask| plain(mask, "the mask"))?;
         if bind.target == Path::new("/") || bind.target.starts_with("/proc") {
             return Err(Error::Invalid(format!("`{}` cannot be replaced", bind.target.display())));
         }

@@ -38,10 +38,23 @@ pub(crate) struct Workspace {
     pub(crate) target: PathBuf,
 }
 
+/// A folder that is only read, as the lower layers of an overlay.
+///
+/// Not as a bind: through one, a read-only one too, a Unix socket is the host's and a FIFO's other
+/// end may be a host process. An overlay's inodes are its own, so that a connection is refused and a
+/// FIFO is another pipe. And its whiteouts are by path: what is renamed onto one stays hidden.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    /// The topmost first; one alone is completed with an empty folder.
+    pub(crate) lowers: Vec<OwnedFd>,
+    pub(crate) target: PathBuf,
+}
+
 /// A mount whose place in the order depends on where it goes.
 #[derive(Debug)]
 pub(crate) enum Source {
     Workspace,
+    Folder(Folder),
     Bind(Shown),
 }
 
@@ -89,20 +102,16 @@ impl Plan {
                 Some(Workspace { lowers, target: view.target.clone() })
             }
         };
-        let mut show = |bind: &Bind, writable: bool| -> Result<(PathBuf, Source), Fault> {
-            let (mount, found) = opener.open(&bind.source, true, writable)?;
-            let attributes = NOSUID | NODEV | if writable { 0 } else { RDONLY };
-            mount::set_attributes(mount.as_fd(), attributes, true)
+        for bind in &order.ro {
+            mounts.push((bind.target.clone(), opener.read_only(bind)?));
+        }
+        for bind in &order.rw {
+            let (mount, found) = opener.open(&bind.source, true, true)?;
+            mount::set_attributes(mount.as_fd(), NOSUID | NODEV, true)
                 .at("showing a folder", || bind.source.display().to_string())?;
             let folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
             let target = bind.target.clone();
-            Ok((target.clone(), Source::Bind(Shown { mount, target, folder })))
-        };
-        for bind in &order.ro {
-            mounts.push(show(bind, false)?);
-        }
-        for bind in &order.rw {
-            mounts.push(show(bind, true)?);
+            mounts.push((target.clone(), Source::Bind(Shown { mount, target, folder })));
         }
         mounts.sort_by_key(|(target, _)| target.components().count());
         let mounts = mounts.into_iter().map(|(_, source)| source).collect();
@@ -119,6 +128,38 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
+    fn read_only(&mut self, bind: &Bind) -> Result<Source, Fault> {
+        let step = "showing a path to read";
+        let named = |path: &Path| path.display().to_string();
+        let shut = |mount: OwnedFd, path: &Path| {
+            mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false)
+                .at(step, || named(path))
+                .map(|()| mount)
+        };
+        let (mount, found) = self.open(&bind.source, false, false).map_err(|fault| match fault.errno {
+            // A user may not look below what is mounted in it.
+            libc::EINVAL => {
+                let step = "showing a folder in which another file system is mounted (name its parts)";
+                Fault::new(step, libc::EINVAL, named(&bind.source))
+            }
+            _ => fault,
+        })?;
+        let (mount, target) = (shut(mount, &bind.source)?, bind.target.clone());
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => {
+                let mut lowers = Vec::new();
+                if let Some(mask) = &bind.mask {
+                    lowers.push(shut(self.open(mask, false, false)?.0, mask)?);
+                }
+                lowers.push(mount);
+                Ok(Source::Folder(Folder { lowers, target }))
+            }
+            FileType::RegularFile => Ok(Source::Bind(Shown { mount, target, folder: false })),
+            // A socket, a FIFO or a device is not made harmless by mounting it read-only.
+            _ => Err(Fault::new(step, libc::EACCES, named(&bind.source))),
+        }
+    }
+
     /// A detached copy of what `path` names, and what it is. With a file system that cannot map
     /// owners, `must_map` decides whether that is an error or it is shown as it is.
     fn open(

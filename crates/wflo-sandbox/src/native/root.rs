@@ -3,7 +3,7 @@
 //! Runs in the forked child, in its own mount namespace, before it enters the root.
 //! Owns the order of mounts; what is shown is decided by the template and the plan.
 
-use super::plan::{Plan, Source};
+use super::plan::{Folder, Plan, Source};
 use super::spec::{DEFAULT_DISK, HOME, WORKSPACE};
 use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
@@ -53,9 +53,10 @@ pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
         ground.attach(&copy, Path::new(to), true)?;
     }
     let mut layers = None;
-    for mounted in &plan.mounts {
+    for (index, mounted) in plan.mounts.iter().enumerate() {
         match mounted {
             Source::Workspace => layers = Some(workspace(plan, &ground, &scratch, stage)?),
+            Source::Folder(folder) => read_only(plan, &ground, folder, &stage.join(format!("r{index}-")))?,
             Source::Bind(bind) => ground.attach(&bind.mount, &bind.target, bind.folder)?,
         }
     }
@@ -163,6 +164,41 @@ fn processes(template: &Template, ground: &Ground) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Shows a folder through an overlay without an upper layer, which needs two lower ones.
+fn read_only(plan: &Plan, ground: &Ground, folder: &Folder, stage: &Path) -> Result<(), Fault> {
+    let step = "showing a folder";
+    let named = || folder.target.display().to_string();
+    let mut lowers = Vec::new();
+    for (index, lower) in folder.lowers.iter().enumerate() {
+        let mut place = stage.to_path_buf().into_os_string();
+        place.push(index.to_string());
+        let place = Path::new(&place);
+        make_folder(place)?;
+        let at = super::template::open(place).step(step)?;
+        mount::attach(lower.as_fd(), at.as_fd()).at(step, named)?;
+        lowers.push(mount::c_path(place).step(step)?.into_bytes());
+    }
+    if lowers.len() == 1 {
+        lowers.push(b"/tpl/void".to_vec());
+    }
+    let joined = CString::new(lowers.join(&b':')).unwrap_or_default();
+    let mut options: Vec<(&CStr, &CStr)> =
+        vec![(c"lowerdir", &joined), (c"source", c"folder"), (c"xino", c"off")];
+    options.extend(own_marks(plan));
+    let view = mount::new_fs(c"overlay", &options, RDONLY | NOSUID | NODEV).at(step, named)?;
+    ground.attach(&view, &folder.target, true)
+}
+
+/// A layer's own marks never lead to another path.
+fn own_marks(plan: &Plan) -> &'static [(&'static CStr, &'static CStr)] {
+    if plan.privileged {
+        &[(c"metacopy", c"off"), (c"redirect_dir", c"nofollow")]
+    } else {
+        // Marks that a user may set; it implies the two above, and refuses to be told.
+        &[(c"userxattr", c"")]
+    }
+}
+
 /// Mounts the copy-on-write view. The layers are staged outside the root, so that only the
 /// merged view is reachable from inside.
 fn workspace(
@@ -199,13 +235,7 @@ fn workspace(
         (c"index", c"off"),
         (c"xino", c"off"),
     ]);
-    if plan.privileged {
-        // A layer's own marks never lead to another path.
-        options.extend([(c"metacopy", c"off"), (c"redirect_dir", c"nofollow")]);
-    } else {
-        // Marks that a user may set; it implies the two above, and refuses to be told.
-        options.push((c"userxattr", c""));
-    }
+    options.extend(own_marks(plan));
     let view = mount::new_fs(c"overlay", &options, NOSUID | NODEV).step(step)?;
     ground.attach(&view, &workspace.target, true)?;
     let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -30,9 +30,10 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// A copy-on-write view of folders; without it [`WORKSPACE`] is an empty folder.
     pub workspace: Option<View>,
-    /// Further files and folders to read, such as an interpreter's prefix.
+    /// Further files and folders to read, such as an interpreter's prefix. A folder is shown through an
+    /// overlay, so that sockets and FIFOs in it lead nowhere; file systems mounted below it are not shown.
     pub ro: Vec<Bind>,
-    /// Files and folders that are written directly, on the host.
+    /// Files and folders that are written directly, on the host: a socket or FIFO in one is the host's.
     pub rw: Vec<Bind>,
     /// What it may use.
     pub limits: Limits,
@@ -96,13 +97,21 @@ pub struct Bind {
     pub source: PathBuf,
     /// Absolute, inside.
     pub target: PathBuf,
+    /// Laid over a folder that is only read: a folder on the host whose whiteouts hide what is under
+    /// their names, now and after a rename.
+    pub mask: Option<PathBuf>,
 }
 
 impl Bind {
+    /// Shown at `target`.
+    pub fn new(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Bind { source: source.into(), target: target.into(), mask: None }
+    }
+
     /// Shown at its own path.
     pub fn same(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Bind { source: path.clone(), target: path }
+        Bind::new(path.clone(), path)
     }
 }
 

@@ -123,10 +123,11 @@ pub(crate) struct Order {
 fn write_bind(to: &mut Writer, bind: &Bind) {
     to.path(&bind.source);
     to.path(&bind.target);
+    to.option(bind.mask.as_ref(), |to, mask| to.path(mask));
 }
 
 fn read_bind(from: &mut Reader<'_>) -> Option<Bind> {
-    Some(Bind { source: from.path()?, target: from.path()? })
+    Some(Bind { source: from.path()?, target: from.path()?, mask: from.option(Reader::path)? })
 }
 
 fn read_string(from: &mut Reader<'_>) -> Option<String> {

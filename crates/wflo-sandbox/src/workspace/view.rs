@@ -2,15 +2,13 @@
 //!
 //! The overlay's lower directories are, top first: the layers newest first, the sealed tree, the
 //! copied rest, and a tree of empty mount points. Large ignored folders (`node_modules`, `.venv`,
-//! `target`) are then mounted read-only on their mount points. The project folder itself is never a
+//! `target`) are then shown read-only on their mount points, each below a [mask](super::mask) of
+//! whiteouts over what is hidden in it: a hidden file that is replaced on the host while a step runs
+//! stays hidden. The project folder itself is never a
 //! lower directory: whiteouts made when the view is built cannot cover what is created after, so a
 //! project below the overlay would show new files, hidden ones among them, to a running step. This
 //! way a change to the project reaches a step only inside a live folder. (A *writable* view of the
 //! project itself is [`super::live`], for `wflo sandbox exec --workspace`.)
-//!
-//! A live folder that holds hidden paths is not mounted whole: its visible children are, one by
-//! one, so a hidden file that is replaced on the host while a step runs stays hidden. Only a folder
-//! with very many children is mounted whole with empty files over what is hidden in it.
 
 mod live_rest;
 
@@ -21,8 +19,20 @@ use super::error::WorkspaceError;
 use super::hidden::Hidden;
 use super::layer::{Layer, MAX_LAYERS, MergedTree, lay_over, squash};
 use super::manifest::{Digest, Manifest};
+use super::mask::Mask;
 use super::seal::Sealed;
 use super::store::{InUse, Store};
+
+/// A file or folder of the project that is shown as it is, to be read.
+#[derive(Debug, Clone)]
+pub struct LiveMount {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: PathBuf,
+    /// What is laid over a folder.
+    pub mask: Option<Arc<Mask>>,
+}
 
 /// What a sandbox mounts for a workspace.
 ///
@@ -31,9 +41,8 @@ use super::store::{InUse, Store};
 pub struct Mounts {
     /// The overlay's lower directories, top first.
     pub lowers: Vec<PathBuf>,
-    /// Read-only bind mounts `(source, target)` to make over the overlay, in this order. The mount
-    /// points are there.
-    pub ro: Vec<(PathBuf, PathBuf)>,
+    /// What is shown over the overlay, in this order. The mount points are there.
+    pub ro: Vec<LiveMount>,
     #[expect(dead_code, reason = "a lock is held, not read")]
     pub(crate) in_use: Option<Arc<InUse>>,
 }

@@ -112,11 +112,83 @@ fn binds_are_read_only_unless_they_are_not() {
 }
 
 #[test]
+fn a_socket_or_fifo_in_a_folder_that_is_read_leads_nowhere() {
+    let read = folder();
+    let _listener = std::os::unix::net::UnixListener::bind(read.path().join("d.sock")).unwrap();
+    let open = |path: &std::path::Path| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
+    };
+    open(&read.path().join("d.sock"));
+    let fifo = read.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    open(&fifo);
+    // Both ends held on the host, so that a writer inside would not wait.
+    let _host = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let mut spec = python(&format!(
+        "import os, socket\n\
+         s = socket.socket(socket.AF_UNIX)\n\
+         try: s.connect('{r}/d.sock'); print('connected')\n\
+         except OSError as e: print(type(e).__name__)\n\
+         try: os.write(os.open('{r}/fifo', os.O_WRONLY | os.O_NONBLOCK), b'x'); print('written')\n\
+         except OSError as e: print(os.strerror(e.errno))\n\
+         print(open('{r}/data').read())",
+        r = read.path().display()
+    ));
+    std::fs::write(read.path().join("data"), "data").unwrap();
+    spec.ro.push(Bind::same(read.path()));
+    let text = run(spec).text;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        matches!(
+            lines[..],
+            ["ConnectionRefusedError", "No such device or address" | "Permission denied", "data"]
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_socket_is_no_file_to_be_read() {
+    let read = folder();
+    let socket = read.path().join("d.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut spec = sh("true");
+    spec.ro.push(Bind::same(&socket));
+    assert!(super::launcher().launch(spec).is_err());
+}
+
+#[test]
+fn what_a_mask_hides_stays_hidden_when_it_is_replaced() {
+    let (read, mask) = (folder(), folder());
+    std::fs::set_permissions(mask.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(read.path().join(".env"), "OLD").unwrap();
+    std::fs::write(read.path().join("data"), "data").unwrap();
+    let whiteout = mask.path().join(".env");
+    let (kind, mode) = (rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty());
+    rustix::fs::mknodat(rustix::fs::CWD, &whiteout, kind, mode, 0).unwrap();
+    let r = read.path().display();
+    let mut spec = sh(&format!("echo ready; read line; cat {r}/.env; cat {r}/data; ls -A {r}"));
+    let (inside, outside) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    spec.stdin = wflo_sandbox::Stdio::Fd(inside);
+    spec.ro.push(Bind { mask: Some(mask.path().to_owned()), ..Bind::same(read.path()) });
+    let (sandbox, mut output) = start(spec);
+    super::read_until(&mut output, "ready\n");
+    std::fs::write(read.path().join("new"), "ROTATED").unwrap();
+    std::fs::rename(read.path().join("new"), read.path().join(".env")).unwrap();
+    rustix::io::write(&outside, b"go\n").unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut output, &mut text).unwrap();
+    sandbox.wait().unwrap();
+    assert!(text.ends_with("datadata\n") && !text.contains("ROTATED") && !text.contains("OLD"), "{text}");
+}
+
+#[test]
 fn mount_points_are_never_made_on_the_host() {
     let written = folder();
     let mut spec = sh("true");
     spec.rw.push(Bind::same(written.path()));
-    spec.ro.push(Bind { source: "/usr/share".into(), target: written.path().join("inner") });
+    spec.ro.push(Bind::new("/usr/share", written.path().join("inner")));
     assert!(super::launcher().launch(spec).is_err());
     assert_eq!(std::fs::read_dir(written.path()).unwrap().count(), 0);
 }

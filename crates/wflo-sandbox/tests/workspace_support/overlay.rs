@@ -77,8 +77,15 @@ fn mount(mounts: &Mounts, upper: &Upper) {
     let options = CString::new(options).unwrap();
     rustix::mount::mount("overlay", upper.target(), "overlay", MountFlags::empty(), Some(options.as_c_str()))
         .unwrap();
-    for (source, target) in &mounts.ro {
-        rustix::mount::mount_bind(source, target).unwrap();
-        rustix::mount::mount_remount(target, MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+    for live in &mounts.ro {
+        let Some(mask) = &live.mask else {
+            rustix::mount::mount_bind(&live.source, &live.target).unwrap();
+            rustix::mount::mount_remount(&live.target, MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+            continue;
+        };
+        let layers = [mask.path(), &live.source].map(|layer| layer.display().to_string()).join(":");
+        let options = CString::new(format!("lowerdir={layers},xino=off")).unwrap();
+        let (flags, options) = (MountFlags::RDONLY, Some(options.as_c_str()));
+        rustix::mount::mount("overlay", &live.target, "overlay", flags, options).unwrap();
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     checks.extend(super::sandbox::summary());
     if let Some(settings) = &settings {
         checks.extend(data::check(settings));
-        checks.extend(python::check(&settings.project.root, context.environment));
+        checks.extend(python::check(settings, context.environment));
         checks.extend(upstream::check(settings, context.environment));
     }
     let ok = checks.iter().all(|check| check.outcome != Outcome::Missing);

@@ -3,4 +3,4 @@
 mod doctor;
 mod exec;
 
-pub(crate) use self::{doctor::run as doctor, doctor::summary, exec::run as exec};
+pub(crate) use self::{doctor::run as doctor, doctor::summary, doctor::this_program, exec::run as exec};

@@ -33,6 +33,13 @@ pub(crate) struct Mount {
     pub(crate) target: String,
 }
 
+impl Mount {
+    /// Where it comes from, as seen from the project, and where it is shown.
+    pub(crate) fn places(&self, root: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
+        (root.join(&self.source), self.target.clone().into())
+    }
+}
+
 /// A text that is not a mount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not a mount: write SOURCE:TARGET with an absolute target, such as ./models:/models")]

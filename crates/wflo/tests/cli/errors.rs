@@ -160,7 +160,7 @@ fn a_data_directory_that_cannot_be_used_is_not_taken_for_an_empty_one() {
 #[test]
 fn without_python_a_workflow_in_code_says_what_to_install() {
     let folder = Folder::with(&[("workflow.py", "import wflo\n")]).setting("PATH", "/nowhere");
-    refused(&folder, &["run"], 1, &["no Python was found", "WFLO-3040", "pip install wflo-ai"]);
+    refused(&folder, &["run"], 1, &["no Python was found", "WFLO-3040", "wflo's wheel"]);
 }
 
 #[test]

@@ -1,27 +1,26 @@
-//! The live part of a view: large ignored folders, mounted read-only without what is hidden.
+//! The live part of a view: large ignored folders, shown as they are without what is hidden.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::FileType;
 
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
-use super::super::hidden::{Hidden, Verdict};
+use super::super::hidden::Hidden;
 use super::super::manifest::{Digest, Entry, Manifest};
+use super::super::mask::{Mask, hidden_below};
 use super::super::path::RelPath;
 use super::super::store::Store;
-use super::super::survey::{MAX_DEPTH, secret_inside};
-use super::View;
-
-/// A folder with hidden paths and more children than this is mounted whole and masked.
-const SPLIT_CHILDREN: usize = 256;
+use super::{LiveMount, View};
 
 /// The mounts, and the tree of their mount points when there are any.
+#[derive(Default)]
 pub(super) struct LiveRest {
-    pub(super) ro: Vec<(PathBuf, PathBuf)>,
+    pub(super) ro: Vec<LiveMount>,
     pub(super) mount_points: Option<Digest>,
 }
 
@@ -32,64 +31,34 @@ pub(super) fn mounts(
     hidden: &Hidden,
     target: &Path,
 ) -> Result<LiveRest, WorkspaceError> {
-    let mut plan = Plan {
-        hidden,
-        project,
-        linked: view.sealed.rest.linked.iter().copied().collect(),
-        points: Manifest::default(),
-        binds: Vec::new(),
-        masks: Vec::new(),
-    };
     if view.sealed.rest.live.is_empty() {
-        return Ok(LiveRest { ro: Vec::new(), mount_points: None });
+        return Ok(LiveRest::default());
     }
+    let linked = view.sealed.rest.linked.iter().copied().collect();
+    let mut plan =
+        Plan { hidden, project, target, store, linked, points: Manifest::default(), ro: Vec::new() };
     let root = beneath::open_root(project).at("open the project", project)?;
     let merged = view.merged();
     for path in &view.sealed.rest.live {
         // A layer may have put something else there or above.
         let covered = merged.contains_key(path)
             || path.folders().any(|folder| merged.get(&folder).is_some_and(|found| !found.entry.is_dir()));
-        if !covered {
+        if !covered && hidden.by_path(path).is_none() {
             plan.top(&root, path)?;
         }
     }
-    let empty = plan.empties(store)?;
-    let mut ro: Vec<(PathBuf, PathBuf)> = Vec::new();
-    for path in plan.binds {
-        ro.push((project.join(path.as_path()), target.join(path.as_path())));
-    }
-    for (path, is_dir) in plan.masks {
-        let source = empty.join(if is_dir { "folder" } else { "file" });
-        ro.push((source, target.join(path.as_path())));
-    }
     let mount_points = points(store, &plan.points)?;
-    Ok(LiveRest { ro, mount_points })
+    Ok(LiveRest { ro: plan.ro, mount_points })
 }
 
 struct Plan<'a> {
     hidden: &'a Hidden,
     project: &'a Path,
+    target: &'a Path,
+    store: &'a Store,
     linked: HashSet<(u64, u64)>,
     points: Manifest,
-    binds: Vec<RelPath>,
-    masks: Vec<(RelPath, bool)>,
-}
-
-/// One folder of a live tree that has something hidden somewhere inside.
-#[derive(Default)]
-struct Holes {
-    /// Hidden children, and whether they are folders.
-    hidden: Vec<(RelPath, bool)>,
-    /// Child folders with holes of their own.
-    folders: BTreeMap<RelPath, Holes>,
-    /// Visible children without holes, and whether they are folders.
-    whole: Vec<(RelPath, bool)>,
-}
-
-impl Holes {
-    fn any(&self) -> bool {
-        !self.hidden.is_empty() || !self.folders.is_empty()
-    }
+    ro: Vec<LiveMount>,
 }
 
 impl Plan<'_> {
@@ -99,121 +68,34 @@ impl Plan<'_> {
             return Ok(());
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                if !self.linked.contains(&(stat.st_dev, stat.st_ino)) && self.hidden.by_path(path).is_none() {
-                    self.whole(path.clone(), false);
-                }
-                Ok(())
+            FileType::RegularFile if !self.linked.contains(&(stat.st_dev, stat.st_ino)) => {
+                self.show(path, Entry::file(0o644, 0, Digest::of(b"")), None);
             }
             FileType::Directory => {
                 drop(found);
-                let holes = match beneath::open_dir(root, path.as_bytes()) {
+                let dir = match beneath::open_dir(root, path.as_bytes()) {
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
                     Err(error) if beneath::is_absent(&error) => return Ok(()),
-                    other => self.holes(&other.at("open", &shown)?, path)?,
+                    other => other.at("open", &shown)?,
                 };
-                if holes.any() {
-                    self.around(path, holes);
-                } else {
-                    self.whole(path.clone(), true);
+                let mask = Mask::new(&shown, self.store)?;
+                for hidden in hidden_below(self.project, &dir, path, self.hidden, &self.linked)? {
+                    if let Some(inside) = hidden.as_bytes().get(path.as_bytes().len() + 1..) {
+                        mask.hide(&RelPath::from_bytes(inside)?)?;
+                    }
                 }
-                Ok(())
+                mask.hide_expected()?;
+                self.show(path, Entry::dir(0o755), Some(Arc::new(mask)));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
-    /// Searches a folder for what is hidden in it.
-    fn holes(&self, dir: &OwnedFd, at: &RelPath) -> Result<Holes, WorkspaceError> {
-        let mut holes = Holes::default();
-        if at.depth() > MAX_DEPTH {
-            return Err(WorkspaceError::TooLarge {
-                what: "nested folders",
-                limit: MAX_DEPTH as u64,
-                path: at.clone(),
-            });
-        }
-        for name in beneath::names(dir).at("list", &self.project.join(at.as_path()))? {
-            let path = at.join(&name.name);
-            let is_dir = name.kind == FileType::Directory;
-            let hidden = match self.hidden.own(&path, is_dir) {
-                Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
-                Verdict::Hidden(_) | Verdict::Replaced => true,
-                Verdict::ByContent(_) => secret_inside(dir.as_fd(), &name),
-            };
-            if hidden {
-                holes.hidden.push((path, is_dir));
-                continue;
-            }
-            let inner = if is_dir { beneath::open_dir(dir, &name.name).ok() } else { None };
-            let deeper = inner.map(|inner| self.holes(&inner, &path)).transpose()?;
-            match deeper.filter(Holes::any) {
-                Some(deeper) => {
-                    holes.folders.insert(path, deeper);
-                }
-                None => holes.whole.push((path, is_dir)),
-            }
-        }
-        Ok(holes)
-    }
-
-    /// The inode number of the directory entry is enough to rule a file out.
-    fn is_hidden_inode(&self, dir: &OwnedFd, name: &beneath::Name) -> bool {
-        let maybe =
-            self.linked.iter().any(|(_, inode)| *inode == name.inode) || self.hidden.may_be_inode(name.inode);
-        maybe
-            && rustix::fs::statat(dir, name.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                let id = (stat.st_dev, stat.st_ino);
-                self.linked.contains(&id) || self.hidden.by_inode(id.0, id.1)
-            })
-    }
-
-    fn whole(&mut self, path: RelPath, is_dir: bool) {
-        let point = if is_dir { Entry::dir(0o755) } else { Entry::file(0o644, 0, Digest::of(b"")) };
+    fn show(&mut self, path: &RelPath, point: Entry, mask: Option<Arc<Mask>>) {
         self.points.entries.insert(path.clone(), point);
-        self.binds.push(path);
-    }
-
-    /// Mounts what is visible of a folder with hidden paths in it.
-    fn around(&mut self, path: &RelPath, holes: Holes) {
-        if holes.whole.len() + holes.folders.len() > SPLIT_CHILDREN {
-            self.whole(path.clone(), true);
-            self.mask(holes);
-            return;
-        }
-        self.points.entries.insert(path.clone(), Entry::dir(0o755));
-        for (child, is_dir) in holes.whole {
-            // A link is no mount point; what it leads to is there under its own name.
-            let full = self.project.join(child.as_path());
-            if is_dir || full.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
-                self.whole(child, is_dir);
-            } else if let Ok(link) = std::fs::read_link(&full) {
-                let target = link.into_os_string().into_encoded_bytes();
-                self.points.entries.insert(child, Entry::symlink(target));
-            }
-        }
-        for (child, deeper) in holes.folders {
-            self.around(&child, deeper);
-        }
-    }
-
-    fn mask(&mut self, holes: Holes) {
-        self.masks.extend(holes.hidden);
-        for deeper in holes.folders.into_values() {
-            self.mask(deeper);
-        }
-    }
-
-    /// The folder with an empty file and an empty folder, to mount over what is hidden.
-    fn empties(&self, store: &Store) -> Result<PathBuf, WorkspaceError> {
-        let path = store.folder("masks").join("empty");
-        if !self.masks.is_empty() {
-            let folder = path.join("folder");
-            std::fs::create_dir_all(&folder).at("create the folder", &folder)?;
-            let file = path.join("file");
-            std::fs::OpenOptions::new().create(true).append(true).open(&file).at("create", &file)?;
-        }
-        Ok(path)
+        let (source, target) = (self.project.join(path.as_path()), self.target.join(path.as_path()));
+        self.ro.push(LiveMount { source, target, mask });
     }
 }
 

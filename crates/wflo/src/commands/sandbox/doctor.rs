@@ -84,6 +84,6 @@ pub(crate) fn summary() -> Vec<Check> {
 }
 
 /// This binary, which is the sandbox's launcher too.
-pub(super) fn this_program() -> Result<std::path::PathBuf, CliError> {
+pub(crate) fn this_program() -> Result<std::path::PathBuf, CliError> {
     std::env::current_exe().map_err(|source| CliError::File { path: "this program".to_owned(), source })
 }

@@ -4,7 +4,7 @@ mod workspace;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_sandbox::{Bind, Launcher, Level, Limits, Outcome, ProcessTree, Spec, Stdio};
@@ -83,7 +83,7 @@ fn binds(mounts: &[Mount], current: &Path) -> Vec<Bind> {
     let bind = |mount: &Mount| {
         let source = current.join(&mount.source);
         let source = std::fs::canonicalize(&source).unwrap_or(source);
-        Bind { source, target: PathBuf::from(&mount.target) }
+        Bind::new(source, &mount.target)
     };
     mounts.iter().map(bind).collect()
 }

@@ -1,0 +1,177 @@
+//! A tree of whiteouts to lay over a folder that is shown as it is: what is hidden in it.
+//!
+//! Whiteouts are by path, so a hidden file that is replaced on the host, by a rename too, stays
+//! hidden. One that is created under a new name after the mask was made does not; the names that
+//! are usual in a folder's root are therefore masked there whether or not they exist.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
+
+use super::beneath;
+use super::error::{IoAt, WorkspaceError};
+use super::hidden::{Hidden, Verdict};
+use super::path::RelPath;
+use super::store::{InUse, Store, tree};
+use super::survey::{MAX_DEPTH, secret_inside};
+
+/// Names that are masked in the folder itself even while they are not there.
+const EXPECTED: [&str; 6] =
+    [".env", ".env.local", ".env.production", ".env.development", ".git-credentials", ".netrc"];
+
+/// The mask of one folder; dropping it removes it. Keep it until the sandbox is gone.
+#[derive(Debug)]
+pub struct Mask {
+    root: tempfile::TempDir,
+    folder: PathBuf,
+    #[expect(dead_code, reason = "a lock is held, not read")]
+    in_use: InUse,
+}
+
+impl Mask {
+    /// An empty mask of `folder`, with the mode and the owner that the folder has: a view shows its
+    /// topmost layer's.
+    pub(crate) fn new(folder: &Path, store: &Store) -> Result<Mask, WorkspaceError> {
+        let in_use = store.using()?;
+        let masks = store.folder("masks");
+        let root = tempfile::TempDir::new_in(&masks).at("create a folder in", &masks)?;
+        copy_attributes(root.path(), &folder.metadata().at("open the folder", folder)?)?;
+        Ok(Mask { root, folder: folder.to_owned(), in_use })
+    }
+
+    /// Masks what is hidden anywhere in `folder`, a folder of its own with names as in a project's
+    /// root; `None` when nothing is.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::TooLarge`] for nesting without end, [`WorkspaceError::Io`].
+    pub fn of(folder: &Path, hidden: &Hidden, store: &Store) -> Result<Option<Mask>, WorkspaceError> {
+        let root = beneath::open_root(folder).at("open the folder", folder)?;
+        let found = hidden_below(folder, &root, &RelPath::root(), hidden, &HashSet::new())?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let mask = Mask::new(folder, store)?;
+        found.iter().try_for_each(|path| mask.hide(path))?;
+        Ok(Some(mask))
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Hides `path`, whether or not there is something now.
+    pub(crate) fn hide(&self, path: &RelPath) -> Result<(), WorkspaceError> {
+        if !self.make_folders(path)? {
+            return Ok(());
+        }
+        let full = self.inside(path);
+        match tree::whiteout(&full) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.at("mark", &full),
+        }
+    }
+
+    /// Hides the names that are usual in a folder's root.
+    pub(crate) fn hide_expected(&self) -> Result<(), WorkspaceError> {
+        let expected = EXPECTED.iter().filter_map(|name| RelPath::from_bytes(name.as_bytes()).ok());
+        expected.into_iter().try_for_each(|path| self.hide(&path))
+    }
+
+    pub(crate) fn inside(&self, path: &RelPath) -> PathBuf {
+        self.root.path().join(path.as_path())
+    }
+
+    /// Makes the folders above `path`, with the modes and owners that they have. False when the
+    /// folder has no such place, or it is covered already.
+    pub(crate) fn make_folders(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        let mut folders: Vec<RelPath> = path.folders().collect();
+        folders.reverse();
+        for folder in folders {
+            let full = self.inside(&folder);
+            match full.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => continue,
+                Ok(_) => return Ok(false),
+                Err(_) => {}
+            }
+            let real = self.folder.join(folder.as_path());
+            let Ok(meta) = real.symlink_metadata() else { return Ok(false) };
+            if !meta.is_dir() {
+                return Ok(false);
+            }
+            std::fs::create_dir(&full).at("create the folder", &full)?;
+            copy_attributes(&full, &meta)?;
+        }
+        Ok(true)
+    }
+}
+
+pub(crate) fn copy_attributes(full: &Path, meta: &std::fs::Metadata) -> Result<(), WorkspaceError> {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::lchown(full, Some(meta.uid()), Some(meta.gid())).at("give away", full)?;
+    }
+    // What is masked in a folder must be made in it.
+    let own = if meta.is_dir() { 0o700 } else { 0 };
+    let mode = Mode::from_raw_mode((meta.mode() & 0o777) | own);
+    rustix::fs::chmodat(CWD, full, mode, AtFlags::empty()).at("set the mode of", full)
+}
+
+/// The hidden paths in `dir`, which is `at` below `base`: relative to `base`, none of them in
+/// another. `linked` are hidden files that have other names, by (device, inode).
+pub(crate) fn hidden_below(
+    base: &Path,
+    dir: &OwnedFd,
+    at: &RelPath,
+    hidden: &Hidden,
+    linked: &HashSet<(u64, u64)>,
+) -> Result<Vec<RelPath>, WorkspaceError> {
+    let mut search = Search { base, hidden, linked, found: Vec::new() };
+    search.folder(dir, at)?;
+    Ok(search.found)
+}
+
+struct Search<'a> {
+    base: &'a Path,
+    hidden: &'a Hidden,
+    linked: &'a HashSet<(u64, u64)>,
+    found: Vec<RelPath>,
+}
+
+impl Search<'_> {
+    fn folder(&mut self, dir: &OwnedFd, at: &RelPath) -> Result<(), WorkspaceError> {
+        if at.depth() > MAX_DEPTH {
+            let limit = MAX_DEPTH as u64;
+            return Err(WorkspaceError::TooLarge { what: "nested folders", limit, path: at.clone() });
+        }
+        for name in beneath::names(dir).at("list", &self.base.join(at.as_path()))? {
+            let path = at.join(&name.name);
+            let is_dir = name.kind == FileType::Directory;
+            let hidden = match self.hidden.own(&path, is_dir) {
+                Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
+                Verdict::Hidden(_) | Verdict::Replaced => true,
+                Verdict::ByContent(_) => secret_inside(dir.as_fd(), &name),
+            };
+            if hidden {
+                self.found.push(path);
+            } else if is_dir && let Ok(inner) = beneath::open_dir(dir, &name.name) {
+                self.folder(&inner, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The inode number of the directory entry is enough to rule a file out.
+    fn is_hidden_inode(&self, dir: &OwnedFd, name: &beneath::Name) -> bool {
+        let maybe =
+            self.linked.iter().any(|(_, inode)| *inode == name.inode) || self.hidden.may_be_inode(name.inode);
+        maybe
+            && rustix::fs::statat(dir, name.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                let id = (stat.st_dev, stat.st_ino);
+                self.linked.contains(&id) || self.hidden.by_inode(id.0, id.1)
+            })
+    }
+}
