@@ -9,6 +9,7 @@
 //! project may lie on a file system that does so.
 
 pub(crate) mod git;
+mod names;
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{IoAt, WorkspaceError};
 use super::path::RelPath;
+use names::SIDE_FILES;
+pub(crate) use names::{decided_by, holds_secret};
 
 /// Why a path is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,36 +69,20 @@ pub struct Hidden {
 pub(crate) enum Verdict {
     Visible,
     Hidden(Reason),
-    /// Hidden only when [`holds_secret`] says so of the content.
+    /// Hidden only when [`holds_secret`] says so of the content; apply treats it as hidden.
     ByContent(Reason),
+    /// Hidden only when [`holds_secret`] says so of the content; apply may write it.
+    IfContent(Reason),
     /// A copy without credentials stands in its place; apply treats it as hidden.
     Replaced,
 }
 
+/// wflo's data directory has this name where nothing else is said: this project's earlier one, a
+/// nested project's, another one's.
+const DATA_FOLDER: &[u8] = b".wflo";
+
 /// The folder in the project's root that apply stages files in begins with this.
 pub(crate) const STAGING_PREFIX: &str = ".wflo-apply-";
-
-const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
-const KEY_ENDINGS: [&str; 10] =
-    [".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".pkcs12", ".p8", ".tfstate"];
-const KEY_NAMES: [&str; 15] = [
-    ".netrc",
-    "_netrc",
-    ".pgpass",
-    ".my.cnf",
-    ".pypirc",
-    ".git-credentials",
-    ".dockercfg",
-    ".htpasswd",
-    ".ssh",
-    ".gnupg",
-    ".aws",
-    ".azure",
-    ".kube",
-    ".vault-token",
-    "credentials.json",
-];
-const SSH_KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
 impl Hidden {
     /// The rules for the project at `project`.
@@ -161,7 +148,7 @@ impl Hidden {
         let own = [self.own(path, false), self.own(path, true)];
         let folders = path.folders().map(|folder| self.own(&folder, true));
         own.into_iter().chain(folders).find_map(|verdict| match verdict {
-            Verdict::Visible => None,
+            Verdict::Visible | Verdict::IfContent(_) => None,
             Verdict::Hidden(reason) | Verdict::ByContent(reason) => Some(reason),
             Verdict::Replaced => Some(Reason::GitCredentials),
         })
@@ -197,11 +184,14 @@ impl Hidden {
             return Verdict::Hidden(Reason::DataDirectory);
         }
         let name = path.name().to_ascii_lowercase();
+        if name == DATA_FOLDER {
+            return Verdict::Hidden(Reason::DataDirectory);
+        }
         if name.starts_with(b".env") {
             return Verdict::Hidden(Reason::Environment);
         }
         match git::verdict(path, is_dir) {
-            Verdict::Visible => key_file(&name, is_dir),
+            Verdict::Visible => names::verdict(path, &name, is_dir),
             other => other,
         }
     }
@@ -209,43 +199,6 @@ impl Hidden {
 
 fn bad_glob(glob: &str, error: &ignore::Error) -> WorkspaceError {
     WorkspaceError::BadGlob { glob: glob.to_owned(), reason: error.to_string() }
-}
-
-fn key_file(name: &[u8], is_dir: bool) -> Verdict {
-    let is = |known: &str| name == known.as_bytes();
-    let ends = |ending: &str| name.ends_with(ending.as_bytes());
-    if KEY_NAMES.iter().any(|known| is(known)) {
-        return Verdict::Hidden(Reason::KeyFile);
-    }
-    if is_dir {
-        return Verdict::Visible;
-    }
-    let ssh = SSH_KEYS.iter().any(|key| name.starts_with(key.as_bytes())) && !ends(".pub");
-    if ssh || KEY_ENDINGS.iter().any(|ending| ends(ending)) || ends(".tfstate.backup") {
-        return Verdict::Hidden(Reason::KeyFile);
-    }
-    if ends(".pem") || is(".npmrc") || is("pip.conf") || is(".yarnrc.yml") {
-        return Verdict::ByContent(Reason::KeyFile);
-    }
-    Verdict::Visible
-}
-
-/// How much of a file is looked at to decide; one that is longer counts as a secret.
-pub(crate) const CONTENT_LIMIT: u64 = 1024 * 1024;
-
-/// Whether a file that may hold a secret does: a certificate bundle or a plain `.npmrc` does not,
-/// and many programs cannot work without theirs.
-pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
-    if content.len() as u64 >= CONTENT_LIMIT {
-        return true;
-    }
-    let lower = content.to_ascii_lowercase();
-    let has = |needle: &[u8]| lower.windows(needle.len()).any(|window| window == needle);
-    if name.to_ascii_lowercase().ends_with(b".pem") {
-        let only_public = has(b"-----begin certificate") || has(b"-----begin public key");
-        return has(b"private key") || has(b"encrypted") || !only_public;
-    }
-    has(b"_auth") || has(b"password") || has(b"authtoken") || git::url_with_user(&lower).is_some()
 }
 
 #[cfg(test)]
@@ -273,6 +226,31 @@ mod tests {
         for path in [".ssh/known_hosts", ".envs/prod/db", ".git-credentials", "x/.netrc", "a.pem", ".npmrc"] {
             assert!(why(&hidden, path).is_some(), "{path}");
         }
+        for path in [
+            ".wflo/wflo.db",
+            "sub/.WFLO/blobs/x",
+            "prod.env",
+            ".docker/config.json",
+            "a/.config/gcloud/adc.json",
+            ".cargo/credentials.toml",
+            ".gem/credentials",
+            ".boto",
+            ".s3cfg",
+            ".vault_pass",
+            "conf/credentials",
+            "service-account.json",
+            "terraform.tfvars",
+            "x.auto.tfvars",
+            ".git/config.bak",
+            ".git/MERGE_MSG",
+        ] {
+            assert!(why(&hidden, path).is_some(), "{path}");
+        }
+        for path in
+            [".gitmodules", "config", "app.db", "credentials/x.py", ".cargo/config.toml", "a/config.json"]
+        {
+            assert_eq!(why(&hidden, path), None, "{path}");
+        }
         for path in ["env.py", "id_rsa.pub", "keys.py", "src/key/mod.rs", "monkey", ".gitignore", ".github/x"]
         {
             assert_eq!(why(&hidden, path), None, "{path}");
@@ -296,17 +274,6 @@ mod tests {
         assert_eq!(why(&hidden, "a/secrets/x/y"), Some(Reason::Configured));
         assert_eq!(why(&hidden, "dump.sql"), Some(Reason::Configured));
         assert_eq!(why(&hidden, "data/other.db"), None);
-    }
-
-    #[test]
-    fn a_certificate_is_no_key_and_a_plain_npmrc_no_credential() {
-        let certificate = b"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
-        assert!(!holds_secret(b"cacert.pem", certificate));
-        assert!(holds_secret(b"k.pem", b"-----BEGIN RSA PRIVATE KEY-----\n"));
-        assert!(holds_secret(b"k.pem", b"what is this"));
-        assert!(!holds_secret(b".npmrc", b"registry=https://registry.npmjs.org/\n"));
-        assert!(holds_secret(b".npmrc", b"//r/:_authToken=abc\n"));
-        assert!(holds_secret(b"pip.conf", b"index-url = https://me:pw@host/simple\n"));
     }
 
     #[test]

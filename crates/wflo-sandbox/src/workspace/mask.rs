@@ -153,7 +153,7 @@ impl Search<'_> {
             let hidden = match self.hidden.own(&path, is_dir) {
                 Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
                 Verdict::Hidden(_) | Verdict::Replaced => true,
-                Verdict::ByContent(_) => secret_inside(dir.as_fd(), &name),
+                Verdict::ByContent(_) | Verdict::IfContent(_) => secret_inside(dir.as_fd(), &name),
             };
             if hidden {
                 self.found.push(path);

@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use self::ignored::Ignores;
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
-use super::hidden::{CONTENT_LIMIT, Hidden, Reason, Verdict, holds_secret};
+use super::hidden::{Hidden, Reason, Verdict, decided_by, holds_secret};
 use super::path::RelPath;
 use super::store::blob::{Nanos, nanos, read_up_to};
 
@@ -210,7 +210,9 @@ impl Walk<'_> {
         let reason = match self.hidden.own(path, is_dir) {
             Verdict::Visible => None,
             Verdict::Hidden(reason) => Some(reason),
-            Verdict::ByContent(reason) => secret_inside(dir, name).then_some(reason),
+            Verdict::ByContent(reason) | Verdict::IfContent(reason) => {
+                secret_inside(dir, name).then_some(reason)
+            }
             Verdict::Replaced => {
                 replaced = name.kind == FileType::RegularFile;
                 None
@@ -288,8 +290,13 @@ pub(crate) fn secret_inside(dir: impl AsFd, name: &beneath::Name) -> bool {
     if name.kind != FileType::RegularFile {
         return name.kind != FileType::Symlink;
     }
+    let (decides, most) = decided_by(&name.name);
     let content = || -> io::Result<Vec<u8>> {
-        read_up_to(&File::from(beneath::open_file(dir, &name.name)?), CONTENT_LIMIT)
+        let file = File::from(beneath::open_file(dir, decides)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        read_up_to(&file, most)
     };
     content().map_or(true, |content| holds_secret(&name.name, &content))
 }

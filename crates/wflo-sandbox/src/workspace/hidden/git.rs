@@ -82,8 +82,9 @@ pub(super) fn verdict(path: &RelPath, is_dir: bool) -> Verdict {
     {
         return Verdict::Hidden(Reason::GitCredentials);
     }
-    let rewritten =
-        matches!(name.as_slice(), b"config" | b"config.worktree" | b"fetch_head") || is_log(&inside);
+    let rewritten = name.starts_with(b"config.")
+        || matches!(name.as_slice(), b"config" | b"fetch_head" | b"merge_msg" | b"squash_msg")
+        || is_log(&inside);
     if rewritten { Verdict::Replaced } else { Verdict::Visible }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use rustix::fs::{Mode, OFlags};
 
 use super::super::beneath;
 use super::super::path::RelPath;
@@ -72,10 +73,13 @@ impl Ignores {
 }
 
 fn from_file(folder: &Path, file: &Path) -> Option<Arc<Gitignore>> {
-    from_content(folder, &File::open(file).ok()?)
+    // A FIFO in its place would be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    from_content(folder, &File::from(rustix::fs::open(file, flags, Mode::empty()).ok()?))
 }
 
 fn from_content(folder: &Path, file: &File) -> Option<Arc<Gitignore>> {
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let content = read_up_to(file, LIMIT).ok()?;
     let mut builder = GitignoreBuilder::new(folder);
     for line in String::from_utf8_lossy(&content).lines() {

@@ -1,0 +1,159 @@
+//! Names of files that hold credentials, and what of a content decides where the name does not.
+
+use super::{Reason, Verdict, git};
+use crate::workspace::path::RelPath;
+
+/// What SQLite keeps beside a database, and the database itself.
+pub(super) const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+const DATABASE_ENDINGS: [&str; 3] = [".db", ".sqlite", ".sqlite3"];
+const KEY_ENDINGS: [&str; 13] = [
+    ".key",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".ppk",
+    ".pkcs12",
+    ".p8",
+    ".tfstate",
+    ".env",
+    ".tfvars",
+    ".tfvars.json",
+];
+/// Files and folders.
+const KEY_NAMES: [&str; 23] = [
+    ".netrc",
+    "_netrc",
+    ".pgpass",
+    ".my.cnf",
+    ".pypirc",
+    ".git-credentials",
+    ".dockercfg",
+    ".htpasswd",
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".vault-token",
+    "credentials.json",
+    ".boto",
+    ".s3cfg",
+    ".vault_pass",
+    ".vault-pass",
+    ".databrickscfg",
+    ".terraformrc",
+    "service-account.json",
+    "application_default_credentials.json",
+];
+/// A folder, and what in it is hidden.
+const KEY_PATHS: [(&str, &str); 8] = [
+    (".docker", "config.json"),
+    (".config", "gcloud"),
+    (".config", "gh"),
+    (".cargo", "credentials"),
+    (".cargo", "credentials.toml"),
+    (".gem", "credentials"),
+    (".streamlit", "secrets.toml"),
+    (".terraform.d", "credentials.tfrc.json"),
+];
+const SSH_KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
+
+/// The verdict on a name, in lower case, and the path that it ends.
+pub(super) fn verdict(path: &RelPath, name: &[u8], is_dir: bool) -> Verdict {
+    let is = |known: &str| name == known.as_bytes();
+    let ends = |ending: &str| name.ends_with(ending.as_bytes());
+    let folder = path.parent().map(|folder| folder.name().to_ascii_lowercase()).unwrap_or_default();
+    let in_folder = KEY_PATHS.iter().any(|(known, inside)| folder == known.as_bytes() && is(inside));
+    if in_folder || KEY_NAMES.iter().any(|known| is(known)) {
+        return Verdict::Hidden(Reason::KeyFile);
+    }
+    if is_dir {
+        return Verdict::Visible;
+    }
+    let ssh = SSH_KEYS.iter().any(|key| name.starts_with(key.as_bytes())) && !ends(".pub");
+    if ssh || is("credentials") || KEY_ENDINGS.iter().any(|ending| ends(ending)) || ends(".tfstate.backup") {
+        return Verdict::Hidden(Reason::KeyFile);
+    }
+    if ends(".pem") || is(".npmrc") || is("pip.conf") || is(".yarnrc") || is(".yarnrc.yml") {
+        return Verdict::ByContent(Reason::KeyFile);
+    }
+    // Git's configuration in a bare repository, whatever its folder is called, and files with addresses.
+    if is("config") || is(".gitmodules") || is(".lfsconfig") {
+        return Verdict::IfContent(Reason::GitCredentials);
+    }
+    if database(name).is_some() { Verdict::IfContent(Reason::DataDirectory) } else { Verdict::Visible }
+}
+
+/// The name of the database that a file belongs to, by the file's name.
+fn database(name: &[u8]) -> Option<&[u8]> {
+    let bases = SIDE_FILES.iter().filter_map(|suffix| name.strip_suffix(suffix.as_bytes()));
+    bases.into_iter().find(|base| {
+        let lower = base.to_ascii_lowercase();
+        DATABASE_ENDINGS.iter().any(|ending| lower.ends_with(ending.as_bytes()))
+    })
+}
+
+/// How much of a file is looked at to decide; one that is longer counts as a secret.
+pub(crate) const CONTENT_LIMIT: u64 = 1024 * 1024;
+/// The length of SQLite's header.
+const HEADER: u64 = 100;
+
+/// Whose content decides about a file, a sibling of it, and how much of that is read.
+pub(crate) fn decided_by(name: &[u8]) -> (&[u8], u64) {
+    database(name).map_or((name, CONTENT_LIMIT), |database| (database, HEADER))
+}
+
+/// Whether a file that may hold a secret does: a certificate bundle or a plain `.npmrc` does not,
+/// and many programs cannot work without theirs. A database does when it is a store of wflo's.
+pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
+    if database(name).is_some() {
+        // The application id in SQLite's header (<https://www.sqlite.org/fileformat.html>, 1.3).
+        return content.starts_with(b"SQLite format 3\0") && content.get(68..72) == Some(b"wflo");
+    }
+    if content.len() as u64 >= CONTENT_LIMIT {
+        return true;
+    }
+    let lower = content.to_ascii_lowercase();
+    let has = |needle: &[u8]| lower.windows(needle.len()).any(|window| window == needle);
+    if name.to_ascii_lowercase().ends_with(b".pem") {
+        let only_public = has(b"-----begin certificate") || has(b"-----begin public key");
+        return has(b"private key") || has(b"encrypted") || !only_public;
+    }
+    has(b"_auth") || has(b"password") || has(b"authtoken") || git::url_with_user(&lower).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_no_key_and_a_plain_npmrc_no_credential() {
+        let certificate = b"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+        assert!(!holds_secret(b"cacert.pem", certificate));
+        assert!(holds_secret(b"k.pem", b"-----BEGIN RSA PRIVATE KEY-----\n"));
+        assert!(holds_secret(b"k.pem", b"what is this"));
+        assert!(!holds_secret(b".npmrc", b"registry=https://registry.npmjs.org/\n"));
+        assert!(holds_secret(b".npmrc", b"//r/:_authToken=abc\n"));
+        assert!(holds_secret(b"pip.conf", b"index-url = https://me:pw@host/simple\n"));
+    }
+
+    #[test]
+    fn a_database_is_a_secret_when_it_is_wflos_own() {
+        let mut header = vec![0; 100];
+        header[..16].copy_from_slice(b"SQLite format 3\0");
+        assert!(!holds_secret(b"app.db", &header));
+        header[68..72].copy_from_slice(b"wflo");
+        for name in ["old.db", "OLD.SQLITE3", "wflo.db-wal", "x.sqlite-journal"] {
+            assert!(holds_secret(name.as_bytes(), &header), "{name}");
+        }
+        assert_eq!(decided_by(b"wflo.db-wal").0, b"wflo.db");
+    }
+
+    #[test]
+    fn an_address_with_a_user_is_a_secret_wherever_git_keeps_it() {
+        assert!(holds_secret(b"config", b"[remote \"o\"]\n\turl = https://u:t@host/x\n"));
+        assert!(!holds_secret(b".gitmodules", b"[submodule \"x\"]\n\turl = https://host/x\n"));
+    }
+}
