@@ -6,6 +6,7 @@
 //! is refused by name. Nothing in `wflo.toml` is ignored.
 
 mod budget;
+mod data_dir;
 mod database;
 mod environment;
 mod error;
@@ -74,7 +75,11 @@ impl Settings {
             None => empty(),
         };
         environment.overlay(&mut root)?;
-        read(&root, found, location)
+        let settings = read(&root, found, location)?;
+        if location.data_dir.is_none() {
+            data_dir::check(&settings.data_dir)?;
+        }
+        Ok(settings)
     }
 }
 
@@ -97,7 +102,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let data_dir = location
         .data_dir
         .as_ref()
-        .map_or_else(|| project.root.join(".wflo"), |given| location.current.join(given));
+        .map_or_else(|| data_dir::default(&project.root), |given| location.current.join(given));
     let storage = match reader.optional("storage") {
         Some(field) => database::read_storage(&field, &project.root)?,
         None => None,

@@ -18,6 +18,9 @@ pub(crate) enum SettingsError {
     /// `--project` names something that is not a folder.
     #[error("there is no folder {}", path.display())]
     NoFolder { path: PathBuf },
+    /// The project's own data folder is not as wflo makes it.
+    #[error("{} cannot be used as the data folder: {reason}", path.display())]
+    DataFolder { path: PathBuf, reason: String },
     /// A key that was configured and cannot be had.
     #[error("the key of provider `{provider}` cannot be had: {reason}")]
     Key { provider: String, reason: String, hint: String },
@@ -34,6 +37,7 @@ impl Coded for SettingsError {
             },
             SettingsError::Unreadable { .. } => 8005,
             SettingsError::NoFolder { .. } => 8007,
+            SettingsError::DataFolder { .. } => 8015,
             SettingsError::Key { .. } => 8010,
         })
     }
@@ -47,6 +51,10 @@ impl Coded for SettingsError {
             SettingsError::NoFolder { .. } => {
                 Some("give the folder that holds wflo.toml, or make one with `wflo init my-agent`".to_owned())
             }
+            SettingsError::DataFolder { path, .. } => Some(format!(
+                "look at what {} is and remove it if it is not yours, or name another folder with --data-dir",
+                path.display()
+            )),
             SettingsError::Key { hint, .. } => Some(hint.clone()),
         }
     }
