@@ -195,10 +195,15 @@ fn sensitive_paths_wait_for_the_users_word() {
     }
     run.writes(".git/config", "[core]\n\tsshCommand = evil\n");
     symlink("../../etc", run.upper("out")).unwrap();
+    run.writes(".venv/bin/python", "#!/bin/sh\n");
+    run.writes("tool", "#!/bin/sh\n");
+    run.writes("open", "to all");
+    fs::set_permissions(run.upper("open"), fs::Permissions::from_mode(0o666)).unwrap();
     run.ends();
     let options = ApplyOptions { definitions: vec![rel("flow.py")], ..ApplyOptions::default() };
     let report = run.apply(&options).unwrap();
-    assert_eq!(paths(&report), ["main.py"]);
+    assert_eq!(paths(&report), ["main.py", "open"]);
+    assert_eq!(run.project.path().join("open").metadata().unwrap().permissions().mode() & 0o777, 0o644);
     let asked: Vec<(String, Sensitive)> =
         report.unconfirmed.iter().map(|(change, why)| (change.path.to_string(), *why)).collect();
     for expected in [
@@ -207,13 +212,16 @@ fn sensitive_paths_wait_for_the_users_word() {
         (".git/hooks/post-checkout", Sensitive::Git),
         (".github/workflows/ci.yml", Sensitive::Ci),
         ("x.sh", Sensitive::Shell),
+        (".venv/bin/python", Sensitive::Interpreter),
+        ("tool", Sensitive::Executable),
         ("out", Sensitive::LinkOutside),
     ] {
         assert!(asked.contains(&(expected.0.to_owned(), expected.1)), "{expected:?} in {asked:?}");
     }
     assert_eq!([run.reads("wflo.toml"), run.reads("flow.py")], ["old", "old"]);
-    let confirmed = Confirmed::Paths(vec![rel("wflo.toml"), rel(".git")]);
+    let confirmed = Confirmed::Paths(vec![rel("wflo.toml"), rel(".git"), rel(".venv/bin/python")]);
     let report = run.apply(&ApplyOptions { confirmed, ..options }).unwrap();
+    assert!(run.project.path().join(".venv/bin/python").is_file(), "its folders come with it");
     assert!(paths(&report).contains(&"wflo.toml".to_owned()));
     assert_eq!(run.reads(".git/config"), "[core]\n", "Git's configuration is never written");
     assert_eq!(run.reads(".git/hooks/post-checkout"), "new");

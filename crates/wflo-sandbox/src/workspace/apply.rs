@@ -138,7 +138,7 @@ pub fn apply(
     }
     let changes = selected(diff(view, store)?, &options.paths)?;
     let mut report = Report::default();
-    let wanted = permitted(changes, &place, options, &mut report)?;
+    let wanted = permitted(changes, store, &place, options, &mut report)?;
 
     let mut plan = Plan { place: &place, options, ops: BTreeMap::new() };
     for change in &wanted {
@@ -182,12 +182,13 @@ fn selected(changes: Vec<Change>, paths: &[RelPath]) -> Result<Vec<Change>, Work
 /// Takes out what is hidden and what needs a confirmation that is not given.
 fn permitted(
     changes: Vec<Change>,
+    store: &Store,
     place: &Place,
     options: &ApplyOptions,
     report: &mut Report,
 ) -> Result<Vec<Change>, WorkspaceError> {
     let mut wanted = Vec::new();
-    for change in changes {
+    for mut change in changes {
         if let Some(reason) = place.hidden(&change.path)? {
             report.hidden.push((change.path, reason));
             continue;
@@ -195,9 +196,19 @@ fn permitted(
         let confirmed = match &options.confirmed {
             Confirmed::None => false,
             Confirmed::All => true,
-            Confirmed::Paths(paths) => paths.iter().any(|path| change.path.is_within(path)),
+            Confirmed::Paths(paths) => {
+                // A folder comes with what is confirmed in it, and brings nothing else along.
+                let folder = change.after.as_ref().is_some_and(Entry::is_dir);
+                paths
+                    .iter()
+                    .any(|path| change.path.is_within(path) || (folder && path.is_within(&change.path)))
+            }
         };
-        match Sensitive::of(&change, &options.definitions) {
+        let mode = change.after.as_ref().map(|entry| sensitive::mode(&change, entry.mode));
+        if let (Some(after), Some(mode)) = (&mut change.after, mode) {
+            after.mode = mode;
+        }
+        match Sensitive::of(&change, &options.definitions, || change.start(store)) {
             Some(why) if !confirmed => report.unconfirmed.push((change, why)),
             _ => wanted.push(change),
         }

@@ -55,6 +55,20 @@ pub struct Change {
     pub(crate) after_from: Option<Digest>,
 }
 
+impl Change {
+    /// The first bytes of what the file is now; zeros when it is none.
+    pub(crate) fn start(&self, store: &Store) -> [u8; 2] {
+        let mut start = [0; 2];
+        if let Some(tree) = &self.after_from
+            && let Ok(root) = super::beneath::open_root(&store.tree(tree))
+            && let Ok(file) = super::beneath::open_file(&root, self.path.as_bytes())
+        {
+            let _ = std::io::Read::read_exact(&mut File::from(file), &mut start);
+        }
+        start
+    }
+}
+
 /// The net change of a view, sorted by path. A folder that was added or removed is listed, and so is
 /// everything in it.
 ///

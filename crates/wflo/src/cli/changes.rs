@@ -22,7 +22,8 @@ Examples:
   wflo apply --resume                     Finish an apply that was cut short (--undo takes it back)
 
 A file that you changed since the run began is a conflict: nothing is written, exit code 1.
-Changes to wflo.toml, workflow definitions, .git, shell and CI files are asked about separately.";
+Files that act by themselves (settings, hooks, builds, environments, new programs) are asked about
+one by one.";
 
 const DISCARD_HELP: &str = "\
 Examples:

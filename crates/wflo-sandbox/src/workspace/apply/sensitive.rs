@@ -1,8 +1,11 @@
 //! Paths whose change acts on the user's machine or on a server without anybody running it by hand:
 //! each is asked about separately.
 
+mod rules;
+
 use serde::{Deserialize, Serialize};
 
+use self::rules::RULES;
 use super::super::diff::Change;
 use super::super::manifest::Kind;
 use super::super::path::RelPath;
@@ -17,95 +20,74 @@ pub enum Sensitive {
     Definition,
     /// Git's own files, hooks among them, and files that steer it.
     Git,
-    /// A shell script or a file that a shell reads by itself.
-    Shell,
-    /// A file that a build server or a build tool runs by itself.
+    /// What a Python is, or runs before any program, or takes for a module's code unread.
+    Interpreter,
+    /// A file that a build server, a build tool or a test runner runs by itself.
     Ci,
+    /// A file that a package manager runs, or that says where it takes packages from.
+    Packages,
+    /// A file that makes a container or a machine.
+    Container,
     /// A file that an editor runs by itself.
     Editor,
+    /// A file that says to a coding agent what to do or which servers to start.
+    Agent,
+    /// A shell script or a file that a shell, or what hooks into one, reads by itself.
+    Shell,
+    /// A file that was not executable and is, or begins with `#!`.
+    Executable,
     /// A link that leads out of the project.
     LinkOutside,
 }
 
-const CI_FOLDERS: [&str; 9] = [
-    ".github",
-    ".gitlab",
-    ".circleci",
-    ".buildkite",
-    ".woodpecker",
-    ".ci",
-    ".husky",
-    ".teamcity",
-    ".forgejo",
-];
-const CI_FILES: [&str; 15] = [
-    ".gitlab-ci.yml",
-    ".travis.yml",
-    ".drone.yml",
-    ".woodpecker.yml",
-    "appveyor.yml",
-    "azure-pipelines.yml",
-    "bitbucket-pipelines.yml",
-    "cloudbuild.yaml",
-    "jenkinsfile",
-    ".pre-commit-config.yaml",
-    "lefthook.yml",
-    "makefile",
-    "gnumakefile",
-    "justfile",
-    "taskfile.yml",
-];
-const SHELL_ENDINGS: [&str; 9] = [".sh", ".bash", ".zsh", ".fish", ".ksh", ".ps1", ".psm1", ".bat", ".cmd"];
-const SHELL_FILES: [&str; 12] = [
-    ".bashrc",
-    ".bash_profile",
-    ".bash_login",
-    ".bash_logout",
-    ".bash_aliases",
-    ".profile",
-    ".zshrc",
-    ".zshenv",
-    ".zprofile",
-    ".zlogin",
-    ".login",
-    ".tool-versions",
-];
-const EDITOR_FOLDERS: [&str; 5] = [".vscode", ".idea", ".devcontainer", ".zed", ".cursor"];
-
 impl Sensitive {
-    /// Why `change` needs the user's word; `None` when it does not.
+    /// Why `change` needs the user's word; `None` when it does not. `start` reads the first bytes of
+    /// what the file would be.
     #[must_use]
-    pub fn of(change: &Change, definitions: &[RelPath]) -> Option<Sensitive> {
+    pub(super) fn of(
+        change: &Change,
+        definitions: &[RelPath],
+        start: impl FnOnce() -> [u8; 2],
+    ) -> Option<Sensitive> {
         let path = &change.path;
         let parts: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
         let name = parts.last()?;
-        let within =
-            |folders: &[&str]| parts.iter().any(|part| folders.iter().any(|known| part == known.as_bytes()));
-        let named = |files: &[&str]| files.iter().any(|known| name == known.as_bytes());
         if name == b"wflo.toml" {
             return Some(Sensitive::Settings);
         }
         if definitions.contains(path) {
             return Some(Sensitive::Definition);
         }
-        let git = parts.iter().any(|part| part.ends_with(b".git"));
-        if git || named(&[".gitattributes", ".gitmodules", ".gitconfig", ".mailmap"]) {
+        if parts.iter().any(|part| part.ends_with(b".git")) {
             return Some(Sensitive::Git);
         }
-        if within(&CI_FOLDERS) || named(&CI_FILES) {
-            return Some(Sensitive::Ci);
+        let in_bin = parts.iter().rev().nth(1).is_some_and(|folder| folder == b"bin" || folder == b"scripts");
+        let shadows = parts.len() > 1 && parts.first().is_some_and(|first| first == b"wflo");
+        if shadows || (in_bin && name.starts_with(b"python")) {
+            return Some(Sensitive::Interpreter);
         }
-        if within(&EDITOR_FOLDERS) {
-            return Some(Sensitive::Editor);
+        if let Some(rule) = RULES.iter().find(|rule| rule.matches(&parts, name)) {
+            return Some(rule.why);
         }
-        if named(&SHELL_FILES) || SHELL_ENDINGS.iter().any(|ending| name.ends_with(ending.as_bytes())) {
-            return Some(Sensitive::Shell);
-        }
-        match change.after.as_ref().map(|entry| &entry.kind) {
-            Some(Kind::Symlink { target }) if leads_outside(path, &target.0) => Some(Sensitive::LinkOutside),
+        match change.after.as_ref().map(|entry| (&entry.kind, entry.mode)) {
+            Some((Kind::Symlink { target }, _)) if leads_outside(path, &target.0) => {
+                Some(Sensitive::LinkOutside)
+            }
+            Some((Kind::File { .. }, mode)) => {
+                let before = change.before.as_ref().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+                let could = before.is_some_and(|entry| entry.mode & 0o111 != 0);
+                let newly = mode & 0o111 != 0 && !could;
+                (newly || (before.is_none() && start() == *b"#!")).then_some(Sensitive::Executable)
+            }
             _ => None,
         }
     }
+}
+
+/// The mode that a path gets in the project: a run cannot open a file to others that were kept out.
+pub(super) fn mode(change: &Change, mode: u32) -> u32 {
+    let before = change.before.as_ref().map_or(0, |entry| entry.mode);
+    mode & (0o755 | (before & 0o022))
 }
 
 /// Whether a link at `path` names a place outside of the project, by its text. `..` after a name
@@ -136,36 +118,75 @@ mod tests {
     use super::super::super::manifest::{Digest, Entry};
     use super::*;
 
-    fn why(path: &str, after: Entry) -> Option<Sensitive> {
-        let change = Change {
+    fn change(path: &str, before: Option<Entry>, after: Entry) -> Change {
+        Change {
             path: path.parse().unwrap(),
             kind: ChangeKind::Added,
-            before: None,
+            before,
             after: Some(after),
             binary: false,
             before_from: None,
             after_from: None,
-        };
-        Sensitive::of(&change, &["flows/main.py".parse().unwrap()])
+        }
+    }
+
+    fn why(path: &str, after: Entry) -> Option<Sensitive> {
+        Sensitive::of(&change(path, None, after), &["flows/main.py".parse().unwrap()], || [0; 2])
+    }
+
+    fn file(mode: u32) -> Entry {
+        Entry::file(mode, 0, Digest::of(b""))
     }
 
     #[test]
     fn files_that_act_by_themselves_are_asked_about() {
-        let file = || Entry::file(0o644, 0, Digest::of(b""));
-        for (path, expected) in [
-            ("wflo.toml", Some(Sensitive::Settings)),
-            ("flows/main.py", Some(Sensitive::Definition)),
-            (".git/hooks/pre-commit", Some(Sensitive::Git)),
-            ("sub/.git/index", Some(Sensitive::Git)),
-            (".github/workflows/x.yml", Some(Sensitive::Ci)),
-            ("Makefile", Some(Sensitive::Ci)),
-            ("bin/run.SH", Some(Sensitive::Shell)),
-            (".vscode/tasks.json", Some(Sensitive::Editor)),
-            ("src/main.py", None),
-            ("report.md", None),
+        for (expected, paths) in [
+            (Some(Sensitive::Settings), "wflo.toml sub/wflo.toml"),
+            (Some(Sensitive::Definition), "flows/main.py"),
+            (Some(Sensitive::Git), ".git/hooks/pre-commit sub/.git/index .gitattributes"),
+            (
+                Some(Sensitive::Interpreter),
+                ".venv/bin/python .venv/lib/x.py tools/bin/python3.12 env/pyvenv.cfg a/b.pth sitecustomize.py \
+                 lib/usercustomize.py wflo.py wflo/__init__.py src/__pycache__/x.pyc .python-version",
+            ),
+            (
+                Some(Sensitive::Ci),
+                ".github/workflows/x.yml Makefile rules.mk tests/conftest.py setup.py noxfile.py tox.ini build.rs \
+                 CMakeLists.txt pyproject.toml Rakefile .pre-commit-config.yaml .eslintrc.js vite.config.ts",
+            ),
+            (Some(Sensitive::Packages), "package.json .npmrc .cargo/config.toml .yarnrc.yml Gemfile"),
+            (Some(Sensitive::Container), "Dockerfile app/Dockerfile.dev docker-compose.yml compose.yaml"),
+            (Some(Sensitive::Editor), ".vscode/tasks.json .vimrc .exrc .dir-locals.el x.code-workspace"),
+            (Some(Sensitive::Agent), ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules"),
+            (Some(Sensitive::Shell), "bin/run.SH .bashrc .mise.toml .config/mise/config.toml .tool-versions"),
+            (None, "src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py"),
         ] {
-            assert_eq!(why(path, file()), expected, "{path}");
+            for path in paths.split_whitespace() {
+                assert_eq!(why(path, file(0o644)), expected, "{path}");
+            }
         }
+    }
+
+    #[test]
+    fn what_becomes_a_program_is_asked_about() {
+        let of = |before: Option<Entry>, after: Entry, start: &[u8; 2]| {
+            Sensitive::of(&change("run", before, after), &[], || *start)
+        };
+        assert_eq!(of(None, file(0o755), b"xx"), Some(Sensitive::Executable));
+        assert_eq!(of(Some(file(0o644)), file(0o744), b"xx"), Some(Sensitive::Executable));
+        assert_eq!(of(None, file(0o644), b"#!"), Some(Sensitive::Executable));
+        assert_eq!(of(None, file(0o644), b"# "), None);
+        assert_eq!(of(Some(file(0o755)), file(0o755), b"#!"), None, "it was one before");
+    }
+
+    #[test]
+    fn a_run_opens_no_file_to_others() {
+        let given =
+            |before: Option<u32>, after: u32| mode(&change("x", before.map(file), file(after)), after);
+        assert_eq!(given(None, 0o777), 0o755);
+        assert_eq!(given(Some(0o644), 0o666), 0o644);
+        assert_eq!(given(Some(0o664), 0o664), 0o664);
+        assert_eq!(given(Some(0o600), 0o6755), 0o755);
     }
 
     #[test]

@@ -167,7 +167,10 @@ fn ask(
         return Ok(Vec::new());
     }
     let mut confirmed = Vec::new();
-    for (change, why) in changes {
+    // A folder is not asked about: it comes with what is confirmed in it, and no more of it.
+    for (change, why) in
+        changes.iter().filter(|(change, _)| !change.after.as_ref().is_some_and(|a| a.is_dir()))
+    {
         let text = change.text(&files.store, &workspace::TextLimits::default())?;
         printer.note(text.body.trim_end());
         printer.note(format_args!("{} is {}. Apply it? [y/N]", change.path, what(*why)));
@@ -202,7 +205,12 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
         Sensitive::Definition => "a workflow definition",
         Sensitive::Git => "a file of Git",
         Sensitive::Shell => "a file that a shell runs",
-        Sensitive::Ci => "a file that a build server or build tool runs",
+        Sensitive::Interpreter => "a part of a Python, or a file that one runs by itself",
+        Sensitive::Packages => "a file that a package manager runs",
+        Sensitive::Container => "a file that makes a container",
+        Sensitive::Agent => "a file that steers a coding agent",
+        Sensitive::Executable => "a new program",
+        Sensitive::Ci => "a file that a build server, build tool or test runner runs",
         Sensitive::Editor => "a file that an editor runs",
         Sensitive::LinkOutside => "a link that leads out of the project",
     }

@@ -1,0 +1,100 @@
+//! The names of files that act by themselves, by what makes them act.
+
+use super::Sensitive;
+
+/// Names of one kind, in lower case, at any depth; separated by spaces.
+pub(super) struct Rule {
+    pub(super) why: Sensitive,
+    /// Everything in folders of these names.
+    folders: &'static str,
+    files: &'static str,
+    /// How names begin.
+    starts: &'static str,
+    /// How names end.
+    endings: &'static str,
+}
+
+/// The first that matches counts.
+pub(super) const RULES: [Rule; 8] = [
+    Rule {
+        why: Sensitive::Git,
+        folders: "",
+        files: ".gitattributes .gitmodules .gitconfig .lfsconfig .mailmap",
+        starts: "",
+        endings: "",
+    },
+    Rule {
+        why: Sensitive::Interpreter,
+        folders: ".venv venv .tox .nox site-packages dist-packages __pycache__",
+        // `wflo.py` would be imported in the SDK's place.
+        files: "pyvenv.cfg sitecustomize.py usercustomize.py wflo.py .python-version",
+        starts: "",
+        endings: ".pth .egg-link .pyc .pyo",
+    },
+    Rule {
+        why: Sensitive::Ci,
+        folders: ".github .gitlab .circleci .buildkite .woodpecker .ci .husky .teamcity .forgejo \
+                .gitea .mvn",
+        files: ".travis.yml appveyor.yml azure-pipelines.yml bitbucket-pipelines.yml cloudbuild.yaml \
+                jenkinsfile lefthook.yml lefthook.yaml makefile gnumakefile bsdmakefile justfile \
+                .justfile taskfile.yml taskfile.yaml build.rs build.zig build.xml pom.xml \
+                cmakelists.txt cmakepresets.json meson.build configure sconstruct wscript gradlew \
+                gradle.properties rakefile mix.exs package.swift flake.nix default.nix shell.nix \
+                setup.py setup.cfg pyproject.toml conftest.py noxfile.py tox.ini pytest.ini tasks.py \
+                fabfile.py dodo.py hatch_build.py gulpfile.js gruntfile.js",
+        starts: ".gitlab-ci. .drone. .woodpecker. .pre-commit- .eslintrc .mocharc .babelrc",
+        endings: ".mk .cmake .gradle .gradle.kts .sbt .config.js .config.cjs .config.mjs .config.ts \
+                .config.mts .config.cts",
+    },
+    Rule {
+        why: Sensitive::Packages,
+        folders: ".cargo .bundle .yarn",
+        files: "package.json .npmrc .pnpmfile.cjs bunfig.toml deno.json deno.jsonc composer.json \
+                gemfile pip.conf uv.toml .condarc nuget.config rust-toolchain rust-toolchain.toml",
+        starts: ".yarnrc",
+        endings: ".gemspec",
+    },
+    Rule {
+        why: Sensitive::Container,
+        folders: ".devcontainer",
+        files: "vagrantfile tiltfile skaffold.yaml procfile",
+        starts: "dockerfile containerfile docker-compose. compose.y compose.override. docker-bake.",
+        endings: ".dockerfile",
+    },
+    Rule {
+        why: Sensitive::Editor,
+        folders: ".vscode .idea .zed .vim .nvim .fleet",
+        files: ".vimrc _vimrc .gvimrc .nvimrc .exrc _exrc .nvim.lua .lvimrc .dir-locals.el \
+                .dir-locals-2.el .kakrc .ycm_extra_conf.py .gdbinit .lldbinit",
+        starts: "",
+        endings: ".sublime-project .code-workspace",
+    },
+    Rule {
+        why: Sensitive::Agent,
+        folders: ".claude .cursor .codex .gemini .continue .windsurf .aider .opencode .roo",
+        files: ".mcp.json mcp.json claude.md claude.local.md agents.md gemini.md .cursorrules \
+                .windsurfrules .clinerules .aider.conf.yml opencode.json",
+        starts: "",
+        endings: "",
+    },
+    Rule {
+        why: Sensitive::Shell,
+        folders: ".mise .config .direnv",
+        files: ".profile .login .tool-versions .inputrc .nvmrc .node-version .ruby-version .envrc",
+        starts: ".bash .zsh .zprofile .zlogin .cshrc .tcshrc .kshrc .mise mise. .rtx",
+        endings: ".sh .bash .zsh .fish .ksh .csh .ps1 .psm1 .bat .cmd",
+    },
+];
+
+impl Rule {
+    /// Whether the rule means a path with these parts, in lower case.
+    pub(super) fn matches(&self, parts: &[Vec<u8>], name: &[u8]) -> bool {
+        let any = |names: &str, holds: &dyn Fn(&[u8]) -> bool| {
+            names.split_whitespace().any(|n| holds(n.as_bytes()))
+        };
+        any(self.folders, &|known| parts.iter().any(|part| part == known))
+            || any(self.files, &|known| name == known)
+            || any(self.starts, &|start| name.starts_with(start))
+            || any(self.endings, &|ending| name.ends_with(ending))
+    }
+}
