@@ -25,9 +25,9 @@ WHEN = ("write", "start")
 class ApprovalPolicy:
     """When and by whom a step's effects are approved.
 
-    `when="write"` (the default) asks at the step's first effect that is not a read, with a preview
-    of it; `when="start"` asks before the step begins. `timeout_seconds` is how long people have;
-    `on_timeout` is what happens then: `"reject"`, `"escalate"` or `"hold"`.
+    `when="write"` (the default) asks before the step's writes are made, once for all of them and
+    with the rows that they change; `when="start"` asks before the step begins. `timeout_seconds`
+    is how long people have; `on_timeout` is what happens then: `"reject"`, `"escalate"` or `"hold"`.
     """
 
     __slots__ = ("approvers", "notify", "on_timeout", "quorum", "required", "timeout_seconds", "when")

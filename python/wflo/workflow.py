@@ -201,8 +201,8 @@ class Workflow:
         """Makes a function a step: `@workflow.step` or `@workflow.step(option=...)`.
 
         `depends_on` lists steps by name or function; left out, the step comes after the one
-        defined before it; `[]` makes it a root. `approval_required` asks at the first effect that
-        is not a read. `rollback_enabled` refuses data changes that could not be undone.
+        defined before it; `[]` makes it a root. `approval_required` asks before the step's writes are
+        made. `rollback_enabled` refuses data changes that could not be undone.
         `retries` counts further tries, `retry_backoff` is a `Backoff` or the first wait in
         seconds, `timeout_seconds` excludes waits for people. `agent` names whom costs are
         attributed to. `budget` limits this step in US dollars. `effect_class` is `"idempotent"`,

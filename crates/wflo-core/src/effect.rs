@@ -118,6 +118,15 @@ pub enum EffectState {
         /// The error.
         error: Failure,
     },
+    /// Answered on top of changes that are not made yet: what comes of it stays inside. It becomes
+    /// finished or failed when people approve those changes and they are committed, and is dropped when
+    /// they cannot be.
+    Previewed {
+        /// Position among the generation's results.
+        order: u32,
+        /// What the step was told.
+        outcome: Result<Value, Failure>,
+    },
 }
 
 /// One row of a step's journal.
@@ -159,8 +168,15 @@ impl EffectRecord {
     pub fn order(&self) -> Option<u32> {
         match self.state {
             EffectState::Intent => None,
-            EffectState::Finished { order, .. } | EffectState::Failed { order, .. } => Some(order),
+            EffectState::Finished { order, .. }
+            | EffectState::Failed { order, .. }
+            | EffectState::Previewed { order, .. } => Some(order),
         }
+    }
+
+    /// Whether its answer rests on changes that are not made yet.
+    pub const fn is_previewed(&self) -> bool {
+        matches!(self.state, EffectState::Previewed { .. })
     }
 }
 

@@ -164,26 +164,37 @@ impl Database {
     ///
     /// # Errors
     /// [`DataError::PreviewStale`] when `prior` no longer fits; all that [`Database::apply`] can meet.
-    pub fn preview(&self, prior: &[Changeset], write: &Write) -> Result<Preview, DataError> {
-        backend!(self, database => database.preview(prior, write))
+    pub fn preview(
+        &self,
+        prior: &[&Changeset],
+        write: &Write,
+        requirements: Requirements,
+    ) -> Result<Preview, DataError> {
+        backend!(self, database => database.preview(prior, write, requirements))
     }
 
     /// Runs a statement that only reads, seeing the changes of a chain of previews.
     ///
     /// # Errors
     /// [`DataError::PreviewStale`]; all that [`Database::query`] can meet.
-    pub fn preview_query(&self, prior: &[Changeset], statement: &Statement) -> Result<Rows, DataError> {
+    pub fn preview_query(&self, prior: &[&Changeset], statement: &Statement) -> Result<Rows, DataError> {
         backend!(self, database => database.query(prior, statement))
     }
 
-    /// Commits a previewed change as it was captured, with its record. Triggers do not run again:
-    /// what they did is in the change.
+    /// Commits a chain of previewed changes as they were captured, in their order and in one transaction,
+    /// each with its record; what is on record already is not done again. Triggers do not run: what they
+    /// did is in the changes. A dry run says what would come of it.
     ///
     /// # Errors
     /// [`DataError::PreviewIncomplete`], [`DataError::EffectMismatch`], [`DataError::SchemaChanged`],
-    /// [`DataError::Busy`].
-    pub fn commit_preview(&self, effect: Effect, preview: &Preview) -> Result<Committed, DataError> {
-        backend!(self, database => database.commit_preview(effect, preview))
+    /// [`DataError::Busy`]. After any error nothing was written, save that [`DataError::Io`] from the
+    /// commit itself leaves it open: calling again settles it.
+    pub fn commit_previews(
+        &self,
+        chain: &[(Effect<'_>, &Preview)],
+        dry_run: bool,
+    ) -> Result<Committed, DataError> {
+        backend!(self, database => database.commit_previews(chain, dry_run))
     }
 
     /// Undoes the net change of the effects in the request's scope, once.

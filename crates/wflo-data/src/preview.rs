@@ -27,18 +27,23 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Whether [`Database::commit_preview`](crate::Database::commit_preview) can commit it; if not,
+    /// Whether [`Database::commit_previews`](crate::Database::commit_previews) can commit it; if not,
     /// `evidence.not_held` says why.
     pub fn is_complete(&self) -> bool {
         self.evidence.not_held.is_none()
     }
 }
 
-/// The outcome of committing a preview.
+/// The outcome of committing a chain of previews.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Committed {
-    /// The previewed change is in the database.
-    Applied(Applied),
-    /// Somebody changed these rows since the preview; nothing was written. Preview it anew.
-    Conflict(Vec<RowConflict>),
+    /// Every previewed change is in the database; one for each.
+    Applied(Vec<Applied>),
+    /// Somebody changed rows since they were shown; nothing was written. Preview them anew.
+    Conflict {
+        /// The first of the chain that no longer fits.
+        at: usize,
+        /// Its rows that are not as they were.
+        rows: Vec<RowConflict>,
+    },
 }

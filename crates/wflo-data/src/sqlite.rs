@@ -77,7 +77,7 @@ impl Sqlite {
 
     /// See [`Database::query`](crate::Database::query) and
     /// [`Database::preview_query`](crate::Database::preview_query).
-    pub(crate) fn query(&self, prior: &[Changeset], statement: &Statement) -> Result<Rows, DataError> {
+    pub(crate) fn query(&self, prior: &[&Changeset], statement: &Statement) -> Result<Rows, DataError> {
         self.pool.call(|call| {
             if prior.is_empty() {
                 return run::query(call, statement);

@@ -19,6 +19,7 @@ use wflo_core::id::ApprovalId;
 use wflo_core::ports::store::{ApprovalFilter, EffectEnd, StoreError};
 
 use crate::calls::Calls;
+use crate::chain::{Chain, Open};
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::{Intent, Journal};
@@ -26,11 +27,12 @@ use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
 use crate::services::Services;
 use crate::waits::Waits;
 
+mod alone;
 mod ask;
 mod cancelled;
 mod db;
 mod llm;
-mod question;
+pub(crate) mod question;
 mod release;
 mod tool;
 mod tool_files;
@@ -49,6 +51,7 @@ use tool_files::ToolFiles;
 pub(crate) use tool_files::{Opened, bad_layer};
 
 pub(crate) use db::{effect_id, in_database, own_writes};
+pub(crate) use question::asks_at_writes;
 
 /// What reaches the step for one effect.
 pub(crate) struct Answered {
@@ -73,6 +76,8 @@ pub(crate) enum Unanswered {
     Broken(EngineError),
     /// The step no longer waits for one.
     Withdrawn,
+    /// The attempt must end: what it was told is not its history any more. The chain says what follows.
+    Halted,
 }
 
 impl From<StoreError> for Unanswered {
@@ -103,6 +108,7 @@ pub(crate) struct Broker {
     pub(crate) waits: Arc<Waits>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) files: ToolFiles,
+    pub(crate) chain: Arc<Chain>,
     tools: Mutex<HashMap<On, ToolDone>>,
 }
 
@@ -113,7 +119,10 @@ impl Broker {
     pub(crate) fn new(attempt: Attempt, journal: Arc<Journal>, services: Arc<Services>) -> Self {
         let waits = Arc::new(Waits::default());
         let (sharing, rows) = (Arc::clone(&waits), Arc::clone(&journal));
-        let calls = Arc::new(Calls::new(attempt.clone(), rows, Arc::clone(&services), sharing));
+        let chain = Arc::new(Chain::new(attempt.clone(), rows, Arc::clone(&services), sharing));
+        let (sharing, rows) = (Arc::clone(&waits), Arc::clone(&journal));
+        let before = Arc::clone(&chain);
+        let calls = Arc::new(Calls::new(attempt.clone(), rows, Arc::clone(&services), sharing, before));
         Broker {
             attempt,
             journal,
@@ -121,6 +130,7 @@ impl Broker {
             waits,
             calls,
             files: ToolFiles::default(),
+            chain,
             tools: Mutex::default(),
         }
     }
@@ -153,6 +163,10 @@ impl Broker {
                 EffectState::Failed { error, .. } => {
                     return Ok(Answered::new(order, Err(replayed_error(row, error))));
                 }
+                EffectState::Previewed { outcome, .. } => {
+                    let outcome = outcome.clone().map_err(|error| replayed_error(row, &error));
+                    return Ok(Answered::new(order, outcome));
+                }
                 EffectState::Intent => {}
             }
         }
@@ -175,10 +189,23 @@ impl Broker {
         found: Option<EffectRecord>,
         sink: &Sink,
     ) -> Outcome {
+        // What was begun before is not held up; model calls come to the chain on their way through the
+        // ledger.
+        let leaves = matches!(
+            call.kind,
+            EffectKind::Sleep | EffectKind::Approval | EffectKind::Tool | EffectKind::Emit
+        );
+        if leaves
+            && found.is_none()
+            && let Err(refused) = self.chain.settle(&on(call)).await?
+        {
+            return Ok(Err(refused));
+        }
         match call.kind {
             EffectKind::Db => self.db(call, print, found).await,
             EffectKind::Llm => self.llm(call, print, sink).await,
-            EffectKind::Now | EffectKind::Random | EffectKind::Emit => self.at_once(call, print).await,
+            EffectKind::Now | EffectKind::Random => self.drawn(call, print).await,
+            EffectKind::Emit => self.emit(call, print).await,
             EffectKind::Sleep => self.sleep(call, print, found).await,
             EffectKind::Approval => self.approval(call, print, found).await,
             EffectKind::Tool => self.tool(call, print, found, sink).await,
@@ -230,6 +257,44 @@ impl Broker {
         Ok(Err(error))
     }
 
+    /// Journals an answer for which nothing left: for good, or on top of the writes that are open.
+    async fn told(
+        &self,
+        open: &Open,
+        call: &EffectCall,
+        print: Digest,
+        outcome: Result<Value, EffectError>,
+        attributes: Value,
+    ) -> Outcome {
+        let found = self.journal.get(&call.path, call.seq);
+        let attributes = match (&outcome, attributes) {
+            (Err(error), Value::Null) => json!({ "error_kind": error.kind }),
+            (Err(error), mut attributes) => {
+                attributes["error_kind"] = json!(error.kind);
+                attributes
+            }
+            (Ok(_), attributes) => attributes,
+        };
+        let kept = outcome.clone().map_err(|error| failure_of(&error));
+        if !open.is_empty() {
+            let fresh = found.is_none();
+            let row = found.unwrap_or_else(|| self.journal.row(self.intent(call, print, Value::Null)));
+            self.journal.preview(row, fresh, kept, attributes).await?;
+            return Ok(outcome);
+        }
+        match found {
+            Some(row) => {
+                let end = EffectEnd { attributes, ..self.journal.end(kept) };
+                self.journal.finish(row, end, Vec::new(), Vec::new()).await?;
+            }
+            None => {
+                let intent = self.intent(call, print, attributes);
+                self.journal.record(intent, self.journal.end(kept), Vec::new()).await?;
+            }
+        }
+        Ok(outcome)
+    }
+
     /// Waits for the answer to a question; `None` when it was taken back.
     async fn decided(&self, call: &EffectCall, approval: ApprovalId) -> Result<ApprovalStatus, Unanswered> {
         let on = On { path: call.path.clone(), seq: call.seq };
@@ -242,6 +307,11 @@ impl Broker {
         let all = self.services.store.approvals(filter).await?;
         Ok(all.into_iter().find(|a| a.status != ApprovalStatus::Superseded && wanted(a)))
     }
+}
+
+/// The place of an effect.
+fn on(call: &EffectCall) -> On {
+    On { path: call.path.clone(), seq: call.seq }
 }
 
 fn bad_request(detail: &str) -> EffectError {
@@ -306,6 +376,6 @@ pub(crate) fn effect_error(kind: &str, error: &impl Coded) -> EffectError {
 }
 
 /// A fact about a used approval.
-fn consumed(approval: ApprovalId, released: String) -> EventBody {
+pub(crate) fn consumed(approval: ApprovalId, released: String) -> EventBody {
     EventBody::ApprovalConsumed { approval_id: approval, released }
 }

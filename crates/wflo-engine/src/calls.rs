@@ -13,6 +13,7 @@ use wflo_core::canonical::Digest;
 use wflo_core::effect::EffectState;
 use wflo_core::ports::store::StoreError;
 
+use crate::chain::Chain;
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::Journal;
@@ -60,6 +61,8 @@ pub(crate) struct Calls {
     pub(crate) journal: Arc<Journal>,
     pub(crate) services: Arc<Services>,
     pub(crate) waits: Arc<Waits>,
+    /// The writes that a new call waits for.
+    pub(crate) chain: Arc<Chain>,
     occurrences: Mutex<HashMap<String, Vec<Occurrence>>>,
     /// Gateway rows of earlier attempts that no request has matched yet.
     unmatched: Mutex<HashSet<(String, u32)>>,
@@ -81,6 +84,7 @@ impl Calls {
         journal: Arc<Journal>,
         services: Arc<Services>,
         waits: Arc<Waits>,
+        chain: Arc<Chain>,
     ) -> Self {
         let rows = journal.all().into_iter().filter(|row| row.key.path.starts_with("@gateway/"));
         let unmatched = rows.map(|row| (row.key.path, row.key.seq)).collect();
@@ -89,6 +93,7 @@ impl Calls {
             journal,
             services,
             waits,
+            chain,
             occurrences: Mutex::default(),
             unmatched: Mutex::new(unmatched),
             expected: Mutex::default(),
@@ -242,7 +247,8 @@ impl Calls {
 /// An answer that a client repeats its request for: it would get the same error for ever otherwise.
 fn worth_repeating(state: &EffectState) -> bool {
     match state {
-        EffectState::Intent => false,
+        // A call is never previewed.
+        EffectState::Intent | EffectState::Previewed { .. } => false,
         EffectState::Failed { .. } => true,
         EffectState::Finished { result, .. } => {
             let interrupted = result["interrupted"].as_bool().unwrap_or(false);

@@ -4,7 +4,7 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 24] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -18,6 +18,12 @@ pub const ALL: [&str; 18] = [
     "db.apply.after",
     "effect.finish.before",
     "effect.finish.after",
+    "effect.preview.before",
+    "effect.preview.after",
+    "chain.commit.before",
+    "chain.commit.after",
+    "chain.confirm.after",
+    "chain.rewind.after",
     "wait.cancelled.before",
     "wait.cancelled.after",
     "tool.sealed",

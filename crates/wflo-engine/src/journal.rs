@@ -18,6 +18,7 @@ use wflo_core::ports::store::{Batch, EffectEnd, Fence, Op, OpResult, Store, Stor
 use crate::executor::Active;
 
 mod places;
+mod preview;
 mod turns;
 
 pub use places::Marks;
@@ -270,9 +271,7 @@ impl Journal {
         crate::failpoint::pass("effect.finish.before");
         let results = self.commit(ops).await?;
         crate::failpoint::pass("effect.finish.after");
-        let order =
-            results.iter().find_map(|r| if let OpResult::Order(order) = r { Some(*order) } else { None });
-        let order = order.ok_or_else(|| StoreError::Failed("an answer got no position".to_owned()))?;
+        let order = Self::order_of(&results)?;
         row.cost = cost;
         row.uncertain = uncertain;
         row.finished_at = Some(end.at);
@@ -334,7 +333,8 @@ impl Journal {
         EffectEnd { outcome, cost: NanoUsd::ZERO, uncertain: false, attributes: Value::Null, at }
     }
 
-    fn event(&self, bodies: Vec<EventBody>) -> Op {
+    /// Facts as an op of a commit.
+    pub(crate) fn event(&self, bodies: Vec<EventBody>) -> Op {
         let at = self.clock.now();
         Op::AppendEvents {
             run: self.fence.run,

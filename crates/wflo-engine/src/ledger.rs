@@ -25,6 +25,7 @@ use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
 };
 
+use crate::broker::Unanswered;
 use crate::budgets;
 use crate::calls::{Calls, Flight, Place};
 use crate::error::EngineError;
@@ -34,6 +35,8 @@ use crate::protocol::On;
 
 /// The attempt that made the call is being ended.
 const ENDING: Code = Code(3025);
+/// The writes before a call were not approved.
+const REJECTED: Code = Code(7003);
 /// A call that was never sent.
 const NOT_SENT: Code = Code(4016);
 /// How long a call may wait for room behind running ones.
@@ -149,17 +152,41 @@ async fn open_at(
             let kind = "not_sent".to_owned();
             return Ok(Opened::Refused(Refusal::Other { status: 502, kind, failure: error.clone() }));
         }
-        Some(EffectState::Intent) => {}
+        Some(EffectState::Intent | EffectState::Previewed { .. }) => {}
         None if intent.positional.is_none() && calls.misses() => {
             let key = calls.journal.key(&path, seq);
             calls.journal.note(vec![EventBody::ReplayMiss { key }]).await?;
         }
         None => {}
     }
+    // A call that was begun before is not held up by writes that came after it.
+    if found.is_none()
+        && let Some(refusal) = before_writes(calls, On { path: path.clone(), seq }).await?
+    {
+        return Ok(Opened::Refused(refusal));
+    }
     if let Some(refusal) = policy::before_call(calls, intent, &path, seq).await? {
         return Ok(Opened::Refused(refusal));
     }
     reserve(calls, intent, path, seq, found).await
+}
+
+/// A new call waits until the step's writes so far are approved.
+async fn before_writes(calls: &Calls, on: On) -> Result<Option<Refusal>, EngineError> {
+    let settled = tokio::select! {
+        settled = calls.chain.settle(&on) => settled,
+        () = calls.closed() => return Ok(Some(ending())),
+    };
+    match settled {
+        Ok(Ok(())) => Ok(None),
+        Ok(Err(refused)) => {
+            let failure = Failure::new(REJECTED, refused.message);
+            Ok(Some(Refusal::Other { status: 403, kind: "approval_rejected".to_owned(), failure }))
+        }
+        Err(Unanswered::Halted) => Ok(Some(ending())),
+        Err(Unanswered::Withdrawn) => Ok(Some(unwanted())),
+        Err(Unanswered::Broken(e)) => Err(e),
+    }
 }
 
 async fn wait_for_the_other(calls: &Calls, mut over: watch::Receiver<bool>) -> Result<(), EngineError> {

@@ -12,6 +12,7 @@ pub mod ask;
 mod broker;
 pub mod budgets;
 mod calls;
+mod chain;
 pub mod changes;
 pub mod clock;
 pub mod discovery;

@@ -11,6 +11,8 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::Fence;
 
+use crate::broker::{Broker, Unanswered};
+use crate::chain::Halt;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::journal::Journal;
@@ -106,6 +108,37 @@ impl Steps {
         let (store, clock) = (Arc::clone(&self.services.store), Arc::clone(&self.services.clock));
         let journal = Journal::load(store, clock, attempt.fence(), &attempt.step, attempt.generation).await?;
         Ok(Arc::new(journal.timed_by(attempt.active.clone())))
+    }
+
+    /// How an attempt ends that has no answer to go on with.
+    fn unanswered(
+        &self,
+        attempt: &Attempt,
+        broker: &Broker,
+        unanswered: Unanswered,
+    ) -> Result<End, EngineError> {
+        match unanswered {
+            Unanswered::Broken(e) => Err(e),
+            // Nobody asked for an effect, so nobody can have stopped waiting for it.
+            Unanswered::Withdrawn => Ok(End::Stopped),
+            Unanswered::Halted => {
+                Ok(self.halted(attempt, broker, broker.chain.halt().unwrap_or(Halt::Again)))
+            }
+        }
+    }
+
+    /// How an attempt ends whose answers are not its history any more.
+    fn halted(&self, attempt: &Attempt, broker: &Broker, halt: Halt) -> End {
+        match halt {
+            // It waits for nothing: another attempt follows at once.
+            Halt::Again => End::Suspended { on: Vec::new() },
+            Halt::Lost(reason) => End::Lost { reason },
+            Halt::Failed(error) => {
+                let Some(spec) = attempt.spec() else { return failed(error) };
+                let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &[], &error, None);
+                End::Failed { error, timed_out: false, no_retry, keep }
+            }
+        }
     }
 
     /// What a step's effects were billed over all its generations.

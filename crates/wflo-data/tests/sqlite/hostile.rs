@@ -99,7 +99,7 @@ fn what_no_step_may_run_is_refused_and_changes_nothing() {
         for result in [
             db.apply(effect("e"), &execute(text), ANY).map(|_| ()),
             db.query(&sql(text)).map(|_| ()),
-            db.preview(&[], &execute(text)).map(|_| ()),
+            db.preview(&[], &execute(text), ANY).map(|_| ()),
             db.preview_query(&[], &sql(text)).map(|_| ()),
         ] {
             let error = result.expect_err(text);
@@ -232,7 +232,7 @@ fn statements_that_are_endless_to_compile_end_too() {
     for result in [
         db.query(&sql("SELECT * FROM v39")).map(|_| ()),
         db.classify("SELECT * FROM v39").map(|_| ()),
-        db.preview(&[], &execute("DELETE FROM records WHERE id IN (SELECT id FROM v39)")).map(|_| ()),
+        db.preview(&[], &execute("DELETE FROM records WHERE id IN (SELECT id FROM v39)"), ANY).map(|_| ()),
     ] {
         assert!(result.is_err());
     }

@@ -1,10 +1,11 @@
 //! What was looked at is what is committed, or nothing is.
 
 use wflo_data::{
-    ChangeKind, Committed, ConflictKind, DataError, Database, Effect, NotHeld, Preview, RowConflict, Value,
+    Applied, ChangeKind, Committed, ConflictKind, DataError, Database, Effect, NotHeld, OnConflict, Preview,
+    RowConflict, Value,
 };
 
-use crate::temp::{ANY, Temp, apply, effect, execute, one, sql};
+use crate::temp::{ANY, Temp, UNDOABLE, apply, effect, execute, one, sql, undo_of};
 
 const SCHEMA: &str = "
     CREATE TABLE records (id INTEGER PRIMARY KEY, age INTEGER, note TEXT);
@@ -15,12 +16,25 @@ const SCHEMA: &str = "
     INSERT INTO keyless VALUES (1, 'x'), (2, 'y');";
 
 fn preview(db: &Database, text: &str) -> Preview {
-    db.preview(&[], &execute(text)).unwrap()
+    db.preview(&[], &execute(text), ANY).unwrap()
+}
+
+fn commit(db: &Database, id: &str, preview: &Preview) -> Result<Committed, DataError> {
+    db.commit_previews(&[(effect(id), preview)], false)
+}
+
+/// Commits one preview, which must fit.
+fn committed(db: &Database, id: &str, preview: &Preview) -> Applied {
+    match commit(db, id, preview).unwrap() {
+        Committed::Applied(mut applied) => applied.remove(0),
+        Committed::Conflict { rows, .. } => panic!("a conflict: {rows:?}"),
+    }
 }
 
 fn conflicts(db: &Database, id: &str, preview: &Preview) -> Vec<RowConflict> {
-    match db.commit_preview(effect(id), preview).unwrap() {
-        Committed::Conflict(conflicts) => conflicts,
+    match commit(db, id, preview).unwrap() {
+        Committed::Conflict { at: 0, rows } => rows,
+        Committed::Conflict { at, .. } => panic!("a chain of one has no write {at}"),
         Committed::Applied(applied) => panic!("committed: {applied:?}"),
     }
 }
@@ -56,21 +70,17 @@ fn the_captured_change_is_committed_once_with_its_result() {
     // Through JSON, as an approval that waited for days.
     let json = serde_json::to_string(&preview(&db, write)).unwrap();
     let seen: Preview = serde_json::from_str(&json).unwrap();
-    let Committed::Applied(applied) = temp.db().commit_preview(effect("e"), &seen).unwrap() else {
-        panic!("a conflict");
-    };
+    let applied = committed(&temp.db(), "e", &seen);
     assert_eq!(applied.result, seen.result);
     assert_eq!(applied.result.rows, [[Value::Integer(2)], [Value::Integer(3)]]);
     assert_eq!(one(&db, "SELECT count(*) FROM records"), Value::Integer(1));
     assert_eq!(one(&db, "SELECT count(*) FROM log"), Value::Integer(2), "triggers did not run twice");
-    let Committed::Applied(again) = db.commit_preview(effect("e"), &seen).unwrap() else {
-        panic!("a conflict")
-    };
+    let again = committed(&db, "e", &seen);
     assert!(again.replayed);
     assert_eq!(again.result, applied.result);
     assert!(db.apply(effect("e"), &execute(write), ANY).unwrap().replayed);
     let other = Effect { id: "e", fingerprint: "g" };
-    assert!(matches!(db.commit_preview(other, &seen), Err(DataError::EffectMismatch { .. })));
+    assert!(matches!(db.commit_previews(&[(other, &seen)], false), Err(DataError::EffectMismatch { .. })));
 }
 
 #[test]
@@ -127,7 +137,7 @@ fn edits_of_other_rows_are_none() {
     let db = temp.db();
     let seen = preview(&db, "DELETE FROM records WHERE id = 2");
     temp.other().execute("UPDATE records SET note = 'mine' WHERE id = 1", []).unwrap();
-    assert!(matches!(db.commit_preview(effect("e"), &seen).unwrap(), Committed::Applied(_)));
+    committed(&db, "e", &seen);
 }
 
 #[test]
@@ -135,19 +145,19 @@ fn a_chain_sees_its_own_changes_and_nobody_else_does() {
     let temp = Temp::new(SCHEMA);
     let db = temp.db();
     let first = preview(&db, "INSERT INTO records VALUES (10, 1, 'new')");
-    let chain = [first.changeset.clone()];
-    let second = db.preview(&chain, &execute("UPDATE records SET age = age + 1 WHERE note = 'new'")).unwrap();
+    let grow = execute("UPDATE records SET age = age + 1 WHERE note = 'new'");
+    let second = db.preview(&[&first.changeset], &grow, ANY).unwrap();
     assert_eq!(second.result.rows_affected, 1);
-    let chain = [first.changeset.clone(), second.changeset.clone()];
+    let chain = [&first.changeset, &second.changeset];
     let rows = db.preview_query(&chain, &sql("SELECT age FROM records WHERE id = 10")).unwrap();
     assert_eq!(rows.rows, [[Value::Integer(2)]]);
     assert_eq!(one(&db, "SELECT count(*) FROM records"), Value::Integer(3));
     for (id, seen) in [("a", &first), ("b", &second)] {
-        assert!(matches!(db.commit_preview(effect(id), seen).unwrap(), Committed::Applied(_)));
+        committed(&db, id, seen);
     }
     assert_eq!(one(&db, "SELECT age FROM records WHERE id = 10"), Value::Integer(2));
     // The chain was committed, so it does not fit any more.
-    let error = db.preview(&chain, &execute("DELETE FROM records")).unwrap_err();
+    let error = db.preview(&chain, &execute("DELETE FROM records"), ANY).unwrap_err();
     assert!(matches!(error, DataError::PreviewStale { .. }), "{error:?}");
 }
 
@@ -158,13 +168,11 @@ fn what_cannot_be_held_says_so_and_is_not_committed() {
     let seen = preview(&db, "CREATE TABLE t (a)");
     assert_eq!(seen.evidence.not_held, Some(NotHeld::Schema));
     assert!(!seen.is_complete());
-    assert!(matches!(db.commit_preview(effect("e"), &seen), Err(DataError::PreviewIncomplete(_))));
+    assert!(matches!(commit(&db, "e", &seen), Err(DataError::PreviewIncomplete(_))));
     assert!(!temp.dump().contains_key("t"));
     // A table without a key can be previewed, though not undone.
     let seen = preview(&db, "DELETE FROM keyless WHERE a = 1");
-    let Committed::Applied(applied) = db.commit_preview(effect("f"), &seen).unwrap() else {
-        panic!("a conflict")
-    };
+    let applied = committed(&db, "f", &seen);
     assert!(matches!(applied.not_held, Some(NotHeld::NoPrimaryKey { .. })));
     assert_eq!(temp.dump()["keyless"].len(), 1);
 }
@@ -175,13 +183,13 @@ fn a_table_that_was_altered_meanwhile_is_not_written() {
     let db = temp.db();
     let seen = preview(&db, "UPDATE records SET note = 'old' WHERE id = 2");
     temp.other().execute_batch("ALTER TABLE records RENAME COLUMN note TO remark").unwrap();
-    let error = db.commit_preview(effect("e"), &seen).unwrap_err();
+    let error = commit(&db, "e", &seen).unwrap_err();
     assert!(matches!(error, DataError::SchemaChanged { .. }), "{error:?}");
     let temp = Temp::new(SCHEMA);
     let db = temp.db();
     let seen = preview(&db, "DELETE FROM records WHERE id = 2");
     temp.other().execute_batch("ALTER TABLE records ADD COLUMN extra DEFAULT 1").unwrap();
-    assert!(matches!(db.commit_preview(effect("e"), &seen).unwrap(), Committed::Applied(_)));
+    committed(&db, "e", &seen);
 }
 
 #[test]
@@ -198,4 +206,89 @@ fn evidence_is_bounded_and_its_counts_and_digest_are_not() {
     let fewer = preview(&db, "DELETE FROM records WHERE age = 1000 AND id < 5009");
     assert_ne!(all.evidence.digest, fewer.evidence.digest);
     assert_eq!(all.evidence.digest, preview(&db, "DELETE FROM records WHERE age = 1000").evidence.digest);
+}
+
+/// A chain of three on two tables: the last one changes what the first one made.
+fn three(db: &Database) -> Vec<Preview> {
+    let mut chain: Vec<Preview> = Vec::new();
+    for text in [
+        "INSERT INTO records VALUES (10, 1, 'new')",
+        "DELETE FROM records WHERE id = 2",
+        "UPDATE records SET age = age + 1 WHERE id IN (1, 10)",
+    ] {
+        let prior: Vec<_> = chain.iter().map(|preview| &preview.changeset).collect();
+        let next = db.preview(&prior, &execute(text), UNDOABLE).unwrap();
+        chain.push(next);
+    }
+    chain
+}
+
+const IDS: [&str; 3] = ["a", "b", "c"];
+
+fn commit_all(db: &Database, chain: &[Preview], dry_run: bool) -> Committed {
+    let chain: Vec<_> = IDS.iter().map(|id| effect(id)).zip(chain).collect();
+    db.commit_previews(&chain, dry_run).unwrap()
+}
+
+#[test]
+fn a_chain_is_committed_whole_and_once() {
+    let temp = Temp::new(SCHEMA);
+    let db = temp.db();
+    let before = temp.dump();
+    let chain = three(&db);
+    assert!(matches!(commit_all(&db, &chain, true), Committed::Applied(_)));
+    assert_eq!(temp.dump(), before, "a dry run changes nothing");
+    assert_eq!(db.recorded(effect("a")).unwrap(), None);
+
+    let Committed::Applied(applied) = commit_all(&db, &chain, false) else { panic!("a conflict") };
+    let results: Vec<_> = applied.iter().map(|one| one.result.rows_affected).collect();
+    assert_eq!(results, [1, 1, 2]);
+    let after = temp.dump();
+    assert_eq!(one(&db, "SELECT age FROM records WHERE id = 10"), Value::Integer(2));
+    assert_eq!(after["log"].len(), 1, "triggers did not run twice");
+    // As a resume does it, whose last commit may or may not have happened.
+    let Committed::Applied(again) = commit_all(&temp.db(), &chain, false) else { panic!("a conflict") };
+    assert!(again.iter().all(|one| one.replayed));
+    assert_eq!(temp.dump(), after);
+    db.undo(&undo_of("u", &IDS, OnConflict::Abort), false).unwrap();
+    assert_eq!(temp.dump(), before, "each of them is on record with its own change");
+}
+
+#[test]
+fn a_chain_with_one_conflict_is_not_committed_at_all() {
+    for (edit, first) in [
+        ("INSERT INTO records VALUES (10, 9, 'theirs')", 0),
+        ("UPDATE records SET note = 'theirs' WHERE id = 2", 1),
+        ("UPDATE records SET note = 'theirs' WHERE id = 1", 2),
+    ] {
+        let temp = Temp::new(SCHEMA);
+        let db = temp.db();
+        let chain = three(&db);
+        temp.other().execute(edit, []).unwrap();
+        let before = temp.dump();
+        for dry_run in [true, false] {
+            match commit_all(&db, &chain, dry_run) {
+                Committed::Conflict { at, rows } => {
+                    assert_eq!(at, first, "{edit}");
+                    assert_eq!(rows[0].table, "records");
+                }
+                Committed::Applied(applied) => panic!("{edit}: {applied:?}"),
+            }
+        }
+        assert_eq!(temp.dump(), before, "{edit}");
+        for id in IDS {
+            assert_eq!(db.recorded(effect(id)).unwrap(), None, "{edit}");
+        }
+    }
+}
+
+#[test]
+fn what_must_be_undoable_and_is_not_is_refused_when_it_is_previewed() {
+    let temp = Temp::new(SCHEMA);
+    let db = temp.db();
+    for text in ["CREATE TABLE t (a)", "DELETE FROM keyless WHERE a = 1"] {
+        let refused = db.preview(&[], &execute(text), UNDOABLE).unwrap_err();
+        assert!(matches!(refused, DataError::NotUndoable(_)), "{text}: {refused:?}");
+        assert!(db.preview(&[], &execute(text), ANY).is_ok(), "{text}");
+    }
 }

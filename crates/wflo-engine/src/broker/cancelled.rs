@@ -5,8 +5,10 @@
 //!   stays, and both are journaled without being told to anybody;
 //! - a call that waits for room, for a budget or for a policy is not sent;
 //! - a sleep is dropped;
-//! - a question (`context.approve`, a write that waits for its approval) is taken back, and the write is
-//!   not made; one that was decided first is carried out;
+//! - a question (`context.approve`, a write that is asked about alone) is taken back, and the write is not
+//!   made; one that was decided first is carried out;
+//! - what waits until earlier writes are approved is not begun; a write that was previewed stays among those
+//!   that people are asked about;
 //! - a tool's command has been ended by the runner, and its result is not journaled.
 //!
 //! When its result is lost in a crash nothing of it is made again: nobody waits for it. A hold that was
@@ -56,8 +58,11 @@ impl Broker {
             return Ok(());
         }
         let key = self.journal.key(&call.path, call.seq);
+        // A write that was previewed is one of those that a question is about, and stays one.
+        let alone = self.journal.get(&call.path, call.seq).is_some_and(|row| row.attributes["alone"] == true);
         let own = |purpose: &Purpose| match purpose {
-            Purpose::Asked { effect } | Purpose::Write { effect } => *effect == key,
+            Purpose::Asked { effect } => *effect == key,
+            Purpose::Write { effect } => alone && *effect == key,
             _ => false,
         };
         let Some(question) = self.question(|a| own(&a.request.purpose)).await? else { return Ok(()) };

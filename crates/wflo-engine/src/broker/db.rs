@@ -1,37 +1,30 @@
-//! Database effects: reads, exactly-once writes, previews that people approve, snapshots, restores.
+//! Database effects: reads, exactly-once writes, snapshots, restores.
 //!
-//! A write's sequence, with what a crash between two lines leaves behind:
-//! 1. the intent is committed (with the question and its preview, if people are asked);
-//!    crash: the resume finds the intent and goes on here;
-//! 2. people decide; crash: the decision is durable;
-//! 3. the change and its record in `_wflo_effects` are committed in the user's database;
+//! A write of a step that asks nobody, with what a crash between two lines leaves behind:
+//! 1. the intent is committed; crash: the resume finds the intent and goes on here;
+//! 2. the change and its record in `_wflo_effects` are committed in the user's database;
 //!    crash: the resume finds the record there and changes nothing;
-//! 4. the answer, and the use of the approval, are committed in the journal.
+//! 3. the answer is committed in the journal.
+//!
+//! A write of a step that asks is previewed and added to the [chain](crate::chain) of those that wait for
+//! approval; one whose change cannot be captured whole is asked about [alone](super::alone).
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::approval::Approval;
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState, OnAmbiguous};
-use wflo_core::error::Code;
-use wflo_core::machine::CommandBody;
 use wflo_core::ports::store::Op;
 use wflo_data::{
-    Class, Committed, DataError, Database, Databases, Effect, OnConflict, Preview, Requirements, Snapshot,
-    Statement, UndoRequest, Write,
+    Class, DataError, Database, Databases, Effect, OnConflict, Requirements, Snapshot, Statement,
+    UndoRequest, Write,
 };
 
-use super::{AMBIGUOUS, Broker, Outcome, Unanswered, bad_request, consumed, effect_error};
+use super::{AMBIGUOUS, Broker, Outcome, bad_request, consumed, effect_error, on};
+use crate::chain::{self, Changed};
 use crate::error::EngineError;
 use crate::protocol::{EffectCall, EffectError};
-
-/// The rows that people approved keep being changed by others.
-const KEEPS_CHANGING: Code = Code(7004);
-/// The run is being rejected.
-const REJECTED: Code = Code(7003);
-/// How often a conflicting preview is shown anew before the effect fails.
-const MOST_PREVIEWS: u64 = 3;
 
 /// The id under which a write is recorded in the user's database.
 pub(crate) fn effect_id(run: wflo_core::id::RunId, key: &EffectKey) -> String {
@@ -46,7 +39,7 @@ impl Broker {
                 let sql = call.request["sql"].as_str().unwrap_or_default().to_owned();
                 let class = match self.in_database(call, move |db| db.classify(&sql)).await {
                     Ok(class) => class,
-                    Err(e) => return self.fail(call, print, found, effect_error("database", &e)).await,
+                    Err(e) => return self.refused(call, print, effect_error("database", &e)).await,
                 };
                 match class {
                     Class::Read => self.read(call, print).await,
@@ -59,46 +52,110 @@ impl Broker {
             "restore" => self.restore(call, print, found).await,
             other => {
                 let detail = format!("`{other}` is not a database effect");
-                self.fail(call, print, found, bad_request(&detail)).await
+                self.refused(call, print, bad_request(&detail)).await
             }
         }
     }
 
     async fn read(&self, call: &EffectCall, print: Digest) -> Outcome {
-        let request = call.request.clone();
-        let run = move |db: &Database| db.query(&Statement::from_request(&request)?);
-        match self.in_database(call, run).await {
-            Ok(rows) => {
-                let result = rows_json(&rows)?;
-                let intent = self.intent(call, print, json!({ "database": call.request["database"] }));
-                self.journal.record(intent, self.journal.ok(result.clone()), Vec::new()).await?;
-                Ok(Ok(result))
+        let mut open = self.chain.enter().await?;
+        let database = self.database_name(call);
+        let (request, before) = (call.request.clone(), open.on(&database));
+        let run = move |db: &Database| {
+            db.preview_query(&chain::changesets(&before), &Statement::from_request(&request)?)
+        };
+        let result = match self.in_database(call, run).await {
+            Ok(rows) => Ok(rows_json(&rows)?),
+            Err(DataError::PreviewStale { conflicts_found }) => {
+                let changed = Changed::rows(database, conflicts_found);
+                return Err(self.chain.rewind(&mut open, changed).await);
             }
-            Err(e) => self.fail(call, print, None, effect_error("database", &e)).await,
-        }
+            Err(e) => Err(effect_error("database", &e)),
+        };
+        self.told(&open, call, print, result, json!({ "database": call.request["database"] })).await
+    }
+
+    /// A statement that the database, or wflo, will not run.
+    async fn refused(&self, call: &EffectCall, print: Digest, error: EffectError) -> Outcome {
+        let open = self.chain.enter().await?;
+        self.told(&open, call, print, Err(error), Value::Null).await
     }
 
     async fn write(&self, call: &EffectCall, print: Digest, found: Option<EffectRecord>) -> Outcome {
         let write = match Write::from_request(&call.name, &call.request) {
             Ok(write) => Arc::new(write),
-            Err(e) => return self.fail(call, print, found, effect_error("database", &e)).await,
+            Err(e) => return self.refused(call, print, effect_error("database", &e)).await,
         };
-        if self.asks_at_writes() {
-            return self.approved_write(call, print, found, write).await;
+        if self.chain.asks() {
+            return self.previewed_write(call, print, found, write).await;
         }
         let lost = found.is_some();
         let row = match found {
             Some(row) => row,
             None => {
-                let intent = self.intent(call, print.clone(), self.write_attributes(call, None));
+                let intent = self.intent(call, print.clone(), self.write_attributes(call));
                 self.journal.intend(intent, Vec::new()).await?
             }
         };
         self.apply(call, print, row, write, lost, None).await
     }
 
+    /// A write that people see before it happens: it is previewed on top of those that wait already.
+    async fn previewed_write(
+        &self,
+        call: &EffectCall,
+        print: Digest,
+        found: Option<EffectRecord>,
+        write: Arc<Write>,
+    ) -> Outcome {
+        if let Some(row) = found.as_ref().filter(|row| row.attributes["alone"] == true) {
+            return self.alone(call, print, Some(row.clone()), write, None).await;
+        }
+        let database = self.database_name(call);
+        let undoable = self.attempt.spec().is_some_and(|s| s.rollback_enabled);
+        loop {
+            let mut open = self.chain.enter().await?;
+            let mut waits_first = open.takes_no_more();
+            if !waits_first {
+                let (shown, before) = (Arc::clone(&write), open.on(&database));
+                let run = move |db: &Database| {
+                    db.preview(&chain::changesets(&before), &shown, Requirements { undoable })
+                };
+                match self.in_database(call, run).await {
+                    Ok(preview) if preview.is_complete() => {
+                        let fresh = found.is_none();
+                        let row =
+                            found.unwrap_or_else(|| self.journal.row(self.intent(call, print, Value::Null)));
+                        let told = self.chain.add(&mut open, row, fresh, &database, preview).await?;
+                        return Ok(Ok(told));
+                    }
+                    Ok(preview) if open.is_empty() => {
+                        drop(open);
+                        return self.alone(call, print, found, write, Some(preview)).await;
+                    }
+                    // Nothing can be previewed on top of it, so those before it are decided first.
+                    Ok(_) => waits_first = true,
+                    Err(DataError::PreviewStale { conflicts_found }) => {
+                        let changed = Changed::rows(database, conflicts_found);
+                        return Err(self.chain.rewind(&mut open, changed).await);
+                    }
+                    Err(e) => {
+                        let error = effect_error("database", &e);
+                        return self
+                            .told(&open, call, print, Err(error), json!({ "database": database }))
+                            .await;
+                    }
+                }
+            }
+            drop(open);
+            if waits_first && let Err(refused) = self.chain.settle(&on(call)).await? {
+                return Ok(Err(refused));
+            }
+        }
+    }
+
     /// Carries the statement out, once; `lost` says that an earlier attempt may have.
-    async fn apply(
+    pub(super) async fn apply(
         &self,
         call: &EffectCall,
         print: Digest,
@@ -158,147 +215,11 @@ impl Broker {
         Ok(Ok(result))
     }
 
-    /// A write that people see before it happens: the change they approve is the change that is made.
-    async fn approved_write(
-        &self,
-        call: &EffectCall,
-        print: Digest,
-        found: Option<EffectRecord>,
-        write: Arc<Write>,
-    ) -> Outcome {
-        let action = json!(["db", call.name, call.request]);
-        let key = self.journal.key(&call.path, call.seq);
-        let about = |a: &Approval| matches!(&a.request.purpose, Purpose::Write { effect } if *effect == key);
-        let mut row = found;
-        loop {
-            let Some(known) = row.clone() else {
-                match self.preview_and_ask(call, &print, None, &write, &action, 1).await? {
-                    Ok(asked) => row = Some(asked),
-                    Err(error) => return self.fail(call, print, None, error).await,
-                }
-                continue;
-            };
-            let previews = known.attributes["previews"].as_u64().unwrap_or(1);
-            let question = match self.question(about).await? {
-                Some(question) if self.still_good(&question, &action) => question,
-                stale => {
-                    if let Some(stale) = stale.filter(|s| s.status != ApprovalStatus::Consumed) {
-                        self.take_back(&stale, "the code that would run has changed").await?;
-                    }
-                    match self.preview_and_ask(call, &print, Some(known), &write, &action, previews).await? {
-                        Ok(asked) => row = Some(asked),
-                        Err(error) => return self.fail(call, print, row, error).await,
-                    }
-                    continue;
-                }
-            };
-            let status = match question.status {
-                ApprovalStatus::Pending => self.decided(call, question.id).await?,
-                status => status,
-            };
-            match status {
-                ApprovalStatus::Approved | ApprovalStatus::Consumed => {}
-                ApprovalStatus::Pending | ApprovalStatus::Superseded => continue,
-                ApprovalStatus::Rejected | ApprovalStatus::Expired => return Ok(Err(rejected(&question))),
-            }
-            let preview: Option<Preview> = serde_json::from_value(known.attributes["preview"].clone()).ok();
-            let Some(preview) = preview.filter(Preview::is_complete) else {
-                return self.apply(call, print, known, write, true, Some(&question)).await;
-            };
-            let (id, guard) = (effect_id(self.attempt.run, &key), print.to_string());
-            let commit =
-                move |db: &Database| db.commit_preview(Effect { id: &id, fingerprint: &guard }, &preview);
-            match self.in_database(call, commit).await {
-                Ok(Committed::Applied(applied)) => {
-                    return self.written(known, &applied.result, Some(&question)).await;
-                }
-                Ok(Committed::Conflict { .. }) if previews < MOST_PREVIEWS => {
-                    self.take_back(&question, "somebody else changed these rows since they were shown")
-                        .await?;
-                    match self
-                        .preview_and_ask(call, &print, Some(known), &write, &action, previews + 1)
-                        .await?
-                    {
-                        Ok(asked) => row = Some(asked),
-                        Err(error) => return self.fail(call, print, row, error).await,
-                    }
-                }
-                Ok(Committed::Conflict { .. }) => {
-                    let error = EffectError {
-                        code: KEEPS_CHANGING.to_string(),
-                        kind: "database".to_owned(),
-                        message: format!(
-                            "the rows were changed by somebody else after each of {MOST_PREVIEWS} approvals"
-                        ),
-                        hint: Some("stop the other writer, then `wflo runs retry ID`".to_owned()),
-                    };
-                    return self.fail(call, print, Some(known), error).await;
-                }
-                Err(e) => return self.fail(call, print, Some(known), effect_error("database", &e)).await,
-            }
-        }
-    }
-
-    /// Runs the write and rolls it back, and puts what it would change before people.
-    async fn preview_and_ask(
-        &self,
-        call: &EffectCall,
-        print: &Digest,
-        row: Option<EffectRecord>,
-        write: &Arc<Write>,
-        action: &Value,
-        previews: u64,
-    ) -> Result<Result<EffectRecord, EffectError>, Unanswered> {
-        let shown = Arc::clone(write);
-        let preview = match self.in_database(call, move |db| db.preview(&[], &shown)).await {
-            Ok(preview) => preview,
-            Err(e) => return Ok(Err(effect_error("database", &e))),
-        };
-        let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
-        let evidence = json!({
-            "statement": call.request["sql"],
-            "params": call.request["params"],
-            "database": call.request["database"],
-            "previewed": preview.is_complete(),
-            "change": serde_json::to_value(&preview.evidence).map_err(unreadable)?,
-        });
-        let mut attributes =
-            self.write_attributes(call, Some(serde_json::to_value(&preview).map_err(unreadable)?));
-        attributes["previews"] = json!(previews);
-        let effect = self.journal.key(&call.path, call.seq);
-        let title = format!(
-            "step `{}` changes database `{}`: {}",
-            self.attempt.step,
-            self.database_name(call),
-            one_line(call)
-        );
-        let request = self.request(Purpose::Write { effect }, title, action, evidence)?;
-        let ask = CommandBody::Ask { request: Box::new(request) };
-        match row {
-            None => {
-                let row = self.journal.row(self.intent(call, print.clone(), attributes));
-                self.attempt.driver.tell(ask, self.journal.intent_ops(&row)).await?;
-                self.journal.keep(row.clone());
-                Ok(Ok(row))
-            }
-            Some(row) => {
-                let row = self
-                    .journal
-                    .reopen(row, None, wflo_core::money::NanoUsd::ZERO, attributes, Vec::new())
-                    .await?;
-                self.attempt.driver.tell(ask, Vec::new()).await?;
-                Ok(Ok(row))
-            }
-        }
-    }
-
-    async fn take_back(&self, question: &Approval, reason: &str) -> Result<(), Unanswered> {
-        let body = CommandBody::Supersede { approval: question.id, reason: reason.to_owned() };
-        self.attempt.driver.tell(body, Vec::new()).await?;
-        Ok(())
-    }
-
     async fn snapshot(&self, call: &EffectCall, print: Digest) -> Outcome {
+        // It counts from the newest committed write, which those that wait must not come after.
+        if let Err(refused) = self.chain.settle(&on(call)).await? {
+            return Ok(Err(refused));
+        }
         let tables: Option<Vec<String>> =
             serde_json::from_value(call.request["tables"].clone()).unwrap_or(None);
         let taken = self.in_database(call, move |db| db.snapshot(tables.as_deref())).await;
@@ -321,13 +242,17 @@ impl Broker {
             Err(_) if call.request["on_conflict"].is_null() => OnConflict::Abort,
             Err(_) => {
                 let detail = "`on_conflict` is abort, skip or force";
-                return self.fail(call, print, found, bad_request(detail)).await;
+                return self.refused(call, print, bad_request(detail)).await;
             }
         };
         let row = match found {
             Some(row) => row,
             None => {
-                let intent = self.intent(call, print.clone(), self.write_attributes(call, None));
+                // It undoes what is committed, which the writes so far must be first.
+                if let Err(refused) = self.chain.settle(&on(call)).await? {
+                    return Ok(Err(refused));
+                }
+                let intent = self.intent(call, print.clone(), self.write_attributes(call));
                 self.journal.intend(intent, Vec::new()).await?
             }
         };
@@ -359,23 +284,19 @@ impl Broker {
         own_writes(self.attempt.run, &self.journal.all(), database, but)
     }
 
-    fn database_name(&self, call: &EffectCall) -> String {
+    pub(super) fn database_name(&self, call: &EffectCall) -> String {
         match call.request["database"].as_str() {
             Some(named) => named.to_owned(),
             None => default_name(&self.services.databases),
         }
     }
 
-    fn write_attributes(&self, call: &EffectCall, preview: Option<Value>) -> Value {
-        let mut attributes = json!({ "write": true, "database": self.database_name(call) });
-        if let Some(preview) = preview {
-            attributes["preview"] = preview;
-        }
-        attributes
+    pub(super) fn write_attributes(&self, call: &EffectCall) -> Value {
+        json!({ "write": true, "database": self.database_name(call) })
     }
 
     /// Runs something in the database that the call names, on a thread that may block.
-    async fn in_database<T: Send + 'static>(
+    pub(super) async fn in_database<T: Send + 'static>(
         &self,
         call: &EffectCall,
         work: impl FnOnce(&Database) -> Result<T, DataError> + Send + 'static,
@@ -424,21 +345,4 @@ pub(crate) async fn in_database<T: Send + 'static>(
 
 fn rows_json(rows: &wflo_data::Rows) -> Result<Value, EngineError> {
     serde_json::to_value(rows).map_err(|e| EngineError::Unreadable(e.to_string()))
-}
-
-fn rejected(question: &Approval) -> EffectError {
-    EffectError {
-        code: REJECTED.to_string(),
-        kind: "approval_rejected".to_owned(),
-        message: format!("\"{}\" was not approved", question.request.title),
-        hint: None,
-    }
-}
-
-fn one_line(call: &EffectCall) -> String {
-    let text = match call.request["sql"].as_str() {
-        Some(sql) => sql.split_whitespace().collect::<Vec<_>>().join(" "),
-        None => format!("{} of {} rows", call.name, call.request["rows"].as_array().map_or(0, Vec::len)),
-    };
-    text.chars().take(160).collect()
 }

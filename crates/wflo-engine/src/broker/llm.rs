@@ -88,6 +88,9 @@ fn call_error(error: &CallError) -> EffectError {
     let kind = match error {
         CallError::Gateway(GatewayError::BudgetExceeded { .. }) => "budget_exceeded",
         CallError::Gateway(GatewayError::Refused { kind, .. }) if kind == "policy_denied" => "policy_denied",
+        CallError::Gateway(GatewayError::Refused { kind, .. }) if kind == "approval_rejected" => {
+            "approval_rejected"
+        }
         other if other.kind() == "interrupted" => "interrupted",
         _ => "model",
     };

@@ -7,8 +7,8 @@ use wflo_core::event::{Event, Wait};
 use wflo_core::machine::CommandBody;
 use wflo_core::ports::store::{ApprovalFilter, Op};
 
-use super::{Broker, consumed};
-use crate::error::EngineError;
+use super::question::{self, own_policy, still_good};
+use super::{Broker, Unanswered, consumed};
 use crate::ledger::ask_once;
 
 /// The most of an output that is shown, in characters.
@@ -16,9 +16,12 @@ const SHOWN: usize = 20_000;
 
 impl Broker {
     /// Ops that use the approval of an output in the commit of the step's success, or what the step must
-    /// wait for first.
-    pub(crate) async fn release_output(&self, output: &Value) -> Result<Result<Vec<Op>, Wait>, EngineError> {
-        if self.own_policy().is_none() {
+    /// wait for first: the question about its writes, or about the output.
+    pub(crate) async fn release_output(&self, output: &Value) -> Result<Result<Vec<Op>, Wait>, Unanswered> {
+        if let Some(wait) = self.chain.at_end().await? {
+            return Ok(Err(wait));
+        }
+        if own_policy(&self.attempt).is_none() {
             return Ok(Ok(Vec::new()));
         }
         let (run, step) = (self.attempt.run, &self.attempt.step);
@@ -36,7 +39,7 @@ impl Broker {
         let action = json!(["output", step, output]);
         let about = |a: &&Approval| a.request.purpose == Purpose::Output;
         for known in mine.iter().filter(about) {
-            let good = self.still_good(known, &action);
+            let good = still_good(&self.attempt, known, &action);
             match known.status {
                 ApprovalStatus::Pending if good => return Ok(Err(Wait::Approval { approval_id: known.id })),
                 ApprovalStatus::Approved if good => {
@@ -57,8 +60,9 @@ impl Broker {
         }
         let shown: String = output.to_string().chars().take(SHOWN).collect();
         let title = format!("commit the output of step `{step}`, which wrote nothing");
-        let request =
-            self.request(Purpose::Output, title, &action, json!({ "output": shown, "writes": 0 }))?;
+        let evidence = json!({ "output": shown, "writes": 0 });
+        let clock = &*self.services.clock;
+        let request = question::request(&self.attempt, clock, Purpose::Output, title, &action, evidence)?;
         let approval_id = ask_once(&self.calls, request).await?;
         Ok(Err(Wait::Approval { approval_id }))
     }

@@ -24,7 +24,7 @@ impl Broker {
         let spec = self.attempt.spec();
         let guarded = spec.and_then(|s| s.effect_class) == Some(EffectClass::Guarded);
         let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
-        if guarded && self.asks_at_writes() {
+        if guarded && self.chain.asks() {
             let error = EffectError {
                 code: NEEDS_APPROVAL.to_string(),
                 kind: "not_available".to_owned(),

@@ -13,24 +13,24 @@ use crate::protocol::EffectCall;
 const MOST_BYTES: u64 = 1 << 20;
 
 impl Broker {
-    pub(super) async fn at_once(&self, call: &EffectCall, print: Digest) -> Outcome {
-        let mut facts = Vec::new();
+    /// The time or a random number: drawn once, and the same in every resume.
+    pub(super) async fn drawn(&self, call: &EffectCall, print: Digest) -> Outcome {
+        let open = self.chain.enter().await?;
         let result = match call.kind {
-            EffectKind::Now => json!(self.services.clock.now().to_string()),
-            EffectKind::Random => match self.random(&call.request) {
-                Ok(value) => value,
-                Err(detail) => return self.fail(call, print, None, bad_request(&detail)).await,
-            },
-            _ => {
-                let name = call.request["name"].as_str().unwrap_or_default().to_owned();
-                let data = call.request["data"].clone();
-                facts.push(EventBody::Emitted { step: self.attempt.step.clone(), name, data });
-                Value::Null
-            }
+            EffectKind::Now => Ok(json!(self.services.clock.now().to_string())),
+            _ => self.random(&call.request).map_err(|detail| bad_request(&detail)),
         };
+        self.told(&open, call, print, result, Value::Null).await
+    }
+
+    /// An event that the step publishes.
+    pub(super) async fn emit(&self, call: &EffectCall, print: Digest) -> Outcome {
+        let name = call.request["name"].as_str().unwrap_or_default().to_owned();
+        let data = call.request["data"].clone();
+        let facts = vec![EventBody::Emitted { step: self.attempt.step.clone(), name, data }];
         let intent = self.intent(call, print, Value::Null);
-        self.journal.record(intent, self.journal.ok(result.clone()), facts).await?;
-        Ok(Ok(result))
+        self.journal.record(intent, self.journal.ok(Value::Null), facts).await?;
+        Ok(Ok(Value::Null))
     }
 
     fn random(&self, request: &Value) -> Result<Value, String> {

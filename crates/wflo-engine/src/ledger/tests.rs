@@ -24,13 +24,13 @@ use wflo_store::{SqliteStore, StoreOptions};
 use wflo_testkit::model_server::{Answer, ModelServer};
 
 use super::*;
+use crate::broker::Broker;
 use crate::clock::SystemClock;
 use crate::engine::{Engine, Options};
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::inbox::Message;
 use crate::journal::Journal;
 use crate::services::Services;
-use crate::waits::Waits;
 
 /// What every call of these tests is billed: 100 tokens at 2 USD a million.
 const EACH: i64 = 200_000;
@@ -52,7 +52,7 @@ impl Executor for Acting {
             let journal = Journal::load(store, clock, attempt.fence(), &attempt.step, attempt.generation);
             let journal = Arc::new(journal.await.unwrap());
             let services = Arc::clone(&self.services);
-            let calls = Arc::new(Calls::new(attempt.clone(), journal, services, Arc::new(Waits::default())));
+            let calls = Arc::clone(&Broker::new(attempt.clone(), journal, services).calls);
             let act = self.act.lock().unwrap().clone().unwrap();
             let end = act(attempt, Arc::clone(&calls)).await;
             calls.close().await;

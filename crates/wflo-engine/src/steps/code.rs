@@ -32,6 +32,9 @@ impl Steps {
         };
         let journal = self.journal(attempt).await?;
         let broker = Arc::new(Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services)));
+        if let Err(unanswered) = broker.chain.take_up().await {
+            return self.unanswered(attempt, &broker, unanswered);
+        }
         let hash_seed = hash_seed(attempt);
         let io = |e: std::io::Error| EngineError::Unreadable(format!("a runner's socket: {e}"));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;

@@ -119,9 +119,10 @@ impl Steps {
             return Ok(End::Failed { error, timed_out: code == STEP_TIMEOUT, no_retry, keep });
         }
         let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });
-        let ops = match broker.release_output(&output).await? {
-            Ok(ops) => ops,
-            Err(wait) => return Ok(End::Suspended { on: vec![wait] }),
+        let ops = match broker.release_output(&output).await {
+            Ok(Ok(ops)) => ops,
+            Ok(Err(wait)) => return Ok(End::Suspended { on: vec![wait] }),
+            Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
         };
         let (layer, _) = self.sandboxes.capture(&running).await?;
         Ok(End::Succeeded { output, state: None, cost: self.cost(attempt).await?, layer, ops })

@@ -58,7 +58,10 @@ pub(super) struct Conversation<'a> {
 
 /// The runner's last word, or what came instead of it.
 enum Last {
-    Succeeded { output: Value, state: Option<Value> },
+    Succeeded {
+        output: Value,
+        state: Option<Value>,
+    },
     Failed(StepError),
     Suspended(Vec<Wait>),
     Gone,
@@ -66,6 +69,8 @@ enum Last {
     Stop(Stop),
     TimedOut,
     Engine(EngineError),
+    /// What the step was told is not its history any more.
+    Halted,
 }
 
 impl Conversation<'_> {
@@ -157,10 +162,19 @@ impl Conversation<'_> {
                 frame = received.recv() => frame,
                 () = watch.expired() => return Last::TimedOut,
                 Ok(()) = waits.changed() => continue,
+                question = self.broker.chain.held() => {
+                    // Its program cannot say that it waits. Its call is not begun, so ending it loses
+                    // nothing if nothing else is under way.
+                    if self.broker.calls.none_in_flight() && self.broker.waits.len() == effects.len() {
+                        return Last::Suspended(vec![Wait::Approval { approval_id: question }]);
+                    }
+                    continue;
+                }
                 Some(done) = effects.join_next() => {
                     match done {
                         Ok(Ok(()) | Err(Unanswered::Withdrawn)) => continue,
                         Ok(Err(Unanswered::Broken(e))) => return Last::Engine(e),
+                        Ok(Err(Unanswered::Halted)) => return Last::Halted,
                         Err(e) if e.is_cancelled() => continue,
                         Err(e) => return Last::Engine(EngineError::Unreadable(format!("internal error: {e}"))),
                     }
@@ -244,6 +258,7 @@ impl Conversation<'_> {
                     if let Some(waits) = self.worth_ending(&on) {
                         return Last::Suspended(waits);
                     }
+                    self.broker.chain.runner_waits(&on);
                 }
                 FromRunner::Definition { .. } => {
                     return Last::Broken(Failure::new(
@@ -276,6 +291,19 @@ impl Conversation<'_> {
     }
 
     async fn conclude(&self, last: Last, exit: Option<Result<Exit, Failure>>) -> Result<End, EngineError> {
+        if let Some(halt) = self.broker.chain.halt()
+            && !matches!(last, Last::Stop(_) | Last::Engine(_))
+        {
+            return Ok(self.steps.halted(self.attempt, &self.broker, halt));
+        }
+        let end = self.ended(last, exit).await?;
+        if matches!(end, End::Failed { .. }) {
+            self.broker.chain.withdraw().await?;
+        }
+        Ok(end)
+    }
+
+    async fn ended(&self, last: Last, exit: Option<Result<Exit, Failure>>) -> Result<End, EngineError> {
         match last {
             Last::Succeeded { output, state } => self.succeeded(output, state).await,
             Last::Failed(error) => Ok(self.failed(
@@ -300,6 +328,8 @@ impl Conversation<'_> {
                 Ok(self.failed(&failure, None, true))
             }
             Last::Gone => Ok(self.gone(exit)),
+            // The chain says why, above.
+            Last::Halted => Ok(End::Suspended { on: Vec::new() }),
         }
     }
 
@@ -376,9 +406,10 @@ impl Conversation<'_> {
     }
 
     async fn succeeded(&self, output: Value, state: Option<Value>) -> Result<End, EngineError> {
-        Ok(match self.broker.release_output(&output).await? {
-            Ok(ops) => End::Succeeded { output, state, cost: NanoUsd::ZERO, layer: None, ops },
-            Err(wait) => End::Suspended { on: vec![wait] },
+        Ok(match self.broker.release_output(&output).await {
+            Ok(Ok(ops)) => End::Succeeded { output, state, cost: NanoUsd::ZERO, layer: None, ops },
+            Ok(Err(wait)) => End::Suspended { on: vec![wait] },
+            Err(unanswered) => self.steps.unanswered(self.attempt, &self.broker, unanswered)?,
         })
     }
 }

@@ -93,8 +93,8 @@ impl Steps {
         };
         let outcome = match answered {
             Ok(answered) => answered.answer,
-            Err(Unanswered::Broken(e)) => return Err(e),
             Err(Unanswered::Withdrawn) => return Ok(End::Stopped),
+            Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
         };
         Ok(match outcome {
             // There is no code that could have stopped waiting.

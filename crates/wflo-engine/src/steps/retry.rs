@@ -40,8 +40,12 @@ pub(super) fn verdict(
         .iter()
         .filter(|row| matches!(row.state, EffectState::Finished { .. }) && kept(row) && !undone(row))
         .map(|row| (row.key.path.clone(), row.key.seq));
-    // A time-out that the kept answers follow is kept with them.
-    let given_up = cancelled.iter().map(|wait| (wait.path.clone(), wait.seq));
+    // A time-out that the kept answers follow is kept with them, save that of a write which was never made.
+    let previewed = |wait: &&CancelledWait| {
+        rows.iter().any(|row| row.is_previewed() && row.key.path == wait.path && row.key.seq == wait.seq)
+    };
+    let given_up = cancelled.iter().filter(|wait| !previewed(wait));
+    let given_up = given_up.map(|wait| (wait.path.clone(), wait.seq));
     let keep: BTreeSet<(String, u32)> =
         finished.chain(given_up.filter(|(path, seq)| kept_place(path, *seq))).collect();
     let keep = keep.into_iter().collect();

@@ -1,4 +1,6 @@
 //! Effects: intents, results in delivery order, and what a retry keeps.
+//!
+//! A row without `ord` is an intent, one without `finished_at` is previewed, any other is finished.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -33,6 +35,15 @@ pub(crate) struct EffectResult {
     pub(crate) uncertain: bool,
     pub(crate) attributes: Value,
     pub(crate) at: Timestamp,
+}
+
+/// A provisional answer, its JSON encoded; one of `result` and `error` is there.
+pub(crate) struct EffectPreview {
+    pub(crate) run: RunId,
+    pub(crate) key: EffectKey,
+    pub(crate) result: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) attributes: Value,
 }
 
 pub(crate) fn put(tx: &mut Tx<'_>, new: &NewEffect) -> Result<OpResult, Fault> {
@@ -90,6 +101,71 @@ pub(crate) fn finish(tx: &mut Tx<'_>, end: &EffectResult) -> Result<OpResult, Fa
     Ok(OpResult::Order(order))
 }
 
+/// Answers an intent on top of changes that are not made yet.
+pub(crate) fn preview(tx: &mut Tx<'_>, preview: &EffectPreview) -> Result<OpResult, Fault> {
+    let (run, key) = (tx.key(preview.run)?, &preview.key);
+    let (n, attributes) = intent(tx, run, key)?;
+    let order = last_order(tx, run, &key.step, key.generation)? + 1;
+    tx.write(
+        "UPDATE effects SET ord = ?2, result = ?3, error = ?4, attributes = ?5 WHERE n = ?1",
+        params![n, order, preview.result, preview.error, merged(tx.blobs, attributes, &preview.attributes)?],
+    )?;
+    Ok(OpResult::Order(order))
+}
+
+/// A previewed effect's answer stands.
+pub(crate) fn confirm(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    key: &EffectKey,
+    at: Timestamp,
+) -> Result<OpResult, Fault> {
+    let run = tx.key(run)?;
+    let (n, _) = previewed(tx, run, key)?;
+    tx.write("UPDATE effects SET finished_at = ?2 WHERE n = ?1", params![n, column::time(at)])?;
+    Ok(OpResult::Done)
+}
+
+/// Makes `first` an intent again and drops the other previewed effects of its generation.
+pub(crate) fn rewind(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    first: &EffectKey,
+    attributes: &Value,
+) -> Result<OpResult, Fault> {
+    let run = tx.key(run)?;
+    let (n, stored) = previewed(tx, run, first)?;
+    // What the step stopped waiting for after it had been told something of this, it may not again.
+    tx.write(
+        "DELETE FROM cancelled_waits WHERE run = ?1 AND step = ?2 AND generation = ?3
+         AND after >= (SELECT ord FROM effects WHERE n = ?4)",
+        params![run, first.step, first.generation, n],
+    )?;
+    tx.write(
+        "UPDATE effects SET ord = NULL, result = NULL, error = NULL, attributes = ?2 WHERE n = ?1",
+        params![n, merged(tx.blobs, stored, attributes)?],
+    )?;
+    let others = "SELECT n FROM effects WHERE run = ?1 AND step = ?2 AND generation = ?3
+                  AND ord IS NOT NULL AND finished_at IS NULL";
+    let requests = format!("DELETE FROM effect_requests WHERE n IN ({others})");
+    tx.write(&requests, params![run, first.step, first.generation])?;
+    let rows = format!("DELETE FROM effects WHERE n IN ({others})");
+    tx.write(&rows, params![run, first.step, first.generation])?;
+    Ok(OpResult::Done)
+}
+
+/// The row and attributes of a previewed effect.
+fn previewed(tx: &Tx<'_>, run: i64, key: &EffectKey) -> Result<(i64, String), Fault> {
+    let found = tx.row(
+        "SELECT n, attributes FROM effects
+         WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4 AND seq = ?5
+         AND ord IS NOT NULL AND finished_at IS NULL",
+        params![run, key.step, key.generation, key.path, key.seq],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    found.ok_or_else(|| StoreError::EffectNotOpen(key.clone()).into())
+}
+
 /// Opens an intent for another try; what the lost one was billed stays, uncertain.
 pub(crate) fn reopen(
     tx: &mut Tx<'_>,
@@ -121,7 +197,7 @@ pub(crate) fn copy(
     for (path, seq) in keep {
         let found: Option<(u32, i64, u32)> = tx.row(
             "SELECT ord, n, after FROM effects WHERE run = ?1 AND step = ?2 AND generation = ?3 AND path = ?4
-                 AND seq = ?5 AND ord IS NOT NULL",
+                 AND seq = ?5 AND finished_at IS NOT NULL",
             params![run_n, step, from, path, seq],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
@@ -313,13 +389,18 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
     let text = |at: usize| -> Result<String, Fault> { Ok(row.get(at)?) };
     let (order, result, error): (Option<u32>, Option<String>, Option<String>) =
         (row.get(8)?, row.get(9)?, row.get(10)?);
-    let state = match (order, result, error) {
-        (None, _, _) => EffectState::Intent,
-        (Some(order), Some(result), _) => {
-            EffectState::Finished { order, result: cell::read(blobs, &result)? }
-        }
-        (Some(order), None, Some(error)) => EffectState::Failed { order, error: cell::read(blobs, &error)? },
-        (Some(_), None, None) => {
+    let finished_at = row.get::<_, Option<Parsed<_>>>(16)?.map(|at| at.0);
+    let outcome = match (result, error) {
+        (Some(result), _) => Some(Ok(cell::read(blobs, &result)?)),
+        (None, Some(error)) => Some(Err(cell::read(blobs, &error)?)),
+        (None, None) => None,
+    };
+    let state = match (order, outcome) {
+        (None, _) => EffectState::Intent,
+        (Some(order), Some(outcome)) if finished_at.is_none() => EffectState::Previewed { order, outcome },
+        (Some(order), Some(Ok(result))) => EffectState::Finished { order, result },
+        (Some(order), Some(Err(error))) => EffectState::Failed { order, error },
+        (Some(_), None) => {
             let detail = "a finished effect has neither result nor error".to_owned();
             return Err(StoreError::Corrupt { path: "the store".to_owned(), detail }.into());
         }
@@ -338,6 +419,6 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
         after: row.get(17)?,
         active_ms: u64::try_from(row.get::<_, i64>(18)?).unwrap_or_default(),
         started_at: row.get::<_, Parsed<_>>(15)?.0,
-        finished_at: row.get::<_, Option<Parsed<_>>>(16)?.map(|at| at.0),
+        finished_at,
     })
 }

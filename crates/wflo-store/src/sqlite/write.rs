@@ -3,14 +3,16 @@
 //! Owns the translation of port operations into writes whose JSON is text already, so that encoding
 //! costs the callers' threads and not the one that writes, and the dispatch of each to its noun.
 
+use serde_json::Value;
 use wflo_core::effect::EffectState;
+use wflo_core::error::Failure;
 use wflo_core::event::Event;
 use wflo_core::id::{BudgetId, HoldId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Batch, Fence, Op, OpResult, StoreError};
 
 use super::approval::{self, NewApproval};
-use super::effect::{self, EffectResult, NewEffect};
+use super::effect::{self, EffectPreview, EffectResult, NewEffect};
 use super::event;
 use super::fault::Fault;
 use super::run::{self, NewRun, RunState};
@@ -46,6 +48,7 @@ pub(crate) enum Write {
     RunState(Box<RunState>),
     NewEffect(Box<NewEffect>),
     EffectResult(Box<EffectResult>),
+    EffectPreview(Box<EffectPreview>),
     Hold {
         id: HoldId,
         run: RunId,
@@ -129,11 +132,12 @@ fn encode(op: Op, cells: &mut CellWriter) -> Result<Write, StoreError> {
                 effect: *effect,
             }))
         }
+        Op::PreviewEffect { run, key, outcome, attributes } => {
+            let (result, error) = encode_outcome(&outcome, cells)?;
+            Write::EffectPreview(Box::new(EffectPreview { run, key, result, error, attributes }))
+        }
         Op::FinishEffect { run, key, end } => {
-            let (result, error) = match &end.outcome {
-                Ok(value) => (Some(cells.text(value)?), None),
-                Err(failure) => (None, Some(cells.text(failure)?)),
-            };
+            let (result, error) = encode_outcome(&end.outcome, cells)?;
             Write::EffectResult(Box::new(EffectResult {
                 run,
                 key,
@@ -154,13 +158,24 @@ fn encode(op: Op, cells: &mut CellWriter) -> Result<Write, StoreError> {
         Op::PutApproval(approval) => {
             let mut approval = *approval;
             let evidence = cells.text(&approval.request.evidence)?;
-            approval.request.evidence = serde_json::Value::Null;
+            approval.request.evidence = Value::Null;
             let request = cells.text(&approval.request)?;
             let decision = approval.decision.as_ref().map(cell::plain).transpose()?;
             Write::NewApproval(Box::new(NewApproval { approval, request, evidence, decision }))
         }
         Op::PushInbox { run, message, at } => Write::Message { run, text: cells.text(&message)?, at },
         other => Write::Plain(other),
+    })
+}
+
+/// A result or an error; one of the two is there.
+fn encode_outcome(
+    outcome: &Result<Value, Failure>,
+    cells: &mut CellWriter,
+) -> Result<(Option<String>, Option<String>), StoreError> {
+    Ok(match outcome {
+        Ok(value) => (Some(cells.text(value)?), None),
+        Err(failure) => (None, Some(cells.text(failure)?)),
     })
 }
 
@@ -173,6 +188,7 @@ impl Write {
             Write::RunState(state) => run::set(tx, state),
             Write::NewEffect(new) => effect::put(tx, new),
             Write::EffectResult(result) => effect::finish(tx, result),
+            Write::EffectPreview(preview) => effect::preview(tx, preview),
             Write::Hold { id, run, budgets, amount } => hold::take(tx, *id, *run, budgets, *amount),
             Write::NewApproval(new) => approval::put(tx, new),
             Write::Message { run, text, at } => inbox::push(tx, *run, text, *at),
@@ -189,6 +205,8 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
             effect::reopen(tx, *run, key, *hold, *carried, attributes)
         }
         Op::CancelWait { run, key, after } => effect::cancel_wait(tx, *run, key, *after),
+        Op::ConfirmEffect { run, key, at } => effect::confirm(tx, *run, key, *at),
+        Op::RewindEffects { run, first, attributes } => effect::rewind(tx, *run, first, attributes),
         Op::CopyEffects { run, step, from, to, keep } => effect::copy(tx, *run, step, (*from, *to), keep),
         Op::OpenBudget(budget) => budget::open(tx, budget),
         Op::Settle { id, actual, at } => hold::settle(tx, *id, *actual, *at),
@@ -215,6 +233,7 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         | Op::SetRun { .. }
         | Op::PutEffect { .. }
         | Op::FinishEffect { .. }
+        | Op::PreviewEffect { .. }
         | Op::Hold { .. }
         | Op::PutApproval(_)
         | Op::PushInbox { .. } => Err(StoreError::Failed("an operation was not encoded".to_owned()).into()),

@@ -33,6 +33,8 @@ macro_rules! promises {
             effects::a_retry_keeps_what_it_is_told_to
             effects::a_cancelled_wait_keeps_its_first_place_and_a_retry_moves_it
             effects::attributes_are_merged_by_key
+            effects::a_previewed_effect_is_confirmed_once
+            effects::a_rewind_drops_what_was_previewed_and_nothing_else
             budgets::a_hold_is_taken_on_all_budgets_or_none
             budgets::a_bill_frees_the_rest_once
             budgets::alerts_are_raised_once_each

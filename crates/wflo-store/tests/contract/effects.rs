@@ -160,3 +160,90 @@ pub async fn attributes_are_merged_by_key(fixture: &Fixture) {
     let read = store.run_effects(run.id).await.unwrap().remove(0);
     assert_eq!((read.attributes, read.uncertain), (attributes, usd("1")));
 }
+
+fn preview(run: wflo_core::id::RunId, key: EffectKey, outcome: Result<Value, Failure>) -> Op {
+    Op::PreviewEffect { run, key, outcome, attributes: json!({"previews": 1}) }
+}
+
+pub async fn a_previewed_effect_is_confirmed_once(fixture: &Fixture) {
+    let (store, run) = accepted(fixture).await;
+    let keys = [key("0", 0), key("0", 1), key("0", 2)];
+    commit(&*store, keys.iter().cloned().map(|key| put(run.id, key)).collect()).await.unwrap();
+    let error = Failure::new(Code(6001), "no such table");
+    let results = commit(
+        &*store,
+        vec![
+            preview(run.id, keys[0].clone(), Ok(json!({"rows": 1}))),
+            finish(run.id, keys[1].clone(), json!(2)),
+            preview(run.id, keys[2].clone(), Err(error.clone())),
+        ],
+    );
+    assert_eq!(results.await.unwrap(), [1, 2, 3].map(OpResult::Order));
+    let journal = store.effects(run.id, "triage".to_owned(), 1).await.unwrap();
+    let told = Ok(json!({"rows": 1}));
+    assert_eq!(journal[0].state, EffectState::Previewed { order: 1, outcome: told });
+    assert_eq!((journal[0].finished_at, &journal[0].attributes["previews"]), (None, &json!(1)));
+    assert_eq!(journal[2].state, EffectState::Previewed { order: 3, outcome: Err(error.clone()) });
+    // It is neither open nor finished: nothing but its confirmation ends it, and a retry cannot keep it.
+    let refused = StoreError::EffectNotOpen(keys[0].clone());
+    assert_eq!(commit(&*store, vec![finish(run.id, keys[0].clone(), json!(9))]).await.unwrap_err(), refused);
+    let copy = Op::CopyEffects {
+        run: run.id,
+        step: "triage".to_owned(),
+        from: 1,
+        to: 2,
+        keep: vec![("0".to_owned(), 0)],
+    };
+    assert!(matches!(commit(&*store, vec![copy]).await.unwrap_err(), StoreError::NotFound { .. }));
+
+    let confirm = |n: usize| Op::ConfirmEffect { run: run.id, key: keys[n].clone(), at: at(5) };
+    commit(&*store, vec![confirm(0), confirm(2)]).await.unwrap();
+    let journal = store.effects(run.id, "triage".to_owned(), 1).await.unwrap();
+    assert_eq!(journal[0].state, EffectState::Finished { order: 1, result: json!({"rows": 1}) });
+    assert_eq!(journal[0].finished_at, Some(at(5)));
+    assert_eq!(journal[2].state, EffectState::Failed { order: 3, error });
+    assert_eq!(commit(&*store, vec![confirm(0)]).await.unwrap_err(), refused);
+    assert!(matches!(commit(&*store, vec![confirm(1)]).await.unwrap_err(), StoreError::EffectNotOpen(_)));
+}
+
+pub async fn a_rewind_drops_what_was_previewed_and_nothing_else(fixture: &Fixture) {
+    let (store, run) = accepted(fixture).await;
+    let other = EffectKey { generation: 2, ..key("0", 0) };
+    let keys = [key("0", 0), key("0", 1), key("0", 2), key("0.1", 0), other.clone()];
+    commit(&*store, keys.iter().cloned().map(|key| put(run.id, key)).collect()).await.unwrap();
+    let told = || Ok(json!("x".repeat(40_000)));
+    commit(
+        &*store,
+        vec![
+            finish(run.id, keys[0].clone(), json!(0)),
+            preview(run.id, keys[1].clone(), told()),
+            preview(run.id, keys[2].clone(), told()),
+            finish(run.id, keys[3].clone(), json!(3)),
+            preview(run.id, other.clone(), told()),
+        ],
+    )
+    .await
+    .unwrap();
+    let rewind = |first: &EffectKey| Op::RewindEffects {
+        run: run.id,
+        first: first.clone(),
+        attributes: json!({"previews": 2}),
+    };
+    for not_previewed in [&keys[0], &key("0", 7)] {
+        let error = commit(&*store, vec![rewind(not_previewed)]).await.unwrap_err();
+        assert_eq!(error, StoreError::EffectNotOpen(not_previewed.clone()));
+    }
+    commit(&*store, vec![rewind(&keys[1])]).await.unwrap();
+    let journal = store.effects(run.id, "triage".to_owned(), 1).await.unwrap();
+    let left: Vec<_> = journal.iter().map(|e| (e.key.clone(), e.order())).collect();
+    let wanted = [(keys[0].clone(), Some(1)), (keys[1].clone(), None), (keys[3].clone(), Some(4))];
+    assert_eq!(left, wanted);
+    assert_eq!(journal[1].attributes, json!({"model": "m", "previews": 2}));
+    assert_eq!(journal[1].request, intent(key("0", 0)).request);
+    let untouched = store.effects(run.id, "triage".to_owned(), 2).await.unwrap();
+    assert!(untouched[0].is_previewed(), "another generation is left alone");
+    // What was dropped can be asked for again, as something else.
+    commit(&*store, vec![put(run.id, keys[2].clone())]).await.unwrap();
+    let again = vec![preview(run.id, keys[1].clone(), told()), finish(run.id, keys[2].clone(), json!(2))];
+    assert_eq!(commit(&*store, again).await.unwrap(), [5, 6].map(OpResult::Order));
+}

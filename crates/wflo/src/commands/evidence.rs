@@ -18,6 +18,8 @@ const NAME: usize = 40;
 /// How much is shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
+    /// Writes of a step.
+    writes: usize,
     /// Rows of each kind in each table.
     rows: usize,
     /// Lines of a text.
@@ -33,12 +35,12 @@ pub(crate) struct Room {
 impl Room {
     /// Above a prompt: what a screen holds.
     pub(crate) fn prompt(width: Option<usize>) -> Self {
-        Room { rows: 12, lines: 40, line: 160, cell: 28, width }
+        Room { writes: 8, rows: 12, lines: 40, line: 160, cell: 28, width }
     }
 
     /// A page: all that the evidence has.
     pub(crate) fn page(width: Option<usize>) -> Self {
-        Room { rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: 80, width }
+        Room { writes: usize::MAX, rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: 80, width }
     }
 
     fn is_page(self) -> bool {

@@ -128,6 +128,41 @@ pub enum Op {
         /// The `order` of the last answer that the step had been given by then.
         after: u32,
     },
+    /// An intent is answered on top of changes that are not made yet. Its `order` is the next of its
+    /// generation. Result: [`OpResult::Order`]. Fails with [`StoreError::EffectNotOpen`] unless it is an
+    /// intent.
+    PreviewEffect {
+        /// The run.
+        run: RunId,
+        /// The effect.
+        key: EffectKey,
+        /// What the step is told.
+        outcome: Result<Value, Failure>,
+        /// Merged over the attributes of the intent (objects, by key).
+        attributes: Value,
+    },
+    /// What a previewed effect rests on is committed: its answer stands.
+    /// Fails with [`StoreError::EffectNotOpen`] unless it is previewed.
+    ConfirmEffect {
+        /// The run.
+        run: RunId,
+        /// The effect.
+        key: EffectKey,
+        /// When.
+        at: Timestamp,
+    },
+    /// The changes that a generation's previewed effects rest on will not be made as they were previewed:
+    /// `first` becomes an intent again, all others of them are dropped, and so is every cancelled wait
+    /// since. Finished effects stay.
+    /// Fails with [`StoreError::EffectNotOpen`] unless `first` is previewed.
+    RewindEffects {
+        /// The run.
+        run: RunId,
+        /// The earliest of the changes; names the generation.
+        first: EffectKey,
+        /// Merged over its attributes (objects, by key).
+        attributes: Value,
+    },
     /// Copies finished effects and cancelled waits of one generation into the next, keeping their
     /// relative order (orders become dense from 1), without cost and hold: a retry does not pay again.
     CopyEffects {

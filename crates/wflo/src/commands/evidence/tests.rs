@@ -85,6 +85,37 @@ fn several_writes_of_a_step_are_shown_one_after_the_other() {
 }
 
 #[test]
+fn many_writes_are_counted_above_a_prompt_and_listed_on_a_page() {
+    let writes: Vec<Value> = (0..20).map(|id| deletion(json!({"id": id}))).collect();
+    let text = shown(write(), json!({"writes": writes.clone()}), Room::prompt(None));
+    assert!(text.contains("  20 writes; t: 20 deleted\n"), "{text}");
+    assert!(text.contains("write 8 of 20") && !text.contains("write 9 of 20"), "{text}");
+    assert!(text.contains("… and 12 more writes; t: 12 deleted"), "{text}");
+    let text = shown(write(), json!({"writes": writes}), Room::page(None));
+    assert!(text.contains("write 20 of 20") && !text.contains("more writes"), "{text}");
+}
+
+#[test]
+fn a_question_that_is_put_again_says_what_changed() {
+    let mut evidence = deletion(json!({"id": 1}));
+    let conflict = json!({"table": "t", "conflict": "changed", "kind": "delete", "key": {"id": 7}});
+    evidence["changed_since"] = json!([conflict, {"detail": "table `t` was altered"}]);
+    let text = shown(write(), evidence, Room::prompt(None));
+    assert!(text.contains("asked again") && text.contains("  ! t  id=7  changed"), "{text}");
+    assert!(text.contains("  ! table `t` was altered"), "{text}");
+}
+
+#[test]
+fn an_update_by_key_says_how_many_rows_it_was_given() {
+    let mut evidence = deletion(json!({"id": 1}));
+    evidence["statement"] = Value::Null;
+    evidence["name"] = json!("bulk_update");
+    evidence["rows"] = json!(3);
+    let text = shown(write(), evidence, Room::prompt(None));
+    assert!(text.contains("  bulk_update of 3 rows\n"), "{text}");
+}
+
+#[test]
 fn a_write_that_is_no_databases_is_shown_as_it_is() {
     let text = shown(write(), json!({"tool": "mail", "to": ["a@b.example"]}), Room::prompt(None));
     assert!(text.contains("tool: mail") && text.contains("a@b.example"), "{text}");

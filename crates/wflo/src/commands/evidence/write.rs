@@ -1,6 +1,7 @@
 //! The rows that a write, or several of one step, would change.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use console::measure_text_width;
 use serde_json::{Map, Value};
@@ -22,24 +23,93 @@ pub(super) fn is_known(evidence: &Value) -> bool {
     evidence["writes"].is_array() || evidence["change"].is_object()
 }
 
-/// One write, or each of several.
+/// One write, or each of several, and what changed since they were asked about before.
 pub(super) fn lines(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
-    let Some(writes) = evidence["writes"].as_array() else { return one(paint, evidence, room, out) };
-    for (index, write) in writes.iter().enumerate() {
+    if let Some(writes) = evidence["writes"].as_array() {
+        several(paint, writes, room, out);
+    } else {
+        one(paint, evidence, room, out);
+    }
+    changed_since(paint, &evidence["changed_since"], room, out);
+}
+
+fn several(paint: Paint, writes: &[Value], room: Room, out: &mut Vec<String>) {
+    if writes.len() > 1 {
+        out.push(format!("  {} writes; {}", writes.len(), paint.strong(totals(writes))));
+    }
+    for (index, write) in writes.iter().take(room.writes).enumerate() {
         if writes.len() > 1 {
             out.push(format!("  {}", paint.strong(format_args!("write {} of {}", index + 1, writes.len()))));
         }
         one(paint, write, room, out);
     }
+    if writes.len() > room.writes {
+        let left = &writes[room.writes..];
+        let text = format!("  … and {} more writes; {}", left.len(), totals(left));
+        out.push(paint.faint(text));
+        out.push(paint.faint("  `wflo approvals show` lists them all"));
+    }
+}
+
+/// All rows of some writes, counted by table.
+fn totals(writes: &[Value]) -> String {
+    let mut all: BTreeMap<&String, BTreeMap<&str, u64>> = BTreeMap::new();
+    for (table, counts) in writes.iter().filter_map(|write| write["change"]["tables"].as_object()).flatten() {
+        for (key, _) in COUNTS {
+            *all.entry(table).or_default().entry(key).or_default() += counts[key].as_u64().unwrap_or(0);
+        }
+    }
+    let table = |(name, counts): (&String, BTreeMap<&str, u64>)| {
+        format!("{}: {}", plain::short(name, 60), in_words(|key| counts.get(key).copied()))
+    };
+    let all: Vec<String> = all.into_iter().map(table).collect();
+    if all.is_empty() { "no row would change".to_owned() } else { all.join("; ") }
+}
+
+/// The kinds of changes, and how they are called.
+const COUNTS: [(&str, &str); 3] = [("deleted", "deleted"), ("updated", "changed"), ("inserted", "new")];
+
+fn in_words(count: impl Fn(&str) -> Option<u64>) -> String {
+    let words = COUNTS.into_iter().filter_map(|(key, word)| {
+        let count = count(key).filter(|count| *count > 0)?;
+        Some(format!("{count} {word}"))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// What others did to the rows between the question before and this one.
+fn changed_since(paint: Paint, changed: &Value, room: Room, out: &mut Vec<String>) {
+    let Some(changed) = changed.as_array().filter(|changed| !changed.is_empty()) else { return };
+    out.push(paint.careful("  asked again, because somebody else has changed what was shown before:"));
+    for row in changed.iter().take(room.rows) {
+        if let Some(detail) = row["detail"].as_str() {
+            out.push(format!("  ! {}", plain::short(detail, room.line)));
+            continue;
+        }
+        let key = row["key"].as_object().into_iter().flatten();
+        let key: Vec<String> =
+            key.map(|(name, value)| format!("{name}={}", cell(Some(value), room))).collect();
+        let table = plain::short(row["table"].as_str().unwrap_or_default(), 60);
+        let what = plain::short(&plain::value(&row["conflict"]).replace('_', " "), NAME);
+        out.push(format!("  ! {table}  {}  {what}", plain::short(&key.join(", "), 60)));
+    }
+    more(paint, changed.len(), room, out);
 }
 
 fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
-    if let Some(statement) = evidence["statement"].as_str() {
-        let safe = plain::block(statement);
-        let count = safe.lines().count();
-        let most = if room.is_page() { usize::MAX } else { STATEMENT };
-        out.extend(safe.lines().take(room.lines).map(|line| format!("  {}", plain::short(line, most))));
-        super::more_lines(count, room, out);
+    match (evidence["statement"].as_str(), evidence["rows"].as_u64()) {
+        (Some(statement), _) => {
+            let safe = plain::block(statement);
+            let count = safe.lines().count();
+            let most = if room.is_page() { usize::MAX } else { STATEMENT };
+            out.extend(safe.lines().take(room.lines).map(|line| format!("  {}", plain::short(line, most))));
+            super::more_lines(count, room, out);
+        }
+        (None, Some(rows)) => {
+            let name = plain::short(evidence["name"].as_str().unwrap_or("update"), NAME);
+            out.push(format!("  {name} of {rows} rows"));
+        }
+        (None, None) => {}
     }
     match &evidence["params"] {
         Value::Array(list) if list.is_empty() => {}
@@ -49,12 +119,7 @@ fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
     }
     let change = &evidence["change"];
     for (table, counts) in change["tables"].as_object().into_iter().flatten() {
-        let words = [("deleted", "deleted"), ("updated", "changed"), ("inserted", "new")];
-        let counts = words.into_iter().filter_map(|(key, word)| {
-            let count = counts[key].as_u64().filter(|count| *count > 0)?;
-            Some(format!("{count} {word}"))
-        });
-        let counts = counts.collect::<Vec<_>>().join(", ");
+        let counts = in_words(|key| counts[key].as_u64());
         out.push(format!("  {}: {}", plain::short(table, 60), paint.strong(counts)));
         rows(paint, table, &change["changes"], room, out);
     }

@@ -130,7 +130,8 @@ fn spans(
                 make(&format!("effect/{}", effect.key), Some(&place), name, Kind::Effect, effect.started_at);
             span.end = effect.finished_at;
             span.status = match &effect.state {
-                EffectState::Intent => Status::Unset,
+                // Neither has come to anything yet.
+                EffectState::Intent | EffectState::Previewed { .. } => Status::Unset,
                 EffectState::Finished { .. } => Status::Ok,
                 EffectState::Failed { .. } => Status::Error,
             };
