@@ -41,16 +41,13 @@ def notices(events: list[dict]) -> list[str]:
     return [e["message"] for e in events if e["type"] == "run.notice" and e["notice"] == "sandbox.none"]
 
 
-@pytest.mark.parametrize("how", ["flag", "settings", "code"])
+@pytest.mark.parametrize("how", ["flag", "settings"])
 def test_steps_work_in_a_copy_and_the_run_says_so_once(project: Project, how: str) -> None:
     project.write(".env", "SECRET=1\n")
     project.write("data/in.txt", "in")
     if how == "settings":
         project.write_settings('\n[sandbox]\nbackend = "none"\n')
-    configure = "workflow.configure_sandbox(backend='none')" if how == "code" else ""
-    project.steps(f"""
-        {configure}
-
+    project.steps("""
         @workflow.step
         def write(context):
             (context.workspace / "out.txt").write_text(open("data/in.txt").read() + " and out")
@@ -97,13 +94,12 @@ def test_commands_run_in_it_too(project: Project) -> None:
         apiVersion: wflo.dev/v1
         kind: Workflow
         name: commands
-        sandbox: {backend: none}
         steps:
           - {name: make, type: tool, run: [sh, -c, "echo made > made.txt; pwd"]}
           - {name: show, type: tool, run: [cat, made.txt], depends_on: [make]}
         """,
     )
-    done = project.run("flow.yaml")
+    done = project.run("flow.yaml", "--sandbox", "none")
     assert done.code == 0, done
     assert done.run["outputs"]["show"]["stdout"] == "made\n"
     assert done.run["outputs"]["make"]["stdout"].strip() != str(project.folder)
@@ -239,6 +235,7 @@ def test_limits_are_watched_over_or_refused(project: Project) -> None:
         ('disk_limit = "64m"', ["--sandbox", "none"], "WFLO-5008"),
         ('rw = ["./data:/data"]', ["--sandbox", "none"], "WFLO-5008"),
         ('backend = "native"', [], "WFLO-1012"),
+        ("", [], "WFLO-1012"),
         ("", ["--sandbox", "gvisor"], "WFLO-8006"),
     ],
 )

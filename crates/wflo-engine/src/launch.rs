@@ -108,29 +108,35 @@ impl Backend {
         [Backend::Native, Backend::None].into_iter().find(|backend| backend.name() == name)
     }
 
-    /// Whoever starts the run decides. Else the settings and the workflow must not contradict each
-    /// other: code does not take off a wall that its operator put up, nor does a setting one that
-    /// the code counts on.
+    /// Whoever starts the run decides, by an option or by the settings. A workflow may insist on a
+    /// backend, and does not choose one: its definition comes from code that is not trusted, which must
+    /// not take off the walls around itself.
     ///
     /// # Errors
-    /// When they do.
+    /// When the workflow wants another one.
     pub fn choose(
         given: Option<Backend>,
         settings: Option<Backend>,
         workflow: Option<Backend>,
     ) -> Result<Backend, EngineError> {
-        match (given, settings, workflow) {
-            (Some(given), ..) => Ok(given),
-            (None, Some(settings), Some(workflow)) if settings != workflow => {
+        if let Some(given) = given {
+            return Ok(given);
+        }
+        let chosen = settings.unwrap_or_default();
+        match workflow.filter(|wanted| *wanted != chosen) {
+            None => Ok(chosen),
+            Some(wanted) => {
                 let message = format!(
-                    "wflo.toml says backend = \"{}\" and the workflow says backend=\"{}\"",
-                    settings.name(),
-                    workflow.name()
+                    "the workflow says backend=\"{}\", and it is started with \"{}\"",
+                    wanted.name(),
+                    chosen.name()
                 );
-                let hint = "make them agree, or decide for one run with --sandbox native or --sandbox none";
+                let hint = format!(
+                    "a workflow cannot choose this by itself: say it yourself, with --sandbox {} or as backend under [sandbox] in wflo.toml",
+                    wanted.name()
+                );
                 Err(EngineError::Invalid(vec![Failure::new(BACKENDS_DIFFER, message).with_hint(hint)]))
             }
-            (None, settings, workflow) => Ok(workflow.or(settings).unwrap_or_default()),
         }
     }
 }
@@ -150,17 +156,49 @@ pub struct Limits {
     pub timeout: Option<Millis>,
 }
 
+/// What a step may use where nobody says anything.
+const USUAL: Limits = Limits {
+    memory: Some(Bytes(2 << 30)),
+    cpus: None,
+    pids: Some(1024),
+    disk: Some(Bytes(1 << 30)),
+    timeout: None,
+};
+
 impl Limits {
-    /// What the definition says, where it says something.
+    /// These, which are the operator's, with what the definition adds: it may narrow and never raise,
+    /// because it comes from code that is not trusted.
     #[must_use]
     pub fn with(self, spec: &SandboxSpec) -> Self {
         Limits {
-            memory: spec.memory_limit.or(self.memory),
-            cpus: spec.cpu_limit.or(self.cpus),
-            pids: spec.pids_limit.or(self.pids),
-            disk: spec.disk_limit.or(self.disk),
-            timeout: spec.timeout_seconds.or(self.timeout),
+            memory: narrower(self.memory, spec.memory_limit),
+            cpus: narrower(self.cpus, spec.cpu_limit),
+            pids: narrower(self.pids, spec.pids_limit),
+            disk: narrower(self.disk, spec.disk_limit),
+            timeout: narrower(self.timeout, spec.timeout_seconds),
         }
+    }
+
+    /// The usual limits where there is none, for a backend that can keep them.
+    #[must_use]
+    pub fn or_usual(self, backend: Backend) -> Self {
+        if backend == Backend::None {
+            return self;
+        }
+        Limits {
+            memory: self.memory.or(USUAL.memory),
+            cpus: self.cpus.or(USUAL.cpus),
+            pids: self.pids.or(USUAL.pids),
+            disk: self.disk.or(USUAL.disk),
+            timeout: self.timeout.or(USUAL.timeout),
+        }
+    }
+}
+
+fn narrower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

@@ -28,6 +28,8 @@ const NO_CHANNEL: Code = Code(7007);
 const NOT_THE_CALLERS: Code = Code(1032);
 /// The most differences that are named.
 const MOST_DIFFERENCES: usize = 8;
+/// A workflow wants a variable of the host that the settings do not pass on.
+const NOT_GRANTED: Code = Code(1014);
 /// Files that pin a project's dependencies: part of the code digest.
 const LOCK_FILES: [&str; 6] =
     ["uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt", "pylock.toml"];
@@ -90,6 +92,19 @@ pub struct Prepared {
     pub trees: Vec<String>,
     /// Keeps them from being collected until the run is committed.
     pub pins: Vec<workspace::Pin>,
+}
+
+/// A workflow may say which of the host's variables it needs; that it gets them is the settings' word.
+fn only_granted(wanted: &[String], granted: &[String]) -> Result<(), EngineError> {
+    let missing: Vec<&str> =
+        wanted.iter().filter(|name| !granted.contains(name)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("the workflow wants variables of the host that it is not given: {}", missing.join(", "));
+    let hint = "if its steps may see their values, name them under [sandbox] in wflo.toml: env = [\"NAME\"]";
+    Err(EngineError::Invalid(vec![Failure::new(NOT_GRANTED, message).with_hint(hint)]))
 }
 
 fn failed(error: &impl Coded) -> EngineError {
@@ -189,6 +204,8 @@ impl Runtime {
             backend: Backend::choose(given, submission.backend, None)?,
         };
         launch.check()?;
+        let operators = launch.sandbox;
+        launch.sandbox = operators.or_usual(launch.backend);
         let described = match submission.source {
             Source::Code(_) => match discovery::describe(&self.sandboxes, &launch).await {
                 Ok(described) => described,
@@ -205,11 +222,12 @@ impl Runtime {
         let definition = Definition::parse(&described.definition).map_err(EngineError::Invalid)?;
         check_embedded(&definition, &submission.options)?;
         let inputs = check_inputs(&definition, &submission.inputs).map_err(EngineError::Invalid)?;
-        launch.sandbox = launch.sandbox.with(&definition.sandbox);
+        launch.sandbox = operators.with(&definition.sandbox);
         let asked = definition.sandbox.backend.as_deref().and_then(Backend::named);
         launch.backend = Backend::choose(given, submission.backend, asked)?;
         launch.check()?;
-        launch.env.extend(definition.sandbox.env.iter().cloned());
+        launch.sandbox = launch.sandbox.or_usual(launch.backend);
+        only_granted(&definition.sandbox.env, &launch.env)?;
         launch.hide.extend(definition.sandbox.hide.iter().cloned());
         let tree = self.sandboxes.store.tree(&sealed.digest);
         let code = tokio::task::spawn_blocking(move || code_digest(&tree, &described))

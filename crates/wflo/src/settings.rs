@@ -95,7 +95,11 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let models = named(reader.optional("models"), Model::read)?;
     let budget = reader.optional("budget").map(|field| Budget::read(&field)).transpose()?;
     let sandbox = match reader.optional("sandbox") {
-        Some(field) => Sandbox::read(&field)?,
+        Some(field) => {
+            let sandbox = Sandbox::read(&field)?;
+            keep_keys_out(&field, &sandbox, providers.values().map(|(_, provider)| provider))?;
+            sandbox
+        }
         None => Sandbox::default(),
     };
     let databases = named(reader.optional("databases"), |field| database::read(field, &project.root))?;
@@ -126,6 +130,35 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         sandbox,
         databases: databases.into_iter().map(|(name, (_, database))| (name, database)).collect(),
     })
+}
+
+/// Variables that hold a provider's key wherever they are read.
+const KEYS: [&str; 6] = [
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "CO_API_KEY",
+    "COHERE_API_KEY",
+];
+
+/// The gateway holds the providers' keys, and no step ever sees one.
+fn keep_keys_out<'a>(
+    field: &Field<'_>,
+    sandbox: &Sandbox,
+    mut providers: impl Iterator<Item = &'a Provider>,
+) -> Result<(), Problem> {
+    let held = |name: &str, provider: &Provider| provider.key == Some(KeySource::Variable(name.to_owned()));
+    let key = sandbox
+        .env
+        .iter()
+        .find(|name| KEYS.contains(&name.as_str()) || providers.any(|provider| held(name, provider)));
+    match key {
+        None => Ok(()),
+        Some(name) => Err(field
+            .problem(Kind::WrongValue, format!(": env would pass the key {name} on to steps"))
+            .hint("leave it out: model calls of a step go through wflo, which adds the key")),
+    }
 }
 
 fn dangling_hint(wanted: &str, names: &[&str]) -> String {
