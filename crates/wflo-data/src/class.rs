@@ -79,6 +79,14 @@ pub enum Refusal {
         /// The function.
         function: String,
     },
+    /// More calls of functions than one statement may make.
+    #[error("it calls functions in {found} places, more than {limit}")]
+    Functions {
+        /// How many, views and triggers included.
+        found: usize,
+        /// The most allowed.
+        limit: usize,
+    },
     /// A temporary table, view, index or trigger.
     #[error("it makes or drops a temporary object; nothing is kept between two statements")]
     Temporary,

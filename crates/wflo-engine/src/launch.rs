@@ -212,8 +212,9 @@ mod tests {
         let (native, none) = (Some(Backend::Native), Some(Backend::None));
         assert_eq!(choose(None, None, None), native);
         assert_eq!(choose(None, none, None), none);
-        assert_eq!(choose(None, None, none), none);
-        assert_eq!(choose(None, native, none), None, "code does not take off a wall");
+        assert_eq!(choose(None, None, none), None, "code does not take off a wall");
+        assert_eq!(choose(None, native, none), None);
+        assert_eq!(choose(None, none, none), none);
         assert_eq!(choose(None, none, native), None);
         assert_eq!(choose(native, none, none), native);
         assert_eq!(choose(none, native, native), none);

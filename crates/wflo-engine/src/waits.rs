@@ -23,15 +23,12 @@ pub(crate) struct Waits {
     withdrawn: watch::Sender<HashSet<On>>,
     /// The attempt is being ended.
     closed: watch::Sender<bool>,
-    /// Moves with each wait that begins or ends.
-    changed: watch::Sender<u64>,
 }
 
 impl Waits {
     /// Notes a wait for as long as the guard lives.
     pub(crate) fn begin(&self, on: On, wait: Wait) -> Waiting<'_> {
         self.lock().insert(on.clone(), wait);
-        self.changed.send_modify(|n| *n += 1);
         Waiting { waits: self, on }
     }
 
@@ -44,11 +41,6 @@ impl Waits {
     /// How many effects wait durably. Calls of stock clients wait too and are no effects of the runner.
     pub(crate) fn len(&self) -> usize {
         self.lock().keys().filter(|on| !on.path.starts_with('@')).count()
-    }
-
-    /// Tells when a wait begins or ends.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
     }
 
     /// The attempt is being ended: nobody waits here any more. What is waited for is in the store, and
@@ -119,6 +111,5 @@ pub(crate) struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.waits.lock().remove(&self.on);
-        self.waits.changed.send_modify(|n| *n += 1);
     }
 }

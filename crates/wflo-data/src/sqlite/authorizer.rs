@@ -67,6 +67,8 @@ pub(super) struct Observed {
     pub schema: bool,
     /// Whether it calls a function whose time has no good bound.
     pub slow: bool,
+    /// In how many places it calls a function, views and triggers included.
+    pub functions: usize,
     /// Whether it defines a table or an index: their constraints and generated columns are compiled
     /// later, and then without asking.
     pub defines: bool,
@@ -208,6 +210,7 @@ fn verdict(context: &AuthContext<'_>, observed: &mut Observed) -> Result<(), Ref
         Action::Function { function_name } => {
             let listed = |list: &[&str]| list.iter().any(|name| function_name.eq_ignore_ascii_case(name));
             observed.slow |= listed(FUNCTIONS_SLOW);
+            observed.functions += 1;
             match listed(FUNCTIONS_DENIED) {
                 true => Err(Refusal::Function { function: function_name.to_owned() }),
                 false => Ok(()),

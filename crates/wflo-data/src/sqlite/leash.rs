@@ -10,7 +10,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
-use super::authorizer::Watch;
+use super::authorizer::{Observed, Watch};
 use super::connection::Call;
 use super::session::{self, Gauge};
 use crate::error::DataError;
@@ -21,6 +21,15 @@ const INSTRUCTIONS: i32 = 4_000;
 /// with the product of its arguments' lengths: one call must end within seconds, because SQLite
 /// cannot interrupt it.
 const SHORT_VALUE: usize = 128 << 10;
+/// Calls of functions in one statement up to which values may have their whole length. SQLite looks at
+/// the progress handler at jumps only, so code without one (a long expression) runs to its end: what it
+/// can touch in one go, calls times bytes, is what bounds its time.
+const FEW_FUNCTIONS: usize = 64;
+/// The most calls of functions in one statement, with values of [`SHORT_VALUE`].
+pub(super) const MOST_FUNCTIONS: usize = 4_096;
+/// Text of a statement up to which values may have their whole length: every further operator is some
+/// bytes of text, and may copy or compare a value. Beyond it values shrink as the text grows.
+const SHORT_TEXT: usize = 16 << 10;
 /// SQLite's own limit on values, for statements of wflo.
 const UNLIMITED: i32 = 1_000_000_000;
 
@@ -95,9 +104,15 @@ fn set_limits(connection: &Connection, value_bytes: usize, sql_bytes: usize) {
     let _ = connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, most(sql_bytes));
 }
 
-/// Lowers the limit on values until the running leash ends.
-pub(super) fn shorten_values(call: &Call<'_>) {
-    set_limits(call.connection, call.limits.value_bytes.min(SHORT_VALUE), call.limits.sql_bytes);
+/// Lowers the limit on values, until the running leash ends, to what a statement of this text can work
+/// on within seconds.
+pub(super) fn fit_values(call: &Call<'_>, text_bytes: usize, observed: &Observed) {
+    let whole = call.limits.value_bytes;
+    let by_text = whole / (text_bytes / SHORT_TEXT).max(1);
+    let by_calls = if observed.slow || observed.functions > FEW_FUNCTIONS { SHORT_VALUE } else { whole };
+    // A literal of the text itself is no longer than the text.
+    let fitting = by_text.max(SHORT_VALUE).max(text_bytes).min(by_calls).min(whole);
+    set_limits(call.connection, fitting, call.limits.sql_bytes);
 }
 
 /// What to do when the captured changes grow too large.

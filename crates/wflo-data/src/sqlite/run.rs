@@ -110,9 +110,10 @@ pub(super) fn prepare<'conn>(
     if let (true, Some(function)) = (observed.defines, slow_call(sql)) {
         return refuse(Refusal::Function { function: function.to_owned() });
     }
-    if observed.slow {
-        leash::shorten_values(call);
+    if observed.functions > leash::MOST_FUNCTIONS {
+        return refuse(Refusal::Functions { found: observed.functions, limit: leash::MOST_FUNCTIONS });
     }
+    leash::fit_values(call, sql.len(), &observed);
     let reads_only = statement.readonly() || statement.is_explain() != 0;
     Ok(Prepared { statement, observed, reads_only })
 }

@@ -357,3 +357,45 @@ fn parameters_must_fit() {
         [[Value::Integer(i64::MIN), Value::Blob(vec![0, 255]), Value::Text("é".to_owned())]]
     );
 }
+
+#[test]
+fn a_long_expression_over_long_values_is_cut_short() {
+    let temp = Temp::new(SCHEMA);
+    let db = temp.db();
+    let long = "hex(zeroblob(7000000))";
+    // SQLite cannot be interrupted in the middle of these; each has minutes to do.
+    let nested = format!("{}{long}{}", "upper(".repeat(100), ")".repeat(100));
+    let columns = vec![format!("length({nested})"); 40].join(",");
+    let compared = vec!["t=u"; 100_000].join("|");
+    for text in [
+        format!("SELECT {columns}"),
+        format!("UPDATE records SET age = age WHERE ({}) IS NULL", columns.replace(',', "+")),
+        format!("WITH x AS (SELECT {long} AS t, {long} AS u) SELECT {compared} FROM x"),
+    ] {
+        let began = Instant::now();
+        let error = match text.starts_with("UPDATE") {
+            true => db.apply(effect("long"), &execute(&text), ANY).map(drop).unwrap_err(),
+            false => db.query(&sql(&text)).map(drop).unwrap_err(),
+        };
+        let known = matches!(
+            error,
+            DataError::ValueTooLarge
+                | DataError::Sql { .. }
+                | DataError::TooSlow { .. }
+                | DataError::Refused(_)
+        );
+        assert!(known && began.elapsed() < HANG, "{:.80}: {error:?}", text);
+    }
+    let many = vec!["abs(1)"; 5_000].join(",");
+    let error = db.query(&sql(&format!("SELECT 1 WHERE 1 IN ({many})"))).unwrap_err();
+    assert!(matches!(error, DataError::Refused(Refusal::Functions { found: 5_000, .. })), "{error:?}");
+    // What people write has what it needs: long values, and long texts.
+    db.query(&sql(&format!("SELECT length(upper(lower({long})))"))).unwrap();
+    let rows = vec!["(1, 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx')"; 10_000].join(",");
+    apply(&db, "rows", &format!("INSERT INTO records (age, note) VALUES {rows}")).unwrap();
+    let literal = "y".repeat(900_000);
+    apply(&db, "literal", &format!("INSERT INTO records (age, note) VALUES (1, '{literal}')")).unwrap();
+}
+
+/// For a hang; not a measure.
+const HANG: Duration = Duration::from_secs(60);

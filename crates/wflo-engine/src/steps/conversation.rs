@@ -147,12 +147,11 @@ impl Conversation<'_> {
         effects: &mut JoinSet<Result<(), Unanswered>>,
     ) -> Last {
         let mut asked = HashSet::new();
-        let mut waits = self.broker.waits.changes();
         let mut watch = self.stopwatch();
         // One that was read while frames of another kind were collected.
         let mut next = None;
         loop {
-            watch.look(self.waits_only(effects.len()), Instant::now());
+            watch.look(Instant::now());
             let frame = tokio::select! {
                 biased;
                 stop = self.attempt.stopped() => return Last::Stop(stop),
@@ -161,7 +160,6 @@ impl Conversation<'_> {
                 frame = async { next.take() }, if next.is_some() => frame,
                 frame = received.recv() => frame,
                 () = watch.expired() => return Last::TimedOut,
-                Ok(()) = waits.changed() => continue,
                 question = self.broker.chain.held() => {
                     // Its program cannot say that it waits. Its call is not begun, so ending it loses
                     // nothing if nothing else is under way.
@@ -274,11 +272,6 @@ impl Conversation<'_> {
         let rows = self.broker.journal.all();
         let recorded = rows.iter().filter(|row| !row.key.path.starts_with('@')).count();
         Stopwatch::start(self.attempt.active.clone(), self.deadline, recorded, Instant::now())
-    }
-
-    /// Whether every effect under way waits durably: time spent like that does not count.
-    fn waits_only(&self, under_way: usize) -> bool {
-        under_way > 0 && self.broker.waits.len() == under_way
     }
 
     /// The waits of a suspended step, if ending its sandbox is worth it.

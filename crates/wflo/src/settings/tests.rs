@@ -236,3 +236,15 @@ fn without_a_settings_file_the_workflows_folder_is_the_project() {
     assert_eq!(settings.data_dir, root.join("elsewhere"));
     assert_eq!(settings.storage, root.join("elsewhere/wflo.db"));
 }
+
+#[test]
+fn no_key_of_a_provider_is_passed_on() {
+    for name in ["OPENAI_API_KEY", "MY_KEY"] {
+        let text = format!(
+            "[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key_env = \"MY_KEY\"\n[sandbox]\nenv = [\"LANG\", \"{name}\"]\n"
+        );
+        let (code, _, message, hint) = refusal(&text, &[]);
+        assert!(code == 8004 && message.contains(name), "{code} {message}");
+        assert!(hint.contains("wflo"), "{hint}");
+    }
+}

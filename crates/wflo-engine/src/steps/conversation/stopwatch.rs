@@ -1,8 +1,9 @@
 //! The time that counts towards a step's limit.
 //!
-//! A generation has its limit once, whatever its attempts die of. Not counted: time in which all that the
-//! step does is wait durably, time in which nobody runs it, and the replay of what it has done before,
-//! which has the limit for itself. What is counted is recorded with each intent and with each end of an
+//! A generation has its limit once, whatever its attempts die of. Not counted: time in which nobody runs
+//! it, a suspended step's above all, and the replay of what it has done before, which has the limit for
+//! itself. While its sandbox lives, time counts whatever the step says it waits for: code that keeps a
+//! long wait pending beside its computation would else have no limit. What is counted is recorded with each intent and with each end of an
 //! attempt; a crash loses what came behind the last of them. A step that loses more than that (one that
 //! does nothing but compute) is bounded by the number of crashes that a generation may have.
 
@@ -19,37 +20,35 @@ pub(super) struct Stopwatch {
     replayed: Duration,
     /// Recorded effects that have not been asked for again.
     recorded: usize,
-    since: Option<Instant>,
+    since: Instant,
 }
 
 impl Stopwatch {
     /// Starts it, for a generation with so many recorded effects.
     pub(super) fn start(active: Active, limit: Option<Duration>, recorded: usize, now: Instant) -> Self {
         let counted = Duration::from_millis(active.ms());
-        Stopwatch { active, limit, counted, replayed: Duration::ZERO, recorded, since: Some(now) }
+        Stopwatch { active, limit, counted, replayed: Duration::ZERO, recorded, since: now }
     }
 
-    /// Counts up to now; from now on the step only `waits`, or not.
-    pub(super) fn look(&mut self, waits: bool, now: Instant) {
-        if let Some(since) = self.since {
-            let spent = now.duration_since(since);
-            let of = if self.recorded > 0 { &mut self.replayed } else { &mut self.counted };
-            *of = of.saturating_add(spent);
-        }
-        self.since = (!waits).then_some(now);
+    /// Counts up to now.
+    pub(super) fn look(&mut self, now: Instant) {
+        let spent = now.duration_since(self.since);
+        let of = if self.recorded > 0 { &mut self.replayed } else { &mut self.counted };
+        *of = of.saturating_add(spent);
+        self.since = now;
         self.active.reach(u64::try_from(self.counted.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// The step has asked for an effect.
     pub(super) fn asked(&mut self, recorded: bool, now: Instant) {
-        self.look(false, now);
+        self.look(now);
         self.recorded = if recorded { self.recorded.saturating_sub(1) } else { 0 };
     }
 
-    /// How long it still has, if that is limited and counts now.
+    /// How long it still has, if that is limited.
     pub(super) fn left(&self) -> Option<Duration> {
         let spent = if self.recorded > 0 { self.replayed } else { self.counted };
-        self.since.and(self.limit).map(|limit| limit.saturating_sub(spent))
+        self.limit.map(|limit| limit.saturating_sub(spent))
     }
 
     /// Resolves when the time is up, unless something else happens first.
@@ -72,18 +71,16 @@ mod tests {
     }
 
     #[test]
-    fn the_next_attempt_has_what_is_left_and_waiting_is_free() {
+    fn the_next_attempt_has_what_is_left_and_the_time_between_is_free() {
         let (active, began) = (Active::default(), Instant::now());
         let at = |n| began + Duration::from_secs(n);
         let mut first = Stopwatch::start(active.clone(), Some(LIMIT), 0, began);
-        first.look(true, at(4));
-        assert_eq!(first.left(), None, "nothing ends a wait");
-        first.look(false, at(3_600));
-        first.look(false, at(3_602));
+        first.look(at(4));
+        first.look(at(6));
         assert_eq!((active.ms(), first.left()), (6_000, seconds(4)));
         let mut second = Stopwatch::start(active, Some(LIMIT), 0, at(9_000));
         assert_eq!(second.left(), seconds(4));
-        second.look(false, at(9_005));
+        second.look(at(9_005));
         assert_eq!(second.left(), seconds(0));
     }
 
@@ -105,7 +102,7 @@ mod tests {
     fn without_a_limit_it_only_counts() {
         let (active, began) = (Active::default(), Instant::now());
         let mut watch = Stopwatch::start(active.clone(), None, 0, began);
-        watch.look(false, began + LIMIT);
+        watch.look(began + LIMIT);
         assert_eq!((active.ms(), watch.left()), (10_000, None));
     }
 }
