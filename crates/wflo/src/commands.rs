@@ -15,7 +15,6 @@ mod freed;
 mod init;
 mod otlp;
 mod pick;
-mod plain;
 mod run;
 mod runs;
 mod sandbox;

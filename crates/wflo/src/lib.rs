@@ -16,6 +16,7 @@ mod exit;
 mod failure;
 mod interpreter;
 mod logging;
+mod plain;
 mod printer;
 mod probe;
 mod session;

@@ -20,6 +20,7 @@ use serde::Serialize;
 use wflo_core::error::Failure;
 
 use crate::cli::{ColorChoice, GlobalArgs};
+use crate::plain;
 use crate::settings::Environment;
 
 /// Prints.
@@ -239,7 +240,7 @@ impl Printer {
         let code = self.err.faint(format_args!("[{}]", failure.code));
         self.warning(format_args!("{} {code}", failure.message));
         if let Some(hint) = failure.hint.as_ref().filter(|_| !self.quiet) {
-            self.hint(hint);
+            self.hint(plain::block(hint));
         }
     }
 
@@ -260,17 +261,19 @@ impl Printer {
             tracing::error!(code = failure.code, traceback, "{}", failure.message);
             return;
         }
-        let code = self.err.faint(format_args!("[{}]", failure.code));
+        // A step's error says what its code, or its runner, wants it to say.
+        let code = self.err.faint(format_args!("[{}]", plain::line(&failure.code)));
+        let message = plain::block(&failure.message);
         match &failure.place {
             Some(place) => {
-                let place = self.err.strong(place);
-                self.say(format_args!("{} {place}: {} {code}", self.err.bad("error:"), failure.message));
+                let place = self.err.strong(plain::line(place));
+                self.say(format_args!("{} {place}: {message} {code}", self.err.bad("error:")));
             }
-            None => self.say(format_args!("{} {} {code}", self.err.bad("error:"), failure.message)),
+            None => self.say(format_args!("{} {message} {code}", self.err.bad("error:"))),
         }
         // Without a place in somebody's file it only repeats the message.
         if let Some(traceback) = failure.traceback.as_ref().filter(|text| text.contains("File \"")) {
-            self.say(without_hint(traceback, failure.hint.as_deref()));
+            self.say(plain::block(without_hint(traceback, failure.hint.as_deref())));
         }
         if let Some(hint) = &failure.hint {
             self.hint(hint);

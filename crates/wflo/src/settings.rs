@@ -146,14 +146,14 @@ const KEYS: [&str; 6] = [
 fn keep_keys_out<'a>(
     field: &Field<'_>,
     sandbox: &Sandbox,
-    mut providers: impl Iterator<Item = &'a Provider>,
+    providers: impl Iterator<Item = &'a Provider>,
 ) -> Result<(), Problem> {
-    let held = |name: &str, provider: &Provider| provider.key == Some(KeySource::Variable(name.to_owned()));
-    let key = sandbox
-        .env
-        .iter()
-        .find(|name| KEYS.contains(&name.as_str()) || providers.any(|provider| held(name, provider)));
-    match key {
+    let mut held: Vec<&str> = KEYS.to_vec();
+    held.extend(providers.filter_map(|provider| match &provider.key {
+        Some(KeySource::Variable(name)) => Some(name.as_str()),
+        _ => None,
+    }));
+    match sandbox.env.iter().find(|name| held.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => Err(field
             .problem(Kind::WrongValue, format!(": env would pass the key {name} on to steps"))

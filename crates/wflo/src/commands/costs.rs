@@ -8,9 +8,10 @@ use wflo_core::ports::store::{RunFilter, Store};
 use wflo_core::run::RunRecord;
 
 use crate::cli::{CostsBy, ReportArgs, RunRef};
-use crate::commands::{Context, pick, plain};
+use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Table, money};
 use crate::session::{Session, block_on};
 

@@ -2,7 +2,7 @@
 
 use wflo_core::event::{AfterFailure, Ending, EventBody, Recorded, Wait};
 
-use crate::commands::plain;
+use crate::plain;
 use crate::printer::{Paint, money};
 
 /// How long a title or a log line may be.

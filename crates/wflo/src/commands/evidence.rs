@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use wflo_core::approval::{ApprovalRequest, Purpose};
 use wflo_core::money::NanoUsd;
 
-use crate::commands::plain;
+use crate::plain;
 use crate::printer::{Paint, money};
 
 /// Columns of a name.

@@ -120,7 +120,7 @@ async fn send(endpoint: &Endpoint, spans: &[Span], runtime: &Runtime) -> Result<
 /// Whether the collector took all of it.
 fn accepted(answer: &Answer) -> Result<(), String> {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let said = |value: &Value| crate::commands::plain::short(value.as_str().unwrap_or_default(), 200);
+    let said = |value: &Value| crate::plain::short(value.as_str().unwrap_or_default(), 200);
     if !(200..300).contains(&answer.status) {
         let message = said(&body["message"]);
         let colon = if message.is_empty() { "" } else { ": " };

@@ -7,12 +7,13 @@ use wflo_core::id::RunId;
 use wflo_engine::{Runtime, Source, Submission};
 
 use crate::cli::{InputFile, RunArgs};
+use crate::commands::Context;
 use crate::commands::detach::{self, Child};
 use crate::commands::drive::{self, How, Taken, Terminal};
 use crate::commands::runs::run_json;
-use crate::commands::{Context, plain};
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
+use crate::plain;
 use crate::session::{Flags, Session, block_on};
 use crate::settings::{Backend, Settings, parse_backend};
 

@@ -17,9 +17,10 @@ use wflo_engine::inbox::Message;
 use crate::cli::Decision as Given;
 use crate::commands::drive::{self, How, Taken, Terminal, Until};
 use crate::commands::drivers::LiveDriver;
-use crate::commands::{Context, drivers, pick, plain, who};
+use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::session::Session;
 
 use super::waiting_decision;

@@ -6,9 +6,10 @@ use wflo_core::ports::store::{ApprovalFilter, Store};
 
 use crate::cli::RunRef;
 use crate::commands::runs::age;
-use crate::commands::{Context, pick, plain};
+use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::Table;
 
 use super::{json, waiting_decision};

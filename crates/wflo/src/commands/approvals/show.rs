@@ -6,9 +6,10 @@ use wflo_core::ports::clock::Clock;
 use crate::cli::ApprovalRef;
 use crate::commands::evidence::{self, Room};
 use crate::commands::runs::age;
-use crate::commands::{Context, pick, plain};
+use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 
 use super::{json, waiting_decision};
 

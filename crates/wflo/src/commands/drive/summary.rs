@@ -11,8 +11,8 @@ use wflo_core::run::{RunRecord, RunStatus};
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use super::tree::Tree;
-use crate::commands::plain;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Printer, duration, money};
 use crate::session::Session;
 

@@ -13,7 +13,8 @@ use wflo_core::definition::Definition;
 use wflo_core::event::{AfterFailure, EventBody, Recorded, Wait};
 use wflo_core::money::NanoUsd;
 
-use crate::commands::{event_line, plain};
+use crate::commands::event_line;
+use crate::plain;
 
 /// The longest step name that is shown whole.
 const NAME: usize = 32;

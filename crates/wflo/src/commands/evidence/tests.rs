@@ -128,3 +128,37 @@ fn a_gate_shows_what_came_before_it() {
     assert!(text.contains("  inputs\n    age: 365\n"), "{text}");
     assert!(text.contains("rows: 3") && text.contains("        a\n        b"), "{text}");
 }
+
+#[test]
+fn values_that_differ_never_look_the_same() {
+    let effect = json!({"step": "clean", "generation": 1, "path": "0", "effect_seq": 0});
+    let long = "x".repeat(300);
+    let cases = [
+        (json!("a "), json!("a")),
+        (json!(null), json!("null")),
+        (json!(null), json!("NULL")),
+        (json!("3"), json!(3)),
+        (json!(""), json!(" ")),
+        (json!("line1\nline2"), json!("line1 line2")),
+        (json!(long), json!(format!("{long}y"))),
+        (json!(format!("{long}a{long}")), json!(format!("{long}b{long}"))),
+    ];
+    for (before, after) in cases {
+        for room in [Room::prompt(Some(80)), Room::page(None)] {
+            let evidence = json!({
+                "statement": "UPDATE t", "params": [], "previewed": true,
+                "change": {
+                    "changes": [{
+                        "table": "t", "kind": "update", "key": {"id": 1}, "changed": ["v"],
+                        "before": {"id": 1, "v": before}, "after": {"id": 1, "v": after},
+                    }],
+                    "truncated": false, "digest": "", "tables": {"t": {"inserted": 0, "updated": 1, "deleted": 0}},
+                },
+            });
+            let text = shown(json!({"purpose": "write", "effect": effect}), evidence, room);
+            let line = text.lines().find(|line| line.contains(" → ")).unwrap();
+            let (left, right) = line.split_once("v: ").unwrap().1.split_once(" → ").unwrap();
+            assert_ne!(left, right, "{before} and {after}: {line}");
+        }
+    }
+}

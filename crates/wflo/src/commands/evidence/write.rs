@@ -7,13 +7,15 @@ use console::measure_text_width;
 use serde_json::{Map, Value};
 
 use super::Room;
-use crate::commands::plain;
+use crate::plain;
 use crate::printer::{Paint, Table};
 
 /// Characters of a column's name.
 const NAME: usize = 28;
 /// Columns of a row, where nothing says how many fit.
 const COLUMNS: usize = 8;
+/// Characters before a difference that are shown with it.
+const CONTEXT: usize = 8;
 /// Columns of a statement above a prompt. It is what runs where there is no preview, so it is not cut
 /// to a line.
 const STATEMENT: usize = 2_000;
@@ -161,9 +163,8 @@ fn rows(paint: Paint, table: &str, changes: &Value, room: Room, out: &mut Vec<St
         let columns = change["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let columns: Vec<String> = columns
             .map(|name| {
-                let side = |side: &str| cell(change[side].get(name), room);
-                let (before, after) = (paint.bad(side("before")), paint.good(side("after")));
-                format!("{}: {before} → {after}", plain::short(name, NAME))
+                let (before, after) = pair(change["before"].get(name), change["after"].get(name), room);
+                format!("{}: {} → {}", plain::short(name, NAME), paint.bad(before), paint.good(after))
             })
             .collect();
         out.push(format!("  ~ {}  {}", plain::short(&key.join(", "), 60), columns.join("  ")));
@@ -240,18 +241,40 @@ fn more(paint: Paint, count: usize, room: Room, out: &mut Vec<String>) {
     }
 }
 
+/// A value before and after. Where both look the same when cut, each begins shortly before it differs.
+fn pair(before: Option<&Value>, after: Option<&Value>, room: Room) -> (String, String) {
+    let (before, after) = (whole_cell(before), whole_cell(after));
+    let cut = (plain::short(&before, room.cell), plain::short(&after, room.cell));
+    if cut.0 != cut.1 || before == after {
+        return cut;
+    }
+    let same = before.chars().zip(after.chars()).take_while(|(b, a)| b == a).count();
+    let from = |text: &str| {
+        let rest: String = text.chars().skip(same.saturating_sub(CONTEXT)).collect();
+        plain::short(&format!("…{rest}"), room.cell)
+    };
+    (from(&before), from(&after))
+}
+
 fn cell(value: Option<&Value>, room: Room) -> String {
-    let text = match value {
+    plain::short(&whole_cell(value), room.cell)
+}
+
+fn whole_cell(value: Option<&Value>) -> String {
+    match value {
         None => String::new(),
         Some(Value::Null) => "NULL".to_owned(),
         Some(Value::Object(bytes)) if bytes.contains_key("$bytes") => "(bytes)".to_owned(),
         // Quoted where a reader could not tell text from a number, or an end from a space.
         Some(Value::String(text))
-            if text.is_empty() || text.trim() != text || text.parse::<f64>().is_ok() || text == "NULL" =>
+            if text.is_empty()
+                || text.trim() != text
+                || text.contains(['\n', '\r', '\t'])
+                || text.parse::<f64>().is_ok()
+                || text == "NULL" =>
         {
-            format!("{text:?}")
+            plain::line(&format!("{text:?}"))
         }
         Some(value) => plain::value(value),
-    };
-    plain::short(&text, room.cell)
+    }
 }

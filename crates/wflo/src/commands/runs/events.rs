@@ -8,9 +8,10 @@ use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 
 use crate::cli::RunRef;
-use crate::commands::{Context, drivers, event_line, pick, plain};
+use crate::commands::{Context, drivers, event_line, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::session::Session;
 
 /// So many events are read at once.

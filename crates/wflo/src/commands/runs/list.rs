@@ -14,10 +14,10 @@ use wflo_core::run::{RunRecord, RunStatus};
 use crate::commands::Context;
 use crate::commands::drivers::{self, LiveDriver};
 use crate::commands::pick;
-use crate::commands::plain;
 use crate::document::nearest;
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Paint, Table, duration, money};
 
 const STATUSES: [RunStatus; 11] = [

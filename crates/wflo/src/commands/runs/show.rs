@@ -16,9 +16,10 @@ use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use crate::cli::RunRef;
-use crate::commands::{Context, changes, drivers, pick, plain};
+use crate::commands::{Context, changes, drivers, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Paint, Printer, Table, duration};
 use crate::session::Session;
 

@@ -19,9 +19,10 @@ use wflo_core::run::RunRecord;
 use wflo_engine::engine::load;
 
 use crate::cli::RunRef;
-use crate::commands::{Context, pick, plain};
+use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Paint, Table, duration};
 use crate::session::Session;
 

@@ -6,8 +6,8 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunRecord;
 
-use crate::commands::plain;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Paint, Printer, money};
 use crate::session::Session;
 

@@ -8,8 +8,8 @@ use wflo_core::ports::store::Store;
 use wflo_core::run::RunRecord;
 
 use super::span;
-use crate::commands::plain;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::printer::{Paint, Table, duration, money};
 use crate::session::Session;
 

@@ -42,10 +42,15 @@ pub(crate) fn value(value: &serde_json::Value) -> String {
     }
 }
 
-fn push(out: &mut String, c: char) {
+/// Whether a character does something else than be read.
+fn acts(c: char) -> bool {
     // Direction marks reorder what a person reads (CVE-2021-42574).
     let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if c.is_control() || reorders {
+    c.is_control() || reorders
+}
+
+fn push(out: &mut String, c: char) {
+    if acts(c) {
         out.extend(c.escape_default());
     } else {
         out.push(c);
