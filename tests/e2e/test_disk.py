@@ -171,7 +171,10 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
     project.steps(STEPS)
     done = mounted(project.folder, size, project, "run", "--json")
     if done.code:
-        assert any(code in done.err + done.out for code in ("WFLO-2004", "WFLO-5", "WFLO-6008")), (size, done)
+        assert any(code in done.err + done.out for code in ("WFLO-2004", "WFLO-2010", "WFLO-5", "WFLO-6008")), (
+            size,
+            done,
+        )
         assert "hint: " in done.err, done
     run = newest(project)
     told = [event.get("error") or {} for event in project.events(run["id"])] if run else []

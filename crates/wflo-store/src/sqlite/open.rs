@@ -99,8 +99,12 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
     }
     conn.busy_timeout(Duration::from_millis(50))?;
     check_owner(place, &conn)?;
-    // Only before the first page is written; a database that has pages stays as it is.
-    conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    // Only before the first page is written: a database that has pages stays as it is, and to ask it
+    // again would take the write lock, which a reader must not need.
+    let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    if pages == 0 {
+        conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    }
     let mode = keep_a_log(&conn)?;
     if mode != "wal" {
         return Err(StoreError::Failed(format!(
