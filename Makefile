@@ -87,14 +87,14 @@ test-demo: install ## The demo, off a terminal
 check: dev ## Format, lint, types and docs, in seconds when warm
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
-	"$(BIN)/ruff" format --check python scripts examples tests
-	"$(BIN)/ruff" check python scripts examples tests
+	"$(BIN)/ruff" format --check python scripts examples tests bench
+	"$(BIN)/ruff" check python scripts examples tests bench
 	"$(BIN)/pyright" --pythonpath "$(BIN)/python"
 	"$(BIN)/python" scripts/check.py
 
 fmt: dev ## Format Rust and Python
 	cargo fmt --all
-	"$(BIN)/ruff" format python scripts examples tests
+	"$(BIN)/ruff" format python scripts examples tests bench
 
 deny: ## Licences, advisories and duplicates (needs cargo-deny)
 	cargo deny check
