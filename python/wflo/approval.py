@@ -13,9 +13,14 @@ from .origin import calling_place
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, Literal, TypeAlias
 
+    from .arguments import Seconds
     from .step import Dependency
+
+    OnTimeout: TypeAlias = Literal["reject", "escalate", "hold"]
+    OnRejected: TypeAlias = Literal["stop", "continue"]
+    When: TypeAlias = Literal["write", "start"]
 
 ON_TIMEOUT = ("reject", "escalate", "hold")
 ON_REJECTED = ("stop", "continue")
@@ -38,10 +43,10 @@ class ApprovalPolicy:
         required: bool = True,
         approvers: Sequence[str] = (),
         notify: Sequence[str] = (),
-        when: str = "write",
+        when: When = "write",
         quorum: int = 1,
-        timeout_seconds: float | None = None,
-        on_timeout: str | None = None,
+        timeout_seconds: Seconds | None = None,
+        on_timeout: OnTimeout | None = None,
     ) -> None:
         self.required = arguments.boolean("required", required)
         self.approvers = arguments.texts("approvers", approvers)
@@ -96,16 +101,16 @@ class ApprovalGate:
         name: str,
         approvers: Sequence[str] = (),
         quorum: int = 1,
-        timeout_seconds: float | None = None,
-        on_timeout: str | None = None,
-        on_rejected: str = "stop",
+        timeout_seconds: Seconds | None = None,
+        on_timeout: OnTimeout | None = None,
+        on_rejected: OnRejected = "stop",
         message: str | None = None,
         notify: Sequence[str] = (),
         depends_on: Sequence[str | Callable[..., Any] | ApprovalGate] | None = None,
     ) -> None:
         from .step import dependencies
 
-        self.name = arguments.text("name", name)
+        self.name = arguments.name("step", name)
         self.approvers = arguments.texts("approvers", approvers)
         self.quorum = arguments.integer("quorum", quorum, least=1)
         self.timeout_seconds = (

@@ -13,12 +13,21 @@ from .origin import calling_place
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
     from decimal import Decimal
     from typing import Any, TypeAlias, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
     Money: TypeAlias = "int | float | str | Decimal"
     """An amount in US dollars. A float goes out as the shortest decimal that reads back as it."""
+    Seconds: TypeAlias = "float | timedelta"
+    """A duration: a number of seconds, or a `timedelta`."""
+
+
+BAD_NAME, BAD_NUMBER = "WFLO-1002", "WFLO-1007"
+"""Codes of the engine for what is found here first: a name that cannot be one, a number out of its range."""
+
+_MOST_SECONDS = 100 * 365 * 86_400
 
 
 def wrong(what: str, *, hint: str | None = None, code: str = "WFLO-1501") -> DefinitionError:
@@ -91,6 +100,20 @@ def text(name: str, value: object) -> str:
     return value
 
 
+def name(what: str, value: object) -> str:
+    """A name of a workflow or a step, by the engine's rule: ASCII letters, digits, `_` and `-`, at most 64."""
+    given = text("name", value)
+    letters = given.replace("_", "a").replace("-", "0")
+    if len(given) <= 64 and letters.isascii() and letters.isalnum() and letters[0].isalpha():
+        return given
+    fit = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in given)[:64].strip("-")
+    raise wrong(
+        f"`{given}` is not a {what} name: use letters, digits, _ and -, starting with a letter, at most 64",
+        code=BAD_NAME,
+        hint=f'such as "{fit}"' if fit[:1].isalpha() or fit[:1] == "_" else None,
+    )
+
+
 def boolean(name: str, value: object) -> bool:
     """True or False; nothing that is merely truthy."""
     if not isinstance(value, bool):
@@ -98,34 +121,43 @@ def boolean(name: str, value: object) -> bool:
     return value
 
 
-def integer(name: str, value: object, *, least: int = 0) -> int:
-    """A whole number of at least `least`."""
+def integer(name: str, value: object, *, least: int = 0, most: int | None = None) -> int:
+    """A whole number of at least `least` and at most `most`."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(f"{name} must be a whole number, not {show(value)}", hint=f"write {name}={max(least, 1)}")
     if value < least:
-        raise wrong(f"{name} is {value}; it must be at least {least}")
+        raise wrong(f"{name} is {value}; it must be at least {least}", code=BAD_NUMBER)
+    if most is not None and value > most:
+        raise wrong(f"{name} is {value}; it must be at most {most}", code=BAD_NUMBER)
     return value
 
 
-def number(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float | int:
-    """A finite number of at least `least` (greater than it when `above`)."""
+def number(
+    name: str, value: object, *, least: float = 0.0, above: bool = False, most: float | None = None
+) -> float | int:
+    """A finite number of at least `least` (greater than it when `above`) and at most `most`."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise wrong(f"{name} must be a number, not {show(value)}", hint=f"write {name}=1.5")
     if value != value or value in (float("inf"), float("-inf")):
-        raise wrong(f"{name} is {value}; it must be a finite number")
+        raise wrong(f"{name} is {value}; it must be a finite number", code=BAD_NUMBER)
     if value < least or (above and value == least):
-        raise wrong(f"{name} is {value}; it must be {'more than' if above else 'at least'} {least:g}")
+        relation = "more than" if above else "at least"
+        raise wrong(f"{name} is {value}; it must be {relation} {least:g}", code=BAD_NUMBER)
+    if most is not None and value > most:
+        raise wrong(f"{name} is {value}; it must be at most {most:g}", code=BAD_NUMBER)
     return value
 
 
 def seconds(name: str, value: object) -> float | int:
-    """A duration in seconds, more than 0: a number or a `datetime.timedelta`."""
+    """A duration in seconds, of a millisecond to a hundred years: a number or a `datetime.timedelta`."""
     total = getattr(value, "total_seconds", None)
     if total is not None:
         value = total()
     elif isinstance(value, str):
         raise wrong(f"{name} must be a number of seconds, not {show(value)}", hint=f"write {name}=60")
-    return number(name, value, above=True)
+    if value == 0:
+        raise wrong(f"{name} must be above 0", code=BAD_NUMBER)
+    return number(name, value, least=0.001, most=_MOST_SECONDS)
 
 
 def choice(name: str, value: object, known: tuple[str, ...]) -> str:
@@ -181,8 +213,12 @@ def money(name: str, value: object) -> str:
             pass
     whole, dot, part = amount.partition(".")
     if not (whole.isascii() and whole.isdigit()) or (dot and not (part.isascii() and part.isdigit())):
-        why = "negative" if amount.startswith("-") else "not an amount in dollars"
-        raise wrong(f"{name} is {show(value)}, which is {why}", hint=f'write {name}="5.00"')
+        negative = amount.startswith("-")
+        raise wrong(
+            f"{name} is {show(value)}, which is {'negative' if negative else 'not an amount in dollars'}",
+            code=BAD_NUMBER if negative else "WFLO-1501",
+            hint=f'write {name}="5.00"',
+        )
     if len(part.rstrip("0")) > 9:
         raise wrong(f"{name} is {amount}; amounts have at most nine decimals (a billionth of a dollar)")
     return f"{whole}.{part[:9]}" if dot else amount
@@ -198,7 +234,9 @@ def fractions(name: str, value: object) -> list[float]:
         share = float(number(f"{name}[{index}]", item, above=True))
         if share > 1:
             raise wrong(
-                f"{name}[{index}] is {share:g}; fractions go up to 1", hint=f"write {share / 100:g} for {share:g}%"
+                f"{name}[{index}] is {share:g}; fractions go up to 1",
+                code=BAD_NUMBER,
+                hint=f"write {share / 100:g} for {share:g}%",
             )
         if found and share <= found[-1]:
             raise wrong(f"{name} must rise; {share:g} comes after {found[-1]:g}")

@@ -11,9 +11,12 @@ from .arguments import checked
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Literal, TypeAlias
 
     from .arguments import Money
+
+    Scope: TypeAlias = Literal["run", "step", "agent", "workflow", "hour", "day", "week", "month"]
+    OnExceeded: TypeAlias = Literal["halt", "ask", "queue", "downgrade"]
 
 SCOPES = ("run", "step", "agent", "workflow", "hour", "day", "week", "month")
 ACTIONS = ("halt", "ask", "queue", "downgrade")
@@ -33,8 +36,8 @@ class CostLimit:
     def __init__(
         self,
         max_cost_usd: Money,
-        per: str = "run",
-        on_exceeded: str | None = None,
+        per: Scope = "run",
+        on_exceeded: OnExceeded | None = None,
         agent: str | None = None,
         alert_thresholds: Sequence[float] | None = None,
     ) -> None:

@@ -53,7 +53,9 @@ class WfloError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        text = f"{self.message} [{self.code}]"
+        # What stands below, such as an expression with its mistake marked, keeps its own lines.
+        first, end, rest = self.message.partition("\n")
+        text = f"{first} [{self.code}]{end}{rest}"
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 

@@ -16,31 +16,53 @@ if TYPE_CHECKING:
 BACKENDS = ("native", "docker", "gvisor", "e2b", "none")
 
 
-def size(name: str, value: object) -> str:
-    """A size such as `"512m"`: a whole number of bytes, or one with k, m, g or t (powers of 1024)."""
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def size(name: str, value: object, least: str = "1") -> str:
+    """A size such as `"512m"`: a number of bytes, or one with k, m, g or t (powers of 1024)."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return str(value)
-    if isinstance(value, str):
-        digits = value.strip().lower().rstrip("b").removesuffix("i")
-        digits = digits[:-1] if digits[-1:] in ("k", "m", "g", "t") else digits
-        if digits.isascii() and digits.isdigit() and int(digits) > 0:
-            return value.strip()
+        value = str(value)
+    amount = _bytes(value) if isinstance(value, str) else None
+    if isinstance(value, str) and amount is not None:
+        if amount < (_bytes(least) or 0):
+            raise arguments.wrong(f"{name} must be at least {least}", code=arguments.BAD_NUMBER)
+        return value.strip()
     raise arguments.wrong(f"{name} must be a size, not {arguments.show(value)}", hint=f'write {name}="512m"')
+
+
+def _bytes(text: str) -> float | None:
+    digits = text.strip().lower().rstrip("b").removesuffix("i")
+    unit = _UNITS.get(digits[-1:], 1)
+    digits = digits if unit == 1 else digits[:-1].rstrip()
+    whole, dot, part = digits.partition(".")
+    number = (whole + part).isascii() and whole.isdigit() and (not dot or part.isdigit())
+    return float(digits) * unit if number else None
 
 
 def cpus(name: str, value: object) -> str:
     """A number of CPUs such as `"0.5"`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = f"{arguments.number(name, value, above=True):g}"
+        value = f"{arguments.number(name, value, least=0.001, most=1000):.12g}"
     if isinstance(value, str):
         whole, _, part = value.strip().partition(".")
-        if (whole + part).isascii() and (whole + part).isdigit() and float(value) > 0:
+        if (whole + part).isascii() and (whole + part).isdigit():
+            arguments.number(name, float(value), least=0.001, most=1000)
             return value.strip()
     raise arguments.wrong(f"{name} must be a number of CPUs, not {arguments.show(value)}", hint=f'write {name}="0.5"')
 
 
-def _count(name: str, value: object) -> int:
-    return arguments.integer(name, value, least=1)
+def _memory(name: str, value: object) -> str:
+    return size(name, value, "16m")
+
+
+def _disk(name: str, value: object) -> str:
+    return size(name, value, "1m")
+
+
+def _pids(name: str, value: object) -> int:
+    # One for the step, one for what looks after it.
+    return arguments.integer(name, value, least=2)
 
 
 def _backend(name: str, value: object) -> str:
@@ -50,10 +72,10 @@ def _backend(name: str, value: object) -> str:
 def settings(given: dict[str, Any]) -> dict[str, Any]:
     """The settings that were given (`None` means left out), checked, in wire form."""
     checks: dict[str, Callable[[str, object], Any]] = {
-        "memory_limit": size,
-        "disk_limit": size,
+        "memory_limit": _memory,
+        "disk_limit": _disk,
         "cpu_limit": cpus,
-        "pids_limit": _count,
+        "pids_limit": _pids,
         "network_enabled": arguments.boolean,
         "timeout_seconds": arguments.seconds,
         "allow_hosts": arguments.texts,

@@ -12,11 +12,40 @@ from .origin import place_of_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import CodeType
-    from typing import Any, TypeAlias
+    from typing import Any, Literal, Protocol, TypeAlias
+
+    # Type checkers know its defaults before Python 3.13 does; it is not imported when anything runs.
+    from typing_extensions import TypeVar
+
+    from .context import Context, SyncContext
+    from .context.db import Executed
+    from .context.tools import ToolResult
+    from .context.world import Decision
 
     Dependency: TypeAlias = "str | Callable[..., Any] | ApprovalGate"
+    EffectClass: TypeAlias = Literal["idempotent", "at_least_once", "guarded"]
+    OnAmbiguous: TypeAlias = Literal["rerun", "skip", "fail"]
+
+    # wflo's own results are recorded as what they hold.
+    Recorded: TypeAlias = Decision | Executed | ToolResult
+    Output: TypeAlias = "bool | int | float | str | list[Any] | tuple[Any, ...] | Mapping[str, Any] | Recorded | None"
+    """What a step may return: JSON. What is inside of lists and dicts is checked when it is recorded."""
+    AsyncStep: TypeAlias = Callable[[Context], Awaitable[Output]]
+    SyncStep: TypeAlias = Callable[[SyncContext], Output]
+    StepFunction = TypeVar("StepFunction", bound=AsyncStep | SyncStep)
+
+    class Decorator(Protocol):
+        """What `workflow.step(option=...)` gives."""
+
+        def __call__(self, function: StepFunction, /) -> StepFunction:
+            """Makes the function a step."""
+            ...
+
+    # One signature for `@workflow.step` and `@workflow.step(...)`: of overloads, a type checker only says
+    # that none matches, and not which option is wrong.
+    StepOrDecorator = TypeVar("StepOrDecorator", bound=AsyncStep | SyncStep | Decorator, default=Decorator)
 
 EFFECT_CLASSES = ("idempotent", "at_least_once", "guarded")
 ON_AMBIGUOUS = ("rerun", "skip", "fail")
@@ -39,7 +68,7 @@ class Backoff:
         self, initial_seconds: float = 1.0, factor: float = 2.0, max_seconds: float = 60.0, jitter: bool = True
     ) -> None:
         self.initial_seconds = arguments.number("initial_seconds", initial_seconds)
-        self.factor = arguments.number("factor", factor, least=1.0)
+        self.factor = arguments.number("factor", factor, least=1.0, most=1000.0)
         self.max_seconds = arguments.number("max_seconds", max_seconds)
         self.jitter = arguments.boolean("jitter", jitter)
 
@@ -174,7 +203,7 @@ def options(
         wire["approval"] = {"required": True}
     if arguments.boolean("rollback_enabled", rollback_enabled):
         wire["rollback_enabled"] = True
-    if arguments.integer("retries", retries):
+    if arguments.integer("retries", retries, most=100):
         wire["retries"] = retries
     if retry_backoff is not None:
         wire["retry_backoff"] = backoff(retry_backoff).wire()
@@ -183,7 +212,10 @@ def options(
     if agent is not None:
         wire["agent"] = arguments.text("agent", agent)
     if budget_given is not None:
-        wire["budgets"] = [limit.wire() for limit in budget.limits("budget", budget_given, "step")]
+        limits = budget.limits("budget", budget_given, "step")
+        if any(limit.per not in ("run", "step", "agent") for limit in limits):
+            raise arguments.wrong("a step's budget is per run, step or agent", code="WFLO-1009")
+        wire["budgets"] = [limit.wire() for limit in limits]
     if effect_class is not None:
         wire["effect_class"] = arguments.choice("effect_class", effect_class, EFFECT_CLASSES)
     if on_ambiguous is not None:

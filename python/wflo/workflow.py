@@ -16,20 +16,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from typing import Any, TypeVar, overload
+    from typing import Any, Literal, cast
 
     from .approval import ApprovalPolicy
-    from .arguments import Money
-    from .budget import CostLimit
+    from .arguments import Money, Seconds
+    from .budget import CostLimit, OnExceeded, Scope
     from .result import RunResult
-    from .step import Backoff, Dependency
+    from .step import Backoff, Decorator, Dependency, EffectClass, OnAmbiguous, StepOrDecorator
 
-    StepFunction = TypeVar("StepFunction", bound=Callable[..., Any])
+    # Its type is what `@workflow.step(...)` gives.
+    _NO_FUNCTION = cast(Decorator, None)
 else:
-
-    def overload(function: object) -> object:
-        """`typing.overload`, without the time that importing typing takes."""
-        return function
+    _NO_FUNCTION = None
 
 
 _INPUT_TYPES: dict[object, str] = {
@@ -52,7 +50,7 @@ class Workflow:
 
     @checked
     def __init__(self, name: str, *, version: str | None = None, inputs: Mapping[str, Any] | None = None) -> None:
-        self.name = arguments.text("name", name)
+        self.name = arguments.name("workflow", name)
         self.version = None if version is None else arguments.text("version", version)
         self._inputs = _inputs(inputs)
         self._budgets: list[CostLimit] = []
@@ -74,9 +72,9 @@ class Workflow:
         limit: Money | CostLimit | Sequence[CostLimit] | None = None,
         *,
         max_cost_usd: Money | None = None,
-        per: str = "run",
+        per: Scope = "run",
         alert_thresholds: Sequence[float] | None = None,
-        action_on_exceeded: str | None = None,
+        action_on_exceeded: OnExceeded | None = None,
     ) -> None:
         """Limits what a run may spend: `max_cost_usd` in US dollars, or `CostLimit`s.
 
@@ -109,11 +107,11 @@ class Workflow:
         pids_limit: int | None = None,
         disk_limit: str | int | None = None,
         network_enabled: bool | None = None,
-        timeout_seconds: float | None = None,
+        timeout_seconds: Seconds | None = None,
         allow_hosts: Sequence[str] | None = None,
         env: Sequence[str] | None = None,
         hide: Sequence[str] | None = None,
-        backend: str | None = None,
+        backend: Literal["native", "docker", "gvisor", "e2b", "none"] | None = None,
     ) -> None:
         """Sets limits of each step's sandbox. What is left out stands as in `wflo.toml`.
 
@@ -159,30 +157,10 @@ class Workflow:
         self._append(given)
         return given
 
-    @overload
-    def step(self, function: StepFunction, /) -> StepFunction: ...
-    @overload
-    def step(  # noqa: F811
-        self,
-        /,
-        *,
-        name: str | None = None,
-        depends_on: Sequence[Dependency] | None = None,
-        approval_required: bool = False,
-        approval: ApprovalPolicy | None = None,
-        rollback_enabled: bool = False,
-        retries: int = 0,
-        retry_backoff: Backoff | float | Mapping[str, Any] | None = None,
-        timeout_seconds: float | None = None,
-        agent: str | None = None,
-        budget: Money | CostLimit | Sequence[CostLimit] | None = None,
-        effect_class: str | None = None,
-        on_ambiguous: str | None = None,
-    ) -> Callable[[StepFunction], StepFunction]: ...
     @checked
-    def step(  # noqa: F811
+    def step(
         self,
-        function: Any = None,
+        function: StepOrDecorator = _NO_FUNCTION,  # type: ignore[assignment]  # pyright: ignore
         /,
         *,
         name: str | None = None,
@@ -192,12 +170,12 @@ class Workflow:
         rollback_enabled: bool = False,
         retries: int = 0,
         retry_backoff: Backoff | float | Mapping[str, Any] | None = None,
-        timeout_seconds: float | None = None,
+        timeout_seconds: Seconds | None = None,
         agent: str | None = None,
         budget: Money | CostLimit | Sequence[CostLimit] | None = None,
-        effect_class: str | None = None,
-        on_ambiguous: str | None = None,
-    ) -> Any:
+        effect_class: EffectClass | None = None,
+        on_ambiguous: OnAmbiguous | None = None,
+    ) -> StepOrDecorator:
         """Makes a function a step: `@workflow.step` or `@workflow.step(option=...)`.
 
         `depends_on` lists steps by name or function; left out, the step comes after the one
@@ -211,7 +189,7 @@ class Workflow:
         """
         after = step.dependencies(depends_on)
         if name is not None:
-            arguments.text("name", name)
+            arguments.name("step", name)
         options = step.options(
             approval_required=approval_required,
             approval=approval,
@@ -234,18 +212,18 @@ class Workflow:
             own: str | None = name or getattr(function, "__name__", None)
             if own is None or own == "<lambda>":
                 raise arguments.wrong("this step has no name", hint='write workflow.step(name="...")(function)')
-            self._append(step.Step(function, own, after, options))
+            self._append(step.Step(function, arguments.name("step", own), after, options))
             return function
 
-        return decorate if function is None else decorate(function)
+        return decorate if function is _NO_FUNCTION else decorate(function)  # pyright: ignore[reportReturnType]
 
     def _append(self, item: step.Step | ApprovalGate) -> None:
         for other in self._steps:
             if other.name == item.name:
                 raise arguments.wrong(
-                    f'there are two steps named "{item.name}"',
-                    code="WFLO-1502",
-                    hint=f"the other one is at {other.place}; give one of them another name",
+                    f"two steps are named `{item.name}`; the first is at {other.place}",
+                    code="WFLO-1003",
+                    hint="give one of them another name",
                 )
         self._steps.append(item)
 
@@ -271,9 +249,9 @@ class Workflow:
                 if name not in names:
                     close = arguments.nearest(name, names)
                     raise DefinitionError(
-                        f'step "{item.name}" depends on "{name}", which is not a step',
-                        code="WFLO-1503",
-                        hint=f'did you mean "{close}"?' if close else f"the steps are {', '.join(names)}",
+                        f"step `{item.name}` depends on `{name}`, which is not a step",
+                        code="WFLO-1004",
+                        hint=f"did you mean `{close}`?" if close else f"steps: {', '.join(names)}",
                         place=item.place,
                     )
             wire = item.wire()
