@@ -3,14 +3,15 @@
 //! Three processes stand between the engine and a program that may be hostile: the engine asks,
 //! over a socket, a [`Launcher`] of its own, which forks a pid 1 for each sandbox, which builds
 //! the sandbox around itself and starts the program in it. `backend`, `spec` and `process_tree`
-//! are what an engine sees; `server` is the launcher; `mold`, `plan`, `template`, `root`, `net`,
-//! `cgroup`, `idmap` are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are
+//! are what an engine sees; `server` is the launcher; `mold`, `blank`, `plan`, `template`, `root`,
+//! `net`, `cgroup`, `idmap` are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are
 //! what the program is shut into; `watch` and `supervise` do what the kernel does not.
 //!
 //! **Architecture Invariant:** whatever dies, and however, no process, mount or cgroup of a
 //! sandbox outlives its engine; a cgroup at most until the next [`sweep`].
 
 mod backend;
+mod blank;
 mod capabilities;
 mod cgroup;
 mod doctor;

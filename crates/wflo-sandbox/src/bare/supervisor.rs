@@ -40,7 +40,7 @@ fn end(code: i32) -> ! {
 fn supervise(
     common: &Common,
     order: Order,
-    &Given { control, lifeline, held, fds }: &Given<'_>,
+    &Given { control, lifeline, held, fds, .. }: &Given<'_>,
 ) -> Result<Never, Fault> {
     // Not tied to the launcher by a signal: it has a tree to end when the launcher dies.
     process::adopt_orphans().step("adopting orphans")?;
@@ -51,7 +51,7 @@ fn supervise(
     }
     // A program that gains another user's rights could not be ended by this one.
     process::no_new_privileges().step("forbidding new privileges")?;
-    let listener = if order.model_listener { net::listen().map(Some)? } else { None };
+    let listener = if order.model_listener { Some(net::listen()?) } else { None };
     let port = listener.as_ref().map(|(_, port)| *port);
     let (report, report_end) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;

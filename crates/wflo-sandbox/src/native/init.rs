@@ -17,7 +17,7 @@ use super::sys::{At, Fault, socket};
 use super::watch::{self, Sources};
 use super::wire::{Notice, Order};
 use super::worker::{self, Program, Walls};
-use super::{landlock, net};
+use super::{blank, landlock, net};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn sandbox(
     plan: &Plan,
     common: &Common,
     order: Order,
-    &Given { control, lifeline, held, fds }: &Given<'_>,
+    &Given { blank, control, lifeline, held, fds }: &Given<'_>,
 ) -> Result<Never, Fault> {
     process::die_with_parent().step("tying the sandbox to the launcher")?;
     let signals = process::signal_descriptor(&[libc::SIGCHLD]).step("preparing signals")?;
@@ -48,11 +48,14 @@ fn sandbox(
     if let Some(groups) = &common.groups {
         groups.join(&order.name, &order.limits, false)?;
     }
-    process::enter_mount_namespace(mold.mounts.as_fd()).step("entering the template's mounts")?;
-    process::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP).step("making mount and cgroup namespaces")?;
+    match blank {
+        Some(blank) => blank.enter()?,
+        None => blank::begin(mold)?,
+    }
+    process::unshare(libc::CLONE_NEWCGROUP).step("making a cgroup namespace")?;
     let root = root::build(&mold.template, plan)?;
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
-    let listener = net::prepare(order.model_listener)?;
+    let listener = if order.model_listener { Some(net::listen()?) } else { None };
     let rules = landlock::prepare(&writable(&order))?;
     if plan.privileged {
         process::become_user(plan.uid, plan.gid).step("becoming the sandbox's user")?;

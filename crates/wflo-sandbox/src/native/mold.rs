@@ -3,6 +3,7 @@
 //! Owns the template, the filters, the mount namespace that sandboxes begin in and the users that
 //! they run as.
 
+use super::blank::{self, Home};
 use super::idmap::OwnerMaps;
 use super::plan::Plan;
 use super::seccomp;
@@ -23,6 +24,8 @@ pub(crate) struct Mold {
     /// The filter where the kernel counts memory, and the one where it does not.
     pub(crate) filters: [Vec<libc::sock_filter>; 2],
     pub(crate) init_filter: Vec<libc::sock_filter>,
+    /// Where the launcher itself is.
+    pub(crate) home: Home,
     /// Where a sandbox's own mounts begin.
     pub(crate) mounts: OwnedFd,
     pub(crate) inside: (u32, u32),
@@ -55,7 +58,7 @@ fn privileged() -> Result<bool, Fault> {
 
 /// Enters a user namespace in which this user may mount, and maps them to themselves.
 fn enter_user_namespace(uid: u32, gid: u32) -> Result<(), Fault> {
-    process::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).step("making a user namespace")?;
+    process::unshare(libc::CLONE_NEWUSER).step("making a user namespace")?;
     process::set_dumpable(true).step("mapping the user")?;
     std::fs::write("/proc/self/setgroups", "deny").step("mapping the user")?;
     std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")).step("mapping the user")?;
@@ -70,16 +73,16 @@ impl Mold {
     pub(crate) fn prepare() -> Result<Self, Fault> {
         let privileged = privileged()?;
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        if privileged {
-            process::unshare(libc::CLONE_NEWNS).step("making a mount namespace")?;
-        } else {
+        if !privileged {
             enter_user_namespace(uid, gid)?;
         }
+        process::unshare(blank::KINDS).step("making the launcher's namespaces")?;
         template::enter_own_root()?;
         let inside = if privileged || uid == 0 { (1_000, 1_000) } else { (uid, gid) };
         let template = Template::build(inside.0, inside.1, privileged)?;
         let mounts = template::namespace_without_host(privileged)?;
         Ok(Mold {
+            home: Home::here()?,
             template,
             filters: [seccomp::compile(true), seccomp::compile(false)],
             init_filter: seccomp::compile_for_init(),

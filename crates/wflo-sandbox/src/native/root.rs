@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use wflo_core::size::Bytes;
 
 /// The sandbox's root once it has been entered, and what must be handed out.
 #[derive(Debug)]
@@ -28,30 +29,43 @@ struct Ground {
     devices: [u64; 2],
 }
 
-/// Builds the root and enters it.
+/// Where a root is put together, and its writable part, in the launcher's own root.
+const STAGE: &str = "/stage";
+const STAGED: &str = "/stage/root";
+const SCRATCH: &str = "/stage/scratch";
+
+/// Begins a root: all of it that no order has a say in.
+///
+/// # Errors
+/// The step that failed. The mount namespace is to be thrown away then.
+pub(crate) fn begin(template: &Template) -> Result<(), Fault> {
+    let options = [(c"mode", c"0755"), (c"size", c"1m"), (c"source", c"root")];
+    let root = staged(STAGED, &options)?;
+    let scratch = scratch()?;
+    let ground = Ground::new(root, &scratch)?;
+    toolchain(template, &ground.root)?;
+    for (from, to) in [("tmp", "/tmp"), ("home", HOME), ("shm", "/dev/shm")] {
+        ground.show(&scratch, from, to)?;
+    }
+    Ok(())
+}
+
+/// Completes the root that was begun in this mount namespace, and enters it.
 ///
 /// # Errors
 /// The step that failed. The mount namespace is to be thrown away then.
 pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
-    let stage = Path::new("/stage");
-    let (staged, scratch_at) = (stage.join("root"), stage.join("scratch"));
-    for place in [&staged, &scratch_at] {
-        make_folder(place)?;
+    let open = |path| {
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, folder, Mode::empty()).step("making the root")
+    };
+    let scratch = open(SCRATCH)?;
+    let ground = Ground::new(open(STAGED)?, &scratch)?;
+    hand_over(plan, &scratch)?;
+    if plan.workspace.is_none() {
+        ground.show(&scratch, "work", WORKSPACE)?;
     }
-    let options = [(c"mode", c"0755"), (c"size", c"1m"), (c"source", c"root")];
-    let at = super::template::open(&staged).step("making the root")?;
-    let root = mount::mount_fs(c"tmpfs", &options, NOSUID | NODEV, at.as_fd()).step("making the root")?;
-    let scratch = scratch(plan, &scratch_at)?;
-    let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|found| found.st_dev).step("making the root");
-    let ground = Ground { devices: [device(&root)?, device(&scratch)?], root };
-    toolchain(template, &ground.root)?;
-    for (from, to) in [("tmp", "/tmp"), ("home", HOME), ("shm", "/dev/shm"), ("work", WORKSPACE)] {
-        if from == "work" && plan.workspace.is_some() {
-            continue;
-        }
-        let copy = copy_below(&scratch, from).step("making the writable folders")?;
-        ground.attach(&copy, Path::new(to), true)?;
-    }
+    let stage = Path::new(STAGE);
     let mut layers = None;
     for (index, mounted) in plan.mounts.iter().enumerate() {
         match mounted {
@@ -79,17 +93,30 @@ fn make_folder(place: &Path) -> Result<(), Fault> {
     }
 }
 
-/// The one tmpfs for `/tmp`, home, `/dev/shm` and the upper layer: its size is the disk limit.
-fn scratch(plan: &Plan, at: &Path) -> Result<OwnedFd, Fault> {
-    let size = plan.limits.disk.unwrap_or(DEFAULT_DISK).0.max(1 << 16);
+/// A tmpfs of its own at a place in the launcher's root.
+fn staged(place: &str, options: &[(&CStr, &CStr)]) -> Result<OwnedFd, Fault> {
+    let place = Path::new(place);
+    make_folder(place)?;
+    let at = super::template::open(place).step("making the root")?;
+    mount::mount_fs(c"tmpfs", options, NOSUID | NODEV, at.as_fd()).step("making the root")
+}
+
+/// The size of the scratch space, and how many files it may have, as a mount's options.
+fn room(size: Bytes) -> [(&'static CStr, CString); 2] {
+    let size = size.0.max(1 << 16);
     // An inode costs about a KiB of kernel memory: one for each 16 KiB of space.
     let inodes = (size >> 14).clamp(1 << 10, 1 << 20);
     let number = |value: u64| CString::new(value.to_string()).unwrap_or_default();
-    let (size, inodes) = (number(size), number(inodes));
-    let options = [(c"mode", c"0755"), (c"size", &*size), (c"nr_inodes", &*inodes), (c"source", c"scratch")];
-    let place = super::template::open(at).step("making the writable folders")?;
-    let scratch = mount::mount_fs(c"tmpfs", &options, NOSUID | NODEV, place.as_fd())
-        .step("making the writable folders")?;
+    [(c"size", number(size)), (c"nr_inodes", number(inodes))]
+}
+
+/// The one tmpfs for `/tmp`, home, `/dev/shm` and the upper layer: its size is the disk limit.
+fn scratch() -> Result<OwnedFd, Fault> {
+    let step = "making the writable folders";
+    let room = room(DEFAULT_DISK);
+    let mut options = vec![(c"mode", c"0755"), (c"source", c"scratch")];
+    options.extend(room.iter().map(|(name, value)| (*name, value.as_c_str())));
+    let scratch = staged(SCRATCH, &options)?;
     let folders = [
         ("tmp", 0o1777),
         ("home", 0o700),
@@ -99,17 +126,30 @@ fn scratch(plan: &Plan, at: &Path) -> Result<OwnedFd, Fault> {
         ("index", 0o700),
     ];
     for (name, mode) in folders {
-        let step = "making the writable folders";
         rustix::fs::mkdirat(&scratch, name, Mode::from(mode)).step(step)?;
         // The mask of the launcher is in the way of mkdir's own mode.
         rustix::fs::chmodat(&scratch, name, Mode::from(mode), rustix::fs::AtFlags::empty()).step(step)?;
-        if plan.privileged && matches!(name, "home" | "work" | "upper") {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(plan.uid), rustix::fs::Gid::from_raw(plan.gid));
-            rustix::fs::chownat(&scratch, name, Some(uid), Some(gid), rustix::fs::AtFlags::empty())
+    }
+    Ok(scratch)
+}
+
+/// Gives the scratch space to the sandbox's user, as much of it as the order allows.
+fn hand_over(plan: &Plan, scratch: &OwnedFd) -> Result<(), Fault> {
+    let step = "making the writable folders";
+    if let Some(disk) = plan.limits.disk {
+        let room = room(disk);
+        let options: Vec<(&CStr, &CStr)> =
+            room.iter().map(|(name, value)| (*name, value.as_c_str())).collect();
+        mount::reconfigure(scratch.as_fd(), &options).step(step)?;
+    }
+    if plan.privileged {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(plan.uid), rustix::fs::Gid::from_raw(plan.gid));
+        for name in ["home", "work", "upper"] {
+            rustix::fs::chownat(scratch, name, Some(uid), Some(gid), rustix::fs::AtFlags::empty())
                 .step(step)?;
         }
     }
-    Ok(scratch)
+    Ok(())
 }
 
 fn copy_below(mounted: &OwnedFd, name: &str) -> std::io::Result<OwnedFd> {
@@ -245,6 +285,17 @@ fn workspace(
 }
 
 impl Ground {
+    fn new(root: OwnedFd, scratch: &OwnedFd) -> Result<Self, Fault> {
+        let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|found| found.st_dev).step("making the root");
+        Ok(Ground { devices: [device(&root)?, device(scratch)?], root })
+    }
+
+    /// Shows a folder of the scratch space at a path inside.
+    fn show(&self, scratch: &OwnedFd, name: &str, target: &str) -> Result<(), Fault> {
+        let copy = copy_below(scratch, name).step("making the writable folders")?;
+        self.attach(&copy, Path::new(target), true)
+    }
+
     /// Attaches a mount at a path inside, making the folders that it hangs in.
     fn attach(&self, mounted: &OwnedFd, target: &Path, folder: bool) -> Result<(), Fault> {
         let detail = || target.display().to_string();

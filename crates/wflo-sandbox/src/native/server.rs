@@ -5,6 +5,7 @@
 //! A launcher makes sandboxes of one kind, isolated ones or bare ones.
 //! **Architecture Invariant:** the launcher reads nothing that a sandboxed program wrote.
 
+use super::blank::Blank;
 use super::capabilities::Capabilities;
 use super::cgroup::Groups;
 use super::init;
@@ -17,6 +18,10 @@ use crate::bare;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
+
+/// How long nothing must happen before a blank is made ahead, in milliseconds: making one while a
+/// sandbox begins takes from it what the next one gains.
+const IDLE_MS: i64 = 1;
 
 /// How long sandboxes that end by themselves have for it, in milliseconds.
 const PATIENCE_MS: i64 = 5_000;
@@ -34,6 +39,8 @@ pub(crate) struct Given<'a> {
     pub(crate) control: BorrowedFd<'a>,
     pub(crate) lifeline: BorrowedFd<'a>,
     pub(crate) held: Option<BorrowedFd<'a>>,
+    /// What an isolated sandbox begins in, if it was made ahead.
+    pub(crate) blank: Option<&'a Blank>,
     pub(crate) fds: &'a [OwnedFd],
 }
 
@@ -41,7 +48,17 @@ struct Server {
     common: Common,
     /// What isolated sandboxes are made of; `None` where they are bare.
     mold: Option<Mold>,
+    spare: Spare,
     live: HashMap<i32, Live>,
+}
+
+/// What the next isolated sandbox begins in.
+enum Spare {
+    /// To be made when there is nothing else to do.
+    Wanted,
+    Ready(Blank),
+    /// Not to be made: the next sandbox makes its own.
+    None,
 }
 
 struct Live {
@@ -109,7 +126,9 @@ impl Server {
             cgroup_note,
         };
         let lifeline = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
-        Ok(Server { common: Common { groups, capabilities, lifeline }, mold, live: HashMap::new() })
+        let spare = if mold.is_some() { Spare::Wanted } else { Spare::None };
+        let common = Common { groups, capabilities, lifeline };
+        Ok(Server { common, mold, spare, live: HashMap::new() })
     }
 
     /// Prepares this process for the sandboxes that it is to make, and hides it.
@@ -127,7 +146,13 @@ impl Server {
         let signals = process::signal_descriptor(&[libc::SIGCHLD])?;
         let mut buffer = [0; 64];
         loop {
-            let ready = socket::poll(&[(engine, libc::POLLIN), (signals.as_fd(), libc::POLLIN)], None)?;
+            let sources = [(engine, libc::POLLIN), (signals.as_fd(), libc::POLLIN)];
+            let patience = matches!(self.spare, Spare::Wanted).then_some(IDLE_MS);
+            let ready = socket::poll(&sources, patience)?;
+            if ready.iter().all(|events| *events == 0) {
+                self.make_spare()?;
+                continue;
+            }
             if ready.get(1).is_some_and(|events| *events != 0) {
                 let mut taken = [0; 1_024];
                 let _ = rustix::io::read(&signals, &mut taken);
@@ -142,6 +167,18 @@ impl Server {
                 }
             }
         }
+    }
+
+    fn make_spare(&mut self) -> std::io::Result<()> {
+        let made = self.mold.as_ref().map(Blank::ahead).transpose();
+        // In somebody else's namespaces there is nothing right that it could still do.
+        let made = made.map_err(|fault| std::io::Error::from_raw_os_error(fault.errno))?;
+        self.spare = match made {
+            Some(Ok(blank)) => Spare::Ready(blank),
+            // The next sandbox will meet the same obstacle, and can say so.
+            Some(Err(_)) | None => Spare::None,
+        };
+        Ok(())
     }
 
     fn launch(&mut self, fds: Vec<OwnedFd>) {
@@ -162,15 +199,18 @@ impl Server {
         let held = if order.held { fds.next() } else { None };
         let fds: Vec<OwnedFd> = fds.collect();
         let planned = self.mold.as_mut().map(|mold| mold.plan(&order)).transpose()?;
-        let namespaces = match planned {
-            Some(_) => libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
-            None => 0,
+        let (namespaces, next) =
+            if planned.is_some() { (libc::CLONE_NEWPID, Spare::Wanted) } else { (0, Spare::None) };
+        let blank = match std::mem::replace(&mut self.spare, next) {
+            Spare::Ready(blank) => Some(blank),
+            Spare::Wanted | Spare::None => None,
         };
         let theirs = control.try_clone().step("forking the sandbox")?;
         match process::fork(namespaces).step("forking the sandbox")? {
             Forked::Child => {
                 let (lifeline, held) = (self.common.lifeline.0.as_fd(), held.as_ref().map(AsFd::as_fd));
-                let given = Given { control: theirs.as_fd(), lifeline, held, fds: &fds };
+                let blank = blank.as_ref();
+                let given = Given { control: theirs.as_fd(), lifeline, held, blank, fds: &fds };
                 match (&self.mold, &planned) {
                     (Some(mold), Some((plan, _))) => init::main(mold, plan, &self.common, order, &given),
                     _ => bare::supervisor::main(&self.common, order, &given),

@@ -125,7 +125,7 @@ pub(crate) fn namespace_without_host(privileged: bool) -> Result<OwnedFd, Fault>
     process::unshare(libc::CLONE_NEWNS).step(step)?;
     let lean = own(step)?;
     mount::detach(c"/host").step(step)?;
-    process::enter_mount_namespace(home.as_fd()).step(step)?;
+    process::enter_namespace(home.as_fd(), libc::CLONE_NEWNS).step(step)?;
     Ok(lean)
 }
 

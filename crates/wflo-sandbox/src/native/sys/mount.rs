@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
 const CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
 
 /// Mount attributes (`MOUNT_ATTR_*`).
@@ -24,26 +25,40 @@ const IDMAP: u64 = 0x0010_0000;
 pub(crate) fn new_fs(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is a NUL-terminated string that outlives the call.
     let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1_u32) })?;
+    configure(&context, options, FSCONFIG_CMD_CREATE)?;
+    // SAFETY: the context is a live descriptor; the call takes integers only.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1_u32, attributes as libc::c_uint) })
+}
+
+/// Changes options of the file system whose mount begins at `mounted`.
+pub(crate) fn reconfigure(mounted: BorrowedFd<'_>, options: &[(&CStr, &CStr)]) -> io::Result<()> {
+    const EMPTY_PATH_AND_CLOEXEC: libc::c_uint = 0x8 | 0x1;
+    let path = c"".as_ptr();
+    // SAFETY: the path is NUL-terminated, and empty: the descriptor is meant.
+    let context =
+        owned(unsafe { libc::syscall(libc::SYS_fspick, mounted.as_raw_fd(), path, EMPTY_PATH_AND_CLOEXEC) })?;
+    configure(&context, options, FSCONFIG_CMD_RECONFIGURE)
+}
+
+/// Hands the options to a file system's context, and then the command.
+fn configure(context: &OwnedFd, options: &[(&CStr, &CStr)], command: libc::c_uint) -> io::Result<()> {
     for (name, value) in options {
-        let (command, pointer) = if value.is_empty() {
+        let (kind, pointer) = if value.is_empty() {
             (FSCONFIG_SET_FLAG, std::ptr::null())
         } else {
             (FSCONFIG_SET_STRING, value.as_ptr())
         };
         // SAFETY: both strings are NUL-terminated and outlive the call; a flag takes no value.
         check(unsafe {
-            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, name.as_ptr(), pointer, 0)
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), kind, name.as_ptr(), pointer, 0)
         })
-        .map_err(|error| explained(&context, error))?;
+        .map_err(|error| explained(context, error))?;
     }
     let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: the create command takes no key and no value.
-    check(unsafe {
-        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0)
-    })
-    .map_err(|error| explained(&context, error))?;
-    // SAFETY: the context is a live descriptor; the call takes integers only.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1_u32, attributes as libc::c_uint) })
+    // SAFETY: neither command takes a key or a value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, none, none, 0) })
+        .map_err(|error| explained(context, error))
+        .map(drop)
 }
 
 /// Adds the message that the kernel keeps in the context to the error.

@@ -46,10 +46,10 @@ pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
     check(i64::from(unsafe { libc::unshare(namespaces) })).map(drop)
 }
 
-/// Moves this process into an existing mount namespace, at its root.
-pub(crate) fn enter_mount_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+/// Moves this process into an existing namespace of a kind (`CLONE_NEW*`); of mounts, at its root.
+pub(crate) fn enter_namespace(namespace: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: takes integers only.
-    check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) })).map(drop)
+    check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), kind) })).map(drop)
 }
 
 /// Becomes another user for good, with no supplementary groups.
