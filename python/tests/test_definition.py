@@ -72,6 +72,7 @@ def test_the_sample_as_written(project):
             {
                 "name": "high_cost",
                 "condition": "estimated_cost > 100",
+                "place": "workflow.py:6",
                 "actions": [
                     {"type": "require_approval", "approvers": ["finance-team"]},
                     {"type": "notify", "channel": "slack://finance-channel"},

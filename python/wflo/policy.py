@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import arguments
 from .arguments import checked
+from .origin import calling_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ _ACTIONS = (RequireApproval, Notify, Deny, CapBudget, Route)
 class Policy:
     """A named rule: when `condition` holds, `actions` happen in order."""
 
-    __slots__ = ("actions", "condition", "name")
+    __slots__ = ("actions", "condition", "name", "place")
 
     @checked
     def __init__(self, name: str, condition: Condition | str, actions: Sequence[Action]) -> None:
@@ -117,6 +118,7 @@ class Policy:
             self.condition = condition.expression
         else:
             self.condition = arguments.text("condition", condition)
+        self.place = calling_place()
         self.actions: list[Action] = []
         given: object = actions
         if not isinstance(given, (list, tuple)):
@@ -135,11 +137,14 @@ class Policy:
 
     def wire(self) -> dict[str, Any]:
         """The policy as it stands in a definition."""
-        return {
+        wire: dict[str, Any] = {
             "name": self.name,
             "condition": self.condition,
             "actions": [action.wire() for action in self.actions],
         }
+        if self.place is not None:
+            wire["place"] = self.place
+        return wire
 
 
 def channel_url(name: str, value: object) -> str:

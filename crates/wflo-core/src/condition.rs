@@ -4,6 +4,10 @@
 //! it is parsed (length, nesting) and after (nested comprehensions, unknown names).
 //! **Architecture Invariant:** an evaluation error never counts as true or false; callers fail closed.
 
+mod spot;
+
+pub use spot::Spot;
+
 use std::collections::BTreeMap;
 
 use cel::IdedExpr;
@@ -28,15 +32,22 @@ pub enum ConditionError {
     #[error("the condition is too large: at most {MAX_SOURCE} bytes and {MAX_DEPTH} levels")]
     TooLarge,
     /// Not CEL.
-    #[error("the condition is not valid CEL: {0}")]
-    Syntax(String),
+    #[error("the condition is not valid CEL{}", pointed(.message, .at.as_ref()))]
+    Syntax {
+        /// What is wrong, in a few words.
+        message: String,
+        /// Where.
+        at: Option<Spot>,
+    },
     /// A name that does not exist where the condition is evaluated.
-    #[error("the condition names `{name}`, which does not exist here; known names: {known}")]
+    #[error("the condition names `{name}`, which does not exist here; known names: {known}{}", below(.at.as_ref()))]
     UnknownName {
         /// The unknown name.
         name: String,
         /// The names that exist.
         known: String,
+        /// Where it stands.
+        at: Option<Spot>,
     },
     /// More than one `all`, `exists`, `map`, `filter` inside each other.
     #[error("the condition nests comprehensions (all, exists, map, filter), which could run without end")]
@@ -44,6 +55,18 @@ pub enum ConditionError {
     /// Evaluation failed or gave no boolean.
     #[error("the condition could not be evaluated: {0}")]
     Evaluation(String),
+}
+
+/// `: message`, with the place before it and the line below.
+fn pointed(message: &str, at: Option<&Spot>) -> String {
+    match at {
+        Some(spot) => format!(", at {}: {message}\n{spot}", spot.words()),
+        None => format!(": {message}"),
+    }
+}
+
+fn below(at: Option<&Spot>) -> String {
+    at.map(|spot| format!("\n{spot}")).unwrap_or_default()
 }
 
 impl Condition {
@@ -56,7 +79,7 @@ impl Condition {
             return Err(ConditionError::TooLarge);
         }
         let program = compile(source)?;
-        let mut walk = Walk { names, bound: Vec::new() };
+        let mut walk = Walk { names, bound: Vec::new(), program: &program, source };
         walk.expression(program.expression())?;
         Ok(Condition { source: source.to_owned() })
     }
@@ -206,7 +229,10 @@ fn is_function(name: &str) -> bool {
 }
 
 fn compile(source: &str) -> Result<cel::Program, ConditionError> {
-    cel::Program::compile(source).map_err(|e| ConditionError::Syntax(e.to_string().replace('\n', " ")))
+    cel::Program::compile(source).map_err(|errors| {
+        let (message, at) = spot::first(source, &errors);
+        ConditionError::Syntax { message, at }
+    })
 }
 
 /// Brackets and unary operators open at once: what the recursive parser and evaluator would recurse into.
@@ -228,12 +254,14 @@ fn depth(source: &str) -> usize {
 struct Walk<'a> {
     names: &'a [&'a str],
     bound: Vec<&'a str>,
+    program: &'a cel::Program,
+    source: &'a str,
 }
 
 impl<'a> Walk<'a> {
     fn expression(&mut self, ided: &'a IdedExpr) -> Result<(), ConditionError> {
         match &ided.expr {
-            Expr::Ident(name) => self.name(name),
+            Expr::Ident(name) => self.name(name, ided.id),
             Expr::Call(call) => {
                 call.target.iter().map(|t| &**t).chain(&call.args).try_for_each(|e| self.expression(e))
             }
@@ -269,11 +297,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn name(&self, name: &str) -> Result<(), ConditionError> {
+    fn name(&self, name: &str, id: u64) -> Result<(), ConditionError> {
         if self.names.contains(&name) || self.bound.contains(&name) {
             return Ok(());
         }
-        Err(ConditionError::UnknownName { name: name.to_owned(), known: self.names.join(", ") })
+        let start =
+            self.program.source_info().offset_for(id).and_then(|(start, _)| usize::try_from(start).ok());
+        let at = start.map(|start| Spot::of_byte(self.source, start));
+        Err(ConditionError::UnknownName { name: name.to_owned(), known: self.names.join(", "), at })
     }
 }
 
@@ -315,7 +346,7 @@ mod tests {
     #[test]
     fn unknown_names_and_hostile_sources_are_refused() {
         assert!(matches!(Condition::parse("cost > 1", &["inputs"]), Err(ConditionError::UnknownName { .. })));
-        assert!(matches!(Condition::parse("1 +", &[]), Err(ConditionError::Syntax(_))));
+        assert!(matches!(Condition::parse("1 +", &[]), Err(ConditionError::Syntax { .. })));
         let deep = format!("{}1{}", "(".repeat(1000), ")".repeat(1000));
         assert!(matches!(Condition::parse(&deep, &[]), Err(ConditionError::TooLarge)));
         let nested = "inputs.a.all(x, inputs.a.all(y, x == y))";

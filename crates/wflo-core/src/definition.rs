@@ -122,6 +122,9 @@ pub struct PolicySpec {
     pub condition: String,
     /// What happens when it is true.
     pub actions: Vec<PolicyAction>,
+    /// Where it was defined: `workflow.py:12`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// What a policy does.
@@ -264,9 +267,8 @@ impl Definition {
     /// When the definition holds a number that JSON cannot (never, for a parsed one).
     pub fn digest(&self) -> Result<Digest, serde_json::Error> {
         let mut plain = self.clone();
-        for step in &mut plain.steps {
-            step.place = None;
-        }
+        plain.steps.iter_mut().for_each(|step| step.place = None);
+        plain.policies.iter_mut().for_each(|policy| policy.place = None);
         Digest::of_json(&plain)
     }
 

@@ -66,7 +66,7 @@ fn values(calls: &Calls, spent: NanoUsd, hold: NanoUsd) -> BTreeMap<&'static str
         ("estimated_cost", usd(spent.saturating_add(hold))),
         ("cost", usd(spent)),
         ("inputs", context.record.inputs.clone()),
-        ("outputs", calls.attempt.outputs.clone()),
+        ("outputs", context.definition.outputs_in_conditions(calls.attempt.outputs.clone())),
         ("budget", limit.map_or(Value::Null, usd)),
     ])
 }

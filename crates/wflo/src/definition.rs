@@ -18,6 +18,8 @@ use crate::document::{Field, Kind, Problem, Reader, yaml};
 
 /// A condition or a template names what is not there.
 const NOT_THERE: Code = Code(1013);
+/// A condition is not CEL, or names what no condition knows.
+const BAD_CONDITION: Code = Code(1008);
 const API_VERSION: &str = "wflo.dev/v1";
 
 /// A definition that cannot be used.
@@ -83,25 +85,37 @@ pub(crate) fn load(path: &Path, shown: &str) -> Result<Definition, DefinitionErr
     })
 }
 
-/// A reference that names nothing, where it is written: the step's line becomes the line and column of
-/// the first such text in the step.
+/// A mistake in a condition or a template, where it is written: the line of its step or policy becomes
+/// the line and column of the first such text in there.
 fn located(mut problem: Failure, text: &str) -> Failure {
-    if problem.code != NOT_THERE.to_string() {
-        return problem;
-    }
-    let wanted = problem.message.split_once("`: `").and_then(|(_, rest)| rest.split('`').next());
+    let wanted = if problem.code == NOT_THERE.to_string() {
+        problem.message.split_once("`: `").and_then(|(_, rest)| rest.split('`').next()).map(|name| (name, 0))
+    } else if problem.code == BAD_CONDITION.to_string() {
+        pointed(&problem.message)
+    } else {
+        None
+    };
     let step = problem.place.as_deref().and_then(|place| place.rsplit_once(':'));
-    let (Some(wanted), Some((file, line))) = (wanted, step) else { return problem };
+    let (Some((wanted, within)), Some((file, line))) = (wanted, step) else { return problem };
     let Ok(first) = line.parse::<usize>() else { return problem };
     let lines = text.lines().enumerate().skip(first.saturating_sub(1));
     let found = lines.into_iter().find_map(|(index, line)| {
         let at = line.find(wanted)?;
-        Some((index + 1, line[..at].chars().count() + 1))
+        Some((index + 1, line[..at].chars().count() + within + 1))
     });
     if let Some((line, column)) = found {
         problem.place = Some(format!("{file}:{line}:{column}"));
     }
     problem
+}
+
+/// The line of a condition that a message shows, and how many characters stand before its caret.
+fn pointed(message: &str) -> Option<(&str, usize)> {
+    let mut lines = message.lines().rev();
+    let before = lines.next()?.strip_suffix('^')?.chars().count();
+    let line = lines.next()?;
+    let indent = line.len() - line.trim_start().len();
+    Some((line.trim(), before.checked_sub(indent)?))
 }
 
 /// The file as the language-independent definition.
@@ -188,6 +202,7 @@ fn read_policy(field: &Field<'_>) -> Result<Value, Problem> {
     let actions = reader.required("actions")?;
     let actions: Vec<Value> = actions.list()?.iter().map(read_action).collect::<Result<_, _>>()?;
     out.insert("actions".to_owned(), actions.into());
+    fields::put(&mut out, "place", Some(reader.origin().to_string()));
     reader.finish()?;
     Ok(out.into())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{BudgetSpec, Definition, StepSpec};
+use super::{BudgetSpec, Definition, PolicySpec, StepSpec};
 
 /// The longest value that is shown, in characters.
 const SHOWN: usize = 60;
@@ -80,7 +80,8 @@ fn head(of: &Definition) -> Table {
 }
 
 fn policies(of: &Definition) -> BTreeMap<&str, Table> {
-    of.policies.iter().map(|policy| (policy.name.as_str(), table(policy))).collect()
+    let plain = |policy: &PolicySpec| table(&PolicySpec { place: None, ..policy.clone() });
+    of.policies.iter().map(|policy| (policy.name.as_str(), plain(policy))).collect()
 }
 
 fn steps(of: &Definition) -> BTreeMap<&str, Table> {

@@ -5,16 +5,37 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Value, json};
+
 use super::inputs::nearest;
-use super::{Definition, StepKind, StepSpec};
+use super::{Definition, PolicySpec, StepKind, StepSpec};
 use crate::condition::Reference;
 use crate::error::{Code, Failure};
+use crate::money::NanoUsd;
 
 const NOT_THERE: Code = Code(1013);
 
-/// What a prompt's output has, and a command's, and a gate's.
-const PROMPT: &[&str] = &["text", "model", "usage", "cost_usd", "cost"];
+/// What a prompt's output has, and a command's.
+const PROMPT: &[&str] = &["text", "model", "usage", "cost_usd"];
 const COMMAND: &[&str] = &["exit_code", "stdout", "stderr"];
+
+impl Definition {
+    /// Steps' outputs as conditions see them: what a prompt cost is a number there, to be compared with
+    /// literals, which CEL reads as floating point. Everywhere else it is an exact decimal, and nothing is
+    /// charged by this one.
+    #[must_use]
+    pub fn outputs_in_conditions(&self, mut outputs: Value) -> Value {
+        for step in &self.steps {
+            if let StepKind::Agent { prompt: Some(_), .. } = step.kind
+                && let Some(cost) = outputs.get_mut(&step.name).and_then(|output| output.get_mut("cost_usd"))
+                && let Some(amount) = cost.as_str().and_then(|text| text.parse::<NanoUsd>().ok())
+            {
+                *cost = json!(amount.nanos() as f64 / 1e9);
+            }
+        }
+        outputs
+    }
+}
 
 /// Every reference of a step's condition, prompt or command that names nothing.
 pub(super) fn check(definition: &Definition, step: &StepSpec, at: &str, problems: &mut Vec<Failure>) {
@@ -38,6 +59,24 @@ pub(super) fn check(definition: &Definition, step: &StepSpec, at: &str, problems
         }
         StepKind::Tool { run } => templates(definition, step, run.iter()).into_iter().for_each(bad),
         StepKind::Approval(_) => {}
+    }
+}
+
+/// Every reference of a policy's condition that names nothing. A policy is about the calls of all steps, so
+/// it may name any of them; where one has no output yet, the call is refused.
+pub(super) fn check_policy(
+    definition: &Definition,
+    policy: &PolicySpec,
+    at: &str,
+    problems: &mut Vec<Failure>,
+) {
+    let every: BTreeSet<&str> = definition.steps.iter().map(|step| step.name.as_str()).collect();
+    for reference in crate::condition::references(&policy.condition).unwrap_or_default() {
+        if let Some((message, hint)) = judge(definition, &every, &reference, "") {
+            let mut failure = Failure::new(NOT_THERE, format!("policy `{}`: {message}", policy.name)).at(at);
+            failure.hint = hint;
+            problems.push(failure);
+        }
     }
 }
 

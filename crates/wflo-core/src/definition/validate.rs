@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::inputs::nearest;
 use super::references;
-use super::{ActionOnExceeded, BudgetSpec, Definition, Per, PolicyAction, SandboxSpec, StepKind, StepSpec};
+use super::{
+    ActionOnExceeded, BudgetSpec, Definition, Per, PolicyAction, PolicySpec, SandboxSpec, StepKind, StepSpec,
+};
 use crate::condition::Condition;
 use crate::error::{Code, Failure};
 use crate::money::NanoUsd;
@@ -47,6 +49,9 @@ pub(super) fn parse(json: &Value) -> Result<Definition, Vec<Failure>> {
         for (index, step) in definition.steps.iter().enumerate() {
             references::check(&definition, step, &place(index, step.place.as_deref()), &mut problems);
         }
+        for (index, policy) in definition.policies.iter().enumerate() {
+            references::check_policy(&definition, policy, &policy_place(index, policy), &mut problems);
+        }
     }
     if problems.is_empty() { Ok(definition) } else { Err(problems) }
 }
@@ -69,6 +74,10 @@ fn place(index: usize, given: Option<&str>) -> String {
     given.map_or_else(|| format!("steps[{index}]"), str::to_owned)
 }
 
+fn policy_place(index: usize, policy: &PolicySpec) -> String {
+    policy.place.clone().unwrap_or_else(|| format!("policies[{index}]"))
+}
+
 fn check_workflow(definition: &Definition, problems: &mut Vec<Failure>) {
     if !is_name(&definition.name) {
         problems.push(bad_name("workflow", &definition.name).at("name"));
@@ -89,7 +98,7 @@ fn check_workflow(definition: &Definition, problems: &mut Vec<Failure>) {
         problems.push(Failure::new(BAD_NUMBER, "timeout_seconds must be above 0").at("timeout_seconds"));
     }
     for (index, policy) in definition.policies.iter().enumerate() {
-        let at = format!("policies[{index}]");
+        let at = policy_place(index, policy);
         if let Err(e) = Condition::parse(&policy.condition, CONDITION_NAMES) {
             problems.push(Failure::new(BAD_CONDITION, format!("policy `{}`: {e}", policy.name)).at(&at));
         }
@@ -418,6 +427,64 @@ mod tests {
             assert!(problems[0].hint.as_deref().unwrap_or_default().contains(hint), "{value}: {problems:?}");
             assert_eq!(problems[0].code, "WFLO-1013");
         }
+    }
+
+    #[test]
+    fn a_policy_names_only_what_exists() {
+        let with = |condition: &str, place: Option<&str>| {
+            let mut definition = with_steps(json!([
+                {"name": "classify", "type": "agent", "model": "m", "prompt": "hello"},
+                code_step("mine", &["classify"]),
+            ]));
+            definition["inputs"] = json!({"text": {"type": "string"}});
+            definition["policies"] =
+                json!([{"name": "p", "condition": condition, "actions": [{"type": "deny"}]}]);
+            if let Some(place) = place {
+                definition["policies"][0]["place"] = json!(place);
+            }
+            Definition::parse(&definition)
+        };
+        for fine in [
+            "estimated_cost > 1.0",
+            "inputs.text == 'x'",
+            "outputs.classify.cost_usd > 1.0 && outputs.mine.a.b",
+        ] {
+            with(fine, None).expect(fine);
+        }
+        for (condition, code, message, hint) in [
+            ("inputs.txt == 'x'", "WFLO-1013", "policy `p`: `inputs.txt` names no input", "`inputs.text`"),
+            (
+                "outputs.clasify.text == 'x'",
+                "WFLO-1013",
+                "names no step of this workflow",
+                "`outputs.classify`",
+            ),
+            ("outputs.classify.cost > 1", "WFLO-1013", "nothing that step `classify` gives", "cost_usd"),
+            ("outputs.mine.contans('x')", "WFLO-1013", "not a function of conditions", "`contains`"),
+            ("estimated_cst > 1", "WFLO-1008", "names `estimated_cst`", ""),
+            ("estimated_cost > > 1", "WFLO-1008", "column 18: `>` is not expected here\n", ""),
+        ] {
+            for (place, shown) in [(None, "policies[0]"), (Some("workflow.py:7"), "workflow.py:7")] {
+                let problems = with(condition, place).expect_err(condition);
+                assert_eq!(problems.len(), 1, "{problems:?}");
+                assert_eq!((problems[0].code.as_str(), problems[0].place.as_deref()), (code, Some(shown)));
+                assert!(problems[0].message.contains(message), "{problems:?}");
+                assert!(problems[0].hint.as_deref().unwrap_or_default().contains(hint), "{problems:?}");
+            }
+        }
+        let digest = |place| with("cost > 1.0", place).unwrap().digest().unwrap();
+        assert_eq!(digest(None), digest(Some("workflow.py:7")), "a place is no part of a workflow");
+    }
+
+    #[test]
+    fn conditions_see_what_a_prompt_cost_as_a_number() {
+        let definition = Definition::parse(&with_steps(json!([
+            {"name": "ask", "type": "agent", "model": "m", "prompt": "hello"},
+            code_step("mine", &["ask"]),
+        ])));
+        let outputs = json!({"ask": {"cost_usd": "0.000123"}, "mine": {"cost_usd": "0.5"}});
+        let seen = definition.unwrap().outputs_in_conditions(outputs);
+        assert_eq!(seen, json!({"ask": {"cost_usd": 0.000123}, "mine": {"cost_usd": "0.5"}}));
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn evaluate(draft: &Draft, when: &str) -> Result<bool, ConditionError> {
     let limit = draft.state.definition.budgets.iter().map(|b| b.max_cost_usd).min();
     let values = BTreeMap::from([
         ("inputs", (*draft.state.inputs).clone()),
-        ("outputs", draft.state.outputs()),
+        ("outputs", draft.state.definition.outputs_in_conditions(draft.state.outputs())),
         ("cost", usd(spent)),
         ("estimated_cost", usd(spent)),
         ("budget", limit.map_or(Value::Null, usd)),

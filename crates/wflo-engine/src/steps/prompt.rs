@@ -101,13 +101,11 @@ impl Steps {
             Answer::Cancelled(_) => End::Stopped,
             Answer::Ok(reply) => {
                 let cost = self.cost(attempt).await?;
-                // A number, so that conditions can compare it; the exact amount stands beside it.
                 let output = json!({
                     "text": reply["text"],
                     "model": reply["model"],
                     "usage": reply["usage"],
-                    "cost_usd": cost.nanos() as f64 / 1e9,
-                    "cost": cost,
+                    "cost_usd": cost,
                 });
                 End::Succeeded { output, state: None, cost, layer: None, ops: Vec::new() }
             }

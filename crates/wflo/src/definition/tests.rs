@@ -205,3 +205,24 @@ fn a_reference_that_names_nothing_is_shown_where_it_is_written() {
     assert_eq!(problems[0].place.as_deref(), Some("flow.yaml:13:7"), "{problems:?}");
     assert_eq!(problems[0].hint.as_deref(), Some("did you mean `outputs.classify`?"));
 }
+
+#[test]
+fn a_condition_that_is_not_cel_is_shown_where_it_is_written() {
+    let policies = "policies:\n  - name: dear\n    condition: estimated_cost > 1.0 and cost > 1\n    \
+                    actions: [{type: deny}]\nsteps:";
+    let steps = "  - name: work\n    type: tool\n    run: [echo]\n  - name: check\n    type: condition\n    \
+                 when: \"outputs.work.stdout = 'x'\"\n";
+    let text = with_steps(steps).replace("steps:", policies);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flow.yaml");
+    std::fs::write(&path, &text).unwrap();
+    let DefinitionError::Invalid { problems } = load(&path, "flow.yaml").unwrap_err() else { panic!() };
+    let place = |wanted: &str| {
+        let (line, text) = text.lines().enumerate().find(|(_, line)| line.contains(wanted)).unwrap();
+        Some(format!("flow.yaml:{}:{}", line + 1, text.find(wanted).unwrap() + 1))
+    };
+    assert_eq!(problems[0].place, place("and cost"), "{problems:?}");
+    assert_eq!(problems[1].place, place("= 'x'"), "{problems:?}");
+    let caret = "write `&&`\n  estimated_cost > 1.0 and cost > 1\n                       ^";
+    assert!(problems[0].message.ends_with(caret), "{}", problems[0].message);
+}
