@@ -39,16 +39,27 @@ class Project:
         head = "from wflo import *\nimport wflo\nworkflow = Workflow('test')\n"
         self.write("workflow.py", head + textwrap.dedent(source).lstrip("\n"))
 
-    def engine(self, features: tuple[str, ...] = (), greet: bool = True, **env: str) -> FakeEngine:
+    def engine(
+        self, features: tuple[str, ...] = (), greet: bool = True, isolated: bool = True, **env: str
+    ) -> FakeEngine:
         """A runner that has said hello."""
         environment = {"PYTHONPATH": str(ROOT / "python"), "PYTHONHASHSEED": "1", **env}
-        engine = FakeEngine([self.python, *RUNNER], cwd=self.path, env=environment, features=features, greet=greet)
+        engine = FakeEngine(
+            [self.python, *RUNNER],
+            cwd=self.path,
+            env=environment,
+            features=features,
+            greet=greet,
+            isolated=isolated,
+        )
         self._engines.append(engine)
         return engine
 
-    def start(self, step: str = "step", features: tuple[str, ...] = (), **more: object) -> FakeEngine:
+    def start(
+        self, step: str = "step", features: tuple[str, ...] = (), isolated: bool = True, **more: object
+    ) -> FakeEngine:
         """A runner in which `step` has begun."""
-        engine = self.engine(features)
+        engine = self.engine(features, isolated=isolated)
         engine.start(self.path, self.workflow, step, **more)
         return engine
 

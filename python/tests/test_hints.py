@@ -26,8 +26,8 @@ CASES = {
         "no network",
     ),
     "a write elsewhere": ("raise OSError(errno.EROFS, 'Read-only file system', '/etc/x')", "context.workspace"),
-    "an environment file": ("open('.env')", "hides .env"),
-    "another environment file": ("open('conf/.env.local')", "hides .env.local"),
+    "an environment file": ("open('.env')", "do not see .env"),
+    "another environment file": ("open('conf/.env.local')", "do not see .env.local"),
     "a folder of the user's": ("open('/home/somebody/data/rows.csv')", "ro = "),
     "a variable": ("os.environ['MY_TOKEN']", "env = "),
     "a database": ("sqlite3.connect('new.db').execute('select * from tickets')", "context.db"),
@@ -49,6 +49,33 @@ def test_a_missing_package_names_the_python(project):
     assert sys.executable in error["hint"]
     project.write("workflow.py", "import surely_not_there")
     assert sys.executable in project.describe()["error"]["hint"]
+
+
+WALLS = [
+    "a name that is not resolved",
+    "a refused connection",
+    "an unreachable network",
+    "one that a library wrapped",
+    "a write elsewhere",
+    "a folder of the user's",
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_isolation_no_wall_is_named_that_is_not_there(project, name):
+    body, said = CASES[name]
+    project.steps(f"import os, socket, sqlite3, errno\n@workflow.step\ndef step(context):\n    {body}\n")
+    error = project.start(isolated=False).receive("failed")["error"]
+    if name in WALLS or "handling" in name:
+        assert error.get("hint") is None, error
+    else:
+        assert said in error["hint"], error
+    assert "sandbox" not in (error.get("hint") or "").replace("[sandbox]", "")
+
+
+def test_without_isolation_a_file_of_somebody_elses_is_just_not_there(project):
+    project.steps("@workflow.step\ndef step(context):\n    open('/srv/surely-not-there/.env')\n")
+    assert project.start(isolated=False).receive("failed")["error"].get("hint") is None
 
 
 PLAIN = {

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 mode: Mode = "script"
 """`loading` while the runner imports the user's file, `step` while it runs a step."""
 
+isolated = True
+"""Whether the engine keeps this process from the rest of the host; it says so in its `hello`."""
+
 created: list[Workflow] = []
 """The workflows made while loading, in order."""
 

@@ -41,6 +41,7 @@ class FakeEngine:
         env: dict[str, str] | None = None,
         features: Iterable[str] = (),
         greet: bool = True,
+        isolated: bool = True,
     ) -> None:
         ours, theirs = socket.socketpair()
         self.socket = ours
@@ -59,7 +60,7 @@ class FakeEngine:
         theirs.close()
         self.hello: Frame = {}
         if greet:
-            self.send({"type": "hello", "protocol": 1, "features": self.features})
+            self.send({"type": "hello", "protocol": 1, "features": self.features, "isolated": isolated})
             self.hello = self.receive("hello")
 
     def __enter__(self) -> FakeEngine:

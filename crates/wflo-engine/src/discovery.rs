@@ -65,7 +65,9 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let (mut reader, mut writer) = socket.into_split();
     let told = async {
         let describe = ToRunner::Describe { project: running.workspace(), workflow: workflow.clone() };
-        for frame in [ToRunner::Hello { protocol: protocol::VERSION, features: &[] }, describe] {
+        let (_, isolated) = running.enforcement();
+        let hello = ToRunner::Hello { protocol: protocol::VERSION, features: &[], isolated };
+        for frame in [hello, describe] {
             match protocol::write(&mut writer, &frame).await {
                 Ok(()) => {}
                 Err(FrameError::Broken(failure)) => return Err(EngineError::Failure(failure)),

@@ -33,6 +33,8 @@ pub(crate) enum ToRunner {
         protocol: u32,
         /// Optional frames of a runner's that this engine understands.
         features: &'static [&'static str],
+        /// Whether the runner is kept from the rest of the host: what it may say about walls.
+        isolated: bool,
     },
     Describe {
         project: String,

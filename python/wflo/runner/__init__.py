@@ -67,8 +67,9 @@ def _greet(channel: Channel) -> frozenset[str]:
             f"it speaks version {frame.get('protocol')!r} and this SDK version {PROTOCOL}; install the wflo-ai "
             "that belongs to the wflo binary"
         )
-    from .. import __version__
+    from .. import __version__, session
 
+    session.isolated = frame.get("isolated") is not False
     channel.send(
         {
             "type": "hello",

@@ -2,7 +2,9 @@
 
 Owns the hints for errors that look like something else from inside: no network looks like broken
 DNS, a hidden file like a missing one, another interpreter like a package that is not installed. A
-hint is given only where it is true whatever the cause was. Imported only once something has failed.
+hint is given only where it is true whatever the cause was: without isolation a step has the network
+and all of the host's files, and only its environment and its copy of the project are wflo's doing.
+Imported only once something has failed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import errno
 import os
 import sys
 
+from .. import session
 from ..errors import WfloError
 
 TYPE_CHECKING = False
@@ -35,8 +38,8 @@ READ_ONLY = (
     "read-only"
 )
 DATABASE = (
-    "the databases of wflo.toml are not in the sandbox: use `context.db`, which also makes changes that can be "
-    "approved and undone"
+    "a step works on a copy of the project, without the databases of wflo.toml: use `context.db`, which also makes "
+    "changes that can be approved and undone"
 )
 ENVIRONMENT = (
     'a step does not see your environment: name the variable in `env = ["…"]` under [sandbox] in wflo.toml; '
@@ -90,9 +93,9 @@ def _hint(error: BaseException, project: str) -> str | None:
 def _system(error: OSError, project: str) -> str | None:
     # A name that is not resolved has numbers of its own, and its class is in a module not always imported.
     if type(error).__name__ == "gaierror" or error.errno in _UNREACHABLE:
-        return NETWORK
+        return NETWORK if session.isolated else None
     if error.errno == errno.EROFS:
-        return READ_ONLY
+        return READ_ONLY if session.isolated else None
     if isinstance(error, FileNotFoundError) and isinstance(error.filename, (str, bytes)):
         return _missing(os.fsdecode(error.filename), project)
     return None
@@ -102,11 +105,14 @@ def _missing(given: str, project: str) -> str | None:
     """Only names that are never shown, and places that are never seen."""
     path = os.path.normpath(os.path.join(project, given))
     name = os.path.basename(path).lower()
-    if name.startswith(".env"):
-        return f"the sandbox hides {os.path.basename(path)}; {ENVIRONMENT}"
-    if path == project or path.startswith(project + os.sep):
+    is_of_project = path == project or path.startswith(project + os.sep)
+    if name.startswith(".env") and (session.isolated or is_of_project):
+        return f"steps do not see {os.path.basename(path)}; {ENVIRONMENT}"
+    if is_of_project:
         if name.endswith((".db", ".sqlite", ".sqlite3")):
             return DATABASE
+        return None
+    if not session.isolated:
         return None
     if path.startswith(("/tmp/", "/dev/", "/proc/", "/sys/")) or os.path.dirname(path) == "/":
         return None

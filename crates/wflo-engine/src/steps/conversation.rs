@@ -101,7 +101,9 @@ impl Conversation<'_> {
                 }
             }
         });
-        let hello = ToRunner::Hello { protocol: protocol::VERSION, features: protocol::FEATURES };
+        let (version, features) = (protocol::VERSION, protocol::FEATURES);
+        let (_, isolated) = self.running.enforcement();
+        let hello = ToRunner::Hello { protocol: version, features, isolated };
         // A runner that is gone already is noticed by the reader.
         let _ = sink.send(hello).await;
         let _ = sink.send(ToRunner::RunStep(Box::new(order))).await;
