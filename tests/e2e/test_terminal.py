@@ -169,3 +169,26 @@ def test_a_terminal_that_goes_away_leaves_the_run(project: Project) -> None:
         screen.end()
     assert project.call("approvals", "approve", "latest").code == 75
     assert project.call("approvals", "approve", "latest").code == 0
+
+
+def test_a_narrow_terminal_shows_ids_that_every_command_takes(project: Project) -> None:
+    project.steps("""
+        @workflow.step
+        def work(context):
+            pass
+    """)
+    runs = [project.run().run["id"] for _ in range(2)]
+    with Terminal(project, "runs", "list", columns=60) as screen:
+        assert screen.end() == 0
+    lines = screen.text.splitlines()
+    assert "COST" in lines[0] and "AGE" in lines[0], screen.text
+    assert all(len(line) <= 60 for line in lines), screen.text
+    briefs = [line.split()[0] for line in lines if line.startswith("run_")]
+    assert all(len(brief) < len(run) for brief, run in zip(briefs, reversed(runs), strict=True)), screen.text
+    assert [project.show(brief)["id"] for brief in briefs] == runs[::-1]
+    assert "PROCESS" not in screen.text, "nothing drives them"
+    for command in (("costs", "report"), ("approvals", "list", "--all")):
+        with Terminal(project, *command, columns=60, NO_COLOR="1") as screen:
+            assert screen.end() == 0
+        assert all(len(line) <= 60 for line in screen.text.splitlines()), screen.text
+        assert b"\x1b[" not in screen.raw.replace(b"\x1b[?", b""), screen.raw

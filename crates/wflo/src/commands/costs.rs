@@ -110,7 +110,12 @@ async fn add_up(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, Comman
         });
     }
     printer.object(&Line::Total { sum: total });
-    printer.line(table(args.by, &rows, total).within(printer.width(), &[1], &[4, 3, 1]));
+    printer.line(
+        table(args.by, &rows, total)
+            .within(printer.width(), &[1], &[4, 3, 1])
+            .ids(&[0])
+            .right(&[2, 3, 4, 5, 6]),
+    );
     for (run, effect) in &uncertain {
         printer.note(format_args!(
             "uncertain: {} in {run} ({}): a bill of it was lost, so {} are charged for that",

@@ -35,7 +35,7 @@ pub(super) async fn run(
     let now = session.clock.now();
     let paint = printer.paint();
     let table = Table::new(&["APPROVAL", "STATUS", "AGE", "RUN", "QUESTION"]);
-    let mut table = table.within(printer.width(), &[4], &[3, 2, 4]);
+    let mut table = table.within(printer.width(), &[4], &[3, 2, 4]).ids(&[0, 3]).right(&[2]);
     let mut shown = 0;
     for approval in &approvals {
         let recorded = waiting_decision(&session, approval).await?;

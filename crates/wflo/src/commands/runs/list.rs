@@ -90,7 +90,7 @@ pub(super) async fn run(filter: RunFilter, context: &Context<'_>) -> Result<Exit
     }
     let now = session.clock.now();
     let table = Table::new(&["RUN", "WORKFLOW", "STATUS", "AGE", "COST", "PROCESS"]);
-    let mut table = table.within(printer.width(), &[1], &[5, 4, 3, 1]);
+    let mut table = table.within(printer.width(), &[1], &[5, 4, 3, 1]).ids(&[0]).right(&[3, 4]).omit_empty();
     let mut left = Vec::new();
     for run in &runs {
         let driver = drivers::of(&session, run)?;
