@@ -7,6 +7,7 @@ mod approvals;
 mod changes;
 mod costs;
 mod detach;
+mod explain;
 mod init;
 mod input;
 mod run;
@@ -19,6 +20,7 @@ pub(crate) use approvals::{ApprovalRef, ApprovalsCommand, Decision};
 pub(crate) use changes::{ApplyArgs, DiffArgs, DiscardArgs};
 pub(crate) use costs::{CostsBy, CostsCommand, ReportArgs};
 pub(crate) use detach::Detach;
+pub(crate) use explain::ExplainArgs;
 pub(crate) use init::InitArgs;
 pub(crate) use input::{Input, InputFile};
 pub(crate) use run::RunArgs;
@@ -37,7 +39,8 @@ First steps:
   wflo run                  Run its workflow
   wflo runs list            See what ran
 
-Something does not work? `wflo doctor` looks at this machine and names each fix.";
+Something does not work? `wflo doctor` looks at this machine and names each fix,
+`wflo explain CODE` says more about an error.";
 
 /// The secure runtime for AI agents.
 ///
@@ -126,6 +129,9 @@ pub(crate) enum Command {
     /// Check this machine and this project, with a fix for each problem
     #[command(after_help = DOCTOR_HELP)]
     Doctor,
+    /// Explain an error code: what it means, why it comes, what to do
+    #[command(after_help = explain::HELP)]
+    Explain(ExplainArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {

@@ -11,6 +11,7 @@ mod drive;
 mod drivers;
 mod event_line;
 mod evidence;
+mod explain;
 mod freed;
 mod init;
 mod otlp;
@@ -78,6 +79,7 @@ fn carry_out(
         Command::Completions { shell } => completions::run(*shell, context.printer),
         Command::Docs { page } => docs::run(*page, context.printer),
         Command::Doctor => doctor::run(context),
+        Command::Explain(args) => explain::run(args, context),
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(args, context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(context),
         Command::Run(args) => run::run(args, context, background),

@@ -46,6 +46,8 @@ fn exit_of(code: Code) -> Exit {
 pub(crate) enum CliError {
     #[error("running an unmodified program (`wflo run -- {program}`) belongs to a later release")]
     ProgramRun { program: String },
+    #[error("there is no error code `{given}`")]
+    NoSuchCode { given: String, near: Vec<String> },
     #[error("{message}")]
     LaterBackend { message: String },
     #[error("{message}")]
@@ -67,6 +69,7 @@ pub(crate) enum CliError {
 impl Coded for CliError {
     fn code(&self) -> Code {
         Code(match self {
+            CliError::NoSuchCode { .. } => 8001,
             CliError::ProgramRun { .. } => 8002,
             CliError::LaterBackend { .. } => 8006,
             CliError::NoSuchBackend { .. } => 8004,
@@ -80,6 +83,14 @@ impl Coded for CliError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            CliError::NoSuchCode { near, .. } if near.is_empty() => {
+                "`wflo explain` lists all codes; any other name is the class of an exception, whose traceback \
+                 says where it was raised"
+                    .to_owned()
+            }
+            CliError::NoSuchCode { near, .. } => {
+                format!("near it: {}; `wflo explain` lists all", near.join(", "))
+            }
             CliError::ProgramRun { .. } => {
                 "`wflo sandbox exec -- CMD` runs a program in a sandbox now; for budgets, approvals and resuming, \
                  write a workflow (`wflo init my-agent`)"

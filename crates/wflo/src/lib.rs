@@ -12,6 +12,7 @@ mod cli;
 mod commands;
 mod definition;
 mod document;
+mod error_page;
 mod exit;
 mod failure;
 mod interpreter;
@@ -45,12 +46,14 @@ pub fn run() -> ExitCode {
         Ok(cli) => {
             let printer = Printer::new(&cli.global, &environment);
             logging::start(&cli);
-            commands::run(cli, &environment, &printer).unwrap_or_else(|error| {
+            let exit = commands::run(cli, &environment, &printer).unwrap_or_else(|error| {
                 for failure in &error.failures {
                     printer.failure(failure);
                 }
                 error.exit
-            })
+            });
+            printer.see_also();
+            exit
         }
         Err(error) => refuse(&error, &environment),
     };

@@ -6,13 +6,15 @@
 //! `wflo run`, which stands still while this one writes. With `--json`, standard
 //! output holds JSON lines and nothing else.
 
+pub(crate) mod account;
 mod amount;
 mod table;
 
 pub(crate) use amount::{duration, money, size};
 pub(crate) use table::Table;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
 use console::Style;
@@ -20,8 +22,12 @@ use serde::Serialize;
 use wflo_core::error::Failure;
 
 use crate::cli::{ColorChoice, GlobalArgs};
+use crate::error_page::Page;
 use crate::plain;
 use crate::settings::Environment;
+
+/// Wrong use of the command line.
+const USAGE: &str = "WFLO-8001";
 
 /// Prints.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct Printer {
     mute: bool,
     /// Standard output's reader has gone away.
     closed: Cell<bool>,
+    /// The codes of the errors that were said, for the one line that leads to their pages.
+    said: RefCell<Vec<String>>,
 }
 
 /// Colours of one stream.
@@ -44,6 +52,11 @@ pub(crate) struct Paint {
 }
 
 impl Paint {
+    #[cfg(test)]
+    pub(crate) fn of(on: bool) -> Self {
+        Paint { on }
+    }
+
     /// Whether there are colours at all.
     pub(crate) fn is_on(self) -> bool {
         self.on
@@ -96,6 +109,7 @@ impl Printer {
             verbose: global.verbose,
             mute: false,
             closed: Cell::new(false),
+            said: RefCell::default(),
         }
     }
 
@@ -110,6 +124,7 @@ impl Printer {
             verbose: 0,
             mute: false,
             closed: Cell::new(false),
+            said: RefCell::default(),
         }
     }
 
@@ -124,6 +139,7 @@ impl Printer {
             verbose: 0,
             mute: true,
             closed: Cell::new(false),
+            said: RefCell::default(),
         }
     }
 
@@ -261,22 +277,24 @@ impl Printer {
             tracing::error!(code = failure.code, traceback, "{}", failure.message);
             return;
         }
-        // A step's error says what its code, or its runner, wants it to say.
-        let code = self.err.faint(format_args!("[{}]", plain::line(&failure.code)));
-        let message = plain::block(&failure.message);
-        match &failure.place {
-            Some(place) => {
-                let place = self.err.strong(plain::line(place));
-                self.say(format_args!("{} {place}: {message} {code}", self.err.bad("error:")));
-            }
-            None => self.say(format_args!("{} {message} {code}", self.err.bad("error:"))),
-        }
-        // Without a place in somebody's file it only repeats the message.
-        if let Some(traceback) = failure.traceback.as_ref().filter(|text| text.contains("File \"")) {
-            self.say(plain::block(without_hint(traceback, failure.hint.as_deref())));
-        }
+        self.say(format_args!("{} {}", self.err.bad("error:"), account::of(failure, self.err)));
         if let Some(hint) = &failure.hint {
-            self.hint(hint);
+            self.hint(plain::block(hint));
+        }
+        self.said.borrow_mut().push(failure.code.clone());
+    }
+
+    /// Where there is more about the errors that were said: once, and only to a person, who can type it.
+    pub(crate) fn see_also(&self) {
+        if self.json || self.quiet || self.mute || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let mut said = self.said.take();
+        let mut seen = BTreeSet::new();
+        // Wrong use of the command line has named the way out itself.
+        said.retain(|code| *code != USAGE && Page::exists(code) && seen.insert(code.clone()));
+        if !said.is_empty() {
+            self.say(format_args!("{} wflo explain {}", self.err.faint("see:"), said.join(" ")));
         }
     }
 
@@ -292,13 +310,6 @@ impl Printer {
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
-}
-
-/// A traceback less the hint that ends it, which is said below it in the one style.
-fn without_hint<'a>(traceback: &'a str, hint: Option<&str>) -> &'a str {
-    let whole = traceback.trim_end();
-    let Some(before) = hint.and_then(|hint| whole.strip_suffix(hint)) else { return whole };
-    before.trim_end().strip_suffix("hint:").map_or(whole, str::trim_end)
 }
 
 fn columns(terminal: &console::Term) -> Option<usize> {

@@ -13,6 +13,7 @@ mod cli {
     mod carry_on;
     mod documents;
     mod errors;
+    mod explain;
     mod init;
     #[cfg(target_os = "linux")]
     mod prune;

@@ -37,11 +37,9 @@ pub(super) fn verdict(printer: &Printer, record: &RunRecord, tree: &Tree, now: T
 
 /// Why it did not complete: on standard error, because `run.finished` is the last line for scripts.
 pub(super) fn error(printer: &Printer, record: &RunRecord) {
-    let Some(error) = &record.error else { return };
-    let mut error = error.clone();
-    error.message = plain::block(&error.message);
-    error.traceback = error.traceback.as_deref().map(plain::block);
-    printer.complain(&error);
+    if let Some(error) = &record.error {
+        printer.complain(error);
+    }
 }
 
 /// The result, on standard output: whole for a file or a pipe, bounded on a terminal.

@@ -20,7 +20,7 @@ use crate::commands::{Context, changes, drivers, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Paint, Printer, Table, duration};
+use crate::printer::{Paint, Printer, Table, account, duration};
 use crate::session::Session;
 
 use super::json::run_json;
@@ -55,7 +55,8 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     printer.line(table.within(printer.width(), &[0, 4], &[4, 3]));
     for (spec, step) in definition.steps.iter().zip(&state.steps) {
         if let Some(error) = step.error.as_ref().filter(|error| record.error.as_ref() != Some(error)) {
-            printer.line(format_args!("\n{} {}", paint.bad(plain::line(&spec.name)), failure_text(error)));
+            let name = format!("{}:", plain::line(&spec.name));
+            printer.line(format_args!("\n{} {}", paint.bad(name), failure_text(error, paint)));
         }
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
@@ -78,7 +79,7 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
         }
     }
     if let Some(error) = &record.error {
-        printer.line(format_args!("\n{} {}", paint.bad("error:"), failure_text(error)));
+        printer.line(format_args!("\n{} {}", paint.bad("error:"), failure_text(error, paint)));
     }
     Ok(())
 }
@@ -222,18 +223,10 @@ pub(crate) fn in_colour(paint: Paint, kind: ChangeKind, text: &str) -> String {
     }
 }
 
-fn failure_text(error: &Failure) -> String {
-    let mut text = format!("{} [{}]", plain::block(&error.message), plain::line(&error.code));
-    if let Some(place) = &error.place {
-        text = format!("{}: {text}", plain::line(place));
-    }
-    if let Some(traceback) = &error.traceback {
-        text.push('\n');
-        text.push_str(&plain::block(traceback));
-    }
+fn failure_text(error: &Failure, paint: Paint) -> String {
+    let mut text = account::of(error, paint);
     if let Some(hint) = &error.hint {
-        text.push_str("\nhint: ");
-        text.push_str(&plain::block(hint));
+        text.push_str(&format!("\n{} {}", paint.link("hint:"), plain::block(hint)));
     }
     text
 }
