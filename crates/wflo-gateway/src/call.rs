@@ -7,6 +7,7 @@ mod anthropic;
 mod openai;
 mod reply;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -16,8 +17,8 @@ use wflo_core::money::NanoUsd;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Delivery, Part};
-use crate::gateway::Gateway;
-use crate::ledger::Caller;
+use crate::gateway::{Buffered, Gateway};
+use crate::ledger::{Caller, Recorded};
 use crate::sse::Splitter;
 use crate::usage::Usage;
 
@@ -191,6 +192,13 @@ impl Gateway {
                 return Err(GatewayError::DialectNotServed { dialect }.into());
             }
         };
+        let body: Bytes = Value::Object(body).to_string().into();
+        let mut buffered = Buffered::request(&self.shared);
+        if !buffered.grow(body.len()) {
+            return Err(GatewayError::TooMuch.into());
+        }
+        // It is in the body now, and the answer may take long.
+        let ChatCall { model, stream, positional, request: _ } = call;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(
@@ -208,22 +216,54 @@ impl Gateway {
             query: None,
             method: Method::POST,
             headers,
-            body: Value::Object(body).to_string().into(),
-            positional: call.positional,
-            _buffered: None,
+            body,
+            positional,
+            _buffered: Some(buffered),
         };
-        let mut parts = exchange::start(&self.shared, ask);
+        let parts = exchange::start(&self.shared, ask);
+        self.reply(parts, dialect, &model, sink.filter(|_| stream)).await
+    }
+
+    /// The reply of a call that was answered before, from its record; nothing is sent for it.
+    ///
+    /// # Errors
+    /// [`CallError`]: a record may be of an error.
+    pub async fn again(
+        &self,
+        dialect: Dialect,
+        provider: &str,
+        model: &str,
+        recorded: Recorded,
+    ) -> Result<ChatReply, CallError> {
+        let (parts, received) = mpsc::channel(2);
+        let (replayed, reply) = tokio::join!(
+            // So that the reply knows where the parts end.
+            async { exchange::replay(dialect, provider, (recorded, None), &{ parts }).await },
+            self.reply(received, dialect, model, None)
+        );
+        replayed?;
+        reply
+    }
+
+    /// What the parts of an answer say together; deltas go to `sink` as they come.
+    async fn reply(
+        &self,
+        mut parts: mpsc::Receiver<Part>,
+        dialect: Dialect,
+        model: &str,
+        sink: Option<mpsc::Sender<Delta>>,
+    ) -> Result<ChatReply, CallError> {
         match parts.recv().await {
             Some(Part::Whole(mut head, body, usage)) if head.status.is_success() => {
                 head.delivery.take().map(Delivery::arrived);
                 let raw: Value = serde_json::from_slice(&body)
                     .map_err(|error| CallError::Unreadable { reason: error.to_string() })?;
                 let mut reply = match dialect {
-                    Dialect::Anthropic => reply::of_message(raw, &call.model)?,
-                    _ => reply::of_completion(raw, &call.model)?,
+                    Dialect::Anthropic => reply::of_message(raw, model)?,
+                    _ => reply::of_completion(raw, model)?,
                 };
                 (reply.usage, reply.cost) = (usage.unwrap_or_default(), head.cost);
-                if let Some(sink) = sink.filter(|_| call.stream) {
+                if let Some(sink) = sink {
                     // The provider did not stream after all: one delta is a stream too.
                     let _ = sink.send(Delta::Text(reply.text.clone())).await;
                 }
@@ -236,7 +276,7 @@ impl Gateway {
             Some(Part::Stream(head)) => {
                 {
                     let limit = self.shared.limits.recorded_bytes;
-                    let reply = streamed(parts, dialect, &call.model, sink, limit).await;
+                    let reply = streamed(parts, dialect, model, sink, limit).await;
                     // Dropped before here, by a caller that went, it tells the ledger.
                     head.delivery.map(Delivery::arrived);
                     reply
@@ -257,6 +297,7 @@ async fn streamed(
 ) -> Result<ChatReply, CallError> {
     let mut splitter = Splitter::new(limit);
     let mut gathered = reply::Gathered::default();
+    let mut left = limit;
     loop {
         let (data, end) = match parts.recv().await {
             Some(Part::Data(data)) => (data, None),
@@ -264,6 +305,9 @@ async fn streamed(
             Some(Part::Broken { error, .. }) => return Err(error.into()),
             _ => return Err(GatewayError::ShuttingDown.into()),
         };
+        left = left
+            .checked_sub(data.len())
+            .ok_or_else(|| CallError::Unreadable { reason: format!("it is larger than {limit} bytes") })?;
         splitter.push(&data);
         loop {
             let event =

@@ -84,8 +84,8 @@ pub enum GatewayError {
         /// The limit.
         limit: usize,
     },
-    /// All running requests together are larger than the gateway holds.
-    #[error("the gateway holds as many request bytes as it may at one time")]
+    /// All running requests, or all answers, together are larger than the gateway holds.
+    #[error("the gateway holds as many bytes of requests or answers as it may at one time")]
     TooMuch,
     /// The client's body did not arrive.
     #[error("the request body did not arrive: {reason}")]

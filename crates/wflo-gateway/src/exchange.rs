@@ -7,6 +7,8 @@
 mod answer;
 mod stream;
 
+pub(crate) use self::answer::replay;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,6 +53,8 @@ pub(crate) struct Head {
     /// Of a journaled call whose client is still there.
     pub(crate) delivery: Option<Delivery>,
     pub(crate) cost: NanoUsd,
+    /// The memory that a whole body takes, until it is delivered.
+    pub(crate) held: Option<Buffered>,
 }
 
 /// An answer on its way to its client. Dropped before it arrived, wherever that happens, it tells
@@ -118,7 +122,7 @@ pub(crate) fn start(shared: &Arc<Shared>, ask: Ask) -> mpsc::Receiver<Part> {
 
 /// A dispatched call: all that its settlement needs.
 pub(crate) struct Live<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Arc<Shared>,
     pub(crate) provider: &'a Provider,
     pub(crate) dialect: Dialect,
     pub(crate) endpoint: Endpoint,
@@ -133,7 +137,7 @@ pub(crate) struct Live<'a> {
     pub(crate) parts: &'a mpsc::Sender<Part>,
 }
 
-async fn run(shared: &Shared, ask: Ask, parts: &mpsc::Sender<Part>) -> Result<(), GatewayError> {
+async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Result<(), GatewayError> {
     if shared.closing.load(Ordering::Acquire) {
         return Err(GatewayError::ShuttingDown);
     }
@@ -183,7 +187,11 @@ async fn run(shared: &Shared, ask: Ask, parts: &mpsc::Sender<Part>) -> Result<()
     let ticket = match shared.ledger.open(intent).await? {
         Opened::Dispatch(ticket) => ticket,
         Opened::Replay(recorded) => {
-            return answer::replay(ask.dialect, &route.provider.name, recorded, parts).await;
+            let mut held = Buffered::answer(shared);
+            if !held.grow(recorded.body.len()) {
+                return Err(GatewayError::TooMuch);
+            }
+            return replay(ask.dialect, &route.provider.name, (recorded, Some(held)), parts).await;
         }
         Opened::Refused(refusal) => return Err(GatewayError::from_refusal(refusal, hold, &request.model)),
     };

@@ -23,6 +23,9 @@ pub struct Limits {
     /// Most bytes of request bodies that all calls together hold at a time: a hostile client must
     /// not be able to use up the memory of the process.
     pub buffered_bytes: usize,
+    /// Most bytes of answers that all calls together hold at a time, until their clients have taken them:
+    /// nor must a hostile upstream, or a client that does not read.
+    pub answered_bytes: usize,
     /// Most connections of one listener at a time; more wait.
     pub connections: usize,
 }
@@ -33,6 +36,7 @@ impl Default for Limits {
             request_bytes: 64 << 20,
             recorded_bytes: 64 << 20,
             buffered_bytes: 512 << 20,
+            answered_bytes: 512 << 20,
             connections: 1_024,
         }
     }
@@ -46,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) overshoots: AtomicU64,
     buffered: AtomicUsize,
+    answered: AtomicUsize,
     pub(crate) closing: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -68,6 +73,7 @@ impl Gateway {
                 limits,
                 overshoots: AtomicU64::new(0),
                 buffered: AtomicUsize::new(0),
+                answered: AtomicUsize::new(0),
                 closing: AtomicBool::new(false),
                 tasks: Mutex::new(JoinSet::new()),
             }),
@@ -94,28 +100,50 @@ impl Gateway {
     }
 }
 
-/// Memory that one request's body takes of what all may take together.
+/// Memory that one body takes of what all of its kind may take together.
 pub(crate) struct Buffered {
     shared: Arc<Shared>,
+    of: BodyOf,
     bytes: usize,
 }
 
+/// Whose body it is.
+#[derive(Clone, Copy)]
+enum BodyOf {
+    Request,
+    Answer,
+}
+
 impl Buffered {
-    pub(crate) fn none(shared: &Arc<Shared>) -> Buffered {
-        Buffered { shared: Arc::clone(shared), bytes: 0 }
+    /// Nothing yet of a request's body.
+    pub(crate) fn request(shared: &Arc<Shared>) -> Buffered {
+        Buffered { shared: Arc::clone(shared), of: BodyOf::Request, bytes: 0 }
+    }
+
+    /// Nothing yet of an answer's body.
+    pub(crate) fn answer(shared: &Arc<Shared>) -> Buffered {
+        Buffered { shared: Arc::clone(shared), of: BodyOf::Answer, bytes: 0 }
+    }
+
+    fn pool(&self) -> (&AtomicUsize, usize) {
+        match self.of {
+            BodyOf::Request => (&self.shared.buffered, self.shared.limits.buffered_bytes),
+            BodyOf::Answer => (&self.shared.answered, self.shared.limits.answered_bytes),
+        }
     }
 
     /// Takes more; `false` when there is no more to take.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let taken = self.shared.buffered.fetch_add(bytes, Ordering::AcqRel);
+        let (taken, limit) = self.pool();
+        let before = taken.fetch_add(bytes, Ordering::AcqRel);
         self.bytes += bytes;
-        taken + bytes <= self.shared.limits.buffered_bytes
+        before + bytes <= limit
     }
 }
 
 impl Drop for Buffered {
     fn drop(&mut self) {
-        self.shared.buffered.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.pool().0.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 

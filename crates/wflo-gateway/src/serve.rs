@@ -219,7 +219,7 @@ async fn respond(
     let mut parts = exchange::start(&gateway.shared, ask);
     match parts.recv().await {
         Some(Part::Whole(head, body, _)) => {
-            let mut response = Response::new(Body::whole(body, link.clone(), head.delivery));
+            let mut response = Response::new(Body::whole(body, link.clone(), head.delivery, head.held));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             response
@@ -256,7 +256,7 @@ async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<(Bytes, Buff
     if announced > limit as u64 {
         return Err(GatewayError::TooLarge { limit });
     }
-    let mut buffered = Buffered::none(&gateway.shared);
+    let mut buffered = Buffered::request(&gateway.shared);
     let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(1 << 20));
     loop {
         let frame = tokio::time::timeout(gateway.shared.deadlines.request_idle, body.frame()).await;

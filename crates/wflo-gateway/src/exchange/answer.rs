@@ -11,12 +11,14 @@ use wflo_core::money::NanoUsd;
 use super::{GAVE_UP, Head, Live, Part, recorded_headers};
 use crate::dialect::{Dialect, anthropic, openai};
 use crate::error::GatewayError;
+use crate::gateway::Buffered;
 use crate::ledger::Recorded;
 use crate::upstream::{answer_headers, reason};
 
 /// Reads an answer to its end, settles it, and hands it on.
 pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<(), GatewayError> {
-    let read = live.until_gone(collect(&live, body)).await;
+    let mut held = Buffered::answer(live.shared);
+    let read = live.until_gone(collect(&live, body, &mut held)).await;
     let read = read.unwrap_or_else(|| Err(GAVE_UP.to_owned()));
     let provider = live.provider.name.clone();
     let body = match read {
@@ -42,13 +44,19 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<
     };
     live.close(recorded, usage, cost, uncertain).await?;
     let delivery = live.delivery();
-    let head = Head { status: head.status, headers: answer_headers(&head.headers), delivery, cost };
+    let head = Head {
+        status: head.status,
+        headers: answer_headers(&head.headers),
+        delivery,
+        cost,
+        held: Some(held),
+    };
     // A client that is gone drops the delivery, which tells the ledger.
     let _ = live.parts.send(Part::Whole(head, body, usage)).await;
     Ok(())
 }
 
-async fn collect(live: &Live<'_>, mut body: Incoming) -> Result<Bytes, String> {
+async fn collect(live: &Live<'_>, mut body: Incoming, held: &mut Buffered) -> Result<Bytes, String> {
     let mut whole = BytesMut::new();
     let (idle, limit) = (live.shared.deadlines.idle, live.shared.limits.recorded_bytes);
     loop {
@@ -61,6 +69,11 @@ async fn collect(live: &Live<'_>, mut body: Incoming) -> Result<Bytes, String> {
                     if whole.len() + data.len() > limit {
                         return Err(format!("it is larger than {limit} bytes"));
                     }
+                    if !held.grow(data.len()) {
+                        return Err(
+                            "the answers that are being read take too much memory together".to_owned()
+                        );
+                    }
                     whole.extend_from_slice(data);
                 }
             }
@@ -70,10 +83,10 @@ async fn collect(live: &Live<'_>, mut body: Incoming) -> Result<Bytes, String> {
 
 /// Gives a recorded answer again. One that broke off breaks off again, so that a resumed program
 /// sees what it would have seen.
-pub(super) async fn replay(
+pub(crate) async fn replay(
     dialect: Dialect,
     provider: &str,
-    recorded: Recorded,
+    (recorded, held): (Recorded, Option<Buffered>),
     parts: &mpsc::Sender<Part>,
 ) -> Result<(), GatewayError> {
     let mut headers = HeaderMap::new();
@@ -85,7 +98,7 @@ pub(super) async fn replay(
     let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let is_stream =
         headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let head = Head { status, headers, delivery: None, cost: recorded.cost };
+    let head = Head { status, headers, delivery: None, cost: recorded.cost, held };
     // Nobody left to hear a replay is no loss: it costs nothing and can be given again.
     if !is_stream {
         let _ = parts.send(Part::Whole(head, recorded.body, recorded.usage)).await;

@@ -15,6 +15,7 @@ use wflo_core::money::NanoUsd;
 use super::{GAVE_UP, Head, Live, Part, recorded_headers};
 use crate::dialect::{Dialect, anthropic, openai};
 use crate::error::GatewayError;
+use crate::gateway::Buffered;
 use crate::ledger::Recorded;
 use crate::sse::{Event, Splitter};
 use crate::upstream::{answer_headers, reason};
@@ -46,6 +47,8 @@ struct Progress {
     /// What the client got, for the record.
     recorded: BytesMut,
     limit: usize,
+    /// The memory that the record takes.
+    room: Buffered,
     /// The record left something out.
     truncated: bool,
 }
@@ -78,7 +81,8 @@ impl Progress {
         if strip {
             return;
         }
-        if self.recorded.len() + event.raw.len() > self.limit {
+        let fits = self.recorded.len() + event.raw.len() <= self.limit;
+        if !fits || (!self.truncated && !self.room.grow(event.raw.len())) {
             self.truncated = true;
         } else if !self.truncated {
             self.recorded.extend_from_slice(&event.raw);
@@ -111,12 +115,14 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, mut body: Incoming) -> Res
         held: BytesMut::new(),
         recorded: BytesMut::new(),
         limit: live.shared.limits.recorded_bytes,
+        room: Buffered::answer(live.shared),
         truncated: false,
     };
     let headers = recorded_headers(&head.headers);
     let status = head.status;
     let delivery = live.delivery();
-    let first = Head { status, headers: answer_headers(&head.headers), delivery, cost: NanoUsd::ZERO };
+    let first =
+        Head { status, headers: answer_headers(&head.headers), delivery, cost: NanoUsd::ZERO, held: None };
     let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
     let broke =
         read(&live, &mut body, &mut progress, &mut listening).await.or_else(|| progress.ended_badly());

@@ -12,6 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::exchange::{Delivery, Part};
+use crate::gateway::Buffered;
 use crate::ledger::{Ledger, Ticket};
 
 /// What one connection remembers of its last answer.
@@ -63,15 +64,18 @@ pub(super) struct Body {
     link: Option<Link>,
     /// Of a journaled call whose last byte has not been taken.
     delivery: Option<Delivery>,
+    /// The memory that it takes.
+    _held: Option<Buffered>,
 }
 
 impl Body {
     pub(super) fn text(text: String) -> Body {
-        Body { source: Source::Whole(Some(text.into())), link: None, delivery: None }
+        Body { source: Source::Whole(Some(text.into())), link: None, delivery: None, _held: None }
     }
 
-    pub(super) fn whole(body: Bytes, link: Link, delivery: Option<Delivery>) -> Body {
-        let mut whole = Body { source: Source::Whole(Some(body)), link: Some(link), delivery };
+    pub(super) fn whole(body: Bytes, link: Link, delivery: Option<Delivery>, held: Option<Buffered>) -> Body {
+        let source = Source::Whole(Some(body));
+        let mut whole = Body { source, link: Some(link), delivery, _held: held };
         if let Source::Whole(Some(body)) = &whole.source
             && body.is_empty()
         {
@@ -83,7 +87,7 @@ impl Body {
     }
 
     pub(super) fn stream(parts: mpsc::Receiver<Part>, link: Link, delivery: Option<Delivery>) -> Body {
-        Body { source: Source::Stream(parts), link: Some(link), delivery }
+        Body { source: Source::Stream(parts), link: Some(link), delivery, _held: None }
     }
 
     /// The last byte was taken; the connection answers for it from here on.

@@ -2,7 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
+
+use wflo_gateway::ledger::Caller;
+use wflo_gateway::serve::ServeHandle;
+use wflo_gateway::{Gateway, Limits};
 
 use crate::ledger::MemoryLedger;
 use crate::world::{World, chat};
@@ -86,22 +91,32 @@ async fn too_large_and_broken_bodies_are_refused_without_a_call() {
     assert!(world.ledger.calls().is_empty());
 }
 
-#[tokio::test]
-async fn clients_cannot_fill_the_memory_of_the_process() {
-    use std::sync::Arc;
-    use wflo_gateway::{Gateway, Limits, ledger::Caller};
-
-    let world = World::new(MemoryLedger::unlimited());
-    let limits = Limits { buffered_bytes: 1_000, ..Limits::default() };
-    let small = Gateway::new(
-        world.gateway.routes().clone(),
-        Arc::clone(&world.ledger) as _,
-        crate::world::deadlines(),
-        limits,
-    );
+/// A listener of a gateway with these limits.
+fn limited(world: &World, limits: Limits) -> (u16, ServeHandle) {
+    let routes = world.gateway.routes().clone();
+    let small = Gateway::new(routes, Arc::clone(&world.ledger) as _, crate::world::deadlines(), limits);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let _handle = small.serve(listener, Caller::new("step", ())).unwrap();
+    (port, small.serve(listener, Caller::new("step", ())).unwrap())
+}
+
+#[tokio::test]
+async fn upstreams_cannot_fill_the_memory_of_the_process() {
+    let world = World::new(MemoryLedger::unlimited());
+    let path = "/openai/v1/chat/completions";
+    for (answered_bytes, status) in [(100, 502), (2_000, 200)] {
+        let (port, _handle) = limited(&world, Limits { answered_bytes, ..Limits::default() });
+        // What an answer takes is given back when it is delivered.
+        for _ in 0..20 {
+            assert_eq!(crate::world::send(port, "POST", path, &[], &chat("hello")).await.status, status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_cannot_fill_the_memory_of_the_process() {
+    let world = World::new(MemoryLedger::unlimited());
+    let (port, _handle) = limited(&world, Limits { buffered_bytes: 1_000, ..Limits::default() });
     let path = "/openai/v1/chat/completions";
     // Not one that is too large alone, nor many after each other: what runs at one time counts.
     assert_eq!(crate::world::send(port, "POST", path, &[], &chat(&"a".repeat(2_000))).await.status, 503);
