@@ -88,7 +88,7 @@ impl Journaled {
             kind: EffectKind::Llm,
             name: name.to_owned(),
             fingerprint: Digest::of_bytes(name.as_bytes()),
-            request,
+            request: request.into(),
             state: EffectState::Intent,
             hold: Some(hold),
             cost: NanoUsd::ZERO,

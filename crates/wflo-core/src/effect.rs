@@ -3,6 +3,8 @@
 //! Owns their identity and record. **Architecture Invariant:** an effect's intent is durable before
 //! anything leaves the system, and its result is durable before anybody sees it.
 
+mod kept;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +13,8 @@ use crate::canonical::Digest;
 use crate::error::Failure;
 use crate::id::HoldId;
 use crate::money::NanoUsd;
+
+pub use kept::{Kept, json_bytes, memory_of};
 
 /// What kind of interaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,8 +102,7 @@ impl std::fmt::Display for EffectKey {
 }
 
 /// How far an effect is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EffectState {
     /// Its intent is durable; whether it happened is not known.
     Intent,
@@ -109,7 +112,7 @@ pub enum EffectState {
         /// Position among the generation's results.
         order: u32,
         /// The result.
-        result: Value,
+        result: Kept,
     },
     /// Its error is durable and is delivered on replay as well.
     Failed {
@@ -125,12 +128,12 @@ pub enum EffectState {
         /// Position among the generation's results.
         order: u32,
         /// What the step was told.
-        outcome: Result<Value, Failure>,
+        outcome: Result<Kept, Failure>,
     },
 }
 
 /// One row of a step's journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectRecord {
     /// Its identity.
     pub key: EffectKey,
@@ -141,7 +144,7 @@ pub struct EffectRecord {
     /// Digest of kind, name and canonical request, computed by the engine.
     pub fingerprint: Digest,
     /// The canonical request.
-    pub request: Value,
+    pub request: Kept,
     /// How far it is.
     pub state: EffectState,
     /// The money reserved for it.

@@ -6,13 +6,13 @@
 //! **Architecture Invariant:** credentials and databases stay on this side; the runner sees requests
 //! and answers only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use wflo_core::approval::{Approval, ApprovalStatus};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectKind, EffectRecord, EffectState, fingerprint};
+use wflo_core::effect::{EffectKind, EffectRecord, fingerprint};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::id::ApprovalId;
@@ -23,6 +23,7 @@ use crate::chain::{Chain, Open};
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::{Intent, Journal};
+use crate::outbox::{Outbox, Told};
 use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
 use crate::services::Services;
 use crate::waits::Waits;
@@ -31,11 +32,14 @@ mod alone;
 mod ask;
 mod cancelled;
 mod db;
+mod full;
 mod llm;
 pub(crate) mod question;
+mod recorded;
 mod release;
 mod tool;
 mod tool_files;
+mod work;
 mod world;
 
 /// The request is not what the journal holds at this place.
@@ -49,24 +53,35 @@ const AMBIGUOUS: Code = Code(3023);
 
 use tool_files::ToolFiles;
 pub(crate) use tool_files::{Opened, bad_layer};
+use work::Work;
 
 pub(crate) use db::{effect_id, in_database, own_writes};
+pub(crate) use full::full;
 pub(crate) use question::asks_at_writes;
 
 /// What reaches the step for one effect.
 pub(crate) struct Answered {
     /// Its place in delivery order, when it comes from the journal.
     pub(crate) order: Option<u32>,
-    pub(crate) answer: Answer,
+    /// None where it is in the journal and is read when it is sent.
+    pub(crate) answer: Option<Answer>,
 }
 
 impl Answered {
     fn new(order: Option<u32>, outcome: Result<Value, EffectError>) -> Self {
-        let answer = match outcome {
-            Ok(value) => Answer::Ok(value),
-            Err(error) => Answer::Error(error),
-        };
-        Answered { order, answer }
+        Answered { order, answer: Some(answer_of(outcome)) }
+    }
+
+    /// As it is put into the line of what is sent.
+    pub(crate) fn told(self, sink: &Outbox) -> Told {
+        self.answer.map_or(Told::Recorded, |answer| sink.keep(answer))
+    }
+}
+
+fn answer_of(outcome: Result<Value, EffectError>) -> Answer {
+    match outcome {
+        Ok(value) => Answer::Ok(value),
+        Err(error) => Answer::Error(EffectError { message: short(error.message), ..error }),
     }
 }
 
@@ -78,6 +93,8 @@ pub(crate) enum Unanswered {
     Withdrawn,
     /// The attempt must end: what it was told is not its history any more. The chain says what follows.
     Halted,
+    /// The step has gone too far and fails.
+    Failed(Failure),
 }
 
 impl From<StoreError> for Unanswered {
@@ -110,10 +127,10 @@ pub(crate) struct Broker {
     pub(crate) files: ToolFiles,
     pub(crate) chain: Arc<Chain>,
     tools: Mutex<HashMap<On, ToolDone>>,
+    work: Work,
+    /// Codes of errors that the runner was told.
+    told: Mutex<BTreeSet<String>>,
 }
-
-/// Where pieces of a streamed answer, and requests to carry out a tool, go.
-pub(crate) type Sink = tokio::sync::mpsc::Sender<ToRunner>;
 
 impl Broker {
     pub(crate) fn new(attempt: Attempt, journal: Arc<Journal>, services: Arc<Services>) -> Self {
@@ -132,12 +149,14 @@ impl Broker {
             files: ToolFiles::default(),
             chain,
             tools: Mutex::default(),
+            work: Work::default(),
+            told: Mutex::default(),
         }
     }
 
     /// The answer to one effect.
     #[tracing::instrument(level = "info", name = "effect", skip_all, fields(kind = call.kind.as_str(), path = call.path, seq = call.seq))]
-    pub(crate) async fn perform(&self, call: EffectCall, sink: &Sink) -> Result<Answered, Unanswered> {
+    pub(crate) async fn perform(&self, mut call: EffectCall, sink: &Outbox) -> Result<Answered, Unanswered> {
         let print = match fingerprint(call.kind, &call.name, &call.request) {
             Ok(print) => print,
             Err(e) => return Ok(Answered::new(None, Err(bad_request(&e.to_string())))),
@@ -146,36 +165,33 @@ impl Broker {
         let order =
             found.as_ref().and_then(EffectRecord::order).map(|order| self.journal.replay_place(order));
         if let Some(row) = found.as_ref().filter(|row| row.fingerprint != print) {
-            return Ok(Answered::new(None, Err(mismatch(row, &call))));
+            let whole = self.journal.whole(&call.path, call.seq).await?;
+            return Ok(Answered::new(None, Err(mismatch(whole.as_ref().unwrap_or(row), &call))));
         }
         if self.journal.is_cancelled(&call.path, call.seq) {
             self.take_back_question(&call).await?;
-            return Ok(Answered { order, answer: Answer::Cancelled(true) });
+            return Ok(Answered { order, answer: Some(Answer::Cancelled(true)) });
         }
-        // Model answers are read back by the gateway, which knows their shape.
-        if let Some(row) = found.as_ref().filter(|_| call.kind != EffectKind::Llm) {
-            match &row.state {
-                EffectState::Finished { result, .. } if row.attributes["files"].is_object() => {
-                    let back = self.with_files(&call, row, order, result, sink).await?;
-                    return Ok(Answered::new(order, back));
-                }
-                EffectState::Finished { result, .. } => return Ok(Answered::new(order, Ok(result.clone()))),
-                EffectState::Failed { error, .. } => {
-                    return Ok(Answered::new(order, Err(replayed_error(row, error))));
-                }
-                EffectState::Previewed { outcome, .. } => {
-                    let outcome = outcome.clone().map_err(|error| replayed_error(row, &error));
-                    return Ok(Answered::new(order, outcome));
-                }
-                EffectState::Intent => {}
+        // The parts of a stream are given out again, which the gateway does: it knows their shape.
+        let is_stream = call.kind == EffectKind::Llm && call.name == "stream";
+        if let Some(row) = found.as_ref().filter(|row| row.order().is_some() && !is_stream) {
+            if row.attributes["files"].is_object()
+                && let Err(error) = self.with_files(&call, row, order, sink).await?
+            {
+                return Ok(Answered::new(order, Err(error)));
             }
+            return Ok(Answered { order, answer: None });
         }
         if order.is_none() && !self.journal.is_new() {
             // Not in the journal: the runner need not wait for it before it delivers what is.
-            let pending = ToRunner::EffectPending { path: call.path.clone(), seq: call.seq };
-            sink.send(pending).await.map_err(|_| EngineError::ShuttingDown)?;
+            sink.small(ToRunner::EffectPending { path: call.path.clone(), seq: call.seq });
         }
-        let done = self.carry_out(&call, print, found, sink).await;
+        if found.is_none()
+            && let Some(refused) = self.no_room(&call, &print).await?
+        {
+            return Ok(Answered::new(None, Err(refused)));
+        }
+        let done = self.carry_out(&mut call, print, found, sink).await;
         if matches!(done, Err(Unanswered::Withdrawn)) {
             self.take_back_question(&call).await?;
         }
@@ -184,10 +200,10 @@ impl Broker {
 
     async fn carry_out(
         &self,
-        call: &EffectCall,
+        call: &mut EffectCall,
         print: Digest,
         found: Option<EffectRecord>,
-        sink: &Sink,
+        sink: &Outbox,
     ) -> Outcome {
         // What was begun before is not held up; model calls come to the chain on their way through the
         // ledger.
@@ -203,7 +219,10 @@ impl Broker {
         }
         match call.kind {
             EffectKind::Db => self.db(call, print, found).await,
-            EffectKind::Llm => self.llm(call, print, sink).await,
+            EffectKind::Llm => {
+                let request = std::mem::take(&mut call.request);
+                self.llm(call, request, print, sink).await
+            }
             EffectKind::Now | EffectKind::Random => self.drawn(call, print).await,
             EffectKind::Emit => self.emit(call, print).await,
             EffectKind::Sleep => self.sleep(call, print, found).await,
@@ -220,10 +239,27 @@ impl Broker {
         }
     }
 
+    /// The runner is told an error, which may be what its step ends with.
+    pub(crate) fn heard(&self, error: &EffectError) {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(error.code.clone());
+    }
+
+    /// Codes of errors that the runner was told.
+    pub(crate) fn codes(&self) -> BTreeSet<String> {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// Ends what only waits: for people, for a time, or for a tool in the sandbox, which is dead.
     pub(crate) fn end_waits(&self) {
         self.waits.close();
         self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+
+    /// What the effect waits for next may need the runner, or take as long as it likes; its request is in
+    /// the journal and is let go.
+    fn let_go(&self, call: &mut EffectCall) {
+        call.request = Value::Null;
+        self.waits.at_hand.forget(&on(call));
     }
 
     fn intent(&self, call: &EffectCall, print: Digest, attributes: Value) -> Intent {
@@ -325,7 +361,7 @@ fn bad_request(detail: &str) -> EffectError {
 
 /// The step does something else than it did before the crash: loud, with both sides.
 fn mismatch(row: &EffectRecord, call: &EffectCall) -> EffectError {
-    let show = |kind: EffectKind, name: &str, request: &Value| {
+    let show = |kind: EffectKind, name: &str, request: &dyn std::fmt::Display| {
         let text: String = format!("{}.{name} {request}", kind.as_str()).chars().take(400).collect();
         text
     };
@@ -355,10 +391,17 @@ fn replayed_error(row: &EffectRecord, error: &Failure) -> EffectError {
     }
 }
 
+/// The longest message of an effect's error, in characters: it may quote what the step asked for.
+const MESSAGE: usize = 8_000;
+
+fn short(message: String) -> String {
+    if message.len() <= MESSAGE { message } else { message.chars().take(MESSAGE).collect() }
+}
+
 fn failure_of(error: &EffectError) -> Failure {
     Failure {
         code: error.code.clone(),
-        message: error.message.clone(),
+        message: short(error.message.clone()),
         hint: error.hint.clone(),
         place: None,
         traceback: None,

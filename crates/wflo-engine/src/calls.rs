@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::EffectState;
+use wflo_core::effect::{EffectRecord, EffectState};
 use wflo_core::ports::store::StoreError;
 
 use crate::chain::Chain;
@@ -130,8 +130,7 @@ impl Calls {
         let earlier =
             known.iter_mut().enumerate().find(|(at, o)| o.abandoned || (says_retry && Some(*at) == newest));
         if let Some((_, occurrence)) = earlier {
-            let again =
-                self.journal.get(&path, occurrence.seq).is_some_and(|row| worth_repeating(&row.state));
+            let again = self.journal.get(&path, occurrence.seq).is_some_and(|row| worth_repeating(&row));
             if !(occurrence.is_over() && again) {
                 occurrence.abandoned = false;
                 let seq = occurrence.seq;
@@ -245,14 +244,14 @@ impl Calls {
 }
 
 /// An answer that a client repeats its request for: it would get the same error for ever otherwise.
-fn worth_repeating(state: &EffectState) -> bool {
-    match state {
+fn worth_repeating(row: &EffectRecord) -> bool {
+    match row.state {
         // A call is never previewed.
         EffectState::Intent | EffectState::Previewed { .. } => false,
         EffectState::Failed { .. } => true,
-        EffectState::Finished { result, .. } => {
-            let interrupted = result["interrupted"].as_bool().unwrap_or(false);
-            let status = result["status"].as_u64().unwrap_or(200);
+        EffectState::Finished { .. } => {
+            let interrupted = row.attributes["interrupted"].as_bool().unwrap_or(false);
+            let status = row.attributes["status"].as_u64().unwrap_or(200);
             interrupted || status >= 500 || matches!(status, 408 | 409 | 429)
         }
     }

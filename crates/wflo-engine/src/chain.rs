@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use tokio::sync::{MutexGuard, watch};
 use wflo_core::approval::{ApprovalStatus, Purpose};
-use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
+use wflo_core::effect::{EffectKey, EffectRecord, EffectState, json_bytes};
 use wflo_core::error::Failure;
 use wflo_core::id::ApprovalId;
 use wflo_core::ports::store::ApprovalFilter;
@@ -51,7 +51,8 @@ pub(crate) use evidence::{evidence, one_line};
 
 /// The most writes that one question holds.
 const MOST_WRITES: usize = 200;
-/// The most that the previews of one question may take as JSON, in bytes; the last may exceed it.
+/// The most that the requests and previews of one question may take as JSON, in bytes; the last may
+/// exceed it.
 const MOST_BYTES: usize = 2 << 20;
 
 /// The unapproved writes of one attempt.
@@ -201,10 +202,11 @@ impl Chain {
         for row in self.journal.previewed() {
             if let EffectState::Previewed { outcome: Ok(_), .. } = row.state
                 && row.attributes["write"] == true
+                && let Some(row) = self.journal.whole(&row.key.path, row.key.seq).await?
             {
                 let preview: Preview = serde_json::from_value(row.attributes["preview"].clone())
                     .map_err(|e| EngineError::Unreadable(format!("the preview of {}: {e}", row.key)))?;
-                open.bytes += row.attributes["preview"].to_string().len();
+                open.bytes += size(&row, &row.attributes["preview"]);
                 open.writes.push(unapproved(row, preview));
             }
         }
@@ -229,7 +231,7 @@ impl Chain {
         let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
         let result = serde_json::to_value(&preview.result).map_err(unreadable)?;
         let kept = serde_json::to_value(&preview).map_err(unreadable)?;
-        let bytes = kept.to_string().len();
+        let bytes = size(&row, &kept);
         let attributes = json!({ "write": true, "database": database, "preview": kept });
         let row = self.journal.preview(row, fresh, Ok(result.clone()), attributes).await?;
         open.bytes += bytes;
@@ -248,13 +250,18 @@ impl Chain {
     }
 }
 
+/// What a write takes while it waits: its request is shown, too.
+fn size(row: &EffectRecord, preview: &Value) -> usize {
+    usize::try_from(row.request.bytes() + json_bytes(preview)).unwrap_or(usize::MAX)
+}
+
 fn unapproved(row: EffectRecord, preview: Preview) -> Unapproved {
     Unapproved {
         database: row.attributes["database"].as_str().unwrap_or_default().to_owned(),
         fingerprint: row.fingerprint.to_string(),
         key: row.key,
         name: row.name,
-        request: row.request,
+        request: row.request.into_here().unwrap_or_default(),
         preview: Arc::new(preview),
     }
 }

@@ -1,5 +1,6 @@
 //! Discovery: what workflow a user's file defines, asked in a sandbox without network.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,9 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
                 Ok(FromRunner::Definition { definition, files, interpreter }) => {
                     return Ok(Described { definition, files, interpreter });
                 }
-                Ok(FromRunner::Failed { error }) => return Err(EngineError::Failure(error.failure())),
+                Ok(FromRunner::Failed { error }) => {
+                    return Err(EngineError::Failure(error.failure(&BTreeSet::new())));
+                }
                 Ok(_) => {}
                 Err(FrameError::Broken(failure)) => return Err(EngineError::Failure(failure)),
                 Err(FrameError::Closed) => return Err(EngineError::ShuttingDown),

@@ -29,10 +29,12 @@ mod commit;
 mod leftovers;
 mod mailbox;
 pub(crate) mod ops;
+mod results;
 
 use ahead::Ahead;
 use attempts::Live;
 pub(crate) use mailbox::{Mailbox, Msg};
+use results::Results;
 
 /// A run that is accepted and begun in one commit.
 pub(crate) struct Acceptance {
@@ -87,6 +89,7 @@ pub(crate) struct Driver {
     /// Nothing is started until all that a predecessor left has been looked at.
     taking_over: bool,
     ahead: Ahead,
+    results: Results,
     /// Why something that was handed over will never be durable: the state here is not the run's.
     lost: Option<StoreError>,
 }
@@ -102,6 +105,7 @@ impl Driver {
         let decisions = watch::channel(Arc::new(decisions_of(&state))).0;
         Driver {
             run: context.record.id,
+            results: Results::of(&state),
             shared,
             context,
             epoch,
@@ -255,13 +259,21 @@ impl Driver {
         let mut _pin = None;
         let body = match end {
             End::Succeeded { output, state, cost, layer, ops: with } => {
-                ops = with;
-                let layer = layer.map(|left| {
-                    ops.push(Op::KeepTrees { run: self.run, trees: vec![left.id.clone()] });
-                    _pin = Some(left.pin);
-                    left.id
-                });
-                CommandBody::StepSucceeded { step, attempt, output, state, cost, layer }
+                match self.results.add(&step, &output, state.as_ref()) {
+                    Err(error) => {
+                        let no_retry = Some(error.clone());
+                        CommandBody::StepFailed { step, attempt, error, timed_out: false, no_retry }
+                    }
+                    Ok(()) => {
+                        ops = with;
+                        let layer = layer.map(|left| {
+                            ops.push(Op::KeepTrees { run: self.run, trees: vec![left.id.clone()] });
+                            _pin = Some(left.pin);
+                            left.id
+                        });
+                        CommandBody::StepSucceeded { step, attempt, output, state, cost, layer }
+                    }
+                }
             }
             End::Failed { error, timed_out, no_retry, keep } => {
                 if no_retry.is_none() && !keep.is_empty() {

@@ -2,13 +2,16 @@
 //!
 //! Owns the rows and their commits. **Architecture Invariant:** every row is written under the
 //! attempt's lease; an answer that was not committed was never given.
+//! **Architecture Invariant:** no answer stays in memory: a row here says that there is one, and whoever
+//! gives it out reads it from the store for that moment.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState, Kept, json_bytes};
+use wflo_core::error::Failure;
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{HoldId, RunId};
 use wflo_core::money::NanoUsd;
@@ -17,12 +20,17 @@ use wflo_core::ports::store::{Batch, EffectEnd, Fence, Op, OpResult, Store, Stor
 
 use crate::executor::Active;
 
+mod meter;
 mod places;
 mod preview;
 mod turns;
 
+pub use meter::{Meter, Meters};
 pub use places::Marks;
 pub use turns::Turn;
+
+/// The most memory of a request that stays with its row, in bytes: people are told what it was.
+const REQUEST: usize = 1 << 10;
 
 /// The generation's rows, in memory and in the store.
 pub struct Journal {
@@ -37,6 +45,7 @@ pub struct Journal {
     cancelled: Mutex<HashMap<(String, u32), u32>>,
     turns: turns::Turns,
     active: Active,
+    meter: Arc<Meter>,
 }
 
 #[derive(Default)]
@@ -49,6 +58,7 @@ struct Rows {
 
 impl Rows {
     fn put(&mut self, row: EffectRecord) {
+        let row = light(row);
         if let Some(order) = row.order().filter(|_| !row.key.path.starts_with('@'))
             && let Err(at) = self.told.binary_search(&order)
         {
@@ -115,7 +125,21 @@ impl Journal {
             cancelled,
             turns,
             active: Active::default(),
+            meter: Arc::default(),
         })
+    }
+
+    /// What is journaled from now on is counted by this meter, which knows what the run has journaled so
+    /// far.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    /// What the run's journal takes.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Each intent keeps how long the generation has been active by `active`, which is at least as long
@@ -137,7 +161,15 @@ impl Journal {
         EffectKey { step: self.step.clone(), generation: self.generation, path: path.to_owned(), seq }
     }
 
-    /// A row.
+    /// An effect with its values, from the store.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn whole(&self, path: &str, seq: u32) -> Result<Option<EffectRecord>, StoreError> {
+        self.store.effect(self.fence.run, self.key(path, seq)).await
+    }
+
+    /// A row, without large values.
     pub fn get(&self, path: &str, seq: u32) -> Option<EffectRecord> {
         self.lock().by_place.get(&(path.to_owned(), seq)).cloned()
     }
@@ -178,19 +210,26 @@ impl Journal {
         crate::failpoint::pass("effect.intent.before");
         self.commit(with).await?;
         crate::failpoint::pass("effect.intent.after");
-        self.keep(row.clone());
-        Ok(row)
+        Ok(self.keep_new(row))
     }
 
     /// The ops that [`Journal::intend`] would commit, for a commit that somebody else makes;
-    /// [`Journal::keep`] must follow it.
+    /// [`Journal::keep_new`] must follow it.
     pub fn intent_ops(&self, row: &EffectRecord) -> Vec<Op> {
         let body = EventBody::EffectStarted { key: row.key.clone(), kind: row.kind, name: row.name.clone() };
         vec![Op::PutEffect { run: self.fence.run, effect: Box::new(row.clone()) }, self.event(vec![body])]
     }
 
+    /// An intent that was committed; what stays of it in memory.
+    pub fn keep_new(&self, row: EffectRecord) -> EffectRecord {
+        self.meter.add(0, asked(&row));
+        let row = light(row);
+        self.keep(row.clone());
+        row
+    }
+
     /// A row that was committed.
-    pub fn keep(&self, row: EffectRecord) {
+    fn keep(&self, row: EffectRecord) {
         self.lock().put(row);
     }
 
@@ -201,7 +240,7 @@ impl Journal {
             kind: intent.kind,
             name: intent.name,
             fingerprint: intent.fingerprint,
-            request: intent.request,
+            request: intent.request.into(),
             state: EffectState::Intent,
             hold: intent.hold,
             cost: NanoUsd::ZERO,
@@ -250,13 +289,16 @@ impl Journal {
         facts: Vec<EventBody>,
         fresh: bool,
     ) -> Result<EffectRecord, StoreError> {
+        let asked = asked(&row);
         if fresh {
             ops.push(Op::PutEffect { run: self.fence.run, effect: Box::new(row.clone()) });
+            row = light(row);
         }
-        ops.push(Op::FinishEffect { run: self.fence.run, key: row.key.clone(), end: end.clone() });
         let cost = row.cost.saturating_add(end.cost);
         let unknown = if end.uncertain { end.cost } else { NanoUsd::ZERO };
         let uncertain = row.uncertain.saturating_add(unknown);
+        let (at, attributes) = (end.at, end.attributes.clone());
+        let answered = stored(&end.outcome);
         let mut bodies = facts;
         bodies.push(EventBody::EffectFinished {
             key: row.key.clone(),
@@ -267,6 +309,7 @@ impl Journal {
             uncertain: uncertain > NanoUsd::ZERO,
             error: end.outcome.as_ref().err().cloned(),
         });
+        ops.push(Op::FinishEffect { run: self.fence.run, key: row.key.clone(), end });
         ops.push(self.event(bodies));
         crate::failpoint::pass("effect.finish.before");
         let results = self.commit(ops).await?;
@@ -274,9 +317,10 @@ impl Journal {
         let order = Self::order_of(&results)?;
         row.cost = cost;
         row.uncertain = uncertain;
-        row.finished_at = Some(end.at);
-        merge(&mut row.attributes, end.attributes);
-        row.state = match end.outcome {
+        row.finished_at = Some(at);
+        merge(&mut row.attributes, attributes);
+        self.meter.add(if fresh { 0 } else { asked }, asked + bytes_of(&answered));
+        row.state = match answered {
             Ok(result) => EffectState::Finished { order, result },
             Err(error) => EffectState::Failed { order, error },
         };
@@ -328,7 +372,7 @@ impl Journal {
     }
 
     /// The end of an effect, now.
-    pub fn end(&self, outcome: Result<Value, wflo_core::error::Failure>) -> EffectEnd {
+    pub fn end(&self, outcome: Result<Value, Failure>) -> EffectEnd {
         let at = self.clock.now();
         EffectEnd { outcome, cost: NanoUsd::ZERO, uncertain: false, attributes: Value::Null, at }
     }
@@ -348,6 +392,42 @@ impl Journal {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What stays of a row in memory.
+fn light(mut row: EffectRecord) -> EffectRecord {
+    if let Value::Object(attributes) = &mut row.attributes {
+        // All changes of a write.
+        attributes.remove("preview");
+    }
+    let state = match row.state {
+        EffectState::Finished { order, result } => EffectState::Finished { order, result: result.within(0) },
+        EffectState::Previewed { order, outcome } => {
+            EffectState::Previewed { order, outcome: outcome.map(|told| told.within(0)) }
+        }
+        state => state,
+    };
+    EffectRecord { request: row.request.within(REQUEST), state, ..row }
+}
+
+/// What an intent takes; see [`Store::journaled`].
+fn asked(row: &EffectRecord) -> u64 {
+    row.request.bytes() + 4 * row.key.path.len() as u64
+}
+
+/// What stays of an answer.
+fn stored(outcome: &Result<Value, Failure>) -> Result<Kept, Failure> {
+    match outcome {
+        Ok(value) => Ok(Kept::Stored { bytes: json_bytes(value) }),
+        Err(error) => Err(error.clone()),
+    }
+}
+
+fn bytes_of(answered: &Result<Kept, Failure>) -> u64 {
+    match answered {
+        Ok(kept) => kept.bytes(),
+        Err(error) => error.message.len() as u64,
     }
 }
 

@@ -25,7 +25,7 @@ use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
 };
 
-use crate::broker::Unanswered;
+use crate::broker::{Unanswered, full};
 use crate::budgets;
 use crate::calls::{Calls, Flight, Place};
 use crate::error::EngineError;
@@ -143,11 +143,7 @@ async fn open_at(
     let found = calls.journal.get(&path, seq);
     calls.matched(&path, seq);
     match found.as_ref().map(|row| &row.state) {
-        Some(EffectState::Finished { result, .. }) => {
-            let recorded: Recorded =
-                serde_json::from_value(result.clone()).map_err(|e| EngineError::Unreadable(e.to_string()))?;
-            return Ok(Opened::Replay(recorded));
-        }
+        Some(EffectState::Finished { .. }) => return Ok(Opened::Replay(recorded(calls, &path, seq).await?)),
         Some(EffectState::Failed { error, .. }) => {
             let kind = "not_sent".to_owned();
             return Ok(Opened::Refused(Refusal::Other { status: 502, kind, failure: error.clone() }));
@@ -159,6 +155,11 @@ async fn open_at(
         }
         None => {}
     }
+    // One of a step's own is refused where its effect begins.
+    if let Some(limit) = calls.journal.meter().reached().filter(|_| found.is_none()) {
+        let kind = "journal_full".to_owned();
+        return Ok(Opened::Refused(Refusal::Other { status: 403, kind, failure: full(limit) }));
+    }
     // A call that was begun before is not held up by writes that came after it.
     if found.is_none()
         && let Some(refusal) = before_writes(calls, On { path: path.clone(), seq }).await?
@@ -169,6 +170,18 @@ async fn open_at(
         return Ok(Opened::Refused(refusal));
     }
     reserve(calls, intent, path, seq, found).await
+}
+
+/// An answer that was given before.
+async fn recorded(calls: &Calls, path: &str, seq: u32) -> Result<Recorded, EngineError> {
+    let row = calls.journal.whole(path, seq).await?;
+    let result = match row.map(|row| row.state) {
+        Some(EffectState::Finished { result, .. }) => result.into_here(),
+        _ => None,
+    };
+    let result =
+        result.ok_or_else(|| EngineError::Unreadable(format!("the answer of {path}/{seq} is gone")))?;
+    serde_json::from_value(result).map_err(|e| EngineError::Unreadable(e.to_string()))
 }
 
 /// A new call waits until the step's writes so far are approved.
@@ -185,6 +198,9 @@ async fn before_writes(calls: &Calls, on: On) -> Result<Option<Refusal>, EngineE
         }
         Err(Unanswered::Halted) => Ok(Some(ending())),
         Err(Unanswered::Withdrawn) => Ok(Some(unwanted())),
+        Err(Unanswered::Failed(failure)) => {
+            Ok(Some(Refusal::Other { status: 403, kind: "step_ending".to_owned(), failure }))
+        }
         Err(Unanswered::Broken(e)) => Err(e),
     }
 }
@@ -416,6 +432,7 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
         uncertain: outcome.uncertain,
         attributes: json!({
             "status": outcome.recorded.status,
+            "interrupted": outcome.recorded.interrupted,
             "input_tokens": usage.total_input(),
             "output_tokens": usage.total_output(),
         }),

@@ -9,6 +9,7 @@
 //! **Architecture Invariant:** nothing is carried out before the events that ask for it are durable.
 
 pub mod ask;
+mod at_hand;
 mod broker;
 pub mod budgets;
 mod calls;
@@ -26,6 +27,7 @@ pub mod interpreter;
 pub mod journal;
 pub mod launch;
 pub mod ledger;
+mod outbox;
 mod output;
 mod policy;
 pub mod protocol;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
+use wflo_core::effect::json_bytes;
 use wflo_core::event::EventBody;
 
 use crate::journal::Journal;
@@ -15,6 +16,8 @@ use crate::services::Services;
 const KEPT: usize = 1 << 20;
 /// The longest line, in bytes.
 const LINE: usize = 8 << 10;
+/// The longest level, in characters.
+const LEVEL: usize = 40;
 /// How long lines are gathered before they are committed.
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -37,8 +40,12 @@ impl Output {
     }
 
     pub(crate) async fn line(&self, level: &str, message: String, fields: Value) {
+        // Cut before it is queued: a frame may hold a line of megabytes.
+        let level: String = level.chars().take(LEVEL).collect();
+        let message = if message.len() > LINE { message.chars().take(LINE).collect() } else { message };
+        let fields = if json_bytes(&fields) > LINE as u64 { Value::Null } else { fields };
         // The keeper drains whatever comes, so this waits only for memory, never for the disk's end.
-        let _ = self.sender.send((level.to_owned(), message, fields)).await;
+        let _ = self.sender.send((level, message, fields)).await;
     }
 
     /// Reads a pipe to its end, line by line.
@@ -112,10 +119,7 @@ async fn keep(
             if kept > KEPT {
                 continue;
             }
-            let message: String =
-                if message.len() > LINE { message.chars().take(LINE).collect() } else { message };
             let message = services.redact(message);
-            let fields = if fields.to_string().len() > LINE { Value::Null } else { fields };
             kept += message.len() + 64;
             facts.push(EventBody::Log { step: step.clone(), level, message, fields });
         }

@@ -6,10 +6,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use wflo_core::effect::EffectKind;
+use wflo_core::effect::{EffectKind, memory_of};
 use wflo_core::error::{Code, Failure};
 
 use crate::journal::Marks;
+
+mod claim;
 
 /// The protocol's version.
 pub const VERSION: u32 = 1;
@@ -169,11 +171,43 @@ pub(crate) struct EffectCall {
     pub(crate) after: u32,
 }
 
+impl EffectCall {
+    /// The same without what is asked: a refusal need not keep it.
+    pub(crate) fn without_request(&self) -> EffectCall {
+        let EffectCall { path, seq, kind, name, request: _, after } = self;
+        let (path, name) = (path.clone(), name.clone());
+        EffectCall { path, seq: *seq, kind: *kind, name, request: Value::Null, after: *after }
+    }
+}
+
 /// What a suspended step waits for.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq, Hash)]
 pub(crate) struct On {
     pub(crate) path: String,
     pub(crate) seq: u32,
+}
+
+impl FromRunner {
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            FromRunner::Effect(call) => memory_of(&call.request) + call.path.len() + call.name.len(),
+            FromRunner::EffectDone { path, result, .. } => path.len() + memory_of(result),
+            FromRunner::Log { level, message, fields } => level.len() + message.len() + memory_of(fields),
+            FromRunner::Succeeded { output, state } => {
+                memory_of(output) + state.as_ref().map_or(0, memory_of)
+            }
+            FromRunner::Definition { definition, files, .. } => {
+                memory_of(definition) + files.iter().map(String::len).sum::<usize>()
+            }
+            FromRunner::Failed { error } => {
+                error.message.len() + error.traceback.as_ref().map_or(0, String::len)
+            }
+            FromRunner::Suspended { on } => on.iter().map(|on| on.path.len() + size_of::<On>()).sum(),
+            FromRunner::EffectCancelled { path, .. } => path.len(),
+            FromRunner::Hello { .. } => 0,
+        }
+    }
 }
 
 /// What a step raised.
@@ -193,23 +227,6 @@ pub(crate) struct StepError {
     pub(crate) place: Option<String>,
     #[serde(default)]
     pub(crate) effect: Option<On>,
-}
-
-impl StepError {
-    pub(crate) fn failure(&self) -> Failure {
-        let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
-        Failure {
-            code: cut(self.code.as_deref().unwrap_or(&self.kind), 200),
-            message: if self.kind.is_empty() || self.code.is_some() {
-                cut(&self.message, 20_000)
-            } else {
-                cut(&format!("{}: {}", self.kind, self.message), 20_000)
-            },
-            hint: self.hint.as_deref().map(|h| cut(h, 4_000)),
-            place: self.place.as_deref().map(|p| cut(p, 1_000)),
-            traceback: self.traceback.as_deref().map(|t| cut(t, 64_000)),
-        }
-    }
 }
 
 /// Why the conversation ended.

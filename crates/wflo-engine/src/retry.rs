@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 
 use wflo_core::budget::Scope;
 use wflo_core::definition::{Definition, StepKind, StepSpec};
-use wflo_core::effect::{CancelledWait, EffectClass, EffectKey, EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectClass, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::machine::{StepState, StepStatus};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{EffectEnd, Op};
+use wflo_core::ports::store::Op;
 use wflo_core::run::{Carried, RunRecord};
 
 use crate::budgets;
@@ -90,6 +90,7 @@ impl Runtime {
         let rows = self.engine.store().run_effects(old).await?;
         let code_changed = prepared.record.version != record.version;
         let afresh = with_dependents(&prepared.definition, &again.from)?;
+        let mut tools = BTreeSet::new();
         let mut retried = Retried { run: new, kept: Vec::new(), again: Vec::new(), code_changed };
         for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
             let own =
@@ -109,20 +110,20 @@ impl Runtime {
                 }
                 StepStatus::Cancelled if !code_changed && !afresh.contains(&spec.name) => {
                     // Their answers are delivered again in the order in which they were delivered.
-                    own.sort_by_key(|row| row.order());
                     own.retain(|row| {
                         matches!(row.state, EffectState::Finished { .. })
                             && !(spec.rollback_enabled && is_write(row))
                     });
-                    let store = self.engine.store();
-                    let cancelled = store.cancelled_waits(old, spec.name.clone(), step.generation).await?;
-                    prepared.ops.extend(carried(new, &spec.name, &own, &cancelled));
+                    let (store, step) = (self.engine.store(), (spec.name.as_str(), step.generation));
+                    let cancelled = store.cancelled_waits(old, step.0.to_owned(), step.1).await?;
+                    tools.extend(own.iter().copied().flat_map(tool_layers).map(str::to_owned));
+                    prepared.ops.extend(carried((old, new), step, &own, &cancelled));
                 }
                 _ => forbid_repetition(&record, spec, &own, spec.rollback_enabled)?,
             }
         }
         prepared.ops.extend(self.notice(&retried, &record));
-        self.keep_layers(&mut prepared, &record).await?;
+        self.keep_layers(&mut prepared, &record, tools).await?;
         // The copies refer to the run, so it is made before them: `accept` puts these ops after it.
         self.accept(prepared).await?;
         Ok(retried)
@@ -152,13 +153,14 @@ impl Runtime {
 
     /// The new run needs the layers of what it takes over. They are held until that is durable, and they
     /// are there: those of a run that was discarded or removed may not be.
-    async fn keep_layers(&self, prepared: &mut Prepared, old: &RunRecord) -> Result<(), EngineError> {
-        let carried = prepared.record.options.carried.iter().filter_map(|done| done.layer.as_deref());
-        let tools = prepared.ops.iter().filter_map(|op| match op {
-            Op::PutEffect { effect, .. } => Some(tool_layers(effect)),
-            _ => None,
-        });
-        let layers: BTreeSet<String> = carried.chain(tools.flatten()).map(str::to_owned).collect();
+    async fn keep_layers(
+        &self,
+        prepared: &mut Prepared,
+        old: &RunRecord,
+        tools: BTreeSet<String>,
+    ) -> Result<(), EngineError> {
+        let carried = prepared.record.options.carried.iter().filter_map(|done| done.layer.clone());
+        let layers: BTreeSet<String> = carried.chain(tools).collect();
         if layers.is_empty() {
             return Ok(());
         }
@@ -253,42 +255,22 @@ fn forbid_repetition(
     }
 }
 
-/// The answers that the new run has from the old, each at its place among them.
-fn carried(run: RunId, step: &str, rows: &[&EffectRecord], cancelled: &[CancelledWait]) -> Vec<Op> {
-    let orders: Vec<u32> = rows.iter().filter_map(|row| row.order()).collect();
-    let place = |after: u32| u32::try_from(orders.partition_point(|o| *o <= after)).unwrap_or(u32::MAX);
-    let waits = cancelled.iter().map(|wait| {
-        let (step, path) = (step.to_owned(), wait.path.clone());
-        let key = EffectKey { step, generation: 1, path, seq: wait.seq };
-        Op::CancelWait { run, key, after: place(wait.after) }
-    });
-    rows.iter().flat_map(|row| carried_effect(run, row, place(row.after))).chain(waits).collect()
-}
-
-/// An answer that the new run has from the old: it costs nothing again.
-fn carried_effect(run: RunId, row: &EffectRecord, after: u32) -> Vec<Op> {
-    let EffectState::Finished { result, .. } = &row.state else { return Vec::new() };
-    let mut copy = row.clone();
-    copy.key.generation = 1;
-    copy.after = after;
-    copy.active_ms = 0;
-    copy.state = EffectState::Intent;
-    copy.hold = None;
-    copy.cost = NanoUsd::ZERO;
-    copy.uncertain = NanoUsd::ZERO;
-    let end = EffectEnd {
-        outcome: Ok(result.clone()),
-        cost: NanoUsd::ZERO,
-        uncertain: false,
-        attributes: serde_json::json!({ "carried": true }),
-        at: row.finished_at.unwrap_or(row.started_at),
-    };
-    let key = copy.key.clone();
-    vec![Op::PutEffect { run, effect: Box::new(copy) }, Op::FinishEffect { run, key, end }]
+/// That the new run has these answers from the old, each at its place among them: they cost nothing again.
+fn carried(
+    (source, run): (RunId, RunId),
+    (step, generation): (&str, u32),
+    rows: &[&EffectRecord],
+    cancelled: &[CancelledWait],
+) -> Option<Op> {
+    let finished = rows.iter().map(|row| (row.key.path.clone(), row.key.seq));
+    let given_up = cancelled.iter().map(|wait| (wait.path.clone(), wait.seq));
+    let keep: BTreeSet<(String, u32)> = finished.chain(given_up).collect();
+    let (step, keep) = (step.to_owned(), keep.into_iter().collect::<Vec<_>>());
+    (!keep.is_empty()).then_some(Op::CarryEffects { source, run, step, generation, keep })
 }
 
 fn would_repeat(record: &RunRecord, step: &str, row: &EffectRecord) -> EngineError {
-    let what: String = row.request["sql"].as_str().unwrap_or(&row.name).chars().take(120).collect();
+    let what: String = row.request.field("sql").as_str().unwrap_or(&row.name).chars().take(120).collect();
     let message =
         format!("a retry of {} would repeat a write that step `{step}` committed: {what}", record.id);
     let hint = "undo it by hand and start a new run, or set rollback_enabled=True or effect_class=\"idempotent\" on the step";

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wflo_core::error::{Coded, Failure};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::Store;
+use wflo_core::size::Bytes;
 use wflo_data::Databases;
 use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
@@ -15,6 +16,7 @@ use wflo_sandbox::workspace::{self, HideRules};
 
 use crate::engine::{Engine, Options};
 use crate::error::EngineError;
+use crate::journal::Meters;
 use crate::ledger::RunLedger;
 use crate::sandboxed::Sandboxes;
 use crate::services::Services;
@@ -44,6 +46,8 @@ pub struct RuntimeOptions {
     pub hide: Vec<String>,
     /// Steps at once.
     pub max_steps: usize,
+    /// The most that one run may journal.
+    pub journal_limit: Bytes,
 }
 
 /// Everything of one process that drives runs.
@@ -90,6 +94,7 @@ impl Runtime {
             store: Arc::clone(&options.store),
             clock: Arc::clone(&options.clock),
             databases: Arc::clone(&databases),
+            meters: Meters::new(options.journal_limit),
             settled: Arc::new(tokio::sync::Notify::new()),
             gateway: std::sync::OnceLock::new(),
         });

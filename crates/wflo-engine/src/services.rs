@@ -8,6 +8,8 @@ use wflo_core::ports::store::Store;
 use wflo_data::Databases;
 use wflo_gateway::Gateway;
 
+use crate::journal::Meters;
+
 /// Shared by every attempt of an engine.
 pub struct Services {
     /// Durable state.
@@ -16,6 +18,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// The databases of `wflo.toml`.
     pub databases: Arc<Databases>,
+    /// How much runs have journaled.
+    pub meters: Meters,
     /// Rung whenever a hold became a bill: calls that wait for room try again.
     pub settled: Arc<Notify>,
     /// The model gateway; set once it has been made over this engine's ledger.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use wflo_core::definition::StepKind;
-use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::money::NanoUsd;
@@ -29,8 +28,8 @@ mod retry;
 mod template;
 mod undo;
 
-/// So many events are read at once.
-const PAGE: u32 = 1_000;
+/// So many events are read at once; they may be large.
+const PAGE: u32 = 64;
 /// What the engine could not do for the step.
 const INTERNAL: Code = Code(9004);
 
@@ -107,7 +106,8 @@ impl Steps {
     async fn journal(&self, attempt: &Attempt) -> Result<Arc<Journal>, EngineError> {
         let (store, clock) = (Arc::clone(&self.services.store), Arc::clone(&self.services.clock));
         let journal = Journal::load(store, clock, attempt.fence(), &attempt.step, attempt.generation).await?;
-        Ok(Arc::new(journal.timed_by(attempt.active.clone())))
+        let meter = self.services.meters.of(self.services.store.as_ref(), attempt.run).await?;
+        Ok(Arc::new(journal.timed_by(attempt.active.clone()).metered(meter)))
     }
 
     /// How an attempt ends that has no answer to go on with.
@@ -121,6 +121,7 @@ impl Steps {
             Unanswered::Broken(e) => Err(e),
             // Nobody asked for an effect, so nobody can have stopped waiting for it.
             Unanswered::Withdrawn => Ok(End::Stopped),
+            Unanswered::Failed(failure) => Ok(failed(failure)),
             Unanswered::Halted => {
                 Ok(self.halted(attempt, broker, broker.chain.halt().unwrap_or(Halt::Again)))
             }
@@ -143,9 +144,7 @@ impl Steps {
 
     /// What a step's effects were billed over all its generations.
     async fn cost(&self, attempt: &Attempt) -> Result<NanoUsd, EngineError> {
-        let rows: Vec<EffectRecord> = self.services.store.run_effects(attempt.run).await?;
-        let own = rows.iter().filter(|row| row.key.step == attempt.step);
-        Ok(own.fold(NanoUsd::ZERO, |sum, row| sum.saturating_add(row.cost)))
+        Ok(self.services.store.step_cost(attempt.run, attempt.step.clone()).await?)
     }
 }
 

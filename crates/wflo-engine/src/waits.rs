@@ -11,6 +11,7 @@ use wflo_core::approval::ApprovalStatus;
 use wflo_core::event::Wait;
 use wflo_core::id::ApprovalId;
 
+use crate::at_hand::AtHand;
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::protocol::On;
@@ -23,12 +24,15 @@ pub(crate) struct Waits {
     withdrawn: watch::Sender<HashSet<On>>,
     /// The attempt is being ended.
     closed: watch::Sender<bool>,
+    /// What effects hold while they wait, and while they do not.
+    pub(crate) at_hand: AtHand,
 }
 
 impl Waits {
     /// Notes a wait for as long as the guard lives.
     pub(crate) fn begin(&self, on: On, wait: Wait) -> Waiting<'_> {
         self.lock().insert(on.clone(), wait);
+        self.at_hand.rest(&on);
         Waiting { waits: self, on }
     }
 
@@ -111,5 +115,6 @@ pub(crate) struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.waits.lock().remove(&self.on);
+        self.waits.at_hand.resume(&self.on);
     }
 }

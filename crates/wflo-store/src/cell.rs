@@ -83,6 +83,17 @@ pub(crate) fn pointer(text: &str) -> Result<Option<Digest>, StoreError> {
     parse::<Pointer>(text.as_bytes()).map(|pointer| Some(pointer.digest))
 }
 
+/// How long the JSON of a column's value is.
+///
+/// # Errors
+/// As [`pointer`].
+pub(crate) fn bytes(text: &str) -> Result<u64, StoreError> {
+    if !text.starts_with(MARK) {
+        return Ok(text.len() as u64);
+    }
+    parse::<Pointer>(text.as_bytes()).map(|pointer| pointer.bytes)
+}
+
 /// JSON text that is never a pointer and never large: small records of our own.
 ///
 /// # Errors

@@ -11,9 +11,11 @@
 //! **Architecture Invariant:** one thread of a process writes; everybody else queues, and shares its
 //! flush.
 
+mod announced;
 mod blob;
 mod cell;
 pub mod lock;
 pub mod sqlite;
 
+pub use announced::Announced;
 pub use sqlite::{SqliteStore, StoreOptions};

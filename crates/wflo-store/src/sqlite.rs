@@ -42,7 +42,7 @@ use wflo_core::approval::{Approval, Purpose};
 use wflo_core::budget::{Budget, Hold};
 use wflo_core::canonical::Digest;
 use wflo_core::cost::Spent;
-use wflo_core::effect::{CancelledWait, EffectRecord};
+use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord};
 use wflo_core::event::Recorded;
 use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
 use wflo_core::money::NanoUsd;
@@ -60,6 +60,7 @@ use self::turn::Turn;
 use self::wal::Wal;
 use self::write::Writes;
 use self::writer::{Answer, Job, Writer};
+use crate::announced::Announced;
 use crate::blob::{Adding, BlobStore};
 use crate::cell::CellWriter;
 
@@ -102,7 +103,7 @@ pub struct SqliteStore {
     queue: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     commits: watch::Receiver<u64>,
-    recorded: broadcast::Sender<Recorded>,
+    recorded: broadcast::Sender<Announced>,
     ended: Arc<OnceLock<StoreError>>,
 }
 
@@ -173,8 +174,8 @@ impl SqliteStore {
     /// The events of the commits that this process begins from now on, in order within each run. Of a
     /// commit that is under way some may be missing: who wants all of them subscribes before it asks for
     /// the first. A receiver that lags too far behind is told how many it missed, and finds them in
-    /// [`Store::events`].
-    pub fn subscribe(&self) -> broadcast::Receiver<Recorded> {
+    /// [`Store::events`]; so does one that is told of a large event.
+    pub fn subscribe(&self) -> broadcast::Receiver<Announced> {
         self.recorded.subscribe()
     }
 
@@ -309,6 +310,14 @@ impl Store for SqliteStore {
         read!(self, |conn| effect::of_run(conn, &self.blobs, run))
     }
 
+    fn effect(&self, run: RunId, key: EffectKey) -> BoxFuture<'_, Result<Option<EffectRecord>, StoreError>> {
+        read!(self, |conn| effect::get(conn, &self.blobs, run, &key))
+    }
+
+    fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        read!(self, |conn| effect::bytes_of_run(conn, run, least))
+    }
+
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>> {
         read!(self, |conn| approval::get(conn, &self.blobs, id))
     }
@@ -335,6 +344,10 @@ impl Store for SqliteStore {
 
     fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
         read!(self, |conn| effect::cost_of_run(conn, run))
+    }
+
+    fn step_cost(&self, run: RunId, step: String) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
+        read!(self, |conn| effect::cost_of_step(conn, run, &step))
     }
 
     fn inbox(&self, engine: EngineId) -> BoxFuture<'_, Result<Vec<InboxMessage>, StoreError>> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use contract::Fixture;
 use contract::ground::*;
+use wflo_core::event::{Event, EventBody};
 use wflo_core::ports::store::{Op, Store as _};
 use wflo_store::{SqliteStore, StoreOptions};
 
@@ -57,16 +58,24 @@ async fn what_is_committed_is_announced_in_order() {
     assert!(commits.has_changed().unwrap() && *commits.borrow() == before + 4);
     let mut heard = Vec::new();
     while let Ok(event) = recorded.try_recv() {
-        heard.push(event);
+        heard.extend(event.recorded());
     }
     assert_eq!(heard, store.events(run.id, 0, 0).await.unwrap());
+    // Many large ones that a subscriber has not taken would fill the memory: only that they are there is said.
+    let data = serde_json::json!("x".repeat(10_000));
+    let large = EventBody::Emitted { step: "s".to_owned(), name: "n".to_owned(), data };
+    let events = vec![Event { at: at(4), body: large }, machine_event(5)];
+    commit(&store, vec![Op::AppendEvents { run: run.id, events }]).await.unwrap();
+    let told = [recorded.try_recv().unwrap(), recorded.try_recv().unwrap()];
+    assert_eq!(told.clone().map(|event| event.seq), [heard.len() as u64 + 1, heard.len() as u64 + 2]);
+    assert_eq!(told.map(|event| event.event.is_some()), [false, true]);
     // What failed is not announced.
     let ops = vec![
         Op::AppendEvents { run: run.id, events: vec![machine_event(9)] },
         Op::SupersedeApproval { id: approval_id() },
     ];
     assert!(commit(&store, ops).await.is_err());
-    assert!(recorded.try_recv().is_err() && *commits.borrow() == before + 4);
+    assert!(recorded.try_recv().is_err() && *commits.borrow() == before + 5);
 }
 
 #[tokio::test]

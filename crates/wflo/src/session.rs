@@ -81,6 +81,7 @@ impl<'a> Session<'a> {
             environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),
             hide: self.settings.sandbox.hide.clone(),
             max_steps: 64,
+            journal_limit: self.settings.journal_limit,
         });
         started.await.map_err(CommandError::engine)
     }

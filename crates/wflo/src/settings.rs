@@ -29,6 +29,8 @@ pub(crate) use secret::KeySource;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use wflo_core::size::Bytes;
+
 use crate::document::{Field, Kind, Node, Origin, Problem, Reader, Table, Value};
 
 /// What the command line says about where to look.
@@ -57,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
     /// The store's file.
     pub(crate) storage: PathBuf,
+    /// The most that one run may journal.
+    pub(crate) journal_limit: Bytes,
 }
 
 impl Settings {
@@ -109,7 +113,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         .map_or_else(|| data_dir::default(&project.root), |given| location.current.join(given));
     let storage = match reader.optional("storage") {
         Some(field) => database::read_storage(&field, &project.root)?,
-        None => None,
+        None => database::Storage::default(),
     };
     reader.finish()?;
     if let Some((field, model)) = models.values().find_map(|(field, model)| {
@@ -121,7 +125,8 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         return Err(problem.hint(dangling_hint(model, &names)).into());
     }
     Ok(Settings {
-        storage: storage.unwrap_or_else(|| data_dir.join("wflo.db")),
+        storage: storage.file.unwrap_or_else(|| data_dir.join("wflo.db")),
+        journal_limit: storage.journal_limit.unwrap_or(database::JOURNAL_LIMIT),
         project,
         data_dir,
         providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),

@@ -112,7 +112,8 @@ class Channel:
 
     def _wait_to_write(self) -> None:
         # No reading here: `receive` belongs to another thread, which goes on by itself. A lone
-        # thread cannot deadlock either: the engine never stops reading (it queues its answers).
+        # thread cannot deadlock either: the engine stops reading only while it has much to do, and
+        # what it does never waits for this side to read (it queues its answers).
         poll = _poll()
         poll.register(self.fd, _POLLOUT)
         poll.poll()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
-use crate::approval::{ApprovalStatus, Purpose};
+use crate::approval::{ApprovalRequest, ApprovalStatus, Purpose};
 use crate::definition::{AskWhen, StepKind, StepSpec};
 use crate::error::Failure;
 use crate::event::{AfterFailure, Event, EventBody, Wait};
@@ -65,6 +65,8 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
         EventBody::RunTimedOut { error } => end(state, at, RunStatus::TimedOut, Some(error)),
 
         EventBody::ApprovalRequested { approval_id, request } => {
+            // What people are shown may be large, and nothing follows from it.
+            let request = Box::new(ApprovalRequest { evidence: Value::Null, ..(**request).clone() });
             let approval = ApprovalState {
                 request: request.clone(),
                 status: ApprovalStatus::Pending,

@@ -173,7 +173,7 @@ impl StepStatus {
 /// A question in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovalState {
-    /// The question.
+    /// The question, without its evidence.
     pub request: Box<ApprovalRequest>,
     /// Where it stands.
     pub status: ApprovalStatus,

@@ -25,7 +25,7 @@ use super::BoxFuture;
 use crate::approval::{Approval, Purpose};
 use crate::budget::{Budget, Hold};
 use crate::cost::Spent;
-use crate::effect::{CancelledWait, EffectRecord};
+use crate::effect::{CancelledWait, EffectKey, EffectRecord};
 use crate::event::Recorded;
 use crate::id::{ApprovalId, EngineId, HoldId, RunId};
 use crate::money::NanoUsd;
@@ -59,7 +59,8 @@ pub trait Store: Send + Sync + 'static {
     fn events(&self, run: RunId, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>>;
     /// Events of a run that the fold needs (journal events left out), in order.
     fn machine_events(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>>;
-    /// The journal of one generation of a step, by path and position.
+    /// The journal of one generation of a step, by path and position, without its large values
+    /// ([`Kept`](crate::effect::Kept)).
     fn effects(
         &self,
         run: RunId,
@@ -73,8 +74,13 @@ pub trait Store: Send + Sync + 'static {
         step: String,
         generation: u32,
     ) -> BoxFuture<'_, Result<Vec<CancelledWait>, StoreError>>;
-    /// Every effect of a run, oldest first.
+    /// Every effect of a run, oldest first, without its large values.
     fn run_effects(&self, run: RunId) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>>;
+    /// One effect, with all its values.
+    fn effect(&self, run: RunId, key: EffectKey) -> BoxFuture<'_, Result<Option<EffectRecord>, StoreError>>;
+    /// What a run's journal takes: of each effect the JSON of its request, answer and attributes in bytes,
+    /// and its path, which is kept in several places, four times; at least `least`.
+    fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
     /// An approval.
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>>;
     /// Approvals, newest first.
@@ -91,6 +97,8 @@ pub trait Store: Send + Sync + 'static {
     fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<Hold>, StoreError>>;
     /// What all effects of a run were billed.
     fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>>;
+    /// What all effects of a step were billed, over all its generations.
+    fn step_cost(&self, run: RunId, step: String) -> BoxFuture<'_, Result<NanoUsd, StoreError>>;
     /// Messages for the runs of one engine, oldest first.
     fn inbox(&self, engine: EngineId) -> BoxFuture<'_, Result<Vec<InboxMessage>, StoreError>>;
     /// Messages for one run, oldest first.

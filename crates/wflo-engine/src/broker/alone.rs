@@ -106,8 +106,7 @@ impl Broker {
             None => {
                 let row = self.journal.row(self.intent(call, print.clone(), attributes));
                 self.attempt.driver.tell(ask, self.journal.intent_ops(&row)).await?;
-                self.journal.keep(row.clone());
-                Ok(row)
+                Ok(self.journal.keep_new(row))
             }
             Some(row) => {
                 let nothing = wflo_core::money::NanoUsd::ZERO;

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Binding, OnTimeout, Purpose};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::EffectRecord;
+use wflo_core::effect::{EffectRecord, json_bytes};
 use wflo_core::event::Wait;
 use wflo_core::machine::CommandBody;
 use wflo_core::ports::store::Op;
@@ -14,10 +14,13 @@ use super::{Broker, Outcome, Unanswered, bad_request, consumed};
 use crate::error::EngineError;
 use crate::protocol::{EffectCall, On};
 
+/// The largest question of a step, as JSON in bytes: it is shown to people.
+const MOST_ASKED: u64 = 256 << 10;
+
 impl Broker {
     pub(super) async fn sleep(
         &self,
-        call: &EffectCall,
+        call: &mut EffectCall,
         print: Digest,
         found: Option<EffectRecord>,
     ) -> Outcome {
@@ -38,6 +41,7 @@ impl Broker {
                 self.journal.intend(self.intent(call, print, attributes), Vec::new()).await?
             }
         };
+        self.let_go(call);
         let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
         let due: jiff::Timestamp =
             serde_json::from_value(row.attributes["due"].clone()).map_err(unreadable)?;
@@ -66,7 +70,7 @@ impl Broker {
 
     pub(super) async fn approval(
         &self,
-        call: &EffectCall,
+        call: &mut EffectCall,
         print: Digest,
         found: Option<EffectRecord>,
     ) -> Outcome {
@@ -77,14 +81,16 @@ impl Broker {
                 let row = self.journal.row(self.intent(call, print.clone(), Value::Null));
                 let request = match self.asked(call, &row, &print) {
                     Ok(request) => request,
-                    Err(detail) => return self.fail(call, print, None, bad_request(&detail)).await,
+                    Err(detail) => {
+                        return self.fail(&call.without_request(), print, None, bad_request(&detail)).await;
+                    }
                 };
                 let ops = self.journal.intent_ops(&row);
                 self.attempt.driver.tell(CommandBody::Ask { request: Box::new(request) }, ops).await?;
-                self.journal.keep(row.clone());
-                row
+                self.journal.keep_new(row)
             }
         };
+        self.let_go(call);
         let about = |a: &wflo_core::approval::Approval| matches!(&a.request.purpose, Purpose::Asked { effect } if *effect == key);
         let lost = || Unanswered::Broken(EngineError::Unreadable(format!("the question of {key} is gone")));
         let question = self.question(about).await?.ok_or_else(lost)?;
@@ -117,6 +123,12 @@ impl Broker {
         print: &Digest,
     ) -> Result<ApprovalRequest, String> {
         let request = &call.request;
+        let bytes = json_bytes(request);
+        if bytes > MOST_ASKED {
+            return Err(format!(
+                "a question of {bytes} bytes is more than people can read; the limit is {MOST_ASKED}"
+            ));
+        }
         let texts = |name: &str| -> Vec<String> {
             let list = request[name].as_array().into_iter().flatten();
             list.filter_map(|v| v.as_str().map(str::to_owned)).collect()

@@ -21,6 +21,7 @@ use wflo_data::{
     UndoRequest, Write,
 };
 
+use super::work::Making;
 use super::{AMBIGUOUS, Broker, Outcome, bad_request, consumed, effect_error, on};
 use crate::chain::{self, Changed};
 use crate::error::EngineError;
@@ -59,6 +60,7 @@ impl Broker {
 
     async fn read(&self, call: &EffectCall, print: Digest) -> Outcome {
         let mut open = self.chain.enter().await?;
+        let making = self.work.begin().await;
         let database = self.database_name(call);
         let (request, before) = (call.request.clone(), open.on(&database));
         let run = move |db: &Database| {
@@ -72,6 +74,7 @@ impl Broker {
             }
             Err(e) => Err(effect_error("database", &e)),
         };
+        let _made = self.work.made(making, result.as_ref().unwrap_or(&Value::Null)).await;
         self.told(&open, call, print, result, json!({ "database": call.request["database"] })).await
     }
 
@@ -126,6 +129,7 @@ impl Broker {
                         let fresh = found.is_none();
                         let row =
                             found.unwrap_or_else(|| self.journal.row(self.intent(call, print, Value::Null)));
+                        let row = EffectRecord { request: call.request.clone().into(), ..row };
                         let told = self.chain.add(&mut open, row, fresh, &database, preview).await?;
                         return Ok(Ok(told));
                     }
@@ -168,6 +172,7 @@ impl Broker {
         let spec = self.attempt.spec();
         let undoable = spec.is_some_and(|s| s.rollback_enabled);
         let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
+        let making = self.work.begin().await;
         crate::failpoint::pass("db.apply.before");
         let applied = self
             .in_database(call, move |db| {
@@ -180,7 +185,7 @@ impl Broker {
             })
             .await;
         match applied {
-            Ok(Some(applied)) => self.written(row, &applied.result, approval).await,
+            Ok(Some(applied)) => self.written(row, &applied.result, approval, making).await,
             Ok(None) if ambiguous == OnAmbiguous::Skip => {
                 self.journal.finish(row, self.journal.ok(Value::Null), Vec::new(), Vec::new()).await?;
                 Ok(Ok(Value::Null))
@@ -203,9 +208,11 @@ impl Broker {
         row: EffectRecord,
         rows: &wflo_data::Rows,
         approval: Option<&Approval>,
+        making: Making<'_>,
     ) -> Outcome {
         crate::failpoint::pass("db.apply.after");
         let result = rows_json(rows)?;
+        let _made = self.work.made(making, &result).await;
         let (mut ops, mut facts) = (Vec::new(), Vec::new());
         if let Some(approval) = approval {
             ops.push(Op::ConsumeApproval { id: approval.id, at: self.services.clock.now() });

@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use wflo_core::canonical::Digest;
 use wflo_gateway::call::{CallError, ChatCall, ChatReply, Delta};
 use wflo_gateway::error::GatewayError;
 use wflo_gateway::ledger::Caller;
 
-use super::{Broker, Outcome, Sink, bad_request, effect_error};
+use super::{Broker, Outcome, bad_request, effect_error};
 use crate::error::EngineError;
+use crate::outbox::Outbox;
 use crate::protocol::{EffectCall, EffectError, ToRunner};
 
 impl Broker {
-    pub(super) async fn llm(&self, call: &EffectCall, print: Digest, sink: &Sink) -> Outcome {
-        let (Some(model), Some(request)) = (call.request["model"].as_str(), call.request.as_object()) else {
+    pub(super) async fn llm(
+        &self,
+        call: &EffectCall,
+        request: Value,
+        print: Digest,
+        sink: &Outbox,
+    ) -> Outcome {
+        let Some((model, request)) = chat_of(request) else {
             return self.fail(call, print, None, bad_request("`model` must be text")).await;
         };
         let Some(gateway) = self.services.gateway() else {
@@ -23,8 +30,8 @@ impl Broker {
         };
         self.calls.expect(&call.path, call.seq, print, call.after);
         let chat = ChatCall {
-            model: model.to_owned(),
-            request: request.clone(),
+            model,
+            request,
             stream: call.name == "stream",
             positional: Some((call.path.clone(), call.seq)),
         };
@@ -50,7 +57,12 @@ impl Broker {
     }
 }
 
-async fn forward(call: &EffectCall, mut received: mpsc::Receiver<Delta>, sink: Sink) {
+fn chat_of(request: Value) -> Option<(String, Map<String, Value>)> {
+    let Value::Object(request) = request else { return None };
+    Some((request.get("model")?.as_str()?.to_owned(), request))
+}
+
+async fn forward(call: &EffectCall, mut received: mpsc::Receiver<Delta>, sink: Outbox) {
     let mut index = 0;
     while let Some(delta) = received.recv().await {
         let delta = match delta {
@@ -60,14 +72,14 @@ async fn forward(call: &EffectCall, mut received: mpsc::Receiver<Delta>, sink: S
             }
         };
         let chunk = ToRunner::EffectChunk { path: call.path.clone(), seq: call.seq, index, delta };
-        if sink.send(chunk).await.is_err() {
+        if sink.part(chunk).await.is_err() {
             return;
         }
         index += 1;
     }
 }
 
-fn reply_json(reply: &ChatReply) -> Value {
+pub(super) fn reply_json(reply: &ChatReply) -> Value {
     json!({
         "text": reply.text,
         "tool_calls": reply.tool_calls,
@@ -84,7 +96,7 @@ fn reply_json(reply: &ChatReply) -> Value {
     })
 }
 
-fn call_error(error: &CallError) -> EffectError {
+pub(super) fn call_error(error: &CallError) -> EffectError {
     let kind = match error {
         CallError::Gateway(GatewayError::BudgetExceeded { .. }) => "budget_exceeded",
         CallError::Gateway(GatewayError::Refused { kind, .. }) if kind == "policy_denied" => "policy_denied",

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous};
+use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous, memory_of};
 use wflo_core::error::Code;
 use wflo_core::ports::store::EffectEnd;
 
-use super::{AMBIGUOUS, Broker, Outcome, Sink, Unanswered};
+use super::{AMBIGUOUS, Broker, Outcome, Unanswered, on};
 use crate::error::EngineError;
-use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
+use crate::outbox::{Outbox, Told};
+use crate::protocol::{Answer, EffectCall, EffectError, On};
 
 /// A guarded tool under approval.
 const NEEDS_APPROVAL: Code = Code(3024);
@@ -16,10 +17,10 @@ const NEEDS_APPROVAL: Code = Code(3024);
 impl Broker {
     pub(super) async fn tool(
         &self,
-        call: &EffectCall,
+        call: &mut EffectCall,
         print: Digest,
         found: Option<EffectRecord>,
-        sink: &Sink,
+        sink: &Outbox,
     ) -> Outcome {
         let spec = self.attempt.spec();
         let guarded = spec.and_then(|s| s.effect_class) == Some(EffectClass::Guarded);
@@ -62,6 +63,7 @@ impl Broker {
             Some(row) => row,
             None => self.journal.intend(self.intent(call, print, Value::Null), Vec::new()).await?,
         };
+        self.let_go(call);
         let tool = self.before_tool().await?;
         let result = self.runner_does(call, None, json!({ "execute": true }), sink).await?;
         let mut sealed = self.after_tool(&tool).await?;
@@ -74,17 +76,16 @@ impl Broker {
         Ok(Ok(result))
     }
 
-    /// A recorded tool whose files must be there before its result is given out.
+    /// Of a recorded tool: its files must be there before its result is given out.
     pub(super) async fn with_files(
         &self,
         call: &EffectCall,
         row: &EffectRecord,
         order: Option<u32>,
-        result: &Value,
-        sink: &Sink,
-    ) -> Outcome {
+        sink: &Outbox,
+    ) -> Result<Result<(), EffectError>, Unanswered> {
         self.runner_does(call, order, json!({ "restore": true }), sink).await?;
-        Ok(self.put_back(call, row, sink).await?.map(|()| result.clone()))
+        self.put_back(call, row, sink).await
     }
 
     /// Answers a tool's effect with something to do, and waits until the runner says that it has come to
@@ -94,17 +95,15 @@ impl Broker {
         call: &EffectCall,
         order: Option<u32>,
         what: Value,
-        sink: &Sink,
+        sink: &Outbox,
     ) -> Result<Value, Unanswered> {
         let (done, result) = tokio::sync::oneshot::channel();
-        let on = On { path: call.path.clone(), seq: call.seq };
+        let on = on(call);
         if self.waits.is_withdrawn(&on) {
             return Err(Unanswered::Withdrawn);
         }
         self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(on.clone(), done);
-        let (path, seq, answer) = (call.path.clone(), call.seq, Answer::Ok(what));
-        let go = ToRunner::EffectResult { path, seq, order, place: None, answer };
-        sink.send(go).await.map_err(|_| EngineError::ShuttingDown)?;
+        sink.answer(on.clone(), order, None, Told::Here(Answer::Ok(what), None));
         tokio::select! {
             // Whoever gives the wait up takes the sender away.
             result = result => result.map_err(|_| Unanswered::Withdrawn),
@@ -120,6 +119,7 @@ impl Broker {
     pub(crate) fn tool_done(&self, on: &On, result: Value) {
         let waiting = self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(on);
         if let Some(waiting) = waiting {
+            self.waits.at_hand.holds(on, memory_of(&result));
             // Nobody waits any more when the attempt is being ended.
             let _ = waiting.send(result);
         }

@@ -29,9 +29,10 @@ use wflo_core::event::EventBody;
 use wflo_core::ports::store::Op;
 use wflo_sandbox::workspace::{Entry, Kind, Manifest, RelPath};
 
-use super::{Broker, Sink, Unanswered};
+use super::{Broker, Unanswered};
 use crate::error::EngineError;
 use crate::executor::Left;
+use crate::outbox::Outbox;
 use crate::protocol::{EffectCall, EffectError, ToRunner};
 use crate::sandboxed::LiveFiles;
 
@@ -150,7 +151,7 @@ impl Broker {
         &self,
         call: &EffectCall,
         row: &EffectRecord,
-        sink: &Sink,
+        sink: &Outbox,
     ) -> Result<Result<(), EffectError>, Unanswered> {
         let Some(files) = self.files.live.get() else { return Ok(Ok(())) };
         let layer = |name: &str| row.attributes["files"][name].as_str().map(str::to_owned);
@@ -171,12 +172,13 @@ impl Broker {
             Err(path) => return Ok(Err(conflict(row, &path))),
         };
         let (path, seq, sink) = (call.path.clone(), call.seq, sink.clone());
+        let runtime = tokio::runtime::Handle::current();
         let send = move || -> std::io::Result<()> {
             let mut index = 0;
             for put in &puts {
                 for delta in deltas(put, &after.tree)? {
                     let chunk = ToRunner::EffectChunk { path: path.clone(), seq, index, delta: delta? };
-                    if sink.blocking_send(chunk).is_err() {
+                    if runtime.block_on(sink.part(chunk)).is_err() {
                         return Ok(());
                     }
                     index += 1;
@@ -313,7 +315,7 @@ fn name(bytes: &[u8]) -> Value {
 }
 
 fn conflict(row: &EffectRecord, path: &RelPath) -> EffectError {
-    let command: String = row.request["argv"].to_string().chars().take(120).collect();
+    let command: String = row.request.field("argv").to_string().chars().take(120).collect();
     EffectError {
         code: CONFLICT.to_string(),
         kind: "replay_mismatch".to_owned(),

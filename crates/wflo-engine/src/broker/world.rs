@@ -3,31 +3,51 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::EffectKind;
+use wflo_core::effect::{EffectKind, json_bytes};
+use wflo_core::error::Code;
 use wflo_core::event::EventBody;
 
 use super::{Broker, Outcome, bad_request};
-use crate::protocol::EffectCall;
+use crate::protocol::{EffectCall, EffectError};
 
 /// The most random bytes of one request.
 const MOST_BYTES: u64 = 1 << 20;
+/// The largest event that a step publishes, as JSON in bytes: what queues and webhooks take as well.
+const MOST_EMITTED: u64 = 256 << 10;
+/// An event that is too large.
+const LARGE_EVENT: Code = Code(3034);
 
 impl Broker {
     /// The time or a random number: drawn once, and the same in every resume.
     pub(super) async fn drawn(&self, call: &EffectCall, print: Digest) -> Outcome {
         let open = self.chain.enter().await?;
+        let making = self.work.begin().await;
         let result = match call.kind {
             EffectKind::Now => Ok(json!(self.services.clock.now().to_string())),
             _ => self.random(&call.request).map_err(|detail| bad_request(&detail)),
         };
+        let _made = self.work.made(making, result.as_ref().unwrap_or(&Value::Null)).await;
         self.told(&open, call, print, result, Value::Null).await
     }
 
     /// An event that the step publishes.
     pub(super) async fn emit(&self, call: &EffectCall, print: Digest) -> Outcome {
+        let bytes = json_bytes(&call.request);
+        if bytes > MOST_EMITTED {
+            let error = EffectError {
+                code: LARGE_EVENT.to_string(),
+                kind: "failed".to_owned(),
+                message: format!(
+                    "an event of {bytes} bytes is too large to be published; the limit is {MOST_EMITTED}"
+                ),
+                hint: Some("write the data into a file of the workspace and publish its name".to_owned()),
+            };
+            return self.fail(&call.without_request(), print, None, error).await;
+        }
         let name = call.request["name"].as_str().unwrap_or_default().to_owned();
         let data = call.request["data"].clone();
         let facts = vec![EventBody::Emitted { step: self.attempt.step.clone(), name, data }];
+        let _made = self.work.made(None, &call.request).await;
         let intent = self.intent(call, print, Value::Null);
         self.journal.record(intent, self.journal.ok(Value::Null), facts).await?;
         Ok(Ok(Value::Null))

@@ -25,7 +25,7 @@ pub(super) fn of_change(
     announcements(events, &mut facts);
     let used = begun(now, events, &mut facts);
     ops.push(Op::AppendEvents { run, events: facts });
-    approvals(run, was, now, at, &mut ops);
+    approvals(run, (was, now), events, at, &mut ops);
     ops.extend(used);
     timers(run, was, now, at, &mut ops);
     if was.status != now.status {
@@ -95,7 +95,13 @@ fn announcements(events: &[Event], facts: &mut Vec<Event>) {
     }
 }
 
-fn approvals(run: RunId, was: &RunState, now: &RunState, at: &Moment, ops: &mut Vec<Op>) {
+fn approvals(
+    run: RunId,
+    (was, now): (&RunState, &RunState),
+    events: &[Event],
+    at: &Moment,
+    ops: &mut Vec<Op>,
+) {
     if was.approvals == now.approvals {
         return;
     }
@@ -104,11 +110,16 @@ fn approvals(run: RunId, was: &RunState, now: &RunState, at: &Moment, ops: &mut 
         if before == Some(approval.status) {
             continue;
         }
-        if before.is_none() {
+        // The state does not hold what people are shown.
+        let asked = events.iter().find_map(|event| match &event.body {
+            EventBody::ApprovalRequested { approval_id, request } if approval_id == id => Some(request),
+            _ => None,
+        });
+        if let Some(request) = asked.filter(|_| before.is_none()) {
             ops.push(Op::PutApproval(Box::new(Approval {
                 id: *id,
                 run,
-                request: (*approval.request).clone(),
+                request: (**request).clone(),
                 status: ApprovalStatus::Pending,
                 decision: None,
                 requested_at: at.wall,

@@ -1,13 +1,13 @@
 //! Answers on top of changes that are not made yet: durable for a resume, and not finished.
 
 use serde_json::Value;
-use wflo_core::effect::{EffectRecord, EffectState};
+use wflo_core::effect::{EffectRecord, EffectState, json_bytes};
 use wflo_core::error::Failure;
 use wflo_core::event::EventBody;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Op, OpResult, StoreError};
 
-use super::{Journal, merge};
+use super::{Journal, asked, bytes_of, merge, stored};
 
 impl Journal {
     /// Makes an answer durable that rests on changes which are not made yet. `fresh` says that the row is
@@ -25,20 +25,23 @@ impl Journal {
         let (run, key) = (self.fence.run, row.key.clone());
         merge(&mut row.attributes, attributes.clone());
         let mut ops = Vec::new();
+        let (asked, answered) = (asked(&row), stored(&outcome));
+        let taken = asked + bytes_of(&answered) + json_bytes(&attributes);
         let over = if fresh {
             ops.push(Op::PutEffect { run, effect: Box::new(row.clone()) });
             Value::Null
         } else {
             attributes
         };
-        ops.push(Op::PreviewEffect { run, key, outcome: outcome.clone(), attributes: over });
+        ops.push(Op::PreviewEffect { run, key, outcome, attributes: over });
         let body = EventBody::EffectStarted { key: row.key.clone(), kind: row.kind, name: row.name.clone() };
         ops.push(self.event(vec![body]));
         crate::failpoint::pass("effect.preview.before");
         let results = self.commit(ops).await?;
         crate::failpoint::pass("effect.preview.after");
         let order = Self::order_of(&results)?;
-        row.state = EffectState::Previewed { order, outcome };
+        self.meter.add(if fresh { 0 } else { asked }, taken);
+        row.state = EffectState::Previewed { order, outcome: answered };
         self.keep(row.clone());
         Ok(row)
     }

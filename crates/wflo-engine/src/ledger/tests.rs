@@ -29,8 +29,10 @@ use crate::clock::SystemClock;
 use crate::engine::{Engine, Options};
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::inbox::Message;
-use crate::journal::Journal;
+use crate::journal::{Journal, Meters};
 use crate::services::Services;
+
+mod held;
 
 /// What every call of these tests is billed: 100 tokens at 2 USD a million.
 const EACH: i64 = 200_000;
@@ -114,6 +116,7 @@ async fn world_at(mock: ModelServer, url: &str) -> World {
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
         databases: Arc::new(databases),
+        meters: Meters::new(wflo_core::size::Bytes(u64::MAX)),
         settled: Arc::new(tokio::sync::Notify::new()),
         gateway: std::sync::OnceLock::new(),
     });

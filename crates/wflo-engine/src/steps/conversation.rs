@@ -1,23 +1,25 @@
 //! The conversation with a runner during one attempt, from hello to its last word.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use wflo_core::effect::memory_of;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::Wait;
 use wflo_core::money::NanoUsd;
 use wflo_sandbox::{Exit, Outcome as Ended};
 
 use super::{Steps, failed, retry};
-use crate::broker::{Answered, Broker, Unanswered};
+use crate::at_hand;
+use crate::broker::{Broker, Unanswered};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Stop};
+use crate::outbox::{Outbox, Told};
 use crate::output::Output;
 use crate::protocol::{self, Answer, EffectCall, FrameError, FromRunner, On, RunStep, StepError, ToRunner};
 use crate::sandboxed::Running;
@@ -32,8 +34,6 @@ const TOO_MANY_TASKS: Code = Code(3018);
 const NO_RESULT: Code = Code(3008);
 /// The runner broke the protocol.
 const BROKEN: Code = Code(3030);
-/// Effects of one step at once.
-const MOST_EFFECTS: usize = 4_096;
 /// A wait that is shorter than this is not worth ending the sandbox for.
 const SHORT: i64 = 2;
 /// How long the end of a runner that hung up may take to be seen.
@@ -41,11 +41,17 @@ const GONE: Duration = Duration::from_secs(5);
 /// How long a cancelled step has before its sandbox is killed.
 const GRACE: Duration = Duration::from_millis(100);
 
+mod asked;
 mod drain;
+mod incoming;
 mod stopwatch;
+mod writer;
 
+use asked::{Asked, TOO_MUCH};
 use drain::drain;
+use incoming::Incoming;
 use stopwatch::Stopwatch;
+use writer::Stuck;
 
 pub(super) struct Conversation<'a> {
     pub(super) steps: &'a Steps,
@@ -75,42 +81,29 @@ enum Last {
 
 impl Conversation<'_> {
     pub(super) async fn hold(&self, socket: UnixStream, order: RunStep) -> Result<End, EngineError> {
-        let (mut reader, mut writer) = socket.into_split();
-        let (frames, mut received) = mpsc::channel::<Result<FromRunner, FrameError>>(64);
-        let reading = tokio::spawn(async move {
-            loop {
-                let frame = protocol::read(&mut reader).await;
-                let over = frame.is_err();
-                if frames.send(frame).await.is_err() || over {
-                    return;
-                }
-            }
-        });
-        let (sink, mut sent) = mpsc::channel::<ToRunner>(256);
-        let (refuse, refused) = oneshot::channel::<Failure>();
+        let (reader, mut writer) = socket.into_split();
+        let mut received = Incoming::read(reader);
+        let (sink, mut line) = Outbox::new();
+        let (refuse, refused) = oneshot::channel::<Stuck>();
+        let broker = Arc::clone(&self.broker);
         let writing = tokio::spawn(async move {
-            while let Some(frame) = sent.recv().await {
-                match protocol::write(&mut writer, &frame).await {
-                    Ok(()) => {}
-                    Err(FrameError::Broken(failure)) => {
-                        // The runner waits for what it cannot be given.
-                        let _ = refuse.send(failure);
-                        return;
-                    }
-                    Err(FrameError::Closed) => return,
-                }
+            // In this order: a runner to which nothing is written any more ends by itself.
+            if let Some(stuck) = writer::write(&broker, &mut line, &mut writer).await {
+                let _ = refuse.send(stuck);
             }
+            drop((line, writer));
         });
         let (version, features) = (protocol::VERSION, protocol::FEATURES);
         let (_, isolated) = self.running.enforcement();
-        let hello = ToRunner::Hello { protocol: version, features, isolated };
-        // A runner that is gone already is noticed by the reader.
-        let _ = sink.send(hello).await;
-        let _ = sink.send(ToRunner::RunStep(Box::new(order))).await;
+        sink.small(ToRunner::Hello { protocol: version, features, isolated });
+        sink.small(ToRunner::RunStep(Box::new(order)));
         let mut effects = JoinSet::new();
         let last = tokio::select! {
             biased;
-            Ok(failure) = refused => Last::Broken(failure),
+            Ok(stuck) = refused => match stuck {
+                Stuck::Refused(failure) => Last::Broken(failure),
+                Stuck::Engine(error) => Last::Engine(error),
+            },
             last = self.listen(&mut received, &sink, &mut effects) => last,
         };
         match &last {
@@ -138,29 +131,41 @@ impl Conversation<'_> {
         drain(&mut effects, &self.attempt.step).await;
         drop(sink);
         writing.abort();
-        reading.abort();
         self.conclude(last, exit).await
     }
 
     async fn listen(
         &self,
-        received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
-        sink: &mpsc::Sender<ToRunner>,
+        received: &mut Incoming,
+        sink: &Outbox,
         effects: &mut JoinSet<Result<(), Unanswered>>,
     ) -> Last {
-        let mut asked = HashSet::new();
+        let at_hand = &self.broker.waits.at_hand;
+        let mut asked = Asked::default();
         let mut watch = self.stopwatch();
         // One that was read while frames of another kind were collected.
         let mut next = None;
         loop {
             watch.look(Instant::now());
+            let held = at_hand.held();
+            if held.waiting > at_hand::WAITING {
+                let message = format!(
+                    "the requests of effects that wait take {} MiB; the limit is {} MiB",
+                    held.waiting >> 20,
+                    at_hand::WAITING >> 20
+                );
+                let hint = "ask for fewer of them at once, or pass large values by files of the workspace";
+                return Last::Broken(Failure::new(TOO_MUCH, message).with_hint(hint));
+            }
             let frame = tokio::select! {
                 biased;
                 stop = self.attempt.stopped() => return Last::Stop(stop),
                 // Before what the runner makes of it.
                 e = self.broker.calls.broken() => return Last::Engine(e.into()),
                 frame = async { next.take() }, if next.is_some() => frame,
-                frame = received.recv() => frame,
+                frame = received.next(), if held.has_room() => frame,
+                // See `at_hand` for why this cannot last.
+                () = at_hand.room(), if !held.has_room() => continue,
                 () = watch.expired() => return Last::TimedOut,
                 question = self.broker.chain.held() => {
                     // Its program cannot say that it waits. Its call is not begun, so ending it loses
@@ -175,6 +180,7 @@ impl Conversation<'_> {
                         Ok(Ok(()) | Err(Unanswered::Withdrawn)) => continue,
                         Ok(Err(Unanswered::Broken(e))) => return Last::Engine(e),
                         Ok(Err(Unanswered::Halted)) => return Last::Halted,
+                        Ok(Err(Unanswered::Failed(failure))) => return Last::Broken(failure),
                         Err(e) if e.is_cancelled() => continue,
                         Err(e) => return Last::Engine(EngineError::Unreadable(format!("internal error: {e}"))),
                     }
@@ -197,15 +203,13 @@ impl Conversation<'_> {
                     );
                 }
                 FromRunner::Effect(call) => {
-                    if effects.len() >= MOST_EFFECTS {
-                        let message = format!("the step has {MOST_EFFECTS} effects under way at once");
-                        return Last::Broken(Failure::new(BROKEN, message));
-                    }
-                    if let Err(why) = admit(&mut asked, &call) {
-                        return Last::Broken(Failure::new(BROKEN, why));
+                    if let Err(failure) = asked.admit(&call, effects.len()) {
+                        return Last::Broken(failure);
                     }
                     let recorded = self.broker.journal.get(&call.path, call.seq).is_some();
                     watch.asked(recorded, Instant::now());
+                    let on = On { path: call.path.clone(), seq: call.seq };
+                    at_hand.begin(on, memory_of(&call.request));
                     effects.spawn(answer(Arc::clone(&self.broker), call, sink.clone()));
                 }
                 FromRunner::EffectCancelled { path, seq, after } => {
@@ -213,7 +217,7 @@ impl Conversation<'_> {
                     // What stands behind it is read once it is durable, and not before; a lost race cancels
                     // many waits at once, which are one commit.
                     loop {
-                        match received.try_recv() {
+                        match received.here() {
                             Ok(Ok(FromRunner::EffectCancelled { path, seq, after })) => {
                                 these.push((On { path, seq }, after));
                             }
@@ -243,17 +247,10 @@ impl Conversation<'_> {
                 FromRunner::Failed { error } => return Last::Failed(error),
                 FromRunner::Suspended { on } => {
                     for on in &on {
-                        // Nothing would ever come of it. It is said again with the next such frame, so a
-                        // runner that does not listen is not waited for.
+                        // Nothing would ever come of it.
                         let Some(error) = self.broker.waits_again(on) else { continue };
-                        let (path, seq, answer) = (on.path.clone(), on.seq, Answer::Error(error));
-                        drop(sink.try_send(ToRunner::EffectResult {
-                            path,
-                            seq,
-                            order: None,
-                            place: None,
-                            answer,
-                        }));
+                        self.broker.heard(&error);
+                        sink.answer(on.clone(), None, None, Told::Here(Answer::Error(error), None));
                     }
                     if let Some(waits) = self.worth_ending(&on) {
                         return Last::Suspended(waits);
@@ -302,7 +299,7 @@ impl Conversation<'_> {
         match last {
             Last::Succeeded { output, state } => self.succeeded(output, state).await,
             Last::Failed(error) => Ok(self.failed(
-                &self.steps.services.redact_failure(error.failure()),
+                &self.steps.services.redact_failure(error.failure(&self.broker.codes())),
                 error.effect.as_ref(),
                 false,
             )),
@@ -329,16 +326,10 @@ impl Conversation<'_> {
     }
 
     /// Lets the code's own clean-up begin; the kill follows whatever it does.
-    async fn cancel(
-        &self,
-        sink: &mpsc::Sender<ToRunner>,
-        received: &mut mpsc::Receiver<Result<FromRunner, FrameError>>,
-        reason: &str,
-    ) {
-        // A runner that reads nothing would make a wait for room last as long as it likes.
-        let _ = sink.try_send(ToRunner::Cancel { reason: reason.to_owned() });
+    async fn cancel(&self, sink: &Outbox, received: &mut Incoming, reason: &str) {
+        sink.small(ToRunner::Cancel { reason: reason.to_owned() });
         let _ = tokio::time::timeout(GRACE, async {
-            while let Some(Ok(frame)) = received.recv().await {
+            while let Some(Ok(frame)) = received.next().await {
                 if matches!(frame, FromRunner::Failed { .. } | FromRunner::Succeeded { .. }) {
                     return;
                 }
@@ -409,30 +400,20 @@ impl Conversation<'_> {
     }
 }
 
-/// Whether an effect has a place that a runner may name, and is asked for the first time in this attempt.
-fn admit(asked: &mut HashSet<On>, call: &EffectCall) -> Result<(), String> {
-    if !protocol::is_path(&call.path) {
-        let shown: String = call.path.chars().take(60).collect();
-        return Err(format!(
-            "the runner asked for an effect at `{shown}`, which is not the path of a branch"
-        ));
-    }
-    if !asked.insert(On { path: call.path.clone(), seq: call.seq }) {
-        return Err(format!("the runner asked for the effect {}/{} twice", call.path, call.seq));
-    }
-    Ok(())
-}
-
 /// Carries an effect out and tells the runner.
-async fn answer(
-    broker: Arc<Broker>,
-    mut call: EffectCall,
-    sink: mpsc::Sender<ToRunner>,
-) -> Result<(), Unanswered> {
-    let (path, seq) = (call.path.clone(), call.seq);
+async fn answer(broker: Arc<Broker>, mut call: EffectCall, sink: Outbox) -> Result<(), Unanswered> {
+    let on = On { path: call.path.clone(), seq: call.seq };
     call.after = broker.journal.order_at(call.after);
-    let Answered { order, answer } = broker.perform(call, &sink).await?;
-    let fresh = broker.journal.get(&path, seq).and_then(|row| row.order());
+    let performed = broker.perform(call, &sink).await;
+    broker.waits.at_hand.done(&on);
+    let answered = performed?;
+    let order = answered.order;
+    if let Some(Answer::Error(error)) = &answered.answer {
+        broker.heard(error);
+    }
+    // Before it waits for its turn: that may be long.
+    let told = answered.told(&sink);
+    let fresh = broker.journal.get(&on.path, on.seq).and_then(|row| row.order());
     let turn = match fresh.filter(|_| order.is_none()) {
         // Nobody hears it when the attempt is being ended; it is in the journal.
         Some(order) => tokio::select! {
@@ -443,7 +424,7 @@ async fn answer(
     };
     // All answers before it are in the journal by now, so its place among them is known.
     let place = turn.as_ref().map(|(_, order)| broker.journal.replay_place(*order));
-    let _ = sink.send(ToRunner::EffectResult { path, seq, order, place, answer }).await;
+    sink.answer(on, order, place, told);
     drop(turn);
     Ok(())
 }

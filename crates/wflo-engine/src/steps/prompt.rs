@@ -13,6 +13,7 @@ use super::{Steps, failed, retry, template};
 use crate::broker::{Broker, Unanswered};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
+use crate::outbox::Outbox;
 use crate::protocol::{Answer, EffectCall, On};
 
 /// A template that names nothing.
@@ -64,7 +65,7 @@ impl Steps {
             request,
             after: 0,
         };
-        let (sink, mut unread) = tokio::sync::mpsc::channel(8);
+        let (sink, mut unread) = Outbox::new();
         let limit = spec.timeout_seconds.map_or(NEVER, |limit| limit.duration());
         let answered = tokio::select! {
             answered = broker.perform(call, &sink) => answered,
@@ -78,7 +79,7 @@ impl Steps {
                 return Ok(End::Failed { error: failure, timed_out: true, no_retry, keep });
             }
             // Without a stream nothing is sent; reading keeps the channel open.
-            Some(()) = async { while unread.recv().await.is_some() {} Some(()) } => return Ok(End::Stopped),
+            Some(()) = async { while unread.next().await.is_some() {} Some(()) } => return Ok(End::Stopped),
             waits = waits_long(&broker) => {
                 broker.calls.close().await;
                 return Ok(End::Suspended { on: waits });
@@ -92,7 +93,14 @@ impl Steps {
             }
         };
         let outcome = match answered {
-            Ok(answered) => answered.answer,
+            Ok(answered) => match answered.answer {
+                Some(answer) => answer,
+                None => {
+                    let recorded = broker.recorded(&On { path: "0".to_owned(), seq: 0 }).await?;
+                    recorded
+                        .ok_or_else(|| EngineError::Unreadable("the recorded reply is gone".to_owned()))?
+                }
+            },
             Err(Unanswered::Withdrawn) => return Ok(End::Stopped),
             Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
         };

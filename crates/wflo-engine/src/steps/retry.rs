@@ -15,7 +15,8 @@ use crate::protocol::On;
 /// A retry would repeat a committed write.
 const WOULD_REPEAT: Code = Code(3006);
 /// Kinds of errors that a retry cannot mend.
-const LASTING: [&str; 6] = ["WFLO-7003", "WFLO-7005", "WFLO-4001", "WFLO-3020", "WFLO-3025", "WFLO-3026"];
+const LASTING: [&str; 7] =
+    ["WFLO-7003", "WFLO-7005", "WFLO-4001", "WFLO-3020", "WFLO-3025", "WFLO-3026", "WFLO-3032"];
 
 /// Which finished effects the next generation keeps, and why there may be none.
 pub(super) fn verdict(
@@ -55,7 +56,7 @@ pub(super) fn verdict(
         happened && is_write(row) && !kept(row) && !undone(row) && !harmless
     });
     let no_retry = repeated.map(|row| {
-        let what = row.request["sql"].as_str().unwrap_or(&row.name);
+        let what = row.request.field("sql").as_str().unwrap_or(&row.name);
         let what: String = what.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect();
         Failure::new(WOULD_REPEAT, format!("a retry would repeat a write that is committed: {what}")).with_hint(
             "set rollback_enabled=True on the step, or effect_class=\"idempotent\" if repeating it does no harm",

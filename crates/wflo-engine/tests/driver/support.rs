@@ -11,7 +11,7 @@ use wflo_core::approval::{Approval, ApprovalRequest, ApprovalStatus, Binding, De
 use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
 use wflo_core::canonical::Digest;
 use wflo_core::definition::Definition;
-use wflo_core::effect::{CancelledWait, EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::{EventBody, Recorded, Wait};
 use wflo_core::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
@@ -491,6 +491,12 @@ impl Store for Faulty {
     fn run_effects(&self, run: RunId) -> BoxFuture<'_, Result<Vec<EffectRecord>, StoreError>> {
         self.inner.run_effects(run)
     }
+    fn effect(&self, run: RunId, key: EffectKey) -> BoxFuture<'_, Result<Option<EffectRecord>, StoreError>> {
+        self.inner.effect(run, key)
+    }
+    fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.journaled(run, least)
+    }
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>> {
         self.inner.approval(id)
     }
@@ -505,6 +511,9 @@ impl Store for Faulty {
     }
     fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
         self.inner.run_cost(run)
+    }
+    fn step_cost(&self, run: RunId, step: String) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
+        self.inner.step_cost(run, step)
     }
     fn inbox(&self, engine: EngineId) -> BoxFuture<'_, Result<Vec<InboxMessage>, StoreError>> {
         self.inner.inbox(engine)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord, EffectState};
+use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord, EffectState, Kept};
 use wflo_core::id::{HoldId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{OpResult, StoreError};
@@ -185,14 +185,16 @@ pub(crate) fn reopen(
     Ok(OpResult::Done)
 }
 
+/// Copies finished effects of one generation into another, which may be another run's: those are marked as
+/// carried.
 pub(crate) fn copy(
     tx: &mut Tx<'_>,
-    run: RunId,
     step: &str,
-    (from, to): (u32, u32),
+    (source, from): (RunId, u32),
+    (run, to): (RunId, u32),
     keep: &[(String, u32)],
 ) -> Result<OpResult, Fault> {
-    let run_n = tx.key(run)?;
+    let (run_n, new_n) = (tx.key(source)?, tx.key(run)?);
     let (mut kept, mut cancelled) = (Vec::with_capacity(keep.len()), Vec::new());
     for (path, seq) in keep {
         let found: Option<(u32, i64, u32)> = tx.row(
@@ -216,7 +218,7 @@ pub(crate) fn copy(
     }
     kept.sort_unstable();
     kept.dedup();
-    let base = last_order(tx, run_n, step, to)?;
+    let base = last_order(tx, new_n, step, to)?;
     let orders: Vec<u32> = kept.iter().map(|(order, ..)| *order).collect();
     // An old place among the answers, as a place among those that are kept.
     let place =
@@ -225,10 +227,10 @@ pub(crate) fn copy(
         let inserted = tx.write(
             "INSERT INTO effects (run, step, generation, path, seq, ord, kind, name, fingerprint, hold, cost,
                  uncertain, attributes, after, active_ms, started_at, finished_at, result, error)
-             SELECT run, step, ?2, path, seq, ?3, kind, name, fingerprint, NULL, 0, 0, attributes,
+             SELECT ?5, step, ?2, path, seq, ?3, kind, name, fingerprint, NULL, 0, 0, attributes,
                  ?4, 0, started_at, finished_at, result, error
              FROM effects WHERE n = ?1 ON CONFLICT (run, step, generation, path, seq) DO NOTHING",
-            params![old, to, order, place(*after)],
+            params![old, to, order, place(*after), new_n],
         )?;
         if inserted == 0 {
             return Err(StoreError::EffectExists(key_of(tx, *old, to)?).into());
@@ -238,11 +240,23 @@ pub(crate) fn copy(
             "INSERT INTO effect_requests (n, request) SELECT ?2, request FROM effect_requests WHERE n = ?1",
             params![old, new],
         )?;
+        if source != run {
+            mark_carried(tx, new)?;
+        }
     }
     for (path, seq, after) in cancelled {
-        insert_cancelled(tx, run_n, (step, to, path, seq), place(after))?;
+        insert_cancelled(tx, new_n, (step, to, path, seq), place(after))?;
     }
     Ok(OpResult::Done)
+}
+
+fn mark_carried(tx: &mut Tx<'_>, n: i64) -> Result<(), Fault> {
+    let stored: Option<String> =
+        tx.row("SELECT attributes FROM effects WHERE n = ?1", [n], |row| row.get(0))?;
+    let carried = serde_json::json!({ "carried": true });
+    let marked = merged(tx.blobs, stored.unwrap_or_default(), &carried)?;
+    tx.write("UPDATE effects SET attributes = ?2 WHERE n = ?1", params![n, marked])?;
+    Ok(())
 }
 
 /// The step stopped waiting for an effect; the first time counts.
@@ -345,7 +359,7 @@ const SELECT: &str =
      FROM effects JOIN effect_requests ON effect_requests.n = effects.n
      WHERE run = (SELECT n FROM runs WHERE id = ?1)";
 
-/// The journal of one generation, by path and position.
+/// The journal of one generation, by path and position, without large values.
 pub(crate) fn of_generation(
     conn: &Connection,
     blobs: &BlobStore,
@@ -358,20 +372,66 @@ pub(crate) fn of_generation(
     let mut rows = statement.query(params![run.to_string(), step, generation])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row, blobs)?);
+        found.push(read(row, blobs, small)?);
     }
     Ok(found)
 }
 
-/// All effects of a run, oldest first.
+/// All effects of a run, oldest first, without large values.
 pub(crate) fn of_run(conn: &Connection, blobs: &BlobStore, run: RunId) -> Result<Vec<EffectRecord>, Fault> {
     let mut statement = conn.prepare_cached(&format!("{SELECT} ORDER BY effects.n"))?;
     let mut rows = statement.query([run.to_string()])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row, blobs)?);
+        found.push(read(row, blobs, small)?);
     }
     Ok(found)
+}
+
+/// One effect, with all its values.
+pub(crate) fn get(
+    conn: &Connection,
+    blobs: &BlobStore,
+    run: RunId,
+    key: &EffectKey,
+) -> Result<Option<EffectRecord>, Fault> {
+    let mut statement = conn
+        .prepare_cached(&format!("{SELECT} AND step = ?2 AND generation = ?3 AND path = ?4 AND seq = ?5"))?;
+    let mut rows = statement.query(params![run.to_string(), key.step, key.generation, key.path, key.seq])?;
+    rows.next()?.map(|row| read(row, blobs, whole)).transpose()
+}
+
+/// What all effects of a step were billed.
+pub(crate) fn cost_of_step(conn: &Connection, run: RunId, step: &str) -> Result<NanoUsd, Fault> {
+    let cost: Money = conn
+        .prepare_cached(
+            "SELECT coalesce(sum(cost), 0) FROM effects
+             WHERE run = (SELECT n FROM runs WHERE id = ?1) AND step = ?2",
+        )?
+        .query_row(params![run.to_string(), step], |row| row.get(0))?;
+    Ok(cost.0)
+}
+
+/// What the effects of a run take: the JSON of each one's values, four times its path, and at least `least`.
+pub(crate) fn bytes_of_run(conn: &Connection, run: RunId, least: u64) -> Result<u64, Fault> {
+    let length = |column: &str| {
+        // As `cell::pointer` reads it; a column that begins so is a pointer and nothing else.
+        format!(
+            "CASE WHEN {column} IS NULL THEN 0
+                  WHEN substr({column}, 1, 8) = '{{\"$blob\"' THEN {column} ->> '$.bytes'
+                  ELSE octet_length({column}) END"
+        )
+    };
+    let columns = ["request", "result", "error", "attributes"].map(length).join(" + ");
+    let sql = format!(
+        "SELECT coalesce(sum(max(?2, {columns} + 4 * length(path))), 0)
+         FROM effects JOIN effect_requests ON effect_requests.n = effects.n
+         WHERE run = (SELECT n FROM runs WHERE id = ?1)"
+    );
+    let sum: i64 = conn
+        .prepare_cached(&sql)?
+        .query_row(params![run.to_string(), i64::try_from(least).unwrap_or(i64::MAX)], |row| row.get(0))?;
+    Ok(u64::try_from(sum).unwrap_or_default())
 }
 
 /// What all effects of a run were billed.
@@ -385,13 +445,30 @@ pub(crate) fn cost_of_run(conn: &Connection, run: RunId) -> Result<NanoUsd, Faul
     Ok(cost.map_or(NanoUsd::ZERO, |cost| cost.0))
 }
 
-fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
+/// A column's value, if it is small.
+fn small(blobs: &BlobStore, text: &str) -> Result<Kept, StoreError> {
+    match cell::bytes(text)? {
+        bytes if bytes > Kept::SMALL => Ok(Kept::Stored { bytes }),
+        _ => whole(blobs, text),
+    }
+}
+
+/// A column's value.
+fn whole(blobs: &BlobStore, text: &str) -> Result<Kept, StoreError> {
+    cell::read(blobs, text).map(Kept::Here)
+}
+
+fn read(
+    row: &Row<'_>,
+    blobs: &BlobStore,
+    value: fn(&BlobStore, &str) -> Result<Kept, StoreError>,
+) -> Result<EffectRecord, Fault> {
     let text = |at: usize| -> Result<String, Fault> { Ok(row.get(at)?) };
     let (order, result, error): (Option<u32>, Option<String>, Option<String>) =
         (row.get(8)?, row.get(9)?, row.get(10)?);
     let finished_at = row.get::<_, Option<Parsed<_>>>(16)?.map(|at| at.0);
     let outcome = match (result, error) {
-        (Some(result), _) => Some(Ok(cell::read(blobs, &result)?)),
+        (Some(result), _) => Some(Ok(value(blobs, &result)?)),
         (None, Some(error)) => Some(Err(cell::read(blobs, &error)?)),
         (None, None) => None,
     };
@@ -410,7 +487,7 @@ fn read(row: &Row<'_>, blobs: &BlobStore) -> Result<EffectRecord, Fault> {
         kind: row.get::<_, Named<_>>(4)?.0,
         name: row.get(5)?,
         fingerprint: Digest::from_hex(text(6)?),
-        request: cell::read(blobs, &text(7)?)?,
+        request: value(blobs, &text(7)?)?,
         state,
         hold: row.get::<_, Option<Parsed<_>>>(11)?.map(|hold| hold.0),
         cost: row.get::<_, Money>(12)?.0,

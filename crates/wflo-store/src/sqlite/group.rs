@@ -10,7 +10,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use wflo_core::event::Recorded;
 use wflo_core::ports::store::{OpResult, StoreError};
 
 use super::broken::Broken;
@@ -18,10 +17,11 @@ use super::fault::Fault;
 use super::turn::Turn;
 use super::tx::{Heads, Tx};
 use super::write::Writes;
+use crate::announced::Announced;
 use crate::blob::BlobStore;
 
 /// What a batch gave: its results, and what it recorded.
-pub(crate) type Outcome = Result<(Vec<OpResult>, Vec<Recorded>), StoreError>;
+pub(crate) type Outcome = Result<(Vec<OpResult>, Vec<Announced>), StoreError>;
 
 /// What groups are run on.
 pub(crate) struct Ground<'w> {

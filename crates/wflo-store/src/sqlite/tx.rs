@@ -11,13 +11,14 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
-use wflo_core::event::{Event, Recorded};
+use wflo_core::event::Event;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::StoreError;
 use wflo_core::run::RunStatus;
 
 use super::column::{self, Named, Unsigned};
 use super::fault::Fault;
+use crate::announced::{ANNOUNCED, Announced};
 use crate::blob::BlobStore;
 
 /// Heads kept in memory: about 100 bytes each.
@@ -73,7 +74,7 @@ pub(crate) struct Tx<'w> {
     pub(crate) blobs: &'w BlobStore,
     touched: Vec<Touched>,
     /// What is announced after the commit; `None` when nobody listens.
-    recorded: Option<Vec<Recorded>>,
+    recorded: Option<Vec<Announced>>,
 }
 
 impl<'w> Tx<'w> {
@@ -184,14 +185,15 @@ impl<'w> Tx<'w> {
                 body
             ])?;
             if let Some(recorded) = &mut self.recorded {
-                recorded.push(Recorded { run_id: run, seq: touched.head.seq, event: event.clone() });
+                let event = (body.len() <= ANNOUNCED).then(|| event.clone());
+                recorded.push(Announced { run_id: run, seq: touched.head.seq, event });
             }
         }
         Ok(first)
     }
 
     /// Ends the batch: writes the rows of its runs. What it recorded, in order.
-    pub(crate) fn finish(self) -> Result<Vec<Recorded>, Fault> {
+    pub(crate) fn finish(self) -> Result<Vec<Announced>, Fault> {
         for touched in &self.touched {
             if let Some(at) = touched.changed_at {
                 self.rewrite(touched, at)?;

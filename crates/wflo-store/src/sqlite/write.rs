@@ -125,9 +125,12 @@ fn encode(op: Op, cells: &mut CellWriter) -> Result<Write, StoreError> {
             if effect.state != EffectState::Intent {
                 return Err(StoreError::Failed(format!("effect {} is put with a result", effect.key)));
             }
+            let Some(request) = effect.request.here() else {
+                return Err(StoreError::Failed(format!("effect {} is put without its request", effect.key)));
+            };
             Write::NewEffect(Box::new(NewEffect {
                 run,
-                request: cells.text(&effect.request)?,
+                request: cells.text(request)?,
                 attributes: cells.text(&effect.attributes)?,
                 effect: *effect,
             }))
@@ -207,7 +210,12 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         Op::CancelWait { run, key, after } => effect::cancel_wait(tx, *run, key, *after),
         Op::ConfirmEffect { run, key, at } => effect::confirm(tx, *run, key, *at),
         Op::RewindEffects { run, first, attributes } => effect::rewind(tx, *run, first, attributes),
-        Op::CopyEffects { run, step, from, to, keep } => effect::copy(tx, *run, step, (*from, *to), keep),
+        Op::CopyEffects { run, step, from, to, keep } => {
+            effect::copy(tx, step, (*run, *from), (*run, *to), keep)
+        }
+        Op::CarryEffects { source, run, step, generation, keep } => {
+            effect::copy(tx, step, (*source, *generation), (*run, 1), keep)
+        }
         Op::OpenBudget(budget) => budget::open(tx, budget),
         Op::Settle { id, actual, at } => hold::settle(tx, *id, *actual, *at),
         Op::ReleaseHold { id } => hold::release(tx, *id),

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use wflo_core::event::Recorded;
 use wflo_core::ports::store::{OpResult, StoreError};
 
 use super::broken::Broken;
@@ -20,6 +19,7 @@ use super::turn::Turn;
 use super::tx::Heads;
 use super::wal::Wal;
 use super::write::Writes;
+use crate::announced::Announced;
 use crate::blob::BlobStore;
 
 /// A batch and who waits for it.
@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     pub(crate) most_bytes: usize,
     pub(crate) queue: mpsc::Receiver<Job>,
     pub(crate) commits: watch::Sender<u64>,
-    pub(crate) recorded: broadcast::Sender<Recorded>,
+    pub(crate) recorded: broadcast::Sender<Announced>,
     /// Why the thread ended early, for everybody who comes later.
     pub(crate) ended: Arc<OnceLock<StoreError>>,
 }

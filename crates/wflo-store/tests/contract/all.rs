@@ -65,6 +65,8 @@ macro_rules! promises {
             retention::nothing_that_a_row_points_to_is_collected
             retention::accounts_of_the_past_go_and_totals_stay
             values::large_values_are_read_back
+            values::a_journal_is_listed_without_its_large_values
+            values::another_runs_effects_are_carried_whole_and_for_nothing
             values::a_forged_pointer_is_only_a_value
         }
     };

@@ -18,7 +18,7 @@ pub async fn an_effect_goes_from_intent_to_result(fixture: &Fixture) {
     let results = commit(&*store, vec![finish(run.id, key("0", 0), json!({"text": "hi"}))]).await.unwrap();
     assert_eq!(results, [OpResult::Order(1)]);
     let finished = EffectRecord {
-        state: EffectState::Finished { order: 1, result: json!({"text": "hi"}) },
+        state: EffectState::Finished { order: 1, result: json!({"text": "hi"}).into() },
         cost: usd("0.01"),
         finished_at: Some(at(2)),
         ..intent(key("0", 0))
@@ -31,7 +31,7 @@ pub async fn an_effect_goes_from_intent_to_result(fixture: &Fixture) {
     assert_eq!(store.run_cost(run.id).await.unwrap(), usd("0.01"));
     assert_eq!(store.run_cost(run_id()).await.unwrap(), NanoUsd::ZERO);
     let made = EffectRecord {
-        state: EffectState::Finished { order: 1, result: Value::Null },
+        state: EffectState::Finished { order: 1, result: Value::Null.into() },
         ..intent(key("0", 1))
     };
     assert!(commit(&*store, vec![Op::PutEffect { run: run.id, effect: Box::new(made) }]).await.is_err());
@@ -110,7 +110,7 @@ pub async fn a_retry_keeps_what_it_is_told_to(fixture: &Fixture) {
     commit(&*store, vec![copy(&[("0", 1), ("0.1", 0)])]).await.unwrap();
     let kept = store.effects(run.id, "triage".to_owned(), 2).await.unwrap();
     let of: Vec<_> = kept.iter().map(|e| (e.key.path.as_str(), e.key.seq, e.state.clone())).collect();
-    let done = |order, n: usize| EffectState::Finished { order, result: json!(n) };
+    let done = |order, n: usize| EffectState::Finished { order, result: json!(n).into() };
     assert_eq!(of, [("0", 1, done(2, 1)), ("0.1", 0, done(1, 2))]);
     assert!(
         kept.iter()
@@ -180,7 +180,7 @@ pub async fn a_previewed_effect_is_confirmed_once(fixture: &Fixture) {
     );
     assert_eq!(results.await.unwrap(), [1, 2, 3].map(OpResult::Order));
     let journal = store.effects(run.id, "triage".to_owned(), 1).await.unwrap();
-    let told = Ok(json!({"rows": 1}));
+    let told = Ok(json!({"rows": 1}).into());
     assert_eq!(journal[0].state, EffectState::Previewed { order: 1, outcome: told });
     assert_eq!((journal[0].finished_at, &journal[0].attributes["previews"]), (None, &json!(1)));
     assert_eq!(journal[2].state, EffectState::Previewed { order: 3, outcome: Err(error.clone()) });
@@ -199,7 +199,7 @@ pub async fn a_previewed_effect_is_confirmed_once(fixture: &Fixture) {
     let confirm = |n: usize| Op::ConfirmEffect { run: run.id, key: keys[n].clone(), at: at(5) };
     commit(&*store, vec![confirm(0), confirm(2)]).await.unwrap();
     let journal = store.effects(run.id, "triage".to_owned(), 1).await.unwrap();
-    assert_eq!(journal[0].state, EffectState::Finished { order: 1, result: json!({"rows": 1}) });
+    assert_eq!(journal[0].state, EffectState::Finished { order: 1, result: json!({"rows": 1}).into() });
     assert_eq!(journal[0].finished_at, Some(at(5)));
     assert_eq!(journal[2].state, EffectState::Failed { order: 3, error });
     assert_eq!(commit(&*store, vec![confirm(0)]).await.unwrap_err(), refused);

@@ -140,7 +140,7 @@ pub fn intent(key: EffectKey) -> EffectRecord {
         kind: EffectKind::Llm,
         name: "chat".to_owned(),
         fingerprint: Digest::of_bytes(b"request"),
-        request: json!({"model": "m", "messages": []}),
+        request: json!({"model": "m", "messages": []}).into(),
         state: EffectState::Intent,
         hold: None,
         cost: NanoUsd::ZERO,

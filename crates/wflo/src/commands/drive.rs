@@ -17,13 +17,13 @@ mod view;
 
 use tokio::sync::broadcast::Receiver;
 use wflo_core::error::{Code, Failure};
-use wflo_core::event::Recorded;
 use wflo_core::id::RunId;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{RunFilter, Store};
 use wflo_core::run::RunRecord;
 use wflo_engine::Runtime;
 use wflo_engine::engine::load;
+use wflo_store::Announced;
 
 use self::attend::{Attendance, Left};
 use self::desk::Desk;
@@ -143,7 +143,7 @@ async fn take_and_attend(
     runtime: &Runtime,
     how: How,
     take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
-    (live, signals): (Receiver<Recorded>, &mut Signals),
+    (live, signals): (Receiver<Announced>, &mut Signals),
 ) -> Result<Ended, CommandError> {
     let taken = tokio::select! {
         taken = take(runtime) => taken?,

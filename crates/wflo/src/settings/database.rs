@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use wflo_core::size::Bytes;
+
 use crate::document::{Field, Kind, Problem};
 
 /// A SQLite file, absolute.
@@ -24,12 +26,34 @@ pub(super) fn read(field: &Field<'_>, root: &Path) -> Result<SqliteUrl, Problem>
     Ok(url)
 }
 
-/// Reads `[storage]`: the store's file, if one is named.
-pub(super) fn read_storage(field: &Field<'_>, root: &Path) -> Result<Option<PathBuf>, Problem> {
+/// What one run may journal where nothing is said: 2,000 streamed answers of 500 KB, or 10,000 of 100 KB.
+pub(super) const JOURNAL_LIMIT: Bytes = Bytes(1 << 30);
+/// Less would refuse what a single effect may be.
+const LEAST_JOURNAL: Bytes = Bytes(1 << 20);
+
+/// What `[storage]` says.
+#[derive(Default)]
+pub(super) struct Storage {
+    /// The store's file.
+    pub(super) file: Option<PathBuf>,
+    /// The most that one run may journal.
+    pub(super) journal_limit: Option<Bytes>,
+}
+
+/// Reads `[storage]`.
+pub(super) fn read_storage(field: &Field<'_>, root: &Path) -> Result<Storage, Problem> {
     let mut reader = field.table()?;
     let url = reader.optional("url").map(|url| read_url(&url, root)).transpose()?;
+    let journal_limit = reader.optional("journal_limit").map(|field| read_limit(&field)).transpose()?;
     reader.finish()?;
-    Ok(url.map(|url| url.path))
+    Ok(Storage { file: url.map(|url| url.path), journal_limit })
+}
+
+fn read_limit(field: &Field<'_>) -> Result<Bytes, Problem> {
+    match field.parse()? {
+        limit if limit < LEAST_JOURNAL => Err(field.wrong("at least 1m")),
+        limit => Ok(limit),
+    }
 }
 
 fn read_url(field: &Field<'_>, root: &Path) -> Result<SqliteUrl, Problem> {

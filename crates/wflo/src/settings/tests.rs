@@ -46,6 +46,7 @@ url = "sqlite:data/support.db"
 
 [storage]
 url = "sqlite:.wflo/wflo.db"
+journal_limit = "64m"
 "#;
 
 struct Here {
@@ -89,6 +90,7 @@ fn the_designs_file_is_read_whole() {
     assert_eq!(settings.sandbox.ro[0].target, "/models");
     assert_eq!(settings.databases["main"].path, here.root().join("data/support.db"));
     assert_eq!(settings.storage, here.root().join(".wflo/wflo.db"));
+    assert_eq!(settings.journal_limit, Bytes(64 << 20));
 }
 
 #[test]
@@ -235,6 +237,7 @@ fn without_a_settings_file_the_workflows_folder_is_the_project() {
     assert_eq!(settings.project.root, root.join("flows"));
     assert_eq!(settings.data_dir, root.join("elsewhere"));
     assert_eq!(settings.storage, root.join("elsewhere/wflo.db"));
+    assert_eq!(settings.journal_limit, Bytes(1 << 30));
 }
 
 #[test]

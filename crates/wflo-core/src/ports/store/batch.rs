@@ -91,7 +91,7 @@ pub enum Op {
     PutEffect {
         /// The run.
         run: RunId,
-        /// The row; its state must be `Intent`.
+        /// The row; its state must be `Intent`, its request must be here.
         effect: Box<EffectRecord>,
     },
     /// An effect's result. Its `order` is the next of its generation. Result: [`OpResult::Order`].
@@ -174,6 +174,20 @@ pub enum Op {
         from: u32,
         /// The new journal.
         to: u32,
+        /// Which: path and position.
+        keep: Vec<(String, u32)>,
+    },
+    /// Copies finished effects and cancelled waits of another run's generation into the first one of this
+    /// run, as [`Op::CopyEffects`] does; they are marked as `carried`.
+    CarryEffects {
+        /// The other run.
+        source: RunId,
+        /// This run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// The journal of the other run.
+        generation: u32,
         /// Which: path and position.
         keep: Vec<(String, u32)>,
     },

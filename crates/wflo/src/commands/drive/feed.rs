@@ -8,18 +8,18 @@ use wflo_core::event::Recorded;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Store;
 use wflo_engine::EngineError;
-use wflo_store::SqliteStore;
+use wflo_store::{Announced, SqliteStore};
 
 use crate::failure::CommandError;
 
-/// So many events are read at once.
-const PAGE: u32 = 1_000;
+/// So many events are read at once; they may be large.
+const PAGE: u32 = 64;
 
 /// The events of one run.
 pub(super) struct Feed<'a> {
     store: &'a SqliteStore,
     run: RunId,
-    live: broadcast::Receiver<Recorded>,
+    live: broadcast::Receiver<Announced>,
     seen: u64,
     ready: VecDeque<Recorded>,
     /// Whether the store may have events that were not announced here.
@@ -29,7 +29,7 @@ pub(super) struct Feed<'a> {
 impl<'a> Feed<'a> {
     /// All events of the run, from its first. `live` is older than the first commit of this process for
     /// the run.
-    pub(super) fn new(store: &'a SqliteStore, run: RunId, live: broadcast::Receiver<Recorded>) -> Self {
+    pub(super) fn new(store: &'a SqliteStore, run: RunId, live: broadcast::Receiver<Announced>) -> Self {
         Feed { store, run, live, seen: 0, ready: VecDeque::new(), behind: true }
     }
 
@@ -48,11 +48,17 @@ impl<'a> Feed<'a> {
                 return Ok(event);
             }
             match self.live.recv().await {
-                Ok(event) if event.run_id == self.run && event.seq == self.seen + 1 => {
-                    self.seen = event.seq;
-                    return Ok(event);
+                Ok(event) if event.run_id != self.run || event.seq <= self.seen => {}
+                Ok(event) => {
+                    let is_next = event.seq == self.seen + 1;
+                    match event.recorded().filter(|_| is_next) {
+                        Some(event) => {
+                            self.seen = event.seq;
+                            return Ok(event);
+                        }
+                        None => self.behind = true,
+                    }
                 }
-                Ok(event) => self.behind = event.run_id == self.run && event.seq > self.seen,
                 Err(RecvError::Lagged(_)) => self.behind = true,
                 Err(RecvError::Closed) => return Err(CommandError::engine(EngineError::ShuttingDown)),
             }

@@ -85,7 +85,7 @@ pub(super) fn of_effect(effect: &EffectRecord) -> Map<String, Value> {
             "db.system.name": "sqlite",
             "db.namespace": facts["database"],
             "db.operation.name": effect.name,
-            "db.query.text": effect.request["sql"]
+            "db.query.text": effect.request.field("sql")
                 .as_str()
                 .map(|sql| sql.chars().take(STATEMENT).collect::<String>()),
         }),
