@@ -2,9 +2,9 @@
 //! nothing is lost, and the run completes.
 //!
 //! One workflow with a model call, a database write, a file, a failing step that is rolled back and
-//! retried, a step that goes on without an answer, a tool, and a
-//! last write. For each failpoint and each of its first passes, a fresh project is run
-//! until it dies there and is then resumed. The table of boundaries and results is printed.
+//! retried, a step that goes on without an answer, a tool, and a last write. For each failpoint and each
+//! of its first passes, a fresh project is run until it dies there and is then resumed. The table of
+//! boundaries and results is printed.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -40,11 +40,9 @@ async def ask(context):
 async def flaky(context):
     tries = await context.db.query("SELECT count(*) FROM tries")
     await context.db.execute("INSERT INTO tries (what) VALUES ('tried')")
-    flag = context.workspace / "second.txt"
-    number = context.attempt
-    if number == 1:
+    if context.attempt == 1:
         raise ValueError("the first try fails")
-    return number
+    return context.attempt
 
 @workflow.step
 async def impatient(context):

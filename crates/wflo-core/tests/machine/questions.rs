@@ -1,0 +1,60 @@
+//! What people are asked.
+
+use wflo_core::approval::{ApprovalStatus, Decision, Purpose};
+use wflo_core::event::Event;
+use wflo_core::id::BudgetId;
+use wflo_core::machine::CommandBody;
+use wflo_core::money::NanoUsd;
+
+use crate::driver::{Driver, ask, diamond, failure, succeed};
+
+fn question(step: &str, purpose: Purpose) -> CommandBody {
+    let CommandBody::Ask { mut request } = ask(step) else { unreachable!() };
+    request.purpose = purpose;
+    CommandBody::Ask { request }
+}
+
+fn decide(driver: &mut Driver, approved: bool) -> Result<Vec<Event>, wflo_core::machine::Rejection> {
+    let asked = |a: &wflo_core::machine::ApprovalState| a.request.purpose != Purpose::Gate;
+    let approval = *driver.state.approvals.iter().rfind(|(_, a)| asked(a)).unwrap().0;
+    let decision = Decision { approved, by: "local:me".into(), comment: None, amount: None, at: driver.now };
+    driver.tell(CommandBody::ApprovalDecided { approval, decision })
+}
+
+#[test]
+fn a_question_whose_generation_is_over_is_taken_back() {
+    let mut driver = Driver::new(&diamond());
+    succeed(&mut driver, "a");
+    driver.tell(CommandBody::StepStarted { step: "b".into(), epoch: 1 }).unwrap();
+    driver.tell(ask("b")).unwrap();
+    let attempt = driver.attempt("b");
+    let failed = CommandBody::StepFailed {
+        step: "b".into(),
+        attempt,
+        error: failure(),
+        timed_out: false,
+        no_retry: None,
+    };
+    driver.tell(failed).unwrap();
+    let asked =
+        driver.state.approvals.values().filter(|a| matches!(a.request.purpose, Purpose::Write { .. }));
+    assert!(asked.into_iter().all(|a| a.status == ApprovalStatus::Superseded));
+    assert!(decide(&mut driver, false).is_err(), "a late no ends nothing");
+    assert!(!driver.state.status.is_terminal() && driver.state.ending.is_none());
+}
+
+#[test]
+fn questions_of_the_run_are_put_once() {
+    let mut driver = Driver::new(&diamond());
+    driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+    let budget = BudgetId::from_uuid(uuid::Uuid::from_u128(7));
+    let top_up = || question("a", Purpose::Budget { budget, missing: NanoUsd::from_nanos(1) });
+    driver.tell(top_up()).unwrap();
+    let first = *driver.state.approvals.keys().next().unwrap();
+    assert_eq!(driver.tell(top_up()).unwrap_err(), wflo_core::machine::Rejection::AskedAlready(first));
+    decide(&mut driver, true).unwrap();
+    driver.tell(top_up()).expect("an answered question about a budget may be put again");
+    let policy = || question("a", Purpose::Policy { policy: "dear".into() });
+    driver.tell(policy()).unwrap();
+    assert!(driver.tell(policy()).is_err());
+}
