@@ -242,18 +242,4 @@ fn number_after(text: &str, key: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_becomes_a_quota_the_kernel_takes() {
-        assert_eq!(quota(500), (50_000, 100_000));
-        assert_eq!(quota(2_000), (200_000, 100_000));
-        assert_eq!(quota(1), (1_000, 1_000_000));
-    }
-
-    #[test]
-    fn oom_kills_are_counted_by_their_own_line() {
-        assert_eq!(number_after("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill "), Some(3));
-    }
-}
+mod tests;

@@ -16,6 +16,14 @@ pub(super) struct Own {
     top: PathBuf,
 }
 
+#[cfg(test)]
+impl Own {
+    /// The folder of this process's group, if this is the unified hierarchy.
+    pub(super) fn unified(&self) -> Option<&Path> {
+        self.controllers.is_empty().then_some(&self.folder)
+    }
+}
+
 /// When a process was started, in clock ticks since boot: with its id, its identity.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -108,6 +116,8 @@ pub(super) fn delegated_v2(own: &[Own]) -> Option<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     const MOUNTS: &str = "\
@@ -124,6 +134,41 @@ mod tests {
             folders,
             ["/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/cpu,cpuacct/", "/sys/fs/cgroup/unified/x"]
         );
+    }
+
+    /// Groups `top/mid/leaf` as they look where `with` hands all three controllers down.
+    fn delegated(with: &str) -> (tempfile::TempDir, Own) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = dir.path().to_path_buf();
+        for name in ["top", "mid", "leaf"] {
+            folder.push(name);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("cgroup.procs"), "").unwrap();
+            let on = if name == with { "cpu io memory pids" } else { "memory" };
+            let control = folder.join("cgroup.subtree_control");
+            if name == with {
+                std::fs::write(&control, on).unwrap();
+            } else {
+                // What cannot be enabled here refuses to be written.
+                std::os::unix::fs::symlink("/proc/self/no/such", &control).unwrap();
+            }
+        }
+        let top = dir.path().join("top");
+        let own = Own { controllers: Vec::new(), folder, top };
+        (dir, own)
+    }
+
+    #[test]
+    fn the_nearest_group_that_hands_all_controllers_down_is_taken() {
+        for with in ["leaf", "mid", "top"] {
+            let (dir, own) = delegated(with);
+            let found = delegated_v2(&[own]).expect("one hands them down");
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).unwrap();
+            assert!(path.ends_with(with), "{} for {with}", path.display());
+            drop(dir);
+        }
+        let (_dir, own) = delegated("none of them");
+        assert!(delegated_v2(&[own]).is_none(), "nobody looks above what can be seen");
     }
 
     #[test]
