@@ -6,10 +6,11 @@ folder was flushed. The store's own tests (`crates/wflo-store/tests/faults`) do 
 alone, and more of it.
 """
 
+import os
 import random
-import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,79 +53,152 @@ def read(log: Path) -> list[Op]:
 class File:
     flushed: bytearray = field(default_factory=bytearray)
     since: list[Op] = field(default_factory=list)
+    modified_ns: int | None = None
+
+
+@dataclass
+class Folder:
+    """Names that are there for sure, what was done to them since, and what the running system sees."""
+
+    flushed: dict[str, "File | Folder"] = field(default_factory=dict)
+    since: list["Change"] = field(default_factory=list)
+    seen: dict[str, "File | Folder"] = field(default_factory=dict)
+
+
+@dataclass
+class Change:
+    """A name of a folder stands for `node` from here on, or for nothing; a move takes it from elsewhere."""
+
+    name: str
+    node: File | Folder | None
+    moved: tuple[Folder, str] | None = None
 
 
 class Disk:
-    """A disk as it is while the record is played."""
+    """A disk as it is while the record is played. What lies below `root` now was flushed long ago."""
 
-    def __init__(self, ops: list[Op]) -> None:
-        # Every name that the record will know of.
-        self.known = {op.name.rpartition("\0")[2] for op in ops if op.kind in ("c", "r")}
-        self.files: dict[int, File] = {}
-        self.names: dict[str, int] = {}  # folders have inode 0
-        self.names_since: list[tuple[str, str, int, str]] = []  # what, name, inode, old name
-        self.seen: dict[str, int] = {}
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.inodes: dict[int, File] = {}
+        self.top = self._whole(root)
+
+    def _whole(self, folder: Path) -> Folder:
+        found = Folder()
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                found.flushed[entry.name] = self._whole(entry)
+            elif entry.is_file():
+                stat = entry.stat()
+                file = File(bytearray(entry.read_bytes()), modified_ns=stat.st_mtime_ns)
+                self.inodes[stat.st_ino] = file
+                found.flushed[entry.name] = file
+        found.seen = dict(found.flushed)
+        return found
+
+    def _find(self, name: str) -> tuple[Folder | None, str]:
+        """The folder that a name is in, and its last part."""
+        *above, last = Path(name).relative_to(self.root).parts or ("",)
+        folder: File | Folder | None = self.top
+        for part in above:
+            folder = folder.seen.get(part) if isinstance(folder, Folder) else None
+        return (folder if isinstance(folder, Folder) else None), last
 
     def play(self, op: Op) -> None:
         match op.kind:
             case "w" | "t":
-                # A file that was there before the record began is whole.
-                if op.inode in self.files:
-                    self.files[op.inode].since.append(op)
+                if op.inode in self.inodes:
+                    self.inodes[op.inode].since.append(op)
             case "s":
-                if file := self.files.get(op.inode):
+                folder, last = self._find(op.name)
+                node = (self.top if not last else folder.seen.get(last)) if folder else None
+                if isinstance(node, Folder):
+                    for change in node.since:
+                        apply(node, change)
+                    node.since.clear()
+                elif file := self.inodes.get(op.inode):
                     for change in file.since:
                         change_bytes(file.flushed, change, lambda: True)
                     file.since.clear()
-                here = [c for c in self.names_since if str(Path(c[1]).parent) == op.name]
-                self.names_since = [c for c in self.names_since if c not in here]
-                for change in here:
-                    change_name(self.names, change)
-            case "c" | "m" | "u" | "r":
+            case "c" | "m" | "u" | "r" | "l":
                 old, _, name = op.name.rpartition("\0")
-                inode = {"c": op.inode, "r": self.seen.get(old, 0)}.get(op.kind, 0)
-                if op.kind == "c":
-                    self.files[inode] = File()
-                change = ("u" if op.kind == "u" else "r", name, inode, old)
-                change_name(self.seen, change)
-                self.names_since.append(change)
+                folder, last = self._find(name)
+                if folder is None:
+                    return
+                moved = None
+                if op.kind in "rl":
+                    source, old = self._find(old)
+                    node = source.seen.get(old) if source else None
+                    if source is None or node is None:
+                        return
+                    if op.kind == "r":
+                        moved = (source, old)
+                        source.seen.pop(old)
+                elif op.kind == "u":
+                    node = None
+                else:
+                    node = Folder() if op.kind == "m" else File()
+                    if isinstance(node, File):
+                        self.inodes[op.inode] = node
+                change_seen(folder, last, node)
+                folder.since.append(Change(last, node, moved))
 
-    def image(self, root: Path, final: Path, target: Path, fate: str, chance: random.Random) -> None:
-        """What may be there now, in `target`. What the record does not know is taken from `final`."""
+    def image(self, target: Path, fate: str, chance: random.Random) -> None:
+        """What may be there now, in `target`, which is made. Of what was not flushed there is nothing (`lost`),
+        anything (`torn`), or every name with nothing in it (`named`)."""
 
         def keep() -> bool:
-            return fate == "kept" or (fate == "torn" and chance.random() < 0.5)
+            return fate == "torn" and chance.random() < 0.5
 
-        names = dict(self.names)
-        for change in self.names_since:
-            if keep():
-                change_name(names, change)
-        shutil.copytree(final, target, symlinks=True)
-        for name in self.known:
-            place = target / Path(name).relative_to(root)
-            if place.is_file() and name not in names:
-                place.unlink()
-        for name, inode in names.items():
-            if inode == 0:
-                continue
-            place = target / Path(name).relative_to(root)
-            content = bytearray(self.files[inode].flushed)
-            for op in self.files[inode].since:
-                change_bytes(content, op, keep)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
+        names: dict[int, dict[str, File | Folder]] = {}
+        folders = [self.top]
+        for folder in folders:
+            names[id(folder)] = dict(folder.flushed)
+            folders += [n for n in folder.flushed.values() if isinstance(n, Folder) and id(n) not in names]
+            folders += [c.node for c in folder.since if isinstance(c.node, Folder) and id(c.node) not in names]
+        for folder in folders:
+            for change in folder.since:
+                if fate == "named" or keep():
+                    if change.moved and names.get(id(change.moved[0]), {}).get(change.moved[1]) is change.node:
+                        del names[id(change.moved[0])][change.moved[1]]
+                    change_names(names[id(folder)], change)
+
+        def write(folder: Folder, place: Path) -> None:
+            place.mkdir()
+            for name, node in names[id(folder)].items():
+                if isinstance(node, Folder):
+                    write(node, place / name)
+                    continue
+                content = bytearray(node.flushed)
+                for op in node.since:
+                    change_bytes(content, op, keep)
+                (place / name).write_bytes(content)
+                if node.modified_ns is not None:
+                    os.utime(place / name, ns=(node.modified_ns, node.modified_ns))
+
+        write(self.top, target)
 
 
-def change_name(names: dict[str, int], change: tuple[str, str, int, str]) -> None:
-    what, name, inode, old = change
-    names.pop(old, None)
-    if what == "u":
-        names.pop(name, None)
+def change_names(names: dict[str, File | Folder], change: Change) -> None:
+    if change.node is None:
+        names.pop(change.name, None)
     else:
-        names[name] = inode
+        names[change.name] = change.node
 
 
-def change_bytes(content: bytearray, op: Op, keep) -> None:
+def change_seen(folder: Folder, name: str, node: File | Folder | None) -> None:
+    change_names(folder.seen, Change(name, node))
+
+
+def apply(folder: Folder, change: Change) -> None:
+    """The folder was flushed."""
+    change_names(folder.flushed, change)
+    if change.moved:
+        source, old = change.moved
+        source.flushed.pop(old, None)
+        source.since = [c for c in source.since if c.name != old or c.node is not change.node]
+
+
+def change_bytes(content: bytearray, op: Op, keep: Callable[[], bool]) -> None:
     if op.kind == "t":
         if keep():
             del content[op.offset :]

@@ -10,6 +10,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import textwrap
 from decimal import Decimal
 from pathlib import Path
 
@@ -78,28 +79,42 @@ def goes_on(project: Project, model: MockModel, answered: set[str], why: object)
     assert len(ends) == len(ASKED) and spent <= Decimal(budget["limit_usd"]), why
 
 
+NOTES = "".join(f"line {number}\n" for number in range(700))
+READS = """
+    @workflow.step
+    def reads(context):
+        return [(context.workspace / name).read_text() for name in ("notes.txt", "x.txt")]
+"""
+
+
 def test_a_loss_of_power_at_any_flush_is_resumed(
-    watched: tuple[Project, Path], model: MockModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    wflo: Path, model: MockModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project, library = watched
-    log, root = tmp_path / "log", project.folder
-    pristine = {name: (root / name).read_bytes() for name in ("data.db", "workflow.py", "wflo.toml")}
-    done = project.run(LD_PRELOAD=str(library), DISK_ROOT=str(root), DISK_LOG=str(log))
+    """The project, its run's store and the store of its workspace lie on one disk."""
+    root, log = tmp_path / "disk", tmp_path / "log"
+    (root / "project").mkdir(parents=True)
+    project = Project(root / "project", wflo, model.address)
+    project.environment["XDG_STATE_HOME"] = str(root / "state")
+    project.database(TABLES)
+    project.steps(STEPS + READS.replace("@workflow.step", "@workflow.step(depends_on=['two'])"))
+    project.write("notes.txt", NOTES)
+    # A run of its own that takes the project in anew, by names of contents that it may find there.
+    head = "from wflo import *\nworkflow = Workflow('again')\n"
+    project.write("again.py", head + textwrap.dedent(READS).replace(' "x.txt"', ""))
+    state, played = disk.Disk(root), 0
+    watch = {"LD_PRELOAD": str(disk.build(tmp_path)), "DISK_ROOT": str(root), "DISK_LOG": str(log)}
+    done = project.run(**watch)
     assert done.code == 0, done
     ops = disk.read(log)
     flushes = [at for at, op in enumerate(ops) if op.kind == "s"]
     seed = int(os.environ.get("WFLO_TEST_SEED", os.getpid()))
     chance = random.Random(seed)
-    # The user's database was there before: it is made anew from what it was, and the record goes on from there.
-    inode = (root / "data.db").stat().st_ino
-    moments = sorted(
-        (at + chance.randint(0, 1), fate) for at in chance.sample(flushes, 14) for fate in ("lost", "torn")
-    )
-    state, played = disk.Disk(ops), 0
-    state.files[inode] = disk.File(flushed=bytearray(pristine["data.db"]))
-    state.names[str(root / "data.db")] = state.seen[str(root / "data.db")] = inode
-    final = tmp_path / "final"
-    shutil.copytree(root, final, symlinks=True)
+    moments = [(at + chance.randint(0, 1), fate) for at in chance.sample(flushes, 12) for fate in ("lost", "torn")]
+    # Where the workspace is taken in and a step's files are: after each content that got its name.
+    contents = [at for at, op in enumerate(ops) if op.kind in "rl" and "/blobs/" in op.name and "/state/" in op.name]
+    assert contents, "the workspace is on the watched disk"
+    moments += [(at + 1, "named") for at in contents]
+    moments.sort()
     with capsys.disabled():
         print(f"\nWFLO_TEST_SEED={seed}: {len(ops)} operations, {len(flushes)} flushes, {len(moments)} images")
     for number, (at, fate) in enumerate(moments):
@@ -107,7 +122,7 @@ def test_a_loss_of_power_at_any_flush_is_resumed(
             state.play(ops[played])
             played += 1
         shutil.rmtree(root)
-        state.image(root, final, root, fate, chance)
+        state.image(root, fate, chance)
         said = [line for op in ops[:at] if op.kind == "a" for line in op.data.decode().splitlines()]
         # What was printed was durable: an answer that is told of there is not asked for again.
         told = [json.loads(line) for line in said if line.startswith('{"run_id"')]
@@ -118,6 +133,29 @@ def test_a_loss_of_power_at_any_flush_is_resumed(
         run = newest(project)
         assert run is not None or not told, (why, "the run was acknowledged")
         goes_on(project, model, answered, why)
+        if run is not None:
+            assert project.show(run["id"])["outputs"]["reads"] == [NOTES, "x" * 100], why
+        again = project.run("again.py")
+        assert (again.code, again.run["outputs"]) == (0, {"reads": [NOTES]}), (why, again)
+
+
+def test_a_content_of_the_workspace_has_no_name_before_it_is_flushed(project: Project, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    project.environment["XDG_STATE_HOME"] = str(state)
+    project.steps(READS)
+    project.write("notes.txt", NOTES)
+    project.write("x.txt", "x" * 100)
+    state.mkdir()
+    watch = {"LD_PRELOAD": str(disk.build(tmp_path)), "DISK_ROOT": str(state), "DISK_MATCH": "/tmp/"}
+    for number in (1, 2, 3):
+        done = project.run(**watch, DISK_FAIL=f"sync:{number}:5")
+        assert done.code != 0 and "WFLO-5" in done.err + done.out, done
+        named = [path for path in state.rglob("blobs/**/*") if path.is_file()]
+        assert named == [], "a loss of power now may leave anything under these names"
+    done = project.run()
+    assert (done.code, done.run["outputs"]) == (0, {"reads": [NOTES, "x" * 100]}), done
+    assert len([path for path in state.rglob("blobs/**/*") if path.is_file()]) == 4
+    assert [path for path in state.rglob("tmp/*") if path.is_file()] == [], "what failed left nothing behind"
 
 
 @pytest.mark.parametrize("fault", [f"sync:{n}:5" for n in (4, 9, 11, 12, 14, 16, 19, 23)] + ["write:60:5", "sync:9+:5"])
@@ -142,12 +180,13 @@ def test_a_disk_that_fails_is_named_and_the_run_goes_on_later(
 def mounted(folder: Path, size: str, project: Project, *arguments: str) -> Done:
     """`wflo ARGUMENTS` where `folder` is a small disk of its own; its contents are copied in and out."""
     script = (
-        'set -e; dir="$1"; size="$2"; shift 2; mkdir "$dir.kept"; cp -a "$dir/." "$dir.kept/"; '
-        'mount -t tmpfs -o "size=$size" tmpfs "$dir"; cp -a "$dir.kept/." "$dir/"; code=0; cd "$dir"; "$@" || code=$?; '
+        'set -e; dir="$1"; size="$2"; project="$3"; shift 3; mkdir "$dir.kept"; cp -a "$dir/." "$dir.kept/"; '
+        'mount -t tmpfs -o "size=$size" tmpfs "$dir"; cp -a "$dir.kept/." "$dir/"; code=0; cd "$project"; "$@" || code=$?; '
         'cd /; rm -rf "$dir.kept"; mkdir "$dir.kept"; cp -a "$dir/." "$dir.kept/"; exit $code'
     )
     user = [] if os.getuid() == 0 else ["--map-root-user"]
-    command = ["unshare", *user, "--mount", "bash", "-c", script, "-", str(folder), size, str(project.wflo), *arguments]
+    where = [str(folder), size, str(project.folder)]
+    command = ["unshare", *user, "--mount", "bash", "-c", script, "-", *where, str(project.wflo), *arguments]
     done = subprocess.run(
         command,
         env=project.environment,
@@ -204,6 +243,36 @@ def test_a_locked_store_is_named_and_readers_go_on(project: Project, model: Mock
         assert len(model.entries) == asked
         other.execute("ROLLBACK")
     assert project.run().code == 0
+
+
+@pytest.mark.parametrize("size", ["64k", "600k", "1200k", "1800k"])
+def test_a_full_disk_of_the_workspaces_is_named_and_the_run_goes_on_once_there_is_room(
+    project: Project, tmp_path: Path, size: str
+) -> None:
+    """Every size stops somewhere else: where the project is taken in, or where a step's files are."""
+    state = tmp_path / "state"
+    state.mkdir()
+    project.environment["XDG_STATE_HOME"] = str(state)
+    project.write("notes.txt", NOTES * 60)
+    project.steps("""
+        @workflow.step
+        def writes(context):
+            (context.workspace / "made.txt").write_text((context.workspace / "notes.txt").read_text() * 2)
+
+        @workflow.step
+        def reads(context):
+            return len((context.workspace / "made.txt").read_text())
+    """)
+    done = mounted(state, size, project, "run", "--json")
+    if done.code:
+        assert any(code in done.err + done.out for code in ("WFLO-2004", "WFLO-2010", "WFLO-5")), (size, done)
+        assert "hint: " in done.err, done
+    again = project.call("runs", "resume", "latest", "--json") if newest(project) else project.run()
+    if again.code:
+        # A run that ended of it is begun anew.
+        again = project.call("runs", "retry", "latest", "--json")
+    assert (again.code, again.run["outputs"]["reads"]) == (0, 2 * len(NOTES * 60)), (size, done, again)
+    assert project.processes() == []
 
 
 def damage(path: Path, how: str) -> None:

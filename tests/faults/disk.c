@@ -9,7 +9,7 @@
  *   CLOCK_FILE=FILE        eight bytes, read at each look: seconds that the wall clock is ahead
  *
  * Records of the log: kind (1 byte), inode (8), offset (8), length (8), then `length` bytes. Kinds:
- * 'c' a name was created, 'm' a folder, 'r' renamed (both names, NUL between), 'u' removed (bytes: names),
+ * 'c' a name was created, 'm' a folder, 'r' renamed or 'l' linked (both names, NUL between), 'u' removed (bytes: names),
  * 'w' written (bytes: data), 't' cut or grown to `offset`, 's' flushed, 'a' a line of standard output.
  */
 #define _GNU_SOURCE
@@ -216,18 +216,26 @@ int open64(const char *path, int flags, ...) { MODE(flags, flags) return take(AT
 int openat(int at, const char *path, int flags, ...) { MODE(flags, flags) return take(at, path, flags, mode); }
 int openat64(int at, const char *path, int flags, ...) { MODE(flags, flags) return take(at, path, flags, mode); }
 
-int rename(const char *from, const char *to) {
+static int both(char kind, const char *from, const char *to) {
     char names[2 * PATH_MAX], target[PATH_MAX];
-    if (!placed(from, names) || !placed(to, target)) return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-    lock();
-    int done = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-    if (done == 0) {
+    int ours = placed(from, names) && placed(to, target);
+    if (ours) lock();
+    int done = kind == 'r' ? (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0)
+                           : (int)syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+    if (ours && done == 0) {
         size_t length = strlen(names) + 1;
         strcpy(names + length, target);
-        note('r', 0, 0, names, length + strlen(target));
+        note(kind, 0, 0, names, length + strlen(target));
     }
-    unlock();
+    if (ours) unlock();
     return done;
+}
+
+int rename(const char *from, const char *to) { return both('r', from, to); }
+int link(const char *from, const char *to) { return both('l', from, to); }
+int linkat(int at, const char *from, int at_to, const char *to, int flags) {
+    if (at != AT_FDCWD || at_to != AT_FDCWD || flags != 0) return (int)syscall(SYS_linkat, at, from, at_to, to, flags);
+    return both('l', from, to);
 }
 
 static int gone(const char *path, int flags) {

@@ -15,7 +15,7 @@ mod intake;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -161,8 +161,10 @@ impl Record {
         let bytes = serde_json::to_vec(self).map_err(io::Error::from).at("write in", &folder)?;
         let id = Digest::of(&bytes);
         let path = folder.join(id.to_string());
-        if !path.exists() {
-            write_durably(&folder, &path, &bytes)?;
+        match path.exists() {
+            // Whoever wrote it may not have come to this yet.
+            true => sync_folder(&folder)?,
+            false => write_durably(&folder, &path, &bytes)?,
         }
         Ok(id)
     }
@@ -172,7 +174,7 @@ impl Record {
 pub(crate) fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), WorkspaceError> {
     let mut file = tempfile::NamedTempFile::new_in(folder).at("create a file in", folder)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).at("write", path)?;
-    file.persist(path).map_err(|error| error.error).at("write", path)?;
+    fs::rename(file.path(), path).at("write", path)?;
     sync_folder(folder)
 }
 
@@ -209,5 +211,5 @@ fn plain_entry(seen: &Seen, target: impl FnOnce() -> io::Result<Vec<u8>>) -> io:
     })
 }
 
-/// Paths of a tree's files in the blob folder.
-type Contents = BTreeMap<RelPath, PathBuf>;
+/// The contents of a tree's files.
+type Contents = BTreeMap<RelPath, blob::Content>;

@@ -96,12 +96,22 @@ impl Store {
     /// [`WorkspaceError::Io`] when it cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, WorkspaceError> {
         let root = root.into();
+        // What is stored here is as durable as the folders that it is in.
+        let is_new = |folder: &&Path| !folder.exists();
+        let made: Vec<PathBuf> = root.ancestors().take_while(is_new).map(Path::to_owned).collect();
+        let filled = FOLDERS.iter().all(|name| root.join(name).exists());
         for folder in std::iter::once(root.clone()).chain(FOLDERS.iter().map(|name| root.join(name))) {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&folder)
                 .at("create the folder", &folder)?;
+        }
+        if !filled {
+            sync_folder(&root)?;
+        }
+        for parent in made.iter().filter_map(|folder| folder.parent()) {
+            sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         }
         // Overlay lowers are resolved on every mount: a short, link-free path.
         let root = root.canonicalize().at("open the folder", &root)?;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ use super::super::copy::Copy;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Entry, Kind, Manifest};
 use super::super::path::RelPath;
-use super::super::store::blob::nanos;
+use super::super::store::blob::{Content, nanos};
 use super::super::store::{Pin, Store};
 use super::super::survey::MAX_DEPTH;
 use super::Layer;
@@ -110,7 +110,7 @@ struct Walk<'a> {
     bounds: Bounds,
     bytes: u64,
     manifest: Manifest,
-    contents: BTreeMap<RelPath, PathBuf>,
+    contents: BTreeMap<RelPath, Content>,
     dropped: Vec<Dropped>,
     /// What was there before, where that is not below but in the same folder.
     copy: Option<&'a Copy>,
@@ -268,7 +268,7 @@ impl<'a> Walk<'a> {
         let blob = self.store.add_file(&file, stat.st_mode, mtime, room)?;
         self.bytes = self.bytes.saturating_add(blob.size);
         self.manifest.entries.insert(path.clone(), Entry::file(stat.st_mode, blob.size, blob.hash));
-        self.contents.insert(path.clone(), blob.path);
+        self.contents.insert(path.clone(), blob.content);
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! Making one layer of several, because a mount takes only so many lower directories.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::super::error::WorkspaceError;
 use super::super::manifest::{Digest, Entry, Kind, Manifest};
 use super::super::path::RelPath;
 use super::super::store::Store;
+use super::super::store::blob::Content;
 use super::super::view::View;
 use super::{Layer, MergedTree, remove_below};
 
@@ -29,10 +29,11 @@ pub fn squash(store: &Store, view: &View) -> Result<Layer, WorkspaceError> {
     }
     drop_idle_whiteouts(&mut combined, &view.base());
     let mut manifest = Manifest::default();
-    let mut contents: BTreeMap<RelPath, PathBuf> = BTreeMap::new();
+    let mut contents: BTreeMap<RelPath, Content> = BTreeMap::new();
     for (path, (entry, from)) in combined {
         if matches!(entry.kind, Kind::File { .. }) {
-            contents.insert(path.clone(), store.tree(&from).join(path.as_path()));
+            let stored = store.tree(&from).join(path.as_path());
+            contents.insert(path.clone(), Content::Stored(stored));
         }
         manifest.entries.insert(path, entry);
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FileType;
@@ -14,7 +14,7 @@ use super::super::hidden::git::without_credentials;
 use super::super::manifest::{Digest, Entry, Manifest};
 use super::super::path::RelPath;
 use super::super::store::Store;
-use super::super::store::blob::read_up_to;
+use super::super::store::blob::{Content, read_up_to};
 use super::super::survey::{Seen, SeenKind};
 use super::cache::Cache;
 use super::{Contents, plain_entry};
@@ -46,7 +46,7 @@ enum Taken {
     Gone,
     LeftOut,
     Entry(Entry),
-    File { entry: Entry, blob: PathBuf, seen: Seen, hash: Digest },
+    File { entry: Entry, content: Content, seen: Seen, hash: Digest },
 }
 
 impl Intake<'_> {
@@ -115,9 +115,9 @@ impl Intake<'_> {
             return Ok(Taken::Entry(entry));
         }
         if let Some(hash) = self.cache.hash(seen).filter(|_| trust && seen.kind == SeenKind::File) {
-            let blob = self.store.blob_path(&hash, seen.mode, seen.mtime);
+            let content = Content::Stored(self.store.blob_path(&hash, seen.mode, seen.mtime));
             let entry = Entry::file(seen.mode, seen.size, hash);
-            return Ok(Taken::File { entry, blob, seen: seen.clone(), hash });
+            return Ok(Taken::File { entry, content, seen: seen.clone(), hash });
         }
         let file = File::from(beneath::open_file(self.root, seen.path.as_bytes()).at("open", &shown)?);
         for attempt in 1..=TRIES {
@@ -139,7 +139,7 @@ impl Intake<'_> {
             let steady = (after.size, after.mtime, after.ctime) == (now.size, now.mtime, now.ctime);
             if steady || (group == Group::Rest && attempt == TRIES) {
                 let entry = Entry::file(now.mode, added.size, added.hash);
-                return Ok(Taken::File { entry, blob: added.path, seen: now, hash: added.hash });
+                return Ok(Taken::File { entry, content: added.content, seen: now, hash: added.hash });
             }
         }
         Err(WorkspaceError::KeepsChanging { path: seen.path.clone() })
@@ -154,9 +154,9 @@ fn manifest_of(seen: &[Seen], taken: &[Taken]) -> (Manifest, Contents) {
             Taken::Entry(entry) => {
                 manifest.entries.insert(seen.path.clone(), entry.clone());
             }
-            Taken::File { entry, blob, .. } => {
+            Taken::File { entry, content, .. } => {
                 manifest.entries.insert(seen.path.clone(), entry.clone());
-                contents.insert(seen.path.clone(), blob.clone());
+                contents.insert(seen.path.clone(), content.clone());
             }
         }
     }

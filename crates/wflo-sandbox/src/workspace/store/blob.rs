@@ -3,15 +3,21 @@
 //! A blob's name holds its hash, mode and modification time, because the trees hold it as a hard
 //! link and a link shares those. Modification times are kept: without them every compiled Python
 //! file beside a sealed source would look out of date.
+//!
+//! **Architecture Invariant:** a content gets that name only once it is flushed. Whoever finds the name
+//! takes what it says for true and reads nothing; after a loss of power a file that was never flushed may
+//! hold anything.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, Timespec, Timestamps};
 use rustix::io::Errno;
+use tempfile::TempPath;
 
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::Digest;
@@ -25,7 +31,43 @@ const CHUNK: usize = 128 * 1024;
 pub(crate) struct Blob {
     pub(crate) hash: Digest,
     pub(crate) size: u64,
-    pub(crate) path: PathBuf,
+    pub(crate) content: Content,
+}
+
+/// Where a content is, for the tree that will hold it.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// Under its name, or in another stored tree.
+    Stored(PathBuf),
+    /// Written and not flushed. It gets its name with the first tree that holds it, and is gone if none
+    /// does.
+    Fresh { file: Arc<TempPath>, name: PathBuf },
+}
+
+impl Content {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Content::Stored(path) => path,
+            Content::Fresh { file, .. } => file,
+        }
+    }
+
+    /// Gives a content its name, now that `flushed` is the same and durable.
+    pub(super) fn settle(&self, flushed: &Path) -> io::Result<()> {
+        let Content::Fresh { name, .. } = self else { return Ok(()) };
+        let mut named = fs::hard_link(flushed, name);
+        if named.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            fs::create_dir_all(name.parent().unwrap_or(name))?;
+            named = fs::hard_link(flushed, name);
+        }
+        match named {
+            // Somebody else stored the same at the same moment.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // No room for another link: the next one is stored anew.
+            Err(error) if error.raw_os_error() == Some(Errno::MLINK.raw_os_error()) => Ok(()),
+            other => other,
+        }
+    }
 }
 
 /// Modification time, nanoseconds since the epoch. Fits until the year 2262.
@@ -71,19 +113,14 @@ impl Store {
         mode: u32,
         mtime: Nanos,
     ) -> io::Result<Blob> {
-        let path = self.blob_path(&hash, mode, mtime);
-        if !path.exists() {
-            rustix::fs::fchmod(temporary.as_file(), Mode::from_raw_mode(stored_mode(mode)))?;
-            set_mtime(temporary.as_file(), mtime)?;
-            if let Err(error) = temporary.persist(&path) {
-                if error.error.kind() != io::ErrorKind::NotFound {
-                    return Err(error.error);
-                }
-                fs::create_dir_all(path.parent().unwrap_or(&path))?;
-                error.file.persist(&path).map_err(|error| error.error)?;
-            }
+        let name = self.blob_path(&hash, mode, mtime);
+        if name.exists() {
+            return Ok(Blob { hash, size, content: Content::Stored(name) });
         }
-        Ok(Blob { hash, size, path })
+        rustix::fs::fchmod(temporary.as_file(), Mode::from_raw_mode(stored_mode(mode)))?;
+        set_mtime(temporary.as_file(), mtime)?;
+        let file = Arc::new(temporary.into_temp_path());
+        Ok(Blob { hash, size, content: Content::Fresh { file, name } })
     }
 }
 

@@ -1,10 +1,10 @@
 //! Building a stored tree: every file a hard link to its blob, every mark as overlayfs reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
@@ -13,6 +13,7 @@ use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Digest, Kind, Manifest};
 use super::super::path::RelPath;
+use super::blob::Content;
 use super::{Marks, Store, blob, sync_folder};
 
 /// Above so many files one sync of the file system is cheaper than one of each file.
@@ -24,11 +25,13 @@ impl Store {
     pub(crate) fn add_tree(
         &self,
         manifest: &Manifest,
-        contents: &BTreeMap<RelPath, PathBuf>,
+        contents: &BTreeMap<RelPath, Content>,
     ) -> Result<Digest, WorkspaceError> {
         let canonical = manifest.encode();
         let digest = Digest::of(&canonical);
         if self.has(&digest) {
+            // Whoever stored it may not have come to this yet.
+            sync_folder(&self.folder("trees"))?;
             return Ok(digest);
         }
         let tmp = self.folder("tmp");
@@ -39,12 +42,16 @@ impl Store {
         let list = staging.path().join("manifest");
         File::create(&list).and_then(|mut file| file.write_all(&canonical)).at("write", &list)?;
         self.make_durable(staging.path(), &tree, manifest)?;
+        for (path, content) in contents {
+            let full = tree.join(path.as_path());
+            content.settle(&full).at("name the content of", &full)?;
+        }
 
         let home = self.tree_home(&digest);
         match fs::rename(staging.path(), &home) {
             Ok(()) => sync_folder(&self.folder("trees"))?,
             // Somebody else stored the same tree at the same moment.
-            Err(_) if self.has(&digest) => {}
+            Err(_) if self.has(&digest) => sync_folder(&self.folder("trees"))?,
             Err(error) => return Err(error).at("store the tree at", &home),
         }
         Ok(digest)
@@ -54,7 +61,7 @@ impl Store {
         &self,
         tree: &Path,
         manifest: &Manifest,
-        contents: &BTreeMap<RelPath, PathBuf>,
+        contents: &BTreeMap<RelPath, Content>,
     ) -> Result<(), WorkspaceError> {
         for (path, entry) in &manifest.entries {
             let full = tree.join(path.as_path());
@@ -71,7 +78,7 @@ impl Store {
                         id: hash.to_string(),
                         root: self.root.clone(),
                     })?;
-                    with_folder(&full, || link_or_copy(blob, &full)).at("store", &full)?;
+                    with_folder(&full, || link_or_copy(blob.path(), &full)).at("store", &full)?;
                 }
                 Kind::Symlink { target } => {
                     let to = std::ffi::OsStr::from_bytes(&target.0);
@@ -94,10 +101,15 @@ impl Store {
             let root = beneath::open_root(&self.root).at("open", &self.root)?;
             return rustix::fs::syncfs(&root).at("sync", &self.root);
         }
-        for (path, entry) in &manifest.entries {
-            if matches!(entry.kind, Kind::File { .. } | Kind::Dir { .. }) {
-                sync_folder(&tree.join(path.as_path()))?;
-            }
+        // With the folders that are only implied.
+        let folders: BTreeSet<RelPath> = manifest.entries.keys().flat_map(RelPath::folders).collect();
+        let listed = manifest.entries.iter().filter(|(path, entry)| match entry.kind {
+            Kind::File { .. } => true,
+            Kind::Dir { .. } => !folders.contains(*path),
+            Kind::Symlink { .. } | Kind::Whiteout => false,
+        });
+        for path in listed.map(|(path, _)| path).chain(&folders) {
+            sync_folder(&tree.join(path.as_path()))?;
         }
         sync_folder(&staging.join("manifest"))?;
         sync_folder(tree)?;

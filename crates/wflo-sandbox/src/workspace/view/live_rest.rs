@@ -108,7 +108,7 @@ fn points(store: &Store, points: &Manifest) -> Result<Option<Digest>, WorkspaceE
     for (path, entry) in &points.entries {
         if matches!(entry.kind, super::super::manifest::Kind::File { .. }) {
             let blob = store.add_bytes(b"", 0o644, 0).at("store in", store.root())?;
-            contents.insert(path.clone(), blob.path);
+            contents.insert(path.clone(), blob.content);
         }
     }
     let digest = store.add_tree(points, &contents)?;
