@@ -328,7 +328,7 @@ impl Engine {
     }
 }
 
-/// This process cannot say that it lives.
+/// This process cannot say that it lives, or whether another one does.
 fn lock_refused(data_dir: &std::path::Path, error: &std::io::Error) -> EngineError {
     let (folder, code) = (data_dir.display(), wflo_core::error::Code(2010));
     let hint = match error.kind() {
@@ -363,12 +363,7 @@ pub async fn send(
 /// When the engine's lock cannot be asked: then nobody may take over.
 pub fn live_driver(data_dir: &std::path::Path, record: &RunRecord) -> Result<Option<u32>, EngineError> {
     let Some(engine) = record.engine else { return Ok(None) };
-    wflo_store::lock::holder(data_dir, engine).map_err(|e| {
-        EngineError::Failure(Failure::new(
-            wflo_core::error::Code(2010),
-            format!("the lock of {engine} cannot be asked: {e}"),
-        ))
-    })
+    wflo_store::lock::holder(data_dir, engine).map_err(|e| lock_refused(data_dir, &e))
 }
 
 /// A run's definition and its state, folded from its events.

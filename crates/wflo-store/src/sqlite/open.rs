@@ -17,6 +17,7 @@ use wflo_core::ports::store::StoreError;
 
 use super::fault::Fault;
 use super::migrate;
+use super::wal::damage;
 use crate::blob::sync_dir;
 
 /// "wflo", in the header of every database of ours.
@@ -55,6 +56,13 @@ impl Place {
         let dir = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
         Ok(Place { file: absolute, dir })
     }
+
+    /// The write-ahead log beside the database.
+    pub(crate) fn log(&self) -> PathBuf {
+        let mut name = self.file.clone().into_os_string();
+        name.push("-wal");
+        PathBuf::from(name)
+    }
 }
 
 /// Makes sure that the data directory and a usable database are there, and opens the first connection.
@@ -66,6 +74,7 @@ impl Place {
 /// or [`StoreError::Failed`] when the folder cannot be written.
 pub(crate) fn first(place: &Place, wait: Duration) -> Result<Connection, StoreError> {
     make_dir(&place.dir)?;
+    check_log(place)?;
     let deadline = Instant::now() + wait;
     loop {
         match prepare(place) {
@@ -160,6 +169,20 @@ fn check_owner(place: &Place, conn: &Connection) -> Result<(), Fault> {
             detail: "it is a database of another application".to_owned(),
         }
         .into()),
+    }
+}
+
+/// Reads the log before SQLite does, which would take damage for its end and write over what follows. The
+/// log, and not the database: SQLite keeps no lock on it.
+fn check_log(place: &Place) -> Result<(), StoreError> {
+    let log = place.log();
+    match damage::find(&log).map_err(|error| failed(&log, &error))? {
+        None => Ok(()),
+        Some(at) => {
+            let name = log.file_name().unwrap_or_default().display();
+            let detail = format!("its log {name} is damaged at byte {at}, and commits follow behind that");
+            Err(StoreError::Corrupt { path: place.file.display().to_string(), detail })
+        }
     }
 }
 

@@ -23,6 +23,8 @@ use rusqlite::Connection;
 use super::fault::Fault;
 use super::open::{self, Place};
 
+pub(crate) mod damage;
+
 /// A page and its frame header.
 const FRAME: u64 = 4096 + 24;
 const HEADER: u64 = 32;
@@ -89,10 +91,8 @@ impl Wal {
                 }
             })
             .map_err(|error| super::failed_thread(&error))?;
-        let mut name = place.file.clone().into_os_string();
-        name.push("-wal");
         Ok(Wal {
-            path: PathBuf::from(name),
+            path: place.log(),
             file: None,
             reserved: 0,
             commits: 0,
