@@ -3,7 +3,9 @@ proven with a clock of its own in `crates/wflo-engine/tests/driver/clock.rs`.)""
 
 import json
 import os
+import sqlite3
 import struct
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -113,3 +115,73 @@ def test_a_sleep_is_over_by_the_boot_clock_although_the_wall_clock_was_set_back(
     later = project.start("runs", "resume", run, wrap=("unshare", *user, "--time", "--boottime", "7200", "--fork"))
     done = later.finish()
     assert (done.code, done.run["outputs"]) == (0, {"sleeps": "slept"}), done
+
+
+def test_a_day_has_one_budget_however_often_the_clock_comes_back_to_it(
+    project: Project, model: MockModel, tmp_path: Path
+) -> None:
+    wall = Wall(tmp_path)
+    project.environment |= wall.environment
+    source = """
+        workflow.set_budget(LIMIT)
+
+        @workflow.step
+        async def ask(context):
+            call = dict(model="m", messages=[{"role": "user", "content": "hello"}], max_tokens=5)
+            await context.llm.chat(**call)
+    """
+    # What one call holds while it is under way: a day has room for one, and not for one more.
+    project.steps(source.replace("LIMIT", 'max_cost_usd="5.00"'))
+    model.hold()
+    measured = project.start("run")
+    run = measured.until("effect.started", kind="llm")["run_id"]
+    model.wait_for(1)
+    held = project.show(run)["budget"]["held_usd"]
+    # It began a day earlier than it ends: what it holds is given back to where it was taken from.
+    wall.set(DAY)
+    model.release()
+    done = measured.finish()
+    assert (done.code, done.run["budget"]["held_usd"]) == (0, "0.00"), done
+    project.steps(source.replace("LIMIT", f'CostLimit("{held}", per="day", on_exceeded="halt")'))
+    # Each day once: today, tomorrow, and then neither is new, whichever way the clock goes.
+    for seconds, code in ((0, 0), (DAY, 0), (0, 4), (DAY, 4), (-DAY, 0), (-DAY, 4), (0, 4), (2 * DAY, 0)):
+        wall.set(seconds)
+        done = project.run()
+        assert done.code == code, (seconds, done)
+        if code:
+            assert done.run["status"] == "halted", done
+
+
+def test_a_call_at_midnight_is_charged_to_the_day_that_held_it(
+    project: Project, model: MockModel, tmp_path: Path
+) -> None:
+    wall = Wall(tmp_path)
+    project.environment |= wall.environment
+    project.steps("""
+        workflow.set_budget(CostLimit("1.00", per="day", on_exceeded="halt"))
+
+        @workflow.step
+        async def ask(context):
+            call = dict(model="m", messages=[{"role": "user", "content": "hello"}], max_tokens=5)
+            await context.llm.chat(**call)
+    """)
+    for ahead in (DAY, -DAY):
+        wall.set(0)
+        model.hold()
+        running = project.start("run")
+        run = running.until("effect.started", kind="llm")["run_id"]
+        model.wait_for(1)
+        # A kill while the clock is elsewhere: the lost call is charged where it was held, and made again.
+        wall.set(ahead)
+        running.kill()
+        running.finish()
+        model.release()
+        done = project.call("runs", "resume", run, "--json")
+        assert done.code == 0, done
+        shown = project.call("runs", "show", run, "--json")
+        assert shown.code == 0, shown
+    with closing(sqlite3.connect(project.folder / ".wflo/wflo.db")) as store:
+        accounts = store.execute("SELECT period_start, held_nanos FROM budgets WHERE period = 'day'").fetchall()
+        (opened,) = store.execute("SELECT count(*) FROM holds WHERE state = 'open'").fetchone()
+    assert len(accounts) == len(set(accounts)) == 3, "yesterday, today and tomorrow"
+    assert [held for _, held in accounts] == [0, 0, 0] and opened == 0, accounts
