@@ -73,7 +73,7 @@ fn for_scripts_a_page_is_an_object() {
 #[test]
 fn shells_complete_the_codes() {
     let folder = Folder::new();
-    for shell in ["bash", "zsh"] {
+    for shell in ["bash", "zsh", "fish"] {
         let script = folder.run(&["completions", shell]).stdout;
         assert!(script.contains("WFLO-3301"), "{shell}");
     }
