@@ -5,7 +5,7 @@
 //! the sandbox around itself and starts the program in it. `backend`, `spec` and `process_tree`
 //! are what an engine sees; `server` is the launcher; `mold`, `blank`, `plan`, `template`, `root`,
 //! `net`, `cgroup`, `idmap` are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are
-//! what the program is shut into; `watch` and `supervise` do what the kernel does not.
+//! what the program is shut into; `watch`, `supervise` and `sockets` do what the kernel does not.
 //!
 //! **Architecture Invariant:** whatever dies, and however, no process, mount or cgroup of a
 //! sandbox outlives its engine; a cgroup at most until the next [`sweep`].
@@ -28,6 +28,7 @@ mod process_tree;
 mod root;
 mod seccomp;
 pub(crate) mod server;
+pub(crate) mod sockets;
 pub(crate) mod spec;
 pub(crate) mod supervise;
 pub(crate) mod sys;

@@ -90,6 +90,7 @@ fn supervise(
     let supervised = |level: Level| level != Level::Kernel;
     let watched = Watched {
         memory: limits.memory.filter(|_| supervised(can.memory)),
+        sockets: None,
         cpus: limits.cpus.filter(|_| supervised(can.cpus)),
         tasks: limits.pids.filter(|_| supervised(can.pids())),
     };

@@ -17,6 +17,11 @@ pub struct Capabilities {
     pub cgroup: Option<Version>,
     /// How the memory limit is enforced.
     pub memory: Level,
+    /// How socket buffers are kept to the memory limit: with all else by the kernel, or counted by pid 1.
+    /// In a tree without isolation they are not.
+    pub sockets: Level,
+    /// Whether pid 1 is told what each socket holds; else it takes each for full.
+    pub sockets_told: bool,
     /// How the processor limit is enforced.
     pub cpus: Level,
     /// The Landlock ABI of the kernel; 0 without Landlock.
@@ -41,6 +46,9 @@ impl Capabilities {
         };
         if limits.memory.is_some() {
             let by = match self.memory {
+                Level::Kernel if self.sockets == Level::Supervised => {
+                    "cgroup v1, without socket buffers: pid 1 counts those every 100 ms"
+                }
                 Level::Kernel => group,
                 _ if self.isolated => "pid 1 measures the tree every 20 ms and kills it",
                 _ => "a supervisor measures the tree every 100 ms and kills it",
@@ -86,6 +94,12 @@ impl Capabilities {
             Some(Version::V2) => 2,
         });
         to.flag(self.memory == Level::Kernel);
+        to.u8(match self.sockets {
+            Level::None => 0,
+            Level::Supervised => 1,
+            Level::Kernel => 2,
+        });
+        to.flag(self.sockets_told);
         to.flag(self.cpus == Level::Kernel);
         to.u32(self.landlock_abi);
         to.text(OsStr::new(&self.cgroup_note));
@@ -114,6 +128,12 @@ impl Capabilities {
                 _ => None,
             },
             memory: level(from.flag()?),
+            sockets: match from.u8()? {
+                0 => Level::None,
+                1 => Level::Supervised,
+                _ => Level::Kernel,
+            },
+            sockets_told: from.flag()?,
             cpus: level(from.flag()?),
             landlock_abi: from.u32()?,
             cgroup_note: from.text()?.into_string().ok()?,
@@ -131,6 +151,8 @@ mod tests {
             privileged: false,
             cgroup,
             memory: Level::Supervised,
+            sockets: Level::None,
+            sockets_told: false,
             cpus: Level::Supervised,
             landlock_abi: 0,
             cgroup_note: String::new(),

@@ -107,6 +107,8 @@ impl Groups {
                         }
                         _ => {}
                     }
+                    // Only a hint to TCP: what its sockets may hold at least is taken all the same.
+                    let _ = write(&group, "memory.kmem.tcp.limit_in_bytes", &bytes);
                     write(&group, "cgroup.procs", "0").step(step)?;
                 }
                 if let (Some(limit), Some((_, parent))) = (limits.cpus, &self.cpu) {

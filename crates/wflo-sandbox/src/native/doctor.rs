@@ -1,5 +1,6 @@
 //! What is missing for sandboxes here, found by really starting one, with the fix for each.
 
+use super::capabilities::Capabilities;
 use super::cgroup::Version;
 use super::exit::Outcome;
 use super::spec::{Level, Spec};
@@ -74,6 +75,7 @@ pub fn doctor(program: &Path) -> Vec<Finding> {
             _ => finding(name, State::Degraded, format!("supervised: {}", can.cgroup_note), Some(fix)),
         });
     }
+    found.push(sockets(can));
     found.push(finding("pids limit", State::Ok, "enforced by the kernel", None));
     found.push(finding("disk limit", State::Ok, "enforced by the kernel", None));
     found.push(match can.cgroup {
@@ -89,6 +91,22 @@ pub fn doctor(program: &Path) -> Vec<Finding> {
         finding("landlock", State::Degraded, "this kernel has none: one wall less", Some(fix))
     });
     found
+}
+
+/// Who keeps socket buffers to the memory limit.
+fn sockets(can: &Capabilities) -> Finding {
+    let name = "socket buffers";
+    let told =
+        if can.sockets_told { "" } else { ", each taken for full, because this kernel has no sock_diag" };
+    let by = if can.memory == Level::Kernel {
+        format!("supervised: up to the memory limit once more, counted every 100 ms{told}")
+    } else {
+        format!("supervised: counted with memory{told}")
+    };
+    match can.sockets {
+        Level::Kernel => finding(name, State::Ok, "counted with memory by the kernel", None),
+        _ => finding(name, State::Degraded, by, Some("only cgroup v2 counts them as memory")),
+    }
 }
 
 fn probe(launcher: &Launcher) -> Finding {

@@ -10,6 +10,7 @@ use super::mold::Mold;
 use super::plan::Plan;
 use super::root;
 use super::server::{Common, Given};
+use super::sockets::{self, Sockets};
 use super::spec::{HOME, Level, MODEL_PORT, WORKSPACE};
 use super::supervise::{Members, Supervisor, Watched};
 use super::sys::process::{self, Forked};
@@ -86,6 +87,9 @@ fn sandbox(
         Forked::Parent(pid, _) => pid,
     };
     let scratch = root.scratch.as_fd();
+    let counts_sockets = limits.memory.is_some() && common.capabilities.sockets != Level::Kernel;
+    let diagnosis = if counts_sockets { sockets::diagnosis().ok() } else { None };
+    let diagnosis = diagnosis.as_ref().map(AsFd::as_fd);
     let handed: Vec<BorrowedFd<'_>> = listener
         .iter()
         .map(|(fd, _)| fd.as_fd())
@@ -95,6 +99,7 @@ fn sandbox(
         .iter()
         .chain(&handed)
         .chain(&held)
+        .chain(&diagnosis)
         .map(AsRawFd::as_raw_fd)
         .collect();
     // From here on every owner of another descriptor is a name without one; none of them is ever
@@ -111,10 +116,12 @@ fn sandbox(
     let deadline = limits.timeout.map(|limit| started.saturating_add_unsigned(limit.0));
     let watched = Watched {
         memory: limits.memory.filter(|_| !kernel(common.capabilities.memory)),
+        sockets: limits.memory.filter(|_| kernel(common.capabilities.memory) && counts_sockets),
         cpus: limits.cpus.filter(|_| !kernel(common.capabilities.cpus)),
         tasks: None,
     };
-    let supervisor = Supervisor::new(Members::Namespace, watched, Some(scratch));
+    let sockets = Sockets { diagnosis, bounded: root.bounded && common.sockets_fit };
+    let supervisor = Supervisor::new(Members::Namespace, watched, Some((scratch, sockets)));
     watch::watch(worker, Sources { control, lifeline, signals: signals.as_fd() }, deadline, supervisor);
     // The kernel kills whoever is left.
     process::exit_now(0)

@@ -71,6 +71,8 @@ impl Launcher {
                 privileged: false,
                 cgroup: None,
                 memory: Level::None,
+                sockets: Level::None,
+                sockets_told: false,
                 cpus: Level::None,
                 landlock_abi: 0,
                 cgroup_note: String::new(),

@@ -21,6 +21,8 @@ pub(crate) struct Root {
     pub(crate) scratch: OwnedFd,
     /// The upper layer and the merged view, with a workspace.
     pub(crate) layers: Option<(OwnedFd, OwnedFd)>,
+    /// Whether what a socket holds has a bound.
+    pub(crate) bounded: bool,
 }
 
 /// The file systems whose folders may be made to hang a mount in: never one of the host's.
@@ -74,7 +76,7 @@ pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
             Source::Bind(bind) => ground.attach(&bind.mount, &bind.target, bind.folder)?,
         }
     }
-    processes(template, &ground)?;
+    let bounded = processes(template, &ground, plan.limits.memory.is_some())?;
     if plan.pts {
         let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"newinstance", c"")];
         let pts = mount::new_fs(c"devpts", &options, NOSUID | NOEXEC).step("making /dev/pts")?;
@@ -82,7 +84,7 @@ pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
     }
     mount::set_attributes(ground.root.as_fd(), RDONLY | NOSUID | NODEV, false).step("closing the root")?;
     mount::enter_root(ground.root.as_fd()).step("entering the root")?;
-    Ok(Root { scratch, layers })
+    Ok(Root { scratch, layers, bounded })
 }
 
 fn make_folder(place: &Path) -> Result<(), Fault> {
@@ -170,6 +172,9 @@ fn toolchain(template: &Template, root: &OwnedFd) -> Result<(), Fault> {
         mount::attach(copy.as_fd(), place.as_fd())
     };
     for (name, source) in &template.folders {
+        if let Some((above, _)) = name.split_once('/') {
+            rustix::fs::mkdirat(root, above, Mode::from(0o755)).step(step)?;
+        }
         rustix::fs::mkdirat(root, *name, Mode::from(0o755)).step(step)?;
         let copy =
             mount::copy_tree(rustix::fs::CWD, source, true).at("showing the toolchain", || (*name).into())?;
@@ -182,9 +187,11 @@ fn toolchain(template: &Template, root: &OwnedFd) -> Result<(), Fault> {
     Ok(())
 }
 
-fn processes(template: &Template, ground: &Ground) -> Result<(), Fault> {
+/// `bound` wants sockets bounded; gives whether they are.
+fn processes(template: &Template, ground: &Ground, bound: bool) -> Result<bool, Fault> {
     let step = "mounting /proc";
     let proc = mount::new_fs(c"proc", &[(c"source", c"proc")], NOSUID | NODEV | NOEXEC).step(step)?;
+    let bounded = bound && super::sockets::bound(proc.as_fd()).is_ok();
     ground.attach(&proc, Path::new("/proc"), true)?;
     let sys = copy_below(&proc, "sys").step(step)?;
     mount::set_attributes(sys.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false).step(step)?;
@@ -201,7 +208,7 @@ fn processes(template: &Template, ground: &Ground) -> Result<(), Fault> {
             Err(error) => return Err(error).at("covering /proc", || path.clone()),
         }
     }
-    Ok(())
+    Ok(bounded)
 }
 
 /// Shows a folder through an overlay without an upper layer, which needs two lower ones.

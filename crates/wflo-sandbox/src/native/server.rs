@@ -7,9 +7,10 @@
 
 use super::blank::Blank;
 use super::capabilities::Capabilities;
-use super::cgroup::Groups;
+use super::cgroup::{Groups, Version};
 use super::init;
 use super::mold::{Mold, User};
+use super::sockets;
 use super::spec::Level;
 use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
@@ -30,6 +31,8 @@ const PATIENCE_MS: i64 = 5_000;
 pub(crate) struct Common {
     pub(crate) groups: Option<Groups>,
     pub(crate) capabilities: Capabilities,
+    /// Whether a socket holds no more than it is taken to.
+    pub(crate) sockets_fit: bool,
     /// Its end tells every pid 1 that the launcher is gone; nothing is ever written to it.
     lifeline: (OwnedFd, OwnedFd),
 }
@@ -104,6 +107,7 @@ impl Server {
         let _ = process::limit(libc::RLIMIT_NOFILE, u64::MAX, u64::MAX);
         super::cgroup::sweep();
         let detected = Groups::detect();
+        let sockets_fit = sockets::defaults_fit();
         let mold = match Server::wall_in(isolated) {
             Ok(mold) => mold,
             Err(fault) => {
@@ -121,13 +125,19 @@ impl Server {
             privileged: mold.as_ref().is_some_and(|mold| mold.privileged),
             cgroup: groups.as_ref().map(Groups::version),
             memory: level(groups.as_ref().is_some_and(Groups::limits_memory)),
+            sockets: match groups.as_ref().map(Groups::version) {
+                Some(Version::V2) => Level::Kernel,
+                _ if isolated => Level::Supervised,
+                _ => Level::None,
+            },
+            sockets_told: isolated && sockets::can_tell(),
             cpus: level(groups.as_ref().is_some_and(Groups::limits_cpu)),
             landlock_abi: process::landlock_abi().max(0) as u32,
             cgroup_note,
         };
         let lifeline = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
         let spare = if mold.is_some() { Spare::Wanted } else { Spare::None };
-        let common = Common { groups, capabilities, lifeline };
+        let common = Common { groups, capabilities, sockets_fit, lifeline };
         Ok(Server { common, mold, spare, live: HashMap::new() })
     }
 

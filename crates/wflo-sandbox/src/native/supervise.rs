@@ -1,12 +1,16 @@
 //! Limits that the kernel does not enforce here: whoever is above a tree measures it and acts.
 //!
-//! Memory: the resident memory of every process plus all that the writable tmpfs holds. Pages
-//! that several processes share are counted once for each, until the sum is over the limit; then
-//! the proportional figure decides. A burst between two looks is seen too late; that is what
+//! Memory: the resident memory of every process, all that the writable tmpfs holds, what is in socket
+//! buffers, and a page for each open descriptor. Pages that several processes share are counted once
+//! for each, until the sum is over the limit; then the proportional figure decides. Not seen are pages
+//! that a program shares with nobody but itself and has unmapped in part, and pipes, of which the
+//! kernel gives a user 64 MiB. A burst between two looks is seen too late; that is what
 //! `supervised` means. Processors: the tree is stopped whenever it has used up its share. Tasks:
-//! counted, where no namespace has a limit of its own.
+//! counted, where no namespace has a limit of its own. Where a cgroup counts memory but no sockets,
+//! these alone are counted.
 
 use super::exit::Usage;
+use super::sockets::Sockets;
 use super::sys::process;
 use crate::bare::tree;
 use std::os::fd::BorrowedFd;
@@ -15,6 +19,8 @@ use wflo_core::size::{Bytes, MilliCpus};
 
 /// How often a namespace of its own is looked at, and a tree in the host's, which is dearer to find.
 const LOOK_MS: [i64; 2] = [20, 100];
+/// What an open descriptor is taken to cost the kernel: its file, its name, the least of a pipe.
+const DESCRIPTOR: u64 = 4 << 10;
 /// How much unused share is kept, in milliseconds of it.
 const BURST_MS: i64 = 100;
 
@@ -31,6 +37,8 @@ pub(crate) enum Members {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Watched {
     pub(crate) memory: Option<Bytes>,
+    /// What may be in socket buffers, where that is no part of `memory`.
+    pub(crate) sockets: Option<Bytes>,
     pub(crate) cpus: Option<MilliCpus>,
     pub(crate) tasks: Option<u32>,
 }
@@ -50,10 +58,11 @@ pub(crate) enum Verdict {
 pub(crate) struct Supervisor<'a> {
     members: Members,
     memory: Option<u64>,
+    in_sockets: Option<u64>,
     share: Option<i64>,
     tasks: Option<u32>,
-    /// The writable file system that is memory, if there is one.
-    scratch: Option<BorrowedFd<'a>>,
+    /// The writable file system that is memory, and the sockets, where the tree has its own.
+    own: Option<(BorrowedFd<'a>, Sockets<'a>)>,
     next: i64,
     peak: Option<u64>,
     /// Processor time that may still be used, in microseconds; negative is debt.
@@ -72,14 +81,19 @@ struct Tree {
 
 impl<'a> Supervisor<'a> {
     /// Supervises what is given.
-    pub(crate) fn new(members: Members, watched: Watched, scratch: Option<BorrowedFd<'a>>) -> Self {
+    pub(crate) fn new(
+        members: Members,
+        watched: Watched,
+        own: Option<(BorrowedFd<'a>, Sockets<'a>)>,
+    ) -> Self {
         let share = |limit: MilliCpus| i64::try_from(limit.0).unwrap_or(i64::MAX / 1_000_000);
         Supervisor {
             members,
             memory: watched.memory.map(|limit| limit.0),
+            in_sockets: watched.sockets.map(|limit| limit.0),
             share: watched.cpus.map(share),
             tasks: watched.tasks,
-            scratch,
+            own,
             next: 0,
             peak: None,
             credit: 0,
@@ -91,11 +105,21 @@ impl<'a> Supervisor<'a> {
 
     /// Measures when it is time to, and acts.
     pub(crate) fn look(&mut self, now: i64) -> Verdict {
-        if self.memory.is_none() && self.share.is_none() && self.tasks.is_none() {
+        let walks = self.memory.is_some() || self.share.is_some() || self.tasks.is_some();
+        if !walks && self.in_sockets.is_none() {
             return Verdict::Again(None);
         }
         if now >= self.next {
-            self.next = now + LOOK_MS[usize::from(self.members == Members::Below)];
+            self.next = now + LOOK_MS[usize::from(!walks || self.members == Members::Below)];
+            if let Some(limit) = self.in_sockets {
+                let held = self.own.map_or(0, |(_, sockets)| sockets.held(limit));
+                if held > limit {
+                    return Verdict::OutOfMemory;
+                }
+            }
+            if !walks {
+                return Verdict::Again(Some(self.next));
+            }
             let tree = self.measure(false);
             if self.tasks.is_some_and(|limit| tree.tasks > u64::from(limit)) {
                 return Verdict::TooManyTasks;
@@ -105,6 +129,9 @@ impl<'a> Supervisor<'a> {
                 let mut held = tree.resident + written;
                 if held > limit {
                     held = self.measure(true).resident + written;
+                }
+                if let Some((_, sockets)) = &self.own {
+                    held += sockets.held(limit.saturating_sub(held));
                 }
                 self.peak = self.peak.max(Some(held));
                 if held > limit {
@@ -149,7 +176,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn written(&self) -> u64 {
-        let Some(found) = self.scratch.and_then(|scratch| rustix::fs::fstatvfs(scratch).ok()) else {
+        let Some(found) = self.own.and_then(|(scratch, _)| rustix::fs::fstatvfs(scratch).ok()) else {
             return 0;
         };
         (found.f_blocks - found.f_bfree) * found.f_frsize
@@ -214,6 +241,9 @@ fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
             Some(kib) => kib * 1_024,
             None => read("statm").split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * page,
         };
+        // Since Linux 6.2 the size of this folder is the number of its entries.
+        let descriptors = std::fs::metadata(format!("/proc/{pid}/fd")).map_or(0, |folder| folder.len());
+        tree.resident += descriptors * DESCRIPTOR;
         if let Some((_, rest)) = read("stat").rsplit_once(')') {
             // Fields 14 to 17: its own time and that of the children it has reaped.
             let ticks: i64 =

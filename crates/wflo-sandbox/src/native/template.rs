@@ -15,8 +15,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Folders and links at the root that hold the toolchain.
-const TOOLCHAIN: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu"];
+/// Folders and links at the root that hold the toolchain; of the two package stores what is installed,
+/// which anybody may read, and not the profiles, logs and sockets beside it.
+const TOOLCHAIN: &[&str] =
+    &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store"];
 
 /// Small files of `/etc` that programs need and that name nobody.
 const ETC_FILES: &[&str] = &[
@@ -77,7 +79,7 @@ const PROC_FOLDERS: &[&str] = &["acpi", "asound", "scsi"];
 pub(crate) struct Template {
     /// Links at the root: name and target.
     pub(crate) links: Vec<(&'static str, CString)>,
-    /// Folders at the root that are shown read-only: mounts with their attributes, to be copied.
+    /// Folders at the root, or one below it, that are shown read-only: mounts with their attributes, to be copied.
     pub(crate) folders: Vec<(&'static str, CString)>,
     /// What is covered in `/proc`: its path and whether it is a folder.
     pub(crate) masks: Vec<(String, bool)>,
@@ -186,11 +188,11 @@ impl Template {
         for name in TOOLCHAIN {
             let path = Path::new("/host").join(name);
             let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
-            if found.file_type().is_symlink() {
+            if found.file_type().is_symlink() && !name.contains('/') {
                 let target = std::fs::read_link(&path).step("reading the toolchain")?;
                 links.push((*name, mount::c_path(&target).step("reading the toolchain")?));
             } else if found.is_dir() {
-                let place = Path::new("/tpl").join(format!("root-{name}"));
+                let place = Path::new("/tpl").join(format!("root-{}", name.replace('/', "-")));
                 std::fs::create_dir(&place).step("showing the toolchain")?;
                 let source = open(&path).step("showing the toolchain")?;
                 bind(&source, &place, RDONLY | NOSUID | NODEV)

@@ -108,7 +108,7 @@ fn limits(walls: Option<Walls<'_>>) -> Result<(), Fault> {
         let pids = u64::from(walls.pids.unwrap_or(DEFAULT_PIDS));
         process::limit(libc::RLIMIT_NPROC, pids, pids).step(step)?;
     }
-    process::limit(libc::RLIMIT_NOFILE, 1_024, 65_536).step(step)?;
+    process::limit(libc::RLIMIT_NOFILE, 1_024, 16_384).step(step)?;
     process::limit(libc::RLIMIT_MEMLOCK, 8 << 20, 8 << 20).step(step)?;
     process::limit(libc::RLIMIT_MSGQUEUE, 819_200, 819_200).step(step)?;
     process::limit(libc::RLIMIT_SIGPENDING, 4_096, 4_096).step(step)?;

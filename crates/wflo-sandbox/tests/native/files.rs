@@ -234,3 +234,36 @@ fn a_workspace_may_have_many_layers() {
     spec.workspace = Some(View { lowers, target: "/project".into() });
     assert_eq!(run(spec).text, "60\n0");
 }
+
+/// A root of its own that is this host's, with a `/nix`; the rest of the arguments is executed there.
+const WITH_NIX: &str = "mount -t tmpfs none \"$1\"; mkdir \"$1/up\" \"$1/work\" \"$1/root\"
+    mount -t overlay host -o \"lowerdir=/,upperdir=$1/up,workdir=$1/work\" \"$1/root\"; cd \"$1/root\"; shift
+    mkdir -p nix/store/tool nix/var/log former; echo installed > nix/store/tool/file; echo private > nix/var/log/build
+    for folder in proc dev sys tmp; do mount --rbind \"/$folder\" \"$folder\"; done
+    mkdir reachable; cp \"$1\" reachable/tests; cp \"$2\" reachable/launcher; shift 2
+    pivot_root . former; cd /; umount -l /former
+    WFLO_TEST_LAUNCHER=/reachable/launcher exec /reachable/tests \"$@\"";
+
+#[test]
+fn of_a_package_store_only_what_is_installed_is_seen() {
+    if !is_root() {
+        return;
+    }
+    let place = folder();
+    let ran = std::process::Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-ec", WITH_NIX, "sh"])
+        .args([place.path(), &std::env::current_exe().unwrap(), &super::program()])
+        .args(["--ignored", "--exact", "files::what_is_seen_of_nix"])
+        .output()
+        .expect("unshare (util-linux)");
+    let text = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{text}\n{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "started by another test"]
+fn what_is_seen_of_nix() {
+    let ran = run(sh("ls -A /nix; cat /nix/store/tool/file; cat /nix/var/log/build 2>/dev/null"));
+    assert_eq!(ran.text, "store\ninstalled\n");
+}

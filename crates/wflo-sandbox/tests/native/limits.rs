@@ -116,3 +116,83 @@ fn every_limit_says_how_it_is_enforced_and_the_kernel_can_be_insisted_on() {
         }
     }
 }
+
+/// Fills as many TCP connections as it can, in several processes, and closes half of their ends.
+const TCP: &str = "import os, socket\n\
+for _ in range(3): os.fork()\n\
+l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(); kept = []\n\
+while True:\n\
+\x20 a = socket.socket(); a.connect(l.getsockname()); b = l.accept()[0]; a.setblocking(False)\n\
+\x20 a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)\n\
+\x20 try:\n\
+\x20  while True: a.send(bytes(65536))\n\
+\x20 except BlockingIOError: pass\n\
+\x20 kept.append(b)\n\
+\x20 if len(kept) % 2: kept.append(a)\n";
+
+const UNIX: &str = "import os, socket\n\
+for _ in range(3): os.fork()\n\
+kept = []\n\
+while True:\n\
+\x20 a, b = socket.socketpair(); a.setblocking(False)\n\
+\x20 try:\n\
+\x20  while True: a.send(bytes(65536))\n\
+\x20 except BlockingIOError: pass\n\
+\x20 kept.append(b)\n\
+\x20 if len(kept) % 2: kept.append(a)\n";
+
+const UDP: &str = "import socket\nkept = []\n\
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+while True:\n\
+\x20 a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(('127.0.0.1', 0)); kept.append(a)\n\
+\x20 for _ in range(16): s.sendto(bytes(32768), a.getsockname())\n";
+
+#[test]
+fn socket_buffers_are_memory() {
+    for (what, script) in [("TCP", TCP), ("AF_UNIX", UNIX), ("UDP", UDP)] {
+        // Who has all the descriptors that there are keeps what is in them.
+        let mut spec = python(
+            "import sys, time\ntry: exec(sys.argv[1])\nexcept OSError as e: print(e); time.sleep(1000)",
+        );
+        spec.command.push(script.into());
+        spec.limits.memory = Some("128m".parse().unwrap());
+        let ran = run(spec);
+        assert_eq!(ran.exit.outcome, Outcome::OutOfMemory, "{what}: {}", ran.text);
+    }
+}
+
+#[test]
+fn descriptors_and_message_queues_are_memory_or_are_refused() {
+    let supervised = launcher().capabilities().memory != Level::Kernel;
+    let mut spec = python(
+        "import ctypes, os, resource\n\
+         libc = ctypes.CDLL(None, use_errno=True)\n\
+         print(libc.msgget(0, 0o600) >= 0, libc.semget(0, 1, 0o600) >= 0)\n\
+         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; print(hard, flush=True)\n\
+         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n\
+         for _ in range(4): os.fork()\n\
+         kept = []\n\
+         while True: kept.append(os.pipe())\n",
+    );
+    spec.limits.memory = Some("128m".parse().unwrap());
+    let ran = run(spec);
+    let made = if supervised { "False False" } else { "True True" };
+    assert!(ran.text.starts_with(&format!("{made}\n16384\n")), "{}", ran.text);
+    assert_eq!(ran.exit.outcome, Outcome::OutOfMemory, "{}", ran.text);
+}
+
+#[test]
+fn a_program_with_many_idle_sockets_lives() {
+    let mut spec = python(
+        "import socket\n\
+         l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(500); kept = []\n\
+         for _ in range(400):\n\
+         \x20 a = socket.create_connection(l.getsockname()); b = l.accept()[0]; kept += [a, b]\n\
+         for _ in range(50):\n\
+         \x20 for a, b in zip(kept[::2], kept[1::2]): a.send(b'x'); b.recv(1)\n\
+         print(len(kept))",
+    );
+    spec.limits.memory = Some("128m".parse().unwrap());
+    let ran = run(spec);
+    assert_eq!((ran.exit.outcome, ran.text.as_str()), (Outcome::Exited(0), "800\n"));
+}

@@ -23,7 +23,7 @@ const MADE: &[Number] = &[
     libc::SYS_lseek, libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64,
     libc::SYS_pwrite64, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2,
     libc::SYS_sendfile, libc::SYS_pselect6, libc::SYS_ppoll, libc::SYS_signalfd4, libc::SYS_splice,
-    libc::SYS_tee, libc::SYS_vmsplice, libc::SYS_readlinkat, libc::SYS_newfstatat, libc::SYS_fstat,
+    libc::SYS_tee, libc::SYS_readlinkat, libc::SYS_newfstatat, libc::SYS_fstat,
     libc::SYS_statx, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_timerfd_create,
     libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime, libc::SYS_utimensat, libc::SYS_capget,
     libc::SYS_capset, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_waitid, libc::SYS_wait4,
@@ -46,11 +46,11 @@ const MADE: &[Number] = &[
     libc::SYS_getcpu, libc::SYS_gettimeofday, libc::SYS_getpid, libc::SYS_getppid, libc::SYS_getuid,
     libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_gettid, libc::SYS_sysinfo,
     libc::SYS_mq_open, libc::SYS_mq_unlink, libc::SYS_mq_timedsend, libc::SYS_mq_timedreceive,
-    libc::SYS_mq_notify, libc::SYS_mq_getsetattr, libc::SYS_msgget, libc::SYS_msgctl, libc::SYS_msgrcv,
-    libc::SYS_msgsnd, libc::SYS_semget, libc::SYS_semctl, libc::SYS_semtimedop, libc::SYS_semop,
+    libc::SYS_mq_notify, libc::SYS_mq_getsetattr, libc::SYS_msgctl, libc::SYS_msgrcv,
+    libc::SYS_msgsnd, libc::SYS_semctl, libc::SYS_semtimedop, libc::SYS_semop,
     libc::SYS_shmctl, libc::SYS_shmat, libc::SYS_shmdt, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept,
     libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_sendto,
-    libc::SYS_recvfrom, libc::SYS_setsockopt, libc::SYS_getsockopt, libc::SYS_shutdown, libc::SYS_sendmsg,
+    libc::SYS_recvfrom, libc::SYS_getsockopt, libc::SYS_shutdown, libc::SYS_sendmsg,
     libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_readahead, libc::SYS_brk,
     libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_msync,
     libc::SYS_mlock, libc::SYS_mlock2, libc::SYS_munlock, libc::SYS_mlockall, libc::SYS_munlockall,
@@ -152,8 +152,15 @@ pub(super) fn rules(accounted: bool) -> Vec<(Number, Rule)> {
     rules.extend([libc::SYS_sync, libc::SYS_syncfs].map(|call| (call, Rule::Always(Errno(0)))));
     // Memory that outlives its mappings and that only a cgroup counts.
     let uncounted = Rule::Always(if accounted { Allow } else { Errno(libc::ENOSYS) });
-    rules.push((libc::SYS_memfd_create, uncounted.clone()));
-    rules.push((libc::SYS_shmget, uncounted));
+    let calls = [
+        libc::SYS_memfd_create,
+        libc::SYS_shmget,
+        libc::SYS_msgget,
+        libc::SYS_semget,
+        // One byte of a large page, put into a pipe, keeps the whole page.
+        libc::SYS_vmsplice,
+    ];
+    rules.extend(calls.map(|call| (call, uncounted.clone())));
     rules.extend(checked());
     rules
 }
@@ -197,6 +204,18 @@ fn checked() -> Vec<(Number, Rule)> {
         (
             libc::SYS_socketpair,
             Rule::Checked(vec![low(0, Test::Equal(libc::AF_UNIX as u32), Allow)], Errno(libc::EAFNOSUPPORT)),
+        ),
+        // Who counts sockets relies on the bound of each (`sockets`): a wish for more is ignored.
+        (
+            libc::SYS_setsockopt,
+            Rule::Checked(
+                vec![
+                    low(1, Test::Differs(libc::SOL_SOCKET as u32), Allow),
+                    low(2, Test::Equal(libc::SO_SNDBUF as u32), Errno(0)),
+                    low(2, Test::Equal(libc::SO_RCVBUF as u32), Errno(0)),
+                ],
+                Allow,
+            ),
         ),
         (
             libc::SYS_personality,

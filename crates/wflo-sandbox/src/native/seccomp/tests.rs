@@ -118,10 +118,24 @@ fn core_limits_are_pretended_and_other_processes_limits_refused() {
 #[test]
 fn memory_nobody_counts_is_refused_where_only_processes_are_counted() {
     let supervised = compile(false);
-    for number in [libc::SYS_memfd_create, libc::SYS_shmget] {
+    let calls =
+        [libc::SYS_memfd_create, libc::SYS_shmget, libc::SYS_msgget, libc::SYS_semget, libc::SYS_vmsplice];
+    for number in calls {
         assert_eq!(call(number, [0; 6]), ALLOW);
         assert_eq!(run(&supervised, ARCHITECTURE, number as u32, [0; 6]), ERRNO | libc::ENOSYS as u32);
     }
+}
+
+#[test]
+fn a_larger_socket_buffer_is_pretended() {
+    for option in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
+        assert_eq!(call(libc::SYS_setsockopt, [3, libc::SOL_SOCKET as u64, option as u64, 0, 0, 0]), ERRNO);
+    }
+    assert_eq!(
+        call(libc::SYS_setsockopt, [3, libc::SOL_SOCKET as u64, libc::SO_REUSEADDR as u64, 0, 0, 0]),
+        ALLOW
+    );
+    assert_eq!(call(libc::SYS_setsockopt, [3, libc::IPPROTO_IP as u64, 7, 0, 0, 0]), ALLOW);
 }
 
 #[test]
