@@ -180,3 +180,52 @@ def test_a_socket_in_a_live_folder_is_not_reached(project: Project) -> None:
         (project.folder / "big/d.sock").chmod(0o777)
         done = project.run()
     assert done.run["outputs"] == {"go": ["x", "ConnectionRefusedError"]}, done
+
+
+def test_a_folder_that_is_named_does_not_bring_its_secrets_along(project: Project, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    (shared / "sub").mkdir(parents=True)
+    (shared / ".aws").mkdir()
+    for name in [".env", "sub/id_rsa", "sub/prod.env", ".aws/credentials", "model.bin", "sub/notes.txt"]:
+        (shared / name).write_text("hunter2")
+    project.write_settings(f"""
+        [sandbox]
+        hide = ["notes.txt"]
+        ro = ["{shared}:/shared", "{shared}/.env:/named", "{shared}/.aws:/keys"]
+    """)
+    wanted = ["/shared/model.bin", "/named", "/keys/credentials"]
+    hidden = [f"/shared/{name}" for name in (".env", "sub/id_rsa", "sub/prod.env", ".aws/credentials", "sub/notes.txt")]
+    project.steps(LOOKS % (wanted + hidden))
+    done = project.run()
+    assert done.code == 0, done
+    found = done.run["outputs"]["go"]
+    assert {path for path, text in found.items() if text} == set(wanted), found
+
+
+def test_a_name_that_appears_in_a_live_folder_is_hidden_in_its_root(project: Project) -> None:
+    """The limit below the root is what docs/guides/workspace.md says."""
+    project.write(".gitignore", "big/\n")
+    (project.folder / ".git").mkdir()
+    for index in range(2_100):
+        project.write(f"big/sub/f{index}", "x")
+    project.write("big/sub/id_rsa", "OLD")
+    project.steps("""
+    @workflow.step
+    async def go(context):
+        import os, time
+        assert not os.path.exists("big/sub/id_rsa")
+        await context.emit("ready", {})
+        end = time.monotonic() + 100
+        while not os.path.exists("big/sub/appears") and time.monotonic() < end:
+            time.sleep(0.01)
+        return {name: os.path.exists(name) for name in ("big/.env", "big/.netrc", "big/sub/id_rsa", "big/sub/.env")}
+    """)
+    running = project.start("run")
+    running.until("emitted")
+    for name in ("new", ".env", ".netrc", "sub/.env"):
+        project.write(f"big/{name}", "hunter2")
+    (project.folder / "big/new").rename(project.folder / "big/sub/id_rsa")
+    project.write("big/sub/appears", "")
+    done = running.finish()
+    seen = {"big/.env": False, "big/.netrc": False, "big/sub/id_rsa": False, "big/sub/.env": True}
+    assert done.run["outputs"] == {"go": seen}, done

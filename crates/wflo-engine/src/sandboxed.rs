@@ -24,6 +24,9 @@ use crate::executor::Left;
 use crate::interpreter::Surroundings;
 use crate::launch::{self, Launch};
 
+/// By the folder and the globs.
+type Masks = HashMap<(PathBuf, Vec<String>), Option<Arc<workspace::Mask>>>;
+
 /// Makes sandboxes; one launcher process for the engine and backend, started when first needed.
 pub struct Sandboxes {
     program: std::path::PathBuf,
@@ -35,8 +38,8 @@ pub struct Sandboxes {
     pub rules: HideRules,
     /// The engine's own environment, for names that are passed through.
     pub environment: std::collections::BTreeMap<OsString, OsString>,
-    /// What hides the hidden files of an interpreter's folders: looked for once, because they are large.
-    masks: Mutex<HashMap<PathBuf, Option<Arc<workspace::Mask>>>>,
+    /// What hides the hidden files of folders that are shown beside a workspace: looked for once, because they may be large.
+    masks: Mutex<Masks>,
 }
 
 /// A running sandbox of an attempt.
@@ -94,20 +97,34 @@ impl Sandboxes {
         Surroundings::new(project, self.rules.data_dir.as_deref(), variable)
     }
 
-    /// The mask of a folder of an interpreter. A glob of the project means the project's own paths.
-    fn mask(&self, folder: &Path) -> Result<Option<Arc<workspace::Mask>>, EngineError> {
+    /// The mask of a folder that is shown beside the workspace: of an interpreter, where a glob of the
+    /// project means nothing, or `named` by a run.
+    fn mask(
+        &self,
+        folder: &Path,
+        named: Option<&Launch>,
+    ) -> Result<Option<Arc<workspace::Mask>>, EngineError> {
         if !folder.is_dir() {
             return Ok(None);
         }
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let mut rules = HideRules { globs: Vec::new(), ..self.rules.clone() };
+        if let Some(launch) = named {
+            rules.globs = self.rules.globs.iter().chain(&launch.hide).cloned().collect();
+        }
+        let key = (folder, rules.globs.clone());
         let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = masks.get(&folder) {
+        if let Some(known) = masks.get(&key) {
             return Ok(known.clone());
         }
-        let rules = HideRules { globs: Vec::new(), ..self.rules.clone() };
-        let hidden = Hidden::new(&folder, &rules).map_err(|e| failed(&e))?;
-        let mask = workspace::Mask::of(&folder, &hidden, &self.store).map_err(|e| failed(&e))?.map(Arc::new);
-        masks.insert(folder, mask.clone());
+        let folder = &key.0;
+        let made = match named {
+            Some(launch) => workspace::Mask::of_named(folder, Some(&launch.project), &rules, &self.store),
+            None => Hidden::new(folder, &rules)
+                .and_then(|hidden| workspace::Mask::of(folder, &hidden, &self.store)),
+        };
+        let mask = made.map_err(|e| failed(&e))?.map(Arc::new);
+        masks.insert(key, mask.clone());
         Ok(mask)
     }
 
@@ -184,19 +201,22 @@ impl Sandboxes {
 
     fn spec(&self, launch: &Launch, ask: Ask, key: Option<&str>) -> Result<Spec, EngineError> {
         let mut spec = Spec::new(ask.command);
+        let masked = |folder: &Path, named: Option<&Launch>| match launch.backend {
+            launch::Backend::Native => {
+                Ok::<_, EngineError>(self.mask(folder, named)?.map(|mask| mask.path().to_owned()))
+            }
+            launch::Backend::None => Ok(None),
+        };
         if let Some(interpreter) = &launch.interpreter {
             let around = self.surroundings(&launch.project);
             for folder in interpreter.folders.iter().filter(|folder| around.may_show(folder)) {
-                let mask = match launch.backend {
-                    launch::Backend::Native => self.mask(folder)?.map(|mask| mask.path().to_owned()),
-                    launch::Backend::None => None,
-                };
-                spec.ro.push(Bind { mask, ..Bind::same(folder) });
+                spec.ro.push(Bind { mask: masked(folder, None)?, ..Bind::same(folder) });
             }
         }
-        let bind = |(source, target): &(PathBuf, PathBuf)| Bind::new(source, target);
-        spec.ro.extend(launch.ro.iter().map(bind));
-        spec.rw = launch.rw.iter().map(bind).collect();
+        for (source, target) in &launch.ro {
+            spec.ro.push(Bind { mask: masked(source, Some(launch))?, ..Bind::new(source, target) });
+        }
+        spec.rw = launch.rw.iter().map(|(source, target)| Bind::new(source, target)).collect();
         spec.env = ask.env;
         spec.env.extend(model_env(key.unwrap_or(PLACEHOLDER_KEY)));
         for name in &launch.env {

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode};
 
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
-use super::hidden::{Hidden, Verdict};
+use super::hidden::{Hidden, HideRules, Reason, Verdict};
 use super::path::RelPath;
 use super::store::{InUse, Store, tree};
 use super::survey::{MAX_DEPTH, secret_inside};
@@ -55,6 +56,49 @@ impl Mask {
         }
         let mask = Mask::new(folder, store)?;
         found.iter().try_for_each(|path| mask.hide(path))?;
+        Ok(Some(mask))
+    }
+
+    /// Masks what is hidden in a folder that somebody named to be shown: by the rules of the project
+    /// when it is one of its folders, else as if it were a project's root. `None` for a folder whose own
+    /// path says that it holds keys, as `~/.aws` does: naming that one is meant.
+    ///
+    /// # Errors
+    /// As [`Mask::of`]; [`WorkspaceError::BadGlob`]; [`WorkspaceError::StateInside`] when the store lies
+    /// in the folder: such a mount fails with ELOOP.
+    pub fn of_named(
+        folder: &Path,
+        project: Option<&Path>,
+        rules: &HideRules,
+        store: &Store,
+    ) -> Result<Option<Mask>, WorkspaceError> {
+        let folder = folder.canonicalize().at("open the folder", folder)?;
+        let inside = project.and_then(|project| Some((project, folder.strip_prefix(project).ok()?)));
+        let (base, at) = match inside {
+            Some((project, inside)) if !inside.as_os_str().is_empty() => {
+                (project, RelPath::from_bytes(inside.as_os_str().as_bytes())?)
+            }
+            _ => (folder.as_path(), RelPath::root()),
+        };
+        let whole = folder.strip_prefix("/").unwrap_or(&folder).as_os_str().as_bytes();
+        let own = match RelPath::from_bytes(whole) {
+            Ok(whole) => Hidden::new(Path::new("/"), &HideRules::default())?.by_path(&whole),
+            Err(_) => None,
+        };
+        if matches!(own, Some(Reason::KeyFile | Reason::Environment)) {
+            return Ok(None);
+        }
+        if store.root().starts_with(&folder) {
+            return Err(WorkspaceError::StateInside { root: store.root().to_owned(), project: folder });
+        }
+        let hidden = Hidden::new(base, rules)?;
+        let root = beneath::open_root(&folder).at("open the folder", &folder)?;
+        let mask = Mask::new(&folder, store)?;
+        let prefix = if base == folder { 0 } else { at.as_bytes().len() + 1 };
+        for path in hidden_below(base, &root, &at, &hidden, &HashSet::new())? {
+            mask.hide(&RelPath::from_bytes(path.as_bytes().get(prefix..).unwrap_or_default())?)?;
+        }
+        mask.hide_expected()?;
         Ok(Some(mask))
     }
 

@@ -79,3 +79,27 @@ fn what_changed_is_kept_when_asked() {
     assert_eq!(std::fs::read_to_string(format!("{tree}/a.txt")).unwrap(), "after\n");
     assert_eq!(folder.read("work/a.txt"), "before");
 }
+
+#[test]
+fn a_folder_to_read_is_shown_without_its_secrets() {
+    let folder = Folder::new();
+    let shared = folder.path().join("shared");
+    std::fs::create_dir_all(shared.join("sub")).unwrap();
+    for name in [".env", "sub/id_rsa", "plain"] {
+        std::fs::write(shared.join(name), "hunter2").unwrap();
+    }
+    let script = "cat /s/.env /s/sub/id_rsa; ls -A /s /s/sub; cat /named";
+    let ended = folder.run(&[
+        "sandbox",
+        "exec",
+        "--ro",
+        "./shared:/s",
+        "--ro",
+        "./shared/.env:/named",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(ended.stdout, "/s:\nplain\nsub\n\n/s/sub:\nhunter2", "{}", ended.stderr);
+}

@@ -22,7 +22,7 @@ const KEY_ENDINGS: [&str; 13] = [
     ".tfvars.json",
 ];
 /// Files and folders.
-const KEY_NAMES: [&str; 23] = [
+const KEY_NAMES: [&str; 31] = [
     ".netrc",
     "_netrc",
     ".pgpass",
@@ -46,9 +46,17 @@ const KEY_NAMES: [&str; 23] = [
     ".terraformrc",
     "service-account.json",
     "application_default_credentials.json",
+    ".mylogin.cnf",
+    ".msmtprc",
+    ".passwd-s3fs",
+    ".secrets",
+    "kubeconfig",
+    "client_secret.json",
+    "vault_pass.txt",
+    ".credentials.json",
 ];
 /// A folder, and what in it is hidden.
-const KEY_PATHS: [(&str, &str); 8] = [
+const KEY_PATHS: [(&str, &str); 18] = [
     (".docker", "config.json"),
     (".config", "gcloud"),
     (".config", "gh"),
@@ -57,7 +65,19 @@ const KEY_PATHS: [(&str, &str); 8] = [
     (".gem", "credentials"),
     (".streamlit", "secrets.toml"),
     (".terraform.d", "credentials.tfrc.json"),
+    (".config", "hub"),
+    (".config", "glab-cli"),
+    (".config", "rclone"),
+    (".composer", "auth.json"),
+    (".codex", "auth.json"),
+    (".m2", "settings.xml"),
+    (".m2", "settings-security.xml"),
+    (".gradle", "gradle.properties"),
+    (".oci", "config"),
+    (".bundle", "config"),
 ];
+/// Hidden when a token or a password is in them; so is `*.pem` that is not only a certificate.
+const BY_CONTENT: [&str; 5] = [".npmrc", "pip.conf", ".yarnrc", ".yarnrc.yml", ".condarc"];
 const SSH_KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
 /// The verdict on a name, in lower case, and the path that it ends.
@@ -76,7 +96,7 @@ pub(super) fn verdict(path: &RelPath, name: &[u8], is_dir: bool) -> Verdict {
     if ssh || is("credentials") || KEY_ENDINGS.iter().any(|ending| ends(ending)) || ends(".tfstate.backup") {
         return Verdict::Hidden(Reason::KeyFile);
     }
-    if ends(".pem") || is(".npmrc") || is("pip.conf") || is(".yarnrc") || is(".yarnrc.yml") {
+    if ends(".pem") || BY_CONTENT.iter().any(|known| is(known)) {
         return Verdict::ByContent(Reason::KeyFile);
     }
     // Git's configuration in a bare repository, whatever its folder is called, and files with addresses.
@@ -127,6 +147,18 @@ pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reference_names_every_name() {
+        let page = include_str!("../../../../../docs/reference/hidden.md");
+        let paths = KEY_PATHS.map(|(folder, inside)| format!("{folder}/{inside}"));
+        let endings = KEY_ENDINGS.iter().chain(&DATABASE_ENDINGS).map(|ending| format!("*{ending}"));
+        let ssh = SSH_KEYS.map(|key| format!("{key}*"));
+        let names = KEY_NAMES.map(str::to_owned).into_iter().chain(paths).chain(endings).chain(ssh);
+        for name in names.chain(BY_CONTENT.map(str::to_owned)) {
+            assert!(page.contains(&format!("`{name}`")), "docs/reference/hidden.md lacks {name}");
+        }
+    }
 
     #[test]
     fn a_certificate_is_no_key_and_a_plain_npmrc_no_credential() {

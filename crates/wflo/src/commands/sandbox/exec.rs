@@ -1,5 +1,6 @@
 //! `wflo sandbox exec`: one command in a sandbox, with this terminal's streams.
 
+mod shown;
 mod workspace;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::settings::Mount;
 
+use shown::Shown;
 use workspace::Workspace;
 
 /// Runs the command; ends with its code.
@@ -29,7 +31,8 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
     let mut spec = Spec::new(args.command.iter().cloned());
     spec.env = env;
     spec.workspace = workspace.as_ref().map(Workspace::view);
-    spec.ro = binds(&args.ro, &context.current);
+    let shown = Shown::new(binds(&args.ro, &context.current), &context.current)?;
+    spec.ro = shown.binds.clone();
     spec.rw = binds(&args.rw, &context.current);
     spec.limits = Limits {
         memory: args.memory,
