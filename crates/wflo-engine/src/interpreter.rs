@@ -114,7 +114,7 @@ impl Interpreter {
 
 /// There is no Python here.
 pub(crate) fn missing() -> Failure {
-    let message = "no Python was found: not beside wflo, not in an active environment, not on the PATH";
+    let message = "no Python was found: not beside wflo, not in an active environment, not on the PATH (a shim of pyenv, asdf or mise counts where a version is chosen)";
     let hint = "install Python 3.10 or newer and wflo's wheel (docs/reference/sdk.md), or name a Python with WFLO_PYTHON";
     Failure::new(NO_INTERPRETER, message).with_hint(hint)
 }

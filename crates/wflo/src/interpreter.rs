@@ -6,7 +6,7 @@
 //! Nothing is run to find out: a virtual environment in a project is the project's word, and a version
 //! manager's shim would read the project's files. What a shim leads to is read instead.
 
-mod pyenv;
+mod shim;
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,10 @@ use crate::settings::Environment;
 /// The interpreter that a project's steps run with, absolute.
 pub(crate) fn find(root: &Path, environment: &Environment) -> Option<PathBuf> {
     if let Some(given) = environment.get("WFLO_PYTHON") {
-        let found = if given.contains('/') { None } else { on_path(&[given], root, environment) };
+        let found = match given.contains('/') {
+            true => of_shim(Path::new(given), root, environment),
+            false => on_path(&[given], root, environment),
+        };
         return found.or_else(|| std::path::absolute(given).ok());
     }
     let active = environment.get("VIRTUAL_ENV").map(PathBuf::from);
@@ -33,6 +36,12 @@ fn beside_this_program() -> Option<PathBuf> {
     is_program(&path).then_some(path)
 }
 
+/// What a shim that was named by its path leads to.
+fn of_shim(program: &Path, root: &Path, environment: &Environment) -> Option<PathBuf> {
+    let program = std::path::absolute(program).ok()?;
+    shim::of(&program)?.interpreter(program.file_name()?.to_str()?, root, environment)
+}
+
 /// The first program of these names on the search path. A relative entry of it is none: it would be a
 /// folder of the project.
 fn on_path(names: &[&str], root: &Path, environment: &Environment) -> Option<PathBuf> {
@@ -43,10 +52,10 @@ fn on_path(names: &[&str], root: &Path, environment: &Environment) -> Option<Pat
             if !is_program(&program) {
                 continue;
             }
-            match pyenv::of_shim(&program) {
+            match shim::of(&program) {
                 None => return Some(program),
-                Some(pyenv) => {
-                    if let Some(found) = pyenv.interpreter(name, root, environment) {
+                Some(manager) => {
+                    if let Some(found) = manager.interpreter(name, root, environment) {
                         return Some(found);
                     }
                 }

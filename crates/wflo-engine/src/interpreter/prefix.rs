@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 /// What an interpreter uses of its prefix. Not the prefix itself: `.env` and `pip.conf` may lie in it.
 const PARTS: [&str; 6] = ["bin", "lib", "lib64", "include", "share", "pyvenv.cfg"];
 /// Every sandbox shows these.
-const TOOLCHAIN: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu"];
+const TOOLCHAIN: [&str; 9] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
 /// The most links from a name to a program.
 const MOST_LINKS: usize = 40;
 /// The most of a `pyvenv.cfg` that is read, in bytes.
@@ -121,6 +122,11 @@ pub(super) fn real_program(program: &Path) -> Result<(PathBuf, PathBuf), String>
     let about = real.metadata().map_err(|error| error.to_string())?;
     if !about.is_file() || about.permissions().mode() & 0o111 == 0 {
         return Err("it is no program".to_owned());
+    }
+    if program.parent().is_some_and(|folder| folder.ends_with("shims")) {
+        let message = "it is a version manager's shim, and no version that is installed is chosen for this \
+                       project: choose one (`pyenv local`, `asdf set python`, `mise use python`)";
+        return Err(message.to_owned());
     }
     let mut named = program.to_owned();
     for _ in 0..MOST_LINKS {
