@@ -125,6 +125,8 @@ class Project:
         self.running: list[Running] = []
         keep = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "USER", "LOGNAME")
         self.environment = {name: os.environ[name] for name in keep if name in os.environ}
+        # The tests' own settings; `test_trust.py` takes this away.
+        self.environment["WFLO_TRUST"] = "1"
         self.environment["WFLO_PYTHON"] = os.environ.get("WFLO_PYTHON", sys.executable)
         self.settings = '[project]\nname = "e2e"\nworkflow = "workflow.py"\n'
         if model:

@@ -13,6 +13,7 @@ mod input;
 mod run;
 mod runs;
 mod sandbox;
+mod trust;
 mod usage;
 mod value;
 
@@ -26,6 +27,7 @@ pub(crate) use input::{Input, InputFile};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
 pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
+pub(crate) use trust::TrustArgs;
 pub(crate) use usage::render as render_usage_error;
 
 use std::path::{Path, PathBuf};
@@ -126,6 +128,8 @@ pub(crate) enum Command {
     /// Run one command in a sandbox, or check that sandboxes work here
     #[command(subcommand, arg_required_else_help = true)]
     Sandbox(SandboxCommand),
+    /// Accept what a project's wflo.toml asks for beyond its own sandbox
+    Trust(TrustArgs),
     /// Check this machine and this project, with a fix for each problem
     #[command(after_help = DOCTOR_HELP)]
     Doctor,

@@ -19,7 +19,10 @@ mod pick;
 mod run;
 mod runs;
 mod sandbox;
+mod trust;
 mod who;
+
+pub(crate) use drive::Terminal;
 
 use std::path::PathBuf;
 
@@ -80,6 +83,7 @@ fn carry_out(
         Command::Docs { page } => docs::run(*page, context.printer),
         Command::Doctor => doctor::run(context),
         Command::Explain(args) => explain::run(args, context),
+        Command::Trust(args) => trust::run(args, context),
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(args, context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(context),
         Command::Run(args) => run::run(args, context, background),

@@ -22,6 +22,7 @@ mod printer;
 mod probe;
 mod session;
 mod settings;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use wflo_core::size::Bytes;
 
 use crate::document::{Field, Kind, Node, Origin, Problem, Reader, Table, Value};
+use crate::trust::Asked;
 
 /// What the command line says about where to look.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) storage: PathBuf,
     /// The most that one run may journal.
     pub(crate) journal_limit: Bytes,
+    /// What the project's file asks for beyond its own sandbox.
+    pub(crate) asked: Vec<Asked>,
 }
 
 impl Settings {
@@ -78,8 +81,9 @@ impl Settings {
             }
             None => empty(),
         };
+        let asked = crate::trust::asked(&root, &found.root);
         environment.overlay(&mut root)?;
-        let settings = read(&root, found, location)?;
+        let settings = Settings { asked, ..read(&root, found, location)? };
         if location.data_dir.is_none() {
             data_dir::check(&settings.data_dir)?;
         }
@@ -127,6 +131,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     Ok(Settings {
         storage: storage.file.unwrap_or_else(|| data_dir.join("wflo.db")),
         journal_limit: storage.journal_limit.unwrap_or(database::JOURNAL_LIMIT),
+        asked: Vec::new(),
         project,
         data_dir,
         providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),

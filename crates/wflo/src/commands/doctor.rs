@@ -98,7 +98,11 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     if let Some(settings) = &settings {
         checks.extend(data::check(settings));
         checks.extend(python::check(settings, context.environment));
-        checks.extend(upstream::check(settings, context.environment));
+        // A key may come from a command of the project's.
+        match crate::trust::missing(context, settings, &[]).len() {
+            0 => checks.extend(upstream::check(settings, context.environment)),
+            count => checks.push(untrusted(count)),
+        }
     }
     let ok = checks.iter().all(|check| check.outcome != Outcome::Missing);
     context.printer.object(&Report { ok, checks: &checks });
@@ -112,6 +116,15 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
         "\nSomething is missing; see the fixes above."
     });
     Ok(if ok { Exit::Success } else { Exit::Failed })
+}
+
+fn untrusted(count: usize) -> Check {
+    let detail =
+        format!("not accepted yet: {count} settings that reach past the sandbox; models are not looked at");
+    let detail =
+        if count == 1 { detail.replace("1 settings that reach", "a setting that reaches") } else { detail };
+    Check::new("trust", Outcome::Note, detail)
+        .fix("`wflo trust` shows and accepts them; read wflo.toml first")
 }
 
 fn system() -> Check {

@@ -36,6 +36,7 @@ use crate::commands::{Context, detach};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::Session;
+use crate::trust;
 
 pub(crate) use self::attend::Until;
 pub(crate) use self::closing::bring_in_late;
@@ -89,6 +90,8 @@ pub(crate) async fn drive(
     // Before anything is driven: a commit that begins when nobody listens is not announced, however late
     // it ends.
     let live = session.store.subscribe();
+    // Whoever could be asked has been: nothing is driven that was not accepted.
+    trust::require(context, &session.settings)?;
     let runtime = session.runtime().await?;
     let known = how.run;
     let mut ended = take_and_attend(session, context, &runtime, how, take, (live, &mut signals)).await;

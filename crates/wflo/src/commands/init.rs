@@ -12,6 +12,8 @@ use crate::cli::InitArgs;
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
+use crate::settings::{Location, Settings};
+use crate::trust;
 
 use model::Model;
 
@@ -83,8 +85,20 @@ pub(crate) fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Comman
         write_new(&folder.join(path), text)?;
     }
     make_database(&folder.join(template::DATABASE))?;
+    trust_from_birth(&folder, context)?;
     report(args, context, &folder, &name, model.as_ref());
     Ok(Exit::Success)
+}
+
+/// What this machine's user has made needs nobody's word.
+fn trust_from_birth(folder: &Path, context: &Context<'_>) -> Result<(), CommandError> {
+    let location = Location {
+        project: Some(folder.to_owned()),
+        current: context.current.clone(),
+        ..Location::default()
+    };
+    let settings = Settings::load(&location, context.environment)?;
+    if settings.asked.is_empty() { Ok(()) } else { trust::accept(&settings, &settings.asked) }
 }
 
 /// The name given, else the folder's with what a name cannot hold replaced.

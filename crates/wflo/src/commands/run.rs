@@ -16,6 +16,7 @@ use crate::failure::{CliError, CommandError};
 use crate::plain;
 use crate::session::{Flags, Session, block_on};
 use crate::settings::{Backend, Settings, parse_backend};
+use crate::trust;
 
 /// Runs a workflow.
 pub(crate) fn run(
@@ -46,6 +47,13 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     let settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
     let workflow = workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?;
     let stdin_taken = args.from_sdk || args.input_files.iter().any(|file| matches!(file, InputFile::Stdin));
+    if background.is_none() {
+        trust::settle(context, &settings, &[], stdin_taken)?;
+        if given == Some(Backend::None) {
+            // Said by hand: whoever resumes it is not asked again. Where that cannot be kept, they are.
+            let _ = trust::accept(&settings, &[trust::by_hand()]);
+        }
+    }
     if args.detach.is_wanted() {
         return detach::start(context, &settings.data_dir, stdin_taken);
     }

@@ -24,7 +24,7 @@ pub(crate) struct Project {
 
 /// Where the project was found.
 pub(super) struct Found {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) file: Option<PathBuf>,
 }
 

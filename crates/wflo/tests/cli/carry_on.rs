@@ -168,7 +168,7 @@ steps:
 
 #[test]
 fn a_background_process_does_not_leave_a_run_between_two_tries() {
-    let folder = Folder::new();
+    let folder = Folder::new().setting("WFLO_TRUST", "1");
     let marks = folder.path().join("marks");
     std::fs::create_dir_all(&marks).unwrap();
     let mark = marks.join("mark").display().to_string();

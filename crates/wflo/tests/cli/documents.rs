@@ -34,7 +34,7 @@ fn the_command_line_reference_is_current() {
 
 #[test]
 fn every_error_code_of_the_command_line_has_a_page() {
-    for code in (8001..=8014).chain(8020..=8022).chain(5120..=5124).chain(1101..=1104) {
+    for code in (8001..=8016).chain(8020..=8022).chain(5120..=5124).chain(1101..=1104) {
         let page = std::fs::read_to_string(docs().join(format!("errors/WFLO-{code}.md"))).unwrap();
         assert!(page.starts_with(&format!("# WFLO-{code}: ")));
     }
@@ -45,6 +45,8 @@ fn json_output_fits_its_published_schema() {
     let folder = Folder::new();
     assert_fits("error", &folder.run(&["run", "nothing.py", "--json"]).stdout);
     assert_fits("init", &folder.run(&["init", "a", "--json"]).stdout);
+    folder.write("trusted/wflo.toml", "[sandbox]\nenv = [\"HOME\"]\n");
+    assert_fits("trust", &folder.run(&["trust", "trusted", "--json"]).stdout);
     assert_fits("doctor", &folder.run(&["doctor", "--json"]).stdout);
     #[cfg(target_os = "linux")]
     assert_fits("sandbox-doctor", &folder.run(&["sandbox", "doctor", "--json"]).stdout);

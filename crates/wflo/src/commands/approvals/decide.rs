@@ -11,6 +11,7 @@ use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Store, StoreError};
 use wflo_core::run::RunRecord;
 use wflo_engine::EngineError;
+use wflo_engine::changes::launch_of;
 use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 
@@ -22,6 +23,7 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
 use crate::session::Session;
+use crate::trust;
 
 use super::waiting_decision;
 
@@ -181,6 +183,8 @@ async fn go_on(
     seen: u64,
 ) -> Result<Exit, CommandError> {
     let run = record.id;
+    let launch = launch_of(record).map_err(CommandError::engine)?;
+    trust::settle(context, &session.settings, &trust::of_run(&launch, &session.settings), false)?;
     let terminal = Terminal::find(false);
     let until = if terminal.is_some() { Until::Ended } else { Until::Rests };
     let how = How { terminal, background: None, until, run: Some(run) };

@@ -30,11 +30,20 @@ impl Terminal {
     }
 
     /// Forgets what was typed before the question could be read: it cannot be the answer to it.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         let _ = rustix::termios::tcflush(&self.device, rustix::termios::QueueSelector::IFlush);
         if let Some(lines) = &mut self.lines {
             while lines.try_recv().is_ok() {}
         }
+    }
+
+    /// Whether the next line says yes, before anything else reads lines.
+    pub(crate) fn says_yes(&mut self) -> bool {
+        // A terminal gives one line at a time.
+        let mut line = [0; 64];
+        let read = rustix::io::read(&self.device, &mut line).unwrap_or(0);
+        let answer = line.get(..read).unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        answer == b"y" || answer == b"yes"
     }
 
     /// The next line; `None` when the terminal is gone. Dropping the wait loses nothing.

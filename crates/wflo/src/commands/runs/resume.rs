@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wflo_core::run::{RunRecord, RunStatus};
+use wflo_engine::changes::launch_of;
 use wflo_engine::engine::{load, send};
 use wflo_engine::inbox::Message;
 use wflo_engine::{EngineError, Runtime};
@@ -15,6 +16,7 @@ use crate::commands::{Context, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::Session;
+use crate::trust;
 
 use super::stop::wait_for;
 
@@ -42,6 +44,11 @@ pub(super) async fn run(
             return Err(driver.refusal(&record));
         }
         return go_on_there(&session, context, &record, driver).await;
+    }
+    if background.is_none() {
+        let launch = launch_of(&record).map_err(CommandError::engine)?;
+        let beside = trust::of_run(&launch, &session.settings);
+        trust::settle(context, &session.settings, &beside, false)?;
     }
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);

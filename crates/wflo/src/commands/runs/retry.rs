@@ -18,6 +18,7 @@ use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::{Flags, Session};
+use crate::trust;
 
 use super::stop::{carry_out, wait_for};
 
@@ -36,6 +37,9 @@ pub(super) async fn run(
     let old = pick::run(&session, which).await?;
     if again.top_up.is_some() {
         has_budget(&session, &old).await?;
+    }
+    if background.is_none() {
+        trust::settle(context, &session.settings, &[], false)?;
     }
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);
