@@ -10,7 +10,7 @@ use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{EngineId, RunId};
 use wflo_core::machine::RunState;
 use wflo_core::ports::clock::Clock;
-use wflo_core::ports::store::{Batch, Fence, Op, Store};
+use wflo_core::ports::store::{Batch, Fence, Op, Store, StoreError};
 use wflo_core::run::RunRecord;
 use wflo_sandbox::workspace::{self, Change, View, WorkspaceError};
 
@@ -141,17 +141,54 @@ pub fn files_in(changes: &[Change]) -> u64 {
     u64::try_from(changes.len() - folders).unwrap_or(u64::MAX)
 }
 
-/// Records what became of the changes of a run that has ended: claim, append and release in one commit.
+/// Records that so many files of a run that has ended were written to the project. Where the changes
+/// were discarded meanwhile this is recorded all the same: the files are there.
 ///
 /// # Errors
 /// Store errors; [`EngineError::Failure`] when the run has not ended.
-pub async fn record_fate(
+pub async fn record_applied(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    record: &RunRecord,
+    files: u64,
+) -> Result<(), EngineError> {
+    while !record_if(store, clock, record, files, false, |_| true).await?.0 {}
+    Ok(())
+}
+
+/// Records that the changes of a run that has ended are not wanted, if their fate is still what its
+/// caller has seen; else gives what it is now, and records nothing.
+///
+/// # Errors
+/// As for [`record_applied`].
+pub async fn record_discarded(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    record: &RunRecord,
+    files: u64,
+    seen: Option<Fate>,
+) -> Result<Result<(), Option<Fate>>, EngineError> {
+    loop {
+        let (done, now) = record_if(store, clock, record, files, true, |now| now == seen).await?;
+        if done {
+            return Ok(Ok(()));
+        }
+        if now != seen {
+            return Ok(Err(now));
+        }
+    }
+}
+
+/// Claim, append and release in one commit, on top of a fate that is as wanted. False where it is not,
+/// or where somebody else recorded something in between.
+async fn record_if(
     store: &dyn Store,
     clock: &dyn Clock,
     record: &RunRecord,
     files: u64,
     discarded: bool,
-) -> Result<(), EngineError> {
+    wanted: impl Fn(Option<Fate>) -> bool,
+) -> Result<(bool, Option<Fate>), EngineError> {
     let run = record.id;
     if !record.status.is_terminal() {
         return Err(EngineError::Failure(wflo_core::error::Failure::new(
@@ -159,8 +196,12 @@ pub async fn record_fate(
             format!("run {run} is {}, so its files are not final", record.status),
         )));
     }
-    // The run as it is now: its lease may have moved since the caller read it.
+    // The lease first: whatever is recorded after the fate was read moves it.
     let expected = store.run(run).await?.ok_or(EngineError::NoRun(run))?.lease_epoch;
+    let now = fate(store, run).await?;
+    if !wanted(now) {
+        return Ok((false, now));
+    }
     let body = EventBody::WorkspaceApplied { files, discarded };
     let mut ops = vec![
         Op::Claim { run, expected, engine: EngineId::from_uuid(clock.uuid()) },
@@ -170,6 +211,9 @@ pub async fn record_fate(
     if discarded {
         ops.push(Op::DropTrees { run });
     }
-    store.commit(Batch { fence: Some(Fence { run, epoch: expected }), ops }).await?;
-    Ok(())
+    match store.commit(Batch { fence: Some(Fence { run, epoch: expected }), ops }).await {
+        Ok(_) => Ok((true, now)),
+        Err(StoreError::LeaseLost { .. }) => Ok((false, now)),
+        Err(error) => Err(error.into()),
+    }
 }

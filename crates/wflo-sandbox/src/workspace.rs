@@ -30,7 +30,7 @@ mod survey;
 mod view;
 
 pub use apply::{
-    ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Report, Sensitive, apply, discard,
+    ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Pending, Report, Sensitive, apply, discard,
     pending_apply, resume_apply,
 };
 pub use copy::Copy;

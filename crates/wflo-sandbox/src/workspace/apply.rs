@@ -21,7 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::journal::{Direction, pending_apply, resume_apply};
+pub use self::journal::{Direction, Pending, pending_apply, resume_apply};
 pub use self::sensitive::Sensitive;
 
 use self::journal::{Content, Journal, Op, State};
@@ -48,6 +48,8 @@ pub struct ApplyOptions {
     pub definitions: Vec<RelPath>,
     /// Check everything, write nothing.
     pub dry_run: bool,
+    /// Whose changes they are, in the caller's own terms: what [`pending_apply`] says if it is cut short.
+    pub by: Option<String>,
 }
 
 /// The user's answer about sensitive paths.
@@ -155,7 +157,7 @@ pub fn apply(
     if options.dry_run || ops.is_empty() {
         return Ok(report);
     }
-    let journal = Journal::plan(place.path(), ops.into_values().collect());
+    let journal = Journal::plan(place.path(), options.by.clone(), ops.into_values().collect());
     let journal = desk.begin(journal, &place)?;
     execute::run(store, &desk, &place, &journal)?;
     Ok(report)

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::cache::Cache;
 use self::intake::{Group, Intake};
+use super::apply::journal::Desk;
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::{Hidden, Reason};
@@ -79,12 +80,14 @@ pub(crate) struct Record {
 ///
 /// # Errors
 /// [`WorkspaceError::KeepsChanging`] for a file under constant change; [`WorkspaceError::Io`];
-/// [`WorkspaceError::StateInside`] when the store lies in the project.
+/// [`WorkspaceError::StateInside`] when the store lies in the project;
+/// [`WorkspaceError::ApplyInterrupted`] while it holds half of a run's changes.
 pub fn seal(project: &Path, hidden: &Hidden, store: &Store) -> Result<Sealed, WorkspaceError> {
     let project = project.canonicalize().at("open the project", project)?;
     if store.root().starts_with(&project) {
         return Err(WorkspaceError::StateInside { root: store.root().to_owned(), project });
     }
+    let _whole = Desk::keep_away(store, &project)?;
     let _adding = store.adding()?;
     let root = beneath::open_root(&project).at("open the project", &project)?;
     let cache_file =

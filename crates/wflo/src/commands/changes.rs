@@ -11,6 +11,7 @@ mod question;
 
 use std::path::{Path, PathBuf};
 
+use wflo_core::id::RunId;
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
 use wflo_sandbox::workspace::{
@@ -53,6 +54,7 @@ pub(crate) struct Files {
     project: PathBuf,
     hidden: Hidden,
     definitions: Vec<RelPath>,
+    run: RunId,
 }
 
 impl Files {
@@ -74,6 +76,7 @@ impl Files {
             hidden: hidden(settings, &launch.hide)?,
             definitions: named.into_iter().chain(usual).flatten().filter_map(definition_file).collect(),
             project: launch.project,
+            run: record.id,
         })
     }
 
@@ -95,7 +98,8 @@ impl Files {
     /// # Errors
     /// When a stored content cannot be read or the project cannot be written.
     pub(crate) fn write(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
-        workspace::apply(&self.view, &self.store, &self.project, &self.hidden, options)
+        let options = ApplyOptions { by: Some(self.run.to_string()), ..options.clone() };
+        workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
 }
 

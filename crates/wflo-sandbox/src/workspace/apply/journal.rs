@@ -3,6 +3,7 @@
 //! Written durably before the first change and removed after the last one is durable. It says for
 //! every step what the path was and what it becomes, and where both contents are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,13 +60,16 @@ impl Op {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Journal {
     pub(super) id: String,
+    /// Whose changes they are, in the caller's own terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
     pub(super) ops: Vec<Op>,
 }
 
 impl Journal {
     /// Puts the steps in an order in which each can be done: removals deepest first, then
     /// additions from the top, then the modes of folders, deepest first.
-    pub(super) fn plan(project: &Path, ops: Vec<Op>) -> Journal {
+    pub(super) fn plan(project: &Path, by: Option<String>, ops: Vec<Op>) -> Journal {
         let (mut removals, mut additions, mut modes) = (Vec::new(), Vec::new(), Vec::new());
         for op in ops {
             let (from_dir, to_dir) = (is_dir(op.from.as_ref()), is_dir(op.to.as_ref()));
@@ -88,7 +92,7 @@ impl Journal {
         let ops: Vec<Op> = removals.into_iter().chain(additions).chain(modes).collect();
         let text = serde_json::to_vec(&ops).unwrap_or_default();
         let id = Digest::of(&[project.as_os_str().as_encoded_bytes(), &text].concat()).to_string();
-        Journal { id: id.get(..12).unwrap_or(&id).to_owned(), ops }
+        Journal { id: id.get(..12).unwrap_or(&id).to_owned(), by, ops }
     }
 }
 
@@ -109,17 +113,33 @@ fn is_dir(state: Option<&State>) -> bool {
 }
 
 /// Where the journal of one project is kept. Held, it keeps other applies away.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     folder: PathBuf,
     _lock: OwnedFd,
 }
 
 impl Desk {
     pub(super) fn open(store: &Store, project: &Path) -> Result<Desk, WorkspaceError> {
+        Desk::locked(store, project, FlockOperation::LockExclusive)
+    }
+
+    /// Keeps applies away while the project is read; waits for one that is under way.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::ApplyInterrupted`] where one was cut short: the project is half of two.
+    pub(crate) fn keep_away(store: &Store, project: &Path) -> Result<Desk, WorkspaceError> {
+        let desk = Desk::locked(store, project, FlockOperation::LockShared)?;
+        match desk.pending()? {
+            Some(journal) => Err(WorkspaceError::ApplyInterrupted { id: journal.id }),
+            None => Ok(desk),
+        }
+    }
+
+    fn locked(store: &Store, project: &Path, operation: FlockOperation) -> Result<Desk, WorkspaceError> {
         let folder = folder_of(store, project);
         fs::create_dir_all(&folder).at("create the folder", &folder)?;
         let lock = folder.join("lock");
-        let lock = lock_file(&lock, FlockOperation::LockExclusive).at("lock", &lock)?;
+        let lock = lock_file(&lock, operation).at("lock", &lock)?;
         Ok(Desk { folder, _lock: lock })
     }
 
@@ -221,8 +241,12 @@ pub(crate) fn trees_in_use(store: &Store) -> Result<Vec<Digest>, WorkspaceError>
 pub struct Pending {
     /// Its id.
     pub id: String,
+    /// [`super::ApplyOptions::by`] of that apply.
+    pub by: Option<String>,
     /// The paths concerned.
     pub paths: Vec<RelPath>,
+    /// How many of them become a file or a link, or were one and go.
+    pub files: u64,
 }
 
 /// The apply to `project` that was cut short, if there is one. Waits for one that is under way.
@@ -233,10 +257,12 @@ pub fn pending_apply(store: &Store, project: &Path) -> Result<Option<Pending>, W
     let project = project.canonicalize().at("open the project", project)?;
     let journal = Desk::open(store, &project)?.pending()?;
     Ok(journal.map(|journal| {
-        let mut paths: Vec<RelPath> = journal.ops.into_iter().map(|op| op.path).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        Pending { id: journal.id, paths }
+        let folder = |op: &Op| [&op.from, &op.to].into_iter().flatten().all(|state| state.entry.is_dir());
+        let files: BTreeSet<&RelPath> =
+            journal.ops.iter().filter(|op| !folder(op)).map(|op| &op.path).collect();
+        let files = u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let paths: BTreeSet<RelPath> = journal.ops.into_iter().map(|op| op.path).collect();
+        Pending { id: journal.id, by: journal.by, paths: paths.into_iter().collect(), files }
     }))
 }
 

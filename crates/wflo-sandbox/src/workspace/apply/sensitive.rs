@@ -2,6 +2,7 @@
 //! each is asked about separately.
 
 mod rules;
+mod standard;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,12 @@ impl Sensitive {
         }
         let in_bin = parts.iter().rev().nth(1).is_some_and(|folder| folder == b"bin" || folder == b"scripts");
         let shadows = parts.len() > 1 && parts.first().is_some_and(|first| first == b"wflo");
-        if shadows || (in_bin && name.starts_with(b"python")) {
+        let metadata = |part: &Vec<u8>| part.ends_with(b".egg-info") || part.ends_with(b".dist-info");
+        if shadows
+            || (in_bin && name.starts_with(b"python"))
+            || parts.iter().any(metadata)
+            || standard::shadowed(&parts)
+        {
             return Some(Sensitive::Interpreter);
         }
         if let Some(rule) = RULES.iter().find(|rule| rule.matches(&parts, name)) {
@@ -147,19 +153,24 @@ mod tests {
             (
                 Some(Sensitive::Interpreter),
                 ".venv/bin/python .venv/lib/x.py tools/bin/python3.12 env/pyvenv.cfg a/b.pth sitecustomize.py \
-                 lib/usercustomize.py wflo.py wflo/__init__.py src/__pycache__/x.pyc .python-version",
+                 lib/usercustomize.py wflo.py wflo/__init__.py src/__pycache__/x.pyc .python-version \
+                 json.py asyncio/__init__.py Random.py p.egg-info/entry_points.txt lib/fast.so",
             ),
             (
                 Some(Sensitive::Ci),
                 ".github/workflows/x.yml Makefile rules.mk tests/conftest.py setup.py noxfile.py tox.ini build.rs \
-                 CMakeLists.txt pyproject.toml Rakefile .pre-commit-config.yaml .eslintrc.js vite.config.ts",
+                 CMakeLists.txt pyproject.toml Rakefile .pre-commit-config.yaml .eslintrc.js vite.config.ts .lefthook.yml .githooks/pre-commit Cargo.toml \
+                 main.tf .prettierrc.js x.csproj",
             ),
             (Some(Sensitive::Packages), "package.json .npmrc .cargo/config.toml .yarnrc.yml Gemfile"),
             (Some(Sensitive::Container), "Dockerfile app/Dockerfile.dev docker-compose.yml compose.yaml"),
             (Some(Sensitive::Editor), ".vscode/tasks.json .vimrc .exrc .dir-locals.el x.code-workspace"),
             (Some(Sensitive::Agent), ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules"),
             (Some(Sensitive::Shell), "bin/run.SH .bashrc .mise.toml .config/mise/config.toml .tool-versions"),
-            (None, "src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py"),
+            (
+                None,
+                "src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",
+            ),
         ] {
             for path in paths.split_whitespace() {
                 assert_eq!(why(path, file(0o644)), expected, "{path}");

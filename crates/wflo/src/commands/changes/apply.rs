@@ -4,10 +4,12 @@ use std::io::{BufRead, IsTerminal};
 
 use serde::Serialize;
 use wflo_core::id::RunId;
+use wflo_core::ports::store::Store as _;
 use wflo_core::run::RunRecord;
-use wflo_engine::changes::{Fate, record_fate};
+use wflo_engine::changes::{Fate, fate, record_applied};
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Confirmed, Direction, RelPath, Report, Sensitive, pending_apply, resume_apply,
+    self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, pending_apply,
+    resume_apply,
 };
 
 use crate::cli::ApplyArgs;
@@ -44,7 +46,7 @@ struct Done<'a> {
 pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
     let Some(which) = &args.run else {
         let direction = if args.undo { Direction::Undo } else { Direction::Finish };
-        return end_interrupted(direction, context);
+        return end_interrupted(direction, context).await;
     };
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
@@ -54,7 +56,14 @@ pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit,
         force: in_project(&args.force, root, &context.current)?,
         yes: args.yes,
     };
-    bring_in(&session, context, &record, &wish).await
+    match bring_in(&session, context, &record, &wish).await {
+        Err(error) => match fate(session.store.as_ref(), record.id).await {
+            // Whatever it met: somebody threw them away meanwhile, and their contents with them.
+            Ok(Some(Fate::Discarded)) => Err(ChangesError::Discarded { run: record.id }.into()),
+            _ => Err(error),
+        },
+        ended => ended,
+    }
 }
 
 /// Brings a run's changes into the project and records it.
@@ -80,6 +89,7 @@ async fn bring_in(
         confirmed: if wish.yes { Confirmed::All } else { Confirmed::None },
         definitions: files.definitions(),
         dry_run: true,
+        by: None,
     };
     let mut planned = refuse_conflicts(context, run, files.write(&options)?)?;
     let mut there = Vec::new();
@@ -105,7 +115,7 @@ async fn bring_in(
     // Where everything is hidden nothing has become of the changes.
     if !report.applied.is_empty() || !report.already.is_empty() {
         let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-        record_fate(store, clock, record, written, false).await.map_err(CommandError::engine)?;
+        record_applied(store, clock, record, written).await.map_err(CommandError::engine)?;
     }
     printer.object(&Done { run_id: Some(run), report: &report });
     let paint = printer.paint();
@@ -216,8 +226,20 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
     }
 }
 
+/// Records a finished apply with its run, if that is still kept.
+///
+/// A crash before this leaves files of which the run knows nothing; the next `wflo apply` of it finds
+/// them there and says so in the record.
+async fn record_finished(context: &Context<'_>, pending: &Pending) -> Result<(), CommandError> {
+    let Some(run) = pending.by.as_ref().and_then(|by| by.parse::<RunId>().ok()) else { return Ok(()) };
+    let session = pick::existing(context)?;
+    let store = session.store.as_ref();
+    let Some(record) = store.run(run).await? else { return Ok(()) };
+    record_applied(store, session.clock.as_ref(), &record, pending.files).await.map_err(CommandError::engine)
+}
+
 /// Finishes or takes back an apply that was cut short.
-fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<Exit, CommandError> {
+async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<Exit, CommandError> {
     #[derive(Serialize)]
     struct Ended {
         id: Option<String>,
@@ -240,6 +262,9 @@ fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<Exit, 
     };
     let rules = hidden(&settings, &[])?;
     ended.left_alone = resume_apply(&store, &settings.project.root, &rules, direction)?;
+    if direction == Direction::Finish {
+        record_finished(context, &pending).await?;
+    }
     ended.id = Some(pending.id);
     ended.paths = pending.paths;
     printer.object(&ended);

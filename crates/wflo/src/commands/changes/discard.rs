@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 use wflo_core::id::RunId;
-use wflo_engine::changes::{Fate, launch_of, record_fate};
+use wflo_engine::changes::{Fate, launch_of, record_discarded};
 use wflo_engine::retention::Trees;
 
 use crate::cli::DiscardArgs;
@@ -31,7 +31,8 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
     let session = pick::existing(context)?;
     let record = pick::run(&session, &args.run).await?;
     let run = record.id;
-    if let Some(Fate::Applied { .. }) = open_fate(&session, &record).await? {
+    let seen = open_fate(&session, &record).await?;
+    if let Some(Fate::Applied { .. }) = seen {
         return Err(ChangesError::Applied { run }.into());
     }
     let changes = Files::open(&session, &record).await?.changes()?;
@@ -48,8 +49,14 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
             return Ok(Exit::Failed);
         }
     }
-    let recorded = record_fate(session.store.as_ref(), session.clock.as_ref(), &record, files, true).await;
-    recorded.map_err(CommandError::engine)?;
+    let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
+    let recorded = record_discarded(store, clock, &record, files, seen).await;
+    match recorded.map_err(CommandError::engine)? {
+        Ok(()) => {}
+        Err(Some(Fate::Discarded)) => return Err(ChangesError::Discarded { run }.into()),
+        // Somebody brought them in while this waited for an answer.
+        Err(_) => return Err(ChangesError::Applied { run }.into()),
+    }
     // It is discarded now, whatever becomes of this: what is not freed here goes with a later pass.
     let project = launch_of(&record).map(|launch| launch.project);
     let freed = match freed::trees(&session, &project.map_err(CommandError::engine)?).await {

@@ -8,7 +8,7 @@ use wflo_core::approval::Decision;
 use wflo_core::id::ApprovalId;
 use wflo_core::ports::clock::Clock;
 use wflo_core::run::{RunRecord, RunStatus};
-use wflo_engine::changes::{fate, record_fate};
+use wflo_engine::changes::{fate, record_applied};
 use wflo_sandbox::workspace::ApplyOptions;
 
 use super::desk::{Answer, Desk};
@@ -128,7 +128,7 @@ async fn write(
     let written = changes::files_in(&report.applied);
     if !report.applied.is_empty() || !report.already.is_empty() {
         let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-        record_fate(store, clock, record, written, false).await.map_err(CommandError::engine)?;
+        record_applied(store, clock, record, written).await.map_err(CommandError::engine)?;
     }
     printer.note(match written {
         1 => "1 changed file is in the project now.".to_owned(),

@@ -25,32 +25,37 @@ pub(super) const RULES: [Rule; 8] = [
     },
     Rule {
         why: Sensitive::Interpreter,
-        folders: ".venv venv .tox .nox site-packages dist-packages __pycache__",
+        folders: ".venv venv .tox .nox site-packages dist-packages __pycache__ .ipython",
         // `wflo.py` would be imported in the SDK's place.
         files: "pyvenv.cfg sitecustomize.py usercustomize.py wflo.py .python-version",
         starts: "",
-        endings: ".pth .egg-link .pyc .pyo",
+        endings: ".pth .egg-link .pyc .pyo .pyd .so .dylib .dll",
     },
     Rule {
         why: Sensitive::Ci,
         folders: ".github .gitlab .circleci .buildkite .woodpecker .ci .husky .teamcity .forgejo \
-                .gitea .mvn",
-        files: ".travis.yml appveyor.yml azure-pipelines.yml bitbucket-pipelines.yml cloudbuild.yaml \
+                .gitea .mvn .githooks",
+        files: ".lefthook.yml .lefthook.yaml .travis.yml appveyor.yml azure-pipelines.yml bitbucket-pipelines.yml cloudbuild.yaml \
                 jenkinsfile lefthook.yml lefthook.yaml makefile gnumakefile bsdmakefile justfile \
                 .justfile taskfile.yml taskfile.yaml build.rs build.zig build.xml pom.xml \
                 cmakelists.txt cmakepresets.json meson.build configure sconstruct wscript gradlew \
                 gradle.properties rakefile mix.exs package.swift flake.nix default.nix shell.nix \
                 setup.py setup.cfg pyproject.toml conftest.py noxfile.py tox.ini pytest.ini tasks.py \
-                fabfile.py dodo.py hatch_build.py gulpfile.js gruntfile.js",
-        starts: ".gitlab-ci. .drone. .woodpecker. .pre-commit- .eslintrc .mocharc .babelrc",
+                fabfile.py dodo.py hatch_build.py gulpfile.js gruntfile.js hatch.toml pylintrc mypy.ini \
+                ansible.cfg manage.py magefile.go go.work conanfile.py project.clj stack.yaml setup.hs \
+                rebar.config dune earthfile buck build.bazel workspace workspace.bazel module.bazel \
+                guardfile pulumi.yaml devenv.nix nx.json turbo.json angular.json cargo.toml \
+                directory.build.props directory.build.targets gradle-wrapper.properties",
+        starts: ".gitlab-ci. .drone. .woodpecker. .pre-commit- .eslintrc .mocharc .babelrc .prettierrc \
+                 .stylelintrc .pylintrc .flake8 .coveragerc .mypy. .ansible. .lintstagedrc karma.conf.",
         endings: ".mk .cmake .gradle .gradle.kts .sbt .config.js .config.cjs .config.mjs .config.ts \
-                .config.mts .config.cts",
+                .config.mts .config.cts .csproj .fsproj .vbproj .cabal .tf",
     },
     Rule {
         why: Sensitive::Packages,
         folders: ".cargo .bundle .yarn",
         files: "package.json .npmrc .pnpmfile.cjs bunfig.toml deno.json deno.jsonc composer.json \
-                gemfile pip.conf uv.toml .condarc nuget.config rust-toolchain rust-toolchain.toml",
+                gemfile pip.conf pipfile pixi.toml pnpm-workspace.yaml uv.toml .condarc nuget.config rust-toolchain rust-toolchain.toml",
         starts: ".yarnrc",
         endings: ".gemspec",
     },
@@ -65,7 +70,7 @@ pub(super) const RULES: [Rule; 8] = [
         why: Sensitive::Editor,
         folders: ".vscode .idea .zed .vim .nvim .fleet",
         files: ".vimrc _vimrc .gvimrc .nvimrc .exrc _exrc .nvim.lua .lvimrc .dir-locals.el \
-                .dir-locals-2.el .kakrc .ycm_extra_conf.py .gdbinit .lldbinit",
+                .dir-locals-2.el .kakrc .ycm_extra_conf.py .gdbinit .lldbinit .rprofile startup.jl",
         starts: "",
         endings: ".sublime-project .code-workspace",
     },
@@ -82,7 +87,7 @@ pub(super) const RULES: [Rule; 8] = [
         folders: ".mise .config .direnv",
         files: ".profile .login .tool-versions .inputrc .nvmrc .node-version .ruby-version .envrc",
         starts: ".bash .zsh .zprofile .zlogin .cshrc .tcshrc .kshrc .mise mise. .rtx",
-        endings: ".sh .bash .zsh .fish .ksh .csh .ps1 .psm1 .bat .cmd",
+        endings: ".sh .bash .zsh .fish .ksh .csh .ps1 .psm1 .bat .cmd .desktop",
     },
 ];
 
