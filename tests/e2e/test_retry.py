@@ -98,3 +98,25 @@ def test_a_gate_asks_again_about_other_code(project: Project) -> None:
     mended.until("approval.requested")
     assert project.call("approvals", "approve", "latest").code == 0
     assert mended.finish().code == 0
+
+
+def test_an_answered_gate_that_the_code_dropped_is_not_said_to_run_again(project: Project) -> None:
+    project.steps("""
+        workflow.add(ApprovalGate("go"))
+
+        @workflow.step
+        def work(context):
+            raise ValueError("oops")
+    """)
+    asked = project.start("run")
+    asked.until("approval.requested")
+    assert project.call("approvals", "approve", "latest").code == 0
+    assert asked.finish().code == 1
+    project.steps("""
+        @workflow.step
+        def work(context):
+            return 1
+    """)
+    mended = project.call("runs", "retry", "latest", "--json")
+    assert mended.code == 0, mended
+    assert not [e for e in mended.of("run.notice") if "go" in e["message"]], mended

@@ -98,12 +98,14 @@ impl Runtime {
             let mut own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
             match &step.status {
                 StepStatus::Skipped | StepStatus::Blocked => {}
+                // The definition that runs now does not have it any more: it neither runs again nor is kept.
+                StepStatus::Succeeded if prepared.definition.index_of(&spec.name).is_none() => {}
                 StepStatus::Succeeded => {
                     let answered = matches!(spec.kind, StepKind::Approval(_));
                     if afresh.contains(&spec.name) || (code_changed && answered) {
                         forbid_repetition(&record, spec, &own, false)?;
                         retried.again.push(spec.name.clone());
-                    } else if prepared.definition.index_of(&spec.name).is_some() {
+                    } else {
                         retried.kept.push(spec.name.clone());
                         prepared.record.options.carried.push(kept(spec, step, &state.variables));
                     }
