@@ -38,6 +38,11 @@ pub enum Purpose {
         budget: BudgetId,
         /// What it lacks for the call at hand.
         missing: NanoUsd,
+        /// By how much a yes without an amount raises it ([`Shortfall::suggested`]).
+        ///
+        /// [`Shortfall::suggested`]: crate::budget::Shortfall::suggested
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suggested: Option<NanoUsd>,
     },
     /// A policy whose condition holds for a model call.
     Policy {

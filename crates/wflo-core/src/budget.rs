@@ -118,6 +118,20 @@ impl Shortfall {
             && self.budget.settled.saturating_add(self.wanted) <= self.budget.limit
     }
 
+    /// What the budget lacks for the call, in USD.
+    pub fn missing(&self) -> NanoUsd {
+        self.wanted.saturating_sub(self.budget.left())
+    }
+
+    /// By how much to raise the budget so that the next calls do not ask again: room for twenty calls like
+    /// this one, though no more than the whole limit once more, and no less than is missing; rounded up
+    /// to two digits. Each yes at most doubles a limit that a call fits, so that even dear calls ask seldom.
+    pub fn suggested(&self) -> NanoUsd {
+        const CALLS: i64 = 20;
+        let many = NanoUsd::from_nanos(self.wanted.nanos().saturating_mul(CALLS));
+        many.min(self.budget.limit).max(self.missing()).rounded_up()
+    }
+
     /// The whole arithmetic in one sentence.
     pub fn explain(&self) -> String {
         format!(

@@ -56,6 +56,20 @@ impl NanoUsd {
         NanoUsd(self.0.saturating_sub(other.0))
     }
 
+    /// The next amount of two digits that is no less: 0.0123 becomes 0.013. What is not above zero, or
+    /// would leave the range, stays as it is.
+    #[must_use]
+    pub fn rounded_up(self) -> NanoUsd {
+        let mut step = 1_i64;
+        while self.0 / step >= 100 {
+            step *= 10;
+        }
+        match self.0 % step {
+            rest if rest > 0 => self.0.checked_add(step - rest).map_or(self, NanoUsd),
+            _ => self,
+        }
+    }
+
     /// Whether this is below zero.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
@@ -188,6 +202,24 @@ impl<'de> Deserialize<'de> for NanoUsd {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn amounts_are_rounded_up_to_two_digits() {
+        for (given, rounded) in [
+            ("0", "0"),
+            ("0.000000007", "0.000000007"),
+            ("0.000000101", "0.00000011"),
+            ("0.0123456", "0.013"),
+            ("2.30", "2.30"),
+            ("2.300000001", "2.4"),
+            ("99.01", "100"),
+            ("-1.55", "-1.55"),
+        ] {
+            let given: NanoUsd = given.parse().unwrap();
+            assert_eq!(given.rounded_up(), rounded.parse().unwrap(), "{given}");
+        }
+        assert_eq!(NanoUsd::MAX.rounded_up(), NanoUsd::MAX);
+    }
 
     #[test]
     fn decimals_are_read_by_their_digits() {

@@ -348,12 +348,11 @@ async fn exceeded(
         calls.attempt.driver.tell(body, Vec::new()).await?;
         return Ok(Some(refusal));
     }
-    let missing = shortfall.wanted.saturating_sub(budget.left());
-    let purpose = Purpose::Budget { budget: budget.id, missing };
-    let asked = calls.services.store.approvals_about(calls.attempt.run, purpose).await?;
+    let about = raise_of(&shortfall);
+    let asked = calls.services.store.approvals_about(calls.attempt.run, about).await?;
     let question = match asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
         Some(question) => question.id,
-        None => ask_once(calls, top_up_request(calls, intent, &shortfall, missing)?).await?,
+        None => ask_once(calls, top_up_request(calls, intent, &shortfall)?).await?,
     };
     let on = On { path: path.to_owned(), seq };
     let status = tokio::select! {
@@ -381,13 +380,18 @@ pub(crate) async fn ask_once(calls: &Calls, request: ApprovalRequest) -> Result<
     asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))
 }
 
+/// What is asked about a budget that cannot take a call.
+fn raise_of(shortfall: &Shortfall) -> Purpose {
+    let suggested = Some(shortfall.suggested());
+    Purpose::Budget { budget: shortfall.budget.id, missing: shortfall.missing(), suggested }
+}
+
 fn top_up_request(
     calls: &Calls,
     intent: &CallIntent,
     shortfall: &Shortfall,
-    missing: NanoUsd,
 ) -> Result<ApprovalRequest, EngineError> {
-    let budget = &shortfall.budget;
+    let (budget, missing, suggested) = (&shortfall.budget, shortfall.missing(), shortfall.suggested());
     let evidence = json!({
         "budget": display_name(budget.scope, &budget.key, budget.period),
         "limit_usd": budget.limit,
@@ -395,16 +399,17 @@ fn top_up_request(
         "held_usd": budget.held,
         "wanted_usd": shortfall.wanted,
         "missing_usd": missing,
+        "suggested_usd": suggested,
         "model": intent.model,
         "step": calls.attempt.step,
     });
     let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
     Ok(ApprovalRequest {
-        purpose: Purpose::Budget { budget: budget.id, missing },
+        purpose: raise_of(shortfall),
         step: Some(calls.attempt.step.clone()),
         generation: calls.attempt.generation,
         title: format!(
-            "raise the {} by ${missing} or more",
+            "raise the {} by ${suggested} (at least ${missing})",
             display_name(budget.scope, &budget.key, budget.period)
         ),
         binding: wflo_core::approval::Binding {

@@ -49,8 +49,8 @@ fn top_ups(now: &RunState, events: &[Event], facts: &mut Vec<Event>, ops: &mut V
     for event in events {
         let EventBody::ApprovalDecided { approval_id, decision } = &event.body else { continue };
         let Some(approval) = now.approvals.get(approval_id).filter(|_| decision.approved) else { continue };
-        if let Purpose::Budget { budget, missing } = approval.request.purpose {
-            let amount = decision.amount.unwrap_or(missing);
+        if let Purpose::Budget { budget, missing, suggested } = approval.request.purpose {
+            let amount = decision.amount.or(suggested).unwrap_or(missing);
             ops.push(Op::TopUp { budget, amount });
             let body =
                 EventBody::BudgetToppedUp { budget_id: budget, amount_usd: amount, by: decision.by.clone() };

@@ -6,7 +6,7 @@ use std::sync::Mutex as StdMutex;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use wflo_core::approval::{Approval, Decision};
+use wflo_core::approval::{Approval, ApprovalStatus, Decision};
 use wflo_core::definition::Definition;
 use wflo_core::id::RunId;
 use wflo_core::ports::BoxFuture;
@@ -289,6 +289,54 @@ async fn callers_that_do_not_fit_ask_one_question_and_go_on_after_the_top_up() {
     assert_eq!(world.approvals(run).await.len(), 1, "one question, however many calls wait for it");
     assert_eq!(world.mock.counts().billed, 20);
     assert_eq!(world.money(run).await, (20 * EACH, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_more_calls_ask_once_for_a_limit_that_is_large_beside_them() {
+    let world = world().await;
+    world.on(|_, calls, gateway| async move {
+        for seq in 0..60 {
+            call(gateway.clone(), Arc::clone(&calls), seq).await.unwrap();
+        }
+        done(Value::Null)
+    });
+    let run = world.submit(&budget(40, "ask")).await;
+    until("it asks", || async { world.approvals(run).await.len() == 1 }).await;
+    let question = world.approvals(run).await.remove(0);
+    world.decide(run, &question, None).await;
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!(
+        world.approvals(run).await.len(),
+        1,
+        "what was given is used up before anybody is asked again"
+    );
+    assert_eq!(world.money(run).await, (60 * EACH, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_as_dear_as_the_limit_double_it_with_each_yes() {
+    let world = world().await;
+    world.on(|_, calls, gateway| async move {
+        for seq in 0..8 {
+            call(gateway.clone(), Arc::clone(&calls), seq).await.unwrap();
+        }
+        done(Value::Null)
+    });
+    let run = world.submit(&budget(1, "ask")).await;
+    for asked in 1..=3 {
+        until("it asks", || async {
+            let all = world.approvals(run).await;
+            all.len() == asked && all[0].status == ApprovalStatus::Pending
+        })
+        .await;
+        let all = world.approvals(run).await;
+        let evidence = &all[0].request.evidence;
+        let amount = |name: &str| evidence[name].as_str().unwrap().parse::<NanoUsd>().unwrap();
+        assert_eq!(amount("suggested_usd"), amount("limit_usd").rounded_up());
+        world.decide(run, &all[0], None).await;
+    }
+    assert_eq!(world.ended(run).await, RunStatus::Completed);
+    assert_eq!(world.approvals(run).await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

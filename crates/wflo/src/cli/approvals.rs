@@ -98,7 +98,7 @@ pub(crate) enum ApprovalsCommand {
     Approve {
         #[command(flatten)]
         decision: Decision,
-        /// Add this many USD to the budget that asked
+        /// Add this many USD to the budget that asked [default: what the question suggests]
         #[arg(long, value_name = "USD", value_parser = usd)]
         amount: Option<NanoUsd>,
     },

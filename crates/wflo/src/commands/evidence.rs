@@ -99,7 +99,7 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
 }
 
 /// What the arithmetic of a budget or a policy consists of, in the order in which it is read.
-const AMOUNTS: [(&str, &str); 12] = [
+const AMOUNTS: [(&str, &str); 13] = [
     ("policy", "policy"),
     ("condition", "condition"),
     ("budget", "budget"),
@@ -112,6 +112,7 @@ const AMOUNTS: [(&str, &str); 12] = [
     ("wanted_usd", "this call, at most"),
     ("this_call_up_to_usd", "this call, at most"),
     ("missing_usd", "missing"),
+    ("suggested_usd", "raise by"),
 ];
 
 /// The known parts by name; amounts of money as money.

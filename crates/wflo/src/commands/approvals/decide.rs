@@ -55,7 +55,7 @@ impl Coded for DecideError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             DecideError::NoBudget { id } => format!("`wflo approvals approve {id}` says yes to it"),
-            DecideError::NoAmount => "leave it out to give exactly what the call lacks".to_owned(),
+            DecideError::NoAmount => "leave it out to give what the question suggests".to_owned(),
         })
     }
 }

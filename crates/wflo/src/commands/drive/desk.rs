@@ -95,8 +95,8 @@ impl<'a> Desk<'a> {
         let text = match &self.stage {
             None => return,
             Some(Stage::YesNo) => "Approve? [y/n]".to_owned(),
-            Some(Stage::Amount) => match missing(request) {
-                Some(least) => format!("How many USD more? [Enter for {}]", money(least)),
+            Some(Stage::Amount) => match suggested(request) {
+                Some(amount) => format!("How many USD more? [Enter for {}]", money(amount)),
                 None => "How many USD more?".to_owned(),
             },
             Some(Stage::Comment { .. }) => "Comment? [Enter for none]".to_owned(),
@@ -135,7 +135,7 @@ impl<'a> Desk<'a> {
                 let least = missing(request);
                 let given = match line.trim_start_matches('$').parse::<NanoUsd>() {
                     Ok(amount) => Some(amount),
-                    Err(_) if line.is_empty() => least,
+                    Err(_) if line.is_empty() => suggested(request),
                     Err(_) => None,
                 };
                 match given.filter(|amount| *amount > NanoUsd::ZERO && least.is_none_or(|l| *amount >= l)) {
@@ -167,6 +167,14 @@ fn missing(request: &ApprovalRequest) -> Option<NanoUsd> {
     }
 }
 
+/// What a yes gives that names no amount.
+fn suggested(request: &ApprovalRequest) -> Option<NanoUsd> {
+    match request.purpose {
+        Purpose::Budget { missing, suggested, .. } => Some(suggested.unwrap_or(missing)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -190,7 +198,10 @@ mod tests {
     }
 
     fn budget() -> serde_json::Value {
-        json!({"purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f", "missing": "0.50"})
+        json!({
+            "purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f",
+            "missing": "0.50", "suggested": "3.00",
+        })
     }
 
     #[test]
@@ -206,7 +217,8 @@ mod tests {
     #[test]
     fn a_budget_is_raised_by_what_is_missing_or_more() {
         let amount = |lines: &[&str]| typed(budget(), lines).and_then(|answer| answer.amount);
-        assert_eq!(amount(&["y", "", ""]), Some("0.50".parse().unwrap()));
+        assert_eq!(amount(&["y", "", ""]), Some("3".parse().unwrap()));
+        assert_eq!(amount(&["y", "0.50", ""]), Some("0.50".parse().unwrap()));
         assert_eq!(amount(&["y", "$2", ""]), Some("2".parse().unwrap()));
         assert_eq!(amount(&["y", "0.10", "much", "-3", "1", ""]), Some("1".parse().unwrap()));
         let no = typed(budget(), &["n", "too dear"]).unwrap();

@@ -45,7 +45,7 @@ fn a_budget_shows_the_arithmetic() {
         json!({"purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f", "missing": "0.50"});
     let evidence = json!({
         "budget": "run budget", "limit_usd": "10.00", "settled_usd": "9.00", "held_usd": "0.00",
-        "wanted_usd": "1.50", "missing_usd": "0.50", "model": "tiny", "step": "ask",
+        "wanted_usd": "1.50", "missing_usd": "0.50", "suggested_usd": "10.00", "model": "tiny", "step": "ask",
     });
     assert_snapshot!(shown(purpose, evidence, Room::prompt(None)));
 }
