@@ -207,12 +207,12 @@ class Project:
     def run(self, *arguments: str, **env: str) -> Done:
         return self.call("run", "--json", *arguments, **env)
 
-    def start(self, *arguments: str, wrap: tuple[str, ...] = ()) -> Running:
+    def start(self, *arguments: str, wrap: tuple[str, ...] = (), **env: str) -> Running:
         """`wflo ARGUMENTS --json` in the background."""
         process = subprocess.Popen(
             [*wrap, str(self.wflo), *arguments, "--json"],
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -98,7 +98,7 @@ def test_a_write_that_was_given_up_before_it_was_approved_is_not_made(project: P
     @workflow.step(approval_required=True)
     async def impatient(context):
         try:
-            # It cannot be previewed, so it waits for its own question.
+            # No changeset holds it, so it waits for its own question.
             await asyncio.wait_for(context.db.execute("CREATE TABLE other (what TEXT)"), SECONDS)
         except asyncio.TimeoutError:
             return "not written"

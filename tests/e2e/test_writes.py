@@ -253,28 +253,6 @@ def test_errors_of_previewed_writes_reach_the_step(project: Project) -> None:
     assert project.rows("SELECT n FROM numbers") == [(1,), (2,)]
 
 
-def test_what_cannot_be_previewed_whole_is_asked_about_alone(project: Project) -> None:
-    project.database(RECORDS)
-    project.steps("""
-        @workflow.step
-        async def mixed(context):
-            await context.db.execute("INSERT INTO numbers VALUES (1, 1)")
-            await context.db.execute("CREATE TABLE more (n INTEGER PRIMARY KEY)")
-            await context.db.execute("INSERT INTO more VALUES (1)")
-            await context.db.execute("INSERT INTO more VALUES (2)")
-    """)
-    running = project.start("run", "--require-approval")
-    held = []
-    for _ in range(3):
-        asked = question(running)
-        evidence = asked["evidence"]
-        held.append((evidence["previewed"], len(evidence.get("writes", [1]))))
-        approve(project, asked)
-    assert running.finish().code == 0
-    assert held == [(True, 1), (False, 1), (True, 2)]
-    assert project.rows("SELECT n FROM more") == [(1,), (2,)]
-
-
 def test_a_snapshot_comes_after_the_writes_before_it(project: Project) -> None:
     project.database(RECORDS)
     project.steps("""

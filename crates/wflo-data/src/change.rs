@@ -62,12 +62,32 @@ pub struct TableCounts {
 impl TableCounts {
     /// Counts one more change.
     pub(crate) fn add(&mut self, kind: ChangeKind) {
+        self.add_many(kind, 1);
+    }
+
+    /// Counts more changes of a kind.
+    pub(crate) fn add_many(&mut self, kind: ChangeKind, many: u64) {
         match kind {
-            ChangeKind::Insert => self.inserted += 1,
-            ChangeKind::Update => self.updated += 1,
-            ChangeKind::Delete => self.deleted += 1,
+            ChangeKind::Insert => self.inserted += many,
+            ChangeKind::Update => self.updated += many,
+            ChangeKind::Delete => self.deleted += many,
         }
     }
+}
+
+/// A definition that a write changes: of a table, an index, a view or a trigger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionChange {
+    /// `table`, `index`, `view` or `trigger`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its text before: absent when it is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Its text after: absent when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// What an approval shows: exactly the rows that would change.
@@ -79,11 +99,32 @@ pub struct Evidence {
     pub tables: BTreeMap<String, TableCounts>,
     /// Whether rows were left out of `changes`, or long values in them shortened.
     pub truncated: bool,
-    /// BLAKE3 over the whole changeset, in hexadecimal: what an approval binds to.
+    /// Definitions that change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub definitions: Vec<DefinitionChange>,
+    /// Rows in which virtual tables keep what they hold, counted by table. They say nothing to people and
+    /// are not among `changes`; the digest covers them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub internal: BTreeMap<String, TableCounts>,
+    /// BLAKE3 over the whole change, in hexadecimal: what an approval binds to.
     pub digest: String,
-    /// Why the changeset does not hold the whole change, if so: then this is not a full preview.
+    /// Why the changeset does not hold the whole change, if so: then the write is run again once it is
+    /// approved, and must do the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_held: Option<NotHeld>,
+    /// Why a part of the change is neither shown nor bound, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<NotHeld>,
+}
+
+impl Evidence {
+    /// Whether nothing would change, and nothing is unseen.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+            && self.definitions.is_empty()
+            && self.internal.is_empty()
+            && self.unseen.is_none()
+    }
 }
 
 impl Record {

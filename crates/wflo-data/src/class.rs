@@ -148,6 +148,15 @@ pub enum NotHeld {
         /// The most that is kept.
         limit: usize,
     },
+    /// A table whose rows would have to be read to see what changes, and that has too many.
+    #[error("it changes `{table}`, which is too large to be compared row by row")]
+    TooManyRows {
+        /// The table.
+        table: String,
+    },
+    /// Other tables each time it is run.
+    #[error("it changes other tables each time it is run")]
+    Unsteady,
     /// The database does not take wflo's record of effects.
     #[error("the database keeps no record of effects")]
     NoRecord,

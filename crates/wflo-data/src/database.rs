@@ -12,6 +12,7 @@ use crate::class::{Class, NotHeld};
 use crate::error::DataError;
 use crate::limits::Limits;
 use crate::preview::{Committed, Preview};
+use crate::seal::{Resealed, Seal};
 use crate::snapshot::Snapshot;
 use crate::sqlite;
 use crate::statement::{Rows, Statement, Write};
@@ -142,7 +143,7 @@ impl Database {
     /// [`DataError::EffectMismatch`] for the same id with another fingerprint,
     /// [`DataError::NotUndoable`], [`DataError::RowsMissing`], [`DataError::TableUnclear`], and all
     /// that [`Database::query`] can meet. After any error nothing was written, save that
-    /// [`DataError::Io`] from the commit itself leaves it open: calling again settles it.
+    /// [`DataError::CommitUnknown`] leaves it open: calling again settles it.
     pub fn apply(
         &self,
         effect: Effect,
@@ -163,7 +164,8 @@ impl Database {
     /// Runs a write after the changes of the same chain and rolls everything back.
     ///
     /// # Errors
-    /// [`DataError::PreviewStale`] when `prior` no longer fits; all that [`Database::apply`] can meet.
+    /// [`DataError::PreviewStale`] when `prior` no longer fits; [`DataError::Unseen`] when a part of it can
+    /// neither be shown nor bound to an approval, and nobody [allowed](Database::allow_unseen) that; all that [`Database::apply`] can meet.
     pub fn preview(
         &self,
         prior: &[&Changeset],
@@ -187,14 +189,32 @@ impl Database {
     ///
     /// # Errors
     /// [`DataError::PreviewIncomplete`], [`DataError::EffectMismatch`], [`DataError::SchemaChanged`],
-    /// [`DataError::Busy`]. After any error nothing was written, save that [`DataError::Io`] from the
-    /// commit itself leaves it open: calling again settles it.
+    /// [`DataError::Busy`]. After any error nothing was written, save that
+    /// [`DataError::CommitUnknown`] leaves it open: calling again settles it.
     pub fn commit_previews(
         &self,
         chain: &[(Effect<'_>, &Preview)],
         dry_run: bool,
     ) -> Result<Committed, DataError> {
         backend!(self, database => database.commit_previews(chain, dry_run))
+    }
+
+    /// Carries out a write that was shown under a seal, and records it, in one transaction: it is run again,
+    /// and committed if it does what was shown. An effect that is on record is not carried out again.
+    ///
+    /// # Errors
+    /// All that [`Database::apply`] can meet.
+    pub fn apply_sealed(&self, effect: Effect, write: &Write, seal: &Seal) -> Result<Resealed, DataError> {
+        backend!(self, database => database.apply_sealed(effect, write, seal))
+    }
+
+    /// Lets writes be previewed of which a part can neither be shown nor bound to an approval.
+    #[must_use]
+    pub fn allow_unseen(mut self) -> Self {
+        match &mut self.backend {
+            Backend::Sqlite(database) => database.allow_unseen = true,
+        }
+        self
     }
 
     /// Undoes the net change of the effects in the request's scope, once.

@@ -3,7 +3,7 @@
 //! Owns the map and its default: `main`, or the only one. Opening checks that each can be opened,
 //! so that a wrong path is known before a run starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::database::Database;
@@ -33,6 +33,18 @@ impl Databases {
             map.insert(name.clone(), Database::open(name, &url, limits.clone())?);
         }
         Ok(Databases { map })
+    }
+
+    /// Lets these databases have writes approved of which a part can neither be shown nor bound. Names that
+    /// there are not do no harm.
+    #[must_use]
+    pub fn allow_unseen(mut self, names: &BTreeSet<String>) -> Self {
+        let allowed = |(name, database): (String, Database)| match names.contains(&name) {
+            true => (name, database.allow_unseen()),
+            false => (name, database),
+        };
+        self.map = self.map.into_iter().map(allowed).collect();
+        self
     }
 
     /// The database called `name`; without a name `main`, or the only one.

@@ -1,6 +1,6 @@
 //! What can go wrong with a database, and what to do about it.
 //!
-//! Owns the codes WFLO-6001 to WFLO-6029; each has a page in `docs/errors/`.
+//! Owns the codes WFLO-6001 to WFLO-6031; each has a page in `docs/errors/`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::class::{NotHeld, Refusal};
 use crate::undo::RowConflict;
 use crate::value::ValueError;
 
-/// A failed call on a database. Nothing was written.
+/// A failed call on a database. Nothing was written, save that [`DataError::CommitUnknown`] leaves it open.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The file of a database does not exist.
@@ -73,6 +73,14 @@ pub enum DataError {
     /// The disk is full, or an input or output error.
     #[error("the database `{name}` could not be read or written: {detail}")]
     Io {
+        /// The database.
+        name: String,
+        /// What the database engine said.
+        detail: String,
+    },
+    /// The commit itself failed, and whether it happened shows only once the database is opened again.
+    #[error("whether a write to the database `{name}` was made is not known: {detail}")]
+    CommitUnknown {
         /// The database.
         name: String,
         /// What the database engine said.
@@ -193,6 +201,15 @@ pub enum DataError {
     /// The preview cannot be committed as it was captured.
     #[error("the preview does not hold the whole change: {0}")]
     PreviewIncomplete(NotHeld),
+    /// A part of the write can neither be shown nor bound to an approval.
+    #[error("the write cannot be approved, because not all that it changes can be shown: {0}")]
+    Unseen(NotHeld),
+    /// A write that was shown does something else now.
+    #[error("the write would do something else than was shown: {}", parts.join(", "))]
+    SealBroken {
+        /// In what, for people.
+        parts: Vec<String>,
+    },
     /// A table is no longer what it was when a change to it was captured.
     #[error("the table `{table}` was altered since the change was captured: {detail}")]
     SchemaChanged {
@@ -247,12 +264,14 @@ impl Coded for DataError {
             DataError::RowInvalid { .. } => 6021,
             DataError::RowsMissing { .. } => 6022,
             DataError::UndoConflict { .. } => 6023,
-            DataError::PreviewStale { .. } => 6024,
+            DataError::PreviewStale { .. } | DataError::SealBroken { .. } => 6024,
             DataError::PreviewIncomplete(_) => 6025,
             DataError::SchemaChanged { .. } => 6026,
             DataError::SnapshotInvalid => 6027,
             DataError::RecordDamaged { .. } => 6028,
             DataError::ValueTooLarge => 6029,
+            DataError::Unseen(_) => 6030,
+            DataError::CommitUnknown { .. } => 6031,
         })
     }
 
@@ -314,7 +333,16 @@ impl Coded for DataError {
                 "look at it with dry_run=True; on_conflict=\"skip\" keeps the later edits, \
                  \"force\" overwrites them"
             }
-            DataError::PreviewStale { .. } => "preview the step anew",
+            DataError::PreviewStale { .. } | DataError::SealBroken { .. } => "preview the step anew",
+            DataError::Unseen(NotHeld::TooLarge { .. }) => {
+                "split it into smaller writes, or set allow_unseen = true for this database in wflo.toml"
+            }
+            DataError::Unseen(_) => {
+                "change fewer rows at a time, or set allow_unseen = true for this database in wflo.toml"
+            }
+            DataError::CommitUnknown { .. } => {
+                "check the disk, then `wflo runs resume ID`: it looks whether the write was made, and makes it once"
+            }
             DataError::PreviewIncomplete(_) => "approve the statement itself, without a preview of its rows",
             DataError::SchemaChanged { .. } => "bring the table's columns back to what they were",
             DataError::SnapshotInvalid => "pass what context.db.snapshot() returned",

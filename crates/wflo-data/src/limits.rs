@@ -25,6 +25,12 @@ pub struct Limits {
     pub changeset_bytes: usize,
     /// How much larger one write may make the database file, in bytes.
     pub growth_bytes: u64,
+    /// The most rows of a table that are compared one by one, where no changeset holds its changes.
+    pub compared_rows: usize,
+    /// The most bytes of such a table.
+    pub compared_bytes: usize,
+    /// The most bytes of a table that is compared as a whole, because its definition changes.
+    pub digested_bytes: usize,
     /// How many changed rows are shown in full (evidence, undo reports); the counts are always full.
     pub shown_rows: usize,
     /// How many bytes of JSON the shown rows may take.
@@ -42,6 +48,9 @@ impl Default for Limits {
             value_bytes: 16 << 20,
             changeset_bytes: 64 << 20,
             growth_bytes: 1 << 30,
+            compared_rows: 20_000,
+            compared_bytes: 16 << 20,
+            digested_bytes: 256 << 20,
             shown_rows: 100,
             shown_bytes: 256 << 10,
         }

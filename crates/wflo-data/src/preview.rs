@@ -1,13 +1,15 @@
 //! A write that was run and rolled back, to be looked at before it is committed.
 //!
 //! Owns the shape. What is committed later is the captured changeset itself, not the statement
-//! again: what people approved is what happens, or it does not happen.
+//! again; where no changeset holds the change, the statement runs again under its [`Seal`]. What people
+//! approved is what happens, or it does not happen.
 
 use serde::{Deserialize, Serialize};
 
 use crate::change::Evidence;
 use crate::changeset::{Changeset, from_base64, to_base64};
 use crate::database::Applied;
+use crate::seal::Seal;
 use crate::statement::Rows;
 use crate::undo::RowConflict;
 
@@ -24,6 +26,9 @@ pub struct Preview {
     /// that somebody edits in a column that the change does not touch was still not the one shown.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub(crate) guards: Vec<u8>,
+    /// What binds the write where the changeset does not hold all that it changes: it is run again then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
 }
 
 impl Preview {
@@ -31,6 +36,11 @@ impl Preview {
     /// `evidence.not_held` says why.
     pub fn is_complete(&self) -> bool {
         self.evidence.not_held.is_none()
+    }
+
+    /// Whether nothing would change, so that there is nothing to approve. What it would do is known whole.
+    pub fn changes_nothing(&self) -> bool {
+        (self.is_complete() || self.seal.is_some()) && self.evidence.is_empty()
     }
 }
 

@@ -3,23 +3,27 @@
 //! Owns the open file. One noun a module below: [`connection`] opens and hardens, [`authorizer`]
 //! judges, [`run`] runs a statement on its [`leash`], [`schema`] knows the tables, [`update`] turns
 //! rows into statements, [`effects`] is the record, [`capture`] takes changesets, [`session`] is
-//! SQLite's own interface for them, [`replay`] puts them back; [`apply`], [`preview`], [`undo`] and
-//! [`snapshot`] are the calls.
+//! SQLite's own interface for them, [`replay`] puts them back; [`trial`] finds out what a write does that
+//! no changeset holds, with [`rows`] and [`definitions`]; [`apply`], [`preview`], [`undo`] and [`snapshot`]
+//! are the calls.
 
 mod apply;
 mod authorizer;
 mod capture;
 mod connection;
+mod definitions;
 mod effects;
 mod evidence;
 mod leash;
 mod net;
 mod preview;
 mod replay;
+mod rows;
 mod run;
 mod schema;
 mod session;
 mod snapshot;
+mod trial;
 mod undo;
 mod update;
 
@@ -36,6 +40,8 @@ use connection::Pool;
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     pool: Pool,
+    /// Whether its operator lets people approve writes of which a part is neither shown nor bound.
+    pub(crate) allow_unseen: bool,
 }
 
 impl Sqlite {
@@ -43,7 +49,7 @@ impl Sqlite {
     pub(crate) fn open(name: &str, path: &Path, limits: Limits) -> Result<Self, DataError> {
         let pool = Pool::new(name, path, limits);
         pool.call(|_| Ok(()))?;
-        Ok(Sqlite { pool })
+        Ok(Sqlite { pool, allow_unseen: false })
     }
 
     /// The file and its journals, as configured and with links resolved.

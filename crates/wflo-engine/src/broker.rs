@@ -10,13 +10,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use wflo_core::approval::{Approval, ApprovalStatus};
+use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKind, EffectRecord, fingerprint};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::id::ApprovalId;
-use wflo_core::ports::store::{ApprovalFilter, EffectEnd, StoreError};
+use wflo_core::ports::store::{EffectEnd, StoreError};
 
 use crate::calls::Calls;
 use crate::chain::{Chain, Open};
@@ -55,7 +55,7 @@ use tool_files::ToolFiles;
 pub(crate) use tool_files::{Opened, bad_layer};
 use work::Work;
 
-pub(crate) use db::{effect_id, in_database, own_writes};
+pub(crate) use db::{effect_id, in_database, own_writes, settled_in_database};
 pub(crate) use full::full;
 pub(crate) use question::asks_at_writes;
 
@@ -337,11 +337,10 @@ impl Broker {
         Ok(self.waits.decided(&self.attempt, on, approval).await?)
     }
 
-    /// The newest question that is about `wanted`.
-    async fn question(&self, wanted: impl Fn(&Approval) -> bool) -> Result<Option<Approval>, Unanswered> {
-        let filter = ApprovalFilter { run: Some(self.attempt.run), ..ApprovalFilter::default() };
-        let all = self.services.store.approvals(filter).await?;
-        Ok(all.into_iter().find(|a| a.status != ApprovalStatus::Superseded && wanted(a)))
+    /// The newest question of this purpose that stands.
+    async fn question(&self, about: Purpose) -> Result<Option<Approval>, Unanswered> {
+        let all = self.services.store.approvals_about(self.attempt.run, about).await?;
+        Ok(all.into_iter().find(|a| a.status != ApprovalStatus::Superseded))
     }
 }
 

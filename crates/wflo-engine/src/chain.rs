@@ -15,6 +15,12 @@
 //!    and nothing is changed again;
 //! 5. the answers are confirmed and the approval is used, in one commit of the journal.
 //!
+//! Nobody is asked about writes that change nothing (an UPDATE that matches no row): where all that is open
+//! is of that kind it is committed at 4 without 2 and 3. What is committed is the empty change that was
+//! captured, with a record, and the statement is not run again: it cannot change a row that came to match
+//! meanwhile. A crash before 4 is found as previewed answers without a question, and they are committed when
+//! the step comes to the same place again.
+//!
 //! When somebody else has changed the rows, nothing is committed: the previewed answers are dropped from the
 //! journal, the attempt ends, and the step runs again from its first unapproved write. That loses nothing,
 //! because nothing that depends on a previewed answer has left.
@@ -31,7 +37,6 @@ use wflo_core::approval::{ApprovalStatus, Purpose};
 use wflo_core::effect::{EffectKey, EffectRecord, EffectState, json_bytes};
 use wflo_core::error::Failure;
 use wflo_core::id::ApprovalId;
-use wflo_core::ports::store::ApprovalFilter;
 use wflo_data::{Changeset, Preview};
 
 use crate::broker::{Unanswered, asks_at_writes};
@@ -46,7 +51,7 @@ mod commit;
 mod evidence;
 mod settle;
 
-pub(crate) use commit::Changed;
+pub(crate) use commit::{Changed, MOST_TRIES, look_again, shown_again};
 pub(crate) use evidence::{evidence, one_line};
 
 /// The most writes that one question holds.
@@ -110,6 +115,11 @@ impl Open {
     /// Whether no write waits for approval: what is answered then is answered for good.
     pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    /// Whether all of it together changes nothing, so that there is nothing to approve.
+    fn changes_nothing(&self) -> bool {
+        self.writes.iter().all(|write| write.preview.changes_nothing())
     }
 
     /// Whether another write must wait for these to be decided.
@@ -211,10 +221,9 @@ impl Chain {
             }
         }
         let Some(first) = open.writes.first() else { return Ok(open) };
-        let filter = ApprovalFilter { run: Some(self.attempt.run), ..ApprovalFilter::default() };
-        let about = |purpose: &Purpose| matches!(purpose, Purpose::Write { effect } if *effect == first.key);
-        let all = self.services.store.approvals(filter).await?;
-        let known = all.iter().find(|a| a.status != ApprovalStatus::Superseded && about(&a.request.purpose));
+        let about = Purpose::Write { effect: first.key.clone() };
+        let all = self.services.store.approvals_about(self.attempt.run, about).await?;
+        let known = all.iter().find(|a| a.status != ApprovalStatus::Superseded);
         open.asked = known.map(|question| question.id);
         Ok(open)
     }

@@ -4,7 +4,7 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 24] = [
+pub const ALL: [&str; 28] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -24,6 +24,10 @@ pub const ALL: [&str; 24] = [
     "chain.commit.after",
     "chain.confirm.after",
     "chain.rewind.after",
+    "sealed.commit.before",
+    "sealed.commit.after",
+    "sealed.superseded",
+    "db.commit.unknown",
     "wait.cancelled.before",
     "wait.cancelled.after",
     "tool.sealed",

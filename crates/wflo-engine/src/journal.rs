@@ -229,7 +229,7 @@ impl Journal {
     }
 
     /// A row that was committed.
-    fn keep(&self, row: EffectRecord) {
+    pub(crate) fn keep(&self, row: EffectRecord) {
         self.lock().put(row);
     }
 
@@ -356,6 +356,20 @@ impl Journal {
         merge(&mut row.attributes, attributes);
         self.keep(row.clone());
         Ok(row)
+    }
+
+    /// An intent with these attributes laid over its own, and the ops for a commit that somebody else makes;
+    /// [`Journal::keep`] must follow it.
+    pub(crate) fn noted(&self, mut row: EffectRecord, attributes: Value) -> (EffectRecord, Vec<Op>) {
+        let op = Op::ReopenEffect {
+            run: self.fence.run,
+            key: row.key.clone(),
+            hold: None,
+            carried: NanoUsd::ZERO,
+            attributes: attributes.clone(),
+        };
+        merge(&mut row.attributes, attributes);
+        (row, vec![op])
     }
 
     /// Appends facts that belong to no effect.

@@ -1,6 +1,6 @@
 //! Everything of one process that drives runs, wired together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct RuntimeOptions {
     pub clock: Arc<dyn Clock>,
     /// Named databases: name to URL.
     pub databases: BTreeMap<String, String>,
+    /// Those whose writes may be approved although a part of them can neither be shown nor bound.
+    pub unseen: BTreeSet<String>,
     /// Providers and prices.
     pub routes: Routes,
     /// The program that is its own sandbox launcher.
@@ -78,7 +80,8 @@ impl Runtime {
             })
         };
         let databases = Databases::open(&options.databases, &options.project, &wflo_data::Limits::default())
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| failed(&e))?
+            .allow_unseen(&options.unseen);
         let state = workspace::state_root(&options.project, &options.data_dir);
         let workspaces = workspace::Store::open(state).map_err(|e| failed(&e))?;
         workspaces.claim_for(&options.storage).map_err(|e| failed(&e))?;

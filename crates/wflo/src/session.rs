@@ -76,6 +76,7 @@ impl<'a> Session<'a> {
             storage: self.storage(),
             clock: Arc::clone(&self.clock) as Arc<dyn wflo_core::ports::clock::Clock>,
             databases: self.databases(),
+            unseen: self.settings.unseen.clone(),
             routes: self.routes()?,
             launcher,
             environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),

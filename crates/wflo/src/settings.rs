@@ -26,7 +26,7 @@ pub(crate) use provider::{Dialect, Provider};
 pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
 pub(crate) use secret::KeySource;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use wflo_core::size::Bytes;
@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) budget: Option<Budget>,
     pub(crate) sandbox: Sandbox,
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
+    /// Databases whose writes may be approved although a part of them can neither be shown nor bound.
+    pub(crate) unseen: BTreeSet<String>,
     /// The store's file.
     pub(crate) storage: PathBuf,
     /// The most that one run may journal.
@@ -138,7 +140,12 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
         budget,
         sandbox,
-        databases: databases.into_iter().map(|(name, (_, database))| (name, database)).collect(),
+        unseen: databases
+            .iter()
+            .filter(|(_, (_, (_, unseen)))| *unseen)
+            .map(|(name, _)| name.clone())
+            .collect(),
+        databases: databases.into_iter().map(|(name, (_, (url, _)))| (name, url)).collect(),
     })
 }
 

@@ -51,13 +51,13 @@ pub(super) fn run(call: &Call<'_>, write: &Write, need: Need) -> Result<Captured
 
 /// Whether the row id of an inserted row stays: where it is no part of the data, putting a row back
 /// (a preview that is committed, an undo) gives it another one.
-fn inserts_lasting_rowid(call: &Call<'_>, inspected: &Inspected) -> Result<bool, DataError> {
+pub(super) fn inserts_lasting_rowid(call: &Call<'_>, inspected: &Inspected) -> Result<bool, DataError> {
     let Some(table) = &inspected.inserted else { return Ok(true) };
     Ok(schema::table(call, table)?.is_some_and(|table| table.rowid_is_key || !table.has_key()))
 }
 
-fn inspected_and_run(call: &Call<'_>, write: &Write, need: Need) -> Result<(Inspected, Captured), DataError> {
-    let plan = update::plan(call, write)?;
+/// What the statements of a plan would do.
+pub(super) fn inspected(call: &Call<'_>, plan: &Plan) -> Result<Inspected, DataError> {
     let mut inspected = Inspected::default();
     for sql in plan.texts() {
         let one = run::inspect(call, sql)?;
@@ -65,15 +65,32 @@ fn inspected_and_run(call: &Call<'_>, write: &Write, need: Need) -> Result<(Insp
         inspected.written.extend(one.written);
         inspected.inserted = one.inserted.or(inspected.inserted);
     }
+    Ok(inspected)
+}
+
+/// Makes virtual tables write what they keep in memory until a commit: they do it at a savepoint too.
+pub(super) fn flush_virtual_tables(call: &Call<'_>) -> Result<(), DataError> {
+    call.ok(call.connection.execute_batch("SAVEPOINT wflo_flush; RELEASE wflo_flush"))
+}
+
+fn inspected_and_run(call: &Call<'_>, write: &Write, need: Need) -> Result<(Inspected, Captured), DataError> {
+    let plan = update::plan(call, write)?;
+    let inspected = inspected(call, &plan)?;
     let not_held = schema::not_held(call, &inspected)?;
     if let (Need::Undo, Some(reason)) = (need, &not_held) {
         return Err(DataError::NotUndoable(reason.clone()));
     }
-    if not_held.as_ref().is_some_and(|reason| !is_tolerable(need, reason)) {
+    if not_held.as_ref().is_some_and(|reason| decides(need, reason)) {
         let result = execute(call, &plan, Gauge::default(), Surplus::StopCapture)?.0;
         return Ok((inspected, Captured { result, changeset: Changeset::default(), not_held }));
     }
-    let captured = captured(call, &plan, &inspected, need)?;
+    let mut captured = captured(call, &plan, &inspected, need)?;
+    // Its own name says more than those of the tables in which it keeps what it holds.
+    if let (Some(NotHeld::VirtualTable { .. }), Some(NotHeld::VirtualTable { .. })) =
+        (&captured.not_held, &not_held)
+    {
+        captured.not_held = not_held;
+    }
     Ok((inspected, captured))
 }
 
@@ -82,12 +99,24 @@ fn is_tolerable(need: Need, reason: &NotHeld) -> bool {
     need == Need::Preview && matches!(reason, NotHeld::NoPrimaryKey { .. })
 }
 
+/// Whether what a statement may do, by its text, is reason enough not to look at what it does. A virtual
+/// table that it may write and does not (a trigger that no row sets off) is none for a preview.
+fn decides(need: Need, reason: &NotHeld) -> bool {
+    match reason {
+        NotHeld::NoPrimaryKey { .. } | NotHeld::VirtualTable { .. } => need != Need::Preview,
+        _ => true,
+    }
+}
+
 fn captured(call: &Call<'_>, plan: &Plan, inspected: &Inspected, need: Need) -> Result<Captured, DataError> {
     let null_keys = null_keys(call, inspected.written.iter())?;
     let gauge = Gauge::default();
     let surplus = if need == Need::Undo { Surplus::Interrupt } else { Surplus::StopCapture };
     let session = call.ok(Session::start(call.connection, &gauge))?;
     let (result, gave_up) = execute(call, plan, gauge, surplus)?;
+    if need == Need::Preview {
+        flush_virtual_tables(call)?;
+    }
     let touched: Vec<String> =
         session.touched().into_iter().filter(|name| !is_reserved(name) && !is_system(name)).collect();
 
@@ -121,7 +150,12 @@ fn captured(call: &Call<'_>, plan: &Plan, inspected: &Inspected, need: Need) -> 
 }
 
 /// Runs the plan on a leash; also says whether the capture was given up.
-fn execute(call: &Call<'_>, plan: &Plan, gauge: Gauge, surplus: Surplus) -> Result<(Rows, bool), DataError> {
+pub(super) fn execute(
+    call: &Call<'_>,
+    plan: &Plan,
+    gauge: Gauge,
+    surplus: Surplus,
+) -> Result<(Rows, bool), DataError> {
     let growth = Growth::limit(call)?;
     let leash = Leash::start(call, gauge, surplus);
     let watch = Watch::start(call.sentry);

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::Sentry;
 use super::leash::Reins;
+use super::session;
 use crate::class::Refusal;
 use crate::error::DataError;
 use crate::limits::Limits;
@@ -125,7 +126,8 @@ impl Pool {
 
     fn connect(&self, file: FileId) -> Result<Guarded, DataError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = Connection::open_with_flags(&self.path, flags);
+        let opened = session::register_clock()
+            .and_then(|()| Connection::open_with_flags_and_vfs(&self.path, flags, session::LAYER));
         let guarded = opened.and_then(|mut connection| {
             harden(&connection, &self.limits)?;
             let sentry = Sentry::install(&mut connection)?;
@@ -180,7 +182,13 @@ fn is_clean(connection: &Connection) -> bool {
 
 /// Whether a connection can be trusted after this error.
 fn keeps_connection(error: &DataError) -> bool {
-    !matches!(error, DataError::NotADatabase { .. } | DataError::Io { .. } | DataError::CannotOpen { .. })
+    !matches!(
+        error,
+        DataError::NotADatabase { .. }
+            | DataError::Io { .. }
+            | DataError::CommitUnknown { .. }
+            | DataError::CannotOpen { .. }
+    )
 }
 
 impl Call<'_> {
@@ -205,11 +213,18 @@ impl Call<'_> {
         self.ok(self.connection.execute_batch("BEGIN IMMEDIATE"))?;
         let result = work();
         match result {
-            Ok(value) => match self.ok(self.connection.execute_batch("COMMIT")) {
+            Ok(value) => match self.connection.execute_batch("COMMIT") {
                 Ok(()) => Ok(value),
                 Err(error) => {
+                    let unknown = is_unknown(&error);
+                    let error = meaning(error, self.name, self.limits);
                     self.roll_back();
-                    Err(error)
+                    Err(match error {
+                        DataError::Io { name, detail } if unknown => {
+                            DataError::CommitUnknown { name, detail }
+                        }
+                        error => error,
+                    })
                 }
             },
             Err(error) => {
@@ -247,6 +262,12 @@ impl Call<'_> {
         self.ok(self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true))?;
         result
     }
+}
+
+/// Whether a failed COMMIT may have happened all the same: what was written can be found whole by whoever
+/// opens the file next, although its flush failed. A full disk is none: then something was not written.
+fn is_unknown(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
 }
 
 /// What an error of SQLite means to the user.

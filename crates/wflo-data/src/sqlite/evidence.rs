@@ -234,7 +234,7 @@ impl Budget {
 }
 
 /// Shortens long values; says whether there were any.
-fn shorten(row: &mut RowChange) -> bool {
+pub(super) fn shorten(row: &mut RowChange) -> bool {
     let sides = [Some(&mut row.key), row.before.as_mut(), row.after.as_mut()];
     let values = sides.into_iter().flatten().flat_map(|record| &mut record.0);
     values.map(|(_, value)| shorten_value(value)).fold(false, |any, one| any | one)

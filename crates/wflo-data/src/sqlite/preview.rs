@@ -2,7 +2,9 @@
 //!
 //! Owns the chain: each preview re-applies the changes so far, runs its statement, captures, and
 //! rolls everything back. Nothing of it is ever visible to anybody else, until all of it is committed
-//! at once.
+//! at once. A write that no changeset holds is shown by a [`trial`], and run again under its seal.
+
+use std::collections::BTreeMap;
 
 use super::Sqlite;
 use super::apply::{recorded, replayed, writable};
@@ -12,14 +14,19 @@ use super::effects::{self, RecordKind};
 use super::evidence::{self, Detail};
 use super::replay::{Conflicts, Direction, Others, check_shapes, replay, row_conflict};
 use super::session;
+use super::trial;
 use crate::change::Evidence;
 use crate::changeset::Changeset;
 use crate::class::NotHeld;
 use crate::database::{Applied, Effect, Requirements};
 use crate::error::DataError;
 use crate::preview::{Committed, Preview};
+use crate::seal::{Resealed, Seal};
 use crate::statement::{Rows, Write};
 use crate::undo::ConflictKind;
+
+/// How often a write is run to learn which tables it changes.
+const ROUNDS: usize = 3;
 
 impl Sqlite {
     /// See [`Database::preview`](crate::Database::preview).
@@ -33,9 +40,15 @@ impl Sqlite {
             writable(call)?;
             call.rolled_back(|| {
                 replay_prior(call, prior)?;
+                call.ok(call.connection.execute_batch("SAVEPOINT wflo_preview"))?;
                 let captured = capture::run(call, write, Need::Preview)?;
                 if let (true, Some(reason)) = (requirements.undoable, not_undoable(&captured)) {
                     return Err(DataError::NotUndoable(reason));
+                }
+                // On top of others it is not shown: they are decided first.
+                if let (true, Some(reason)) = (prior.is_empty(), captured.not_held.clone()) {
+                    call.ok(call.connection.execute_batch("ROLLBACK TO wflo_preview"))?;
+                    return self.sealed_preview(call, write, reason);
                 }
                 // A COMMIT would say so; here there is none.
                 if call.ok(session::owes_foreign_keys(call.connection))? {
@@ -50,13 +63,102 @@ impl Sqlite {
                         changes: shown.changes,
                         tables: shown.tables,
                         truncated: shown.truncated,
+                        definitions: Vec::new(),
+                        internal: BTreeMap::new(),
                         digest,
+                        unseen: captured.not_held.clone(),
                         not_held: captured.not_held,
                     },
                     changeset: captured.changeset,
                     guards: shown.guards,
+                    seal: None,
                 })
             })
+        })
+    }
+
+    /// A preview of a write that no changeset holds, at the savepoint of the open transaction.
+    fn sealed_preview(&self, call: &Call<'_>, write: &Write, reason: NotHeld) -> Result<Preview, DataError> {
+        let (mut read, time) = (BTreeMap::new(), session::system_time());
+        let mut trial = trial::run(call, write, &reason, time, &read)?;
+        // Each round reads the tables beforehand that the one before it was seen to change.
+        for _ in 0..ROUNDS {
+            if trial.unread.is_empty() {
+                break;
+            }
+            read.extend(std::mem::take(&mut trial.unread));
+            call.ok(call.connection.execute_batch("ROLLBACK TO wflo_preview"))?;
+            trial = trial::run(call, write, &reason, time, &read)?;
+        }
+        let unsteady = (!trial.unread.is_empty()).then_some(NotHeld::Unsteady);
+        let unseen = trial.unseen.or(unsteady);
+        if let (Some(unseen), false) = (&unseen, self.allow_unseen) {
+            return Err(DataError::Unseen(unseen.clone()));
+        }
+        if call.ok(session::owes_foreign_keys(call.connection))? {
+            let detail = "FOREIGN KEY constraint failed".to_owned();
+            return Err(DataError::Constraint { detail });
+        }
+        Ok(Preview {
+            result: trial.result,
+            evidence: Evidence {
+                changes: trial.shown.changes,
+                tables: trial.shown.tables,
+                truncated: trial.shown.truncated,
+                definitions: trial.definitions,
+                internal: trial.internal,
+                digest: trial.seal.digest(),
+                not_held: Some(reason),
+                unseen: unseen.clone(),
+            },
+            changeset: Changeset::default(),
+            guards: Vec::new(),
+            seal: unseen.is_none().then_some(trial.seal),
+        })
+    }
+
+    /// See [`Database::apply_sealed`](crate::Database::apply_sealed).
+    pub(crate) fn apply_sealed(
+        &self,
+        effect: Effect<'_>,
+        write: &Write,
+        seal: &Seal,
+    ) -> Result<Resealed, DataError> {
+        self.pool.call(|call| {
+            // Without the write lock first: a replay disturbs nobody.
+            if let Some(applied) = recorded(call, effect)? {
+                return Ok(Resealed::Applied(applied));
+            }
+            writable(call)?;
+            let committed = call.committed(|| {
+                let records = effects::ensure(call)?;
+                if records && let Some(row) = effects::find(call, effect)? {
+                    return replayed(row);
+                }
+                let trial = trial::run(call, write, &seal.reason, seal.time, &seal.read)?;
+                let mut parts = seal.differences(&trial.seal);
+                parts.extend(trial.unread.into_keys().map(|table| format!("rows of `{table}`")));
+                if !parts.is_empty() || trial.unseen.is_some() {
+                    return Err(DataError::SealBroken { parts });
+                }
+                let change = Err(seal.reason.clone());
+                if records {
+                    effects::insert(call, effect, RecordKind::Write, &trial.result, &change)?;
+                }
+                Ok(Applied {
+                    result: trial.result,
+                    digest: None,
+                    not_held: change.err(),
+                    replayed: false,
+                    recorded: records,
+                })
+            });
+            match committed {
+                Ok(applied) => Ok(Resealed::Applied(applied)),
+                // What the transaction is rolled back by.
+                Err(DataError::SealBroken { parts }) => Ok(Resealed::Differs { parts }),
+                Err(error) => Err(error),
+            }
         })
     }
 

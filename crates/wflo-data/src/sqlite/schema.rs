@@ -34,6 +34,8 @@ pub(super) struct Table {
     pub rowid_is_key: bool,
     /// Whether its primary key compares by another collation than BINARY.
     pub loose_key: bool,
+    /// Whether it has no row ids.
+    pub without_rowid: bool,
 }
 
 /// A column.
@@ -72,6 +74,17 @@ impl Table {
             Kind::Ordinary if self.loose_key => Some(NotHeld::LooseKey { table }),
             Kind::Ordinary => None,
         }
+    }
+
+    /// A name of the row id that no column hides.
+    pub(super) fn rowid(&self) -> Option<&'static str> {
+        let hidden = |name: &str| self.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        ["rowid", "oid", ROWID].into_iter().find(|name| !self.without_rowid && !hidden(name))
+    }
+
+    /// Whether a session takes one of its columns for the row id.
+    pub(super) fn misleads_sessions(&self) -> bool {
+        !self.has_key() && self.hides_rowid()
     }
 
     /// Whether a column of its own hides the row id.
@@ -131,7 +144,7 @@ fn read_table(call: &Call<'_>, name: &str) -> rusqlite::Result<Option<Table>> {
     let rowid_is_key = keys == 1 && integer_key && collations.is_empty();
     let nullable_key = nullable && !rowid_is_key;
     let loose_key = collations.iter().any(|collation| !collation.eq_ignore_ascii_case("BINARY"));
-    Ok(Some(Table { name, kind, columns, nullable_key, rowid_is_key, loose_key }))
+    Ok(Some(Table { name, kind, columns, nullable_key, rowid_is_key, loose_key, without_rowid }))
 }
 
 /// The collation of each column of the primary key's index; none when the key is the row id.

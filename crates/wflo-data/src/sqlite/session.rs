@@ -1,13 +1,16 @@
-//! The calls into SQLite that no safe wrapper offers: sessions, changesets, and two small ones.
+//! The calls into SQLite that no safe wrapper offers: sessions, changesets, the clock, and two small
+//! ones.
 //!
 //! Owns every `unsafe` block of this crate, here and in the modules below: [`raw`] declares the
-//! functions, this file captures, [`changes`] reads, [`apply`] puts back. Nothing here decides
-//! anything: what to capture, how to answer a conflict and what to show is the callers'.
+//! functions, this file captures, [`changes`] reads, [`apply`] puts back, [`clock`] tells the time.
+//! Nothing here decides anything: what to capture, how to answer a conflict and what to show is the
+//! callers'.
 
 #![allow(unsafe_code)]
 
 mod apply;
 mod changes;
+mod clock;
 mod raw;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -21,6 +24,7 @@ use rusqlite::Connection;
 
 pub(super) use apply::{Answer, Clash, apply};
 pub(super) use changes::{Change, Changes, Group};
+pub(super) use clock::{LAYER, Still, register as register_clock, system_time};
 use raw::*;
 
 /// Captures every change that its connection makes to its main database, from its creation on.

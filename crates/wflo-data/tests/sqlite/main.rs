@@ -8,6 +8,7 @@ mod hostile;
 mod once;
 mod preview;
 mod property;
+mod sealed;
 mod snapshot;
 mod temp;
 mod undo;

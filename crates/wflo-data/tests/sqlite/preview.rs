@@ -162,7 +162,7 @@ fn a_chain_sees_its_own_changes_and_nobody_else_does() {
 }
 
 #[test]
-fn what_cannot_be_held_says_so_and_is_not_committed() {
+fn what_cannot_be_held_says_so_and_is_not_committed_as_captured() {
     let temp = Temp::new(SCHEMA);
     let db = temp.db();
     let seen = preview(&db, "CREATE TABLE t (a)");

@@ -91,7 +91,7 @@ impl Broker {
             }
         };
         self.let_go(call);
-        let about = |a: &wflo_core::approval::Approval| matches!(&a.request.purpose, Purpose::Asked { effect } if *effect == key);
+        let about = Purpose::Asked { effect: key.clone() };
         let lost = || Unanswered::Broken(EngineError::Unreadable(format!("the question of {key} is gone")));
         let question = self.question(about).await?.ok_or_else(lost)?;
         let status = match question.status {

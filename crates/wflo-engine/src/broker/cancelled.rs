@@ -60,12 +60,12 @@ impl Broker {
         let key = self.journal.key(&call.path, call.seq);
         // A write that was previewed is one of those that a question is about, and stays one.
         let alone = self.journal.get(&call.path, call.seq).is_some_and(|row| row.attributes["alone"] == true);
-        let own = |purpose: &Purpose| match purpose {
-            Purpose::Asked { effect } => *effect == key,
-            Purpose::Write { effect } => alone && *effect == key,
-            _ => false,
+        let about = match call.kind {
+            EffectKind::Approval => Purpose::Asked { effect: key },
+            _ if alone => Purpose::Write { effect: key },
+            _ => return Ok(()),
         };
-        let Some(question) = self.question(|a| own(&a.request.purpose)).await? else { return Ok(()) };
+        let Some(question) = self.question(about).await? else { return Ok(()) };
         if !matches!(question.status, ApprovalStatus::Pending | ApprovalStatus::Approved) {
             return Ok(());
         }

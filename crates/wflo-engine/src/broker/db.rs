@@ -3,13 +3,15 @@
 //! A write of a step that asks nobody, with what a crash between two lines leaves behind:
 //! 1. the intent is committed; crash: the resume finds the intent and goes on here;
 //! 2. the change and its record in `_wflo_effects` are committed in the user's database;
-//!    crash: the resume finds the record there and changes nothing;
+//!    crash: the resume finds the record there and changes nothing. The same when the commit itself fails,
+//!    and the file may hold it all the same: it is looked for before anything is told;
 //! 3. the answer is committed in the journal.
 //!
 //! A write of a step that asks is previewed and added to the [chain](crate::chain) of those that wait for
 //! approval; one whose change cannot be captured whole is asked about [alone](super::alone).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use wflo_core::approval::Approval;
@@ -22,8 +24,8 @@ use wflo_data::{
 };
 
 use super::work::Making;
-use super::{AMBIGUOUS, Broker, Outcome, bad_request, consumed, effect_error, on};
-use crate::chain::{self, Changed};
+use super::{AMBIGUOUS, Broker, Outcome, Unanswered, bad_request, consumed, effect_error, on};
+use crate::chain::{self, Changed, MOST_TRIES, look_again};
 use crate::error::EngineError;
 use crate::protocol::{EffectCall, EffectError};
 
@@ -36,6 +38,9 @@ impl Broker {
     pub(super) async fn db(&self, call: &EffectCall, print: Digest, found: Option<EffectRecord>) -> Outcome {
         match call.name.as_str() {
             "query" => self.read(call, print).await,
+            // A write that an earlier attempt began, and may have made: what the statement would do now is not
+            // asked, as a table that it made is there by now. Reads leave no intent.
+            "execute" if found.is_some() => self.write(call, print, found).await,
             "execute" => {
                 let sql = call.request["sql"].as_str().unwrap_or_default().to_owned();
                 let class = match self.in_database(call, move |db| db.classify(&sql)).await {
@@ -173,17 +178,20 @@ impl Broker {
         let undoable = spec.is_some_and(|s| s.rollback_enabled);
         let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
         let making = self.work.begin().await;
+        let tried = AtomicBool::new(false);
         crate::failpoint::pass("db.apply.before");
         let applied = self
-            .in_database(call, move |db| {
+            .settled_in_database(call, move |db| {
                 let guarded = !matches!(db.recording()?, wflo_data::Recording::ExactlyOnce);
+                // From the second time on, the first may have.
+                let lost = tried.swap(true, Ordering::Relaxed) || lost;
                 if guarded && lost && ambiguous != OnAmbiguous::Rerun {
                     return Ok(None);
                 }
                 let effect = Effect { id: &id, fingerprint: &guard };
                 db.apply(effect, &write, Requirements { undoable }).map(Some)
             })
-            .await;
+            .await?;
         match applied {
             Ok(Some(applied)) => self.written(row, &applied.result, approval, making).await,
             Ok(None) if ambiguous == OnAmbiguous::Skip => {
@@ -203,7 +211,7 @@ impl Broker {
         }
     }
 
-    async fn written(
+    pub(super) async fn written(
         &self,
         row: EffectRecord,
         rows: &wflo_data::Rows,
@@ -272,8 +280,10 @@ impl Broker {
             on_conflict,
         };
         let restored = self
-            .in_database(call, move |db| db.restore(&Snapshot::from_token(&token)?, &request, dry_run))
-            .await;
+            .settled_in_database(call, move |db| {
+                db.restore(&Snapshot::from_token(&token)?, &request, dry_run)
+            })
+            .await?;
         match restored {
             Ok(report) => {
                 let result =
@@ -311,6 +321,20 @@ impl Broker {
         let name = call.request["database"].as_str().map(str::to_owned);
         in_database(Arc::clone(&self.services.databases), name, work).await
     }
+
+    /// Runs something that commits. Where it does not come out whether it has, another attempt finds out:
+    /// nothing that the disk may still hold is told to the step as not done.
+    pub(super) async fn settled_in_database<T: Send + 'static>(
+        &self,
+        call: &EffectCall,
+        work: impl Fn(&Database) -> Result<T, DataError> + Send + Sync + 'static,
+    ) -> Result<Result<T, DataError>, Unanswered> {
+        let name = call.request["database"].as_str().map(str::to_owned);
+        match settled_in_database(Arc::clone(&self.services.databases), name, work).await {
+            Err(e @ DataError::CommitUnknown { .. }) => Err(self.chain.lost(&e)),
+            done => Ok(done),
+        }
+    }
 }
 
 /// Ids of every write among `rows` to a database, by the order of their answers.
@@ -347,6 +371,24 @@ pub(crate) async fn in_database<T: Send + 'static>(
     match tokio::task::spawn_blocking(run).await {
         Ok(done) => done,
         Err(e) => Err(DataError::Io { name: "database".to_owned(), detail: e.to_string() }),
+    }
+}
+
+/// Runs something that commits once however often it is called, and again while nobody knows whether it has.
+pub(crate) async fn settled_in_database<T: Send + 'static>(
+    databases: Arc<Databases>,
+    name: Option<String>,
+    work: impl Fn(&Database) -> Result<T, DataError> + Send + Sync + 'static,
+) -> Result<T, DataError> {
+    let work = Arc::new(work);
+    let mut tries = 1;
+    loop {
+        let again = Arc::clone(&work);
+        match in_database(Arc::clone(&databases), name.clone(), move |db| again(db)).await {
+            Err(e @ DataError::CommitUnknown { .. }) if tries < MOST_TRIES => look_again(&e).await,
+            done => return done,
+        }
+        tries += 1;
     }
 }
 

@@ -2,13 +2,15 @@
 //! is asked about what it returns before that is committed.
 
 use serde_json::{Value, json};
-use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::approval::{ApprovalStatus, Purpose};
+use wflo_core::effect::EffectRecord;
 use wflo_core::event::{Event, Wait};
 use wflo_core::machine::CommandBody;
-use wflo_core::ports::store::{ApprovalFilter, Op};
+use wflo_core::ports::store::Op;
 
 use super::question::{self, own_policy, still_good};
 use super::{Broker, Unanswered, consumed};
+use crate::error::EngineError;
 use crate::ledger::ask_once;
 
 /// The most of an output that is shown, in characters.
@@ -24,21 +26,16 @@ impl Broker {
         if own_policy(&self.attempt).is_none() {
             return Ok(Ok(Vec::new()));
         }
+        if self.asked_at_a_write().await? {
+            return Ok(Ok(Vec::new()));
+        }
         let (run, step) = (self.attempt.run, &self.attempt.step);
-        let filter = ApprovalFilter { run: Some(run), ..ApprovalFilter::default() };
-        let mut mine = self.services.store.approvals(filter).await?;
+        let action = json!(["output", step, output]);
+        let mut mine = self.services.store.approvals_about(run, Purpose::Output).await?;
         mine.retain(|a| {
             a.request.step.as_deref() == Some(step) && a.request.generation == self.attempt.generation
         });
-        let asked_at_a_write = |a: &Approval| {
-            matches!(a.request.purpose, Purpose::Write { .. }) && a.status == ApprovalStatus::Consumed
-        };
-        if mine.iter().any(asked_at_a_write) {
-            return Ok(Ok(Vec::new()));
-        }
-        let action = json!(["output", step, output]);
-        let about = |a: &&Approval| a.request.purpose == Purpose::Output;
-        for known in mine.iter().filter(about) {
+        for known in &mine {
             let good = still_good(&self.attempt, known, &action);
             match known.status {
                 ApprovalStatus::Pending if good => return Ok(Err(Wait::Approval { approval_id: known.id })),
@@ -65,5 +62,21 @@ impl Broker {
         let request = question::request(&self.attempt, clock, Purpose::Output, title, &action, evidence)?;
         let approval_id = ask_once(&self.calls, request).await?;
         Ok(Err(Wait::Approval { approval_id }))
+    }
+
+    /// Whether people have approved a write of this generation. A question is known by the first write that
+    /// it is about, so the oldest writes are looked at first.
+    async fn asked_at_a_write(&self) -> Result<bool, EngineError> {
+        let mut writes = self.journal.all();
+        writes.retain(|row| row.attributes["write"] == true && row.order().is_some());
+        writes.sort_by_key(EffectRecord::order);
+        for row in writes {
+            let about = Purpose::Write { effect: row.key };
+            let asked = self.services.store.approvals_about(self.attempt.run, about).await?;
+            if asked.iter().any(|question| question.status == ApprovalStatus::Consumed) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wflo_core::approval::Approval;
+use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::machine::CommandBody;
@@ -20,8 +21,8 @@ use crate::error::EngineError;
 const KEEPS_CHANGING: Code = Code(7004);
 /// How often changes are previewed before the step fails over others who keep changing the rows.
 const MOST_PREVIEWS: u64 = 3;
-/// How often a commit is tried on a database that somebody else has locked.
-const MOST_TRIES: usize = 6;
+/// How often a commit is tried on a database that somebody else has locked, or whose disk fails.
+pub(crate) const MOST_TRIES: usize = 6;
 
 /// The rows that are not as they were shown, and in which database.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ pub(crate) struct Changed {
 impl Changed {
     pub(crate) fn rows(database: String, rows: Vec<RowConflict>) -> Self {
         Changed { database, rows, detail: None }
+    }
+
+    pub(crate) fn detail(database: String, detail: String) -> Self {
+        Changed { database, rows: Vec::new(), detail: Some(detail) }
     }
 
     fn to_json(&self) -> Value {
@@ -73,7 +78,13 @@ impl Chain {
     ///
     /// All databases are looked at before the first is written. If rows of a later one are changed in
     /// between all the same, what is committed stays and is confirmed, and the rest is previewed anew.
-    pub(super) async fn commit(&self, open: &mut Open, question: &Approval) -> Result<(), Unanswered> {
+    ///
+    /// `question` is the one that released it; writes that change nothing need none.
+    pub(super) async fn commit(
+        &self,
+        open: &mut Open,
+        question: Option<&Approval>,
+    ) -> Result<(), Unanswered> {
         // Nothing is dispatched under a lost lease.
         self.journal.under_lease(Vec::new()).await?;
         let databases = evidence::databases(&open.writes);
@@ -99,7 +110,8 @@ impl Chain {
             }
         }
         let rows = self.journal.previewed();
-        self.journal.confirm(rows, self.use_up(open, question), Vec::new()).await?;
+        let used = question.map(|question| self.use_up(open, question));
+        self.journal.confirm(rows, used, Vec::new()).await?;
         crate::failpoint::pass("chain.confirm.after");
         *open = Open { loaded: true, ..Open::default() };
         Ok(())
@@ -144,18 +156,30 @@ impl Chain {
                     return Ok(Err(Changed::rows(database.to_owned(), rows)));
                 }
                 Err(e @ DataError::SchemaChanged { .. }) => {
-                    let detail = Some(e.to_string());
-                    return Ok(Err(Changed { database: database.to_owned(), rows: Vec::new(), detail }));
+                    return Ok(Err(Changed::detail(database.to_owned(), e.to_string())));
                 }
-                Err(DataError::Busy { .. } | DataError::Io { .. }) if tries < MOST_TRIES => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                Err(
+                    e @ (DataError::Busy { .. } | DataError::Io { .. } | DataError::CommitUnknown { .. }),
+                ) if tries < MOST_TRIES => {
+                    look_again(&e).await;
                 }
-                // Whether the changes are made is not known: whoever comes next finds their records, or not.
-                Err(e @ DataError::Io { .. }) => return Err(self.set_halt(Halt::Lost(e.to_string()))),
+                Err(e @ (DataError::Io { .. } | DataError::CommitUnknown { .. })) => {
+                    return Err(self.lost(&e));
+                }
                 Err(e) => return Err(self.set_halt(Halt::Failed(e.to_failure()))),
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Whether a write was made is not known: whoever comes next finds its record, or not.
+    pub(crate) fn lost(&self, error: &DataError) -> Unanswered {
+        self.set_halt(Halt::Lost(error.to_string()))
+    }
+
+    /// The step fails over others who keep changing what it shows.
+    pub(crate) fn keeps_changing(&self, changed: &Changed) -> Unanswered {
+        self.set_halt(Halt::Failed(keeps_changing(changed)))
     }
 
     /// Drops every previewed answer: the step runs again from its first unapproved write.
@@ -193,7 +217,7 @@ impl Chain {
     async fn keep_part(
         &self,
         open: &mut Open,
-        question: &Approval,
+        question: Option<&Approval>,
         done: &[String],
         changed: Changed,
     ) -> Unanswered {
@@ -206,7 +230,7 @@ impl Chain {
         rows.retain(|row| made.get(&row.key).copied().unwrap_or_else(|| row.order() < from));
         let ops = self.rewinding(first, &changed);
         let halt = if ops.is_some() { Halt::Again } else { Halt::Failed(keeps_changing(&changed)) };
-        let used = self.use_up(open, question);
+        let used = question.map(|question| self.use_up(open, question));
         // They come after the confirmations, which they would drop otherwise.
         match self.journal.confirm(rows, used, ops.unwrap_or_default()).await {
             Ok(()) => self.set_halt(halt),
@@ -216,18 +240,11 @@ impl Chain {
 
     /// The ops that drop what is previewed from `first` on; none when that was done often enough.
     fn rewinding(&self, first: &Unapproved, changed: &Changed) -> Option<Vec<Op>> {
-        let row = self.journal.get(&first.key.path, first.key.seq);
-        let previews = row.and_then(|row| row.attributes["previews"].as_u64()).unwrap_or(1);
-        if previews >= MOST_PREVIEWS {
-            return None;
-        }
-        let attributes = json!({
-            "previews": previews + 1,
-            "conflicts": changed.to_json(),
-            // Nothing was written, and nothing is shown.
-            "write": null,
-            "preview": null,
-        });
+        let row = self.journal.get(&first.key.path, first.key.seq)?;
+        let mut attributes = shown_again(&row, changed)?;
+        // Nothing was written, and nothing is shown.
+        attributes["write"] = Value::Null;
+        attributes["preview"] = Value::Null;
         let run = self.attempt.run;
         let message = format!("step `{}` runs again from {}: {changed}", self.attempt.step, first.key);
         let notice = EventBody::Notice { notice: "preview.stale".to_owned(), message };
@@ -236,6 +253,20 @@ impl Chain {
             self.journal.event(vec![notice]),
         ])
     }
+}
+
+/// What a write's row keeps when it must be shown once more; none when that was done often enough.
+pub(crate) fn shown_again(row: &EffectRecord, changed: &Changed) -> Option<Value> {
+    let previews = row.attributes["previews"].as_u64().unwrap_or(1);
+    (previews < MOST_PREVIEWS).then(|| json!({ "previews": previews + 1, "conflicts": changed.to_json() }))
+}
+
+/// Waits a moment before a commit is tried once more that failed, or of which nobody knows.
+pub(crate) async fn look_again(error: &DataError) {
+    if matches!(error, DataError::CommitUnknown { .. }) {
+        crate::failpoint::pass("db.commit.unknown");
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 fn keeps_changing(changed: &Changed) -> Failure {

@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_data::Preview;
 
 use super::{Chain, Open, Unapproved};
 use crate::broker::question;
 use crate::error::EngineError;
+
+/// The most of the rows that an update asks for which are shown, in bytes.
+const MOST_REQUESTED: usize = 128 << 10;
 
 impl Chain {
     /// The question about everything that is open.
@@ -68,26 +72,46 @@ fn in_words(databases: &[String]) -> String {
 }
 
 fn shown(write: &Unapproved) -> Result<Value, EngineError> {
-    let change =
-        serde_json::to_value(&write.preview.evidence).map_err(|e| EngineError::Unreadable(e.to_string()))?;
-    Ok(evidence(&write.name, &write.request, &write.database, true, change))
+    evidence(&write.name, &write.request, &write.database, &write.preview)
 }
 
 /// One write as people see it.
-pub(crate) fn evidence(name: &str, request: &Value, database: &str, previewed: bool, change: Value) -> Value {
+pub(crate) fn evidence(
+    name: &str,
+    request: &Value,
+    database: &str,
+    preview: &Preview,
+) -> Result<Value, EngineError> {
+    let change =
+        serde_json::to_value(&preview.evidence).map_err(|e| EngineError::Unreadable(e.to_string()))?;
     let mut shown = json!({
         "name": name,
         "statement": request["sql"],
         "params": request["params"],
         "database": database,
-        "previewed": previewed,
+        "previewed": preview.evidence.unseen.is_none(),
         "change": change,
     });
+    if let Some(reason) = &preview.evidence.not_held {
+        shown["runs_again"] = json!(reason.to_string());
+    }
+    if let Some(reason) = &preview.evidence.unseen {
+        shown["unseen"] = json!(reason.to_string());
+    }
     if let Some(rows) = request["rows"].as_array() {
         shown["table"] = request["table"].clone();
         shown["rows"] = json!(rows.len());
+        if preview.evidence.unseen.is_some() {
+            // What it does is not known whole, so what it is asked to do is shown.
+            let mut room = MOST_REQUESTED;
+            let fitting = rows.iter().take_while(|row| {
+                let size = row.to_string().len();
+                room.checked_sub(size).map(|left| room = left).is_some()
+            });
+            shown["requested"] = fitting.cloned().collect();
+        }
     }
-    shown
+    Ok(shown)
 }
 
 /// A write on one line.

@@ -38,7 +38,11 @@ impl Chain {
             }
             let question = match self.asked(&mut open).await? {
                 Asked::Approved(question) => {
-                    self.commit(&mut open, &question).await?;
+                    self.commit(&mut open, Some(&question)).await?;
+                    continue;
+                }
+                Asked::Not if open.changes_nothing() => {
+                    self.commit(&mut open, None).await?;
                     continue;
                 }
                 Asked::Refused(question) => return Ok(Err(question::rejected(&question))),
@@ -162,7 +166,7 @@ impl Chain {
         if !open.is_empty()
             && let Asked::Approved(question) = self.asked(&mut open).await?
         {
-            self.commit(&mut open, &question).await?;
+            self.commit(&mut open, Some(&question)).await?;
         }
         Ok(())
     }
@@ -175,7 +179,11 @@ impl Chain {
         }
         let approval_id = match self.asked(&mut open).await? {
             Asked::Approved(question) => {
-                self.commit(&mut open, &question).await?;
+                self.commit(&mut open, Some(&question)).await?;
+                return Ok(None);
+            }
+            Asked::Not if open.changes_nothing() => {
+                self.commit(&mut open, None).await?;
                 return Ok(None);
             }
             Asked::Pending(question) => question,

@@ -62,10 +62,10 @@ impl Journal {
     pub(crate) async fn confirm(
         &self,
         rows: Vec<EffectRecord>,
-        (first, fact): (Op, EventBody),
+        first: Option<(Op, EventBody)>,
         then: Vec<Op>,
     ) -> Result<(), StoreError> {
-        let (mut ops, mut facts) = (vec![first], vec![fact]);
+        let (mut ops, mut facts): (Vec<Op>, Vec<EventBody>) = first.into_iter().unzip();
         let at = self.clock.now();
         let mut confirmed = Vec::with_capacity(rows.len());
         for mut row in rows {

@@ -11,7 +11,7 @@ use wflo_core::ports::store::Fence;
 use wflo_data::{OnConflict, UndoRequest};
 
 use super::Steps;
-use crate::broker::{effect_id, in_database, own_writes};
+use crate::broker::{effect_id, own_writes, settled_in_database};
 use crate::executor::RunContext;
 
 /// Rows that others changed since.
@@ -65,7 +65,8 @@ impl Steps {
             on_conflict: OnConflict::Abort,
         };
         let databases = Arc::clone(&self.services.databases);
-        let report = in_database(databases, Some(database.to_owned()), move |db| db.undo(&request, false))
+        let undo = move |db: &wflo_data::Database| db.undo(&request, false);
+        let report = settled_in_database(databases, Some(database.to_owned()), undo)
             .await
             .map_err(|e| e.to_failure())?;
         crate::failpoint::pass("undo.after");

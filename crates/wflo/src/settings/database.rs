@@ -18,12 +18,13 @@ impl std::fmt::Display for SqliteUrl {
     }
 }
 
-/// Reads one `[databases.NAME]`.
-pub(super) fn read(field: &Field<'_>, root: &Path) -> Result<SqliteUrl, Problem> {
+/// Reads one `[databases.NAME]`, and whether writes may be approved there of which a part is unseen.
+pub(super) fn read(field: &Field<'_>, root: &Path) -> Result<(SqliteUrl, bool), Problem> {
     let mut reader = field.table()?;
     let url = read_url(&reader.required("url")?, root)?;
+    let unseen = reader.optional("allow_unseen").map(|field| field.boolean()).transpose()?;
     reader.finish()?;
-    Ok(url)
+    Ok((url, unseen.unwrap_or(false)))
 }
 
 /// What one run may journal where nothing is said: 2,000 streamed answers of 500 KB, or 10,000 of 100 KB.

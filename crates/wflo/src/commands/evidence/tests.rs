@@ -116,6 +116,46 @@ fn an_update_by_key_says_how_many_rows_it_was_given() {
 }
 
 #[test]
+fn what_is_unseen_is_said_and_never_called_nothing() {
+    let evidence = json!({
+        "name": "bulk_update", "statement": null, "params": null, "previewed": false, "rows": 3,
+        "requested": [{"id": 1, "subject": "PWNED"}, {"id": 2, "subject": "PWNED"}],
+        "unseen": "its changes take more than 5 bytes", "runs_again": "it writes `zz`, a virtual table",
+        "change": {"changes": [], "tables": {}, "truncated": false, "digest": "",
+                   "unseen": {"reason": "too_large", "limit": 5}},
+    });
+    for room in [Room::prompt(None), Room::page(None)] {
+        let text = shown(write(), evidence.clone(), room);
+        assert!(text.contains(r#"  = {"id":1,"subject":"PWNED"}"#), "{text}");
+        assert!(text.contains("… and 1 more rows that it asks to update"), "{text}");
+        assert!(text.contains("NOT ALL IS SHOWN: its changes take more than 5 bytes"), "{text}");
+        assert!(!text.contains("would change\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_write_that_runs_again_shows_its_rows_definitions_and_what_virtual_tables_keep() {
+    let mut evidence = deletion(json!({"id": 1}));
+    evidence["runs_again"] = json!("it writes `zz`, a virtual table");
+    evidence["change"]["internal"] = json!({"zz_data": {"inserted": 1, "updated": 2, "deleted": 0}});
+    evidence["change"]["definitions"] = json!([
+        {"kind": "table", "name": "t", "before": "CREATE TABLE t (a)", "after": "CREATE TABLE t (a,\n b\u{1b}[2J)"},
+        {"kind": "index", "name": "i", "before": "CREATE INDEX i ON t (a)"},
+    ]);
+    let text = shown(write(), evidence, Room::prompt(None));
+    for part in [
+        "  t: 1 deleted",
+        "  table t: changed\n    - CREATE TABLE t (a)\n    + CREATE TABLE t (a, b",
+        "  index i: gone",
+        "  zz_data (inside of a virtual table): 2 changed, 1 new",
+        "it writes `zz`, a virtual table: it is run again, and kept only if it does exactly this",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
 fn a_write_that_is_no_databases_is_shown_as_it_is() {
     let text = shown(write(), json!({"tool": "mail", "to": ["a@b.example"]}), Room::prompt(None));
     assert!(text.contains("tool: mail") && text.contains("a@b.example"), "{text}");

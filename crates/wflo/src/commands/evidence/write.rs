@@ -125,13 +125,22 @@ fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
         out.push(format!("  {}: {}", plain::short(table, 60), paint.strong(counts)));
         rows(paint, table, &change["changes"], room, out);
     }
-    if evidence["previewed"] == false {
-        let why = match &change["not_held"] {
-            Value::Null => String::new(),
-            why => format!(": {}", plain::short(&plain::value(why), room.line)),
-        };
-        out.push(paint.careful(format_args!("  not previewed{why}")));
-    } else if change["tables"].as_object().is_none_or(Map::is_empty) {
+    definitions(paint, &change["definitions"], room, out);
+    internal(paint, &change["internal"], out);
+    if let Some(why) = evidence["unseen"].as_str() {
+        requested(paint, evidence, room, out);
+        let why = plain::short(why, room.line);
+        out.push(paint.careful(format_args!("  NOT ALL IS SHOWN: {why}")));
+        out.push(paint.careful("  approving runs it as it is, on whatever it finds then"));
+    } else if let Some(why) = evidence["runs_again"].as_str() {
+        if is_empty(change) {
+            out.push("  nothing would change".to_owned());
+        }
+        let why = plain::short(why, room.line);
+        out.push(
+            paint.faint(format_args!("  {why}: it is run again, and kept only if it does exactly this")),
+        );
+    } else if is_empty(change) {
         out.push("  no row would change".to_owned());
     }
     if change["truncated"] == true {
@@ -139,6 +148,56 @@ fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
     }
     if let Some(digest) = change["digest"].as_str().filter(|digest| room.is_page() && !digest.is_empty()) {
         out.push(paint.faint(format_args!("  change {}", digest.get(..16).unwrap_or(digest))));
+    }
+}
+
+/// Whether nothing is known to change.
+fn is_empty(change: &Value) -> bool {
+    ["tables", "internal"].iter().all(|part| change[part].as_object().is_none_or(Map::is_empty))
+        && change["definitions"].as_array().is_none_or(Vec::is_empty)
+}
+
+/// Tables, indexes, views and triggers that come, go or change.
+fn definitions(paint: Paint, definitions: &Value, room: Room, out: &mut Vec<String>) {
+    let all = definitions.as_array().map_or(&[][..], Vec::as_slice);
+    for definition in all.iter().take(room.rows) {
+        let kind = plain::short(definition["kind"].as_str().unwrap_or_default(), NAME);
+        let name = plain::short(definition["name"].as_str().unwrap_or_default(), 60);
+        let (before, after) = (definition["before"].as_str(), definition["after"].as_str());
+        let text = |sql: &str| plain::short(&sql.split_whitespace().collect::<Vec<_>>().join(" "), room.line);
+        let word = match (before, after) {
+            (None, _) => paint.good("new"),
+            (_, None) => paint.bad("gone"),
+            _ => paint.careful("changed"),
+        };
+        out.push(format!("  {kind} {name}: {word}"));
+        out.extend(before.map(|sql| format!("    {}", paint.bad(format_args!("- {}", text(sql))))));
+        out.extend(after.map(|sql| format!("    {}", paint.good(format_args!("+ {}", text(sql))))));
+    }
+    if all.len() > room.rows {
+        out.push(paint.faint(format_args!("    … and {} more definitions", all.len() - room.rows)));
+    }
+}
+
+/// Rows in which virtual tables keep what they hold: bytes that tell a person nothing.
+fn internal(paint: Paint, internal: &Value, out: &mut Vec<String>) {
+    for (table, counts) in internal.as_object().into_iter().flatten() {
+        let counts = in_words(|key| counts[key].as_u64());
+        let table = plain::short(table, 60);
+        out.push(paint.faint(format_args!("  {table} (inside of a virtual table): {counts}")));
+    }
+}
+
+/// The rows that an update was asked for, where what it does is not known whole.
+fn requested(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
+    let Some(rows) = evidence["requested"].as_array() else { return };
+    for row in rows.iter().take(room.rows) {
+        out.push(format!("  = {}", plain::short(&row.to_string(), room.line)));
+    }
+    let all = usize::try_from(evidence["rows"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
+    let shown = rows.len().min(room.rows);
+    if all > shown {
+        out.push(paint.faint(format_args!("    … and {} more rows that it asks to update", all - shown)));
     }
 }
 
