@@ -127,3 +127,26 @@ def test_a_gate_that_nobody_answers_ends_as_it_says(project: Project) -> None:
         assert (done.code, done.run["status"]) == (code, status), done
         assert [event["expires_at"] is not None for event in done.of("approval.requested")] == [True]
         assert done.run["outputs"].get("after", False) is False
+
+
+def test_latest_decides_only_where_nothing_else_waits(project: Project) -> None:
+    project.database(RECORDS)
+    project.steps("""
+    @workflow.step(approval_required=True, depends_on=[])
+    async def first(context):
+        await context.db.execute("DELETE FROM records WHERE id = 1")
+
+    @workflow.step(approval_required=True, depends_on=[])
+    async def second(context):
+        await context.db.execute("DELETE FROM records WHERE id = 2")
+    """)
+    running = project.start("run")
+    asked = [running.until("approval.requested")["approval_id"] for _ in range(2)]
+    running.until("run.waiting")
+    refused = project.call("approvals", "approve", "latest")
+    assert refused.code == 2 and "WFLO-8020" in refused.err, refused
+    assert all(approval in refused.err for approval in asked), refused
+    assert project.call("approvals", "approve", asked[0]).code == 0
+    running.until("run.waiting")
+    assert project.call("approvals", "reject", "latest").code == 0
+    assert running.finish().code == 3

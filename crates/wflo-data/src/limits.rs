@@ -51,8 +51,8 @@ impl Default for Limits {
             compared_rows: 20_000,
             compared_bytes: 16 << 20,
             digested_bytes: 256 << 20,
-            shown_rows: 100,
-            shown_bytes: 256 << 10,
+            shown_rows: 1_000,
+            shown_bytes: 512 << 10,
         }
     }
 }

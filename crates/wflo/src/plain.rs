@@ -46,7 +46,19 @@ pub(crate) fn value(value: &serde_json::Value) -> String {
 fn acts(c: char) -> bool {
     // Direction marks reorder what a person reads (CVE-2021-42574).
     let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || reorders
+    c.is_control() || reorders || is_invisible(c)
+}
+
+/// Characters without a width that are no part of one: two texts that differ by them look the same.
+/// Joiners and variation selectors are among them: an emoji of several parts is shown in its parts.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 fn push(out: &mut String, c: char) {
@@ -65,6 +77,7 @@ mod tests {
     fn nothing_printed_can_act_on_a_terminal() {
         assert_eq!(line("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb c");
         assert_eq!(line("user\u{202e}txt"), "user\\u{202e}txt");
+        assert_eq!(line("bob\u{200b} \u{feff}x\u{e0041}"), "bob\\u{200b} \\u{feff}x\\u{e0041}");
         assert_eq!(block("a\n\tb\u{7}\n"), "a\n\tb\\u{7}");
         assert_eq!(short("abcdef", 4), "abc…");
         assert_eq!(short("山田太郎", 5), "山田…", "a wide character has two columns");

@@ -15,6 +15,9 @@ use crate::printer::{Paint, money};
 /// Columns of a name.
 const NAME: usize = 40;
 
+/// Columns of a value on a page: more than the evidence keeps of one.
+const WHOLE: usize = 10_000;
+
 /// How much is shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
@@ -40,7 +43,7 @@ impl Room {
 
     /// A page: all that the evidence has.
     pub(crate) fn page(width: Option<usize>) -> Self {
-        Room { writes: usize::MAX, rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: 80, width }
+        Room { writes: usize::MAX, rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: WHOLE, width }
     }
 
     fn is_page(self) -> bool {

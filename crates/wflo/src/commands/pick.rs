@@ -4,6 +4,7 @@
 
 use wflo_core::approval::{Approval, ApprovalStatus};
 use wflo_core::error::{Code, Coded};
+use wflo_core::id::ApprovalId;
 use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store, StoreError};
 use wflo_core::run::RunRecord;
 use wflo_engine::EngineError;
@@ -11,8 +12,12 @@ use wflo_engine::EngineError;
 use crate::cli::{ApprovalRef, RunRef};
 use crate::commands::Context;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::session::Session;
 use crate::settings::Settings;
+
+/// How many are named where one was meant.
+const LISTED: u32 = 20;
 
 /// Why nothing could be picked.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,8 @@ pub(crate) enum PickError {
     NoRuns { data_dir: String },
     #[error("no approval waits for a decision")]
     NoApprovals,
+    #[error("{} approvals wait for a decision: which of them?", waiting.len())]
+    WhichApproval { waiting: Vec<(ApprovalId, String)> },
     #[error("there is no approval {id}")]
     NoSuchApproval { id: String },
     #[error("no {noun}'s id begins with {prefix}")]
@@ -32,7 +39,7 @@ pub(crate) enum PickError {
 impl Coded for PickError {
     fn code(&self) -> Code {
         Code(match self {
-            PickError::SeveralBegin { .. } => 8020,
+            PickError::SeveralBegin { .. } | PickError::WhichApproval { .. } => 8020,
             _ => 2002,
         })
     }
@@ -45,6 +52,13 @@ impl Coded for PickError {
             }
             PickError::NoApprovals | PickError::NoSuchApproval { .. } => {
                 "`wflo approvals list --all` lists the decided ones, too".to_owned()
+            }
+            PickError::WhichApproval { waiting } => {
+                let mut text = "name the one that you have read:".to_owned();
+                for (id, title) in waiting {
+                    text.push_str(&format!("\n  {id}  {}", plain::short(title, 80)));
+                }
+                text
             }
             PickError::NothingBegins { noun, .. } => format!("`wflo {noun}s list` lists them"),
             PickError::SeveralBegin { .. } => "give more of the id".to_owned(),
@@ -125,6 +139,29 @@ pub(crate) async fn approval(session: &Session<'_>, which: &ApprovalRef) -> Resu
             let all = store.approvals(ApprovalFilter::default()).await?;
             only(all, "approval", prefix, |approval| approval.id.to_string())
         }
+    }
+}
+
+/// The approval that is to be decided. `latest` is one only where no other waits: what a person has read
+/// may be older than what a step has asked since.
+///
+/// # Errors
+/// As for [`approval`]; that several wait.
+pub(crate) async fn undecided(session: &Session<'_>, which: &ApprovalRef) -> Result<Approval, CommandError> {
+    if !matches!(which, ApprovalRef::Latest) {
+        return approval(session, which).await;
+    }
+    let statuses = vec![ApprovalStatus::Pending];
+    let waiting = session.store.approvals(ApprovalFilter { statuses, run: None, limit: LISTED }).await?;
+    let mut found = waiting.into_iter();
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(one), Some(other)) => {
+            let all = [one, other].into_iter().chain(found);
+            let waiting = all.map(|approval| (approval.id, approval.request.title)).collect();
+            Err(PickError::WhichApproval { waiting }.into())
+        }
+        (None, _) => Err(PickError::NoApprovals.into()),
     }
 }
 

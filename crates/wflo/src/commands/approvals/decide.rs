@@ -76,7 +76,7 @@ struct Done<'a> {
 /// Decides, and drives the run when nobody does.
 pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
-    let approval = pick::approval(&session, &given.approval).await?;
+    let approval = pick::undecided(&session, &given.approval).await?;
     let id = approval.id;
     let amount = check(&session, &approval, answer).await?;
     let missing = session.store.run(approval.run).await?;

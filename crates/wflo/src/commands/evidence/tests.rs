@@ -202,3 +202,59 @@ fn values_that_differ_never_look_the_same() {
         }
     }
 }
+
+#[test]
+fn a_statement_cannot_be_taken_for_what_wflo_says() {
+    let hidden =
+        format!("UPDATE t SET v = 1 WHERE id = 1 /*{}\n  t: 1 changed\n*/ OR id = 3", "\n".repeat(60));
+    let mut evidence = deletion(json!({"id": 1}));
+    evidence["statement"] = json!(hidden);
+    let prompt = shown(write(), evidence.clone(), Room::prompt(None));
+    assert!(prompt.contains("│   t: 1 changed\n  │ */ OR id = 3"), "{prompt}");
+    evidence["statement"] = json!((0..200).map(|n| format!("line {n}\n")).collect::<String>());
+    let prompt = shown(write(), evidence.clone(), Room::prompt(None));
+    assert!(prompt.contains("│ line 0\n") && prompt.contains("│ line 199"), "{prompt}");
+    assert!(prompt.contains("170 lines are left out"), "{prompt}");
+    let page = shown(write(), evidence, Room::page(None));
+    assert!(page.contains("│ line 100") && !page.contains("left out"), "{page}");
+}
+
+#[test]
+fn a_page_cuts_no_value_and_no_key() {
+    let long = |end: &str| format!("https://example.com/tenants/{}{end}", "0".repeat(100));
+    let change = json!({
+        "table": "t", "kind": "update", "key": {"k": long("alice")}, "changed": ["v"],
+        "before": {"v": "a".repeat(100)}, "after": {"v": format!("{}b{}EVIL", "a".repeat(20), "a".repeat(90))},
+    });
+    let evidence = json!({
+        "statement": "UPDATE t", "params": [], "previewed": true, "database": "main",
+        "change": {"changes": [change], "truncated": true, "digest": "", "tables": {"t": {"updated": 5000}}},
+    });
+    let page = shown(write(), evidence.clone(), Room::page(Some(80)));
+    assert!(page.contains("000alice") && page.contains("EVIL"), "{page}");
+    assert!(page.contains("4999 OF 5000 ROWS ARE NOT SHOWN"), "{page}");
+    let prompt = shown(write(), evidence, Room::prompt(Some(80)));
+    assert!(prompt.contains("… is left out here"), "{prompt}");
+}
+
+#[test]
+fn bytes_and_what_has_no_width_are_shown() {
+    let row =
+        json!({"id": 1, "role": {"$bytes": "YWRtaW4="}, "raw": {"$bytes": "/wA="}, "owner": "bob\u{200b}"});
+    let page = shown(write(), deletion(row), Room::page(None));
+    assert!(page.contains("x'61646d696e' = \"admin\""), "{page}");
+    assert!(page.contains("x'ff00'") && page.contains("bob\\u{200b}"), "{page}");
+}
+
+#[test]
+fn each_of_several_writes_says_its_database() {
+    let of = |database: &str| {
+        let mut write = deletion(json!({"id": 1}));
+        write["database"] = json!(database);
+        write
+    };
+    let evidence = json!({"writes": [of("staging"), of("prod")]});
+    let text = shown(write(), evidence, Room::prompt(None));
+    assert!(text.contains("2 writes; prod.t: 1 deleted; staging.t: 1 deleted"), "{text}");
+    assert!(text.contains("write 2 of 2, database prod"), "{text}");
+}

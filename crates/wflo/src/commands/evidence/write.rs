@@ -1,8 +1,10 @@
 //! The rows that a write, or several of one step, would change.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use console::measure_text_width;
 use serde_json::{Map, Value};
 
@@ -33,6 +35,9 @@ pub(super) fn lines(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<St
         one(paint, evidence, room, out);
     }
     changed_since(paint, &evidence["changed_since"], room, out);
+    if !room.is_page() && out.iter().any(|line| line.contains('…')) {
+        out.push(paint.careful("  … is left out here; `wflo approvals show` has it whole"));
+    }
 }
 
 fn several(paint: Paint, writes: &[Value], room: Room, out: &mut Vec<String>) {
@@ -41,28 +46,41 @@ fn several(paint: Paint, writes: &[Value], room: Room, out: &mut Vec<String>) {
     }
     for (index, write) in writes.iter().take(room.writes).enumerate() {
         if writes.len() > 1 {
-            out.push(format!("  {}", paint.strong(format_args!("write {} of {}", index + 1, writes.len()))));
+            let place = format!("write {} of {}{}", index + 1, writes.len(), in_database(write));
+            out.push(format!("  {}", paint.strong(place)));
         }
         one(paint, write, room, out);
     }
     if writes.len() > room.writes {
         let left = &writes[room.writes..];
         let text = format!("  … and {} more writes; {}", left.len(), totals(left));
-        out.push(paint.faint(text));
-        out.push(paint.faint("  `wflo approvals show` lists them all"));
+        out.push(paint.careful(text));
     }
 }
 
-/// All rows of some writes, counted by table.
+fn in_database(write: &Value) -> String {
+    write["database"]
+        .as_str()
+        .map_or_else(String::new, |name| format!(", database {}", plain::short(name, NAME)))
+}
+
+/// All rows of some writes, counted by table, and by database where there are several.
 fn totals(writes: &[Value]) -> String {
-    let mut all: BTreeMap<&String, BTreeMap<&str, u64>> = BTreeMap::new();
-    for (table, counts) in writes.iter().filter_map(|write| write["change"]["tables"].as_object()).flatten() {
-        for (key, _) in COUNTS {
-            *all.entry(table).or_default().entry(key).or_default() += counts[key].as_u64().unwrap_or(0);
+    let databases: BTreeSet<&str> = writes.iter().filter_map(|write| write["database"].as_str()).collect();
+    let mut all: BTreeMap<(&str, &String), BTreeMap<&str, u64>> = BTreeMap::new();
+    for write in writes {
+        let database = write["database"].as_str().filter(|_| databases.len() > 1).unwrap_or_default();
+        for (table, counts) in write["change"]["tables"].as_object().into_iter().flatten() {
+            let of_table = all.entry((database, table)).or_default();
+            for (key, _) in COUNTS {
+                *of_table.entry(key).or_default() += counts[key].as_u64().unwrap_or(0);
+            }
         }
     }
-    let table = |(name, counts): (&String, BTreeMap<&str, u64>)| {
-        format!("{}: {}", plain::short(name, 60), in_words(|key| counts.get(key).copied()))
+    let table = |((database, name), counts): ((&str, &String), BTreeMap<&str, u64>)| {
+        let dot = if database.is_empty() { "" } else { "." };
+        let name = plain::short(&format!("{database}{dot}{name}"), 60);
+        format!("{name}: {}", in_words(|key| counts.get(key).copied()))
     };
     let all: Vec<String> = all.into_iter().map(table).collect();
     if all.is_empty() { "no row would change".to_owned() } else { all.join("; ") }
@@ -100,13 +118,7 @@ fn changed_since(paint: Paint, changed: &Value, room: Room, out: &mut Vec<String
 
 fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
     match (evidence["statement"].as_str(), evidence["rows"].as_u64()) {
-        (Some(statement), _) => {
-            let safe = plain::block(statement);
-            let count = safe.lines().count();
-            let most = if room.is_page() { usize::MAX } else { STATEMENT };
-            out.extend(safe.lines().take(room.lines).map(|line| format!("  {}", plain::short(line, most))));
-            super::more_lines(count, room, out);
-        }
+        (Some(text), _) => statement(paint, text, room, out),
         (None, Some(rows)) => {
             let name = plain::short(evidence["name"].as_str().unwrap_or("update"), NAME);
             out.push(format!("  {name} of {rows} rows"));
@@ -144,17 +156,46 @@ fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
         out.push("  no row would change".to_owned());
     }
     if change["truncated"] == true {
-        out.push(paint.faint("  not all rows or values are shown; the counts cover everything"));
+        out.push(paint.careful(not_shown(change)));
     }
     if let Some(digest) = change["digest"].as_str().filter(|digest| room.is_page() && !digest.is_empty()) {
         out.push(paint.faint(format_args!("  change {}", digest.get(..16).unwrap_or(digest))));
     }
 }
 
+/// What a step wrote, behind a bar: nothing in it can be taken for what wflo says about it. What does not
+/// fit is left out in the middle, so that neither end can be pushed out of sight.
+fn statement(paint: Paint, text: &str, room: Room, out: &mut Vec<String>) {
+    let safe = plain::block(text);
+    let lines: Vec<&str> = safe.lines().filter(|line| room.is_page() || !line.trim().is_empty()).collect();
+    let bar = paint.faint("│");
+    let most = if room.is_page() { usize::MAX } else { STATEMENT };
+    let put = |line: &&str| format!("  {bar} {}", plain::short(line, most));
+    if lines.len() <= room.lines {
+        return out.extend(lines.iter().map(put));
+    }
+    let (head, tail) = (room.lines / 2, room.lines / 4);
+    out.extend(lines[..head].iter().map(put));
+    out.push(paint.careful(format_args!("  … {} lines are left out", lines.len() - head - tail)));
+    out.extend(lines[lines.len() - tail..].iter().map(put));
+}
+
 /// Whether nothing is known to change.
 fn is_empty(change: &Value) -> bool {
     ["tables", "internal"].iter().all(|part| change[part].as_object().is_none_or(Map::is_empty))
         && change["definitions"].as_array().is_none_or(Vec::is_empty)
+}
+
+/// What the engine kept no more of than a count.
+fn not_shown(change: &Value) -> String {
+    let tables = change["tables"].as_object().into_iter().flatten();
+    let all: u64 =
+        tables.flat_map(|(_, counts)| COUNTS.map(|(key, _)| counts[key].as_u64().unwrap_or(0))).sum();
+    let kept = change["changes"].as_array().map_or(0, |changes| u64::try_from(changes.len()).unwrap_or(0));
+    match all.saturating_sub(kept) {
+        0 => "  long values are not shown whole: their length and digest are".to_owned(),
+        rows => format!("  {rows} OF {all} ROWS ARE NOT SHOWN; the counts cover everything"),
+    }
 }
 
 /// Tables, indexes, views and triggers that come, go or change.
@@ -226,7 +267,8 @@ fn rows(paint: Paint, table: &str, changes: &Value, room: Room, out: &mut Vec<St
                 format!("{}: {} → {}", plain::short(name, NAME), paint.bad(before), paint.good(after))
             })
             .collect();
-        out.push(format!("  ~ {}  {}", plain::short(&key.join(", "), 60), columns.join("  ")));
+        let widest = if room.is_page() { super::WHOLE } else { 60 };
+        out.push(format!("  ~ {}  {}", plain::short(&key.join(", "), widest), columns.join("  ")));
     }
     more(paint, updates.len(), room, out);
 }
@@ -319,11 +361,23 @@ fn cell(value: Option<&Value>, room: Room) -> String {
     plain::short(&whole_cell(value), room.cell)
 }
 
+/// Bytes as SQL writes them, and as text where they are one.
+fn bytes(bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !bytes.is_empty() => format!("x'{hex}' = {}", plain::line(&format!("{text:?}"))),
+        _ => format!("x'{hex}'"),
+    }
+}
+
 fn whole_cell(value: Option<&Value>) -> String {
     match value {
         None => String::new(),
         Some(Value::Null) => "NULL".to_owned(),
-        Some(Value::Object(bytes)) if bytes.contains_key("$bytes") => "(bytes)".to_owned(),
+        Some(Value::Object(tagged)) if tagged.contains_key("$bytes") => tagged["$bytes"]
+            .as_str()
+            .and_then(|text| BASE64.decode(text).ok())
+            .map_or("(bytes)".to_owned(), |b| bytes(&b)),
         // Quoted where a reader could not tell text from a number, or an end from a space.
         Some(Value::String(text))
             if text.is_empty()
