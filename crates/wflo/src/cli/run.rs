@@ -15,6 +15,7 @@ Examples:
   wflo run flow.yaml --input-file inputs.json       With inputs from a file; - reads standard input
   wflo run --budget 10.00 --require-approval        Spend at most 10 USD, ask before every write
   wflo run workflow.py --detach                     Go on in the background and print the run's id
+  wflo run --no-wait                                From cron: ends with 75 when people are asked
   wflo run --json | jq .type                        One event a line
 
 Exit codes:
@@ -57,7 +58,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) trace: bool,
     /// Only record the run; `wflo runs resume` starts it
-    #[arg(long, conflicts_with = "detach")]
+    #[arg(long, conflicts_with_all = ["detach", "no_wait"])]
     pub(crate) no_drive: bool,
     /// Started by the SDK: standard input holds the caller's definition and the inputs, as one object
     #[arg(long, hide = true, conflicts_with_all = ["inputs", "input_files"])]

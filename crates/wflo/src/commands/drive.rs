@@ -20,7 +20,7 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::id::RunId;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{RunFilter, Store};
-use wflo_core::run::RunRecord;
+use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::Runtime;
 use wflo_engine::engine::load;
 use wflo_store::Announced;
@@ -31,6 +31,7 @@ use self::end::End;
 use self::feed::Feed;
 use self::signals::Signals;
 use self::view::View;
+use crate::cli::Detach;
 use crate::commands::runs::{exit_of, run_json};
 use crate::commands::{Context, detach};
 use crate::exit::Exit;
@@ -50,15 +51,20 @@ pub(crate) struct How {
     pub(crate) background: Option<detach::Child>,
     /// How far the command stays.
     pub(crate) until: Until,
+    /// The run's waits are the command's result: standard output says what they are.
+    pub(crate) says_waits: bool,
     /// The run, when there was one before.
     pub(crate) run: Option<RunId>,
 }
 
 impl How {
-    /// As `wflo run` does: to the end, through every wait; in a background process to the next one.
-    pub(crate) fn whole(terminal: Option<Terminal>, background: Option<detach::Child>) -> Self {
-        let until = if background.is_some() { Until::Rests } else { Until::Ended };
-        How { terminal, background, until, run: None }
+    /// As `wflo run` does: to the end, through every wait; in a background process, or with `--no-wait`,
+    /// to the next one. `piped` is whether standard input holds something else than answers.
+    pub(crate) fn whole(detach: &Detach, background: Option<detach::Child>, piped: bool) -> Self {
+        let leaves = background.is_some() || detach.is_no_wait();
+        let terminal = if leaves { None } else { Terminal::find(piped) };
+        let until = if leaves { Until::Rests } else { Until::Ended };
+        How { terminal, background, until, says_waits: detach.is_no_wait(), run: None }
     }
 
     /// The same, of a run that was there before.
@@ -127,6 +133,11 @@ pub(crate) async fn drive(
         Some(exit) => exit,
         None => stopped(session, context, run).await?,
     };
+    if ended.left == Left::Done && is_woken(session, run).await? {
+        context.printer.note(format_args!(
+            "Run {run} was woken as this command left it: `wflo runs resume {run}` goes on with it."
+        ));
+    }
     crate::commands::otlp::export(session, context, &runtime, run, signals.next()).await?;
     Ok(exit)
 }
@@ -158,7 +169,7 @@ async fn take_and_attend(
             return Ok(Ended { left: Left::Done, run: None, exit: Some(exit) });
         }
     };
-    let is_background = how.background.is_some();
+    let (is_background, says_waits) = (how.background.is_some(), how.says_waits);
     if let Some(child) = how.background {
         child.accepted(run);
     }
@@ -185,7 +196,7 @@ async fn take_and_attend(
     if left == Left::Interrupted {
         return Ok(Ended { left, run: Some(run), exit: None });
     }
-    let mut end = End { session, context, desk: &mut desk, signals };
+    let mut end = End { session, context, desk: &mut desk, signals, says_waits };
     let exit = end.finish(run, &view.tree).await?;
     Ok(Ended { left, run: Some(run), exit: Some(exit) })
 }
@@ -194,6 +205,14 @@ async fn take_and_attend(
 async fn newest_of(session: &Session<'_>, runtime: &Runtime) -> Result<Option<RunId>, CommandError> {
     let mine = RunFilter { engine: Some(runtime.engine.id()), limit: 1, ..RunFilter::default() };
     Ok(session.store.runs(mine).await?.first().map(|run| run.id))
+}
+
+/// Whether a run that rested when this process turned away from it can go on by now.
+async fn is_woken(session: &Session<'_>, run: RunId) -> Result<bool, CommandError> {
+    let record = session.store.run(run).await?.ok_or_else(|| vanished(run))?;
+    let open = !record.status.is_terminal() && record.engine.is_none();
+    let goes_on = matches!(record.status, RunStatus::Pending | RunStatus::Running);
+    Ok(open && (goes_on || !session.store.run_inbox(run).await?.is_empty()))
 }
 
 /// After an orderly stop.
@@ -216,7 +235,9 @@ async fn finished_line(
 ) -> Result<(), CommandError> {
     if context.printer.json_wanted() {
         let json = run_json(session.store.as_ref(), record.id).await?;
-        context.printer.object(&serde_json::json!({ "type": "run.finished", "run": json }));
+        context
+            .printer
+            .object(&serde_json::json!({ "type": "run.finished", "run_id": record.id, "run": json }));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use wflo_engine::{Runtime, Source, Submission};
 use crate::cli::{InputFile, RunArgs};
 use crate::commands::Context;
 use crate::commands::detach::{self, Child};
-use crate::commands::drive::{self, How, Taken, Terminal};
+use crate::commands::drive::{self, How, Taken};
 use crate::commands::runs::run_json;
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
@@ -64,12 +64,11 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
         (inputs::gather(args, &context.current)?, None)
     };
     let source = workflow.into_source()?;
-    let terminal = if background.is_some() { None } else { Terminal::find(stdin_taken) };
-    let asked = (source, inputs, given);
-    let (session, mut submission) = submission(args, context, settings, asked, terminal.is_some())?;
-    submission.caller = caller;
     let quiet = background.is_some() || context.printer.json_wanted();
-    let how = How::whole(terminal, background);
+    let how = How::whole(&args.detach, background, stdin_taken);
+    let asked = (source, inputs, given);
+    let (session, mut submission) = submission(args, context, settings, asked, how.terminal.is_some())?;
+    submission.caller = caller;
     block_on(drive::drive(&session, context, how, async |runtime| {
         if !quiet {
             name_left_behind(context, runtime).await?;

@@ -97,9 +97,11 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
     sent.map_err(CommandError::engine)?;
     let driver = drivers::of(&session, &record)?;
     let taken = match driver {
-        Some(LiveDriver { stopped: false, .. }) => taken(&session, id).await?,
+        Some(LiveDriver { stopped: false, .. }) => taken(&session, &record, id).await?,
         _ => false,
     };
+    // A process that was about to leave the run may have gone without it.
+    let driver = if taken { driver } else { drivers::of(&session, &record)? };
     let done = Done {
         kind: "approval.recorded",
         approval_id: id,
@@ -147,15 +149,17 @@ async fn check(
     }
 }
 
-/// Waits until the driving process has the decision.
-async fn taken(session: &Session<'_>, id: ApprovalId) -> Result<bool, CommandError> {
+/// Waits until the driving process has the decision, or is gone.
+async fn taken(session: &Session<'_>, record: &RunRecord, id: ApprovalId) -> Result<bool, CommandError> {
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
+        // Before the question whether it was taken up: who is gone takes up nothing any more.
+        let gone = drivers::of(session, record)?.is_none();
         let approval = session.store.approval(id).await?;
         if approval.is_none_or(|approval| approval.status != ApprovalStatus::Pending) {
             return Ok(true);
         }
-        if tokio::time::Instant::now() >= until {
+        if gone || tokio::time::Instant::now() >= until {
             return Ok(false);
         }
         tokio::time::sleep(POLL).await;
@@ -187,7 +191,7 @@ async fn go_on(
     trust::settle(context, &session.settings, &trust::of_run(&launch, &session.settings), false)?;
     let terminal = Terminal::find(false);
     let until = if terminal.is_some() { Until::Ended } else { Until::Rests };
-    let how = How { terminal, background: None, until, run: Some(run) };
+    let how = How { terminal, background: None, until, says_waits: false, run: Some(run) };
     drive::drive(session, context, how, async |runtime| match runtime.engine.drive(run).await {
         Ok(()) => Ok(Taken::Run { run, seen }),
         // Another process was faster: it has the decision.

@@ -21,6 +21,8 @@ pub(super) struct End<'s, 'a, 'd> {
     pub(super) context: &'s Context<'a>,
     pub(super) desk: &'s mut Desk<'d>,
     pub(super) signals: &'s mut Signals,
+    /// Whether standard output says what a run that rests waits for.
+    pub(super) says_waits: bool,
 }
 
 impl End<'_, '_, '_> {
@@ -39,6 +41,9 @@ impl End<'_, '_, '_> {
                 summary::files(printer, &record, &files);
             } else {
                 summary::rests(session, printer, &record).await?;
+                if self.says_waits {
+                    summary::waits(session, printer, &record).await?;
+                }
             }
         }
         summary::error(printer, &record);

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::ApprovalStatus;
 use wflo_core::budget::Budget;
+use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{ApprovalFilter, Store};
@@ -112,17 +113,42 @@ pub(super) async fn rests(
         printer.note(format_args!("Paused: `wflo runs resume {id}` goes on."));
         return Ok(());
     }
-    let timers = session.store.timers(None, Some(id)).await?;
+    if let Some(due) = wakes(session, id).await? {
+        printer.note(format_args!("It sleeps until {due}: `wflo runs resume {id}` goes on then."));
+    }
+    Ok(())
+}
+
+/// What a run waits for, for scripts: a line for each question, and for the nearest timer.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn waits(
+    session: &Session<'_>,
+    printer: &Printer,
+    record: &RunRecord,
+) -> Result<(), CommandError> {
+    let id = record.id;
+    let statuses = vec![ApprovalStatus::Pending];
+    let filter = ApprovalFilter { statuses, run: Some(id), ..ApprovalFilter::default() };
+    for approval in session.store.approvals(filter).await?.iter().rev() {
+        let title = plain::short(&approval.request.title, 120);
+        printer.line(format_args!("{id} waits for approval {}: {title}", approval.id));
+    }
+    if let Some(due) = wakes(session, id).await? {
+        printer.line(format_args!("{id} waits until {due}"));
+    }
+    Ok(())
+}
+
+/// When the nearest sleep or pause before another try is over.
+async fn wakes(session: &Session<'_>, run: RunId) -> Result<Option<String>, CommandError> {
+    let timers = session.store.timers(None, Some(run)).await?;
     let sleeping = timers
         .iter()
         .filter(|timer| matches!(timer.key.parse(), Ok(TimerKey::Backoff { .. } | TimerKey::Sleep { .. })));
-    if let Some(due) = sleeping.map(|timer| timer.due).min() {
-        printer.note(format_args!(
-            "It sleeps until {}: `wflo runs resume {id}` goes on then.",
-            due.strftime("%Y-%m-%d %H:%M:%S UTC")
-        ));
-    }
-    Ok(())
+    let due = sleeping.map(|timer| timer.due).min();
+    Ok(due.map(|due| due.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()))
 }
 
 /// The changed files, and how to bring them in when the run itself was not told to.

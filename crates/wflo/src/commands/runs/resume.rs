@@ -10,7 +10,7 @@ use wflo_engine::{EngineError, Runtime};
 
 use crate::cli::{Detach, RunRef};
 use crate::commands::detach::{self, Child};
-use crate::commands::drive::{self, How, Taken, Terminal};
+use crate::commands::drive::{self, How, Taken};
 use crate::commands::drivers::{self, LiveDriver};
 use crate::commands::{Context, pick, who};
 use crate::exit::Exit;
@@ -32,9 +32,9 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
-    let terminal = if background.is_some() { None } else { Terminal::find(false) };
     if record.status.is_terminal() {
-        let late = drive::bring_in_late(&session, context, &record, terminal).await?;
+        let how = How::whole(detach, background, false);
+        let late = drive::bring_in_late(&session, context, &record, how.terminal).await?;
         let ended = EngineError::Ended { run: record.id, status: record.status };
         return late.ok_or_else(|| CommandError::engine(ended));
     }
@@ -53,7 +53,7 @@ pub(super) async fn run(
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);
     }
-    let how = How::whole(terminal, background).of(record.id);
+    let how = How::whole(detach, background, false).of(record.id);
     drive::drive(&session, context, how, async |runtime| {
         if state.paused {
             tell(&session, &record).await?;

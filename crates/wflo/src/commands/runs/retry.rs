@@ -12,7 +12,7 @@ use wflo_engine::{Again, Retried, Runtime, Source, Submission, changes};
 
 use crate::cli::{Detach, RunRef};
 use crate::commands::detach::{self, Child};
-use crate::commands::drive::{self, How, Taken, Terminal};
+use crate::commands::drive::{self, How, Taken};
 use crate::commands::run::workflow;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
@@ -44,8 +44,7 @@ pub(super) async fn run(
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);
     }
-    let terminal = if background.is_some() { None } else { Terminal::find(false) };
-    let how = How::whole(terminal, background);
+    let how = How::whole(detach, background, false);
     drive::drive(&session, context, how, async |runtime| fork(&session, context, runtime, &old, again).await)
         .await
 }
