@@ -136,7 +136,8 @@ mod tests {
                 } else if path.extension().is_some_and(|end| end == "py") {
                     let text = std::fs::read_to_string(path).unwrap();
                     let codes = text.match_indices("\"WFLO-").filter_map(|(at, _)| text.get(at + 1..at + 10));
-                    found.extend(codes.map(str::to_owned));
+                    let whole = |code: &&str| code[5..].bytes().all(|digit| digit.is_ascii_digit());
+                    found.extend(codes.filter(whole).map(str::to_owned));
                 }
             }
         }
