@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use wflo_core::event::{Event, EventBody};
+use wflo_core::machine::Changes;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Batch, Fence, Op, Store as _};
 
@@ -200,7 +201,7 @@ fn step_events(bench: &Bench) -> Vec<Event> {
         step: "step_0".to_owned(),
         generation: 1,
         output: json!({ "ok": true }),
-        state: None,
+        changes: Changes::default(),
         cost_usd: NanoUsd::ZERO,
         layer: None,
     };

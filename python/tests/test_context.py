@@ -208,6 +208,49 @@ def test_names_that_are_not_there_are_explained(project):
     assert "did you mean 'records'?" in error["message"]
 
 
+STEPS = """
+@workflow.step
+def first(context):
+    return 1
+
+@workflow.step(depends_on=[])
+def aside(context):
+    return 1
+
+@workflow.step(depends_on=[first])
+def step(context):
+    return context.outputs[{name!r}]
+
+@workflow.step
+def last(context):
+    return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("frist", "no output named 'frist'; did you mean 'first'?"),
+        ("aside", "'step' does not come after it; to see it write depends_on=['first', 'aside']"),
+        ("last", "no output named 'last': it does not come before 'step'"),
+        ("step", "no output named 'step': it does not come before 'step'"),
+        ("large", "no output named 'large'; there are: first"),
+    ],
+)
+def test_an_output_that_is_not_there_says_the_fix(project, name, message):
+    project.steps(STEPS.format(name=name))
+    error = project.start(outputs={"first": 1}).end()["error"]
+    assert error["type"] == "KeyError"
+    assert message in error["message"]
+
+
+def test_an_output_that_is_too_large_to_come_along_is_named(project):
+    project.steps(STEPS.replace("depends_on=[first]", "depends_on=[aside]").format(name="first"))
+    error = project.start(outputs={"aside": 1}, outputs_left_out=["first"]).end()["error"]
+    assert "the output of 'first' is too large" in error["message"]
+    assert "depends_on=['aside', 'first']" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

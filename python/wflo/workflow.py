@@ -234,17 +234,27 @@ class Workflow:
                 return item
         return None
 
+    def dependencies(self) -> dict[str, list[str]]:
+        """The steps that each step depends on, by name."""
+        return {item.name: after for item, after in zip(self._steps, self._dependencies(), strict=True)}
+
+    def _dependencies(self) -> list[list[str]]:
+        """The same in the order of the steps: two may have one name until that is refused."""
+        names = [item.name for item in self._steps]
+        return [
+            names[max(index - 1, 0) : index]
+            if item.depends_on is None
+            else [step.name_of(dependency, self._steps) for dependency in item.depends_on]
+            for index, item in enumerate(self._steps)
+        ]
+
     def definition(self) -> dict[str, Any]:
         """The workflow as data: what `docs/protocol.md` calls DEFINITION."""
         from .errors import DefinitionError
 
         names = [item.name for item in self._steps]
         steps: list[dict[str, Any]] = []
-        for index, item in enumerate(self._steps):
-            if item.depends_on is None:
-                after = names[index - 1 : index] if index else []
-            else:
-                after = [step.name_of(dependency, self._steps) for dependency in item.depends_on]
+        for item, after in zip(self._steps, self._dependencies(), strict=True):
             for name in after:
                 if name not in names:
                     close = arguments.nearest(name, names)

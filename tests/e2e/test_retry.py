@@ -1,5 +1,7 @@
 """`wflo runs retry`: what a new run keeps of an old one, when the code has been mended in between."""
 
+import json
+
 from model import MockModel
 from project import Project
 
@@ -120,3 +122,84 @@ def test_an_answered_gate_that_the_code_dropped_is_not_said_to_run_again(project
     mended = project.call("runs", "retry", "latest", "--json")
     assert mended.code == 0, mended
     assert not [e for e in mended.of("run.notice") if "go" in e["message"]], mended
+
+
+CHAIN = """
+    @workflow.step
+    async def a(context):
+        return 1
+
+    @workflow.step
+    async def {b}(context):
+        {write}
+        return {value}
+
+    @workflow.step
+    async def c(context):
+        {write}
+        return sum(v for v in context.outputs.values() if v)
+"""
+
+
+def test_what_comes_after_a_new_step_runs_again(project: Project) -> None:
+    project.steps(CHAIN.format(b="b", value=10, write="pass"))
+    assert project.run().run["outputs"]["c"] == 11
+    project.steps(CHAIN.format(b="bb", value=20, write="pass"))
+    again = project.call("runs", "retry", "latest")
+    assert again.code == 0, again
+    assert "Kept, and not run again: `a`." in again.err, again
+    assert "Had finished and is run again: `c` (because `bb` is new)." in again.err, again
+    shown = json.loads(project.call("runs", "show", "latest", "--json").out)
+    assert shown["outputs"] == {"a": 1, "bb": 20, "c": 21}
+
+
+def test_what_came_after_a_step_that_is_gone_runs_again(project: Project) -> None:
+    project.steps(CHAIN.format(b="b", value=10, write="pass"))
+    assert project.run().code == 0
+    shorter = CHAIN.format(b="b", value=10, write="pass")
+    project.steps(
+        shorter[: shorter.index("    @workflow.step\n    async def b")]
+        + shorter[shorter.rindex("    @workflow.step") :]
+    )
+    again = project.call("runs", "retry", "latest", "--json")
+    assert again.code == 0 and again.run["outputs"] == {"a": 1, "c": 1}, again
+    assert "c (because `b` is gone)" in again.of("run.notice")[0]["message"], again
+
+
+def test_what_would_run_again_and_has_written_is_refused_by_name(project: Project) -> None:
+    prices(project)
+    write = 'await context.db.execute("UPDATE prices SET amount = amount + 1")'
+    project.steps(CHAIN.format(b="b", value=10, write=write))
+    assert project.run().code == 0
+    project.steps(CHAIN.format(b="bb", value=10, write=write))
+    refused = project.call("runs", "retry", "latest")
+    assert refused.code == 1 and "WFLO-3006" in refused.err, refused
+    assert "`c` runs again because `bb` is new" in refused.err, refused
+    assert amount(project) == 102.0
+
+
+def test_a_gate_that_asks_again_keeps_what_is_still_to_run_waiting(project: Project) -> None:
+    code = """
+        workflow.add(ApprovalGate("go"))
+
+        @workflow.step
+        async def write(context):
+            await context.db.execute("UPDATE prices SET amount = amount + 1")
+
+        @workflow.step
+        def last(context):
+            %s
+    """
+    prices(project)
+    project.steps(code % "raise ValueError('oops')")
+    asked = project.start("run")
+    asked.until("approval.requested")
+    assert project.call("approvals", "approve", "latest").code == 0
+    assert asked.finish().code == 1
+    project.steps(code % "return 1")
+    mended = project.start("runs", "retry", "latest")
+    mended.until("run.waiting")
+    assert not [event for event in mended.seen if event["type"] == "step.started"], "nothing passes the gate"
+    assert project.call("approvals", "approve", "latest").code == 0
+    assert mended.finish().code == 0
+    assert amount(project) == 101.0, "and what was written behind it stays"

@@ -3,7 +3,7 @@
 //! A [`Definition`] that exists is valid: [`Definition::parse`] is the only way to make one, and it
 //! reports every problem at once, each with its code and place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -270,6 +270,20 @@ impl Definition {
         plain.steps.iter_mut().for_each(|step| step.place = None);
         plain.policies.iter_mut().for_each(|policy| policy.place = None);
         Digest::of_json(&plain)
+    }
+
+    /// The positions of all steps that are over before the one at `index` begins: those it depends on, those
+    /// that they depend on, and so on.
+    pub fn before(&self, index: usize) -> BTreeSet<usize> {
+        let positions: BTreeMap<&str, usize> =
+            self.steps.iter().enumerate().map(|(at, step)| (step.name.as_str(), at)).collect();
+        let mut before = BTreeSet::new();
+        let mut left = vec![index];
+        while let Some(at) = left.pop() {
+            let direct = self.steps[at].depends_on.iter().filter_map(|name| positions.get(name.as_str()));
+            left.extend(direct.copied().filter(|at| before.insert(*at)));
+        }
+        before
     }
 
     /// The position of a step.

@@ -17,6 +17,7 @@ use crate::canonical::Digest;
 use crate::effect::{EffectKey, EffectKind};
 use crate::error::Failure;
 use crate::id::{ApprovalId, BudgetId};
+use crate::machine::Changes;
 use crate::money::NanoUsd;
 
 pub use ending::{AfterFailure, Ending};
@@ -174,9 +175,9 @@ pub enum EventBody {
         generation: u32,
         /// What it returned.
         output: Value,
-        /// The run variables it changed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<Value>,
+        /// What it changed of the run's variables.
+        #[serde(flatten)]
+        changes: Changes,
         /// What its model calls were billed, all generations.
         cost_usd: NanoUsd,
         /// The workspace layer it left, if it changed files.

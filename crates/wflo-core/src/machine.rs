@@ -10,12 +10,14 @@ mod command;
 mod evolve;
 mod settle;
 mod state;
+mod variables;
 
 pub use action::{Action, TimerKey, outstanding};
 pub use apply::{apply, step};
 pub use command::{Attempt, Command, CommandBody, Rejection};
 pub use evolve::{evolve, replay};
-pub use state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
+pub use state::{AfterUndo, ApprovalState, Outputs, RunState, StepState, StepStatus, object_of};
+pub use variables::Changes;
 
 /// An attempt that dies this many times in one generation without a word is not tried again.
 pub const POISON_LIMIT: u32 = 5;

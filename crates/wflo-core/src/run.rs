@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::canonical::Digest;
 use crate::error::Failure;
 use crate::id::{EngineId, RunId};
+use crate::machine::Changes;
 
 /// Where a run stands. The last seven are terminal and never reopened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,8 +136,9 @@ pub struct Carried {
     pub step: String,
     /// What it returned.
     pub output: Value,
-    /// The run variables as they were when the retried run ended.
-    pub state: Option<Value>,
+    /// What it changed of the run's variables.
+    #[serde(flatten)]
+    pub changes: Changes,
     /// The workspace layer it left.
     pub layer: Option<String>,
 }

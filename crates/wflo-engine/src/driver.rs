@@ -259,7 +259,8 @@ impl Driver {
         let mut _pin = None;
         let body = match end {
             End::Succeeded { output, state, cost, layer, ops: with } => {
-                match self.results.add(&step, &output, state.as_ref()) {
+                let changes = self.state.changes_of(&step, state.as_ref());
+                match self.results.add(&step, &output, &changes) {
                     Err(error) => {
                         let no_retry = Some(error.clone());
                         CommandBody::StepFailed { step, attempt, error, timed_out: false, no_retry }

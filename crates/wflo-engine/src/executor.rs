@@ -10,6 +10,7 @@ use wflo_core::definition::{Definition, StepSpec};
 use wflo_core::error::Failure;
 use wflo_core::event::Wait;
 use wflo_core::id::{ApprovalId, RunId};
+use wflo_core::machine::Outputs;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{Fence, Op};
@@ -90,9 +91,9 @@ pub struct Attempt {
     pub epoch: u64,
     /// What does not change while the run runs.
     pub context: Arc<RunContext>,
-    /// Outputs of the steps it depends on.
-    pub outputs: Value,
-    /// Run variables.
+    /// Outputs of the steps that are over before it begins.
+    pub outputs: Outputs,
+    /// The run's variables as it begins with them.
     pub variables: Arc<Value>,
     /// Workspace layers of the steps before it, oldest first.
     pub layers: Vec<String>,
@@ -144,7 +145,7 @@ pub enum End {
     Succeeded {
         /// What.
         output: Value,
-        /// The run variables it changed.
+        /// The run's variables as it left them.
         state: Option<Value>,
         /// What its model calls were billed.
         cost: NanoUsd,

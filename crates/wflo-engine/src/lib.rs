@@ -44,7 +44,7 @@ mod waits;
 
 pub use engine::{Engine, Options};
 pub use error::EngineError;
-pub use retry::{Again, Retried};
+pub use retry::{Again, Repeated, Retried};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use submit::{Source, Submission};
 pub use waiters::Progress;

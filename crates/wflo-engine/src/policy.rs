@@ -13,7 +13,7 @@ use wflo_core::condition::Condition;
 use wflo_core::definition::{CONDITION_NAMES, PolicyAction, PolicySpec};
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::EventBody;
-use wflo_core::machine::CommandBody;
+use wflo_core::machine::{CommandBody, object_of};
 use wflo_core::money::NanoUsd;
 use wflo_gateway::ledger::{CallIntent, Refusal};
 
@@ -66,7 +66,7 @@ fn values(calls: &Calls, spent: NanoUsd, hold: NanoUsd) -> BTreeMap<&'static str
         ("estimated_cost", usd(spent.saturating_add(hold))),
         ("cost", usd(spent)),
         ("inputs", context.record.inputs.clone()),
-        ("outputs", context.definition.outputs_in_conditions(calls.attempt.outputs.clone())),
+        ("outputs", context.definition.outputs_in_conditions(object_of(&calls.attempt.outputs))),
         ("budget", limit.map_or(Value::Null, usd)),
     ])
 }

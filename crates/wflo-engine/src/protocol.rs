@@ -80,6 +80,9 @@ pub(crate) struct RunStep {
     pub(crate) attempt: u32,
     pub(crate) inputs: Value,
     pub(crate) outputs: Value,
+    /// Steps before this one whose outputs would not fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs_left_out: Vec<String>,
     pub(crate) state: Value,
     pub(crate) hash_seed: u32,
     pub(crate) replay_length: usize,

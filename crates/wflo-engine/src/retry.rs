@@ -2,14 +2,16 @@
 //!
 //! Steps that had finished are not run again, whether or not the code has changed since: a retry usually
 //! follows a mend of the step that failed, and nobody wants the others paid and written twice. Who wants
-//! one to run again names it. A question that people have answered was about the code of then, so with
-//! other code a gate asks again. A step that was stopped half-way keeps the answers it had if the code is
-//! the same.
+//! one to run again names it; what comes after a step that must run does not fit any more, and runs again
+//! too. A question that people have answered was about the code of then, so with other code a gate asks
+//! again. A step that was stopped half-way keeps the answers it had if the code is the same.
+
+mod stale;
 
 use std::collections::BTreeSet;
 
 use wflo_core::budget::Scope;
-use wflo_core::definition::{Definition, StepKind, StepSpec};
+use wflo_core::definition::{StepKind, StepSpec};
 use wflo_core::effect::{CancelledWait, EffectClass, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::event::{Event, EventBody};
@@ -32,8 +34,6 @@ const NOT_ENDED: Code = Code(3017);
 const FILES_DISCARDED: Code = Code(3015);
 /// It would repeat a committed write.
 const WOULD_REPEAT: Code = Code(3006);
-/// A step to begin from that the workflow does not have.
-const NO_STEP: Code = Code(3019);
 
 /// What a retry is asked to do differently.
 #[derive(Debug, Clone, Default)]
@@ -54,9 +54,25 @@ pub struct Retried {
     /// Steps whose results it has from the old one.
     pub kept: Vec<String>,
     /// Finished steps that run again.
-    pub again: Vec<String>,
+    pub again: Vec<Repeated>,
     /// The code is not what the old run ran.
     pub code_changed: bool,
+}
+
+/// A finished step that runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// The step.
+    pub step: String,
+    /// Why; none when somebody named it, or when it is a gate that asks about other code.
+    pub because: Option<String>,
+}
+
+impl Repeated {
+    /// The step as `name`, and why.
+    pub fn said(&self, name: &str) -> String {
+        self.because.as_ref().map_or_else(|| name.to_owned(), |why| format!("{name} (because {why})"))
+    }
 }
 
 impl Runtime {
@@ -89,7 +105,7 @@ impl Runtime {
         let (_, state) = load(self.engine.store().as_ref(), &record).await?;
         let rows = self.engine.store().run_effects(old).await?;
         let code_changed = prepared.record.version != record.version;
-        let afresh = with_dependents(&prepared.definition, &again.from)?;
+        let stale = stale::stale(&state, &prepared.definition, &again.from)?;
         let mut tools = BTreeSet::new();
         let mut retried = Retried { run: new, kept: Vec::new(), again: Vec::new(), code_changed };
         for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
@@ -102,15 +118,17 @@ impl Runtime {
                 StepStatus::Succeeded if prepared.definition.index_of(&spec.name).is_none() => {}
                 StepStatus::Succeeded => {
                     let answered = matches!(spec.kind, StepKind::Approval(_));
-                    if afresh.contains(&spec.name) || (code_changed && answered) {
-                        forbid_repetition(&record, spec, &own, false)?;
-                        retried.again.push(spec.name.clone());
+                    let afresh = stale.get(&spec.name);
+                    if afresh.is_some() || (code_changed && answered) {
+                        let because = afresh.cloned().flatten();
+                        forbid_repetition(&record, spec, &own, false, because.as_deref())?;
+                        retried.again.push(Repeated { step: spec.name.clone(), because });
                     } else {
                         retried.kept.push(spec.name.clone());
-                        prepared.record.options.carried.push(kept(spec, step, &state.variables));
+                        prepared.record.options.carried.push(kept(spec, step));
                     }
                 }
-                StepStatus::Cancelled if !code_changed && !afresh.contains(&spec.name) => {
+                StepStatus::Cancelled if !code_changed && !stale.contains_key(&spec.name) => {
                     // Their answers are delivered again in the order in which they were delivered.
                     own.retain(|row| {
                         matches!(row.state, EffectState::Finished { .. })
@@ -121,7 +139,7 @@ impl Runtime {
                     tools.extend(own.iter().copied().flat_map(tool_layers).map(str::to_owned));
                     prepared.ops.extend(carried((old, new), step, &own, &cancelled));
                 }
-                _ => forbid_repetition(&record, spec, &own, spec.rollback_enabled)?,
+                _ => forbid_repetition(&record, spec, &own, spec.rollback_enabled, None)?,
             }
         }
         prepared.ops.extend(self.notice(&retried, &record));
@@ -143,7 +161,8 @@ impl Runtime {
             ));
         }
         if !retried.again.is_empty() {
-            said.push(format!("run again although they had finished: {}", retried.again.join(", ")));
+            let again: Vec<String> = retried.again.iter().map(|done| done.said(&done.step)).collect();
+            said.push(format!("run again although they had finished: {}", again.join(", ")));
         }
         if said.is_empty() {
             return None;
@@ -207,33 +226,11 @@ fn files_discarded(record: &RunRecord) -> EngineError {
     EngineError::Failure(Failure::new(FILES_DISCARDED, message).with_hint(hint))
 }
 
-/// The named steps and all that depend on them.
-fn with_dependents(definition: &Definition, from: &[String]) -> Result<BTreeSet<String>, EngineError> {
-    for name in from {
-        if definition.index_of(name).is_none() {
-            let known: Vec<&str> = definition.steps.iter().map(|s| s.name.as_str()).collect();
-            let message = format!("workflow `{}` has no step `{name}` to begin from", definition.name);
-            let hint = format!("its steps: {}", known.join(", "));
-            return Err(EngineError::Failure(Failure::new(NO_STEP, message).with_hint(hint)));
-        }
-    }
-    let mut found: BTreeSet<String> = from.iter().cloned().collect();
-    loop {
-        let before = found.len();
-        let depends = |step: &&StepSpec| step.depends_on.iter().any(|name| found.contains(name));
-        let more: Vec<String> = definition.steps.iter().filter(depends).map(|s| s.name.clone()).collect();
-        found.extend(more);
-        if found.len() == before {
-            return Ok(found);
-        }
-    }
-}
-
-fn kept(spec: &StepSpec, step: &StepState, variables: &serde_json::Value) -> Carried {
+fn kept(spec: &StepSpec, step: &StepState) -> Carried {
     Carried {
         step: spec.name.clone(),
         output: step.output.as_deref().cloned().unwrap_or_default(),
-        state: Some(variables.clone()),
+        changes: step.changes.clone(),
         layer: step.layer.clone(),
     }
 }
@@ -248,11 +245,12 @@ fn forbid_repetition(
     spec: &StepSpec,
     own: &[&EffectRecord],
     undone: bool,
+    because: Option<&str>,
 ) -> Result<(), EngineError> {
     let guarded = spec.effect_class.is_none_or(|class| class == EffectClass::Guarded);
     let committed = |row: &&&EffectRecord| is_write(row) && matches!(row.state, EffectState::Finished { .. });
     match own.iter().find(committed).filter(|_| guarded && !undone) {
-        Some(row) => Err(would_repeat(old, &spec.name, row)),
+        Some(row) => Err(would_repeat(old, &spec.name, row, because)),
         None => Ok(()),
     }
 }
@@ -271,10 +269,11 @@ fn carried(
     (!keep.is_empty()).then_some(Op::CarryEffects { source, run, step, generation, keep })
 }
 
-fn would_repeat(record: &RunRecord, step: &str, row: &EffectRecord) -> EngineError {
+fn would_repeat(record: &RunRecord, step: &str, row: &EffectRecord, because: Option<&str>) -> EngineError {
     let what: String = row.request.field("sql").as_str().unwrap_or(&row.name).chars().take(120).collect();
+    let why = because.map(|why| format!("; `{step}` runs again because {why}")).unwrap_or_default();
     let message =
-        format!("a retry of {} would repeat a write that step `{step}` committed: {what}", record.id);
+        format!("a retry of {} would repeat a write that step `{step}` committed: {what}{why}", record.id);
     let hint = "undo it by hand and start a new run, or set rollback_enabled=True or effect_class=\"idempotent\" on the step";
     EngineError::Failure(Failure::new(WOULD_REPEAT, message).with_hint(hint))
 }

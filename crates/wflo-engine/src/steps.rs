@@ -23,6 +23,7 @@ mod code;
 pub(crate) use code::{runner_command, runner_env};
 mod command;
 mod conversation;
+mod outputs;
 mod prompt;
 mod retry;
 mod template;

@@ -19,6 +19,7 @@ use serde_json::json;
 use wflo_core::canonical::Digest;
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{EngineId, RunId};
+use wflo_core::machine::Changes;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Batch, Fence, Op, Store};
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
@@ -155,7 +156,7 @@ fn step_events(n: u32) -> Vec<Event> {
             step: step.clone(),
             generation: 1,
             output: json!({"rows": n}),
-            state: None,
+            changes: Changes::default(),
             cost_usd: NanoUsd::ZERO,
             layer: None,
         }),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ..runner.broker import Broker
+    from ..workflow import Workflow
 
 __all__ = ["Context", "SyncContext"]
 
@@ -45,12 +46,51 @@ class Values(dict[str, "Any"]):
         )
 
 
+class Outputs(Values):
+    """The outputs of the steps before this one; the name of another step gives an error with the fix."""
+
+    __slots__ = ("_left_out", "_step", "_workflow")
+
+    def __init__(self, step: str, values: dict[str, Any], left_out: Sequence[str], workflow: Workflow | None) -> None:
+        super().__init__("output", values)
+        self._step = step
+        self._left_out = left_out
+        self._workflow = workflow
+
+    def __missing__(self, name: object) -> NoReturn:
+        needs = {} if self._workflow is None else self._workflow.dependencies()
+        if not isinstance(name, str) or name not in needs or self._step not in needs:
+            super().__missing__(name)
+        fix = ", ".join(repr(each) for each in [*needs[self._step], name])
+        if name in self._left_out:
+            raise KeyError(
+                f"the output of {name!r} is too large to come with those of all steps before {self._step!r}; "
+                f"name it: depends_on=[{fix}]"
+            )
+        if name == self._step or self._step in before(needs, name):
+            raise KeyError(f"no output named {name!r}: it does not come before {self._step!r}")
+        raise KeyError(
+            f"no output named {name!r}: {self._step!r} does not come after it; to see it write depends_on=[{fix}]"
+        )
+
+
+def before(needs: Mapping[str, Sequence[str]], step: str) -> set[str]:
+    """The steps that are over before `step` begins, given what each depends on."""
+    found: set[str] = set()
+    left = [step]
+    while left:
+        new = [name for name in needs.get(left.pop(), ()) if name not in found]
+        found.update(new)
+        left.extend(new)
+    return found
+
+
 class Facts:
     """What a context knows about its step, as the engine sent it."""
 
     __slots__ = ("attempt", "inputs", "outputs", "project", "resumes", "run", "state", "step")
 
-    def __init__(self, frame: dict[str, Any]) -> None:
+    def __init__(self, frame: dict[str, Any], workflow: Workflow | None = None) -> None:
         self.run: str = str(frame.get("run") or "")
         self.step: str = str(frame.get("step") or "")
         # The protocol counts from the engine's side: a generation is a try, an attempt a start of one.
@@ -58,7 +98,7 @@ class Facts:
         self.resumes: int = int(frame.get("attempt") or 1) - 1
         self.project: str = str(frame.get("project") or os.getcwd())
         self.inputs = Values("input", frame.get("inputs") or {})
-        self.outputs = Values("output (of a step that this one depends on)", frame.get("outputs") or {})
+        self.outputs = Outputs(self.step, frame.get("outputs") or {}, frame.get("outputs_left_out") or (), workflow)
         self.state: dict[str, Any] = dict(frame.get("state") or {})
 
 
@@ -81,12 +121,16 @@ class _Base:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """The outputs of the steps that this one depends on, by step name."""
+        """The outputs of all steps that are over before this one begins, by step name."""
         return self._facts.outputs
 
     @property
     def state(self) -> dict[str, Any]:
-        """Variables of the run. What a step writes is kept when it succeeds; values must be JSON."""
+        """Variables of the run, as the steps before this one left them; values must be JSON.
+
+        What this step changes is kept when it succeeds. No two steps that may run beside each other
+        can change the same key.
+        """
         return self._facts.state
 
     @property

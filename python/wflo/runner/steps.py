@@ -36,7 +36,7 @@ def run(broker: Broker, workflow: Workflow, frame: dict[str, Any]) -> bytes:
             code="WFLO-1503",
             hint="the code has changed since the run was submitted",
         )
-    facts = Facts(frame)
+    facts = Facts(frame, workflow)
     session.mode = "step"
     if broker.cancelled is not None:
         raise StepCancelled(broker.cancelled)

@@ -127,7 +127,7 @@ impl Draft {
                     step: done.step,
                     generation: 1,
                     output: done.output,
-                    state: done.state,
+                    changes: done.changes,
                     cost_usd: NanoUsd::ZERO,
                     layer: done.layer,
                 });
@@ -145,11 +145,12 @@ impl Draft {
             CommandBody::StepStarted { step, epoch } => self.step_started(step, epoch),
             CommandBody::StepSucceeded { step, attempt, output, state, cost, layer } => {
                 self.live(&step, attempt, "completed")?;
+                let changes = self.state.changes_of(&step, state.as_ref());
                 self.push(EventBody::StepSucceeded {
                     step,
                     generation: attempt.generation,
                     output,
-                    state,
+                    changes,
                     cost_usd: cost,
                     layer,
                 });

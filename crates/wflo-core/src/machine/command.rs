@@ -52,7 +52,7 @@ pub enum CommandBody {
         attempt: Attempt,
         /// What it returned.
         output: Value,
-        /// The run variables it changed.
+        /// The run variables as it left them; none when it has none.
         state: Option<Value>,
         /// What its model calls were billed.
         cost: NanoUsd,

@@ -148,13 +148,6 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
         | EventBody::StepCancelled { step, .. } => step.clone(),
         _ => return,
     };
-    if let EventBody::StepSucceeded { state: Some(Value::Object(changed)), .. } = body {
-        let mut variables = (*state.variables).clone();
-        if let Value::Object(map) = &mut variables {
-            map.extend(changed.clone());
-        }
-        state.variables = Arc::new(variables);
-    }
     let decided: Vec<_> =
         state.approvals.iter().filter(|(_, a)| a.decision.is_some()).map(|(id, _)| *id).collect();
     let asks_first = state.definition.steps.iter().any(|spec| spec.name == name && asks_first(spec));
@@ -194,9 +187,10 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
                 StepStatus::Waiting { on: on.clone() }
             };
         }
-        EventBody::StepSucceeded { output, cost_usd, layer, .. } => {
+        EventBody::StepSucceeded { output, changes, cost_usd, layer, .. } => {
             step.status = StepStatus::Succeeded;
             step.output = Some(Arc::new(output.clone()));
+            step.changes = changes.clone();
             step.error = None;
             step.cost = *cost_usd;
             step.layer.clone_from(layer);
@@ -303,7 +297,8 @@ fn asks_first(spec: &StepSpec) -> bool {
 }
 
 /// Worker steps become ready by themselves once all steps before them are done; steps that need a
-/// decision of the machine (gates, conditions, skips, questions before they begin) wait for its event.
+/// decision of the machine (gates, conditions, skips, clashes, questions before they begin) wait for its
+/// event.
 fn unblock(state: &mut RunState) {
     let definition = Arc::clone(&state.definition);
     for (index, spec) in definition.steps.iter().enumerate() {
@@ -311,6 +306,7 @@ fn unblock(state: &mut RunState) {
             && spec.needs_worker()
             && !asks_first(spec)
             && dependencies(state, index) == Dependencies::Met
+            && state.clash(Some(index)).is_none()
         {
             state.steps[index].status = StepStatus::Ready;
         }
@@ -326,6 +322,16 @@ pub(super) enum Dependencies {
     Met,
     /// One was skipped, or is a condition that was false.
     Skip { because: String },
+}
+
+/// Whether a step that this one depends on was done before the run began (a retry keeps it), while one
+/// before that is still to come: a gate that is asked again lets nothing pass until it is answered.
+fn ahead_of_its_time(state: &RunState, index: usize) -> bool {
+    let definition = &state.definition;
+    let direct = definition.steps[index].depends_on.iter().filter_map(|name| state.step(name));
+    let over = |step: &StepState| matches!(step.status, StepStatus::Succeeded | StepStatus::Skipped);
+    direct.into_iter().any(|step| step.attempt == 0)
+        && definition.before(index).into_iter().any(|at| !over(&state.steps[at]))
 }
 
 pub(super) fn dependencies(state: &RunState, index: usize) -> Dependencies {
@@ -346,5 +352,5 @@ pub(super) fn dependencies(state: &RunState, index: usize) -> Dependencies {
             _ => met = false,
         }
     }
-    if met { Dependencies::Met } else { Dependencies::Open }
+    if met && !ahead_of_its_time(state, index) { Dependencies::Met } else { Dependencies::Open }
 }

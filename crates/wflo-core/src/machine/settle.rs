@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::apply::{CANCELLED, Draft};
 use super::evolve::{Dependencies, dependencies};
-use super::state::StepStatus;
+use super::state::{StepStatus, object_of};
+use super::variables::Changes;
 use crate::approval::{ApprovalRequest, ApprovalStatus, Binding, OnTimeout, Purpose};
 use crate::canonical::Digest;
 use crate::condition::{Condition, ConditionError};
@@ -29,6 +30,7 @@ pub(super) fn settle(draft: &mut Draft) {
     // Each pass either changes a step for good or ends the loop, so it runs at most twice per step.
     while draft.state.ending.is_none() && advance(draft) {}
     fail_if_a_step_failed(draft);
+    fail_if_the_ends_clash(draft);
     if draft.state.ending.is_some() {
         wind_down(draft);
     } else if draft
@@ -80,6 +82,10 @@ fn advance(draft: &mut Draft) -> bool {
                     return true;
                 }
                 Dependencies::Met => {
+                    if let Some(clash) = draft.state.clash(Some(index)) {
+                        fail(draft, spec, clash.failure(Some(&spec.name)));
+                        return true;
+                    }
                     let before = draft.events.len();
                     match kind {
                         StepKind::Condition { when } => decide_condition(draft, spec, when),
@@ -116,37 +122,42 @@ fn succeed(draft: &mut Draft, spec: &StepSpec, output: Value) {
         step: spec.name.clone(),
         generation: 1,
         output,
-        state: None,
+        changes: Changes::default(),
         cost_usd: NanoUsd::ZERO,
         layer: None,
     });
 }
 
+/// A step that nothing was begun for.
+fn fail(draft: &mut Draft, spec: &StepSpec, error: Failure) {
+    draft.push(EventBody::StepFailed {
+        step: spec.name.clone(),
+        generation: 1,
+        error,
+        timed_out: false,
+        then: AfterFailure::Fail,
+    });
+}
+
 fn decide_condition(draft: &mut Draft, spec: &StepSpec, when: &str) {
-    match evaluate(draft, when) {
+    match evaluate(draft, &spec.name, when) {
         Ok(result) => succeed(draft, spec, json!({ "result": result })),
         Err(e) => {
             let error = Failure::new(CONDITION_FAILED, format!("condition `{}`: {e}", spec.name))
                 .at(spec.place.clone().unwrap_or_else(|| spec.name.clone()));
-            draft.push(EventBody::StepFailed {
-                step: spec.name.clone(),
-                generation: 1,
-                error,
-                timed_out: false,
-                then: AfterFailure::Fail,
-            });
+            fail(draft, spec, error);
         }
     }
 }
 
-fn evaluate(draft: &Draft, when: &str) -> Result<bool, ConditionError> {
+fn evaluate(draft: &Draft, step: &str, when: &str) -> Result<bool, ConditionError> {
     let spent = draft.state.steps.iter().fold(NanoUsd::ZERO, |sum, s| sum.saturating_add(s.cost));
     // Conditions compare amounts with literals, which CEL reads as floating point; nothing is charged by them.
     let usd = |amount: NanoUsd| json!(amount.nanos() as f64 / 1e9);
     let limit = draft.state.definition.budgets.iter().map(|b| b.max_cost_usd).min();
     let values = BTreeMap::from([
         ("inputs", (*draft.state.inputs).clone()),
-        ("outputs", draft.state.definition.outputs_in_conditions(draft.state.outputs())),
+        ("outputs", draft.state.definition.outputs_in_conditions(object_of(&draft.state.outputs_for(step)))),
         ("cost", usd(spent)),
         ("estimated_cost", usd(spent)),
         ("budget", limit.map_or(Value::Null, usd)),
@@ -181,7 +192,7 @@ fn ask_first(draft: &mut Draft, spec: &StepSpec) {
     let evidence = json!({
         "step": spec.name,
         "inputs": *draft.state.inputs,
-        "outputs": draft.state.outputs_for(&spec.name),
+        "outputs": draft.state.outputs_named_by(spec),
     });
     let request = request.into_request(draft, spec, evidence);
     let approval_id = draft.mint_approval();
@@ -232,6 +243,17 @@ fn fail_if_a_step_failed(draft: &mut Draft) {
     if let Some((error, timed_out)) = failed.and_then(|s| Some((s.error.clone()?, s.timed_out))) {
         let ending = if timed_out { Ending::TimedOut { error } } else { Ending::Failed { error } };
         draft.push(EventBody::RunStopping { ending });
+    }
+}
+
+/// Where every step is over, what each of them changed meets.
+fn fail_if_the_ends_clash(draft: &mut Draft) {
+    let over = |status: &StepStatus| matches!(status, StepStatus::Succeeded | StepStatus::Skipped);
+    if draft.state.ending.is_some() || !draft.state.steps.iter().all(|s| over(&s.status)) {
+        return;
+    }
+    if let Some(clash) = draft.state.clash(None) {
+        draft.push(EventBody::RunStopping { ending: Ending::Failed { error: clash.failure(None) } });
     }
 }
 

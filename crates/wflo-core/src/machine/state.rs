@@ -6,14 +6,23 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::variables::Changes;
 use crate::approval::{ApprovalRequest, ApprovalStatus, Decision};
 use crate::canonical::Digest;
-use crate::definition::Definition;
+use crate::definition::{Definition, StepSpec};
 use crate::error::Failure;
 use crate::event::{Ending, Wait};
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
 use crate::run::RunStatus;
+
+/// Outputs of steps by name, shared with the run's state: they may be large.
+pub type Outputs = BTreeMap<String, Arc<Value>>;
+
+/// Outputs as one JSON object.
+pub fn object_of(outputs: &Outputs) -> Value {
+    Value::Object(outputs.iter().map(|(name, output)| (name.clone(), (**output).clone())).collect())
+}
 
 /// A run in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +39,6 @@ pub struct RunState {
     pub steps: Vec<StepState>,
     /// Every question put so far.
     pub approvals: BTreeMap<ApprovalId, ApprovalState>,
-    /// Run variables.
-    pub variables: Arc<Value>,
     /// Whether a person paused it.
     pub paused: bool,
     /// Why it is ending, once it is.
@@ -71,6 +78,8 @@ pub struct StepState {
     pub cleared: bool,
     /// What it returned.
     pub output: Option<Arc<Value>>,
+    /// What it changed of the run's variables.
+    pub changes: Changes,
     /// Its last error.
     pub error: Option<Failure>,
     /// Whether its last error was a time-out.
@@ -197,6 +206,7 @@ impl RunState {
             active_ms: 0,
             cleared: false,
             output: None,
+            changes: Changes::default(),
             error: None,
             timed_out: false,
             cost: NanoUsd::ZERO,
@@ -212,7 +222,6 @@ impl RunState {
             status: RunStatus::Pending,
             steps,
             approvals: BTreeMap::new(),
-            variables: Arc::new(Value::Object(serde_json::Map::new())),
             paused: false,
             ending: None,
             error: None,
@@ -236,13 +245,17 @@ impl RunState {
         Value::Object(outputs.collect())
     }
 
-    /// The outputs of the steps that `step` depends on, by name.
-    pub fn outputs_for(&self, step: &str) -> Value {
+    /// The outputs of the steps that a step names in `depends_on`: what people are shown of it.
+    pub fn outputs_named_by(&self, spec: &StepSpec) -> Value {
+        let output = |name: &String| Some((name.clone(), self.step(name)?.output.as_deref()?.clone()));
+        Value::Object(spec.depends_on.iter().filter_map(output).collect())
+    }
+
+    /// The outputs of the steps that are over before `step` begins, by name.
+    pub fn outputs_for(&self, step: &str) -> Outputs {
         let index = self.definition.index_of(step);
-        let wanted = index.map(|i| self.definition.steps[i].depends_on.as_slice()).unwrap_or_default();
-        let outputs = wanted
-            .iter()
-            .filter_map(|name| Some((name.clone(), self.step(name)?.output.as_deref()?.clone())));
-        Value::Object(outputs.collect())
+        let before = index.map(|index| self.definition.before(index)).unwrap_or_default();
+        let name = |at: usize| self.definition.steps[at].name.clone();
+        before.into_iter().filter_map(|at| Some((name(at), self.steps[at].output.clone()?))).collect()
     }
 }

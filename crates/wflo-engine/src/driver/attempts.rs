@@ -33,7 +33,7 @@ impl Driver {
             epoch: self.epoch,
             context: Arc::clone(&self.context),
             outputs: self.state.outputs_for(&step),
-            variables: Arc::clone(&self.state.variables),
+            variables: Arc::new(self.state.variables_for(&step)),
             layers: self.layers_before(&step),
             active: active.clone(),
             stop: stopped,

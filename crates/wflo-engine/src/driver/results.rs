@@ -4,7 +4,7 @@
 use serde_json::Value;
 use wflo_core::effect::json_bytes;
 use wflo_core::error::{Code, Failure};
-use wflo_core::machine::RunState;
+use wflo_core::machine::{Changes, RunState};
 
 /// The steps returned more than a run may hold.
 const TOO_MUCH: Code = Code(3035);
@@ -21,15 +21,16 @@ impl Results {
     /// Of a run in some state.
     pub(super) fn of(state: &RunState) -> Self {
         let outputs = state.steps.iter().filter_map(|step| step.output.as_deref());
-        Results { bytes: outputs.map(json_bytes).sum::<u64>() + json_bytes(&state.variables) }
+        let changes = state.steps.iter().map(|step| of_changes(&step.changes));
+        Results { bytes: outputs.map(json_bytes).sum::<u64>() + changes.sum::<u64>() }
     }
 
-    /// Counts what a step returned and which variables it set.
+    /// Counts what a step returned and what it changed of the variables.
     ///
     /// # Errors
     /// Why the step fails instead; then nothing was counted.
-    pub(super) fn add(&mut self, step: &str, output: &Value, state: Option<&Value>) -> Result<(), Failure> {
-        let more = json_bytes(output) + state.map_or(0, json_bytes);
+    pub(super) fn add(&mut self, step: &str, output: &Value, changes: &Changes) -> Result<(), Failure> {
+        let more = json_bytes(output) + of_changes(changes);
         let bytes = self.bytes + more;
         if bytes <= LIMIT {
             self.bytes = bytes;
@@ -43,6 +44,10 @@ impl Results {
     }
 }
 
+fn of_changes(changes: &Changes) -> u64 {
+    changes.set.iter().map(|(key, value)| key.len() as u64 + json_bytes(value)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -54,11 +59,11 @@ mod tests {
         let mut results = Results { bytes: 0 };
         let output = json!("x".repeat(8 << 20));
         for _ in 0..7 {
-            results.add("s", &output, Some(&json!({}))).unwrap();
+            results.add("s", &output, &Changes::default()).unwrap();
         }
         let before = results.bytes;
-        assert_eq!(results.add("s", &output, None).unwrap_err().code, TOO_MUCH.to_string());
+        assert_eq!(results.add("s", &output, &Changes::default()).unwrap_err().code, TOO_MUCH.to_string());
         assert_eq!(results.bytes, before);
-        results.add("s", &json!(null), None).unwrap();
+        results.add("s", &json!(null), &Changes::default()).unwrap();
     }
 }

@@ -4,11 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wflo_core::effect::json_bytes;
 use wflo_core::error::{Code, Failure};
 use wflo_gateway::ledger::Caller;
 
 use super::conversation::Conversation;
-use super::{Steps, failed};
+use super::{Steps, failed, outputs};
 use crate::broker::Broker;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
@@ -66,6 +67,10 @@ impl Steps {
             [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
         let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
         let served = running.serve(self.services.gateway(), caller).map_err(io)?;
+        let (inputs, state) = (attempt.context.record.inputs.clone(), (*attempt.variables).clone());
+        let beside = json_bytes(&inputs) + json_bytes(&state);
+        let named = attempt.spec().map(|step| step.depends_on.as_slice()).unwrap_or_default();
+        let given = outputs::given(named, &attempt.outputs, beside);
         let order = RunStep {
             project: running.workspace(),
             workflow,
@@ -73,9 +78,10 @@ impl Steps {
             step: attempt.step.clone(),
             generation: attempt.generation,
             attempt: attempt.attempt,
-            inputs: attempt.context.record.inputs.clone(),
-            outputs: attempt.outputs.clone(),
-            state: (*attempt.variables).clone(),
+            inputs,
+            outputs: given.outputs,
+            outputs_left_out: given.left_out,
+            state,
             hash_seed,
             replay_length: journal.replay_length(),
             marks: journal.marks(),

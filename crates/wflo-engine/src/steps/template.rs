@@ -1,12 +1,15 @@
 //! `{{ inputs.x }}` and `{{ outputs.step.x }}` in prompts and commands.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
+use wflo_core::machine::{Outputs, object_of};
 
 /// Fills in a template.
 ///
 /// # Errors
 /// The expression that names nothing.
-pub(super) fn fill(template: &str, inputs: &Value, outputs: &Value) -> Result<String, String> {
+pub(super) fn fill(template: &str, inputs: &Value, outputs: &Outputs) -> Result<String, String> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(start) = rest.find("{{") {
@@ -18,7 +21,7 @@ pub(super) fn fill(template: &str, inputs: &Value, outputs: &Value) -> Result<St
         let expression = after[..end].trim();
         let value =
             look_up(expression, inputs, outputs).ok_or_else(|| format!("`{expression}` names nothing"))?;
-        match value {
+        match value.as_ref() {
             Value::String(text) => filled.push_str(text),
             other => filled.push_str(&other.to_string()),
         }
@@ -28,11 +31,14 @@ pub(super) fn fill(template: &str, inputs: &Value, outputs: &Value) -> Result<St
     Ok(filled)
 }
 
-fn look_up<'a>(expression: &str, inputs: &'a Value, outputs: &'a Value) -> Option<&'a Value> {
+fn look_up<'a>(expression: &str, inputs: &'a Value, outputs: &'a Outputs) -> Option<Cow<'a, Value>> {
     let mut parts = expression.split('.').map(str::trim);
-    let mut at = match parts.next()? {
+    let mut at: &Value = match parts.next()? {
         "inputs" => inputs,
-        "outputs" => outputs,
+        "outputs" => match parts.next() {
+            Some(step) => outputs.get(step)?.as_ref(),
+            None => return Some(Cow::Owned(object_of(outputs))),
+        },
         _ => return None,
     };
     for part in parts {
@@ -41,7 +47,7 @@ fn look_up<'a>(expression: &str, inputs: &'a Value, outputs: &'a Value) -> Optio
             other => other.get(part)?,
         };
     }
-    Some(at)
+    Some(Cow::Borrowed(at))
 }
 
 #[cfg(test)]
@@ -51,10 +57,12 @@ mod tests {
 
     #[test]
     fn expressions_are_replaced_by_values() {
-        let (inputs, outputs) = (json!({"text": "hi", "n": 3}), json!({"a": {"rows": [{"id": 7}]}}));
+        let inputs = json!({"text": "hi", "n": 3});
+        let outputs = Outputs::from([("a".to_owned(), json!({"rows": [{"id": 7}]}).into())]);
         let filled =
             fill("{{ inputs.text }}-{{inputs.n}}: {{ outputs.a.rows.0 }}", &inputs, &outputs).unwrap();
         assert_eq!(filled, "hi-3: {\"id\":7}");
+        assert_eq!(fill("{{ outputs }}", &inputs, &outputs).unwrap(), r#"{"a":{"rows":[{"id":7}]}}"#);
         assert!(fill("{{ inputs.missing }}", &inputs, &outputs).unwrap_err().contains("inputs.missing"));
         assert!(fill("{{ inputs", &inputs, &outputs).is_err());
     }

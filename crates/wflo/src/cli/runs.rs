@@ -75,8 +75,9 @@ Examples:
 
 const RETRY_HELP: &str = "\
 The new run keeps what had finished, even if the code has changed since, and runs the rest with the
-project's present code. Only approval gates ask again when the code has changed. It is charged to the
-same budget; --budget adds to that, as a recorded decision.
+project's present code. What comes after a step that is new, gone or runs again runs again too.
+Only approval gates ask again when the code has changed. The new run is charged to the same budget;
+--budget adds to that, as a recorded decision.
 
 Examples:
   wflo runs retry latest

@@ -7,8 +7,8 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::super::layer::{Bounds, capture};
 use super::super::error::WorkspaceError;
+use super::super::layer::{Bounds, capture};
 use super::super::store::Store;
 use super::super::store::tree::whiteout;
 use super::super::{Hidden, HideRules, View, seal};
@@ -130,7 +130,10 @@ fn a_crash_at_any_point_can_be_finished_and_undone() {
             assert!(pending_apply(&scene.store, &scene.project).unwrap().is_some());
             assert!(apply_all(&scene).is_err(), "another apply must wait");
             let sealed = seal(&scene.project, &hidden(&scene.project), &scene.store);
-            assert!(matches!(sealed, Err(WorkspaceError::ApplyInterrupted { .. })), "half of two is no project");
+            assert!(
+                matches!(sealed, Err(WorkspaceError::ApplyInterrupted { .. })),
+                "half of two is no project"
+            );
             let left =
                 resume_apply(&scene.store, &scene.project, &hidden(&scene.project), direction).unwrap();
             assert!(left.is_empty());

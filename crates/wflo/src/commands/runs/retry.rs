@@ -71,10 +71,9 @@ async fn fork(
 
 /// Says what is not run again, and what is although it had finished.
 fn tell(context: &Context<'_>, retried: &Retried, old: &RunRecord) {
-    let quoted =
-        |steps: &[String]| steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ");
+    let quoted = |step: &String| format!("`{step}`");
     if let Some(last) = retried.kept.last() {
-        let kept = quoted(&retried.kept);
+        let kept = retried.kept.iter().map(quoted).collect::<Vec<_>>().join(", ");
         context.printer.note(format_args!("Kept, and not run again: {kept}."));
         if retried.code_changed {
             context.printer.note(format_args!(
@@ -84,7 +83,8 @@ fn tell(context: &Context<'_>, retried: &Retried, old: &RunRecord) {
         }
     }
     if !retried.again.is_empty() {
-        let again = quoted(&retried.again);
+        let again = retried.again.iter().map(|done| done.said(&quoted(&done.step)));
+        let again = again.collect::<Vec<_>>().join(", ");
         context.printer.note(format_args!("Had finished and is run again: {again}."));
     }
 }
