@@ -9,6 +9,7 @@ use wflo_core::definition::Definition;
 fn good() -> Value {
     json!({
         "name": "w",
+        "inputs": {"n": {"type": "integer"}},
         "steps": [
             {"name": "a", "type": "agent", "handler": "code"},
             {"name": "b", "type": "tool", "run": ["true"], "depends_on": ["a"]},

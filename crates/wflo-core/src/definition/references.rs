@@ -48,7 +48,7 @@ pub(super) fn check(definition: &Definition, step: &StepSpec, at: &str, problems
         StepKind::Condition { when } => {
             let seen = upstream(definition, step);
             for reference in crate::condition::references(when).unwrap_or_default() {
-                if let Some(problem) = judge(definition, &seen, &reference, "") {
+                if let Some(problem) = judge(definition, &seen, &reference, &Place::Condition(step)) {
                     bad(problem);
                 }
             }
@@ -72,7 +72,7 @@ pub(super) fn check_policy(
 ) {
     let every: BTreeSet<&str> = definition.steps.iter().map(|step| step.name.as_str()).collect();
     for reference in crate::condition::references(&policy.condition).unwrap_or_default() {
-        if let Some((message, hint)) = judge(definition, &every, &reference, "") {
+        if let Some((message, hint)) = judge(definition, &every, &reference, &Place::Policy) {
             let mut failure = Failure::new(NOT_THERE, format!("policy `{}`: {message}", policy.name)).at(at);
             failure.hint = hint;
             problems.push(failure);
@@ -87,8 +87,7 @@ fn templates<'a>(
     step: &StepSpec,
     texts: impl Iterator<Item = &'a String>,
 ) -> Vec<Bad> {
-    // A step is given the outputs of the steps that it names itself.
-    let seen: BTreeSet<&str> = step.depends_on.iter().map(String::as_str).collect();
+    let seen = upstream(definition, step);
     let mut problems = Vec::new();
     for text in texts {
         let mut rest = text.as_str();
@@ -99,35 +98,70 @@ fn templates<'a>(
             };
             let path: Vec<String> = expression.split('.').map(|part| part.trim().to_owned()).collect();
             let reference = Reference::Path(path);
-            problems.extend(judge(
-                definition,
-                &seen,
-                &reference,
-                "; a template sees the steps in depends_on",
-            ));
+            problems.extend(judge(definition, &seen, &reference, &Place::Template(step)));
             rest = next;
         }
     }
     problems
 }
 
-/// The names of all steps that are over before `step` begins.
-fn upstream<'a>(definition: &'a Definition, step: &'a StepSpec) -> BTreeSet<&'a str> {
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut left: Vec<&StepSpec> = vec![step];
-    while let Some(step) = left.pop() {
-        for name in &step.depends_on {
-            if seen.insert(name)
-                && let Some(index) = definition.index_of(name)
-            {
-                left.push(&definition.steps[index]);
-            }
-        }
-    }
-    seen
+/// The names of all steps that are over before `step` begins: what it sees.
+fn upstream<'a>(definition: &'a Definition, step: &StepSpec) -> BTreeSet<&'a str> {
+    let before = definition.index_of(&step.name).map(|index| definition.before(index)).unwrap_or_default();
+    before.into_iter().map(|index| definition.steps[index].name.as_str()).collect()
 }
 
-fn judge(definition: &Definition, seen: &BTreeSet<&str>, reference: &Reference, why: &str) -> Option<Bad> {
+/// A condition names a step with a `-` by a point, which reads as a subtraction.
+pub(super) fn minus(definition: &Definition, condition: &str) -> Option<String> {
+    let names = definition.steps.iter().map(|step| step.name.as_str());
+    let dashed = names
+        .into_iter()
+        .find(|name| name.contains('-') && condition.contains(&format!("outputs.{name}")))?;
+    Some(format!("write `outputs[\"{dashed}\"]`: in a condition, `-` is minus"))
+}
+
+/// Where a reference stands.
+enum Place<'a> {
+    /// In the `when:` of a step.
+    Condition(&'a StepSpec),
+    /// In the prompt or the command of a step.
+    Template(&'a StepSpec),
+    /// In the condition of a policy.
+    Policy,
+}
+
+impl Place<'_> {
+    /// Whether inputs that nothing declares are refused: YAML says all that there is, while a Python
+    /// workflow may take any, and of it only policies are judged here.
+    fn declares_all(&self) -> bool {
+        !matches!(self, Place::Policy)
+    }
+}
+
+/// Why a step does not see the output of another.
+fn unseen(definition: &Definition, place: &Place<'_>, whole: &str, other: &StepSpec) -> Bad {
+    let message = |why: String| format!("`{whole}` is not there yet: {why}");
+    match place {
+        Place::Condition(step) | Place::Template(step) => {
+            if other.name == step.name || upstream(definition, other).contains(step.name.as_str()) {
+                return (message(format!("`{}` does not come before this step", other.name)), None);
+            }
+            let mut needed = step.depends_on.clone();
+            needed.push(other.name.clone());
+            let hint = format!("add `{}` to its depends_on: [{}]", other.name, needed.join(", "));
+            (message(format!("this step does not come after `{}`", other.name)), Some(hint))
+        }
+        // A policy is about the calls of all steps, so no name is missing here.
+        Place::Policy => (message(format!("nothing comes after `{}`", other.name)), None),
+    }
+}
+
+fn judge(
+    definition: &Definition,
+    seen: &BTreeSet<&str>,
+    reference: &Reference,
+    place: &Place<'_>,
+) -> Option<Bad> {
     let (path, call) = match reference {
         Reference::Function { name, near } => {
             let hint = near.as_ref().map(|near| format!("did you mean `{near}`?"));
@@ -142,11 +176,17 @@ fn judge(definition: &Definition, seen: &BTreeSet<&str>, reference: &Reference, 
     };
     let second = path.get(1).map(String::as_str);
     match (path[0].as_str(), second) {
-        ("inputs", Some(name)) if !definition.inputs.is_empty() && !definition.inputs.contains_key(name) => {
+        ("inputs", Some(name))
+            if !definition.inputs.contains_key(name)
+                && (place.declares_all() || !definition.inputs.is_empty()) =>
+        {
             let known: Vec<&str> = definition.inputs.keys().map(String::as_str).collect();
-            let hint =
-                mean(&known, name, "inputs.").or_else(|| Some(format!("inputs: {}", known.join(", "))));
-            Some((format!("`{whole}` names no input of this workflow"), hint))
+            let others = match known[..] {
+                [] => format!("declare it: `inputs: {{{name}: {{type: string}}}}`"),
+                _ => format!("inputs: {}", known.join(", ")),
+            };
+            let hint = mean(&known, name, "inputs.").unwrap_or(others);
+            Some((format!("`{whole}` names no input of this workflow"), Some(hint)))
         }
         ("outputs", Some(name)) => {
             let Some(index) = definition.index_of(name) else {
@@ -156,9 +196,7 @@ fn judge(definition: &Definition, seen: &BTreeSet<&str>, reference: &Reference, 
                 return Some((format!("`{whole}` names no step of this workflow"), hint));
             };
             if !seen.contains(name) {
-                let message =
-                    format!("`{whole}` is not there yet: this step does not come after `{name}`{why}");
-                return Some((message, Some(format!("add `{name}` to its depends_on"))));
+                return Some(unseen(definition, place, &whole, &definition.steps[index]));
             }
             let known = match &definition.steps[index].kind {
                 StepKind::Agent { prompt: Some(_), .. } => PROMPT,
@@ -181,7 +219,7 @@ fn judge(definition: &Definition, seen: &BTreeSet<&str>, reference: &Reference, 
         }
         ("inputs" | "outputs", _) => None,
         // In a condition other names have been judged with its syntax.
-        _ if !why.is_empty() => Some((
+        _ if matches!(place, Place::Template(_)) => Some((
             format!("`{whole}` names nothing"),
             Some("write inputs.NAME or outputs.STEP.FIELD".to_owned()),
         )),

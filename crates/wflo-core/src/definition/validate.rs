@@ -99,9 +99,7 @@ fn check_workflow(definition: &Definition, problems: &mut Vec<Failure>) {
     }
     for (index, policy) in definition.policies.iter().enumerate() {
         let at = policy_place(index, policy);
-        if let Err(e) = Condition::parse(&policy.condition, CONDITION_NAMES) {
-            problems.push(Failure::new(BAD_CONDITION, format!("policy `{}`: {e}", policy.name)).at(&at));
-        }
+        check_condition(definition, &policy.condition, &format!("policy `{}`", policy.name), &at, problems);
         for action in &policy.actions {
             if matches!(action, PolicyAction::Route { .. }) {
                 problems.push(later("the policy action `Route`", &at));
@@ -169,6 +167,20 @@ fn check_budget(budget: &BudgetSpec, at: &str, on_step: bool, problems: &mut Vec
     }
 }
 
+fn check_condition(
+    definition: &Definition,
+    condition: &str,
+    of: &str,
+    at: &str,
+    problems: &mut Vec<Failure>,
+) {
+    if let Err(e) = Condition::parse(condition, CONDITION_NAMES) {
+        let mut failure = Failure::new(BAD_CONDITION, format!("{of}: {e}")).at(at);
+        failure.hint = references::minus(definition, condition);
+        problems.push(failure);
+    }
+}
+
 fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: &mut Vec<Failure>) {
     let at = place(index, step.place.as_deref());
     let mut bad = |code: Code, message: String| problems.push(Failure::new(code, message).at(&at));
@@ -206,11 +218,7 @@ fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: 
                 bad(BAD_NUMBER, format!("quorum of gate `{}` must be at least 1", step.name));
             }
         }
-        StepKind::Condition { when } => {
-            if let Err(e) = Condition::parse(when, CONDITION_NAMES) {
-                bad(BAD_CONDITION, format!("step `{}`: {e}", step.name));
-            }
-        }
+        StepKind::Condition { .. } => {}
     }
     if step.approval.as_ref().is_some_and(|a| a.quorum == 0) {
         bad(BAD_NUMBER, format!("approval quorum of step `{}` must be at least 1", step.name));
@@ -227,6 +235,9 @@ fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: 
                 step.type_name()
             ),
         );
+    }
+    if let StepKind::Condition { when } = &step.kind {
+        check_condition(definition, when, &format!("step `{}`", step.name), &at, problems);
     }
     for budget in &step.budgets {
         check_budget(budget, &at, true, problems);

@@ -85,7 +85,8 @@ fn what_names_nothing_is_found_before_anything_is_paid() {
         ),
         ("when", "inputs.txt == 'x'", "no input of this workflow", "`inputs.text`"),
         ("run", "{{ inputs.txt }}", "no input of this workflow", "`inputs.text`"),
-        ("run", "{{ outputs.classify.text }}", "does not come after `classify`", "add `classify`"),
+        ("run", "{{ outputs.aside.stdout }}", "does not come after `aside`", "depends_on: [gate, aside]"),
+        ("run", "{{ outputs.last.stdout }}", "`last` does not come before this step", ""),
         ("run", "{{ text }}", "`text` names nothing", "inputs.NAME"),
         ("run", "{{ inputs.text", "`{{` without `}}`", ""),
     ] {
@@ -95,6 +96,46 @@ fn what_names_nothing_is_found_before_anything_is_paid() {
         assert!(problems[0].hint.as_deref().unwrap_or_default().contains(hint), "{value}: {problems:?}");
         assert_eq!(problems[0].code, "WFLO-1013");
     }
+}
+
+#[test]
+fn templates_and_conditions_see_every_step_before_theirs() {
+    for seen in ["{{ outputs.a.stdout }} {{ outputs.b.stdout }}", "{{ outputs.b.exit_code }}"] {
+        let steps = json!([
+            {"name": "a", "type": "tool", "run": ["true"]},
+            {"name": "b", "type": "tool", "run": ["true"], "depends_on": ["a"]},
+            {"name": "c", "type": "tool", "run": ["echo", seen], "depends_on": ["b"]},
+        ]);
+        Definition::parse(&with_steps(steps)).expect(seen);
+    }
+}
+
+#[test]
+fn an_input_that_nothing_declares_is_found() {
+    for step in [
+        json!({"name": "a", "type": "tool", "run": ["echo", "{{ inputs.who }}"]}),
+        json!({"name": "a", "type": "condition", "when": "inputs.who == 'me'"}),
+    ] {
+        let problems = Definition::parse(&with_steps(json!([step]))).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].code, "WFLO-1013");
+        assert!(problems[0].message.contains("`inputs.who` names no input"), "{problems:?}");
+        assert_eq!(problems[0].hint.as_deref(), Some("declare it: `inputs: {who: {type: string}}`"));
+    }
+}
+
+#[test]
+fn a_minus_in_a_name_is_no_subtraction() {
+    let with = |when: &str| {
+        Definition::parse(&with_steps(json!([
+            {"name": "a-b", "type": "tool", "run": ["true"]},
+            {"name": "c", "type": "condition", "when": when, "depends_on": ["a-b"]},
+        ])))
+    };
+    with("outputs[\"a-b\"].exit_code == 0").unwrap();
+    let problems = with("outputs.a-b.exit_code == 0").unwrap_err();
+    assert_eq!(problems[0].code, "WFLO-1008");
+    assert!(problems[0].hint.as_deref().unwrap().contains("`outputs[\"a-b\"]`"), "{problems:?}");
 }
 
 #[test]
