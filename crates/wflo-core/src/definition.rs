@@ -26,8 +26,7 @@ pub use approval::{ApprovalSpec, AskWhen, GateSpec, OnRejected};
 pub use backoff::Backoff;
 pub use budget::{ActionOnExceeded, BudgetSpec, Per};
 pub use compare::Difference;
-pub use inputs::check_inputs;
-pub(crate) use inputs::nearest;
+pub use inputs::{check_inputs, nearest};
 pub use validate::CONDITION_NAMES;
 
 /// An immutable workflow: a DAG of steps with policies.

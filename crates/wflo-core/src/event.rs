@@ -55,11 +55,14 @@ pub enum EventBody {
     /// Something runs again.
     #[serde(rename = "run.running")]
     RunRunning {},
-    /// A person paused it.
+    /// A person paused it, or wflo did because its operator must put something right.
     #[serde(rename = "run.paused")]
     RunPaused {
         /// Who.
         by: String,
+        /// What must be put right before it can go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Failure>,
     },
     /// A person resumed it.
     #[serde(rename = "run.resumed")]

@@ -230,7 +230,16 @@ impl Driver {
         for message in self.shared.store.run_inbox(self.run).await? {
             let read = vec![Op::DropInbox { ids: vec![message.id] }];
             let told = match serde_json::from_value::<Message>(message.message) {
-                Ok(parsed) => self.command(parsed.into_command(), read.clone()).await,
+                Ok(parsed) => match parsed.into_command() {
+                    Ok(body) => self.command(body, read.clone()).await,
+                    Err(overshot) => match overshot.overdrawn(self.shared.store.as_ref()).await? {
+                        Some(error) => self.command(CommandBody::Overdrawn { error }, read.clone()).await,
+                        None => {
+                            self.commit(Vec::new(), self.state.clone(), read).await?;
+                            continue;
+                        }
+                    },
+                },
                 Err(e) => Err(EngineError::Unreadable(format!("a message for {}: {e}", self.run))),
             };
             match told {

@@ -6,6 +6,8 @@ use wflo_core::approval::Decision;
 use wflo_core::id::ApprovalId;
 use wflo_core::machine::CommandBody;
 
+use crate::ledger::Overshot;
+
 /// A message for a run's driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
@@ -23,6 +25,12 @@ pub enum Message {
         by: String,
         /// Why.
         reason: Option<String>,
+    },
+    /// A provider has billed more than a call could cost. Left in the commit that settles the call, so
+    /// that no crash in between lets a run go on whose budget is overdrawn by it.
+    Overshot {
+        /// The bill.
+        overshot: Box<Overshot>,
     },
     /// Stop what runs; go on at `Resume`.
     Pause {
@@ -44,14 +52,15 @@ pub enum Message {
 }
 
 impl Message {
-    /// What the machine is told.
-    pub fn into_command(self) -> CommandBody {
-        match self {
+    /// What the machine is told; for a bill above its hold that depends on the budgets.
+    pub fn into_command(self) -> Result<CommandBody, Box<Overshot>> {
+        Ok(match self {
             Message::Decide { approval, decision } => CommandBody::ApprovalDecided { approval, decision },
             Message::Cancel { by, reason } => CommandBody::Cancel { by, reason },
-            Message::Pause { by } => CommandBody::Pause { by },
+            Message::Pause { by } => CommandBody::Pause { by, error: None },
             Message::Resume { by } => CommandBody::Resume { by },
             Message::Signal { name, payload } => CommandBody::Signal { name, payload },
-        }
+            Message::Overshot { overshot } => return Err(overshot),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! What a run needs to start its steps again, in any process: kept with the run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,10 @@ pub struct Launch {
     pub hide: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
+    /// Where each model provider is, by name; never a key. Nothing of the run is sent anywhere else. A run
+    /// of before this was sealed has none, and goes where its process says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub providers: Option<BTreeMap<String, String>>,
     /// What isolates its steps: the same for as long as the run lives.
     #[serde(default)]
     pub backend: Backend,

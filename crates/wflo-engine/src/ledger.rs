@@ -17,7 +17,7 @@ use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
-use wflo_core::id::{ApprovalId, HoldId};
+use wflo_core::id::{ApprovalId, BudgetId, HoldId};
 use wflo_core::machine::{CommandBody, Rejection};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op, StoreError};
@@ -32,6 +32,11 @@ use crate::error::EngineError;
 use crate::journal::Intent;
 use crate::policy;
 use crate::protocol::On;
+
+mod operator;
+mod overshot;
+
+pub use overshot::Overshot;
 
 /// The attempt that made the call is being ended.
 const ENDING: Code = Code(3025);
@@ -52,10 +57,18 @@ struct Dispatched {
     row: EffectRecord,
     hold: HoldId,
     amount: NanoUsd,
+    /// The accounts that it was held on: what each covers, and which one.
+    budgets: Vec<(String, BudgetId)>,
     flight: Mutex<Option<Flight>>,
 }
 
 impl Dispatched {
+    fn overshot(&self, billed: NanoUsd) -> Overshot {
+        let said = |name: &str| self.row.attributes[name].as_str().unwrap_or_default().to_owned();
+        let (model, provider) = (said("model"), said("provider"));
+        Overshot { model, provider, billed, held: self.amount, budgets: self.budgets.clone() }
+    }
+
     /// The call is over, whatever became of its record: nobody waits for it any longer.
     fn over(&self) {
         self.calls.finished(&self.row.key.path, self.row.key.seq);
@@ -148,12 +161,15 @@ async fn open_at(
             let kind = "not_sent".to_owned();
             return Ok(Opened::Refused(Refusal::Other { status: 502, kind, failure: error.clone() }));
         }
-        Some(EffectState::Intent | EffectState::Previewed { .. }) => {}
-        None if intent.positional.is_none() && calls.misses() => {
-            let key = calls.journal.key(&path, seq);
-            calls.journal.note(vec![EventBody::ReplayMiss { key }]).await?;
-        }
-        None => {}
+        Some(EffectState::Intent | EffectState::Previewed { .. }) | None => {}
+    }
+    // Before people are asked about a call that cannot be made.
+    if let Some(error) = operator::not_ready(calls, intent) {
+        return operator::hold_back(calls, error).await;
+    }
+    if found.is_none() && intent.positional.is_none() && calls.misses() {
+        let key = calls.journal.key(&path, seq);
+        calls.journal.note(vec![EventBody::ReplayMiss { key }]).await?;
     }
     // One of a step's own is refused where its effect begins.
     if let Some(limit) = calls.journal.meter().reached().filter(|_| found.is_none()) {
@@ -310,7 +326,8 @@ async fn try_reserve(
     };
     crate::failpoint::pass("llm.intent.after");
     let flight = Mutex::new(Some(flight));
-    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold, flight };
+    let budgets = accounts.into_iter().map(|account| (account.key, account.id)).collect();
+    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold, budgets, flight };
     Ok(Opened::Dispatch(Ticket::new(call)))
 }
 
@@ -443,13 +460,19 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
         }),
         at,
     };
-    if outcome.settled > call.amount {
+    let overshot = (outcome.settled > call.amount).then(|| call.overshot(outcome.settled));
+    let mut ops = vec![Op::Settle { id: call.hold, actual: outcome.settled, at }];
+    if let Some(overshot) = &overshot {
         tracing::error!(effect = %call.row.key, settled = %outcome.settled, held = %call.amount, "a call was billed above its upper bound");
+        let message = overshot::message(call, overshot);
+        ops.extend(message.map(|message| Op::PushInbox { run: call.calls.attempt.run, message, at }));
     }
-    let settle = Op::Settle { id: call.hold, actual: outcome.settled, at };
     crate::failpoint::pass("llm.close.before");
-    call.calls.journal.finish(call.row.clone(), end, vec![settle], Vec::new()).await?;
+    call.calls.journal.finish(call.row.clone(), end, ops, Vec::new()).await?;
     crate::failpoint::pass("llm.close.after");
+    if let Some(overshot) = &overshot {
+        overshot::halt(call, overshot).await;
+    }
     Ok(())
 }
 

@@ -200,6 +200,7 @@ impl Runtime {
             rw: submission.rw,
             hide: submission.hide,
             require_kernel: submission.require_kernel,
+            providers: Some(self.gateway.routes().addresses()),
             // What the code says cannot be known before it has been read somewhere.
             backend: Backend::choose(given, submission.backend, None)?,
         };
@@ -221,6 +222,7 @@ impl Runtime {
         }
         let definition = Definition::parse(&described.definition).map_err(EngineError::Invalid)?;
         check_embedded(&definition, &submission.options)?;
+        self.check_models(&definition)?;
         let inputs = check_inputs(&definition, &submission.inputs).map_err(EngineError::Invalid)?;
         launch.sandbox = operators.with(&definition.sandbox);
         let asked = definition.sandbox.backend.as_deref().and_then(Backend::named);
@@ -272,6 +274,20 @@ impl Runtime {
             ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
         }
         Ok(Prepared { record, definition, ops, trees: vec![sealed.id.to_string()], pins: vec![sealed.pin] })
+    }
+
+    /// The models that the definition itself names: whether they can be called at all is known before any
+    /// step is paid for.
+    fn check_models(&self, definition: &Definition) -> Result<(), EngineError> {
+        let routes = self.gateway.routes();
+        let problems = definition.steps.iter().filter_map(|step| {
+            let StepKind::Agent { model: Some(model), prompt: Some(_), .. } = &step.kind else { return None };
+            let route = routes.find(None, None, model);
+            let error = route.and_then(|route| route.provider.usable()).err()?;
+            Some(error.to_failure().at(step.place.clone().unwrap_or_else(|| step.name.clone())))
+        });
+        let problems: Vec<Failure> = problems.collect();
+        if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
     }
 
     /// Why a file could not be described: when its interpreter ended without a word, that is asked whether

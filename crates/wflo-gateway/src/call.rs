@@ -183,7 +183,10 @@ impl Gateway {
         let route = self.shared.routes.find(None, None, &call.model)?;
         let dialect = route.provider.dialect;
         let (endpoint, suffix, body) = match dialect {
-            Dialect::OpenAi => (Endpoint::Chat, "/chat/completions", openai::request(&call)),
+            Dialect::OpenAi => {
+                let body = openai::request(&call, route.provider.output_limit);
+                (Endpoint::Chat, "/chat/completions", body)
+            }
             Dialect::Anthropic => {
                 let most = route.price.as_ref().and_then(|price| price.max_output_tokens);
                 (Endpoint::Messages, "/messages", anthropic::request(&call, most)?)

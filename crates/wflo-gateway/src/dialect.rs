@@ -9,6 +9,7 @@ pub mod errors;
 pub mod facts;
 mod foreign;
 pub mod json;
+pub mod limit;
 pub mod openai;
 pub mod request;
 

@@ -54,6 +54,8 @@ pub enum GatewayError {
         provider: String,
         /// Whether `wflo.toml` names that provider.
         named: bool,
+        /// The priced model that was most likely meant.
+        near: Option<String>,
     },
     /// The request has no upper bound at this price.
     #[error("{0}")]
@@ -181,7 +183,9 @@ impl Coded for GatewayError {
                 "Raise the budget, lower max_tokens, or use a cheaper model.".to_owned()
             }
             GatewayError::Refused { hint, .. } => return hint.clone(),
-            GatewayError::Unpriced { model, provider, named } => unpriced_hint(model, provider, *named),
+            GatewayError::Unpriced { model, provider, named, near } => {
+                unpriced_hint(model, provider, *named, near.as_deref())
+            }
             GatewayError::Unboundable(error) => return error.hint(),
             GatewayError::Request(RequestError::Unboundable { instead, .. }) => instead.clone(),
             GatewayError::UnknownEndpoint { path, .. } if path.contains("/responses") => {
@@ -208,7 +212,7 @@ impl Coded for GatewayError {
     }
 }
 
-fn unpriced_hint(model: &str, provider: &str, named: bool) -> String {
+fn unpriced_hint(model: &str, provider: &str, named: bool, near: Option<&str>) -> String {
     let elsewhere = match suggestion(model) {
         Some((other, input, output)) if other != provider => {
             format!(" At {other} it costs input = \"{input}\", output = \"{output}\".")
@@ -217,8 +221,9 @@ fn unpriced_hint(model: &str, provider: &str, named: bool) -> String {
     };
     // Which provider serves it is known only where somebody has said so.
     let serves = if named { format!("provider = \"{provider}\"") } else { "its provider".to_owned() };
+    let meant = near.map_or_else(|| "P".to_owned(), |near| format!("Did you mean {near}? If not: p"));
     format!(
-        "Price it in wflo.toml: [models.\"{model}\"] with {serves}, input and output in USD per million tokens (\"0\" for a local model).{elsewhere}"
+        "{meant}rice it in wflo.toml: [models.\"{model}\"] with {serves}, input and output in USD per million tokens (\"0\" for a local model).{elsewhere}"
     )
 }
 

@@ -5,6 +5,7 @@
 //! side is dropped, the call goes on to its end so that its bill is known.
 
 mod answer;
+mod models;
 mod stream;
 
 pub(crate) use self::answer::replay;
@@ -17,6 +18,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
+use wflo_core::error::Coded as _;
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::request::Request;
@@ -130,7 +132,7 @@ pub(crate) struct Live<'a> {
     pub(crate) choices: u64,
     pub(crate) wants_usage: bool,
     pub(crate) hold: NanoUsd,
-    /// `None` for calls that are not journaled.
+    /// `None` once it has been given back.
     pub(crate) ticket: Option<Ticket>,
     /// The ledger knows already that the client went; it is told once.
     pub(crate) told: AtomicBool,
@@ -142,21 +144,9 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         return Err(GatewayError::ShuttingDown);
     }
     if ask.endpoint == Endpoint::Models {
-        let provider = shared.routes.any(ask.dialect)?;
-        let live = Live {
-            shared,
-            provider,
-            dialect: ask.dialect,
-            endpoint: ask.endpoint,
-            price: None,
-            choices: 1,
-            wants_usage: true,
-            hold: NanoUsd::ZERO,
-            ticket: None,
-            told: AtomicBool::new(false),
-            parts,
-        };
-        return live.dispatch(&ask, ask.body.clone()).await;
+        // A caller that is gone needs no answer.
+        let _ = parts.send(models::answer(&shared.routes, &ask)).await;
+        return Ok(());
     }
     let beta = ask.headers.get("anthropic-beta").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = Request::parse(ask.dialect, ask.endpoint, &ask.body, beta)?;
@@ -168,13 +158,16 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
     let hold = bound.map_or(NanoUsd::ZERO, |bound| bound.cost);
     telemetry::bounded(&request, route.provider, hold);
     let body = request
-        .outgoing(&ask.body, bound.and_then(|bound| bound.inject_max_tokens))
+        .outgoing(&ask.body, bound.and_then(|bound| bound.write))
         .map_err(|error| GatewayError::Request(error.into()))?;
+    let not_ready = route.provider.usable().err();
     let intent = CallIntent {
         caller: ask.caller.clone(),
         path: CallPath { dialect: ask.dialect, endpoint: ask.endpoint },
         model: request.model.clone(),
         provider: route.provider.name.clone(),
+        address: route.provider.address(),
+        not_ready: not_ready.as_ref().map(|error| error.to_failure()),
         fingerprint: fingerprint(&ask),
         retry_of: retry_count(&ask.headers),
         hold,
@@ -195,6 +188,10 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         }
         Opened::Refused(refusal) => return Err(GatewayError::from_refusal(refusal, hold, &request.model)),
     };
+    if let Some(error) = not_ready {
+        shared.ledger.release(ticket).await?;
+        return Err(error);
+    }
     if parts.is_closed() {
         // Whoever asked went while the ledger waited: nothing was sent, nothing is owed.
         shared.ledger.release(ticket).await?;

@@ -108,6 +108,11 @@ pub struct CallIntent {
     pub model: String,
     /// The provider's name.
     pub provider: String,
+    /// Where the provider is, as [`crate::route::Provider::address`] says it.
+    pub address: String,
+    /// Why nothing can be sent there as its operator has left it (it has no key here): a recorded answer
+    /// is given all the same, and a call that is dispatched is released.
+    pub not_ready: Option<Failure>,
     /// BLAKE3, in hex, of the endpoint, the headers that change its meaning and the client's bytes.
     pub fingerprint: String,
     /// The client says that this is its n-th repetition of one request (`x-stainless-retry-count`);

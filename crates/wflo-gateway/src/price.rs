@@ -9,6 +9,8 @@
 
 use std::borrow::Cow;
 
+use crate::dialect::limit::OutputLimit;
+
 mod bill;
 mod operator;
 mod table;
@@ -129,6 +131,16 @@ pub enum Template {
     Unknown,
 }
 
+/// What ends an answer at the server that a price is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The provider itself serves its own model: it reads the names that it documents, refuses others,
+    /// and stops at the model's maximum when it is told nothing.
+    Provider,
+    /// Anybody's server: it must be told, by this name.
+    Told(OutputLimit),
+}
+
 /// Where a price comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceSource {
@@ -157,16 +169,32 @@ pub struct Price {
     pub kind: Kind,
     /// How requests become tokens.
     pub template: Template,
+    /// What ends an answer where it is served; set by [`Price::at_host`].
+    pub end: End,
     /// The model searches by itself, at a fee per search that no request bounds.
     pub searches: bool,
     /// Where the price comes from.
     pub source: PriceSource,
 }
 
+/// Whether a host is OpenAI's: its API's, a region's, or a customer's at Azure.
+pub(crate) fn is_openai(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com")
+}
+
 impl Price {
-    /// The price as billed by this host: OpenAI's regional endpoints cost more.
+    /// The price as billed by this host, whose server reads this limit: OpenAI's regional endpoints cost
+    /// more, and a server at another address than the provider's own may be anybody's, whatever name the
+    /// model has there.
     #[must_use]
-    pub fn at_host(mut self, host: &str) -> Price {
+    pub fn at_host(mut self, host: &str, limit: OutputLimit) -> Price {
+        let own = match self.template {
+            Template::OpenAi => is_openai(host),
+            Template::Anthropic => host == "api.anthropic.com",
+            Template::Unknown => false,
+        };
+        self.end = if own { End::Provider } else { End::Told(limit) };
         self.region = match host.split('.').next() {
             Some("us") => self.uplift.region_us,
             Some("eu") => self.uplift.region_eu,

@@ -9,8 +9,9 @@
 //!
 //! What it rests on, each stated in `docs/reference/gateway.md`: a byte-level tokenizer makes at
 //! most one token of a byte, and JSON text is never shorter than the text it encodes; a provider
-//! refuses input larger than its model's context window; a provider writes at most `max_tokens`,
-//! or its own model's maximum where none was sent.
+//! refuses input larger than its model's context window; a server writes at most what it is told by a
+//! name that it is sure to read ([`OutputLimit`]), a provider at its own address at most its own model's
+//! maximum where it was told nothing. What a request says under other names can only raise the bound.
 
 mod input;
 mod output;
@@ -18,6 +19,7 @@ mod output;
 use wflo_core::error::{Code, Coded};
 use wflo_core::money::{NanoUsd, PicoUsd};
 
+use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
 use crate::price::{Dimension, Price};
 
@@ -79,8 +81,8 @@ pub struct Bound {
     pub input_tokens: u64,
     /// The most output tokens, over all choices.
     pub output_tokens: u64,
-    /// `max_tokens` to write into the request: without it the upstream would not stop there.
-    pub inject_max_tokens: Option<u64>,
+    /// The limit to write into the request: without it the upstream would not stop there.
+    pub write: Option<(OutputLimit, u64)>,
 }
 
 /// The most that `request` can be billed at `price`.
@@ -106,12 +108,7 @@ pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError
     if request.fast {
         sum = crate::price::raised(sum, price.uplift.fast);
     }
-    Ok(Bound {
-        cost: sum.ceil_nanos(),
-        input_tokens,
-        output_tokens: output.tokens,
-        inject_max_tokens: output.inject,
-    })
+    Ok(Bound { cost: sum.ceil_nanos(), input_tokens, output_tokens: output.tokens, write: output.write })
 }
 
 /// The dimensions of a dialect's input that can be billed at their own rate.

@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 
 use http::Uri;
+use wflo_core::definition::nearest;
 
+use crate::dialect::limit::OutputLimit;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
-use crate::price::{ModelSettings, Price, lookup};
+use crate::price::{ModelSettings, Price, is_openai, known_models, lookup};
 use crate::secret::Secret;
 
 /// One upstream.
@@ -22,6 +24,8 @@ pub struct Provider {
     pub dialect: Dialect,
     /// Where it is. OpenAI-style addresses end in `/v1`; Anthropic's does not need to.
     pub base_url: Uri,
+    /// How it is told where an answer ends.
+    pub output_limit: OutputLimit,
     /// Its key; `None` sends none (a local server).
     pub api_key: Option<Secret>,
     /// The variable that must hold a key before anything is sent there; `None` when one is not needed
@@ -69,7 +73,9 @@ impl Provider {
         if !is_http || has_user || base_url.query().is_some() {
             return Err(refuse());
         }
-        Ok(Provider { name: name.to_owned(), dialect, base_url, api_key, missing_key: None })
+        let to_openai = dialect == Dialect::OpenAi && is_openai(base_url.host().unwrap_or_default());
+        let output_limit = if to_openai { OutputLimit::MaxCompletionTokens } else { OutputLimit::MaxTokens };
+        Ok(Provider { name: name.to_owned(), dialect, base_url, output_limit, api_key, missing_key: None })
     }
 
     /// The provider that the user's own environment names for a dialect, else its public address, to
@@ -94,12 +100,27 @@ impl Provider {
         Ok(Some(Provider { missing_key, ..known }))
     }
 
-    /// This provider, if calls can be sent to it.
-    fn usable(&self) -> Result<&Provider, GatewayError> {
-        match self.missing_key {
+    /// Whether calls can be sent to it.
+    ///
+    /// # Errors
+    /// [`GatewayError::NoKey`] when it is at a public address and there is no key for it.
+    pub fn usable(&self) -> Result<(), GatewayError> {
+        match self.missing_key.filter(|_| self.api_key.is_none()) {
             Some(variable) => Err(GatewayError::NoKey { provider: self.name.clone(), variable }),
-            None => Ok(self),
+            None => Ok(()),
         }
+    }
+
+    /// What it speaks and where it is: `openai http://127.0.0.1:8080/v1`. Holds no key.
+    pub fn address(&self) -> String {
+        let path = self.base_url.path().trim_end_matches('/');
+        let (scheme, host) = (self.base_url.scheme_str(), self.base_url.authority());
+        format!(
+            "{} {}://{}{path}",
+            self.dialect.name(),
+            scheme.unwrap_or_default(),
+            host.map_or_else(String::new, |host| host.as_str().to_ascii_lowercase())
+        )
     }
 
     /// The address of an endpoint: `suffix` is a path such as `/messages`.
@@ -195,8 +216,8 @@ impl Routes {
     ///
     /// # Errors
     /// [`GatewayError::Unpriced`] when the endpoint is billed and nobody prices the model;
-    /// [`GatewayError::NoProvider`] when no provider fits, [`GatewayError::NoKey`] when the one that does
-    /// has no key.
+    /// [`GatewayError::NoProvider`] when no provider fits. Whether it has its key is another question:
+    /// [`Provider::usable`].
     pub fn find(
         &self,
         dialect: Option<Dialect>,
@@ -237,18 +258,27 @@ impl Routes {
         }
     }
 
-    /// The provider for requests that name no model: the first of `wflo.toml`, else the
-    /// environment's.
-    ///
-    /// # Errors
-    /// [`GatewayError::NoProvider`] when none speaks the dialect.
-    pub fn any(&self, dialect: Dialect) -> Result<&Provider, GatewayError> {
-        let found = self.providers.iter().find(|provider| provider.dialect == dialect);
-        found
-            .ok_or_else(|| GatewayError::NoProvider {
-                reason: format!("no provider of the {} dialect is configured", dialect.name()),
-            })?
-            .usable()
+    /// Every model that a client of the dialect can call, with its provider: the operator's own, then those
+    /// that the price map knows at the dialect's providers.
+    pub fn served(&self, dialect: Dialect) -> Vec<(String, String)> {
+        let own = self.models.keys().filter_map(|model| {
+            let route = self.find(Some(dialect), Some(Endpoint::Chat), model).ok()?;
+            Some((model.clone(), route.provider.name.clone()))
+        });
+        let fitting = self.providers.iter().filter(|provider| provider.dialect == dialect);
+        let known = fitting.flat_map(|provider| {
+            known_models().filter(move |(at, _)| *at == provider.name).map(|(at, model)| {
+                let model = model.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).unwrap_or(model);
+                (model.to_owned(), at.to_owned())
+            })
+        });
+        let known = known.filter(|(model, _)| !self.models.contains_key(model));
+        own.chain(known).collect()
+    }
+
+    /// Where each provider is, by name: what a run is sealed with.
+    pub fn addresses(&self) -> BTreeMap<String, String> {
+        self.providers.iter().map(|provider| (provider.name.clone(), provider.address())).collect()
     }
 
     /// Whether `wflo.toml` names this provider, or only the environment does.
@@ -266,16 +296,33 @@ impl Routes {
         if price.is_none() && endpoint.is_none_or(Endpoint::is_billed) {
             let named = self.is_named(&provider.name);
             let provider = provider.name.clone();
-            return Err(GatewayError::Unpriced { model: model.to_owned(), provider, named });
+            let near = self.near(&provider, model);
+            return Err(GatewayError::Unpriced { model: model.to_owned(), provider, named, near });
         }
-        Ok(Route { provider: provider.usable()?, price })
+        Ok(Route { provider, price })
+    }
+
+    /// The priced model that a name was most likely meant to be.
+    fn near(&self, provider: &str, model: &str) -> Option<String> {
+        let known = known_models()
+            .filter(|(at, _)| *at == provider)
+            .map(|(at, name)| name.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name));
+        let known = self.models.keys().map(String::as_str).chain(known);
+        // Names of models look alike, so only a slip of a letter or two counts.
+        let like = |name: &&str| {
+            name.len().abs_diff(model.len()) <= 2 && name.as_bytes().first() == model.as_bytes().first()
+        };
+        let near = nearest(model, known.filter(like))?;
+        let price = |provider: &Provider| self.price(provider, near).is_some();
+        self.providers.iter().any(price).then(|| near.to_owned())
     }
 
     fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
         let settings = self.models.get(model);
         // Checked by `new`, so an error here is a price that is not there.
         let own = settings.and_then(|settings| settings.price(&provider.name, model).ok().flatten());
-        own.or_else(|| lookup(&provider.name, model)).map(|price| price.at_host(provider.host()))
+        own.or_else(|| lookup(&provider.name, model))
+            .map(|price| price.at_host(provider.host(), provider.output_limit))
     }
 }
 
@@ -331,9 +378,8 @@ mod tests {
             Routes::new(Vec::new(), provider.into_iter().collect(), BTreeMap::new()).unwrap()
         };
         let refused = |routes: &Routes| {
-            let call = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").err();
-            assert_eq!(call, routes.any(Dialect::OpenAi).err());
-            call
+            let route = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").unwrap();
+            route.provider.usable().err()
         };
         let missing = GatewayError::NoKey { provider: "openai".into(), variable: "OPENAI_API_KEY" };
         assert_eq!(refused(&with(&[])), Some(missing.clone()));

@@ -66,7 +66,7 @@ pub struct Answer {
     pub input_tokens: Option<u64>,
     /// Of these, read from the cache.
     pub cached_tokens: u64,
-    /// Output tokens that are billed for each choice, cut to `max_tokens`; `None` counts words.
+    /// Output tokens that are billed for each choice, cut to the request's limit; `None` counts words.
     pub output_tokens: Option<u64>,
 }
 
@@ -104,6 +104,7 @@ struct State {
     always: Option<Fault>,
     answers: VecDeque<Answer>,
     usual: Option<Answer>,
+    limits: Option<Vec<&'static str>>,
     seen: Vec<Seen>,
     counts: Counts,
 }
@@ -170,6 +171,12 @@ impl ModelServer {
     /// What the model says whenever nothing is queued.
     pub fn answer_always(&self, answer: Answer) {
         self.state().usual = Some(answer);
+    }
+
+    /// The server reads only these names as an answer's limit, the largest of those that a request has,
+    /// and ignores all others, as servers do; OpenAI's two if this is never said.
+    pub fn read_limits(&self, names: &[&'static str]) {
+        self.state().limits = Some(names.to_vec());
     }
 
     /// Holds every answer back until [`ModelServer::release`]: requests arrive, are counted, wait.
@@ -258,19 +265,20 @@ async fn respond(
     let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let path = head.uri.path().to_owned();
     let is_billed = ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"].contains(&path.as_str());
-    let (fault, answer, serial) = {
+    let (fault, answer, serial, limits) = {
         let mut state = lock(&state);
         let seen =
             Seen { method: head.method.to_string(), target, headers: head.headers, body: body.clone() };
         state.seen.push(seen);
+        let limits = state.limits.clone().unwrap_or_else(|| vec!["max_tokens", "max_completion_tokens"]);
         if is_billed {
             state.counts.requests += 1;
             let fault = state.faults.pop_front().or_else(|| state.always.clone());
             let answer = state.answers.pop_front().or_else(|| state.usual.clone()).unwrap_or_default();
-            (fault, answer, state.counts.requests)
+            (fault, answer, state.counts.requests, limits)
         } else {
             state.counts.free += 1;
-            (None, Answer::default(), 0)
+            (None, Answer::default(), 0, limits)
         }
     };
     let _ = gate.wait_for(|open| *open).await;
@@ -299,6 +307,7 @@ async fn respond(
         answer,
         usage: fault != Some(Fault::UsageMissing),
         usage_after_done: fault == Some(Fault::UsageAfterDone),
+        limits,
         length: body.len(),
         serial,
     };

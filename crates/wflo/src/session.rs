@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
                 Some(source) => Secret::new(source.fetch(name, self.context.environment)?.expose()),
                 None => None,
             };
-            named.push(match &provider.base_url {
+            let mut resolved = match &provider.base_url {
                 Some(url) => Provider::new(name, wire, url, key)?,
                 // Without an address: what the environment says for the dialect, under the setting's own key.
                 None => {
@@ -114,7 +114,9 @@ impl<'a> Session<'a> {
                     provider.api_key = key.or(provider.api_key);
                     provider
                 }
-            });
+            };
+            resolved.output_limit = provider.output_limit.unwrap_or(resolved.output_limit);
+            named.push(resolved);
         }
         let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
         let mut environment = Vec::new();

@@ -67,7 +67,7 @@ fn fits(value: &Value, kind: &str) -> bool {
 }
 
 /// The known name that `name` was most likely meant to be.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|k| (strsim::damerau_levenshtein(name, k), k))
         .filter(|(distance, k)| *distance <= 1 + k.len() / 4)

@@ -234,11 +234,12 @@ impl Draft {
                 self.push(EventBody::SignalReceived { name, payload });
                 Ok(())
             }
-            CommandBody::Pause { by } => {
+            CommandBody::Overdrawn { error } => self.begin_ending(Ending::Halted { error }),
+            CommandBody::Pause { by, error } => {
                 if self.state.paused || self.state.ending.is_some() {
                     return Err(Rejection::NotNow(self.state.status));
                 }
-                self.push(EventBody::RunPaused { by });
+                self.push(EventBody::RunPaused { by, error });
                 Ok(())
             }
             CommandBody::Resume { by } => {

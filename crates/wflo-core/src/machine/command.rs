@@ -159,10 +159,17 @@ pub enum CommandBody {
         /// Its content.
         payload: Value,
     },
+    /// A provider has billed more than a call could cost, and a budget is overdrawn by it.
+    Overdrawn {
+        /// Which, and by how much.
+        error: Failure,
+    },
     /// Stop what runs; go on at `Resume`.
     Pause {
         /// Who.
         by: String,
+        /// What must be put right before it can go on, where it was not a person who paused it.
+        error: Option<Failure>,
     },
     /// Go on.
     Resume {

@@ -42,18 +42,21 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
             state.status = RunStatus::Running;
             state.active_since = Some(at);
         }
-        EventBody::RunPaused { .. } => {
+        EventBody::RunPaused { error, .. } => {
             state.paused = true;
+            state.paused_for.clone_from(error);
             state.status = RunStatus::Paused;
             rest(state, at);
         }
         EventBody::RunResumed { .. } => {
             state.paused = false;
+            state.paused_for = None;
             state.status = RunStatus::Running;
             state.active_since = Some(at);
         }
         EventBody::RunStopping { ending } => {
             state.paused = false;
+            state.paused_for = None;
             state.status = RunStatus::Running;
             state.ending = Some(ending.clone());
         }

@@ -39,8 +39,10 @@ pub struct RunState {
     pub steps: Vec<StepState>,
     /// Every question put so far.
     pub approvals: BTreeMap<ApprovalId, ApprovalState>,
-    /// Whether a person paused it.
+    /// Whether it is paused.
     pub paused: bool,
+    /// What must be put right before it can go on, where it was not a person who paused it.
+    pub paused_for: Option<Failure>,
     /// Why it is ending, once it is.
     pub ending: Option<Ending>,
     /// Why it did not complete, once terminal.
@@ -223,6 +225,7 @@ impl RunState {
             steps,
             approvals: BTreeMap::new(),
             paused: false,
+            paused_for: None,
             ending: None,
             error: None,
             active_ms: 0,

@@ -71,7 +71,7 @@ fn happen(driver: &mut Driver, what: u8, which: usize, flag: bool) {
         14 => match (which % 4, flag) {
             (0, true) => CommandBody::Cancel { by: "local:me".into(), reason: None },
             (1, _) => CommandBody::Resume { by: "local:me".into() },
-            (2, _) => CommandBody::Pause { by: "local:me".into() },
+            (2, _) => CommandBody::Pause { by: "local:me".into(), error: None },
             (3, true) => {
                 CommandBody::BudgetExhausted { step: name, shortfall: shortfall(), action: OnExceeded::Halt }
             }

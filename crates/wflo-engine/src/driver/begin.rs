@@ -52,9 +52,9 @@ impl Driver {
     /// A run that was cancelled while it was queued starts nothing.
     async fn cancel_before_it_begins(&mut self) -> Result<(), EngineError> {
         for message in self.shared.store.run_inbox(self.run).await? {
-            if let Ok(cancel @ Message::Cancel { .. }) = serde_json::from_value(message.message) {
+            if let Ok(Message::Cancel { by, reason }) = serde_json::from_value(message.message) {
                 let read = vec![Op::DropInbox { ids: vec![message.id] }];
-                self.command(cancel.into_command(), read).await?;
+                self.command(CommandBody::Cancel { by, reason }, read).await?;
                 break;
             }
         }

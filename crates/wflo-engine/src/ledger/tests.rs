@@ -33,6 +33,8 @@ use crate::journal::{Journal, Meters};
 use crate::services::Services;
 
 mod held;
+mod operator;
+mod overshot;
 
 /// What every call of these tests is billed: 100 tokens at 2 USD a million.
 const EACH: i64 = 200_000;
@@ -148,6 +150,10 @@ impl World {
     }
 
     async fn submit(&self, limits: &Value) -> RunId {
+        self.submit_sealed(limits, Value::Null).await
+    }
+
+    async fn submit_sealed(&self, limits: &Value, launch: Value) -> RunId {
         let mut json = json!({"name": "t", "steps": [{"name": "s", "type": "agent", "handler": "code", "depends_on": []}]});
         json.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
         let definition = Definition::parse(&json).unwrap();
@@ -160,7 +166,7 @@ impl World {
             label: None,
             code: digest,
             inputs: json!({}),
-            options: RunOptions::default(),
+            options: RunOptions { launch, ..RunOptions::default() },
             status: RunStatus::Pending,
             outputs: None,
             error: None,
@@ -355,12 +361,14 @@ async fn a_call_that_was_never_sent_costs_nothing() {
     assert_eq!(world.money(run).await, (0, 0));
 }
 
-async fn lost_intent(calls: &Arc<Calls>) {
-    let intent = CallIntent {
+fn intent(calls: &Arc<Calls>) -> CallIntent {
+    CallIntent {
         caller: Caller::new("test", Arc::clone(calls)),
         path: CallPath { dialect: Dialect::OpenAi, endpoint: Endpoint::Chat },
         model: "smol".into(),
         provider: "local".into(),
+        address: "openai http://127.0.0.1:1/v1".into(),
+        not_ready: None,
         fingerprint: "00".repeat(32),
         retry_of: None,
         hold: NanoUsd::from_nanos(EACH),
@@ -369,9 +377,12 @@ async fn lost_intent(calls: &Arc<Calls>) {
         positional: Some(("0".into(), 0)),
         request_bytes: 10,
         stream: false,
-    };
+    }
+}
+
+async fn lost_intent(calls: &Arc<Calls>) {
     // Sent, as far as anybody can tell; its ticket is dropped unanswered, as a crash would.
-    assert!(matches!(RunLedger.open(intent).await, Ok(Opened::Dispatch(_))));
+    assert!(matches!(RunLedger.open(intent(calls)).await, Ok(Opened::Dispatch(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

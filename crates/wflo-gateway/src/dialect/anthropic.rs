@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::facts::Facts;
 use super::json::{BodyError, Fields};
+use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
 use super::{Dialect, Endpoint, facts};
 use crate::usage::Usage;
@@ -71,6 +72,7 @@ pub(super) fn parse(
         stream: endpoint == Endpoint::Messages && fields.flag("stream")?.unwrap_or(false),
         wants_usage: true,
         max_output,
+        stated: Stated::read(fields)?,
         unknown_field: None,
         extra_output: thinking(fields)?.saturating_sub(max_output.unwrap_or(0)),
         choices: 1,

@@ -17,7 +17,7 @@ pub(super) const CHOICES: [&str; 6] =
 
 /// Names that do not change how much is read or written: OpenAI's own, and sampling, grammar and
 /// bookkeeping of llama.cpp, vLLM, SGLang, Ollama, TGI, OpenRouter and LiteLLM.
-const HARMLESS: [&str; 82] = [
+const HARMLESS: [&str; 81] = [
     "model",
     "messages",
     "input",
@@ -96,7 +96,6 @@ const HARMLESS: [&str; 82] = [
     "chat_template_kwargs",
     "keep_alive",
     "format",
-    "provider",
     "transforms",
     "session_id",
     "tags",
@@ -112,12 +111,12 @@ pub(super) fn largest(fields: &Fields<'_>, names: &[&str]) -> Result<Option<u64>
 }
 
 /// The first field that nobody here knows; a `null` asks for nothing.
-pub(super) fn unknown(fields: &Fields<'_>, also_known: &[&str]) -> Option<String> {
+pub(super) fn unknown(fields: &Fields<'_>, also_known: &[(&str, &str)]) -> Option<String> {
     let known = |name: &str| {
         HARMLESS.contains(&name)
             || LIMITS.contains(&name)
             || CHOICES.contains(&name)
-            || also_known.contains(&name)
+            || also_known.iter().any(|(known, _)| *known == name)
     };
     fields.iter().find(|field| field.value != "null" && !known(&field.name)).map(|field| field.name.clone())
 }

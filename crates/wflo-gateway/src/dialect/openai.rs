@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::facts::Facts;
 use super::json::{BodyError, Edit, Fields};
+use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
 use super::{Dialect, Endpoint, facts, foreign};
 use crate::price::Tier;
@@ -35,12 +36,19 @@ const KNOWN: [&str; 18] = [
 ];
 
 /// Fields that make the provider do paid work which nothing in the request bounds.
-const UNBOUNDED: [(&str, &str); 5] = [
+const UNBOUNDED: [(&str, &str); 4] = [
     ("web_search_options", "web searches are billed by the search"),
     ("plugins", "plugins are billed by their own rules"),
-    ("models", "the provider picks one of several models"),
     ("fallbacks", "the server may call further models"),
     ("use_beam_search", "it writes many answers and returns one"),
+];
+
+/// Fields that change who answers, and so the price.
+const ROUTING: [(&str, &str); 4] = [
+    ("models", "the provider picks one of several models"),
+    ("preset", "the provider picks by rules that are not in the request"),
+    ("provider", "it chooses among hosts that each have a price of their own"),
+    ("route", "the provider picks who serves the model"),
 ];
 
 pub(super) fn parse(
@@ -52,11 +60,13 @@ pub(super) fn parse(
     for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES] {
         fields.refuse_other_spellings(known)?;
     }
-    for (field, what) in UNBOUNDED {
+    for (field, what) in UNBOUNDED.into_iter().chain(ROUTING) {
         if fields.get(field).is_some_and(|field| !matches!(field.value, "null" | "false")) {
+            let routing = ROUTING.iter().any(|(name, _)| *name == field);
+            let elsewhere = " Choose hosts in your account at the provider, and price the model under [models] in wflo.toml at the dearest of them.";
             return Err(RequestError::Unboundable {
                 what: format!("`{field}` is set, and {what}"),
-                instead: format!("Leave `{field}` out."),
+                instead: format!("Leave `{field}` out.{}", if routing { elsewhere } else { "" }),
             });
         }
     }
@@ -73,7 +83,8 @@ pub(super) fn parse(
         stream,
         wants_usage,
         max_output,
-        unknown_field: foreign::unknown(fields, &UNBOUNDED.map(|(name, _)| name)),
+        stated: Stated::read(fields)?,
+        unknown_field: foreign::unknown(fields, &[UNBOUNDED, ROUTING].concat()),
         // Tokens of a prediction that were not used are billed as output.
         extra_output: if prediction { body.len() as u64 } else { 0 },
         choices,

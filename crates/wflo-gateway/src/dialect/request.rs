@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::facts::Facts;
 use super::json::{BodyError, Edit, Fields};
+use super::limit::{OutputLimit, Stated};
 use super::{Dialect, Endpoint, anthropic, openai};
 use crate::price::Tier;
 
@@ -77,8 +78,10 @@ pub struct Request {
     pub stream: bool,
     /// The client itself asked for the usage chunk of an OpenAI stream.
     pub wants_usage: bool,
-    /// Most output tokens of one choice, if the client said.
+    /// Most output tokens of one choice, if the client said: the largest of all names for it.
     pub max_output: Option<u64>,
+    /// By which of the names that servers are sure to read the client said it.
+    pub stated: Stated,
     /// A field whose meaning is not known, and which only some servers of the dialect read.
     pub unknown_field: Option<String>,
     /// Output that may be billed beside `max_output` (rejected predictions, extra thinking).
@@ -128,14 +131,14 @@ impl Request {
         }
     }
 
-    /// The body as it goes upstream: usage asked for, and `max_tokens` written in when given.
+    /// The body as it goes upstream: usage asked for, and the output's limit written in when given.
     ///
     /// # Errors
     /// [`BodyError`] when `body` is not the one this request was parsed from.
-    pub fn outgoing(&self, body: &Bytes, max_tokens: Option<u64>) -> Result<Bytes, BodyError> {
+    pub fn outgoing(&self, body: &Bytes, limit: Option<(OutputLimit, u64)>) -> Result<Bytes, BodyError> {
         let mut edits: Vec<Edit> = self.usage_edit.iter().cloned().collect();
-        if let Some(limit) = max_tokens {
-            edits.push(Fields::read(body)?.insert("max_tokens", &limit.to_string()));
+        if let Some((name, limit)) = limit {
+            edits.push(name.edit(&Fields::read(body)?, limit));
         }
         Ok(super::json::splice(body, edits))
     }

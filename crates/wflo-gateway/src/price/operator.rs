@@ -5,7 +5,9 @@
 use wflo_core::error::{Code, Coded};
 use wflo_core::money::PicoUsd;
 
-use super::{Dimension, Kind, Price, PriceSource, Rate, Template, Tier, Uplift, lookup};
+use crate::dialect::limit::OutputLimit;
+
+use super::{Dimension, End, Kind, Price, PriceSource, Rate, Template, Tier, Uplift, lookup};
 
 /// One `[models."name"]` entry. Prices are decimal texts in USD per million tokens, with at most
 /// six decimals.
@@ -102,6 +104,7 @@ impl ModelSettings {
                     region: 1_000,
                     kind: known.as_ref().map_or(Kind::Chat, |known| known.kind),
                     template: known.as_ref().map_or(Template::Unknown, |known| known.template),
+                    end: known.as_ref().map_or(End::Told(OutputLimit::MaxTokens), |known| known.end),
                     searches: false,
                     source: PriceSource::Operator,
                 }

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::{Dimension as D, Kind, Price, PriceSource, Rate, Template, Tier as T, Uplift};
+use crate::dialect::limit::OutputLimit;
+
+use super::{Dimension as D, End, Kind, Price, PriceSource, Rate, Template, Tier as T, Uplift};
 
 struct Model {
     name: &'static str,
@@ -91,6 +93,10 @@ impl Model {
                 "openai" => Template::OpenAi,
                 "anthropic" => Template::Anthropic,
                 _ => Template::Unknown,
+            },
+            end: match self.provider {
+                "openai" | "anthropic" => End::Provider,
+                _ => End::Told(OutputLimit::MaxTokens),
             },
             searches: self.searches,
             source: PriceSource::Map,

@@ -2,41 +2,50 @@
 
 use super::BoundError;
 use crate::dialect::Endpoint;
+use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
-use crate::price::{Dimension, Price, Template};
+use crate::price::{Dimension, End, Price};
 
 /// Tokens that servers were seen to count beside `max_tokens`: end marks.
 const END_MARKS: u64 = 8;
 
 pub(super) struct Output {
     pub(super) tokens: u64,
-    pub(super) inject: Option<u64>,
+    /// What the server must be told for that.
+    pub(super) write: Option<(OutputLimit, u64)>,
 }
 
 pub(super) fn limit(request: &Request, price: &Price) -> Result<Output, BoundError> {
     if request.endpoint == Endpoint::Embeddings {
-        return Ok(Output { tokens: 0, inject: None });
+        return Ok(Output { tokens: 0, write: None });
     }
-    // OpenAI and Anthropic refuse what they do not know; another server may read it as "write more".
-    if request.unknown_field.is_some() && price.template == Template::Unknown {
-        let no_limit = || BoundError::NoOutputLimit { model: request.model.clone() };
-        let window = price.context_tokens.ok_or_else(no_limit)?;
-        let tokens = window.saturating_add(END_MARKS).saturating_mul(request.choices);
-        return Ok(Output { tokens, inject: request.max_output.is_none().then_some(window) });
-    }
-    let (each, inject) = match (request.max_output, price.max_output_tokens) {
-        (Some(asked), _) => (asked, None),
-        // A provider ends its own models at their maximum; anybody else must be told to.
-        (None, Some(most)) => (most, (price.template == Template::Unknown).then_some(most)),
-        (None, None) => match price.context_tokens {
-            // Input and output share the window, so the output alone is within it.
-            Some(window) => (window, (price.template == Template::Unknown).then_some(window)),
-            None => return Err(BoundError::NoOutputLimit { model: request.model.clone() }),
-        },
+    let no_limit = || BoundError::NoOutputLimit { model: request.model.clone() };
+    let each = match price.end {
+        End::Provider => {
+            // Its own names are sure to be read; a limit by another name may be ignored.
+            let told = OutputLimit::MaxCompletionTokens.is_in(request.stated);
+            let most = if told { None } else { Some(most(price).ok_or_else(no_limit)?) };
+            request.max_output.max(most).ok_or_else(no_limit)?
+        }
+        // It may read a field that nobody here knows as "write more".
+        End::Told(_) if request.unknown_field.is_some() => {
+            price.context_tokens.ok_or_else(no_limit)?.max(request.max_output.unwrap_or(0))
+        }
+        End::Told(_) => request.max_output.or_else(|| most(price)).ok_or_else(no_limit)?,
+    };
+    let write = match price.end {
+        // What the client said by another name is what it wants.
+        End::Told(name) if !name.is_in(request.stated) => Some((name, request.max_output.unwrap_or(each))),
+        _ => None,
     };
     let tokens =
         each.saturating_add(END_MARKS).saturating_add(request.extra_output).saturating_mul(request.choices);
-    Ok(Output { tokens, inject })
+    Ok(Output { tokens, write })
+}
+
+/// The most that the model can write. Input and output share the window, so the output alone is within it.
+fn most(price: &Price) -> Option<u64> {
+    price.max_output_tokens.or(price.context_tokens)
 }
 
 pub(super) fn dimensions(request: &Request) -> Vec<Dimension> {

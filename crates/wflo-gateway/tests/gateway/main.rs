@@ -9,6 +9,8 @@ mod context_llm;
 mod faults;
 mod identity;
 mod ledger;
+mod limits;
+mod models;
 mod pass_through;
 mod secrets;
 mod wire;

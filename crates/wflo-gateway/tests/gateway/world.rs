@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use wflo_gateway::dialect::Dialect;
+use wflo_gateway::dialect::limit::OutputLimit;
 use wflo_gateway::ledger::Caller;
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
@@ -42,8 +43,11 @@ impl World {
         let mock = ModelServer::start().unwrap();
         let provider =
             |name, dialect, url: String| Provider::new(name, dialect, &url, Secret::new(KEY)).unwrap();
+        // A proxy before OpenAI, whose clients are OpenAI's.
+        let mut openai = provider("openai", Dialect::OpenAi, mock.openai_url());
+        openai.output_limit = OutputLimit::MaxCompletionTokens;
         let providers = vec![
-            provider("openai", Dialect::OpenAi, mock.openai_url()),
+            openai,
             provider("anthropic", Dialect::Anthropic, mock.anthropic_url()),
             provider("local", Dialect::OpenAi, mock.openai_url()),
         ];

@@ -123,7 +123,7 @@ pub async fn accepted(fixture: &Fixture) -> (Arc<dyn Store>, RunRecord) {
 }
 
 pub fn machine_event(n: i64) -> Event {
-    Event { at: at(n), body: EventBody::RunPaused { by: format!("local:{n}") } }
+    Event { at: at(n), body: EventBody::RunPaused { by: format!("local:{n}"), error: None } }
 }
 
 pub fn journal_event(n: i64) -> Event {

@@ -21,6 +21,8 @@ pub(super) struct Prompt<'a> {
     pub(super) answer: Answer,
     pub(super) usage: bool,
     pub(super) usage_after_done: bool,
+    /// Names by which the server is told where an answer ends.
+    pub(super) limits: Vec<&'static str>,
     /// Of the body, in bytes.
     pub(super) length: usize,
     /// How many billed requests came before: makes ids unique.
@@ -35,11 +37,8 @@ impl Prompt<'_> {
     }
 
     pub(super) fn output_tokens(&self, said: &str) -> u64 {
-        let most = ["max_tokens", "max_completion_tokens"]
-            .iter()
-            .filter_map(|name| self.request[*name].as_u64())
-            .max()
-            .unwrap_or(u64::MAX);
+        let most =
+            self.limits.iter().filter_map(|name| self.request[*name].as_u64()).max().unwrap_or(u64::MAX);
         self.answer.output_tokens.unwrap_or(said.split_whitespace().count() as u64 + 1).min(most)
     }
 

@@ -27,7 +27,12 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             run(paint.careful(format_args!("waits for {}", on.join(", "))))
         }
         EventBody::RunRunning {} => run("goes on".to_owned()),
-        EventBody::RunPaused { by } => run(paint.careful(format_args!("paused by {}", plain::line(by)))),
+        EventBody::RunPaused { by, error } => {
+            let error =
+                error.as_ref().map(|error| format!(": {} [{}]", plain::line(&error.message), error.code));
+            let by = plain::line(by);
+            run(paint.careful(format_args!("paused by {by}{}", error.unwrap_or_default())))
+        }
         EventBody::RunResumed { by } => run(format!("resumed by {}", plain::line(by))),
         EventBody::RunStopping { ending } => run(format!("is ending: {}", because(ending))),
         EventBody::RunCompleted {} => run(paint.good("completed")),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use wflo_gateway::dialect::limit::OutputLimit;
+
 use crate::document::{Field, Kind, Problem};
 
 use super::KeySource;
@@ -20,6 +22,8 @@ pub(crate) struct Provider {
     /// The upstream's address without a trailing slash; none means the provider's public one.
     pub(crate) base_url: Option<String>,
     pub(crate) key: Option<KeySource>,
+    /// The name by which the upstream is told where an answer ends; none means that its address says it.
+    pub(crate) output_limit: Option<OutputLimit>,
 }
 
 impl Provider {
@@ -28,8 +32,11 @@ impl Provider {
         let dialect = read_dialect(&reader.required("dialect")?)?;
         let base_url = reader.optional("base_url").map(|url| read_url(&url)).transpose()?;
         let key = KeySource::read(&mut reader, root)?;
+        let limits =
+            [OutputLimit::MaxTokens, OutputLimit::MaxCompletionTokens].map(|limit| (limit.name(), limit));
+        let output_limit = reader.optional("output_limit").map(|field| field.choice(&limits)).transpose()?;
         reader.finish()?;
-        Ok(Provider { dialect, base_url, key })
+        Ok(Provider { dialect, base_url, key, output_limit })
     }
 }
 

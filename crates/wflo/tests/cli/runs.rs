@@ -366,3 +366,37 @@ fn costs_are_added_up_by_run_step_and_model() {
     let spans = folder.run(&["runs", "trace", "latest", "--json"]).stdout;
     assert!(spans.contains("\"gen_ai.request.model\":\"small\""), "{spans}");
 }
+
+/// What a provider that ignores every limit bills, wherever wflo dies on the way: the run ends by it, and
+/// nothing more is sent.
+#[test]
+fn a_bill_that_overdraws_a_budget_ends_the_run_whatever_crash_comes_between() {
+    for place in ["none", "llm.close.after", "run.commit.before:3"] {
+        let server = ModelServer::start().unwrap();
+        server.read_limits(&[]);
+        server.answer_always(Answer::billed(10, 1_000_000));
+        let settings = format!(
+            "[project]\nworkflow = \"flow.yaml\"\n\n\
+             [providers.local]\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
+             [models.\"small\"]\nprovider = \"local\"\ninput = \"10.00\"\noutput = \"20.00\"\n\
+             context_tokens = 4096\nmax_output_tokens = 1024\n",
+            server.openai_url()
+        );
+        let flow = "apiVersion: wflo.dev/v1\nkind: Workflow\nname: nightly\nsteps:\n  \
+                    - {name: first, type: agent, model: small, prompt: Say hello, max_tokens: 30}\n  \
+                    - {name: second, type: tool, run: [\"true\"]}\n";
+        let folder =
+            Folder::with(&[("wflo.toml", &settings), ("flow.yaml", flow)]).setting("WFLO_FAILPOINT", place);
+        let mut ended = folder.run(&["run", "--budget", "1"]);
+        let folder = folder.setting("WFLO_FAILPOINT", "none");
+        if ended.code == 137 {
+            ended = folder.run(&["runs", "resume", "latest"]);
+        }
+        assert_eq!(ended.code, 4, "{place}: {}{}", ended.stdout, ended.stderr);
+        assert!(ended.stderr.contains("[WFLO-4023]"), "{place}: {}", ended.stderr);
+        assert_eq!(server.counts().requests, 1, "{place}");
+        let shown = folder.run(&["runs", "show", "latest", "--json"]);
+        assert_fits("run", shown.stdout.trim());
+        assert!(shown.stdout.contains("\"cost_usd\":\"20.0001\""), "{place}: {}", shown.stdout);
+    }
+}

@@ -43,6 +43,7 @@ fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provi
         dialect,
         base_url: environment.get(address).map(str::to_owned),
         key: Some(KeySource::Variable(key.to_owned())),
+        output_limit: None,
     })
 }
 

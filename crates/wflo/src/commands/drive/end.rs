@@ -47,6 +47,9 @@ impl End<'_, '_, '_> {
             }
         }
         summary::error(printer, &record);
+        if let Some(error) = summary::paused_for(session, &record).await? {
+            printer.complain(&error);
+        }
         let brought = closing::bring_in(session, self.context, &record, (self.desk, self.signals)).await;
         finished_line(session, self.context, &record).await?;
         Ok(match brought {

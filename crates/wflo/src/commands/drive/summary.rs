@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::ApprovalStatus;
 use wflo_core::budget::Budget;
+use wflo_core::error::Failure;
 use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
+use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use super::tree::Tree;
@@ -41,6 +43,25 @@ pub(super) fn error(printer: &Printer, record: &RunRecord) {
     if let Some(error) = &record.error {
         printer.complain(error);
     }
+}
+
+/// What must be put right before a paused run goes on, if it was not a person who paused it.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn paused_for(
+    session: &Session<'_>,
+    record: &RunRecord,
+) -> Result<Option<Failure>, CommandError> {
+    if record.status != RunStatus::Paused {
+        return Ok(None);
+    }
+    let (_, state) = load(session.store.as_ref(), record).await.map_err(CommandError::engine)?;
+    Ok(state.paused_for.map(|error| {
+        let then = format!("then `wflo runs resume {}` goes on", record.id);
+        let hint = error.hint.as_ref().map_or_else(|| then.clone(), |hint| format!("{hint} {then}"));
+        Failure { message: plain::block(&error.message), hint: Some(plain::block(&hint)), ..error }
+    }))
 }
 
 /// The result, on standard output: whole for a file or a pipe, bounded on a terminal.

@@ -56,7 +56,8 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
         "status": record.status,
         "inputs": record.inputs,
         "outputs": record.outputs,
-        "error": record.error,
+        // What a paused run waits for stands where a failed one has its error.
+        "error": record.error.as_ref().or(state.paused_for.as_ref()),
         "cost_usd": store.run_cost(id).await?,
         "budget": budget.map(|b| json!({"limit_usd": b.limit, "settled_usd": b.settled, "held_usd": b.held})),
         "steps": steps,

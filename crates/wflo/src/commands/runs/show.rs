@@ -81,6 +81,9 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     if let Some(error) = &record.error {
         printer.line(format_args!("\n{} {}", paint.bad("error:"), failure_text(error, paint)));
     }
+    if let Some(error) = &state.paused_for {
+        printer.line(format_args!("\n{} {}", paint.careful("paused:"), failure_text(error, paint)));
+    }
     Ok(())
 }
 

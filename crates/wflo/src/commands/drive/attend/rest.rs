@@ -6,12 +6,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use wflo_core::approval::ApprovalStatus;
+use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::RunStatus;
-use wflo_engine::engine::Engine;
+use wflo_engine::engine::{Engine, load};
 use wflo_engine::{EngineError, Progress};
 use wflo_store::SqliteStore;
 
@@ -33,7 +34,10 @@ pub(super) async fn over(
     until: Until,
 ) -> Result<Progress, CommandError> {
     if until == Until::Ended {
-        return engine.ended(run).await.map_err(CommandError::engine);
+        return tokio::select! {
+            ended = engine.ended(run) => ended.map_err(CommandError::engine),
+            held = held(&engine, store, run) => held,
+        };
     }
     loop {
         // Before the question, so that what happens after it is heard.
@@ -51,6 +55,41 @@ pub(super) async fn over(
             }
         }
     }
+}
+
+/// Resolves once a run is paused for something that this process lacks: whoever resumes it does that in
+/// another one.
+async fn held(engine: &Engine, store: &SqliteStore, run: RunId) -> Result<Progress, CommandError> {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        // Before the question, so that what happens after it is heard.
+        let mut live = store.subscribe();
+        let progress = engine.settled(run).await.map_err(CommandError::engine)?;
+        if progress == Progress::Parked(RunStatus::Paused) && lacks(store, run).await? {
+            return Ok(progress);
+        }
+        loop {
+            match live.recv().await {
+                Ok(event) if event.run_id == run && event.event.as_ref().is_none_or(is_pause) => {
+                    break;
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => return Err(CommandError::engine(EngineError::ShuttingDown)),
+            }
+        }
+    }
+}
+
+fn is_pause(event: &Event) -> bool {
+    matches!(event.body, EventBody::RunPaused { .. })
+}
+
+/// Whether a paused run waits for something to be put right.
+async fn lacks(store: &SqliteStore, run: RunId) -> Result<bool, CommandError> {
+    let record = store.run(run).await?.ok_or_else(|| CommandError::engine(EngineError::NoRun(run)))?;
+    let (_, state) = load(store, &record).await.map_err(CommandError::engine)?;
+    Ok(state.paused_for.is_some())
 }
 
 /// Whether a timer alone, and soon, lets the run go on.

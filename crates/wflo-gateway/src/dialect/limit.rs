@@ -1,0 +1,62 @@
+//! The names by which a server is told where an answer ends.
+//!
+//! Owns which name a server is sure to read. A limit under a name that the server does not know bounds
+//! nothing, so the gateway relies on the names here, and writes one of them where a request has none.
+
+use super::json::{BodyError, Edit, Fields};
+
+/// What a server is sure to read as the limit of one answer's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputLimit {
+    /// `max_tokens` alone: every server of the OpenAI dialect has it, and Anthropic's requires it.
+    #[default]
+    MaxTokens,
+    /// OpenAI's two: `max_completion_tokens` is written, because its reasoning models refuse
+    /// `max_tokens`, and a `max_tokens` of the client's own is left, because both together are refused.
+    MaxCompletionTokens,
+}
+
+impl OutputLimit {
+    /// The name that is written, and that settings have.
+    pub const fn name(self) -> &'static str {
+        match self {
+            OutputLimit::MaxTokens => "max_tokens",
+            OutputLimit::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+
+    /// Whether a request says where its answer ends by a name that the server is sure to read.
+    pub(crate) const fn is_in(self, stated: Stated) -> bool {
+        match self {
+            OutputLimit::MaxTokens => stated.max_tokens,
+            OutputLimit::MaxCompletionTokens => stated.max_tokens || stated.max_completion_tokens,
+        }
+    }
+
+    /// The edit that tells the server to end at `limit`; a `null` of the name is replaced, because a
+    /// second field of it would mean one thing to one parser and another to the next.
+    pub(crate) fn edit(self, fields: &Fields<'_>, limit: u64) -> Edit {
+        match fields.get(self.name()) {
+            Some(field) => Edit { at: field.at.clone(), text: limit.to_string() },
+            None => fields.insert(self.name(), &limit.to_string()),
+        }
+    }
+}
+
+/// Which of the known names a request has; a `null` says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stated {
+    /// `max_tokens`.
+    pub max_tokens: bool,
+    /// `max_completion_tokens`.
+    pub max_completion_tokens: bool,
+}
+
+impl Stated {
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Stated, BodyError> {
+        Ok(Stated {
+            max_tokens: fields.count("max_tokens")?.is_some(),
+            max_completion_tokens: fields.count("max_completion_tokens")?.is_some(),
+        })
+    }
+}
