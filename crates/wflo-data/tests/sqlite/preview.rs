@@ -201,8 +201,8 @@ fn evidence_is_bounded_and_its_counts_and_digest_are_not() {
     apply(&db, "fill", fill).unwrap();
     let all = preview(&db, "DELETE FROM records WHERE age = 1000");
     assert_eq!(all.evidence.tables["records"].deleted, 5_000);
-    assert!(all.evidence.truncated && all.evidence.changes.len() <= 100);
-    assert!(serde_json::to_string(&all.evidence).unwrap().len() < 400_000);
+    assert!(all.evidence.truncated && all.evidence.changes.len() <= 1_000);
+    assert!(serde_json::to_string(&all.evidence).unwrap().len() < 600_000);
     let fewer = preview(&db, "DELETE FROM records WHERE age = 1000 AND id < 5009");
     assert_ne!(all.evidence.digest, fewer.evidence.digest);
     assert_eq!(all.evidence.digest, preview(&db, "DELETE FROM records WHERE age = 1000").evidence.digest);
