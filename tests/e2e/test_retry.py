@@ -203,3 +203,24 @@ def test_a_gate_that_asks_again_keeps_what_is_still_to_run_waiting(project: Proj
     assert project.call("approvals", "approve", "latest").code == 0
     assert mended.finish().code == 0
     assert amount(project) == 101.0, "and what was written behind it stays"
+
+
+def test_a_write_whose_undo_did_not_come_through_is_not_made_again(project: Project) -> None:
+    path = project.database("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER); INSERT INTO t VALUES (1, 100)")
+    project.steps("""
+        @workflow.step(rollback_enabled=True)
+        async def debit(context):
+            await context.db.execute("UPDATE t SET v = v - 10 WHERE id = 1")
+            await context.approve("go on?")
+            raise ValueError("the check after it")
+    """)
+    running = project.start("run")
+    asked = running.until("approval.requested")
+    running.until("run.waiting")
+    project.rows_change(path, "UPDATE t SET v = 777 WHERE id = 1")
+    project.call("approvals", "approve", asked["approval_id"])
+    done = running.finish()
+    assert done.code == 1 and "undo was not done" in done.run["steps"][0]["error"]["message"], done
+    refused = project.call("runs", "retry", "latest")
+    assert refused.code == 1 and "WFLO-3006" in refused.err, refused
+    assert project.rows("SELECT v FROM t") == [(777,)]

@@ -272,6 +272,57 @@ def test_a_snapshot_comes_after_the_writes_before_it(project: Project) -> None:
     assert project.rows(ALL) == [(1, "ada", 11), *START[1:]]
 
 
+def test_a_restore_is_asked_about_and_shows_whose_edits_it_overwrites(project: Project) -> None:
+    path = project.database(RECORDS)
+    project.steps("""
+        @workflow.step(approval_required=True)
+        async def test(context):
+            before = await context.db.snapshot()
+            await context.db.execute("UPDATE records SET name = 'approved' WHERE id = 1")
+            await context.approve("look at it")
+            would = await context.db.restore(before, on_conflict="skip", dry_run=True)
+            done = await context.db.restore(before, on_conflict="force")
+            return [len(would.diff), len(done.diff)]
+    """)
+    running = project.start("run")
+    approve(project, question(running))
+    looking = question(running)
+    assert project.rows(ALL)[0] == (1, "approved", 10)
+    project.rows_change(path, "UPDATE records SET name = 'a person' WHERE id = 1")
+    approve(project, looking)
+    asked = question(running)
+    assert project.rows(ALL)[0] == (1, "a person", 10), "nothing is taken back before the answer"
+    evidence = asked["evidence"]
+    assert (evidence["name"], evidence["restore"]["on_conflict"]) == ("restore", "force"), evidence
+    assert evidence["restore"]["conflicts"][0]["found"]["name"] == "a person", evidence
+    change = evidence["change"]["changes"][0]
+    assert (change["before"]["name"], change["after"]["name"]) == ("a person", "ada"), change
+    shown = project.call("approvals", "show", asked["approval_id"]).out
+    assert "OVERWRITES what others have written" in shown and "a person → ada" in shown, shown
+    approve(project, asked)
+    done = running.finish()
+    assert (done.code, done.run["outputs"]["test"]) == (0, [0, 1]), done
+    assert project.rows(ALL)[0] == START[0]
+
+
+def test_a_restore_that_is_not_approved_restores_nothing(project: Project) -> None:
+    project.database(RECORDS)
+    project.steps("""
+        @workflow.step
+        async def test(context):
+            before = await context.db.snapshot()
+            await context.db.execute("UPDATE records SET name = 'approved' WHERE id = 1")
+            await context.emit("made", {})
+            await context.db.restore(before)
+    """)
+    running = project.start("run", "--require-approval")
+    approve(project, question(running))
+    project.call("approvals", "reject", question(running)["approval_id"])
+    done = running.finish()
+    assert (done.code, done.run["status"]) == (3, "rejected"), done
+    assert project.rows(ALL)[0] == (1, "approved", 10)
+
+
 def test_a_step_with_rollback_is_undone_after_its_approved_writes(project: Project) -> None:
     project.database(RECORDS)
     project.steps("""

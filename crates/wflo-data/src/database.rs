@@ -84,6 +84,20 @@ pub enum Recording {
     ReadOnly,
 }
 
+/// What a database can say about an effect that it may have been asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// It was carried out: its answer, as it is recorded.
+    Made(serde_json::Value),
+    /// It was not.
+    NotMade,
+    /// Nobody can know: the database keeps no record.
+    Unrecorded {
+        /// Why.
+        reason: String,
+    },
+}
+
 macro_rules! backend {
     ($self:ident, $database:ident => $call:expr) => {
         match &$self.backend {
@@ -159,6 +173,14 @@ impl Database {
     /// [`DataError::EffectMismatch`], [`DataError::RecordDamaged`], [`DataError::Busy`].
     pub fn recorded(&self, effect: Effect) -> Result<Option<Applied>, DataError> {
         backend!(self, database => database.recorded(effect))
+    }
+
+    /// What this database can say about an effect, a write or an undo.
+    ///
+    /// # Errors
+    /// As [`Database::recorded`].
+    pub fn known(&self, effect: Effect) -> Result<Known, DataError> {
+        backend!(self, database => database.known(effect))
     }
 
     /// Runs a write after the changes of the same chain and rolls everything back.
@@ -247,6 +269,23 @@ impl Database {
         dry_run: bool,
     ) -> Result<UndoReport, DataError> {
         backend!(self, database => database.undo(Some(snapshot), request, dry_run))
+    }
+
+    /// Runs a restore after the changes of the same chain and rolls everything back: what it would write, as
+    /// a preview that is committed with the chain. The chain's own writes are undone with the recorded ones,
+    /// as far as the request's scope names them. A dry run reports what stands in its way instead of failing,
+    /// and is not for being committed.
+    ///
+    /// # Errors
+    /// As [`Database::undo`]; [`DataError::PreviewStale`] when `prior` no longer fits.
+    pub fn preview_restore(
+        &self,
+        prior: &[(&str, &Changeset)],
+        snapshot: &Snapshot,
+        request: &UndoRequest,
+        dry_run: bool,
+    ) -> Result<Preview, DataError> {
+        backend!(self, database => database.preview_restore(prior, snapshot, request, dry_run))
     }
 
     /// Removes the records of effects that nobody will resume, retry or undo: those whose ids begin with

@@ -35,7 +35,7 @@ pub mod value;
 pub use change::{ChangeKind, DefinitionChange, Evidence, Record, RowChange, TableCounts};
 pub use changeset::{Changeset, TableShape};
 pub use class::{Class, NotHeld, Refusal};
-pub use database::{Applied, Database, Effect, Forgotten, Recording, Requirements};
+pub use database::{Applied, Database, Effect, Forgotten, Known, Recording, Requirements};
 pub use databases::Databases;
 pub use error::DataError;
 pub use limits::Limits;

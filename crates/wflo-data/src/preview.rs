@@ -11,12 +11,12 @@ use crate::changeset::{Changeset, from_base64, to_base64};
 use crate::database::Applied;
 use crate::seal::Seal;
 use crate::statement::Rows;
-use crate::undo::RowConflict;
+use crate::undo::{RowConflict, UndoReport};
 
 /// A previewed write. It can be serialised and committed days later, by another process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
-    /// What the statement returned; recorded as the result when the preview is committed.
+    /// What the statement returned; recorded as the result when the preview is committed. Empty for an undo.
     pub result: Rows,
     /// What to show.
     pub evidence: Evidence,
@@ -29,6 +29,9 @@ pub struct Preview {
     /// What binds the write where the changeset does not hold all that it changes: it is run again then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
+    /// Of an undo: its report, which is recorded as its result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoReport>,
 }
 
 impl Preview {
@@ -36,6 +39,17 @@ impl Preview {
     /// `evidence.not_held` says why.
     pub fn is_complete(&self) -> bool {
         self.evidence.not_held.is_none()
+    }
+
+    /// What the step is told: rows, or the report of an undo.
+    ///
+    /// # Errors
+    /// When it is no JSON, which values of a database always are.
+    pub fn answer(&self) -> Result<serde_json::Value, serde_json::Error> {
+        match &self.undo {
+            Some(report) => serde_json::to_value(report),
+            None => serde_json::to_value(&self.result),
+        }
     }
 
     /// Whether nothing would change, so that there is nothing to approve. What it would do is known whole.

@@ -37,6 +37,7 @@ mod llm;
 pub(crate) mod question;
 mod recorded;
 mod release;
+mod restore;
 mod tool;
 mod tool_files;
 mod work;
@@ -49,13 +50,13 @@ const LATER: Code = Code(3021);
 /// A request of the wrong shape.
 const BAD_REQUEST: Code = Code(3022);
 /// A guarded effect whose result was lost.
-const AMBIGUOUS: Code = Code(3023);
+pub(crate) const AMBIGUOUS: Code = Code(3023);
 
 use tool_files::ToolFiles;
 pub(crate) use tool_files::{Opened, bad_layer};
 use work::Work;
 
-pub(crate) use db::{effect_id, in_database, own_writes, settled_in_database};
+pub(crate) use db::{effect_id, in_database, not_known, own_writes, settled_in_database};
 pub(crate) use full::full;
 pub(crate) use question::asks_at_writes;
 
@@ -397,7 +398,7 @@ fn short(message: String) -> String {
     if message.len() <= MESSAGE { message } else { message.chars().take(MESSAGE).collect() }
 }
 
-fn failure_of(error: &EffectError) -> Failure {
+pub(crate) fn failure_of(error: &EffectError) -> Failure {
     Failure {
         code: error.code.clone(),
         message: short(error.message.clone()),

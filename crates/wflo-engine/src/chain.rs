@@ -21,9 +21,13 @@
 //! meanwhile. A crash before 4 is found as previewed answers without a question, and they are committed when
 //! the step comes to the same place again.
 //!
+//! An attempt that finds unapproved writes asks their databases for records before it does anything else:
+//! what is recorded is finished from there, whatever has become of the rest ([`crate::made`]).
+//!
 //! When somebody else has changed the rows, nothing is committed: the previewed answers are dropped from the
 //! journal, the attempt ends, and the step runs again from its first unapproved write. That loses nothing,
-//! because nothing that depends on a previewed answer has left.
+//! because nothing that depends on a previewed answer has left. What a database has recorded is never dropped:
+//! there is one way to drop answers ([`Chain::rewind`]), and it asks the databases first.
 //!
 //! **Architecture Invariant:** while writes wait for approval, no effect of the step is begun that is not
 //! answered on top of them.
@@ -49,10 +53,12 @@ use crate::waits::Waits;
 
 mod commit;
 mod evidence;
+mod rewind;
 mod settle;
 
-pub(crate) use commit::{Changed, MOST_TRIES, look_again, shown_again};
+pub(crate) use commit::{MOST_TRIES, look_again};
 pub(crate) use evidence::{evidence, one_line};
+pub(crate) use rewind::{Changed, shown_again};
 
 /// The most writes that one question holds.
 const MOST_WRITES: usize = 200;
@@ -86,6 +92,8 @@ pub(crate) enum Halt {
     Again,
     /// The step fails.
     Failed(Failure),
+    /// The step fails, and nothing is tried again: nobody knows whether a write was made.
+    Unknown(Failure),
     /// Another attempt finds out how far it came.
     Lost(String),
 }
@@ -99,6 +107,8 @@ struct Unapproved {
     name: String,
     request: Value,
     preview: Arc<Preview>,
+    /// Its database has it.
+    made: bool,
 }
 
 /// What is open.
@@ -109,6 +119,8 @@ pub(crate) struct Open {
     bytes: usize,
     /// The question about these writes, once it is put: what it shows does not grow.
     asked: Option<ApprovalId>,
+    /// They are approved since before this attempt: an earlier one may have made some of them.
+    begun: bool,
 }
 
 impl Open {
@@ -125,6 +137,12 @@ impl Open {
     /// Whether another write must wait for these to be decided.
     pub(crate) fn takes_no_more(&self) -> bool {
         self.asked.is_some() || self.writes.len() >= MOST_WRITES || self.bytes >= MOST_BYTES
+    }
+
+    /// The previewed writes in a database, oldest first.
+    pub(crate) fn writes_on(&self, database: &str) -> Vec<(EffectKey, Arc<Preview>)> {
+        let there = self.writes.iter().filter(|write| write.database == database);
+        there.map(|write| (write.key.clone(), Arc::clone(&write.preview))).collect()
     }
 
     /// The previews in a database, oldest first.
@@ -206,8 +224,9 @@ impl Chain {
         Ok(Entered::Held(open))
     }
 
-    /// What earlier attempts of this generation left open.
-    async fn load(&self) -> Result<Open, EngineError> {
+    /// What earlier attempts of this generation left open, less what they made: that is finished from its
+    /// records.
+    async fn load(&self) -> Result<Open, Unanswered> {
         let mut open = Open { loaded: true, ..Open::default() };
         for row in self.journal.previewed() {
             if let EffectState::Previewed { outcome: Ok(_), .. } = row.state
@@ -225,6 +244,15 @@ impl Chain {
         let all = self.services.store.approvals_about(self.attempt.run, about).await?;
         let known = all.iter().find(|a| a.status != ApprovalStatus::Superseded);
         open.asked = known.map(|question| question.id);
+        open.begun = known.is_some_and(|question| question.status == ApprovalStatus::Approved);
+        // While people have not said yes, nothing can have been made.
+        if open.begun || known.is_none() {
+            self.look(&mut open).await?;
+            if open.writes.iter().all(|write| write.made) {
+                self.finish(&open, Vec::new()).await?;
+                return Ok(Open { loaded: true, ..Open::default() });
+            }
+        }
         Ok(open)
     }
 
@@ -238,7 +266,7 @@ impl Chain {
         preview: Preview,
     ) -> Result<Value, Unanswered> {
         let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
-        let result = serde_json::to_value(&preview.result).map_err(unreadable)?;
+        let result = preview.answer().map_err(unreadable)?;
         let kept = serde_json::to_value(&preview).map_err(unreadable)?;
         let bytes = size(&row, &kept);
         let attributes = json!({ "write": true, "database": database, "preview": kept });
@@ -272,5 +300,6 @@ fn unapproved(row: EffectRecord, preview: Preview) -> Unapproved {
         name: row.name,
         request: row.request.into_here().unwrap_or_default(),
         preview: Arc::new(preview),
+        made: false,
     }
 }

@@ -7,13 +7,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wflo_core::approval::{ApprovalStatus, Decision};
 use wflo_core::definition::{Definition, StepSpec};
+use wflo_core::effect::EffectRecord;
 use wflo_core::error::Failure;
 use wflo_core::event::Wait;
 use wflo_core::id::{ApprovalId, RunId};
 use wflo_core::machine::Outputs;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
-use wflo_core::ports::store::{Fence, Op};
+use wflo_core::ports::store::{Fence, Op, StoreError};
 use wflo_core::run::RunRecord;
 use wflo_sandbox::workspace::Pin;
 
@@ -183,6 +184,15 @@ pub enum End {
 pub trait Executor: Send + Sync + 'static {
     /// Carries out one attempt; returns only once nothing of it is left running.
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, End>;
+
+    /// Ops that finish, in the journal of a generation that is over, the writes that were made without its
+    /// journal's knowing. `rows` are that journal.
+    ///
+    /// # Errors
+    /// Store errors.
+    fn made(&self, _run: RunId, _rows: Vec<EffectRecord>) -> BoxFuture<'_, Result<Vec<Op>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Undoes the data changes of a generation: what was restored, and why it could not be, if so.
     /// Asked again after a crash, it must not undo twice.

@@ -27,6 +27,7 @@ mod turns;
 
 pub use meter::{Meter, Meters};
 pub use places::Marks;
+pub(crate) use preview::confirmations;
 pub use turns::Turn;
 
 /// The most memory of a request that stays with its row, in bytes: people are told what it was.

@@ -27,6 +27,7 @@ pub mod interpreter;
 pub mod journal;
 pub mod launch;
 pub mod ledger;
+mod made;
 mod outbox;
 mod output;
 mod policy;

@@ -5,26 +5,32 @@
 //! one to run again names it; what comes after a step that must run does not fit any more, and runs again
 //! too. A question that people have answered was about the code of then, so with other code a gate asks
 //! again. A step that was stopped half-way keeps the answers it had if the code is the same.
+//!
+//! Before anything is chosen the databases are asked about the writes that the old run's journal has no end
+//! for ([`made`]): what they have recorded was made, and is never made again.
 
 mod stale;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wflo_core::budget::Scope;
 use wflo_core::definition::{StepKind, StepSpec};
-use wflo_core::effect::{CancelledWait, EffectClass, EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{
+    CancelledWait, EffectClass, EffectKey, EffectKind, EffectRecord, EffectState, OnAmbiguous,
+};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::event::{Event, EventBody};
-use wflo_core::id::RunId;
+use wflo_core::id::{EngineId, RunId};
 use wflo_core::machine::{StepState, StepStatus};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::Op;
+use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
 use wflo_core::run::{Carried, RunRecord};
 
 use crate::budgets;
 use crate::changes::{Fate, fate};
 use crate::engine::load;
 use crate::error::EngineError;
+use crate::made;
 use crate::runtime::Runtime;
 use crate::submit::{Prepared, Submission};
 
@@ -103,7 +109,8 @@ impl Runtime {
             self.raise(&mut prepared, amount, &again.by).await?;
         }
         let (_, state) = load(self.engine.store().as_ref(), &record).await?;
-        let rows = self.engine.store().run_effects(old).await?;
+        let (rows, unknown) = self.settle_writes(&record).await?;
+        let not_undone = self.not_undone(old).await?;
         let code_changed = prepared.record.version != record.version;
         let stale = stale::stale(&state, &prepared.definition, &again.from)?;
         let mut tools = BTreeSet::new();
@@ -112,6 +119,13 @@ impl Runtime {
             let own =
                 |row: &&EffectRecord| row.key.step == spec.name && row.key.generation == step.generation;
             let mut own: Vec<&EffectRecord> = rows.iter().filter(own).collect();
+            let undone = spec.rollback_enabled && !not_undone.contains(&spec.name);
+            // What may be done again is what the code of today says of its step, if it still has it.
+            let today = prepared.definition.index_of(&spec.name).map(|at| &prepared.definition.steps[at]);
+            let says = today.unwrap_or(spec);
+            let repeats = |undone: bool, because: Option<&str>| {
+                forbid_repetition(&record, says, &own, &unknown, undone, because)
+            };
             match &step.status {
                 StepStatus::Skipped | StepStatus::Blocked => {}
                 // The definition that runs now does not have it any more: it neither runs again nor is kept.
@@ -121,7 +135,7 @@ impl Runtime {
                     let afresh = stale.get(&spec.name);
                     if afresh.is_some() || (code_changed && answered) {
                         let because = afresh.cloned().flatten();
-                        forbid_repetition(&record, spec, &own, false, because.as_deref())?;
+                        repeats(false, because.as_deref())?;
                         retried.again.push(Repeated { step: spec.name.clone(), because });
                     } else {
                         retried.kept.push(spec.name.clone());
@@ -129,17 +143,17 @@ impl Runtime {
                     }
                 }
                 StepStatus::Cancelled if !code_changed && !stale.contains_key(&spec.name) => {
+                    forbid_unknown(&record, says, &own, &unknown, undone)?;
                     // Their answers are delivered again in the order in which they were delivered.
                     own.retain(|row| {
-                        matches!(row.state, EffectState::Finished { .. })
-                            && !(spec.rollback_enabled && is_write(row))
+                        matches!(row.state, EffectState::Finished { .. }) && !(undone && is_write(row))
                     });
                     let (store, step) = (self.engine.store(), (spec.name.as_str(), step.generation));
                     let cancelled = store.cancelled_waits(old, step.0.to_owned(), step.1).await?;
                     tools.extend(own.iter().copied().flat_map(tool_layers).map(str::to_owned));
                     prepared.ops.extend(carried((old, new), step, &own, &cancelled));
                 }
-                _ => forbid_repetition(&record, spec, &own, spec.rollback_enabled, None)?,
+                _ => repeats(undone, None)?,
             }
         }
         prepared.ops.extend(self.notice(&retried, &record));
@@ -147,6 +161,57 @@ impl Runtime {
         // The copies refer to the run, so it is made before them: `accept` puts these ops after it.
         self.accept(prepared).await?;
         Ok(retried)
+    }
+
+    /// The journals of a run that has ended, with what databases have recorded of writes whose ends they did
+    /// not know; and the writes of which nobody knows whether they were made, and why. A run usually has
+    /// none left: its end asked before. One that ended while a database was away has.
+    async fn settle_writes(
+        &self,
+        old: &RunRecord,
+    ) -> Result<(Vec<EffectRecord>, BTreeMap<EffectKey, String>), EngineError> {
+        let (store, clock) = (self.engine.store().as_ref(), self.engine.clock());
+        let rows = store.run_effects(old.id).await?;
+        let open = rows.iter().filter(|row| made::is_open(row));
+        let journals: BTreeSet<(&str, u32)> =
+            open.map(|row| (row.key.step.as_str(), row.key.generation)).collect();
+        let (mut ops, mut unknown) = (Vec::new(), BTreeMap::new());
+        for (step, generation) in journals {
+            let own = |row: &&EffectRecord| row.key.step == step && row.key.generation == generation;
+            let journal: Vec<EffectRecord> = rows.iter().filter(own).cloned().collect();
+            let found = made::find(store, &self.databases, old.id, &journal, clock.now()).await?;
+            ops.extend(found.ops);
+            unknown.extend(found.unknown);
+        }
+        if ops.is_empty() {
+            return Ok((rows, unknown));
+        }
+        // Claim, append and release in one commit: nobody drives a run that has ended.
+        let expected = store.run(old.id).await?.ok_or(EngineError::NoRun(old.id))?.lease_epoch;
+        let engine = EngineId::from_uuid(clock.uuid());
+        ops.insert(0, Op::Claim { run: old.id, expected, engine });
+        ops.push(Op::Release { run: old.id });
+        let fence = Some(Fence { run: old.id, epoch: expected });
+        match store.commit(Batch { fence, ops }).await {
+            // Another retry has just recorded the same.
+            Ok(_) | Err(StoreError::LeaseLost { .. } | StoreError::EffectNotOpen(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok((store.run_effects(old.id).await?, unknown))
+    }
+
+    /// Steps of a run whose changes could not be undone when they were to be.
+    async fn not_undone(&self, run: RunId) -> Result<BTreeSet<String>, EngineError> {
+        let mut failed = BTreeSet::new();
+        for recorded in self.engine.store().machine_events(run).await? {
+            if let EventBody::StepUndone { step, error, .. } = recorded.event.body {
+                match error {
+                    Some(_) => drop(failed.insert(step)),
+                    None => drop(failed.remove(&step)),
+                }
+            }
+        }
+        Ok(failed)
     }
 
     /// What the new run's record says of results that other code has made, and of steps that had finished
@@ -239,20 +304,44 @@ fn is_write(row: &EffectRecord) -> bool {
     row.kind == EffectKind::Db && row.attributes["write"] == true
 }
 
-/// Whoever runs a step again must not make a write twice that was committed and not `undone`.
+/// Whoever runs a step again must not make a write twice that was committed and not `undone`, nor one that
+/// may have been.
 fn forbid_repetition(
     old: &RunRecord,
     spec: &StepSpec,
     own: &[&EffectRecord],
+    unknown: &BTreeMap<EffectKey, String>,
     undone: bool,
     because: Option<&str>,
 ) -> Result<(), EngineError> {
-    let guarded = spec.effect_class.is_none_or(|class| class == EffectClass::Guarded);
     let committed = |row: &&&EffectRecord| is_write(row) && matches!(row.state, EffectState::Finished { .. });
-    match own.iter().find(committed).filter(|_| guarded && !undone) {
+    match own.iter().find(committed).filter(|_| is_guarded(spec) && !undone) {
         Some(row) => Err(would_repeat(old, &spec.name, row, because)),
+        None => forbid_unknown(old, spec, own, unknown, undone),
+    }
+}
+
+/// Nobody makes a write again of which nobody knows whether it was made, unless the step says so.
+fn forbid_unknown(
+    old: &RunRecord,
+    spec: &StepSpec,
+    own: &[&EffectRecord],
+    unknown: &BTreeMap<EffectKey, String>,
+    undone: bool,
+) -> Result<(), EngineError> {
+    let guarded = is_guarded(spec) && spec.on_ambiguous != Some(OnAmbiguous::Rerun) && !undone;
+    let reason = |row: &&EffectRecord| match unknown.get(&row.key) {
+        Some(reason) => Some(reason.clone()),
+        None => made::is_ambiguous(row).then(|| "its step was told so".to_owned()),
+    };
+    match own.iter().find_map(|row| Some((row, reason(row)?))).filter(|_| guarded) {
+        Some((row, reason)) => Err(may_repeat(old, &spec.name, row, &reason)),
         None => Ok(()),
     }
+}
+
+fn is_guarded(spec: &StepSpec) -> bool {
+    spec.effect_class.is_none_or(|class| class == EffectClass::Guarded)
 }
 
 /// That the new run has these answers from the old, each at its place among them: they cost nothing again.
@@ -270,10 +359,24 @@ fn carried(
 }
 
 fn would_repeat(record: &RunRecord, step: &str, row: &EffectRecord, because: Option<&str>) -> EngineError {
-    let what: String = row.request.field("sql").as_str().unwrap_or(&row.name).chars().take(120).collect();
+    let what = in_short(row);
     let why = because.map(|why| format!("; `{step}` runs again because {why}")).unwrap_or_default();
     let message =
         format!("a retry of {} would repeat a write that step `{step}` committed: {what}{why}", record.id);
     let hint = "undo it by hand and start a new run, or set rollback_enabled=True or effect_class=\"idempotent\" on the step";
     EngineError::Failure(Failure::new(WOULD_REPEAT, message).with_hint(hint))
+}
+
+fn may_repeat(record: &RunRecord, step: &str, row: &EffectRecord, reason: &str) -> EngineError {
+    let what = in_short(row);
+    let message = format!(
+        "a retry of {} may repeat a write of step `{step}`, and whether it was made cannot be looked up: {what} ({reason})",
+        record.id
+    );
+    let hint = "bring the database back and try again; if it keeps no record, look into it yourself and set on_ambiguous=\"rerun\" on the step";
+    EngineError::Failure(Failure::new(WOULD_REPEAT, message).with_hint(hint))
+}
+
+fn in_short(row: &EffectRecord) -> String {
+    row.request.field("sql").as_str().unwrap_or(&row.name).chars().take(120).collect()
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use wflo_core::definition::StepKind;
+use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
+use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
-use wflo_core::ports::store::Fence;
+use wflo_core::ports::store::{Fence, Op, StoreError};
 
 use crate::broker::{Broker, Unanswered};
 use crate::chain::Halt;
@@ -16,6 +18,7 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::journal::Journal;
 use crate::launch::Launch;
+use crate::made;
 use crate::sandboxed::{Running, Sandboxes};
 use crate::services::Services;
 
@@ -39,7 +42,7 @@ pub struct Steps {
     services: Arc<Services>,
     sandboxes: Arc<Sandboxes>,
     /// Runs that have been told, here, what a notice says.
-    told: std::sync::Mutex<std::collections::HashSet<(wflo_core::id::RunId, &'static str)>>,
+    told: std::sync::Mutex<std::collections::HashSet<(RunId, &'static str)>>,
 }
 
 impl Steps {
@@ -135,6 +138,7 @@ impl Steps {
             // It waits for nothing: another attempt follows at once.
             Halt::Again => End::Suspended { on: Vec::new() },
             Halt::Lost(reason) => End::Lost { reason },
+            Halt::Unknown(error) => failed(error),
             Halt::Failed(error) => {
                 let Some(spec) = attempt.spec() else { return failed(error) };
                 let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &[], &error, None);
@@ -160,6 +164,17 @@ impl Executor for Steps {
                 _ => Ok(failed(Failure::new(INTERNAL, format!("step `{}` is nothing to run", attempt.step)))),
             };
             done.unwrap_or_else(|e| ended_by(&e))
+        })
+    }
+
+    fn made(&self, run: RunId, rows: Vec<EffectRecord>) -> BoxFuture<'_, Result<Vec<Op>, StoreError>> {
+        Box::pin(async move {
+            let (store, databases) = (self.services.store.as_ref(), &self.services.databases);
+            let found = made::find(store, databases, run, &rows, self.services.clock.now()).await?;
+            for (key, reason) in found.unknown {
+                tracing::warn!(run_id = %run, %key, reason, "whether a write was made is not known");
+            }
+            Ok(found.ops)
         })
     }
 

@@ -7,9 +7,12 @@ use super::capture::{self, Need};
 use super::connection::Call;
 use super::effects::{self, Presence, RecordKind, Row};
 use crate::class::NotHeld;
-use crate::database::{Applied, Effect, Forgotten, Recording, Requirements};
+use crate::database::{Applied, Effect, Forgotten, Known, Recording, Requirements};
 use crate::error::DataError;
 use crate::statement::{Rows, Write};
+
+/// Why a database keeps no record.
+const FOREIGN: &str = "the name `_wflo_effects` is taken by something else";
 
 impl Sqlite {
     /// See [`Database::recording`](crate::Database::recording).
@@ -20,9 +23,7 @@ impl Sqlite {
             }
             Ok(match effects::presence(call)? {
                 Presence::Absent | Presence::Ours => Recording::ExactlyOnce,
-                Presence::Foreign => Recording::Guarded {
-                    reason: "the name `_wflo_effects` is taken by something else".to_owned(),
-                },
+                Presence::Foreign => Recording::Guarded { reason: FOREIGN.to_owned() },
             })
         })
     }
@@ -30,6 +31,20 @@ impl Sqlite {
     /// See [`Database::recorded`](crate::Database::recorded).
     pub(crate) fn recorded(&self, effect: Effect<'_>) -> Result<Option<Applied>, DataError> {
         self.pool.call(|call| recorded(call, effect))
+    }
+
+    /// See [`Database::known`](crate::Database::known).
+    pub(crate) fn known(&self, effect: Effect<'_>) -> Result<Known, DataError> {
+        self.pool.call(|call| match effects::presence(call)? {
+            Presence::Absent => Ok(Known::NotMade),
+            Presence::Foreign => Ok(Known::Unrecorded { reason: FOREIGN.to_owned() }),
+            Presence::Ours => match effects::find(call, effect)? {
+                None => Ok(Known::NotMade),
+                Some(row) => serde_json::from_str(&row.result).map(Known::Made).map_err(|error| {
+                    DataError::RecordDamaged { effect_id: row.effect_id, detail: error.to_string() }
+                }),
+            },
+        })
     }
 
     /// See [`Database::apply`](crate::Database::apply).

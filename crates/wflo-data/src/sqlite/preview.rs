@@ -10,7 +10,7 @@ use super::Sqlite;
 use super::apply::{recorded, replayed, writable};
 use super::capture::{self, Captured, Need};
 use super::connection::Call;
-use super::effects::{self, RecordKind};
+use super::effects::{self, Presence, RecordKind};
 use super::evidence::{self, Detail};
 use super::replay::{Conflicts, Direction, Others, check_shapes, replay, row_conflict};
 use super::session;
@@ -23,7 +23,7 @@ use crate::error::DataError;
 use crate::preview::{Committed, Preview};
 use crate::seal::{Resealed, Seal};
 use crate::statement::{Rows, Write};
-use crate::undo::ConflictKind;
+use crate::undo::{ConflictKind, UndoReport};
 
 /// How often a write is run to learn which tables it changes.
 const ROUNDS: usize = 3;
@@ -55,24 +55,7 @@ impl Sqlite {
                     let detail = "FOREIGN KEY constraint failed".to_owned();
                     return Err(DataError::Constraint { detail });
                 }
-                let shown = evidence::show(call, &captured.changeset, Detail::Whole)?;
-                let digest = digest(&captured.changeset, &shown.guards, &captured.result);
-                Ok(Preview {
-                    result: captured.result,
-                    evidence: Evidence {
-                        changes: shown.changes,
-                        tables: shown.tables,
-                        truncated: shown.truncated,
-                        definitions: Vec::new(),
-                        internal: BTreeMap::new(),
-                        digest,
-                        unseen: captured.not_held.clone(),
-                        not_held: captured.not_held,
-                    },
-                    changeset: captured.changeset,
-                    guards: shown.guards,
-                    seal: None,
-                })
+                self::captured(call, captured.changeset, captured.result, captured.not_held, None)
             })
         })
     }
@@ -114,6 +97,7 @@ impl Sqlite {
             changeset: Changeset::default(),
             guards: Vec::new(),
             seal: unseen.is_none().then_some(trial.seal),
+            undo: None,
         })
     }
 
@@ -170,7 +154,7 @@ impl Sqlite {
     ) -> Result<Committed, DataError> {
         self.pool.call(|call| {
             // Without the write lock first: a replay disturbs nobody.
-            let known = chain.iter().map(|(effect, _)| recorded(call, *effect));
+            let known = chain.iter().map(|(effect, preview)| known(call, *effect, preview));
             if let Some(all) = known.collect::<Result<Option<Vec<_>>, _>>()? {
                 return Ok(Committed::Applied(all));
             }
@@ -201,21 +185,68 @@ impl Sqlite {
     }
 }
 
+/// A change that was captured in the open transaction, in which it is made, as a preview.
+pub(super) fn captured(
+    call: &Call<'_>,
+    changeset: Changeset,
+    result: Rows,
+    not_held: Option<NotHeld>,
+    undo: Option<UndoReport>,
+) -> Result<Preview, DataError> {
+    let shown = evidence::show(call, &changeset, Detail::Whole)?;
+    let digest = digest(&changeset, &shown.guards, &result, undo.as_ref());
+    Ok(Preview {
+        result,
+        evidence: Evidence {
+            changes: shown.changes,
+            tables: shown.tables,
+            truncated: shown.truncated,
+            definitions: Vec::new(),
+            internal: BTreeMap::new(),
+            digest,
+            unseen: not_held.clone(),
+            not_held,
+        },
+        changeset,
+        guards: shown.guards,
+        seal: None,
+        undo,
+    })
+}
+
 /// Why what was captured could not be undone once it is committed.
 fn not_undoable(captured: &Captured) -> Option<NotHeld> {
     captured.not_held.clone().or_else(|| keyless(&captured.changeset))
 }
 
-fn keyless(changeset: &Changeset) -> Option<NotHeld> {
+pub(super) fn keyless(changeset: &Changeset) -> Option<NotHeld> {
     let table = changeset.tables.iter().find(|table| table.by_rowid)?;
     Some(NotHeld::NoPrimaryKey { table: table.name.clone() })
+}
+
+/// What is on record of one change of a chain.
+fn known(call: &Call<'_>, effect: Effect<'_>, preview: &Preview) -> Result<Option<Applied>, DataError> {
+    if preview.undo.is_none() {
+        return recorded(call, effect);
+    }
+    if effects::presence(call)? != Presence::Ours {
+        return Ok(None);
+    }
+    let row = effects::find(call, effect)?;
+    Ok(row.map(|row| Applied {
+        result: Rows::default(),
+        digest: row.change.as_ref().ok().map(|changeset| changeset.digest()),
+        not_held: row.change.err(),
+        replayed: true,
+        recorded: true,
+    }))
 }
 
 /// Makes one change of a chain, with its record, in the open transaction.
 fn commit(call: &Call<'_>, effect: Effect<'_>, preview: &Preview) -> Result<Applied, DataError> {
     let records = effects::ensure(call)?;
-    if records && let Some(row) = effects::find(call, effect)? {
-        return replayed(row);
+    if records && let Some(applied) = known(call, effect, preview)? {
+        return Ok(applied);
     }
     let changeset = &preview.changeset;
     replay_checked(call, changeset, Some(&preview.guards))?;
@@ -224,7 +255,10 @@ fn commit(call: &Call<'_>, effect: Effect<'_>, preview: &Preview) -> Result<Appl
         Some(reason) => Err(reason),
     };
     if records {
-        effects::insert(call, effect, RecordKind::Write, &preview.result, &change)?;
+        match &preview.undo {
+            Some(report) => effects::insert(call, effect, RecordKind::Undo, report, &change)?,
+            None => effects::insert(call, effect, RecordKind::Write, &preview.result, &change)?,
+        }
     }
     Ok(Applied {
         result: preview.result.clone(),
@@ -267,7 +301,7 @@ fn replay_checked(call: &Call<'_>, changeset: &Changeset, guards: Option<&[u8]>)
 
 /// What an approval binds to: the change, the whole rows that it was shown against, and the result
 /// that the step will see.
-fn digest(changeset: &Changeset, guards: &[u8], result: &Rows) -> String {
+fn digest(changeset: &Changeset, guards: &[u8], result: &Rows, undo: Option<&UndoReport>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"wflo preview 1\0");
     hasher.update(changeset.digest().as_bytes());
@@ -275,5 +309,8 @@ fn digest(changeset: &Changeset, guards: &[u8], result: &Rows) -> String {
     hasher.update(guards);
     // Into a hasher, of values: cannot fail.
     let _ = serde_json::to_writer(&mut hasher, result);
+    if let Some(report) = undo {
+        let _ = serde_json::to_writer(&mut hasher, report);
+    }
     hasher.finalize().to_hex().to_string()
 }

@@ -9,6 +9,7 @@ use super::connection::Call;
 use super::effects::{self, Presence, RecordKind};
 use super::evidence::{self, Detail};
 use super::net::net;
+use super::preview::{captured, keyless, replay_prior};
 use super::replay::{Conflicts, Direction, Others, replay};
 use super::schema;
 use super::session::{Gauge, Session};
@@ -17,7 +18,9 @@ use crate::changeset::Changeset;
 use crate::class::NotHeld;
 use crate::database::Effect;
 use crate::error::DataError;
+use crate::preview::Preview;
 use crate::snapshot::Snapshot;
+use crate::statement::Rows;
 use crate::undo::{NotUndone, OnConflict, UndoReport, UndoRequest};
 
 impl Sqlite {
@@ -32,7 +35,8 @@ impl Sqlite {
         let effect = Effect { id: &request.effect_id, fingerprint: &request.fingerprint };
         self.pool.call(|call| {
             if dry_run {
-                return call.rolled_back(|| undo(call, snapshot, request, true).map(|(report, _)| report));
+                return call
+                    .rolled_back(|| undo(call, snapshot, request, &[], true).map(|(report, _)| report));
             }
             if let Some(report) = replayed(call, effect)? {
                 return Ok(report);
@@ -43,11 +47,30 @@ impl Sqlite {
                 if records && let Some(report) = replayed(call, effect)? {
                     return Ok(report);
                 }
-                let (report, changeset) = undo(call, snapshot, request, false)?;
+                let (report, changeset) = undo(call, snapshot, request, &[], false)?;
                 if records {
                     effects::insert(call, effect, RecordKind::Undo, &report, &Ok(changeset))?;
                 }
                 Ok(report)
+            })
+        })
+    }
+
+    /// See [`Database::preview_restore`](crate::Database::preview_restore).
+    pub(crate) fn preview_restore(
+        &self,
+        prior: &[(&str, &Changeset)],
+        snapshot: &Snapshot,
+        request: &UndoRequest,
+        dry_run: bool,
+    ) -> Result<Preview, DataError> {
+        self.pool.call(|call| {
+            writable(call)?;
+            call.rolled_back(|| {
+                let changes: Vec<&Changeset> = prior.iter().map(|(_, changeset)| *changeset).collect();
+                replay_prior(call, &changes)?;
+                let (report, changeset) = undo(call, Some(snapshot), request, prior, dry_run)?;
+                captured(call, changeset, Rows::default(), None, Some(report))
             })
         })
     }
@@ -66,15 +89,16 @@ fn replayed(call: &Call<'_>, effect: Effect<'_>) -> Result<Option<UndoReport>, D
     Ok(Some(UndoReport { replayed: true, ..report }))
 }
 
-/// Undoes in the open transaction; also gives what that changed.
+/// Undoes in the open transaction, in which the changes of `prior` are made; also gives what that changed.
 fn undo(
     call: &Call<'_>,
     snapshot: Option<&Snapshot>,
     request: &UndoRequest,
+    prior: &[(&str, &Changeset)],
     dry_run: bool,
 ) -> Result<(UndoReport, Changeset), DataError> {
     let mut report = UndoReport { dry_run, ..UndoReport::default() };
-    let effects = scope(call, snapshot, request, &mut report)?;
+    let effects = scope(call, snapshot, request, prior, &mut report)?;
     let abort = request.on_conflict == OnConflict::Abort && !dry_run;
     if let (true, Some(not_undone)) = (abort, report.not_undone.first()) {
         return Err(DataError::NotUndoable(not_undone.reason.clone()));
@@ -106,20 +130,20 @@ fn undo(
     Ok((report, done))
 }
 
-/// The changesets of the scope, in the order of their commits.
+/// The changesets of the scope, in the order of their commits; those of `prior` are committed last.
 fn scope(
     call: &Call<'_>,
     snapshot: Option<&Snapshot>,
     request: &UndoRequest,
+    prior: &[(&str, &Changeset)],
     report: &mut UndoReport,
 ) -> Result<Vec<Changeset>, DataError> {
-    if effects::presence(call)? != Presence::Ours {
-        report.absent = request.scope.clone();
-        return Ok(Vec::new());
-    }
+    let records = effects::presence(call)? == Presence::Ours;
     let mut rows = Vec::new();
-    for id in &request.scope {
-        match effects::load(call, id)? {
+    let waiting = |id: &String| prior.iter().any(|(effect, _)| effect == id);
+    for id in request.scope.iter().filter(|id| !waiting(id)) {
+        let row = if records { effects::load(call, id)? } else { None };
+        match row {
             Some(row) => rows.push(row),
             None => report.absent.push(id.clone()),
         }
@@ -131,6 +155,12 @@ fn scope(
         match row.change {
             Ok(changeset) => changesets.push(changeset),
             Err(reason) => report.not_undone.push(NotUndone { effect_id: row.effect_id, reason }),
+        }
+    }
+    for (id, changeset) in prior.iter().filter(|(id, _)| request.scope.iter().any(|named| named == id)) {
+        match keyless(changeset) {
+            None => changesets.push((*changeset).clone()),
+            Some(reason) => report.not_undone.push(NotUndone { effect_id: (*id).to_owned(), reason }),
         }
     }
     Ok(changesets)

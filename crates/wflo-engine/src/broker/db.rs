@@ -1,4 +1,4 @@
-//! Database effects: reads, exactly-once writes, snapshots, restores.
+//! Database effects: reads, exactly-once writes, snapshots.
 //!
 //! A write of a step that asks nobody, with what a crash between two lines leaves behind:
 //! 1. the intent is committed; crash: the resume finds the intent and goes on here;
@@ -18,10 +18,7 @@ use wflo_core::approval::Approval;
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState, OnAmbiguous};
 use wflo_core::ports::store::Op;
-use wflo_data::{
-    Class, DataError, Database, Databases, Effect, OnConflict, Requirements, Snapshot, Statement,
-    UndoRequest, Write,
-};
+use wflo_data::{Class, DataError, Database, Databases, Effect, Requirements, Statement, Write};
 
 use super::work::Making;
 use super::{AMBIGUOUS, Broker, Outcome, Unanswered, bad_request, consumed, effect_error, on};
@@ -84,7 +81,7 @@ impl Broker {
     }
 
     /// A statement that the database, or wflo, will not run.
-    async fn refused(&self, call: &EffectCall, print: Digest, error: EffectError) -> Outcome {
+    pub(super) async fn refused(&self, call: &EffectCall, print: Digest, error: EffectError) -> Outcome {
         let open = self.chain.enter().await?;
         self.told(&open, call, print, Err(error), Value::Null).await
     }
@@ -199,12 +196,7 @@ impl Broker {
                 Ok(Ok(Value::Null))
             }
             Ok(None) => {
-                let error = EffectError {
-                    code: AMBIGUOUS.to_string(),
-                    kind: "database".to_owned(),
-                    message: "whether this write happened before the crash is not known: its database keeps no record of effects".to_owned(),
-                    hint: Some("look into the database, then set on_ambiguous=\"rerun\" or \"skip\" on the step".to_owned()),
-                };
+                let error = not_known();
                 self.fail(call, print, Some(row), error).await
             }
             Err(e) => self.fail(call, print, Some(row), effect_error("database", &e)).await,
@@ -251,53 +243,9 @@ impl Broker {
         }
     }
 
-    async fn restore(&self, call: &EffectCall, print: Digest, found: Option<EffectRecord>) -> Outcome {
-        let on_conflict = match serde_json::from_value::<OnConflict>(call.request["on_conflict"].clone()) {
-            Ok(choice) => choice,
-            Err(_) if call.request["on_conflict"].is_null() => OnConflict::Abort,
-            Err(_) => {
-                let detail = "`on_conflict` is abort, skip or force";
-                return self.refused(call, print, bad_request(detail)).await;
-            }
-        };
-        let row = match found {
-            Some(row) => row,
-            None => {
-                // It undoes what is committed, which the writes so far must be first.
-                if let Err(refused) = self.chain.settle(&on(call)).await? {
-                    return Ok(Err(refused));
-                }
-                let intent = self.intent(call, print.clone(), self.write_attributes(call));
-                self.journal.intend(intent, Vec::new()).await?
-            }
-        };
-        let token = call.request["snapshot"].as_str().unwrap_or_default().to_owned();
-        let dry_run = call.request["dry_run"].as_bool().unwrap_or(false);
-        let request = UndoRequest {
-            effect_id: effect_id(self.attempt.run, &row.key),
-            fingerprint: print.to_string(),
-            scope: self.own_writes(&self.database_name(call), Some(&row.key)),
-            on_conflict,
-        };
-        let restored = self
-            .settled_in_database(call, move |db| {
-                db.restore(&Snapshot::from_token(&token)?, &request, dry_run)
-            })
-            .await?;
-        match restored {
-            Ok(report) => {
-                let result =
-                    serde_json::to_value(&report).map_err(|e| EngineError::Unreadable(e.to_string()))?;
-                self.journal.finish(row, self.journal.ok(result.clone()), Vec::new(), Vec::new()).await?;
-                Ok(Ok(result))
-            }
-            Err(e) => self.fail(call, print, Some(row), effect_error("database", &e)).await,
-        }
-    }
-
     /// Ids of every write of this generation to a database, restores included; those that never
     /// happened are not on record there and count for nothing.
-    fn own_writes(&self, database: &str, but: Option<&EffectKey>) -> Vec<String> {
+    pub(super) fn own_writes(&self, database: &str, but: Option<&EffectKey>) -> Vec<String> {
         own_writes(self.attempt.run, &self.journal.all(), database, but)
     }
 
@@ -334,6 +282,16 @@ impl Broker {
             Err(e @ DataError::CommitUnknown { .. }) => Err(self.chain.lost(&e)),
             done => Ok(done),
         }
+    }
+}
+
+/// A write of which nobody knows whether it was made.
+pub(crate) fn not_known() -> EffectError {
+    EffectError {
+        code: AMBIGUOUS.to_string(),
+        kind: "database".to_owned(),
+        message: "whether this write happened before the crash is not known: its database keeps no record of effects".to_owned(),
+        hint: Some("look into the database, then set on_ambiguous=\"rerun\" or \"skip\" on the step".to_owned()),
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn action(open: &Open) -> Value {
 }
 
 /// The databases of writes, in the order of their first ones.
-pub(super) fn databases(writes: &[Unapproved]) -> Vec<String> {
+pub(super) fn databases<'a>(writes: impl IntoIterator<Item = &'a Unapproved>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for write in writes {
         if !names.contains(&write.database) {
@@ -98,6 +98,15 @@ pub(crate) fn evidence(
     if let Some(reason) = &preview.evidence.unseen {
         shown["unseen"] = json!(reason.to_string());
     }
+    if let Some(report) = &preview.undo {
+        shown["restore"] = json!({
+            "on_conflict": request["on_conflict"].as_str().unwrap_or("abort"),
+            "conflicts": report.conflicts,
+            "skipped": report.skipped,
+            "not_undone": report.not_undone,
+            "notes": report.notes,
+        });
+    }
     if let Some(rows) = request["rows"].as_array() {
         shown["table"] = request["table"].clone();
         shown["rows"] = json!(rows.len());
@@ -116,9 +125,11 @@ pub(crate) fn evidence(
 
 /// A write on one line.
 pub(crate) fn one_line(request: &Value, name: &str) -> String {
-    let text = match request["sql"].as_str() {
-        Some(sql) => sql.split_whitespace().collect::<Vec<_>>().join(" "),
-        None => format!("{name} of {} rows", request["rows"].as_array().map_or(0, Vec::len)),
+    let text = match (request["sql"].as_str(), request["on_conflict"].as_str()) {
+        (Some(sql), _) => sql.split_whitespace().collect::<Vec<_>>().join(" "),
+        (None, Some("force")) if name == "restore" => "restore a snapshot by force".to_owned(),
+        (None, _) if name == "restore" => "restore a snapshot".to_owned(),
+        (None, _) => format!("{name} of {} rows", request["rows"].as_array().map_or(0, Vec::len)),
     };
     text.chars().take(160).collect()
 }

@@ -8,7 +8,7 @@ use wflo_core::event::{EventBody, Wait};
 use wflo_core::id::ApprovalId;
 use wflo_core::machine::CommandBody;
 
-use super::{Chain, Entered, Open, evidence};
+use super::{Chain, Changed, Entered, Open, evidence};
 use crate::broker::{Unanswered, question};
 use crate::error::EngineError;
 use crate::protocol::{EffectError, On};
@@ -23,7 +23,7 @@ const HOLD: Duration = Duration::from_secs(2);
 enum Asked {
     Not,
     Pending(ApprovalId),
-    Approved(Box<Approval>),
+    Approved,
     Refused(Box<Approval>),
 }
 
@@ -37,12 +37,12 @@ impl Chain {
                 return Ok(Ok(()));
             }
             let question = match self.asked(&mut open).await? {
-                Asked::Approved(question) => {
-                    self.commit(&mut open, Some(&question)).await?;
+                Asked::Approved => {
+                    self.commit(&mut open).await?;
                     continue;
                 }
                 Asked::Not if open.changes_nothing() => {
-                    self.commit(&mut open, None).await?;
+                    self.commit(&mut open).await?;
                     continue;
                 }
                 Asked::Refused(question) => return Ok(Err(question::rejected(&question))),
@@ -128,13 +128,19 @@ impl Chain {
             self.services.store.approval(id).await?.filter(|q| q.status != ApprovalStatus::Superseded);
         let good = question.filter(|q| question::still_good(&self.attempt, q, &evidence::action(open)));
         let Some(question) = good else {
-            self.take_back(id, "what would run has changed").await?;
+            let reason = "what would run has changed";
+            if let Some(made) = open.writes.iter().find(|write| write.made) {
+                // Some of it has run: that stays, and the rest is shown anew.
+                let changed = Changed::detail(made.database.clone(), reason.to_owned());
+                return Err(self.rewind(open, changed).await);
+            }
+            self.take_back(id, reason).await?;
             open.asked = None;
             return Ok(Asked::Not);
         };
         Ok(match question.status {
             ApprovalStatus::Pending | ApprovalStatus::Superseded => Asked::Pending(id),
-            ApprovalStatus::Approved | ApprovalStatus::Consumed => Asked::Approved(Box::new(question)),
+            ApprovalStatus::Approved | ApprovalStatus::Consumed => Asked::Approved,
             ApprovalStatus::Rejected | ApprovalStatus::Expired => Asked::Refused(Box::new(question)),
         })
     }
@@ -164,9 +170,9 @@ impl Chain {
     pub(crate) async fn take_up(&self) -> Result<(), Unanswered> {
         let mut open = self.enter().await?;
         if !open.is_empty()
-            && let Asked::Approved(question) = self.asked(&mut open).await?
+            && let Asked::Approved = self.asked(&mut open).await?
         {
-            self.commit(&mut open, Some(&question)).await?;
+            self.commit(&mut open).await?;
         }
         Ok(())
     }
@@ -178,12 +184,12 @@ impl Chain {
             return Ok(None);
         }
         let approval_id = match self.asked(&mut open).await? {
-            Asked::Approved(question) => {
-                self.commit(&mut open, Some(&question)).await?;
+            Asked::Approved => {
+                self.commit(&mut open).await?;
                 return Ok(None);
             }
             Asked::Not if open.changes_nothing() => {
-                self.commit(&mut open, None).await?;
+                self.commit(&mut open).await?;
                 return Ok(None);
             }
             Asked::Pending(question) => question,

@@ -83,22 +83,24 @@ impl Driver {
         }
     }
 
-    /// In a commit of its own: what it closes is over whatever becomes of the events.
+    /// In commits of their own: what they close is over whatever becomes of the events.
     async fn close_leftovers(&mut self, events: &[Event]) -> Result<(), StoreError> {
         let (store, at) = (self.shared.store.as_ref(), self.shared.clock.now());
-        let ops = leftovers::ops(store, self.run, &self.state, events, at).await?;
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
-        match store.commit(batch).await {
-            Err(e) if is_fatal(&e) => Err(e),
-            Err(e) => {
-                tracing::warn!(run_id = %self.run, error = %e, "lost calls could not be charged");
-                Ok(())
+        for rows in leftovers::journals(store, self.run, &self.state, events).await? {
+            let calls = leftovers::calls(store, self.run, &rows, at).await?;
+            let writes = self.shared.executor.made(self.run, rows).await?;
+            for ops in [calls, writes].into_iter().filter(|ops| !ops.is_empty()) {
+                let batch = Batch { fence: Some(Fence { run: self.run, epoch: self.epoch }), ops };
+                match store.commit(batch).await {
+                    Err(e) if is_fatal(&e) => return Err(e),
+                    Err(e) => {
+                        tracing::warn!(run_id = %self.run, error = %e, "what a generation left could not be closed");
+                    }
+                    Ok(_) => {}
+                }
             }
-            Ok(_) => Ok(()),
         }
+        Ok(())
     }
 
     /// Starts, in the draft, every outstanding step that has a free slot.

@@ -1,7 +1,9 @@
-//! Calls whose answer was lost, and that no later attempt of their generation made again.
+//! What the generations that are over have left open in their journals.
 //!
-//! Nobody will ask for them any more once the generation is over, so their holds are charged in full
-//! then, as uncertain: money that is held for ever is neither spent nor free.
+//! Calls whose answer was lost, and that no later attempt made again: nobody will ask for them any more, so
+//! their holds are charged in full, as uncertain; money that is held for ever is neither spent nor free.
+//! Writes that a database has recorded and whose end was lost are finished from there by whoever carries
+//! steps out ([`Executor::made`](crate::executor::Executor::made)).
 
 use wflo_core::effect::{EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
@@ -13,27 +15,38 @@ use wflo_core::ports::store::{EffectEnd, Op, Store, StoreError};
 /// A call that was sent and whose answer never came.
 const NO_ANSWER: Code = Code(4009);
 
-/// Closes what the generations that these events end have left open.
-pub(super) async fn ops(
+/// The journals of the generations that these events end, where an attempt may have died.
+pub(super) async fn journals(
     store: &dyn Store,
     run: RunId,
     was: &RunState,
     events: &[Event],
-    at: jiff::Timestamp,
-) -> Result<Vec<Op>, StoreError> {
-    let mut ops = Vec::new();
+) -> Result<Vec<Vec<EffectRecord>>, StoreError> {
+    let mut journals = Vec::new();
     for event in events {
         let (name, after_one_attempt) = match &event.body {
             EventBody::StepSucceeded { step, .. } | EventBody::StepFailed { step, .. } => (step, false),
             EventBody::StepCancelled { step, .. } => (step, true),
             _ => continue,
         };
-        // An attempt ends with its calls settled; only one that died leaves some behind.
+        // An attempt ends with its effects settled; only one that died leaves some behind.
         let most_settled = if after_one_attempt { 0 } else { 1 };
         let Some(step) = was.step(name).filter(|step| step.attempt > most_settled) else { continue };
-        for row in store.effects(run, name.clone(), step.generation).await? {
-            ops.extend(lost(store, run, row, at).await?);
-        }
+        journals.push(store.effects(run, name.clone(), step.generation).await?);
+    }
+    Ok(journals)
+}
+
+/// Closes the calls that a journal has left open.
+pub(super) async fn calls(
+    store: &dyn Store,
+    run: RunId,
+    rows: &[EffectRecord],
+    at: jiff::Timestamp,
+) -> Result<Vec<Op>, StoreError> {
+    let mut ops = Vec::new();
+    for row in rows {
+        ops.extend(lost(store, run, row, at).await?);
     }
     Ok(ops)
 }
@@ -41,7 +54,7 @@ pub(super) async fn ops(
 async fn lost(
     store: &dyn Store,
     run: RunId,
-    row: EffectRecord,
+    row: &EffectRecord,
     at: jiff::Timestamp,
 ) -> Result<Vec<Op>, StoreError> {
     let Some(hold) = row.hold.filter(|_| row.state == EffectState::Intent) else { return Ok(Vec::new()) };
@@ -60,13 +73,13 @@ async fn lost(
     let body = EventBody::EffectFinished {
         key: row.key.clone(),
         kind: row.kind,
-        name: row.name,
+        name: row.name.clone(),
         cost_usd: row.cost.saturating_add(hold.amount),
         uncertain: true,
         error: Some(failure),
     };
     Ok(vec![
-        Op::FinishEffect { run, key: row.key, end },
+        Op::FinishEffect { run, key: row.key.clone(), end },
         Op::Settle { id: hold.id, actual: hold.amount, at },
         Op::AppendEvents { run, events: vec![Event { at, body }] },
     ])

@@ -1,9 +1,11 @@
 //! Answers on top of changes that are not made yet: durable for a resume, and not finished.
 
+use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::effect::{EffectRecord, EffectState, json_bytes};
 use wflo_core::error::Failure;
 use wflo_core::event::EventBody;
+use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Op, OpResult, StoreError};
 
@@ -66,26 +68,9 @@ impl Journal {
         then: Vec<Op>,
     ) -> Result<(), StoreError> {
         let (mut ops, mut facts): (Vec<Op>, Vec<EventBody>) = first.into_iter().unzip();
-        let at = self.clock.now();
-        let mut confirmed = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            let EffectState::Previewed { order, outcome } = row.state.clone() else { continue };
-            ops.push(Op::ConfirmEffect { run: self.fence.run, key: row.key.clone(), at });
-            facts.push(EventBody::EffectFinished {
-                key: row.key.clone(),
-                kind: row.kind,
-                name: row.name.clone(),
-                cost_usd: row.cost,
-                uncertain: row.uncertain > NanoUsd::ZERO,
-                error: outcome.as_ref().err().cloned(),
-            });
-            row.finished_at = Some(at);
-            row.state = match outcome {
-                Ok(result) => EffectState::Finished { order, result },
-                Err(error) => EffectState::Failed { order, error },
-            };
-            confirmed.push(row);
-        }
+        let (confirm, finished, confirmed) = confirmations(self.fence.run, rows, self.clock.now());
+        ops.extend(confirm);
+        facts.extend(finished);
         ops.push(self.event(facts));
         ops.extend(then);
         self.commit(ops).await?;
@@ -108,4 +93,32 @@ impl Journal {
             results.iter().find_map(|r| if let OpResult::Order(order) = r { Some(*order) } else { None });
         order.ok_or_else(|| StoreError::Failed("an answer got no position".to_owned()))
     }
+}
+
+/// The ops that make previewed answers stand, what they tell, and the rows as they are then.
+pub(crate) fn confirmations(
+    run: RunId,
+    rows: Vec<EffectRecord>,
+    at: Timestamp,
+) -> (Vec<Op>, Vec<EventBody>, Vec<EffectRecord>) {
+    let (mut ops, mut facts, mut confirmed) = (Vec::new(), Vec::new(), Vec::with_capacity(rows.len()));
+    for mut row in rows {
+        let EffectState::Previewed { order, outcome } = row.state.clone() else { continue };
+        ops.push(Op::ConfirmEffect { run, key: row.key.clone(), at });
+        facts.push(EventBody::EffectFinished {
+            key: row.key.clone(),
+            kind: row.kind,
+            name: row.name.clone(),
+            cost_usd: row.cost,
+            uncertain: row.uncertain > NanoUsd::ZERO,
+            error: outcome.as_ref().err().cloned(),
+        });
+        row.finished_at = Some(at);
+        row.state = match outcome {
+            Ok(result) => EffectState::Finished { order, result },
+            Err(error) => EffectState::Failed { order, error },
+        };
+        confirmed.push(row);
+    }
+    (ops, facts, confirmed)
 }

@@ -2,7 +2,9 @@
 //!
 //! Kept: on the branch whose effect's error left the step, the finished effects before it; on every
 //! other branch its finished effects; and so the waits that were cancelled there. A step whose own code raised keeps nothing. A committed data
-//! write that is neither kept nor undone would be repeated: then there is no retry.
+//! write that is neither kept nor undone would be repeated: then there is no retry. What an earlier attempt of
+//! the generation made was finished from its record before this one began (`crate::made`), so what is still
+//! previewed was not made.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +12,7 @@ use wflo_core::definition::StepSpec;
 use wflo_core::effect::{CancelledWait, EffectClass, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
 
+use crate::made;
 use crate::protocol::On;
 
 /// A retry would repeat a committed write.
@@ -53,7 +56,7 @@ pub(super) fn verdict(
     let harmless = spec.effect_class.is_some_and(|class| class != EffectClass::Guarded);
     let repeated = rows.iter().find(|row| {
         let happened = matches!(row.state, EffectState::Finished { .. } | EffectState::Intent);
-        happened && is_write(row) && !kept(row) && !undone(row) && !harmless
+        (happened || made::is_ambiguous(row)) && is_write(row) && !kept(row) && !undone(row) && !harmless
     });
     let no_retry = repeated.map(|row| {
         let what = row.request.field("sql").as_str().unwrap_or(&row.name);

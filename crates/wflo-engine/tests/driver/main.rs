@@ -9,6 +9,7 @@ mod ahead;
 mod clock;
 mod faults;
 mod flow;
+mod made;
 mod random;
 mod support;
 mod takeover;

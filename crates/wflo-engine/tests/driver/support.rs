@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use wflo_core::canonical::Digest;
 use wflo_core::definition::Definition;
 use wflo_core::effect::{CancelledWait, EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Failure};
-use wflo_core::event::{EventBody, Recorded, Wait};
+use wflo_core::event::{Event, EventBody, Recorded, Wait};
 use wflo_core::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
 use wflo_core::machine::CommandBody;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{
-    ApprovalFilter, Batch, EngineRow, Fence, InboxMessage, Op, OpResult, Receipt, RunFilter, Store,
-    StoreError, Timer,
+    ApprovalFilter, Batch, EffectEnd, EngineRow, Fence, InboxMessage, Op, OpResult, Receipt, RunFilter,
+    Store, StoreError, Timer,
 };
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_engine::clock::SystemClock;
@@ -44,6 +44,8 @@ pub(crate) struct Script {
     /// Steps that were begun although their success was durable.
     pub(crate) repeated: Mutex<Vec<String>>,
     pub(crate) undone: AtomicUsize,
+    /// Whether the database has the writes that journals have no end for.
+    pub(crate) made: AtomicBool,
     pub(crate) live: AtomicUsize,
     pub(crate) most_live: AtomicUsize,
 }
@@ -95,6 +97,32 @@ impl Executor for Playing {
                 None => succeeded(&attempt.step),
             }
         })
+    }
+
+    fn made(&self, run: RunId, rows: Vec<EffectRecord>) -> BoxFuture<'_, Result<Vec<Op>, StoreError>> {
+        let clock = SystemClock::default();
+        let open = rows.into_iter().filter(|row| row.kind == EffectKind::Db && row.order().is_none());
+        let ops = open.filter(|_| self.script.made.load(Ordering::SeqCst)).flat_map(|row| {
+            let end = EffectEnd {
+                outcome: Ok(json!("made")),
+                cost: NanoUsd::ZERO,
+                uncertain: false,
+                attributes: Value::Null,
+                at: clock.now(),
+            };
+            let body = EventBody::EffectFinished {
+                key: row.key.clone(),
+                kind: row.kind,
+                name: row.name,
+                cost_usd: NanoUsd::ZERO,
+                uncertain: false,
+                error: None,
+            };
+            let events = vec![Event { at: clock.now(), body }];
+            [Op::FinishEffect { run, key: row.key, end }, Op::AppendEvents { run, events }]
+        });
+        let ops = ops.collect();
+        Box::pin(async move { Ok(ops) })
     }
 
     fn compensate(

@@ -101,7 +101,12 @@ fn in_words(count: impl Fn(&str) -> Option<u64>) -> String {
 fn changed_since(paint: Paint, changed: &Value, room: Room, out: &mut Vec<String>) {
     let Some(changed) = changed.as_array().filter(|changed| !changed.is_empty()) else { return };
     out.push(paint.careful("  asked again, because somebody else has changed what was shown before:"));
-    for row in changed.iter().take(room.rows) {
+    conflict_lines(paint, changed, room, out);
+}
+
+/// Rows that are not as they were left, or what else is not.
+fn conflict_lines(paint: Paint, conflicts: &[Value], room: Room, out: &mut Vec<String>) {
+    for row in conflicts.iter().take(room.rows) {
         if let Some(detail) = row["detail"].as_str() {
             out.push(format!("  ! {}", plain::short(detail, room.line)));
             continue;
@@ -113,7 +118,7 @@ fn changed_since(paint: Paint, changed: &Value, room: Room, out: &mut Vec<String
         let what = plain::short(&plain::value(&row["conflict"]).replace('_', " "), NAME);
         out.push(format!("  ! {table}  {}  {what}", plain::short(&key.join(", "), 60)));
     }
-    more(paint, changed.len(), room, out);
+    more(paint, conflicts.len(), room, out);
 }
 
 fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
@@ -122,6 +127,9 @@ fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
         (None, Some(rows)) => {
             let name = plain::short(evidence["name"].as_str().unwrap_or("update"), NAME);
             out.push(format!("  {name} of {rows} rows"));
+        }
+        (None, None) if evidence["restore"].is_object() => {
+            out.push("  restore of a snapshot: takes back what this step has written since".to_owned());
         }
         (None, None) => {}
     }
@@ -137,6 +145,7 @@ fn one(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
         out.push(format!("  {}: {}", plain::short(table, 60), paint.strong(counts)));
         rows(paint, table, &change["changes"], room, out);
     }
+    restore(paint, &evidence["restore"], room, out);
     definitions(paint, &change["definitions"], room, out);
     internal(paint, &change["internal"], out);
     if let Some(why) = evidence["unseen"].as_str() {
@@ -178,6 +187,20 @@ fn statement(paint: Paint, text: &str, room: Room, out: &mut Vec<String>) {
     out.extend(lines[..head].iter().map(put));
     out.push(paint.careful(format_args!("  … {} lines are left out", lines.len() - head - tail)));
     out.extend(lines[lines.len() - tail..].iter().map(put));
+}
+
+/// What a restore makes of the edits of others.
+fn restore(paint: Paint, restore: &Value, room: Room, out: &mut Vec<String>) {
+    let Some(conflicts) = restore["conflicts"].as_array().filter(|conflicts| !conflicts.is_empty()) else {
+        return;
+    };
+    out.push(match restore["on_conflict"].as_str() {
+        Some("force") => {
+            paint.bad("  OVERWRITES what others have written since, which stands on the left above:")
+        }
+        _ => paint.careful("  leaves as they are, because others have changed them since:"),
+    });
+    conflict_lines(paint, conflicts, room, out);
 }
 
 /// Whether nothing is known to change.
