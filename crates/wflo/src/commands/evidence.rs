@@ -3,6 +3,7 @@
 //! The one rendering of it, for the question at a terminal and for `wflo approvals show`; they differ in
 //! how much room there is. Everything here came out of a sandbox or a database and is made safe to print.
 
+mod rows;
 mod write;
 
 use serde_json::{Map, Value};
