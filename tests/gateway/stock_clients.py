@@ -51,7 +51,7 @@ def openai_sync(_):
     reply = client.chat.completions.create(model=OPENAI, messages=ASK)
     assert reply.choices[0].message.content == "You said: hello gateway"
     assert reply.usage.total_tokens > 0
-    assert client.models.list().data[0].id == OPENAI
+    assert OPENAI in [model.id for model in client.models.list().data]
     vectors = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"], encoding_format="float")
     assert len(vectors.data) == 2
 

@@ -36,6 +36,7 @@ impl End<'_, '_, '_> {
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
             let budget = budgets.iter().find(|budget| budget.scope == Scope::Run);
             summary::account(session, printer, &record, budget, tree.spent()).await?;
+            summary::logged(printer, &record, tree.logged());
             if record.status.is_terminal() {
                 let (files, _) = changed_files(session, &record).await?;
                 summary::files(printer, &record, &files);

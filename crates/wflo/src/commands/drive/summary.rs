@@ -40,8 +40,22 @@ pub(super) fn verdict(printer: &Printer, record: &RunRecord, tree: &Tree, now: T
 
 /// Why it did not complete: on standard error, because `run.finished` is the last line for scripts.
 pub(super) fn error(printer: &Printer, record: &RunRecord) {
-    if let Some(error) = &record.error {
-        printer.complain(error);
+    let Some(error) = &record.error else { return };
+    printer.complain(error);
+    let failed = matches!(record.status, RunStatus::Failed | RunStatus::TimedOut);
+    let is_said = error.hint.as_ref().is_some_and(|hint| hint.contains("runs retry"));
+    if failed && !is_said && !printer.json_wanted() {
+        printer
+            .note(format_args!("`wflo runs retry {}` runs it again and keeps what had finished.", record.id));
+    }
+}
+
+/// Where the lines are that steps logged or printed: the tree has no room for them.
+pub(super) fn logged(printer: &Printer, record: &RunRecord, lines: u64) {
+    if lines > 0 {
+        let lines = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
+        let what = printer.beside().faint("output   ");
+        printer.note(format_args!("  {what}  {lines}: `wflo runs events {}`", record.id));
     }
 }
 

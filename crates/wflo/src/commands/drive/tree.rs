@@ -27,6 +27,8 @@ pub(super) struct Tree {
     ended: Option<Timestamp>,
     budget: Option<Budget>,
     spent: NanoUsd,
+    /// Lines that steps logged or printed.
+    logged: u64,
 }
 
 struct Node {
@@ -71,6 +73,7 @@ impl Tree {
             ended: None,
             budget: None,
             spent: NanoUsd::ZERO,
+            logged: 0,
         }
     }
 
@@ -84,6 +87,11 @@ impl Tree {
         self.spent
     }
 
+    /// How many lines steps logged or printed.
+    pub(super) fn logged(&self) -> u64 {
+        self.logged
+    }
+
     /// From the first event to the last, or to `now`.
     pub(super) fn elapsed(&self, now: Timestamp) -> Duration {
         self.started.map_or(Duration::ZERO, |since| between(since, self.ended.unwrap_or(now)))
@@ -94,6 +102,7 @@ impl Tree {
         let at = recorded.event.at;
         match &recorded.event.body {
             EventBody::RunStarted { .. } => self.started = Some(at),
+            EventBody::Log { .. } => self.logged += 1,
             EventBody::RunCompleted {}
             | EventBody::RunFailed { .. }
             | EventBody::RunCancelled { .. }
