@@ -136,15 +136,17 @@ def test_a_step_that_prints_100_mb_is_kept_short(project: Project) -> None:
     project.steps("""
         @workflow.step
         def noisy(context):
-            line = "x" * 999 + "\\n"
-            for _ in range(100_000):
-                sys.stdout.write(line)
+            for n in range(100_000):
+                sys.stdout.write(f"{n:06}" + "x" * 993 + "\\n")
             return "quiet again"
     """)
     done = project.run()
     assert done.code == 0, done
     assert done.run["outputs"]["noisy"] == "quiet again"
     assert len(done.out) < 20 << 20
+    lines = [event["message"] for event in done.of("log")]
+    assert lines[0].startswith("000000x") and lines[-1].startswith("099999x"), (lines[0], lines[-1])
+    assert sum("bytes of stdout are left out here" in line for line in lines) == 1
 
 
 def test_a_step_that_forks_leaves_no_process(project: Project) -> None:

@@ -13,7 +13,13 @@ use crate::journal::Journal;
 use crate::services::Services;
 
 /// The most that is kept of one attempt, in bytes.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 2 << 20;
+/// How much is kept of the beginning of a pipe, in bytes; what comes then is kept from the end.
+const HEAD: usize = 512 << 10;
+/// How much is kept of the end of a pipe, in bytes: the last words of a program are what it died of.
+const TAIL: usize = 128 << 10;
+/// What a line takes beside its text.
+const FRAME: usize = 64;
 /// The longest line, in bytes.
 const LINE: usize = 8 << 10;
 /// The longest level, in characters.
@@ -59,19 +65,18 @@ impl Output {
         Ok(tokio::spawn(async move {
             let mut buffer = vec![0_u8; 64 << 10];
             let mut line: Vec<u8> = Vec::new();
-            let mut kept = 0;
+            let (mut kept, mut tail) = (0, Tail::default());
             loop {
                 let read = match pipe.read(&mut buffer).await {
                     Ok(0) | Err(_) => break,
                     Ok(read) => read,
                 };
+                let mut rest = &buffer[..read];
                 // Past the bound the pipe is still emptied, so that the step goes on.
-                if kept > KEPT {
-                    continue;
-                }
-                for byte in &buffer[..read] {
+                while let Some((byte, after)) = rest.split_first().filter(|_| kept < HEAD) {
+                    rest = after;
                     if *byte == b'\n' || line.len() >= LINE {
-                        kept += line.len() + 1;
+                        kept += line.len() + FRAME;
                         output.line(level, String::from_utf8_lossy(&line).into_owned(), Value::Null).await;
                         line.clear();
                     }
@@ -79,15 +84,60 @@ impl Output {
                         line.push(*byte);
                     }
                 }
-                if kept > KEPT {
-                    let note = format!("… more than {KEPT} bytes of {level}: the rest is not kept");
-                    output.line(level, note, Value::Null).await;
+                if kept >= HEAD {
+                    tail.push(&std::mem::take(&mut line));
+                    tail.push(rest);
                 }
             }
-            if !line.is_empty() && kept <= KEPT {
+            let (left_out, last) = tail.end();
+            if left_out > 0 {
+                let note = format!("… {left_out} bytes of {level} are left out here …");
+                output.line(level, note, Value::Null).await;
+            }
+            for text in last {
+                output.line(level, text, Value::Null).await;
+            }
+            if !line.is_empty() {
                 output.line(level, String::from_utf8_lossy(&line).into_owned(), Value::Null).await;
             }
         }))
+    }
+}
+
+/// The end of a pipe of which only beginning and end are kept.
+#[derive(Default)]
+struct Tail {
+    /// The last bytes, up to twice what is kept.
+    bytes: Vec<u8>,
+    /// Bytes that are no longer there.
+    gone: u64,
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() > 2 * TAIL {
+            let old = self.bytes.len() - TAIL;
+            self.bytes.drain(..old);
+            self.gone += old as u64;
+        }
+    }
+
+    /// How many bytes are left out before the last lines, and those.
+    fn end(self) -> (u64, Vec<String>) {
+        let (mut lines, mut taken, mut from) = (Vec::new(), 0, self.bytes.len());
+        for line in self.bytes.split_inclusive(|byte| *byte == b'\n').rev() {
+            taken += line.len().min(LINE) + FRAME;
+            // A line whose beginning is gone is no line.
+            let is_whole = self.gone == 0 || line.len() < from;
+            if taken > TAIL || !is_whole {
+                break;
+            }
+            from -= line.len();
+            lines.push(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned());
+        }
+        lines.reverse();
+        (self.gone + from as u64, lines)
     }
 }
 
@@ -104,7 +154,7 @@ async fn keep(
     step: String,
     mut receiver: mpsc::Receiver<(String, String, Value)>,
 ) {
-    let mut kept = 0_usize;
+    let (mut kept, mut is_full) = (0_usize, false);
     while let Some(first) = receiver.recv().await {
         let mut lines = vec![first];
         let until = tokio::time::Instant::now() + GATHER;
@@ -117,10 +167,14 @@ async fn keep(
         let mut facts = Vec::new();
         for (level, message, fields) in lines {
             if kept > KEPT {
+                if !std::mem::replace(&mut is_full, true) {
+                    let message = format!("… more than {KEPT} bytes of output: the rest is not kept");
+                    facts.push(EventBody::Log { step: step.clone(), level, message, fields: Value::Null });
+                }
                 continue;
             }
             let message = services.redact(message);
-            kept += message.len() + 64;
+            kept += message.len() + FRAME;
             facts.push(EventBody::Log { step: step.clone(), level, message, fields });
         }
         if facts.is_empty() {
@@ -129,5 +183,44 @@ async fn keep(
         if let Err(e) = journal.note(facts).await {
             tracing::warn!(step, error = %e, "output of a step could not be kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(chunks: &[&[u8]]) -> (u64, Vec<String>) {
+        let mut tail = Tail::default();
+        chunks.iter().for_each(|chunk| tail.push(chunk));
+        tail.end()
+    }
+
+    #[test]
+    fn what_fits_is_whole() {
+        assert_eq!(ended(&[]), (0, vec![]));
+        assert_eq!(ended(&[b"a\n\nb"]), (0, vec!["a".to_owned(), String::new(), "b".to_owned()]));
+        assert_eq!(ended(&[b"one ", b"line\n"]), (0, vec!["one line".to_owned()]));
+    }
+
+    #[test]
+    fn the_last_lines_of_much_are_kept_whole_and_the_rest_is_counted() {
+        let all: Vec<u8> = (0..200_000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        let chunks: Vec<&[u8]> = all.chunks(10_007).collect();
+        let (left_out, lines) = ended(&chunks);
+        assert_eq!(lines.last().map(String::as_str), Some("line 199999"));
+        let first: usize = lines[0].strip_prefix("line ").unwrap().parse().unwrap();
+        assert_eq!(lines.len(), 200_000 - first, "no line between is missing");
+        let shown: usize = lines.iter().map(|line| line.len() + 1).sum();
+        assert_eq!(left_out as usize + shown, all.len());
+        assert!(lines.iter().map(|line| line.len() + FRAME).sum::<usize>() <= TAIL);
+    }
+
+    #[test]
+    fn a_line_without_an_end_or_a_beginning_is_left_out() {
+        let (left_out, lines) = ended(&[&vec![b'x'; 5 * TAIL], b"\nlast"]);
+        assert_eq!((left_out, lines), (5 * TAIL as u64 + 1, vec!["last".to_owned()]));
+        let (left_out, lines) = ended(&[&vec![b'x'; 5 * TAIL]]);
+        assert_eq!((left_out, lines), (5 * TAIL as u64, vec![]));
     }
 }
