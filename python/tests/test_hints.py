@@ -44,6 +44,26 @@ def test_the_sandboxs_part_is_said(project, name):
     assert "workflow.py" in error["traceback"] and error["place"].startswith("workflow.py:"), error
 
 
+COMMANDS = {
+    "without a network": (["git", "clone"], {"exit_code": 128, "stderr": "Could not resolve host: x"}, "no network"),
+    "a silent fetch": (["/usr/bin/curl", "-s"], {"exit_code": 6}, "no network"),
+    "not there": (["nosuch"], {"exit_code": 127}, "no such program"),
+    "its own failure": (["make"], {"exit_code": 2, "stderr": "no rule"}, "check=False"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_commands_failure_names_the_wall_that_it_met(project, name, isolated):
+    argv, result, said = COMMANDS[name]
+    project.steps(
+        "from wflo.context.tools import ToolFailed, ToolResult\n@workflow.step\ndef step(context):\n"
+        f"    raise ToolFailed({argv}, ToolResult({result}), ('0', 1))\n"
+    )
+    error = project.start(isolated=isolated).receive("failed")["error"]
+    assert (said if isolated else "check=False") in error["hint"], error
+
+
 def test_a_missing_package_names_the_python(project):
     error = error_of(project, "import surely_not_there")
     assert sys.executable in error["hint"]

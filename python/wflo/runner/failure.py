@@ -39,7 +39,7 @@ def describe(error: BaseException, project: str, cancelled: str | None = None) -
     if effect is not None:
         found["effect"] = {"path": effect[0], "seq": effect[1]}
     if isinstance(error, WfloError):
-        found["code"], found["hint"] = error.code, error.hint
+        found["code"] = error.code
     elif isinstance(error, SystemExit):
         found["code"], found["hint"] = "WFLO-3306", "return from the step, or raise an exception that says why"
     if found.get("hint") is None:

@@ -74,9 +74,39 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
+# What programs say, in English, when there is no network, and the codes of those that say nothing.
+_NO_NETWORK = (
+    "could not resolve host",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "network is unreachable",
+    "getaddrinfo",
+    "failed to establish a new connection",
+)
+_FETCHERS = {"curl": (6, 7), "wget": (4,)}
+NO_PROGRAM = (
+    "there is no such program in the sandbox: it has the machine's /usr and the step's Python; a script of the project "
+    "is called by its path"
+)
+
+
+def _command(error: WfloError) -> str | None:
+    """Why a command of `tools.run` may have failed."""
+    result: Any = getattr(error, "result", None)
+    if error.code != "WFLO-3309" or result is None or not session.isolated:
+        return None
+    if result.exit_code == 127:
+        return NO_PROGRAM
+    name = str(error).split(" ", 1)[0].rsplit("/", 1)[-1]
+    said = f"{result.stderr}\n{result.stdout}".lower()
+    if result.exit_code in _FETCHERS.get(name, ()) or any(words in said for words in _NO_NETWORK):
+        return NETWORK
+    return None
+
+
 def _hint(error: BaseException, project: str) -> str | None:
     if isinstance(error, WfloError):
-        return error.hint
+        return _command(error) or error.hint
     if isinstance(error, ModuleNotFoundError):
         return _module(error, project)
     if isinstance(error, OSError):
