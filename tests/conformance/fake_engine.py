@@ -296,6 +296,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "succeeded": {"state": dict},
     "failed": {"error": dict},
     "suspended": {"on": list},
+    "calls": {"n": int, "open": int},
 }
 _KINDS = ("llm", "tool", "http", "db", "sleep", "approval", "emit", "random", "now")
 

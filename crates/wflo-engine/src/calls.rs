@@ -5,7 +5,7 @@
 //! connection closed before its last byte or the client says that it repeats itself.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -20,23 +20,45 @@ use crate::journal::Journal;
 use crate::services::Services;
 use crate::waits::Waits;
 
+mod given_up;
+
 /// Which journal entry a request is.
 pub(crate) enum Place {
     /// A call of its own.
-    New { path: String, seq: u32 },
-    /// The same call as one that is in flight: wait for its answer.
-    Attach { path: String, seq: u32, over: watch::Receiver<bool> },
+    New { path: String, seq: u32, nth: u32 },
+    /// The same call as one that is in flight, on its `nth` connection: wait for its answer.
+    Attach { path: String, seq: u32, nth: u32, over: watch::Receiver<bool> },
 }
 
 struct Occurrence {
     seq: u32,
-    /// The connection that asked closed before the last byte.
+    /// How many connections have asked for it.
+    connections: u32,
+    /// The one for which it was made.
+    first: u32,
+    /// Those that are known to have closed before the last byte.
+    left: Vec<u32>,
+    /// One did, and no request has attached to the call since then.
     abandoned: bool,
     /// Answered, refused or lost: nothing more comes of it.
     over: watch::Sender<bool>,
 }
 
 impl Occurrence {
+    /// The number of a further connection.
+    fn next(&mut self) -> u32 {
+        self.connections += 1;
+        self.connections - 1
+    }
+
+    /// One of its connections closed; it counts once, from whoever sees it first.
+    fn leave(&mut self, nth: u32) {
+        if !self.left.contains(&nth) {
+            self.left.push(nth);
+            self.abandoned = true;
+        }
+    }
+
     fn is_over(&self) -> bool {
         *self.over.borrow()
     }
@@ -69,6 +91,11 @@ pub(crate) struct Calls {
     /// Of calls made through `context.llm`: the engine's own fingerprint, and after which answer the step
     /// asked.
     expected: Mutex<HashMap<(String, u32), (Digest, u32)>>,
+    /// Of stock clients: what their connections wait for.
+    asked: Mutex<Vec<given_up::Asked>>,
+    giving_up: tokio::sync::Mutex<()>,
+    reached: AtomicU32,
+    ended: AtomicBool,
     in_flight: AtomicUsize,
     idle: Notify,
     closing: watch::Sender<bool>,
@@ -97,6 +124,10 @@ impl Calls {
             occurrences: Mutex::default(),
             unmatched: Mutex::new(unmatched),
             expected: Mutex::default(),
+            asked: Mutex::default(),
+            giving_up: tokio::sync::Mutex::default(),
+            reached: AtomicU32::new(0),
+            ended: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
             closing: watch::channel(false).0,
@@ -133,16 +164,26 @@ impl Calls {
             let again = self.journal.get(&path, occurrence.seq).is_some_and(|row| worth_repeating(&row));
             if !(occurrence.is_over() && again) {
                 occurrence.abandoned = false;
-                let seq = occurrence.seq;
+                let (seq, nth) = (occurrence.seq, occurrence.next());
                 if occurrence.is_over() {
-                    return Place::New { path, seq };
+                    // What the journal holds of it is given, or it is made again.
+                    occurrence.over.send_replace(false);
+                    occurrence.first = nth;
+                    return Place::New { path, seq, nth };
                 }
-                return Place::Attach { path, seq, over: occurrence.over.subscribe() };
+                return Place::Attach { path, seq, nth, over: occurrence.over.subscribe() };
             }
             occurrence.abandoned = false;
         }
-        known.push(Occurrence { seq: next, abandoned: false, over: watch::channel(false).0 });
-        Place::New { path, seq: next }
+        known.push(Occurrence {
+            seq: next,
+            connections: 1,
+            first: 0,
+            left: Vec::new(),
+            abandoned: false,
+            over: watch::channel(false).0,
+        });
+        Place::New { path, seq: next, nth: 0 }
     }
 
     /// Whether a request that the journal does not hold comes from a program that repeats itself
@@ -157,19 +198,27 @@ impl Calls {
 
     /// The call was answered, refused or lost.
     pub(crate) fn finished(&self, path: &str, seq: u32) {
-        let mut all = self.occurrences.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(occurrence) = all.get_mut(path).and_then(|known| known.iter_mut().find(|o| o.seq == seq))
-        {
+        self.answered(path, seq);
+        self.with(path, seq, |occurrence| {
             occurrence.over.send_replace(true);
-        }
+        });
     }
 
-    /// The connection that asked closed before the last byte.
+    /// The connection for which a call was made closed before the last byte.
     pub(crate) fn abandoned(&self, path: &str, seq: u32) {
+        self.with(path, seq, |occurrence| occurrence.leave(occurrence.first));
+    }
+
+    /// A connection of a call closed before the last byte.
+    fn left(&self, path: &str, seq: u32, nth: u32) {
+        self.with(path, seq, |occurrence| occurrence.leave(nth));
+    }
+
+    fn with(&self, path: &str, seq: u32, change: impl FnOnce(&mut Occurrence)) {
         let mut all = self.occurrences.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(occurrence) = all.get_mut(path).and_then(|known| known.iter_mut().find(|o| o.seq == seq))
-        {
-            occurrence.abandoned = true;
+        let known = all.get_mut(path);
+        if let Some(occurrence) = known.and_then(|known| known.iter_mut().find(|o| o.seq == seq)) {
+            change(occurrence);
         }
     }
 

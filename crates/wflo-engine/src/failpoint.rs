@@ -4,7 +4,7 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 30] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -30,6 +30,8 @@ pub const ALL: [&str; 28] = [
     "db.commit.unknown",
     "wait.cancelled.before",
     "wait.cancelled.after",
+    "call.given_up.before",
+    "call.given_up.after",
     "tool.sealed",
     "layer.captured",
     "undo.after",

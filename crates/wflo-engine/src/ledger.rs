@@ -131,13 +131,22 @@ impl Ledger for RunLedger {
 async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineError> {
     let (path, seq) = match &intent.positional {
         Some((path, seq)) => (path.clone(), *seq),
-        None => match calls.place(&intent.fingerprint, intent.retry_of) {
-            Place::New { path, seq } => (path, seq),
-            Place::Attach { path, seq, over } => {
-                wait_for_the_other(calls, over).await?;
-                (path, seq)
+        None => {
+            // What a client asks for may follow from what it gave up.
+            calls.keep_given_up(None).await?;
+            let (path, seq, nth, other) = match calls.place(&intent.fingerprint, intent.retry_of) {
+                Place::New { path, seq, nth } => (path, seq, nth, None),
+                Place::Attach { path, seq, nth, over } => (path, seq, nth, Some(over)),
+            };
+            if !calls.asked(&path, seq, nth, intent.caller.connection()) {
+                return Ok(Opened::GivenUp);
             }
-        },
+            if let Some(over) = other {
+                runs(&intent);
+                wait_for_the_other(calls, over).await?;
+            }
+            (path, seq)
+        }
     };
     let opened = open_at(calls, &intent, path.clone(), seq).await;
     if !matches!(opened, Ok(Opened::Dispatch(_))) {
@@ -176,6 +185,7 @@ async fn open_at(
         let kind = "journal_full".to_owned();
         return Ok(Opened::Refused(Refusal::Other { status: 403, kind, failure: full(limit) }));
     }
+    runs(intent);
     // A call that was begun before is not held up by writes that came after it.
     if found.is_none()
         && let Some(refusal) = before_writes(calls, On { path: path.clone(), seq }).await?
@@ -198,6 +208,13 @@ async fn recorded(calls: &Calls, path: &str, seq: u32) -> Result<Recorded, Engin
     let result =
         result.ok_or_else(|| EngineError::Unreadable(format!("the answer of {path}/{seq} is gone")))?;
     serde_json::from_value(result).map_err(|e| EngineError::Unreadable(e.to_string()))
+}
+
+/// No answer of the journal comes on its connection: it takes as long as it takes.
+fn runs(intent: &CallIntent) {
+    if let Some(connection) = intent.caller.connection() {
+        connection.runs();
+    }
 }
 
 /// A new call waits until the step's writes so far are approved.

@@ -17,6 +17,8 @@ use crate::protocol::{Answer, On, ToRunner};
 
 /// The most that answers, and parts of them, take while they wait to be written, in bytes of memory.
 const ROOM: usize = 8 << 20;
+/// What a small frame takes of it, with its place in the line.
+const OFFERED: u32 = 256;
 
 /// The end at which frames are put in; cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,6 +72,13 @@ impl Outbox {
     pub(crate) fn small(&self, frame: ToRunner) {
         // A runner that is gone is noticed by whoever reads from it.
         let _ = self.line.send(Outgoing { what: What::Frame(frame), _room: None });
+    }
+
+    /// Sends a frame of a few bytes that is asked for again if there is no room for it now.
+    pub(crate) fn offer(&self, frame: ToRunner) {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(OFFERED) {
+            let _ = self.line.send(Outgoing { what: What::Frame(frame), _room: Some(room) });
+        }
     }
 
     /// Sends a part of an answer, once there is room for it.
@@ -175,6 +184,28 @@ mod tests {
         assert_eq!((here, recorded), (7, 993));
         assert_eq!(outbox.held(), 0);
         assert!(matches!(outbox.keep(large()), Told::Here(_, Some(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_offered_is_dropped_where_there_is_no_room_and_counts_until_it_is_written() {
+        let (outbox, mut line) = Outbox::new();
+        let word = |n| ToRunner::Calls { n, state: crate::protocol::CallsState::Quiet };
+        let most = u32::try_from(ROOM).unwrap() / OFFERED;
+        for n in 0..most + 10 {
+            outbox.offer(word(n.into()));
+        }
+        assert_eq!(outbox.held(), ROOM);
+        for _ in 0..most {
+            assert!(matches!(line.next().await.unwrap().what, What::Frame(ToRunner::Calls { .. })));
+        }
+        assert_eq!(outbox.held(), 0);
+        // The next in the line is one that was offered after there was room again.
+        outbox.offer(word(7_000_000));
+        let What::Frame(ToRunner::Calls { n, .. }) = line.next().await.unwrap().what else { panic!() };
+        assert_eq!(n, 7_000_000);
+        drop(line);
+        outbox.offer(word(0));
+        assert_eq!(outbox.held(), 0);
     }
 
     #[tokio::test]

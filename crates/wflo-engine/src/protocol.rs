@@ -16,7 +16,7 @@ mod claim;
 /// The protocol's version.
 pub const VERSION: u32 = 1;
 /// What a runner may say beyond the first form of the protocol.
-pub(crate) const FEATURES: &[&str] = &["effect_cancelled"];
+pub(crate) const FEATURES: &[&str] = &["effect_cancelled", "calls"];
 /// The largest frame, in bytes.
 pub const MAX_FRAME: usize = 8 << 20;
 
@@ -65,9 +65,26 @@ pub(crate) enum ToRunner {
         path: String,
         seq: u32,
     },
+    /// What is on its way between stock clients and the gateway, when the runner asked the `n`th time.
+    Calls {
+        n: u64,
+        state: CallsState,
+    },
     Cancel {
         reason: String,
     },
+}
+
+/// The model calls of stock clients, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CallsState {
+    /// None is on its way but those that the step gave up before the restart, and will again.
+    Quiet,
+    /// A request or a recorded answer is.
+    Answering,
+    /// A call runs now.
+    Running,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -158,6 +175,11 @@ pub(crate) enum FromRunner {
     Suspended {
         on: Vec<On>,
     },
+    /// Asks what its stock clients wait for, on so many connections.
+    Calls {
+        n: u64,
+        open: usize,
+    },
 }
 
 /// An effect that a step asks for.
@@ -208,7 +230,7 @@ impl FromRunner {
             }
             FromRunner::Suspended { on } => on.iter().map(|on| on.path.len() + size_of::<On>()).sum(),
             FromRunner::EffectCancelled { path, .. } => path.len(),
-            FromRunner::Hello { .. } => 0,
+            FromRunner::Hello { .. } | FromRunner::Calls { .. } => 0,
         }
     }
 }

@@ -186,6 +186,10 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
             }
             return replay(ask.dialect, &route.provider.name, (recorded, Some(held)), parts).await;
         }
+        Opened::GivenUp => {
+            parts.closed().await;
+            return Ok(());
+        }
         Opened::Refused(refusal) => return Err(GatewayError::from_refusal(refusal, hold, &request.model)),
     };
     if let Some(error) = not_ready {

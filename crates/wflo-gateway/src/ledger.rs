@@ -4,7 +4,7 @@
 //! ledger knows who calls, which budgets apply, what happened before, and makes it durable.
 //!
 //! **Architecture Invariant:** a request is sent upstream only after [`Ledger::open`] returned
-//! [`Opened::Dispatch`], and every ticket ends in exactly one of [`Ledger::close`] and
+//! [`Opened::Dispatch`], and its ticket ends in exactly one of [`Ledger::close`] and
 //! [`Ledger::release`], whatever the client does. The last bytes of an answer are given to the
 //! client only after `close` returned.
 
@@ -18,6 +18,7 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
+use crate::serve::Connection;
 use crate::usage::Usage;
 
 /// A future that can be sent, for traits that are used as objects.
@@ -28,13 +29,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Caller {
     label: Arc<str>,
     key: Option<Arc<str>>,
+    connection: Option<Arc<Connection>>,
     inner: Arc<dyn Any + Send + Sync>,
 }
 
 impl Caller {
     /// A caller: a label for logs (a step's id), and whatever the ledger wants to find again.
     pub fn new<T: Any + Send + Sync>(label: &str, inner: T) -> Caller {
-        Caller { label: label.into(), key: None, inner: Arc::new(inner) }
+        Caller { label: label.into(), key: None, connection: None, inner: Arc::new(inner) }
     }
 
     /// The same caller on a listener that others can reach: only requests that carry `key` where a
@@ -42,6 +44,16 @@ impl Caller {
     #[must_use]
     pub fn with_key(self, key: &str) -> Caller {
         Caller { key: Some(key.into()), ..self }
+    }
+
+    /// The same caller, on a connection of its own.
+    pub(crate) fn on(self, connection: &Arc<Connection>) -> Caller {
+        Caller { connection: Some(Arc::clone(connection)), ..self }
+    }
+
+    /// The connection that a stock client's call came on.
+    pub fn connection(&self) -> Option<&Arc<Connection>> {
+        self.connection.as_ref()
     }
 
     /// What a request must carry, if the listener alone does not say who calls.
@@ -173,6 +185,9 @@ pub enum Opened {
     Replay(Recorded),
     /// It may not be made.
     Refused(Refusal),
+    /// Its client gave it up when it was first made: it gets no answer, and
+    /// is waited for to do so again.
+    GivenUp,
 }
 
 /// Why a call may not be made.

@@ -5,12 +5,12 @@
 //! it, the key that the caller alone was given.
 
 mod body;
+mod connection;
 mod key;
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::body::{Body, Link};
+use self::connection::Served;
+pub use self::connection::{Connection, Connections, UnderWay};
 use crate::dialect::{Dialect, Target, target};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Part};
@@ -41,13 +43,13 @@ const UNWANTED: usize = 1 << 20;
 pub struct ServeHandle {
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
-    open: Arc<AtomicUsize>,
+    connections: Connections,
 }
 
 impl ServeHandle {
-    /// Connections that clients hold open.
-    pub fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+    /// The connections that clients hold open.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// Takes no new connection, lets running answers finish for at most `patience`, then cuts them.
@@ -79,20 +81,20 @@ impl Gateway {
     /// When the listener cannot be made non-blocking or registered.
     pub fn serve(&self, listener: std::net::TcpListener, caller: Caller) -> io::Result<ServeHandle> {
         listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = Arc::new(tokio::net::TcpListener::from_std(listener)?);
         let (stop, stopped) = watch::channel(false);
-        let open = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(accept(self.clone(), listener, caller, stopped, Arc::clone(&open)));
-        Ok(ServeHandle { stop, task: Some(task), open })
+        let connections = Connections::of(&listener);
+        let task = tokio::spawn(accept(self.clone(), listener, caller, stopped, connections.clone()));
+        Ok(ServeHandle { stop, task: Some(task), connections })
     }
 }
 
 async fn accept(
     gateway: Gateway,
-    listener: tokio::net::TcpListener,
+    listener: Arc<tokio::net::TcpListener>,
     caller: Caller,
     mut stopped: watch::Receiver<bool>,
-    open: Arc<AtomicUsize>,
+    known: Connections,
 ) {
     let slots = Arc::new(Semaphore::new(gateway.shared.limits.connections));
     let mut connections = JoinSet::new();
@@ -113,12 +115,10 @@ async fn accept(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (gateway, caller, stopped, open) =
-            (gateway.clone(), caller.clone(), stopped.clone(), Arc::clone(&open));
-        open.fetch_add(1, Ordering::AcqRel);
+        let served = known.watch(stream);
+        let (gateway, caller, stopped) = (gateway.clone(), caller.clone(), stopped.clone());
         connections.spawn(async move {
-            let _counted = Counted(open);
-            connection(gateway, stream, caller, stopped).await;
+            serve(gateway, served, caller, stopped).await;
             drop(slot);
         });
     }
@@ -126,33 +126,24 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-/// One less when dropped, an aborted task included.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-async fn connection(
-    gateway: Gateway,
-    stream: tokio::net::TcpStream,
-    caller: Caller,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn serve(gateway: Gateway, served: Served, caller: Caller, mut stopped: watch::Receiver<bool>) {
     let link = Link::new(Arc::clone(&gateway.shared.ledger));
+    let own = Arc::clone(&served.connection);
+    let caller = caller.on(&own);
     let service = service_fn(|request| {
-        let (gateway, caller, link) = (gateway.clone(), caller.clone(), link.clone());
+        let (gateway, caller, link, own) = (gateway.clone(), caller.clone(), link.clone(), Arc::clone(&own));
         async move {
             // A further request on the connection proves that the last answer arrived.
             link.arrived();
-            Ok::<_, Infallible>(respond(&gateway, caller, &link, request).await)
+            own.asks();
+            let response = respond(&gateway, caller, &link, request).await;
+            own.begins();
+            Ok::<_, Infallible>(response.map(|body| body.on(own)))
         }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).preserve_header_case(false);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(served), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),

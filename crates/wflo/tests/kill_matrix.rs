@@ -22,6 +22,10 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use wflo_testkit::model_server::{Answer, ModelServer};
 
+mod kill_matrix {
+    mod given_up;
+}
+
 const WORKFLOW: &str = r#"
 import asyncio
 from wflo import Workflow
@@ -242,6 +246,8 @@ fn a_kill_at_any_boundary_loses_and_repeats_nothing() {
             name if ["chain.", "effect.preview.", "sealed."].iter().any(|p| name.starts_with(p)) => continue,
             // Passed where a disk fails: `tests/e2e/test_sealed_writes.py`.
             "db.commit.unknown" => continue,
+            // Passed where a stock client is out of time: `given_up`.
+            name if name.starts_with("call.") => continue,
             _ => &[1],
         };
         for pass in passes {

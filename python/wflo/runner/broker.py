@@ -17,6 +17,7 @@ from _thread import get_ident
 
 from ..errors import StepCancelled, StepError, ValueTooLarge, effect_error
 from . import threads
+from .calls import Calls
 from .delivery import Deliveries, Marks
 from .frames import Channel, ChannelClosed, FrameTooLarge, ProtocolError
 from .identity import Identities
@@ -99,6 +100,7 @@ class Broker:
         self.cancelled: str | None = None
         self.project = ""
         self.identities = Identities()
+        self.calls = Calls("calls" in features)
         self._patience = Patience()
         self._lock = _thread.RLock()
         self._reading = _thread.allocate_lock()
@@ -211,6 +213,10 @@ class Broker:
             packed = self.channel.pack(frame)
         self._send(packed)
 
+    def tell(self, frame: dict[str, Any]) -> None:
+        """Sends a small frame that asks for no effect."""
+        self._send(self.channel.pack(frame))
+
     def _send(self, packed: bytes) -> None:
         try:
             self.channel.send_packed(packed)
@@ -247,6 +253,8 @@ class Broker:
                 waiter.files.apply(frame.get("delta") or {})
             else:
                 self.deliveries.add((path, seq), frame)
+        elif kind == "calls":
+            self.calls.take(frame)
         elif kind == "cancel":
             self.cancelled = str(frame.get("reason") or "cancelled")
             if self.loop is not None:
@@ -309,13 +317,15 @@ class Broker:
                 self.deliveries.running(key)
         return True
 
-    def may_skip_timer(self) -> bool:
+    def may_skip_timer(self, *, runs: bool) -> bool:
         """Whether the earliest timer may fire at once, to get to the next recorded place or answer.
 
-        Not while an effect runs anew: it has its full time. Unless the step did something here the
-        first time before any further answer came: then that effect was not answered in time either.
+        Not while an effect, or a call of a stock client (`runs`), runs anew: it has its full time. Unless
+        the step did something here the first time before any further answer came: then that effect was
+        not answered in time either.
         """
-        return self._patience.skip() and (self.deliveries.due or not self.deliveries.runs_anew(self.pending))
+        runs = runs or self.deliveries.runs_anew(self.pending)
+        return (self.deliveries.due or not runs) and self._patience.skip()
 
     @property
     def impatient(self) -> bool:

@@ -14,13 +14,11 @@ on without it.
 from __future__ import annotations
 
 import asyncio
-import os
 import selectors
-import socket
 import time
 from _thread import get_ident
 
-from . import branches
+from . import branches, calls
 from .broker import SETTLE_MS, Broker, Waiter, leave
 from .frames import ChannelClosed
 
@@ -56,16 +54,24 @@ class IdleSelector(selectors.DefaultSelector):
         self._own = frozenset(self.get_map())
 
     @property
+    def _others(self) -> list[int]:
+        """The step's own descriptors here."""
+        found = self.get_map()
+        return [] if len(found) <= len(self._own) else [found[fd].fd for fd in list(found) if fd not in self._own]
+
+    @property
     def _foreign(self) -> bool:
         """Whether the step has a descriptor of its own here.
 
         Connections to the model gateway do not count: they stay open between calls, and the engine
         itself knows whether a call is under way on one.
         """
-        found = self.get_map()
-        if len(found) <= len(self._own):
-            return False
-        return any(fd not in self._own and not _is_gateway(found[fd].fd) for fd in list(found))
+        return not all(calls.is_gateway(fd) for fd in self._others)
+
+    @property
+    def _connections(self) -> int:
+        """How many connections to the model gateway the step has here."""
+        return sum(calls.is_gateway(fd) for fd in self._others)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Ready descriptors. With none ready and nothing to run, answers are given out first."""
@@ -106,6 +112,7 @@ class IdleSelector(selectors.DefaultSelector):
         broker, loop = self._broker, self.loop
         assert loop is not None
         loop.woken = False
+        broker.calls.forget()
         until = None if timeout is None else _monotonic() + timeout
         settled = False
         repeat_at: float | None = None
@@ -125,9 +132,16 @@ class IdleSelector(selectors.DefaultSelector):
             if broker.deliveries.replaying:
                 if not broker.stuck(not self._foreign and broker.threads_quiet()):
                     wait = _least(left, 0.02)
-                elif timeout is not None and broker.may_skip_timer():
-                    loop.skip(timeout)
-                    return []
+                elif (state := broker.calls.state(self._connections, broker.tell)) in (None, "answering"):
+                    wait = _least(left, broker.calls.pause)
+                elif timeout is not None and broker.may_skip_timer(runs=state == "running"):
+                    # An answer was on its way to the step before the engine said that none is.
+                    events = self._events(0)
+                    if not events:
+                        loop.skip(timeout)
+                    return events
+                elif state == "running":
+                    wait = _least(left, broker.calls.pause)
                 elif (timeout is None or broker.impatient) and (
                     broker.deliver_any() or not broker.deliveries.replaying
                 ):
@@ -157,29 +171,6 @@ class IdleSelector(selectors.DefaultSelector):
             events = self._events(wait)
             if events:
                 return events
-
-
-def _gateway() -> frozenset[tuple[str, int]]:
-    """Where the stock model clients of this process are pointed to."""
-    found: set[tuple[str, int]] = set()
-    for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
-        host, colon, port = os.environ.get(name, "").partition("://")[2].partition("/")[0].rpartition(":")
-        if colon and port.isascii() and port.isdigit() and host.startswith("127."):
-            found.add((host, int(port)))
-    return frozenset(found)
-
-
-_GATEWAY = _gateway()
-
-
-def _is_gateway(fd: int) -> bool:
-    if not _GATEWAY:
-        return False
-    try:
-        with socket.socket(fileno=os.dup(fd)) as connection:
-            return connection.getpeername() in _GATEWAY
-    except OSError:
-        return False
 
 
 def _least(left: float | None, most: float) -> float:

@@ -65,7 +65,9 @@ impl Journal {
         let rows = self.lock();
         let asked = rows.by_place.values().filter(|row| !row.key.path.starts_with('@'));
         let asked = asked.map(|row| (row.key.path.clone(), row.key.seq, rows.place(row.after)));
-        let cancelled = cancelled.into_iter().map(|wait| (wait.path, wait.seq, rows.place(wait.after)));
+        // What stock clients gave up is the gateway's to repeat.
+        let cancelled = cancelled.into_iter().filter(|wait| !wait.path.starts_with('@'));
+        let cancelled = cancelled.map(|wait| (wait.path, wait.seq, rows.place(wait.after)));
         let mut marks = Marks { asked: asked.collect(), cancelled: cancelled.collect() };
         for list in [&mut marks.asked, &mut marks.cancelled] {
             list.sort_unstable_by(|a, b| (a.2, &a.0, a.1).cmp(&(b.2, &b.0, b.1)));

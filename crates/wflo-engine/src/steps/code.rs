@@ -91,6 +91,7 @@ impl Steps {
             attempt,
             broker: Arc::clone(&broker),
             running: &running,
+            clients: served.as_ref().map(wflo_gateway::serve::ServeHandle::connections),
             output: output.clone(),
             deadline: deadline(attempt, &launch),
         };

@@ -64,6 +64,7 @@ impl Steps {
             exit = running.ended() => Some(exit),
             () = tokio::time::sleep(limit) => None,
             stop = attempt.stopped() => {
+                broker.calls.ends();
                 running.kill().await;
                 if stop.is_urgent() {
                     broker.calls.hurry();
@@ -72,6 +73,7 @@ impl Steps {
                 return Ok(End::Stopped);
             }
         };
+        broker.calls.ends();
         running.kill().await;
         if exit.is_none() {
             broker.calls.hurry();

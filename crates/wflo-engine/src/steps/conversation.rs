@@ -12,6 +12,7 @@ use wflo_core::effect::memory_of;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::Wait;
 use wflo_core::money::NanoUsd;
+use wflo_gateway::serve::{Connections, UnderWay};
 use wflo_sandbox::{Exit, Outcome as Ended};
 
 use super::{Steps, failed, retry};
@@ -21,7 +22,9 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End, Stop};
 use crate::outbox::{Outbox, Told};
 use crate::output::Output;
-use crate::protocol::{self, Answer, EffectCall, FrameError, FromRunner, On, RunStep, StepError, ToRunner};
+use crate::protocol::{
+    self, Answer, CallsState, EffectCall, FrameError, FromRunner, On, RunStep, StepError, ToRunner,
+};
 use crate::sandboxed::Running;
 
 /// The step took too long.
@@ -58,6 +61,8 @@ pub(super) struct Conversation<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) broker: Arc<Broker>,
     pub(super) running: &'a Running,
+    /// Of its stock clients, where they are served.
+    pub(super) clients: Option<Connections>,
     pub(super) output: Output,
     pub(super) deadline: Option<Duration>,
 }
@@ -106,6 +111,8 @@ impl Conversation<'_> {
             },
             last = self.listen(&mut received, &sink, &mut effects) => last,
         };
+        // Whatever connection closes from here on, no recorded effect follows from it.
+        self.broker.calls.ends();
         match &last {
             Last::Stop(stop) if stop.is_urgent() => self.broker.calls.hurry(),
             Last::TimedOut => self.broker.calls.hurry(),
@@ -203,6 +210,10 @@ impl Conversation<'_> {
                     );
                 }
                 FromRunner::Effect(call) => {
+                    // What its clients had given up by then.
+                    if let Err(e) = self.broker.calls.keep_given_up(Some(call.after)).await {
+                        return Last::Engine(e.into());
+                    }
                     if let Err(failure) = asked.admit(&call, effects.len()) {
                         return Last::Broken(failure);
                     }
@@ -235,6 +246,10 @@ impl Conversation<'_> {
                         );
                         return Last::Broken(Failure::new(BROKEN, message));
                     }
+                    let reached = these.last().map(|(_, after)| *after);
+                    if let Err(e) = self.broker.calls.keep_given_up(reached).await {
+                        return Last::Engine(e.into());
+                    }
                     if let Err(e) = self.broker.cancelled(these).await {
                         return Last::Engine(e);
                     }
@@ -257,6 +272,9 @@ impl Conversation<'_> {
                     }
                     self.broker.chain.runner_waits(&on);
                 }
+                FromRunner::Calls { n, open } => {
+                    sink.offer(ToRunner::Calls { n, state: self.calls(open) });
+                }
                 FromRunner::Definition { .. } => {
                     return Last::Broken(Failure::new(
                         BROKEN,
@@ -264,6 +282,14 @@ impl Conversation<'_> {
                     ));
                 }
             }
+        }
+    }
+
+    fn calls(&self, open: usize) -> CallsState {
+        match self.clients.as_ref().map_or(UnderWay::Nothing, |clients| clients.under_way(open)) {
+            UnderWay::Nothing => CallsState::Quiet,
+            UnderWay::Answer => CallsState::Answering,
+            UnderWay::Call => CallsState::Running,
         }
     }
 

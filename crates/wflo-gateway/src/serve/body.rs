@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use super::connection::Connection;
 use crate::exchange::{Delivery, Part};
 use crate::gateway::Buffered;
 use crate::ledger::{Ledger, Ticket};
@@ -66,16 +67,24 @@ pub(super) struct Body {
     delivery: Option<Delivery>,
     /// The memory that it takes.
     _held: Option<Buffered>,
+    /// The connection that it goes out on.
+    connection: Option<Arc<Connection>>,
 }
 
 impl Body {
     pub(super) fn text(text: String) -> Body {
-        Body { source: Source::Whole(Some(text.into())), link: None, delivery: None, _held: None }
+        Body {
+            source: Source::Whole(Some(text.into())),
+            link: None,
+            delivery: None,
+            connection: None,
+            _held: None,
+        }
     }
 
     pub(super) fn whole(body: Bytes, link: Link, delivery: Option<Delivery>, held: Option<Buffered>) -> Body {
         let source = Source::Whole(Some(body));
-        let mut whole = Body { source, link: Some(link), delivery, _held: held };
+        let mut whole = Body { source, link: Some(link), delivery, connection: None, _held: held };
         if let Source::Whole(Some(body)) = &whole.source
             && body.is_empty()
         {
@@ -87,7 +96,21 @@ impl Body {
     }
 
     pub(super) fn stream(parts: mpsc::Receiver<Part>, link: Link, delivery: Option<Delivery>) -> Body {
-        Body { source: Source::Stream(parts), link: Some(link), delivery, _held: None }
+        Body { source: Source::Stream(parts), link: Some(link), delivery, connection: None, _held: None }
+    }
+
+    /// The same body, whose end its connection is told of.
+    pub(super) fn on(mut self, connection: Arc<Connection>) -> Body {
+        self.connection = Some(connection);
+        self.ended();
+        self
+    }
+
+    /// Tells the connection, once all of it was taken.
+    fn ended(&self) {
+        if let (Source::Ended, Some(connection)) = (&self.source, &self.connection) {
+            connection.answered();
+        }
     }
 
     /// The last byte was taken; the connection answers for it from here on.
@@ -144,6 +167,7 @@ impl hyper::body::Body for Body {
             }
             Source::Ended => None,
         };
+        this.ended();
         Poll::Ready(frame)
     }
 
