@@ -53,6 +53,12 @@ pub(crate) fn asked(file: &Node, root: &Path) -> Vec<Asked> {
     if let Some(Value::Table(sandbox)) = table.get("sandbox").map(|node| &node.value) {
         of_sandbox(sandbox, root, &mut found);
     }
+    for (name, database) in tables(table, "databases") {
+        if matches!(database.get("allow_unseen").map(|node| &node.value), Some(Value::Bool(true))) {
+            let why = "approvals of writes that cannot be shown whole";
+            found.push(Asked::new(format!("databases.{name}.allow_unseen"), "true", why));
+        }
+    }
     let databases =
         tables(table, "databases").map(|(name, database)| (format!("databases.{name}.url"), database));
     let storage = table.get("storage").and_then(|node| match &node.value {
@@ -259,7 +265,7 @@ mod tests {
             [providers.c]\napi_key_file = \"../../token\"\n[providers.d]\nbase_url = \"http://localhost.evil.example\"\n\
             [providers.e]\nbase_url = \"http://evil.example\\\\@127.0.0.1/\"\n\
             [sandbox]\nbackend = \"none\"\nenv = [\"HOME\", \"AWS\"]\nro = [\"inside:/e\", \"later:/l\", \"/home:/h\", \"wflo.toml:/w\", \".aws:/a\"]\nrw = [\"./x:/x\"]\n\
-            [databases.m]\nurl = \"sqlite://../other.db\"\n[storage]\nurl = \"sqlite:inside/x.db\"\n";
+            [databases.m]\nurl = \"sqlite://../other.db\"\nallow_unseen = true\n[storage]\nurl = \"sqlite:inside/x.db\"\n";
         let found = of(text, &root);
         for wanted in [
             "providers.a.api_key_command = \"./key.sh x\"",
@@ -279,11 +285,12 @@ mod tests {
             "sandbox.ro = \".aws:/a\"",
             "sandbox.rw = \"./x:/x\"",
             "databases.m.url",
+            "databases.m.allow_unseen",
             "storage.url",
         ] {
             assert!(found.iter().any(|setting| setting.starts_with(wanted)), "{wanted}: {found:?}");
         }
-        assert_eq!(found.len(), 18, "{found:?}");
+        assert_eq!(found.len(), 19, "{found:?}");
     }
 
     #[test]
