@@ -113,10 +113,18 @@ def test_a_random_killer(project: Project, model: MockModel, seed: int, capsys: 
     answers: dict[str, int] = {}  # what was durable when a round began, and how often it had been asked then
     for _ in range(6 * KILLS):
         running = project.start("runs", "resume", run) if run else project.start("run")
-        if kills < KILLS:
-            threading.Timer(chance.uniform(0.02, 0.8), kill_if_alive, [running]).start()
+        killer = threading.Timer(chance.uniform(0.02, 0.8), kill_if_alive, [running])
+        # Some kills may come before anything has happened. The others wait for a sign of life, or on a busy
+        # machine they would all be of that kind.
+        is_due = kills < KILLS
+        if is_due and chance.random() < 0.25:
+            killer.start()
+            is_due = False
         done = None
         while (event := running.next()) is not None:
+            if is_due:
+                killer.start()
+                is_due = False
             launchers.update(children(running.pid))
             run = run or event.get("run_id", "")
             if event["type"] == "approval.requested":
