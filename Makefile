@@ -71,8 +71,10 @@ test-python: install ## The SDK's own tests
 test-conformance: install ## The worker protocol, against the Python runner
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(CONFORMANCE_TESTS)
 
+# A few of these kill wflo at a named place, which only the debug build of the Rust tests has.
 test-e2e: install ## The installed wheel, driven as a user drives it
-	PATH="$(BIN):$$PATH" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2E_TESTS)
+	cargo test --workspace $(CARGO_FLAGS) --no-run --quiet
+	PATH="$(BIN):$$PATH" WFLO_FAILPOINT_BIN="$(CARGO_TARGET_DIR)/debug/wflo" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2E_TESTS)
 
 test-docs: install ## The commands and code in the README and the guides
 	PATH="$(BIN):$$PATH" "$(BIN)/python" scripts/docs_snippets.py README.md docs/quickstart.md docs/concepts.md docs/guides

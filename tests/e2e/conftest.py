@@ -43,3 +43,12 @@ def project(tmp_path: Path, wflo: Path, model: MockModel) -> Iterator[Project]:
     found = Project(folder, wflo, model.address)
     yield found
     found.close()
+
+
+@pytest.fixture
+def failpoints(project: Project) -> None:
+    """The project's wflo is one that `WFLO_FAILPOINT` kills at a named place: a debug build, since others
+    have no such places. `make test-e2e` builds it and names it in `WFLO_FAILPOINT_BIN`."""
+    named = os.environ.get("WFLO_FAILPOINT_BIN") or os.environ.get("WFLO_BIN") or ""
+    assert Path(named).is_file(), "WFLO_FAILPOINT_BIN names no debug build of wflo: run `make test-e2e`"
+    project.wflo = Path(named)

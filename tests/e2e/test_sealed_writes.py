@@ -185,6 +185,7 @@ def test_what_cannot_be_compared_is_refused_unless_the_operator_allows_it(projec
     assert project.rows("SELECT count(*) FROM np WHERE v = 0") == [(5,)]
 
 
+@pytest.mark.usefixtures("failpoints")
 @pytest.mark.parametrize(
     "place", ["sealed.commit.before", "sealed.commit.after", "effect.finish.before", "effect.finish.after"]
 )
@@ -205,6 +206,7 @@ def test_a_kill_at_any_boundary_does_a_sealed_write_once(project: Project, place
     assert project.rows("SELECT count(*) FROM zz") == [(2,)]
 
 
+@pytest.mark.usefixtures("failpoints")
 @pytest.mark.parametrize("place", ["db.apply.after", "sealed.commit.after"])
 def test_a_table_is_made_once_when_its_answer_is_lost(project: Project, place: str) -> None:
     project.database(TICKETS)
@@ -227,6 +229,7 @@ def test_a_table_is_made_once_when_its_answer_is_lost(project: Project, place: s
     assert (done.code, project.show(run)["outputs"]["make"]) == (0, "made"), done
 
 
+@pytest.mark.usefixtures("failpoints")
 def test_a_kill_after_a_seal_did_not_hold_asks_anew(project: Project) -> None:
     path = project.database(INDEXED)
     project.steps("""
@@ -247,6 +250,7 @@ def test_a_kill_after_a_seal_did_not_hold_asks_anew(project: Project) -> None:
     assert [subject for (_, _, subject) in project.rows(ALL)] == ["a!", "b!", "c", "d!"]
 
 
+@pytest.mark.usefixtures("failpoints")
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 @pytest.mark.parametrize("approval", [True, False])
 def test_a_commit_that_fails_and_a_crash_leave_the_write_made_once(
