@@ -260,3 +260,15 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = DEADLINE
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         threading.Event().wait(0.02)
+
+
+def question(running: Running) -> dict:
+    """The next question, once the run waits for it."""
+    asked = running.until("approval.requested")
+    running.until("run.waiting")
+    return asked
+
+
+def approve(project: Project, asked: dict) -> None:
+    done = project.call("approvals", "approve", asked["approval_id"])
+    assert done.code == 0, done

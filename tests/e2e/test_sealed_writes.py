@@ -6,7 +6,7 @@ from pathlib import Path
 
 import disk
 import pytest
-from project import Project, Running, wait_for
+from project import Project, approve, question, wait_for
 
 TICKETS = """
 CREATE TABLE tickets (id INTEGER PRIMARY KEY, owner TEXT, subject TEXT);
@@ -20,17 +20,6 @@ CREATE TRIGGER zt AFTER UPDATE ON tickets BEGIN INSERT INTO zz VALUES (new.subje
 """
 )
 ALL = "SELECT id, owner, subject FROM tickets ORDER BY id"
-
-
-def question(running: Running) -> dict:
-    asked = running.until("approval.requested")
-    running.until("run.waiting")
-    return asked
-
-
-def approve(project: Project, asked: dict) -> None:
-    done = project.call("approvals", "approve", asked["approval_id"])
-    assert done.code == 0, done
 
 
 def test_a_step_cannot_blind_the_question_of_another(project: Project) -> None:

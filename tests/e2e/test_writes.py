@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from model import MockModel
-from project import Project, Running, wait_for
+from project import Project, approve, question, wait_for
 
 RECORDS = """
 CREATE TABLE records (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INTEGER NOT NULL);
@@ -21,18 +21,6 @@ TWENTY = """
         seen = await context.db.query("SELECT count(*), sum(square) FROM numbers")
         return list(seen.one().values())
 """
-
-
-def question(running: Running) -> dict:
-    """The next question, once the run waits for it."""
-    asked = running.until("approval.requested")
-    running.until("run.waiting")
-    return asked
-
-
-def approve(project: Project, asked: dict) -> None:
-    done = project.call("approvals", "approve", asked["approval_id"])
-    assert done.code == 0, done
 
 
 def digest(project: Project) -> str:
