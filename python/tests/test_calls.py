@@ -50,8 +50,7 @@ def test_a_timer_is_not_skipped_under_an_answer_that_is_on_its_way(project):
         for _ in range(20):
             say(engine, "answering")
         client.sendall(b"an answer\n")
-        while (frame := engine.receive("calls", "effect"))["type"] == "calls":
-            pass
+        frame = engine.effect("calls")
         engine.answer(frame, 0.5, order=1)
         assert engine.end()["output"] == ["an answer", 0.5]
 
@@ -73,8 +72,7 @@ def test_an_old_word_of_the_engine_decides_nothing(project, state):
         for _ in range(3):
             say(engine, "answering")
         client.sendall(b"an answer\n")
-        while (frame := engine.receive("calls", "effect"))["type"] == "calls":
-            pass
+        frame = engine.effect("calls")
         engine.answer(frame, 0.5, order=1)
         assert engine.end()["output"] == ["an answer", 0.5]
 
@@ -88,11 +86,11 @@ def test_a_call_that_runs_anew_has_its_full_time(project):
         for _ in range(5):
             say(engine, "running")
         client.sendall(b"an answer\n")
-        while (frame := engine.receive("calls", "effect"))["type"] == "calls":
-            pass
+        frame = engine.effect("calls")
         engine.answer(frame, 0.5)
         engine.answer(sleep, order=1)
-        assert engine.end()["output"] == ["an answer", 0.5]
+        # Until the answer to the sleep has come, the runner may ask about the open connection.
+        assert engine.end("calls")["output"] == ["an answer", 0.5]
 
 
 def test_nothing_is_asked_of_an_engine_that_does_not_know_it_and_when_nothing_is_replayed(project):

@@ -180,10 +180,10 @@ class FakeEngine:
             }
         )
 
-    def effect(self) -> Frame:
-        """The next effect; `suspended`, `effect_cancelled` and `log` frames before it are passed over."""
+    def effect(self, *more: str) -> Frame:
+        """The next effect; `suspended`, `effect_cancelled`, `log` and `more` before it are passed over."""
         while True:
-            frame = self.receive("effect", "effect_cancelled", "suspended", "log")
+            frame = self.receive("effect", "effect_cancelled", "suspended", "log", *more)
             if frame["type"] == "effect":
                 return frame
 
@@ -205,10 +205,10 @@ class FakeEngine:
             frame["ok"] = ok
         self.send(frame)
 
-    def end(self) -> Frame:
-        """The frame that a step ends with; others that need no answer are passed over."""
+    def end(self, *more: str) -> Frame:
+        """The frame that a step ends with; others that need no answer, and `more`, are passed over."""
         while True:
-            frame = self.receive("succeeded", "failed", "effect_cancelled", "suspended", "log")
+            frame = self.receive("succeeded", "failed", "effect_cancelled", "suspended", "log", *more)
             if frame["type"] in ("succeeded", "failed"):
                 return frame
 
