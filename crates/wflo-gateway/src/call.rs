@@ -17,9 +17,9 @@ use wflo_core::money::NanoUsd;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Delivery, Part};
+use crate::framing::Framing;
 use crate::gateway::{Buffered, Gateway};
 use crate::ledger::{Caller, Recorded};
-use crate::sse::Splitter;
 use crate::usage::Usage;
 
 /// A chat to hold with a model.
@@ -241,7 +241,9 @@ impl Gateway {
         let (parts, received) = mpsc::channel(2);
         let (replayed, reply) = tokio::join!(
             // So that the reply knows where the parts end.
-            async { exchange::replay(dialect, provider, (recorded, None), &{ parts }).await },
+            async {
+                exchange::replay((dialect, endpoint(dialect)), provider, (recorded, None), &{ parts }).await
+            },
             self.reply(received, dialect, model, None)
         );
         replayed?;
@@ -291,6 +293,14 @@ impl Gateway {
     }
 }
 
+/// The endpoint at which a chat is held.
+fn endpoint(dialect: Dialect) -> Endpoint {
+    match dialect {
+        Dialect::Anthropic => Endpoint::Messages,
+        _ => Endpoint::Chat,
+    }
+}
+
 async fn streamed(
     mut parts: mpsc::Receiver<Part>,
     dialect: Dialect,
@@ -298,7 +308,7 @@ async fn streamed(
     sink: Option<mpsc::Sender<Delta>>,
     limit: usize,
 ) -> Result<ChatReply, CallError> {
-    let mut splitter = Splitter::new(limit);
+    let mut splitter = Framing::Events.splitter(limit);
     let mut gathered = reply::Gathered::default();
     let mut left = limit;
     loop {
@@ -314,7 +324,7 @@ async fn streamed(
         splitter.push(&data);
         loop {
             let event =
-                splitter.next_event().map_err(|error| CallError::Unreadable { reason: error.to_string() })?;
+                splitter.next_piece().map_err(|error| CallError::Unreadable { reason: error.to_string() })?;
             let event = match (event, &end) {
                 (Some(event), _) => event,
                 (None, Some(_)) => match splitter.rest() {

@@ -7,7 +7,9 @@ use wflo_core::money::NanoUsd;
 
 use crate::dialect::errors::Told;
 use crate::dialect::request::RequestError;
+use crate::dialect::wire::Wire;
 use crate::dialect::{Dialect, errors};
+use crate::framing::Framing;
 use crate::ledger::{LedgerError, Refusal};
 use crate::price::{PriceError, suggestion};
 use crate::reserve::BoundError;
@@ -315,9 +317,9 @@ impl GatewayError {
         self.told(|told| errors::body(dialect, told))
     }
 
-    /// The event that ends a stream with this error.
-    pub fn event(&self, dialect: Dialect) -> String {
-        self.told(|told| errors::event(dialect, told))
+    /// What ends a stream that is in these pieces with this error.
+    pub(crate) fn event(&self, wire: &dyn Wire, framing: Framing) -> String {
+        self.told(|told| wire.error_event(framing, told))
     }
 
     fn told<T>(&self, tell: impl FnOnce(Told<'_>) -> T) -> T {

@@ -22,6 +22,7 @@ use wflo_core::error::Coded as _;
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::request::Request;
+use crate::dialect::wire::Asked;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
@@ -46,6 +47,19 @@ pub(crate) struct Ask {
     pub(crate) positional: Option<(String, u32)>,
     /// The memory that the body takes, given back when the call ends.
     pub(crate) _buffered: Option<Buffered>,
+}
+
+impl Ask {
+    fn asked(&self) -> Asked<'_> {
+        let beta = self.headers.get("anthropic-beta").and_then(|value| value.to_str().ok());
+        Asked {
+            dialect: self.dialect,
+            endpoint: self.endpoint,
+            suffix: &self.suffix,
+            query: self.query.as_deref(),
+            beta: beta.unwrap_or_default(),
+        }
+    }
 }
 
 /// The head of an answer.
@@ -148,8 +162,7 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         let _ = parts.send(models::answer(&shared.routes, &ask)).await;
         return Ok(());
     }
-    let beta = ask.headers.get("anthropic-beta").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let request = Request::parse(ask.dialect, ask.endpoint, &ask.body, beta)?;
+    let request = Request::read(&ask.asked(), &ask.body)?;
     let route = shared.routes.find(Some(ask.dialect), Some(ask.endpoint), &request.model)?;
     let bound = match (&route.price, ask.endpoint.is_billed()) {
         (Some(price), true) => Some(crate::reserve::upper_bound(&request, price)?),
@@ -184,7 +197,8 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
             if !held.grow(recorded.body.len()) {
                 return Err(GatewayError::TooMuch);
             }
-            return replay(ask.dialect, &route.provider.name, (recorded, Some(held)), parts).await;
+            let path = (ask.dialect, ask.endpoint);
+            return replay(path, &route.provider.name, (recorded, Some(held)), parts).await;
         }
         Opened::GivenUp => {
             parts.closed().await;
@@ -301,10 +315,10 @@ impl Live<'_> {
         }
         let content =
             head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if head.status.is_success() && content.trim_start().starts_with("text/event-stream") {
-            stream::pass(self, head, body).await
-        } else {
-            answer::pass(self, head, body).await
+        let framing = crate::dialect::wire::wire(self.dialect, self.endpoint).framing(content);
+        match framing.filter(|_| head.status.is_success() && is_plain(&head.headers)) {
+            Some(framing) => stream::pass(self, head, body, framing).await,
+            None => answer::pass(self, head, body).await,
         }
     }
 
@@ -350,6 +364,15 @@ impl Live<'_> {
         let outcome = Outcome { recorded, settled: cost, usage, uncertain };
         Ok(self.shared.ledger.close(ticket.clone(), outcome).await?)
     }
+}
+
+/// Whether a body's bytes are what it says: a server that compresses although it was told not to is passed
+/// on as it is, when it is whole.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// The record of a call that ended in an error of the gateway's own.

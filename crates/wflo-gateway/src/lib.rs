@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod env;
 pub mod error;
 mod exchange;
+pub mod framing;
 pub mod gateway;
 pub mod ledger;
 pub mod post;

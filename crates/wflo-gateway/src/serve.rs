@@ -171,24 +171,20 @@ async fn respond(
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    let asked = target(&head.method, path, &head.headers);
     if caller.key().is_some_and(|key| !key::is_carried(&head.headers, key)) {
-        let dialect = match target(&head.method, path) {
-            Target::Served { dialect, .. } | Target::Refused(dialect) => dialect,
-            _ => Dialect::OpenAi,
-        };
         discard(gateway, body).await;
-        return refused(dialect, &GatewayError::NotTheCaller);
+        return refused(asked.dialect(), &GatewayError::NotTheCaller);
     }
-    let (dialect, endpoint, suffix) = match target(&head.method, path) {
+    let (dialect, endpoint, suffix) = match asked {
         Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
-        Target::Refused(dialect @ (Dialect::Google | Dialect::Cohere)) => {
+        Target::Refused { dialect: dialect @ (Dialect::Google | Dialect::Cohere), .. } => {
             return refused(dialect, &GatewayError::DialectNotServed { dialect });
         }
-        other => {
-            let dialect = if let Target::Refused(dialect) = other { dialect } else { Dialect::OpenAi };
+        _ => {
             let error =
                 GatewayError::UnknownEndpoint { method: head.method.to_string(), path: path.to_owned() };
-            return refused(dialect, &error);
+            return refused(asked.dialect(), &error);
         }
     };
     let (body, buffered) = match read_body(gateway, body).await {

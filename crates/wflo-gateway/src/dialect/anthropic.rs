@@ -5,11 +5,13 @@
 
 use serde::Deserialize;
 
-use super::facts::Facts;
+use super::errors::{self, Told};
 use super::json::{BodyError, Fields};
 use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
-use super::{Dialect, Endpoint, facts};
+use super::wire::{Asked, Event, Events, Wire};
+use super::{Dialect, facts};
+use crate::framing::Framing;
 use crate::usage::Usage;
 
 /// Fields that decide the cost: another spelling of one of them is refused.
@@ -33,61 +35,69 @@ const KNOWN: [&str; 14] = [
 /// Tool types that the client runs itself; any other type runs at the provider.
 const CLIENT_TOOLS: [&str; 5] = ["bash_", "text_editor_", "computer_", "memory_", "custom"];
 
-pub(super) fn parse(
-    endpoint: Endpoint,
-    fields: &Fields<'_>,
-    facts: Facts,
-    body: &[u8],
-    beta: &str,
-) -> Result<Request, RequestError> {
-    fields.refuse_other_spellings(&KNOWN)?;
-    let present = |name: &str| fields.get(name).filter(|field| field.value != "null" && field.value != "[]");
-    let unbounded = |what: &str, instead: &str| RequestError::Unboundable {
-        what: what.to_owned(),
-        instead: instead.to_owned(),
-    };
-    if endpoint.is_billed() {
-        for name in ["mcp_servers", "container"] {
-            if present(name).is_some() {
-                return Err(unbounded(
-                    &format!("`{name}` lets the provider work on its own, billed by use"),
-                    &format!("Leave `{name}` out, and run tools in your program."),
-                ));
-            }
+/// `messages` and `messages/count_tokens`.
+pub(super) struct Messages {
+    /// What is asked generates, and is billed.
+    pub(super) billed: bool,
+}
+
+impl Wire for Messages {
+    fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
+        let fields = Fields::read(body)?;
+        fields.refuse_other_spellings(&KNOWN)?;
+        if self.billed {
+            refuse_unbounded(&fields)?;
         }
-        if present("context_management")
-            .is_some_and(|field| field.value.contains("compact") || field.value.contains('\\'))
-        {
-            return Err(unbounded(
-                "`context_management` asks for compaction, a further model call inside this one",
-                "Leave compaction out, or compact in your program.",
-            ));
+        let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
+        let max_output = fields.count("max_tokens")?;
+        Ok(Request {
+            stream: self.billed && fields.flag("stream")?.unwrap_or(false),
+            max_output,
+            stated: Stated::read(&fields)?,
+            extra_output: thinking(&fields)?.saturating_sub(max_output.unwrap_or(0)),
+            messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),
+            tools: tools(&fields, self.billed)?,
+            // Anthropic's priority tier is paid by commitment; its rates per token are the same.
+            tier: WantedTier::Named(crate::price::Tier::Standard),
+            geo_us: fields.text("inference_geo")?.as_deref() != Some("global"),
+            fast: fields.text("speed")?.as_deref() == Some("fast"),
+            longer_context: asked.beta.contains("context-1m").then_some(1_000_000),
+            ..Request::of(asked, model, body)?
+        })
+    }
+
+    fn usage(&self, body: &[u8]) -> Option<Usage> {
+        usage(body)
+    }
+
+    fn events(&self) -> Box<dyn Events> {
+        Box::new(Stream::default())
+    }
+
+    fn error_event(&self, _: Framing, told: Told<'_>) -> String {
+        format!("event: error\ndata: {}\n\n", errors::body(Dialect::Anthropic, told))
+    }
+}
+
+fn refuse_unbounded(fields: &Fields<'_>) -> Result<(), RequestError> {
+    let present = |name: &str| fields.get(name).filter(|field| field.value != "null" && field.value != "[]");
+    for name in ["mcp_servers", "container"] {
+        if present(name).is_some() {
+            return Err(RequestError::Unboundable {
+                what: format!("`{name}` lets the provider work on its own, billed by use"),
+                instead: format!("Leave `{name}` out, and run tools in your program."),
+            });
         }
     }
-    let max_output = fields.count("max_tokens")?;
-    Ok(Request {
-        dialect: Dialect::Anthropic,
-        endpoint,
-        model: fields.text("model")?.ok_or(RequestError::Missing("model"))?,
-        stream: endpoint == Endpoint::Messages && fields.flag("stream")?.unwrap_or(false),
-        wants_usage: true,
-        max_output,
-        stated: Stated::read(fields)?,
-        unknown_field: None,
-        extra_output: thinking(fields)?.saturating_sub(max_output.unwrap_or(0)),
-        choices: 1,
-        messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),
-        tools: tools(fields, endpoint)?,
-        facts,
-        audio_output: false,
-        // Anthropic's priority tier is paid by commitment; its rates per token are the same.
-        tier: WantedTier::Named(crate::price::Tier::Standard),
-        geo_us: fields.text("inference_geo")?.as_deref() != Some("global"),
-        fast: fields.text("speed")?.as_deref() == Some("fast"),
-        longer_context: beta.contains("context-1m").then_some(1_000_000),
-        body_bytes: body.len() as u64,
-        usage_edit: None,
-    })
+    if present("context_management")
+        .is_some_and(|field| field.value.contains("compact") || field.value.contains('\\'))
+    {
+        return Err(RequestError::Unboundable {
+            what: "`context_management` asks for compaction, a further model call inside this one".to_owned(),
+            instead: "Leave compaction out, or compact in your program.".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// The thinking budget, which may be larger than `max_tokens` when thinking is interleaved.
@@ -97,7 +107,7 @@ fn thinking(fields: &Fields<'_>) -> Result<u64, RequestError> {
     Ok(inner.count("budget_tokens")?.unwrap_or(0))
 }
 
-fn tools(fields: &Fields<'_>, endpoint: Endpoint) -> Result<Tools, RequestError> {
+fn tools(fields: &Fields<'_>, billed: bool) -> Result<Tools, RequestError> {
     #[derive(Deserialize)]
     struct Tool {
         #[serde(rename = "type")]
@@ -113,7 +123,7 @@ fn tools(fields: &Fields<'_>, endpoint: Endpoint) -> Result<Tools, RequestError>
         .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
     tools.count = all.len() as u64;
     for kind in all.into_iter().filter_map(|tool| tool.kind) {
-        if !CLIENT_TOOLS.iter().any(|prefix| kind.starts_with(prefix)) && endpoint.is_billed() {
+        if !CLIENT_TOOLS.iter().any(|prefix| kind.starts_with(prefix)) && billed {
             return Err(RequestError::Unboundable {
                 what: format!("the tool `{kind}` runs at the provider and is billed by use"),
                 instead: "Use tools that your program runs.".to_owned(),
@@ -194,48 +204,47 @@ pub fn usage(body: &[u8]) -> Option<Usage> {
     serde_json::from_slice::<Message>(body).ok()?.usage.usage()
 }
 
-/// What one event of a stream means for the gateway.
+/// The counts of a stream's events, which are cumulative.
 #[derive(Default)]
-pub struct Event {
-    /// Counts that it carries.
-    pub counts: Option<Counts>,
-    /// The message's content is complete: from here on nothing is handed out before settlement.
-    pub finished: bool,
-    /// The stream's end mark.
-    pub done: bool,
-    /// The provider reports an error inside the stream.
-    pub error: bool,
+struct Stream {
+    counts: Counts,
 }
 
-/// Reads the data of one event.
-pub fn event(data: &[u8]) -> Event {
-    #[derive(Deserialize)]
-    struct Start {
-        #[serde(default)]
-        usage: Option<Counts>,
-    }
-    #[derive(Deserialize)]
-    struct Any {
-        #[serde(rename = "type")]
-        kind: String,
-        #[serde(default)]
-        usage: Option<Counts>,
-        #[serde(default)]
-        message: Option<Start>,
-    }
-    // Deltas of content are nearly all events, and hold nothing that is wanted here.
-    if memchr::memmem::find(data, b"message").is_none() && memchr::memmem::find(data, b"error").is_none() {
-        return Event::default();
-    }
-    let Ok(any) = serde_json::from_slice::<Any>(data) else { return Event::default() };
-    match any.kind.as_str() {
-        "message_start" => {
-            Event { counts: any.message.and_then(|message| message.usage), ..Event::default() }
+impl Events for Stream {
+    fn read(&mut self, data: &[u8]) -> Event {
+        #[derive(Deserialize)]
+        struct Start {
+            #[serde(default)]
+            usage: Option<Counts>,
         }
-        "message_delta" => Event { counts: any.usage, finished: true, ..Event::default() },
-        "message_stop" => Event { finished: true, done: true, ..Event::default() },
-        "error" => Event { error: true, ..Event::default() },
-        _ => Event::default(),
+        #[derive(Deserialize)]
+        struct Any {
+            #[serde(rename = "type")]
+            kind: String,
+            #[serde(default)]
+            usage: Option<Counts>,
+            #[serde(default)]
+            message: Option<Start>,
+        }
+        // Deltas of content are nearly all events, and hold nothing that is wanted here.
+        if memchr::memmem::find(data, b"message").is_none() && memchr::memmem::find(data, b"error").is_none()
+        {
+            return Event::default();
+        }
+        let Ok(any) = serde_json::from_slice::<Any>(data) else { return Event::default() };
+        let mut counted = |counts: Option<Counts>| {
+            self.counts = std::mem::take(&mut self.counts).then(counts?);
+            self.counts.usage()
+        };
+        match any.kind.as_str() {
+            "message_start" => {
+                Event { usage: counted(any.message.and_then(|message| message.usage)), ..Event::default() }
+            }
+            "message_delta" => Event { usage: counted(any.usage), finished: 1, ..Event::default() },
+            "message_stop" => Event { finished: 1, complete: true, done: true, ..Event::default() },
+            "error" => Event { error: true, ..Event::default() },
+            _ => Event::default(),
+        }
     }
 }
 
@@ -244,20 +253,25 @@ mod tests {
     use super::*;
 
     fn request(body: &str) -> Result<Request, RequestError> {
-        Request::parse(Dialect::Anthropic, Endpoint::Messages, body.as_bytes(), "")
+        Request::parse(Dialect::Anthropic, crate::dialect::Endpoint::Messages, body.as_bytes(), "")
     }
 
     #[test]
     fn counts_of_a_stream_are_cumulative() {
-        let start = event(br#"{"type":"message_start","message":{"usage":{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}}}"#);
-        let end = event(
+        let mut stream = Stream::default();
+        let start = stream.read(br#"{"type":"message_start","message":{"usage":{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}}}"#);
+        assert_eq!(start.finished, 0);
+        let end = stream.read(
             br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15}}"#,
         );
-        assert!(end.finished && !end.done);
-        let usage = start.counts.unwrap().then(end.counts.unwrap()).usage().unwrap();
+        assert!(end.finished == 1 && !end.done);
+        let usage = end.usage.unwrap();
         assert_eq!((usage.input, usage.cache_read, usage.output), (25, 7, 15));
-        assert!(event(br#"{"type":"message_stop"}"#).done);
-        assert!(event(br#"{"type":"content_block_delta","delta":{"text":"a message"}}"#).counts.is_none());
+        assert!(stream.read(br#"{"type":"message_stop"}"#).done);
+        assert_eq!(
+            stream.read(br#"{"type":"content_block_delta","delta":{"text":"a message"}}"#),
+            Event::default()
+        );
     }
 
     #[test]

@@ -42,12 +42,3 @@ pub fn body(dialect: Dialect, told: Told<'_>) -> String {
     }
     .to_string()
 }
-
-/// The event that reports an error inside a stream that has begun. The connection is then closed
-/// without the stream's end mark: several clients ignore the event alone.
-pub fn event(dialect: Dialect, told: Told<'_>) -> String {
-    match dialect {
-        Dialect::Anthropic => format!("event: error\ndata: {}\n\n", body(dialect, told)),
-        _ => format!("data: {}\n\n", body(dialect, told)),
-    }
-}

@@ -5,11 +5,13 @@
 
 use serde::Deserialize;
 
-use super::facts::Facts;
+use super::errors::{self, Told};
 use super::json::{BodyError, Edit, Fields};
 use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
+use super::wire::{Asked, Event, Events, Wire};
 use super::{Dialect, Endpoint, facts, foreign};
+use crate::framing::Framing;
 use crate::price::Tier;
 use crate::usage::Usage;
 
@@ -51,15 +53,58 @@ const ROUTING: [(&str, &str); 4] = [
     ("route", "the provider picks who serves the model"),
 ];
 
-pub(super) fn parse(
-    endpoint: Endpoint,
-    fields: &Fields<'_>,
-    facts: Facts,
-    body: &[u8],
-) -> Result<Request, RequestError> {
-    for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES] {
-        fields.refuse_other_spellings(known)?;
+/// `chat/completions` and `embeddings`.
+pub(super) struct Chat;
+
+impl Wire for Chat {
+    fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
+        let fields = Fields::read(body)?;
+        for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES] {
+            fields.refuse_other_spellings(known)?;
+        }
+        refuse_unbounded(&fields)?;
+        let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
+        let stream = asked.endpoint == Endpoint::Chat && fields.flag("stream")?.unwrap_or(false);
+        let (wants_usage, usage_edit) = if stream { usage_option(&fields)? } else { (false, None) };
+        let prediction = fields.get("prediction").is_some_and(|field| field.value != "null");
+        Ok(Request {
+            stream,
+            wants_usage,
+            max_output: fields.count("max_tokens")?.max(foreign::largest(&fields, &foreign::LIMITS)?),
+            stated: Stated::read(&fields)?,
+            unknown_field: foreign::unknown(&fields, &[UNBOUNDED, ROUTING].concat()),
+            // Tokens of a prediction that were not used are billed as output.
+            extra_output: if prediction { body.len() as u64 } else { 0 },
+            choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
+            messages: fields
+                .get("messages")
+                .map_or(0, |field| facts::elements(field.value))
+                .max(fields.get("input").map_or(0, |field| facts::elements(field.value).max(1))),
+            tools: tools(&fields)?,
+            audio_output: ["modalities", "audio"].iter().any(|name| {
+                fields.get(name).is_some_and(|field| field.name == "audio" || field.value.contains("audio"))
+            }),
+            tier: tier(&fields)?,
+            usage_edit,
+            ..Request::of(asked, model, body)?
+        })
     }
+
+    fn usage(&self, body: &[u8]) -> Option<Usage> {
+        usage(body)
+    }
+
+    fn events(&self) -> Box<dyn Events> {
+        Box::new(Chunks)
+    }
+
+    fn error_event(&self, _: Framing, told: Told<'_>) -> String {
+        format!("data: {}\n\n", errors::body(Dialect::OpenAi, told))
+    }
+}
+
+/// Refuses what nothing in the request bounds.
+pub(super) fn refuse_unbounded(fields: &Fields<'_>) -> Result<(), RequestError> {
     for (field, what) in UNBOUNDED.into_iter().chain(ROUTING) {
         if fields.get(field).is_some_and(|field| !matches!(field.value, "null" | "false")) {
             let routing = ROUTING.iter().any(|(name, _)| *name == field);
@@ -70,42 +115,14 @@ pub(super) fn parse(
             });
         }
     }
-    let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
-    let stream = endpoint == Endpoint::Chat && fields.flag("stream")?.unwrap_or(false);
-    let (wants_usage, usage_edit) = if stream { usage_option(fields)? } else { (false, None) };
-    let max_output = fields.count("max_tokens")?.max(foreign::largest(fields, &foreign::LIMITS)?);
-    let choices = foreign::largest(fields, &foreign::CHOICES)?.unwrap_or(1);
-    let prediction = fields.get("prediction").is_some_and(|field| field.value != "null");
-    Ok(Request {
-        dialect: Dialect::OpenAi,
-        endpoint,
-        model,
-        stream,
-        wants_usage,
-        max_output,
-        stated: Stated::read(fields)?,
-        unknown_field: foreign::unknown(fields, &[UNBOUNDED, ROUTING].concat()),
-        // Tokens of a prediction that were not used are billed as output.
-        extra_output: if prediction { body.len() as u64 } else { 0 },
-        choices,
-        messages: fields
-            .get("messages")
-            .map_or(0, |field| facts::elements(field.value))
-            .max(fields.get("input").map_or(0, |field| facts::elements(field.value).max(1))),
-        tools: tools(fields)?,
-        facts,
-        audio_output: ["modalities", "audio"].iter().any(|name| {
-            fields.get(name).is_some_and(|field| field.name == "audio" || field.value.contains("audio"))
-        }),
-        tier: match fields.text("service_tier")?.as_deref() {
-            None | Some("auto") => WantedTier::Any,
-            Some(name) => WantedTier::Named(Tier::named(name)),
-        },
-        geo_us: false,
-        fast: false,
-        longer_context: None,
-        body_bytes: body.len() as u64,
-        usage_edit,
+    Ok(())
+}
+
+/// The service tier that is asked for.
+pub(super) fn tier(fields: &Fields<'_>) -> Result<WantedTier, BodyError> {
+    Ok(match fields.text("service_tier")?.as_deref() {
+        None | Some("auto") => WantedTier::Any,
+        Some(name) => WantedTier::Named(Tier::named(name)),
     })
 }
 
@@ -252,25 +269,18 @@ pub fn usage(body: &[u8]) -> Option<Usage> {
     answer.usage?.usage(answer.service_tier.as_deref())
 }
 
-/// What one event of a stream means for the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Chunk {
-    /// Usage so far.
-    pub usage: Option<Usage>,
-    /// The choices that this chunk ends.
-    pub finished: u64,
-    /// The event carries usage and nothing else.
-    pub only_usage: bool,
-    /// The stream's end mark.
-    pub done: bool,
-    /// The provider reports an error inside the stream.
-    pub error: bool,
+/// Reads the chunks of a stream; each says by itself what it means.
+struct Chunks;
+
+impl Events for Chunks {
+    fn read(&mut self, data: &[u8]) -> Event {
+        chunk(data)
+    }
 }
 
-/// Reads the data of one event.
-pub fn chunk(data: &[u8]) -> Chunk {
+fn chunk(data: &[u8]) -> Event {
     if data.trim_ascii() == b"[DONE]" {
-        return Chunk { done: true, ..Chunk::default() };
+        return Event { done: true, ..Event::default() };
     }
     // Most chunks have neither; a look at the bytes is cheaper than a parse, and `usage` of an
     // escaped name is one that no provider writes.
@@ -278,17 +288,17 @@ pub fn chunk(data: &[u8]) -> Chunk {
         && memchr::memmem::find(data, b"finish_reason").is_none()
         && memchr::memmem::find(data, b"\"error\"").is_none()
     {
-        return Chunk::default();
+        return Event::default();
     }
-    let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return Chunk::default() };
+    let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return Event::default() };
     let choices = answer.choices.unwrap_or_default();
     let usage = answer.usage.as_ref().and_then(|counts| counts.usage(answer.service_tier.as_deref()));
-    Chunk {
+    Event {
         usage,
         finished: choices.iter().filter(|choice| choice.finish_reason.is_some()).count() as u64,
         only_usage: usage.is_some() && choices.is_empty(),
-        done: false,
         error: answer.error.is_some() && choices.is_empty(),
+        ..Event::default()
     }
 }
 

@@ -6,9 +6,10 @@
 use bytes::Bytes;
 
 use super::facts::Facts;
-use super::json::{BodyError, Edit, Fields};
+use super::json::{BodyError, Edit};
 use super::limit::{OutputLimit, Stated};
-use super::{Dialect, Endpoint, anthropic, openai};
+use super::wire::{Asked, wire};
+use super::{Dialect, Endpoint};
 use crate::price::Tier;
 
 /// A body that is refused before any money is asked for.
@@ -111,7 +112,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads a request.
+    /// Reads a request to an endpoint whose body says everything.
     ///
     /// `beta` is the request's `anthropic-beta` header, which can change the context window.
     ///
@@ -123,12 +124,42 @@ impl Request {
         body: &[u8],
         beta: &str,
     ) -> Result<Request, RequestError> {
-        let fields = Fields::read(body)?;
+        Request::read(&Asked { dialect, endpoint, suffix: "", query: None, beta }, body)
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// As [`Request::parse`].
+    pub fn read(asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
+        wire(asked.dialect, asked.endpoint).request(asked, body)
+    }
+
+    /// A request of which nothing is known but what every endpoint's has.
+    pub(super) fn of(asked: &Asked<'_>, model: String, body: &[u8]) -> Result<Request, BodyError> {
         let facts = super::facts::read(body).map_err(|error| BodyError::NotAnObject(error.to_string()))?;
-        match dialect {
-            Dialect::Anthropic => anthropic::parse(endpoint, &fields, facts, body, beta),
-            _ => openai::parse(endpoint, &fields, facts, body),
-        }
+        Ok(Request {
+            dialect: asked.dialect,
+            endpoint: asked.endpoint,
+            model,
+            stream: false,
+            wants_usage: true,
+            max_output: None,
+            stated: Stated::default(),
+            unknown_field: None,
+            extra_output: 0,
+            choices: 1,
+            messages: 0,
+            tools: Tools::default(),
+            facts,
+            audio_output: false,
+            tier: WantedTier::Any,
+            geo_us: false,
+            fast: false,
+            longer_context: None,
+            body_bytes: body.len() as u64,
+            usage_edit: None,
+        })
     }
 
     /// The body as it goes upstream: usage asked for, and the output's limit written in when given.
@@ -138,7 +169,7 @@ impl Request {
     pub fn outgoing(&self, body: &Bytes, limit: Option<(OutputLimit, u64)>) -> Result<Bytes, BodyError> {
         let mut edits: Vec<Edit> = self.usage_edit.iter().cloned().collect();
         if let Some((name, limit)) = limit {
-            edits.push(name.edit(&Fields::read(body)?, limit));
+            edits.push(wire(self.dialect, self.endpoint).end_at(body, name, limit)?);
         }
         Ok(super::json::splice(body, edits))
     }

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use wflo_core::money::NanoUsd;
 
 use super::{GAVE_UP, Head, Live, Part, recorded_headers};
-use crate::dialect::{Dialect, anthropic, openai};
+use crate::dialect::wire::wire;
+use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::gateway::Buffered;
 use crate::ledger::Recorded;
@@ -25,10 +26,7 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<
         Ok(body) => body,
         Err(reason) => return live.no_answer(GatewayError::Interrupted { provider, reason }).await,
     };
-    let usage = match live.dialect {
-        Dialect::Anthropic => anthropic::usage(&body),
-        _ => openai::usage(&body),
-    };
+    let usage = wire(live.dialect, live.endpoint).usage(&body);
     let (cost, uncertain) = match (head.status.is_success(), usage) {
         // A provider bills no error, unless it says what the error used.
         (false, None) => (NanoUsd::ZERO, false),
@@ -84,7 +82,7 @@ async fn collect(live: &Live<'_>, mut body: Incoming, held: &mut Buffered) -> Re
 /// Gives a recorded answer again. One that broke off breaks off again, so that a resumed program
 /// sees what it would have seen.
 pub(crate) async fn replay(
-    dialect: Dialect,
+    (dialect, endpoint): (Dialect, Endpoint),
     provider: &str,
     (recorded, held): (Recorded, Option<Buffered>),
     parts: &mpsc::Sender<Part>,
@@ -96,21 +94,22 @@ pub(crate) async fn replay(
         }
     }
     let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let is_stream =
-        headers.get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let wire = wire(dialect, endpoint);
+    let content = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let framing = wire.framing(content).filter(|_| status.is_success());
     let head = Head { status, headers, delivery: None, cost: recorded.cost, held };
     // Nobody left to hear a replay is no loss: it costs nothing and can be given again.
-    if !is_stream {
+    let Some(framing) = framing else {
         let _ = parts.send(Part::Whole(head, recorded.body, recorded.usage)).await;
         return Ok(());
-    }
+    };
     if parts.send(Part::Stream(head)).await.is_err() {
         return Ok(());
     }
     let last = if recorded.interrupted {
         let reason = "it was interrupted when it was first made".to_owned();
         let error = GatewayError::Interrupted { provider: provider.to_owned(), reason };
-        let data = [&recorded.body[..], error.event(dialect).as_bytes()].concat().into();
+        let data = [&recorded.body[..], error.event(wire, framing).as_bytes()].concat().into();
         Part::Broken { data, error }
     } else {
         Part::Last { data: recorded.body, usage: recorded.usage, cost: recorded.cost }

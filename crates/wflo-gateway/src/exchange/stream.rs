@@ -13,11 +13,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wflo_core::money::NanoUsd;
 
 use super::{GAVE_UP, Head, Live, Part, recorded_headers};
-use crate::dialect::{Dialect, anthropic, openai};
+use crate::dialect::wire::{Events, wire};
 use crate::error::GatewayError;
+use crate::framing::{Framing, Piece};
 use crate::gateway::Buffered;
 use crate::ledger::Recorded;
-use crate::sse::{Event, Splitter};
 use crate::upstream::{answer_headers, reason};
 use crate::usage::Usage;
 
@@ -25,19 +25,20 @@ use crate::usage::Usage;
 /// whether it can be used again depends on it.
 const TAIL: Duration = Duration::from_millis(250);
 
-/// How long usage may follow an end mark that came without it.
-const LATE_USAGE: Duration = Duration::from_secs(5);
+/// How long usage may follow an end mark that came without it, and an end mark the complete answer.
+const LATE: Duration = Duration::from_secs(5);
 
 /// What has come so far.
 struct Progress {
-    dialect: Dialect,
+    events: Box<dyn Events>,
     choices: u64,
     wants_usage: bool,
     finished: u64,
-    counts: anthropic::Counts,
     usage: Option<Usage>,
     /// The usage that came is the whole call's.
     totalled: bool,
+    /// The answer is complete; no more than an end mark follows.
+    complete: bool,
     done: bool,
     error: bool,
     /// To go out now.
@@ -54,29 +55,15 @@ struct Progress {
 }
 
 impl Progress {
-    fn take(&mut self, event: &Event) {
-        let mut strip = false;
-        match self.dialect {
-            Dialect::Anthropic => {
-                let read = anthropic::event(&event.data);
-                if let Some(counts) = read.counts {
-                    self.counts = std::mem::take(&mut self.counts).then(counts);
-                    self.usage = self.counts.usage();
-                }
-                self.finished += u64::from(read.finished);
-                self.done |= read.done;
-                self.error |= read.error;
-            }
-            _ => {
-                let read = openai::chunk(&event.data);
-                self.usage = read.usage.or(self.usage);
-                self.finished += read.finished;
-                self.totalled |= read.only_usage;
-                self.done |= read.done;
-                self.error |= read.error;
-                strip = read.only_usage && !self.wants_usage;
-            }
-        }
+    fn take(&mut self, event: &Piece) {
+        let read = self.events.read(&event.data);
+        self.usage = read.usage.or(self.usage);
+        self.finished += read.finished;
+        self.totalled |= read.only_usage;
+        self.complete |= read.complete;
+        self.done |= read.done;
+        self.error |= read.error;
+        let strip = read.only_usage && !self.wants_usage;
         self.totalled |= self.is_finished();
         if strip {
             return;
@@ -91,7 +78,12 @@ impl Progress {
     }
 
     fn is_finished(&self) -> bool {
-        self.done || self.finished >= self.choices
+        self.done || self.complete || self.finished >= self.choices
+    }
+
+    /// Nothing that follows is part of the answer.
+    fn is_over(&self) -> bool {
+        self.done || self.complete
     }
 
     /// The usage, if it is the whole call's: counts in the middle of a stream still grow.
@@ -100,15 +92,21 @@ impl Progress {
     }
 }
 
-pub(super) async fn pass(live: Live<'_>, head: Parts, mut body: Incoming) -> Result<(), GatewayError> {
+pub(super) async fn pass(
+    live: Live<'_>,
+    head: Parts,
+    mut body: Incoming,
+    framing: Framing,
+) -> Result<(), GatewayError> {
+    let wire = wire(live.dialect, live.endpoint);
     let mut progress = Progress {
-        dialect: live.dialect,
+        events: wire.events(),
         choices: live.choices,
         wants_usage: live.wants_usage,
         finished: 0,
-        counts: anthropic::Counts::default(),
         usage: None,
         totalled: false,
+        complete: false,
         done: false,
         error: false,
         ready: BytesMut::new(),
@@ -124,8 +122,8 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, mut body: Incoming) -> Res
     let first =
         Head { status, headers: answer_headers(&head.headers), delivery, cost: NanoUsd::ZERO, held: None };
     let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
-    let broke =
-        read(&live, &mut body, &mut progress, &mut listening).await.or_else(|| progress.ended_badly());
+    let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
+    let broke = broke.or_else(|| progress.ended_badly());
     let usage = progress.final_usage();
     let (cost, uncertain) = live.bill(usage);
     let recorded = Recorded {
@@ -150,7 +148,7 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, mut body: Incoming) -> Res
         }
         Some(error) => {
             // What would look like the end stays back.
-            data.extend_from_slice(error.event(live.dialect).as_bytes());
+            data.extend_from_slice(error.event(wire, framing).as_bytes());
             Part::Broken { data: data.freeze(), error }
         }
     };
@@ -179,16 +177,18 @@ impl Progress {
 async fn read(
     live: &Live<'_>,
     body: &mut Incoming,
+    framing: Framing,
     progress: &mut Progress,
     listening: &mut bool,
 ) -> Option<String> {
     let deadlines = live.shared.deadlines;
-    let mut splitter = Splitter::new(progress.limit);
+    let mut splitter = framing.splitter(progress.limit);
     let mut drain = (!*listening).then(|| Instant::now() + deadlines.drain);
     let ended = live.ended();
     tokio::pin!(ended);
     loop {
-        let wait = if progress.done { LATE_USAGE.min(deadlines.idle) } else { deadlines.idle };
+        let over = progress.is_over();
+        let wait = if over { LATE.min(deadlines.idle) } else { deadlines.idle };
         let until = drain.map_or(Instant::now() + wait, |drain| drain.min(Instant::now() + wait));
         let frame = tokio::select! {
             biased;
@@ -202,12 +202,12 @@ async fn read(
             }
         };
         match frame {
-            Err(_) if progress.done => return None,
+            Err(_) if over => return None,
             Err(_) if !*listening => {
                 return Some(GAVE_UP.to_owned());
             }
             Err(_) => return Some(format!("nothing came for {} s", deadlines.idle.as_secs())),
-            Ok(Some(Err(_))) if progress.done => return None,
+            Ok(Some(Err(_))) if over => return None,
             Ok(Some(Err(error))) => return Some(reason(&error)),
             Ok(None) => {
                 if let Some(event) = splitter.rest() {
@@ -219,7 +219,7 @@ async fn read(
                 let Ok(data) = frame.into_data() else { continue };
                 splitter.push(&data);
                 loop {
-                    match splitter.next_event() {
+                    match splitter.next_piece() {
                         Ok(Some(event)) => progress.take(&event),
                         Ok(None) => break,
                         Err(error) => return Some(error.to_string()),
