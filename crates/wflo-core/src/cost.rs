@@ -1,9 +1,11 @@
-//! Costs: what model calls came to, by run, step and model.
+//! Costs: what model calls came to, by run, step, agent, model and day.
 //!
 //! Owns which effects count as calls and how they are added up. A run that is removed leaves its
 //! [`Spent`] lines behind, so that reports stay true.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{EffectKind, EffectRecord, EffectState};
@@ -18,6 +20,9 @@ pub struct Sum {
     pub calls: u64,
     /// Tokens sent.
     pub input_tokens: u64,
+    /// Of those, the ones that the provider read from its prompt cache.
+    #[serde(default)]
+    pub cached_tokens: u64,
     /// Tokens received.
     pub output_tokens: u64,
     /// What was billed.
@@ -35,6 +40,7 @@ impl Sum {
         self.add(&Sum {
             calls: 1,
             input_tokens: tokens("input_tokens"),
+            cached_tokens: tokens("cached_tokens"),
             output_tokens: tokens("output_tokens"),
             cost: effect.cost,
             uncertain: effect.uncertain,
@@ -45,13 +51,14 @@ impl Sum {
     pub fn add(&mut self, other: &Sum) {
         self.calls = self.calls.saturating_add(other.calls);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost = self.cost.saturating_add(other.cost);
         self.uncertain = self.uncertain.saturating_add(other.uncertain);
     }
 }
 
-/// What one step of one run spent on one model.
+/// What one step of one run spent on one model in one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// The run.
@@ -60,8 +67,12 @@ pub struct Spent {
     pub workflow: String,
     /// When the run was accepted.
     pub created_at: Timestamp,
+    /// The day of the calls, in UTC as on providers' invoices.
+    pub day: Date,
     /// The step.
     pub step: String,
+    /// The agent that the step worked as.
+    pub agent: Option<String>,
     /// Who was called.
     pub provider: Option<String>,
     /// Which model.
@@ -77,14 +88,21 @@ pub fn is_call(effect: &EffectRecord) -> bool {
     effect.kind == EffectKind::Llm && sent && effect.attributes["carried"] != true
 }
 
-/// What a run spent: a line for each step and model, in the order of their first calls.
+/// The day of a moment, in UTC.
+pub fn day_of(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+/// What a run spent: a line for each step, agent, model and day, in the order of their first calls.
 pub fn of_run(run: &RunRecord, effects: &[EffectRecord]) -> Vec<Spent> {
     let mut lines: Vec<Spent> = Vec::new();
     for effect in effects.iter().filter(|effect| is_call(effect)) {
         let text = |name: &str| effect.attributes[name].as_str().map(str::to_owned);
-        let (provider, model) = (text("provider"), text("model"));
+        let (agent, provider, model) = (text("agent"), text("provider"), text("model"));
+        let day = day_of(effect.started_at);
         let same = |line: &&mut Spent| {
-            line.step == effect.key.step && line.provider == provider && line.model == model
+            line.step == effect.key.step
+                && (line.day, &line.agent, &line.provider, &line.model) == (day, &agent, &provider, &model)
         };
         match lines.iter_mut().find(same) {
             Some(line) => line.sum.add_call(effect),
@@ -95,7 +113,9 @@ pub fn of_run(run: &RunRecord, effects: &[EffectRecord]) -> Vec<Spent> {
                     run: run.id,
                     workflow: run.workflow.clone(),
                     created_at: run.created_at,
+                    day,
                     step: effect.key.step.clone(),
+                    agent,
                     provider,
                     model,
                     sum,

@@ -90,6 +90,7 @@ fn carry_out(
         Command::Runs(command) => runs::run(command, context, background),
         Command::Approvals(command) => approvals::run(command, context),
         Command::Costs(CostsCommand::Report(args)) => costs::report(args, context),
+        Command::Costs(CostsCommand::Reconcile(args)) => costs::reconcile(args, context),
         Command::Diff(args) => changes::diff(args, context),
         Command::Apply(args) => changes::apply(args, context),
         Command::Discard(args) => changes::discard(args, context),

@@ -9,8 +9,11 @@ use wflo_core::ports::store::StoreError;
 use super::fault::Fault;
 use super::open::Place;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_retention.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_retention.sql"),
+    include_str!("migrations/0005_reports.sql"),
+];
 
 /// The schema that this program writes.
 pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;

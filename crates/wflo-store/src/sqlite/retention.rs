@@ -107,11 +107,11 @@ fn close_budgets(tx: &Tx<'_>, key: &str) -> Result<(), Fault> {
 }
 
 fn put_spent(tx: &Tx<'_>, line: &Spent) -> Result<(), Fault> {
-    let Sum { calls, input_tokens, output_tokens, cost, uncertain } = line.sum;
+    let Sum { calls, input_tokens, cached_tokens, output_tokens, cost, uncertain } = line.sum;
     tx.write(
         "INSERT INTO spent (run, workflow, created_at, step, provider, model, calls, input_tokens,
-             output_tokens, cost_nanos, uncertain_nanos)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             output_tokens, cost_nanos, uncertain_nanos, day, agent, cached_tokens)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             line.run.to_string(),
             line.workflow,
@@ -124,6 +124,9 @@ fn put_spent(tx: &Tx<'_>, line: &Spent) -> Result<(), Fault> {
             column::signed(output_tokens)?,
             Money(cost),
             Money(uncertain),
+            line.day.to_string(),
+            line.agent,
+            column::signed(cached_tokens)?,
         ],
     )?;
     Ok(())
@@ -146,19 +149,22 @@ pub(crate) fn trees(conn: &Connection) -> Result<Vec<String>, Fault> {
 pub(crate) fn spent(conn: &Connection) -> Result<Vec<Spent>, Fault> {
     let mut statement = conn.prepare_cached(
         "SELECT run, workflow, created_at, step, provider, model, calls, input_tokens, output_tokens,
-             cost_nanos, uncertain_nanos FROM spent ORDER BY n",
+             cost_nanos, uncertain_nanos, day, agent, cached_tokens FROM spent ORDER BY n",
     )?;
     let lines = statement.query_map([], |row| {
         Ok(Spent {
             run: row.get::<_, Parsed<_>>(0)?.0,
             workflow: row.get(1)?,
             created_at: row.get::<_, Parsed<_>>(2)?.0,
+            day: row.get::<_, Parsed<_>>(11)?.0,
             step: row.get(3)?,
+            agent: row.get(12)?,
             provider: row.get(4)?,
             model: row.get(5)?,
             sum: Sum {
                 calls: row.get::<_, Unsigned>(6)?.0,
                 input_tokens: row.get::<_, Unsigned>(7)?.0,
+                cached_tokens: row.get::<_, Unsigned>(13)?.0,
                 output_tokens: row.get::<_, Unsigned>(8)?.0,
                 cost: row.get::<_, Money>(9)?.0,
                 uncertain: row.get::<_, Money>(10)?.0,

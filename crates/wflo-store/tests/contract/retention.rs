@@ -25,13 +25,21 @@ fn retry_of(old: &RunRecord) -> RunRecord {
 }
 
 fn line(run: &RunRecord) -> Spent {
-    let sum =
-        Sum { calls: 2, input_tokens: 30, output_tokens: 40, cost: usd("0.02"), uncertain: usd("0.005") };
+    let sum = Sum {
+        calls: 2,
+        input_tokens: 30,
+        cached_tokens: 10,
+        output_tokens: 40,
+        cost: usd("0.02"),
+        uncertain: usd("0.005"),
+    };
     Spent {
         run: run.id,
         workflow: run.workflow.clone(),
         created_at: run.created_at,
+        day: jiff::civil::date(2026, 11, 3),
         step: "triage".to_owned(),
+        agent: Some("writer".to_owned()),
         provider: None,
         model: Some("m".to_owned()),
         sum,

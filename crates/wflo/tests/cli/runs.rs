@@ -10,7 +10,8 @@ use super::documents::assert_fits;
 use super::wflo::{Ended, Folder, shown};
 
 /// Ids, times and process ids differ each time; so do the widths of the columns that hold them.
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 12] = [
+    (r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\d\b", "[DAY]"),
     (r"freed \d+(\.\d+)? (B|kB)", "freed [SIZE]"),
     (r"local:[\w.-]+", "local:[USER]"),
     (r"run_[0-9a-f]{32}", "run_[ID]"),
@@ -356,6 +357,10 @@ fn costs_are_added_up_by_run_step_and_model() {
             &["costs", "report"],
             &["costs", "report", "--by", "step", "--run", "latest"],
             &["costs", "report", "--by", "model"],
+            &["costs", "report", "--by", "agent"],
+            &["costs", "report", "--by", "day"],
+            &["costs", "report", "--by", "provider", "--csv"],
+            &["costs", "report", "--until", "2020-01-01"],
         ]
     ));
     let total = folder.run(&["costs", "report", "--by", "model", "--json"]);
@@ -365,6 +370,24 @@ fn costs_are_added_up_by_run_step_and_model() {
     assert!(total.stdout.lines().last().unwrap().contains("\"cost_usd\":\"0.028\""), "{}", total.stdout);
     let spans = folder.run(&["runs", "trace", "latest", "--json"]).stdout;
     assert!(spans.contains("\"gen_ai.request.model\":\"small\""), "{spans}");
+    let by_day = folder.run(&["costs", "report", "--by", "day", "--json"]).stdout;
+    let day: serde_json::Value = serde_json::from_str(by_day.lines().next().unwrap()).unwrap();
+    reconciled(&folder, day["day"].as_str().unwrap());
+}
+
+/// The same folder's calls of one day against invoices.
+fn reconciled(folder: &Folder, day: &str) {
+    let reconcile = ["costs", "reconcile", "invoice.csv"];
+    let invoice = |rows: &str| {
+        let text = format!("usage_date_utc,model,cost_usd\n{}", rows.replace("DAY", day));
+        std::fs::write(folder.path().join("invoice.csv"), text).unwrap();
+        pages(folder, &[&reconcile])
+    };
+    assert_page!(invoice("DAY,Small,0.02\nDAY,Small,0.008\n"));
+    assert_page!(invoice("DAY,Small,0.02\nDAY,other,$1.50\n2026-01-01,small,0.5\n"));
+    let lines = folder.run(&["costs", "reconcile", "invoice.csv", "--json"]);
+    lines.stdout.lines().for_each(|line| assert_fits("costs-reconcile", line));
+    assert_page!(invoice("DAY,Small,0.02\nTotal,,0.02\n"));
 }
 
 /// What a provider that ignores every limit bills, wherever wflo dies on the way: the run ends by it, and

@@ -1,0 +1,375 @@
+//! `wflo costs report`: the journal's calls added up.
+
+use serde::Serialize;
+use wflo_core::cost::{Spent, Sum};
+use wflo_core::id::RunId;
+use wflo_core::money::NanoUsd;
+
+use super::anomaly::{self, Anomaly};
+use super::spending::{Line, Spending};
+use super::trend::Series;
+use crate::cli::{CostsBy, ReportArgs};
+use crate::commands::{Context, pick};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::plain;
+use crate::printer::{Printer, Table, money};
+use crate::session::block_on;
+
+/// What a line stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Key {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<jiff::civil::Date>,
+    /// The run itself was removed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
+}
+
+/// One line of the report.
+struct Row {
+    key: Key,
+    sum: Sum,
+    series: Series,
+}
+
+/// What a model cost on a day.
+#[derive(Serialize)]
+struct DayCost {
+    day: jiff::civil::Date,
+    cost_usd: NanoUsd,
+}
+
+/// One line with `--json`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Said<'a> {
+    Row {
+        #[serde(flatten)]
+        key: &'a Key,
+        #[serde(flatten)]
+        sum: Sum,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        days: Option<Vec<DayCost>>,
+    },
+    /// A call whose bill was lost: it is charged in full.
+    Uncertain {
+        run_id: RunId,
+        effect: String,
+        model: Option<&'a str>,
+        cost_usd: NanoUsd,
+        uncertain_usd: NanoUsd,
+        started_at: jiff::Timestamp,
+    },
+    /// Something to look at.
+    Anomaly {
+        #[serde(flatten)]
+        anomaly: &'a Anomaly,
+    },
+    Total {
+        #[serde(flatten)]
+        sum: Sum,
+    },
+}
+
+/// Prints the report.
+pub(crate) fn report(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let printer = context.printer;
+    let spending = match pick::session(context)? {
+        Some(session) => block_on(Spending::load(&session, args.run.as_ref(), args.days))?,
+        None => {
+            if !printer.json_wanted() && !args.csv {
+                printer.note("No runs yet, so nothing was spent.");
+                return Ok(Exit::Success);
+            }
+            Spending::default()
+        }
+    };
+    let rows = rows(args.by, &spending);
+    let anomalies = anomaly::all(&spending);
+    if args.csv {
+        printer.raw(csv(args.by, &rows));
+        return Ok(Exit::Success);
+    }
+    let mut total = Sum::default();
+    rows.iter().for_each(|row| total.add(&row.sum));
+    for row in &rows {
+        let days = args
+            .by
+            .has_trend()
+            .then(|| row.series.days().map(|(day, cost_usd)| DayCost { day, cost_usd }).collect::<Vec<_>>());
+        printer.object(&Said::Row { key: &row.key, sum: row.sum, days });
+    }
+    for call in &spending.uncertain {
+        printer.object(&Said::Uncertain {
+            run_id: call.run,
+            effect: call.effect.key.to_string(),
+            model: call.model(),
+            cost_usd: call.effect.cost,
+            uncertain_usd: call.effect.uncertain,
+            started_at: call.effect.started_at,
+        });
+    }
+    for anomaly in &anomalies {
+        printer.object(&Said::Anomaly { anomaly });
+    }
+    printer.object(&Said::Total { sum: total });
+    printer.line(
+        table(args.by, &rows, total, &spending)
+            .within(printer.width(), &[1], &[8, 4, 5, 3, 1])
+            .ids(&[0])
+            .right(&[2, 3, 4, 5, 6, 7])
+            .omit_empty(),
+    );
+    remarks(printer, &spending, &anomalies);
+    Ok(Exit::Success)
+}
+
+/// What the table cannot say.
+fn remarks(printer: &Printer, spending: &Spending, anomalies: &[Anomaly]) {
+    for call in &spending.uncertain {
+        printer.note(format_args!(
+            "uncertain: {} in {} ({}): a bill of it was lost, so {} are charged for that",
+            plain::line(&call.effect.key.to_string()),
+            call.run,
+            plain::value(&call.effect.attributes["model"]),
+            money(call.effect.uncertain)
+        ));
+    }
+    let name = |model: &Option<String>| model.as_deref().map_or_else(|| "?".to_owned(), plain::line);
+    for anomaly in anomalies {
+        match anomaly {
+            Anomaly::AboveBound { run_id, effect, model, cost_usd, hold_usd } => {
+                printer.note(format_args!(
+                    "above its bound: {} in {run_id} ({}) was billed {}, where {} was the most that it could cost",
+                    plain::line(effect),
+                    name(model),
+                    money(*cost_usd),
+                    money(*hold_usd)
+                ));
+            }
+            Anomaly::DearDay { model, day, cost_usd, usual_usd, .. } => printer.note(format_args!(
+                "a dear day: {} cost {} on {day}, where {} was usual",
+                name(model),
+                money(*cost_usd),
+                money(*usual_usd)
+            )),
+            Anomaly::PriceMoved { model, day, per_million_usd, usual_usd, .. } => {
+                printer.note(format_args!(
+                    "a price that moved: a million tokens of {} cost {} on {day}, where {} was usual",
+                    name(model),
+                    money(*per_million_usd),
+                    money(*usual_usd)
+                ));
+            }
+        }
+    }
+}
+
+fn rows(by: CostsBy, spending: &Spending) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    if by == CostsBy::Run {
+        for run in &spending.runs {
+            let key = of_run(run.id, &run.workflow, false);
+            rows.push(Row { key, sum: Sum::default(), series: Series::default() });
+        }
+    }
+    for line in &spending.lines {
+        let key = key(by, line);
+        // What belongs together stands together in most reports.
+        let row = match rows.iter_mut().rposition(|row| row.key == key) {
+            Some(at) => at,
+            None => {
+                rows.push(Row { key, sum: Sum::default(), series: Series::default() });
+                rows.len() - 1
+            }
+        };
+        if let Some(row) = rows.get_mut(row) {
+            row.sum.add(&line.spent.sum);
+            row.series.add(line.spent.day, line.spent.sum.cost);
+        }
+    }
+    match by {
+        CostsBy::Run | CostsBy::Step => {}
+        CostsBy::Day => rows.sort_by_key(|row| row.key.day),
+        CostsBy::Agent | CostsBy::Model | CostsBy::Provider | CostsBy::Workflow => {
+            rows.sort_by_key(|row| std::cmp::Reverse(row.sum.cost));
+        }
+    }
+    rows
+}
+
+fn of_run(run: RunId, workflow: &str, removed: bool) -> Key {
+    Key { run_id: Some(run), workflow: Some(workflow.to_owned()), removed, ..Key::default() }
+}
+
+fn key(by: CostsBy, line: &Line) -> Key {
+    let Line { spent, removed } = line;
+    let Spent { run, workflow, day, step, agent, provider, model, .. } = spent;
+    match by {
+        CostsBy::Run => of_run(*run, workflow, *removed),
+        CostsBy::Step => Key { step: Some(step.clone()), ..of_run(*run, workflow, *removed) },
+        CostsBy::Workflow => Key { workflow: Some(workflow.clone()), ..Key::default() },
+        CostsBy::Agent => Key { workflow: Some(workflow.clone()), agent: agent.clone(), ..Key::default() },
+        CostsBy::Provider => Key { provider: provider.clone(), ..Key::default() },
+        CostsBy::Model => Key { provider: provider.clone(), model: model.clone(), ..Key::default() },
+        CostsBy::Day => Key { day: Some(*day), ..Key::default() },
+    }
+}
+
+fn names(by: CostsBy, key: &Key) -> Vec<String> {
+    let text =
+        |value: &Option<String>| value.as_deref().map_or_else(|| "?".to_owned(), |v| plain::short(v, 40));
+    let run = || {
+        let id = key.run_id.map(|id| id.to_string()).unwrap_or_default();
+        if key.removed { format!("{id} (removed)") } else { id }
+    };
+    match by {
+        CostsBy::Run => vec![run(), text(&key.workflow)],
+        CostsBy::Step => vec![run(), text(&key.step)],
+        CostsBy::Workflow => vec![text(&key.workflow), String::new()],
+        CostsBy::Agent => vec![text(&key.workflow), text(&key.agent)],
+        CostsBy::Provider => vec![text(&key.provider), String::new()],
+        CostsBy::Model => vec![text(&key.provider), text(&key.model)],
+        CostsBy::Day => vec![key.day.map(|day| day.to_string()).unwrap_or_default(), String::new()],
+    }
+}
+
+const fn heads(by: CostsBy) -> [&'static str; 2] {
+    match by {
+        CostsBy::Run => ["RUN", "WORKFLOW"],
+        CostsBy::Step => ["RUN", "STEP"],
+        CostsBy::Workflow => ["WORKFLOW", ""],
+        CostsBy::Agent => ["WORKFLOW", "AGENT"],
+        CostsBy::Provider => ["PROVIDER", ""],
+        CostsBy::Model => ["PROVIDER", "MODEL"],
+        CostsBy::Day => ["DAY", ""],
+    }
+}
+
+fn table(by: CostsBy, rows: &[Row], total: Sum, spending: &Spending) -> Table {
+    let [first, second] = heads(by);
+    let mut table = Table::new(&[
+        first,
+        second,
+        "CALLS",
+        "INPUT",
+        "CACHED",
+        "OUTPUT",
+        "COST",
+        "OF IT UNCERTAIN",
+        "TREND",
+    ]);
+    let days = spending.days().filter(|(first, last)| by.has_trend() && first < last);
+    let dearest = rows.iter().map(|row| row.sum.cost).max().unwrap_or_default();
+    for row in rows {
+        let mut cells = names(by, &row.key);
+        cells.extend(figures(row.sum));
+        cells.push(match days {
+            Some(days) => row.series.picture(days),
+            None if by == CostsBy::Day => bar(row.sum.cost, dearest),
+            None => String::new(),
+        });
+        table.row(cells);
+    }
+    let mut last = vec!["total".to_owned(), String::new()];
+    last.extend(figures(total));
+    table.row(last);
+    table
+}
+
+/// A day beside the dearest.
+fn bar(cost: NanoUsd, most: NanoUsd) -> String {
+    const WIDEST: i128 = 20;
+    if most <= NanoUsd::ZERO || cost <= NanoUsd::ZERO {
+        return String::new();
+    }
+    let width = (i128::from(cost.nanos()) * WIDEST).div_euclid(i128::from(most.nanos())).max(1);
+    "█".repeat(usize::try_from(width).unwrap_or(1))
+}
+
+/// What is nothing everywhere is left out with its column.
+fn figures(sum: Sum) -> Vec<String> {
+    let unless = |is_nothing: bool, text: String| if is_nothing { String::new() } else { text };
+    vec![
+        sum.calls.to_string(),
+        sum.input_tokens.to_string(),
+        unless(sum.cached_tokens == 0, sum.cached_tokens.to_string()),
+        sum.output_tokens.to_string(),
+        money(sum.cost),
+        unless(sum.uncertain == NanoUsd::ZERO, money(sum.uncertain)),
+    ]
+}
+
+/// The rows for a spreadsheet: a head, then a line each, amounts in plain USD.
+fn csv(by: CostsBy, rows: &[Row]) -> String {
+    let keys: &[&str] = match by {
+        CostsBy::Run => &["run_id", "workflow"],
+        CostsBy::Step => &["run_id", "workflow", "step"],
+        CostsBy::Workflow => &["workflow"],
+        CostsBy::Agent => &["workflow", "agent"],
+        CostsBy::Provider => &["provider"],
+        CostsBy::Model => &["provider", "model"],
+        CostsBy::Day => &["day"],
+    };
+    let sums = ["calls", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "uncertain_usd"];
+    let mut text = csv::Writer::from_writer(Vec::new());
+    // Writing to memory does not fail.
+    let _ = text.write_record(keys.iter().chain(&sums));
+    for Row { key, sum, .. } in rows {
+        let mut cells: Vec<String> = keys.iter().map(|name| cell(key, name)).collect();
+        cells.extend([
+            sum.calls.to_string(),
+            sum.input_tokens.to_string(),
+            sum.cached_tokens.to_string(),
+            sum.output_tokens.to_string(),
+            sum.cost.to_string(),
+            sum.uncertain.to_string(),
+        ]);
+        let _ = text.write_record(&cells);
+    }
+    String::from_utf8(text.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+/// A name as a cell. Steps choose names, and a spreadsheet runs what begins like a formula.
+fn cell(key: &Key, name: &str) -> String {
+    let text = match name {
+        "run_id" => key.run_id.map(|id| id.to_string()),
+        "workflow" => key.workflow.clone(),
+        "step" => key.step.clone(),
+        "agent" => key.agent.clone(),
+        "provider" => key.provider.clone(),
+        "model" => key.model.clone(),
+        _ => key.day.map(|day| day.to_string()),
+    };
+    let text = text.unwrap_or_default();
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_begins_like_a_formula_is_text() {
+        let key = Key { model: Some("=HYPERLINK(\"x\")".to_owned()), ..Key::default() };
+        let rows = [Row { key, sum: Sum::default(), series: Series::default() }];
+        let text = csv(CostsBy::Model, &rows);
+        assert!(
+            text.lines().nth(1).unwrap().starts_with(",\"'=HYPERLINK(\"\"x\"\")\",0,0,0,0,0.00,0.00"),
+            "{text}"
+        );
+    }
+}

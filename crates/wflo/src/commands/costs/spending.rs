@@ -1,0 +1,114 @@
+//! The calls that a report is about, added up by step, agent, model and day.
+//!
+//! Owns which runs and days count. Runs that were removed are there by the lines that they left.
+
+use jiff::civil::Date;
+use wflo_core::cost::{self, Spent};
+use wflo_core::effect::EffectRecord;
+use wflo_core::id::RunId;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::{RunFilter, Store};
+use wflo_core::run::RunRecord;
+
+use crate::cli::{Days, RunRef};
+use crate::commands::pick;
+use crate::failure::CommandError;
+use crate::session::Session;
+
+/// One line, and whether its run was removed.
+pub(super) struct Line {
+    pub(super) spent: Spent,
+    pub(super) removed: bool,
+}
+
+/// A call whose charge says something that its sum does not.
+pub(super) struct Call {
+    pub(super) run: RunId,
+    pub(super) effect: EffectRecord,
+}
+
+/// All that was spent, as far as it is asked about.
+#[derive(Default)]
+pub(super) struct Spending {
+    /// The runs that are still there, those without a call included.
+    pub(super) runs: Vec<RunRecord>,
+    pub(super) lines: Vec<Line>,
+    /// Calls whose bill was lost.
+    pub(super) uncertain: Vec<Call>,
+    /// Calls that were billed above what they could cost at most.
+    pub(super) overshot: Vec<Call>,
+}
+
+impl Spending {
+    /// Reads it from the store.
+    ///
+    /// # Errors
+    /// Store errors; a run that is not there.
+    pub(super) async fn load(
+        session: &Session<'_>,
+        run: Option<&RunRef>,
+        days: Days,
+    ) -> Result<Self, CommandError> {
+        let (runs, removed) = chosen(session, run).await?;
+        let mut spending = Spending::default();
+        for run in &runs {
+            let mut effects = session.store.run_effects(run.id).await?;
+            effects.retain(|effect| cost::is_call(effect) && days.hold(cost::day_of(effect.started_at)));
+            let lines = cost::of_run(run, &effects).into_iter();
+            spending.lines.extend(lines.map(|spent| Line { spent, removed: false }));
+            for effect in effects {
+                let call = Call { run: run.id, effect };
+                if call.effect.uncertain > NanoUsd::ZERO {
+                    spending.uncertain.push(call);
+                } else if call.is_overshot() {
+                    spending.overshot.push(call);
+                }
+            }
+        }
+        let removed = removed.into_iter().filter(|spent| days.hold(spent.day));
+        spending.lines.extend(removed.map(|spent| Line { spent, removed: true }));
+        // A run without a call is part of the answer, too; not one outside of the days.
+        spending.runs = runs.into_iter().filter(|run| days.hold(cost::day_of(run.created_at))).collect();
+        Ok(spending)
+    }
+
+    /// The first and the last day with a call.
+    pub(super) fn days(&self) -> Option<(Date, Date)> {
+        let days = || self.lines.iter().map(|line| line.spent.day);
+        Some((days().min()?, days().max()?))
+    }
+}
+
+impl Call {
+    /// What it could cost at most, when its hold was taken.
+    pub(super) fn hold(&self) -> Option<NanoUsd> {
+        self.effect.attributes["hold_usd"].as_str()?.parse().ok()
+    }
+
+    fn is_overshot(&self) -> bool {
+        self.hold().is_some_and(|hold| self.effect.cost > hold)
+    }
+
+    pub(super) fn model(&self) -> Option<&str> {
+        self.effect.attributes["model"].as_str()
+    }
+}
+
+/// The runs that are asked about, and what removed ones left.
+async fn chosen(
+    session: &Session<'_>,
+    which: Option<&RunRef>,
+) -> Result<(Vec<RunRecord>, Vec<Spent>), CommandError> {
+    let Some(which) = which else {
+        return Ok((session.store.runs(RunFilter::default()).await?, session.store.spent().await?));
+    };
+    let picked = pick::run(session, which).await;
+    if let (Err(_), RunRef::Id(id)) = (&picked, which) {
+        let mut left = session.store.spent().await?;
+        left.retain(|line| line.run == *id);
+        if !left.is_empty() {
+            return Ok((Vec::new(), left));
+        }
+    }
+    Ok((vec![picked?], Vec::new()))
+}
