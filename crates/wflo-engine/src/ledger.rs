@@ -473,7 +473,7 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
             "status": outcome.recorded.status,
             "interrupted": outcome.recorded.interrupted,
             "input_tokens": usage.total_input(),
-            "cached_tokens": usage.cache_read,
+            "cached_tokens": usage.cached_input(),
             "output_tokens": usage.total_output(),
         }),
         at,

@@ -337,12 +337,12 @@ impl Live<'_> {
     }
 
     /// What the answer costs: by its usage, or the hold and the mark that it is not known.
-    fn bill(&self, usage: Option<Usage>) -> (NanoUsd, bool) {
+    fn bill(&self, usage: Option<&Usage>) -> (NanoUsd, bool) {
         let Some(price) = self.price.filter(|_| self.endpoint.is_billed()) else {
             return (NanoUsd::ZERO, false);
         };
         let Some(usage) = usage else { return (self.hold, true) };
-        let cost = crate::price::settle(&usage, price);
+        let cost = crate::price::settle(usage, price);
         if cost > self.hold {
             self.shared.overshoots.fetch_add(1, Ordering::Relaxed);
             telemetry::overshoot(cost, self.hold);
@@ -360,7 +360,7 @@ impl Live<'_> {
     ) -> Result<(), GatewayError> {
         telemetry::settled(usage.as_ref(), cost, uncertain, recorded.status);
         let Some(ticket) = &self.ticket else { return Ok(()) };
-        (recorded.usage, recorded.cost) = (usage, cost);
+        (recorded.usage, recorded.cost) = (usage.clone(), cost);
         let outcome = Outcome { recorded, settled: cost, usage, uncertain };
         Ok(self.shared.ledger.close(ticket.clone(), outcome).await?)
     }

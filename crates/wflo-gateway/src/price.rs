@@ -15,37 +15,11 @@ mod bill;
 mod operator;
 mod table;
 
+pub use crate::usage::Dimension;
 pub(crate) use bill::raised;
 pub use bill::settle;
 pub use operator::{ModelSettings, PriceError};
 pub use table::{known_models, lookup, map_hash, suggestion};
-
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dimension {
-    /// Input tokens that came from no cache.
-    Input,
-    /// Input tokens read from the provider's prompt cache.
-    CacheRead,
-    /// Input tokens written to the prompt cache for its short time to live.
-    CacheWrite,
-    /// Input tokens written to the prompt cache for an hour.
-    CacheWriteLong,
-    /// Output tokens.
-    Output,
-    /// Output tokens spent on reasoning, where priced apart.
-    Reasoning,
-    /// Audio tokens of the input.
-    AudioInput,
-    /// Audio tokens of the input, read from the prompt cache.
-    AudioCacheRead,
-    /// Audio tokens of the output.
-    AudioOutput,
-    /// Image tokens of the input, where priced apart.
-    ImageInput,
-    /// Image tokens of the output.
-    ImageOutput,
-}
 
 /// The service tier that a call was served at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -220,7 +194,7 @@ impl Price {
                 AudioCacheRead => AudioInput,
                 CacheRead | CacheWrite | AudioInput | ImageInput => Input,
                 Reasoning | AudioOutput | ImageOutput => Output,
-                Input | Output => return 0,
+                _ => return 0,
             };
         }
     }

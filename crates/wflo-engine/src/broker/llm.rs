@@ -87,8 +87,8 @@ pub(super) fn reply_json(reply: &ChatReply) -> Value {
         "usage": {
             "input_tokens": reply.usage.total_input(),
             "output_tokens": reply.usage.total_output(),
-            "cached_input_tokens": reply.usage.cache_read,
-            "reasoning_tokens": reply.usage.reasoning,
+            "cached_input_tokens": reply.usage.cached_input(),
+            "reasoning_tokens": reply.usage.get(wflo_gateway::usage::Dimension::Reasoning),
         },
         "cost_usd": reply.cost,
         "model": reply.model,

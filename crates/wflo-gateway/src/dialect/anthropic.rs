@@ -12,7 +12,7 @@ use super::request::{Request, RequestError, Tools, WantedTier};
 use super::wire::{Asked, Event, Events, Wire};
 use super::{Dialect, facts};
 use crate::framing::Framing;
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 /// Fields that decide the cost: another spelling of one of them is refused.
 const KNOWN: [&str; 14] = [
@@ -134,74 +134,28 @@ fn tools(fields: &Fields<'_>, billed: bool) -> Result<Tools, RequestError> {
     Ok(tools)
 }
 
-#[derive(Deserialize, Default, Clone, Copy)]
-struct Writes {
-    #[serde(default)]
-    ephemeral_1h_input_tokens: Option<u64>,
-}
-
-/// The counts of a message, or of one event of its stream.
+/// The usage of a message, or of one event of its stream, as the provider writes it.
 #[derive(Deserialize, Default, Clone)]
-pub struct Counts {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation: Option<Writes>,
-    #[serde(default)]
-    inference_geo: Option<String>,
-    #[serde(default)]
-    speed: Option<String>,
-}
+pub struct Counts(serde_json::Map<String, serde_json::Value>);
 
 impl Counts {
     /// These counts with what a later event says in their place: the counts of a stream are
     /// cumulative.
     #[must_use]
-    pub fn then(self, later: Counts) -> Counts {
-        Counts {
-            input_tokens: later.input_tokens.or(self.input_tokens),
-            output_tokens: later.output_tokens.or(self.output_tokens),
-            cache_read_input_tokens: later.cache_read_input_tokens.or(self.cache_read_input_tokens),
-            cache_creation_input_tokens: later
-                .cache_creation_input_tokens
-                .or(self.cache_creation_input_tokens),
-            cache_creation: later.cache_creation.or(self.cache_creation),
-            inference_geo: later.inference_geo.or(self.inference_geo),
-            speed: later.speed.or(self.speed),
-        }
+    pub fn then(mut self, later: Counts) -> Counts {
+        usage::merge_anthropic(&mut self.0, &later.0);
+        self
     }
 
     /// As usage, once input and output are known.
     pub fn usage(&self) -> Option<Usage> {
-        let written = self.cache_creation_input_tokens.unwrap_or(0);
-        let long =
-            self.cache_creation.and_then(|writes| writes.ephemeral_1h_input_tokens).unwrap_or(0).min(written);
-        Some(Usage {
-            input: self.input_tokens?,
-            cache_read: self.cache_read_input_tokens.unwrap_or(0),
-            cache_write: written - long,
-            cache_write_long: long,
-            output: self.output_tokens?,
-            geo_us: self.inference_geo.as_deref() == Some("us"),
-            fast: self.speed.as_deref() == Some("fast"),
-            ..Usage::default()
-        })
+        usage::read(Dialect::Anthropic, &serde_json::Value::Object(self.0.clone()))
     }
 }
 
 /// The usage of a whole message; `None` when it has none or is no JSON.
 pub fn usage(body: &[u8]) -> Option<Usage> {
-    #[derive(Deserialize)]
-    struct Message {
-        usage: Counts,
-    }
-    serde_json::from_slice::<Message>(body).ok()?.usage.usage()
+    usage::of_answer(Dialect::Anthropic, body)
 }
 
 /// The counts of a stream's events, which are cumulative.
@@ -251,6 +205,7 @@ impl Events for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::Dimension as D;
 
     fn request(body: &str) -> Result<Request, RequestError> {
         Request::parse(Dialect::Anthropic, crate::dialect::Endpoint::Messages, body.as_bytes(), "")
@@ -266,7 +221,7 @@ mod tests {
         );
         assert!(end.finished == 1 && !end.done);
         let usage = end.usage.unwrap();
-        assert_eq!((usage.input, usage.cache_read, usage.output), (25, 7, 15));
+        assert_eq!([D::Input, D::CacheRead, D::Output].map(|dimension| usage.get(dimension)), [25, 7, 15]);
         assert!(stream.read(br#"{"type":"message_stop"}"#).done);
         assert_eq!(
             stream.read(br#"{"type":"content_block_delta","delta":{"text":"a message"}}"#),
@@ -281,7 +236,7 @@ mod tests {
             "cache_creation":{"ephemeral_1h_input_tokens":4,"ephemeral_5m_input_tokens":6}}}"#,
         )
         .unwrap();
-        assert_eq!((usage.cache_write, usage.cache_write_long), (6, 4));
+        assert_eq!((usage.get(D::CacheWrite), usage.get(D::CacheWriteLong)), (6, 4));
     }
 
     #[test]

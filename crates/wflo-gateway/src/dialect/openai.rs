@@ -13,7 +13,7 @@ use super::wire::{Asked, Event, Events, Wire};
 use super::{Dialect, Endpoint, facts, foreign};
 use crate::framing::Framing;
 use crate::price::Tier;
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 /// Fields that decide the cost, beside those of [`foreign`]: another spelling of one of them is refused.
 const KNOWN: [&str; 18] = [
@@ -178,15 +178,20 @@ fn tools(fields: &Fields<'_>) -> Result<Tools, RequestError> {
     Ok(tools)
 }
 
-/// The parts of a body or chunk that the gateway reads.
+/// The usage of a whole answer; `None` when it has none or is no JSON.
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    usage::of_answer(Dialect::OpenAi, body)
+}
+
+/// The parts of a chunk that the gateway reads.
 #[derive(Deserialize, Default)]
 struct Answer {
     #[serde(default)]
-    usage: Option<Counts>,
+    usage: serde_json::Value,
     #[serde(default)]
     choices: Option<Vec<Choice>>,
     #[serde(default)]
-    service_tier: Option<String>,
+    service_tier: serde_json::Value,
     #[serde(default)]
     error: Option<serde::de::IgnoredAny>,
 }
@@ -195,78 +200,6 @@ struct Answer {
 struct Choice {
     #[serde(default)]
     finish_reason: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize, Default)]
-struct Counts {
-    #[serde(default)]
-    prompt_tokens: Option<u64>,
-    #[serde(default)]
-    completion_tokens: Option<u64>,
-    #[serde(default)]
-    total_tokens: Option<u64>,
-    #[serde(default)]
-    prompt_cache_hit_tokens: Option<u64>,
-    #[serde(default)]
-    prompt_tokens_details: Option<Details>,
-    #[serde(default)]
-    completion_tokens_details: Option<Details>,
-}
-
-#[derive(Deserialize, Default)]
-struct Details {
-    #[serde(default)]
-    cached_tokens: Option<u64>,
-    #[serde(default, alias = "cache_creation_tokens")]
-    cache_write_tokens: Option<u64>,
-    #[serde(default)]
-    audio_tokens: Option<u64>,
-    #[serde(default)]
-    reasoning_tokens: Option<u64>,
-}
-
-impl Counts {
-    fn usage(&self, tier: Option<&str>) -> Option<Usage> {
-        let prompt = self.prompt_tokens?;
-        let none = Details::default();
-        let input = self.prompt_tokens_details.as_ref().unwrap_or(&none);
-        let output = self.completion_tokens_details.as_ref().unwrap_or(&none);
-        // The parts are of the whole: details that say more than the total are cut to it.
-        let mut left = prompt;
-        let mut part = |count: Option<u64>| {
-            let taken = count.unwrap_or(0).min(left);
-            left -= taken;
-            taken
-        };
-        let cache_read = part(input.cached_tokens.or(self.prompt_cache_hit_tokens));
-        let cache_write = part(input.cache_write_tokens);
-        let audio_input = part(input.audio_tokens);
-        let mut written = self.completion_tokens.unwrap_or(0);
-        let reasoning = output.reasoning_tokens.unwrap_or(0);
-        // Some providers count reasoning beside the completion; their total gives them away.
-        if self.total_tokens == Some(prompt.saturating_add(written).saturating_add(reasoning)) {
-            written = written.saturating_add(reasoning);
-        }
-        let reasoning = reasoning.min(written);
-        let audio_output = output.audio_tokens.unwrap_or(0).min(written - reasoning);
-        Some(Usage {
-            input: left,
-            cache_read,
-            cache_write,
-            audio_input,
-            output: written - reasoning - audio_output,
-            reasoning,
-            audio_output,
-            tier: tier.map_or(Tier::Standard, Tier::named),
-            ..Usage::default()
-        })
-    }
-}
-
-/// The usage of a whole answer; `None` when it has none or is no JSON.
-pub fn usage(body: &[u8]) -> Option<Usage> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
-    answer.usage?.usage(answer.service_tier.as_deref())
 }
 
 /// Reads the chunks of a stream; each says by itself what it means.
@@ -292,11 +225,12 @@ fn chunk(data: &[u8]) -> Event {
     }
     let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return Event::default() };
     let choices = answer.choices.unwrap_or_default();
-    let usage = answer.usage.as_ref().and_then(|counts| counts.usage(answer.service_tier.as_deref()));
+    let said = serde_json::json!({"usage": answer.usage, "service_tier": answer.service_tier});
+    let usage = answer.usage.is_object().then(|| usage::read(Dialect::OpenAi, &said)).flatten();
     Event {
+        only_usage: usage.is_some() && choices.is_empty(),
         usage,
         finished: choices.iter().filter(|choice| choice.finish_reason.is_some()).count() as u64,
-        only_usage: usage.is_some() && choices.is_empty(),
         error: answer.error.is_some() && choices.is_empty(),
         ..Event::default()
     }
@@ -305,6 +239,7 @@ fn chunk(data: &[u8]) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::Dimension as D;
     use bytes::Bytes;
 
     fn request(body: &str) -> Result<Request, RequestError> {
@@ -359,13 +294,14 @@ mod tests {
         let body = br#"{"usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
             "prompt_tokens_details":{"cached_tokens":80},"completion_tokens_details":{"reasoning_tokens":30}}}"#;
         let usage = usage(body).unwrap();
-        assert_eq!((usage.input, usage.cache_read, usage.output, usage.reasoning), (20, 80, 20, 30));
+        let counts = [D::Input, D::CacheRead, D::Output, D::Reasoning].map(|dimension| usage.get(dimension));
+        assert_eq!(counts, [20, 80, 20, 30]);
         let beside = super::usage(
             br#"{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":35,
             "completion_tokens_details":{"reasoning_tokens":20}}}"#,
         )
         .unwrap();
-        assert_eq!((beside.output, beside.reasoning), (5, 20));
+        assert_eq!((beside.get(D::Output), beside.get(D::Reasoning)), (5, 20));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub trait Events: Send {
 }
 
 /// What one event of a stream means for the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
     /// The call's usage as far as the stream has told it: takes the place of what came before.
     pub usage: Option<Usage>,

@@ -27,20 +27,20 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<
         Err(reason) => return live.no_answer(GatewayError::Interrupted { provider, reason }).await,
     };
     let usage = wire(live.dialect, live.endpoint).usage(&body);
-    let (cost, uncertain) = match (head.status.is_success(), usage) {
+    let (cost, uncertain) = match (head.status.is_success(), &usage) {
         // A provider bills no error, unless it says what the error used.
         (false, None) => (NanoUsd::ZERO, false),
-        (_, usage) => live.bill(usage),
+        (_, usage) => live.bill(usage.as_ref()),
     };
     let recorded = Recorded {
         status: head.status.as_u16(),
         headers: recorded_headers(&head.headers),
         body: body.clone(),
         interrupted: false,
-        usage,
+        usage: usage.clone(),
         cost,
     };
-    live.close(recorded, usage, cost, uncertain).await?;
+    live.close(recorded, usage.clone(), cost, uncertain).await?;
     let delivery = live.delivery();
     let head = Head {
         status: head.status,

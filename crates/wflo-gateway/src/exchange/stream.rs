@@ -57,7 +57,7 @@ struct Progress {
 impl Progress {
     fn take(&mut self, event: &Piece) {
         let read = self.events.read(&event.data);
-        self.usage = read.usage.or(self.usage);
+        self.usage = read.usage.or(self.usage.take());
         self.finished += read.finished;
         self.totalled |= read.only_usage;
         self.complete |= read.complete;
@@ -88,7 +88,7 @@ impl Progress {
 
     /// The usage, if it is the whole call's: counts in the middle of a stream still grow.
     fn final_usage(&self) -> Option<Usage> {
-        self.usage.filter(|_| self.totalled)
+        self.usage.clone().filter(|_| self.totalled)
     }
 }
 
@@ -125,16 +125,16 @@ pub(super) async fn pass(
     let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
     let broke = broke.or_else(|| progress.ended_badly());
     let usage = progress.final_usage();
-    let (cost, uncertain) = live.bill(usage);
+    let (cost, uncertain) = live.bill(usage.as_ref());
     let recorded = Recorded {
         status: status.as_u16(),
         headers,
         body: progress.recorded.split().freeze(),
         interrupted: broke.is_some() || progress.truncated,
-        usage,
+        usage: usage.clone(),
         cost,
     };
-    let settled = live.close(recorded, usage, cost, uncertain).await;
+    let settled = live.close(recorded, usage.clone(), cost, uncertain).await;
     let error = match (broke, settled) {
         (Some(reason), _) => Some(GatewayError::Interrupted { provider: live.provider.name.clone(), reason }),
         (None, Err(error)) => Some(error),

@@ -5,26 +5,15 @@
 
 use wflo_core::money::{NanoUsd, PicoUsd};
 
-use super::{Dimension, Price};
+use super::Price;
 use crate::usage::Usage;
 
 /// What `usage` costs at `price`, in nano-USD, rounded up.
 pub fn settle(usage: &Usage, price: &Price) -> NanoUsd {
-    use Dimension as D;
-    let input = usage.total_input();
-    let lines = [
-        (D::Input, usage.input),
-        (D::CacheRead, usage.cache_read),
-        (D::CacheWrite, usage.cache_write),
-        (D::CacheWriteLong, usage.cache_write_long),
-        (D::AudioInput, usage.audio_input),
-        (D::Output, usage.output),
-        (D::Reasoning, usage.reasoning),
-        (D::AudioOutput, usage.audio_output),
-    ];
-    let tokens = lines
-        .into_iter()
-        .map(|(dimension, tokens)| PicoUsd(i128::from(price.rate(dimension, usage.tier, input))) * tokens)
+    let (input, tier) = (usage.total_input(), usage.tier.unwrap_or_default());
+    let tokens = usage
+        .counts()
+        .map(|(dimension, tokens)| PicoUsd(i128::from(price.rate(dimension, tier, input))) * tokens)
         .fold(PicoUsd(i128::from(price.per_request)), |sum, line| sum + line);
     let mut sum = raised(tokens, price.region);
     if usage.geo_us {
@@ -48,13 +37,13 @@ pub(crate) fn raised(sum: PicoUsd, thousandths: u64) -> PicoUsd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::{Tier, lookup};
+    use crate::price::{Dimension as D, Tier, lookup};
 
     #[test]
     fn each_kind_of_token_has_its_rate() {
         let price = lookup("anthropic", "claude-sonnet-4-5").unwrap();
         let usage =
-            Usage { input: 1_000, cache_read: 10_000, cache_write: 2_000, output: 500, ..Usage::default() };
+            Usage::of(&[(D::Input, 1_000), (D::CacheRead, 10_000), (D::CacheWrite, 2_000), (D::Output, 500)]);
         // 1000×3 + 10000×0.3 + 2000×3.75 + 500×15 USD per million = 0.021 USD.
         assert_eq!(settle(&usage, &price).to_string(), "0.021");
     }
@@ -62,9 +51,10 @@ mod tests {
     #[test]
     fn a_fraction_of_a_nano_dollar_is_rounded_up_once() {
         let price = lookup("openai", "gpt-5-nano").unwrap();
-        let one = Usage { cache_read: 1, ..Usage::default() };
         // 0.005 USD per million = 5 nano-USD per thousand tokens.
-        assert_eq!(settle(&one, &price).nanos(), 5);
-        assert_eq!(settle(&Usage { cache_read: 3, tier: Tier::Flex, ..one }, &price).nanos(), 8);
+        assert_eq!(settle(&Usage::of(&[(D::CacheRead, 1)]), &price).nanos(), 5);
+        let mut flex = Usage::of(&[(D::CacheRead, 3)]);
+        flex.tier = Some(Tier::Flex);
+        assert_eq!(settle(&flex, &price).nanos(), 8);
     }
 }

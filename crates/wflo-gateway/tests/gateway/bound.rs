@@ -9,7 +9,7 @@ use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::{Dialect, Endpoint};
 use wflo_gateway::price::{Kind, ModelSettings, Price, Template, Tier, known_models, lookup, settle};
 use wflo_gateway::reserve::upper_bound;
-use wflo_gateway::usage::Usage;
+use wflo_gateway::usage::{Dimension as D, Usage};
 
 #[derive(Debug, Clone)]
 struct Asked {
@@ -150,18 +150,18 @@ fn usage(asked: &Asked, billed: &Billed, request: &Request, price: &Price) -> Us
         (_, None | Some("auto")) => &[Tier::Standard, Tier::Flex, Tier::Priority],
         (_, Some(named)) => &[Tier::Standard, Tier::named(named)],
     };
-    Usage {
-        input,
-        cache_read,
-        cache_write,
-        cache_write_long,
-        output,
-        reasoning,
-        tier: tiers[usize::from(billed.tier) % tiers.len()],
-        geo_us: is_anthropic && billed.geo_us,
-        fast: is_anthropic && asked.fast,
-        ..Usage::default()
-    }
+    let mut usage = Usage::of(&[
+        (D::Input, input),
+        (D::CacheRead, cache_read),
+        (D::CacheWrite, cache_write),
+        (D::CacheWriteLong, cache_write_long),
+        (D::Output, output),
+        (D::Reasoning, reasoning),
+    ]);
+    usage.tier = Some(tiers[usize::from(billed.tier) % tiers.len()]);
+    usage.geo_us = is_anthropic && billed.geo_us;
+    usage.fast = is_anthropic && asked.fast;
+    usage
 }
 
 /// Every (provider, model) that has a price and answers chats.
@@ -243,7 +243,7 @@ proptest! {
         );
         let usage = wflo_gateway::dialect::openai::usage(body.as_bytes()).unwrap();
         prop_assert_eq!(usage.total_input(), u64::from(prompt));
-        prop_assert!(usage.total_output() <= u64::from(completion) || reasoning == 0);
+        prop_assert!(usage.total_output() <= u64::from(completion).saturating_add(reasoning));
     }
 }
 

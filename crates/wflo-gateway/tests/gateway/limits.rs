@@ -10,7 +10,7 @@ use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::{Dialect, Endpoint};
 use wflo_gateway::price::{End, ModelSettings, Price, lookup, settle};
 use wflo_gateway::reserve::upper_bound;
-use wflo_gateway::usage::Usage;
+use wflo_gateway::usage::{Dimension, Usage};
 use wflo_testkit::model_server::Answer;
 
 use crate::ledger::MemoryLedger;
@@ -62,7 +62,7 @@ fn no_server_is_paid_more_than_the_hold(model: &str, price: &Price, always: &'st
                 // Either overrules the others: the name that all have, or one of theirs.
                 for first in [true, false] {
                     let output = written(&sent, &reads, first);
-                    let cost = settle(&Usage { output, ..Usage::default() }, price);
+                    let cost = settle(&Usage::of(&[(Dimension::Output, output)]), price);
                     let sent = String::from_utf8_lossy(&sent);
                     assert!(cost <= bound.cost, "{sent} at a server of {reads:?}: {cost} > {}", bound.cost);
                 }
