@@ -21,7 +21,7 @@ pub(crate) struct Nothing;
 
 impl Ledger for Nothing {
     fn open(&self, _: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>> {
-        Box::pin(async { Ok(Opened::Dispatch(Ticket::new(()))) })
+        Box::pin(async { Ok(Opened::Dispatch { ticket: Ticket::new(()), output_limit: None }) })
     }
 
     fn close(&self, _: Ticket, _: Outcome) -> BoxFuture<'_, Result<(), LedgerError>> {
@@ -149,7 +149,10 @@ impl Ledger for Journaled {
             let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
             let (ops, key, hold) = self.intent(name, request, intent.hold);
             self.commit(ops).await.map_err(failed)?;
-            Ok(Opened::Dispatch(Ticket::new(Dispatched { key, name: name.to_owned(), hold })))
+            Ok(Opened::Dispatch {
+                ticket: Ticket::new(Dispatched { key, name: name.to_owned(), hold }),
+                output_limit: None,
+            })
         })
     }
 

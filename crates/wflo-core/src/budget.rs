@@ -46,6 +46,22 @@ pub enum OnExceeded {
     Halt,
     /// The run waits while a person tops the budget up or stops it.
     Ask,
+    /// The call waits for room: behind running calls, for the next period, for a top-up; then it halts.
+    Queue,
+    /// A cheaper model is called instead; it halts where there is none.
+    Downgrade,
+}
+
+impl OnExceeded {
+    /// Its name in files and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            OnExceeded::Halt => "halt",
+            OnExceeded::Ask => "ask",
+            OnExceeded::Queue => "queue",
+            OnExceeded::Downgrade => "downgrade",
+        }
+    }
 }
 
 /// One budget account as the store keeps it.

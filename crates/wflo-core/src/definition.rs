@@ -24,7 +24,7 @@ mod validate;
 
 pub use approval::{ApprovalSpec, AskWhen, GateSpec, OnRejected};
 pub use backoff::Backoff;
-pub use budget::{ActionOnExceeded, BudgetSpec, Per};
+pub use budget::{BudgetSpec, Per};
 pub use compare::Difference;
 pub use inputs::{check_inputs, nearest};
 pub use validate::CONDITION_NAMES;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
-use wflo_core::definition::{ActionOnExceeded, BudgetSpec, Definition, Per, StepSpec};
+use wflo_core::definition::{BudgetSpec, Definition, Per, StepSpec};
 use wflo_core::id::{BudgetId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::run::RunRecord;
@@ -17,14 +17,23 @@ use wflo_core::run::RunRecord;
 /// Shares of the limit at which an alert is raised when nothing else is said, in thousandths.
 const ALERTS: [u32; 4] = [500, 750, 900, 1_000];
 
+/// An account that applies to a call, and what its limits say of the call itself.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The account, as it is opened.
+    pub budget: Budget,
+    /// The fewest output tokens that an answer may be cut down to; `None` where nobody opted in.
+    pub floor: Option<u64>,
+}
+
 /// The accounts of a call of `step` (all accounts of the run that exist without a call, for `None`).
 pub fn accounts(
     record: &RunRecord,
     definition: &Definition,
     step: Option<&StepSpec>,
     now: Timestamp,
-) -> Vec<Budget> {
-    let mut merged: BTreeMap<BudgetId, Budget> = BTreeMap::new();
+) -> Vec<Applied> {
+    let mut merged: BTreeMap<BudgetId, Applied> = BTreeMap::new();
     let ask = record.options.ask_when_exceeded;
     let mut add = |spec: &BudgetSpec, scope: Scope, key: String, period: Period| {
         let period_start = start_of(period, now);
@@ -40,10 +49,13 @@ pub fn accounts(
             action_on_exceeded: action(spec, ask),
             alert_thresholds: thresholds(spec),
         };
-        let lower = merged.get(&account.id).is_none_or(|known| account.limit < known.limit);
-        if lower {
-            merged.insert(account.id, account);
-        }
+        let known = merged.get(&account.id);
+        let floor = spec.min_output_tokens.max(known.and_then(|known| known.floor));
+        let budget = match known {
+            Some(known) if known.budget.limit <= account.limit => known.budget.clone(),
+            _ => account,
+        };
+        merged.insert(budget.id, Applied { budget, floor });
     };
     let run = record.budget_key.clone();
     for spec in definition.budgets.iter().chain(&record.options.budgets) {
@@ -86,7 +98,7 @@ pub fn run_key(first: RunId) -> String {
 
 fn action(spec: &BudgetSpec, ask: bool) -> OnExceeded {
     let default = if ask { OnExceeded::Ask } else { OnExceeded::Halt };
-    spec.action_on_exceeded.and_then(ActionOnExceeded::supported).unwrap_or(default)
+    spec.action_on_exceeded.unwrap_or(default)
 }
 
 fn thresholds(spec: &BudgetSpec) -> Vec<u32> {

@@ -11,31 +11,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Purpose};
-use wflo_core::budget::{Budget, OnExceeded, Shortfall, display_name};
-use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
-use wflo_core::id::{ApprovalId, BudgetId, HoldId};
-use wflo_core::machine::{CommandBody, Rejection};
+use wflo_core::id::{BudgetId, HoldId};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{EffectEnd, Op, StoreError};
+use wflo_core::ports::store::{EffectEnd, Op};
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
 };
 
 use crate::broker::{Unanswered, full};
-use crate::budgets;
 use crate::calls::{Calls, Flight, Place};
 use crate::error::EngineError;
-use crate::journal::Intent;
 use crate::policy;
 use crate::protocol::On;
 
+mod exceeded;
 mod operator;
 mod overshot;
+mod reserve;
 
+pub(crate) use exceeded::ask_once;
 pub use overshot::Overshot;
 
 /// The attempt that made the call is being ended.
@@ -44,8 +41,6 @@ const ENDING: Code = Code(3025);
 const REJECTED: Code = Code(7003);
 /// A call that was never sent.
 const NOT_SENT: Code = Code(4016);
-/// How long a call may wait for room behind running ones.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Keeps the calls of runs.
 #[derive(Debug, Default)]
@@ -128,10 +123,18 @@ impl Ledger for RunLedger {
     }
 }
 
+/// Where a call stands that is opened again as one of a cheaper model.
+struct Again {
+    path: String,
+    seq: u32,
+}
+
 async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineError> {
-    let (path, seq) = match &intent.positional {
-        Some((path, seq)) => (path.clone(), *seq),
-        None => {
+    let place = intent.place.as_ref().and_then(|place| place.get::<Again>());
+    let (path, seq) = match (place, &intent.positional) {
+        (Some(again), _) => (again.path.clone(), again.seq),
+        (None, Some((path, seq))) => (path.clone(), *seq),
+        (None, None) => {
             // What a client asks for may follow from what it gave up.
             calls.keep_given_up(None).await?;
             let (path, seq, nth, other) = match calls.place(&intent.fingerprint, intent.retry_of) {
@@ -149,7 +152,7 @@ async fn open(calls: &Arc<Calls>, intent: CallIntent) -> Result<Opened, EngineEr
         }
     };
     let opened = open_at(calls, &intent, path.clone(), seq).await;
-    if !matches!(opened, Ok(Opened::Dispatch(_))) {
+    if !matches!(opened, Ok(Opened::Dispatch { .. } | Opened::Cheaper(..))) {
         // It is answered or refused: whoever attached to it goes on by itself.
         calls.finished(&path, seq);
     }
@@ -195,7 +198,7 @@ async fn open_at(
     if let Some(refusal) = policy::before_call(calls, intent, &path, seq).await? {
         return Ok(Opened::Refused(refusal));
     }
-    reserve(calls, intent, path, seq, found).await
+    reserve::reserve(calls, intent, path, seq, found).await
 }
 
 /// An answer that was given before.
@@ -243,221 +246,6 @@ async fn wait_for_the_other(calls: &Calls, mut over: watch::Receiver<bool>) -> R
         _ = over.wait_for(|over| *over) => Ok(()),
         () = calls.closed() => Err(EngineError::ShuttingDown),
     }
-}
-
-/// Takes the hold and journals the intent in one commit, waiting for room or for people.
-async fn reserve(
-    calls: &Arc<Calls>,
-    intent: &CallIntent,
-    path: String,
-    seq: u32,
-    found: Option<EffectRecord>,
-) -> Result<Opened, EngineError> {
-    let since = tokio::time::Instant::now();
-    let on = On { path: path.clone(), seq };
-    loop {
-        if calls.waits.is_withdrawn(&on) {
-            return Ok(Opened::Refused(unwanted()));
-        }
-        let Some(flight) = calls.take_off() else { return Ok(Opened::Refused(ending())) };
-        let settled = calls.services.settled.notified();
-        match try_reserve(calls, intent, &path, seq, found.clone(), flight).await {
-            Ok(opened) => return Ok(opened),
-            Err(StoreError::Short(shortfall)) => {
-                if shortfall.may_fit_later() && since.elapsed() < PATIENCE {
-                    tokio::select! {
-                        () = settled => {}
-                        // Holds of other processes are settled without a bell here.
-                        () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
-                        () = calls.closed() => {}
-                        () = calls.waits.withdrawn(&on) => {}
-                    }
-                    continue;
-                }
-                if let Some(refusal) = exceeded(calls, intent, &path, seq, shortfall).await? {
-                    return Ok(Opened::Refused(refusal));
-                }
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-async fn try_reserve(
-    calls: &Arc<Calls>,
-    intent: &CallIntent,
-    path: &str,
-    seq: u32,
-    found: Option<EffectRecord>,
-    flight: Flight,
-) -> Result<Opened, StoreError> {
-    let accounts = accounts_of(calls);
-    let hold = HoldId::from_uuid(calls.services.clock.uuid());
-    let mut ops: Vec<Op> = Vec::new();
-    let attributes = json!({
-        "model": intent.model,
-        "provider": intent.provider,
-        "dialect": intent.path.dialect.name(),
-        "stream": intent.stream,
-        "hold_usd": intent.hold,
-        "agent": calls.attempt.spec().map(|s| s.agent_name().to_owned()),
-    });
-    let row = match found {
-        Some(row) => {
-            // The lost try is charged in full: its answer may have been on its way.
-            let carried = match row.hold {
-                Some(lost) => match calls.services.store.hold(lost).await? {
-                    Some(lost) => {
-                        ops.push(Op::Settle {
-                            id: lost.id,
-                            actual: lost.amount,
-                            at: calls.services.clock.now(),
-                        });
-                        lost.amount
-                    }
-                    None => NanoUsd::ZERO,
-                },
-                None => NanoUsd::ZERO,
-            };
-            ops.extend(hold_ops(calls, &accounts, hold, intent.hold));
-            calls.journal.reopen(row, Some(hold), carried, attributes, ops).await?
-        }
-        None => {
-            ops.extend(hold_ops(calls, &accounts, hold, intent.hold));
-            let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
-            let (fingerprint, after) = calls.expected(path, seq, &intent.fingerprint);
-            let draft = Intent {
-                path: path.to_owned(),
-                seq,
-                kind: EffectKind::Llm,
-                name: intent.path.endpoint.name().to_owned(),
-                fingerprint,
-                request,
-                hold: Some(hold),
-                attributes,
-                after,
-            };
-            crate::failpoint::pass("llm.intent.before");
-            calls.journal.intend(draft, ops).await?
-        }
-    };
-    crate::failpoint::pass("llm.intent.after");
-    let flight = Mutex::new(Some(flight));
-    let budgets = accounts.into_iter().map(|account| (account.key, account.id)).collect();
-    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: intent.hold, budgets, flight };
-    Ok(Opened::Dispatch(Ticket::new(call)))
-}
-
-fn accounts_of(calls: &Calls) -> Vec<Budget> {
-    let context = &calls.attempt.context;
-    budgets::accounts(&context.record, &context.definition, calls.attempt.spec(), calls.services.clock.now())
-}
-
-fn hold_ops(calls: &Calls, accounts: &[Budget], hold: HoldId, amount: NanoUsd) -> Vec<Op> {
-    let mut ops: Vec<Op> = accounts.iter().map(|a| Op::OpenBudget(Box::new(a.clone()))).collect();
-    let budgets = accounts.iter().map(|a| a.id).collect();
-    ops.push(Op::Hold { id: hold, run: calls.attempt.run, budgets, amount });
-    ops
-}
-
-/// A call that does not fit: people are asked, or the run halts. `None` means try again.
-async fn exceeded(
-    calls: &Arc<Calls>,
-    intent: &CallIntent,
-    path: &str,
-    seq: u32,
-    shortfall: Box<Shortfall>,
-) -> Result<Option<Refusal>, EngineError> {
-    let budget = shortfall.budget.clone();
-    let refusal = Refusal::Budget {
-        budget: display_name(budget.scope, &budget.key, budget.period)
-            .replace(" budget", "")
-            .replace("budget of ", ""),
-        limit: budget.limit,
-        left: budget.left(),
-    };
-    if budget.action_on_exceeded == OnExceeded::Halt {
-        let action = OnExceeded::Halt;
-        let body = CommandBody::BudgetExhausted { step: calls.attempt.step.clone(), shortfall, action };
-        calls.attempt.driver.tell(body, Vec::new()).await?;
-        return Ok(Some(refusal));
-    }
-    let about = raise_of(&shortfall);
-    let asked = calls.services.store.approvals_about(calls.attempt.run, about).await?;
-    let question = match asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
-        Some(question) => question.id,
-        None => ask_once(calls, top_up_request(calls, intent, &shortfall)?).await?,
-    };
-    let on = On { path: path.to_owned(), seq };
-    let status = tokio::select! {
-        status = calls.waits.decided(&calls.attempt, on, question) => status?,
-        () = calls.closed() => return Ok(Some(ending())),
-    };
-    match status {
-        ApprovalStatus::Approved | ApprovalStatus::Consumed => Ok(None),
-        _ => Ok(Some(refusal)),
-    }
-}
-
-/// Puts a question and gives its id, or that of the same question which another call put first.
-pub(crate) async fn ask_once(calls: &Calls, request: ApprovalRequest) -> Result<ApprovalId, EngineError> {
-    let ask = CommandBody::Ask { request: Box::new(request) };
-    let events = match calls.attempt.driver.tell(ask, Vec::new()).await {
-        Ok(events) => events,
-        Err(EngineError::Rejected(Rejection::AskedAlready(known))) => return Ok(known),
-        Err(e) => return Err(e),
-    };
-    let asked = events.iter().find_map(|e| match &e.body {
-        EventBody::ApprovalRequested { approval_id, .. } => Some(*approval_id),
-        _ => None,
-    });
-    asked.ok_or_else(|| EngineError::Unreadable("a question got no id".to_owned()))
-}
-
-/// What is asked about a budget that cannot take a call.
-fn raise_of(shortfall: &Shortfall) -> Purpose {
-    let suggested = Some(shortfall.suggested());
-    Purpose::Budget { budget: shortfall.budget.id, missing: shortfall.missing(), suggested }
-}
-
-fn top_up_request(
-    calls: &Calls,
-    intent: &CallIntent,
-    shortfall: &Shortfall,
-) -> Result<ApprovalRequest, EngineError> {
-    let (budget, missing, suggested) = (&shortfall.budget, shortfall.missing(), shortfall.suggested());
-    let evidence = json!({
-        "budget": display_name(budget.scope, &budget.key, budget.period),
-        "limit_usd": budget.limit,
-        "settled_usd": budget.settled,
-        "held_usd": budget.held,
-        "wanted_usd": shortfall.wanted,
-        "missing_usd": missing,
-        "suggested_usd": suggested,
-        "model": intent.model,
-        "step": calls.attempt.step,
-    });
-    let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
-    Ok(ApprovalRequest {
-        purpose: raise_of(shortfall),
-        step: Some(calls.attempt.step.clone()),
-        generation: calls.attempt.generation,
-        title: format!(
-            "raise the {} by ${suggested} (at least ${missing})",
-            display_name(budget.scope, &budget.key, budget.period)
-        ),
-        binding: wflo_core::approval::Binding {
-            action: Digest::of_json(&json!(["top_up", budget.id])).map_err(unreadable)?,
-            code: calls.attempt.context.record.code.clone(),
-            evidence: Digest::of_json(&evidence).map_err(unreadable)?,
-        },
-        evidence,
-        approvers: Vec::new(),
-        quorum: 1,
-        expires_at: None,
-        on_timeout: wflo_core::approval::OnTimeout::Hold,
-        notify: Vec::new(),
-    })
 }
 
 async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {

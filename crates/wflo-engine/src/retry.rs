@@ -265,8 +265,8 @@ impl Runtime {
         let accounts =
             budgets::accounts(&prepared.record, &prepared.definition, None, self.engine.clock().now());
         let known = self.engine.store().budgets(vec![prepared.record.budget_key.clone()]).await?;
-        if let Some(own) = accounts.iter().find(|a| a.scope == Scope::Run)
-            && let Some(before) = known.iter().find(|b| b.id == own.id)
+        if let Some(own) = accounts.iter().find(|a| a.budget.scope == Scope::Run)
+            && let Some(before) = known.iter().find(|b| b.id == own.budget.id)
         {
             let budget_id = before.id;
             prepared.ops.push(Op::TopUp { budget: budget_id, amount });

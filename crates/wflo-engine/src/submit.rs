@@ -13,7 +13,7 @@ use wflo_core::ports::store::Op;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_sandbox::workspace;
 
-use crate::budgets;
+use crate::budgets::{self, Applied};
 use crate::discovery::{self, Described};
 use crate::error::EngineError;
 use crate::interpreter::{self, Interpreter, Surroundings, elsewhere, unusable};
@@ -326,9 +326,10 @@ impl Runtime {
         definition: &Definition,
     ) -> Result<Vec<Op>, EngineError> {
         let accounts = budgets::accounts(record, definition, None, self.engine.clock().now());
-        let known = self.engine.store().budgets(accounts.iter().map(|a| a.key.clone()).collect()).await?;
+        let known =
+            self.engine.store().budgets(accounts.iter().map(|a| a.budget.key.clone()).collect()).await?;
         let mut ops = Vec::new();
-        for account in accounts {
+        for Applied { budget: account, .. } in accounts {
             let limit = account.limit;
             let before = known.iter().find(|b| b.id == account.id).map(|b| b.limit);
             match before {

@@ -29,7 +29,7 @@ struct Nothing;
 
 impl Ledger for Nothing {
     fn open(&self, _: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>> {
-        Box::pin(async { Ok(Opened::Dispatch(Ticket::new(()))) })
+        Box::pin(async { Ok(Opened::Dispatch { ticket: Ticket::new(()), output_limit: None }) })
     }
 
     fn close(&self, _: Ticket, _: Outcome) -> BoxFuture<'_, Result<(), LedgerError>> {

@@ -233,7 +233,7 @@ impl GatewayError {
     /// From the ledger's refusal of a call that could cost `needed`.
     pub fn from_refusal(refusal: Refusal, needed: NanoUsd, model: &str) -> GatewayError {
         match refusal {
-            Refusal::Budget { budget, limit, left } => {
+            Refusal::Budget { budget, limit, left, action: _ } => {
                 GatewayError::BudgetExceeded { budget, limit, left, needed, model: model.to_owned() }
             }
             Refusal::Other { status, kind, failure } => GatewayError::Refused {

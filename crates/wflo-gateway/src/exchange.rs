@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
-use wflo_core::error::Coded as _;
+use wflo_core::error::{Code, Coded as _};
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::request::Request;
@@ -26,9 +26,10 @@ use crate::dialect::wire::Asked;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
-use crate::ledger::{CallIntent, CallPath, Caller, Ledger, Opened, Outcome, Recorded, Ticket};
+use crate::ledger::{CallIntent, CallPath, Caller, Ledger, LedgerError, Opened, Outcome, Recorded, Ticket};
 use crate::price::Price;
 use crate::route::Provider;
+use crate::shorter::Whole;
 use crate::telemetry;
 use crate::upstream::{self, SendError};
 use crate::usage::Usage;
@@ -162,15 +163,25 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         let _ = parts.send(models::answer(&shared.routes, &ask)).await;
         return Ok(());
     }
-    let request = Request::read(&ask.asked(), &ask.body)?;
+    let request = Arc::new(Request::read(&ask.asked(), &ask.body)?);
     let route = shared.routes.find(Some(ask.dialect), Some(ask.endpoint), &request.model)?;
-    let bound = match (&route.price, ask.endpoint.is_billed()) {
+    let price = route.price.map(Arc::new);
+    let bound = match (&price, ask.endpoint.is_billed()) {
         (Some(price), true) => Some(crate::reserve::upper_bound(&request, price)?),
         _ => None,
     };
-    let hold = bound.map_or(NanoUsd::ZERO, |bound| bound.cost);
+    let whole = price.as_ref().filter(|_| bound.is_some()).map(|price| Whole {
+        dialect: ask.dialect,
+        endpoint: ask.endpoint,
+        suffix: ask.suffix.clone(),
+        query: ask.query.clone(),
+        beta: ask.asked().beta.to_owned(),
+        body: ask.body.clone(),
+        price: Arc::clone(price),
+    });
+    let mut hold = bound.map_or(NanoUsd::ZERO, |bound| bound.cost);
     telemetry::bounded(&request, route.provider, hold);
-    let body = request
+    let mut body = request
         .outgoing(&ask.body, bound.and_then(|bound| bound.write))
         .map_err(|error| GatewayError::Request(error.into()))?;
     let not_ready = route.provider.usable().err();
@@ -189,9 +200,24 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         positional: ask.positional.clone(),
         request_bytes: request.body_bytes,
         stream: request.stream,
+        shorter: whole.clone().zip(bound).map(|(whole, bound)| whole.shorter(&request, &bound)),
+        cheaper: false,
+        place: None,
     };
     let ticket = match shared.ledger.open(intent).await? {
-        Opened::Dispatch(ticket) => ticket,
+        Opened::Dispatch { ticket, output_limit: None } => ticket,
+        Opened::Dispatch { ticket, output_limit: Some(tokens) } => {
+            match whole.as_ref().and_then(|whole| whole.cut(&request, tokens)) {
+                Some(cut) => (hold, body) = (cut.bound.cost, cut.body),
+                // A ledger that grants what was not offered holds too little for what could be sent.
+                None => {
+                    shared.ledger.release(ticket).await?;
+                    let message = format!("{tokens} output tokens were granted to a call that cannot be cut");
+                    return Err(LedgerError { code: Code(9002), message }.into());
+                }
+            }
+            ticket
+        }
         Opened::Replay(recorded) => {
             let mut held = Buffered::answer(shared);
             if !held.grow(recorded.body.len()) {
@@ -204,7 +230,9 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
             parts.closed().await;
             return Ok(());
         }
-        Opened::Refused(refusal) => return Err(GatewayError::from_refusal(refusal, hold, &request.model)),
+        Opened::Cheaper(_, refusal) | Opened::Refused(refusal) => {
+            return Err(GatewayError::from_refusal(refusal, hold, &request.model));
+        }
     };
     if let Some(error) = not_ready {
         shared.ledger.release(ticket).await?;
@@ -220,7 +248,7 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         provider: route.provider,
         dialect: ask.dialect,
         endpoint: ask.endpoint,
-        price: route.price.as_ref(),
+        price: price.as_deref(),
         choices: request.choices,
         wants_usage: request.wants_usage,
         hold,

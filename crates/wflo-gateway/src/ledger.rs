@@ -14,11 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wflo_core::budget::OnExceeded;
 use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
 use crate::serve::Connection;
+use crate::shorter::Shorter;
 use crate::usage::Usage;
 
 /// A future that can be sent, for traits that are used as objects.
@@ -143,6 +145,13 @@ pub struct CallIntent {
     pub request_bytes: u64,
     /// The client asked for a stream.
     pub stream: bool,
+    /// What it would hold with less output than it asks for; `None` where its server cannot be told so.
+    pub shorter: Option<Shorter>,
+    /// A cheaper model can be tried if this one does not fit. A budget that says `downgrade` is then answered
+    /// with [`Opened::Cheaper`]; without one it is a budget that halts.
+    pub cheaper: bool,
+    /// Where the call stands that is opened again for a cheaper model: what [`Opened::Cheaper`] gave.
+    pub place: Option<Ticket>,
 }
 
 /// An answer as it was given: enough to give it again.
@@ -180,11 +189,20 @@ pub struct Outcome {
 #[derive(Debug)]
 pub enum Opened {
     /// The intent and the hold are durable: send it.
-    Dispatch(Ticket),
+    Dispatch {
+        /// Its handle.
+        ticket: Ticket,
+        /// The most tokens of one answer, where the hold is for fewer than the call asks for
+        /// ([`Shorter::at`]): it must be sent with that limit.
+        output_limit: Option<u64>,
+    },
     /// It was made before: give this answer.
     Replay(Recorded),
     /// It may not be made.
     Refused(Refusal),
+    /// It does not fit, and its budget wants a cheaper model: open it again as a call of that one, with this
+    /// ticket as its [`place`](CallIntent::place). Nothing is held.
+    Cheaper(Ticket, Refusal),
     /// Its client gave it up when it was first made: it gets no answer, and
     /// is waited for to do so again.
     GivenUp,
@@ -201,6 +219,8 @@ pub enum Refusal {
         limit: NanoUsd,
         /// What is neither spent nor held.
         left: NanoUsd,
+        /// What it says of calls that do not fit.
+        action: OnExceeded,
     },
     /// Anything else: a policy, a journal that does not match, a lost lease.
     Other {

@@ -22,6 +22,7 @@ pub mod reserve;
 pub mod route;
 pub mod secret;
 pub mod serve;
+pub mod shorter;
 pub mod sse;
 mod telemetry;
 mod upstream;

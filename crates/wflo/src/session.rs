@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wflo_core::definition::{ActionOnExceeded, BudgetSpec, Per};
+use wflo_core::budget::OnExceeded;
+use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::money::{NanoUsd, PicoUsd};
 use wflo_core::ports::store::Store;
@@ -145,22 +146,17 @@ impl<'a> Session<'a> {
             budgets.push(BudgetSpec {
                 max_cost_usd: budget.max_cost,
                 per: Per::Run,
-                agent: None,
+                min_output_tokens: budget.min_output_tokens,
                 alert_thresholds: budget.alert_thresholds.clone(),
                 action_on_exceeded: budget.on_exceeded.map(|action| match action {
-                    Exceeded::Halt => ActionOnExceeded::Halt,
-                    Exceeded::Ask => ActionOnExceeded::Ask,
+                    Exceeded::Halt => OnExceeded::Halt,
+                    Exceeded::Ask => OnExceeded::Ask,
                 }),
+                ..BudgetSpec::default()
             });
         }
         if let Some(limit) = flags.budget {
-            budgets.push(BudgetSpec {
-                max_cost_usd: limit,
-                per: Per::Run,
-                agent: None,
-                alert_thresholds: None,
-                action_on_exceeded: None,
-            });
+            budgets.push(BudgetSpec { max_cost_usd: limit, per: Per::Run, ..BudgetSpec::default() });
         }
         let root = self.settings.project.root.clone();
         let mount = |mount: &crate::settings::Mount| mount.places(&root);

@@ -16,7 +16,7 @@ mod provider;
 mod sandbox;
 mod secret;
 
-pub(crate) use budget::{Budget, Exceeded, read_action, read_money, read_thresholds};
+pub(crate) use budget::{Budget, Exceeded, read_action, read_count, read_money, read_thresholds};
 pub(crate) use database::SqliteUrl;
 pub(crate) use environment::Environment;
 pub(crate) use error::SettingsError;

@@ -6,7 +6,7 @@ use crate::budget::OnExceeded;
 use crate::money::NanoUsd;
 
 /// One limit on money.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetSpec {
     /// The limit in USD.
@@ -22,7 +22,11 @@ pub struct BudgetSpec {
     pub alert_thresholds: Option<Vec<f64>>,
     /// What happens when a call does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action_on_exceeded: Option<ActionOnExceeded>,
+    pub action_on_exceeded: Option<OnExceeded>,
+    /// The fewest output tokens that an answer may be cut down to so that its call fits; without it no call
+    /// is cut for this budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_output_tokens: Option<u64>,
 }
 
 /// What a [`BudgetSpec`] covers.
@@ -46,29 +50,4 @@ pub enum Per {
     Week,
     /// …in a month.
     Month,
-}
-
-/// Every action that the surface knows; two of them belong to a later release and are refused by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActionOnExceeded {
-    /// See [`OnExceeded::Halt`].
-    Halt,
-    /// See [`OnExceeded::Ask`].
-    Ask,
-    /// A later release.
-    Queue,
-    /// A later release.
-    Downgrade,
-}
-
-impl ActionOnExceeded {
-    /// The action, for the two that work; validation has refused the others.
-    pub const fn supported(self) -> Option<OnExceeded> {
-        match self {
-            ActionOnExceeded::Halt => Some(OnExceeded::Halt),
-            ActionOnExceeded::Ask => Some(OnExceeded::Ask),
-            ActionOnExceeded::Queue | ActionOnExceeded::Downgrade => None,
-        }
-    }
 }

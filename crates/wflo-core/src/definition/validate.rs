@@ -6,9 +6,8 @@ use serde_json::Value;
 
 use super::inputs::nearest;
 use super::references;
-use super::{
-    ActionOnExceeded, BudgetSpec, Definition, Per, PolicyAction, PolicySpec, SandboxSpec, StepKind, StepSpec,
-};
+use super::{BudgetSpec, Definition, Per, PolicyAction, PolicySpec, SandboxSpec, StepKind, StepSpec};
+use crate::budget::OnExceeded;
 use crate::condition::Condition;
 use crate::error::{Code, Failure};
 use crate::money::NanoUsd;
@@ -160,9 +159,12 @@ fn check_budget(budget: &BudgetSpec, at: &str, on_step: bool, problems: &mut Vec
             Failure::new(BAD_NUMBER, "alert_thresholds are shares between 0 and 1, such as 0.75").at(at),
         );
     }
+    if budget.min_output_tokens == Some(0) {
+        problems.push(Failure::new(BAD_NUMBER, "min_output_tokens must be at least 1").at(at));
+    }
     match budget.action_on_exceeded {
-        Some(ActionOnExceeded::Queue) => problems.push(later("the budget action `queue`", at)),
-        Some(ActionOnExceeded::Downgrade) => problems.push(later("the budget action `downgrade`", at)),
+        Some(OnExceeded::Queue) => problems.push(later("the budget action `queue`", at)),
+        Some(OnExceeded::Downgrade) => problems.push(later("the budget action `downgrade`", at)),
         _ => {}
     }
 }

@@ -226,7 +226,7 @@ impl Draft {
                     OnExceeded::Halt if self.state.ending.is_none() => {
                         self.begin_ending(Ending::Halted { error })
                     }
-                    OnExceeded::Halt | OnExceeded::Ask => Ok(()),
+                    _ => Ok(()),
                 }
             }
             CommandBody::Denied { error } => self.begin_ending(Ending::Rejected { error }),

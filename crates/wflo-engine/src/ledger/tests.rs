@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wflo_core::approval::{Approval, ApprovalStatus, Decision};
+use wflo_core::canonical::Digest;
 use wflo_core::definition::Definition;
 use wflo_core::id::RunId;
 use wflo_core::ports::BoxFuture;
@@ -32,6 +33,7 @@ use crate::inbox::Message;
 use crate::journal::{Journal, Meters};
 use crate::services::Services;
 
+mod capped;
 mod held;
 mod operator;
 mod overshot;
@@ -377,12 +379,15 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         positional: Some(("0".into(), 0)),
         request_bytes: 10,
         stream: false,
+        shorter: None,
+        cheaper: false,
+        place: None,
     }
 }
 
 async fn lost_intent(calls: &Arc<Calls>) {
     // Sent, as far as anybody can tell; its ticket is dropped unanswered, as a crash would.
-    assert!(matches!(RunLedger.open(intent(calls)).await, Ok(Opened::Dispatch(_))));
+    assert!(matches!(RunLedger.open(intent(calls)).await, Ok(Opened::Dispatch { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

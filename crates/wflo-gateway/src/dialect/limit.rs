@@ -3,6 +3,7 @@
 //! Owns which name a server is sure to read. A limit under a name that the server does not know bounds
 //! nothing, so the gateway relies on the names here, and writes one of them where a request has none.
 
+use super::foreign;
 use super::json::{BodyError, Edit, Fields};
 
 /// What a server is sure to read as the limit of one answer's tokens.
@@ -40,6 +41,22 @@ impl OutputLimit {
             Some(field) => Edit { at: field.at.clone(), text: limit.to_string() },
             None => fields.insert(self.name(), &limit.to_string()),
         }
+    }
+
+    /// The edits after which no limit that the request states is above `limit`, and a name that the server
+    /// is sure to read says so.
+    pub(crate) fn lowered(self, fields: &Fields<'_>, limit: u64) -> Result<Vec<Edit>, BodyError> {
+        let mut edits = Vec::new();
+        for name in std::iter::once("max_tokens").chain(foreign::LIMITS) {
+            let larger = fields.count(name)?.is_some_and(|stated| stated > limit);
+            if let Some(field) = fields.get(name).filter(|_| larger) {
+                edits.push(Edit { at: field.at.clone(), text: limit.to_string() });
+            }
+        }
+        if !self.is_in(Stated::read(fields)?) {
+            edits.push(self.edit(fields, limit));
+        }
+        Ok(edits)
     }
 }
 

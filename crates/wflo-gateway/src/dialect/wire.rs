@@ -43,6 +43,14 @@ pub trait Wire: Sync {
         Ok(name.edit(&Fields::read(body)?, limit))
     }
 
+    /// The edits after which no limit that the request states is above `limit`, and the server is told so.
+    ///
+    /// # Errors
+    /// As [`Wire::end_at`].
+    fn lowered(&self, body: &[u8], name: OutputLimit, limit: u64) -> Result<Vec<Edit>, BodyError> {
+        name.lowered(&Fields::read(body)?, limit)
+    }
+
     /// In what pieces a successful answer of this content type is streamed; `None` when it is whole.
     fn framing(&self, content_type: &str) -> Option<Framing> {
         content_type.trim_start().starts_with("text/event-stream").then_some(Framing::Events)

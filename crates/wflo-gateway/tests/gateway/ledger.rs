@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, watch};
+use wflo_core::budget::OnExceeded;
 use wflo_core::money::NanoUsd;
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
@@ -36,6 +37,8 @@ struct Books {
 
 pub(crate) struct MemoryLedger {
     limit: i64,
+    /// Fewest output tokens that a call may be cut down to.
+    floor: Option<u64>,
     books: Mutex<Books>,
     changed: Notify,
     /// Set by a test: people wait for the end of whoever calls.
@@ -47,10 +50,18 @@ impl MemoryLedger {
         let ending = watch::channel(false).0;
         Arc::new(MemoryLedger {
             limit: limit.nanos(),
+            floor: None,
             books: Mutex::default(),
             changed: Notify::new(),
             ending,
         })
+    }
+
+    /// A ledger that cuts calls down to `floor` output tokens when they do not fit.
+    #[allow(dead_code)]
+    pub(crate) fn with_floor(limit: NanoUsd, floor: u64) -> Arc<MemoryLedger> {
+        let ledger = MemoryLedger::with_limit(limit);
+        Arc::new(MemoryLedger { floor: Some(floor), ..Arc::into_inner(ledger).unwrap() })
     }
 
     pub(crate) fn unlimited() -> Arc<MemoryLedger> {
@@ -140,7 +151,7 @@ impl MemoryLedger {
         })
     }
 
-    async fn open_call(&self, intent: CallIntent) -> Opened {
+    async fn open_call(&self, mut intent: CallIntent) -> Opened {
         if let Some(recorded) =
             self.books().journal.get_mut(&intent.fingerprint).and_then(VecDeque::pop_front)
         {
@@ -169,16 +180,23 @@ impl MemoryLedger {
         }
         self.change(|books| {
             let left = self.limit - books.settled - books.held;
+            let shorter = intent.shorter.clone().filter(|_| intent.hold.nanos() > left).zip(self.floor);
+            let output_limit = shorter.and_then(|(shorter, floor)| {
+                let tokens = shorter.longest(floor, |most| most.cost.nanos() <= left)?;
+                intent.hold = shorter.at(tokens)?.cost;
+                Some(tokens)
+            });
             if intent.hold.nanos() > left {
                 return Opened::Refused(Refusal::Budget {
                     budget: "run".to_owned(),
                     limit: NanoUsd::from_nanos(self.limit),
                     left: NanoUsd::from_nanos(left),
+                    action: OnExceeded::Halt,
                 });
             }
             books.held += intent.hold.nanos();
             books.calls.push(Call { intent, entry: Entry::Running, closed_early: false });
-            Opened::Dispatch(Ticket::new(books.calls.len() - 1))
+            Opened::Dispatch { ticket: Ticket::new(books.calls.len() - 1), output_limit }
         })
     }
 }

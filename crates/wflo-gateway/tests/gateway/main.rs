@@ -13,5 +13,6 @@ mod limits;
 mod models;
 mod pass_through;
 mod secrets;
+mod shorter;
 mod wire;
 mod world;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use wflo_core::size::Millis;
 
 use crate::document::{Field, Kind, Problem, Reader};
-use crate::settings::{read_action, read_money, read_seconds, read_thresholds};
+use crate::settings::{read_action, read_count, read_money, read_seconds, read_thresholds};
 
 /// Puts a value that is there.
 pub(super) fn put(out: &mut Map<String, Value>, key: &str, value: Option<impl Serialize>) {
@@ -67,6 +67,8 @@ fn read_budget(field: &Field<'_>) -> Result<Value, Problem> {
     if let Some(field) = reader.optional("action_on_exceeded") {
         put(&mut out, "action_on_exceeded", Some(read_action(&field)?.name()));
     }
+    let floor = reader.optional("min_output_tokens");
+    put(&mut out, "min_output_tokens", floor.map(|field| read_count(&field)).transpose()?);
     reader.finish()?;
     Ok(out.into())
 }

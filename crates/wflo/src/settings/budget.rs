@@ -30,6 +30,8 @@ pub(crate) struct Budget {
     /// Shares of the budget at which an event is recorded, rising, each in (0, 1].
     pub(crate) alert_thresholds: Option<Vec<f64>>,
     pub(crate) on_exceeded: Option<Exceeded>,
+    /// Fewest output tokens that a call may be cut down to so that it fits.
+    pub(crate) min_output_tokens: Option<u64>,
 }
 
 impl Budget {
@@ -45,6 +47,10 @@ impl Budget {
                 .optional("action_on_exceeded")
                 .map(|field| read_action(&field))
                 .transpose()?,
+            min_output_tokens: reader
+                .optional("min_output_tokens")
+                .map(|field| read_count(&field))
+                .transpose()?,
         };
         reader.finish()?;
         Ok(budget)
@@ -55,6 +61,14 @@ impl Budget {
 pub(crate) fn read_money(field: &Field<'_>) -> Result<NanoUsd, Problem> {
     let amount: NanoUsd = field.parse()?;
     if amount.is_negative() { Err(field.wrong("an amount that is not negative")) } else { Ok(amount) }
+}
+
+/// A whole number above 0.
+pub(crate) fn read_count(field: &Field<'_>) -> Result<u64, Problem> {
+    match field.whole()? {
+        0 => Err(field.wrong("at least 1")),
+        count => Ok(count),
+    }
 }
 
 /// Rising shares in (0, 1].

@@ -1,6 +1,6 @@
 //! What an attempt holds in memory of what was journaled.
 
-use wflo_core::effect::{Kept, memory_of};
+use wflo_core::effect::{EffectKind, Kept, memory_of};
 use wflo_core::size::Bytes;
 
 use super::*;

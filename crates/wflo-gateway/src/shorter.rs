@@ -1,0 +1,132 @@
+//! The same request with less output: how a call that is too dear is made to fit.
+//!
+//! Owns the smaller request and nothing of the decision; whether a call may be cut, and how far, is the
+//! ledger's. A cut request is read and bounded anew, as if its client had asked for so much, so its bound
+//! is as true as any other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wflo_core::money::NanoUsd;
+
+use crate::dialect::limit::OutputLimit;
+use crate::dialect::request::Request;
+use crate::dialect::wire::{Asked, wire};
+use crate::dialect::{Dialect, Endpoint};
+use crate::price::{End, Price};
+use crate::reserve::{Bound, upper_bound};
+
+/// What a call holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Money, rounded up.
+    pub cost: NanoUsd,
+    /// Input and output tokens together.
+    pub tokens: u64,
+}
+
+/// What a call would hold if each of its answers ended earlier than it asks for.
+#[derive(Clone)]
+pub struct Shorter {
+    wanted: u64,
+    most: Arc<dyn Fn(u64) -> Option<Most> + Send + Sync>,
+}
+
+impl Shorter {
+    /// A call whose answers have at most `wanted` tokens each, and what it holds with fewer: never more
+    /// with fewer, and `None` where the server cannot be told so.
+    pub fn new(wanted: u64, most: impl Fn(u64) -> Option<Most> + Send + Sync + 'static) -> Shorter {
+        Shorter { wanted, most: Arc::new(most) }
+    }
+
+    /// The most tokens of one answer, as it was asked for.
+    pub fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// What is held when each answer ends after `tokens`.
+    pub fn at(&self, tokens: u64) -> Option<Most> {
+        (self.most)(tokens)
+    }
+
+    /// The longest answers, of at least `floor` tokens and fewer than were wanted, with which the call
+    /// `fits`; `None` when it does not fit even with `floor`.
+    pub fn longest(&self, floor: u64, fits: impl Fn(Most) -> bool) -> Option<u64> {
+        let fits = |tokens: u64| self.at(tokens).is_some_and(&fits);
+        let (mut good, mut bad) = (floor.max(1), self.wanted);
+        if good >= bad || !fits(good) {
+            return None;
+        }
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) { good = middle } else { bad = middle }
+        }
+        Some(good)
+    }
+}
+
+impl std::fmt::Debug for Shorter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shorter").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+/// A request that was cut.
+pub(crate) struct Cut {
+    /// Its bound.
+    pub(crate) bound: Bound,
+    /// What goes upstream.
+    pub(crate) body: Bytes,
+}
+
+/// What a request is cut from.
+#[derive(Clone)]
+pub(crate) struct Whole {
+    pub(crate) dialect: Dialect,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) suffix: String,
+    pub(crate) query: Option<String>,
+    pub(crate) beta: String,
+    pub(crate) body: Bytes,
+    pub(crate) price: Arc<Price>,
+}
+
+impl Whole {
+    /// The request with at most `tokens` in each answer.
+    pub(crate) fn cut(&self, request: &Request, tokens: u64) -> Option<Cut> {
+        let name = match self.price.end {
+            End::Told(name) => name,
+            End::Provider if self.dialect == Dialect::OpenAi => OutputLimit::MaxCompletionTokens,
+            End::Provider => OutputLimit::MaxTokens,
+        };
+        let edits = wire(self.dialect, self.endpoint).lowered(&self.body, name, tokens).ok()?;
+        let body = crate::dialect::json::splice(&self.body, edits);
+        let cut = Request::read(&self.asked(), &body).ok()?;
+        // It would end before its thinking may: the provider refuses that.
+        if cut.extra_output > request.extra_output {
+            return None;
+        }
+        let bound = upper_bound(&cut, &self.price).ok()?;
+        let body = cut.outgoing(&body, bound.write).ok()?;
+        Some(Cut { bound, body })
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            dialect: self.dialect,
+            endpoint: self.endpoint,
+            suffix: &self.suffix,
+            query: self.query.as_deref(),
+            beta: &self.beta,
+        }
+    }
+
+    /// What the ledger may ask of it.
+    pub(crate) fn shorter(self, request: &Arc<Request>, bound: &Bound) -> Shorter {
+        let request = Arc::clone(request);
+        Shorter::new(bound.output_tokens / request.choices.max(1), move |tokens| {
+            let bound = self.cut(&request, tokens)?.bound;
+            Some(Most { cost: bound.cost, tokens: bound.input_tokens.saturating_add(bound.output_tokens) })
+        })
+    }
+}
