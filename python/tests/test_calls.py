@@ -101,3 +101,26 @@ def test_nothing_is_asked_of_an_engine_that_does_not_know_it_and_when_nothing_is
             effect = engine.receive("effect")
             engine.answer(effect, 0.5)
             assert engine.end()["output"][1] == 0.5
+
+
+def test_looking_at_a_pipe_of_the_step_leaves_it_as_it_was(project):
+    # The loop looks at the step's descriptors while it waits. A duplicate that stayed open would
+    # keep the child's input from ending.
+    project.steps("""
+        import asyncio, sys
+
+        @workflow.step
+        async def step(context):
+            pipe = asyncio.subprocess.PIPE
+            code = "import sys; print(sys.stdin.read())"
+            child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
+            child.stdin.write(b"told")
+            await context.random()
+            child.stdin.close()
+            return [(await child.stdout.read()).decode().strip(), await child.wait()]
+    """)
+    engine = project.engine(OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    engine.start(project.path, "workflow.py", "step")
+    frame = engine.effect("random")
+    engine.answer(frame, 0.5)
+    assert engine.end()["output"] == ["told", 0]

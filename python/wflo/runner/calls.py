@@ -42,11 +42,18 @@ def is_gateway(fd: int) -> bool:
     """Whether a descriptor is a connection to the model gateway."""
     if not _GATEWAY:
         return False
+    # Not a duplicate of it: where the descriptor is no socket, that would stay open for good, and whoever
+    # reads the other end of a pipe would never see it closed.
     try:
-        with socket.socket(fileno=os.dup(fd)) as connection:
-            return connection.getpeername() in _GATEWAY
+        connection = socket.socket(fileno=fd)
     except OSError:
         return False
+    try:
+        return connection.getpeername() in _GATEWAY
+    except OSError:
+        return False
+    finally:
+        connection.detach()
 
 
 class Calls:
