@@ -120,6 +120,9 @@ pub struct RunOptions {
     /// What happens when a call does not fit and no limit says: people are asked when this is set.
     #[serde(default)]
     pub ask_when_exceeded: bool,
+    /// The file whose answers the run's model calls get instead of being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
     /// Steps that a retried run had finished: they are not run again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub carried: Vec<Carried>,

@@ -17,10 +17,12 @@ use crate::chain::Chain;
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::Journal;
+use crate::recording::{RecordingError, Replaying};
 use crate::services::Services;
 use crate::waits::Waits;
 
 mod given_up;
+mod replaying;
 
 /// Which journal entry a request is.
 pub(crate) enum Place {
@@ -101,6 +103,8 @@ pub(crate) struct Calls {
     closing: watch::Sender<bool>,
     /// People wait for the attempt's end.
     hurried: watch::Sender<bool>,
+    /// The answers of the run's recording, once one was asked for.
+    replaying: tokio::sync::OnceCell<Result<Replaying, RecordingError>>,
     /// Why calls cannot be recorded.
     broken: watch::Sender<Option<StoreError>>,
 }
@@ -132,6 +136,7 @@ impl Calls {
             idle: Notify::new(),
             closing: watch::channel(false).0,
             hurried: watch::channel(false).0,
+            replaying: tokio::sync::OnceCell::new(),
             broken: watch::channel(None).0,
         }
     }

@@ -30,6 +30,7 @@ use crate::protocol::On;
 mod exceeded;
 mod operator;
 mod overshot;
+mod replayed;
 mod reserve;
 
 pub(crate) use exceeded::ask_once;
@@ -175,8 +176,9 @@ async fn open_at(
         }
         Some(EffectState::Intent | EffectState::Previewed { .. }) | None => {}
     }
+    let is_replayed = calls.attempt.context.record.options.recording.is_some();
     // Before people are asked about a call that cannot be made.
-    if let Some(error) = operator::not_ready(calls, intent) {
+    if !is_replayed && let Some(error) = operator::not_ready(calls, intent) {
         return operator::hold_back(calls, error).await;
     }
     if found.is_none() && intent.positional.is_none() && calls.misses() {
@@ -197,6 +199,9 @@ async fn open_at(
     }
     if let Some(refusal) = policy::before_call(calls, intent, &path, seq).await? {
         return Ok(Opened::Refused(refusal));
+    }
+    if let Some(answered) = replayed::answer(calls, intent, &path, seq).await? {
+        return Ok(answered);
     }
     reserve::reserve(calls, intent, path, seq, found).await
 }

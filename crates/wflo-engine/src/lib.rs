@@ -32,6 +32,7 @@ mod outbox;
 mod output;
 mod policy;
 pub mod protocol;
+pub mod recording;
 pub mod retention;
 mod retry;
 pub mod runtime;
@@ -45,6 +46,7 @@ mod waits;
 
 pub use engine::{Engine, Options};
 pub use error::EngineError;
+pub use recording::{Recording, RecordingError};
 pub use retry::{Again, Repeated, Retried};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use submit::{Source, Submission};

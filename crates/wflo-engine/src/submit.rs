@@ -222,7 +222,7 @@ impl Runtime {
         }
         let definition = Definition::parse(&described.definition).map_err(EngineError::Invalid)?;
         check_embedded(&definition, &submission.options)?;
-        self.check_models(&definition)?;
+        self.check_models(&definition, submission.options.recording.is_some())?;
         let inputs = check_inputs(&definition, &submission.inputs).map_err(EngineError::Invalid)?;
         launch.sandbox = operators.with(&definition.sandbox);
         let asked = definition.sandbox.backend.as_deref().and_then(Backend::named);
@@ -278,12 +278,13 @@ impl Runtime {
 
     /// The models that the definition itself names: whether they can be called at all is known before any
     /// step is paid for.
-    fn check_models(&self, definition: &Definition) -> Result<(), EngineError> {
+    fn check_models(&self, definition: &Definition, replays: bool) -> Result<(), EngineError> {
         let routes = self.gateway.routes();
         let problems = definition.steps.iter().filter_map(|step| {
             let StepKind::Agent { model: Some(model), prompt: Some(_), .. } = &step.kind else { return None };
             let route = routes.find(None, None, model);
-            let error = route.and_then(|route| route.provider.usable()).err()?;
+            let error =
+                route.and_then(|route| if replays { Ok(()) } else { route.provider.usable() }).err()?;
             Some(error.to_failure().at(step.place.clone().unwrap_or_else(|| step.name.clone())))
         });
         let problems: Vec<Failure> = problems.collect();

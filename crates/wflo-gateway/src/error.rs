@@ -139,7 +139,7 @@ pub enum GatewayError {
         /// The provider.
         provider: String,
         /// The environment variable that would hold it.
-        variable: &'static str,
+        variable: String,
     },
     /// An entry of `[models]` is wrong.
     #[error("{0}")]

@@ -30,7 +30,7 @@ pub struct Provider {
     pub api_key: Option<Secret>,
     /// The variable that must hold a key before anything is sent there; `None` when one is not needed
     /// or is there.
-    missing_key: Option<&'static str>,
+    missing_key: Option<String>,
 }
 
 /// A provider that cannot be used.
@@ -95,7 +95,7 @@ impl Provider {
         };
         let base_url = variable(address).filter(|url| !url.trim().is_empty());
         let api_key = variable(key).and_then(|key| Secret::new(&key));
-        let missing_key = (base_url.is_none() && api_key.is_none()).then_some(key);
+        let missing_key = (base_url.is_none() && api_key.is_none()).then(|| key.to_owned());
         let known = Provider::new(dialect.name(), dialect, base_url.as_deref().unwrap_or(public), api_key)?;
         Ok(Some(Provider { missing_key, ..known }))
     }
@@ -103,12 +103,22 @@ impl Provider {
     /// Whether calls can be sent to it.
     ///
     /// # Errors
-    /// [`GatewayError::NoKey`] when it is at a public address and there is no key for it.
+    /// [`GatewayError::NoKey`] when it needs a key, by its settings or at a public address, and there is
+    /// none.
     pub fn usable(&self) -> Result<(), GatewayError> {
-        match self.missing_key.filter(|_| self.api_key.is_none()) {
-            Some(variable) => Err(GatewayError::NoKey { provider: self.name.clone(), variable }),
+        match self.missing_key.as_ref().filter(|_| self.api_key.is_none()) {
+            Some(variable) => {
+                Err(GatewayError::NoKey { provider: self.name.clone(), variable: variable.clone() })
+            }
             None => Ok(()),
         }
+    }
+
+    /// The same provider, to which nothing is sent unless a key is found in this variable.
+    #[must_use]
+    pub fn needing_key(mut self, variable: &str) -> Provider {
+        self.missing_key = Some(variable.to_owned());
+        self
     }
 
     /// What it speaks and where it is: `openai http://127.0.0.1:8080/v1`. Holds no key.
@@ -381,7 +391,7 @@ mod tests {
             let route = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").unwrap();
             route.provider.usable().err()
         };
-        let missing = GatewayError::NoKey { provider: "openai".into(), variable: "OPENAI_API_KEY" };
+        let missing = GatewayError::NoKey { provider: "openai".into(), variable: "OPENAI_API_KEY".into() };
         assert_eq!(refused(&with(&[])), Some(missing.clone()));
         assert_eq!(refused(&with(&[("OPENAI_API_KEY", " ")])), Some(missing));
         assert_eq!(refused(&with(&[("OPENAI_API_KEY", "sk-1")])), None);

@@ -23,7 +23,7 @@ use wflo_store::{SqliteStore, StoreOptions};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::settings::{Backend, Dialect, Exceeded, Settings};
+use crate::settings::{Backend, Dialect, Exceeded, KeySource, Settings};
 
 /// The project's durable state, opened for a command.
 pub(crate) struct Session<'a> {
@@ -97,9 +97,18 @@ impl<'a> Session<'a> {
             };
             let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
             let standard = Provider::from_environment(wire, variable)?;
+            // A variable that is not set is missed by the call that needs it, and by no other command.
+            let missing = match &provider.key {
+                Some(KeySource::Variable(variable)) if self.context.environment.get(variable).is_none() => {
+                    Some(variable)
+                }
+                _ => None,
+            };
             let key = match &provider.key {
-                Some(source) => Secret::new(source.fetch(name, self.context.environment)?.expose()),
-                None => None,
+                Some(source) if missing.is_none() => {
+                    Secret::new(source.fetch(name, self.context.environment)?.expose())
+                }
+                _ => None,
             };
             let mut resolved = match &provider.base_url {
                 Some(url) => Provider::new(name, wire, url, key)?,
@@ -112,10 +121,13 @@ impl<'a> Session<'a> {
                         ))
                     })?;
                     name.clone_into(&mut provider.name);
-                    provider.api_key = key.or(provider.api_key);
+                    provider.api_key = if missing.is_some() { None } else { key.or(provider.api_key) };
                     provider
                 }
             };
+            if let Some(variable) = missing {
+                resolved = resolved.needing_key(variable);
+            }
             resolved.output_limit = provider.output_limit.unwrap_or(resolved.output_limit);
             named.push(resolved);
         }
@@ -171,6 +183,7 @@ impl<'a> Session<'a> {
                 trace: flags.trace,
                 backend: flags.backend.map(|backend| backend.name().to_owned()),
                 notify: flags.notify,
+                recording: flags.recording,
                 budgets,
                 ask_when_exceeded: flags.interactive,
                 ..RunOptions::default()
@@ -204,6 +217,8 @@ pub(crate) struct Flags {
     pub(crate) trace: bool,
     pub(crate) backend: Option<Backend>,
     pub(crate) notify: Vec<String>,
+    /// The file that the run's model calls are answered from.
+    pub(crate) recording: Option<String>,
     /// Somebody sits at the terminal: a budget that says nothing asks.
     pub(crate) interactive: bool,
 }

@@ -22,12 +22,15 @@ impl Broker {
     pub(super) async fn drawn(&self, call: &EffectCall, print: Digest) -> Outcome {
         let open = self.chain.enter().await?;
         let making = self.work.begin().await;
-        let result = match call.kind {
-            EffectKind::Now => Ok(json!(self.services.clock.now().to_string())),
-            _ => self.random(&call.request).map_err(|detail| bad_request(&detail)),
+        let (result, attributes) = match self.calls.drawn(&print.to_string()).await? {
+            Some((place, value)) => (Ok(value), json!({ "recorded": place })),
+            None if call.kind == EffectKind::Now => {
+                (Ok(json!(self.services.clock.now().to_string())), Value::Null)
+            }
+            None => (self.random(&call.request).map_err(|detail| bad_request(&detail)), Value::Null),
         };
         let _made = self.work.made(making, result.as_ref().unwrap_or(&Value::Null)).await;
-        self.told(&open, call, print, result, Value::Null).await
+        self.told(&open, call, print, result, attributes).await
     }
 
     /// An event that the step publishes.

@@ -1,6 +1,7 @@
 //! `wflo run`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 use wflo_core::money::NanoUsd;
@@ -17,6 +18,8 @@ Examples:
   wflo run workflow.py --detach                     Go on in the background and print the run's id
   wflo run --no-wait                                From cron: ends with 75 when people are asked
   wflo run --json | jq .type                        One event a line
+  wflo run --record calls.jsonl                     Keep the answers of all model calls in a file
+  wflo run --replay calls.jsonl                     Answer them from it: no provider, no cost
 
 Exit codes:
   0 completed   1 failed   2 wrong use or definition   3 rejected   4 halted by a budget
@@ -57,8 +60,14 @@ pub(crate) struct RunArgs {
     /// Export the run's trace to OTEL_EXPORTER_OTLP_ENDPOINT; without one, `wflo runs trace` has it
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Write the answers of the run's model calls to this file when the command ends
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(crate) record: Option<PathBuf>,
+    /// Answer the run's model calls from a file that --record wrote, and make none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
     /// Only record the run; `wflo runs resume` starts it
-    #[arg(long, conflicts_with_all = ["detach", "no_wait"])]
+    #[arg(long, conflicts_with_all = ["detach", "no_wait", "record"])]
     pub(crate) no_drive: bool,
     /// Started by the SDK: standard input holds the caller's definition and the inputs, as one object
     #[arg(long, hide = true, conflicts_with_all = ["inputs", "input_files"])]

@@ -1,5 +1,6 @@
 //! `wflo runs …`.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
@@ -150,6 +151,14 @@ pub(crate) enum RunsCommand {
         /// Go on until the run has ended, through its waits
         #[arg(short, long)]
         follow: bool,
+    },
+    /// Write the answers of a run's model calls to a file, for `wflo run --replay`
+    Record {
+        #[command(flatten)]
+        run: OneRun,
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Go on with a run that waits, was paused or lost its process
     #[command(after_help = RESUME_HELP)]

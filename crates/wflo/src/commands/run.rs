@@ -1,6 +1,7 @@
 //! `wflo run`: from what was typed to a run that has ended, waits, or goes on in the background.
 
 mod inputs;
+pub(crate) mod record;
 pub(crate) mod workflow;
 
 use wflo_core::id::RunId;
@@ -69,7 +70,8 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     let asked = (source, inputs, given);
     let (session, mut submission) = submission(args, context, settings, asked, how.terminal.is_some())?;
     submission.caller = caller;
-    block_on(drive::drive(&session, context, how, async |runtime| {
+    let mut started = None;
+    let exit = block_on(drive::drive(&session, context, how, async |runtime| {
         if !quiet {
             name_left_behind(context, runtime).await?;
         }
@@ -79,8 +81,13 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
             return recorded(&session, context, run).await;
         }
         let run = runtime.submit(submission).await.map_err(CommandError::engine)?;
+        started = Some(run);
         Ok(Taken::Run { run, seen: 0 })
-    }))
+    }))?;
+    if let (Some(file), Some(run)) = (&args.record, started) {
+        block_on(record::write(&session, context, run, &context.current.join(file)))?;
+    }
+    Ok(exit)
 }
 
 fn submission<'a>(
@@ -98,6 +105,7 @@ fn submission<'a>(
         trace: args.trace,
         backend,
         notify: args.notify.clone(),
+        recording: args.replay.as_deref().map(|file| record::checked(&context.current, file)).transpose()?,
         interactive,
     };
     let session = Session::open(context, settings)?;

@@ -15,11 +15,14 @@ pub(crate) use list::age;
 pub(crate) use show::{changed_files, in_colour, letter};
 pub(crate) use trace::{Kind as SpanKind, Span, Status as SpanStatus, spans_of};
 
+use std::path::Path;
+
 use wflo_engine::Again;
 
-use crate::cli::RunsCommand;
+use crate::cli::{RunRef, RunsCommand};
 use crate::commands::detach::Child;
-use crate::commands::{Context, who};
+use crate::commands::run::record;
+use crate::commands::{Context, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::block_on;
@@ -46,7 +49,16 @@ pub(crate) fn run(
             let again = Again { top_up: *budget, by: who::local(), from: from.clone() };
             block_on(retry::run(&run.run, &again, detach, context, background))
         }
+        RunsCommand::Record { run, file } => block_on(record(&run.run, file, context)),
         RunsCommand::Prune(args) => block_on(prune::run(args, context)),
         RunsCommand::Trace(one) => block_on(trace::run(&one.run, context)),
     }
+}
+
+/// Writes the answers of a run's model calls to a file.
+async fn record(which: &RunRef, file: &Path, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = pick::existing(context)?;
+    let run = pick::run(&session, which).await?.id;
+    record::write(&session, context, run, &context.current.join(file)).await?;
+    Ok(Exit::Success)
 }
