@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use wflo_core::effect::{EffectRecord, EffectState};
+use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::id::{BudgetId, HoldId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op};
 use wflo_gateway::ledger::{
-    BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
+    BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Recorded, Refusal, Ticket,
 };
 
 use crate::broker::{Unanswered, full};
@@ -27,6 +27,7 @@ use crate::error::EngineError;
 use crate::policy;
 use crate::protocol::On;
 
+mod again;
 mod exceeded;
 mod operator;
 mod overshot;
@@ -50,24 +51,36 @@ pub struct RunLedger;
 /// What a dispatched call is known by.
 struct Dispatched {
     calls: Arc<Calls>,
-    row: EffectRecord,
-    hold: HoldId,
-    amount: NanoUsd,
+    key: EffectKey,
+    intent: CallIntent,
     /// The accounts that it was held on: what each covers, and which one.
     budgets: Vec<(String, BudgetId)>,
+    held: Mutex<Held>,
     flight: Mutex<Option<Flight>>,
 }
 
+/// What the present attempt of a dispatched call is recorded and held as.
+#[derive(Clone)]
+struct Held {
+    row: EffectRecord,
+    hold: HoldId,
+    amount: NanoUsd,
+}
+
 impl Dispatched {
-    fn overshot(&self, billed: NanoUsd) -> Overshot {
-        let said = |name: &str| self.row.attributes[name].as_str().unwrap_or_default().to_owned();
+    fn held(&self) -> Held {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn overshot(&self, held: &Held, billed: NanoUsd) -> Overshot {
+        let said = |name: &str| held.row.attributes[name].as_str().unwrap_or_default().to_owned();
         let (model, provider) = (said("model"), said("provider"));
-        Overshot { model, provider, billed, held: self.amount, budgets: self.budgets.clone() }
+        Overshot { model, provider, billed, held: held.amount, budgets: self.budgets.clone() }
     }
 
     /// The call is over, whatever became of its record: nobody waits for it any longer.
     fn over(&self) {
-        self.calls.finished(&self.row.key.path, self.row.key.seq);
+        self.calls.finished(&self.key.path, self.key.seq);
         drop(self.flight.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.calls.services.settled.notify_waiters();
     }
@@ -92,6 +105,13 @@ impl Ledger for RunLedger {
         })
     }
 
+    fn again<'a>(&'a self, ticket: &'a Ticket, next: Next) -> BoxFuture<'a, Result<Further, LedgerError>> {
+        Box::pin(async move {
+            let Some(call) = ticket.get::<Dispatched>() else { return Ok(Further::Refused(unwanted())) };
+            again::again(call, next).await.map_err(|e| refused(&call.calls, e))
+        })
+    }
+
     fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             let Some(call) = ticket.get::<Dispatched>() else { return Ok(()) };
@@ -101,8 +121,9 @@ impl Ledger for RunLedger {
                 attributes: json!({ "error_kind": "model" }),
                 ..call.calls.journal.end(Err(failure))
             };
-            let ops = vec![Op::ReleaseHold { id: call.hold }];
-            let released = call.calls.journal.finish(call.row.clone(), end, ops, Vec::new()).await;
+            let Held { row, hold, .. } = call.held();
+            let ops = vec![Op::ReleaseHold { id: hold }];
+            let released = call.calls.journal.finish(row, end, ops, Vec::new()).await;
             call.over();
             released.map(|_| ()).map_err(|e| refused(&call.calls, e.into()))
         })
@@ -110,7 +131,7 @@ impl Ledger for RunLedger {
 
     fn connection_closed_early(&self, ticket: &Ticket) {
         if let Some(call) = ticket.get::<Dispatched>() {
-            call.calls.abandoned(&call.row.key.path, call.row.key.seq);
+            call.calls.abandoned(&call.key.path, call.key.seq);
         }
     }
 
@@ -271,15 +292,16 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
         }),
         at,
     };
-    let overshot = (outcome.settled > call.amount).then(|| call.overshot(outcome.settled));
-    let mut ops = vec![Op::Settle { id: call.hold, actual: outcome.settled, at }];
+    let held = call.held();
+    let overshot = (outcome.settled > held.amount).then(|| call.overshot(&held, outcome.settled));
+    let mut ops = vec![Op::Settle { id: held.hold, actual: outcome.settled, at }];
     if let Some(overshot) = &overshot {
-        tracing::error!(effect = %call.row.key, settled = %outcome.settled, held = %call.amount, "a call was billed above its upper bound");
+        tracing::error!(effect = %call.key, settled = %outcome.settled, held = %held.amount, "a call was billed above its upper bound");
         let message = overshot::message(call, overshot);
         ops.extend(message.map(|message| Op::PushInbox { run: call.calls.attempt.run, message, at }));
     }
     crate::failpoint::pass("llm.close.before");
-    call.calls.journal.finish(call.row.clone(), end, ops, Vec::new()).await?;
+    call.calls.journal.finish(held.row, end, ops, Vec::new()).await?;
     crate::failpoint::pass("llm.close.after");
     if let Some(overshot) = &overshot {
         overshot::halt(call, overshot).await;

@@ -121,6 +121,14 @@ pub enum GatewayError {
         /// What happened.
         reason: String,
     },
+    /// It was tried more than once, and the last attempt got no answer either.
+    #[error("{attempts} attempts failed; the last: {last}")]
+    Exhausted {
+        /// How many.
+        attempts: usize,
+        /// How the last one ended.
+        last: Box<GatewayError>,
+    },
     /// The provider answered with a redirect, which is not followed.
     #[error("the provider `{provider}` redirects to another address, which the gateway does not follow")]
     Redirected {
@@ -170,6 +178,7 @@ impl Coded for GatewayError {
             GatewayError::Unreachable { .. } => Code(4008),
             GatewayError::NoAnswer { .. } => Code(4009),
             GatewayError::Interrupted { .. } => Code(4010),
+            GatewayError::Exhausted { .. } => Code(4080),
             GatewayError::NoProvider { .. } => Code(4011),
             GatewayError::Redirected { .. } => Code(4012),
             GatewayError::Ledger(_) => Code(4013),
@@ -209,6 +218,7 @@ impl Coded for GatewayError {
                 "Export {variable}, or name another provider (a local model server, for example) under [providers] in wflo.toml."
             ),
             GatewayError::Price(error) => return error.hint(),
+            GatewayError::Exhausted { last, .. } => return last.hint(),
             _ => return None,
         })
     }
@@ -263,6 +273,7 @@ impl GatewayError {
             GatewayError::Unreachable { .. } => "upstream_unreachable",
             GatewayError::NoAnswer { .. } => "upstream_no_answer",
             GatewayError::Interrupted { .. } => "upstream_interrupted",
+            GatewayError::Exhausted { .. } => "attempts_exhausted",
             GatewayError::Redirected { .. } => "upstream_redirected",
             GatewayError::NoProvider { .. } => "no_provider",
             GatewayError::NoKey { .. } => "no_key",
@@ -285,6 +296,7 @@ impl GatewayError {
             | GatewayError::Redirected { .. }
             | GatewayError::Interrupted { .. } => S::BAD_GATEWAY,
             GatewayError::NoAnswer { .. } => S::GATEWAY_TIMEOUT,
+            GatewayError::Exhausted { last, .. } => last.status(),
             GatewayError::Ledger(_) | GatewayError::ShuttingDown | GatewayError::TooMuch => {
                 S::SERVICE_UNAVAILABLE
             }

@@ -1,24 +1,29 @@
 //! One call from its request to its settlement.
 //!
-//! Owns the order of things: bound, intent and hold, dispatch, answer, settlement, last bytes. The
+//! Owns the order of things: bound, intent and hold, attempts, answer, settlement, last bytes. The
 //! call runs in a task of its own and speaks to whoever asked through a bounded channel; when that
 //! side is dropped, the call goes on to its end so that its bill is known.
 
 mod answer;
+mod attempts;
+mod candidate;
+mod course;
 mod models;
+mod open;
 mod stream;
 
 pub(crate) use self::answer::replay;
+use self::course::Course;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
-use wflo_core::error::{Code, Coded as _};
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::request::Request;
@@ -26,12 +31,11 @@ use crate::dialect::wire::Asked;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
-use crate::ledger::{CallIntent, CallPath, Caller, Ledger, LedgerError, Opened, Outcome, Recorded, Ticket};
+use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
 use crate::price::Price;
 use crate::route::Provider;
-use crate::shorter::Whole;
 use crate::telemetry;
-use crate::upstream::{self, SendError};
+use crate::upstream::Deadlines;
 use crate::usage::Usage;
 
 /// What a caller asks.
@@ -137,13 +141,14 @@ pub(crate) fn start(shared: &Arc<Shared>, ask: Ask) -> mpsc::Receiver<Part> {
     receiver
 }
 
-/// A dispatched call: all that its settlement needs.
+/// A dispatched call: all that the settlement of its present attempt needs.
 pub(crate) struct Live<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) provider: &'a Provider,
+    pub(crate) deadlines: Deadlines,
     pub(crate) dialect: Dialect,
     pub(crate) endpoint: Endpoint,
-    pub(crate) price: Option<&'a Price>,
+    pub(crate) price: Option<Arc<Price>>,
     pub(crate) choices: u64,
     pub(crate) wants_usage: bool,
     pub(crate) hold: NanoUsd,
@@ -163,151 +168,28 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         let _ = parts.send(models::answer(&shared.routes, &ask)).await;
         return Ok(());
     }
-    let request = Arc::new(Request::read(&ask.asked(), &ask.body)?);
-    let route = shared.routes.find(Some(ask.dialect), Some(ask.endpoint), &request.model)?;
-    let price = route.price.map(Arc::new);
-    let bound = match (&price, ask.endpoint.is_billed()) {
-        (Some(price), true) => Some(crate::reserve::upper_bound(&request, price)?),
-        _ => None,
-    };
-    let whole = price.as_ref().filter(|_| bound.is_some()).map(|price| Whole {
-        dialect: ask.dialect,
-        endpoint: ask.endpoint,
-        suffix: ask.suffix.clone(),
-        query: ask.query.clone(),
-        beta: ask.asked().beta.to_owned(),
-        body: ask.body.clone(),
-        price: Arc::clone(price),
-    });
-    let mut hold = bound.map_or(NanoUsd::ZERO, |bound| bound.cost);
-    telemetry::bounded(&request, route.provider, hold);
-    let mut body = request
-        .outgoing(&ask.body, bound.and_then(|bound| bound.write))
-        .map_err(|error| GatewayError::Request(error.into()))?;
-    let not_ready = route.provider.usable().err();
-    let intent = CallIntent {
-        caller: ask.caller.clone(),
-        path: CallPath { dialect: ask.dialect, endpoint: ask.endpoint },
-        model: request.model.clone(),
-        provider: route.provider.name.clone(),
-        address: route.provider.address(),
-        not_ready: not_ready.as_ref().map(|error| error.to_failure()),
-        fingerprint: fingerprint(&ask),
-        retry_of: retry_count(&ask.headers),
-        hold,
-        max_input_tokens: bound.map_or(0, |bound| bound.input_tokens),
-        max_output_tokens: bound.map_or(0, |bound| bound.output_tokens),
-        positional: ask.positional.clone(),
-        request_bytes: request.body_bytes,
-        stream: request.stream,
-        shorter: whole.clone().zip(bound).map(|(whole, bound)| whole.shorter(&request, &bound)),
-        cheaper: false,
-        place: None,
-    };
-    let ticket = match shared.ledger.open(intent).await? {
-        Opened::Dispatch { ticket, output_limit: None } => ticket,
-        Opened::Dispatch { ticket, output_limit: Some(tokens) } => {
-            match whole.as_ref().and_then(|whole| whole.cut(&request, tokens)) {
-                Some(cut) => (hold, body) = (cut.bound.cost, cut.body),
-                // A ledger that grants what was not offered holds too little for what could be sent.
-                None => {
-                    shared.ledger.release(ticket).await?;
-                    let message = format!("{tokens} output tokens were granted to a call that cannot be cut");
-                    return Err(LedgerError { code: Code(9002), message }.into());
-                }
-            }
-            ticket
-        }
-        Opened::Replay(recorded) => {
-            let mut held = Buffered::answer(shared);
-            if !held.grow(recorded.body.len()) {
-                return Err(GatewayError::TooMuch);
-            }
-            let path = (ask.dialect, ask.endpoint);
-            return replay(path, &route.provider.name, (recorded, Some(held)), parts).await;
-        }
-        Opened::GivenUp => {
-            parts.closed().await;
-            return Ok(());
-        }
-        Opened::Cheaper(_, refusal) | Opened::Refused(refusal) => {
-            return Err(GatewayError::from_refusal(refusal, hold, &request.model));
-        }
-    };
-    if let Some(error) = not_ready {
-        shared.ledger.release(ticket).await?;
-        return Err(error);
-    }
-    if parts.is_closed() {
-        // Whoever asked went while the ledger waited: nothing was sent, nothing is owed.
-        shared.ledger.release(ticket).await?;
-        return Ok(());
-    }
+    let request = Request::read(&ask.asked(), &ask.body)?;
+    let mut course = Course::new(shared, &ask, request)?;
+    let Some(ticket) = open::open(shared, &ask, &mut course, parts).await? else { return Ok(()) };
+    let first = course.present();
     let live = Live {
         shared,
-        provider: route.provider,
+        provider: first.provider,
+        deadlines: first.deadlines,
         dialect: ask.dialect,
         endpoint: ask.endpoint,
-        price: price.as_deref(),
-        choices: request.choices,
-        wants_usage: request.wants_usage,
-        hold,
+        price: first.price.clone(),
+        choices: first.request.choices,
+        wants_usage: first.request.wants_usage,
+        hold: first.hold(),
         ticket: Some(ticket),
         told: AtomicBool::new(false),
         parts,
     };
-    live.dispatch(&ask, body).await
-}
-
-/// BLAKE3 of what makes the request this one and no other.
-fn fingerprint(ask: &Ask) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in [ask.dialect.name(), ask.endpoint.name()] {
-        hasher.update(part.as_bytes()).update(b"\n");
-    }
-    for name in ["anthropic-version", "anthropic-beta", "openai-beta"] {
-        let value = ask.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
-        hasher.update(&(value.len() as u64).to_le_bytes()).update(value);
-    }
-    hasher.update(&ask.body);
-    hasher.finalize().to_hex().to_string()
-}
-
-/// What the stock OpenAI and Anthropic clients say of their own retries.
-fn retry_count(headers: &HeaderMap) -> Option<u32> {
-    headers.get("x-stainless-retry-count")?.to_str().ok()?.parse().ok()
+    live.dispatch(&ask, &mut course).await
 }
 
 impl Live<'_> {
-    async fn dispatch(mut self, ask: &Ask, body: Bytes) -> Result<(), GatewayError> {
-        let sent = match self.provider.endpoint(&ask.suffix, ask.query.as_deref()) {
-            Some(uri) => {
-                match upstream::request(self.provider, ask.method.clone(), uri, &ask.headers, body) {
-                    Ok(request) => self.until_gone(self.shared.upstream.send(request)).await,
-                    Err(error) => Some(Err(error)),
-                }
-            }
-            None => Some(Err(SendError::NeverSent("its address does not join with the endpoint".to_owned()))),
-        };
-        let provider = self.provider.name.clone();
-        match sent {
-            Some(Ok(response)) => self.answer(response).await,
-            Some(Err(SendError::NeverSent(reason))) => {
-                if let Some(ticket) = self.ticket.take() {
-                    self.shared.ledger.release(ticket).await?;
-                }
-                Err(GatewayError::Unreachable { provider, reason })
-            }
-            Some(Err(SendError::Unknown(reason))) => {
-                self.no_answer(GatewayError::NoAnswer { provider, reason }).await
-            }
-            None => {
-                let reason = GAVE_UP.to_owned();
-                self.no_answer(GatewayError::NoAnswer { provider, reason }).await
-            }
-        }
-    }
-
     /// Waits for something of the upstream. Once nobody listens any more it waits at most the drain
     /// deadline, once the caller is being ended at most that deadline, and then gives `None`. Only
     /// before the head is sent: after that, its delivery tells the ledger.
@@ -334,8 +216,7 @@ impl Live<'_> {
         tokio::time::sleep(self.shared.deadlines.ending).await;
     }
 
-    async fn answer(self, response: hyper::Response<Incoming>) -> Result<(), GatewayError> {
-        let (head, body) = response.into_parts();
+    async fn answer(self, head: Parts, body: Incoming) -> Result<(), GatewayError> {
         if head.status.is_redirection() {
             let error = GatewayError::Redirected { provider: self.provider.name.clone() };
             self.close(error_record(&error, self.dialect), None, NanoUsd::ZERO, false).await?;
@@ -366,7 +247,7 @@ impl Live<'_> {
 
     /// What the answer costs: by its usage, or the hold and the mark that it is not known.
     fn bill(&self, usage: Option<&Usage>) -> (NanoUsd, bool) {
-        let Some(price) = self.price.filter(|_| self.endpoint.is_billed()) else {
+        let Some(price) = self.price.as_ref().filter(|_| self.endpoint.is_billed()) else {
             return (NanoUsd::ZERO, false);
         };
         let Some(usage) = usage else { return (self.hold, true) };
@@ -416,7 +297,7 @@ fn error_record(error: &GatewayError, dialect: Dialect) -> Recorded {
 }
 
 /// Headers that clients read; only these are recorded.
-const RECORDED_HEADERS: [&str; 7] = [
+const RECORDED_HEADERS: [&str; 10] = [
     "content-type",
     "retry-after",
     "retry-after-ms",
@@ -424,6 +305,9 @@ const RECORDED_HEADERS: [&str; 7] = [
     "x-request-id",
     "request-id",
     "openai-processing-ms",
+    course::PROVIDER,
+    course::MODEL,
+    course::ATTEMPTS,
 ];
 
 fn recorded_headers(headers: &HeaderMap) -> Vec<(String, String)> {

@@ -3,12 +3,14 @@
 //! Owns the tasks of running calls: each call lives in one, so that a client's disconnect ends
 //! nothing but the client's view of it. [`Gateway::shutdown`] joins them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
 use crate::ledger::Ledger;
+use crate::retry::RetryBudget;
 use crate::route::Routes;
 use crate::upstream::{Deadlines, Upstream};
 
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
     pub(crate) overshoots: AtomicU64,
+    /// The repetitions that each provider may still get.
+    pub(crate) retries: HashMap<String, RetryBudget>,
     buffered: AtomicUsize,
     answered: AtomicUsize,
     pub(crate) closing: AtomicBool,
@@ -64,8 +68,11 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over these routes, keeping its money in `ledger`.
     pub fn new(routes: Routes, ledger: Arc<dyn Ledger>, deadlines: Deadlines, limits: Limits) -> Gateway {
+        let budget = || RetryBudget::new(&routes.routing().retry);
+        let retries = routes.providers().iter().map(|provider| (provider.name.clone(), budget())).collect();
         Gateway {
             shared: Arc::new(Shared {
+                retries,
                 routes,
                 upstream: Upstream::new(deadlines),
                 ledger,

@@ -4,7 +4,8 @@
 //! ledger knows who calls, which budgets apply, what happened before, and makes it durable.
 //!
 //! **Architecture Invariant:** a request is sent upstream only after [`Ledger::open`] returned
-//! [`Opened::Dispatch`], and its ticket ends in exactly one of [`Ledger::close`] and
+//! [`Opened::Dispatch`], a further attempt of it only after [`Ledger::again`] returned
+//! [`Further::Dispatch`], and its ticket ends in exactly one of [`Ledger::close`] and
 //! [`Ledger::release`], whatever the client does. The last bytes of an answer are given to the
 //! client only after `close` returned.
 
@@ -233,6 +234,49 @@ pub enum Refusal {
     },
 }
 
+/// An attempt at a provider that did not become the answer.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Tried {
+    /// The provider.
+    pub provider: String,
+    /// The model as it was asked for there.
+    pub model: String,
+    /// How it failed: `never sent`, `no answer`, or the status of its answer.
+    pub failure: String,
+    /// What it is charged: nothing where nothing was sent or the provider refused it.
+    pub charged_usd: NanoUsd,
+}
+
+/// The next attempt of a call that is under way.
+#[derive(Debug, Clone)]
+pub struct Next {
+    /// Every attempt so far, the one that failed last at the end.
+    pub tried: Vec<Tried>,
+    /// What the attempt that failed is charged, in place of its hold.
+    pub charged: NanoUsd,
+    /// The provider of the next one.
+    pub provider: String,
+    /// Where it is.
+    pub address: String,
+    /// The model as it is asked for there.
+    pub model: String,
+    /// The most that it can cost.
+    pub hold: NanoUsd,
+    /// The most input tokens.
+    pub max_input_tokens: u64,
+    /// The most output tokens, over all choices.
+    pub max_output_tokens: u64,
+}
+
+/// What [`Ledger::again`] decides.
+#[derive(Debug)]
+pub enum Further {
+    /// What was charged and the next hold are durable: send it.
+    Dispatch,
+    /// It may not be made; nothing has changed.
+    Refused(Refusal),
+}
+
 /// The ledger could not do its work; nothing is sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the journal could not record the call: {message}")]
@@ -254,7 +298,17 @@ pub trait Ledger: Send + Sync {
     /// Called before the answer's last bytes are given to the client.
     fn close(&self, ticket: Ticket, outcome: Outcome) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Gives back the hold of a call that was certainly never sent.
+    /// A call whose attempt failed is tried once more: the failed attempt is charged, and the hold of
+    /// the next one taken in place of its own, in one commit; returns only once that is durable. The
+    /// ticket stays the call's. It does not wait for room. A ledger that does not say how keeps every
+    /// call to one attempt.
+    fn again<'a>(&'a self, _ticket: &'a Ticket, _next: Next) -> BoxFuture<'a, Result<Further, LedgerError>> {
+        let failure = Failure::new(Code(4081), "this ledger keeps a call to one attempt");
+        let refusal = Refusal::Other { status: 503, kind: "one_attempt".to_owned(), failure };
+        Box::pin(std::future::ready(Ok(Further::Refused(refusal))))
+    }
+
+    /// Gives back the hold of a call of which nothing was ever sent.
     fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// The connection that made this call closed before it got the answer's last byte: an identical

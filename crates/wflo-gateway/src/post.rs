@@ -18,7 +18,7 @@ const ANSWER: usize = 64 << 10;
 /// A client for such requests.
 pub struct Poster {
     upstream: Upstream,
-    idle: std::time::Duration,
+    deadlines: Deadlines,
 }
 
 /// What came back.
@@ -48,7 +48,7 @@ impl Poster {
     /// A client with these deadlines.
     #[must_use]
     pub fn new(deadlines: Deadlines) -> Self {
-        Poster { upstream: Upstream::new(deadlines), idle: deadlines.idle }
+        Poster { upstream: Upstream::new(deadlines), deadlines }
     }
 
     /// Sends a JSON body.
@@ -76,12 +76,13 @@ impl Poster {
             value.set_sensitive(true);
             request.headers_mut().insert(field, value);
         }
-        let response = self.upstream.send(request).await.map_err(|error| match error {
-            SendError::NeverSent(reason) | SendError::Unknown(reason) => PostError::Failed(reason),
-        })?;
+        let response =
+            self.upstream.send(request, self.deadlines.first_byte).await.map_err(|error| match error {
+                SendError::NeverSent(reason) | SendError::Unknown(reason) => PostError::Failed(reason),
+            })?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), ANSWER).collect();
-        let body = match tokio::time::timeout(self.idle, body).await {
+        let body = match tokio::time::timeout(self.deadlines.idle, body).await {
             Ok(Ok(body)) => body.to_bytes().to_vec(),
             _ => Vec::new(),
         };

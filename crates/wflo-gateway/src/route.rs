@@ -13,6 +13,7 @@ use crate::dialect::limit::OutputLimit;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::price::{ModelSettings, Price, is_openai, known_models, lookup};
+use crate::routing::{Routing, Waits};
 use crate::secret::Secret;
 
 /// One upstream.
@@ -26,6 +27,8 @@ pub struct Provider {
     pub base_url: Uri,
     /// How it is told where an answer ends.
     pub output_limit: OutputLimit,
+    /// How long its answers are waited for, where that differs from the gateway's own deadlines.
+    pub waits: Waits,
     /// Its key; `None` sends none (a local server).
     pub api_key: Option<Secret>,
     /// The variable that must hold a key before anything is sent there; `None` when one is not needed
@@ -75,7 +78,15 @@ impl Provider {
         }
         let to_openai = dialect == Dialect::OpenAi && is_openai(base_url.host().unwrap_or_default());
         let output_limit = if to_openai { OutputLimit::MaxCompletionTokens } else { OutputLimit::MaxTokens };
-        Ok(Provider { name: name.to_owned(), dialect, base_url, output_limit, api_key, missing_key: None })
+        Ok(Provider {
+            name: name.to_owned(),
+            dialect,
+            base_url,
+            output_limit,
+            waits: Waits::default(),
+            api_key,
+            missing_key: None,
+        })
     }
 
     /// The provider that the user's own environment names for a dialect, else its public address, to
@@ -162,6 +173,7 @@ pub struct Routes {
     /// How many are of `wflo.toml`.
     named: usize,
     models: BTreeMap<String, ModelSettings>,
+    routing: Routing,
 }
 
 /// Where one call goes.
@@ -192,7 +204,7 @@ impl Routes {
                 providers.push(provider);
             }
         }
-        let routes = Routes { providers, named, models };
+        let routes = Routes { providers, named, models, routing: Routing::default() };
         for (model, settings) in &routes.models {
             let provider = settings.provider.as_deref().unwrap_or_default();
             settings.price(provider, model)?;
@@ -205,6 +217,17 @@ impl Routes {
             }
         }
         Ok(routes)
+    }
+
+    /// These routes with what the operator says of the way of calls.
+    #[must_use]
+    pub fn with_routing(self, routing: Routing) -> Routes {
+        Routes { routing, ..self }
+    }
+
+    /// What the operator says of the way of calls.
+    pub fn routing(&self) -> &Routing {
+        &self.routing
     }
 
     /// The providers, in the order in which they are tried.

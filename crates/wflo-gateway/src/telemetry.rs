@@ -3,6 +3,8 @@
 //! Owns the one table of attribute names. **Architecture Invariant:** no prompt, answer, header or
 //! key is ever an attribute.
 
+use std::time::Duration;
+
 use tracing::field::Empty;
 use wflo_core::error::Coded as _;
 use wflo_core::money::NanoUsd;
@@ -10,6 +12,7 @@ use wflo_core::money::NanoUsd;
 use crate::dialect::request::Request;
 use crate::error::GatewayError;
 use crate::exchange::Ask;
+use crate::ledger::Tried;
 use crate::route::Provider;
 use crate::usage::Usage;
 
@@ -66,6 +69,16 @@ pub(crate) fn settled(usage: Option<&Usage>, cost: NanoUsd, uncertain: bool, sta
     if uncertain {
         tracing::warn!("the bill of this call is not known; its whole hold is charged");
     }
+}
+
+pub(crate) fn tried(tried: &Tried, wait: Duration) {
+    let Tried { provider, model, failure, .. } = tried;
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(provider, model, failure, wait_ms, "an attempt failed; the call is tried again");
+}
+
+pub(crate) fn not_again(why: &str) {
+    tracing::info!(why, "the call is not tried again");
 }
 
 pub(crate) fn failed(error: &GatewayError) {

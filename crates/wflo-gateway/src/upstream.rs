@@ -68,7 +68,7 @@ pub(crate) struct Upstream {
     plain: Client<HttpConnector, Full<Bytes>>,
     /// Made at the first `https` address: reading the system's roots takes milliseconds.
     tls: OnceLock<Result<TlsClient, String>>,
-    deadlines: Deadlines,
+    connect: Duration,
 }
 
 impl Upstream {
@@ -76,25 +76,28 @@ impl Upstream {
         // Local servers close idle connections within five seconds; a request that meets the close
         // has an unknown outcome, so the pool lets go first.
         let plain = builder(Duration::from_secs(4)).build(connector(deadlines.connect, true));
-        Upstream { plain, tls: OnceLock::new(), deadlines }
+        Upstream { plain, tls: OnceLock::new(), connect: deadlines.connect }
     }
 
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, SendError> {
+    /// Sends it, and waits `first_byte` at most for the head of its answer.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        first_byte: Duration,
+    ) -> Result<Response<Incoming>, SendError> {
         let response = if request.uri().scheme_str() == Some("https") {
-            match self.tls.get_or_init(|| tls(self.deadlines.connect)) {
+            match self.tls.get_or_init(|| tls(self.connect)) {
                 Ok(client) => client.request(request),
                 Err(reason) => return Err(SendError::NeverSent(reason.clone())),
             }
         } else {
             self.plain.request(request)
         };
-        match tokio::time::timeout(self.deadlines.first_byte, response).await {
+        match tokio::time::timeout(first_byte, response).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is_connect() => Err(SendError::NeverSent(reason(&error))),
             Ok(Err(error)) => Err(SendError::Unknown(reason(&error))),
-            Err(_) => {
-                Err(SendError::Unknown(format!("no answer within {} s", self.deadlines.first_byte.as_secs())))
-            }
+            Err(_) => Err(SendError::Unknown(format!("no answer within {} s", first_byte.as_secs()))),
         }
     }
 }
@@ -251,7 +254,8 @@ mod tests {
         let provider = Provider::new("p", Dialect::OpenAi, &gone, None).unwrap();
         let uri = provider.endpoint("/models", None).unwrap();
         let request = request(&provider, Method::GET, uri, &HeaderMap::new(), Bytes::new()).unwrap();
-        let error = Upstream::new(Deadlines::default()).send(request).await.unwrap_err();
+        let error =
+            Upstream::new(Deadlines::default()).send(request, Duration::from_secs(600)).await.unwrap_err();
         assert!(matches!(error, SendError::NeverSent(_)), "{error:?}");
     }
 
@@ -273,7 +277,8 @@ mod tests {
         let provider = Provider::new("p", Dialect::OpenAi, &address, key).unwrap();
         let uri = provider.endpoint("/models", None).unwrap();
         let request = request(&provider, Method::GET, uri, &HeaderMap::new(), Bytes::new()).unwrap();
-        let error = Upstream::new(Deadlines::default()).send(request).await.unwrap_err();
+        let error =
+            Upstream::new(Deadlines::default()).send(request, Duration::from_secs(600)).await.unwrap_err();
         let SendError::NeverSent(reason) = error else { panic!("{error:?}") };
         assert!(!reason.contains("sk-hidden"));
         assert!(!server.await.unwrap().contains("sk-hidden"));

@@ -71,7 +71,7 @@ impl Overshot {
 /// The message that goes with a bill above its hold.
 pub(super) fn message(call: &Dispatched, overshot: &Overshot) -> Option<serde_json::Value> {
     serde_json::to_value(Message::Overshot { overshot: Box::new(overshot.clone()) })
-        .inspect_err(|error| tracing::error!(effect = %call.row.key, %error, "a message cannot be written"))
+        .inspect_err(|error| tracing::error!(effect = %call.key, %error, "a message cannot be written"))
         .ok()
 }
 
@@ -82,11 +82,11 @@ pub(super) async fn halt(call: &Dispatched, overshot: &Overshot) {
     let error = match overshot.overdrawn(calls.services.store.as_ref()).await {
         Ok(Some(error)) => error,
         Ok(None) => return,
-        Err(error) => return tracing::error!(effect = %call.row.key, %error, "the budgets cannot be read"),
+        Err(error) => return tracing::error!(effect = %call.key, %error, "the budgets cannot be read"),
     };
     if let Err(error) = calls.attempt.driver.tell(CommandBody::Overdrawn { error }, Vec::new()).await {
         // It is ending already, or its driver is: either way the attempt is being ended.
-        tracing::debug!(effect = %call.row.key, %error, "the run was not halted here");
+        tracing::debug!(effect = %call.key, %error, "the run was not halted here");
     }
     calls.closed().await;
 }

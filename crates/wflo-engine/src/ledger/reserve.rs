@@ -19,7 +19,7 @@ use wflo_core::ports::store::{Op, StoreError};
 use wflo_gateway::ledger::{CallIntent, Opened, Ticket};
 
 use super::exceeded::exceeded;
-use super::{Dispatched, ending, unwanted};
+use super::{Dispatched, Held, ending, unwanted};
 use crate::budgets::{self, Applied};
 use crate::calls::{Calls, Flight};
 use crate::error::EngineError;
@@ -169,16 +169,23 @@ async fn try_reserve(
     crate::failpoint::pass("llm.intent.after");
     let flight = Mutex::new(Some(flight));
     let budgets = accounts.into_iter().map(|account| (account.key, account.id)).collect();
-    let call = Dispatched { calls: Arc::clone(calls), row, hold, amount: size.hold, budgets, flight };
+    let call = Dispatched {
+        calls: Arc::clone(calls),
+        key: row.key.clone(),
+        intent: intent.clone(),
+        budgets,
+        held: Mutex::new(Held { row, hold, amount: size.hold }),
+        flight,
+    };
     Ok(Opened::Dispatch { ticket: Ticket::new(call), output_limit: size.output_limit })
 }
 
-fn accounts_of(calls: &Calls) -> Vec<Applied> {
+pub(super) fn accounts_of(calls: &Calls) -> Vec<Applied> {
     let context = &calls.attempt.context;
     budgets::accounts(&context.record, &context.definition, calls.attempt.spec(), calls.services.clock.now())
 }
 
-fn hold_ops(calls: &Calls, accounts: &[Budget], hold: HoldId, amount: NanoUsd) -> Vec<Op> {
+pub(super) fn hold_ops(calls: &Calls, accounts: &[Budget], hold: HoldId, amount: NanoUsd) -> Vec<Op> {
     let mut ops: Vec<Op> = accounts.iter().map(|a| Op::OpenBudget(Box::new(a.clone()))).collect();
     let budgets = accounts.iter().map(|a| a.id).collect();
     ops.push(Op::Hold { id: hold, run: calls.attempt.run, budgets, amount });

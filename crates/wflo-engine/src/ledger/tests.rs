@@ -33,6 +33,7 @@ use crate::inbox::Message;
 use crate::journal::{Journal, Meters};
 use crate::services::Services;
 
+mod again;
 mod capped;
 mod held;
 mod operator;

@@ -15,6 +15,7 @@ use crate::error::GatewayError;
 use crate::gateway::Buffered;
 use crate::ledger::Recorded;
 use crate::upstream::{answer_headers, reason};
+use crate::usage::Usage;
 
 /// Reads an answer to its end, settles it, and hands it on.
 pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<(), GatewayError> {
@@ -26,7 +27,17 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<
         Ok(body) => body,
         Err(reason) => return live.no_answer(GatewayError::Interrupted { provider, reason }).await,
     };
-    let usage = wire(live.dialect, live.endpoint).usage(&body);
+    give(live, head, body, held).await
+}
+
+/// Settles an answer that was read to its end, and hands it on.
+pub(super) async fn give(
+    live: Live<'_>,
+    head: Parts,
+    body: Bytes,
+    held: Buffered,
+) -> Result<(), GatewayError> {
+    let usage = usage(&live, &body);
     let (cost, uncertain) = match (head.status.is_success(), &usage) {
         // A provider bills no error, unless it says what the error used.
         (false, None) => (NanoUsd::ZERO, false),
@@ -54,9 +65,19 @@ pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<
     Ok(())
 }
 
-async fn collect(live: &Live<'_>, mut body: Incoming, held: &mut Buffered) -> Result<Bytes, String> {
+/// What an answer says that it used.
+pub(super) fn usage(live: &Live<'_>, body: &[u8]) -> Option<Usage> {
+    wire(live.dialect, live.endpoint).usage(body)
+}
+
+/// Reads an answer to its end.
+pub(super) async fn collect(
+    live: &Live<'_>,
+    mut body: Incoming,
+    held: &mut Buffered,
+) -> Result<Bytes, String> {
     let mut whole = BytesMut::new();
-    let (idle, limit) = (live.shared.deadlines.idle, live.shared.limits.recorded_bytes);
+    let (idle, limit) = (live.deadlines.idle, live.shared.limits.recorded_bytes);
     loop {
         let frame = tokio::time::timeout(idle, body.frame()).await;
         match frame.map_err(|_| format!("nothing came for {} s", idle.as_secs()))? {

@@ -181,7 +181,7 @@ async fn read(
     progress: &mut Progress,
     listening: &mut bool,
 ) -> Option<String> {
-    let deadlines = live.shared.deadlines;
+    let deadlines = live.deadlines;
     let mut splitter = framing.splitter(progress.limit);
     let mut drain = (!*listening).then(|| Instant::now() + deadlines.drain);
     let ended = live.ended();
@@ -241,5 +241,5 @@ async fn read(
 /// Gives a part to whoever listens. A client that takes nothing for the idle time counts as gone:
 /// the provider must not be kept waiting for ever.
 async fn hand_on(live: &Live<'_>, part: Part) -> bool {
-    matches!(timeout(live.shared.deadlines.idle, live.parts.send(part)).await, Ok(Ok(())))
+    matches!(timeout(live.deadlines.idle, live.parts.send(part)).await, Ok(Ok(())))
 }

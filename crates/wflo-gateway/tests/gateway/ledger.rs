@@ -8,7 +8,8 @@ use tokio::sync::{Notify, watch};
 use wflo_core::budget::OnExceeded;
 use wflo_core::money::NanoUsd;
 use wflo_gateway::ledger::{
-    BoxFuture, CallIntent, Ledger, LedgerError, Opened, Outcome, Recorded, Refusal, Ticket,
+    BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Recorded, Refusal, Ticket,
+    Tried,
 };
 
 #[derive(Debug, Clone)]
@@ -24,6 +25,7 @@ pub(crate) struct Call {
     pub(crate) intent: CallIntent,
     pub(crate) entry: Entry,
     pub(crate) closed_early: bool,
+    pub(crate) tried: Vec<Tried>,
 }
 
 #[derive(Default)]
@@ -195,7 +197,7 @@ impl MemoryLedger {
                 });
             }
             books.held += intent.hold.nanos();
-            books.calls.push(Call { intent, entry: Entry::Running, closed_early: false });
+            books.calls.push(Call { intent, entry: Entry::Running, closed_early: false, tried: Vec::new() });
             Opened::Dispatch { ticket: Ticket::new(books.calls.len() - 1), output_limit }
         })
     }
@@ -222,6 +224,32 @@ impl Ledger for MemoryLedger {
                 }
                 Ok(())
             })
+        })
+    }
+
+    fn again<'a>(&'a self, ticket: &'a Ticket, next: Next) -> BoxFuture<'a, Result<Further, LedgerError>> {
+        Box::pin(async move {
+            Ok(self.change(|books| {
+                let at = *ticket.get::<usize>().unwrap();
+                assert!(matches!(books.calls[at].entry, Entry::Running), "tried again after its end");
+                let before = books.calls[at].intent.hold.nanos();
+                let left = self.limit - books.settled - (books.held - before) - next.charged.nanos();
+                if next.hold.nanos() > left {
+                    return Further::Refused(Refusal::Budget {
+                        budget: "run".to_owned(),
+                        limit: NanoUsd::from_nanos(self.limit),
+                        left: NanoUsd::from_nanos(left),
+                        action: OnExceeded::Halt,
+                    });
+                }
+                books.settled += next.charged.nanos();
+                books.held += next.hold.nanos() - before;
+                let call = &mut books.calls[at];
+                call.intent.hold = next.hold;
+                (call.intent.provider, call.intent.model) = (next.provider, next.model);
+                call.tried = next.tried;
+                Further::Dispatch
+            }))
         })
     }
 

@@ -3,6 +3,7 @@
 // Helpers of these tests fail as tests do; the lint knows only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod attempts;
 mod bound;
 mod budget;
 mod context_llm;

@@ -13,6 +13,7 @@ use wflo_gateway::dialect::limit::OutputLimit;
 use wflo_gateway::ledger::Caller;
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
+use wflo_gateway::routing::Routing;
 use wflo_gateway::secret::Secret;
 use wflo_gateway::serve::ServeHandle;
 use wflo_gateway::{Deadlines, Gateway, Limits};
@@ -60,6 +61,16 @@ impl World {
         ledger: Arc<MemoryLedger>,
         deadlines: Deadlines,
     ) -> World {
+        World::routed(mock, providers, Routing::default(), ledger, deadlines)
+    }
+
+    pub(crate) fn routed(
+        mock: ModelServer,
+        providers: Vec<Provider>,
+        routing: Routing,
+        ledger: Arc<MemoryLedger>,
+        deadlines: Deadlines,
+    ) -> World {
         let smol = ModelSettings {
             provider: Some("local".into()),
             input: Some("1".into()),
@@ -72,7 +83,7 @@ impl World {
         models.retain(|_, model| {
             providers.iter().any(|provider| Some(&provider.name) == model.provider.as_ref())
         });
-        let routes = Routes::new(providers, Vec::new(), models).unwrap();
+        let routes = Routes::new(providers, Vec::new(), models).unwrap().with_routing(routing);
         let gateway = Gateway::new(routes, Arc::clone(&ledger) as _, deadlines, Limits::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

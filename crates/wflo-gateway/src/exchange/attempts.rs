@@ -1,0 +1,238 @@
+//! The attempts of one call: made, followed by another or settled.
+//!
+//! A call's sequence, with what a crash after each line leaves behind (ADR 0024 has it whole):
+//! 1. intent and the first hold are one commit: charged in full;
+//! 2. the attempt is sent: charged in full;
+//! 3. it fails, and the wait before the next one goes by: charged in full, though it may be free;
+//! 4. its charge and the next hold are one commit: the charge stays, the next hold is charged in full;
+//! 5. as from 2, until an attempt answers: its bill and the answer are one commit.
+//!
+//! At each instant one hold is open, and it covers the one attempt that may be under way.
+
+use bytes::Bytes;
+use http::response::Parts;
+use hyper::body::Incoming;
+use wflo_core::money::NanoUsd;
+
+use super::answer;
+use super::candidate::Candidate;
+use super::course::{Course, How};
+use super::{Ask, GAVE_UP, Live, error_record};
+use crate::error::GatewayError;
+use crate::gateway::Buffered;
+use crate::ledger::{Further, Next, Tried};
+use crate::retry::{Asked, chance};
+use crate::telemetry;
+use crate::upstream::{self, SendError};
+
+/// An attempt that is not the answer, if another can be made.
+enum Failure {
+    /// Not a byte of it left this host.
+    NeverSent(GatewayError),
+    /// It was sent and may be billed.
+    Unknown(GatewayError),
+    /// Nobody waits for it any longer; it may be billed.
+    GaveUp(GatewayError),
+    /// The provider's refusal, read to its end.
+    Refused(How, Box<Refusal>),
+}
+
+/// A provider's answer that is kept back.
+struct Refusal {
+    head: Parts,
+    body: Bytes,
+    held: Buffered,
+    charged: NanoUsd,
+}
+
+impl Failure {
+    fn how(&self) -> Option<How> {
+        match self {
+            Failure::NeverSent(_) => Some(How::NeverSent),
+            Failure::Unknown(_) => Some(How::Unknown),
+            Failure::GaveUp(_) => None,
+            Failure::Refused(how, _) => Some(*how),
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        match self {
+            Failure::Refused(_, refusal) => Asked::read(&refusal.head.headers),
+            _ => Asked::default(),
+        }
+    }
+
+    /// What it is charged, of this hold.
+    fn charged(&self, hold: NanoUsd) -> NanoUsd {
+        match self {
+            Failure::NeverSent(_) => NanoUsd::ZERO,
+            Failure::Unknown(_) | Failure::GaveUp(_) => hold,
+            Failure::Refused(_, refusal) => refusal.charged,
+        }
+    }
+
+    fn said(&self) -> String {
+        match self {
+            Failure::NeverSent(_) => "never sent".to_owned(),
+            Failure::Unknown(_) | Failure::GaveUp(_) => "no answer".to_owned(),
+            Failure::Refused(_, refusal) => refusal.head.status.as_u16().to_string(),
+        }
+    }
+}
+
+impl<'a> Live<'a> {
+    /// Makes attempts until one answers or none is left, and settles the call.
+    pub(super) async fn dispatch(
+        mut self,
+        ask: &Ask,
+        course: &mut Course<'a>,
+    ) -> Result<(), GatewayError> {
+        loop {
+            if let Some(budget) =
+                self.shared.retries.get(&self.provider.name).filter(|_| course.is_new_here())
+            {
+                budget.earn();
+            }
+            let failure = match self.attempt(ask, course.present()).await {
+                Ok(response) => {
+                    let how = How::of(response.status()).filter(|how| course.may_go_on(*how));
+                    let (mut head, body) = response.into_parts();
+                    match how {
+                        Some(how) => self.refused(how, head, body).await,
+                        None => {
+                            course.sign(&mut head);
+                            if How::of(head.status).is_some() {
+                                course.discourage(&mut head.headers);
+                            }
+                            return self.answer(head, body).await;
+                        }
+                    }
+                }
+                Err(failure) => failure,
+            };
+            if !self.goes_on(course, &failure).await {
+                return self.end(failure, course).await;
+            }
+        }
+    }
+
+    /// Sends the request once.
+    async fn attempt(
+        &self,
+        ask: &Ask,
+        at: &Candidate<'_>,
+    ) -> Result<hyper::Response<Incoming>, Failure> {
+        let provider = || at.provider.name.clone();
+        let never = |reason| Failure::NeverSent(GatewayError::Unreachable { provider: provider(), reason });
+        let body = at.outgoing().map_err(Failure::NeverSent)?;
+        let uri = at.provider.endpoint(&ask.suffix, ask.query.as_deref());
+        let uri = uri.ok_or_else(|| never("its address does not join with the endpoint".to_owned()))?;
+        let no_answer = |reason| GatewayError::NoAnswer { provider: provider(), reason };
+        let told = |error| match error {
+            SendError::NeverSent(reason) => never(reason),
+            SendError::Unknown(reason) => Failure::Unknown(no_answer(reason)),
+        };
+        let request =
+            upstream::request(at.provider, ask.method.clone(), uri, &ask.headers, body).map_err(told)?;
+        match self.until_gone(self.shared.upstream.send(request, self.deadlines.first_byte)).await {
+            Some(sent) => sent.map_err(told),
+            None => Err(Failure::GaveUp(no_answer(GAVE_UP.to_owned()))),
+        }
+    }
+
+    /// Reads the rest of a refusal that may be followed by another attempt.
+    async fn refused(&self, how: How, head: Parts, body: Incoming) -> Failure {
+        let mut held = Buffered::answer(self.shared);
+        let broke = |reason| GatewayError::Interrupted { provider: self.provider.name.clone(), reason };
+        match self.until_gone(answer::collect(self, body, &mut held)).await {
+            None => Failure::GaveUp(broke(GAVE_UP.to_owned())),
+            Some(Err(reason)) => Failure::Unknown(broke(reason)),
+            Some(Ok(body)) => {
+                // A provider bills no error, unless it says what the error used.
+                let charged = match answer::usage(self, &body) {
+                    None => NanoUsd::ZERO,
+                    used => self.bill(used.as_ref()).0,
+                };
+                Failure::Refused(how, Box::new(Refusal { head, body, held, charged }))
+            }
+        }
+    }
+
+    /// Whether another attempt follows: waited for, charged and held. `self` is then of that attempt.
+    async fn goes_on(&mut self, course: &mut Course<'a>, failure: &Failure) -> bool {
+        let Some(how) = failure.how() else { return false };
+        let (shared, charged) = (self.shared, failure.charged(self.hold));
+        let spare = || shared.retries.get(&self.provider.name).is_none_or(|budget| budget.take());
+        let tried = Tried {
+            provider: self.provider.name.clone(),
+            model: course.present().request.model.clone(),
+            failure: failure.said(),
+            charged_usd: charged,
+        };
+        let Some(step) = course.next(how, failure.asked(), chance(), spare) else { return false };
+        telemetry::tried(&tried, step.wait);
+        let waited = tokio::select! {
+            biased;
+            () = self.parts.closed() => false,
+            () = self.ended() => false,
+            () = tokio::time::sleep(step.wait) => true,
+        };
+        let Some(ticket) = self.ticket.as_ref().filter(|_| waited) else { return false };
+        let at = course.candidate(step);
+        let next = Next {
+            tried: course.tried.iter().cloned().chain([tried.clone()]).collect(),
+            charged,
+            provider: at.provider.name.clone(),
+            address: at.provider.address(),
+            model: at.request.model.clone(),
+            hold: at.hold(),
+            max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),
+            max_output_tokens: at.bound.map_or(0, |bound| bound.output_tokens),
+        };
+        match shared.ledger.again(ticket, next).await {
+            Ok(Further::Dispatch) => {}
+            Ok(Further::Refused(refusal)) => {
+                telemetry::not_again(&format!("{refusal:?}"));
+                return false;
+            }
+            Err(error) => {
+                telemetry::not_again(&error.to_string());
+                return false;
+            }
+        }
+        (self.provider, self.deadlines) = (at.provider, at.deadlines);
+        (self.price, self.hold) = (at.price.clone(), at.hold());
+        course.take(step, tried);
+        true
+    }
+
+    /// Settles a call by its last failure.
+    async fn end(mut self, failure: Failure, course: &Course<'_>) -> Result<(), GatewayError> {
+        let attempts = course.attempts();
+        let last = |error| match attempts {
+            1 => error,
+            _ => GatewayError::Exhausted { attempts, last: Box::new(error) },
+        };
+        match failure {
+            Failure::NeverSent(error) if attempts == 1 => {
+                if let Some(ticket) = self.ticket.take() {
+                    self.shared.ledger.release(ticket).await?;
+                }
+                Err(error)
+            }
+            Failure::NeverSent(error) => {
+                // Of an earlier attempt something was sent, or at least charged in the call's record.
+                let error = last(error);
+                self.close(error_record(&error, self.dialect), None, NanoUsd::ZERO, false).await?;
+                Err(error)
+            }
+            Failure::Unknown(error) | Failure::GaveUp(error) => self.no_answer(last(error)).await,
+            Failure::Refused(_, refusal) => {
+                let Refusal { mut head, body, held, .. } = *refusal;
+                course.sign(&mut head);
+                course.discourage(&mut head.headers);
+                answer::give(self, head, body, held).await
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One way in which a call may be made: to whom, at what price, with which body.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use wflo_core::money::NanoUsd;
+
+use super::Ask;
+use crate::dialect::request::Request;
+use crate::error::GatewayError;
+use crate::gateway::Shared;
+use crate::price::Price;
+use crate::reserve::Bound;
+use crate::route::Provider;
+use crate::shorter::{Cut, Shorter, Whole};
+use crate::upstream::Deadlines;
+
+/// One way in which a call may be made.
+pub(super) struct Candidate<'a> {
+    pub(super) provider: &'a Provider,
+    /// `None` only for endpoints that are not billed.
+    pub(super) price: Option<Arc<Price>>,
+    /// The request as it is asked there, under the model's name there.
+    pub(super) request: Arc<Request>,
+    /// The client's body with that name.
+    body: Bytes,
+    pub(super) bound: Option<Bound>,
+    whole: Option<Whole>,
+    /// The body as it goes there, once it is asked for.
+    ready: OnceLock<Bytes>,
+    /// With less output than was asked for.
+    cut: Option<Cut>,
+    pub(super) deadlines: Deadlines,
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        ask: &Ask,
+        request: Request,
+    ) -> Result<Candidate<'a>, GatewayError> {
+        let route = shared.routes.find(Some(ask.dialect), Some(ask.endpoint), &request.model)?;
+        let price = route.price.map(Arc::new);
+        let bound = match (&price, ask.endpoint.is_billed()) {
+            (Some(price), true) => Some(crate::reserve::upper_bound(&request, price)?),
+            _ => None,
+        };
+        let whole = price.as_ref().filter(|_| bound.is_some()).map(|price| Whole {
+            dialect: ask.dialect,
+            endpoint: ask.endpoint,
+            suffix: ask.suffix.clone(),
+            query: ask.query.clone(),
+            beta: ask.asked().beta.to_owned(),
+            body: ask.body.clone(),
+            price: Arc::clone(price),
+        });
+        let deadlines = route.provider.waits.over(shared.deadlines);
+        let (provider, request, body) = (route.provider, Arc::new(request), ask.body.clone());
+        Ok(Candidate { provider, price, request, body, bound, whole, ready: OnceLock::new(), cut: None, deadlines })
+    }
+
+    /// The most that an attempt here can cost.
+    pub(super) fn hold(&self) -> NanoUsd {
+        let bound = self.cut.as_ref().map(|cut| cut.bound).or(self.bound);
+        bound.map_or(NanoUsd::ZERO, |bound| bound.cost)
+    }
+
+    /// The body as it goes there.
+    pub(super) fn outgoing(&self) -> Result<Bytes, GatewayError> {
+        if let Some(ready) = self.cut.as_ref().map(|cut| &cut.body).or(self.ready.get()) {
+            return Ok(ready.clone());
+        }
+        let write = self.bound.and_then(|bound| bound.write);
+        let body = self.request.outgoing(&self.body, write).map_err(|e| GatewayError::Request(e.into()))?;
+        Ok(self.ready.get_or_init(|| body).clone())
+    }
+
+    /// What it would hold with less output.
+    pub(super) fn shorter(&self) -> Option<Shorter> {
+        let (whole, bound) = self.whole.clone().zip(self.bound)?;
+        Some(whole.shorter(&self.request, &bound))
+    }
+
+    /// Cuts its output; `false` when its server cannot be told so.
+    pub(super) fn cut(&mut self, tokens: u64) -> bool {
+        self.cut = self.whole.as_ref().and_then(|whole| whole.cut(&self.request, tokens));
+        self.cut.is_some()
+    }
+}

@@ -1,0 +1,109 @@
+//! The intent of a call: written, replayed or refused.
+//!
+//! Owns what the ledger is told before anything is sent, and what becomes of each of its decisions.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::sync::mpsc;
+use wflo_core::error::{Code, Coded as _};
+
+use super::course::Course;
+use super::{Ask, Part, replay};
+use crate::error::GatewayError;
+use crate::gateway::{Buffered, Shared};
+use crate::ledger::{CallIntent, CallPath, LedgerError, Opened, Ticket};
+use crate::telemetry;
+
+/// Opens the call at its first candidate. `None` when nothing is to be sent: it was answered from its
+/// record, or whoever asked has gone.
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    ask: &Ask,
+    course: &mut Course<'_>,
+    parts: &mpsc::Sender<Part>,
+) -> Result<Option<Ticket>, GatewayError> {
+    let first = course.present();
+    let (provider, hold) = (first.provider, first.hold());
+    telemetry::bounded(&first.request, provider, hold);
+    // Refused before anything is asked for, if it cannot be written.
+    first.outgoing()?;
+    let not_ready = provider.usable().err();
+    let intent = CallIntent {
+        caller: ask.caller.clone(),
+        path: CallPath { dialect: ask.dialect, endpoint: ask.endpoint },
+        model: first.request.model.clone(),
+        provider: provider.name.clone(),
+        address: provider.address(),
+        not_ready: not_ready.as_ref().map(|error| error.to_failure()),
+        fingerprint: fingerprint(ask),
+        retry_of: retry_count(&ask.headers),
+        hold,
+        max_input_tokens: first.bound.map_or(0, |bound| bound.input_tokens),
+        max_output_tokens: first.bound.map_or(0, |bound| bound.output_tokens),
+        positional: ask.positional.clone(),
+        request_bytes: first.request.body_bytes,
+        stream: first.request.stream,
+        shorter: first.shorter(),
+        cheaper: false,
+        place: None,
+    };
+    let ticket = match shared.ledger.open(intent).await? {
+        Opened::Dispatch { ticket, output_limit } => {
+            if let Some(tokens) = output_limit
+                && !course.cut(tokens)
+            {
+                // A ledger that grants what was not offered holds too little for what could be sent.
+                shared.ledger.release(ticket).await?;
+                let message = format!("{tokens} output tokens were granted to a call that cannot be cut");
+                return Err(LedgerError { code: Code(9002), message }.into());
+            }
+            ticket
+        }
+        Opened::Replay(recorded) => {
+            let mut held = Buffered::answer(shared);
+            if !held.grow(recorded.body.len()) {
+                return Err(GatewayError::TooMuch);
+            }
+            let path = (ask.dialect, ask.endpoint);
+            replay(path, &provider.name, (recorded, Some(held)), parts).await?;
+            return Ok(None);
+        }
+        Opened::GivenUp => {
+            parts.closed().await;
+            return Ok(None);
+        }
+        Opened::Cheaper(_, refusal) | Opened::Refused(refusal) => {
+            return Err(GatewayError::from_refusal(refusal, hold, &first.request.model));
+        }
+    };
+    if let Some(error) = not_ready {
+        shared.ledger.release(ticket).await?;
+        return Err(error);
+    }
+    if parts.is_closed() {
+        // Whoever asked went while the ledger waited: nothing was sent, nothing is owed.
+        shared.ledger.release(ticket).await?;
+        return Ok(None);
+    }
+    Ok(Some(ticket))
+}
+
+/// BLAKE3 of what makes the request this one and no other.
+fn fingerprint(ask: &Ask) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [ask.dialect.name(), ask.endpoint.name()] {
+        hasher.update(part.as_bytes()).update(b"\n");
+    }
+    for name in ["anthropic-version", "anthropic-beta", "openai-beta"] {
+        let value = ask.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
+        hasher.update(&(value.len() as u64).to_le_bytes()).update(value);
+    }
+    hasher.update(&ask.body);
+    hasher.finalize().to_hex().to_string()
+}
+
+/// What the stock OpenAI and Anthropic clients say of their own retries.
+pub(super) fn retry_count(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-stainless-retry-count")?.to_str().ok()?.parse().ok()
+}
