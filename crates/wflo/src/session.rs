@@ -129,6 +129,7 @@ impl<'a> Session<'a> {
                 resolved = resolved.needing_key(variable);
             }
             resolved.output_limit = provider.output_limit.unwrap_or(resolved.output_limit);
+            resolved.waits = provider.waits;
             named.push(resolved);
         }
         let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
@@ -147,7 +148,8 @@ impl<'a> Session<'a> {
             };
             (name.clone(), priced)
         });
-        Ok(Routes::new(named, environment, models.collect())?)
+        let routing = self.settings.routing.clone();
+        Ok(Routes::new(named, environment, models.collect())?.with_routing(routing))
     }
 
     /// A submission with everything that the settings say.

@@ -13,6 +13,7 @@ mod error;
 mod model;
 mod project;
 mod provider;
+mod routing;
 mod sandbox;
 mod secret;
 
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use wflo_core::size::Bytes;
+use wflo_gateway::routing::Routing;
 
 use crate::document::{Field, Kind, Node, Origin, Problem, Reader, Table, Value};
 use crate::trust::Asked;
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) models: BTreeMap<String, Model>,
+    /// How model calls find their way.
+    pub(crate) routing: Routing,
     pub(crate) budget: Option<Budget>,
     pub(crate) sandbox: Sandbox,
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
@@ -103,6 +107,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let project = Project::read(reader.optional("project"), &found)?;
     let providers = named(reader.optional("providers"), |field| Provider::read(field, &project.root))?;
     let models = named(reader.optional("models"), Model::read)?;
+    let routing = routing::read(&mut reader)?;
     let budget = reader.optional("budget").map(|field| Budget::read(&field)).transpose()?;
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {
@@ -138,6 +143,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         data_dir,
         providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
+        routing,
         budget,
         sandbox,
         unseen: databases

@@ -82,11 +82,7 @@ impl Failure {
 
 impl<'a> Live<'a> {
     /// Makes attempts until one answers or none is left, and settles the call.
-    pub(super) async fn dispatch(
-        mut self,
-        ask: &Ask,
-        course: &mut Course<'a>,
-    ) -> Result<(), GatewayError> {
+    pub(super) async fn dispatch(mut self, ask: &Ask, course: &mut Course<'a>) -> Result<(), GatewayError> {
         loop {
             if let Some(budget) =
                 self.shared.retries.get(&self.provider.name).filter(|_| course.is_new_here())
@@ -117,11 +113,7 @@ impl<'a> Live<'a> {
     }
 
     /// Sends the request once.
-    async fn attempt(
-        &self,
-        ask: &Ask,
-        at: &Candidate<'_>,
-    ) -> Result<hyper::Response<Incoming>, Failure> {
+    async fn attempt(&self, ask: &Ask, at: &Candidate<'_>) -> Result<hyper::Response<Incoming>, Failure> {
         let provider = || at.provider.name.clone();
         let never = |reason| Failure::NeverSent(GatewayError::Unreachable { provider: provider(), reason });
         let body = at.outgoing().map_err(Failure::NeverSent)?;

@@ -56,7 +56,17 @@ impl<'a> Candidate<'a> {
         });
         let deadlines = route.provider.waits.over(shared.deadlines);
         let (provider, request, body) = (route.provider, Arc::new(request), ask.body.clone());
-        Ok(Candidate { provider, price, request, body, bound, whole, ready: OnceLock::new(), cut: None, deadlines })
+        Ok(Candidate {
+            provider,
+            price,
+            request,
+            body,
+            bound,
+            whole,
+            ready: OnceLock::new(),
+            cut: None,
+            deadlines,
+        })
     }
 
     /// The most that an attempt here can cost.

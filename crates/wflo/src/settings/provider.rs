@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use wflo_gateway::dialect::limit::OutputLimit;
+use wflo_gateway::routing::Waits;
 
 use crate::document::{Field, Kind, Problem};
 
@@ -24,6 +25,8 @@ pub(crate) struct Provider {
     pub(crate) key: Option<KeySource>,
     /// The name by which the upstream is told where an answer ends; none means that its address says it.
     pub(crate) output_limit: Option<OutputLimit>,
+    /// How long its answers are waited for.
+    pub(crate) waits: Waits,
 }
 
 impl Provider {
@@ -35,8 +38,9 @@ impl Provider {
         let limits =
             [OutputLimit::MaxTokens, OutputLimit::MaxCompletionTokens].map(|limit| (limit.name(), limit));
         let output_limit = reader.optional("output_limit").map(|field| field.choice(&limits)).transpose()?;
+        let waits = super::routing::read_waits(&mut reader)?;
         reader.finish()?;
-        Ok(Provider { dialect, base_url, key, output_limit })
+        Ok(Provider { dialect, base_url, key, output_limit, waits })
     }
 }
 

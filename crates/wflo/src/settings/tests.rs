@@ -4,6 +4,8 @@ use wflo_core::error::Coded;
 
 use super::*;
 
+mod routing;
+
 /// The whole file of the design.
 const WHOLE: &str = r#"
 [project]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::probe::{self, Answer};
+use wflo_gateway::routing::Waits;
+
 use crate::settings::{Dialect, Environment, KeySource, Provider, Settings};
 
 use super::{Check, Outcome};
@@ -44,6 +46,7 @@ fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provi
         base_url: environment.get(address).map(str::to_owned),
         key: Some(KeySource::Variable(key.to_owned())),
         output_limit: None,
+        waits: Waits::default(),
     })
 }
 
