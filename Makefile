@@ -26,8 +26,9 @@ PYTEST_FLAGS ?=
 PYTHON_TESTS := python/tests
 CONFORMANCE_TESTS := tests/conformance
 E2E_TESTS := tests/e2e
+CLIENT_TESTS := tests/clients
 
-.PHONY: help venv dev install demo test test-rust test-gateway test-python test-conformance test-e2e test-docs test-demo \
+.PHONY: help venv dev install demo test test-rust test-gateway test-python test-conformance test-e2e test-clients clients-table test-docs test-demo \
         check fmt bench deny clean-venv
 
 help: ## List the verbs
@@ -56,7 +57,7 @@ demo: install ## Run the example end to end on a real local model, with an appro
 
 # --- tests ---------------------------------------------------------------------------------
 
-test: test-rust test-gateway test-python test-conformance test-e2e test-docs test-demo ## Everything
+test: test-rust test-gateway test-python test-conformance test-e2e test-clients test-docs test-demo ## Everything
 
 test-rust: ## Unit, property and integration tests of every crate
 	cargo test --workspace $(CARGO_FLAGS)
@@ -75,6 +76,13 @@ test-conformance: install ## The worker protocol, against the Python runner
 test-e2e: install ## The installed wheel, driven as a user drives it
 	cargo test --workspace $(CARGO_FLAGS) --no-run --quiet
 	PATH="$(BIN):$$PATH" WFLO_FAILPOINT_BIN="$(CARGO_TARGET_DIR)/debug/wflo" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2E_TESTS)
+
+# The clients are installed once, into the user's cache (about 2 GB); Node comes with them.
+test-clients: install ## Unchanged clients of all makers, in steps of `wflo run`
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(CLIENT_TESTS)
+
+clients-table: install ## Measure the clients and write docs/reference/clients.md
+	WFLO_CLIENTS_TABLE=docs/reference/clients.md "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(CLIENT_TESTS)
 
 test-docs: install ## The commands and code in the README and the guides
 	PATH="$(BIN):$$PATH" "$(BIN)/python" scripts/docs_snippets.py README.md docs/quickstart.md docs/concepts.md docs/guides

@@ -1,0 +1,79 @@
+"""The table of what was measured, and the page of the reference that holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clients import CLIENTS, WORK
+
+if TYPE_CHECKING:
+    from measured import Measured
+    from sandboxed import Outcome
+
+HEAD = ["client", "version", "call", "tool loop", "stream", "other endpoints", "broken stream", "halt in a run"]
+PAGE = """\
+# Clients
+
+<!-- Measured and written by `make clients-table`; `make test-clients` holds it to what is measured. -->
+
+Each of these is used unchanged, as its maker documents it, in a step of `wflo run`: what configures it is the
+variables that a step has ([the gateway](gateway.md#variables-that-clients-get)) and nothing else. The provider
+behind is a server of the tests that answers and bills as the makers document it.
+
+{table}
+
+| column | what is done | what is asked |
+|---|---|---|
+| call | one question | the answer, whole, and its usage |
+| tool loop | the client runs the function that the model calls, and goes on | the answer that follows from the function's |
+| stream | the answer in pieces, some of which end in the middle of a character | the same text |
+| other endpoints | embeddings, lists of models, token counts, reranking: what the client has | an answer of the right shape |
+| broken stream | the provider's connection closes in the middle of an answer | an error, never a short text |
+| halt in a run | a call whose upper bound no budget fits | the run ends `halted`, and the provider has seen nothing of it |
+
+The run is charged exactly what the provider bills, to the nano-dollar; broken streams are charged in full, as
+[uncertain](gateway.md#what-a-call-is-charged).
+
+{notes}
+"""
+
+
+class Table:
+    """Rows in the order of `CLIENTS`, for those that ran."""
+
+    def __init__(self, measured: Measured) -> None:
+        self.clients = [client for client in CLIENTS if client in measured.sandboxed]
+        self.rows = []
+        for client in self.clients:
+            found = measured.sandboxed[client].result()
+            cases = ["-" if case in client.without else verdict(case, found) for case in WORK]
+            self.rows.append([client.name, client.versions, *cases, halted(found)])
+
+    def lines(self) -> list[str]:
+        """Markdown."""
+        return [row(HEAD), row(["---"] * len(HEAD)), *map(row, self.rows)]
+
+    def page(self) -> str:
+        reasons = {
+            f"{client.name}: no {case}: {why}."
+            for client in self.clients
+            for case, why in client.without.items()
+            if case == "stream"
+        }
+        return PAGE.format(table="\n".join(self.lines()), notes="\n".join(sorted(reasons))).rstrip() + "\n"
+
+
+def row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def verdict(case: str, found: Outcome) -> str:
+    if (told := found.cases.get(case)) is None:
+        return "missing"
+    if case == "cut":
+        return "raises" if told["error"] else "SILENT"
+    return "ok" if told["error"] is None else "FAILED"
+
+
+def halted(found: Outcome) -> str:
+    return "ok" if found.run.get("status") == "halted" else "NOT HALTED"

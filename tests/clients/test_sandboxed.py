@@ -1,0 +1,75 @@
+"""Unchanged clients in a step of `wflo run`, each against a provider that bills what it answers."""
+
+from decimal import Decimal
+
+import pytest
+from clients import CLIENTS, MODELS, WORK, Client
+from measured import Measured
+from sandboxed import CHEAP, KEY, Outcome
+
+SERVED = ("chat", "anthropic")
+CASES = [
+    pytest.param(client, case, id=f"{client.id}-{case}")
+    for client in CLIENTS
+    if client.api in SERVED
+    for case in client.work
+]
+RUNS = [pytest.param(client, id=client.id) for client in dict.fromkeys(case.values[0] for case in CASES)]
+
+
+def outcome(measured: Measured, client: Client) -> Outcome:
+    return measured.sandboxed[client].result()
+
+
+@pytest.mark.parametrize(("client", "case"), CASES)
+def test_a_case_ends_as_with_the_provider_itself(measured: Measured, client: Client, case: str) -> None:
+    assert case in WORK
+    found = outcome(measured, client)
+    told = found.cases.get(case)
+    assert told, found
+    if case == "cut":
+        # A stream that broke off is an error, and not a short answer.
+        assert told["error"] and told["said"] is None, found
+        return
+    assert told["error"] is None, found
+    client.check(case, told["said"])
+
+
+@pytest.mark.parametrize("client", RUNS)
+def test_a_call_that_no_budget_fits_halts_the_run_and_is_not_sent(measured: Measured, client: Client) -> None:
+    found = outcome(measured, client)
+    assert found.code == 4, found
+    assert (found.run["status"], found.run["error"]["code"]) == ("halted", "WFLO-4001"), found
+    cheap, dear = MODELS[client.api]
+    assert len(found.of("budget.exhausted")) >= 1
+    sent = [entry for entry in found.provider.seen(dear) if "count_tokens" not in entry.path]
+    assert not sent and found.provider.seen(cheap)
+
+
+@pytest.mark.parametrize("client", RUNS)
+def test_the_run_is_charged_what_the_provider_bills(measured: Measured, client: Client) -> None:
+    found = outcome(measured, client)
+    effects = [e for e in found.of("effect.finished") if e["kind"] == "llm"]
+    certain = sum(Decimal(e["cost_usd"]) for e in effects if not e["uncertain"])
+    assert certain == billed(found), found
+    # Only the broken streams are not known to the token.
+    broken = [entry for entry in found.provider.seen() if entry.billed is None]
+    assert len([e for e in effects if e["uncertain"]]) == len(broken), found
+    assert Decimal(found.run["budget"]["held_usd"]) == 0
+
+
+@pytest.mark.parametrize("client", RUNS)
+def test_the_provider_gets_its_own_key_and_nothing_that_it_does_not_serve(measured: Measured, client: Client) -> None:
+    found = outcome(measured, client)
+    assert not found.provider.unknown
+    for entry in found.provider.seen():
+        given = [entry.headers.get(name, "") for name in ("authorization", "x-api-key", "x-goog-api-key")]
+        assert [value.removeprefix("Bearer ") for value in given if value] == [KEY], entry.headers
+    assert KEY not in repr(found.events)
+
+
+def billed(found: Outcome) -> Decimal:
+    """In USD, of what the provider answered to the end."""
+    read, written = (Decimal(rate) / 1_000_000 for rate in CHEAP)
+    bills = [entry.billed for entry in found.provider.seen() if entry.billed]
+    return sum((bill["input"] * read + bill["output"] * written for bill in bills), Decimal(0))
