@@ -152,7 +152,7 @@ pub async fn record_applied(
     record: &RunRecord,
     files: u64,
 ) -> Result<(), EngineError> {
-    while !record_if(store, clock, record, files, false, |_| true).await?.0 {}
+    while record_on(store, clock, record, files, None).await? == Recording::Overtaken {}
     Ok(())
 }
 
@@ -169,26 +169,33 @@ pub async fn record_discarded(
     seen: Option<Fate>,
 ) -> Result<Result<(), Option<Fate>>, EngineError> {
     loop {
-        let (done, now) = record_if(store, clock, record, files, true, |now| now == seen).await?;
-        if done {
-            return Ok(Ok(()));
-        }
-        if now != seen {
-            return Ok(Err(now));
+        match record_on(store, clock, record, files, Some(seen)).await? {
+            Recording::Done => return Ok(Ok(())),
+            Recording::Overtaken => {}
+            Recording::Other(now) => return Ok(Err(now)),
         }
     }
 }
 
-/// Claim, append and release in one commit, on top of a fate that is as wanted. False where it is not,
-/// or where somebody else recorded something in between.
-async fn record_if(
+/// What became of an attempt to record a fate.
+#[derive(PartialEq, Eq)]
+enum Recording {
+    Done,
+    /// Somebody else recorded something in between.
+    Overtaken,
+    /// The fate is not the one that was seen.
+    Other(Option<Fate>),
+}
+
+/// Claim, append and release in one commit: that the changes were applied, or, on top of the fate that was
+/// `seen`, that they are not wanted.
+async fn record_on(
     store: &dyn Store,
     clock: &dyn Clock,
     record: &RunRecord,
     files: u64,
-    discarded: bool,
-    wanted: impl Fn(Option<Fate>) -> bool,
-) -> Result<(bool, Option<Fate>), EngineError> {
+    seen: Option<Option<Fate>>,
+) -> Result<Recording, EngineError> {
     let run = record.id;
     if !record.status.is_terminal() {
         return Err(EngineError::Failure(wflo_core::error::Failure::new(
@@ -198,10 +205,13 @@ async fn record_if(
     }
     // The lease first: whatever is recorded after the fate was read moves it.
     let expected = store.run(run).await?.ok_or(EngineError::NoRun(run))?.lease_epoch;
-    let now = fate(store, run).await?;
-    if !wanted(now) {
-        return Ok((false, now));
+    if let Some(seen) = seen {
+        let now = fate(store, run).await?;
+        if now != seen {
+            return Ok(Recording::Other(now));
+        }
     }
+    let discarded = seen.is_some();
     let body = EventBody::WorkspaceApplied { files, discarded };
     let mut ops = vec![
         Op::Claim { run, expected, engine: EngineId::from_uuid(clock.uuid()) },
@@ -212,8 +222,8 @@ async fn record_if(
         ops.push(Op::DropTrees { run });
     }
     match store.commit(Batch { fence: Some(Fence { run, epoch: expected }), ops }).await {
-        Ok(_) => Ok((true, now)),
-        Err(StoreError::LeaseLost { .. }) => Ok((false, now)),
+        Ok(_) => Ok(Recording::Done),
+        Err(StoreError::LeaseLost { .. }) => Ok(Recording::Overtaken),
         Err(error) => Err(error.into()),
     }
 }

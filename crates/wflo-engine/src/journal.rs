@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState, Kept, json_bytes};
+use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::Failure;
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{HoldId, RunId};
@@ -23,15 +23,15 @@ use crate::executor::Active;
 mod meter;
 mod places;
 mod preview;
+mod rows;
 mod turns;
 
 pub use meter::{Meter, Meters};
+use meter::{asked, bytes_of};
 pub use places::Marks;
-pub(crate) use preview::confirmations;
+pub(crate) use preview::{confirmations, finished};
+use rows::{Rows, light, merge, stored};
 pub use turns::Turn;
-
-/// The most memory of a request that stays with its row, in bytes: people are told what it was.
-const REQUEST: usize = 1 << 10;
 
 /// The generation's rows, in memory and in the store.
 pub struct Journal {
@@ -47,26 +47,6 @@ pub struct Journal {
     turns: turns::Turns,
     active: Active,
     meter: Arc<Meter>,
-}
-
-#[derive(Default)]
-struct Rows {
-    by_place: HashMap<(String, u32), EffectRecord>,
-    /// The `order` of every answer that reaches the step through its runner, ascending. Calls of stock
-    /// clients have an order of their own in the journal and are not among them.
-    told: Vec<u32>,
-}
-
-impl Rows {
-    fn put(&mut self, row: EffectRecord) {
-        let row = light(row);
-        if let Some(order) = row.order().filter(|_| !row.key.path.starts_with('@'))
-            && let Err(at) = self.told.binary_search(&order)
-        {
-            self.told.insert(at, order);
-        }
-        self.by_place.insert((row.key.path.clone(), row.key.seq), row);
-    }
 }
 
 /// An effect about to be journaled.
@@ -407,49 +387,5 @@ impl Journal {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What stays of a row in memory.
-fn light(mut row: EffectRecord) -> EffectRecord {
-    if let Value::Object(attributes) = &mut row.attributes {
-        // All changes of a write.
-        attributes.remove("preview");
-    }
-    let state = match row.state {
-        EffectState::Finished { order, result } => EffectState::Finished { order, result: result.within(0) },
-        EffectState::Previewed { order, outcome } => {
-            EffectState::Previewed { order, outcome: outcome.map(|told| told.within(0)) }
-        }
-        state => state,
-    };
-    EffectRecord { request: row.request.within(REQUEST), state, ..row }
-}
-
-/// What an intent takes; see [`Store::journaled`].
-fn asked(row: &EffectRecord) -> u64 {
-    row.request.bytes() + 4 * row.key.path.len() as u64
-}
-
-/// What stays of an answer.
-fn stored(outcome: &Result<Value, Failure>) -> Result<Kept, Failure> {
-    match outcome {
-        Ok(value) => Ok(Kept::Stored { bytes: json_bytes(value) }),
-        Err(error) => Err(error.clone()),
-    }
-}
-
-fn bytes_of(answered: &Result<Kept, Failure>) -> u64 {
-    match answered {
-        Ok(kept) => kept.bytes(),
-        Err(error) => error.message.len() as u64,
-    }
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => into.extend(from),
-        (into, from @ Value::Object(_)) => *into = from,
-        _ => {}
     }
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
-use wflo_core::event::{Event, EventBody};
+use wflo_core::event::Event;
 use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op, Store, StoreError};
@@ -24,7 +24,7 @@ use wflo_data::{DataError, Databases, Effect, Known};
 
 use crate::broker::{AMBIGUOUS, consumed, effect_id, in_database};
 use crate::chain::MOST_TRIES;
-use crate::journal::confirmations;
+use crate::journal::{confirmations, finished};
 
 /// Whether a row is a write of which the journal does not know whether it was made.
 pub(crate) fn is_open(row: &EffectRecord) -> bool {
@@ -109,14 +109,7 @@ pub(crate) async fn find(
             at,
         };
         found.ops.push(Op::FinishEffect { run, key: row.key.clone(), end });
-        facts.push(EventBody::EffectFinished {
-            key: row.key.clone(),
-            kind: row.kind,
-            name: row.name.clone(),
-            cost_usd: row.cost,
-            uncertain: row.uncertain > NanoUsd::ZERO,
-            error: None,
-        });
+        facts.push(finished(row, None));
         let own = questions.iter().find(|(asked, _)| asked.key == row.key);
         used.extend(own.map(|(_, question)| (question.id, row.key.to_string())));
     }

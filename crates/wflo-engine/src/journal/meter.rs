@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use wflo_core::effect::{EffectRecord, Kept};
+use wflo_core::error::Failure;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::{Store, StoreError};
 use wflo_core::size::Bytes;
@@ -78,6 +80,19 @@ impl Meters {
 
     fn known(&self, run: RunId) -> Option<Arc<Meter>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&run).and_then(Weak::upgrade)
+    }
+}
+
+/// What an intent takes; see [`Store::journaled`].
+pub(super) fn asked(row: &EffectRecord) -> u64 {
+    row.request.bytes() + 4 * row.key.path.len() as u64
+}
+
+/// What an answer takes.
+pub(super) fn bytes_of(answered: &Result<Kept, Failure>) -> u64 {
+    match answered {
+        Ok(kept) => kept.bytes(),
+        Err(error) => error.message.len() as u64,
     }
 }
 

@@ -9,7 +9,9 @@ use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Op, OpResult, StoreError};
 
-use super::{Journal, asked, bytes_of, merge, stored};
+use super::Journal;
+use super::meter::{asked, bytes_of};
+use super::rows::{merge, stored};
 
 impl Journal {
     /// Makes an answer durable that rests on changes which are not made yet. `fresh` says that the row is
@@ -95,6 +97,18 @@ impl Journal {
     }
 }
 
+/// What is told of an effect that has its answer: the error, if it is one.
+pub(crate) fn finished(row: &EffectRecord, error: Option<Failure>) -> EventBody {
+    EventBody::EffectFinished {
+        key: row.key.clone(),
+        kind: row.kind,
+        name: row.name.clone(),
+        cost_usd: row.cost,
+        uncertain: row.uncertain > NanoUsd::ZERO,
+        error,
+    }
+}
+
 /// The ops that make previewed answers stand, what they tell, and the rows as they are then.
 pub(crate) fn confirmations(
     run: RunId,
@@ -105,14 +119,7 @@ pub(crate) fn confirmations(
     for mut row in rows {
         let EffectState::Previewed { order, outcome } = row.state.clone() else { continue };
         ops.push(Op::ConfirmEffect { run, key: row.key.clone(), at });
-        facts.push(EventBody::EffectFinished {
-            key: row.key.clone(),
-            kind: row.kind,
-            name: row.name.clone(),
-            cost_usd: row.cost,
-            uncertain: row.uncertain > NanoUsd::ZERO,
-            error: outcome.as_ref().err().cloned(),
-        });
+        facts.push(finished(&row, outcome.as_ref().err().cloned()));
         row.finished_at = Some(at);
         row.state = match outcome {
             Ok(result) => EffectState::Finished { order, result },

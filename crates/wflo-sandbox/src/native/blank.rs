@@ -13,16 +13,23 @@ use super::sys::{At, Fault};
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What a blank has of its own. Process and cgroup namespaces are missing: a pid 1 begins the
-/// former, and the latter begins at the sandbox's own group.
-pub(super) const KINDS: libc::c_int =
-    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// What a blank has of its own, by its name in `/proc`, mounts first. Process and cgroup namespaces are
+/// missing: a pid 1 begins the former, and the latter begins at the sandbox's own group.
+const OWN: [(&str, libc::c_int); 4] = [
+    ("mnt", libc::CLONE_NEWNS),
+    ("net", libc::CLONE_NEWNET),
+    ("ipc", libc::CLONE_NEWIPC),
+    ("uts", libc::CLONE_NEWUTS),
+];
+
+/// The flags of [`OWN`].
+pub(super) const KINDS: libc::c_int = OWN[0].1 | OWN[1].1 | OWN[2].1 | OWN[3].1;
 
 /// One made ahead. It lives as long as its descriptors do.
 #[derive(Debug)]
 pub(crate) struct Blank(Namespaces);
 
-/// A descriptor for each of [`KINDS`], mounts first.
+/// A descriptor for each of [`OWN`].
 #[derive(Debug)]
 pub(crate) struct Namespaces([OwnedFd; 4]);
 
@@ -55,12 +62,12 @@ impl Namespaces {
             rustix::fs::openat(seen, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .at("finding the launcher's namespaces", || name.into())
         };
-        Ok(Namespaces([one("mnt")?, one("net")?, one("ipc")?, one("uts")?]))
+        let [mnt, net, ipc, uts] = OWN.map(|(name, _)| one(name));
+        Ok(Namespaces([mnt?, net?, ipc?, uts?]))
     }
 
     fn enter(&self) -> Result<(), Fault> {
-        let kinds = [libc::CLONE_NEWNS, libc::CLONE_NEWNET, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS];
-        for (namespace, kind) in self.0.iter().zip(kinds) {
+        for (namespace, (_, kind)) in self.0.iter().zip(OWN) {
             enter_namespace(namespace.as_fd(), kind).step("entering prepared namespaces")?;
         }
         Ok(())
