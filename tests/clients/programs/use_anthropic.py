@@ -70,3 +70,12 @@ async def async_stream(model, ask):
     async with anthropic.AsyncAnthropic() as client:
         async with client.messages.stream(model=model, max_tokens=100, messages=user(ask)) as stream:
             return "".join([text async for text in stream.text_stream])
+
+
+def sync_large(model, _):
+    ask = "x" * 6_000_000 + "\nlarge"
+    client = anthropic.Anthropic()
+    whole = client.messages.create(model=model, max_tokens=100, messages=user(ask)).content[0].text
+    with client.messages.stream(model=model, max_tokens=100, messages=user(ask)) as stream:
+        assert "".join(stream.text_stream) == whole
+    return str(len(whole))

@@ -144,3 +144,11 @@ async def async_responses_stream(model, ask):
     async with openai.AsyncOpenAI() as client:
         events = await client.responses.create(model=model, input=ask, stream=True)
         return "".join([event.delta async for event in events if event.type == "response.output_text.delta"])
+
+
+def chat_large(model, _):
+    ask = "x" * 6_000_000 + "\nlarge"
+    whole = openai.OpenAI().chat.completions.create(model=model, messages=user(ask)).choices[0].message.content
+    streamed = text_of(openai.OpenAI().chat.completions.create(model=model, messages=user(ask), stream=True))
+    assert whole == streamed
+    return str(len(whole))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 
 INPUT, OUTPUT = 40, 12
+LARGE = 5_000_000
 SAYS = "You said: {} ☀ 21 °C"
 
 
@@ -28,7 +29,8 @@ class Turn:
     def pieces(self) -> list[str]:
         """The text, or the tool's arguments, as a stream gives them."""
         whole = self.arguments if self.tool else self.text
-        return [whole[start : start + 7] for start in range(0, len(whole), 7)]
+        size = 7 if len(whole) < LARGE else 500_000
+        return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
 def turn(said: str, tools: Mapping[str, Mapping], results: list[str]) -> Turn:
@@ -38,6 +40,8 @@ def turn(said: str, tools: Mapping[str, Mapping], results: list[str]) -> Turn:
     if tools and not results:
         name = "weather" if "weather" in tools else next(iter(tools))
         return Turn(tool=name, arguments=filled(tools[name]))
+    if said.endswith("\nlarge"):
+        return Turn("x" * LARGE)
     if "[[ ## " in said:
         return Turn(fields(said))
     return Turn(SAYS.format(results[-1] if results else said.splitlines()[-1].strip() if said else ""))
