@@ -13,6 +13,7 @@ pub mod json;
 pub mod limit;
 pub mod openai;
 pub mod request;
+mod responses;
 mod target;
 pub mod wire;
 
@@ -70,6 +71,8 @@ pub struct UnknownDialect(pub String);
 pub enum Endpoint {
     /// OpenAI `chat/completions`.
     Chat,
+    /// OpenAI `responses`.
+    Responses,
     /// OpenAI `embeddings`.
     Embeddings,
     /// Anthropic `messages`.
@@ -85,6 +88,7 @@ impl Endpoint {
     pub const fn name(self) -> &'static str {
         match self {
             Endpoint::Chat => "chat",
+            Endpoint::Responses => "responses",
             Endpoint::Embeddings => "embeddings",
             Endpoint::Messages => "messages",
             Endpoint::CountTokens => "count_tokens",

@@ -199,11 +199,11 @@ impl Coded for GatewayError {
             }
             GatewayError::Unboundable(error) => return error.hint(),
             GatewayError::Request(RequestError::Unboundable { instead, .. }) => instead.clone(),
-            GatewayError::UnknownEndpoint { path, .. } if path.contains("/responses") => {
-                "Use client.chat.completions.create(…): of OpenAI's generating APIs this release speaks chat completions; the Responses API is to come.".to_owned()
+            GatewayError::UnknownEndpoint { path, .. } if path.contains("/responses/") => {
+                "A stored response is not read, ended or deleted through the gateway: keep the response that its request was answered with.".to_owned()
             }
             GatewayError::UnknownEndpoint { .. } => {
-                "Served are OpenAI chat/completions, embeddings and models, and Anthropic messages, count_tokens and models.".to_owned()
+                "Served are OpenAI chat/completions, responses, embeddings and models, and Anthropic messages, count_tokens and models.".to_owned()
             }
             GatewayError::DialectNotServed { .. } => {
                 "Use an OpenAI-compatible or Anthropic client; most providers offer such an address.".to_owned()

@@ -20,7 +20,7 @@ use crate::usage::Usage;
 fn operation(ask: &Ask) -> &'static str {
     use crate::dialect::Endpoint;
     match ask.endpoint {
-        Endpoint::Chat | Endpoint::Messages => "chat",
+        Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => "chat",
         Endpoint::Embeddings => "embeddings",
         Endpoint::CountTokens => "count_tokens",
         Endpoint::Models => "list_models",

@@ -1,5 +1,5 @@
-//! A model provider on loopback that speaks OpenAI chat completions and Anthropic messages byte for
-//! byte as the real ones do, counts what it was asked and what it bills, and fails on command.
+//! A model provider on loopback that speaks OpenAI's chat completions and responses, Anthropic's messages,
+//! Google's generateContent and Cohere's chat byte for byte as the real ones do, counts what it was asked and what it bills, and fails on command.
 //!
 //! It runs on a thread and a runtime of its own, so blocking tests and tests on any runtime can use
 //! it, and a test's own runtime being busy does not slow it. What it answers is a function of the
@@ -7,16 +7,21 @@
 
 mod anthropic;
 mod body;
+mod cohere;
+mod google;
 mod openai;
 mod prompt;
+mod responses;
+mod script;
+
+pub use script::{Answer, Counts, Fault, Seen};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,76 +32,6 @@ use tokio::sync::{mpsc, watch};
 
 use self::body::{Closed, Pieces, feed};
 use self::prompt::{Prompt, Rendered};
-
-/// How one request goes wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// No answer, ever; the connection stays open.
-    Hang,
-    /// The answer begins (head and this many events), then nothing more comes.
-    HangAfter(usize),
-    /// The connection is closed before any answer.
-    Close,
-    /// The connection breaks after this many events (of an unstreamed answer: in its middle).
-    ResetAfter(usize),
-    /// The stream ends properly, but after this many events: no end mark, no usage.
-    EndAfter(usize),
-    /// 200 and something that is no answer.
-    Garbage,
-    /// This status with this body, and a `retry-after` when given.
-    Status(u16, String, Option<String>),
-    /// A good answer without any usage.
-    UsageMissing,
-    /// An error event after this many events, then the stream's proper end.
-    ErrorEvent(usize),
-    /// The usage comes after the end mark.
-    UsageAfterDone,
-    /// A good answer after this time.
-    Delay(Duration),
-    /// A good stream with this pause before each event.
-    Slow(Duration),
-}
-
-/// What the model says.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Answer {
-    /// Its text; `None` echoes the last user message.
-    pub text: Option<String>,
-    /// Input tokens that are billed; `None` counts one for four bytes of the body.
-    pub input_tokens: Option<u64>,
-    /// Of these, read from the cache.
-    pub cached_tokens: u64,
-    /// Output tokens that are billed for each choice, cut to the request's limit; `None` counts words.
-    pub output_tokens: Option<u64>,
-}
-
-/// A request as it arrived.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// The method.
-    pub method: String,
-    /// Path and query.
-    pub target: String,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
-}
-
-/// What the server counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Requests that arrived at a billed endpoint.
-    pub requests: u64,
-    /// Of these, the ones that a provider would bill: an answer was begun.
-    pub billed: u64,
-    /// Input tokens billed.
-    pub input_tokens: u64,
-    /// Output tokens billed.
-    pub output_tokens: u64,
-    /// Requests to endpoints that cost nothing.
-    pub free: u64,
-}
 
 #[derive(Default)]
 struct State {
@@ -146,6 +81,11 @@ impl ModelServer {
 
     /// The address for `ANTHROPIC_BASE_URL`.
     pub fn anthropic_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address for `GOOGLE_GEMINI_BASE_URL` and `CO_API_URL`.
+    pub fn root_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -210,18 +150,6 @@ impl Drop for ModelServer {
     }
 }
 
-impl Answer {
-    /// An answer with these billed counts.
-    pub fn billed(input_tokens: u64, output_tokens: u64) -> Answer {
-        Answer { input_tokens: Some(input_tokens), output_tokens: Some(output_tokens), ..Answer::default() }
-    }
-
-    /// An answer with this text.
-    pub fn text(text: &str) -> Answer {
-        Answer { text: Some(text.to_owned()), ..Answer::default() }
-    }
-}
-
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -264,13 +192,16 @@ async fn respond(
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
     let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let path = head.uri.path().to_owned();
-    let is_billed = ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"].contains(&path.as_str());
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let endpoint = Endpoint::of(&path);
+    let is_billed = endpoint.is_some_and(Endpoint::is_billed);
     let (fault, answer, serial, limits) = {
         let mut state = lock(&state);
         let seen =
             Seen { method: head.method.to_string(), target, headers: head.headers, body: body.clone() };
         state.seen.push(seen);
-        let limits = state.limits.clone().unwrap_or_else(|| vec!["max_tokens", "max_completion_tokens"]);
+        let limits = state.limits.clone();
+        let limits = limits.unwrap_or_else(|| endpoint.map_or(Vec::new(), Endpoint::limits));
         if is_billed {
             state.counts.requests += 1;
             let fault = state.faults.pop_front().or_else(|| state.always.clone());
@@ -296,6 +227,10 @@ async fn respond(
             }
             return Ok(response);
         }
+        Some(Fault::Verbatim(headers, pieces)) => {
+            lock(&state).counts.billed += 1;
+            return Ok(verbatim(headers, pieces.clone()));
+        }
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
         _ => {}
     }
@@ -304,27 +239,24 @@ async fn respond(
     };
     let prompt = Prompt {
         request: &request,
+        path: &path,
+        sse: query.contains("alt=sse"),
         answer,
+        usage_is: if let Some(Fault::UsageIs(text)) = &fault { Some(*text) } else { None },
         usage: fault != Some(Fault::UsageMissing),
         usage_after_done: fault == Some(Fault::UsageAfterDone),
         limits,
         length: body.len(),
         serial,
     };
-    let rendered = match path.as_str() {
-        "/v1/chat/completions" => openai::chat(&prompt),
-        "/v1/embeddings" => openai::embeddings(&prompt),
-        "/v1/messages" => anthropic::messages(&prompt),
-        "/v1/messages/count_tokens" => anthropic::count_tokens(&prompt),
-        "/v1/models" => openai::models(),
-        _ => {
-            return plain(
-                404,
-                "application/json",
-                r#"{"error":{"message":"Not found","type":"invalid_request_error"}}"#.to_owned(),
-            );
-        }
+    let Some(endpoint) = endpoint else {
+        return plain(
+            404,
+            "application/json",
+            r#"{"error":{"message":"Not found","type":"invalid_request_error"}}"#.to_owned(),
+        );
     };
+    let rendered = endpoint.answer(&prompt);
     if is_billed {
         let counts = &mut lock(&state).counts;
         counts.billed += 1;
@@ -332,6 +264,91 @@ async fn respond(
         counts.output_tokens += rendered.output_tokens;
     }
     Ok(send(rendered, fault))
+}
+
+/// What is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Chat,
+    Responses,
+    Embeddings,
+    Models,
+    Messages,
+    CountTokens,
+    Generate,
+    StreamGenerate,
+    GoogleCountTokens,
+    GoogleEmbed,
+    CohereChat,
+    CohereEmbed,
+    Rerank,
+}
+
+impl Endpoint {
+    fn of(path: &str) -> Option<Endpoint> {
+        Some(match path {
+            "/v1/chat/completions" => Endpoint::Chat,
+            "/v1/responses" => Endpoint::Responses,
+            "/v1/embeddings" => Endpoint::Embeddings,
+            "/v1/models" => Endpoint::Models,
+            "/v1/messages" => Endpoint::Messages,
+            "/v1/messages/count_tokens" => Endpoint::CountTokens,
+            "/v2/chat" => Endpoint::CohereChat,
+            "/v2/embed" => Endpoint::CohereEmbed,
+            "/v2/rerank" => Endpoint::Rerank,
+            _ => {
+                let rest = path.strip_prefix("/v1beta/models/").or(path.strip_prefix("/v1/models/"))?;
+                match rest.split_once(':')?.1 {
+                    "generateContent" => Endpoint::Generate,
+                    "streamGenerateContent" => Endpoint::StreamGenerate,
+                    "countTokens" => Endpoint::GoogleCountTokens,
+                    "embedContent" | "batchEmbedContents" => Endpoint::GoogleEmbed,
+                    _ => return None,
+                }
+            }
+        })
+    }
+
+    fn is_billed(self) -> bool {
+        !matches!(self, Endpoint::Models | Endpoint::CountTokens | Endpoint::GoogleCountTokens)
+    }
+
+    /// The names that the real server reads as an answer's limit.
+    fn limits(self) -> Vec<&'static str> {
+        match self {
+            Endpoint::Responses => vec!["max_output_tokens"],
+            Endpoint::Generate | Endpoint::StreamGenerate => vec!["maxOutputTokens", "max_output_tokens"],
+            _ => vec!["max_tokens", "max_completion_tokens"],
+        }
+    }
+
+    fn answer(self, prompt: &Prompt<'_>) -> Rendered {
+        match self {
+            Endpoint::Chat => openai::chat(prompt),
+            Endpoint::Responses => responses::responses(prompt),
+            Endpoint::Embeddings => openai::embeddings(prompt),
+            Endpoint::Models => openai::models(),
+            Endpoint::Messages => anthropic::messages(prompt),
+            Endpoint::CountTokens => anthropic::count_tokens(prompt),
+            Endpoint::Generate => google::generate(prompt, false),
+            Endpoint::StreamGenerate => google::generate(prompt, true),
+            Endpoint::GoogleCountTokens => google::count_tokens(prompt),
+            Endpoint::GoogleEmbed => google::embed(prompt),
+            Endpoint::CohereChat => cohere::chat(prompt),
+            Endpoint::CohereEmbed => cohere::embed(prompt),
+            Endpoint::Rerank => cohere::rerank(prompt),
+        }
+    }
+}
+
+fn verbatim(headers: &[(&'static str, &'static str)], pieces: Vec<Bytes>) -> Response<Pieces> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(body::write(sender, pieces));
+    let mut response = Response::new(Pieces::Stream(receiver));
+    for (name, value) in headers {
+        response.headers_mut().append(*name, http::HeaderValue::from_static(value));
+    }
+    response
 }
 
 fn plain(status: u16, content_type: &'static str, body: String) -> Answered {
@@ -342,7 +359,7 @@ fn plain(status: u16, content_type: &'static str, body: String) -> Answered {
 }
 
 fn send(rendered: Rendered, fault: Option<Fault>) -> Response<Pieces> {
-    let streams = rendered.content_type.starts_with("text/event-stream");
+    let streams = rendered.streams;
     let body = if streams || matches!(fault, Some(Fault::ResetAfter(_))) {
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(feed(sender, rendered.pieces, rendered.error_event, fault, streams));

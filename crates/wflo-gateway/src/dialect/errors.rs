@@ -19,13 +19,16 @@ pub struct Told<'a> {
     pub message: &'a str,
 }
 
+/// OpenAI's error object.
+pub fn object(told: Told<'_>) -> serde_json::Value {
+    json!({"message": told.message, "type": told.kind, "param": null, "code": told.code})
+}
+
 /// A JSON body in the dialect's error shape.
 pub fn body(dialect: Dialect, told: Told<'_>) -> String {
     let Told { status, code, kind, message } = told;
     match dialect {
-        Dialect::OpenAi => {
-            json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
-        }
+        Dialect::OpenAi => json!({"error": object(told)}),
         Dialect::Anthropic => json!({
             "type": "error",
             "error": {"type": kind, "message": format!("{message} [{code}]")},

@@ -170,6 +170,15 @@ impl<'a> Fields<'a> {
             .map_err(|_| BodyError::WrongKind { field: name.to_owned(), wanted })
     }
 
+    /// The edit that gives the field this value; a `null` of it is replaced, because a second field of the
+    /// name would mean one thing to one parser and another to the next.
+    pub fn set(&self, name: &str, value: &str) -> Edit {
+        match self.get(name) {
+            Some(field) => Edit { at: field.at.clone(), text: value.to_owned() },
+            None => self.insert(name, value),
+        }
+    }
+
     /// The edit that adds `"name":value` as the first field.
     pub fn insert(&self, name: &str, value: &str) -> Edit {
         let comma = if self.fields.is_empty() { "" } else { "," };

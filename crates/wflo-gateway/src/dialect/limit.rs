@@ -34,13 +34,9 @@ impl OutputLimit {
         }
     }
 
-    /// The edit that tells the server to end at `limit`; a `null` of the name is replaced, because a
-    /// second field of it would mean one thing to one parser and another to the next.
+    /// The edit that tells the server to end at `limit`.
     pub(crate) fn edit(self, fields: &Fields<'_>, limit: u64) -> Edit {
-        match fields.get(self.name()) {
-            Some(field) => Edit { at: field.at.clone(), text: limit.to_string() },
-            None => fields.insert(self.name(), &limit.to_string()),
-        }
+        fields.set(self.name(), &limit.to_string())
     }
 
     /// The edits after which no limit that the request states is above `limit`, and a name that the server
@@ -60,7 +56,8 @@ impl OutputLimit {
     }
 }
 
-/// Which of the known names a request has; a `null` says nothing.
+/// Which of the known names a request has; a `null` says nothing. An endpoint with one name of its own for
+/// it counts that one as `max_tokens`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stated {
     /// `max_tokens`.

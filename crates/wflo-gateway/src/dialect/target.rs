@@ -132,6 +132,7 @@ fn suffix(dialect: Dialect, rest: &str) -> &str {
 fn endpoint(dialect: Dialect, suffix: &str) -> Option<Endpoint> {
     match (dialect, suffix) {
         (Dialect::OpenAi, "/chat/completions") => Some(Endpoint::Chat),
+        (Dialect::OpenAi, "/responses") => Some(Endpoint::Responses),
         (Dialect::OpenAi, "/embeddings") => Some(Endpoint::Embeddings),
         (Dialect::Anthropic, "/messages") => Some(Endpoint::Messages),
         (Dialect::Anthropic, "/messages/count_tokens") => Some(Endpoint::CountTokens),

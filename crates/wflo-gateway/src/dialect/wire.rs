@@ -7,7 +7,7 @@
 use super::json::{BodyError, Edit, Fields};
 use super::limit::OutputLimit;
 use super::request::{Request, RequestError};
-use super::{Dialect, Endpoint, anthropic, errors, openai};
+use super::{Dialect, Endpoint, anthropic, errors, openai, responses};
 use crate::framing::Framing;
 use crate::usage::Usage;
 
@@ -95,6 +95,7 @@ pub fn wire(dialect: Dialect, endpoint: Endpoint) -> &'static dyn Wire {
     match (dialect, endpoint) {
         (Dialect::Anthropic, Endpoint::CountTokens) => &anthropic::Messages { billed: false },
         (Dialect::Anthropic, _) => &anthropic::Messages { billed: true },
+        (_, Endpoint::Responses) => &responses::Responses,
         (_, _) => &openai::Chat,
     }
 }

@@ -12,10 +12,10 @@ fn headers(serial: u64) -> Vec<(&'static str, String)> {
 
 fn usage(prompt: &Prompt<'_>, output: u64) -> String {
     let cached = prompt.answer.cached_tokens;
-    format!(
+    prompt.usage_object(format!(
         r#"{{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{cached},"cache_creation":{{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0}},"output_tokens":{output},"service_tier":"standard"}}"#,
         prompt.input_tokens() - cached
-    )
+    ))
 }
 
 fn event(name: &str, data: &str) -> String {
@@ -37,8 +37,11 @@ pub(super) fn messages(prompt: &Prompt<'_>) -> Rendered {
         } else {
             String::new()
         };
-        let end_usage =
-            if prompt.usage { format!(r#","usage":{{"output_tokens":{output}}}"#) } else { String::new() };
+        let end_usage = if prompt.usage {
+            format!(r#","usage":{}"#, prompt.usage_object(format!(r#"{{"output_tokens":{output}}}"#)))
+        } else {
+            String::new()
+        };
         let mut pieces = vec![event(
             "message_start",
             &format!(
@@ -98,6 +101,7 @@ pub(super) fn messages(prompt: &Prompt<'_>) -> Rendered {
     Rendered {
         content_type: if streams { "text/event-stream; charset=utf-8" } else { "application/json" },
         headers: headers(prompt.serial),
+        streams,
         pieces,
         input_tokens: input,
         output_tokens: output,
@@ -112,6 +116,7 @@ pub(super) fn count_tokens(prompt: &Prompt<'_>) -> Rendered {
     Rendered {
         content_type: "application/json",
         headers: headers(prompt.serial),
+        streams: false,
         pieces: vec![format!(r#"{{"input_tokens":{}}}"#, prompt.input_tokens())],
         input_tokens: 0,
         output_tokens: 0,

@@ -58,6 +58,16 @@ pub(super) async fn feed(
     }
 }
 
+/// Writes pieces to the network one by one.
+pub(super) async fn write(sender: mpsc::Sender<Result<Bytes, Closed>>, pieces: Vec<Bytes>) {
+    for piece in pieces {
+        if sender.send(Ok(piece)).await.is_err() {
+            return;
+        }
+        breathe().await;
+    }
+}
+
 /// Lets hyper flush what it has: an error drops its buffer.
 async fn breathe() {
     for _ in 0..16 {

@@ -7,7 +7,7 @@ use super::prompt::{Prompt, Rendered, literal, words};
 const CREATED: u64 = 1_763_700_000;
 const FINGERPRINT: &str = "fp_560af6e559";
 
-fn headers(serial: u64) -> Vec<(&'static str, String)> {
+pub(super) fn headers(serial: u64) -> Vec<(&'static str, String)> {
     vec![
         ("x-request-id", format!("req_{serial:032x}")),
         ("openai-processing-ms", "21".to_owned()),
@@ -18,9 +18,9 @@ fn headers(serial: u64) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn usage(prompt: u64, cached: u64, completion: u64) -> String {
+fn usage(prompt: u64, cached: u64, completion: u64, reasoning: u64) -> String {
     format!(
-        r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{cached},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#,
+        r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{cached},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{reasoning},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#,
         prompt + completion
     )
 }
@@ -33,7 +33,12 @@ pub(super) fn chat(prompt: &Prompt<'_>) -> Rendered {
     let text = prompt.text();
     let said = tool.as_ref().map_or_else(|| text.clone(), |(_, arguments)| arguments.to_string());
     let (input, output) = (prompt.input_tokens(), prompt.output_tokens(&said) * choices);
-    let usage = usage(input, prompt.answer.cached_tokens, output);
+    let usage = prompt.usage_object(usage(
+        input,
+        prompt.answer.cached_tokens,
+        output,
+        prompt.answer.reasoning_tokens,
+    ));
     let streams = prompt.request["stream"] == true;
     let pieces = if streams {
         stream(prompt, &model, &id, choices, tool.as_ref(), &text, &usage)
@@ -68,6 +73,7 @@ pub(super) fn chat(prompt: &Prompt<'_>) -> Rendered {
     Rendered {
         content_type: if streams { "text/event-stream; charset=utf-8" } else { "application/json" },
         headers: headers(prompt.serial),
+        streams,
         pieces,
         input_tokens: input,
         output_tokens: output,
@@ -154,6 +160,7 @@ pub(super) fn embeddings(prompt: &Prompt<'_>) -> Rendered {
     Rendered {
         content_type: "application/json",
         headers: headers(prompt.serial),
+        streams: false,
         pieces: vec![body],
         input_tokens: input,
         output_tokens: 0,
@@ -165,6 +172,7 @@ pub(super) fn models() -> Rendered {
     Rendered {
         content_type: "application/json",
         headers: headers(0),
+        streams: false,
         pieces: vec![r#"{"object":"list","data":[{"id":"gpt-5-mini","object":"model","created":1754425928,"owned_by":"system"}],"has_more":false,"first_id":"gpt-5-mini","last_id":"gpt-5-mini"}"#.to_owned()],
         input_tokens: 0,
         output_tokens: 0,

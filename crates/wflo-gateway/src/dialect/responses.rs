@@ -1,0 +1,420 @@
+//! OpenAI responses.
+//!
+//! Owns reading a request's facts, the usage of a response or of its stream's last event. The conversation
+//! may stand at the provider: what the body only names is unsizable here, and what the provider would do
+//! after its answer, or beside the model, is refused.
+
+use serde::Deserialize;
+
+use super::errors::{self, Told};
+use super::json::{BodyError, Edit, Fields};
+use super::limit::{OutputLimit, Stated};
+use super::openai::{refuse_unbounded, tier};
+use super::request::{Request, RequestError, Tools};
+use super::wire::{Asked, Event, Events, Wire};
+use super::{Dialect, facts, foreign};
+use crate::framing::Framing;
+use crate::price::Tier;
+use crate::usage::Usage;
+
+/// What this endpoint reads as the limit of its answer.
+const LIMIT: &str = "max_output_tokens";
+
+/// Fields that decide the cost, beside those of [`foreign`]: another spelling of one of them is refused.
+const KNOWN: [&str; 15] = [
+    "model",
+    "input",
+    "instructions",
+    "stream",
+    "tools",
+    "text",
+    "service_tier",
+    "background",
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "context_management",
+    "max_tool_calls",
+    "reasoning",
+    "truncation",
+];
+
+/// Further fields that leave the bound alone.
+const HARMLESS: [(&str, &str); 6] = [
+    ("include", ""),
+    ("background", ""),
+    ("prompt_cache_options", ""),
+    ("access_programs", ""),
+    ("cyber", ""),
+    ("moderation", ""),
+];
+
+/// What the provider keeps and the body only names.
+const REFERENCES: [(&str, &str); 3] = [
+    ("previous_response_id", "an earlier response by its id"),
+    ("conversation", "a conversation by its id"),
+    ("prompt", "a stored prompt by its id"),
+];
+
+/// `responses`.
+pub(super) struct Responses;
+
+impl Wire for Responses {
+    fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
+        let fields = Fields::read(body)?;
+        for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES, &["max_tokens"]] {
+            fields.refuse_other_spellings(known)?;
+        }
+        refuse_unbounded(&fields)?;
+        let present =
+            |name: &str| fields.get(name).is_some_and(|field| !matches!(field.value, "null" | "[]"));
+        if fields.flag("background")?.unwrap_or(false) {
+            return Err(unboundable(
+                "`background` lets the response go on after its answer, where its bill is not seen",
+                "Leave `background` out, and let your program wait for the response.",
+            ));
+        }
+        if present("context_management") {
+            return Err(unboundable(
+                "`context_management` asks for compaction, a further model call inside this one",
+                "Leave it out, or compact in your program.",
+            ));
+        }
+        let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
+        let mut request = Request {
+            stream: fields.flag("stream")?.unwrap_or(false),
+            max_output: fields.count("max_tokens")?.max(foreign::largest(&fields, &foreign::LIMITS)?),
+            stated: Stated { max_tokens: fields.count(LIMIT)?.is_some(), max_completion_tokens: false },
+            unknown_field: foreign::unknown(&fields, &known_here()),
+            choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
+            messages: fields.get("input").map_or(0, |field| facts::elements(field.value).max(1)),
+            tier: tier(&fields)?,
+            ..Request::of(asked, model, body)?
+        };
+        for (_, what) in REFERENCES.into_iter().filter(|(name, _)| present(name)) {
+            request.facts.unsizable = Some(what);
+        }
+        if let Some(text) = fields.get("text") {
+            request.tools.bytes += text.value.len() as u64;
+            request.tools.count += 1;
+        }
+        if let Some(field) = fields.get("tools").filter(|field| field.value != "null") {
+            request.tools.bytes += field.value.len() as u64;
+            tools(field.value, &mut request)?;
+        }
+        if let Some(field) = fields.get("input").filter(|field| field.value.starts_with('[')) {
+            items(field.value, &mut request)?;
+        }
+        Ok(request)
+    }
+
+    fn end_at(&self, body: &[u8], _: OutputLimit, limit: u64) -> Result<Edit, BodyError> {
+        Ok(Fields::read(body)?.set(LIMIT, &limit.to_string()))
+    }
+
+    fn usage(&self, body: &[u8]) -> Option<Usage> {
+        serde_json::from_slice::<Response>(body).ok()?.usage()
+    }
+
+    fn events(&self) -> Box<dyn Events> {
+        Box::new(Stream)
+    }
+
+    fn error_event(&self, _: Framing, told: Told<'_>) -> String {
+        // Flat as it is documented, and with the object that the service sends: clients read either.
+        let error = errors::object(told);
+        let event = serde_json::json!({
+            "type": "error", "sequence_number": 0, "code": told.code, "message": told.message, "param": null,
+            "error": error,
+        });
+        format!("event: error\ndata: {event}\n\n")
+    }
+}
+
+fn unboundable(what: &str, instead: &str) -> RequestError {
+    RequestError::Unboundable { what: what.to_owned(), instead: instead.to_owned() }
+}
+
+fn known_here() -> Vec<(&'static str, &'static str)> {
+    KNOWN.iter().map(|name| (*name, "")).chain(HARMLESS).collect()
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(borrow, default)]
+    tools: Option<&'a serde_json::value::RawValue>,
+    #[serde(default)]
+    environment: Option<Environment>,
+    #[serde(default)]
+    execution: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Environment {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// Counts the tools of a list, and refuses those that run at the provider.
+fn tools(list: &str, request: &mut Request) -> Result<(), RequestError> {
+    let all: Vec<Tool<'_>> = serde_json::from_str(list)
+        .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
+    request.tools = Tools { count: request.tools.count + all.len() as u64, ..request.tools };
+    for tool in all {
+        let kind = tool.kind.unwrap_or_default();
+        let local = tool.environment.is_some_and(|environment| environment.kind.as_deref() == Some("local"));
+        match kind.as_str() {
+            "function" | "custom" => {}
+            "namespace" => tools(tool.tools.map_or("[]", |tools| tools.get()), request)?,
+            "tool_search" if tool.execution.as_deref() == Some("client") => {}
+            // They run in the client's program, and the provider writes their definitions, of a length
+            // that is not documented.
+            "local_shell" | "apply_patch" | "computer" | "computer_use_preview" => {
+                request.facts.unsizable = Some("a tool that the provider defines");
+            }
+            "shell" if local => request.facts.unsizable = Some("a tool that the provider defines"),
+            _ => {
+                return Err(RequestError::Unboundable {
+                    what: format!("the tool `{kind}` runs at the provider and is billed by use"),
+                    instead: "Use tools of the type `function`, which your program runs.".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the items of an input for what the body does not hold.
+fn items(list: &str, request: &mut Request) -> Result<(), RequestError> {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        #[serde(default)]
+        role: Option<serde::de::IgnoredAny>,
+        #[serde(default)]
+        encrypted_content: Option<serde::de::IgnoredAny>,
+        #[serde(borrow, default)]
+        tools: Option<&'a serde_json::value::RawValue>,
+    }
+    let all: Vec<Item<'_>> = serde_json::from_str(list).map_err(|_| BodyError::WrongKind {
+        field: "input".to_owned(),
+        wanted: "a text or a list of items",
+    })?;
+    for item in all {
+        match item.kind.as_deref() {
+            None if item.role.is_some() => {}
+            Some(
+                "message"
+                | "function_call"
+                | "function_call_output"
+                | "custom_tool_call"
+                | "custom_tool_call_output"
+                | "local_shell_call"
+                | "local_shell_call_output"
+                | "shell_call"
+                | "shell_call_output"
+                | "apply_patch_call"
+                | "apply_patch_call_output"
+                | "computer_call"
+                | "computer_call_output"
+                | "tool_search_call",
+            ) => {}
+            Some("reasoning") if item.encrypted_content.is_some() => {}
+            Some("additional_tools") => {
+                let given = item.tools.map_or("[]", |tools| tools.get());
+                request.tools.bytes += given.len() as u64;
+                tools(given, request)?;
+            }
+            Some("compaction_trigger") => {
+                return Err(unboundable(
+                    "an item asks for compaction, a further model call inside this one",
+                    "Leave it out, or compact in your program.",
+                ));
+            }
+            // An id, what the provider packed, or what nobody here has heard of.
+            _ => request.facts.unsizable = Some("an item that the provider keeps"),
+        }
+    }
+    Ok(())
+}
+
+/// The parts of a response that the gateway reads.
+#[derive(Deserialize)]
+struct Response {
+    #[serde(default)]
+    usage: Option<Counts>,
+    #[serde(default)]
+    service_tier: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    input_tokens: u64,
+    output_tokens: u64,
+    #[serde(default)]
+    input_tokens_details: Option<Details>,
+    #[serde(default)]
+    output_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize, Default)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+    #[serde(default)]
+    cache_write_tokens: Option<u64>,
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+impl Response {
+    fn usage(&self) -> Option<Usage> {
+        let counts = self.usage.as_ref()?;
+        let none = Details::default();
+        let input = counts.input_tokens_details.as_ref().unwrap_or(&none);
+        let output = counts.output_tokens_details.as_ref().unwrap_or(&none);
+        let cache_read = input.cached_tokens.unwrap_or(0).min(counts.input_tokens);
+        let cache_write = input.cache_write_tokens.unwrap_or(0).min(counts.input_tokens - cache_read);
+        let reasoning = output.reasoning_tokens.unwrap_or(0).min(counts.output_tokens);
+        Some(Usage {
+            input: counts.input_tokens - cache_read - cache_write,
+            cache_read,
+            cache_write,
+            output: counts.output_tokens - reasoning,
+            reasoning,
+            tier: self.service_tier.as_deref().map_or(Tier::Standard, Tier::named),
+            ..Usage::default()
+        })
+    }
+}
+
+/// Reads the typed events of a stream. Only the last one holds usage.
+struct Stream;
+
+/// The types of the event that ends a response, well or not.
+const ENDS: [&str; 3] = ["response.completed", "response.incomplete", "response.failed"];
+
+impl Events for Stream {
+    fn read(&mut self, data: &[u8]) -> Event {
+        #[derive(Deserialize)]
+        struct Any {
+            #[serde(rename = "type")]
+            kind: String,
+            #[serde(default)]
+            response: Option<Response>,
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            return Event { done: true, ..Event::default() };
+        }
+        let holds = |text: &str| memchr::memmem::find(data, text.as_bytes()).is_some();
+        if !ENDS.iter().any(|end| holds(end)) && !holds("\"error\"") {
+            return Event::default();
+        }
+        let Ok(any) = serde_json::from_slice::<Any>(data) else { return Event::default() };
+        if ENDS.contains(&any.kind.as_str()) {
+            let usage = any.response.and_then(|response| response.usage());
+            return Event { usage, finished: 1, complete: true, ..Event::default() };
+        }
+        Event { error: any.kind == "error", ..Event::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Endpoint;
+    use bytes::Bytes;
+
+    fn request(body: &str) -> Result<Request, RequestError> {
+        Request::parse(Dialect::OpenAi, Endpoint::Responses, body.as_bytes(), "")
+    }
+
+    #[test]
+    fn what_the_body_does_not_show_is_unsizable() {
+        for field in [
+            r#""previous_response_id":"resp_1""#,
+            r#""conversation":{"id":"conv_1"}"#,
+            r#""prompt":{"id":"pmpt_1"}"#,
+            r#""input":[{"type":"item_reference","id":"msg_1"}]"#,
+            r#""input":[{"id":"msg_1"}]"#,
+            r#""input":[{"type":"reasoning","id":"rs_1","summary":[]}]"#,
+            r#""input":[{"type":"compaction","encrypted_content":"gAAA"}]"#,
+            r#""input":[{"type":"unheard_of"}]"#,
+            r#""input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]"#,
+            r#""tools":[{"type":"apply_patch"}]"#,
+        ] {
+            let read = request(&format!(r#"{{"model":"m",{field}}}"#)).unwrap();
+            assert!(read.facts.unsizable.is_some(), "{field}");
+        }
+        for field in [
+            r#""input":"hi""#,
+            r#""input":[{"role":"user","content":"hi"},{"type":"function_call_output","call_id":"c","output":"4"}]"#,
+            r#""input":[{"type":"reasoning","id":"rs_1","encrypted_content":"gAAA","summary":[]}]"#,
+            r#""previous_response_id":null"#,
+        ] {
+            assert_eq!(
+                request(&format!(r#"{{"model":"m",{field}}}"#)).unwrap().facts.unsizable,
+                None,
+                "{field}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_runs_at_the_provider_is_refused_wherever_it_stands() {
+        for field in [
+            r#""background":true"#,
+            r#""context_management":[{"type":"compaction"}]"#,
+            r#""tools":[{"type":"web_search"}]"#,
+            r#""tools":[{"type":"mcp","server_url":"x"}]"#,
+            r#""tools":[{"type":"shell","environment":{"type":"container_auto"}}]"#,
+            r#""tools":[{"type":"namespace","tools":[{"type":"code_interpreter"}]}]"#,
+            r#""input":[{"type":"additional_tools","tools":[{"type":"file_search"}]}]"#,
+            r#""input":[{"type":"compaction_trigger"}]"#,
+            r#""Background":true"#,
+        ] {
+            assert!(request(&format!(r#"{{"model":"m",{field}}}"#)).is_err(), "{field}");
+        }
+        let ours = r#"{"model":"m","tools":[{"type":"function","name":"f"},{"type":"custom","name":"c"}]}"#;
+        assert_eq!(request(ours).unwrap().tools.count, 2);
+    }
+
+    #[test]
+    fn its_own_name_for_the_limit_is_read_and_written() {
+        let told = request(r#"{"model":"m","max_output_tokens":7}"#).unwrap();
+        assert_eq!((told.max_output, told.stated.max_tokens), (Some(7), true));
+        let other = request(r#"{"model":"m","max_tokens":7}"#).unwrap();
+        assert_eq!((other.max_output, other.stated.max_tokens), (Some(7), false));
+        for (before, after) in [
+            (r#"{"model":"m"}"#, r#"{"max_output_tokens":9,"model":"m"}"#),
+            (r#"{"max_output_tokens": null,"model":"m"}"#, r#"{"max_output_tokens": 9,"model":"m"}"#),
+        ] {
+            let limit = Some((OutputLimit::MaxCompletionTokens, 9));
+            assert_eq!(request(before).unwrap().outgoing(&Bytes::from(before), limit).unwrap(), after);
+        }
+    }
+
+    #[test]
+    fn the_last_event_holds_usage_and_no_other_ends_the_response() {
+        let mut stream = Stream;
+        let delta =
+            br#"{"type":"response.output_text.delta","delta":"response.completed","sequence_number":4}"#;
+        assert_eq!(stream.read(delta), Event::default());
+        let end = stream.read(
+            br#"{"type":"response.incomplete","response":{"service_tier":"flex","usage":{"input_tokens":10,
+                "input_tokens_details":{"cached_tokens":4},"output_tokens":6,"output_tokens_details":{"reasoning_tokens":5}}}}"#,
+        );
+        let usage = end.usage.unwrap();
+        assert!(end.complete && end.finished == 1);
+        assert_eq!((usage.input, usage.cache_read, usage.output, usage.reasoning), (6, 4, 1, 5));
+        assert_eq!(usage.tier, Tier::Flex);
+        let failed =
+            stream.read(br#"{"type":"response.failed","response":{"usage":null,"error":{"code":"x"}}}"#);
+        assert!(failed.complete && failed.usage.is_none() && !failed.error);
+        assert!(stream.read(br#"{"type":"error","message":"x","error":{}}"#).error);
+        assert!(stream.read(b"[DONE]").done);
+    }
+}
