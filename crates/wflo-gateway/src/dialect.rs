@@ -6,15 +6,18 @@
 //! in, never re-serialised.
 
 pub mod anthropic;
+mod cohere;
 pub mod errors;
 pub mod facts;
 mod foreign;
+pub(crate) mod google;
 pub mod json;
 pub mod limit;
 pub mod openai;
+pub(crate) mod query;
 pub mod request;
 mod responses;
-mod target;
+pub(crate) mod target;
 pub mod wire;
 
 pub use target::{Target, target};
@@ -28,13 +31,16 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's messages.
     Anthropic,
-    /// Google's Gemini API; refused by name until a later release.
+    /// Google's Gemini API.
     Google,
-    /// Cohere's v2 API; refused by name until a later release.
+    /// Cohere's API v2.
     Cohere,
 }
 
 impl Dialect {
+    /// Every one, in the order in which they are tried.
+    pub const ALL: [Dialect; 4] = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Google, Dialect::Cohere];
+
     /// The name in settings, events and journals.
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,16 +75,22 @@ pub struct UnknownDialect(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
-    /// OpenAI `chat/completions`.
+    /// OpenAI `chat/completions`, Cohere `chat`.
     Chat,
     /// OpenAI `responses`.
     Responses,
-    /// OpenAI `embeddings`.
+    /// OpenAI `embeddings`, Google `embedContent` and `batchEmbedContents`, Cohere `embed`.
     Embeddings,
     /// Anthropic `messages`.
     Messages,
-    /// Anthropic `messages/count_tokens`: costs nothing.
+    /// Anthropic `messages/count_tokens`, Google `countTokens`: costs nothing.
     CountTokens,
+    /// Google `generateContent`.
+    Generate,
+    /// Google `streamGenerateContent`.
+    StreamGenerate,
+    /// Cohere `rerank`.
+    Rerank,
     /// The list of models, or one of them: costs nothing and is not journaled.
     Models,
 }
@@ -92,6 +104,9 @@ impl Endpoint {
             Endpoint::Embeddings => "embeddings",
             Endpoint::Messages => "messages",
             Endpoint::CountTokens => "count_tokens",
+            Endpoint::Generate => "generate",
+            Endpoint::StreamGenerate => "stream_generate",
+            Endpoint::Rerank => "rerank",
             Endpoint::Models => "models",
         }
     }

@@ -170,6 +170,7 @@ impl Coded for GatewayError {
             GatewayError::Unpriced { .. } => Code(4002),
             GatewayError::Unboundable(error) => error.code(),
             GatewayError::Request(RequestError::Unboundable { .. }) => Code(4003),
+            GatewayError::Request(RequestError::Unreadable { .. }) => Code(4030),
             GatewayError::NotTheCaller => Code(4022),
             GatewayError::UnknownEndpoint { .. } => Code(4004),
             GatewayError::DialectNotServed { .. } => Code(4005),
@@ -203,10 +204,13 @@ impl Coded for GatewayError {
                 "A stored response is not read, ended or deleted through the gateway: keep the response that its request was answered with.".to_owned()
             }
             GatewayError::UnknownEndpoint { .. } => {
-                "Served are OpenAI chat/completions, responses, embeddings and models, and Anthropic messages, count_tokens and models.".to_owned()
+                "Served are OpenAI chat/completions, responses, embeddings and models; Anthropic messages, count_tokens and models; Google generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents and models; Cohere v2 chat, embed, rerank and models.".to_owned()
             }
             GatewayError::DialectNotServed { .. } => {
                 "Use an OpenAI-compatible or Anthropic client; most providers offer such an address.".to_owned()
+            }
+            GatewayError::Request(RequestError::Unreadable { .. }) => {
+                "Leave it out: alt=json and alt=sse are served, each with the whole answer.".to_owned()
             }
             GatewayError::NotTheCaller => {
                 "Leave the API key to the step's environment: wflo sets it for each attempt.".to_owned()
@@ -326,7 +330,12 @@ impl GatewayError {
 
     /// The body in a dialect's error shape.
     pub fn body(&self, dialect: Dialect) -> String {
-        self.told(|told| errors::body(dialect, told))
+        self.body_at(dialect, self.status())
+    }
+
+    /// The body for an answer of another status than this error's usual one.
+    pub(crate) fn body_at(&self, dialect: Dialect, status: http::StatusCode) -> String {
+        self.told(|told| errors::body(dialect, Told { status: status.as_u16(), ..told }))
     }
 
     /// What ends a stream that is in these pieces with this error.

@@ -1,17 +1,19 @@
 //! In what pieces an answer is streamed.
 //!
-//! Owns the choice between the forms; each is cut up in a module of its own ([`crate::sse`]). Whatever the
-//! form, the pieces joined are the bytes that came.
+//! Owns the choice between the forms; each is cut up in a module of its own ([`crate::sse`],
+//! [`crate::array`]). Whatever the form, the pieces joined are the bytes that came.
 
 use bytes::Bytes;
 
-use crate::sse;
+use crate::{array, sse};
 
 /// The form of a streamed answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// Server-sent events.
     Events,
+    /// The elements of one JSON array.
+    Array,
 }
 
 /// One piece that means something by itself.
@@ -33,6 +35,8 @@ pub struct PieceTooLarge(pub usize);
 pub enum Splitter {
     /// Of server-sent events.
     Events(sse::Splitter),
+    /// Of an array's elements.
+    Array(array::Splitter),
 }
 
 impl Framing {
@@ -40,6 +44,7 @@ impl Framing {
     pub fn splitter(self, limit: usize) -> Splitter {
         match self {
             Framing::Events => Splitter::Events(sse::Splitter::new(limit)),
+            Framing::Array => Splitter::Array(array::Splitter::new(limit)),
         }
     }
 }
@@ -49,6 +54,7 @@ impl Splitter {
     pub fn push(&mut self, bytes: &[u8]) {
         match self {
             Splitter::Events(splitter) => splitter.push(bytes),
+            Splitter::Array(splitter) => splitter.push(bytes),
         }
     }
 
@@ -59,6 +65,7 @@ impl Splitter {
     pub fn next_piece(&mut self) -> Result<Option<Piece>, PieceTooLarge> {
         match self {
             Splitter::Events(splitter) => splitter.next_event(),
+            Splitter::Array(splitter) => splitter.next_element(),
         }
     }
 
@@ -66,6 +73,7 @@ impl Splitter {
     pub fn rest(&mut self) -> Option<Piece> {
         match self {
             Splitter::Events(splitter) => splitter.rest(),
+            Splitter::Array(splitter) => splitter.rest(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! durable, no answer ends before its settlement is durable, and a provider's key is in nothing but
 //! the request to that provider.
 
+pub mod array;
 pub mod call;
 pub mod dialect;
 pub mod env;

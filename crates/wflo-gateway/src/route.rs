@@ -10,7 +10,7 @@ use http::Uri;
 use wflo_core::definition::nearest;
 
 use crate::dialect::limit::OutputLimit;
-use crate::dialect::{Dialect, Endpoint};
+use crate::dialect::{Dialect, Endpoint, google, query, target};
 use crate::error::GatewayError;
 use crate::price::{ModelSettings, Price, is_openai, known_models, lookup};
 use crate::routing::{Routing, Waits};
@@ -57,6 +57,32 @@ impl wflo_core::error::Coded for ProviderError {
     }
 }
 
+/// Where a dialect's own provider is, and which variables name another address and the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standard {
+    /// The variable of the address.
+    pub address: &'static str,
+    /// The variable of the key.
+    pub key: &'static str,
+    /// The public address.
+    pub public: &'static str,
+}
+
+impl Standard {
+    /// Those that the dialect's own clients read.
+    pub const fn of(dialect: Dialect) -> Standard {
+        let (address, key, public) = match dialect {
+            Dialect::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY", "https://api.openai.com/v1"),
+            Dialect::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "https://api.anthropic.com"),
+            Dialect::Google => {
+                ("GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "https://generativelanguage.googleapis.com")
+            }
+            Dialect::Cohere => ("CO_API_URL", "CO_API_KEY", "https://api.cohere.com"),
+        };
+        Standard { address, key, public }
+    }
+}
+
 impl Provider {
     /// A provider at an address.
     ///
@@ -90,25 +116,20 @@ impl Provider {
     }
 
     /// The provider that the user's own environment names for a dialect, else its public address, to
-    /// which nothing is sent without a key. `variable` reads one environment variable; `None` for
-    /// dialects that are not served.
+    /// which nothing is sent without a key. `variable` reads one environment variable.
     ///
     /// # Errors
     /// [`ProviderError::BadUrl`] when the environment's address is none.
     pub fn from_environment(
         dialect: Dialect,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Provider>, ProviderError> {
-        let (address, key, public) = match dialect {
-            Dialect::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY", "https://api.openai.com/v1"),
-            Dialect::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "https://api.anthropic.com"),
-            Dialect::Google | Dialect::Cohere => return Ok(None),
-        };
+    ) -> Result<Provider, ProviderError> {
+        let Standard { address, key, public } = Standard::of(dialect);
         let base_url = variable(address).filter(|url| !url.trim().is_empty());
         let api_key = variable(key).and_then(|key| Secret::new(&key));
         let missing_key = (base_url.is_none() && api_key.is_none()).then(|| key.to_owned());
         let known = Provider::new(dialect.name(), dialect, base_url.as_deref().unwrap_or(public), api_key)?;
-        Ok(Some(Provider { missing_key, ..known }))
+        Ok(Provider { missing_key, ..known })
     }
 
     /// Whether calls can be sent to it.
@@ -147,9 +168,21 @@ impl Provider {
     /// The address of an endpoint: `suffix` is a path such as `/messages`.
     pub(crate) fn endpoint(&self, suffix: &str, query: Option<&str>) -> Option<Uri> {
         let base = self.base_url.path().trim_end_matches('/');
+        // An address that names a version means it, whichever the client chose.
+        let (chosen, suffix) = match self.dialect {
+            Dialect::OpenAi => ("", suffix),
+            Dialect::Anthropic => ("/v1", suffix),
+            Dialect::Google | Dialect::Cohere => target::version(suffix),
+        };
         let version = match self.dialect {
-            Dialect::Anthropic if !base.ends_with("/v1") => "/v1",
-            _ => "",
+            _ if base.rsplit('/').next().is_some_and(target::is_version) => "",
+            Dialect::Google if chosen.is_empty() => "/v1beta",
+            Dialect::Cohere if chosen.is_empty() => "/v2",
+            _ => chosen,
+        };
+        let query = match self.dialect {
+            Dialect::Google => query.and_then(|query| query::without(query, &google::CREDENTIALS)),
+            _ => query.map(str::to_owned),
         };
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         Uri::builder()
@@ -371,7 +404,7 @@ mod tests {
         let keys = |name: &str| name.ends_with("_API_KEY").then(|| "sk-1".to_owned());
         let environment = [Dialect::OpenAi, Dialect::Anthropic]
             .into_iter()
-            .filter_map(|dialect| Provider::from_environment(dialect, keys).unwrap())
+            .map(|dialect| Provider::from_environment(dialect, keys).unwrap())
             .collect();
         let models = models.iter().map(|(name, settings)| ((*name).to_owned(), settings.clone())).collect();
         Routes::new(vec![local()], environment, models).unwrap()
@@ -408,7 +441,7 @@ mod tests {
                 variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
             };
             let provider = Provider::from_environment(Dialect::OpenAi, known).unwrap();
-            Routes::new(Vec::new(), provider.into_iter().collect(), BTreeMap::new()).unwrap()
+            Routes::new(Vec::new(), vec![provider], BTreeMap::new()).unwrap()
         };
         let refused = |routes: &Routes| {
             let route = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").unwrap();
@@ -430,6 +463,23 @@ mod tests {
             "https://api.anthropic.com/v1/messages?beta=true"
         );
         assert_eq!(uri(&local(), "/chat/completions", None), "http://127.0.0.1:1/v1/chat/completions");
+        let google = |base| Provider::new("g", Dialect::Google, base, None).unwrap();
+        let generate = "/v1/models/g:generateContent";
+        assert_eq!(
+            uri(&google("https://g.example"), generate, Some("key=AIza&alt=sse")),
+            "https://g.example/v1/models/g:generateContent?alt=sse"
+        );
+        assert_eq!(
+            uri(&google("https://g.example"), "/models/g:x", Some("key=AIza")),
+            "https://g.example/v1beta/models/g:x"
+        );
+        assert_eq!(
+            uri(&google("https://g.example/v1beta"), generate, None),
+            "https://g.example/v1beta/models/g:generateContent"
+        );
+        let cohere = Provider::new("c", Dialect::Cohere, "https://api.cohere.com", None).unwrap();
+        assert_eq!(uri(&cohere, "/v2/chat", None), "https://api.cohere.com/v2/chat");
+        assert_eq!(uri(&cohere, "/chat", None), "https://api.cohere.com/v2/chat");
         let with = Provider::new("a", Dialect::Anthropic, "https://proxy/x/v1/", None).unwrap();
         assert_eq!(uri(&with, "/messages", None), "https://proxy/x/v1/messages");
     }

@@ -172,15 +172,12 @@ async fn respond(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let asked = target(&head.method, path, &head.headers);
-    if caller.key().is_some_and(|key| !key::is_carried(&head.headers, key)) {
+    if caller.key().is_some_and(|key| !key::is_carried(&head.headers, head.uri.query(), key)) {
         discard(gateway, body).await;
         return refused(asked.dialect(), &GatewayError::NotTheCaller);
     }
     let (dialect, endpoint, suffix) = match asked {
         Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
-        Target::Refused { dialect: dialect @ (Dialect::Google | Dialect::Cohere), .. } => {
-            return refused(dialect, &GatewayError::DialectNotServed { dialect });
-        }
         _ => {
             let error =
                 GatewayError::UnknownEndpoint { method: head.method.to_string(), path: path.to_owned() };

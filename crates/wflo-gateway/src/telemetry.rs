@@ -21,6 +21,8 @@ fn operation(ask: &Ask) -> &'static str {
     use crate::dialect::Endpoint;
     match ask.endpoint {
         Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => "chat",
+        Endpoint::Generate | Endpoint::StreamGenerate => "generate_content",
+        Endpoint::Rerank => "rerank",
         Endpoint::Embeddings => "embeddings",
         Endpoint::CountTokens => "count_tokens",
         Endpoint::Models => "list_models",

@@ -168,7 +168,7 @@ const OWN_HEADERS: [HeaderName; 10] = [
 
 /// Of a request, besides: credentials (placeholders, replaced by the provider's), and what the
 /// gateway decides.
-const REQUEST_HEADERS: [HeaderName; 8] = [
+const REQUEST_HEADERS: [HeaderName; 10] = [
     header::HOST,
     header::AUTHORIZATION,
     header::EXPECT,
@@ -177,6 +177,9 @@ const REQUEST_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
+    // Google's: each would make the request, or its answer, another than the one that was bounded.
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-goog-fieldmask"),
 ];
 
 /// Headers of an answer that the gateway keeps to itself.
@@ -228,6 +231,7 @@ pub(crate) fn request(
         };
         let (name, text) = match provider.dialect {
             Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+            Dialect::Google => (HeaderName::from_static("x-goog-api-key"), key.expose().to_owned()),
             _ => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
         };
         let mut value = HeaderValue::from_str(&text).map_err(invalid)?;

@@ -14,7 +14,6 @@ use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
 use wflo_engine::launch::Limits;
 use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
-use wflo_gateway::dialect::Dialect as Wire;
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
 use wflo_gateway::secret::Secret;
@@ -91,12 +90,9 @@ impl<'a> Session<'a> {
     fn routes(&self) -> Result<Routes, CommandError> {
         let mut named = Vec::new();
         for (name, provider) in &self.settings.providers {
-            let wire = match provider.dialect {
-                Dialect::OpenAi => Wire::OpenAi,
-                Dialect::Anthropic => Wire::Anthropic,
-            };
+            let dialect = provider.dialect;
             let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
-            let standard = Provider::from_environment(wire, variable)?;
+            let standard = Provider::from_environment(dialect, variable)?;
             // A variable that is not set is missed by the call that needs it, and by no other command.
             let missing = match &provider.key {
                 Some(KeySource::Variable(variable)) if self.context.environment.get(variable).is_none() => {
@@ -111,15 +107,10 @@ impl<'a> Session<'a> {
                 _ => None,
             };
             let mut resolved = match &provider.base_url {
-                Some(url) => Provider::new(name, wire, url, key)?,
+                Some(url) => Provider::new(name, dialect, url, key)?,
                 // Without an address: what the environment says for the dialect, under the setting's own key.
                 None => {
-                    let mut provider = standard.ok_or_else(|| {
-                        CommandError::from_failure(Failure::new(
-                            Code(8003),
-                            format!("providers.{name} needs base_url"),
-                        ))
-                    })?;
+                    let mut provider = standard;
                     name.clone_into(&mut provider.name);
                     provider.api_key = if missing.is_some() { None } else { key.or(provider.api_key) };
                     provider
@@ -134,8 +125,8 @@ impl<'a> Session<'a> {
         }
         let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);
         let mut environment = Vec::new();
-        for wire in [Wire::OpenAi, Wire::Anthropic] {
-            environment.extend(Provider::from_environment(wire, variable)?);
+        for dialect in Dialect::ALL {
+            environment.push(Provider::from_environment(dialect, variable)?);
         }
         let models = self.settings.models.iter().map(|(name, model)| {
             let priced = ModelSettings {

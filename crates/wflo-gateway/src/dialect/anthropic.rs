@@ -42,6 +42,10 @@ pub(super) struct Messages {
 }
 
 impl Wire for Messages {
+    fn dialect(&self) -> Dialect {
+        Dialect::Anthropic
+    }
+
     fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
         let fields = Fields::read(body)?;
         fields.refuse_other_spellings(&KNOWN)?;
@@ -66,11 +70,7 @@ impl Wire for Messages {
         })
     }
 
-    fn usage(&self, body: &[u8]) -> Option<Usage> {
-        usage(body)
-    }
-
-    fn events(&self) -> Box<dyn Events> {
+    fn events(&self, _: u64) -> Box<dyn Events> {
         Box::new(Stream::default())
     }
 

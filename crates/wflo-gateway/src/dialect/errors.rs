@@ -24,6 +24,20 @@ pub fn object(told: Told<'_>) -> serde_json::Value {
     json!({"message": told.message, "type": told.kind, "param": null, "code": told.code})
 }
 
+/// Google's name for a status.
+fn google(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        402 | 429 => "RESOURCE_EXHAUSTED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        413 => "INVALID_ARGUMENT",
+        502 | 503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "FAILED_PRECONDITION",
+    }
+}
+
 /// A JSON body in the dialect's error shape.
 pub fn body(dialect: Dialect, told: Told<'_>) -> String {
     let Told { status, code, kind, message } = told;
@@ -37,7 +51,7 @@ pub fn body(dialect: Dialect, told: Told<'_>) -> String {
         Dialect::Google => json!({"error": {
             "code": status,
             "message": message,
-            "status": if status == 402 { "RESOURCE_EXHAUSTED" } else { "FAILED_PRECONDITION" },
+            "status": google(status),
             "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": kind, "domain": "wflo.dev",
                 "metadata": {"code": code}}],
         }}),

@@ -32,6 +32,8 @@ enum Under {
     Kind,
     /// The value of `ttl`.
     Ttl,
+    /// The value of `mimeType`.
+    Type,
 }
 
 struct Walk<'f> {
@@ -55,6 +57,11 @@ impl Facts {
         match under {
             Under::ImageUrl if text.starts_with("data:image/") => self.inline_images += 1,
             Under::ImageUrl => self.unsizable = Some("an image by its URL"),
+            Under::Type if text.starts_with("image/") || text.starts_with("text/") => {}
+            Under::Type => {
+                self.audio |= !text.starts_with("application/");
+                self.unsizable = Some("a file whose tokens its bytes do not tell");
+            }
             Under::Ttl => self.cached_long |= text == "1h",
             Under::Kind => match text {
                 "image" => self.inline_images += 1,
@@ -83,7 +90,13 @@ impl Facts {
                 self.cached = true;
                 Under::Nothing
             }
-            "file_id" | "file_data" | "file_url" | "file" => {
+            // Google's parts: a file that the body holds, of a kind that its type tells.
+            "inlineData" | "inline_data" => {
+                self.inline_images += 1;
+                Under::Nothing
+            }
+            "mimeType" | "mime_type" => Under::Type,
+            "file_id" | "file_data" | "file_url" | "file" | "fileData" | "fileUri" | "file_uri" => {
                 self.unsizable = Some("a file");
                 Under::Nothing
             }

@@ -106,6 +106,24 @@ impl<'a> Fields<'a> {
         Ok(Fields { fields, open })
     }
 
+    /// Reads the top level of a message that a server reads by the rules of protocol buffers: a name in
+    /// snake_case is the one in camelCase, and found by that.
+    ///
+    /// # Errors
+    /// As [`Fields::read`]; a name in both spellings occurs twice.
+    pub fn read_proto(body: &'a [u8]) -> Result<Fields<'a>, BodyError> {
+        let mut fields = Fields::read(body)?;
+        for field in &mut fields.fields {
+            field.name = camel(&field.name);
+        }
+        let mut names: Vec<String> = fields.fields.iter().map(|field| field.name.to_lowercase()).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(BodyError::Ambiguous(pair[0].clone())),
+            None => Ok(fields),
+        }
+    }
+
     /// The field of this name.
     pub fn get(&self, name: &str) -> Option<&Field<'a>> {
         self.fields.iter().find(|field| field.name == name)
@@ -183,6 +201,30 @@ impl<'a> Fields<'a> {
     pub fn insert(&self, name: &str, value: &str) -> Edit {
         let comma = if self.fields.is_empty() { "" } else { "," };
         Edit { at: self.open..self.open, text: format!("\"{name}\":{value}{comma}") }
+    }
+}
+
+/// A name in snake_case as protocol buffers spell it in JSON.
+fn camel(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut raise = false;
+    for c in name.chars() {
+        if c == '_' {
+            raise = true;
+        } else if std::mem::take(&mut raise) {
+            out.extend(c.to_uppercase());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+impl Edit {
+    /// An edit of a field's value as one of the body that holds it.
+    #[must_use]
+    pub fn within(self, outer: &Field<'_>) -> Edit {
+        Edit { at: self.at.start + outer.at.start..self.at.end + outer.at.start, ..self }
     }
 }
 

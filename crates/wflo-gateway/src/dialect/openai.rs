@@ -57,6 +57,10 @@ const ROUTING: [(&str, &str); 4] = [
 pub(super) struct Chat;
 
 impl Wire for Chat {
+    fn dialect(&self) -> Dialect {
+        Dialect::OpenAi
+    }
+
     fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
         let fields = Fields::read(body)?;
         for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES] {
@@ -90,11 +94,7 @@ impl Wire for Chat {
         })
     }
 
-    fn usage(&self, body: &[u8]) -> Option<Usage> {
-        usage(body)
-    }
-
-    fn events(&self) -> Box<dyn Events> {
+    fn events(&self, _: u64) -> Box<dyn Events> {
         Box::new(Chunks)
     }
 
@@ -140,14 +140,7 @@ fn usage_option(fields: &Fields<'_>) -> Result<(bool, Option<Edit>), BodyError> 
     inner.refuse_other_spellings(&KNOWN)?;
     match inner.flag("include_usage")? {
         Some(true) => Ok((true, None)),
-        _ => {
-            let mut edit = match inner.get("include_usage") {
-                Some(field) => Edit { at: field.at.clone(), text: "true".to_owned() },
-                None => inner.insert("include_usage", "true"),
-            };
-            edit.at = edit.at.start + options.at.start..edit.at.end + options.at.start;
-            Ok((false, Some(edit)))
-        }
+        _ => Ok((false, Some(inner.set("include_usage", "true").within(options)))),
     }
 }
 

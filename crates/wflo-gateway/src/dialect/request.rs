@@ -21,6 +21,12 @@ pub enum RequestError {
     /// A field that a call needs is missing.
     #[error("the request names no `{0}`")]
     Missing(&'static str),
+    /// It asks for an answer whose usage nobody could read.
+    #[error("{what} asks for an answer in which wflo cannot read what the call used")]
+    Unreadable {
+        /// What asks for it.
+        what: String,
+    },
     /// Something in it has no upper bound.
     #[error("the cost of this request has no upper bound: {what}")]
     Unboundable {
@@ -91,6 +97,8 @@ pub struct Request {
     pub choices: u64,
     /// Messages, or inputs of an embedding.
     pub messages: u64,
+    /// Most units that a call is billed by which counts no tokens (Cohere's search units).
+    pub queries: u64,
     /// Tools and schemas.
     pub tools: Tools,
     /// What stands inside.
@@ -150,6 +158,7 @@ impl Request {
             extra_output: 0,
             choices: 1,
             messages: 0,
+            queries: 0,
             tools: Tools::default(),
             facts,
             audio_output: false,

@@ -14,8 +14,7 @@ use super::request::{Request, RequestError, Tools};
 use super::wire::{Asked, Event, Events, Wire};
 use super::{Dialect, facts, foreign};
 use crate::framing::Framing;
-use crate::price::Tier;
-use crate::usage::Usage;
+use crate::usage;
 
 /// What this endpoint reads as the limit of its answer.
 const LIMIT: &str = "max_output_tokens";
@@ -60,6 +59,10 @@ const REFERENCES: [(&str, &str); 3] = [
 pub(super) struct Responses;
 
 impl Wire for Responses {
+    fn dialect(&self) -> Dialect {
+        Dialect::OpenAi
+    }
+
     fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
         let fields = Fields::read(body)?;
         for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES, &["max_tokens"]] {
@@ -112,11 +115,7 @@ impl Wire for Responses {
         Ok(Fields::read(body)?.set(LIMIT, &limit.to_string()))
     }
 
-    fn usage(&self, body: &[u8]) -> Option<Usage> {
-        serde_json::from_slice::<Response>(body).ok()?.usage()
-    }
-
-    fn events(&self) -> Box<dyn Events> {
+    fn events(&self, _: u64) -> Box<dyn Events> {
         Box::new(Stream)
     }
 
@@ -241,56 +240,6 @@ fn items(list: &str, request: &mut Request) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// The parts of a response that the gateway reads.
-#[derive(Deserialize)]
-struct Response {
-    #[serde(default)]
-    usage: Option<Counts>,
-    #[serde(default)]
-    service_tier: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Counts {
-    input_tokens: u64,
-    output_tokens: u64,
-    #[serde(default)]
-    input_tokens_details: Option<Details>,
-    #[serde(default)]
-    output_tokens_details: Option<Details>,
-}
-
-#[derive(Deserialize, Default)]
-struct Details {
-    #[serde(default)]
-    cached_tokens: Option<u64>,
-    #[serde(default)]
-    cache_write_tokens: Option<u64>,
-    #[serde(default)]
-    reasoning_tokens: Option<u64>,
-}
-
-impl Response {
-    fn usage(&self) -> Option<Usage> {
-        let counts = self.usage.as_ref()?;
-        let none = Details::default();
-        let input = counts.input_tokens_details.as_ref().unwrap_or(&none);
-        let output = counts.output_tokens_details.as_ref().unwrap_or(&none);
-        let cache_read = input.cached_tokens.unwrap_or(0).min(counts.input_tokens);
-        let cache_write = input.cache_write_tokens.unwrap_or(0).min(counts.input_tokens - cache_read);
-        let reasoning = output.reasoning_tokens.unwrap_or(0).min(counts.output_tokens);
-        Some(Usage {
-            input: counts.input_tokens - cache_read - cache_write,
-            cache_read,
-            cache_write,
-            output: counts.output_tokens - reasoning,
-            reasoning,
-            tier: self.service_tier.as_deref().map_or(Tier::Standard, Tier::named),
-            ..Usage::default()
-        })
-    }
-}
-
 /// Reads the typed events of a stream. Only the last one holds usage.
 struct Stream;
 
@@ -303,8 +252,6 @@ impl Events for Stream {
         struct Any {
             #[serde(rename = "type")]
             kind: String,
-            #[serde(default)]
-            response: Option<Response>,
         }
         if data.trim_ascii() == b"[DONE]" {
             return Event { done: true, ..Event::default() };
@@ -315,7 +262,7 @@ impl Events for Stream {
         }
         let Ok(any) = serde_json::from_slice::<Any>(data) else { return Event::default() };
         if ENDS.contains(&any.kind.as_str()) {
-            let usage = any.response.and_then(|response| response.usage());
+            let usage = usage::of_answer(Dialect::OpenAi, data);
             return Event { usage, finished: 1, complete: true, ..Event::default() };
         }
         Event { error: any.kind == "error", ..Event::default() }
@@ -326,6 +273,7 @@ impl Events for Stream {
 mod tests {
     use super::*;
     use crate::dialect::Endpoint;
+    use crate::usage::Dimension as D;
     use bytes::Bytes;
 
     fn request(body: &str) -> Result<Request, RequestError> {
@@ -409,8 +357,8 @@ mod tests {
         );
         let usage = end.usage.unwrap();
         assert!(end.complete && end.finished == 1);
-        assert_eq!((usage.input, usage.cache_read, usage.output, usage.reasoning), (6, 4, 1, 5));
-        assert_eq!(usage.tier, Tier::Flex);
+        let counts = [D::Input, D::CacheRead, D::Output, D::Reasoning].map(|dimension| usage.get(dimension));
+        assert_eq!((counts, usage.tier), ([6, 4, 1, 5], Some(crate::price::Tier::Flex)));
         let failed =
             stream.read(br#"{"type":"response.failed","response":{"usage":null,"error":{"code":"x"}}}"#);
         assert!(failed.complete && failed.usage.is_none() && !failed.error);

@@ -137,6 +137,31 @@ fn endpoint(dialect: Dialect, suffix: &str) -> Option<Endpoint> {
         (Dialect::Anthropic, "/messages") => Some(Endpoint::Messages),
         (Dialect::Anthropic, "/messages/count_tokens") => Some(Endpoint::CountTokens),
         (Dialect::OpenAi | Dialect::Anthropic, _) if is_models(suffix) => Some(Endpoint::Models),
+        (Dialect::Google, _) => of_google(version(suffix).1),
+        (Dialect::Cohere, _) => match version(suffix) {
+            ("/v2" | "", "/chat") => Some(Endpoint::Chat),
+            ("/v2" | "", "/embed") => Some(Endpoint::Embeddings),
+            ("/v2" | "", "/rerank") => Some(Endpoint::Rerank),
+            (_, rest) if is_models(rest) => Some(Endpoint::Models),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `/models/M:verb`, `/models/M` and `/models`.
+fn of_google(rest: &str) -> Option<Endpoint> {
+    if !is_models(rest) {
+        return None;
+    }
+    if !is_verb_of_a_model(rest) {
+        return Some(Endpoint::Models);
+    }
+    match rest.rsplit_once(':')?.1 {
+        "generateContent" => Some(Endpoint::Generate),
+        "streamGenerateContent" => Some(Endpoint::StreamGenerate),
+        "countTokens" => Some(Endpoint::CountTokens),
+        "embedContent" | "batchEmbedContents" => Some(Endpoint::Embeddings),
         _ => None,
     }
 }
@@ -189,6 +214,42 @@ mod tests {
     fn a_list_of_models_is_the_clients_own() {
         assert_eq!(served(get("/v1/models", "")).0, Dialect::OpenAi);
         assert_eq!(served(get("/v1/models", "anthropic-version")).0, Dialect::Anthropic);
+        assert_eq!(served(get("/v1/models", "x-goog-api-key")).0, Dialect::Google);
+        assert_eq!(served(get("/v1beta/models/gemini-2.5-flash", "")).0, Dialect::Google);
+        assert_eq!(served(get("/cohere/v1/models", "")).0, Dialect::Cohere);
+    }
+
+    #[test]
+    fn google_and_cohere_keep_the_version_that_the_client_chose() {
+        for (path, endpoint) in [
+            ("/v1beta/models/gemini-2.5-flash:generateContent", Endpoint::Generate),
+            ("/v1/models/gemini-2.5-flash:streamGenerateContent", Endpoint::StreamGenerate),
+            ("/v1beta/models/gemini-2.5-flash:countTokens", Endpoint::CountTokens),
+            ("/v1beta/models/gemini-embedding-001:batchEmbedContents", Endpoint::Embeddings),
+        ] {
+            assert_eq!(served(post(path)), (Dialect::Google, endpoint, path));
+            let named = format!("/google{path}");
+            assert_eq!(served(post(&named)), (Dialect::Google, endpoint, path));
+        }
+        assert_eq!(served(post("/google/models/g:generateContent")).2, "/models/g:generateContent");
+        for (path, endpoint) in [
+            ("/v2/chat", Endpoint::Chat),
+            ("/v2/embed", Endpoint::Embeddings),
+            ("/v2/rerank", Endpoint::Rerank),
+        ] {
+            assert_eq!(served(post(path)), (Dialect::Cohere, endpoint, path));
+        }
+        for path in [
+            "/v1beta/models/g:predict",
+            "/v1beta/models/a/b:generateContent",
+            "/v1beta/models/g%3AgenerateContent",
+            "/v1beta/tunedModels/g:generateContent",
+            "/v1beta/cachedContents",
+            "/cohere/v1/chat",
+            "/v2/parse",
+        ] {
+            assert!(matches!(post(path), Target::Refused { .. }), "{path}: {:?}", post(path));
+        }
     }
 
     #[test]

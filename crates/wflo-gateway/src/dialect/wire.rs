@@ -7,9 +7,9 @@
 use super::json::{BodyError, Edit, Fields};
 use super::limit::OutputLimit;
 use super::request::{Request, RequestError};
-use super::{Dialect, Endpoint, anthropic, errors, openai, responses};
+use super::{Dialect, Endpoint, anthropic, cohere, errors, google, openai, responses};
 use crate::framing::Framing;
-use crate::usage::Usage;
+use crate::usage::{self, Usage};
 
 /// What is asked, beside the body.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,9 @@ pub struct Asked<'a> {
 
 /// One endpoint of one dialect.
 pub trait Wire: Sync {
+    /// The protocol.
+    fn dialect(&self) -> Dialect;
+
     /// Reads a request.
     ///
     /// # Errors
@@ -57,10 +60,12 @@ pub trait Wire: Sync {
     }
 
     /// The usage of a whole answer; `None` when it has none or cannot be read.
-    fn usage(&self, body: &[u8]) -> Option<Usage>;
+    fn usage(&self, body: &[u8]) -> Option<Usage> {
+        usage::of_answer(self.dialect(), body)
+    }
 
-    /// A reader of one stream's events.
-    fn events(&self) -> Box<dyn Events>;
+    /// A reader of one stream's events, in which `choices` answers are written.
+    fn events(&self, choices: u64) -> Box<dyn Events>;
 
     /// What ends a stream that has begun with an error. The connection is then closed without the
     /// stream's end mark: several clients ignore the error alone.
@@ -84,6 +89,8 @@ pub struct Event {
     pub only_usage: bool,
     /// The answer is complete, every choice of it: what may follow is an end mark and no more.
     pub complete: bool,
+    /// Every choice has ended, and the answer is complete if nothing follows: of a stream without an end mark.
+    pub last: bool,
     /// The stream's end mark: nothing follows.
     pub done: bool,
     /// The provider reports an error inside the stream.
@@ -94,6 +101,13 @@ pub struct Event {
 pub fn wire(dialect: Dialect, endpoint: Endpoint) -> &'static dyn Wire {
     match (dialect, endpoint) {
         (Dialect::Anthropic, Endpoint::CountTokens) => &anthropic::Messages { billed: false },
+        (Dialect::Google, Endpoint::StreamGenerate) => &google::Generate { streams: true },
+        (Dialect::Google, Endpoint::CountTokens) => &google::CountTokens,
+        (Dialect::Google, Endpoint::Embeddings) => &google::Embed,
+        (Dialect::Google, _) => &google::Generate { streams: false },
+        (Dialect::Cohere, Endpoint::Embeddings) => &cohere::Embed,
+        (Dialect::Cohere, Endpoint::Rerank) => &cohere::Rerank,
+        (Dialect::Cohere, _) => &cohere::Chat,
         (Dialect::Anthropic, _) => &anthropic::Messages { billed: true },
         (_, Endpoint::Responses) => &responses::Responses,
         (_, _) => &openai::Chat,

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use wflo_core::money::NanoUsd;
 
 use super::{Ask, Head, Part};
-use crate::dialect::{Dialect, Endpoint};
+use crate::dialect::{Dialect, Endpoint, target};
 use crate::error::GatewayError;
+use crate::price::{Kind, Price};
 use crate::route::Routes;
 
 /// When a model came into being is not known, and clients want a time.
@@ -18,11 +19,19 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// Answers a request for the list, or for one model.
 pub(super) fn answer(routes: &Routes, ask: &Ask) -> Part {
-    let (status, body) = match ask.suffix.strip_prefix("/models/") {
-        None => (StatusCode::OK, list(ask.dialect, &routes.served(ask.dialect)).to_string()),
-        Some(id) => match routes.find(Some(ask.dialect), Some(Endpoint::Chat), id) {
-            Ok(route) => (StatusCode::OK, one(ask.dialect, id, &route.provider.name).to_string()),
-            Err(error @ GatewayError::Unpriced { .. }) => (StatusCode::NOT_FOUND, error.body(ask.dialect)),
+    let find = |id: &str| routes.find(Some(ask.dialect), Some(Endpoint::Chat), id);
+    let priced = |id: &str| find(id).ok().and_then(|route| route.price);
+    let (status, body) = match target::version(&ask.suffix).1.strip_prefix("/models/") {
+        None => (StatusCode::OK, list(ask.dialect, &routes.served(ask.dialect), priced).to_string()),
+        Some(id) => match find(id) {
+            Ok(route) => {
+                let told = one(ask.dialect, id, &route.provider.name, route.price.as_ref());
+                (StatusCode::OK, told.to_string())
+            }
+            Err(error @ GatewayError::Unpriced { .. }) => {
+                let status = StatusCode::NOT_FOUND;
+                (status, error.body_at(ask.dialect, status))
+            }
             Err(error) => return Part::Failed(error),
         },
     };
@@ -31,8 +40,16 @@ pub(super) fn answer(routes: &Routes, ask: &Ask) -> Part {
     Part::Whole(Head { status, headers, delivery: None, cost: NanoUsd::ZERO, held: None }, body.into(), None)
 }
 
-fn list(dialect: Dialect, models: &[(String, String)]) -> Value {
-    let data: Vec<Value> = models.iter().map(|(id, provider)| one(dialect, id, provider)).collect();
+fn list(dialect: Dialect, models: &[(String, String)], priced: impl Fn(&str) -> Option<Price>) -> Value {
+    // Only these two tell what a model can do, for which each one's price is looked up.
+    let detailed = matches!(dialect, Dialect::Google | Dialect::Cohere);
+    let data: Vec<Value> = models
+        .iter()
+        .map(|(id, provider)| {
+            let price = if detailed { priced(id) } else { None };
+            one(dialect, id, provider, price.as_ref())
+        })
+        .collect();
     match dialect {
         Dialect::Anthropic => json!({
             "data": data,
@@ -40,13 +57,36 @@ fn list(dialect: Dialect, models: &[(String, String)]) -> Value {
             "first_id": models.first().map(|(id, _)| id),
             "last_id": models.last().map(|(id, _)| id),
         }),
-        _ => json!({ "object": "list", "data": data }),
+        Dialect::Google | Dialect::Cohere => json!({ "models": data }),
+        Dialect::OpenAi => json!({ "object": "list", "data": data }),
     }
 }
 
-fn one(dialect: Dialect, id: &str, provider: &str) -> Value {
+fn one(dialect: Dialect, id: &str, provider: &str, price: Option<&Price>) -> Value {
+    let embeds = price.is_some_and(|price| price.kind == Kind::Embedding);
     match dialect {
         Dialect::Anthropic => json!({ "type": "model", "id": id, "display_name": id, "created_at": CREATED }),
-        _ => json!({ "id": id, "object": "model", "created": 0, "owned_by": provider }),
+        Dialect::OpenAi => json!({ "id": id, "object": "model", "created": 0, "owned_by": provider }),
+        Dialect::Google => {
+            let methods: &[&str] = if embeds {
+                &["embedContent", "batchEmbedContents", "countTokens"]
+            } else {
+                &["generateContent", "streamGenerateContent", "countTokens"]
+            };
+            json!({
+                "name": format!("models/{id}"),
+                "version": "001",
+                "displayName": id,
+                "inputTokenLimit": price.and_then(|price| price.context_tokens),
+                "outputTokenLimit": price.and_then(|price| price.max_output_tokens),
+                "supportedGenerationMethods": methods,
+            })
+        }
+        Dialect::Cohere => json!({
+            "name": id,
+            "endpoints": if embeds { ["embed"] } else { ["chat"] },
+            "finetuned": false,
+            "context_length": price.and_then(|price| price.context_tokens),
+        }),
     }
 }

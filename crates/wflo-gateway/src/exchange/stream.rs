@@ -37,6 +37,8 @@ struct Progress {
     usage: Option<Usage>,
     /// The usage that came is the whole call's.
     totalled: bool,
+    /// What is held is the answer's end unless more follows.
+    last: bool,
     /// The answer is complete; no more than an end mark follows.
     complete: bool,
     done: bool,
@@ -57,6 +59,12 @@ struct Progress {
 impl Progress {
     fn take(&mut self, event: &Piece) {
         let read = self.events.read(&event.data);
+        // A comment says nothing of where the answer ends.
+        if !event.data.is_empty() && std::mem::replace(&mut self.last, read.last) && !read.complete {
+            // More follows: what was held was not the end.
+            let held = self.held.split();
+            self.ready.unsplit(held);
+        }
         self.usage = read.usage.or(self.usage.take());
         self.finished += read.finished;
         self.totalled |= read.only_usage;
@@ -64,7 +72,7 @@ impl Progress {
         self.done |= read.done;
         self.error |= read.error;
         let strip = read.only_usage && !self.wants_usage;
-        self.totalled |= self.is_finished();
+        self.totalled |= self.is_over() || self.finished >= self.choices;
         if strip {
             return;
         }
@@ -74,11 +82,12 @@ impl Progress {
         } else if !self.truncated {
             self.recorded.extend_from_slice(&event.raw);
         }
-        if self.totalled { &mut self.held } else { &mut self.ready }.extend_from_slice(&event.raw);
+        if self.totalled || self.last { &mut self.held } else { &mut self.ready }
+            .extend_from_slice(&event.raw);
     }
 
     fn is_finished(&self) -> bool {
-        self.done || self.complete || self.finished >= self.choices
+        self.done || self.complete || self.last || self.finished >= self.choices
     }
 
     /// Nothing that follows is part of the answer.
@@ -88,7 +97,7 @@ impl Progress {
 
     /// The usage, if it is the whole call's: counts in the middle of a stream still grow.
     fn final_usage(&self) -> Option<Usage> {
-        self.usage.clone().filter(|_| self.totalled)
+        self.usage.clone().filter(|_| self.totalled || self.last)
     }
 }
 
@@ -100,12 +109,13 @@ pub(super) async fn pass(
 ) -> Result<(), GatewayError> {
     let wire = wire(live.dialect, live.endpoint);
     let mut progress = Progress {
-        events: wire.events(),
+        events: wire.events(live.choices),
         choices: live.choices,
         wants_usage: live.wants_usage,
         finished: 0,
         usage: None,
         totalled: false,
+        last: false,
         complete: false,
         done: false,
         error: false,
@@ -227,6 +237,9 @@ async fn read(
                 }
                 if progress.done && progress.usage.is_some() {
                     return None;
+                }
+                if progress.held.len() > progress.limit {
+                    return Some(format!("what follows its end is larger than {} bytes", progress.limit));
                 }
             }
         }

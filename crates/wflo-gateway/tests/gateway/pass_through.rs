@@ -113,10 +113,11 @@ async fn what_is_not_served_is_refused_in_the_clients_own_shape() {
     let world = World::new(MemoryLedger::unlimited());
     for (method, path, status, code) in [
         ("GET", "/openai/v1/files", 404, "WFLO-4004"),
-        ("POST", "/openai/v1/responses", 404, "WFLO-4004"),
+        ("GET", "/openai/v1/responses/resp_1", 404, "WFLO-4004"),
+        ("DELETE", "/openai/v1/responses/resp_1", 404, "WFLO-4004"),
         ("POST", "/anthropic/v1/messages/batches", 404, "WFLO-4004"),
-        ("POST", "/google/v1beta/models/gemini-3-pro:generateContent", 400, "WFLO-4005"),
-        ("POST", "/cohere/v2/chat", 400, "WFLO-4005"),
+        ("POST", "/google/v1beta/models/gemini-3-pro:batchGenerateContent", 404, "WFLO-4004"),
+        ("POST", "/cohere/v1/generate", 404, "WFLO-4004"),
         ("GET", "/", 404, "WFLO-4004"),
     ] {
         let got = send(world.port, method, path, &[], "{}").await;

@@ -50,6 +50,8 @@ impl World {
         let providers = vec![
             openai,
             provider("anthropic", Dialect::Anthropic, mock.anthropic_url()),
+            provider("google", Dialect::Google, mock.root_url()),
+            provider("cohere", Dialect::Cohere, mock.root_url()),
             provider("local", Dialect::OpenAi, mock.openai_url()),
         ];
         World::over(mock, providers, ledger, deadlines)
@@ -71,15 +73,17 @@ impl World {
         ledger: Arc<MemoryLedger>,
         deadlines: Deadlines,
     ) -> World {
-        let smol = ModelSettings {
-            provider: Some("local".into()),
+        let own = |provider: &str| ModelSettings {
+            provider: Some(provider.to_owned()),
             input: Some("1".into()),
             output: Some("2".into()),
             context_tokens: Some(1_000),
             max_output_tokens: Some(500),
             ..ModelSettings::default()
         };
-        let mut models = BTreeMap::from([("smol".to_owned(), smol)]);
+        let named = [("smol", "local"), ("gemini-x", "google"), ("command-x", "cohere")];
+        let mut models: BTreeMap<String, ModelSettings> =
+            named.map(|(model, provider)| (model.to_owned(), own(provider))).into();
         models.retain(|_, model| {
             providers.iter().any(|provider| Some(&provider.name) == model.provider.as_ref())
         });

@@ -2,19 +2,13 @@
 
 use std::path::Path;
 
+pub(crate) use wflo_gateway::dialect::Dialect;
 use wflo_gateway::dialect::limit::OutputLimit;
 use wflo_gateway::routing::Waits;
 
-use crate::document::{Field, Kind, Problem};
+use crate::document::{Field, Problem};
 
 use super::KeySource;
-
-/// The wire format that an upstream speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    OpenAi,
-    Anthropic,
-}
 
 /// One upstream.
 #[derive(Debug, Clone)]
@@ -45,20 +39,7 @@ impl Provider {
 }
 
 fn read_dialect(field: &Field<'_>) -> Result<Dialect, Problem> {
-    let choices = [
-        ("openai", Some(Dialect::OpenAi)),
-        ("anthropic", Some(Dialect::Anthropic)),
-        ("google", None),
-        ("cohere", None),
-    ];
-    field.choice(&choices)?.ok_or_else(|| {
-        field
-            .problem(
-                Kind::Later,
-                format!("= {:?} belongs to a later release", field.text().unwrap_or_default()),
-            )
-            .hint("use \"openai\" (any OpenAI-compatible server) or \"anthropic\"")
-    })
+    field.choice(&Dialect::ALL.map(|dialect| (dialect.name(), dialect)))
 }
 
 /// `http://` or `https://`, a host, no credentials, no query.

@@ -188,7 +188,6 @@ fn what_belongs_to_a_later_release_is_refused_by_name() {
         ("[sandbox]\nbackend = \"gvisor\"", "gvisor"),
         ("[databases.main]\nurl = \"postgres://u:secret@h/d\"", "Postgres"),
         ("[storage]\nurl = \"postgresql://h/d\"", "Postgres"),
-        ("[providers.g]\ndialect = \"google\"", "google"),
     ] {
         let (code, place, said, hint) = refusal(text, &[]);
         assert_eq!(code, 8006, "{text}: {said}");

@@ -8,17 +8,17 @@ use wflo_gateway::routing::Waits;
 use crate::settings::{Dialect, Environment, KeySource, Provider, Settings};
 
 use super::{Check, Outcome};
+use wflo_gateway::route::Standard;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// One check for each provider of `wflo.toml` and of the environment.
 pub(super) fn check(settings: &Settings, environment: &Environment) -> Vec<Check> {
     let named = settings.providers.iter().map(|(name, provider)| (name.clone(), provider.clone()));
-    let dialects = [(Dialect::OpenAi, "openai"), (Dialect::Anthropic, "anthropic")];
-    let found = dialects.into_iter().filter_map(|(dialect, name)| {
+    let found = Dialect::ALL.into_iter().filter_map(|dialect| {
         let named = settings.providers.values().any(|provider| provider.dialect == dialect);
         let provider = from_environment(dialect, environment)?;
-        (!named).then(|| (format!("{name} (environment)"), provider))
+        (!named).then(|| (format!("{} (environment)", dialect.name()), provider))
     });
     let providers: Vec<(String, Provider)> = named.chain(found).collect();
     if providers.is_empty() {
@@ -36,10 +36,7 @@ pub(super) fn check(settings: &Settings, environment: &Environment) -> Vec<Check
 
 /// What the user's environment says about a provider that `wflo.toml` does not name.
 fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provider> {
-    let (key, address) = match dialect {
-        Dialect::OpenAi => ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
-        Dialect::Anthropic => ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
-    };
+    let Standard { address, key, .. } = Standard::of(dialect);
     environment.get(key)?;
     Some(Provider {
         dialect,
@@ -62,12 +59,14 @@ fn one(name: &str, provider: &Provider, environment: &Environment) -> Check {
             };
         }
     };
-    let public = match provider.dialect {
-        Dialect::OpenAi => "https://api.openai.com/v1",
-        Dialect::Anthropic => "https://api.anthropic.com/v1",
+    let address = provider.base_url.as_deref().unwrap_or(Standard::of(provider.dialect).public);
+    let versioned = address.rsplit('/').next().is_some_and(|last| last.starts_with('v'));
+    let path = match provider.dialect {
+        Dialect::Google if !versioned => "/v1beta/models",
+        Dialect::Cohere if !versioned => "/v1/models",
+        _ => "/models",
     };
-    let address = provider.base_url.as_deref().unwrap_or(public);
-    let answer = probe::ask(address, "/models", key.as_ref().map(|key| key.expose()), LIMIT);
+    let answer = probe::ask(address, path, key.as_ref().map(|key| key.expose()), LIMIT);
     match answer {
         Ok(Answer::Http { status: 200..=299, .. }) => {
             Check::new(title, Outcome::Ok, format!("{address} answers"))
