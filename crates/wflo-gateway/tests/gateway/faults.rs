@@ -1,57 +1,36 @@
-//! Providers that hang, break, lie and refuse. Each time: the client learns it, nothing leaks, and
-//! what is not known is charged as held and marked.
+//! Providers that hang, break, lie and refuse, in every dialect. Each time: the client learns it, nothing
+//! leaks, and what is not known is charged as held and marked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use wflo_core::money::NanoUsd;
 use wflo_gateway::Deadlines;
 use wflo_gateway::dialect::Dialect;
-use wflo_gateway::ledger::Outcome;
 use wflo_gateway::route::Provider;
 use wflo_testkit::model_server::{Fault, ModelServer};
 
 use crate::ledger::{Entry, MemoryLedger};
-use crate::world::{Got, World, chat, deadlines, message, streamed};
+use crate::shapes::{SHAPES, Shape, charged_as_held, only_outcome, streams};
+use crate::world::{Got, World, chat, deadlines, streamed};
 
-fn only_outcome(world: &World) -> Outcome {
-    let calls = world.ledger.calls();
-    assert_eq!((calls.len(), world.ledger.held()), (1, 0));
-    match &calls[0].entry {
-        Entry::Closed(outcome) => outcome.clone(),
-        other => panic!("not closed: {other:?}"),
-    }
-}
-
-async fn with_fault(fault: Fault, deadlines: Deadlines, anthropic: bool, stream: bool) -> (World, Got) {
+async fn with_fault(fault: &Fault, deadlines: Deadlines, shape: Shape) -> (World, Got) {
     let world = World::with(MemoryLedger::unlimited(), deadlines);
-    world.mock.fault_next(fault);
-    let body = match (anthropic, stream) {
-        (false, false) => chat("hi there"),
-        (false, true) => streamed("hi there"),
-        (true, false) => message("hi there"),
-        (true, true) => message("hi there").replacen('{', r#"{"stream":true,"#, 1),
-    };
-    let got = if anthropic { world.messages(&body).await } else { world.chat(&body).await };
+    world.mock.fault_next(fault.clone());
+    let got = shape.ask(&world, "hi there").await;
     (world, got)
-}
-
-fn charged_as_held(world: &World) -> Outcome {
-    let outcome = only_outcome(world);
-    assert!(outcome.uncertain && outcome.settled == world.ledger.calls()[0].intent.hold);
-    assert!(outcome.settled > NanoUsd::ZERO);
-    outcome
 }
 
 #[tokio::test]
 async fn a_stream_that_breaks_ends_in_an_error_event_and_a_broken_connection() {
-    for anthropic in [false, true] {
-        for fault in [Fault::ResetAfter(3), Fault::EndAfter(3), Fault::ErrorEvent(3)] {
-            let (world, got) = with_fault(fault.clone(), deadlines(), anthropic, true).await;
+    for shape in streams() {
+        for fault in [Fault::ResetAfter(3), Fault::EndAfter(3), Fault::ErrorEvent(3), Fault::ErrorEvent(0)] {
+            let (world, got) = with_fault(&fault, deadlines(), shape).await;
             assert_eq!(got.status, 200);
-            assert!(!got.whole, "{fault:?} looked whole: {}", got.text());
-            assert!(got.text().contains("WFLO-4010"), "{fault:?}: {}", got.text());
-            assert!(!got.text().contains("[DONE]") && !got.text().contains("message_stop"));
+            assert!(!got.whole, "{shape:?}: {fault:?} looked whole: {}", got.text());
+            assert!(got.text().contains("WFLO-4010"), "{shape:?}: {fault:?}: {}", got.text());
+            assert!(!got.text().contains(shape.end), "{shape:?}: {}", got.text());
             assert!(charged_as_held(&world).recorded.interrupted);
         }
     }
@@ -59,25 +38,32 @@ async fn a_stream_that_breaks_ends_in_an_error_event_and_a_broken_connection() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_before_its_end_is_an_error() {
-    for fault in [Fault::ResetAfter(0), Fault::Close] {
-        let (world, got) = with_fault(fault, deadlines(), false, false).await;
-        assert!(got.status == 502 || got.status == 504, "{}", got.text());
-        assert!(got.headers.get("x-should-retry").is_none());
-        charged_as_held(&world);
+    for shape in SHAPES {
+        for fault in [Fault::ResetAfter(0), Fault::Close] {
+            if shape.streams && fault != Fault::Close {
+                continue;
+            }
+            let (world, got) = with_fault(&fault, deadlines(), shape).await;
+            assert!(got.status == 502 || got.status == 504, "{}", got.text());
+            assert!(got.headers.get("x-should-retry").is_none());
+            charged_as_held(&world);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_provider_that_hangs_is_given_up_at_the_deadline() {
     let first = Deadlines { first_byte: Duration::from_millis(50), ..deadlines() };
-    let (world, got) = with_fault(Fault::Hang, first, false, false).await;
-    assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4009")), (504, true));
-    charged_as_held(&world);
     let idle = Deadlines { idle: Duration::from_millis(50), ..deadlines() };
-    for anthropic in [false, true] {
-        let (world, got) = with_fault(Fault::HangAfter(2), idle, anthropic, true).await;
-        assert!(!got.whole && got.text().contains("WFLO-4010"), "{}", got.text());
+    for shape in SHAPES {
+        let (world, got) = with_fault(&Fault::Hang, first, shape).await;
+        assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4009")), (504, true));
         charged_as_held(&world);
+        if shape.streams {
+            let (world, got) = with_fault(&Fault::HangAfter(2), idle, shape).await;
+            assert!(!got.whole && got.text().contains("WFLO-4010"), "{}", got.text());
+            charged_as_held(&world);
+        }
     }
 }
 
@@ -117,48 +103,119 @@ async fn a_call_whose_caller_is_being_ended_is_waited_for_only_a_while() {
 
 #[tokio::test]
 async fn errors_of_the_provider_pass_unchanged_and_cost_nothing() {
-    for (status, body) in [
-        (429, r#"{"error":{"message":"Rate limit","code":"rate_limit_exceeded"}}"#),
-        (500, "oops"),
-        (401, "{}"),
-    ] {
-        let (world, got) = with_fault(
-            Fault::Status(status, body.to_owned(), Some("7".to_owned())),
-            deadlines(),
-            false,
-            true,
-        )
-        .await;
-        assert_eq!((got.status.as_u16(), got.text(), got.whole), (status, body, true));
-        assert_eq!(got.headers["retry-after"], "7");
-        let outcome = only_outcome(&world);
-        assert_eq!((outcome.settled, outcome.uncertain), (NanoUsd::ZERO, false));
-    }
-}
-
-#[tokio::test]
-async fn garbage_and_missing_usage_pass_and_are_charged_as_held() {
-    for (fault, stream) in
-        [(Fault::Garbage, false), (Fault::UsageMissing, false), (Fault::UsageMissing, true)]
-    {
-        for anthropic in [false, true] {
-            let (world, got) = with_fault(fault.clone(), deadlines(), anthropic, stream).await;
-            assert!(got.status == 200 && got.whole, "{}", got.text());
-            charged_as_held(&world);
+    for shape in SHAPES {
+        for (status, body) in [
+            (429, r#"{"error":{"message":"Rate limit","code":"rate_limit_exceeded"}}"#),
+            (500, "oops"),
+            (401, "{}"),
+        ] {
+            let fault = Fault::Status(status, body.to_owned(), Some("7".to_owned()));
+            let (world, got) = with_fault(&fault, deadlines(), shape).await;
+            assert_eq!((got.status.as_u16(), got.text(), got.whole), (status, body, true));
+            assert_eq!(got.headers["retry-after"], "7");
+            let outcome = only_outcome(&world);
+            assert_eq!((outcome.settled, outcome.uncertain), (NanoUsd::ZERO, false));
         }
     }
 }
 
 #[tokio::test]
+async fn garbage_and_missing_usage_pass_and_are_charged_as_held() {
+    for shape in SHAPES {
+        let (world, got) = with_fault(&Fault::UsageMissing, deadlines(), shape).await;
+        assert!(got.status == 200 && got.whole && got.text().contains(shape.end), "{}", got.text());
+        charged_as_held(&world);
+        let (world, got) = with_fault(&Fault::Garbage, deadlines(), shape).await;
+        // What was to be an array, and never ended, is a stream that broke.
+        let array = shape.path.contains(":streamGenerateContent");
+        assert!(got.status == 200 && got.whole != array, "{shape:?}: {}", got.text());
+        assert!(got.text().starts_with("<html>"));
+        charged_as_held(&world);
+    }
+}
+
+/// Numbers that no provider can mean: nothing of them is believed.
+const WRONG: &str = r#"{"prompt_tokens":-1,"completion_tokens":"many","input_tokens":-1,"output_tokens":1e300,"promptTokenCount":-1,"candidatesTokenCount":{},"billed_units":{"input_tokens":-1,"output_tokens":"x"}}"#;
+
+/// More than was held.
+const MORE: &str = r#"{"prompt_tokens":9000000,"completion_tokens":9000000,"input_tokens":9000000,"output_tokens":9000000,"promptTokenCount":9000000,"candidatesTokenCount":9000000,"billed_units":{"input_tokens":9000000,"output_tokens":9000000}}"#;
+
+#[tokio::test]
+async fn usage_that_cannot_be_is_not_believed_and_usage_above_the_hold_is_charged_and_alarmed() {
+    for shape in SHAPES {
+        let (world, got) = with_fault(&Fault::UsageIs(WRONG), deadlines(), shape).await;
+        assert!(got.whole && got.text().contains(WRONG) || got.text().contains(": -1"), "{}", got.text());
+        charged_as_held(&world);
+        let (world, got) = with_fault(&Fault::UsageIs(MORE), deadlines(), shape).await;
+        assert!(got.whole, "{}", got.text());
+        let outcome = only_outcome(&world);
+        assert!(outcome.settled > world.ledger.calls()[0].intent.hold && !outcome.uncertain, "{shape:?}");
+        assert_eq!(world.gateway.overshoots(), 1);
+    }
+}
+
+#[tokio::test]
 async fn usage_after_the_end_mark_still_counts() {
-    let (world, got) = with_fault(Fault::UsageAfterDone, deadlines(), false, true).await;
-    assert!(got.whole && got.text().contains("[DONE]"));
+    for shape in streams() {
+        let (world, got) = with_fault(&Fault::UsageAfterDone, deadlines(), shape).await;
+        assert!(got.whole && got.text().contains(shape.end), "{}", got.text());
+        assert!(!only_outcome(&world).uncertain, "{shape:?}");
+    }
+}
+
+/// An event that is no JSON, and one that is cut: both pass as they are, and the rest is read.
+#[tokio::test]
+async fn malformed_events_pass_and_do_not_hide_the_rest() {
+    let chunk = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let pieces = vec![
+        chunk("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}\n\n"),
+        chunk("data\u{1F600}: \u{7}\n\nevent: x\nid\nretry: no\n\n"),
+        chunk("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"),
+        chunk(
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n",
+        ),
+    ];
+    let world = World::new(MemoryLedger::unlimited());
+    world.mock.fault_next(Fault::Verbatim(vec![("content-type", "text/event-stream")], pieces.clone()));
+    let asked = streamed("x").replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
+    let got = world.chat(&asked).await;
+    assert!(got.whole);
+    assert_eq!(got.body, pieces.concat());
     assert!(!only_outcome(&world).uncertain);
 }
 
 #[tokio::test]
+async fn an_answer_of_fifty_megabytes_passes_and_a_larger_one_is_charged_as_held() {
+    let json = ("content-type", "application/json");
+    for (megabytes, passes) in [(50, true), (70, false)] {
+        let world = World::new(MemoryLedger::unlimited());
+        let mut pieces = vec![Bytes::from_static(b"{\"text\":\"")];
+        pieces.extend(std::iter::repeat_n(Bytes::from(vec![b'a'; 1 << 20]), megabytes));
+        pieces.push(Bytes::from_static(b"\",\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}"));
+        world.mock.fault_next(Fault::Verbatim(vec![json], pieces));
+        let got = world.chat(&chat("x")).await;
+        assert_eq!((got.status == 200, got.body.len() > megabytes << 20), (passes, passes));
+        if passes {
+            assert!(!only_outcome(&world).uncertain);
+        } else {
+            charged_as_held(&world);
+        }
+    }
+    let world = World::new(MemoryLedger::unlimited());
+    let event =
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "a".repeat(1 << 20));
+    let mut pieces = vec![Bytes::from(event); 70];
+    pieces.push(Bytes::from_static(b"data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n"));
+    world.mock.fault_next(Fault::Verbatim(vec![("content-type", "text/event-stream")], pieces));
+    let got = world.chat(&streamed("x")).await;
+    assert!(got.whole && got.body.len() > 70 << 20);
+    let outcome = only_outcome(&world);
+    assert!(!outcome.uncertain && outcome.recorded.interrupted, "its record cannot be given again");
+}
+
+#[tokio::test]
 async fn a_slow_provider_is_waited_for() {
-    let (world, got) = with_fault(Fault::Delay(Duration::from_millis(30)), deadlines(), true, false).await;
+    let (world, got) = with_fault(&Fault::Delay(Duration::from_millis(30)), deadlines(), SHAPES[4]).await;
     assert_eq!(got.status, 200);
     assert!(!only_outcome(&world).uncertain);
 }
@@ -179,7 +236,7 @@ async fn a_provider_that_is_not_there_costs_nothing() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (world, got) = with_fault(Fault::Status(307, String::new(), None), deadlines(), false, false).await;
+    let (world, got) = with_fault(&Fault::Status(307, String::new(), None), deadlines(), SHAPES[0]).await;
     assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4012")), (502, true));
     assert_eq!(only_outcome(&world).settled, NanoUsd::ZERO);
 }

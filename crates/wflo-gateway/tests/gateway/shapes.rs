@@ -15,8 +15,6 @@ pub(crate) struct Shape {
     pub(crate) streams: bool,
     /// What a client takes for the end of a stream that is whole.
     pub(crate) end: &'static str,
-    /// The answer's usage, as the mock writes it.
-    pub(crate) usage: &'static str,
 }
 
 const CHAT: &str =
@@ -37,53 +35,32 @@ const STREAMED_COHERE: &str =
 
 /// All of them.
 pub(crate) const SHAPES: [Shape; 11] = [
-    Shape { path: "/openai/v1/chat/completions", body: CHAT, streams: false, end: "", usage: "usage" },
-    Shape {
-        path: "/openai/v1/chat/completions",
-        body: STREAMED_CHAT,
-        streams: true,
-        end: "[DONE]",
-        usage: "usage",
-    },
-    Shape { path: "/openai/v1/responses", body: RESPONSES, streams: false, end: "", usage: "usage" },
+    Shape { path: "/openai/v1/chat/completions", body: CHAT, streams: false, end: "" },
+    Shape { path: "/openai/v1/chat/completions", body: STREAMED_CHAT, streams: true, end: "[DONE]" },
+    Shape { path: "/openai/v1/responses", body: RESPONSES, streams: false, end: "" },
     Shape {
         path: "/openai/v1/responses",
         body: STREAMED_RESPONSES,
         streams: true,
         end: "response.completed",
-        usage: "usage",
     },
-    Shape { path: "/anthropic/v1/messages", body: MESSAGES, streams: false, end: "", usage: "usage" },
-    Shape {
-        path: "/anthropic/v1/messages",
-        body: STREAMED_MESSAGES,
-        streams: true,
-        end: "message_stop",
-        usage: "usage",
-    },
-    Shape {
-        path: "/google/v1beta/models/gemini-x:generateContent",
-        body: GOOGLE,
-        streams: false,
-        end: "",
-        usage: "usageMetadata",
-    },
+    Shape { path: "/anthropic/v1/messages", body: MESSAGES, streams: false, end: "" },
+    Shape { path: "/anthropic/v1/messages", body: STREAMED_MESSAGES, streams: true, end: "message_stop" },
+    Shape { path: "/google/v1beta/models/gemini-x:generateContent", body: GOOGLE, streams: false, end: "" },
     Shape {
         path: "/google/v1beta/models/gemini-x:streamGenerateContent?alt=sse",
         body: GOOGLE,
         streams: true,
         end: "finishReason",
-        usage: "usageMetadata",
     },
     Shape {
         path: "/google/v1beta/models/gemini-x:streamGenerateContent",
         body: GOOGLE,
         streams: true,
         end: "finishReason",
-        usage: "usageMetadata",
     },
-    Shape { path: "/cohere/v2/chat", body: COHERE, streams: false, end: "", usage: "usage" },
-    Shape { path: "/cohere/v2/chat", body: STREAMED_COHERE, streams: true, end: "[DONE]", usage: "usage" },
+    Shape { path: "/cohere/v2/chat", body: COHERE, streams: false, end: "" },
+    Shape { path: "/cohere/v2/chat", body: STREAMED_COHERE, streams: true, end: "[DONE]" },
 ];
 
 /// Those that stream.
