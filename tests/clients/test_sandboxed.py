@@ -7,14 +7,8 @@ from clients import CLIENTS, MODELS, WORK, Client
 from measured import Measured
 from sandboxed import CHEAP, KEY, Outcome
 
-SERVED = ("chat", "anthropic")
-CASES = [
-    pytest.param(client, case, id=f"{client.id}-{case}")
-    for client in CLIENTS
-    if client.api in SERVED
-    for case in client.work
-]
-RUNS = [pytest.param(client, id=client.id) for client in dict.fromkeys(case.values[0] for case in CASES)]
+CASES = [pytest.param(client, case, id=f"{client.id}-{case}") for client in CLIENTS for case in client.work]
+RUNS = [pytest.param(client, id=client.id) for client in CLIENTS]
 
 
 def outcome(measured: Measured, client: Client) -> Outcome:

@@ -17,15 +17,21 @@ const weather = tool({
   },
 });
 
-const over = (named) => ({
+const over = (named, streamed = false) => ({
   async call(model, prompt) {
     const { text, usage } = await generateText({ model: named(model), prompt });
     assert(usage.outputTokens > 0);
     return text;
   },
   async tools(model, prompt) {
-    const stopWhen = stepCountIs(4);
-    return (await generateText({ model: named(model), prompt, tools: { weather }, stopWhen })).text;
+    const options = { model: named(model), prompt, tools: { weather }, stopWhen: stepCountIs(4) };
+    if (!streamed) return (await generateText(options)).text;
+    let failure;
+    const result = streamText({ ...options, onError: ({ error }) => (failure = error) });
+    let text = '';
+    for await (const piece of result.textStream) text += piece;
+    if (failure) throw failure;
+    return text;
   },
   async stream(model, prompt) {
     let failure;
@@ -41,6 +47,6 @@ const google = () =>
   createGoogleGenerativeAI({ baseURL: `${process.env.GOOGLE_GEMINI_BASE_URL}/v1beta`, apiKey: process.env.GEMINI_API_KEY });
 
 export const openai = over((model) => openaiProvider(model));
-export const chat = over((model) => openaiProvider.chat(model));
+export const chat = over((model) => openaiProvider.chat(model), true);
 export const anthropic = over((model) => anthropicProvider(model));
-export const gemini = over((model) => google()(model));
+export const gemini = over((model) => google()(model), true);

@@ -1,4 +1,4 @@
-"""The cohere client, version 2 of its interface: chat, tools, streams, embed and rerank."""
+"""The cohere client, version 2 of its interface: chat, tools, streams and embed."""
 
 import json
 
@@ -48,8 +48,6 @@ def sync_more(model, ask):
         model="embed-v4.0", texts=["a", "b"], input_type="search_document", embedding_types=["float"]
     )
     assert embedded.embeddings.float_ == [[0.5, -0.25]] * 2
-    ranked = client.rerank(model="rerank-v3.5", query=ask, documents=["a", "b"])
-    assert [found.index for found in ranked.results] == [0, 1]
     return "ok"
 
 
@@ -59,9 +57,16 @@ async def async_call(model, ask):
 
 async def async_tools(model, ask):
     client = cohere.AsyncClientV2()
-    reply = await client.chat(model=model, messages=user(ask), tools=TOOLS)
-    call = reply.message.tool_calls[0]
-    messages = [*user(ask), reply.message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    call, arguments = None, ""
+    async for event in client.chat_stream(model=model, messages=user(ask), tools=TOOLS):
+        if event.type == "tool-call-start":
+            call = event.delta.message.tool_calls
+        elif event.type == "tool-call-delta":
+            arguments += event.delta.message.tool_calls.function.arguments
+    assert call and json.loads(arguments) == {"city": "Paris"}, arguments
+    made = {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
+    answered = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+    messages = [*user(ask), {"role": "assistant", "tool_calls": [made]}, answered]
     return (await client.chat(model=model, messages=messages, tools=TOOLS)).message.content[0].text
 
 

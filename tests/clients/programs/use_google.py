@@ -47,7 +47,8 @@ async def async_call(model, ask):
 
 async def async_tools(model, ask):
     client = genai.Client()
-    return (await client.aio.models.generate_content(model=model, contents=ask, config=CONFIG)).text
+    stream = await client.aio.models.generate_content_stream(model=model, contents=ask, config=CONFIG)
+    return "".join([chunk.text or "" async for chunk in stream])
 
 
 async def async_stream(model, ask):

@@ -1,4 +1,7 @@
-"""The openai client: chat completions and responses, sync and async, embeddings and models."""
+"""The openai client: chat completions and responses, sync and async, embeddings and models.
+
+The async ones stream their tool loops.
+"""
 
 import json
 
@@ -70,8 +73,8 @@ async def async_chat_tools(model, ask):
     messages = user(ask)
     async with openai.AsyncOpenAI() as client:
         while True:
-            reply = await client.chat.completions.create(model=model, messages=messages, tools=CHAT_TOOLS)
-            message = reply.choices[0].message
+            async with client.chat.completions.stream(model=model, messages=messages, tools=CHAT_TOOLS) as stream:
+                message = (await stream.get_final_completion()).choices[0].message
             if not message.tool_calls:
                 return message.content
             messages.append(message)
@@ -130,11 +133,12 @@ async def async_responses_tools(model, ask):
     items = user(ask)
     async with openai.AsyncOpenAI() as client:
         while True:
-            reply = await client.responses.create(model=model, input=items, tools=RESPONSES_TOOLS)
+            async with client.responses.stream(model=model, input=items, tools=RESPONSES_TOOLS) as stream:
+                reply = await stream.get_final_response()
             calls = [item for item in reply.output if item.type == "function_call"]
             if not calls:
                 return reply.output_text
-            items += reply.output
+            items += [{key: getattr(call, key) for key in ("type", "call_id", "name", "arguments")} for call in calls]
             for call in calls:
                 result = weather(call.arguments)
                 items.append({"type": "function_call_output", "call_id": call.call_id, "output": result})
