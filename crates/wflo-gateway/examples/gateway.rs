@@ -38,8 +38,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut models = BTreeMap::new();
     let mut providers = vec![
         Provider::new("openai", Dialect::OpenAi, &mock.openai_url(), key.clone())?,
-        Provider::new("anthropic", Dialect::Anthropic, &mock.anthropic_url(), key)?,
+        Provider::new("anthropic", Dialect::Anthropic, &mock.anthropic_url(), key.clone())?,
+        Provider::new("google", Dialect::Google, &mock.root_url(), key.clone())?,
+        Provider::new("cohere", Dialect::Cohere, &mock.root_url(), key)?,
     ];
+    for (model, provider) in [("gemini-x", "google"), ("command-x", "cohere")] {
+        let price = ModelSettings {
+            provider: Some(provider.to_owned()),
+            input: Some("1".to_owned()),
+            output: Some("2".to_owned()),
+            context_tokens: Some(128_000),
+            max_output_tokens: Some(8_000),
+            ..ModelSettings::default()
+        };
+        models.insert(model.to_owned(), price);
+    }
     if let (Some(url), Some(model)) = (std::env::args().nth(2), std::env::args().nth(3)) {
         providers.push(Provider::new("local", Dialect::OpenAi, &url, None)?);
         let price = ModelSettings {

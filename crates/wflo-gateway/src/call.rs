@@ -4,6 +4,8 @@
 //! the provider by the model. The call itself goes the way of every other call.
 
 mod anthropic;
+mod cohere;
+mod google;
 mod openai;
 mod reply;
 
@@ -182,18 +184,24 @@ impl Gateway {
     ) -> Result<ChatReply, CallError> {
         let route = self.shared.routes.find(None, None, &call.model)?;
         let dialect = route.provider.dialect;
-        let (endpoint, suffix, body) = match dialect {
+        let (suffix, query, body) = match dialect {
             Dialect::OpenAi => {
                 let body = openai::request(&call, route.provider.output_limit);
-                (Endpoint::Chat, "/chat/completions", body)
+                ("/chat/completions".to_owned(), None, body)
             }
             Dialect::Anthropic => {
                 let most = route.price.as_ref().and_then(|price| price.max_output_tokens);
-                (Endpoint::Messages, "/messages", anthropic::request(&call, most)?)
+                ("/messages".to_owned(), None, anthropic::request(&call, most)?)
             }
-            Dialect::Google | Dialect::Cohere => {
-                return Err(GatewayError::DialectNotServed { dialect }.into());
+            Dialect::Google => {
+                let (suffix, query) = google::address(&call)?;
+                (suffix, query, google::request(&call)?)
             }
+            Dialect::Cohere => ("/chat".to_owned(), None, cohere::request(&call)?),
+        };
+        let endpoint = match endpoint(dialect) {
+            Endpoint::Generate if call.stream => Endpoint::StreamGenerate,
+            other => other,
         };
         let body: Bytes = Value::Object(body).to_string().into();
         let mut buffered = Buffered::request(&self.shared);
@@ -215,8 +223,8 @@ impl Gateway {
             caller,
             dialect,
             endpoint,
-            suffix: suffix.to_owned(),
-            query: None,
+            suffix,
+            query,
             method: Method::POST,
             headers,
             body,
@@ -264,8 +272,10 @@ impl Gateway {
                 let raw: Value = serde_json::from_slice(&body)
                     .map_err(|error| CallError::Unreadable { reason: error.to_string() })?;
                 let mut reply = match dialect {
+                    Dialect::OpenAi => reply::of_completion(raw, model)?,
                     Dialect::Anthropic => reply::of_message(raw, model)?,
-                    _ => reply::of_completion(raw, model)?,
+                    Dialect::Google => google::of_answer(raw, model)?,
+                    Dialect::Cohere => cohere::of_answer(raw, model)?,
                 };
                 (reply.usage, reply.cost) = (usage.unwrap_or_default(), head.cost);
                 if let Some(sink) = sink {
@@ -297,7 +307,8 @@ impl Gateway {
 fn endpoint(dialect: Dialect) -> Endpoint {
     match dialect {
         Dialect::Anthropic => Endpoint::Messages,
-        _ => Endpoint::Chat,
+        Dialect::Google => Endpoint::Generate,
+        Dialect::OpenAi | Dialect::Cohere => Endpoint::Chat,
     }
 }
 
@@ -334,8 +345,10 @@ async fn streamed(
                 (None, None) => break,
             };
             let deltas = match dialect {
+                Dialect::OpenAi => gathered.completion_chunk(&event.data),
                 Dialect::Anthropic => gathered.message_event(&event.data),
-                _ => gathered.completion_chunk(&event.data),
+                Dialect::Google => google::piece(&mut gathered, &event.data),
+                Dialect::Cohere => cohere::event(&mut gathered, &event.data),
             };
             for delta in deltas {
                 if let Some(sink) = &sink {

@@ -76,12 +76,6 @@ pub enum GatewayError {
         /// The path.
         path: String,
     },
-    /// A dialect of a later release.
-    #[error("the gateway does not speak the {} dialect yet", dialect.name())]
-    DialectNotServed {
-        /// The dialect.
-        dialect: Dialect,
-    },
     /// The body is larger than the gateway takes.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
@@ -173,7 +167,6 @@ impl Coded for GatewayError {
             GatewayError::Request(RequestError::Unreadable { .. }) => Code(4030),
             GatewayError::NotTheCaller => Code(4022),
             GatewayError::UnknownEndpoint { .. } => Code(4004),
-            GatewayError::DialectNotServed { .. } => Code(4005),
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
             GatewayError::TooLarge { .. } | GatewayError::TooMuch => Code(4007),
             GatewayError::Unreachable { .. } => Code(4008),
@@ -205,9 +198,6 @@ impl Coded for GatewayError {
             }
             GatewayError::UnknownEndpoint { .. } => {
                 "Served are OpenAI chat/completions, responses, embeddings and models; Anthropic messages, count_tokens and models; Google generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents and models; Cohere v2 chat, embed, rerank and models.".to_owned()
-            }
-            GatewayError::DialectNotServed { .. } => {
-                "Use an OpenAI-compatible or Anthropic client; most providers offer such an address.".to_owned()
             }
             GatewayError::Request(RequestError::Unreadable { .. }) => {
                 "Leave it out: alt=json and alt=sse are served, each with the whole answer.".to_owned()
@@ -272,7 +262,6 @@ impl GatewayError {
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => "invalid_request_error",
             GatewayError::NotTheCaller => "authentication_error",
             GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",
-            GatewayError::DialectNotServed { .. } => "dialect_not_served",
             GatewayError::TooLarge { .. } | GatewayError::TooMuch => "request_too_large",
             GatewayError::Unreachable { .. } => "upstream_unreachable",
             GatewayError::NoAnswer { .. } => "upstream_no_answer",

@@ -6,11 +6,11 @@ use wflo_core::money::NanoUsd;
 use super::{CallError, ChatReply, Delta, ToolCall};
 use crate::usage::Usage;
 
-fn text_of(value: &Value) -> String {
+pub(super) fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn reply(raw: Value, asked: &str) -> ChatReply {
+pub(super) fn reply(raw: Value, asked: &str) -> ChatReply {
     ChatReply {
         text: String::new(),
         tool_calls: Vec::new(),
@@ -78,14 +78,14 @@ fn finish_of(stop: &str) -> String {
 /// What the events of a stream said so far.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    id: String,
-    model: Option<String>,
-    text: String,
-    tool_calls: Vec<ToolCall>,
+    pub(super) id: String,
+    pub(super) model: Option<String>,
+    pub(super) text: String,
+    pub(super) tool_calls: Vec<ToolCall>,
     /// Which tool call each of Anthropic's content blocks is.
     blocks: Vec<Option<usize>>,
-    finish_reason: Option<String>,
-    usage: Value,
+    pub(super) finish_reason: Option<String>,
+    pub(super) usage: Value,
 }
 
 /// More tool calls than this in one answer are not believed.

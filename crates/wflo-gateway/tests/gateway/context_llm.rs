@@ -36,9 +36,9 @@ async fn ask(world: &World, call: ChatCall) -> (Result<ChatReply, CallError>, Ve
 }
 
 #[tokio::test]
-async fn both_dialects_answer_alike_streamed_or_not() {
+async fn all_dialects_answer_alike_streamed_or_not() {
     let world = World::new(MemoryLedger::unlimited());
-    for model in ["gpt-5-mini", "claude-sonnet-4-5"] {
+    for model in ["gpt-5-mini", "claude-sonnet-4-5", "gemini-x", "command-x"] {
         for stream in [false, true] {
             world.mock.answer_next(Answer {
                 input_tokens: Some(12),
@@ -65,7 +65,7 @@ async fn tools_are_called_alike() {
     let world = World::new(MemoryLedger::unlimited());
     let tools = json!({"tools": [{"type": "function", "function": {"name": "weather",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]});
-    for model in ["gpt-5-mini", "claude-sonnet-4-5"] {
+    for model in ["gpt-5-mini", "claude-sonnet-4-5", "gemini-x", "command-x"] {
         for stream in [false, true] {
             let (reply, deltas) = ask(&world, call(model, tools.clone(), stream)).await;
             let reply = reply.unwrap();
@@ -86,7 +86,7 @@ async fn tools_are_called_alike() {
 async fn a_replayed_call_gives_the_same_reply() {
     let world = World::new(MemoryLedger::unlimited());
     let mut earlier = Vec::new();
-    for model in ["gpt-5-mini", "claude-sonnet-4-5", "smol"] {
+    for model in ["gpt-5-mini", "claude-sonnet-4-5", "smol", "gemini-x", "command-x"] {
         for stream in [false, true] {
             earlier.push((call(model, json!({}), stream), ask(&world, call(model, json!({}), stream)).await));
         }
