@@ -5,7 +5,7 @@
 //! server has one that nobody here has heard of. So a field is known to leave the bound alone, or it
 //! counts, or the request is bounded by the model's window whatever it asks for.
 
-use super::json::{BodyError, Fields};
+use super::json::{BodyError, Edit, Fields};
 
 /// Limits of one choice's output beside `max_tokens`; the largest counts.
 pub(super) const LIMITS: [&str; 5] =
@@ -108,6 +108,16 @@ pub(super) fn largest(fields: &Fields<'_>, names: &[&str]) -> Result<Option<u64>
         largest = largest.max(fields.count(name)?);
     }
     Ok(largest)
+}
+
+/// The edits after which none of the limits is above `limit`.
+pub(super) fn lowered(fields: &Fields<'_>, limit: u64) -> Result<Vec<Edit>, BodyError> {
+    let mut edits = Vec::new();
+    for name in std::iter::once("max_tokens").chain(LIMITS) {
+        let larger = fields.count(name)?.is_some_and(|stated| stated > limit);
+        edits.extend(fields.get(name).filter(|_| larger).map(|_| fields.set(name, &limit.to_string())));
+    }
+    Ok(edits)
 }
 
 /// The first field that nobody here knows; a `null` asks for nothing.

@@ -135,6 +135,10 @@ impl Wire for Generate {
         }
     }
 
+    fn lowered(&self, body: &[u8], name: OutputLimit, limit: u64) -> Result<Vec<Edit>, BodyError> {
+        Ok(vec![self.end_at(body, name, limit)?])
+    }
+
     fn framing(&self, content_type: &str) -> Option<Framing> {
         let content_type = content_type.trim_start();
         if content_type.starts_with("text/event-stream") {

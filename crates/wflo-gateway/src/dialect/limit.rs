@@ -42,13 +42,7 @@ impl OutputLimit {
     /// The edits after which no limit that the request states is above `limit`, and a name that the server
     /// is sure to read says so.
     pub(crate) fn lowered(self, fields: &Fields<'_>, limit: u64) -> Result<Vec<Edit>, BodyError> {
-        let mut edits = Vec::new();
-        for name in std::iter::once("max_tokens").chain(foreign::LIMITS) {
-            let larger = fields.count(name)?.is_some_and(|stated| stated > limit);
-            if let Some(field) = fields.get(name).filter(|_| larger) {
-                edits.push(Edit { at: field.at.clone(), text: limit.to_string() });
-            }
-        }
+        let mut edits = foreign::lowered(fields, limit)?;
         if !self.is_in(Stated::read(fields)?) {
             edits.push(self.edit(fields, limit));
         }

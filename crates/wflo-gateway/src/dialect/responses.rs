@@ -115,6 +115,15 @@ impl Wire for Responses {
         Ok(Fields::read(body)?.set(LIMIT, &limit.to_string()))
     }
 
+    fn lowered(&self, body: &[u8], _: OutputLimit, limit: u64) -> Result<Vec<Edit>, BodyError> {
+        let fields = Fields::read(body)?;
+        let mut edits = foreign::lowered(&fields, limit)?;
+        if fields.count(LIMIT)?.is_none() {
+            edits.push(fields.set(LIMIT, &limit.to_string()));
+        }
+        Ok(edits)
+    }
+
     fn events(&self, _: u64) -> Box<dyn Events> {
         Box::new(Stream)
     }

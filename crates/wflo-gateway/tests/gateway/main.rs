@@ -6,6 +6,7 @@
 mod attempts;
 mod bound;
 mod budget;
+mod bytes;
 mod context_llm;
 mod dialects;
 mod faults;

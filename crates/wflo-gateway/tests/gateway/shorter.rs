@@ -4,13 +4,15 @@ use wflo_core::money::NanoUsd;
 use wflo_testkit::model_server::Answer;
 
 use crate::ledger::MemoryLedger;
+use crate::shapes::SHAPES;
 use crate::world::{World, chat, message, streamed};
 
 /// What the mock saw of a request's limit.
 fn sent(world: &World, name: &str) -> u64 {
     let seen = world.mock.seen();
     let body: serde_json::Value = serde_json::from_slice(&seen[seen.len() - 1].body).unwrap();
-    body[name].as_u64().unwrap_or_else(|| panic!("no {name} in {body}"))
+    let limit = if name == "maxOutputTokens" { &body["generationConfig"][name] } else { &body[name] };
+    limit.as_u64().unwrap_or_else(|| panic!("no {name} in {body}"))
 }
 
 #[tokio::test]
@@ -26,6 +28,11 @@ async fn a_call_is_cut_to_what_is_left_and_the_rest_of_it_stays_as_it_was() {
         ),
         (plain, "/openai/v1/chat/completions", "max_completion_tokens"),
         (message("hi"), "/anthropic/v1/messages", "max_tokens"),
+        (SHAPES[3].body("hi"), SHAPES[3].path, "max_output_tokens"),
+        (r#"{"model":"gpt-5-mini","input":"hi"}"#.to_owned(), "/v1/responses", "max_output_tokens"),
+        (SHAPES[7].body("hi"), SHAPES[7].path, "maxOutputTokens"),
+        (r#"{"contents":[]}"#.to_owned(), SHAPES[6].path, "maxOutputTokens"),
+        (SHAPES[10].body("hi"), SHAPES[10].path, "max_tokens"),
     ] {
         let whole = World::new(MemoryLedger::unlimited());
         whole.post(path, &body).await;
