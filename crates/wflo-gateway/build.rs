@@ -1,147 +1,86 @@
 //! Compiles the pinned price map (`prices/model_prices.json`) into a sorted table of typed constants.
 //!
-//! Start-up then parses nothing: a look-up is a binary search over static data. Only what token
-//! billing needs is kept; rates are whole pico-USD per token, rounded up.
+//! Start-up then parses nothing: a look-up is a binary search over static data. What the map means is read
+//! by the library's own code, which also reads a newer map at run time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
-type Failure = Box<dyn std::error::Error>;
+#[allow(dead_code, unreachable_pub)]
+#[path = "src/usage/dimension.rs"]
+mod dimension;
+#[allow(dead_code, unreachable_pub)]
+#[path = "src/price/map.rs"]
+mod map;
+#[allow(unreachable_pub)]
+#[path = "src/price/rules.rs"]
+mod rules;
+#[allow(dead_code, unreachable_pub)]
+#[path = "src/price/tier.rs"]
+mod tier;
 
-/// (dimension, tier, above this many input tokens, pico-USD per token), as Rust literals.
-type Rate = (&'static str, &'static str, u64, u64);
+use dimension::Dimension;
+use tier::Tier;
+
+/// As `price::Rate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Rate {
+    dimension: Dimension,
+    tier: Tier,
+    above: u64,
+    femto: u64,
+}
 
 const MAP: &str = "prices/model_prices.json";
 
-/// Longest name first: `cache_creation_input_token_cost_above_1hr` is a dimension of its own.
-const DIMENSIONS: [(&str, &str); 11] = [
-    ("cache_creation_input_token_cost_above_1hr", "CacheWriteLong"),
-    ("cache_creation_input_token_cost", "CacheWrite"),
-    ("cache_read_input_audio_token_cost", "AudioCacheRead"),
-    ("cache_read_input_token_cost", "CacheRead"),
-    ("output_cost_per_reasoning_token", "Reasoning"),
-    ("output_cost_per_audio_token", "AudioOutput"),
-    ("output_cost_per_image_token", "ImageOutput"),
-    ("output_cost_per_token", "Output"),
-    ("input_cost_per_audio_token", "AudioInput"),
-    ("input_cost_per_image_token", "ImageInput"),
-    ("input_cost_per_token", "Input"),
-];
-
-fn main() -> Result<(), Failure> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={MAP}");
     println!("cargo::rerun-if-changed=build.rs");
+    for module in ["usage/dimension.rs", "price/map.rs", "price/rules.rs", "price/tier.rs"] {
+        println!("cargo::rerun-if-changed=src/{module}");
+    }
     let text = std::fs::read(MAP)?;
-    let map: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text)?;
-    let mut rows: Vec<(usize, Rate)> = Vec::new();
-    let mut offsets: HashMap<Vec<Rate>, (usize, usize)> = HashMap::new();
+    let mut entries = map::read(&text)?;
+    let lower = |name: &str| name.to_ascii_lowercase();
+    entries.sort_by(|a, b| lower(&a.name).cmp(&lower(&b.name)).then_with(|| a.name.cmp(&b.name)));
+    let mut out = format!("pub(super) const MAP_HASH: &str = {:?};\n", blake3::hash(&text).to_hex().as_str());
+    // Many models have the same prices: each list stands once.
+    let mut lists: HashMap<Vec<Rate>, usize> = HashMap::new();
     let mut models = String::new();
-    let mut count = 0_usize;
-    for (name, model) in &map {
-        let kind = match model["mode"].as_str() {
-            Some("chat" | "completion" | "responses") => "Chat",
-            Some("embedding") => "Embedding",
-            _ => continue,
-        };
-        let Some(rates) = rates(model)? else { continue };
-        let (start, end) = *offsets.entry(rates.clone()).or_insert_with(|| {
-            let start = rows.len();
-            rows.extend(rates.iter().map(|rate| (start, *rate)));
-            (start, rows.len())
-        });
-        let provider = model["litellm_provider"].as_str().unwrap_or_default();
-        let uplift =
-            |value: &serde_json::Value| value.as_f64().map_or(1_000, |f| (f * 1_000.0).ceil() as u64);
-        let searches = provider == "perplexity"
-            || (name.contains("search") || name.contains("research"))
-                && !model["search_context_cost_per_query"].is_null();
+    for entry in &entries {
+        let next = lists.len();
+        let list = *lists.entry(entry.rates.clone()).or_insert(next);
+        if list == next {
+            write!(out, "static R{list}: [Rate; {}] = [", entry.rates.len())?;
+            for rate in &entry.rates {
+                let Rate { dimension, tier, above, femto } = rate;
+                write!(
+                    out,
+                    "Rate{{dimension:D::{dimension:?},tier:T::{tier:?},above:{above},femto:{femto}}},"
+                )?;
+            }
+            out.push_str("];\n");
+        }
+        let uplift = entry.uplift;
         writeln!(
             models,
-            "Model{{name:{name:?},provider:{provider:?},kind:Kind::{kind},context_tokens:{},max_output_tokens:{},rates:({start},{end}),per_request:{},uplift:Uplift{{geo_us:{},fast:{},region_us:{},region_eu:{}}},searches:{searches}}},",
-            tokens(&model["max_input_tokens"]),
-            // `max_tokens` is the map's older name of the same limit.
-            tokens(if model["max_output_tokens"].is_null() {
-                &model["max_tokens"]
-            } else {
-                &model["max_output_tokens"]
-            }),
-            pico(&model["input_cost_per_request"])?.unwrap_or(0),
-            uplift(&model["provider_specific_entry"]["us"]),
-            uplift(&model["provider_specific_entry"]["fast"]),
-            uplift(&model["regional_processing_uplift_multiplier_us"]),
-            uplift(&model["regional_processing_uplift_multiplier_eu"]),
+            "Model{{name:{:?},provider:{:?},kind:Kind::{:?},context_tokens:{},max_output_tokens:{},rates:&R{list},uplift:Uplift{{geo_us:{},fast:{},region_us:{},region_eu:{},region_google:{}}},searches:{},per_prompt:{},windows:&[{}]}},",
+            entry.name,
+            entry.provider,
+            entry.kind,
+            entry.context_tokens,
+            entry.max_output_tokens,
+            uplift.geo_us,
+            uplift.fast,
+            uplift.region_us,
+            uplift.region_eu,
+            uplift.region_google,
+            entry.searches,
+            entry.per_prompt,
+            entry.windows.iter().map(|window| format!("{window:?},")).collect::<String>(),
         )?;
-        count += 1;
     }
-    let mut out = format!("pub(super) const MAP_HASH: &str = {:?};\n", blake3::hash(&text).to_hex().as_str());
-    writeln!(out, "pub(super) static RATES: [Rate; {}] = [", rows.len())?;
-    for (_, (dimension, tier, above, pico)) in &rows {
-        writeln!(out, "Rate{{dimension:D::{dimension},tier:T::{tier},above:{above},pico:{pico}}},")?;
-    }
-    // `BTreeMap` iterates by byte order, which is what the binary search compares by.
-    writeln!(out, "];\npub(super) static MODELS: [Model; {count}] = [\n{models}];")?;
+    writeln!(out, "pub(super) static MODELS: [Model; {}] = [\n{models}];", entries.len())?;
     std::fs::write(std::path::Path::new(&std::env::var("OUT_DIR")?).join("price_table.rs"), out)?;
     Ok(())
-}
-
-fn tokens(value: &serde_json::Value) -> u64 {
-    value.as_f64().map_or(0, |f| f as u64)
-}
-
-/// The token rates of one model; `None` when it has no price per input token, which is what every
-/// bill here starts from.
-fn rates(model: &serde_json::Value) -> Result<Option<Vec<Rate>>, Failure> {
-    let mut rates = Vec::new();
-    for (key, value) in model.as_object().into_iter().flatten() {
-        let Some((dimension, tier, above)) = meaning(key) else { continue };
-        rates.extend(pico(value)?.map(|pico| (dimension, tier, above, pico)));
-    }
-    // `tiered_pricing`: each range is a threshold; the first is the base price.
-    for range in model["tiered_pricing"].as_array().into_iter().flatten() {
-        let above = tokens(&range["range"][0]);
-        for (key, value) in range.as_object().into_iter().flatten() {
-            let Some((dimension, tier, _)) = meaning(key) else { continue };
-            rates.extend(pico(value)?.map(|pico| (dimension, tier, above, pico)));
-        }
-    }
-    rates.sort_unstable();
-    rates.dedup();
-    let priced = rates
-        .iter()
-        .any(|(dimension, tier, above, _)| (*dimension, *tier, *above) == ("Input", "Standard", 0));
-    Ok(priced.then_some(rates))
-}
-
-/// What a key of the map prices, or `None` for what token billing does not use (batch rates among
-/// them: the batch endpoints are not served).
-fn meaning(key: &str) -> Option<(&'static str, &'static str, u64)> {
-    let (dimension, mut rest) =
-        DIMENSIONS.iter().find_map(|(prefix, name)| key.strip_prefix(prefix).map(|rest| (*name, rest)))?;
-    let mut above = 0;
-    if let Some(threshold) = rest.strip_prefix("_above_") {
-        let (thousands, after) = threshold.split_once("k_tokens")?;
-        above = thousands.parse::<u64>().ok()? * 1_000;
-        rest = after;
-    }
-    let tier = match rest {
-        "" => "Standard",
-        "_flex" => "Flex",
-        "_priority" => "Priority",
-        "_ultrafast" => "Ultrafast",
-        "_balanced" => "Balanced",
-        "_decisions" => "Decisions",
-        _ => return None,
-    };
-    Some((dimension, tier, above))
-}
-
-/// A price in USD as whole pico-USD, rounded up; noise below a femto-USD is the map's own binary
-/// floating point (`8.900000000000001e-07`) and is dropped first.
-fn pico(value: &serde_json::Value) -> Result<Option<u64>, Failure> {
-    let Some(usd) = value.as_f64() else { return Ok(None) };
-    if !(0.0..1_000.0).contains(&usd) {
-        return Err(format!("a price of {usd} USD is not believable").into());
-    }
-    let femto = (usd * 1e15).round() as u64;
-    Ok(Some(femto.div_ceil(1_000)))
 }

@@ -12,49 +12,26 @@ use std::borrow::Cow;
 use crate::dialect::limit::OutputLimit;
 
 mod bill;
+mod installed;
+mod map;
+mod names;
 mod operator;
+mod rules;
 mod table;
+mod tier;
 
 pub use crate::usage::Dimension;
-pub(crate) use bill::raised;
-pub use bill::settle;
-pub use operator::{ModelSettings, PriceError};
-pub use table::{known_models, lookup, map_hash, suggestion};
+pub use bill::{Bill, Line, bill, settle};
+pub(crate) use bill::{nanos, raised};
+pub use installed::{About, InstallError, about, install, load, reset};
+pub use map::{Kind, MapError, Uplift, Window};
+pub use operator::{ModelSettings, PriceError, femto};
+pub use table::{Known, known, known_models, lookup, map_hash, resolve, suggestion};
+pub use tier::Tier;
 
-/// The service tier that a call was served at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Tier {
-    /// The ordinary one.
-    #[default]
-    Standard,
-    /// Cheaper and slower.
-    Flex,
-    /// Dearer and faster.
-    Priority,
-    /// The dearest one some providers have.
-    Ultrafast,
-    /// Between standard and priority at some providers.
-    Balanced,
-    /// A tier for short decisions at some providers.
-    Decisions,
-}
-
-impl Tier {
-    /// The tier that a provider's `service_tier` names; an unknown name is the standard tier's.
-    pub fn named(name: &str) -> Tier {
-        match name {
-            "flex" => Tier::Flex,
-            "priority" | "fast" => Tier::Priority,
-            "ultrafast" => Tier::Ultrafast,
-            "balanced" => Tier::Balanced,
-            "decisions" => Tier::Decisions,
-            _ => Tier::Standard,
-        }
-    }
-}
-
-/// One rate: `pico` pico-USD per token once a request has more than `above` input tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One rate: `femto` femto-USD (1e-15 USD) for each of what is counted, once a request has more than
+/// `above` input tokens. Time is priced by the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
     /// What is counted.
     pub dimension: Dimension,
@@ -62,35 +39,8 @@ pub struct Rate {
     pub tier: Tier,
     /// Applies when the request's whole input is larger than this, in tokens.
     pub above: u64,
-    /// Pico-USD per token.
-    pub pico: u64,
-}
-
-/// Factors on a whole bill, in thousandths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Uplift {
-    /// Inference kept in the United States (Anthropic's `inference_geo`).
-    pub geo_us: u64,
-    /// Anthropic's `speed: "fast"`.
-    pub fast: u64,
-    /// OpenAI's United States endpoint.
-    pub region_us: u64,
-    /// OpenAI's European endpoint.
-    pub region_eu: u64,
-}
-
-impl Uplift {
-    /// No uplift.
-    pub const NONE: Uplift = Uplift { geo_us: 1_000, fast: 1_000, region_us: 1_000, region_eu: 1_000 };
-}
-
-/// What the model answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Text, tools, perhaps audio and images.
-    Chat,
-    /// Vectors.
-    Embedding,
+    /// Femto-USD for one.
+    pub femto: u64,
 }
 
 /// How a provider turns a request into the text that the model reads, as far as it is known.
@@ -133,8 +83,6 @@ pub struct Price {
     pub context_tokens: Option<u64>,
     /// Most output tokens that the model writes for one choice, if known.
     pub max_output_tokens: Option<u64>,
-    /// Pico-USD per request, beside its tokens.
-    pub per_request: u64,
     /// Factors on the whole bill.
     pub uplift: Uplift,
     /// The factor of the endpoint's region, in thousandths; set by [`Price::at_host`].
@@ -147,6 +95,10 @@ pub struct Price {
     pub end: End,
     /// The model searches by itself, at a fee per search that no request bounds.
     pub searches: bool,
+    /// A fee of searches is due once for a prompt, however many there were.
+    pub per_prompt: bool,
+    /// When the off-peak prices apply.
+    pub windows: &'static [Window],
     /// Where the price comes from.
     pub source: PriceSource,
 }
@@ -172,53 +124,74 @@ impl Price {
         self.region = match host.split('.').next() {
             Some("us") => self.uplift.region_us,
             Some("eu") => self.uplift.region_eu,
+            // Google's global endpoint has no region before its name.
+            Some(name) if name.ends_with("-aiplatform") => self.uplift.region_google,
             _ => 1_000,
         };
         self
     }
 
-    /// Pico-USD per token of a dimension at a tier, for a request with this many input tokens in
-    /// all. Dimensions without a price of their own are billed as what they are a kind of.
+    /// Femto-USD for one of a dimension at a tier, for a request with this many input tokens in all.
+    /// Dimensions without a price of their own are billed as what they are a kind of; what is a kind of
+    /// nothing that is priced costs nothing.
     pub fn rate(&self, dimension: Dimension, tier: Tier, input: u64) -> u64 {
-        use Dimension::{
-            AudioCacheRead, AudioInput, AudioOutput, CacheRead, CacheWrite, CacheWriteLong, ImageInput,
-            ImageOutput, Input, Output, Reasoning,
-        };
-        let mut dimension = dimension;
-        loop {
-            if let Some(pico) = self.own_rate(dimension, tier, input) {
-                return pico;
-            }
-            dimension = match dimension {
-                CacheWriteLong => CacheWrite,
-                AudioCacheRead => AudioInput,
-                CacheRead | CacheWrite | AudioInput | ImageInput => Input,
-                Reasoning | AudioOutput | ImageOutput => Output,
-                _ => return 0,
-            };
+        if let Some(femto) = self.own_rate(dimension, tier, input) {
+            return femto;
         }
+        kind_of(dimension).map_or(0, |whole| self.rate(whole, tier, input))
+    }
+
+    /// Whether the provider asks for less at this moment, in seconds since 1970 in UTC.
+    pub fn is_off_peak(&self, unix_seconds: i64) -> bool {
+        self.windows.iter().any(|window| window.holds(unix_seconds))
+    }
+
+    /// Whether the dimension has a price of its own.
+    pub fn prices(&self, dimension: Dimension) -> bool {
+        self.rates.iter().any(|rate| rate.dimension == dimension)
+    }
+
+    /// Whether the dimension has a price, be it of what it is a kind of.
+    pub fn knows(&self, dimension: Dimension) -> bool {
+        self.prices(dimension) || kind_of(dimension).is_some_and(|whole| self.knows(whole))
     }
 
     fn own_rate(&self, dimension: Dimension, tier: Tier, input: u64) -> Option<u64> {
-        let best = |tier: Tier| {
-            self.rates
-                .iter()
-                .filter(|rate| {
-                    rate.dimension == dimension
-                        && rate.tier == tier
-                        && (rate.above == 0 || rate.above < input)
-                })
-                .max_by_key(|rate| (rate.above, rate.pico))
+        use Dimension as D;
+        let best = |wanted: Tier| {
+            let rates = self.rates.iter().filter(|rate| rate.dimension == dimension && rate.tier == wanted);
+            rates.filter(|rate| rate.above == 0 || rate.above < input).max_by_key(|rate| rate.above)
         };
-        let standard = best(Tier::Standard);
+        let own = best(tier);
         if tier == Tier::Standard {
-            return standard.map(|rate| rate.pico);
+            return own.map(|rate| rate.femto);
         }
-        match (best(tier), standard) {
-            // A tier without a long-context price of its own pays the dearer of the two.
-            (Some(own), Some(standard)) if standard.above > own.above => Some(own.pico.max(standard.pico)),
-            (Some(own), _) => Some(own.pico),
-            (None, standard) => standard.map(|rate| rate.pico),
+        let at_tier = |dimension: Dimension| {
+            self.rates.iter().any(|rate| rate.dimension == dimension && rate.tier == tier)
+        };
+        let batched = |dimension: Dimension| {
+            std::iter::successors(kind_of(dimension), |whole| kind_of(*whole)).any(at_tier)
+        };
+        match (dimension, own) {
+            // A batch has prices of its own throughout: what it does not price costs as what it is a kind of.
+            (_, None) if tier == Tier::Batch && batched(dimension) => None,
+            (D::Reasoning, None) if tier != Tier::OffPeak && at_tier(D::Output) => None,
+
+            // The thresholds of the long-lived cache are each tier's own.
+            (D::CacheWriteLong | D::CacheWriteLongest, None) => {
+                let base =
+                    |rate: &&Rate| (rate.dimension, rate.tier, rate.above) == (dimension, Tier::Standard, 0);
+                self.rates.iter().find(base).map(|rate| rate.femto)
+            }
+            (D::CacheWriteLong | D::CacheWriteLongest, Some(own)) => Some(own.femto),
+            (_, None) => best(Tier::Standard).map(|rate| rate.femto),
+            // A quiet hour's prices take the place of any other, and so do a batch's.
+            (_, Some(own)) if matches!(tier, Tier::Batch | Tier::OffPeak) => Some(own.femto),
+            // The standard price of a longer context counts where the tier has none.
+            (_, Some(own)) => match best(Tier::Standard) {
+                Some(standard) if standard.above > own.above => Some(standard.femto),
+                _ => Some(own.femto),
+            },
         }
     }
 
@@ -237,4 +210,24 @@ impl Price {
         }
         dearest
     }
+}
+
+/// What a dimension is billed as where it has no price of its own.
+fn kind_of(dimension: Dimension) -> Option<Dimension> {
+    use Dimension as D;
+    Some(match dimension {
+        D::CacheWriteLong | D::CacheWriteLongest => D::CacheWrite,
+        D::AudioCacheRead | D::CacheReadExplicit => D::CacheRead,
+        D::CacheRead | D::CacheWrite | D::AudioInput | D::ImageInput | D::VideoInput => D::Input,
+        D::Reasoning | D::AudioOutput | D::ImageOutput | D::VideoOutput => D::Output,
+        D::WebSearchesLow | D::WebSearchesHigh => D::WebSearches,
+        D::OutputVideoTime
+        | D::OutputTime480
+        | D::OutputTime720
+        | D::OutputTime768
+        | D::OutputTime1080
+        | D::OutputTime2k
+        | D::OutputTime4k => D::OutputTime,
+        _ => return None,
+    })
 }

@@ -17,11 +17,11 @@ mod input;
 mod output;
 
 use wflo_core::error::{Code, Coded};
-use wflo_core::money::{NanoUsd, PicoUsd};
+use wflo_core::money::NanoUsd;
 
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
-use crate::price::{Dimension, Price};
+use crate::price::{Dimension, Price, Tier};
 
 /// A request whose cost nobody can bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,9 +98,8 @@ pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError
     let tiers = request.tier.reachable();
     let input_rate = price.dearest(&input::dimensions(request, price), tiers, input_tokens);
     let output_rate = price.dearest(&output::dimensions(request), tiers, input_tokens);
-    let mut sum = PicoUsd(i128::from(price.per_request))
-        + PicoUsd(i128::from(input_rate)) * input_tokens
-        + PicoUsd(i128::from(output_rate)) * output.tokens;
+    let cost = |rate: u64, tokens: u64| i128::from(rate).saturating_mul(i128::from(tokens));
+    let mut sum = cost(input_rate, input_tokens).saturating_add(cost(output_rate, output.tokens));
     sum = crate::price::raised(sum, price.region);
     if request.geo_us {
         sum = crate::price::raised(sum, price.uplift.geo_us);
@@ -108,7 +107,9 @@ pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError
     if request.fast {
         sum = crate::price::raised(sum, price.uplift.fast);
     }
-    Ok(Bound { cost: sum.ceil_nanos(), input_tokens, output_tokens: output.tokens, write: output.write })
+    let fee = i128::from(price.rate(Dimension::Requests, Tier::Standard, input_tokens));
+    let cost = crate::price::nanos(sum.saturating_add(fee));
+    Ok(Bound { cost, input_tokens, output_tokens: output.tokens, write: output.write })
 }
 
 /// The dimensions of a dialect's input that can be billed at their own rate.

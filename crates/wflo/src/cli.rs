@@ -19,7 +19,9 @@ mod value;
 
 pub(crate) use approvals::{ApprovalRef, ApprovalsCommand, Decision};
 pub(crate) use changes::{ApplyArgs, DiffArgs, DiscardArgs};
-pub(crate) use costs::{CostsBy, CostsCommand, Days, ReconcileArgs, ReportArgs};
+pub(crate) use costs::{
+    CostsBy, CostsCommand, Days, ModelsArgs, PriceArgs, ReconcileArgs, ReportArgs, UpdateArgs,
+};
 pub(crate) use detach::Detach;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use init::InitArgs;

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use wflo_core::budget::OnExceeded;
 use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Coded, Failure};
-use wflo_core::money::{NanoUsd, PicoUsd};
+use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
 use wflo_engine::launch::Limits;
 use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
-use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
 use wflo_gateway::secret::Secret;
 use wflo_store::{SqliteStore, StoreOptions};
@@ -128,17 +127,8 @@ impl<'a> Session<'a> {
         for dialect in Dialect::ALL {
             environment.push(Provider::from_environment(dialect, variable)?);
         }
-        let models = self.settings.models.iter().map(|(name, model)| {
-            let priced = ModelSettings {
-                provider: model.provider.clone(),
-                input: Some(per_million(model.input)),
-                output: Some(per_million(model.output)),
-                context_tokens: model.context_tokens,
-                max_output_tokens: model.max_output_tokens,
-                ..ModelSettings::default()
-            };
-            (name.clone(), priced)
-        });
+        wflo_gateway::price::load(&self.settings.data_dir)?;
+        let models = self.settings.models.iter().map(|(name, model)| (name.clone(), model.priced()));
         let routing = self.settings.routing.clone();
         Ok(Routes::new(named, environment, models.collect())?.with_routing(routing))
     }
@@ -214,12 +204,6 @@ pub(crate) struct Flags {
     pub(crate) recording: Option<String>,
     /// Somebody sits at the terminal: a budget that says nothing asks.
     pub(crate) interactive: bool,
-}
-
-/// A price as the gateway reads it: USD per million tokens, six decimals.
-fn per_million(price: PicoUsd) -> String {
-    let micro = price.0.max(0);
-    format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000)
 }
 
 impl CommandError {

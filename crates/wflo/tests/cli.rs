@@ -11,6 +11,7 @@
 mod cli {
     #[cfg(target_os = "linux")]
     mod carry_on;
+    mod costs_price;
     mod documents;
     mod errors;
     mod explain;

@@ -62,12 +62,12 @@ impl WantedTier {
     pub fn reachable(self) -> &'static [Tier] {
         match self {
             WantedTier::Any => &[Tier::Standard, Tier::Flex, Tier::Priority],
-            WantedTier::Named(Tier::Standard) => &[Tier::Standard],
+            WantedTier::Named(Tier::Standard | Tier::OffPeak) => &[Tier::Standard],
             WantedTier::Named(Tier::Flex) => &[Tier::Flex, Tier::Standard],
             WantedTier::Named(Tier::Priority) => &[Tier::Priority, Tier::Standard],
             WantedTier::Named(Tier::Ultrafast) => &[Tier::Ultrafast, Tier::Priority, Tier::Standard],
+            WantedTier::Named(Tier::Batch) => &[Tier::Batch, Tier::Standard],
             WantedTier::Named(Tier::Balanced) => &[Tier::Balanced, Tier::Standard],
-            WantedTier::Named(Tier::Decisions) => &[Tier::Decisions, Tier::Standard],
         }
     }
 }

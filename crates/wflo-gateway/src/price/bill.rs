@@ -1,37 +1,109 @@
 //! Usage times price: what a finished call costs.
 //!
-//! Owns the sum and its rounding: exact in pico-USD, uplifts applied to the whole, rounded up to
+//! Owns the sum and its rounding: exact in femto-USD, uplifts applied to the whole, rounded up to
 //! nano-USD once.
 
 use wflo_core::money::{NanoUsd, PicoUsd};
 
-use super::Price;
-use crate::usage::Usage;
+use super::{Dimension, Price, PriceSource};
+use crate::usage::{Unit, Usage};
+
+/// One dimension of a bill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// What was counted.
+    pub dimension: Dimension,
+    /// How much: tokens, items, or milliseconds.
+    pub count: u64,
+    /// Femto-USD for one token or item, or for a second.
+    pub femto: u64,
+}
+
+impl Line {
+    /// What the line costs, in femto-USD, rounded up.
+    pub fn cost(&self) -> i128 {
+        let product = i128::from(self.femto).saturating_mul(i128::from(self.count));
+        match self.dimension.unit() {
+            Unit::Milliseconds => ceil(product, 1_000),
+            _ => product,
+        }
+    }
+}
+
+/// What a call costs, and how that comes about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bill {
+    /// The dimensions that were used.
+    pub lines: Vec<Line>,
+    /// The factors on the sum of the lines, in thousandths, by their names.
+    pub factors: Vec<(&'static str, u64)>,
+    /// What the provider says that it cost, where that counts instead of the lines.
+    pub reported: Option<PicoUsd>,
+    /// The whole.
+    pub total: NanoUsd,
+}
 
 /// What `usage` costs at `price`, in nano-USD, rounded up.
 pub fn settle(usage: &Usage, price: &Price) -> NanoUsd {
-    let (input, tier) = (usage.total_input(), usage.tier.unwrap_or_default());
-    let tokens = usage
-        .counts()
-        .map(|(dimension, tokens)| PicoUsd(i128::from(price.rate(dimension, tier, input))) * tokens)
-        .fold(PicoUsd(i128::from(price.per_request)), |sum, line| sum + line);
-    let mut sum = raised(tokens, price.region);
-    if usage.geo_us {
-        sum = raised(sum, price.uplift.geo_us);
-    }
-    if usage.fast {
-        sum = raised(sum, price.uplift.fast);
-    }
-    sum.ceil_nanos()
+    bill(usage, price).total
 }
 
-/// The sum times a factor in thousandths, rounded up to whole pico-USD.
-pub(crate) fn raised(sum: PicoUsd, thousandths: u64) -> PicoUsd {
-    if thousandths == 1_000 {
-        return sum;
+/// The bill of `usage` at `price`.
+///
+/// What the provider itself says that a call cost counts, unless the operator has a price of their own.
+pub fn bill(usage: &Usage, price: &Price) -> Bill {
+    let (input, tier) = (usage.total_input(), usage.tier.unwrap_or_default());
+    let mut counts: Vec<(Dimension, u64)> = usage.counts().collect();
+    if usage.get(Dimension::Requests) == 0 && price.prices(Dimension::Requests) {
+        counts.push((Dimension::Requests, 1));
     }
-    let product = sum.0.saturating_mul(i128::from(thousandths));
-    PicoUsd(product.div_euclid(1_000) + i128::from(product.rem_euclid(1_000) != 0))
+    let lines: Vec<Line> = counts
+        .into_iter()
+        .map(|(dimension, count)| Line {
+            dimension,
+            count: if price.per_prompt && dimension.is_search() { count.min(1) } else { count },
+            femto: price.rate(dimension, tier, input),
+        })
+        .collect();
+    let factors: Vec<_> = [
+        ("region", price.region),
+        ("inference_geo", if usage.geo_us { price.uplift.geo_us } else { 1_000 }),
+        ("speed", if usage.fast { price.uplift.fast } else { 1_000 }),
+    ]
+    .into_iter()
+    .filter(|(_, thousandths)| *thousandths != 1_000)
+    .collect();
+    let reported = usage.reported.filter(|_| price.source != PriceSource::Operator);
+    let (tokens, rest): (Vec<&Line>, Vec<&Line>) =
+        lines.iter().partition(|line| !line.dimension.unit().is_no_token());
+    let sum = |lines: &[&Line]| lines.iter().fold(0_i128, |sum, line| sum.saturating_add(line.cost()));
+    let mut total = sum(&tokens);
+    for (_, thousandths) in &factors {
+        total = raised(total, *thousandths);
+    }
+    let total = match reported {
+        Some(reported) => reported.ceil_nanos(),
+        // Fees are the same everywhere.
+        None => nanos(total.saturating_add(sum(&rest))),
+    };
+    Bill { lines, factors, reported, total }
+}
+
+/// A sum of femto-USD in nano-USD, rounded up.
+pub(crate) fn nanos(femto: i128) -> NanoUsd {
+    PicoUsd(ceil(femto, 1_000)).ceil_nanos()
+}
+
+/// The sum times a factor in thousandths, rounded up.
+pub(crate) fn raised(sum: i128, thousandths: u64) -> i128 {
+    match thousandths {
+        1_000 => sum,
+        _ => ceil(sum.saturating_mul(i128::from(thousandths)), 1_000),
+    }
+}
+
+fn ceil(sum: i128, by: i128) -> i128 {
+    sum.div_euclid(by) + i128::from(sum.rem_euclid(by) != 0)
 }
 
 #[cfg(test)]
@@ -56,5 +128,31 @@ mod tests {
         let mut flex = Usage::of(&[(D::CacheRead, 3)]);
         flex.tier = Some(Tier::Flex);
         assert_eq!(settle(&flex, &price).nanos(), 8);
+    }
+
+    #[test]
+    fn searches_are_billed_by_the_search_or_by_the_prompt() {
+        let searched = |count| Usage::of(&[(D::WebSearches, count)]);
+        let claude = lookup("anthropic", "claude-sonnet-4-5").unwrap();
+        assert_eq!(settle(&searched(3), &claude).to_string(), "0.03");
+        let gemini = lookup("gemini", "gemini-2.5-flash").unwrap();
+        assert_eq!(settle(&searched(3), &gemini).to_string(), "0.035");
+    }
+
+    #[test]
+    fn time_is_priced_by_the_second() {
+        let whisper = lookup("openai", "whisper-1").unwrap();
+        // 0.0001 USD a second.
+        assert_eq!(settle(&Usage::of(&[(D::InputTime, 12_500)]), &whisper).to_string(), "0.00125");
+    }
+
+    #[test]
+    fn what_the_provider_says_counts_unless_the_operator_has_a_price() {
+        let mut usage = Usage::of(&[(D::Input, 1_000_000)]);
+        usage.reported = Some(PicoUsd(1_234_567_890));
+        let mut price = lookup("openrouter", "openai/gpt-4o").or_else(|| lookup("openai", "gpt-4o")).unwrap();
+        assert_eq!(settle(&usage, &price).nanos(), 1_234_568);
+        price.source = PriceSource::Operator;
+        assert_eq!(settle(&usage, &price).to_string(), "2.50");
     }
 }

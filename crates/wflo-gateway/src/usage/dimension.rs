@@ -18,6 +18,13 @@ pub enum Unit {
     Milliseconds,
 }
 
+impl Unit {
+    /// Whether it is anything but tokens.
+    pub const fn is_no_token(self) -> bool {
+        matches!(self, Unit::Count | Unit::Milliseconds)
+    }
+}
+
 macro_rules! dimensions {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal: $unit:ident,)+) => {
         /// What is counted.
@@ -43,6 +50,19 @@ macro_rules! dimensions {
             }
         }
     };
+}
+
+impl Dimension {
+    /// Whether it counts searches that ground an answer.
+    pub const fn is_search(self) -> bool {
+        matches!(
+            self,
+            Dimension::WebSearches
+                | Dimension::WebSearchesLow
+                | Dimension::WebSearchesHigh
+                | Dimension::MapSearches
+        )
+    }
 }
 
 dimensions! {

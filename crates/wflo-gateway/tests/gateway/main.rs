@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod models;
 mod pass_through;
+mod prices;
 mod secrets;
 mod shapes;
 mod shorter;

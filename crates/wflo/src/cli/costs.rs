@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use wflo_core::money::NanoUsd;
+use wflo_gateway::dialect::Dialect;
 
 use super::RunRef;
 use super::value::usd;
@@ -29,6 +31,36 @@ Examples:
   wflo costs reconcile costs.csv --provider openai
   wflo costs reconcile usage.csv --cost-column 'Cost (USD)' --since 2026-11-01 --until 2026-11-30";
 
+const PRICE_HELP: &str = "\
+The usage is an object as the provider writes it (`usage`, Google's `usageMetadata`, Cohere's `meta`), or a
+whole answer that holds one. What the provider itself says that the call cost counts, unless [models] in
+wflo.toml prices the model. With --batch each line is a JSON object {model, dialect, provider,
+service_tier, usage}, and each gives one line of JSON: a price, or an error with its code.
+
+Examples:
+  wflo costs price gpt-5-mini --dialect openai --usage usage.json
+  wflo costs price claude-sonnet-4-5 --dialect anthropic --usage - < answer.json
+  wflo costs price gpt-5-mini --dialect openai --service-tier flex --usage usage.json --json
+  wflo costs price --batch calls.jsonl";
+
+const MODELS_HELP: &str = "\
+A filter is a part of a model's name, or the name of its provider. Prices are the standard ones, in USD
+per million tokens; --json has all of them.
+
+Examples:
+  wflo costs models sonnet
+  wflo costs models groq --json
+  wflo costs models --about";
+
+const UPDATE_HELP: &str = "\
+Takes `model_prices_and_context_window.json` of LiteLLM. The file is read whole and kept in the data
+directory; runs of this project use it from then on instead of the prices that wflo was built with. A file
+that is damaged, or prices far fewer models than the built-in map, is refused and nothing changes.
+
+Examples:
+  wflo costs update model_prices_and_context_window.json
+  wflo costs update --reset";
+
 /// The verbs of costs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CostsCommand {
@@ -38,6 +70,64 @@ pub(crate) enum CostsCommand {
     /// Compare what was charged with a provider's invoice export (CSV)
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(ReconcileArgs),
+    /// Price a usage object as a provider reports it
+    #[command(after_help = PRICE_HELP)]
+    Price(PriceArgs),
+    /// List the models that have a price
+    #[command(after_help = MODELS_HELP)]
+    Models(ModelsArgs),
+    /// Use a newer price map
+    #[command(after_help = UPDATE_HELP)]
+    Update(UpdateArgs),
+}
+
+/// What to price.
+#[derive(Debug, Args)]
+pub(crate) struct PriceArgs {
+    /// The model, with or without its provider's name before it
+    #[arg(value_name = "MODEL", required_unless_present = "batch", conflicts_with = "batch")]
+    pub(crate) model: Option<String>,
+    /// Whose shape the usage has
+    #[arg(long, value_name = "DIALECT", required_unless_present = "batch")]
+    pub(crate) dialect: Option<Dialect>,
+    /// Who served the model, where its name does not tell
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// The service tier, instead of the one that the usage names: flex, priority, batch …
+    #[arg(long, value_name = "TIER")]
+    pub(crate) service_tier: Option<String>,
+    /// When the call was made, such as 2026-11-29T02:00:00Z, for providers that ask for less at some
+    /// hours; without it they count as asking for the full price
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Timestamp>,
+    /// The file with the usage; `-` is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) usage: PathBuf,
+    /// Price each line of a file of JSON lines; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub(crate) batch: Option<PathBuf>,
+}
+
+/// Which models.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Only those whose name has this in it, or of this provider
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Say where the prices are from instead
+    #[arg(long, conflicts_with = "filter")]
+    pub(crate) about: bool,
+}
+
+/// Which map.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The newer map
+    #[arg(value_name = "FILE", required_unless_present = "reset")]
+    pub(crate) file: Option<PathBuf>,
+    /// Go back to the prices that wflo was built with
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) reset: bool,
 }
 
 /// Some days, the first and the last among them.

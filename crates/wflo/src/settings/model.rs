@@ -1,6 +1,9 @@
 //! `[models.NAME]`: the operator's price of a model, in USD per million tokens.
 
+use std::collections::BTreeMap;
+
 use wflo_core::money::PicoUsd;
+use wflo_gateway::price::{Dimension, ModelSettings, Tier, femto};
 
 use crate::document::{Field, Problem, Value};
 
@@ -9,10 +12,20 @@ use crate::document::{Field, Problem, Value};
 pub(crate) struct Model {
     /// The provider that answers for it; none means the one whose dialect fits.
     pub(crate) provider: Option<String>,
-    /// The price of one input token.
-    pub(crate) input: PicoUsd,
-    /// The price of one output token.
-    pub(crate) output: PicoUsd,
+    /// The price of input.
+    input: String,
+    /// The price of output.
+    output: String,
+    /// The price of input that the provider had cached.
+    cached_input: Option<String>,
+    /// The price of input that is written to the provider's cache.
+    cache_write: Option<String>,
+    /// The price of anything else that is counted.
+    rates: BTreeMap<Dimension, String>,
+    /// Prices at a service tier.
+    tiers: BTreeMap<String, BTreeMap<Dimension, String>>,
+    /// Prices of requests with more input than so many tokens.
+    above: BTreeMap<String, BTreeMap<Dimension, String>>,
     /// How many tokens a request and its answer may have together.
     pub(crate) context_tokens: Option<u64>,
     /// How many tokens an answer may have.
@@ -26,6 +39,30 @@ impl Model {
             provider: reader.optional("provider").map(|name| name.name().map(str::to_owned)).transpose()?,
             input: read_price(&reader.required("input")?)?,
             output: read_price(&reader.required("output")?)?,
+            cached_input: reader.optional("cached_input").map(|field| read_price(&field)).transpose()?,
+            cache_write: reader.optional("cache_write").map(|field| read_price(&field)).transpose()?,
+            rates: reader.optional("rates").map(|field| read_rates(&field)).transpose()?.unwrap_or_default(),
+            tiers: reader
+                .optional("tiers")
+                .map(|field| {
+                    read_tables(&field, |name| {
+                        let known = Tier::ALL.iter().any(|tier| tier.name() == name);
+                        known
+                            .then_some(())
+                            .ok_or("one of standard, flex, priority, ultrafast, balanced, batch")
+                    })
+                })
+                .transpose()?
+                .unwrap_or_default(),
+            above: reader
+                .optional("above")
+                .map(|field| {
+                    read_tables(&field, |name| {
+                        name.parse::<u64>().map(|_| ()).map_err(|_| "a number of tokens, such as 200000")
+                    })
+                })
+                .transpose()?
+                .unwrap_or_default(),
             context_tokens: reader.optional("context_tokens").map(|field| read_tokens(&field)).transpose()?,
             max_output_tokens: reader
                 .optional("max_output_tokens")
@@ -35,18 +72,73 @@ impl Model {
         reader.finish()?;
         Ok(model)
     }
+
+    /// As the gateway wants it.
+    pub(crate) fn priced(&self) -> ModelSettings {
+        ModelSettings {
+            provider: self.provider.clone(),
+            input: Some(self.input.clone()),
+            output: Some(self.output.clone()),
+            cached_input: self.cached_input.clone(),
+            cache_write: self.cache_write.clone(),
+            rates: self.rates.clone(),
+            tiers: self.tiers.clone(),
+            above: self.above.clone(),
+            context_tokens: self.context_tokens,
+            max_output_tokens: self.max_output_tokens,
+        }
+    }
 }
 
-fn read_price(field: &Field<'_>) -> Result<PicoUsd, Problem> {
-    let (Value::Text(text) | Value::Untyped(text) | Value::Number(text)) = &field.node.value else {
-        return Err(field.wrong("a price in USD per million tokens, such as \"0.10\""));
-    };
+/// A price of tokens, as it was written.
+fn read_price(field: &Field<'_>) -> Result<String, Problem> {
+    let text = read_text(field, "a price in USD per million tokens, such as \"0.10\"")?;
     match PicoUsd::per_token_from_usd_per_million(text) {
-        Ok(price) if price >= PicoUsd::ZERO => Ok(price),
+        Ok(price) if price >= PicoUsd::ZERO => Ok(text.to_owned()),
         _ => Err(field.wrong(format!(
             "a price in USD per million tokens, such as \"0.10\", with at most 6 decimals, not `{text}`"
         ))),
     }
+}
+
+fn read_text<'a>(field: &Field<'a>, wanted: &str) -> Result<&'a str, Problem> {
+    match &field.node.value {
+        Value::Text(text) | Value::Untyped(text) | Value::Number(text) => Ok(text),
+        _ => Err(field.wrong(wanted)),
+    }
+}
+
+/// Prices by the names of what is counted.
+fn read_rates(field: &Field<'_>) -> Result<BTreeMap<Dimension, String>, Problem> {
+    let mut rates = BTreeMap::new();
+    for (name, field) in field.named()? {
+        let dimension = Dimension::ALL.into_iter().find(|dimension| dimension.name() == name);
+        let dimension = dimension.ok_or_else(|| {
+            let names: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.name()).collect();
+            field.wrong(format!("the price of one of {}", names.join(", ")))
+        })?;
+        let text = read_text(&field, "a price in USD, such as \"0.10\"")?;
+        if femto(dimension, text).is_none() {
+            return Err(field.wrong(format!(
+                "a price in USD (per million for tokens, per second for time), such as \"0.10\", not `{text}`"
+            )));
+        }
+        rates.insert(dimension, text.to_owned());
+    }
+    Ok(rates)
+}
+
+/// Tables of prices, each under a name that `check` knows.
+fn read_tables(
+    field: &Field<'_>,
+    check: impl Fn(&str) -> Result<(), &'static str>,
+) -> Result<BTreeMap<String, BTreeMap<Dimension, String>>, Problem> {
+    let mut tables = BTreeMap::new();
+    for (name, field) in field.named()? {
+        check(name).map_err(|wanted| field.wrong(format!("under {wanted}")))?;
+        tables.insert(name.to_owned(), read_rates(&field)?);
+    }
+    Ok(tables)
 }
 
 fn read_tokens(field: &Field<'_>) -> Result<u64, Problem> {

@@ -85,7 +85,7 @@ fn the_designs_file_is_read_whole() {
     let settings = here.load(&[]).unwrap();
     assert_eq!(settings.project.workflow.as_deref(), Some("workflow.py"));
     assert_eq!(settings.providers["local"].key, Some(KeySource::Variable("OPENAI_API_KEY".into())));
-    assert_eq!(settings.models["smollm2-135m"].input.0, 100_000);
+    assert_eq!(settings.models["smollm2-135m"].priced().input.as_deref(), Some("0.10"));
     assert_eq!(settings.budget.as_ref().unwrap().max_cost.to_string(), "10.00");
     assert_eq!(settings.budget.unwrap().on_exceeded, Some(Exceeded::Ask));
     assert_eq!(settings.sandbox.memory_limit.unwrap().0, 512 << 20);
@@ -110,7 +110,7 @@ fn the_environment_lies_over_the_file() {
         ])
         .unwrap();
     assert_eq!(settings.providers["local"].base_url.as_deref(), Some("http://127.0.0.1:9/v1"));
-    assert_eq!(settings.models["smollm2-135m"].input.0, 250_000);
+    assert_eq!(settings.models["smollm2-135m"].priced().input.as_deref(), Some("0.25"));
     let budget = settings.budget.unwrap();
     assert_eq!(
         (budget.max_cost.to_string().as_str(), budget.alert_thresholds),

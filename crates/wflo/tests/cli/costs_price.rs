@@ -1,0 +1,168 @@
+//! `wflo costs price`, `models` and `update`.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::documents::assert_fits;
+use super::wflo::Folder;
+
+const USAGE: &str = r#"{"prompt_tokens": 1000, "completion_tokens": 50, "total_tokens": 1050,
+    "prompt_tokens_details": {"cached_tokens": 200}, "completion_tokens_details": {"reasoning_tokens": 20}}"#;
+
+#[test]
+fn a_usage_object_is_priced() {
+    let folder = Folder::with(&[("usage.json", USAGE)]);
+    assert_snapshot!(folder.shown(&[
+        "costs",
+        "price",
+        "gpt-5-mini",
+        "--dialect",
+        "openai",
+        "--usage",
+        "usage.json"
+    ]));
+}
+
+#[test]
+fn the_same_is_said_to_scripts() {
+    let folder = Folder::new();
+    let arguments =
+        ["costs", "price", "openai/gpt-5-mini", "--dialect", "openai", "--service-tier", "flex", "--json"];
+    let said = folder.run_with(&arguments, USAGE).stdout;
+    assert_fits("costs-price", &said);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    // Flex costs half.
+    assert_eq!(said["total_usd"], "0.0001525");
+    assert_eq!((&said["provider"], &said["service_tier"]), (&json!("openai"), &json!("flex")));
+}
+
+#[test]
+fn each_line_of_a_batch_has_a_result_of_its_own() {
+    let lines = [
+        json!({"model": "gpt-4o", "dialect": "openai", "usage": {"prompt_tokens": 10, "completion_tokens": 1}}),
+        json!({"model": "no-such-model", "dialect": "openai", "usage": {"prompt_tokens": 10}}),
+        json!({"model": "gpt-4o", "dialect": "openai", "usage": {"prompt_tokens": -1}}),
+        json!({"model": "gpt-4o"}),
+        json!({"model": "claude-sonnet-4-5", "dialect": "anthropic", "provider": "anthropic",
+            "usage": {"input_tokens": 1, "output_tokens": 1, "server_tool_use": {"web_search_requests": 2}}}),
+    ];
+    let batch = lines.map(|line| line.to_string()).join("\n") + "\nnot json\n";
+    for arguments in [
+        vec!["costs", "price", "--batch", "batch.jsonl"],
+        vec!["costs", "price", "--batch", "--usage", "batch.jsonl", "--json"],
+        vec!["costs", "price", "--batch"],
+    ] {
+        let folder = Folder::with(&[("batch.jsonl", &batch)]);
+        let ended = folder.run_with(&arguments, &batch);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.stdout.lines().for_each(|line| assert_fits("costs-price", line));
+        let said: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let result = |line: &Value| match line["error"]["code"].as_str() {
+            Some(code) => code.to_owned(),
+            None => line["total_usd"].as_str().unwrap().to_owned(),
+        };
+        let results: Vec<String> = said.iter().map(result).collect();
+        assert_eq!(results, ["0.000035", "WFLO-4042", "WFLO-4043", "WFLO-4044", "0.020018", "WFLO-4044"]);
+        let numbers: Vec<u64> = said.iter().map(|line| line["line"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    }
+}
+
+#[test]
+fn the_operators_price_counts_in_every_dimension() {
+    let settings = r#"
+[models."gpt-4o"]
+input = "1"
+output = "2"
+rates = { reasoning = "3", web_searches = "0.5" }
+
+[models."gpt-4o".tiers.flex]
+input = "0.25"
+
+[models."gpt-4o".above.100]
+output = "8"
+"#;
+    let folder = Folder::with(&[("wflo.toml", settings)]);
+    let price = |usage: &Value, tier: &[&str]| {
+        let arguments = [&["costs", "price", "gpt-4o", "--dialect", "openai", "--json"], tier].concat();
+        let ended = folder.run_with(&arguments, &usage.to_string());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let said: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(said["source"], "operator");
+        said["total_usd"].as_str().unwrap().to_owned()
+    };
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 100, "num_search_queries": 1, "cost": 99,
+        "completion_tokens_details": {"reasoning_tokens": 10}});
+    assert_eq!(price(&usage, &[]), "0.50031", "100 and 90 × 2 and 10 × 3 millionths, and a search");
+    assert_eq!(price(&usage, &["--service-tier", "flex"]), "0.500235");
+    let long = json!({"prompt_tokens": 101, "completion_tokens": 100});
+    assert_eq!(price(&long, &[]), "0.000901");
+}
+
+#[test]
+fn the_models_are_listed_and_their_origin_is_told() {
+    let folder = Folder::new();
+    let listed = folder.run(&["costs", "models", "claude-sonnet-4-5", "--json"]).stdout;
+    listed.lines().for_each(|line| assert_fits("costs-models", line));
+    assert!(listed.contains(r#""model":"claude-sonnet-4-5""#), "{listed}");
+    let about = folder.run(&["costs", "models", "--about", "--json"]).stdout;
+    assert_fits("costs-models", &about);
+    assert_snapshot!(folder.shown(&["costs", "models", "--about"]));
+    assert_eq!(folder.run(&["costs", "models", "no such model"]).code, 0);
+}
+
+#[test]
+fn a_newer_map_is_used_until_it_is_taken_back() {
+    let folder = Folder::with(&[("usage.json", USAGE)]);
+    let map = include_str!("../../../wflo-gateway/prices/model_prices.json");
+    let mut newer: Value = serde_json::from_str(map).unwrap();
+    newer["gpt-5-mini"]["input_cost_per_token"] = json!(0.001);
+    folder.write("newer.json", &newer.to_string());
+    folder.write("half.json", &newer.to_string()[..100_000]);
+    newer["gpt-5-mini"]["output_cost_per_token"] = json!(-1.0);
+    folder.write("wrong.json", &newer.to_string());
+    folder.write(
+        "few.json",
+        r#"{"m": {"input_cost_per_token": 1e-6, "litellm_provider": "openai", "mode": "chat"}}"#,
+    );
+    let total = || {
+        let arguments =
+            ["costs", "price", "gpt-5-mini", "--dialect", "openai", "--usage", "usage.json", "--json"];
+        let said: Value = serde_json::from_str(&folder.run(&arguments).stdout).unwrap();
+        said["total_usd"].as_str().unwrap().to_owned()
+    };
+    let hash = || {
+        let about: Value =
+            serde_json::from_str(&folder.run(&["costs", "models", "--about", "--json"]).stdout).unwrap();
+        about["hash"].as_str().unwrap().to_owned()
+    };
+    let (built_in, price) = (hash(), total());
+    let refused = |file: &str| {
+        let ended = folder.run(&["costs", "update", file, "--json"]);
+        assert!(
+            ended.code == 1 && ended.stdout.contains("WFLO-4041"),
+            "{file}: {} {}",
+            ended.stdout,
+            ended.stderr
+        );
+    };
+    ["half.json", "wrong.json", "few.json"].into_iter().for_each(refused);
+    assert_eq!((hash(), total()), (built_in.clone(), price.clone()));
+
+    let updated = folder.run(&["costs", "update", "newer.json", "--json"]);
+    assert_fits("costs-update", &updated.stdout);
+    assert!(updated.stdout.contains(r#""changed":true"#), "{}", updated.stdout);
+    assert_eq!(total(), "0.800105", "800 tokens at 0.001 USD");
+    let newer = hash();
+    assert_ne!(newer, built_in);
+    refused("half.json");
+    assert_eq!(hash(), newer, "a refused map changes nothing");
+
+    // A map that was damaged since is not used, and can be taken back.
+    folder.write(".wflo/prices/model_prices.json", "{");
+    let damaged =
+        folder.run(&["costs", "price", "gpt-5-mini", "--dialect", "openai", "--usage", "usage.json"]);
+    assert!(damaged.stderr.contains("WFLO-4041") && damaged.stderr.contains("--reset"), "{}", damaged.stderr);
+    assert_eq!(folder.run(&["costs", "update", "--reset"]).code, 0);
+    assert_eq!((hash(), total()), (built_in, price));
+}
