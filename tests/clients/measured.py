@@ -29,7 +29,7 @@ class Measured:
         folder.mkdir()
         provider = self.stack.enter_context(Provider())
         # What it can do, then a call that does not fit, at which the run ends.
-        return sandboxed.run(client, folder, self.wflo, provider, [*client.work, "halt-call"])
+        return sandboxed.run(client, folder, self.wflo, provider, client.work, ("halt-call",))
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)

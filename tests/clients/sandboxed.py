@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clients import MODELS, Client
 from environments import node_modules, python
-from provider import Provider
+from provider import Entry, Provider
 
 import wflo as sdk
 
@@ -26,7 +26,7 @@ KEY = "sk-the-providers-own"
 BUDGET = "20.00"
 
 WORKFLOW = """
-import asyncio, json
+import json, subprocess
 from wflo import Workflow
 
 workflow = Workflow("client")
@@ -34,12 +34,18 @@ workflow = Workflow("client")
 
 @workflow.step(timeout_seconds=240)
 async def client(context):
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*{command!r}, stdin=pipe, stdout=pipe)
-    for case in {cases!r}:
-        process.stdin.write(case.encode() + b"\\n")
-        await process.stdin.drain()
-        await context.emit("case", json.loads(await process.stdout.readline()))
+    pipe = subprocess.PIPE
+    process = subprocess.Popen({command!r}, stdin=pipe, stdout=pipe, text=True)
+
+    async def go(cases):
+        for case in cases:
+            process.stdin.write(case + "\\n")
+            process.stdin.flush()
+            await context.emit("case", json.loads(process.stdout.readline()))
+
+    await go({work!r})
+    await context.approve("go on?")
+    await go({halt!r})
 """
 
 
@@ -61,13 +67,30 @@ def settings(provider: Provider, dialects: Iterable[str] = DIALECTS) -> str:
 class Outcome:
     """What a client said and did: each case's line, and how the run ended."""
 
-    def __init__(self, done: subprocess.CompletedProcess[str], provider: Provider) -> None:
-        self.code = done.returncode
-        self.events = [json.loads(line) for line in done.stdout.splitlines()]
-        self.errors = done.stderr
+    def __init__(self, provider: Provider, left: subprocess.CompletedProcess[str]) -> None:
         self.provider = provider
-        self.cases: dict[str, dict] = {e["data"]["case"]: e["data"] for e in self.of("emitted")}
-        self.run: dict = next((e["run"] for e in self.of("run.finished")), {})
+        self.left = left
+        self.events = events(left)
+        self.asked = len(provider.seen())
+        self.ended: subprocess.CompletedProcess[str] | None = None
+
+    def end(self, done: subprocess.CompletedProcess[str]) -> None:
+        """Takes in how it went on."""
+        self.ended = done
+        self.events += events(done)
+
+    @property
+    def cases(self) -> dict[str, dict]:
+        return {e["data"]["case"]: e["data"] for e in self.of("emitted")}
+
+    @property
+    def run(self) -> dict:
+        return self.of("run.finished")[-1]["run"]
+
+    @property
+    def again(self) -> list[Entry]:
+        """What was sent when the run was resumed."""
+        return self.provider.seen()[self.asked :]
 
     def of(self, event: str) -> list[dict]:
         return [e for e in self.events if e.get("type") == event]
@@ -75,11 +98,23 @@ class Outcome:
     def __repr__(self) -> str:
         said = "\n".join(json.dumps(case) for case in self.cases.values())
         printed = "\n".join(e["message"] for e in self.of("log"))
-        return f"exit {self.code}\n{said}\n--- printed\n{printed[-3000:]}\n--- stderr\n{self.errors[-2000:]}"
+        codes = [done.returncode for done in (self.left, self.ended) if done]
+        errors = "".join(done.stderr for done in (self.left, self.ended) if done)
+        return f"exit {codes}\n{said}\n--- printed\n{printed[-3000:]}\n--- stderr\n{errors[-2000:]}"
 
 
-def run(client: Client, folder: Path, wflo: Path, provider: Provider, cases: list[str]) -> Outcome:
-    """`wflo run` of a workflow whose one step puts the client through these cases."""
+def events(done: subprocess.CompletedProcess[str]) -> list[dict]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def run(
+    client: Client, folder: Path, wflo: Path, provider: Provider, work: list[str], halt: tuple[str, ...] = ()
+) -> Outcome:
+    """`wflo run` of a workflow whose one step puts the client through cases, waits for a person, and goes on.
+
+    The wait ends the sandbox. Who goes on begins the step anew, whose calls must all be answered from the
+    journal.
+    """
     for path in client.files():
         shutil.copy(path, folder)
     toml = '[project]\nname = "client"\nworkflow = "workflow.py"\n'
@@ -87,21 +122,21 @@ def run(client: Client, folder: Path, wflo: Path, provider: Provider, cases: lis
         # Node looks for packages in the folders above its program.
         toml += f'\n[sandbox]\nro = ["{node_modules()}:/node_modules"]\n'
     (folder / "wflo.toml").write_text(f"{toml}\n{settings(provider, [client.dialect])}")
-    workflow = textwrap.dedent(WORKFLOW).format(command=client.command(), cases=cases)
+    workflow = textwrap.dedent(WORKFLOW).format(command=client.command(), work=work, halt=halt)
     (folder / "workflow.py").write_text(workflow)
     keep = ("PATH", "HOME", "LANG", "TMPDIR", "USER", "LOGNAME")
     env = {name: os.environ[name] for name in keep if name in os.environ}
     env |= {"WFLO_TRUST": "1", "WFLO_PYTHON": str(python(client.place)), "UPSTREAM_KEY": KEY}
     # The SDK of the Python that runs the tests; the client's own environment has none.
     env["PYTHONPATH"] = str(Path(sdk.__file__).resolve().parents[1])
-    done = subprocess.run(
-        [wflo, "run", "--json", "--budget", BUDGET],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    return Outcome(done, provider)
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [wflo, *words, "--json"]
+        return subprocess.run(
+            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE
+        )
+
+    found = Outcome(provider, call("run", "--no-wait", "--budget", BUDGET))
+    if found.left.returncode == 75:
+        found.end(call("approvals", "approve", "latest"))
+    return found

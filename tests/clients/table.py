@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from measured import Measured
     from sandboxed import Outcome
 
-HEAD = ["client", "version", "call", "tool loop", "stream", "other endpoints", "broken stream", "halt in a run"]
+HEAD = ["client", "version", "call", "tool loop", "stream", "other endpoints", "broken stream", "resume", "halt"]
 PAGE = """\
 # Clients
 
@@ -29,10 +29,15 @@ behind is a server of the tests that answers and bills as the makers document it
 | stream | the answer in pieces, some of which end in the middle of a character | the same text |
 | other endpoints | embeddings, lists of models, token counts, reranking: what the client has | an answer of the right shape |
 | broken stream | the provider's connection closes in the middle of an answer | an error, never a short text |
-| halt in a run | a call whose upper bound no budget fits | the run ends `halted`, and the provider has seen nothing of it |
+| resume | the run waits for a person, which ends the sandbox, and goes on in a new one: the program runs from its start | every call is answered from the journal, the broken one included; none is sent or paid again |
+| halt | a call whose upper bound no budget fits | the run ends `halted`, and the provider has seen nothing of it |
 
 The run is charged exactly what the provider bills, to the nano-dollar; broken streams are charged in full, as
 [uncertain](gateway.md#what-a-call-is-charged).
+
+Pydantic AI and the AI SDK give a function call an id of their own, a random one, where the model gives none, as Google's
+before Gemini 3 do. The call after it then differs each time by that id, and is made and paid again on a resume
+(`replay.miss`).
 
 {notes}
 """
@@ -47,7 +52,7 @@ class Table:
         for client in self.clients:
             found = measured.sandboxed[client].result()
             cases = ["-" if case in client.without else verdict(case, found) for case in WORK]
-            self.rows.append([client.name, client.versions, *cases, halted(found)])
+            self.rows.append([client.name, client.versions, *cases, resumed(found), halted(found)])
 
     def lines(self) -> list[str]:
         """Markdown."""
@@ -73,6 +78,11 @@ def verdict(case: str, found: Outcome) -> str:
     if case == "cut":
         return "raises" if told["error"] else "SILENT"
     return "ok" if told["error"] is None else "FAILED"
+
+
+def resumed(found: Outcome) -> str:
+    paid = len([entry for entry in found.again if entry.billed and any(entry.billed.values())])
+    return f"{paid} paid again" if paid else "ok"
 
 
 def halted(found: Outcome) -> str:

@@ -32,12 +32,22 @@ def test_a_case_ends_as_with_the_provider_itself(measured: Measured, client: Cli
 @pytest.mark.parametrize("client", RUNS)
 def test_a_call_that_no_budget_fits_halts_the_run_and_is_not_sent(measured: Measured, client: Client) -> None:
     found = outcome(measured, client)
-    assert found.code == 4, found
+    assert found.ended and found.ended.returncode == 4, found
     assert (found.run["status"], found.run["error"]["code"]) == ("halted", "WFLO-4001"), found
     cheap, dear = MODELS[client.api]
     assert len(found.of("budget.exhausted")) >= 1
     sent = [entry for entry in found.provider.seen(dear) if "count_tokens" not in entry.path]
     assert not sent and found.provider.seen(cheap)
+
+
+@pytest.mark.parametrize("client", RUNS)
+def test_a_resumed_run_pays_for_no_call_again(measured: Measured, client: Client) -> None:
+    found = outcome(measured, client)
+    assert found.left.returncode == 75 and found.ended, found
+    # All that the journal holds is found by its bytes. The call that does not fit may count its tokens, for free.
+    paid = [entry for entry in found.again if entry.billed and any(entry.billed.values())]
+    assert len(paid) == client.paid_again, found
+    assert client.paid_again or not found.of("replay.miss"), found
 
 
 @pytest.mark.parametrize("client", RUNS)

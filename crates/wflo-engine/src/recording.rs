@@ -251,6 +251,7 @@ mod tests {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: body.to_owned().into(),
             interrupted: false,
+            broke: None,
             usage: None,
             cost: NanoUsd::from_nanos(7),
         };

@@ -291,6 +291,7 @@ fn error_record(error: &GatewayError, dialect: Dialect) -> Recorded {
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: error.body(dialect).into(),
         interrupted: true,
+        broke: None,
         usage: None,
         cost: NanoUsd::ZERO,
     }

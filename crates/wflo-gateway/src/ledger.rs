@@ -167,6 +167,9 @@ pub struct Recorded {
     pub body: Bytes,
     /// The answer broke off: `body` is its prefix, and giving it again ends in an error.
     pub interrupted: bool,
+    /// How it broke off, so that the error is the same when it is given again; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broke: Option<String>,
     /// What was used, when the provider said so.
     pub usage: Option<Usage>,
     /// What it cost.

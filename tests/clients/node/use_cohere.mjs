@@ -34,11 +34,13 @@ export const v2 = {
     }
     return text;
   },
-  async more() {
+  async more(model, query) {
     const embedded = await client().embed({
       model: 'embed-v4.0', texts: ['a', 'b'], inputType: 'search_document', embeddingTypes: ['float'],
     });
     assert.equal(embedded.embeddings.float.length, 2);
+    const ranked = await client().rerank({ model: 'rerank-v3.5', query, documents: ['a', 'b'] });
+    assert.deepEqual(ranked.results.map((found) => found.index), [0, 1]);
     return 'ok';
   },
 };

@@ -1,4 +1,4 @@
-"""The cohere client, version 2 of its interface: chat, tools, streams and embed."""
+"""The cohere client, version 2 of its interface: chat, tools, streams, embed and rerank."""
 
 import json
 
@@ -48,6 +48,8 @@ def sync_more(model, ask):
         model="embed-v4.0", texts=["a", "b"], input_type="search_document", embedding_types=["float"]
     )
     assert embedded.embeddings.float_ == [[0.5, -0.25]] * 2
+    ranked = client.rerank(model="rerank-v3.5", query=ask, documents=["a", "b"])
+    assert [found.index for found in ranked.results] == [0, 1]
     return "ok"
 
 

@@ -48,6 +48,7 @@ pub(super) async fn give(
         headers: recorded_headers(&head.headers),
         body: body.clone(),
         interrupted: false,
+        broke: None,
         usage: usage.clone(),
         cost,
     };
@@ -128,7 +129,7 @@ pub(crate) async fn replay(
         return Ok(());
     }
     let last = if recorded.interrupted {
-        let reason = "it was interrupted when it was first made".to_owned();
+        let reason = recorded.broke.unwrap_or_else(|| "it was interrupted when it was first made".to_owned());
         let error = GatewayError::Interrupted { provider: provider.to_owned(), reason };
         let data = [&recorded.body[..], error.event(wire, framing).as_bytes()].concat().into();
         Part::Broken { data, error }

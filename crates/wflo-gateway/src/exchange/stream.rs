@@ -141,6 +141,7 @@ pub(super) async fn pass(
         headers,
         body: progress.recorded.split().freeze(),
         interrupted: broke.is_some() || progress.truncated,
+        broke: broke.clone(),
         usage: usage.clone(),
         cost,
     };

@@ -85,6 +85,7 @@ async fn the_answer_of_a_later_attempt_is_recorded_with_all_that_was_tried() {
             headers: Vec::new(),
             body: "{}".into(),
             interrupted: false,
+            broke: None,
             usage: None,
             cost: NanoUsd::from_nanos(7),
         };
