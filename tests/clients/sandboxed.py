@@ -18,6 +18,7 @@ DEADLINE = 300  # for a hang; not a measure
 
 # USD per million tokens: what the provider below bills, and what makes the dear models fit no budget.
 CHEAP, DEAR = ("1.00", "4.00"), ("100000.00", "400000.00")
+SEARCH = "0.002"  # USD for one search of a rerank
 DIALECTS = ("openai", "anthropic", "google", "cohere")
 # Other models that the cases call, with their dialect.
 EXTRA = {"text-embedding-3-small": "openai", "gemini-embedding-001": "google", "embed-v4.0": "cohere"}
@@ -61,6 +62,9 @@ def settings(provider: Provider, dialects: Iterable[str] = DIALECTS) -> str:
         for model, (read, written) in priced.items():
             rates = f'provider = "{dialect}-here"\ninput = "{read}"\noutput = "{written}"\n'
             parts.append(f'[models."{model}"]\n{rates}context_tokens = 100000\nmax_output_tokens = 4096\n')
+        if dialect == "cohere":
+            rates = f'input = "0"\noutput = "0"\nrates = {{ queries = "{SEARCH}" }}\n'
+            parts.append(f'[models."rerank-v3.5"]\nprovider = "cohere-here"\n{rates}context_tokens = 4096\n')
     return "\n".join(parts)
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from clients import CLIENTS, MODELS, WORK, Client
 from measured import Measured
-from sandboxed import CHEAP, KEY, Outcome
+from sandboxed import CHEAP, KEY, SEARCH, Outcome
 
 CASES = [pytest.param(client, case, id=f"{client.id}-{case}") for client in CLIENTS for case in client.work]
 RUNS = [pytest.param(client, id=client.id) for client in CLIENTS]
@@ -75,5 +75,6 @@ def test_the_provider_gets_its_own_key_and_nothing_that_it_does_not_serve(measur
 def billed(found: Outcome) -> Decimal:
     """In USD, of what the provider answered to the end."""
     read, written = (Decimal(rate) / 1_000_000 for rate in CHEAP)
+    rates = {"input": read, "output": written, "searches": Decimal(SEARCH)}
     bills = [entry.billed for entry in found.provider.seen() if entry.billed]
-    return sum((bill["input"] * read + bill["output"] * written for bill in bills), Decimal(0))
+    return sum((count * rates[name] for bill in bills for name, count in bill.items()), Decimal(0))
