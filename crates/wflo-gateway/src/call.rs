@@ -182,7 +182,7 @@ impl Gateway {
         call: ChatCall,
         sink: Option<mpsc::Sender<Delta>>,
     ) -> Result<ChatReply, CallError> {
-        let route = self.shared.routes.find(None, None, &call.model)?;
+        let route = self.shared.routes.entry(None, &call.model)?;
         let dialect = route.provider.dialect;
         let (suffix, query, body) = match dialect {
             Dialect::OpenAi => {

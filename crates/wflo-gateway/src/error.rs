@@ -135,6 +135,12 @@ pub enum GatewayError {
         /// What was looked for.
         reason: String,
     },
+    /// What the settings say of routing cannot be done.
+    #[error("{reason}")]
+    Routing {
+        /// What, and why not.
+        reason: String,
+    },
     /// The provider wants a key and there is none.
     #[error("there is no key for the provider `{provider}`")]
     NoKey {
@@ -173,6 +179,7 @@ impl Coded for GatewayError {
             GatewayError::NoAnswer { .. } => Code(4009),
             GatewayError::Interrupted { .. } => Code(4010),
             GatewayError::Exhausted { .. } => Code(4080),
+            GatewayError::Routing { .. } => Code(4082),
             GatewayError::NoProvider { .. } => Code(4011),
             GatewayError::Redirected { .. } => Code(4012),
             GatewayError::Ledger(_) => Code(4013),
@@ -213,6 +220,9 @@ impl Coded for GatewayError {
             ),
             GatewayError::Price(error) => return error.hint(),
             GatewayError::Exhausted { last, .. } => return last.hint(),
+            GatewayError::Routing { .. } => {
+                "Name models that have a price, at providers that are configured and speak the dialect of the model that they stand for.".to_owned()
+            }
             _ => return None,
         })
     }
@@ -267,6 +277,7 @@ impl GatewayError {
             GatewayError::NoAnswer { .. } => "upstream_no_answer",
             GatewayError::Interrupted { .. } => "upstream_interrupted",
             GatewayError::Exhausted { .. } => "attempts_exhausted",
+            GatewayError::Routing { .. } => "invalid_routing",
             GatewayError::Redirected { .. } => "upstream_redirected",
             GatewayError::NoProvider { .. } => "no_provider",
             GatewayError::NoKey { .. } => "no_key",

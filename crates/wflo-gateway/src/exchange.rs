@@ -10,6 +10,8 @@ mod candidate;
 mod course;
 mod models;
 mod open;
+mod plan;
+mod rename;
 mod stream;
 
 pub(crate) use self::answer::replay;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
+use crate::health::Health;
 use crate::ledger::Ledger;
 use crate::retry::RetryBudget;
 use crate::route::Routes;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) overshoots: AtomicU64,
     /// The repetitions that each provider may still get.
     pub(crate) retries: HashMap<String, RetryBudget>,
+    pub(crate) health: Health,
     buffered: AtomicUsize,
     answered: AtomicUsize,
     pub(crate) closing: AtomicBool,
@@ -73,6 +75,7 @@ impl Gateway {
         Gateway {
             shared: Arc::new(Shared {
                 retries,
+                health: Health::default(),
                 routes,
                 upstream: Upstream::new(deadlines),
                 ledger,

@@ -16,6 +16,7 @@ pub mod error;
 mod exchange;
 pub mod framing;
 pub mod gateway;
+mod health;
 pub mod ledger;
 pub mod post;
 pub mod price;

@@ -4,7 +4,7 @@
 //! **Architecture Invariant:** a route that exists has a provider and a price for billed endpoints;
 //! an unpriced model has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Uri;
 use wflo_core::definition::nearest;
@@ -13,7 +13,7 @@ use crate::dialect::limit::OutputLimit;
 use crate::dialect::{Dialect, Endpoint, google, query, target};
 use crate::error::GatewayError;
 use crate::price::{ModelSettings, Price, is_openai, known_models, lookup};
-use crate::routing::{Routing, Waits};
+use crate::routing::{Place, Routing, Waits};
 use crate::secret::Secret;
 
 /// One upstream.
@@ -253,9 +253,29 @@ impl Routes {
     }
 
     /// These routes with what the operator says of the way of calls.
-    #[must_use]
-    pub fn with_routing(self, routing: Routing) -> Routes {
-        Routes { routing, ..self }
+    ///
+    /// # Errors
+    /// [`GatewayError::Routing`] when it names what cannot be called, or mixes dialects: at start, not at
+    /// the first failure.
+    pub fn with_routing(self, routing: Routing) -> Result<Routes, GatewayError> {
+        routing.check(&self)?;
+        Ok(Routes { routing, ..self })
+    }
+
+    /// The provider and price for a call at a place.
+    ///
+    /// # Errors
+    /// As [`Routes::find`].
+    pub fn locate(
+        &self,
+        dialect: Option<Dialect>,
+        endpoint: Option<Endpoint>,
+        place: &Place,
+    ) -> Result<Route<'_>, GatewayError> {
+        match &place.provider {
+            None => self.find(dialect, endpoint, &place.model),
+            Some(name) => self.named(dialect, endpoint, name, &place.model),
+        }
     }
 
     /// What the operator says of the way of calls.
@@ -275,6 +295,19 @@ impl Routes {
         keys.fold(text, |text, key| key.redact(text))
     }
 
+    /// The provider and price that a call of this name begins with: an alias is its model's, a spread model
+    /// its first target's.
+    ///
+    /// # Errors
+    /// As [`Routes::find`].
+    pub fn entry(&self, dialect: Option<Dialect>, model: &str) -> Result<Route<'_>, GatewayError> {
+        let own = Place { provider: None, model: model.to_owned() };
+        let place = self.routing.aliases.get(model).unwrap_or(&own);
+        let spread = self.routing.routes.get(&place.model).filter(|_| place.provider.is_none());
+        let place = spread.and_then(|spread| spread.targets.first()).map_or(place, |share| &share.place);
+        self.locate(dialect, None, place)
+    }
+
     /// The provider and price for a call.
     ///
     /// An entry of `[models]` that names its provider decides; else, of the providers of the
@@ -292,19 +325,7 @@ impl Routes {
     ) -> Result<Route<'_>, GatewayError> {
         let settings = self.models.get(model);
         if let Some(name) = settings.and_then(|settings| settings.provider.as_deref()) {
-            let provider = self.providers.iter().find(|provider| provider.name == name);
-            let provider = provider.ok_or_else(|| GatewayError::NoProvider {
-                reason: format!("models.\"{model}\" names the provider `{name}`, which is not configured"),
-            })?;
-            if dialect.is_some_and(|dialect| dialect != provider.dialect) {
-                return Err(GatewayError::NoProvider {
-                    reason: format!(
-                        "the model `{model}` is served by the provider `{name}`, which speaks the {} dialect; use a client of that dialect",
-                        provider.dialect.name()
-                    ),
-                });
-            }
-            return self.priced(provider, endpoint, model);
+            return self.named(dialect, endpoint, name, model);
         }
         let mut fitting = self
             .providers
@@ -327,9 +348,11 @@ impl Routes {
     /// Every model that a client of the dialect can call, with its provider: the operator's own, then those
     /// that the price map knows at the dialect's providers.
     pub fn served(&self, dialect: Dialect) -> Vec<(String, String)> {
-        let own = self.models.keys().filter_map(|model| {
-            let route = self.find(Some(dialect), Some(Endpoint::Chat), model).ok()?;
-            Some((model.clone(), route.provider.name.clone()))
+        let names = self.models.keys().chain(self.routing.aliases.keys()).chain(self.routing.routes.keys());
+        let names: BTreeSet<&String> = names.collect();
+        let own = names.iter().filter_map(|model| {
+            let route = self.entry(Some(dialect), model).ok()?;
+            Some(((*model).clone(), route.provider.name.clone()))
         });
         let fitting = self.providers.iter().filter(|provider| provider.dialect == dialect);
         let known = fitting.flat_map(|provider| {
@@ -338,7 +361,7 @@ impl Routes {
                 (model.to_owned(), at.to_owned())
             })
         });
-        let known = known.filter(|(model, _)| !self.models.contains_key(model));
+        let known = known.filter(|(model, _)| !names.contains(model));
         own.chain(known).collect()
     }
 
@@ -350,6 +373,28 @@ impl Routes {
     /// Whether `wflo.toml` names this provider, or only the environment does.
     pub fn is_named(&self, name: &str) -> bool {
         self.providers.iter().take(self.named).any(|provider| provider.name == name)
+    }
+
+    fn named(
+        &self,
+        dialect: Option<Dialect>,
+        endpoint: Option<Endpoint>,
+        name: &str,
+        model: &str,
+    ) -> Result<Route<'_>, GatewayError> {
+        let provider = self.providers.iter().find(|provider| provider.name == name);
+        let provider = provider.ok_or_else(|| GatewayError::NoProvider {
+            reason: format!("models.\"{model}\" names the provider `{name}`, which is not configured"),
+        })?;
+        if dialect.is_some_and(|dialect| dialect != provider.dialect) {
+            return Err(GatewayError::NoProvider {
+                reason: format!(
+                    "the model `{model}` is served by the provider `{name}`, which speaks the {} dialect; use a client of that dialect",
+                    provider.dialect.name()
+                ),
+            });
+        }
+        self.priced(provider, endpoint, model)
     }
 
     fn priced<'a>(

@@ -1,12 +1,15 @@
 //! What the operator says about the way of calls: again, elsewhere, later, or not at all.
 //!
 //! Owns the settings as the gateway wants them, checked. What is done with them belongs to the module
-//! of each: `retry`, `exchange`. Without any of them a call is made once, at the one provider that
-//! [`crate::route::Routes::find`] gives.
+//! of each: `retry`, `health`, `exchange`. Without any of them a call is made once, at the one provider
+//! that [`crate::route::Routes::find`] gives.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::error::GatewayError;
 use crate::retry::Retry;
+use crate::route::Routes;
 use crate::upstream::Deadlines;
 
 /// How calls find their way. The default sends each once, to one provider.
@@ -14,6 +17,86 @@ use crate::upstream::Deadlines;
 pub struct Routing {
     /// When a failed attempt is followed by another.
     pub retry: Retry,
+    /// Names that stand for models.
+    pub aliases: BTreeMap<String, Place>,
+    /// Models that several providers serve.
+    pub routes: BTreeMap<String, Spread>,
+    /// What is done for a model beside its own provider.
+    pub models: BTreeMap<String, Detour>,
+}
+
+/// A model, and the provider to ask for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// `None` asks whoever serves the model.
+    pub provider: Option<String>,
+    /// The model as it is asked for there.
+    pub model: String,
+}
+
+impl Place {
+    /// Reads `model` or `provider/model`; the part before a `/` counts as a provider only if there is one
+    /// of that name, because names of models have slashes too.
+    pub fn parse(text: &str, is_provider: impl Fn(&str) -> bool) -> Place {
+        match text.split_once('/').filter(|(provider, model)| is_provider(provider) && !model.is_empty()) {
+            Some((provider, model)) => Place { provider: Some(provider.to_owned()), model: model.to_owned() },
+            None => Place { provider: None, model: text.to_owned() },
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.provider {
+            Some(provider) => write!(f, "{provider}/{}", self.model),
+            None => f.write_str(&self.model),
+        }
+    }
+}
+
+/// How the providers of one model share its calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spread {
+    /// Which is asked first; the others follow when it fails.
+    pub strategy: Strategy,
+    /// The providers.
+    pub targets: Vec<Share>,
+}
+
+/// Which provider of a model is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// The first of the list.
+    #[default]
+    Priority,
+    /// By chance, each as often as its weight says.
+    Weighted,
+    /// The one that lately was the quickest to its first byte.
+    Latency,
+    /// The one where this call can cost least.
+    Cost,
+}
+
+/// One provider of a spread model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Who, and by which name the model is known there.
+    pub place: Place,
+    /// How often, beside the others' weights; at least 1.
+    pub weight: u32,
+}
+
+/// What is done for a model beside its own provider.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Detour {
+    /// Asked in this order when it cannot be.
+    pub fallbacks: Vec<Place>,
+    /// Asked when the request is too long for it.
+    pub context_fallbacks: Vec<Place>,
+    /// Cheaper ones, asked when a budget that says `downgrade` has no room for it.
+    pub downgrade: Vec<Place>,
+    /// How long its answers are waited for.
+    pub waits: Waits,
 }
 
 /// How long to wait, where a provider or a model differs from the gateway's own [`Deadlines`].
@@ -32,6 +115,53 @@ impl Waits {
             first_byte: self.first_byte.unwrap_or(deadlines.first_byte),
             idle: self.idle.unwrap_or(deadlines.idle),
             ..deadlines
+        }
+    }
+}
+
+impl Routing {
+    /// Every place of these settings can be called, and is of the dialect of what it stands for.
+    pub(crate) fn check(&self, routes: &Routes) -> Result<(), GatewayError> {
+        let wrong = |what: String, why: String| GatewayError::Routing { reason: format!("{what} {why}") };
+        for (alias, place) in &self.aliases {
+            if self.aliases.contains_key(&place.model) && place.provider.is_none() {
+                return Err(wrong(format!("aliases.{alias}"), format!("names {place}, another alias")));
+            }
+            self.callable(routes, place).map_err(|why| wrong(format!("aliases.{alias}"), why))?;
+        }
+        for (model, spread) in &self.routes {
+            let what = || format!("routes.{model:?}");
+            let mut dialects = Vec::new();
+            for share in &spread.targets {
+                let found = routes.locate(None, None, &share.place);
+                dialects.push(found.map_err(|error| wrong(what(), error.to_string()))?.provider.dialect);
+            }
+            if dialects.windows(2).any(|pair| pair[0] != pair[1]) {
+                return Err(wrong(what(), "has targets of more than one dialect".to_owned()));
+            }
+        }
+        for (model, detour) in &self.models {
+            let own = self.callable(routes, &Place { provider: None, model: model.clone() }).ok();
+            let chains = [&detour.fallbacks, &detour.context_fallbacks, &detour.downgrade];
+            for place in chains.into_iter().flatten() {
+                let what = || format!("models.{model:?}");
+                let dialect = self.callable(routes, place).map_err(|why| wrong(what(), why))?;
+                if own.is_some_and(|own| own != dialect) {
+                    let why = format!("names {place}, which speaks the {} dialect", dialect.name());
+                    return Err(wrong(what(), why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The dialect of whoever serves the place, or why nobody does.
+    fn callable(&self, routes: &Routes, place: &Place) -> Result<crate::dialect::Dialect, String> {
+        let spread = self.routes.get(&place.model).filter(|_| place.provider.is_none());
+        let place = spread.and_then(|spread| spread.targets.first()).map_or(place, |share| &share.place);
+        match routes.locate(None, None, place) {
+            Ok(route) => Ok(route.provider.dialect),
+            Err(error) => Err(format!("names {place}: {error}")),
         }
     }
 }

@@ -79,6 +79,14 @@ pub(crate) fn tried(tried: &Tried, wait: Duration) {
     tracing::info!(provider, model, failure, wait_ms, "an attempt failed; the call is tried again");
 }
 
+pub(crate) fn downgraded(from: &str, to: &str) {
+    tracing::info!(from, to, "a budget has no room for the model, and a cheaper one is asked");
+}
+
+pub(crate) fn passed_over(place: &str, why: &str) {
+    tracing::warn!(place, why, "a route cannot be used and is passed over");
+}
+
 pub(crate) fn not_again(why: &str) {
     tracing::info!(why, "the call is not tried again");
 }

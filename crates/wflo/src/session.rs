@@ -130,7 +130,7 @@ impl<'a> Session<'a> {
         wflo_gateway::price::load(&self.settings.data_dir)?;
         let models = self.settings.models.iter().map(|(name, model)| (name.clone(), model.priced()));
         let routing = self.settings.routing.clone();
-        Ok(Routes::new(named, environment, models.collect())?.with_routing(routing))
+        Ok(Routes::new(named, environment, models.collect())?.with_routing(routing)?)
     }
 
     /// A submission with everything that the settings say.

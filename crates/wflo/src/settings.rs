@@ -107,7 +107,11 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let project = Project::read(reader.optional("project"), &found)?;
     let providers = named(reader.optional("providers"), |field| Provider::read(field, &project.root))?;
     let models = named(reader.optional("models"), Model::read)?;
-    let routing = routing::read(&mut reader)?;
+    let routing = routing::read(
+        &mut reader,
+        providers.keys().map(String::as_str),
+        models.iter().map(|(name, (_, model))| (name.as_str(), &model.detour)),
+    )?;
     let budget = reader.optional("budget").map(|field| Budget::read(&field)).transpose()?;
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {

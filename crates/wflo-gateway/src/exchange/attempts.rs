@@ -10,18 +10,20 @@
 //! At each instant one hold is open, and it covers the one attempt that may be under way.
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::response::Parts;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use wflo_core::money::NanoUsd;
 
 use super::answer;
 use super::candidate::Candidate;
-use super::course::{Course, How};
+use super::course::{Course, How, Step};
 use super::{Ask, GAVE_UP, Live, error_record};
 use crate::error::GatewayError;
 use crate::gateway::Buffered;
 use crate::ledger::{Further, Next, Tried};
-use crate::retry::{Asked, chance};
+use crate::retry::{Asked, RetryBudget, chance};
 use crate::telemetry;
 use crate::upstream::{self, SendError};
 
@@ -33,8 +35,8 @@ enum Failure {
     Unknown(GatewayError),
     /// Nobody waits for it any longer; it may be billed.
     GaveUp(GatewayError),
-    /// The provider's refusal, read to its end.
-    Refused(How, Box<Refusal>),
+    /// The provider's refusal, read to its end; `None` is one that stands.
+    Refused(Option<How>, Box<Refusal>),
 }
 
 /// A provider's answer that is kept back.
@@ -51,7 +53,7 @@ impl Failure {
             Failure::NeverSent(_) => Some(How::NeverSent),
             Failure::Unknown(_) => Some(How::Unknown),
             Failure::GaveUp(_) => None,
-            Failure::Refused(how, _) => Some(*how),
+            Failure::Refused(how, _) => *how,
         }
     }
 
@@ -89,13 +91,14 @@ impl<'a> Live<'a> {
             {
                 budget.earn();
             }
+            let since = Instant::now();
             let failure = match self.attempt(ask, course.present()).await {
                 Ok(response) => {
-                    let how = How::of(response.status()).filter(|how| course.may_go_on(*how));
                     let (mut head, body) = response.into_parts();
-                    match how {
-                        Some(how) => self.refused(how, head, body).await,
-                        None => {
+                    course.present().health.learn(head.status, since.elapsed(), &head.headers);
+                    match self.wanted(course, head.status) {
+                        true => self.refused(head, body).await,
+                        false => {
                             course.sign(&mut head);
                             if How::of(head.status).is_some() {
                                 course.discourage(&mut head.headers);
@@ -106,9 +109,17 @@ impl<'a> Live<'a> {
                 }
                 Err(failure) => failure,
             };
-            if !self.goes_on(course, &failure).await {
+            if !self.goes_on(ask, course, &failure).await {
                 return self.end(failure, course).await;
             }
+        }
+    }
+
+    /// Whether a refusal's body must be read before it is known if another attempt follows.
+    fn wanted(&self, course: &Course<'_>, status: StatusCode) -> bool {
+        match How::of(status) {
+            Some(how) => course.may_go_on(how),
+            None => status.is_client_error() && course.may_go_on(How::TooLong),
         }
     }
 
@@ -117,7 +128,7 @@ impl<'a> Live<'a> {
         let provider = || at.provider.name.clone();
         let never = |reason| Failure::NeverSent(GatewayError::Unreachable { provider: provider(), reason });
         let body = at.outgoing().map_err(Failure::NeverSent)?;
-        let uri = at.provider.endpoint(&ask.suffix, ask.query.as_deref());
+        let uri = at.provider.endpoint(&at.suffix, ask.query.as_deref());
         let uri = uri.ok_or_else(|| never("its address does not join with the endpoint".to_owned()))?;
         let no_answer = |reason| GatewayError::NoAnswer { provider: provider(), reason };
         let told = |error| match error {
@@ -133,7 +144,7 @@ impl<'a> Live<'a> {
     }
 
     /// Reads the rest of a refusal that may be followed by another attempt.
-    async fn refused(&self, how: How, head: Parts, body: Incoming) -> Failure {
+    async fn refused(&self, head: Parts, body: Incoming) -> Failure {
         let mut held = Buffered::answer(self.shared);
         let broke = |reason| GatewayError::Interrupted { provider: self.provider.name.clone(), reason };
         match self.until_gone(answer::collect(self, body, &mut held)).await {
@@ -145,23 +156,52 @@ impl<'a> Live<'a> {
                     None => NanoUsd::ZERO,
                     used => self.bill(used.as_ref()).0,
                 };
+                let too_long = || How::is_too_long(head.status, &body).then_some(How::TooLong);
+                let how = How::of(head.status).or_else(too_long);
                 Failure::Refused(how, Box::new(Refusal { head, body, held, charged }))
             }
         }
     }
 
     /// Whether another attempt follows: waited for, charged and held. `self` is then of that attempt.
-    async fn goes_on(&mut self, course: &mut Course<'a>, failure: &Failure) -> bool {
+    async fn goes_on(&mut self, ask: &Ask, course: &mut Course<'a>, failure: &Failure) -> bool {
         let Some(how) = failure.how() else { return false };
-        let (shared, charged) = (self.shared, failure.charged(self.hold));
-        let spare = || shared.retries.get(&self.provider.name).is_none_or(|budget| budget.take());
+        let shared = self.shared;
+        let spare = || shared.retries.get(&self.provider.name).is_none_or(RetryBudget::take);
+        let mut step = course.next(how, failure.asked(), chance(), spare);
+        while let Some(towards) = step {
+            match self.takes(ask, course, failure, towards).await {
+                Ok(taken) => return taken,
+                Err(why) => {
+                    telemetry::not_again(&why);
+                    step = course.instead(towards, how);
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes one step; `false` when nobody waits for it any longer.
+    ///
+    /// # Errors
+    /// Why the call cannot be made that way; another may do.
+    async fn takes(
+        &mut self,
+        ask: &Ask,
+        course: &mut Course<'a>,
+        failure: &Failure,
+        step: Step,
+    ) -> Result<bool, String> {
+        let charged = failure.charged(self.hold);
         let tried = Tried {
             provider: self.provider.name.clone(),
             model: course.present().request.model.clone(),
             failure: failure.said(),
             charged_usd: charged,
         };
-        let Some(step) = course.next(how, failure.asked(), chance(), spare) else { return false };
+        let other = course.candidate(self.shared, ask, step).map_err(|error| error.to_string())?;
+        let at = other.as_ref().unwrap_or(course.present());
+        at.provider.usable().map_err(|error| error.to_string())?;
         telemetry::tried(&tried, step.wait);
         let waited = tokio::select! {
             biased;
@@ -169,8 +209,7 @@ impl<'a> Live<'a> {
             () = self.ended() => false,
             () = tokio::time::sleep(step.wait) => true,
         };
-        let Some(ticket) = self.ticket.as_ref().filter(|_| waited) else { return false };
-        let at = course.candidate(step);
+        let Some(ticket) = self.ticket.as_ref().filter(|_| waited) else { return Ok(false) };
         let next = Next {
             tried: course.tried.iter().cloned().chain([tried.clone()]).collect(),
             charged,
@@ -181,21 +220,16 @@ impl<'a> Live<'a> {
             max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),
             max_output_tokens: at.bound.map_or(0, |bound| bound.output_tokens),
         };
-        match shared.ledger.again(ticket, next).await {
+        match self.shared.ledger.again(ticket, next).await {
             Ok(Further::Dispatch) => {}
-            Ok(Further::Refused(refusal)) => {
-                telemetry::not_again(&format!("{refusal:?}"));
-                return false;
-            }
-            Err(error) => {
-                telemetry::not_again(&error.to_string());
-                return false;
-            }
+            Ok(Further::Refused(refusal)) => return Err(format!("{refusal:?}")),
+            Err(error) => return Err(error.to_string()),
         }
         (self.provider, self.deadlines) = (at.provider, at.deadlines);
         (self.price, self.hold) = (at.price.clone(), at.hold());
-        course.take(step, tried);
-        true
+        (self.choices, self.wants_usage) = (at.request.choices, at.request.wants_usage);
+        course.take(step, other, tried);
+        Ok(true)
     }
 
     /// Settles a call by its last failure.

@@ -6,22 +6,29 @@ use bytes::Bytes;
 use wflo_core::money::NanoUsd;
 
 use super::Ask;
+use super::rename::renamed;
 use crate::dialect::request::Request;
+use crate::dialect::wire::Asked;
 use crate::error::GatewayError;
 use crate::gateway::Shared;
+use crate::health::Way;
 use crate::price::Price;
 use crate::reserve::Bound;
 use crate::route::Provider;
+use crate::routing::{Place, Waits};
 use crate::shorter::{Cut, Shorter, Whole};
 use crate::upstream::Deadlines;
 
 /// One way in which a call may be made.
 pub(super) struct Candidate<'a> {
     pub(super) provider: &'a Provider,
+    pub(super) health: Arc<Way>,
     /// `None` only for endpoints that are not billed.
     pub(super) price: Option<Arc<Price>>,
     /// The request as it is asked there, under the model's name there.
     pub(super) request: Arc<Request>,
+    /// The path under the provider's address.
+    pub(super) suffix: String,
     /// The client's body with that name.
     body: Bytes,
     pub(super) bound: Option<Bound>,
@@ -34,12 +41,21 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
+    /// The call at a place; `request` is the client's own.
     pub(super) fn new(
         shared: &'a Shared,
         ask: &Ask,
-        request: Request,
+        request: &Arc<Request>,
+        place: &Place,
     ) -> Result<Candidate<'a>, GatewayError> {
-        let route = shared.routes.find(Some(ask.dialect), Some(ask.endpoint), &request.model)?;
+        let route = shared.routes.locate(Some(ask.dialect), Some(ask.endpoint), place)?;
+        let (suffix, body, request) = if place.model == request.model {
+            (ask.suffix.clone(), ask.body.clone(), Arc::clone(request))
+        } else {
+            let (suffix, body) = renamed(&ask.suffix, &ask.body, &place.model)?;
+            let request = Request::read(&Asked { suffix: &suffix, ..ask.asked() }, &body)?;
+            (suffix, body, Arc::new(request))
+        };
         let price = route.price.map(Arc::new);
         let bound = match (&price, ask.endpoint.is_billed()) {
             (Some(price), true) => Some(crate::reserve::upper_bound(&request, price)?),
@@ -48,18 +64,23 @@ impl<'a> Candidate<'a> {
         let whole = price.as_ref().filter(|_| bound.is_some()).map(|price| Whole {
             dialect: ask.dialect,
             endpoint: ask.endpoint,
-            suffix: ask.suffix.clone(),
+            suffix: suffix.clone(),
             query: ask.query.clone(),
             beta: ask.asked().beta.to_owned(),
-            body: ask.body.clone(),
+            body: body.clone(),
             price: Arc::clone(price),
         });
-        let deadlines = route.provider.waits.over(shared.deadlines);
-        let (provider, request, body) = (route.provider, Arc::new(request), ask.body.clone());
+        let own = shared.routes.routing().models.get(&place.model);
+        let own = own.map_or_else(Waits::default, |detour| detour.waits);
+        let provider = route.provider;
+        let deadlines = own.over(provider.waits.over(shared.deadlines));
+        let health = shared.health.way(&provider.name, &place.model);
         Ok(Candidate {
             provider,
+            health,
             price,
             request,
+            suffix,
             body,
             bound,
             whole,

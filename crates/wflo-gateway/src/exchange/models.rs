@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wflo_core::money::NanoUsd;
 
 use super::{Ask, Head, Part};
-use crate::dialect::{Dialect, Endpoint, target};
+use crate::dialect::{Dialect, target};
 use crate::error::GatewayError;
 use crate::price::{Kind, Price};
 use crate::route::Routes;
@@ -19,7 +19,7 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// Answers a request for the list, or for one model.
 pub(super) fn answer(routes: &Routes, ask: &Ask) -> Part {
-    let find = |id: &str| routes.find(Some(ask.dialect), Some(Endpoint::Chat), id);
+    let find = |id: &str| routes.entry(Some(ask.dialect), id);
     let priced = |id: &str| find(id).ok().and_then(|route| route.price);
     let (status, body) = match target::version(&ask.suffix).1.strip_prefix("/models/") {
         None => (StatusCode::OK, list(ask.dialect, &routes.served(ask.dialect), priced).to_string()),

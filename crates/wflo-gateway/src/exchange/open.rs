@@ -8,6 +8,7 @@ use http::HeaderMap;
 use tokio::sync::mpsc;
 use wflo_core::error::{Code, Coded as _};
 
+use super::candidate::Candidate;
 use super::course::Course;
 use super::{Ask, Part, replay};
 use crate::error::GatewayError;
@@ -15,78 +16,97 @@ use crate::gateway::{Buffered, Shared};
 use crate::ledger::{CallIntent, CallPath, LedgerError, Opened, Ticket};
 use crate::telemetry;
 
-/// Opens the call at its first candidate. `None` when nothing is to be sent: it was answered from its
+/// Opens the call at its first candidate, or at a cheaper one where a budget wants that. `None` when nothing is to be sent: it was answered from its
 /// record, or whoever asked has gone.
-pub(super) async fn open(
-    shared: &Arc<Shared>,
+pub(super) async fn open<'a>(
+    shared: &'a Arc<Shared>,
     ask: &Ask,
-    course: &mut Course<'_>,
+    course: &mut Course<'a>,
     parts: &mpsc::Sender<Part>,
 ) -> Result<Option<Ticket>, GatewayError> {
-    let first = course.present();
-    let (provider, hold) = (first.provider, first.hold());
-    telemetry::bounded(&first.request, provider, hold);
-    // Refused before anything is asked for, if it cannot be written.
-    first.outgoing()?;
-    let not_ready = provider.usable().err();
-    let intent = CallIntent {
+    let mut place = None;
+    loop {
+        let first = course.present();
+        let (provider, hold) = (first.provider, first.hold());
+        telemetry::bounded(&first.request, provider, hold);
+        // Refused before anything is asked for, if it cannot be written.
+        first.outgoing()?;
+        let not_ready = provider.usable().err();
+        let intent = CallIntent {
+            not_ready: not_ready.as_ref().map(|error| error.to_failure()),
+            cheaper: course.has_cheaper(),
+            place: place.take(),
+            ..intent(ask, first)
+        };
+        let ticket = match shared.ledger.open(intent).await? {
+            Opened::Dispatch { ticket, output_limit } => {
+                if let Some(tokens) = output_limit
+                    && !course.cut(tokens)
+                {
+                    // A ledger that grants what was not offered holds too little for what could be sent.
+                    shared.ledger.release(ticket).await?;
+                    let message = format!("{tokens} output tokens were granted to a call that cannot be cut");
+                    return Err(LedgerError { code: Code(9002), message }.into());
+                }
+                ticket
+            }
+            Opened::Replay(recorded) => {
+                let mut held = Buffered::answer(shared);
+                if !held.grow(recorded.body.len()) {
+                    return Err(GatewayError::TooMuch);
+                }
+                let path = (ask.dialect, ask.endpoint);
+                replay(path, &provider.name, (recorded, Some(held)), parts).await?;
+                return Ok(None);
+            }
+            Opened::GivenUp => {
+                parts.closed().await;
+                return Ok(None);
+            }
+            Opened::Cheaper(same, _) => {
+                // Without one after all it is opened as it was, and its budget halts.
+                course.downgrade(shared, ask);
+                place = Some(same);
+                continue;
+            }
+            Opened::Refused(refusal) => {
+                return Err(GatewayError::from_refusal(refusal, hold, &first.request.model));
+            }
+        };
+        if let Some(error) = not_ready {
+            shared.ledger.release(ticket).await?;
+            return Err(error);
+        }
+        if parts.is_closed() {
+            // Whoever asked went while the ledger waited: nothing was sent, nothing is owed.
+            shared.ledger.release(ticket).await?;
+            return Ok(None);
+        }
+        return Ok(Some(ticket));
+    }
+}
+
+/// What the ledger is told of a call by one way.
+fn intent(ask: &Ask, at: &Candidate<'_>) -> CallIntent {
+    CallIntent {
         caller: ask.caller.clone(),
         path: CallPath { dialect: ask.dialect, endpoint: ask.endpoint },
-        model: first.request.model.clone(),
-        provider: provider.name.clone(),
-        address: provider.address(),
-        not_ready: not_ready.as_ref().map(|error| error.to_failure()),
+        model: at.request.model.clone(),
+        provider: at.provider.name.clone(),
+        address: at.provider.address(),
+        not_ready: None,
         fingerprint: fingerprint(ask),
         retry_of: retry_count(&ask.headers),
-        hold,
-        max_input_tokens: first.bound.map_or(0, |bound| bound.input_tokens),
-        max_output_tokens: first.bound.map_or(0, |bound| bound.output_tokens),
+        hold: at.hold(),
+        max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),
+        max_output_tokens: at.bound.map_or(0, |bound| bound.output_tokens),
         positional: ask.positional.clone(),
-        request_bytes: first.request.body_bytes,
-        stream: first.request.stream,
-        shorter: first.shorter(),
+        request_bytes: at.request.body_bytes,
+        stream: at.request.stream,
+        shorter: at.shorter(),
         cheaper: false,
         place: None,
-    };
-    let ticket = match shared.ledger.open(intent).await? {
-        Opened::Dispatch { ticket, output_limit } => {
-            if let Some(tokens) = output_limit
-                && !course.cut(tokens)
-            {
-                // A ledger that grants what was not offered holds too little for what could be sent.
-                shared.ledger.release(ticket).await?;
-                let message = format!("{tokens} output tokens were granted to a call that cannot be cut");
-                return Err(LedgerError { code: Code(9002), message }.into());
-            }
-            ticket
-        }
-        Opened::Replay(recorded) => {
-            let mut held = Buffered::answer(shared);
-            if !held.grow(recorded.body.len()) {
-                return Err(GatewayError::TooMuch);
-            }
-            let path = (ask.dialect, ask.endpoint);
-            replay(path, &provider.name, (recorded, Some(held)), parts).await?;
-            return Ok(None);
-        }
-        Opened::GivenUp => {
-            parts.closed().await;
-            return Ok(None);
-        }
-        Opened::Cheaper(_, refusal) | Opened::Refused(refusal) => {
-            return Err(GatewayError::from_refusal(refusal, hold, &first.request.model));
-        }
-    };
-    if let Some(error) = not_ready {
-        shared.ledger.release(ticket).await?;
-        return Err(error);
     }
-    if parts.is_closed() {
-        // Whoever asked went while the ledger waited: nothing was sent, nothing is owed.
-        shared.ledger.release(ticket).await?;
-        return Ok(None);
-    }
-    Ok(Some(ticket))
 }
 
 /// BLAKE3 of what makes the request this one and no other.

@@ -29,7 +29,7 @@ fn world_within(retry: Retry, ledger: std::sync::Arc<MemoryLedger>, deadlines: D
         Provider::new("openai", Dialect::OpenAi, &mock.openai_url(), None).unwrap(),
         Provider::new("anthropic", Dialect::Anthropic, &mock.anthropic_url(), None).unwrap(),
     ];
-    World::routed(mock, providers, Routing { retry }, ledger, deadlines)
+    World::routed(mock, providers, Routing { retry, ..Routing::default() }, ledger, deadlines)
 }
 
 fn refusal(status: u16) -> Fault {
@@ -157,7 +157,13 @@ async fn a_provider_that_is_not_there_is_tried_as_often_as_was_said_and_costs_no
     };
     let providers = vec![Provider::new("openai", Dialect::OpenAi, &gone, None).unwrap()];
     let (mock, ledger) = (ModelServer::start().unwrap(), MemoryLedger::unlimited());
-    let world = World::routed(mock, providers, Routing { retry: retry(3) }, ledger, deadlines());
+    let world = World::routed(
+        mock,
+        providers,
+        Routing { retry: retry(3), ..Routing::default() },
+        ledger,
+        deadlines(),
+    );
     let got = world.chat(&chat("x")).await;
     assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4080")), (502, true), "{}", got.text());
     assert_eq!(got.headers["x-should-retry"], "false");

@@ -41,6 +41,8 @@ pub(crate) struct MemoryLedger {
     limit: i64,
     /// Fewest output tokens that a call may be cut down to.
     floor: Option<u64>,
+    /// Calls that do not fit are to be made with a cheaper model.
+    downgrades: bool,
     books: Mutex<Books>,
     changed: Notify,
     /// Set by a test: people wait for the end of whoever calls.
@@ -53,10 +55,17 @@ impl MemoryLedger {
         Arc::new(MemoryLedger {
             limit: limit.nanos(),
             floor: None,
+            downgrades: false,
             books: Mutex::default(),
             changed: Notify::new(),
             ending,
         })
+    }
+
+    /// The same ledger before any call, whose budget says `downgrade`.
+    #[allow(dead_code)]
+    pub(crate) fn downgrading(self: Arc<Self>) -> Arc<MemoryLedger> {
+        Arc::new(MemoryLedger { downgrades: true, ..Arc::into_inner(self).unwrap() })
     }
 
     /// A ledger that cuts calls down to `floor` output tokens when they do not fit.
@@ -189,12 +198,16 @@ impl MemoryLedger {
                 Some(tokens)
             });
             if intent.hold.nanos() > left {
-                return Opened::Refused(Refusal::Budget {
+                let refusal = Refusal::Budget {
                     budget: "run".to_owned(),
                     limit: NanoUsd::from_nanos(self.limit),
                     left: NanoUsd::from_nanos(left),
-                    action: OnExceeded::Halt,
-                });
+                    action: if self.downgrades { OnExceeded::Downgrade } else { OnExceeded::Halt },
+                };
+                return match self.downgrades && intent.cheaper {
+                    true => Opened::Cheaper(Ticket::new(()), refusal),
+                    false => Opened::Refused(refusal),
+                };
             }
             books.held += intent.hold.nanos();
             books.calls.push(Call { intent, entry: Entry::Running, closed_early: false, tried: Vec::new() });

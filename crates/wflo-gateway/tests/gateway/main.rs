@@ -16,6 +16,7 @@ mod limits;
 mod models;
 mod pass_through;
 mod prices;
+mod routes;
 mod secrets;
 mod shapes;
 mod shorter;

@@ -66,6 +66,17 @@ impl World {
         World::routed(mock, providers, Routing::default(), ledger, deadlines)
     }
 
+    /// A small model at this price per million tokens.
+    pub(crate) fn price(input: &str, output: &str) -> ModelSettings {
+        ModelSettings {
+            input: Some(input.to_owned()),
+            output: Some(output.to_owned()),
+            context_tokens: Some(1_000),
+            max_output_tokens: Some(500),
+            ..ModelSettings::default()
+        }
+    }
+
     pub(crate) fn routed(
         mock: ModelServer,
         providers: Vec<Provider>,
@@ -73,21 +84,20 @@ impl World {
         ledger: Arc<MemoryLedger>,
         deadlines: Deadlines,
     ) -> World {
-        let own = |provider: &str| ModelSettings {
-            provider: Some(provider.to_owned()),
-            input: Some("1".into()),
-            output: Some("2".into()),
-            context_tokens: Some(1_000),
-            max_output_tokens: Some(500),
-            ..ModelSettings::default()
-        };
+        let own =
+            |provider: &str| ModelSettings { provider: Some(provider.to_owned()), ..World::price("1", "2") };
         let named = [("smol", "local"), ("gemini-x", "google"), ("command-x", "cohere")];
         let mut models: BTreeMap<String, ModelSettings> =
             named.map(|(model, provider)| (model.to_owned(), own(provider))).into();
         models.retain(|_, model| {
             providers.iter().any(|provider| Some(&provider.name) == model.provider.as_ref())
         });
-        let routes = Routes::new(providers, Vec::new(), models).unwrap().with_routing(routing);
+        if providers.iter().any(|provider| provider.name == "a") {
+            // Of whoever is asked for them.
+            models.insert("small".to_owned(), World::price("1", "2"));
+            models.insert("large".to_owned(), World::price("10", "20"));
+        }
+        let routes = Routes::new(providers, Vec::new(), models).unwrap().with_routing(routing).unwrap();
         let gateway = Gateway::new(routes, Arc::clone(&ledger) as _, deadlines, Limits::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

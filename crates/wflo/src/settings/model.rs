@@ -1,10 +1,12 @@
-//! `[models.NAME]`: the operator's price of a model, in USD per million tokens.
+//! `[models.NAME]`: the operator's price of a model, in USD per million tokens, and what is done when it
+//! cannot be asked.
 
 use std::collections::BTreeMap;
 
 use wflo_core::money::PicoUsd;
 use wflo_gateway::price::{Dimension, ModelSettings, Tier, femto};
 
+use super::routing::Detoured;
 use crate::document::{Field, Problem, Value};
 
 /// A model's price and size.
@@ -12,10 +14,10 @@ use crate::document::{Field, Problem, Value};
 pub(crate) struct Model {
     /// The provider that answers for it; none means the one whose dialect fits.
     pub(crate) provider: Option<String>,
-    /// The price of input.
-    input: String,
+    /// The price of input; none means the price map's.
+    input: Option<String>,
     /// The price of output.
-    output: String,
+    output: Option<String>,
     /// The price of input that the provider had cached.
     cached_input: Option<String>,
     /// The price of input that is written to the provider's cache.
@@ -30,6 +32,8 @@ pub(crate) struct Model {
     pub(crate) context_tokens: Option<u64>,
     /// How many tokens an answer may have.
     pub(crate) max_output_tokens: Option<u64>,
+    /// What is done when it cannot be asked, and how long it is waited for.
+    pub(super) detour: Detoured,
 }
 
 impl Model {
@@ -37,8 +41,8 @@ impl Model {
         let mut reader = field.table()?;
         let model = Model {
             provider: reader.optional("provider").map(|name| name.name().map(str::to_owned)).transpose()?,
-            input: read_price(&reader.required("input")?)?,
-            output: read_price(&reader.required("output")?)?,
+            input: reader.optional("input").map(|field| read_price(&field)).transpose()?,
+            output: reader.optional("output").map(|field| read_price(&field)).transpose()?,
             cached_input: reader.optional("cached_input").map(|field| read_price(&field)).transpose()?,
             cache_write: reader.optional("cache_write").map(|field| read_price(&field)).transpose()?,
             rates: reader.optional("rates").map(|field| read_rates(&field)).transpose()?.unwrap_or_default(),
@@ -68,17 +72,31 @@ impl Model {
                 .optional("max_output_tokens")
                 .map(|field| read_tokens(&field))
                 .transpose()?,
+            detour: Detoured::read(&mut reader)?,
         };
+        // One of them alone is no price; and an entry that says nothing is a price that was forgotten.
+        let empty = model.input.is_none() && model.output.is_none() && !model.says_more();
+        if model.input.is_some() || empty {
+            reader.required("output")?;
+        }
+        if model.output.is_some() || empty {
+            reader.required("input")?;
+        }
         reader.finish()?;
         Ok(model)
+    }
+
+    /// Whether it says anything but a price of its own.
+    fn says_more(&self) -> bool {
+        self.context_tokens.is_some() || self.max_output_tokens.is_some() || !self.detour.is_empty()
     }
 
     /// As the gateway wants it.
     pub(crate) fn priced(&self) -> ModelSettings {
         ModelSettings {
             provider: self.provider.clone(),
-            input: Some(self.input.clone()),
-            output: Some(self.output.clone()),
+            input: self.input.clone(),
+            output: self.output.clone(),
             cached_input: self.cached_input.clone(),
             cache_write: self.cache_write.clone(),
             rates: self.rates.clone(),

@@ -1,20 +1,100 @@
-//! How model calls find their way: `[retry]`, and the waits of `[providers.NAME]`.
+//! How model calls find their way: `[retry]`, `[aliases]`, `[routes]`, and what `[models.NAME]` and
+//! `[providers.NAME]` say of it.
 //!
 //! Owns the reading; what the settings mean, and their defaults, belong to the gateway, whose types these
 //! are.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wflo_core::size::Millis;
 use wflo_gateway::retry::Retry;
-use wflo_gateway::routing::{Routing, Waits};
+use wflo_gateway::routing::{Detour, Place, Routing, Share, Spread, Strategy, Waits};
 
 use crate::document::{Field, Problem, Reader};
 
+/// Providers that the environment may name.
+const STANDARD: [&str; 4] = ["openai", "anthropic", "google", "cohere"];
+
+/// What `[models.NAME]` says of routing, with places as they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Detoured {
+    fallbacks: Vec<String>,
+    context_fallbacks: Vec<String>,
+    downgrade: Vec<String>,
+    waits: Waits,
+}
+
+impl Detoured {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Detoured, Problem> {
+        let mut texts = |key| reader.optional(key).map_or(Ok(Vec::new()), |field| field.texts());
+        let (fallbacks, context_fallbacks) = (texts("fallbacks")?, texts("context_fallbacks")?);
+        let downgrade = texts("downgrade")?;
+        Ok(Detoured { fallbacks, context_fallbacks, downgrade, waits: read_waits(reader)? })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Detoured::default()
+    }
+}
+
 /// Reads every table of routing.
-pub(super) fn read(root: &mut Reader<'_>) -> Result<Routing, Problem> {
+pub(super) fn read<'a>(
+    root: &mut Reader<'_>,
+    providers: impl Iterator<Item = &'a str>,
+    models: impl Iterator<Item = (&'a str, &'a Detoured)>,
+) -> Result<Routing, Problem> {
+    let names: Vec<&str> = providers.chain(STANDARD).collect();
+    let place = |text: &str| Place::parse(text, |name| names.contains(&name));
+    let places = |texts: &[String]| texts.iter().map(|text| place(text)).collect();
     let retry = root.optional("retry").map(|field| read_retry(&field)).transpose()?.unwrap_or_default();
-    Ok(Routing { retry })
+    let mut aliases = BTreeMap::new();
+    for (name, field) in root.optional("aliases").map_or(Ok(Vec::new()), |field| field.named())? {
+        aliases.insert(name.to_owned(), place(field.name()?));
+    }
+    let mut routes = BTreeMap::new();
+    for (name, field) in root.optional("routes").map_or(Ok(Vec::new()), |field| field.named())? {
+        routes.insert(name.to_owned(), read_spread(name, &field)?);
+    }
+    let models = models.filter(|(_, detour)| !detour.is_empty()).map(|(name, detour)| {
+        let detour = Detour {
+            fallbacks: places(&detour.fallbacks),
+            context_fallbacks: places(&detour.context_fallbacks),
+            downgrade: places(&detour.downgrade),
+            waits: detour.waits,
+        };
+        (name.to_owned(), detour)
+    });
+    Ok(Routing { retry, aliases, routes, models: models.collect() })
+}
+
+/// `[routes."model"]`: the providers that share its calls.
+fn read_spread(model: &str, field: &Field<'_>) -> Result<Spread, Problem> {
+    let mut reader = field.table()?;
+    let words = [
+        ("priority", Strategy::Priority),
+        ("weighted", Strategy::Weighted),
+        ("latency", Strategy::Latency),
+        ("cost", Strategy::Cost),
+    ];
+    let strategy = reader.optional("strategy").map(|field| field.choice(&words)).transpose()?;
+    let list = reader.required("targets")?;
+    let targets: Vec<Share> =
+        list.list()?.iter().map(|target| read_share(model, target)).collect::<Result<_, _>>()?;
+    if targets.is_empty() {
+        return Err(list.wrong("at least one provider, such as [{ provider = \"openai\" }]"));
+    }
+    reader.finish()?;
+    Ok(Spread { strategy: strategy.unwrap_or_default(), targets })
+}
+
+fn read_share(model: &str, field: &Field<'_>) -> Result<Share, Problem> {
+    let mut reader = field.table()?;
+    let provider = Some(reader.required("provider")?.name()?.to_owned());
+    let model = reader.optional("model").map(|field| field.name()).transpose()?.unwrap_or(model).to_owned();
+    let weight = reader.optional("weight").map(|field| within(&field, 1, 1_000_000)).transpose()?;
+    reader.finish()?;
+    Ok(Share { place: Place { provider, model }, weight: weight.unwrap_or(1) })
 }
 
 fn read_retry(field: &Field<'_>) -> Result<Retry, Problem> {

@@ -23,10 +23,52 @@ fn a_provider_has_waits_of_its_own() {
 }
 
 #[test]
+fn aliases_routes_and_fallbacks_are_read() {
+    let text = r#"
+[providers.azure]
+dialect = "openai"
+base_url = "http://127.0.0.1:1/v1"
+
+[aliases]
+fast = "gpt-5-mini"
+
+[routes."gpt-5"]
+strategy = "weighted"
+targets = [{ provider = "openai", weight = 3 }, { provider = "azure", model = "gpt-5-eu" }]
+
+[models."gpt-5"]
+fallbacks = ["gpt-5-mini", "azure/gpt-5-eu", "meta/llama-3"]
+downgrade = ["gpt-5-nano"]
+first_byte_seconds = 20
+"#;
+    let routing = Here::with(text).load(&[]).unwrap().routing;
+    assert_eq!(routing.aliases["fast"].to_string(), "gpt-5-mini");
+    let spread = &routing.routes["gpt-5"];
+    let shares: Vec<_> = spread.targets.iter().map(|share| (share.place.to_string(), share.weight)).collect();
+    assert_eq!(shares, [("openai/gpt-5".to_owned(), 3), ("azure/gpt-5-eu".to_owned(), 1)]);
+    let detour = &routing.models["gpt-5"];
+    assert_eq!(detour.fallbacks[1].provider.as_deref(), Some("azure"));
+    assert_eq!(detour.fallbacks[2].provider, None, "a model's own name may have a slash");
+    assert_eq!((detour.downgrade.len(), detour.waits.first_byte), (1, Some(Duration::from_secs(20))));
+}
+
+#[test]
+fn half_a_price_is_none() {
+    for text in
+        ["[models.m]\ninput = \"1\"\n", "[models.m]\nfallbacks = [\"x\"]\noutput = \"1\"\n", "[models.m]\n"]
+    {
+        assert_eq!(refusal(text, &[]).0, 8004, "{text}");
+    }
+}
+
+#[test]
 fn what_is_wrong_in_routing_is_named() {
     for (text, message) in [
         ("[retry]\nattempts = 0\n", "`retry.attempts` must be from 1 to 10"),
         ("[retry]\nattempts = 2\nfirst_wait_seconds = 0\n", "longer than nothing"),
+        ("[routes.m]\ntargets = []\n", "at least one provider"),
+        ("[routes.m]\ntargets = [{ provider = \"p\", weight = 0 }]\n", "from 1 to 1000000"),
+        ("[routes.m]\nstrategy = \"luck\"\ntargets = [{ provider = \"p\" }]\n", "one of priority, weighted"),
     ] {
         let (code, _, told, _) = refusal(text, &[]);
         assert_eq!(code, 8004);
