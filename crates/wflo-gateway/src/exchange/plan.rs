@@ -83,7 +83,7 @@ fn ordered(shared: &Shared, ask: &Ask, request: &Request, spread: &Spread) -> Ve
 }
 
 /// All of them, each drawn from what is left as often as its weight says.
-fn drawn<'a>(mut left: Vec<&'a Share>, mut chance: impl FnMut() -> u64) -> Vec<&'a Share> {
+fn drawn(mut left: Vec<&Share>, mut chance: impl FnMut() -> u64) -> Vec<&Share> {
     let mut drawn = Vec::with_capacity(left.len());
     while !left.is_empty() {
         let sum: u128 = left.iter().map(|share| u128::from(share.weight)).sum();

@@ -38,8 +38,12 @@ mod tests {
         let (suffix, out) = renamed("/chat/completions", &body, "o/\"n\"").unwrap();
         assert_eq!(suffix, "/chat/completions");
         assert_eq!(out, b"{ \"x\":1.0e5, \"model\" : \"o/\\\"n\\\"\" ,\"y\":[ ]}"[..]);
-        let (suffix, out) = renamed("/v1beta/models/a:generateContent", &"{\"contents\":[]}".into(), "b").unwrap();
-        assert_eq!((suffix.as_str(), &out[..]), ("/v1beta/models/b:generateContent", &b"{\"contents\":[]}"[..]));
+        let (suffix, out) =
+            renamed("/v1beta/models/a:generateContent", &"{\"contents\":[]}".into(), "b").unwrap();
+        assert_eq!(
+            (suffix.as_str(), &out[..]),
+            ("/v1beta/models/b:generateContent", &b"{\"contents\":[]}"[..])
+        );
         let (_, out) = renamed("/models/a:embedContent", &"{\"model\":\"models/a\"}".into(), "b").unwrap();
         assert_eq!(out, "{\"model\":\"models/b\"}");
         assert!(renamed("/messages", &"{}".into(), "b").is_err());

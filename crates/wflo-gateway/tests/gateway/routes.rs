@@ -37,7 +37,7 @@ fn two_within(routing: Routing, ledger: Arc<MemoryLedger>) -> Two {
         provider("a", Dialect::OpenAi, &a.openai_url()),
         provider("b", Dialect::OpenAi, &b.openai_url()),
         provider("anthropic", Dialect::Anthropic, &a.anthropic_url()),
-        provider("google", Dialect::Google, &a.google_url()),
+        provider("google", Dialect::Google, &a.root_url()),
     ];
     Two { world: World::routed(a, providers, routing, ledger, deadlines()), b }
 }
@@ -312,13 +312,14 @@ async fn a_fallback_of_anthropic_is_asked_in_its_dialect() {
 
 #[tokio::test]
 async fn a_fallback_of_google_is_asked_by_its_path() {
-    let two = two(falls_back("gemini-2.5-flash", &["gemini-2.5-flash-lite"]));
+    let two = two(falls_back("gemini-x", &["gemini-y"]));
     two.world.mock.fault_next(refusal(503, "{}"));
-    let body = r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"generationConfig":{"maxOutputTokens":9}}"#;
-    let got = two.world.post("/google/v1beta/models/gemini-2.5-flash:generateContent", body).await;
+    let body =
+        r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"generationConfig":{"maxOutputTokens":9}}"#;
+    let got = two.world.post("/google/v1beta/models/gemini-x:generateContent", body).await;
     assert_eq!(got.status, 200, "{}", got.text());
-    assert_eq!(got.headers["wflo-model"], "gemini-2.5-flash-lite");
+    assert_eq!(got.headers["wflo-model"], "gemini-y");
     let seen = two.world.mock.seen();
-    assert_eq!(seen[1].target, seen[0].target.replace("2.5-flash:", "2.5-flash-lite:"));
+    assert_eq!(seen[1].target, seen[0].target.replace("gemini-x:", "gemini-y:"));
     assert_eq!(seen[1].body, seen[0].body);
 }
