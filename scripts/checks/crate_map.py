@@ -1,6 +1,6 @@
 """The arrows of the crate map point inwards.
 
-ARCHITECTURE.md draws `core <- {store, sandbox, gateway, data} <- engine <- wflo`. A crate may
+ARCHITECTURE.md draws `core <- {store, sandbox, gateway, data} <- {engine, proxy} <- wflo`. A crate may
 depend on crates of a lower layer only; two crates of one layer never on each other. Tests may
 also use `wflo-testkit`, which stands on `wflo-core` alone.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 LAYERS = [
     {"wflo-core"},
     {"wflo-store", "wflo-sandbox", "wflo-gateway", "wflo-data", "wflo-events"},
-    {"wflo-engine", "wflo-temporal"},
+    {"wflo-engine", "wflo-proxy", "wflo-temporal"},
     {"wflo-api"},
     {"wflo"},
 ]

@@ -20,6 +20,10 @@ pub enum Scope {
     Agent,
     /// All runs of a workflow, by name.
     Workflow,
+    /// All calls of the standalone gateway.
+    Gateway,
+    /// All calls with one virtual key of the gateway.
+    Key,
 }
 
 /// Over which span a workflow budget counts, in UTC.
@@ -71,7 +75,8 @@ pub struct Budget {
     pub id: BudgetId,
     /// What it covers.
     pub scope: Scope,
-    /// Which one: the run id, `<run>/<step>`, `<run>/<agent>` or the workflow's name.
+    /// Which one: the run id, `<run>/<step>`, `<run>/<agent>`, the workflow's name, `gateway`, or the key's id
+    /// and name, `<key>/<name>`.
     pub key: String,
     /// Over which span.
     pub period: Period,
@@ -107,6 +112,8 @@ pub fn display_name(scope: Scope, key: &str, period: Period) -> String {
         Scope::Step => format!("budget of step \"{of}\""),
         Scope::Agent => format!("budget of agent \"{of}\""),
         Scope::Workflow => format!("budget of workflow \"{key}\""),
+        Scope::Gateway => "gateway budget".to_owned(),
+        Scope::Key => format!("budget of key \"{of}\""),
     };
     match period {
         Period::Total => scope,

@@ -92,8 +92,12 @@ typed_id!(
     SandboxId, "sandbox", "sbx_"
 );
 typed_id!(
-    /// One process that drives runs.
+    /// One process that drives runs, or serves calls outside of them.
     EngineId, "engine", "eng_"
+);
+typed_id!(
+    /// What a client of the gateway shows instead of a provider's key.
+    KeyId, "key", "key_"
 );
 
 #[cfg(test)]

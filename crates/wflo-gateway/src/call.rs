@@ -229,6 +229,7 @@ impl Gateway {
             headers,
             body,
             positional,
+            since: tokio::time::Instant::now(),
             _buffered: Some(buffered),
         };
         let parts = exchange::start(&self.shared, ask);

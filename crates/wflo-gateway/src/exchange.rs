@@ -25,6 +25,7 @@ use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use wflo_core::money::NanoUsd;
 
@@ -52,6 +53,8 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) positional: Option<(String, u32)>,
+    /// When all of it was there.
+    pub(crate) since: Instant,
     /// The memory that the body takes, given back when the call ends.
     pub(crate) _buffered: Option<Buffered>,
 }

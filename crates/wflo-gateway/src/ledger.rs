@@ -142,6 +142,8 @@ pub struct CallIntent {
     pub max_output_tokens: u64,
     /// Path and sequence number of a call made through `context.llm`; `None` for a stock client's.
     pub positional: Option<(String, u32)>,
+    /// When all of the request was there.
+    pub since: tokio::time::Instant,
     /// Length of the request in bytes.
     pub request_bytes: u64,
     /// The client asked for a stream.

@@ -22,11 +22,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
-use self::body::{Body, Link};
+use self::body::Link;
+pub use self::body::{Body, Broken};
 use self::connection::Served;
 pub use self::connection::{Connection, Connections, UnderWay};
-use crate::dialect::{Dialect, Target, target};
+use crate::dialect::{Dialect, Target, query, target};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Part};
 use crate::gateway::{Buffered, Gateway};
@@ -86,6 +88,22 @@ impl Gateway {
         let connections = Connections::of(&listener);
         let task = tokio::spawn(accept(self.clone(), listener, caller, stopped, connections.clone()));
         Ok(ServeHandle { stop, task: Some(task), connections })
+    }
+}
+
+impl Gateway {
+    /// Answers one request of `caller`, on a connection that somebody else serves and has judged. It
+    /// never fails: an error is a response in the dialect's own shape.
+    pub async fn answer(&self, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+        let link = Link::new(Arc::clone(&self.shared.ledger));
+        respond(self, caller, &link, request).await
+    }
+
+    /// Refuses one request with an error, in the shape of the dialect that its path is of.
+    pub async fn refuse(&self, request: Request<Incoming>, error: &GatewayError) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        discard(self, body).await;
+        refused(target(&head.method, head.uri.path(), &head.headers).dialect(), error)
     }
 }
 
@@ -193,11 +211,12 @@ async fn respond(
         dialect,
         endpoint,
         suffix: suffix.to_owned(),
-        query: head.uri.query().map(str::to_owned),
+        query: head.uri.query().and_then(|query| query::without(query, &["key"])),
         method: head.method,
         headers: head.headers,
         body,
         positional: None,
+        since: Instant::now(),
         _buffered: Some(buffered),
     };
     let mut parts = exchange::start(&gateway.shared, ask);

@@ -7,6 +7,7 @@
 mod approval;
 mod broken;
 mod budget;
+mod calls;
 mod collect;
 mod column;
 mod definition;
@@ -17,11 +18,13 @@ mod fault;
 mod group;
 mod hold;
 mod inbox;
+mod key;
 mod migrate;
 mod open;
 mod readers;
 mod retention;
 mod run;
+mod slice;
 mod timer;
 mod turn;
 mod tx;
@@ -44,14 +47,16 @@ use wflo_core::canonical::Digest;
 use wflo_core::cost::Spent;
 use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord};
 use wflo_core::event::Recorded;
-use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
+use wflo_core::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
+use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{
-    ApprovalFilter, Batch, EngineRow, InboxMessage, Leftover, OpResult, Receipt, Reclaimed, RunFilter, Store,
-    StoreError, Timer,
+    ApprovalFilter, Batch, EngineRow, InboxMessage, Leftover, OpResult, Receipt, Reclaimed, RunFilter,
+    SliceStore, Store, StoreError, Timer,
 };
 use wflo_core::run::RunRecord;
+use wflo_core::slice::{CallRecord, CallsLine, Slice, Spender};
 
 use self::fault::Fault;
 use self::open::Place;
@@ -393,5 +398,35 @@ impl Store for SqliteStore {
     fn collect(&self, now: Timestamp) -> BoxFuture<'_, Result<Reclaimed, StoreError>> {
         let (place, blobs, wait) = (self.place.clone(), self.blobs.clone(), self.wait);
         Box::pin(aside(move || collect::run(&place, &blobs, wait, now)))
+    }
+}
+
+impl SliceStore for SqliteStore {
+    fn spenders(&self) -> BoxFuture<'_, Result<Vec<Spender>, StoreError>> {
+        read!(self, |conn| slice::spenders(conn))
+    }
+
+    fn slices(&self) -> BoxFuture<'_, Result<Vec<Slice>, StoreError>> {
+        read!(self, |conn| slice::slices(conn))
+    }
+
+    fn budgets_by_id(&self, ids: Vec<BudgetId>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
+        read!(self, |conn| budget::with_ids(conn, &ids))
+    }
+
+    fn calls_lines(&self) -> BoxFuture<'_, Result<Vec<CallsLine>, StoreError>> {
+        read!(self, |conn| calls::lines(conn))
+    }
+
+    fn uncertain_calls(&self) -> BoxFuture<'_, Result<Vec<(EngineId, CallRecord)>, StoreError>> {
+        read!(self, |conn| calls::uncertain(conn))
+    }
+
+    fn calls_of(&self, spender: EngineId) -> BoxFuture<'_, Result<Vec<CallRecord>, StoreError>> {
+        read!(self, |conn| calls::of(conn, spender))
+    }
+
+    fn keys(&self) -> BoxFuture<'_, Result<Vec<VirtualKey>, StoreError>> {
+        read!(self, |conn| key::list(conn))
     }
 }

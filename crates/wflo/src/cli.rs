@@ -8,8 +8,10 @@ mod changes;
 mod costs;
 mod detach;
 mod explain;
+mod gateway;
 mod init;
 mod input;
+mod keys;
 mod run;
 mod runs;
 mod sandbox;
@@ -24,8 +26,10 @@ pub(crate) use costs::{
 };
 pub(crate) use detach::Detach;
 pub(crate) use explain::ExplainArgs;
+pub(crate) use gateway::GatewayArgs;
 pub(crate) use init::InitArgs;
 pub(crate) use input::{Input, InputFile};
+pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
 pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
@@ -127,6 +131,12 @@ pub(crate) enum Command {
     /// See what was spent
     #[command(subcommand, arg_required_else_help = true)]
     Costs(CostsCommand),
+    /// Serve models to clients outside of runs, within budgets
+    #[command(after_help = gateway::HELP)]
+    Gateway(GatewayArgs),
+    /// Make, list and revoke keys of the gateway
+    #[command(subcommand, arg_required_else_help = true)]
+    Keys(KeysCommand),
     /// Run one command in a sandbox, or check that sandboxes work here
     #[command(subcommand, arg_required_else_help = true)]
     Sandbox(SandboxCommand),

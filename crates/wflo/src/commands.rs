@@ -13,7 +13,9 @@ mod event_line;
 mod evidence;
 mod explain;
 mod freed;
+mod gateway;
 mod init;
+mod keys;
 mod otlp;
 mod pick;
 mod run;
@@ -83,6 +85,8 @@ fn carry_out(
         Command::Docs { page } => docs::run(*page, context.printer),
         Command::Doctor => doctor::run(context),
         Command::Explain(args) => explain::run(args, context),
+        Command::Gateway(args) => gateway::run(args, context),
+        Command::Keys(command) => keys::run(command, context),
         Command::Trust(args) => trust::run(args, context),
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(args, context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(context),

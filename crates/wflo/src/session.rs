@@ -86,7 +86,21 @@ impl<'a> Session<'a> {
         started.await.map_err(CommandError::engine)
     }
 
-    fn routes(&self) -> Result<Routes, CommandError> {
+    /// The same connection under other settings.
+    pub(crate) fn with_settings(&self, settings: Settings) -> Self {
+        Session {
+            context: self.context,
+            settings,
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// The providers and prices that the settings name.
+    ///
+    /// # Errors
+    /// When a provider or its key cannot be used.
+    pub(crate) fn routes(&self) -> Result<Routes, CommandError> {
         let mut named = Vec::new();
         for (name, provider) in &self.settings.providers {
             let dialect = provider.dialect;

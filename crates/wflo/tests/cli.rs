@@ -15,6 +15,8 @@ mod cli {
     mod documents;
     mod errors;
     mod explain;
+    #[cfg(target_os = "linux")]
+    mod gateway;
     mod init;
     #[cfg(target_os = "linux")]
     mod prune;

@@ -17,6 +17,7 @@ mod error;
 mod filter;
 mod queue;
 mod retention;
+mod slice;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -36,6 +37,7 @@ pub use error::StoreError;
 pub use filter::{ApprovalFilter, RunFilter};
 pub use queue::{EngineRow, InboxMessage, Timer};
 pub use retention::{Leftover, Reclaimed};
+pub use slice::{Fold, Part, SliceOp, SliceStore, Want};
 
 /// What becomes of a posted batch: ready once it is durable, or will never be.
 pub type Receipt = BoxFuture<'static, Result<Vec<OpResult>, StoreError>>;

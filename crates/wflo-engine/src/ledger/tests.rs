@@ -378,6 +378,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         max_input_tokens: 10,
         max_output_tokens: 100,
         positional: Some(("0".into(), 0)),
+        since: tokio::time::Instant::now(),
         request_bytes: 10,
         stream: false,
         shorter: None,

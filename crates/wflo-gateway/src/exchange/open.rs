@@ -101,6 +101,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>) -> CallIntent {
         max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),
         max_output_tokens: at.bound.map_or(0, |bound| bound.output_tokens),
         positional: ask.positional.clone(),
+        since: ask.since,
         request_bytes: at.request.body_bytes,
         stream: at.request.stream,
         shorter: at.shorter(),

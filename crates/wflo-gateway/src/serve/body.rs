@@ -48,7 +48,7 @@ impl Link {
 /// The stream broke off; the connection ends without the body's end.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off")]
-pub(super) struct Broken;
+pub struct Broken;
 
 enum Source {
     Whole(Option<Bytes>),
@@ -60,7 +60,7 @@ enum Source {
 }
 
 /// A response body.
-pub(super) struct Body {
+pub struct Body {
     source: Source,
     link: Option<Link>,
     /// Of a journaled call whose last byte has not been taken.

@@ -104,6 +104,14 @@ pub(crate) fn with_keys(conn: &Connection, keys: &[String]) -> Result<Vec<Budget
     Ok(found)
 }
 
+/// The budgets with these ids, in the order in which they were opened.
+pub(crate) fn with_ids(conn: &Connection, ids: &[BudgetId]) -> Result<Vec<Budget>, Fault> {
+    let mut statement =
+        conn.prepare_cached(&format!("{SELECT} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY n"))?;
+    let found = statement.query_map([cell::plain(ids)?], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(found)
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {
     let thresholds: String = row.get(9)?;
     Ok(Budget {

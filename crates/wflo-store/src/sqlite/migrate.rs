@@ -12,6 +12,7 @@ use super::open::Place;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_retention.sql"),
+    include_str!("migrations/0004_gateway.sql"),
     include_str!("migrations/0005_reports.sql"),
 ];
 

@@ -17,7 +17,7 @@ use super::event;
 use super::fault::Fault;
 use super::run::{self, NewRun, RunState};
 use super::tx::Tx;
-use super::{budget, definition, engine, hold, inbox, retention, timer};
+use super::{budget, definition, engine, hold, inbox, key, retention, slice, timer};
 use crate::blob::Adding;
 use crate::cell::{self, CellWriter};
 
@@ -234,6 +234,9 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
             retention::remove(tx, *run, *epoch, spent, databases)
         }
         Op::DropLeftover(leftover) => retention::drop_leftover(tx, leftover),
+        Op::Slice(op) => slice::execute(tx, op),
+        Op::PutKey(new) => key::put(tx, new),
+        Op::RevokeKey { id, at } => key::revoke(tx, *id, *at),
         // Encoded above, each as a write of its own.
         Op::PutDefinition { .. }
         | Op::CreateRun { .. }

@@ -11,6 +11,7 @@ pub mod ground;
 pub mod queues;
 pub mod retention;
 pub mod runs;
+pub mod slices;
 pub mod values;
 
 pub use ground::Fixture;
@@ -64,6 +65,14 @@ macro_rules! promises {
             retention::runs_are_found_by_their_end
             retention::nothing_that_a_row_points_to_is_collected
             retention::accounts_of_the_past_go_and_totals_stay
+            slices::a_slice_is_taken_of_all_budgets_or_none
+            slices::what_is_fetched_ahead_leaves_as_much_for_others
+            slices::a_fold_moves_what_was_spent_once
+            slices::the_end_of_a_process_frees_what_it_did_not_spend
+            slices::more_than_was_taken_is_not_freed
+            slices::a_recall_reaches_everybody_else
+            slices::calls_are_summed_by_hour_and_kept_each
+            slices::a_key_is_kept_by_its_hash_and_stays_revoked
             values::large_values_are_read_back
             values::a_journal_is_listed_without_its_large_values
             values::another_runs_effects_are_carried_whole_and_for_nothing

@@ -12,19 +12,19 @@ use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{Batch, EffectEnd, Op, OpResult, Store, StoreError};
+use wflo_core::ports::store::{Batch, EffectEnd, Op, OpResult, SliceStore, Store, StoreError};
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 
 /// A database of its own, and how to open it, several times if need be.
 pub struct Fixture {
-    open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
+    open: Box<dyn Fn() -> Arc<dyn SliceStore> + Send + Sync>,
     _kept: Box<dyn Any + Send + Sync>,
 }
 
 impl Fixture {
     /// `kept` lives as long as the fixture: a temporary folder, a database to drop.
     pub fn new(
-        open: impl Fn() -> Arc<dyn Store> + Send + Sync + 'static,
+        open: impl Fn() -> Arc<dyn SliceStore> + Send + Sync + 'static,
         kept: impl Any + Send + Sync,
     ) -> Fixture {
         Fixture { open: Box::new(open), _kept: Box::new(kept) }
@@ -32,6 +32,11 @@ impl Fixture {
 
     /// Opens the database.
     pub fn open(&self) -> Arc<dyn Store> {
+        (self.open)()
+    }
+
+    /// Opens it for slices, too.
+    pub fn open_slices(&self) -> Arc<dyn SliceStore> {
         (self.open)()
     }
 }

@@ -9,6 +9,23 @@ pub(super) fn usd(text: &str) -> Result<NanoUsd, String> {
     if amount.is_negative() { Err("an amount cannot be negative".to_owned()) } else { Ok(amount) }
 }
 
+/// A time such as `90s`, `15m`, `12h`, `30d` or `2w`, in seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "write a time such as 15m, 12h or 30d".to_owned();
+    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(at);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
 /// The digits of an id without its prefix.
 const DIGITS: usize = 32;
 /// Fewer digits are a slip of the keyboard, not the beginning of an id.

@@ -9,12 +9,15 @@ use crate::cost::Spent;
 use crate::effect::{EffectKey, EffectRecord};
 use crate::error::Failure;
 use crate::event::Event;
-use crate::id::{ApprovalId, BudgetId, EngineId, HoldId, RunId};
+use crate::id::{ApprovalId, BudgetId, EngineId, HoldId, KeyId, RunId};
+use crate::key::VirtualKey;
 use crate::money::NanoUsd;
 use crate::ports::clock::Moment;
 use crate::run::{RunRecord, RunStatus};
+use crate::slice::Alert;
 
 use super::retention::Leftover;
+use super::slice::SliceOp;
 
 /// The lease under which a batch is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -331,6 +334,17 @@ pub enum Op {
         /// Its id.
         id: EngineId,
     },
+    /// A change of slices. Needs no fence.
+    Slice(SliceOp),
+    /// A virtual key; one of the same id is replaced, for all but its id.
+    PutKey(Box<VirtualKey>),
+    /// A key is good for nothing from now on; what was revoked stays so.
+    RevokeKey {
+        /// Which.
+        id: KeyId,
+        /// Since when.
+        at: Timestamp,
+    },
 }
 
 /// What an [`Op`] answers.
@@ -342,6 +356,10 @@ pub enum OpResult {
     Seq(u64),
     /// The effect's position in delivery order.
     Order(u32),
+    /// What was taken of each budget.
+    Granted(Vec<NanoUsd>),
+    /// Alerts that bills made due.
+    Folded(Vec<Alert>),
 }
 
 /// How an effect ended.

@@ -6,7 +6,7 @@ use wflo_core::id::RunId;
 use wflo_core::money::NanoUsd;
 
 use super::anomaly::{self, Anomaly};
-use super::spending::{Line, Spending};
+use super::spending::{GATEWAY, Line, Spending, at_of};
 use super::trend::Series;
 use crate::cli::{CostsBy, ReportArgs};
 use crate::commands::{Context, pick};
@@ -66,7 +66,9 @@ enum Said<'a> {
     },
     /// A call whose bill was lost: it is charged in full.
     Uncertain {
-        run_id: RunId,
+        /// None of calls of the gateway.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        run_id: Option<RunId>,
         effect: String,
         model: Option<&'a str>,
         cost_usd: NanoUsd,
@@ -114,12 +116,22 @@ pub(crate) fn report(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, C
     }
     for call in &spending.uncertain {
         printer.object(&Said::Uncertain {
-            run_id: call.run,
+            run_id: Some(call.run),
             effect: call.effect.key.to_string(),
             model: call.model(),
             cost_usd: call.effect.cost,
             uncertain_usd: call.effect.uncertain,
             started_at: call.effect.started_at,
+        });
+    }
+    for (process, call) in &spending.lost {
+        printer.object(&Said::Uncertain {
+            run_id: None,
+            effect: format!("{process}/{}", call.seq),
+            model: Some(&call.model),
+            cost_usd: call.cost,
+            uncertain_usd: call.cost,
+            started_at: at_of(call),
         });
     }
     for anomaly in &anomalies {
@@ -146,6 +158,14 @@ fn remarks(printer: &Printer, spending: &Spending, anomalies: &[Anomaly]) {
             call.run,
             plain::value(&call.effect.attributes["model"]),
             money(call.effect.uncertain)
+        ));
+    }
+    for (process, call) in &spending.lost {
+        printer.note(format_args!(
+            "uncertain: call {} of gateway {process} ({}): its bill was lost, so {} are charged for it",
+            call.seq,
+            plain::line(&call.model),
+            money(call.cost)
         ));
     }
     let name = |model: &Option<String>| model.as_deref().map_or_else(|| "?".to_owned(), plain::line);
@@ -182,7 +202,7 @@ fn rows(by: CostsBy, spending: &Spending) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     if by == CostsBy::Run {
         for run in &spending.runs {
-            let key = of_run(run.id, &run.workflow, false);
+            let key = of_run(Some(run.id), &run.workflow, false);
             rows.push(Row { key, sum: Sum::default(), series: Series::default() });
         }
     }
@@ -211,16 +231,17 @@ fn rows(by: CostsBy, spending: &Spending) -> Vec<Row> {
     rows
 }
 
-fn of_run(run: RunId, workflow: &str, removed: bool) -> Key {
-    Key { run_id: Some(run), workflow: Some(workflow.to_owned()), removed, ..Key::default() }
+fn of_run(run: Option<RunId>, workflow: &str, removed: bool) -> Key {
+    Key { run_id: run, workflow: Some(workflow.to_owned()), removed, ..Key::default() }
 }
 
 fn key(by: CostsBy, line: &Line) -> Key {
-    let Line { spent, removed } = line;
-    let Spent { run, workflow, day, step, agent, provider, model, .. } = spent;
+    let Line { spent, removed, gateway } = line;
+    let Spent { workflow, day, step, agent, provider, model, .. } = spent;
+    let run = (!gateway).then_some(spent.run);
     match by {
-        CostsBy::Run => of_run(*run, workflow, *removed),
-        CostsBy::Step => Key { step: Some(step.clone()), ..of_run(*run, workflow, *removed) },
+        CostsBy::Run => of_run(run, workflow, *removed),
+        CostsBy::Step => Key { step: Some(step.clone()), ..of_run(run, workflow, *removed) },
         CostsBy::Workflow => Key { workflow: Some(workflow.clone()), ..Key::default() },
         CostsBy::Agent => Key { workflow: Some(workflow.clone()), agent: agent.clone(), ..Key::default() },
         CostsBy::Provider => Key { provider: provider.clone(), ..Key::default() },
@@ -233,7 +254,7 @@ fn names(by: CostsBy, key: &Key) -> Vec<String> {
     let text =
         |value: &Option<String>| value.as_deref().map_or_else(|| "?".to_owned(), |v| plain::short(v, 40));
     let run = || {
-        let id = key.run_id.map(|id| id.to_string()).unwrap_or_default();
+        let id = key.run_id.map_or_else(|| GATEWAY.to_owned(), |id| id.to_string());
         if key.removed { format!("{id} (removed)") } else { id }
     };
     match by {

@@ -2,23 +2,36 @@
 //!
 //! Owns which runs and days count. Runs that were removed are there by the lines that they left.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use wflo_core::cost::{self, Spent};
 use wflo_core::effect::EffectRecord;
-use wflo_core::id::RunId;
+use wflo_core::id::{EngineId, KeyId, RunId};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{RunFilter, Store};
+use wflo_core::ports::clock::Clock as _;
+use wflo_core::ports::store::{RunFilter, SliceStore as _, Store};
 use wflo_core::run::RunRecord;
+use wflo_core::slice::CallRecord;
+use wflo_proxy::{ProxyError, recover_dead};
 
 use crate::cli::{Days, RunRef};
 use crate::commands::pick;
 use crate::failure::CommandError;
-use crate::session::Session;
+use crate::session::{Session, coded};
 
-/// One line, and whether its run was removed.
+/// The workflow that calls of the standalone gateway count as; each of its keys is a step and an agent.
+pub(super) const GATEWAY: &str = "(gateway)";
+
+/// Who called before there was any key.
+const ANYBODY: &str = "(any key)";
+
+/// One line, and where it comes from.
 pub(super) struct Line {
     pub(super) spent: Spent,
+    /// Its run was removed.
     pub(super) removed: bool,
+    /// It is of no run: its run's id says nothing.
+    pub(super) gateway: bool,
 }
 
 /// A call whose charge says something that its sum does not.
@@ -35,6 +48,8 @@ pub(super) struct Spending {
     pub(super) lines: Vec<Line>,
     /// Calls whose bill was lost.
     pub(super) uncertain: Vec<Call>,
+    /// Those of the gateway, each with the process that made it.
+    pub(super) lost: Vec<(EngineId, CallRecord)>,
     /// Calls that were billed above what they could cost at most.
     pub(super) overshot: Vec<Call>,
 }
@@ -55,7 +70,7 @@ impl Spending {
             let mut effects = session.store.run_effects(run.id).await?;
             effects.retain(|effect| cost::is_call(effect) && days.hold(cost::day_of(effect.started_at)));
             let lines = cost::of_run(run, &effects).into_iter();
-            spending.lines.extend(lines.map(|spent| Line { spent, removed: false }));
+            spending.lines.extend(lines.map(|spent| Line { spent, removed: false, gateway: false }));
             for effect in effects {
                 let call = Call { run: run.id, effect };
                 if call.effect.uncertain > NanoUsd::ZERO {
@@ -66,10 +81,47 @@ impl Spending {
             }
         }
         let removed = removed.into_iter().filter(|spent| days.hold(spent.day));
-        spending.lines.extend(removed.map(|spent| Line { spent, removed: true }));
+        spending.lines.extend(removed.map(|spent| Line { spent, removed: true, gateway: false }));
+        if run.is_none() {
+            spending.add_gateway(session, days).await?;
+        }
         // A run without a call is part of the answer, too; not one outside of the days.
         spending.runs = runs.into_iter().filter(|run| days.hold(cost::day_of(run.created_at))).collect();
         Ok(spending)
+    }
+
+    /// Adds the calls that were made outside of runs.
+    async fn add_gateway(&mut self, session: &Session<'_>, days: Days) -> Result<(), CommandError> {
+        let (store, now) = (&*session.store, session.clock.moment());
+        // What a gateway that was killed has spent is not in the store before somebody brings it in.
+        recover_dead(store, store.data_dir(), &now).await.map_err(|error| coded(&ProxyError::from(error)))?;
+        let keys = store.keys().await?;
+        let name = |id: Option<KeyId>| match keys.iter().find(|key| Some(key.id) == id) {
+            Some(key) => key.name.clone(),
+            None => id.map_or_else(|| ANYBODY.to_owned(), |id| id.to_string()),
+        };
+        for line in store.calls_lines().await? {
+            let Ok(at) = line.hour.parse::<Timestamp>() else { continue };
+            let (day, name) = (cost::day_of(at), name(line.key));
+            if !days.hold(day) {
+                continue;
+            }
+            let spent = Spent {
+                run: RunId::from_uuid(uuid::Uuid::nil()),
+                workflow: GATEWAY.to_owned(),
+                created_at: at,
+                day,
+                step: name.clone(),
+                agent: Some(name),
+                provider: Some(line.provider),
+                model: Some(line.model),
+                sum: line.sum,
+            };
+            self.lines.push(Line { spent, removed: false, gateway: true });
+        }
+        self.lost = store.uncertain_calls().await?;
+        self.lost.retain(|(_, call)| days.hold(cost::day_of(at_of(call))));
+        Ok(())
     }
 
     /// The first and the last day with a call.
@@ -77,6 +129,11 @@ impl Spending {
         let days = || self.lines.iter().map(|line| line.spent.day);
         Some((days().min()?, days().max()?))
     }
+}
+
+/// When a call of the gateway ended.
+pub(super) fn at_of(call: &CallRecord) -> Timestamp {
+    Timestamp::from_millisecond(call.at_ms).unwrap_or_default()
 }
 
 impl Call {

@@ -1,0 +1,111 @@
+//! Virtual keys: what a client of the gateway shows instead of a provider's key.
+//!
+//! Owns what a key may do. The key itself is shown once and kept nowhere: only its BLAKE3 hash is.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::budget::Period;
+use crate::id::KeyId;
+use crate::money::NanoUsd;
+
+/// What a key may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyBudget {
+    /// At most this much, in USD.
+    #[serde(rename = "limit_usd")]
+    pub limit: NanoUsd,
+    /// In each of these.
+    pub period: Period,
+}
+
+/// A key as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualKey {
+    /// Its id: safe to show.
+    pub id: KeyId,
+    /// What people call it.
+    pub name: String,
+    /// BLAKE3 of the key, in hex.
+    pub hash: String,
+    /// The key's first characters, by which people recognise it.
+    pub prefix: String,
+    /// Models that it may call; all when empty. `*` at the end of a name stands for anything.
+    pub models: Vec<String>,
+    /// What it may spend.
+    pub budget: Option<KeyBudget>,
+    /// Requests that it may make in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+    /// Since when it is good for nothing.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl VirtualKey {
+    /// Why it cannot be used at `now`; `None` when it can.
+    pub fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
+        if self.revoked_at.is_some_and(|at| at <= now) {
+            return Some(KeyRefusal::Revoked);
+        }
+        self.expires_at.is_some_and(|at| at <= now).then_some(KeyRefusal::Expired)
+    }
+
+    /// Whether it may call `model`.
+    pub fn may_call(&self, model: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => model.starts_with(start),
+            None => model == pattern,
+        };
+        self.models.is_empty() || self.models.iter().any(fits)
+    }
+}
+
+/// Why a key that is known cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// Its time is over.
+    Expired,
+    /// It was taken back.
+    Revoked,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(models: &[&str]) -> VirtualKey {
+        VirtualKey {
+            id: KeyId::from_uuid(uuid::Uuid::nil()),
+            name: "ci".into(),
+            hash: String::new(),
+            prefix: String::new(),
+            models: models.iter().map(|model| (*model).to_owned()).collect(),
+            budget: None,
+            requests_per_minute: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            revoked_at: None,
+        }
+    }
+
+    #[test]
+    fn a_key_calls_what_it_names_and_no_more() {
+        assert!(key(&[]).may_call("anything"));
+        let some = key(&["gpt-5-mini", "claude-*"]);
+        assert!(some.may_call("gpt-5-mini") && some.may_call("claude-sonnet-4-5"));
+        assert!(!some.may_call("gpt-5-mini-2") && !some.may_call("gpt-5") && !some.may_call("xclaude-"));
+    }
+
+    #[test]
+    fn the_moment_of_an_end_is_its_end() {
+        let at = Timestamp::from_second(100).unwrap();
+        let before = Timestamp::from_second(99).unwrap();
+        let expiring = VirtualKey { expires_at: Some(at), ..key(&[]) };
+        assert_eq!((expiring.refused(before), expiring.refused(at)), (None, Some(KeyRefusal::Expired)));
+        let revoked = VirtualKey { revoked_at: Some(at), ..expiring };
+        assert_eq!(revoked.refused(at), Some(KeyRefusal::Revoked));
+    }
+}

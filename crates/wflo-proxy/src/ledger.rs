@@ -1,0 +1,295 @@
+//! The gateway's ledger over slices: no call waits for the disk.
+//!
+//! Owns the translation between the gateway's calls and what this process spends. An intent is in the
+//! log before the call is sent, its settlement before the answer's last byte is given out; both survive the
+//! end of the process, and the store has them with the next fold.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wflo_core::budget::{Budget, display_name};
+use wflo_core::error::{Code, Failure};
+use wflo_core::key::VirtualKey;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::clock::Clock;
+use wflo_gateway::ledger::{
+    BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Refusal, Ticket,
+};
+
+use crate::accounts::{Directory, Limit};
+use crate::keys::{Client, Pace};
+use crate::log::Intent;
+use crate::metrics::Metrics;
+use crate::spending::{Accounts, Answer, Denied, End, Held, Seq, Wanted};
+use crate::treasury::Treasury;
+
+/// How long a further attempt waits for more of a budget from the store.
+const FURTHER: Duration = Duration::from_millis(500);
+
+/// How the ledger behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// How long a call waits for room that running calls may free.
+    pub(crate) room: Duration,
+}
+
+/// See the module.
+pub(crate) struct SliceLedger {
+    pub(crate) treasury: Arc<Treasury>,
+    pub(crate) directory: RwLock<Arc<Directory>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) patience: Patience,
+}
+
+/// A call under way.
+struct Running {
+    /// Of its present attempt.
+    seq: AtomicU64,
+    dispatched: Instant,
+    /// What the gateway took until then, in microseconds.
+    before_us: u64,
+    client: Option<Arc<Client>>,
+    accounts: Accounts,
+}
+
+impl Running {
+    fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+}
+
+impl SliceLedger {
+    /// From now on these limits apply.
+    pub(crate) fn limit(&self, limits: Vec<Limit>) {
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directory::new(limits));
+    }
+
+    async fn accounts(&self, key: Option<&VirtualKey>) -> Result<Accounts, LedgerError> {
+        let directory = Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner));
+        let now = self.clock.now();
+        match directory.at_hand(key.map(|key| key.id), now) {
+            Some(accounts) => Ok(accounts),
+            None => directory.open(&self.treasury, key, now).await.map_err(|error| LedgerError {
+                code: wflo_core::error::Coded::code(&error),
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    /// The hold, at once or after a wait for room.
+    async fn hold(&self, wanted: Wanted, patience: Duration) -> Answer {
+        let (accounts, amount) = (Arc::clone(&wanted.accounts), wanted.intent.amount);
+        let answer = {
+            let mut spending = self.treasury.spending();
+            match spending.hold(wanted) {
+                Held::Asked(answer) => return answer,
+                Held::NoRoom(wanted) => spending.wait(wanted),
+            }
+        };
+        self.treasury.wake();
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Denied::Log("the gateway is ending".to_owned())),
+            Err(_) => {
+                self.treasury.wake();
+                match self.treasury.spending().in_the_way(&accounts, amount) {
+                    Some(budget) => Err(Denied::Short(Box::new(budget))),
+                    None => Err(Denied::Log("the store did not answer in time".to_owned())),
+                }
+            }
+        }
+    }
+
+    fn end(&self, seq: u64, end: Option<End>) {
+        let lacking = {
+            let mut spending = self.treasury.spending();
+            spending.end(seq, end);
+            spending.has_waiters() && !spending.serve().is_empty()
+        };
+        if lacking {
+            self.treasury.wake();
+        }
+    }
+}
+
+/// What a key may not do.
+fn refused_to(key: &VirtualKey, model: &str) -> Option<Refusal> {
+    (!key.may_call(model)).then(|| Refusal::Other {
+        status: 403,
+        kind: "model_not_allowed".to_owned(),
+        failure: Failure::new(Code(4067), format!("the key `{}` may not call the model `{model}`", key.name))
+            .with_hint(format!("It may call: {}.", key.models.join(", "))),
+    })
+}
+
+fn too_fast(key: &VirtualKey, per_minute: u32) -> Refusal {
+    Refusal::Other {
+        status: 429,
+        kind: "rate_limited".to_owned(),
+        failure: Failure::new(
+            Code(4068),
+            format!("the key `{}` may make {per_minute} requests in a minute", key.name),
+        ),
+    }
+}
+
+fn short(budget: &Budget) -> Refusal {
+    Refusal::Budget {
+        budget: display_name(budget.scope, &budget.key, budget.period)
+            .trim_end_matches(" budget")
+            .trim_start_matches("budget of ")
+            .to_owned(),
+        limit: budget.limit,
+        left: budget.left(),
+        action: budget.action_on_exceeded,
+    }
+}
+
+impl Ledger for SliceLedger {
+    fn open(&self, intent: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>> {
+        Box::pin(async move {
+            let client = intent.caller.get::<Arc<Client>>().cloned();
+            let key = client.as_ref().and_then(|client| client.key.as_ref());
+            if let Some(key) = key
+                && let Some(refusal) = refused_to(key, &intent.model)
+            {
+                self.metrics.refused("model");
+                return Ok(Opened::Refused(refusal));
+            }
+            if let (Some(key), Some(client)) = (key, &client)
+                && let Pace::TooFast(per_minute) = client.pace(self.clock.now())
+            {
+                self.metrics.refused("rate");
+                return Ok(Opened::Refused(too_fast(key, per_minute)));
+            }
+            let accounts = self.accounts(key).await?;
+            let wanted = Wanted {
+                accounts: Arc::clone(&accounts),
+                intent: Intent {
+                    seq: 0,
+                    at_ms: self.clock.now().as_millisecond(),
+                    amount: intent.hold,
+                    key: key.map(|key| key.id),
+                    budgets: Vec::new(),
+                    provider: intent.provider,
+                    model: intent.model,
+                },
+            };
+            match self.hold(wanted, self.patience.room).await {
+                Ok(Seq(seq)) => {
+                    let dispatched = Instant::now();
+                    let before_us = micros(dispatched.duration_since(intent.since));
+                    let seq = AtomicU64::new(seq);
+                    let running = Running { seq, dispatched, before_us, client, accounts };
+                    Ok(Opened::Dispatch { ticket: Ticket::new(running), output_limit: None })
+                }
+                Err(Denied::Short(budget)) => {
+                    self.metrics.refused("budget");
+                    Ok(Opened::Refused(short(&budget)))
+                }
+                Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
+            }
+        })
+    }
+
+    fn close(&self, ticket: Ticket, outcome: Outcome) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let Some(running) = ticket.get::<Running>() else { return Ok(()) };
+            let begun = Instant::now();
+            let upstream_us = micros(begun.duration_since(running.dispatched));
+            let usage = outcome.usage.unwrap_or_default();
+            let end = End {
+                at_ms: self.clock.now().as_millisecond(),
+                cost: outcome.settled,
+                uncertain: outcome.uncertain,
+                status: outcome.recorded.status,
+                input_tokens: usage.total_input(),
+                cached_tokens: usage.cached_input(),
+                output_tokens: usage.total_output(),
+                took_us: running.before_us.saturating_add(upstream_us),
+            };
+            self.end(running.seq(), Some(end));
+            self.metrics.settled(&end, running.client.as_deref());
+            self.metrics.added(running.before_us.saturating_add(micros(begun.elapsed())));
+            Ok(())
+        })
+    }
+
+    fn again<'a>(&'a self, ticket: &'a Ticket, next: Next) -> BoxFuture<'a, Result<Further, LedgerError>> {
+        Box::pin(async move {
+            let Some(running) = ticket.get::<Running>() else {
+                return Err(LedgerError {
+                    code: Code(9002),
+                    message: "the ticket is another ledger's".to_owned(),
+                });
+            };
+            let at_ms = self.clock.now().as_millisecond();
+            let key = running.client.as_ref().and_then(|client| client.key.as_ref());
+            let wanted = Wanted {
+                accounts: Arc::clone(&running.accounts),
+                intent: Intent {
+                    seq: 0,
+                    at_ms,
+                    amount: next.hold,
+                    key: key.map(|key| key.id),
+                    budgets: Vec::new(),
+                    provider: next.provider,
+                    model: next.model,
+                },
+            };
+            let last = next.tried.last().map_or("", |tried| tried.failure.as_str());
+            // What was not charged was not billed: there is nothing to report of it.
+            let end = (next.charged > NanoUsd::ZERO).then(|| End {
+                at_ms,
+                cost: next.charged,
+                uncertain: last.parse::<u16>().is_err(),
+                status: last.parse().unwrap_or(0),
+                input_tokens: 0,
+                cached_tokens: 0,
+                output_tokens: 0,
+                took_us: micros(running.dispatched.elapsed()),
+            });
+            let seq = running.seq();
+            let swapped = self.treasury.spending().swap(seq, end, wanted);
+            let answer = match swapped {
+                Held::Asked(answer) => answer,
+                // Room for both is a way, too: more may be had from the store.
+                Held::NoRoom(wanted) => {
+                    let answer = self.hold(wanted, FURTHER).await;
+                    if answer.is_ok() {
+                        self.end(seq, end);
+                    }
+                    answer
+                }
+            };
+            match answer {
+                Ok(Seq(seq)) => {
+                    running.seq.store(seq, Ordering::Release);
+                    Ok(Further::Dispatch)
+                }
+                Err(Denied::Short(budget)) => Ok(Further::Refused(short(&budget))),
+                Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
+            }
+        })
+    }
+
+    fn release(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            if let Some(running) = ticket.get::<Running>() {
+                self.end(running.seq(), None);
+            }
+            Ok(())
+        })
+    }
+
+    fn connection_closed_early(&self, _: &Ticket) {
+        // Nothing is replayed outside of runs, so nobody attaches to a call.
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

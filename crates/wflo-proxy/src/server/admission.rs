@@ -1,0 +1,114 @@
+//! Who may call, and what is answered without a call: health and metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use wflo_core::error::Code;
+use wflo_core::key::KeyRefusal;
+use wflo_gateway::error::GatewayError;
+use wflo_gateway::serve::Body;
+
+use super::Shared;
+use crate::keys::NoCaller;
+
+/// What goes out: an answer of the gateway, or a page of ours.
+pub(super) type Answer = Either<Body, Full<Bytes>>;
+
+/// Answers one request.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Answer> {
+    if request.method() == Method::GET {
+        let page = match request.uri().path() {
+            "/health/live" => Some(page(StatusCode::OK, "live\n")),
+            "/health/ready" => Some(ready(shared)),
+            "/metrics" => Some(metrics(shared, peer, &request)),
+            _ => None,
+        };
+        if let Some(page) = page {
+            return page.map(Either::Right);
+        }
+    }
+    let gateway = shared.gateway();
+    let now = shared.ledger.clock.now();
+    let caller = shared.keys().caller(request.headers(), request.uri().query(), now);
+    let response = match caller {
+        Ok(caller) => gateway.answer(caller, request).await,
+        Err(why) => {
+            shared.metrics.refused("key");
+            gateway.refuse(request, &refusal(why)).await
+        }
+    };
+    shared.metrics.answered(response.status().as_u16());
+    response.map(Either::Left)
+}
+
+fn refusal(why: NoCaller) -> GatewayError {
+    let (code, message, hint) = match why {
+        NoCaller::Missing => (
+            Code(4065),
+            "this gateway wants a key and the request shows none",
+            "Set the client's API key to one that `wflo keys create` made.",
+        ),
+        NoCaller::Unknown => (
+            Code(4065),
+            "this gateway does not know the key that the request shows",
+            "Set the client's API key to one that `wflo keys create` made; `wflo keys list` shows how they begin.",
+        ),
+        NoCaller::Refused(KeyRefusal::Expired) => (
+            Code(4066),
+            "the key that the request shows has expired",
+            "Ask whoever runs the gateway for another.",
+        ),
+        NoCaller::Refused(KeyRefusal::Revoked) => (
+            Code(4066),
+            "the key that the request shows was revoked",
+            "Ask whoever runs the gateway for another.",
+        ),
+    };
+    GatewayError::Refused {
+        status: 401,
+        kind: "authentication_error".to_owned(),
+        code: code.to_string(),
+        message: message.to_owned(),
+        hint: Some(hint.to_owned()),
+    }
+}
+
+fn ready(shared: &Shared) -> Response<Full<Bytes>> {
+    if *shared.draining.borrow() {
+        return page(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match shared.treasury.is_well() {
+        true => page(StatusCode::OK, "ready\n"),
+        false => page(StatusCode::SERVICE_UNAVAILABLE, "the store does not take what was spent\n"),
+    }
+}
+
+/// Metrics name keys and tell costs, so they are for whoever is on this machine or shows a key.
+fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let now = shared.ledger.clock.now();
+    let known = peer.ip().is_loopback()
+        || shared.keys().caller(request.headers(), request.uri().query(), now).is_ok();
+    if !known {
+        return page(StatusCode::UNAUTHORIZED, "metrics want a key here\n");
+    }
+    let running = shared.treasury.spending().running();
+    let mut response = Response::new(Full::from(shared.metrics.render(running, shared.overshoots())));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

@@ -1,0 +1,184 @@
+//! What processes leave that end without saying so.
+//!
+//! Owns the proof of death and the reckoning. A log whose host has not been started anew since is whole:
+//! what ended in it is settled as it was billed, what has no end is charged in full. After a loss of power the
+//! end of the log may be missing, so whatever of the slices is not settled is charged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use wflo_core::id::{BudgetId, EngineId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::clock::Moment;
+use wflo_core::ports::store::{Batch, Fold, Op, Part, SliceOp, SliceStore, StoreError};
+use wflo_core::slice::{CallRecord, Slice, Spender};
+use wflo_store::lock;
+
+use super::TreasuryError;
+use crate::log;
+use crate::spending::{End, record};
+
+/// The name under which reports list what a loss of power has left unknown.
+const LOST: &str = "(lost with the power)";
+
+/// Brings in what gateways have left that ended without saying so; how many they were. To be called by
+/// whoever reports what was spent, or misses what a budget should have.
+///
+/// # Errors
+/// When the store or a log cannot be read or written.
+pub async fn recover_dead(
+    store: &dyn SliceStore,
+    data_dir: &Path,
+    now: &Moment,
+) -> Result<usize, TreasuryError> {
+    all(store, data_dir, now).await
+}
+
+/// Brings in what dead processes have left; how many they were.
+pub(crate) async fn all(
+    store: &dyn SliceStore,
+    data_dir: &Path,
+    now: &Moment,
+) -> Result<usize, TreasuryError> {
+    let mut recovered = 0;
+    let spenders = store.spenders().await?;
+    for spender in &spenders {
+        recovered += usize::from(one(store, data_dir, spender, now).await?);
+    }
+    // Logs without a row: their process died before it announced itself, or after its end was folded.
+    for id in log::writers(data_dir).map_err(file)? {
+        if !spenders.iter().any(|spender| spender.id == id) && is_dead(data_dir, id)? {
+            log::remove(data_dir, id);
+            let _ = lock::remove_stale(data_dir, id);
+        }
+    }
+    Ok(recovered)
+}
+
+fn file(source: std::io::Error) -> TreasuryError {
+    TreasuryError::File { what: "the log of a process that has ended", source }
+}
+
+fn is_dead(data_dir: &Path, id: EngineId) -> Result<bool, TreasuryError> {
+    Ok(lock::holder(data_dir, id).map_err(file)?.is_none())
+}
+
+async fn one(
+    store: &dyn SliceStore,
+    data_dir: &Path,
+    spender: &Spender,
+    now: &Moment,
+) -> Result<bool, TreasuryError> {
+    if !is_dead(data_dir, spender.id)? {
+        return Ok(false);
+    }
+    let slices: Vec<Slice> =
+        store.slices().await?.into_iter().filter(|slice| slice.spender == spender.id).collect();
+    let read = log::read(data_dir, spender.id).map_err(file)?;
+    let is_whole = spender.boot_id == now.boot_id && read.is_some();
+    let reckoned = reckon(spender, &slices, read.unwrap_or_default(), is_whole, now);
+    tracing::warn!(
+        spender = %spender.id, pid = spender.pid, calls = reckoned.calls.len(), is_whole,
+        "a process ended with slices of budgets; what it spent is brought in"
+    );
+    let ops = vec![Op::Slice(SliceOp::Fold(Box::new(reckoned)))];
+    match store.commit(Batch { fence: None, ops }).await {
+        // Somebody else was faster.
+        Ok(_) | Err(StoreError::NotFound { noun: "spender", .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    log::remove(data_dir, spender.id);
+    let _ = lock::remove_stale(data_dir, spender.id);
+    Ok(true)
+}
+
+/// The last fold of a dead process.
+fn reckon(spender: &Spender, slices: &[Slice], read: log::Read, is_whole: bool, now: &Moment) -> Fold {
+    let mut spent: BTreeMap<BudgetId, NanoUsd> = BTreeMap::new();
+    let mut charge = |budgets: &[BudgetId], cost: NanoUsd| {
+        for budget in budgets {
+            let sum = spent.entry(*budget).or_default();
+            *sum = sum.saturating_add(cost);
+        }
+    };
+    let (mut calls, mut overruns) = (Vec::new(), 0);
+    let last = read.last.max(spender.position);
+    for (intent, settled) in &read.settled {
+        // What stands before the position was folded by the process itself.
+        if settled.lsn <= spender.position {
+            continue;
+        }
+        charge(&intent.budgets, settled.cost);
+        overruns += u32::from(settled.cost > intent.amount);
+        let end = End {
+            at_ms: settled.at_ms,
+            cost: settled.cost,
+            uncertain: settled.uncertain,
+            status: settled.status,
+            input_tokens: settled.input_tokens,
+            cached_tokens: settled.cached_tokens,
+            output_tokens: settled.output_tokens,
+            took_us: settled.took_us,
+        };
+        calls.push(record(intent, &end));
+    }
+    let unknown = |at_ms, cost| End {
+        at_ms,
+        cost,
+        uncertain: true,
+        status: 0,
+        input_tokens: 0,
+        cached_tokens: 0,
+        output_tokens: 0,
+        took_us: 0,
+    };
+    if is_whole {
+        for intent in &read.open {
+            charge(&intent.budgets, intent.amount);
+            calls.push(record(intent, &unknown(intent.at_ms, intent.amount)));
+        }
+    } else {
+        // A call is on several budgets, so the dearest rest is what was lost; each budget is charged its own.
+        let mut most = NanoUsd::ZERO;
+        for slice in slices {
+            let known = spent.get(&slice.budget).copied().unwrap_or_default();
+            let rest = slice.amount.saturating_sub(known).max(NanoUsd::ZERO);
+            most = most.max(rest);
+            spent.insert(slice.budget, known.saturating_add(rest));
+        }
+        if most > NanoUsd::ZERO {
+            let end = unknown(now.wall.as_millisecond(), most);
+            calls.push(CallRecord {
+                seq: last + 1,
+                at_ms: end.at_ms,
+                key: None,
+                provider: LOST.to_owned(),
+                model: LOST.to_owned(),
+                status: 0,
+                input_tokens: 0,
+                cached_tokens: 0,
+                output_tokens: 0,
+                cost: most,
+                uncertain: true,
+                took_us: 0,
+            });
+        }
+    }
+    let held = |budget| slices.iter().find(|slice| slice.budget == budget).map(|slice| slice.amount);
+    let part = |(budget, settled): (BudgetId, NanoUsd)| Part {
+        budget,
+        settled,
+        freed: settled.min(held(budget).unwrap_or_default()),
+    };
+    Fold {
+        spender: spender.id,
+        from: spender.position,
+        to: last,
+        parts: spent.into_iter().map(part).collect(),
+        calls,
+        overruns,
+        // What is left of the slices was never spent.
+        ends: true,
+        at: now.wall,
+    }
+}

@@ -1,0 +1,133 @@
+//! Calls outside of runs: each of them in the batch that it was folded with, and sums by the hour.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use wflo_core::cost::Sum;
+use wflo_core::id::{EngineId, KeyId};
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::StoreError;
+use wflo_core::slice::{CallRecord, CallsLine};
+
+use super::column::{self, Money, Parsed, Unsigned};
+use super::fault::Fault;
+use super::tx::Tx;
+use crate::cell;
+
+/// What a sum is of: hour (in seconds since 1970), key, provider, model.
+type Of<'a> = (i64, Option<KeyId>, &'a str, &'a str);
+
+pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRecord]) -> Result<(), Fault> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let uncertain = calls.iter().filter(|call| call.uncertain).count() as u64;
+    tx.write(
+        "INSERT INTO calls (spender, at, uncertain, calls) VALUES (?1, ?2, ?3, ?4)",
+        params![spender.to_string(), column::time(at), column::signed(uncertain)?, cell::plain(calls)?],
+    )?;
+    let mut sums: BTreeMap<Of<'_>, Sum> = BTreeMap::new();
+    for call in calls {
+        let hour = call.at_ms.div_euclid(3_600_000).saturating_mul(3_600);
+        let uncertain = if call.uncertain { call.cost } else { NanoUsd::ZERO };
+        sums.entry((hour, call.key, &call.provider, &call.model)).or_default().add(&Sum {
+            calls: 1,
+            input_tokens: call.input_tokens,
+            cached_tokens: call.cached_tokens,
+            output_tokens: call.output_tokens,
+            cost: call.cost,
+            uncertain,
+        });
+    }
+    for ((hour, key, provider, model), sum) in sums {
+        let hour = Timestamp::from_second(hour)
+            .map_err(|error| StoreError::Failed(format!("a call has no time: {error}")))?;
+        tx.write(
+            "INSERT INTO calls_by_hour
+                 (hour, key, provider, model, calls, input_tokens, cached_tokens, output_tokens, cost_nanos,
+                  uncertain_nanos)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (hour, key, provider, model) DO UPDATE SET calls = calls + excluded.calls,
+                 input_tokens = input_tokens + excluded.input_tokens,
+                 cached_tokens = cached_tokens + excluded.cached_tokens,
+                 output_tokens = output_tokens + excluded.output_tokens,
+                 cost_nanos = cost_nanos + excluded.cost_nanos,
+                 uncertain_nanos = uncertain_nanos + excluded.uncertain_nanos",
+            params![
+                column::time(hour),
+                key.map(|key| key.to_string()).unwrap_or_default(),
+                provider,
+                model,
+                column::signed(sum.calls)?,
+                column::signed(sum.input_tokens)?,
+                column::signed(sum.cached_tokens)?,
+                column::signed(sum.output_tokens)?,
+                Money(sum.cost),
+                Money(sum.uncertain),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+pub(crate) fn lines(conn: &Connection) -> Result<Vec<CallsLine>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT hour, key, provider, model, calls, input_tokens, output_tokens, cost_nanos, uncertain_nanos,
+             cached_tokens
+         FROM calls_by_hour ORDER BY hour, key, provider, model",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let key: String = row.get(1)?;
+        Ok(CallsLine {
+            hour: row.get(0)?,
+            key: match key.is_empty() {
+                true => None,
+                false => Some(row.get::<_, Parsed<KeyId>>(1)?.0),
+            },
+            provider: row.get(2)?,
+            model: row.get(3)?,
+            sum: Sum {
+                calls: row.get::<_, Unsigned>(4)?.0,
+                input_tokens: row.get::<_, Unsigned>(5)?.0,
+                cached_tokens: row.get::<_, Unsigned>(9)?.0,
+                output_tokens: row.get::<_, Unsigned>(6)?.0,
+                cost: row.get::<_, Money>(7)?.0,
+                uncertain: row.get::<_, Money>(8)?.0,
+            },
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Calls whose bill was lost, with the process that made them.
+pub(crate) fn uncertain(conn: &Connection) -> Result<Vec<(EngineId, CallRecord)>, Fault> {
+    let mut found = Vec::new();
+    let mut statement =
+        conn.prepare_cached("SELECT spender, calls FROM calls WHERE uncertain > 0 ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let spender = row.get::<_, Parsed<EngineId>>(0)?.0;
+        let calls = list(&row.get::<_, String>(1)?)?;
+        found.extend(calls.into_iter().filter(|call| call.uncertain).map(|call| (spender, call)));
+    }
+    Ok(found)
+}
+
+/// Every call of one process.
+pub(crate) fn of(conn: &Connection, spender: EngineId) -> Result<Vec<CallRecord>, Fault> {
+    let mut found = Vec::new();
+    let mut statement = conn.prepare_cached("SELECT calls FROM calls WHERE spender = ?1 ORDER BY n")?;
+    let mut rows = statement.query([spender.to_string()])?;
+    while let Some(row) = rows.next()? {
+        found.extend(list(&row.get::<_, String>(0)?)?);
+    }
+    Ok(found)
+}
+
+fn list(text: &str) -> Result<Vec<CallRecord>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
+        path: "the store".to_owned(),
+        detail: format!("a list of calls cannot be read: {error}"),
+    })
+}

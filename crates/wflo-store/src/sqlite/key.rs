@@ -1,0 +1,50 @@
+//! Virtual keys. Of the key itself nothing is here but its hash.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use wflo_core::id::KeyId;
+use wflo_core::key::VirtualKey;
+use wflo_core::ports::store::{OpResult, StoreError};
+
+use super::column::{self, Parsed};
+use super::fault::Fault;
+use super::tx::Tx;
+use crate::cell;
+
+pub(crate) fn put(tx: &Tx<'_>, key: &VirtualKey) -> Result<OpResult, Fault> {
+    // What changes apart from the rest, and what is looked up, stands in columns alone.
+    let rest = VirtualKey { hash: String::new(), revoked_at: None, ..key.clone() };
+    tx.write(
+        "INSERT INTO keys (id, hash, revoked_at, key) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, key = excluded.key",
+        params![key.id.to_string(), key.hash, key.revoked_at.map(column::time), cell::plain(&rest)?],
+    )?;
+    Ok(OpResult::Done)
+}
+
+pub(crate) fn revoke(tx: &Tx<'_>, id: KeyId, at: Timestamp) -> Result<OpResult, Fault> {
+    let changed = tx.write(
+        "UPDATE keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1",
+        params![id.to_string(), column::time(at)],
+    )?;
+    match changed {
+        1 => Ok(OpResult::Done),
+        _ => Err(StoreError::NotFound { noun: "key", id: id.to_string() }.into()),
+    }
+}
+
+pub(crate) fn list(conn: &Connection) -> Result<Vec<VirtualKey>, Fault> {
+    let mut statement = conn.prepare_cached("SELECT hash, revoked_at, key FROM keys ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(2)?;
+        let key: VirtualKey = serde_json::from_str(&text).map_err(|error| StoreError::Corrupt {
+            path: "the store".to_owned(),
+            detail: format!("a key cannot be read: {error}"),
+        })?;
+        let revoked = row.get::<_, Option<Parsed<Timestamp>>>(1)?;
+        found.push(VirtualKey { hash: row.get(0)?, revoked_at: revoked.map(|at| at.0), ..key });
+    }
+    Ok(found)
+}

@@ -1,0 +1,216 @@
+//! `wflo keys …`: virtual keys of the gateway.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use wflo_core::budget::Period;
+use wflo_core::error::{Code, Failure};
+use wflo_core::id::KeyId;
+use wflo_core::key::{KeyBudget, KeyRefusal, VirtualKey};
+use wflo_core::ports::clock::Clock as _;
+use wflo_core::ports::store::{Batch, Op, SliceStore as _, Store as _};
+use wflo_proxy::{KeyWish, MadeKey, rotated};
+
+use crate::cli::{CreateKeyArgs, KeyPeriod, KeysCommand};
+use crate::commands::{Context, pick};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::plain;
+use crate::printer::{Table, money};
+use crate::session::{Session, block_on};
+
+/// What `--json` prints of a key.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: KeyId,
+    name: &'a str,
+    /// Only where it was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    prefix: &'a str,
+    state: &'static str,
+    models: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<KeyBudget>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_per_minute: Option<u32>,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
+}
+
+/// Does what is asked with keys.
+pub(crate) fn run(command: &KeysCommand, context: &Context<'_>) -> Result<Exit, CommandError> {
+    block_on(async {
+        match command {
+            KeysCommand::Create(args) => create(args, context).await,
+            KeysCommand::List => list(context).await,
+            KeysCommand::Revoke { key } => revoke(key, context).await,
+            KeysCommand::Rotate { key } => rotate(key, context).await,
+        }
+    })
+}
+
+async fn create(args: &CreateKeyArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = Session::open(context, context.settings(None)?)?;
+    let now = session.clock.now();
+    let expires_at = args.expires.map(|seconds| {
+        let span = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        now.checked_add(span).unwrap_or(Timestamp::MAX)
+    });
+    let period = match args.period {
+        KeyPeriod::Total => Period::Total,
+        KeyPeriod::Hour => Period::Hour,
+        KeyPeriod::Day => Period::Day,
+        KeyPeriod::Week => Period::Week,
+        KeyPeriod::Month => Period::Month,
+    };
+    let wish = KeyWish {
+        name: args.name.clone(),
+        models: args.models.clone(),
+        budget: args.budget.map(|limit| KeyBudget { limit, period }),
+        requests_per_minute: args.rpm,
+        expires_at,
+    };
+    let made = wish.make(&*session.clock).map_err(|error| no_random(&error))?;
+    keep(&session, &made).await?;
+    show_secret(context, &made, now);
+    Ok(Exit::Success)
+}
+
+async fn keep(session: &Session<'_>, made: &MadeKey) -> Result<(), CommandError> {
+    let ops = vec![Op::PutKey(Box::new(made.key.clone()))];
+    session.store.commit(Batch { fence: None, ops }).await?;
+    Ok(())
+}
+
+fn show_secret(context: &Context<'_>, made: &MadeKey, now: Timestamp) {
+    let printer = context.printer;
+    printer.object(&shown(&made.key, Some(&made.secret), now));
+    printer.line(&made.secret);
+    printer.note(format_args!(
+        "Key \"{}\" ({}). It is shown this once: keep it where its client finds it.",
+        plain::line(&made.key.name),
+        made.key.id
+    ));
+}
+
+async fn list(context: &Context<'_>) -> Result<Exit, CommandError> {
+    let printer = context.printer;
+    let keys = match pick::session(context)? {
+        Some(session) => session.store.keys().await?,
+        None => Vec::new(),
+    };
+    let now = wflo_engine::clock::SystemClock::default().now();
+    let mut table = Table::new(&["KEY", "NAME", "BEGINS", "STATE", "BUDGET", "MODELS", "EXPIRES"]);
+    for key in &keys {
+        printer.object(&shown(key, None, now));
+        table.row(vec![
+            key.id.to_string(),
+            plain::short(&key.name, 40),
+            format!("{}…", key.prefix),
+            state(key, now).to_owned(),
+            key.budget.map(budget).unwrap_or_default(),
+            plain::short(&key.models.join(","), 60),
+            key.expires_at.map(|at| at.to_string()).unwrap_or_default(),
+        ]);
+    }
+    match keys.is_empty() {
+        true => printer.note("No keys: on 127.0.0.1 the gateway accepts any. `wflo keys create` makes one."),
+        false => printer.line(table.within(printer.width(), &[1], &[5]).ids(&[0]).omit_empty()),
+    }
+    Ok(Exit::Success)
+}
+
+async fn revoke(which: &str, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = Session::open(context, context.settings(None)?)?;
+    let key = find(&session, which).await?;
+    let at = session.clock.now();
+    session.store.commit(Batch { fence: None, ops: vec![Op::RevokeKey { id: key.id, at }] }).await?;
+    let revoked = VirtualKey { revoked_at: Some(key.revoked_at.unwrap_or(at)), ..key };
+    context.printer.object(&shown(&revoked, None, at));
+    context.printer.line(format_args!("\"{}\" is good for nothing now.", plain::line(&revoked.name)));
+    Ok(Exit::Success)
+}
+
+async fn rotate(which: &str, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = Session::open(context, context.settings(None)?)?;
+    let key = find(&session, which).await?;
+    let now = session.clock.now();
+    if key.refused(now).is_some() {
+        let failure = Failure::new(Code(4066), format!("the key \"{}\" is {}", key.name, state(&key, now)));
+        let hint = "make another with `wflo keys create`";
+        return Err(CommandError::from_failure(failure.with_hint(hint)));
+    }
+    let made = rotated(key).map_err(|error| no_random(&error))?;
+    keep(&session, &made).await?;
+    show_secret(context, &made, now);
+    Ok(Exit::Success)
+}
+
+/// A key by its id, its name, or how its secret begins.
+async fn find(session: &Session<'_>, which: &str) -> Result<VirtualKey, CommandError> {
+    let keys = session.store.keys().await?;
+    let is_meant = |key: &&VirtualKey| {
+        key.id.to_string() == which
+            || key.name == which
+            || (which.len() >= 12 && which.starts_with(&key.prefix))
+    };
+    let mut found: Vec<VirtualKey> = keys.iter().filter(is_meant).cloned().collect();
+    if found.len() > 1 {
+        // Names are used again once their key is gone.
+        found.retain(|key| key.revoked_at.is_none());
+    }
+    match (found.len(), found.pop()) {
+        (1, Some(key)) => Ok(key),
+        (0, _) => {
+            // What was typed may be a key, so it is not said again.
+            let failure = Failure::new(Code(2002), "there is no such key");
+            Err(CommandError::from_failure(failure.with_hint("`wflo keys list` lists them")))
+        }
+        (many, _) => {
+            let failure = Failure::new(Code(8020), format!("{many} keys have that name"));
+            Err(CommandError::from_failure(failure.with_hint("name the one by its id: `wflo keys list`")))
+        }
+    }
+}
+
+fn shown<'a>(key: &'a VirtualKey, secret: Option<&'a str>, now: Timestamp) -> Shown<'a> {
+    Shown {
+        id: key.id,
+        name: &key.name,
+        key: secret,
+        prefix: &key.prefix,
+        state: state(key, now),
+        models: &key.models,
+        budget: key.budget,
+        requests_per_minute: key.requests_per_minute,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+        revoked_at: key.revoked_at,
+    }
+}
+
+fn state(key: &VirtualKey, now: Timestamp) -> &'static str {
+    match key.refused(now) {
+        None => "active",
+        Some(KeyRefusal::Expired) => "expired",
+        Some(KeyRefusal::Revoked) => "revoked",
+    }
+}
+
+fn budget(budget: KeyBudget) -> String {
+    let each = match budget.period {
+        Period::Total => "",
+        Period::Hour => "/hour",
+        Period::Day => "/day",
+        Period::Week => "/week",
+        Period::Month => "/month",
+    };
+    format!("{}{each}", money(budget.limit))
+}
+
+fn no_random(error: &std::io::Error) -> CommandError {
+    CommandError::from_failure(Failure::new(Code(9005), format!("the system gives no random bytes: {error}")))
+}

@@ -1,0 +1,436 @@
+//! `wflo gateway` as clients and operators meet it, and what is left when it is killed.
+
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use wflo_testkit::model_server::{Answer, Fault, ModelServer};
+
+use super::wflo::Folder;
+
+/// What one call of [`CHAT`] is billed: 10 tokens in, 5 out, at 1 and 2 USD per million.
+const BILL: i64 = 10_000 + 2 * 5_000;
+
+/// What it could cost: the whole window of 1,000 tokens, and 100 with some end marks.
+const BOUND: i64 = 1_000_000 + 2 * 108_000;
+
+const CHAT: &str = r#"{"model":"smol","max_tokens":100,"messages":[{"role":"user","content":"hello"}]}"#;
+
+struct World {
+    folder: Folder,
+    mock: ModelServer,
+}
+
+/// A gateway that runs.
+struct Gateway {
+    child: Child,
+    port: u16,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+/// An answer.
+struct Got {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl World {
+    fn new(budget: &str) -> World {
+        let mock = ModelServer::start().unwrap();
+        mock.answer_always(Answer { text: Some("fine".into()), ..Answer::billed(10, 5) });
+        let world = World { folder: Folder::new(), mock };
+        world.configure(budget, "2");
+        world
+    }
+
+    fn configure(&self, budget: &str, output: &str) {
+        let budget = match budget {
+            "" => String::new(),
+            limit => format!("[budget]\nmax_cost_usd = \"{limit}\"\n"),
+        };
+        let text = format!(
+            "[providers.local]\ndialect = \"openai\"\nbase_url = \"{}\"\n[models.smol]\nprovider = \"local\"\ninput = \"1\"\noutput = \"{output}\"\ncontext_tokens = 1000\nmax_output_tokens = 500\n{budget}",
+            self.mock.openai_url()
+        );
+        // As an editor does it: never half of a file.
+        self.folder.write("wflo.new", &text);
+        std::fs::rename(self.folder.path().join("wflo.new"), self.folder.path().join("wflo.toml")).unwrap();
+    }
+
+    fn start(&self) -> Gateway {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, more: &[&str]) -> Gateway {
+        let arguments = ["gateway", "--listen", "127.0.0.1:0", "--json", "--threads", "2"];
+        let mut child = self.folder.start(&[&arguments, more].concat());
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let first = line(&mut lines);
+        let address = first["address"].as_str().unwrap_or_else(|| panic!("{first}"));
+        let port = address.rsplit(':').next().unwrap().parse().unwrap();
+        Gateway { child, port, lines }
+    }
+
+    fn report(&self) -> Value {
+        let ended = self.folder.run(&["costs", "report", "--by", "model", "--json"]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let last = ended.stdout.lines().last().unwrap();
+        serde_json::from_str(last).unwrap()
+    }
+
+    /// What reports say was charged, and what of it is uncertain, in nano-USD.
+    fn charged(&self) -> (i64, i64) {
+        let total = self.report();
+        (nanos(&total["cost_usd"]), nanos(&total["uncertain_usd"]))
+    }
+}
+
+fn nanos(amount: &Value) -> i64 {
+    amount.as_str().unwrap().parse::<wflo_core::money::NanoUsd>().unwrap().nanos()
+}
+
+fn line(lines: &mut impl std::io::BufRead) -> Value {
+    let mut text = String::new();
+    lines.read_line(&mut text).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("no line of JSON: {text:?}"))
+}
+
+impl Gateway {
+    fn send(&self, path: &str, headers: &str, body: &str) -> Got {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        );
+        raw(self.port, request.as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Got {
+        raw(self.port, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+    }
+
+    fn chat(&self) -> Got {
+        self.send("/v1/chat/completions", "", CHAT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends as an operator ends it.
+    fn drain(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn hears(&mut self, wanted: &str) -> Value {
+        loop {
+            let said = line(&mut self.lines);
+            if said["type"] == wanted {
+                return said;
+            }
+        }
+    }
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+}
+
+/// One exchange on a connection of its own; status 0 where the connection broke before an answer.
+fn raw(port: u16, request: &[u8]) -> Got {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // A server that refuses may close before all of it is sent.
+    let _ = stream.write_all(request);
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Got { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+fn until(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !ready() {
+        assert!(Instant::now() < deadline, "{what} did not come in 60 s");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn clients_of_every_dialect_are_served_on_one_address_and_the_books_are_right() {
+    let world = World::new("1");
+    let gateway = world.start();
+    let answer = gateway.chat();
+    assert_eq!(
+        (answer.status, answer.json()["choices"][0]["message"]["content"].as_str()),
+        (200, Some("fine"))
+    );
+    let streamed = CHAT.replacen('{', r#"{"stream":true,"#, 1);
+    let stream = gateway.send("/openai/v1/chat/completions", "authorization: Bearer anything\r\n", &streamed);
+    assert!(stream.status == 200 && stream.body.contains("[DONE]"), "{}", stream.body);
+    assert_eq!(gateway.get("/health/live").status, 200);
+    assert_eq!(gateway.get("/health/ready").status, 200);
+    let metrics = gateway.get("/metrics");
+    assert!(metrics.body.contains("wflo_gateway_requests_total{status=\"2xx\"} 2\n"), "{}", metrics.body);
+    assert!(metrics.body.contains("wflo_gateway_overshoots_total 0\n"));
+    let unknown = gateway.send("/v1/messages", "", r#"{"model":"smol","max_tokens":5,"messages":[]}"#);
+    assert_eq!(unknown.json()["type"], "error", "an Anthropic client gets Anthropic's shape");
+    gateway.drain();
+    assert_eq!(world.charged(), (2 * BILL, 0));
+    assert_eq!(world.mock.counts().billed, 2);
+    // No credential of a client went on.
+    assert!(world.mock.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+}
+
+#[test]
+fn a_budget_is_never_passed_by_two_gateways_and_used_by_both() {
+    // Room for 40 bills; the bound of a call is much larger than its bill.
+    let limit = 40 * BILL + BOUND;
+    let world = World::new(&wflo_core::money::NanoUsd::from_nanos(limit).to_string());
+    let gateways = [world.start(), world.start()];
+    let counts = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16)
+            .map(|n| {
+                let gateway = &gateways[n % 2];
+                scope.spawn(move || {
+                    let mut answered = 0;
+                    loop {
+                        match gateway.chat().status {
+                            200 => answered += 1,
+                            402 => return answered,
+                            other => panic!("{other}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<i64>>()
+    });
+    let answered: i64 = counts.iter().sum();
+    assert_eq!(world.mock.counts().billed as i64, answered);
+    assert!(answered * BILL <= limit, "{answered} calls");
+    assert!(answered >= 38, "{answered} calls of about 40 that fit");
+    gateways.into_iter().for_each(Gateway::drain);
+    assert_eq!(world.charged(), (answered * BILL, 0));
+}
+
+#[test]
+fn what_was_under_way_at_a_kill_is_charged_in_full_and_what_had_ended_as_billed() {
+    let world = World::new("1");
+    let gateway = world.start();
+    assert_eq!(gateway.chat().status, 200);
+    world.mock.hold();
+    let port = gateway.port;
+    let waits = std::thread::spawn(move || {
+        let length = CHAT.len();
+        raw(
+            port,
+            format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{CHAT}"
+            )
+            .as_bytes(),
+        )
+    });
+    until("the request", || world.mock.counts().requests == 2);
+    gateway.kill();
+    assert_eq!(waits.join().unwrap().status, 0);
+    world.mock.release();
+    let next = world.start();
+    let (charged, uncertain) = world.charged();
+    assert!(uncertain > BILL, "the bound of the call that was sent: {uncertain}");
+    assert_eq!(charged, BILL + uncertain);
+    assert_eq!(next.chat().status, 200);
+    next.drain();
+    assert_eq!(world.charged(), (2 * BILL + uncertain, uncertain));
+}
+
+#[test]
+fn a_stream_that_a_kill_cuts_is_charged_in_full() {
+    let world = World::new("1");
+    let gateway = world.start();
+    world.mock.fault_next(Fault::HangAfter(2));
+    let streamed = CHAT.replacen('{', r#"{"stream":true,"#, 1);
+    let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
+    let length = streamed.len();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{streamed}"
+    )
+    .unwrap();
+    let mut first = [0; 16];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first[..12], b"HTTP/1.1 200");
+    gateway.kill();
+    world.start().drain();
+    let (charged, uncertain) = world.charged();
+    assert!(uncertain > BILL && charged == uncertain, "{charged}, {uncertain}");
+}
+
+#[test]
+fn a_client_that_goes_pays_what_its_call_was_billed() {
+    let world = World::new("1");
+    let gateway = world.start();
+    world.mock.hold();
+    let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
+    let length = CHAT.len();
+    write!(stream, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{CHAT}")
+        .unwrap();
+    until("the request", || world.mock.counts().requests == 1);
+    drop(stream);
+    // Another goes before its body is there: nothing of it is sent.
+    let mut half = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
+    write!(half, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{{")
+        .unwrap();
+    drop(half);
+    world.mock.release();
+    gateway.drain();
+    assert_eq!((world.charged(), world.mock.counts().requests), ((BILL, 0), 1));
+}
+
+#[test]
+fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
+    let world = World::new("1");
+    let mut gateway = world.start();
+    world.mock.hold();
+    std::thread::scope(|scope| {
+        let port = gateway.port;
+        let running = scope.spawn(move || {
+            let length = CHAT.len();
+            raw(
+                port,
+                format!(
+                    "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{CHAT}"
+                )
+                .as_bytes(),
+            )
+        });
+        until("the request", || world.mock.counts().requests == 1);
+        gateway.signal(rustix::process::Signal::TERM);
+        gateway.hears("gateway.draining");
+        until("the end of listening", || TcpStream::connect(("127.0.0.1", port)).is_err());
+        world.mock.release();
+        assert_eq!(running.join().unwrap().status, 200);
+    });
+    assert!(gateway.child.wait().unwrap().success());
+    assert_eq!(world.charged(), (BILL, 0));
+}
+
+#[test]
+fn keys_say_who_may_what_and_end_at_once() {
+    let world = World::new("");
+    let mut gateway = world.start();
+    assert_eq!(gateway.chat().status, 200, "anybody, as long as there is no key");
+    let create = |more: &[&str]| {
+        let ended = world.folder.run(&[&["keys", "create", "--json"], more].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        serde_json::from_str::<Value>(&ended.stdout).unwrap()
+    };
+    let ci = create(&["--name", "ci", "--budget", "0.0014", "--period", "day"]);
+    gateway.hears("gateway.keys_wanted");
+    let refused = gateway.chat();
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (401, Some("WFLO-4065")));
+    let with = |key: &Value| {
+        let bearer = format!("authorization: Bearer {}\r\n", key["key"].as_str().unwrap());
+        gateway.send("/v1/chat/completions", &bearer, CHAT)
+    };
+    assert_eq!(with(&ci).status, 200);
+    let narrow = create(&["--name", "narrow", "--models", "gpt-*"]);
+    until("the key", || with(&narrow).status != 401);
+    assert_eq!(with(&narrow).json()["error"]["code"], "WFLO-4067");
+    let slow = create(&["--name", "slow", "--rpm", "1"]);
+    until("the key", || with(&slow).status != 401);
+    assert_eq!(with(&slow).status, 429);
+    // Its budget is its own.
+    until("the end of the key's budget", || with(&ci).status == 402);
+    let told = with(&ci).body;
+    assert!(told.contains("key \\\"ci\\\" per day"), "{told}");
+    // In the query, as some of Google's clients have it; the provider never sees it.
+    let secret = narrow["key"].as_str().unwrap();
+    let by_query = gateway.send(&format!("/v1/chat/completions?key={secret}"), "", CHAT);
+    assert_eq!(by_query.json()["error"]["code"], "WFLO-4067");
+    assert_eq!(world.folder.run(&["keys", "revoke", "narrow"]).code, 0);
+    until("the revocation", || with(&narrow).json()["error"]["code"] == "WFLO-4066");
+    let listed = world.folder.run(&["keys", "list", "--json"]).stdout;
+    assert!(listed.contains("\"revoked\"") && !listed.contains(secret));
+    let rotated = world.folder.run(&["keys", "rotate", "slow", "--json"]);
+    let rotated: Value = serde_json::from_str(&rotated.stdout).unwrap();
+    until("the rotated key", || with(&slow).status == 401 && with(&rotated).status != 401);
+    gateway.drain();
+}
+
+#[test]
+fn a_changed_file_is_taken_over_and_a_wrong_one_is_not() {
+    let world = World::new("");
+    let mut gateway = world.start();
+    assert_eq!(gateway.chat().status, 200);
+    world.configure("0.0000001", "2");
+    gateway.hears("gateway.reloaded");
+    assert_eq!(gateway.chat().status, 402);
+    world.folder.write("wflo.toml", "[budget]\nmax_cost = 5\n");
+    let failed = gateway.hears("gateway.reload_failed");
+    assert!(failed["errors"][0]["message"].as_str().unwrap().contains("max_cost"), "{failed}");
+    assert_eq!(gateway.chat().status, 402, "the settings from before stay");
+    world.configure("1", "4");
+    gateway.hears("gateway.reloaded");
+    assert_eq!(gateway.chat().status, 200);
+    gateway.drain();
+    assert_eq!(world.charged().0, BILL + 10_000 + 4 * 5_000);
+}
+
+#[test]
+fn nobody_else_can_reach_a_gateway_without_key_and_certificate() {
+    let world = World::new("");
+    let refused = world.folder.run(&["gateway", "--listen", "0.0.0.0:0"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("WFLO-4070") && refused.stderr.contains("--tls-cert"),
+        "{}",
+        refused.stderr
+    );
+    world.folder.write("cert.pem", "nothing");
+    let files = ["--tls-cert", "cert.pem", "--tls-key", "cert.pem"];
+    let refused = world.folder.run(&[&["gateway", "--listen", "0.0.0.0:0"], &files[..]].concat());
+    assert!(refused.stderr.contains("wflo keys create"), "{}", refused.stderr);
+    let refused = world.folder.run(&[&["gateway", "--listen", "127.0.0.1:0"], &files[..]].concat());
+    assert!(refused.stderr.contains("WFLO-4071"), "{}", refused.stderr);
+}
+
+#[test]
+fn requests_that_two_servers_could_read_differently_are_refused() {
+    let world = World::new("");
+    let gateway = world.start();
+    let body = CHAT.len();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n";
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (what, request) in [
+        ("two lengths", format!("{head}content-length: {body}\r\ncontent-length: 3\r\n\r\n{CHAT}")),
+        ("a signed length", format!("{head}content-length: +{body}\r\n\r\n{CHAT}")),
+        ("a folded header", format!("{head}x-a: 1\r\n b\r\ncontent-length: {body}\r\n\r\n{CHAT}")),
+        ("a space before a colon", format!("{head}content-length : {body}\r\n\r\n{CHAT}")),
+        ("an unknown encoding", format!("{head}transfer-encoding: chunked, nothing\r\n\r\n0\r\n\r\n")),
+        ("a chunk without a size", format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n\r\n")),
+    ] {
+        let got = raw(gateway.port, request.as_bytes());
+        assert!(got.status == 400 || got.status == 0, "{what}: {} {}", got.head, got.body);
+    }
+    // Chunked wins over a length (RFC 9112, 6.3), and the connection ends with the answer: what stands behind
+    // is no request.
+    let both = format!("{head}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}");
+    let got = raw(gateway.port, both.as_bytes());
+    assert!(!got.body.contains("HTTP/1.1"), "{}", got.body);
+    assert_eq!(world.mock.counts().requests, 0);
+    gateway.drain();
+}
