@@ -54,7 +54,7 @@ pub(super) fn all(spending: &Spending) -> Vec<Anomaly> {
             run_id: call.run,
             effect: call.effect.key.to_string(),
             model: call.model().map(str::to_owned),
-            cost_usd: call.effect.cost,
+            cost_usd: call.billed(),
             hold_usd: call.hold().unwrap_or_default(),
         })
         .collect();

@@ -35,6 +35,7 @@ pub(super) struct Line {
 }
 
 /// A call whose charge says something that its sum does not.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) run: RunId,
     pub(super) effect: EffectRecord,
@@ -73,10 +74,11 @@ impl Spending {
             spending.lines.extend(lines.map(|spent| Line { spent, removed: false, gateway: false }));
             for effect in effects {
                 let call = Call { run: run.id, effect };
+                if call.is_overshot() {
+                    spending.overshot.push(call.clone());
+                }
                 if call.effect.uncertain > NanoUsd::ZERO {
                     spending.uncertain.push(call);
-                } else if call.is_overshot() {
-                    spending.overshot.push(call);
                 }
             }
         }
@@ -142,8 +144,13 @@ impl Call {
         self.effect.attributes["hold_usd"].as_str()?.parse().ok()
     }
 
+    /// What the last attempt was billed: lost ones before it had holds of their own.
+    pub(super) fn billed(&self) -> NanoUsd {
+        self.effect.cost.saturating_sub(self.effect.uncertain)
+    }
+
     fn is_overshot(&self) -> bool {
-        self.hold().is_some_and(|hold| self.effect.cost > hold)
+        self.hold().is_some_and(|hold| self.billed() > hold)
     }
 
     pub(super) fn model(&self) -> Option<&str> {
