@@ -13,6 +13,7 @@ mod foreign;
 pub(crate) mod google;
 pub mod json;
 pub mod limit;
+mod opaque;
 pub mod openai;
 pub(crate) mod query;
 pub mod request;
@@ -91,6 +92,8 @@ pub enum Endpoint {
     StreamGenerate,
     /// Cohere `rerank`.
     Rerank,
+    /// Any other, which the operator lets through at a price of its own.
+    Passthrough,
     /// The list of models, or one of them: costs nothing and is not journaled.
     Models,
 }
@@ -107,6 +110,7 @@ impl Endpoint {
             Endpoint::Generate => "generate",
             Endpoint::StreamGenerate => "stream_generate",
             Endpoint::Rerank => "rerank",
+            Endpoint::Passthrough => "passthrough",
             Endpoint::Models => "models",
         }
     }

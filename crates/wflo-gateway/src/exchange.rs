@@ -252,10 +252,10 @@ impl Live<'_> {
 
     /// What the answer costs: by its usage, or the hold and the mark that it is not known.
     fn bill(&self, usage: Option<&Usage>) -> (NanoUsd, bool) {
-        let Some(price) = self.price.as_ref().filter(|_| self.endpoint.is_billed()) else {
+        if !self.endpoint.is_billed() || self.hold == NanoUsd::ZERO && self.price.is_none() {
             return (NanoUsd::ZERO, false);
-        };
-        let Some(usage) = usage else { return (self.hold, true) };
+        }
+        let Some((usage, price)) = usage.zip(self.price.as_ref()) else { return (self.hold, true) };
         let cost = crate::price::settle(usage, price);
         if cost > self.hold {
             self.shared.overshoots.fetch_add(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Uri;
 use wflo_core::definition::nearest;
+use wflo_core::money::NanoUsd;
 
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::{Dialect, Endpoint, google, query, target};
@@ -15,6 +16,10 @@ use crate::error::GatewayError;
 use crate::price::{ModelSettings, Price, is_openai, known_models, lookup};
 use crate::routing::{Place, Routing, Waits};
 use crate::secret::Secret;
+
+mod passthrough;
+
+pub use passthrough::{NoPath, Passthrough};
 
 /// One upstream.
 #[derive(Debug, Clone)]
@@ -29,6 +34,8 @@ pub struct Provider {
     pub output_limit: OutputLimit,
     /// How long its answers are waited for, where that differs from the gateway's own deadlines.
     pub waits: Waits,
+    /// Paths of it that are let through although the gateway does not know them.
+    pub passthrough: Vec<Passthrough>,
     /// Its key; `None` sends none (a local server).
     pub api_key: Option<Secret>,
     /// The variable that must hold a key before anything is sent there; `None` when one is not needed
@@ -110,6 +117,7 @@ impl Provider {
             base_url,
             output_limit,
             waits: Waits::default(),
+            passthrough: Vec::new(),
             api_key,
             missing_key: None,
         })
@@ -365,6 +373,15 @@ impl Routes {
         own.chain(known).collect()
     }
 
+    /// The provider of the dialect that lets a path through, and the most that a call of it costs.
+    pub(crate) fn passthrough(&self, dialect: Dialect, suffix: &str) -> Option<(&Provider, NanoUsd)> {
+        let fitting = self.providers.iter().filter(|provider| provider.dialect == dialect);
+        fitting
+            .flat_map(|provider| provider.passthrough.iter().map(move |passthrough| (provider, passthrough)))
+            .find(|(_, passthrough)| passthrough.is(suffix))
+            .map(|(provider, passthrough)| (provider, passthrough.most()))
+    }
+
     /// Where each provider is, by name: what a run is sealed with.
     pub fn addresses(&self) -> BTreeMap<String, String> {
         self.providers.iter().map(|provider| (provider.name.clone(), provider.address())).collect()
@@ -428,7 +445,7 @@ impl Routes {
         self.providers.iter().any(price).then(|| near.to_owned())
     }
 
-    fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
+    pub(crate) fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
         let settings = self.models.get(model);
         // Checked by `new`, so an error here is a price that is not there.
         let own = settings.and_then(|settings| settings.price(&provider.name, model).ok().flatten());

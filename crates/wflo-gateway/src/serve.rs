@@ -28,7 +28,7 @@ use self::body::Link;
 pub use self::body::{Body, Broken};
 use self::connection::Served;
 pub use self::connection::{Connection, Connections, UnderWay};
-use crate::dialect::{Dialect, Target, query, target};
+use crate::dialect::{Dialect, Endpoint, Target, query, target};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Part};
 use crate::gateway::{Buffered, Gateway};
@@ -196,6 +196,9 @@ async fn respond(
     }
     let (dialect, endpoint, suffix) = match asked {
         Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
+        Target::Refused { dialect, suffix } if gateway.routes().passthrough(dialect, suffix).is_some() => {
+            (dialect, Endpoint::Passthrough, suffix)
+        }
         _ => {
             let error =
                 GatewayError::UnknownEndpoint { method: head.method.to_string(), path: path.to_owned() };

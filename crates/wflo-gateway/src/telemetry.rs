@@ -23,6 +23,7 @@ fn operation(ask: &Ask) -> &'static str {
         Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => "chat",
         Endpoint::Generate | Endpoint::StreamGenerate => "generate_content",
         Endpoint::Rerank => "rerank",
+        Endpoint::Passthrough => "passthrough",
         Endpoint::Embeddings => "embeddings",
         Endpoint::CountTokens => "count_tokens",
         Endpoint::Models => "list_models",

@@ -214,7 +214,8 @@ async fn respond(
             (fault, answer, state.counts.requests, limits)
         } else {
             state.counts.free += 1;
-            (None, Answer::default(), 0, limits)
+            let fault = state.always.clone().filter(|fault| matches!(fault, Fault::Verbatim(..)));
+            (fault, Answer::default(), 0, limits)
         }
     };
     let _ = gate.wait_for(|open| *open).await;

@@ -134,6 +134,7 @@ impl<'a> Session<'a> {
             }
             resolved.output_limit = provider.output_limit.unwrap_or(resolved.output_limit);
             resolved.waits = provider.waits;
+            resolved.passthrough.clone_from(&provider.passthrough);
             named.push(resolved);
         }
         let variable = |name: &str| self.context.environment.get(name).map(str::to_owned);

@@ -146,7 +146,12 @@ impl Request {
     /// A request of which nothing is known but what every endpoint's has.
     pub(super) fn of(asked: &Asked<'_>, model: String, body: &[u8]) -> Result<Request, BodyError> {
         let facts = super::facts::read(body).map_err(|error| BodyError::NotAnObject(error.to_string()))?;
-        Ok(Request {
+        Ok(Request { facts, ..Request::bare(asked, model, body) })
+    }
+
+    /// The same of a request whose body may be anything.
+    pub(super) fn bare(asked: &Asked<'_>, model: String, body: &[u8]) -> Request {
+        Request {
             dialect: asked.dialect,
             endpoint: asked.endpoint,
             model,
@@ -160,7 +165,7 @@ impl Request {
             messages: 0,
             queries: 0,
             tools: Tools::default(),
-            facts,
+            facts: Facts::default(),
             audio_output: false,
             tier: WantedTier::Any,
             geo_us: false,
@@ -168,7 +173,7 @@ impl Request {
             longer_context: None,
             body_bytes: body.len() as u64,
             usage_edit: None,
-        })
+        }
     }
 
     /// The body as it goes upstream: usage asked for, and the output's limit written in when given.

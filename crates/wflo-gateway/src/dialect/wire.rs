@@ -7,7 +7,7 @@
 use super::json::{BodyError, Edit, Fields};
 use super::limit::OutputLimit;
 use super::request::{Request, RequestError};
-use super::{Dialect, Endpoint, anthropic, cohere, errors, google, openai, responses};
+use super::{Dialect, Endpoint, anthropic, cohere, errors, google, opaque, openai, responses};
 use crate::framing::Framing;
 use crate::usage::{self, Usage};
 
@@ -100,6 +100,10 @@ pub struct Event {
 /// The endpoint's own.
 pub fn wire(dialect: Dialect, endpoint: Endpoint) -> &'static dyn Wire {
     match (dialect, endpoint) {
+        (Dialect::OpenAi, Endpoint::Passthrough) => &opaque::Opaque(Dialect::OpenAi),
+        (Dialect::Anthropic, Endpoint::Passthrough) => &opaque::Opaque(Dialect::Anthropic),
+        (Dialect::Google, Endpoint::Passthrough) => &opaque::Opaque(Dialect::Google),
+        (Dialect::Cohere, Endpoint::Passthrough) => &opaque::Opaque(Dialect::Cohere),
         (Dialect::Anthropic, Endpoint::CountTokens) => &anthropic::Messages { billed: false },
         (Dialect::Google, Endpoint::StreamGenerate) => &google::Generate { streams: true },
         (Dialect::Google, Endpoint::CountTokens) => &google::CountTokens,

@@ -90,6 +90,34 @@ impl<'a> Candidate<'a> {
         })
     }
 
+    /// The call at an endpoint that the gateway does not know: held at what its operator says.
+    pub(super) fn passed(
+        shared: &'a Shared,
+        ask: &Ask,
+        request: &Arc<Request>,
+    ) -> Result<Candidate<'a>, GatewayError> {
+        let through = shared.routes.passthrough(ask.dialect, &ask.suffix);
+        let (provider, cost) = through.ok_or_else(|| GatewayError::UnknownEndpoint {
+            method: ask.method.to_string(),
+            path: ask.suffix.clone(),
+        })?;
+        let bound = Bound { cost, input_tokens: 0, output_tokens: 0, write: None };
+        Ok(Candidate {
+            provider,
+            // For what its answer says that it used.
+            price: shared.routes.price(provider, &request.model).map(Arc::new),
+            health: shared.health.way(&provider.name, &request.model),
+            request: Arc::clone(request),
+            suffix: ask.suffix.clone(),
+            body: ask.body.clone(),
+            bound: Some(bound),
+            whole: None,
+            ready: OnceLock::new(),
+            cut: None,
+            deadlines: provider.waits.over(shared.deadlines),
+        })
+    }
+
     /// The most that an attempt here can cost.
     pub(super) fn hold(&self) -> NanoUsd {
         let bound = self.cut.as_ref().map(|cut| cut.bound).or(self.bound);

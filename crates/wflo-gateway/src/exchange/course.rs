@@ -13,6 +13,7 @@ use super::Ask;
 use super::candidate::Candidate;
 use super::open::retry_count;
 use super::plan::{self, Way};
+use crate::dialect::Endpoint;
 use crate::dialect::request::Request;
 use crate::error::GatewayError;
 use crate::gateway::Shared;
@@ -136,14 +137,26 @@ impl<'a> Course<'a> {
     /// The ways for a request, the best one first.
     pub(super) fn new(shared: &'a Shared, ask: &Ask, request: Request) -> Result<Course<'a>, GatewayError> {
         let request = Arc::new(request);
-        let ways = plan::ways(shared, ask, &request);
-        let present = Candidate::new(shared, ask, &request, &ways[0].place)?;
         let mut retry = shared.routes.routing().retry;
+        let (ways, present) = if ask.endpoint == Endpoint::Passthrough {
+            // Nobody knows what a repetition of it does, here or elsewhere.
+            retry.attempts = 1;
+            let present = Candidate::passed(shared, ask, &request)?;
+            let place = Place { provider: Some(present.provider.name.clone()), model: request.model.clone() };
+            (vec![Way { place, longer: false }], present)
+        } else {
+            let ways = plan::ways(shared, ask, &request);
+            let present = Candidate::new(shared, ask, &request, &ways[0].place)?;
+            (ways, present)
+        };
         if retry_count(&ask.headers).is_some_and(|nth| nth > 0) {
             // The client repeats by itself: its repetitions and ours would multiply.
             retry.attempts = 1;
         }
-        let downgrade = plan::downgrade(shared, &request).iter();
+        let downgrade = match ask.endpoint {
+            Endpoint::Passthrough => [].iter(),
+            _ => plan::downgrade(shared, &request).iter(),
+        };
         let route = Route { ways, at: 0, retry, here: 1 };
         Ok(Course { request, route, present, downgrade, tried: Vec::new() })
     }

@@ -11,6 +11,7 @@ use wflo_core::error::{Code, Coded as _};
 use super::candidate::Candidate;
 use super::course::Course;
 use super::{Ask, Part, replay};
+use crate::dialect::{Dialect, Endpoint, google, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::ledger::{CallIntent, CallPath, LedgerError, Opened, Ticket};
@@ -119,6 +120,13 @@ fn fingerprint(ask: &Ask) -> String {
     for name in ["anthropic-version", "anthropic-beta", "openai-beta"] {
         let value = ask.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
         hasher.update(&(value.len() as u64).to_le_bytes()).update(value);
+    }
+    // What is asked is in the path where the body does not say it all.
+    if ask.dialect == Dialect::Google || ask.endpoint == Endpoint::Passthrough {
+        let query = query::without(ask.query.as_deref().unwrap_or_default(), &google::CREDENTIALS);
+        for part in [ask.method.as_str(), &ask.suffix, &query.unwrap_or_default()] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
     }
     hasher.update(&ask.body);
     hasher.finalize().to_hex().to_string()

@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod models;
 mod pass_through;
+mod passed;
 mod prices;
 mod routes;
 mod secrets;

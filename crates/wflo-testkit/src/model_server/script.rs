@@ -34,7 +34,8 @@ pub enum Fault {
     Slow(Duration),
     /// A good answer whose usage object is this text.
     UsageIs(&'static str),
-    /// 200 with these headers and these bytes, each piece written to the network by itself.
+    /// 200 with these headers and these bytes, each piece written to the network by itself. As what is
+    /// always so, it answers paths that the server does not know as well.
     Verbatim(Vec<(&'static str, &'static str)>, Vec<Bytes>),
 }
 

@@ -4,11 +4,13 @@ use std::path::Path;
 
 pub(crate) use wflo_gateway::dialect::Dialect;
 use wflo_gateway::dialect::limit::OutputLimit;
+use wflo_gateway::route::Passthrough;
 use wflo_gateway::routing::Waits;
 
 use crate::document::{Field, Problem};
 
 use super::KeySource;
+use super::budget::read_money;
 
 /// One upstream.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub(crate) struct Provider {
     pub(crate) output_limit: Option<OutputLimit>,
     /// How long its answers are waited for.
     pub(crate) waits: Waits,
+    /// Paths that are let through although the gateway does not know them.
+    pub(crate) passthrough: Vec<Passthrough>,
 }
 
 impl Provider {
@@ -33,9 +37,21 @@ impl Provider {
             [OutputLimit::MaxTokens, OutputLimit::MaxCompletionTokens].map(|limit| (limit.name(), limit));
         let output_limit = reader.optional("output_limit").map(|field| field.choice(&limits)).transpose()?;
         let waits = super::routing::read_waits(&mut reader)?;
+        let passthrough = match reader.optional("passthrough") {
+            Some(field) => field.named()?.iter().map(read_passthrough).collect::<Result<_, Problem>>()?,
+            None => Vec::new(),
+        };
         reader.finish()?;
-        Ok(Provider { dialect, base_url, key, output_limit, waits })
+        Ok(Provider { dialect, base_url, key, output_limit, waits, passthrough })
     }
+}
+
+/// `[providers.NAME.passthrough."/path"]`: what a call of that path costs at most.
+fn read_passthrough((path, field): &(&str, Field<'_>)) -> Result<Passthrough, Problem> {
+    let mut reader = field.table()?;
+    let most = read_money(&reader.required("max_cost_usd")?)?;
+    reader.finish()?;
+    Passthrough::new(path, most).map_err(|must| field.wrong(must))
 }
 
 fn read_dialect(field: &Field<'_>) -> Result<Dialect, Problem> {

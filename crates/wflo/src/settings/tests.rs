@@ -164,6 +164,14 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[providers.x]\ndialect = \"openai\"\nbase_url = \"localhost:80\"", "an address such as"),
         ("[providers.x]\ndialect = \"openai\"\nbase_url = \"http://u:p@h/\"", "without a user or password"),
         ("[providers.x]\nbase_url = \"http://h\"", "`providers.x.dialect` is missing"),
+        (
+            "[providers.x]\ndialect = \"openai\"\n[providers.x.passthrough.\"/a/../b\"]\nmax_cost_usd = 1",
+            "a path such as",
+        ),
+        (
+            "[providers.x]\ndialect = \"openai\"\n[providers.x.passthrough.\"/files\"]",
+            "max_cost_usd` is missing",
+        ),
         ("[models.m]\ninput = \"0.1234567\"\noutput = \"1\"", "at most 6 decimals"),
         (
             "[models.m]\ninput = 1\noutput = 1\nprovider = \"locl\"\n[providers.local]\ndialect = \"openai\"",

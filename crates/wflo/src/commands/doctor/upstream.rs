@@ -44,6 +44,7 @@ fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provi
         key: Some(KeySource::Variable(key.to_owned())),
         output_limit: None,
         waits: Waits::default(),
+        passthrough: Vec::new(),
     })
 }
 
