@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import sandboxed
+import standalone
 from clients import Client
 from environments import folder_of
 from provider import Provider
@@ -20,8 +21,15 @@ class Measured:
         self.pool = ThreadPoolExecutor(max_workers=2)
         for place in dict.fromkeys(client.place for client in wanted):
             folder_of(place)
+        # Of the standalone gateway, which serves all clients.
+        self.provider = self.stack.enter_context(Provider())
+        (folder / "gateway").mkdir()
+        self.gateway = self.stack.enter_context(standalone.Gateway(wflo, folder / "gateway", self.provider))
         self.sandboxed: dict[Client, Future[sandboxed.Outcome]] = {
             client: self.pool.submit(self.in_a_sandbox, client) for client in wanted
+        }
+        self.standalone: dict[Client, Future[standalone.Outcome]] = {
+            client: self.pool.submit(self.at_the_gateway, client) for client in wanted
         }
 
     def in_a_sandbox(self, client: Client) -> sandboxed.Outcome:
@@ -30,6 +38,12 @@ class Measured:
         provider = self.stack.enter_context(Provider())
         # What it can do, then a call that does not fit, at which the run ends.
         return sandboxed.run(client, folder, self.wflo, provider, client.work, ("halt-call",))
+
+    def at_the_gateway(self, client: Client) -> standalone.Outcome:
+        folder = self.folder / f"{client.id}-standalone"
+        folder.mkdir()
+        key = self.gateway.key(client.id)
+        return standalone.run(client, folder, self.gateway, [*client.work, *client.halt], key)
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clients import CLIENTS, WORK
+import standalone
+from clients import CLIENTS, HALT, WORK
 
 if TYPE_CHECKING:
     from measured import Measured
     from sandboxed import Outcome
 
-HEAD = ["client", "version", "call", "tool loop", "stream", "other endpoints", "broken stream", "resume", "halt"]
+HEAD = [
+    "client", "version", "call", "tool loop", "stream", "other endpoints", "broken stream", "resume", "halt", "attempts",
+]  # fmt: skip
 PAGE = """\
 # Clients
 
 <!-- Measured and written by `make clients-table`; `make test-clients` holds it to what is measured. -->
 
-Each of these is used unchanged, as its maker documents it, in a step of `wflo run`: what configures it is the
-variables that a step has ([the gateway](gateway.md#variables-that-clients-get)) and nothing else. The provider
-behind is a server of the tests that answers and bills as the makers document it.
+Each of these is used unchanged, as its maker documents it: in a step of `wflo run`, where what configures it is the
+variables that a step has ([the gateway](gateway.md#variables-that-clients-get)) and nothing else; and before
+[`wflo gateway`](../guides/gateway.md), at its one address. The provider behind is a server of the tests that answers and
+bills as the makers document it. A case is ok only if it is so in both places.
 
 {table}
 
@@ -31,6 +35,7 @@ behind is a server of the tests that answers and bills as the makers document it
 | broken stream | the provider's connection closes in the middle of an answer | an error, never a short text |
 | resume | the run waits for a person, which ends the sandbox, and goes on in a new one: the program runs from its start | every call is answered from the journal, the broken one included; none is sent or paid again |
 | halt | a call whose upper bound no budget fits | the run ends `halted`, and the provider has seen nothing of it |
+| attempts | the same at `wflo gateway`, which goes on: a call, a tool loop, a stream | an error each time; how many HTTP requests the client makes before it gives up |
 
 The run is charged exactly what the provider bills, to the nano-dollar; broken streams are charged in full, as
 [uncertain](gateway.md#what-a-call-is-charged).
@@ -38,6 +43,9 @@ The run is charged exactly what the provider bills, to the nano-dollar; broken s
 Pydantic AI and the AI SDK give a function call an id of their own, a random one, where the model gives none, as Google's
 before Gemini 3 do. The call after it then differs each time by that id, and is made and paid again on a resume
 (`replay.miss`).
+
+CrewAI tries a task three times whatever the answer says; its Anthropic client asks for a count of tokens before each,
+which is free. Every other client stops at the first refusal.
 
 {notes}
 """
@@ -50,9 +58,10 @@ class Table:
         self.clients = [client for client in CLIENTS if client in measured.sandboxed]
         self.rows = []
         for client in self.clients:
-            found = measured.sandboxed[client].result()
-            cases = ["-" if case in client.without else verdict(case, found) for case in WORK]
-            self.rows.append([client.name, client.versions, *cases, resumed(found), halted(found)])
+            found, alone = measured.sandboxed[client].result(), measured.standalone[client].result()
+            cases = ["-" if case in client.without else verdict(case, found, alone) for case in WORK]
+            row = [client.name, client.versions, *cases, resumed(found), halted(found), attempts(alone)]
+            self.rows.append(row)
 
     def lines(self) -> list[str]:
         """Markdown."""
@@ -72,12 +81,21 @@ def row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def verdict(case: str, found: Outcome) -> str:
-    if (told := found.cases.get(case)) is None:
+def verdict(case: str, *places: Outcome | standalone.Outcome) -> str:
+    told = [found.cases.get(case) for found in places]
+    if not all(told):
         return "missing"
+    errors = [one["error"] for one in told if one]
     if case == "cut":
-        return "raises" if told["error"] else "SILENT"
-    return "ok" if told["error"] is None else "FAILED"
+        return "raises" if all(errors) else "SILENT"
+    return "FAILED" if any(errors) else "ok"
+
+
+def attempts(alone: standalone.Outcome) -> str:
+    counts = [
+        str(len(alone.sent[case])) if alone.cases[case]["error"] else "SILENT" for case in HALT if case in alone.sent
+    ]
+    return counts[0] if len(set(counts)) == 1 else ", ".join(counts)
 
 
 def resumed(found: Outcome) -> str:

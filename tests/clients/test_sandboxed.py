@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from clients import CLIENTS, MODELS, WORK, Client
 from measured import Measured
-from sandboxed import CHEAP, KEY, SEARCH, Outcome
+from sandboxed import KEY, Outcome, billed
 
 CASES = [pytest.param(client, case, id=f"{client.id}-{case}") for client in CLIENTS for case in client.work]
 RUNS = [pytest.param(client, id=client.id) for client in CLIENTS]
@@ -55,7 +55,7 @@ def test_the_run_is_charged_what_the_provider_bills(measured: Measured, client: 
     found = outcome(measured, client)
     effects = [e for e in found.of("effect.finished") if e["kind"] == "llm"]
     certain = sum(Decimal(e["cost_usd"]) for e in effects if not e["uncertain"])
-    assert certain == billed(found), found
+    assert certain == billed(found.provider.seen()), found
     # Only the broken streams are not known to the token.
     broken = [entry for entry in found.provider.seen() if entry.billed is None]
     assert len([e for e in effects if e["uncertain"]]) == len(broken), found
@@ -70,11 +70,3 @@ def test_the_provider_gets_its_own_key_and_nothing_that_it_does_not_serve(measur
         given = [entry.headers.get(name, "") for name in ("authorization", "x-api-key", "x-goog-api-key")]
         assert [value.removeprefix("Bearer ") for value in given if value] == [KEY], entry.headers
     assert KEY not in repr(found.events)
-
-
-def billed(found: Outcome) -> Decimal:
-    """In USD, of what the provider answered to the end."""
-    read, written = (Decimal(rate) / 1_000_000 for rate in CHEAP)
-    rates = {"input": read, "output": written, "searches": Decimal(SEARCH)}
-    bills = [entry.billed for entry in found.provider.seen() if entry.billed]
-    return sum((count * rates[name] for bill in bills for name, count in bill.items()), Decimal(0))

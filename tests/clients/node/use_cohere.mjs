@@ -35,6 +35,8 @@ export const v2 = {
     return text;
   },
   async more(model, query) {
+    const found = await client().models.list();
+    assert(found.models.some((one) => one.name === model));
     const embedded = await client().embed({
       model: 'embed-v4.0', texts: ['a', 'b'], inputType: 'search_document', embeddingTypes: ['float'],
     });

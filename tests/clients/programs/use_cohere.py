@@ -44,6 +44,7 @@ def sync_stream(model, ask):
 
 def sync_more(model, ask):
     client = cohere.ClientV2()
+    assert model in [found.name for found in client.models.list().models]
     embedded = client.embed(
         model="embed-v4.0", texts=["a", "b"], input_type="search_document", embedding_types=["float"]
     )

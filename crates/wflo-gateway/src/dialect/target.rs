@@ -96,6 +96,8 @@ fn by_headers(headers: &HeaderMap) -> Dialect {
         Dialect::Anthropic
     } else if headers.contains_key("x-goog-api-key") {
         Dialect::Google
+    } else if headers.get("x-fern-sdk-name").is_some_and(|name| name.as_bytes().starts_with(b"cohere")) {
+        Dialect::Cohere
     } else {
         Dialect::OpenAi
     }
@@ -217,6 +219,13 @@ mod tests {
         assert_eq!(served(get("/v1/models", "x-goog-api-key")).0, Dialect::Google);
         assert_eq!(served(get("/v1beta/models/gemini-2.5-flash", "")).0, Dialect::Google);
         assert_eq!(served(get("/cohere/v1/models", "")).0, Dialect::Cohere);
+        for (sdk, dialect) in
+            [("cohere", Dialect::Cohere), ("cohere-ai", Dialect::Cohere), ("elevenlabs", Dialect::OpenAi)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-fern-sdk-name", http::HeaderValue::from_static(sdk));
+            assert_eq!(served(target(&Method::GET, "/v1/models", &headers)).0, dialect);
+        }
     }
 
     #[test]
