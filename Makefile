@@ -28,7 +28,7 @@ CONFORMANCE_TESTS := tests/conformance
 E2E_TESTS := tests/e2e
 CLIENT_TESTS := tests/clients
 
-.PHONY: help venv dev install demo test test-rust test-gateway test-python test-conformance test-e2e test-clients clients-table test-docs test-demo \
+.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-clients clients-table test-docs test-demo \
         check fmt bench deny clean-venv
 
 help: ## List the verbs
@@ -57,14 +57,10 @@ demo: install ## Run the example end to end on a real local model, with an appro
 
 # --- tests ---------------------------------------------------------------------------------
 
-test: test-rust test-gateway test-python test-conformance test-e2e test-clients test-docs test-demo ## Everything
+test: test-rust test-python test-conformance test-e2e test-clients test-docs test-demo ## Everything
 
 test-rust: ## Unit, property and integration tests of every crate
 	cargo test --workspace $(CARGO_FLAGS)
-
-# `cargo test` has built the example that it drives.
-test-gateway: dev test-rust ## The stock openai and anthropic clients, unchanged, against the gateway
-	"$(BIN)/python" tests/gateway/stock_clients.py "$(CARGO_TARGET_DIR)/debug/examples/gateway"
 
 test-python: install ## The SDK's own tests
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(PYTHON_TESTS)

@@ -31,7 +31,7 @@ bills as the makers document it. A case is ok only if it is so in both places.
 | call | one question | the answer, whole, and its usage |
 | tool loop | the client runs the function that the model calls, and goes on | the answer that follows from the function's |
 | stream | the answer in pieces, some of which end in the middle of a character | the same text |
-| other endpoints | embeddings, lists of models, token counts, reranking: what the client has | an answer of the right shape |
+| other endpoints | embeddings, lists of models, token counts, reranking: what the client has; an overloaded provider (503), which the client asks again | an answer of the right shape; the call is paid once |
 | broken stream | the provider's connection closes in the middle of an answer | an error, never a short text |
 | resume | the run waits for a person, which ends the sandbox, and goes on in a new one: the program runs from its start | every call is answered from the journal, the broken one included; none is sent or paid again |
 | halt | a call whose upper bound no budget fits | the run ends `halted`, and the provider has seen nothing of it |

@@ -37,6 +37,8 @@ export const messages = {
   },
   async more(model, ask) {
     const client = new Anthropic();
+    // The first attempt is told to come again, and the client does.
+    assert.match(await messages.call(model, 'are you busy, node?'), /busy/);
     assert((await client.messages.countTokens({ model, messages: user(ask) })).input_tokens > 0);
     const found = [];
     for await (const one of client.models.list()) found.push(one.id);

@@ -35,6 +35,8 @@ export const v2 = {
     return text;
   },
   async more(model, query) {
+    // The first attempt is told to come again, and the client does.
+    assert.match(await v2.call(model, 'are you busy, node?'), /busy/);
     const found = await client().models.list();
     assert(found.models.some((one) => one.name === model));
     const embedded = await client().embed({

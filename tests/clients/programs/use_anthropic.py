@@ -43,6 +43,8 @@ def sync_stream(model, ask):
 
 def sync_more(model, ask):
     client = anthropic.Anthropic()
+    # The first attempt is told to come again, and the client does.
+    assert "busy" in sync_call(model, "are you busy, python?")
     assert client.messages.count_tokens(model=model, messages=user(ask)).input_tokens > 0
     assert client.beta.messages.count_tokens(model=model, messages=user(ask)).input_tokens > 0
     assert model in [found.id for found in client.models.list()]

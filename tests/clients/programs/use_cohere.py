@@ -44,6 +44,8 @@ def sync_stream(model, ask):
 
 def sync_more(model, ask):
     client = cohere.ClientV2()
+    # The first attempt is told to come again, and the client does.
+    assert "busy" in sync_call(model, "are you busy, python?")
     assert model in [found.name for found in client.models.list().models]
     embedded = client.embed(
         model="embed-v4.0", texts=["a", "b"], input_type="search_document", embedding_types=["float"]

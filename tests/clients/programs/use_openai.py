@@ -58,6 +58,8 @@ def chat_stream(model, ask):
 
 def chat_more(model, ask):
     client = openai.OpenAI()
+    # The first attempt is told to come again, and the client does.
+    assert "busy" in chat_call(model, "are you busy, python?")
     assert model in [found.id for found in client.models.list()]
     vectors = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"])
     assert [entry.embedding for entry in vectors.data] == [[0.5, -0.25]] * 2

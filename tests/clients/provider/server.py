@@ -11,8 +11,10 @@ from . import anthropic, cohere, google, openai
 from .reply import Reply, Sse
 
 GOOGLE = re.compile(r"/v1(?:beta)?/models/([^:]+):(\w+)")
-# In the last thing that a user says: the stream breaks off in its middle.
+# In what a user says: the stream breaks off in its middle.
 CUT = "cut this short"
+# In what a user says: the first time, the provider is overloaded.
+BUSY = "are you busy"
 
 PLAIN: dict[str, tuple[str, Callable[[dict], Reply]]] = {
     "/v1/chat/completions": ("openai", openai.chat),
@@ -98,6 +100,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.asked.entries.append(entry)
         reply = answer(body)
         try:
+            if BUSY in raw.decode() and [before.raw for before in self.asked.seen()].count(raw) == 1:
+                self.whole(503, b'{"error": {"message": "overloaded", "type": "server_error", "code": 503}}')
+                entry.billed = {"input": 0, "output": 0}
+                return
             if isinstance(reply, Sse):
                 self.stream(entry, reply, cut=CUT in raw.decode())
             else:
