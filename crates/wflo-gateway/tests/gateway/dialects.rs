@@ -1,9 +1,10 @@
 //! Every dialect, streamed and not: what is sent, what comes back, what is billed.
 
-use wflo_testkit::model_server::Answer;
+use http_body_util::BodyExt as _;
+use wflo_testkit::model_server::{Answer, Fault};
 
-use crate::ledger::MemoryLedger;
-use crate::shapes::{SHAPES, only_outcome};
+use crate::ledger::{Entry, MemoryLedger};
+use crate::shapes::{SHAPES, only_outcome, streams};
 use crate::world::{KEY, World, send};
 
 const TEXT: &str = "caf\\u00e9 \\ud83d\\ude00 é";
@@ -157,4 +158,63 @@ async fn what_is_refused_is_refused_in_the_clients_own_shape() {
         assert!(got.json().pointer(message).is_some_and(serde_json::Value::is_string), "{}", got.text());
     }
     assert!(world.mock.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_is_given_again_as_it_was_and_one_that_broke_off_breaks_off_again() {
+    for fault in [None, Some(Fault::ResetAfter(3))] {
+        for shape in SHAPES.into_iter().filter(|shape| fault.is_none() || shape.streams) {
+            let world = World::new(MemoryLedger::unlimited());
+            fault.iter().for_each(|fault| world.mock.fault_next(fault.clone()));
+            let first = shape.ask(&world, TEXT).await;
+            let resumed = World::new(MemoryLedger::resuming(&world.ledger));
+            let again = shape.ask(&resumed, TEXT).await;
+            assert_eq!((again.status, again.whole), (first.status, fault.is_none()), "{shape:?}");
+            assert_eq!(again.headers["content-type"], first.headers["content-type"]);
+            if fault.is_none() {
+                assert_eq!(again.text(), first.text(), "{shape:?}");
+            } else {
+                assert!(
+                    again.text().contains("WFLO-4010") && !again.text().contains(shape.end),
+                    "{}",
+                    again.text()
+                );
+            }
+            assert!(resumed.mock.seen().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_body_at_another_model_of_the_path_is_another_call() {
+    let world = World::new(MemoryLedger::unlimited());
+    for path in [
+        "/v1beta/models/gemini-x:generateContent",
+        "/v1beta/models/gemini-y:generateContent",
+        "/v1beta/models/gemini-x:generateContent?key=one",
+        "/v1beta/models/gemini-x:generateContent?key=two",
+    ] {
+        let got = world.post(path, r#"{"contents":[]}"#).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+    }
+    let calls = world.ledger.calls();
+    let prints: Vec<&str> = calls.iter().map(|call| call.intent.fingerprint.as_str()).collect();
+    assert_ne!(prints[0], prints[1]);
+    assert!(prints[0] == prints[2] && prints[0] == prints[3], "a key is no part of what is asked");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_in_the_middle_of_a_stream_is_billed_what_the_provider_billed() {
+    for shape in streams() {
+        let world = World::new(MemoryLedger::unlimited());
+        world.mock.fault_next(Fault::Slow(std::time::Duration::from_millis(1)));
+        world.mock.answer_next(Answer { text: Some("a b c d e f g h".to_owned()), ..Answer::billed(40, 20) });
+        let mut response = crate::world::start(world.port, "POST", shape.path, &[], &shape.body("x")).await;
+        assert!(response.body_mut().frame().await.unwrap().is_ok());
+        drop(response);
+        world.ledger.until("settled", |calls| matches!(calls[0].entry, Entry::Closed(_))).await;
+        let outcome = only_outcome(&world);
+        assert!(!outcome.uncertain, "{shape:?}");
+        assert_eq!(outcome.usage.unwrap().total_output(), 20, "{shape:?}");
+    }
 }

@@ -86,8 +86,13 @@ impl World {
     ) -> World {
         let own =
             |provider: &str| ModelSettings { provider: Some(provider.to_owned()), ..World::price("1", "2") };
-        let named =
-            [("smol", "local"), ("gemini-x", "google"), ("gemini-y", "google"), ("command-x", "cohere")];
+        let named = [
+            ("smol", "local"),
+            ("gemini-x", "google"),
+            ("gemini-y", "google"),
+            ("gemini-y", "google"),
+            ("command-x", "cohere"),
+        ];
         let mut models: BTreeMap<String, ModelSettings> =
             named.map(|(model, provider)| (model.to_owned(), own(provider))).into();
         models.retain(|_, model| {
