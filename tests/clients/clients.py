@@ -98,7 +98,7 @@ LITELLM_COHERE = "litellm 1.106 takes each line of Cohere's event stream for JSO
 CLIENTS = [
     Client("openai, chat", "sdks", "use_openai", "chat", "chat", "openai"),
     Client("openai, chat, async", "sdks", "use_openai", "async_chat", "chat", "openai"),
-    Client("openai, responses", "sdks", "use_openai", "responses", "responses", "openai", **PLAIN),
+    Client("openai, responses", "sdks", "use_openai", "responses", "responses", "openai"),
     Client("openai, responses, async", "sdks", "use_openai", "async_responses", "responses", "openai", **PLAIN),
     Client("anthropic", "sdks", "use_anthropic", "sync", "anthropic", "anthropic"),
     Client("anthropic, async", "sdks", "use_anthropic", "async", "anthropic", "anthropic", **PLAIN),

@@ -84,7 +84,7 @@ pub enum Endpoint {
     Embeddings,
     /// Anthropic `messages`.
     Messages,
-    /// Anthropic `messages/count_tokens`, Google `countTokens`: costs nothing.
+    /// Anthropic `messages/count_tokens`, Google `countTokens`, OpenAI `responses/input_tokens`: costs nothing.
     CountTokens,
     /// Google `generateContent`.
     Generate,

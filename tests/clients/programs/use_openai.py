@@ -126,6 +126,11 @@ def responses_stream(model, ask):
     return text
 
 
+def responses_more(model, ask):
+    assert openai.OpenAI().responses.input_tokens.count(model=model, input=ask).input_tokens > 0
+    return "ok"
+
+
 async def async_responses_call(model, ask):
     async with openai.AsyncOpenAI() as client:
         return (await client.responses.create(model=model, input=user(ask))).output_text

@@ -120,6 +120,11 @@ def responses(body: dict) -> Reply:
     return Sse(numbered, billed())
 
 
+def input_tokens(_: dict) -> Reply:
+    """`POST /v1/responses/input_tokens`, which is free."""
+    return Whole({"object": "response.input_tokens", "input_tokens": script.INPUT}, {"input": 0, "output": 0})
+
+
 def embeddings(body: dict) -> Reply:
     """`POST /v1/embeddings`; the stock client asks for base64 unless told otherwise."""
     texts = body["input"] if isinstance(body["input"], list) else [body["input"]]

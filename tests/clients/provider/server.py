@@ -19,6 +19,7 @@ BUSY = "are you busy"
 PLAIN: dict[str, tuple[str, Callable[[dict], Reply]]] = {
     "/v1/chat/completions": ("openai", openai.chat),
     "/v1/responses": ("openai", openai.responses),
+    "/v1/responses/input_tokens": ("openai", openai.input_tokens),
     "/v1/embeddings": ("openai", openai.embeddings),
     "/v1/messages": ("anthropic", anthropic.messages),
     "/v1/messages/count_tokens": ("anthropic", anthropic.count_tokens),

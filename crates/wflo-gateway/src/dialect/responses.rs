@@ -139,6 +139,30 @@ impl Wire for Responses {
     }
 }
 
+/// `responses/input_tokens`: the model is all that is read of it.
+pub(super) struct InputTokens;
+
+impl Wire for InputTokens {
+    fn dialect(&self) -> Dialect {
+        Dialect::OpenAi
+    }
+
+    fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
+        let fields = Fields::read(body)?;
+        fields.refuse_other_spellings(&["model"])?;
+        let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
+        Ok(Request::of(asked, model, body)?)
+    }
+
+    fn events(&self, choices: u64) -> Box<dyn Events> {
+        Responses.events(choices)
+    }
+
+    fn error_event(&self, framing: Framing, told: Told<'_>) -> String {
+        Responses.error_event(framing, told)
+    }
+}
+
 fn unboundable(what: &str, instead: &str) -> RequestError {
     RequestError::Unboundable { what: what.to_owned(), instead: instead.to_owned() }
 }

@@ -135,6 +135,7 @@ fn endpoint(dialect: Dialect, suffix: &str) -> Option<Endpoint> {
     match (dialect, suffix) {
         (Dialect::OpenAi, "/chat/completions") => Some(Endpoint::Chat),
         (Dialect::OpenAi, "/responses") => Some(Endpoint::Responses),
+        (Dialect::OpenAi, "/responses/input_tokens") => Some(Endpoint::CountTokens),
         (Dialect::OpenAi, "/embeddings") => Some(Endpoint::Embeddings),
         (Dialect::Anthropic, "/messages") => Some(Endpoint::Messages),
         (Dialect::Anthropic, "/messages/count_tokens") => Some(Endpoint::CountTokens),
@@ -207,6 +208,10 @@ mod tests {
         for path in ["/openai/v1/chat/completions", "/openai/chat/completions", "/v1/chat/completions"] {
             let chat = (Dialect::OpenAi, Endpoint::Chat, "/chat/completions");
             assert_eq!(served(post(path)), chat, "{path}");
+        }
+        for path in ["/openai/v1/responses/input_tokens", "/v1/responses/input_tokens"] {
+            let count = (Dialect::OpenAi, Endpoint::CountTokens, "/responses/input_tokens");
+            assert_eq!(served(post(path)), count, "{path}");
         }
         let named = get("/openai/v1/models/org/name", "");
         assert_eq!(served(named), (Dialect::OpenAi, Endpoint::Models, "/models/org/name"));

@@ -114,6 +114,7 @@ pub fn wire(dialect: Dialect, endpoint: Endpoint) -> &'static dyn Wire {
         (Dialect::Cohere, _) => &cohere::Chat,
         (Dialect::Anthropic, _) => &anthropic::Messages { billed: true },
         (_, Endpoint::Responses) => &responses::Responses,
+        (_, Endpoint::CountTokens) => &responses::InputTokens,
         (_, _) => &openai::Chat,
     }
 }
