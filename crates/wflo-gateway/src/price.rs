@@ -51,6 +51,10 @@ pub enum Template {
     OpenAi,
     /// Anthropic's own models, likewise.
     Anthropic,
+    /// Google's own models at its Gemini API: as OpenAI's, but a request must say where its answer ends.
+    Google,
+    /// Cohere's own models: only the text of the request is billed, and not its template.
+    Cohere,
     /// Anybody's: only the context window bounds the input, and `max_tokens` must be sent.
     Unknown,
 }
@@ -118,7 +122,8 @@ impl Price {
         let own = match self.template {
             Template::OpenAi => is_openai(host),
             Template::Anthropic => host == "api.anthropic.com",
-            Template::Unknown => false,
+            // Their servers have one name for the limit, which is the one that is written.
+            Template::Google | Template::Cohere | Template::Unknown => false,
         };
         self.end = if own { End::Provider } else { End::Told(limit) };
         self.region = match host.split('.').next() {

@@ -13,6 +13,7 @@
 //! name that it is sure to read ([`OutputLimit`]), a provider at its own address at most its own model's
 //! maximum where it was told nothing. What a request says under other names can only raise the bound.
 
+mod fees;
 mod input;
 mod output;
 
@@ -21,6 +22,7 @@ use wflo_core::money::NanoUsd;
 
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
+use crate::dialect::{Dialect, Endpoint};
 use crate::price::{Dimension, Price, Tier};
 
 /// A request whose cost nobody can bound.
@@ -39,6 +41,14 @@ pub enum BoundError {
         model: String,
         /// What in the request needs it.
         because: String,
+    },
+    /// The price says nothing of what such a call is billed by.
+    #[error("the price of {model} says nothing of {what}")]
+    Unpriced {
+        /// The model.
+        model: String,
+        /// What the call is billed by.
+        what: &'static str,
     },
     /// The model searches the web by itself, at a fee per search.
     #[error("{model} searches the web on its own, and each search is billed")]
@@ -62,6 +72,9 @@ impl Coded for BoundError {
             }
             BoundError::NoInputLimit { model, .. } => {
                 format!("Set `context_tokens` under [models.\"{model}\"] in wflo.toml.")
+            }
+            BoundError::Unpriced { model, .. } => {
+                format!("Price it under [models.\"{model}\"] in wflo.toml.")
             }
             BoundError::Searches { model } => {
                 format!(
@@ -93,25 +106,54 @@ pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError
     if price.searches {
         return Err(BoundError::Searches { model: request.model.clone() });
     }
+    priced(request, price)?;
     let input_tokens = input::limit(request, price)?;
     let output = output::limit(request, price)?;
-    let tiers = request.tier.reachable();
-    let input_rate = price.dearest(&input::dimensions(request, price), tiers, input_tokens);
-    let output_rate = price.dearest(&output::dimensions(request), tiers, input_tokens);
+    let tiers = tiers(request, price);
+    let input_rate = price.dearest(&input::dimensions(request, price), &tiers, input_tokens);
+    let output_rate = price.dearest(&output::dimensions(request, price), &tiers, input_tokens);
     let cost = |rate: u64, tokens: u64| i128::from(rate).saturating_mul(i128::from(tokens));
     let mut sum = cost(input_rate, input_tokens).saturating_add(cost(output_rate, output.tokens));
-    sum = crate::price::raised(sum, price.region);
-    if request.geo_us {
-        sum = crate::price::raised(sum, price.uplift.geo_us);
+    // In the order in which a bill has them: each is rounded up.
+    let factors = [
+        price.region,
+        if request.geo_us { price.uplift.geo_us } else { 1_000 },
+        if request.fast { price.uplift.fast } else { 1_000 },
+    ];
+    for factor in factors {
+        sum = crate::price::raised(sum, factor);
     }
-    if request.fast {
-        sum = crate::price::raised(sum, price.uplift.fast);
-    }
-    let fee = i128::from(price.rate(Dimension::Requests, Tier::Standard, input_tokens));
-    let cost = crate::price::nanos(sum.saturating_add(fee));
+    let cost = crate::price::nanos(sum.saturating_add(fees::limit(request, price)?));
     Ok(Bound { cost, input_tokens, output_tokens: output.tokens, write: output.write })
 }
 
+/// Whether the price says what such a call is billed by: a model that is priced by the image, the second or
+/// the page alone would be free by the token.
+fn priced(request: &Request, price: &Price) -> Result<(), BoundError> {
+    let unpriced = |what| Err(BoundError::Unpriced { model: request.model.clone(), what });
+    match request.endpoint {
+        Endpoint::Rerank if price.prices(Dimension::Queries) || price.prices(Dimension::Input) => Ok(()),
+        Endpoint::Rerank => unpriced("its search units"),
+        Endpoint::Embeddings if price.prices(Dimension::Input) || price.prices(Dimension::Characters) => {
+            Ok(())
+        }
+        Endpoint::Embeddings => unpriced("its input tokens"),
+        _ if !price.prices(Dimension::Input) => unpriced("its input tokens"),
+        _ if !price.prices(Dimension::Output) => unpriced("its output tokens"),
+        _ => Ok(()),
+    }
+}
+
+/// Every tier that the call may be billed at.
+fn tiers(request: &Request, price: &Price) -> Vec<Tier> {
+    let mut tiers = request.tier.reachable().to_vec();
+    // Anthropic says by itself that a call was served at its priority tier.
+    if request.dialect == Dialect::Anthropic && price.rates.iter().any(|rate| rate.tier == Tier::Priority) {
+        tiers.push(Tier::Priority);
+    }
+    tiers
+}
+
 /// The dimensions of a dialect's input that can be billed at their own rate.
-pub(crate) const CACHE_DIMENSIONS: [Dimension; 3] =
-    [Dimension::Input, Dimension::CacheRead, Dimension::CacheWrite];
+pub(crate) const CACHE_DIMENSIONS: [Dimension; 4] =
+    [Dimension::Input, Dimension::CacheRead, Dimension::CacheReadExplicit, Dimension::CacheWrite];

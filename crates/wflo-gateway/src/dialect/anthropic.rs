@@ -35,6 +35,10 @@ const KNOWN: [&str; 14] = [
 /// Tool types that the client runs itself; any other type runs at the provider.
 const CLIENT_TOOLS: [&str; 5] = ["bash_", "text_editor_", "computer_", "memory_", "custom"];
 
+/// Tools that run at the provider, at most as often as their `max_uses` says. Later versions of them run
+/// code of the model's, which nothing bounds.
+const BOUNDED_TOOLS: [&str; 2] = ["web_search_20250305", "web_fetch_20250910"];
+
 /// `messages` and `messages/count_tokens`.
 pub(super) struct Messages {
     /// What is asked generates, and is billed.
@@ -112,6 +116,8 @@ fn tools(fields: &Fields<'_>, billed: bool) -> Result<Tools, RequestError> {
     struct Tool {
         #[serde(rename = "type")]
         kind: Option<String>,
+        #[serde(default)]
+        max_uses: Option<u64>,
     }
     let mut tools = Tools::default();
     for name in ["output_format", "output_config"] {
@@ -122,12 +128,27 @@ fn tools(fields: &Fields<'_>, billed: bool) -> Result<Tools, RequestError> {
     let all: Vec<Tool> = serde_json::from_str(field.value)
         .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
     tools.count = all.len() as u64;
-    for kind in all.into_iter().filter_map(|tool| tool.kind) {
-        if !CLIENT_TOOLS.iter().any(|prefix| kind.starts_with(prefix)) && billed {
-            return Err(RequestError::Unboundable {
-                what: format!("the tool `{kind}` runs at the provider and is billed by use"),
-                instead: "Use tools that your program runs.".to_owned(),
-            });
+    for Tool { kind, max_uses } in all {
+        let Some(kind) = kind else { continue };
+        let at_provider = !CLIENT_TOOLS.iter().any(|prefix| kind.starts_with(prefix));
+        match max_uses.filter(|_| BOUNDED_TOOLS.contains(&kind.as_str())) {
+            Some(uses) if at_provider => {
+                tools.rounds = tools.rounds.saturating_add(uses);
+                if kind.starts_with("web_search") {
+                    tools.searches = tools.searches.saturating_add(uses);
+                }
+            }
+            _ if at_provider && billed => {
+                let instead = match BOUNDED_TOOLS.contains(&kind.as_str()) {
+                    true => "Say how often at most: `max_uses` of the tool.",
+                    false => "Use tools that your program runs.",
+                };
+                return Err(RequestError::Unboundable {
+                    what: format!("the tool `{kind}` runs at the provider and is billed by use"),
+                    instead: instead.to_owned(),
+                });
+            }
+            _ => {}
         }
         tools.predefined += u64::from(kind != "custom");
     }

@@ -90,6 +90,12 @@ impl Facts {
                 self.cached = true;
                 Under::Nothing
             }
+            // OpenAI's cache lives longer on request.
+            "prompt_cache_retention" | "prompt_cache_options" => {
+                self.cached = true;
+                self.cached_long = true;
+                Under::Nothing
+            }
             // Google's parts: a file that the body holds, of a kind that its type tells.
             "inlineData" | "inline_data" => {
                 self.inline_images += 1;

@@ -300,6 +300,11 @@ fn tools(fields: &Fields<'_>, config: &Fields<'_>) -> Result<Tools, RequestError
     for tool in all {
         let kinds = Fields::read_proto(tool.get().as_bytes()).map_err(|_| wrong())?;
         for kind in kinds.iter().filter(|kind| kind.value != "null") {
+            // Whether its searches are billed by the prompt, so that they are bounded, is the price's to say.
+            if kind.name == "googleSearch" {
+                tools.grounded = true;
+                continue;
+            }
             if kind.name != "functionDeclarations" {
                 return Err(RequestError::Unboundable {
                     what: format!("the tool `{}` runs at the provider and is billed by use", kind.name),

@@ -46,6 +46,15 @@ pub struct Tools {
     pub bytes: u64,
     /// How many have a definition of the provider's own (Anthropic's `bash`, `text_editor` …).
     pub predefined: u64,
+    /// Most searches of the web that the provider makes by itself.
+    pub searches: u64,
+    /// Most searches of the customer's own files that the provider makes by itself.
+    pub file_searches: u64,
+    /// Most times that the provider lets the model read the conversation again, with what a tool of the
+    /// provider's found.
+    pub rounds: u64,
+    /// The answer may be grounded in searches, whose number nothing in the request bounds.
+    pub grounded: bool,
 }
 
 /// What a caller asked of a service tier.

@@ -48,6 +48,9 @@ const HARMLESS: [(&str, &str); 6] = [
     ("moderation", ""),
 ];
 
+/// Tools that search at the provider: `max_tool_calls` says how often at most.
+const SEARCHES: [&str; 2] = ["web_search", "file_search"];
+
 /// What the provider keeps and the body only names.
 const REFERENCES: [(&str, &str); 3] = [
     ("previous_response_id", "an earlier response by its id"),
@@ -103,7 +106,8 @@ impl Wire for Responses {
         }
         if let Some(field) = fields.get("tools").filter(|field| field.value != "null") {
             request.tools.bytes += field.value.len() as u64;
-            tools(field.value, &mut request)?;
+            let calls = fields.count("max_tool_calls")?;
+            tools(field.value, calls, &mut request)?;
         }
         if let Some(field) = fields.get("input").filter(|field| field.value.starts_with('[')) {
             items(field.value, &mut request)?;
@@ -190,7 +194,7 @@ struct Environment {
 }
 
 /// Counts the tools of a list, and refuses those that run at the provider.
-fn tools(list: &str, request: &mut Request) -> Result<(), RequestError> {
+fn tools(list: &str, calls: Option<u64>, request: &mut Request) -> Result<(), RequestError> {
     let all: Vec<Tool<'_>> = serde_json::from_str(list)
         .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
     request.tools = Tools { count: request.tools.count + all.len() as u64, ..request.tools };
@@ -199,7 +203,7 @@ fn tools(list: &str, request: &mut Request) -> Result<(), RequestError> {
         let local = tool.environment.is_some_and(|environment| environment.kind.as_deref() == Some("local"));
         match kind.as_str() {
             "function" | "custom" => {}
-            "namespace" => tools(tool.tools.map_or("[]", |tools| tools.get()), request)?,
+            "namespace" => tools(tool.tools.map_or("[]", |tools| tools.get()), calls, request)?,
             "tool_search" if tool.execution.as_deref() == Some("client") => {}
             // They run in the client's program, and the provider writes their definitions, of a length
             // that is not documented.
@@ -208,10 +212,30 @@ fn tools(list: &str, request: &mut Request) -> Result<(), RequestError> {
             }
             "shell" if local => request.facts.unsizable = Some("a tool that the provider defines"),
             _ => {
-                return Err(RequestError::Unboundable {
-                    what: format!("the tool `{kind}` runs at the provider and is billed by use"),
-                    instead: "Use tools of the type `function`, which your program runs.".to_owned(),
-                });
+                let search = SEARCHES.iter().any(|prefix| kind.starts_with(prefix));
+                // `max_tool_calls` is of all tools of the provider's together.
+                match calls.filter(|_| search) {
+                    Some(calls) => {
+                        request.tools.rounds = request.tools.rounds.max(calls);
+                        let most = if kind.starts_with("file") {
+                            &mut request.tools.file_searches
+                        } else {
+                            &mut request.tools.searches
+                        };
+                        *most = (*most).max(calls);
+                    }
+                    None => {
+                        let instead = if search {
+                            "Say how often at most: `max_tool_calls`."
+                        } else {
+                            "Use tools of the type `function`, which your program runs."
+                        };
+                        return Err(RequestError::Unboundable {
+                            what: format!("the tool `{kind}` runs at the provider and is billed by use"),
+                            instead: instead.to_owned(),
+                        });
+                    }
+                }
             }
         }
     }
@@ -258,7 +282,7 @@ fn items(list: &str, request: &mut Request) -> Result<(), RequestError> {
             Some("additional_tools") => {
                 let given = item.tools.map_or("[]", |tools| tools.get());
                 request.tools.bytes += given.len() as u64;
-                tools(given, request)?;
+                tools(given, None, request)?;
             }
             Some("compaction_trigger") => {
                 return Err(unboundable(

@@ -203,6 +203,8 @@ impl Model {
             template: match self.provider {
                 "openai" => Template::OpenAi,
                 "anthropic" => Template::Anthropic,
+                "gemini" => Template::Google,
+                "cohere" | "cohere_chat" => Template::Cohere,
                 _ => Template::Unknown,
             },
             end: match self.provider {

@@ -28,28 +28,56 @@ struct Overhead {
 /// request's JSON, in tokens per byte.
 const SCHEMA_EXPANSION: u64 = 3;
 
+/// Tokens of an image that is embedded, beside the bytes of its data: the most that a provider documents.
+const EMBEDDED_IMAGE: u64 = 6_000;
+
 const OPENAI: Overhead =
     Overhead { request: 32, message: 8, any_tool: 64, tool: 32, predefined_tool: 0, image: 50_000 };
 const ANTHROPIC: Overhead =
     Overhead { request: 64, message: 8, any_tool: 1_024, tool: 64, predefined_tool: 1_536, image: 6_000 };
 
+/// Google's tokenizer falls back to a token a byte; an image is at most 258 tokens for each of its tiles,
+/// or 2,240 at the highest resolution that can be asked for. Its template is not documented: the allowances
+/// are above the longest that is, Anthropic's.
+const GOOGLE: Overhead =
+    Overhead { request: 64, message: 16, any_tool: 1_024, tool: 128, predefined_tool: 0, image: 26_000 };
+/// Its billed units leave the template out; these are for what the models of its own add to text.
+const COHERE: Overhead =
+    Overhead { request: 64, message: 16, any_tool: 1_024, tool: 128, predefined_tool: 0, image: 6_000 };
+
 pub(super) fn limit(request: &Request, price: &Price) -> Result<u64, BoundError> {
-    if request.endpoint == Endpoint::Embeddings {
-        // No template: text alone, with a mark or two around each input. The window is each
-        // input's, not the request's, so it bounds nothing here.
-        return Ok(request.body_bytes.saturating_add(8).saturating_add(request.messages.saturating_mul(4)));
-    }
     let window = match (price.context_tokens, request.longer_context) {
         (Some(usual), Some(longer)) => Some(usual.max(longer)),
         (usual, _) => usual,
     };
     let unknown = |because: String| BoundError::NoInputLimit { model: request.model.clone(), because };
-    if let Some(what) = request.facts.unsizable {
-        return window.ok_or_else(|| unknown(format!(", and the request holds {what}")));
+    let whole = |because: String| window.ok_or_else(|| unknown(because));
+    let unsizable = request.facts.unsizable.map(|what| format!(", and the request holds {what}"));
+    match (request.endpoint, unsizable) {
+        (Endpoint::Embeddings, None) => {
+            // No template: text alone, with a mark or two around each input. The window is each input's,
+            // not the request's, so it bounds nothing here.
+            let marks = request.messages.saturating_mul(4).saturating_add(8);
+            let images = EMBEDDED_IMAGE.saturating_mul(request.facts.inline_images);
+            return Ok(request.body_bytes.saturating_add(marks).saturating_add(images));
+        }
+        // What a document is read as is within the window of each input.
+        (Endpoint::Embeddings, Some(because)) => {
+            return Ok(whole(because)?.saturating_mul(request.messages.max(1)));
+        }
+        // Each document is read together with the query, which is within the body.
+        (Endpoint::Rerank, _) => return Ok(request.body_bytes.saturating_mul(request.messages.max(1))),
+        (_, Some(because)) => return Ok(again(whole(because)?, request)),
+        (_, None) => {}
+    }
+    if request.tools.rounds > 0 {
+        return Ok(again(whole(", and what a tool of the provider's finds".to_owned())?, request));
     }
     let overhead = match price.template {
         Template::OpenAi => &OPENAI,
         Template::Anthropic => &ANTHROPIC,
+        Template::Google => &GOOGLE,
+        Template::Cohere => &COHERE,
         Template::Unknown => {
             return window.ok_or_else(|| unknown(", and neither is its prompt template".to_owned()));
         }
@@ -70,6 +98,11 @@ pub(super) fn limit(request: &Request, price: &Price) -> Result<u64, BoundError>
     Ok(window.map_or(by_size, |window| window.min(by_size)))
 }
 
+/// A conversation that fills the window each time that the provider lets the model read it.
+fn again(window: u64, request: &Request) -> u64 {
+    window.saturating_mul(request.tools.rounds.saturating_add(1))
+}
+
 /// What the input can be billed as. A provider that caches by itself may bill any of its cache
 /// rates; Anthropic writes to its cache only where the request asks.
 pub(super) fn dimensions(request: &Request, price: &Price) -> Vec<Dimension> {
@@ -84,8 +117,8 @@ pub(super) fn dimensions(request: &Request, price: &Price) -> Vec<Dimension> {
         asked
     } else {
         let mut all = CACHE_DIMENSIONS.to_vec();
-        if request.dialect == Dialect::Anthropic {
-            all.push(Dimension::CacheWriteLong);
+        if request.dialect == Dialect::Anthropic || request.facts.cached_long {
+            all.extend([Dimension::CacheWriteLong, Dimension::CacheWriteLongest]);
         }
         all
     };
@@ -93,8 +126,7 @@ pub(super) fn dimensions(request: &Request, price: &Price) -> Vec<Dimension> {
         dimensions.push(Dimension::ImageInput);
     }
     if request.facts.audio || request.facts.unsizable.is_some() {
-        dimensions.push(Dimension::AudioInput);
-        dimensions.push(Dimension::AudioCacheRead);
+        dimensions.extend([Dimension::AudioInput, Dimension::AudioCacheRead, Dimension::VideoInput]);
     }
     dimensions
 }

@@ -1,9 +1,9 @@
 //! The most output tokens of a request, and the rates that they can be billed at.
 
 use super::BoundError;
-use crate::dialect::Endpoint;
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
+use crate::dialect::{Dialect, Endpoint};
 use crate::price::{Dimension, End, Price};
 
 /// Tokens that servers were seen to count beside `max_tokens`: end marks.
@@ -16,7 +16,7 @@ pub(super) struct Output {
 }
 
 pub(super) fn limit(request: &Request, price: &Price) -> Result<Output, BoundError> {
-    if request.endpoint == Endpoint::Embeddings {
+    if matches!(request.endpoint, Endpoint::Embeddings | Endpoint::Rerank) {
         return Ok(Output { tokens: 0, write: None });
     }
     let no_limit = || BoundError::NoOutputLimit { model: request.model.clone() };
@@ -48,9 +48,12 @@ fn most(price: &Price) -> Option<u64> {
     price.max_output_tokens.or(price.context_tokens)
 }
 
-pub(super) fn dimensions(request: &Request) -> Vec<Dimension> {
+/// What the output can be billed as. A model that makes pictures or films makes them unasked.
+pub(super) fn dimensions(request: &Request, price: &Price) -> Vec<Dimension> {
     let mut dimensions = vec![Dimension::Output, Dimension::Reasoning];
-    if request.audio_output {
+    let pictures = [Dimension::ImageOutput, Dimension::VideoOutput];
+    dimensions.extend(pictures.into_iter().filter(|dimension| price.prices(*dimension)));
+    if request.audio_output || request.dialect == Dialect::Google && price.prices(Dimension::AudioOutput) {
         dimensions.push(Dimension::AudioOutput);
     }
     dimensions

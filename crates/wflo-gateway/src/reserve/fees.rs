@@ -1,0 +1,33 @@
+//! The most that is billed beside tokens: searches, requests, images and characters by the piece.
+
+use super::BoundError;
+use crate::dialect::Endpoint;
+use crate::dialect::request::Request;
+use crate::price::{Dimension as D, Price, Tier};
+
+/// The fees in femto-USD.
+pub(super) fn limit(request: &Request, price: &Price) -> Result<i128, BoundError> {
+    let dearest = |dimensions: &[D]| price.dearest(dimensions, &[Tier::Standard], 0);
+    let tools = request.tools;
+    if tools.grounded && !price.per_prompt {
+        return Err(BoundError::Searches { model: request.model.clone() });
+    }
+    let searches = tools.searches.saturating_add(u64::from(tools.grounded));
+    let mut fees = vec![
+        (dearest(&[D::Requests]), 1),
+        // How much of what is found a search returns is the request's, and each size has a price.
+        (dearest(&[D::WebSearches, D::WebSearchesLow, D::WebSearchesHigh]), searches),
+        (dearest(&[D::FileSearches]), tools.file_searches),
+    ];
+    if tools.grounded {
+        fees.push((dearest(&[D::MapSearches]), 1));
+    }
+    if matches!(request.endpoint, Endpoint::Embeddings | Endpoint::Rerank) {
+        fees.push((dearest(&[D::Queries]), request.queries.max(1)));
+        fees.push((dearest(&[D::Images]), request.facts.inline_images));
+        // A character is at least a byte of the body.
+        fees.push((dearest(&[D::Characters]), request.body_bytes));
+    }
+    let cost = |(rate, count): (u64, u64)| i128::from(rate).saturating_mul(i128::from(count));
+    Ok(fees.into_iter().map(cost).fold(0, i128::saturating_add))
+}

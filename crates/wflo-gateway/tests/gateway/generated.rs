@@ -1,0 +1,410 @@
+//! Generated requests of every endpoint, and the usage that a provider may report for each.
+//!
+//! Independent of the bound: text is at most a token a byte, tools at most three, an image and a preamble as
+//! documented, an unknown template may fill the window; output is at most what the request or the model says;
+//! everything is split in any way over the kinds of tokens that the request makes possible.
+
+use proptest::prelude::*;
+use serde_json::json;
+use wflo_gateway::dialect::request::Request;
+use wflo_gateway::dialect::{Dialect, Endpoint};
+use wflo_gateway::price::{Kind, Price, Template, Tier, known, lookup};
+use wflo_gateway::usage::{Dimension as D, Usage};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) text: String,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) n: u64,
+    pub(crate) tier: Option<&'static str>,
+    pub(crate) tools: usize,
+    pub(crate) cached: Option<&'static str>,
+    pub(crate) image: bool,
+    pub(crate) fast: bool,
+    pub(crate) responses: bool,
+    pub(crate) searches: u64,
+    pub(crate) thinking: Option<u64>,
+    pub(crate) remote: bool,
+    pub(crate) audio: bool,
+}
+
+pub(crate) fn asked() -> impl Strategy<Value = Asked> {
+    let tiers = vec!["auto", "default", "flex", "priority", "ultrafast"];
+    let first = (
+        "[ -~é中😀\\n]{0,200}",
+        proptest::option::of(1_u64..200_000),
+        1_u64..4,
+        proptest::option::of(proptest::sample::select(tiers)),
+        0_usize..4,
+        proptest::option::of(proptest::sample::select(vec!["5m", "1h"])),
+    );
+    let second = (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        prop_oneof![3 => Just(0_u64), 1 => 1_u64..6],
+        proptest::option::of(1_024_u64..60_000),
+        prop_oneof![4 => Just(false), 1 => Just(true)],
+        prop_oneof![4 => Just(false), 1 => Just(true)],
+    );
+    (first, second).prop_map(|((text, max_tokens, n, tier, tools, cached), second)| {
+        let (image, fast, responses, searches, thinking, remote, audio) = second;
+        Asked {
+            text,
+            max_tokens,
+            n,
+            tier,
+            tools,
+            cached,
+            image,
+            fast,
+            responses,
+            searches,
+            thinking,
+            remote,
+            audio,
+        }
+    })
+}
+
+/// Shares of each total, in 255ths, and which of the reachable tiers answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Billed {
+    input: u8,
+    output: u8,
+    split: [u8; 12],
+    tier: u8,
+    geo_us: bool,
+}
+
+pub(crate) fn billed() -> impl Strategy<Value = Billed> {
+    let share = prop_oneof![Just(0_u8), Just(255), any::<u8>()];
+    let split = proptest::array::uniform12(prop_oneof![2 => Just(0_u8), 1 => Just(255), 2 => any::<u8>()]);
+    (share.clone(), share, split, any::<u8>(), any::<bool>())
+        .prop_map(|(input, output, split, tier, geo_us)| Billed { input, output, split, tier, geo_us })
+}
+
+/// A model of the map and how it is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) name: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) price: Price,
+}
+
+impl Model {
+    pub(crate) fn at(provider: &str, name: &str) -> Option<Model> {
+        let price = lookup(provider, name)?;
+        let dialect = match provider {
+            "anthropic" => Dialect::Anthropic,
+            "gemini" => Dialect::Google,
+            "cohere" => Dialect::Cohere,
+            _ => Dialect::OpenAi,
+        };
+        let name = name.strip_prefix(&format!("{provider}/")).unwrap_or(name).to_owned();
+        Some(Model { name, dialect, price })
+    }
+
+    pub(crate) fn endpoint(&self, asked: &Asked) -> Endpoint {
+        match (self.price.kind, self.dialect) {
+            (Kind::Embedding, _) => Endpoint::Embeddings,
+            (Kind::Rerank, _) => Endpoint::Rerank,
+            (_, Dialect::Anthropic) => Endpoint::Messages,
+            (_, Dialect::Google) => Endpoint::Generate,
+            (_, Dialect::OpenAi) if asked.responses => Endpoint::Responses,
+            _ => Endpoint::Chat,
+        }
+    }
+}
+
+/// Every model of the map that an endpoint of the gateway can be asked for.
+pub(crate) fn models() -> Vec<Model> {
+    let called = |kind| matches!(kind, Kind::Chat | Kind::Embedding | Kind::Rerank | Kind::Image);
+    known()
+        .filter(|known| called(known.price.kind))
+        .filter_map(|known| {
+            let mut model = Model::at(known.provider, known.name)?;
+            if model.price.kind == Kind::Rerank {
+                model.dialect = Dialect::Cohere;
+            }
+            Some(model)
+        })
+        .collect()
+}
+
+pub(crate) fn body(asked: &Asked, model: &Model) -> String {
+    match (model.endpoint(asked), model.dialect) {
+        (Endpoint::Embeddings, Dialect::Google) => json!({"content": {"parts": [{"text": asked.text}]}}),
+        (Endpoint::Embeddings, Dialect::Cohere) => json!({"model": model.name, "texts": [asked.text, "b"]}),
+        (Endpoint::Embeddings, _) => json!({"model": model.name, "input": [asked.text, "b"]}),
+        (Endpoint::Rerank, _) => {
+            let documents: Vec<&str> =
+                std::iter::repeat_n(asked.text.as_str(), asked.tools * 60 + 1).collect();
+            json!({"model": model.name, "query": "what", "documents": documents})
+        }
+        (Endpoint::Messages, _) => messages(asked, model),
+        (Endpoint::Generate, _) => generate(asked),
+        (Endpoint::Responses, _) => responses(asked, model),
+        _ => chat(asked, model),
+    }
+    .to_string()
+}
+
+fn function(asked: &Asked) -> serde_json::Value {
+    json!({"name": "f", "description": asked.text})
+}
+
+fn messages(asked: &Asked, model: &Model) -> serde_json::Value {
+    let mut content = vec![json!({"type": "text", "text": asked.text})];
+    if let Some(ttl) = asked.cached {
+        content[0]["cache_control"] = json!({"type": "ephemeral", "ttl": ttl});
+    }
+    if asked.image {
+        content.push(json!({"type": "image", "source": {"type": "base64", "data": "AAAA"}}));
+    }
+    if asked.remote {
+        content
+            .push(json!({"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}}));
+    }
+    let mut tools: Vec<_> = (0..asked.tools).map(|_| function(asked)).collect();
+    if asked.searches > 0 {
+        tools.push(json!({"type": "web_search_20250305", "name": "web_search", "max_uses": asked.searches}));
+    }
+    let mut body = json!({"model": model.name, "messages": [{"role": "user", "content": content}]});
+    if let Some(limit) = asked.max_tokens {
+        body["max_tokens"] = limit.into();
+    }
+    if let Some(budget) = asked.thinking {
+        body["thinking"] = json!({"type": "enabled", "budget_tokens": budget});
+    }
+    if !tools.is_empty() {
+        body["tools"] = tools.into();
+    }
+    if asked.fast {
+        body["speed"] = "fast".into();
+    }
+    body
+}
+
+fn generate(asked: &Asked) -> serde_json::Value {
+    let mut parts = vec![json!({"text": asked.text})];
+    if asked.image {
+        parts.push(json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}));
+    }
+    if asked.audio {
+        parts.push(json!({"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}}));
+    }
+    if asked.remote {
+        parts.push(json!({"fileData": {"fileUri": "https://example.org/a.mp4"}}));
+    }
+    let mut body = json!({"contents": [{"role": "user", "parts": parts}]});
+    let mut config = json!({"candidateCount": asked.n});
+    if let Some(limit) = asked.max_tokens {
+        config["maxOutputTokens"] = limit.into();
+    }
+    if let Some(budget) = asked.thinking {
+        config["thinkingConfig"] = json!({"thinkingBudget": budget});
+    }
+    body["generationConfig"] = config;
+    let mut tools = Vec::new();
+    if asked.tools > 0 {
+        let declared: Vec<_> = (0..asked.tools).map(|_| function(asked)).collect();
+        tools.push(json!({"functionDeclarations": declared}));
+    }
+    if asked.searches > 0 {
+        tools.push(json!({"googleSearch": {}}));
+    }
+    body["tools"] = tools.into();
+    if let Some(tier @ ("flex" | "priority")) = asked.tier {
+        body["serviceTier"] = tier.into();
+    }
+    body
+}
+
+fn responses(asked: &Asked, model: &Model) -> serde_json::Value {
+    let mut content = vec![json!({"type": "input_text", "text": asked.text})];
+    if asked.image {
+        content.push(json!({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}));
+    }
+    if asked.remote {
+        content.push(json!({"type": "input_image", "image_url": "https://example.org/a.png"}));
+    }
+    let mut tools: Vec<_> = (0..asked.tools)
+        .map(|_| json!({"type": "function", "name": "f", "description": asked.text}))
+        .collect();
+    let mut body = json!({"model": model.name, "input": [{"role": "user", "content": content}]});
+    if asked.searches > 0 {
+        tools.push(json!({"type": "web_search"}));
+        tools.push(json!({"type": "file_search", "vector_store_ids": ["vs_1"]}));
+        body["max_tool_calls"] = asked.searches.into();
+    }
+    body["tools"] = tools.into();
+    if let Some(limit) = asked.max_tokens {
+        body["max_output_tokens"] = limit.into();
+    }
+    if asked.cached.is_some() {
+        body["prompt_cache_retention"] = "24h".into();
+    }
+    if let Some(tier) = asked.tier {
+        body["service_tier"] = tier.into();
+    }
+    body
+}
+
+fn chat(asked: &Asked, model: &Model) -> serde_json::Value {
+    if model.dialect == Dialect::Cohere {
+        let mut body = json!({"model": model.name, "messages": [{"role": "user", "content": asked.text}]});
+        if let Some(limit) = asked.max_tokens {
+            body["max_tokens"] = limit.into();
+        }
+        if let Some(budget) = asked.thinking {
+            body["thinking"] = json!({"type": "enabled", "token_budget": budget});
+        }
+        if asked.tools > 0 {
+            let tools = (0..asked.tools).map(|_| json!({"type": "function", "function": function(asked)}));
+            body["tools"] = tools.collect::<Vec<_>>().into();
+        }
+        return body;
+    }
+    let mut content = vec![json!({"type": "text", "text": asked.text})];
+    if asked.image {
+        content.push(json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}));
+    }
+    if asked.audio {
+        content.push(json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}));
+    }
+    if asked.remote {
+        content.push(json!({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}));
+    }
+    let tools: Vec<_> =
+        (0..asked.tools).map(|_| json!({"type": "function", "function": function(asked)})).collect();
+    let mut body =
+        json!({"model": model.name, "messages": [{"role": "user", "content": content}], "n": asked.n});
+    if let Some(limit) = asked.max_tokens {
+        body["max_tokens"] = limit.into();
+    }
+    if !tools.is_empty() {
+        body["tools"] = tools.into();
+    }
+    if let Some(tier) = asked.tier {
+        body["service_tier"] = tier.into();
+    }
+    if asked.thinking.is_some() {
+        body["reasoning_effort"] = "high".into();
+    }
+    if asked.audio {
+        body["modalities"] = json!(["text", "audio"]);
+    }
+    body
+}
+
+pub(crate) fn share(total: u64, part: u8) -> u64 {
+    u64::try_from(u128::from(total) * u128::from(part) / 255).unwrap()
+}
+
+/// The most input that the provider may count, over all rounds.
+fn most_input(asked: &Asked, request: &Request, model: &Model) -> u64 {
+    let window = model.price.context_tokens.unwrap_or(0);
+    match request.endpoint {
+        Endpoint::Embeddings => return asked.text.len() as u64 + 1 + 8,
+        Endpoint::Rerank => {
+            let documents = (asked.tools * 60 + 1) as u64;
+            return documents * (asked.text.len() as u64 + "what".len() as u64 + 4);
+        }
+        _ => {}
+    }
+    let heard = matches!(request.endpoint, Endpoint::Chat | Endpoint::Generate);
+    let unsizable = asked.remote || asked.audio && heard;
+    let rounds = request.tools.rounds + 1;
+    let by_text = match model.price.template {
+        Template::Unknown => return window * rounds,
+        _ if unsizable && model.dialect != Dialect::Cohere || rounds > 1 => return window * rounds,
+        template => {
+            let (image, preamble) = match template {
+                Template::OpenAi => (48_169, 30),
+                // A picture of 3,072 by 3,072 pixels has sixteen tiles.
+                Template::Google => (16 * 258, 300),
+                Template::Cohere => (0, 0),
+                _ => (4_784, 804),
+            };
+            let texts = asked.text.len() as u64 * (1 + 3 * asked.tools as u64) + 20;
+            texts + if asked.image { image } else { 0 } + if asked.tools > 0 { preamble } else { 0 }
+        }
+    };
+    by_text.min(model.price.context_tokens.unwrap_or(u64::MAX))
+}
+
+/// A usage that the provider may report for this request.
+pub(crate) fn usage(asked: &Asked, billed: &Billed, request: &Request, model: &Model) -> Usage {
+    let price = &model.price;
+    let mut input = share(most_input(asked, request, model), billed.input);
+    let tokens = !matches!(request.endpoint, Endpoint::Embeddings | Endpoint::Rerank);
+    let each = request.max_output.or(price.max_output_tokens).or(price.context_tokens).unwrap_or(0);
+    let thought = match model.dialect {
+        // A budget above the limit may be used up beside it.
+        Dialect::Anthropic | Dialect::Cohere => asked.thinking.unwrap_or(0).max(each),
+        _ => each,
+    };
+    let mut output = if tokens { share(thought * request.choices, billed.output) } else { 0 };
+    let mut counts = Vec::new();
+    let mut take = |from: &mut u64, part: usize, allowed: bool, dimension: D| {
+        let taken = if allowed { share(*from, billed.split[part]) } else { 0 };
+        *from -= taken;
+        counts.push((dimension, taken));
+    };
+    let anthropic = model.dialect == Dialect::Anthropic;
+    let openai = model.dialect == Dialect::OpenAi;
+    let hears = asked.audio
+        && matches!(request.endpoint, Endpoint::Chat | Endpoint::Generate)
+        && model.dialect != Dialect::Cohere;
+    let reads = asked.remote && model.dialect != Dialect::Cohere;
+    take(&mut input, 0, tokens, D::CacheRead);
+    take(&mut input, 1, tokens && (!anthropic || request.facts.cached), D::CacheWrite);
+    let long = anthropic && asked.cached == Some("1h")
+        || openai && request.endpoint == Endpoint::Responses && asked.cached.is_some();
+    take(&mut input, 2, tokens && long, D::CacheWriteLong);
+    take(&mut input, 3, tokens && long && openai, D::CacheWriteLongest);
+    take(&mut input, 4, tokens && openai, D::CacheReadExplicit);
+    take(&mut input, 5, tokens && (hears || reads && openai), D::AudioInput);
+    take(&mut input, 6, tokens && hears, D::AudioCacheRead);
+    take(&mut input, 7, tokens && (asked.image || reads) && model.dialect != Dialect::Cohere, D::ImageInput);
+    take(&mut input, 8, tokens && reads && model.dialect == Dialect::Google, D::VideoInput);
+    take(&mut output, 9, tokens, D::Reasoning);
+    take(&mut output, 10, tokens && price.prices(D::ImageOutput), D::ImageOutput);
+    take(&mut output, 11, tokens && asked.audio && request.audio_output, D::AudioOutput);
+    counts.extend([(D::Input, input), (D::Output, output)]);
+    match request.endpoint {
+        Endpoint::Messages => counts.push((D::WebSearches, share(asked.searches, billed.split[0]))),
+        Endpoint::Responses => {
+            let searched =
+                [D::WebSearches, D::WebSearchesLow, D::WebSearchesHigh][usize::from(billed.tier % 3)];
+            counts.extend([
+                (searched, share(asked.searches, billed.split[0])),
+                (D::FileSearches, asked.searches),
+            ]);
+        }
+        // However often it searched: it is billed by the prompt where it is bounded.
+        Endpoint::Generate if asked.searches > 0 => {
+            counts.extend([(D::WebSearches, asked.searches), (D::MapSearches, u64::from(billed.geo_us))]);
+        }
+        Endpoint::Rerank => {
+            let documents = (asked.tools * 60 + 1) as u64;
+            counts.push((D::Queries, documents.div_ceil(100)));
+        }
+        _ => {}
+    }
+    let mut usage = Usage::of(&counts);
+    let tiers: &[Tier] = match (model.dialect, asked.tier) {
+        (Dialect::Anthropic, _) => &[Tier::Standard, Tier::Priority],
+        (Dialect::Cohere, _) | (_, Some("default")) => &[Tier::Standard],
+        (Dialect::Google, Some("flex")) => &[Tier::Standard, Tier::Flex],
+        (Dialect::Google, Some("priority")) => &[Tier::Standard, Tier::Priority],
+        (Dialect::Google, _) => &[Tier::Standard],
+        (_, None | Some("auto")) => &[Tier::Standard, Tier::Flex, Tier::Priority],
+        (_, Some(named)) => &[Tier::Standard, Tier::named(named)],
+    };
+    usage.tier = Some(tiers[usize::from(billed.tier) % tiers.len()]);
+    usage.geo_us = anthropic && billed.geo_us;
+    usage.fast = anthropic && asked.fast;
+    usage
+}
