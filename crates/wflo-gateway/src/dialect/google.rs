@@ -434,12 +434,12 @@ mod tests {
         let image = r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}]}"#;
         let facts = request(image).unwrap().facts;
         assert_eq!((facts.inline_images, facts.unsizable), (1, None));
-        for tool in
-            ["googleSearch", "google_search", "codeExecution", "urlContext", "googleMaps", "unheardOf"]
-        {
+        for tool in ["codeExecution", "urlContext", "googleMaps", "googleSearchRetrieval", "unheardOf"] {
             assert!(request(&format!(r#"{{"tools":[{{"{tool}":{{}}}}]}}"#)).is_err(), "{tool}");
         }
         assert!(request(r#"{"generationConfig":{"routingConfig":{"autoMode":{}}}}"#).is_err());
+        let grounded = request(r#"{"tools":[{"google_search":{}}]}"#).unwrap();
+        assert!(grounded.tools.grounded, "the price says whether that is bounded");
         let ours = r#"{"tools":[{"functionDeclarations":[{"name":"f"},{"name":"g"}]}]}"#;
         assert_eq!(request(ours).unwrap().tools.count, 2);
     }

@@ -69,3 +69,60 @@ fn a_quiet_hour_is_cheaper_where_the_provider_says_so() {
     assert_eq!(price.rate(D::Input, Tier::OffPeak, 1) * 2, price.rate(D::Input, Tier::Standard, 1));
     assert!(!lookup("openai", "gpt-5-mini").unwrap().is_off_peak(saturday));
 }
+
+/// A model of the second table.
+#[derive(Deserialize)]
+struct Second {
+    provider: String,
+    model: String,
+    usd_per_million: std::collections::BTreeMap<D, String>,
+}
+
+#[test]
+fn the_prices_are_those_of_a_second_table_but_for_listed_differences() {
+    let mut listed: std::collections::BTreeSet<[&str; 5]> =
+        include_str!("../fixtures/second_table_differences.tsv")
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let cells: Vec<&str> = line.split('\t').collect();
+                assert!(cells.len() == 6 && !cells[5].is_empty(), "a difference has a reason: {line}");
+                [cells[0], cells[1], cells[2], cells[3], cells[4]]
+            })
+            .collect();
+    let (mut models, mut equal, mut different) = (0, 0, 0);
+    for line in include_str!("../fixtures/second_table.jsonl").lines() {
+        let second: Second = serde_json::from_str(line).unwrap();
+        let price = lookup(&second.provider, &second.model).unwrap();
+        models += 1;
+        for (dimension, theirs) in &second.usd_per_million {
+            // Femto-USD for one token are nano-USD for a million.
+            let ours = price.rate(*dimension, Tier::Standard, 0);
+            let same = theirs.parse::<NanoUsd>().is_ok_and(|usd| u64::try_from(usd.nanos()) == Ok(ours));
+            if same {
+                equal += 1;
+                continue;
+            }
+            different += 1;
+            let found = listed
+                .iter()
+                .find(|row| {
+                    let [at, model, kind, usd, _] = **row;
+                    (at, model, kind, usd) == (&second.provider, &second.model, dimension.name(), theirs)
+                })
+                .copied();
+            let row = found.unwrap_or_else(|| panic!("{line}: {} is {ours} nano-USD here", dimension.name()));
+            assert_eq!(
+                row[4].parse::<NanoUsd>().map(NanoUsd::nanos).ok(),
+                i64::try_from(ours).ok(),
+                "{row:?}"
+            );
+            listed.remove(&row);
+        }
+    }
+    println!(
+        "second table: {models} models; {equal} prices equal, {different} different, each with a reason"
+    );
+    assert!(listed.is_empty(), "these differ no more: {listed:?}");
+    assert!(models > 500 && equal > 1_200, "{models} {equal}");
+}
