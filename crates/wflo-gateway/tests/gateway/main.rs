@@ -9,6 +9,7 @@ mod budget;
 mod bytes;
 mod context_llm;
 mod dialects;
+mod edits;
 mod faults;
 mod generated;
 mod identity;
