@@ -321,6 +321,12 @@ pub trait Ledger: Send + Sync {
     /// before `close` or after it, and must not block.
     fn connection_closed_early(&self, ticket: &Ticket);
 
+    /// Whether answers are kept to be given again. If not, [`CallIntent::fingerprint`] is empty, and of
+    /// [`Recorded`] there is only the status: a long stream then takes no memory, and no body is hashed.
+    fn keeps_answers(&self) -> bool {
+        true
+    }
+
     /// Resolves once people wait for the end of whoever made this call: from then on the answer is
     /// waited for only a short while, to learn its bill.
     fn ending<'a>(&'a self, _ticket: &'a Ticket) -> BoxFuture<'a, ()> {

@@ -203,7 +203,7 @@ impl Price {
     /// The dearest rate over these dimensions and tiers for any request of at most `input` input
     /// tokens.
     pub fn dearest(&self, dimensions: &[Dimension], tiers: &[Tier], input: u64) -> u64 {
-        let thresholds = self.rates.iter().map(|rate| rate.above).filter(|above| *above < input);
+        let thresholds = self.rates.iter().map(|rate| rate.above).filter(|above| (1..input).contains(above));
         let mut dearest = 0;
         // A rate changes only at a threshold, so one look just past each of them sees them all.
         for above in std::iter::once(0).chain(thresholds) {

@@ -285,6 +285,10 @@ impl Ledger for SliceLedger {
         })
     }
 
+    fn keeps_answers(&self) -> bool {
+        false
+    }
+
     fn connection_closed_early(&self, _: &Ticket) {
         // Nothing is replayed outside of runs, so nobody attaches to a call.
     }

@@ -43,10 +43,11 @@ pub(super) async fn give(
         (false, None) => (NanoUsd::ZERO, false),
         (_, usage) => live.bill(usage.as_ref()),
     };
+    let kept = live.shared.ledger.keeps_answers();
     let recorded = Recorded {
         status: head.status.as_u16(),
-        headers: recorded_headers(&head.headers),
-        body: body.clone(),
+        headers: if kept { recorded_headers(&head.headers) } else { Vec::new() },
+        body: if kept { body.clone() } else { Bytes::new() },
         interrupted: false,
         broke: None,
         usage: usage.clone(),

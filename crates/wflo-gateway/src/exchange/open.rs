@@ -37,6 +37,7 @@ pub(super) async fn open<'a>(
             not_ready: not_ready.as_ref().map(|error| error.to_failure()),
             cheaper: course.has_cheaper(),
             place: place.take(),
+            fingerprint: if shared.ledger.keeps_answers() { fingerprint(ask) } else { String::new() },
             ..intent(ask, first)
         };
         let ticket = match shared.ledger.open(intent).await? {
@@ -96,7 +97,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>) -> CallIntent {
         provider: at.provider.name.clone(),
         address: at.provider.address(),
         not_ready: None,
-        fingerprint: fingerprint(ask),
+        fingerprint: String::new(),
         retry_of: retry_count(&ask.headers),
         hold: at.hold(),
         max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),

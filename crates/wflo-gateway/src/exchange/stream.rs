@@ -49,6 +49,8 @@ struct Progress {
     held: BytesMut,
     /// What the client got, for the record.
     recorded: BytesMut,
+    /// There is a record.
+    kept: bool,
     limit: usize,
     /// The memory that the record takes.
     room: Buffered,
@@ -77,7 +79,9 @@ impl Progress {
             return;
         }
         let fits = self.recorded.len() + event.raw.len() <= self.limit;
-        if !fits || (!self.truncated && !self.room.grow(event.raw.len())) {
+        if !self.kept {
+            // It is given to the client and to nobody again.
+        } else if !fits || (!self.truncated && !self.room.grow(event.raw.len())) {
             self.truncated = true;
         } else if !self.truncated {
             self.recorded.extend_from_slice(&event.raw);
@@ -122,11 +126,12 @@ pub(super) async fn pass(
         ready: BytesMut::new(),
         held: BytesMut::new(),
         recorded: BytesMut::new(),
+        kept: live.shared.ledger.keeps_answers(),
         limit: live.shared.limits.recorded_bytes,
         room: Buffered::answer(live.shared),
         truncated: false,
     };
-    let headers = recorded_headers(&head.headers);
+    let headers = if progress.kept { recorded_headers(&head.headers) } else { Vec::new() };
     let status = head.status;
     let delivery = live.delivery();
     let first =
