@@ -143,6 +143,12 @@ def bifrost(binary, upstream):
             yield port, child.pid
 
 
+def cpu_seconds(pid):
+    """What a process and its threads have used: says the same on a busy machine as on a quiet one."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def load(what, **options):
     words = [f"{name}={value}" for name, value in options.items()]
     done = subprocess.run(pinned(1, [PEERS, "load", what, *words]), capture_output=True, text=True, timeout=300)
@@ -162,7 +168,10 @@ def measure(name, gateway, upstream, options, rows):
         got = load("stream", direct=upstream, through=port, count=max(options.count // 40, 10))
         late = got["through"]["p50_us"] - got["direct"]["p50_us"]
         rows.append({"gateway": name, "what": "added per event of a stream, p50", "unit": "us", "value": late})
+        before = cpu_seconds(pid)
         got = load("rate", through=port, clients=options.clients, seconds=options.seconds)
+        spent = (cpu_seconds(pid) - before) * 1e6 / max(got["answered"], 1)
+        rows.append({"gateway": name, "what": "CPU of a request", "unit": "us", "value": spent})
         rows.append({"gateway": name, "what": "requests answered", "unit": "/s", "value": got["per_second"]})
         if got["failed"]:
             rows[-1]["note"] = f"{got['failed']} failed"

@@ -29,6 +29,9 @@ pub struct Limit {
     pub period: Period,
     /// Shares of it at which an alert is raised, in thousandths, ascending; the usual ones when `None`.
     pub alert_thresholds: Option<Vec<u32>>,
+    /// The fewest output tokens that an answer may be cut down to so that its call fits; without it no call
+    /// is cut.
+    pub min_output_tokens: Option<u64>,
 }
 
 /// The accounts of one caller as long as no period ends.
@@ -46,6 +49,11 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn new(limits: Vec<Limit>) -> Directory {
         Directory { limits, known: Mutex::default() }
+    }
+
+    /// How short an answer may become so that its call fits: what every limit permits.
+    pub(crate) fn floor(&self) -> Option<u64> {
+        self.limits.iter().map(|limit| limit.min_output_tokens).reduce(|a, b| Some(a?.max(b?))).flatten()
     }
 
     /// The accounts of a caller, if they are known and no period has ended since.

@@ -67,8 +67,12 @@ impl SliceLedger {
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directory::new(limits));
     }
 
+    fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn accounts(&self, key: Option<&VirtualKey>) -> Result<Accounts, LedgerError> {
-        let directory = Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner));
+        let directory = self.directory();
         let now = self.clock.now();
         match directory.at_hand(key.map(|key| key.id), now) {
             Some(accounts) => Ok(accounts),
@@ -166,25 +170,40 @@ impl Ledger for SliceLedger {
                 return Ok(Opened::Refused(too_fast(key, per_minute)));
             }
             let accounts = self.accounts(key).await?;
-            let wanted = Wanted {
+            let shorter = intent.shorter;
+            let (provider, model) = (intent.provider, intent.model);
+            let wanted = |amount| Wanted {
                 accounts: Arc::clone(&accounts),
                 intent: Intent {
                     seq: 0,
                     at_ms: self.clock.now().as_millisecond(),
-                    amount: intent.hold,
+                    amount,
                     key: key.map(|key| key.id),
                     budgets: Vec::new(),
-                    provider: intent.provider,
-                    model: intent.model,
+                    provider: provider.clone(),
+                    model: model.clone(),
                 },
             };
-            match self.hold(wanted, self.patience.room).await {
+            let mut output_limit = None;
+            let mut answer = self.hold(wanted(intent.hold), self.patience.room).await;
+            if let (Err(Denied::Short(budget)), Some(shorter), Some(floor)) =
+                (&answer, shorter, self.directory().floor())
+            {
+                // It will never fit as it is; with a shorter answer it may.
+                let left = budget.left();
+                let fits = shorter.longest(floor, |most| most.cost <= left);
+                if let Some((tokens, most)) = fits.and_then(|tokens| Some((tokens, shorter.at(tokens)?))) {
+                    answer = self.hold(wanted(most.cost), FURTHER).await;
+                    output_limit = Some(tokens);
+                }
+            }
+            match answer {
                 Ok(Seq(seq)) => {
                     let dispatched = Instant::now();
                     let before_us = micros(dispatched.duration_since(intent.since));
                     let seq = AtomicU64::new(seq);
                     let running = Running { seq, dispatched, before_us, client, accounts };
-                    Ok(Opened::Dispatch { ticket: Ticket::new(running), output_limit: None })
+                    Ok(Opened::Dispatch { ticket: Ticket::new(running), output_limit })
                 }
                 Err(Denied::Short(budget)) => {
                     self.metrics.refused("budget");

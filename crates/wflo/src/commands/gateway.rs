@@ -191,6 +191,7 @@ fn limits(settings: &Settings) -> Vec<Limit> {
         limit: budget.max_cost,
         period: Period::Total,
         alert_thresholds: budget.alert_thresholds.as_ref().map(thousandths),
+        min_output_tokens: budget.min_output_tokens,
     };
     settings.budget.iter().map(limit).collect()
 }
