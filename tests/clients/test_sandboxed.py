@@ -60,6 +60,7 @@ def test_the_run_is_charged_what_the_provider_bills(measured: Measured, client: 
     broken = [entry for entry in found.provider.seen() if entry.billed is None]
     assert len([e for e in effects if e["uncertain"]]) == len(broken), found
     assert Decimal(found.run["budget"]["held_usd"]) == 0
+    assert "upper bound" not in found.left.stderr, "billed above its hold"
 
 
 @pytest.mark.parametrize("client", RUNS)
@@ -69,4 +70,6 @@ def test_the_provider_gets_its_own_key_and_nothing_that_it_does_not_serve(measur
     for entry in found.provider.seen():
         given = [entry.headers.get(name, "") for name in ("authorization", "x-api-key", "x-goog-api-key")]
         assert [value.removeprefix("Bearer ") for value in given if value] == [KEY], entry.headers
+        # Clients accept gzip, br and zstd; compressed usage could not be read.
+        assert entry.headers["accept-encoding"] == "identity"
     assert KEY not in repr(found.events)

@@ -70,6 +70,7 @@ def test_the_gateway_charges_what_the_provider_bills(measured: Measured) -> None
     for future in measured.standalone.values():
         future.result()
     assert measured.gateway.stop() == 0, measured.gateway.told
+    assert not [line for line in measured.gateway.told if "upper bound" in line], "billed above its hold"
     total = measured.gateway.report()
     certain = Decimal(total["cost_usd"]) - Decimal(total["uncertain_usd"])
     assert certain == billed(measured.provider.seen())
