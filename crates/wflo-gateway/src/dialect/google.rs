@@ -5,17 +5,20 @@
 //! name in camelCase and in snake_case, so both count here, and a name in both is refused; the model stands
 //! in the path.
 
+mod stream;
+
 use serde::Deserialize;
+
+use self::stream::Stream;
 
 use super::errors::{self, Told};
 use super::json::{BodyError, Edit, Fields};
 use super::limit::{OutputLimit, Stated};
 use super::request::{Request, RequestError, Tools, WantedTier};
-use super::wire::{Asked, Event, Events, Wire};
+use super::wire::{Asked, Events, Wire};
 use super::{Dialect, facts, query};
 use crate::framing::Framing;
 use crate::price::Tier;
-use crate::usage;
 
 /// Every field of a request that is known.
 const FIELDS: [&str; 10] = [
@@ -149,7 +152,7 @@ impl Wire for Generate {
     }
 
     fn events(&self, choices: u64) -> Box<dyn Events> {
-        Box::new(Stream { choices, finished: Vec::new() })
+        Box::new(Stream::new(choices))
     }
 
     fn error_event(&self, framing: Framing, told: Told<'_>) -> String {
@@ -177,7 +180,7 @@ impl Wire for CountTokens {
     }
 
     fn events(&self, choices: u64) -> Box<dyn Events> {
-        Box::new(Stream { choices, finished: Vec::new() })
+        Box::new(Stream::new(choices))
     }
 
     fn error_event(&self, framing: Framing, told: Told<'_>) -> String {
@@ -229,7 +232,7 @@ impl Wire for Embed {
     }
 
     fn events(&self, choices: u64) -> Box<dyn Events> {
-        Box::new(Stream { choices, finished: Vec::new() })
+        Box::new(Stream::new(choices))
     }
 
     fn error_event(&self, framing: Framing, told: Told<'_>) -> String {
@@ -317,70 +320,10 @@ fn tools(fields: &Fields<'_>, config: &Fields<'_>) -> Result<Tools, RequestError
     Ok(tools)
 }
 
-/// Reads the answers of a stream. Each may be the last: there is no end mark but the body's end (or the
-/// array's), and some models say of every answer that they have finished.
-struct Stream {
-    choices: u64,
-    /// The candidates that have finished.
-    finished: Vec<u64>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    candidates: Option<Vec<Candidate>>,
-    #[serde(default, rename = "promptFeedback")]
-    feedback: Option<Feedback>,
-    #[serde(default)]
-    error: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Candidate {
-    #[serde(default, rename = "finishReason")]
-    finish: Option<String>,
-    #[serde(default)]
-    index: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Feedback {
-    #[serde(default, rename = "blockReason")]
-    block: Option<serde::de::IgnoredAny>,
-}
-
-impl Events for Stream {
-    fn read(&mut self, data: &[u8]) -> Event {
-        if data.trim_ascii() == b"]" {
-            return Event { complete: self.finished.len() as u64 >= self.choices, ..Event::default() };
-        }
-        let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return Event::default() };
-        for candidate in answer.candidates.unwrap_or_default() {
-            let index = candidate.index.unwrap_or(0);
-            let finish = candidate.finish.is_some_and(|finish| finish != "FINISH_REASON_UNSPECIFIED");
-            if finish && !self.finished.contains(&index) && (self.finished.len() as u64) < self.choices {
-                self.finished.push(index);
-            }
-        }
-        if answer.feedback.is_some_and(|feedback| feedback.block.is_some()) {
-            // The prompt was refused: no candidate will come.
-            self.finished = (0..self.choices.min(64)).collect();
-            self.choices = self.finished.len() as u64;
-        }
-        Event {
-            usage: usage::of_answer(Dialect::Google, data),
-            last: self.finished.len() as u64 >= self.choices,
-            error: answer.error.is_some(),
-            ..Event::default()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dialect::Endpoint;
-    use crate::usage::Dimension as D;
     use bytes::Bytes;
 
     fn at<'a>(query: &'a str) -> Asked<'a> {
@@ -484,26 +427,5 @@ mod tests {
         assert_eq!(embed(two).unwrap().messages, 2);
         assert!(embed(r#"{"requests":[{"model":"models/dearer"}]}"#).is_err());
         assert!(embed(r#"{"model":"models/dearer"}"#).is_err());
-    }
-
-    #[test]
-    fn every_candidate_must_have_finished_before_an_answer_may_be_the_last() {
-        let mut stream = Stream { choices: 2, finished: Vec::new() };
-        let one = br#"{"candidates":[{"finishReason":"STOP","index":0},{"index":1}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2,"totalTokenCount":6}}"#;
-        assert!(!stream.read(one).last && !stream.read(one).last, "the same one twice");
-        let two = stream.read(br#"{"candidates":[{"finishReason":"MAX_TOKENS","index":1}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":3,"thoughtsTokenCount":5,"totalTokenCount":12}}"#);
-        assert!(two.last && !two.complete);
-        let usage = two.usage.unwrap();
-        assert_eq!([D::Input, D::Output, D::Reasoning].map(|dimension| usage.get(dimension)), [4, 3, 5]);
-        assert!(stream.read(b"]").complete);
-        let mut blocked = Stream { choices: 1, finished: Vec::new() };
-        assert!(
-            blocked
-                .read(
-                    br#"{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":4}}"#
-                )
-                .last
-        );
-        assert!(blocked.read(br#"{"error":{"code":503}}"#).error);
     }
 }
