@@ -47,6 +47,30 @@ pub enum GatewayError {
         /// The ledger's hint.
         hint: Option<String>,
     },
+    /// Not now, for a reason of the gateway's own.
+    #[error("{message}")]
+    Later {
+        /// HTTP status.
+        status: u16,
+        /// Machine-readable kind.
+        kind: String,
+        /// Its code.
+        code: String,
+        /// What happened, and who says so.
+        message: String,
+        /// What can be done.
+        hint: Option<String>,
+        /// After how long it is worth another try.
+        wait: std::time::Duration,
+    },
+    /// The caller goes round in circles.
+    #[error("`{caller}` has made this call, or one like it, {times} times: it goes round in circles")]
+    Repeated {
+        /// Who.
+        caller: String,
+        /// How often, this time included.
+        times: u32,
+    },
     /// The model has no price.
     #[error("the model `{model}` has no price at the provider `{provider}`, so its cost cannot be bounded")]
     Unpriced {
@@ -164,7 +188,8 @@ impl Coded for GatewayError {
     fn code(&self) -> Code {
         match self {
             GatewayError::BudgetExceeded { .. } => Code(4001),
-            GatewayError::Refused { code, .. } => {
+            GatewayError::Repeated { .. } => Code(4085),
+            GatewayError::Refused { code, .. } | GatewayError::Later { code, .. } => {
                 Code(code.strip_prefix("WFLO-").and_then(|n| n.parse().ok()).unwrap_or(4016))
             }
             GatewayError::Unpriced { .. } => Code(4002),
@@ -194,7 +219,10 @@ impl Coded for GatewayError {
             GatewayError::BudgetExceeded { .. } => {
                 "Raise the budget, lower max_tokens, or use a cheaper model.".to_owned()
             }
-            GatewayError::Refused { hint, .. } => return hint.clone(),
+            GatewayError::Refused { hint, .. } | GatewayError::Later { hint, .. } => return hint.clone(),
+            GatewayError::Repeated { .. } => {
+                "Find out why it repeats itself; [repeats] in wflo.toml says from how many on a call is refused.".to_owned()
+            }
             GatewayError::Unpriced { model, provider, named, near } => {
                 unpriced_hint(model, provider, *named, near.as_deref())
             }
@@ -250,6 +278,14 @@ impl GatewayError {
             Refusal::Budget { budget, limit, left, action: _ } => {
                 GatewayError::BudgetExceeded { budget, limit, left, needed, model: model.to_owned() }
             }
+            Refusal::Later { status, kind, failure, wait } => GatewayError::Later {
+                status,
+                kind,
+                code: failure.code,
+                message: failure.message,
+                hint: failure.hint,
+                wait,
+            },
             Refusal::Other { status, kind, failure } => GatewayError::Refused {
                 status,
                 kind,
@@ -264,7 +300,8 @@ impl GatewayError {
     pub fn kind(&self) -> &str {
         match self {
             GatewayError::BudgetExceeded { .. } => "budget_exceeded",
-            GatewayError::Refused { kind, .. } => kind,
+            GatewayError::Refused { kind, .. } | GatewayError::Later { kind, .. } => kind,
+            GatewayError::Repeated { .. } => "repeated_call",
             GatewayError::Unpriced { .. } => "model_unpriced",
             GatewayError::Unboundable(_) | GatewayError::Request(RequestError::Unboundable { .. }) => {
                 "cost_unboundable"
@@ -292,7 +329,10 @@ impl GatewayError {
         use http::StatusCode as S;
         match self {
             GatewayError::BudgetExceeded { .. } => S::PAYMENT_REQUIRED,
-            GatewayError::Refused { status, .. } => S::from_u16(*status).unwrap_or(S::FORBIDDEN),
+            GatewayError::Refused { status, .. } | GatewayError::Later { status, .. } => {
+                S::from_u16(*status).unwrap_or(S::FORBIDDEN)
+            }
+            GatewayError::Repeated { .. } => S::FORBIDDEN,
             GatewayError::NotTheCaller => S::UNAUTHORIZED,
             GatewayError::UnknownEndpoint { .. } => S::NOT_FOUND,
             GatewayError::TooLarge { .. } => S::PAYLOAD_TOO_LARGE,
@@ -317,7 +357,16 @@ impl GatewayError {
                 | GatewayError::NoAnswer { .. }
                 | GatewayError::Interrupted { .. }
                 | GatewayError::TooMuch
+                | GatewayError::Later { .. }
         )
+    }
+
+    /// After how long it is worth another try, where that is known.
+    pub fn wait(&self) -> Option<std::time::Duration> {
+        match self {
+            GatewayError::Later { wait, .. } => Some(*wait),
+            _ => None,
+        }
     }
 
     /// Message and hint as one text, for clients that show nothing else.

@@ -38,6 +38,7 @@ use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
 use crate::price::Price;
 use crate::route::Provider;
 use crate::telemetry;
+use crate::turn::Held;
 use crate::upstream::Deadlines;
 use crate::usage::Usage;
 
@@ -159,6 +160,8 @@ pub(crate) struct Live<'a> {
     pub(crate) hold: NanoUsd,
     /// `None` once it has been given back.
     pub(crate) ticket: Option<Ticket>,
+    /// Given back when the call ends.
+    pub(crate) turn: Held,
     /// The ledger knows already that the client went; it is told once.
     pub(crate) told: AtomicBool,
     pub(crate) parts: &'a mpsc::Sender<Part>,
@@ -175,7 +178,7 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
     }
     let request = Request::read(&ask.asked(), &ask.body)?;
     let mut course = Course::new(shared, &ask, request)?;
-    let Some(ticket) = open::open(shared, &ask, &mut course, parts).await? else { return Ok(()) };
+    let Some((ticket, turn)) = open::open(shared, &ask, &mut course, parts).await? else { return Ok(()) };
     let first = course.present();
     let live = Live {
         shared,
@@ -188,6 +191,7 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         wants_usage: first.request.wants_usage,
         hold: first.hold(),
         ticket: Some(ticket),
+        turn,
         told: AtomicBool::new(false),
         parts,
     };
@@ -273,6 +277,9 @@ impl Live<'_> {
         uncertain: bool,
     ) -> Result<(), GatewayError> {
         telemetry::settled(usage.as_ref(), cost, uncertain, recorded.status);
+        if let Some(usage) = &usage {
+            self.turn.0.used(usage.total_input().saturating_add(usage.total_output()));
+        }
         let Some(ticket) = &self.ticket else { return Ok(()) };
         (recorded.usage, recorded.cost) = (usage.clone(), cost);
         let outcome = Outcome { recorded, settled: cost, usage, uncertain };

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
-use crate::health::Health;
+use crate::health::{Health, Phase};
 use crate::ledger::Ledger;
+use crate::limits::Gate;
+use crate::repeats::Seen;
 use crate::retry::RetryBudget;
 use crate::route::Routes;
 use crate::upstream::{Deadlines, Upstream};
@@ -55,6 +57,9 @@ pub(crate) struct Shared {
     /// The repetitions that each provider may still get.
     pub(crate) retries: HashMap<String, RetryBudget>,
     pub(crate) health: Health,
+    /// The limits of the operator's own, where there are any.
+    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) seen: Seen,
     buffered: AtomicUsize,
     answered: AtomicUsize,
     pub(crate) closing: AtomicBool,
@@ -72,10 +77,13 @@ impl Gateway {
     pub fn new(routes: Routes, ledger: Arc<dyn Ledger>, deadlines: Deadlines, limits: Limits) -> Gateway {
         let budget = || RetryBudget::new(&routes.routing().retry);
         let retries = routes.providers().iter().map(|provider| (provider.name.clone(), budget())).collect();
+        let limited = routes.routing().limits.clone();
         Gateway {
             shared: Arc::new(Shared {
                 retries,
                 health: Health::default(),
+                gate: (!limited.is_empty()).then(|| Arc::new(Gate::new(limited))),
+                seen: Seen::default(),
                 routes,
                 upstream: Upstream::new(deadlines),
                 ledger,
@@ -93,6 +101,11 @@ impl Gateway {
     /// The routes that this gateway uses.
     pub fn routes(&self) -> &Routes {
         &self.shared.routes
+    }
+
+    /// What the circuit breaker of each way is doing, by provider and model.
+    pub fn breakers(&self) -> Vec<(String, String, Phase)> {
+        self.shared.health.phases()
     }
 
     /// Calls that were billed more than their hold. An alarm: it stays 0.

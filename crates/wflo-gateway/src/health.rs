@@ -3,6 +3,11 @@
 //! Owns what was learned from answers; what follows from it is `exchange`'s. It is of this process and is
 //! forgotten with it.
 
+mod breaker;
+
+use self::breaker::Admission;
+pub use self::breaker::{Breaker, Phase};
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +15,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use crate::retry::Asked;
+use crate::retry::{Asked, chance};
 
 /// What was not asked for this long is as good as unknown.
 const STALE: Duration = Duration::from_secs(60);
@@ -51,6 +56,7 @@ struct State {
     latency: Option<(Duration, Instant)>,
     /// Until then its provider wants no requests.
     resting: Option<Instant>,
+    breaker: breaker::State,
 }
 
 impl Way {
@@ -93,7 +99,47 @@ impl Way {
 
     /// Whether it is better left alone while there is another.
     pub(crate) fn rests(&self) -> bool {
-        self.state().resting.is_some_and(|until| until > Instant::now())
+        let (now, state) = (Instant::now(), self.state());
+        !state.breaker.admits(now) || state.resting.is_some_and(|until| until > now)
+    }
+
+    /// It answered, or failed to.
+    pub(crate) fn record(&self, settings: &Breaker, ok: bool) {
+        self.state().breaker.record(settings, ok, Instant::now(), chance());
+    }
+
+    /// Lets a call pass, or says how long it would have to wait.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Option<Probe>, Duration> {
+        match self.state().breaker.admit(Instant::now()) {
+            Admission::Pass => Ok(None),
+            Admission::Probe(id) => Ok(Some(Probe { way: Arc::clone(self), id })),
+            Admission::Wait(wait) => Err(wait),
+        }
+    }
+}
+
+/// A call that finds out whether a way works again. Dropped without an answer, another may.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    way: Arc<Way>,
+    id: u64,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.way.state().breaker.abandon(self.id);
+    }
+}
+
+impl Health {
+    /// What the breaker of each way is doing, by provider and model.
+    pub(crate) fn phases(&self) -> Vec<(String, String, Phase)> {
+        let ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let phases = ways.iter().map(|((provider, model), way)| {
+            (provider.clone(), model.clone(), way.state().breaker.phase(now))
+        });
+        phases.collect()
     }
 }
 

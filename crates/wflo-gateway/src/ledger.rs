@@ -13,6 +13,7 @@ use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wflo_core::budget::OnExceeded;
@@ -22,6 +23,7 @@ use wflo_core::money::NanoUsd;
 use crate::dialect::{Dialect, Endpoint};
 use crate::serve::Connection;
 use crate::shorter::Shorter;
+use crate::turn::Turn;
 use crate::usage::Usage;
 
 /// A future that can be sent, for traits that are used as objects.
@@ -153,6 +155,10 @@ pub struct CallIntent {
     /// A cheaper model can be tried if this one does not fit. A budget that says `downgrade` is then answered
     /// with [`Opened::Cheaper`]; without one it is a budget that halts.
     pub cheaper: bool,
+    /// What the call must wait for before its intent is written: limits of the operator's own. The ledger
+    /// takes it right before that commit, and gives it back while the call waits for anything else. What
+    /// is taken ends with the call.
+    pub turn: Turn,
     /// Where the call stands that is opened again for a cheaper model: what [`Opened::Cheaper`] gave.
     pub place: Option<Ticket>,
 }
@@ -227,6 +233,17 @@ pub enum Refusal {
         left: NanoUsd,
         /// What it says of calls that do not fit.
         action: OnExceeded,
+    },
+    /// Not now: too many calls, or a provider that fails. It may be made later.
+    Later {
+        /// The HTTP status for clients.
+        status: u16,
+        /// A machine-readable kind.
+        kind: String,
+        /// What happened, and who says so.
+        failure: Failure,
+        /// After how long it is worth another try.
+        wait: Duration,
     },
     /// Anything else: a policy, a journal that does not match, a lost lease.
     Other {

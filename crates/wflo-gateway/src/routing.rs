@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::GatewayError;
+use crate::health::Breaker;
+use crate::limits::Limit;
+use crate::repeats::Repeats;
 use crate::retry::Retry;
 use crate::route::Routes;
 use crate::upstream::Deadlines;
@@ -23,6 +26,12 @@ pub struct Routing {
     pub routes: BTreeMap<String, Spread>,
     /// What is done for a model beside its own provider.
     pub models: BTreeMap<String, Detour>,
+    /// When a way that fails is left alone. Without it, that is done only where there is another way.
+    pub breaker: Option<Breaker>,
+    /// How many calls and tokens may go where.
+    pub limits: Vec<Limit>,
+    /// What is done about calls that go round in circles.
+    pub repeats: Option<Repeats>,
 }
 
 /// A model, and the provider to ask for it.

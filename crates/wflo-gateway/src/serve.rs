@@ -296,5 +296,13 @@ fn refused(dialect: Dialect, error: &GatewayError) -> Response<Body> {
     if !error.may_be_retried() {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
+    if let Some(wait) = error.wait() {
+        // Whole seconds, rounded up: a client that comes back too early waits twice.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let millis = u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        headers.insert("retry-after-ms", HeaderValue::from(millis.max(1)));
+        headers.insert("x-should-retry", HeaderValue::from_static("true"));
+    }
     response
 }

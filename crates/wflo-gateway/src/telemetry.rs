@@ -80,6 +80,10 @@ pub(crate) fn tried(tried: &Tried, wait: Duration) {
     tracing::info!(provider, model, failure, wait_ms, "an attempt failed; the call is tried again");
 }
 
+pub(crate) fn repeated(caller: &str, times: u32) {
+    tracing::warn!(caller, times, "a caller makes the same call again and again");
+}
+
 pub(crate) fn downgraded(from: &str, to: &str) {
     tracing::info!(from, to, "a budget has no room for the model, and a cheaper one is asked");
 }

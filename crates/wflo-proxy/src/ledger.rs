@@ -169,6 +169,10 @@ impl Ledger for SliceLedger {
                 self.metrics.refused("rate");
                 return Ok(Opened::Refused(too_fast(key, per_minute)));
             }
+            if let Err(refusal) = intent.turn.take().await {
+                self.metrics.refused("limit");
+                return Ok(Opened::Refused(refusal));
+            }
             let accounts = self.accounts(key).await?;
             let shorter = intent.shorter;
             let (provider, model) = (intent.provider, intent.model);
@@ -247,6 +251,9 @@ impl Ledger for SliceLedger {
             };
             let at_ms = self.clock.now().as_millisecond();
             let key = running.client.as_ref().and_then(|client| client.key.as_ref());
+            if let Some(refusal) = key.and_then(|key| refused_to(key, &next.model)) {
+                return Ok(Further::Refused(refusal));
+            }
             let wanted = Wanted {
                 accounts: Arc::clone(&running.accounts),
                 intent: Intent {

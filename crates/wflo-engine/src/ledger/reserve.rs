@@ -53,6 +53,14 @@ pub(super) async fn reserve(
         if calls.waits.is_withdrawn(&on) {
             return Ok(Opened::Refused(unwanted()));
         }
+        // Whoever waits for a slot or a rate has not been sent: nothing is journaled of it yet.
+        tokio::select! {
+            taken = intent.turn.take() => if let Err(refusal) = taken {
+                return Ok(Opened::Refused(refusal));
+            },
+            () = calls.closed() => return Ok(Opened::Refused(ending())),
+            () = calls.waits.withdrawn(&on) => return Ok(Opened::Refused(unwanted())),
+        }
         let Some(flight) = calls.take_off() else { return Ok(Opened::Refused(ending())) };
         let settled = calls.services.settled.notified();
         let shortfall = match try_reserve(calls, intent, &on, size, found.clone(), flight).await {
@@ -68,6 +76,7 @@ pub(super) async fn reserve(
         if size.output_limit.is_some() {
             continue;
         }
+        intent.turn.give_back();
         if shortfall.may_fit_later() && since.elapsed() < PATIENCE {
             tokio::select! {
                 () = settled => {}

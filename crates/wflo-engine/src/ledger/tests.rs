@@ -20,6 +20,8 @@ use wflo_gateway::error::GatewayError;
 use wflo_gateway::ledger::{CallPath, Caller};
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
+use wflo_gateway::routing::Routing;
+use wflo_gateway::turn::Turn;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 use wflo_store::{SqliteStore, StoreOptions};
 use wflo_testkit::model_server::{Answer, ModelServer};
@@ -38,6 +40,7 @@ mod capped;
 mod held;
 mod operator;
 mod overshot;
+mod turns;
 
 /// What every call of these tests is billed: 100 tokens at 2 USD a million.
 const EACH: i64 = 200_000;
@@ -107,13 +110,17 @@ async fn world() -> World {
 }
 
 async fn world_at(mock: ModelServer, url: &str) -> World {
+    world_with(mock, url, Routing::default()).await
+}
+
+async fn world_with(mock: ModelServer, url: &str, routing: Routing) -> World {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(dir.path().join("wflo.db"), StoreOptions::default()).unwrap());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let provider = Provider::new("local", Dialect::OpenAi, url, None).unwrap();
     let models = BTreeMap::from([("smol".to_owned(), settings())]);
-    let routes = Routes::new(vec![provider], Vec::new(), models).unwrap();
+    let routes = Routes::new(vec![provider], Vec::new(), models).unwrap().with_routing(routing).unwrap();
     let gateway = Gateway::new(routes, Arc::new(RunLedger), Deadlines::default(), Limits::default());
     let databases =
         wflo_data::Databases::open(&BTreeMap::new(), dir.path(), &wflo_data::Limits::default()).unwrap();
@@ -384,6 +391,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         shorter: None,
         cheaper: false,
         place: None,
+        turn: Turn::free(),
     }
 }
 

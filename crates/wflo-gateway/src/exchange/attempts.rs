@@ -25,6 +25,7 @@ use crate::gateway::Buffered;
 use crate::ledger::{Further, Next, Tried};
 use crate::retry::{Asked, RetryBudget, chance};
 use crate::telemetry;
+use crate::turn::Held;
 use crate::upstream::{self, SendError};
 
 /// An attempt that is not the answer, if another can be made.
@@ -96,6 +97,7 @@ impl<'a> Live<'a> {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
                     course.present().health.learn(head.status, since.elapsed(), &head.headers);
+                    self.record(course, How::of(head.status) != Some(How::Failing));
                     match self.wanted(course, head.status) {
                         true => self.refused(head, body).await,
                         false => {
@@ -107,12 +109,23 @@ impl<'a> Live<'a> {
                         }
                     }
                 }
-                Err(failure) => failure,
+                Err(failure) => {
+                    if !matches!(failure, Failure::GaveUp(_)) {
+                        self.record(course, false);
+                    }
+                    failure
+                }
             };
             if !self.goes_on(ask, course, &failure).await {
                 return self.end(failure, course).await;
             }
         }
+    }
+
+    /// Tells the breaker of the present way.
+    fn record(&self, course: &Course<'_>, ok: bool) {
+        let settings = self.shared.routes.routing().breaker.unwrap_or_default();
+        course.present().health.record(&settings, ok);
     }
 
     /// Whether a refusal's body must be read before it is known if another attempt follows.
@@ -203,13 +216,21 @@ impl<'a> Live<'a> {
         let at = other.as_ref().unwrap_or(course.present());
         at.provider.usable().map_err(|error| error.to_string())?;
         telemetry::tried(&tried, step.wait);
+        // The slot is somebody else's while this call waits.
+        self.turn.0.give_back();
+        let turn = at.turn(self.shared, ask.caller.label(), course.guarded);
+        let held = Held(turn.clone());
         let waited = tokio::select! {
             biased;
-            () = self.parts.closed() => false,
-            () = self.ended() => false,
-            () = tokio::time::sleep(step.wait) => true,
+            () = self.parts.closed() => None,
+            () = self.ended() => None,
+            taken = async {
+                tokio::time::sleep(step.wait).await;
+                turn.take().await
+            } => Some(taken),
         };
-        let Some(ticket) = self.ticket.as_ref().filter(|_| waited) else { return Ok(false) };
+        let (Some(ticket), Some(taken)) = (self.ticket.as_ref(), waited) else { return Ok(false) };
+        taken.map_err(|refusal| format!("{refusal:?}"))?;
         let next = Next {
             tried: course.tried.iter().cloned().chain([tried.clone()]).collect(),
             charged,
@@ -228,6 +249,7 @@ impl<'a> Live<'a> {
         (self.provider, self.deadlines) = (at.provider, at.deadlines);
         (self.price, self.hold) = (at.price.clone(), at.hold());
         (self.choices, self.wants_usage) = (at.request.choices, at.request.wants_usage);
+        self.turn = held;
         course.take(step, other, tried);
         Ok(true)
     }

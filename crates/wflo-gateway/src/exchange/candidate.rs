@@ -12,12 +12,17 @@ use crate::dialect::wire::Asked;
 use crate::error::GatewayError;
 use crate::gateway::Shared;
 use crate::health::Way;
+use crate::limits::Claim;
 use crate::price::Price;
 use crate::reserve::Bound;
 use crate::route::Provider;
 use crate::routing::{Place, Waits};
 use crate::shorter::{Cut, Shorter, Whole};
+use crate::turn::Turn;
 use crate::upstream::Deadlines;
+
+/// What counts as the output of a call that names no limit, for limits of tokens, until it is known.
+const UNSAID: u64 = 1_024;
 
 /// One way in which a call may be made.
 pub(super) struct Candidate<'a> {
@@ -116,6 +121,20 @@ impl<'a> Candidate<'a> {
             cut: None,
             deadlines: provider.waits.over(shared.deadlines),
         })
+    }
+
+    /// What an attempt here must wait for. `guarded`: its breaker may keep it back.
+    pub(super) fn turn(&self, shared: &Shared, caller: &str, guarded: bool) -> Turn {
+        let gate = shared.gate.as_ref().map(|gate| {
+            let claim = Claim {
+                provider: self.provider.name.clone(),
+                model: self.request.model.clone(),
+                caller: caller.to_owned(),
+                tokens: self.request.body_bytes / 4 + self.request.max_output.unwrap_or(UNSAID),
+            };
+            (Arc::clone(gate), claim)
+        });
+        Turn::new(guarded.then(|| Arc::clone(&self.health)), gate)
     }
 
     /// The most that an attempt here can cost.

@@ -81,6 +81,8 @@ pub(super) struct Course<'a> {
     request: Arc<Request>,
     route: Route,
     present: Candidate<'a>,
+    /// A way that fails is left alone: the operator says so, or there is another.
+    pub(super) guarded: bool,
     /// Cheaper models, the next one first.
     downgrade: std::slice::Iter<'a, Place>,
     pub(super) tried: Vec<Tried>,
@@ -157,8 +159,9 @@ impl<'a> Course<'a> {
             Endpoint::Passthrough => [].iter(),
             _ => plan::downgrade(shared, &request).iter(),
         };
+        let guarded = shared.routes.routing().breaker.is_some() || ways.len() > 1;
         let route = Route { ways, at: 0, retry, here: 1 };
-        Ok(Course { request, route, present, downgrade, tried: Vec::new() })
+        Ok(Course { request, route, present, guarded, downgrade, tried: Vec::new() })
     }
 
     /// The candidate of the present attempt.

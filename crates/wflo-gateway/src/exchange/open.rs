@@ -15,7 +15,9 @@ use crate::dialect::{Dialect, Endpoint, google, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::ledger::{CallIntent, CallPath, LedgerError, Opened, Ticket};
+use crate::repeats::OnRepeat;
 use crate::telemetry;
+use crate::turn::{Held, Turn};
 
 /// Opens the call at its first candidate, or at a cheaper one where a budget wants that. `None` when nothing is to be sent: it was answered from its
 /// record, or whoever asked has gone.
@@ -24,7 +26,11 @@ pub(super) async fn open<'a>(
     ask: &Ask,
     course: &mut Course<'a>,
     parts: &mpsc::Sender<Part>,
-) -> Result<Option<Ticket>, GatewayError> {
+) -> Result<Option<(Ticket, Held)>, GatewayError> {
+    // Hashing a body is not free: only for who looks at it.
+    let looked_at = shared.ledger.keeps_answers() || shared.routes.routing().repeats.is_some();
+    let fingerprint = if looked_at { fingerprint(ask) } else { String::new() };
+    circles(shared, ask, &fingerprint)?;
     let mut place = None;
     loop {
         let first = course.present();
@@ -33,12 +39,14 @@ pub(super) async fn open<'a>(
         // Refused before anything is asked for, if it cannot be written.
         first.outgoing()?;
         let not_ready = provider.usable().err();
+        let turn = first.turn(shared, ask.caller.label(), course.guarded);
+        let held = Held(turn.clone());
         let intent = CallIntent {
             not_ready: not_ready.as_ref().map(|error| error.to_failure()),
             cheaper: course.has_cheaper(),
             place: place.take(),
-            fingerprint: if shared.ledger.keeps_answers() { fingerprint(ask) } else { String::new() },
-            ..intent(ask, first)
+            turn: turn.clone(),
+            ..intent(ask, first, fingerprint.clone())
         };
         let ticket = match shared.ledger.open(intent).await? {
             Opened::Dispatch { ticket, output_limit } => {
@@ -84,12 +92,36 @@ pub(super) async fn open<'a>(
             shared.ledger.release(ticket).await?;
             return Ok(None);
         }
-        return Ok(Some(ticket));
+        // A ledger that takes no turns has none: it is waited for here.
+        if let Err(refusal) = turn.take().await {
+            shared.ledger.release(ticket).await?;
+            return Err(GatewayError::from_refusal(refusal, hold, &course.present().request.model));
+        }
+        return Ok(Some((ticket, held)));
+    }
+}
+
+/// Counts a call, and refuses one that goes round in circles where the operator wants that. A client's own
+/// repetition of a failed call is none.
+fn circles(shared: &Shared, ask: &Ask, fingerprint: &str) -> Result<(), GatewayError> {
+    let Some(settings) = &shared.routes.routing().repeats else { return Ok(()) };
+    if retry_count(&ask.headers).is_some_and(|nth| nth > 0) {
+        return Ok(());
+    }
+    let caller = ask.caller.label();
+    let times = shared.seen.count(settings, caller, fingerprint, &ask.body);
+    if times < settings.same {
+        return Ok(());
+    }
+    telemetry::repeated(caller, times);
+    match settings.action {
+        OnRepeat::Warn => Ok(()),
+        OnRepeat::Halt => Err(GatewayError::Repeated { caller: caller.to_owned(), times }),
     }
 }
 
 /// What the ledger is told of a call by one way.
-fn intent(ask: &Ask, at: &Candidate<'_>) -> CallIntent {
+fn intent(ask: &Ask, at: &Candidate<'_>, fingerprint: String) -> CallIntent {
     CallIntent {
         caller: ask.caller.clone(),
         path: CallPath { dialect: ask.dialect, endpoint: ask.endpoint },
@@ -97,7 +129,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>) -> CallIntent {
         provider: at.provider.name.clone(),
         address: at.provider.address(),
         not_ready: None,
-        fingerprint: String::new(),
+        fingerprint,
         retry_of: retry_count(&ask.headers),
         hold: at.hold(),
         max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),
@@ -109,6 +141,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>) -> CallIntent {
         shorter: at.shorter(),
         cheaper: false,
         place: None,
+        turn: Turn::free(),
     }
 }
 

@@ -189,6 +189,9 @@ impl MemoryLedger {
                 None => break,
             }
         }
+        if let Err(refusal) = intent.turn.take().await {
+            return Opened::Refused(refusal);
+        }
         self.change(|books| {
             let left = self.limit - books.settled - books.held;
             let shorter = intent.shorter.clone().filter(|_| intent.hold.nanos() > left).zip(self.floor);

@@ -12,6 +12,7 @@ mod dialects;
 mod edits;
 mod faults;
 mod generated;
+mod held_back;
 mod identity;
 mod ledger;
 mod limits;

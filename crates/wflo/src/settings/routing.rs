@@ -1,4 +1,5 @@
-//! How model calls find their way: `[retry]`, `[aliases]`, `[routes]`, and what `[models.NAME]` and
+//! How model calls find their way: `[retry]`, `[aliases]`, `[routes]`, `[breaker]`,
+//! `[limits.NAME]`, `[repeats]`, and what `[models.NAME]` and
 //! `[providers.NAME]` say of it.
 //!
 //! Owns the reading; what the settings mean, and their defaults, belong to the gateway, whose types these
@@ -8,10 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wflo_core::size::Millis;
+use wflo_gateway::health::Breaker;
+use wflo_gateway::limits::Limit;
+use wflo_gateway::repeats::{OnRepeat, Repeats};
 use wflo_gateway::retry::Retry;
 use wflo_gateway::routing::{Detour, Place, Routing, Share, Spread, Strategy, Waits};
 
-use crate::document::{Field, Problem, Reader};
+use crate::document::{Field, Kind, Problem, Reader};
 
 /// Providers that the environment may name.
 const STANDARD: [&str; 4] = ["openai", "anthropic", "google", "cohere"];
@@ -65,7 +69,13 @@ pub(super) fn read<'a>(
         };
         (name.to_owned(), detour)
     });
-    Ok(Routing { retry, aliases, routes, models: models.collect() })
+    let breaker = root.optional("breaker").map(|field| read_breaker(&field)).transpose()?;
+    let mut limits = Vec::new();
+    for (name, field) in root.optional("limits").map_or(Ok(Vec::new()), |field| field.named())? {
+        limits.push(read_limit(name, &field)?);
+    }
+    let repeats = root.optional("repeats").map(|field| read_repeats(&field)).transpose()?;
+    Ok(Routing { retry, aliases, routes, models: models.collect(), breaker, limits, repeats })
 }
 
 /// `[routes."model"]`: the providers that share its calls.
@@ -107,14 +117,73 @@ fn read_retry(field: &Field<'_>) -> Result<Retry, Problem> {
         cap: usual.cap,
         longest: span(&mut reader, "longest_wait_seconds")?.unwrap_or(usual.longest),
         unanswered: flag(&mut reader, "unanswered")?,
-        extra_percent: reader
-            .optional("extra_percent")
-            .map(|field| within(&field, 0, 100))
-            .transpose()?
-            .unwrap_or(usual.extra_percent),
+        extra_percent: number(&mut reader, "extra_percent", 0, 100)?.unwrap_or(usual.extra_percent),
     };
     reader.finish()?;
     Ok(retry)
+}
+
+fn read_breaker(field: &Field<'_>) -> Result<Breaker, Problem> {
+    let mut reader = field.table()?;
+    let usual = Breaker::default();
+    let breaker = Breaker {
+        failures: number(&mut reader, "failures", 1, 1_000)?.unwrap_or(usual.failures),
+        percent: number(&mut reader, "percent", 1, 100)?.unwrap_or(usual.percent),
+        window: span(&mut reader, "window_seconds")?.unwrap_or(usual.window),
+        open: span(&mut reader, "open_seconds")?.unwrap_or(usual.open),
+    };
+    reader.finish()?;
+    Ok(breaker)
+}
+
+/// `[limits.NAME]`: at least one of what it can limit.
+fn read_limit(name: &str, field: &Field<'_>) -> Result<Limit, Problem> {
+    let mut reader = field.table()?;
+    let usual = Limit::new(name);
+    let text = |field: Option<Field<'_>>| field.map(|field| field.name().map(str::to_owned)).transpose();
+    let above = |field: Option<Field<'_>>| {
+        field.map(|field| match field.whole::<u64>()? {
+            0 => Err(field.wrong("at least 1")),
+            number => Ok(number),
+        })
+    };
+    let limit = Limit {
+        provider: text(reader.optional("provider"))?,
+        model: text(reader.optional("model"))?,
+        per_caller: flag(&mut reader, "per_caller")?,
+        requests_per_minute: above(reader.optional("requests_per_minute")).transpose()?,
+        tokens_per_minute: above(reader.optional("tokens_per_minute")).transpose()?,
+        concurrent: above(reader.optional("concurrent")).transpose()?,
+        wait: span(&mut reader, "wait_seconds")?.unwrap_or(usual.wait),
+        queue: number(&mut reader, "queue", 0, 100_000)?.map_or(usual.queue, |queue| queue as usize),
+        name: usual.name,
+    };
+    reader.finish()?;
+    if limit.requests_per_minute.or(limit.tokens_per_minute).or(limit.concurrent).is_none() {
+        let what = "a limit: requests_per_minute, tokens_per_minute or concurrent";
+        return Err(field.wrong(what));
+    }
+    Ok(limit)
+}
+
+fn read_repeats(field: &Field<'_>) -> Result<Repeats, Problem> {
+    let mut reader = field.table()?;
+    let words = [("warn", Some(OnRepeat::Warn)), ("halt", Some(OnRepeat::Halt)), ("ask", None)];
+    let action = reader.optional("action");
+    let repeats = Repeats {
+        same: within(&reader.required("same")?, 2, 64)?,
+        near: flag(&mut reader, "near")?,
+        action: match &action {
+            None => OnRepeat::Warn,
+            Some(field) => field.choice(&words)?.ok_or_else(|| {
+                field
+                    .problem(Kind::Later, "= \"ask\" belongs to a later release")
+                    .hint("use \"warn\" (it is logged) or \"halt\" (the call is refused)")
+            })?,
+        },
+    };
+    reader.finish()?;
+    Ok(repeats)
 }
 
 /// `first_byte_seconds` and `idle_seconds` of a provider or a model.
@@ -137,6 +206,11 @@ fn within(field: &Field<'_>, least: u32, most: u32) -> Result<u32, Problem> {
         number if (least..=most).contains(&number) => Ok(number),
         _ => Err(field.wrong(format!("from {least} to {most}"))),
     }
+}
+
+/// A whole number from `least` to `most`, if it is said.
+fn number(reader: &mut Reader<'_>, key: &'static str, least: u32, most: u32) -> Result<Option<u32>, Problem> {
+    reader.optional(key).map(|field| within(&field, least, most)).transpose()
 }
 
 /// A truth value that is false when it is not said.

@@ -53,6 +53,45 @@ first_byte_seconds = 20
 }
 
 #[test]
+fn breakers_limits_and_repeats_are_read() {
+    let text = r#"
+[breaker]
+failures = 3
+open_seconds = 5
+
+[limits.tokens]
+provider = "openai"
+model = "gpt-5"
+tokens_per_minute = 200000
+wait_seconds = "2m"
+
+[limits.each]
+per_caller = true
+concurrent = 4
+queue = 10
+
+[repeats]
+same = 5
+action = "halt"
+"#;
+    let routing = Here::with(text).load(&[]).unwrap().routing;
+    let breaker = routing.breaker.unwrap();
+    assert_eq!((breaker.failures, breaker.percent, breaker.open), (3, 50, Duration::from_secs(5)));
+    let named = |name: &str| routing.limits.iter().find(|limit| limit.name == name).unwrap();
+    let (tokens, each) = (named("tokens"), named("each"));
+    assert_eq!((tokens.tokens_per_minute, tokens.wait), (Some(200_000), Duration::from_secs(120)));
+    assert_eq!((tokens.provider.as_deref(), tokens.model.as_deref()), (Some("openai"), Some("gpt-5")));
+    assert_eq!((each.per_caller, each.concurrent, each.queue), (true, Some(4), 10));
+    assert_eq!(routing.repeats.unwrap().same, 5);
+}
+
+#[test]
+fn what_belongs_to_a_later_release_says_so() {
+    let (_, _, told, hint) = refusal("[repeats]\nsame = 5\naction = \"ask\"\n", &[]);
+    assert!(told.contains("later release") && hint.contains("halt"), "{told} {hint}");
+}
+
+#[test]
 fn half_a_price_is_none() {
     for text in
         ["[models.m]\ninput = \"1\"\n", "[models.m]\nfallbacks = [\"x\"]\noutput = \"1\"\n", "[models.m]\n"]
@@ -67,6 +106,9 @@ fn what_is_wrong_in_routing_is_named() {
         ("[retry]\nattempts = 0\n", "`retry.attempts` must be from 1 to 10"),
         ("[retry]\nattempts = 2\nfirst_wait_seconds = 0\n", "longer than nothing"),
         ("[routes.m]\ntargets = []\n", "at least one provider"),
+        ("[limits.l]\nprovider = \"p\"\n", "must be a limit"),
+        ("[limits.l]\nconcurrent = 0\n", "at least 1"),
+        ("[repeats]\nsame = 1\n", "from 2 to 64"),
         ("[routes.m]\ntargets = [{ provider = \"p\", weight = 0 }]\n", "from 1 to 1000000"),
         ("[routes.m]\nstrategy = \"luck\"\ntargets = [{ provider = \"p\" }]\n", "one of priority, weighted"),
     ] {

@@ -1,0 +1,374 @@
+//! The queue before the meters: callers take turns, and a call passes all of its limits at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Limit;
+use super::meter::{Full, Meter};
+
+/// Meters of callers that are kept although they are idle.
+const IDLE: usize = 1_024;
+
+/// How soon a queue that waits for running calls is looked at again, whatever happens.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a call wants to take.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) caller: String,
+    /// Until its usage is known.
+    pub(crate) tokens: u64,
+}
+
+/// Who said no, and when it may be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) limit: String,
+    pub(crate) wait: Duration,
+}
+
+/// Whose meter: the limit's place in the settings, and its caller where each has one.
+type Key = (usize, Option<String>);
+
+/// All limits, and those who wait for them.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    limits: Vec<Limit>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    meters: HashMap<Key, Meter>,
+    /// By their place in the turns of their callers, then by who came first.
+    waiting: BTreeMap<(u64, u64), Waiting>,
+    /// The turn that each waiting caller's newest call has.
+    turns: HashMap<String, u64>,
+    turn: u64,
+    ids: u64,
+    next: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    keys: Vec<Key>,
+    claim: Claim,
+    granted: oneshot::Sender<Pass>,
+}
+
+/// A call's part of its limits; dropping it ends the call.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    keys: Vec<Key>,
+    id: u64,
+}
+
+impl Pass {
+    /// What the call has used, instead of what it claimed.
+    pub(crate) fn used(&self, tokens: u64) {
+        let mut state = self.gate.state();
+        for key in &self.keys {
+            if let Some(meter) = state.meters.get_mut(key) {
+                meter.used(self.id, tokens);
+            }
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut state = self.gate.state();
+        for key in &self.keys {
+            if let Some(meter) = state.meters.get_mut(key) {
+                meter.end();
+            }
+        }
+        let unwanted = self.gate.pump(&mut state);
+        drop(state);
+        drop(unwanted);
+    }
+}
+
+/// A place in the queue; dropping it leaves the queue.
+struct Place<'a> {
+    gate: &'a Gate,
+    order: (u64, u64),
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.state();
+        if let Some(gone) = state.waiting.remove(&self.order) {
+            let caller = gone.claim.caller;
+            if !state.waiting.values().any(|waiting| waiting.claim.caller == caller) {
+                state.turns.remove(&caller);
+            }
+        }
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(limits: Vec<Limit>) -> Gate {
+        Gate { limits, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the call's part of every limit that applies, in its turn.
+    ///
+    /// # Errors
+    /// [`Denied`] when its turn does not come in time, or too many wait already.
+    pub(crate) async fn take(self: &Arc<Self>, claim: Claim) -> Result<Option<Pass>, Denied> {
+        let applying = self.limits.iter().enumerate().filter(|(_, limit)| limit.applies(&claim));
+        let keys: Vec<Key> =
+            applying.map(|(at, limit)| (at, limit.per_caller.then(|| claim.caller.clone()))).collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let own = || keys.iter().map(|(at, _)| &self.limits[*at]);
+        let patience = own().map(|limit| limit.wait).min().unwrap_or_default();
+        let deadline = Instant::now() + patience;
+        let (granted, mut pass) = oneshot::channel();
+        let (place, unwanted) = {
+            let mut state = self.state();
+            for key in &keys {
+                let waiting = state.waiting.values().filter(|waiting| waiting.keys.contains(key)).count();
+                let limit = &self.limits[key.0];
+                if waiting >= limit.queue {
+                    return Err(Denied { limit: limit.name.clone(), wait: LOOK });
+                }
+            }
+            state.ids += 1;
+            // The turn after the caller's last one, and none that is past.
+            let turn = state.turns.get(&claim.caller).map_or(state.turn, |last| (last + 1).max(state.turn));
+            state.turns.insert(claim.caller.clone(), turn);
+            let order = (turn, state.ids);
+            state.waiting.insert(order, Waiting { keys: keys.clone(), claim: claim.clone(), granted });
+            (Place { gate: self, order }, self.pump(&mut state))
+        };
+        drop(unwanted);
+        loop {
+            let look = self.state().next.unwrap_or(deadline).min(Instant::now() + LOOK).min(deadline);
+            tokio::select! {
+                biased;
+                pass = &mut pass => return Ok(pass.ok()),
+                () = tokio::time::sleep_until(look) => {}
+            }
+            let mut state = self.state();
+            let unwanted = self.pump(&mut state);
+            drop(state);
+            drop(unwanted);
+            if let Ok(pass) = pass.try_recv() {
+                return Ok(Some(pass));
+            }
+            if Instant::now() >= deadline {
+                let denied = self.denied(&keys, &claim);
+                drop(place);
+                return Err(denied);
+            }
+        }
+    }
+
+    /// The limit that has no room, and when it may have.
+    fn denied(&self, keys: &[Key], claim: &Claim) -> Denied {
+        let now = Instant::now();
+        let mut state = self.state();
+        let full = keys.iter().find_map(|key| {
+            let limit = &self.limits[key.0];
+            let room = state.meters.entry(key.clone()).or_default().room(limit, claim.tokens, now);
+            room.err().map(|full| (limit, full))
+        });
+        match full {
+            Some((limit, Full::Until(until))) => Denied { limit: limit.name.clone(), wait: until - now },
+            Some((limit, Full::Running)) => Denied { limit: limit.name.clone(), wait: LOOK },
+            // Others were before it.
+            None => Denied {
+                limit: keys.first().map_or_else(String::new, |key| self.limits[key.0].name.clone()),
+                wait: LOOK,
+            },
+        }
+    }
+
+    /// Lets everybody pass whose turn it is. What nobody waits for any longer is given back, to be dropped
+    /// once the state is free again.
+    fn pump(self: &Arc<Self>, state: &mut State) -> Vec<Pass> {
+        let now = Instant::now();
+        if state.meters.len() > IDLE {
+            state.meters.retain(|_, meter| !meter.is_idle(now));
+        }
+        let (mut blocked, mut passing, mut next) = (Vec::<Key>::new(), Vec::new(), None::<Instant>);
+        let State { meters, waiting, .. } = state;
+        for (order, waits) in &*waiting {
+            if waits.keys.iter().any(|key| blocked.contains(key)) {
+                continue;
+            }
+            let full = waits.keys.iter().find_map(|key| {
+                let meter = meters.entry(key.clone()).or_default();
+                meter.room(&self.limits[key.0], waits.claim.tokens, now).err().map(|full| (key, full))
+            });
+            match full {
+                Some((key, full)) => {
+                    // Nobody behind it takes what it waits for.
+                    blocked.push(key.clone());
+                    if let Full::Until(until) = full {
+                        next = Some(next.map_or(until, |next| next.min(until)));
+                    }
+                }
+                None => {
+                    for key in &waits.keys {
+                        let limit = &self.limits[key.0];
+                        meters.entry(key.clone()).or_default().pass(limit, waits.claim.tokens, order.1, now);
+                    }
+                    passing.push(*order);
+                }
+            }
+        }
+        state.next = next;
+        let mut unwanted = Vec::new();
+        for order in passing {
+            let Some(Waiting { keys, claim, granted }) = state.waiting.remove(&order) else { continue };
+            state.turn = state.turn.max(order.0);
+            if !state.waiting.values().any(|waiting| waiting.claim.caller == claim.caller) {
+                state.turns.remove(&claim.caller);
+            }
+            if let Err(pass) = granted.send(Pass { gate: Arc::clone(self), keys, id: order.1 }) {
+                unwanted.push(pass);
+            }
+        }
+        unwanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(caller: &str, tokens: u64) -> Claim {
+        Claim { provider: "p".into(), model: "m".into(), caller: caller.into(), tokens }
+    }
+
+    fn gate(limit: Limit) -> Arc<Gate> {
+        Arc::new(Gate::new(vec![limit]))
+    }
+
+    async fn now(gate: &Arc<Gate>, caller: &str, tokens: u64) -> Option<Pass> {
+        let take = gate.take(claim(caller, tokens));
+        tokio::time::timeout(Duration::from_millis(1), take).await.ok().map(|pass| pass.unwrap().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_no_minute_more_pass_than_the_limit_says() {
+        let gate =
+            gate(Limit { requests_per_minute: Some(3), wait: Duration::from_secs(600), ..Limit::new("rpm") });
+        let since = Instant::now();
+        let mut at = Vec::new();
+        for nth in 0..10 {
+            drop(gate.take(claim("c", 0)).await.unwrap());
+            at.push(since.elapsed().as_secs());
+            tokio::time::advance(Duration::from_secs(if nth < 3 { 10 } else { 1 })).await;
+        }
+        for window in at.windows(4) {
+            assert!(window[3] - window[0] >= 60, "{at:?}");
+        }
+        assert!(at[9] <= 190, "and no longer than it must: {at:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_count_as_claimed_until_their_number_is_known() {
+        let gate = gate(Limit { tokens_per_minute: Some(1_000), ..Limit::new("tpm") });
+        let first = now(&gate, "c", 800).await.unwrap();
+        assert!(now(&gate, "c", 300).await.is_none());
+        first.used(100);
+        let second = now(&gate, "c", 900).await.unwrap();
+        second.used(5_000);
+        drop((first, second));
+        assert!(now(&gate, "c", 1).await.is_none(), "what was used beyond the claim counts too");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(now(&gate, "c", 99_999).await.is_some(), "a call larger than the limit passes alone");
+        assert!(now(&gate, "c", 1).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_at_a_time_and_callers_take_turns() {
+        let gate = gate(Limit { concurrent: Some(1), ..Limit::new("one") });
+        let running = now(&gate, "greedy", 0).await.unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (nth, caller) in
+            ["greedy", "greedy", "greedy", "greedy", "modest", "modest"].into_iter().enumerate()
+        {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            tasks.spawn(async move {
+                let pass = gate.take(claim(caller, 0)).await.unwrap();
+                order.lock().unwrap().push(caller);
+                drop(pass);
+            });
+            // Each is in the queue before the next comes.
+            while tasks.len() > 0 && running.gate.state().waiting.len() < nth + 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(running);
+        while tasks.join_next().await.is_some() {}
+        let order = order.lock().unwrap();
+        let last = order.iter().rposition(|caller| *caller == "modest").unwrap();
+        assert!(last <= 3, "two calls wait for two of the other's, not for four: {order:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_or_in_vain_is_told_by_whom() {
+        let limit = Limit {
+            requests_per_minute: Some(1),
+            wait: Duration::from_secs(5),
+            queue: 1,
+            ..Limit::new("slow")
+        };
+        let gate = gate(limit);
+        drop(gate.take(claim("c", 0)).await.unwrap());
+        let waits = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.take(claim("c", 0)).await.map(drop) }
+        });
+        while gate.state().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let denied = gate.take(claim("c", 0)).await.unwrap_err();
+        assert_eq!(denied.limit, "slow", "the queue is full");
+        let denied = waits.await.unwrap().unwrap_err();
+        assert_eq!((denied.limit.as_str(), denied.wait), ("slow", Duration::from_secs(55)));
+        assert!(gate.state().waiting.is_empty() && gate.state().turns.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_leaves_the_queue_and_takes_nothing() {
+        let gate = gate(Limit { concurrent: Some(1), ..Limit::new("one") });
+        let running = now(&gate, "c", 0).await.unwrap();
+        assert!(now(&gate, "c", 0).await.is_none());
+        assert!(gate.state().waiting.is_empty());
+        drop(running);
+        assert!(now(&gate, "c", 0).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_of_what_it_names() {
+        let own = Limit { concurrent: Some(1), per_caller: true, ..Limit::new("each") };
+        let model = Limit { concurrent: Some(2), model: Some("m".into()), ..Limit::new("model") };
+        let other = Limit { concurrent: Some(0), provider: Some("q".into()), ..Limit::new("other") };
+        let gate = Arc::new(Gate::new(vec![own, model, other]));
+        let first = now(&gate, "a", 0).await.unwrap();
+        assert!(now(&gate, "a", 0).await.is_none(), "its own");
+        let _second = now(&gate, "b", 0).await.unwrap();
+        assert!(now(&gate, "c", 0).await.is_none(), "the model's");
+        drop(first);
+        assert!(now(&gate, "c", 0).await.is_some());
+    }
+}
