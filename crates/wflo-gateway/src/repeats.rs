@@ -228,7 +228,7 @@ mod tests {
                 r#"{{"contents":[{{"role":"user","parts":[{{"text":"{n}"}}]}},{{"role":"model","parts":[{{"functionCall":{{"name":"f","args":{{}}}}}}]}},{{"role":"user","parts":[{{"functionResponse":{{"name":"f","response":{{"o":"{out}"}}}}}}]}}]}}"#
             )
         };
-        let dialects: [&dyn Fn(u32, &str) -> String; 4] = [&openai, &anthropic, &responses, &google];
+        let dialects: [fn(u32, &str) -> String; 4] = [openai, anthropic, responses, google];
         for (nth, body) in dialects.into_iter().enumerate() {
             let seen = Seen::default();
             let count = |n: u32, out: &str| seen.count(&EXACT, "a", &n.to_string(), body(n, out).as_bytes());

@@ -313,7 +313,7 @@ mod tests {
                 drop(pass);
             });
             // Each is in the queue before the next comes.
-            while tasks.len() > 0 && running.gate.state().waiting.len() < nth + 1 {
+            while running.gate.state().waiting.len() < nth + 1 {
                 tokio::task::yield_now().await;
             }
         }
