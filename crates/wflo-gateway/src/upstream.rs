@@ -182,6 +182,12 @@ const REQUEST_HEADERS: [HeaderName; 10] = [
     HeaderName::from_static("x-goog-fieldmask"),
 ];
 
+/// Beginnings of names by which a request is served elsewhere, or at another price, than it was bounded
+/// for: Vertex' priority, and what gateways that may stand behind this one take as their orders, where to
+/// send the provider's key among them.
+const STEERING: [&str; 7] =
+    ["x-vertex-ai-llm-", "x-goog-user-project", "x-portkey-", "helicone-", "cf-aig-", "x-litellm-", "x-bf-"];
+
 /// Headers of an answer that the gateway keeps to itself.
 const RESPONSE_HEADERS: [HeaderName; 2] = [header::SET_COOKIE, HeaderName::from_static("alt-svc")];
 
@@ -195,12 +201,16 @@ fn connection_tokens(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-fn passed(headers: &HeaderMap, kept_back: &[HeaderName]) -> HeaderMap {
+fn steers(name: &HeaderName) -> bool {
+    STEERING.iter().any(|beginning| name.as_str().starts_with(beginning))
+}
+
+fn passed(headers: &HeaderMap, kept_back: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let tokens = connection_tokens(headers);
     let mut out = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         if !OWN_HEADERS.contains(name)
-            && !kept_back.contains(name)
+            && !kept_back(name)
             && !tokens.iter().any(|token| token == name.as_str())
         {
             out.append(name.clone(), value.clone());
@@ -211,7 +221,7 @@ fn passed(headers: &HeaderMap, kept_back: &[HeaderName]) -> HeaderMap {
 
 /// The headers of an answer that go to the client.
 pub(crate) fn answer_headers(headers: &HeaderMap) -> HeaderMap {
-    passed(headers, &RESPONSE_HEADERS)
+    passed(headers, |name| RESPONSE_HEADERS.contains(name))
 }
 
 /// The request for the provider: the client's headers less its credentials, and the provider's key.
@@ -222,7 +232,7 @@ pub(crate) fn request(
     client: &HeaderMap,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, SendError> {
-    let mut headers = passed(client, &REQUEST_HEADERS);
+    let mut headers = passed(client, |name| REQUEST_HEADERS.contains(name) || steers(name));
     // Usage must be readable on the way through.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(key) = &provider.api_key {
@@ -248,6 +258,26 @@ pub(crate) fn request(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_steers_a_request_elsewhere_is_kept_back() {
+        let mut client = HeaderMap::new();
+        for name in [
+            "x-vertex-ai-llm-shared-request-type",
+            "x-portkey-custom-host",
+            "helicone-target-url",
+            "cf-aig-authorization",
+            "x-goog-user-project",
+        ] {
+            client.insert(name, HeaderValue::from_static("x"));
+        }
+        client.insert("x-title", HeaderValue::from_static("kept"));
+        let provider = Provider::new("p", Dialect::OpenAi, "http://127.0.0.1:1", None).unwrap();
+        let uri = provider.endpoint("/chat/completions", None).unwrap();
+        let sent = request(&provider, Method::POST, uri, &client, Bytes::new()).unwrap();
+        let names: Vec<&str> = sent.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-title", "accept-encoding"]);
+    }
 
     #[tokio::test]
     async fn a_tls_provider_that_is_not_there_was_never_sent_anything() {

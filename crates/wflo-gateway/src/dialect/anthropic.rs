@@ -10,7 +10,7 @@ use super::json::{BodyError, Fields};
 use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
 use super::wire::{Asked, Event, Events, Wire};
-use super::{Dialect, facts};
+use super::{Dialect, facts, foreign, openai};
 use crate::framing::Framing;
 use crate::usage::{self, Usage};
 
@@ -30,6 +30,19 @@ const KNOWN: [&str; 14] = [
     "container",
     "context_management",
     "cache_control",
+];
+
+/// Fields of Anthropic's own that are in no other server's table.
+const OWN: [&str; 9] = [
+    "system",
+    "stop_sequences",
+    "mcp_servers",
+    "container",
+    "context_management",
+    "cache_control",
+    "output_config",
+    "inference_geo",
+    "speed",
 ];
 
 /// Tool types that the client runs itself; any other type runs at the provider.
@@ -52,16 +65,22 @@ impl Wire for Messages {
 
     fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
         let fields = Fields::read(body)?;
-        fields.refuse_other_spellings(&KNOWN)?;
+        for known in [&KNOWN[..], &foreign::LIMITS, &foreign::CHOICES] {
+            fields.refuse_other_spellings(known)?;
+        }
         if self.billed {
             refuse_unbounded(&fields)?;
+            // Other servers speak this dialect as well, and read what they read elsewhere.
+            openai::refuse_unbounded(&fields)?;
         }
         let model = fields.text("model")?.ok_or(RequestError::Missing("model"))?;
-        let max_output = fields.count("max_tokens")?;
+        let max_output = fields.count("max_tokens")?.max(foreign::largest(&fields, &foreign::LIMITS)?);
         Ok(Request {
             stream: self.billed && fields.flag("stream")?.unwrap_or(false),
             max_output,
             stated: Stated::read(&fields)?,
+            unknown_field: foreign::unknown(&fields, &[&OWN[..], &openai::refused()].concat()),
+            choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
             extra_output: thinking(&fields)?.saturating_sub(max_output.unwrap_or(0)),
             messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),
             tools: tools(&fields, self.billed)?,

@@ -34,6 +34,8 @@ enum Under {
     Ttl,
     /// The value of `mimeType`.
     Type,
+    /// The value of `audio`: how an answer is to sound, or an earlier one.
+    Audio,
 }
 
 struct Walk<'f> {
@@ -75,7 +77,7 @@ impl Facts {
                 "container_upload" => self.unsizable = Some("a file in a container"),
                 _ => {}
             },
-            Under::Nothing => {}
+            Under::Nothing | Under::Audio => {}
         }
     }
 
@@ -109,6 +111,13 @@ impl Facts {
             "input_audio" => {
                 self.audio = true;
                 self.unsizable = Some("audio");
+                Under::Nothing
+            }
+            "audio" => Under::Audio,
+            // An answer that the provider keeps, and reads again as audio.
+            "id" if under == Under::Audio => {
+                self.audio = true;
+                self.unsizable = Some("audio by its id");
                 Under::Nothing
             }
             "video_url" => {

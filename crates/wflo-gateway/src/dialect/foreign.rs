@@ -121,12 +121,12 @@ pub(super) fn lowered(fields: &Fields<'_>, limit: u64) -> Result<Vec<Edit>, Body
 }
 
 /// The first field that nobody here knows; a `null` asks for nothing.
-pub(super) fn unknown(fields: &Fields<'_>, also_known: &[(&str, &str)]) -> Option<String> {
+pub(super) fn unknown(fields: &Fields<'_>, also_known: &[&str]) -> Option<String> {
     let known = |name: &str| {
         HARMLESS.contains(&name)
             || LIMITS.contains(&name)
             || CHOICES.contains(&name)
-            || also_known.iter().any(|(known, _)| *known == name)
+            || also_known.contains(&name)
     };
     fields.iter().find(|field| field.value != "null" && !known(&field.name)).map(|field| field.name.clone())
 }

@@ -76,7 +76,7 @@ impl Wire for Chat {
             wants_usage,
             max_output: fields.count("max_tokens")?.max(foreign::largest(&fields, &foreign::LIMITS)?),
             stated: Stated::read(&fields)?,
-            unknown_field: foreign::unknown(&fields, &[UNBOUNDED, ROUTING].concat()),
+            unknown_field: foreign::unknown(&fields, &refused()),
             // Tokens of a prediction that were not used are billed as output.
             extra_output: if prediction { body.len() as u64 } else { 0 },
             choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
@@ -101,6 +101,11 @@ impl Wire for Chat {
     fn error_event(&self, _: Framing, told: Told<'_>) -> String {
         format!("data: {}\n\n", errors::body(Dialect::OpenAi, told))
     }
+}
+
+/// The names of what is refused when it is set.
+pub(super) fn refused() -> Vec<&'static str> {
+    UNBOUNDED.into_iter().chain(ROUTING).map(|(name, _)| name).collect()
 }
 
 /// Refuses what nothing in the request bounds.

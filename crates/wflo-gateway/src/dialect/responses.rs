@@ -39,14 +39,8 @@ const KNOWN: [&str; 15] = [
 ];
 
 /// Further fields that leave the bound alone.
-const HARMLESS: [(&str, &str); 6] = [
-    ("include", ""),
-    ("background", ""),
-    ("prompt_cache_options", ""),
-    ("access_programs", ""),
-    ("cyber", ""),
-    ("moderation", ""),
-];
+const HARMLESS: [&str; 6] =
+    ["include", "background", "prompt_cache_options", "access_programs", "cyber", "moderation"];
 
 /// Tools that search at the provider: `max_tool_calls` says how often at most.
 const SEARCHES: [&str; 2] = ["web_search", "file_search"];
@@ -171,8 +165,8 @@ fn unboundable(what: &str, instead: &str) -> RequestError {
     RequestError::Unboundable { what: what.to_owned(), instead: instead.to_owned() }
 }
 
-fn known_here() -> Vec<(&'static str, &'static str)> {
-    KNOWN.iter().map(|name| (*name, "")).chain(HARMLESS).collect()
+fn known_here() -> Vec<&'static str> {
+    KNOWN.into_iter().chain(HARMLESS).collect()
 }
 
 #[derive(Deserialize)]
