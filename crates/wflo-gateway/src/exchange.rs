@@ -35,7 +35,7 @@ use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
-use crate::price::Price;
+use crate::price::{Price, Tier};
 use crate::route::Provider;
 use crate::telemetry;
 use crate::turn::Held;
@@ -156,6 +156,8 @@ pub(crate) struct Live<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) price: Option<Arc<Price>>,
     pub(crate) choices: u64,
+    /// The service tier that was asked for: it counts where an answer names none.
+    pub(crate) tier: Tier,
     pub(crate) wants_usage: bool,
     pub(crate) hold: NanoUsd,
     /// `None` once it has been given back.
@@ -188,6 +190,7 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         endpoint: ask.endpoint,
         price: first.price.clone(),
         choices: first.request.choices,
+        tier: first.request.tier.asked(),
         wants_usage: first.request.wants_usage,
         hold: first.hold(),
         ticket: Some(ticket),
@@ -260,7 +263,7 @@ impl Live<'_> {
             return (NanoUsd::ZERO, false);
         }
         let Some((usage, price)) = usage.zip(self.price.as_ref()) else { return (self.hold, true) };
-        let cost = crate::price::settle(usage, price);
+        let cost = crate::price::settle_at(usage, price, self.tier);
         if cost > self.hold {
             self.shared.overshoots.fetch_add(1, Ordering::Relaxed);
             telemetry::overshoot(cost, self.hold);

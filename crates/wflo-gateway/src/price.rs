@@ -21,7 +21,7 @@ mod table;
 mod tier;
 
 pub use crate::usage::Dimension;
-pub use bill::{Bill, Line, bill, settle};
+pub use bill::{Bill, Line, bill, settle, settle_at};
 pub(crate) use bill::{nanos, raised};
 pub use installed::{About, InstallError, about, install, load, reset};
 pub use map::{Kind, MapError, Uplift, Window};

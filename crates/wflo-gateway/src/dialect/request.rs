@@ -67,6 +67,14 @@ pub enum WantedTier {
 }
 
 impl WantedTier {
+    /// The tier that counts where the answer does not say which one served it.
+    pub fn asked(self) -> Tier {
+        match self {
+            WantedTier::Any => Tier::Standard,
+            WantedTier::Named(tier) => tier,
+        }
+    }
+
     /// Every tier that the call may be billed at.
     pub fn reachable(self) -> &'static [Tier] {
         match self {

@@ -250,6 +250,7 @@ impl<'a> Live<'a> {
         (self.price, self.hold) = (at.price.clone(), at.hold());
         (self.choices, self.wants_usage) = (at.request.choices, at.request.wants_usage);
         self.turn = held;
+        self.tier = at.request.tier.asked();
         course.take(step, other, tried);
         Ok(true)
     }

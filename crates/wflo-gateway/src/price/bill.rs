@@ -5,7 +5,7 @@
 
 use wflo_core::money::{NanoUsd, PicoUsd};
 
-use super::{Dimension, Price, PriceSource};
+use super::{Dimension, Price, PriceSource, Tier};
 use crate::usage::{Unit, Usage};
 
 /// One dimension of a bill.
@@ -48,11 +48,20 @@ pub fn settle(usage: &Usage, price: &Price) -> NanoUsd {
     bill(usage, price).total
 }
 
+/// The same for a call that asked for a service tier, which counts where the usage names none.
+pub fn settle_at(usage: &Usage, price: &Price, asked: Tier) -> NanoUsd {
+    bill_at(usage, price, usage.tier.unwrap_or(asked)).total
+}
+
 /// The bill of `usage` at `price`.
 ///
 /// What the provider itself says that a call cost counts, unless the operator has a price of their own.
 pub fn bill(usage: &Usage, price: &Price) -> Bill {
-    let (input, tier) = (usage.total_input(), usage.tier.unwrap_or_default());
+    bill_at(usage, price, usage.tier.unwrap_or_default())
+}
+
+fn bill_at(usage: &Usage, price: &Price, tier: Tier) -> Bill {
+    let input = usage.total_input();
     let mut counts: Vec<(Dimension, u64)> = usage.counts().collect();
     if usage.get(Dimension::Requests) == 0 && price.prices(Dimension::Requests) {
         counts.push((Dimension::Requests, 1));
@@ -109,7 +118,7 @@ fn ceil(sum: i128, by: i128) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::{Dimension as D, Tier, lookup};
+    use crate::price::{Dimension as D, lookup};
 
     #[test]
     fn each_kind_of_token_has_its_rate() {
@@ -128,6 +137,8 @@ mod tests {
         let mut flex = Usage::of(&[(D::CacheRead, 3)]);
         flex.tier = Some(Tier::Flex);
         assert_eq!(settle(&flex, &price).nanos(), 8);
+        flex.tier = None;
+        assert_eq!(settle_at(&flex, &price, Tier::Flex).nanos(), 8, "asked for, and not told");
     }
 
     #[test]

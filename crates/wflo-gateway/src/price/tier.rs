@@ -44,6 +44,17 @@ impl Tier {
         }
     }
 
+    /// The tier that an answer says served it; `None` for a word that names no price, such as `scale`.
+    pub fn served(name: &str) -> Option<Tier> {
+        match Tier::named(&name.to_ascii_lowercase()) {
+            Tier::Standard => ["standard", "default"]
+                .iter()
+                .any(|base| name.eq_ignore_ascii_case(base))
+                .then_some(Tier::Standard),
+            other => Some(other),
+        }
+    }
+
     /// The name in output.
     pub const fn name(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use crate::price::Tier;
 
 pub(super) fn read(usage: &Value) -> Option<Usage> {
     let mut read = Usage {
-        tier: usage["service_tier"].as_str().map(Tier::named),
+        tier: usage["service_tier"].as_str().and_then(Tier::served),
         geo_us: usage["inference_geo"].as_str().is_some_and(|geo| geo.eq_ignore_ascii_case("us")),
         fast: usage["speed"] == "fast",
         ..Usage::default()

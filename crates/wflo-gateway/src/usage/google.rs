@@ -94,7 +94,7 @@ impl Kinds {
 
 fn tier(usage: &Value) -> Option<Tier> {
     let named = usage["serviceTier"].as_str().or(usage["service_tier"].as_str());
-    named.map(|name| Tier::named(&name.to_ascii_lowercase())).or_else(|| {
+    named.and_then(Tier::served).or_else(|| {
         Some(match usage["trafficType"].as_str()? {
             "ON_DEMAND_PRIORITY" => Tier::Priority,
             "FLEX" | "BATCH" | "ON_DEMAND_FLEX" => Tier::Flex,

@@ -139,7 +139,10 @@ fn first(values: &[&Value]) -> u64 {
 }
 
 fn tier(usage: &Value, answer: &Value) -> Option<Tier> {
-    [&answer["service_tier"], &usage["service_tier"]].iter().find_map(|value| value.as_str()).map(Tier::named)
+    [&answer["service_tier"], &usage["service_tier"]]
+        .iter()
+        .find_map(|value| value.as_str())
+        .and_then(Tier::served)
 }
 
 /// What the provider says that the call cost: OpenRouter `cost`, Perplexity `cost.total_cost`, xAI ticks of
