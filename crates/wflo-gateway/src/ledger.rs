@@ -121,7 +121,7 @@ pub struct CallIntent {
     pub caller: Caller,
     /// What is asked.
     pub path: CallPath,
-    /// The model as the client wrote it.
+    /// The model as it is asked for at its provider: an alias stands for its model here.
     pub model: String,
     /// The provider's name.
     pub provider: String,
