@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
+use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Zone};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::error::Coded as _;
@@ -63,9 +63,12 @@ impl Journaled {
             key: run.budget_key.clone(),
             period: Period::Total,
             period_start: String::new(),
-            limit: NanoUsd::MAX,
-            settled: NanoUsd::ZERO,
-            held: NanoUsd::ZERO,
+            time_zone: Zone::utc(),
+            standing: false,
+            measure: Measure::Cost,
+            limit: NanoUsd::MAX.into(),
+            settled: Amount::ZERO,
+            held: Amount::ZERO,
             action_on_exceeded: OnExceeded::Halt,
             alert_thresholds: vec![500, 750, 900, 1000],
         };
@@ -103,7 +106,7 @@ impl Journaled {
             EventBody::EffectStarted { key: key.clone(), kind: EffectKind::Llm, name: name.to_owned() };
         let ops = vec![
             Op::OpenBudget(Box::new(self.budget.clone())),
-            Op::Hold { id: hold, run, budgets: vec![self.budget.id], amount },
+            Op::Hold { id: hold, run, budgets: vec![self.budget.id], amounts: amount.into() },
             Op::PutEffect { run, effect: Box::new(effect) },
             Op::AppendEvents { run, events: vec![Event { at, body }] },
         ];
@@ -130,7 +133,7 @@ impl Journaled {
             at,
         };
         vec![
-            Op::Settle { id: hold, actual: cost_usd, at },
+            Op::Settle { id: hold, actual: cost_usd.into(), at },
             Op::FinishEffect { run, key: key.clone(), end },
             Op::AppendEvents { run, events: vec![Event { at, body }] },
         ]

@@ -73,29 +73,44 @@ class Workflow:
         *,
         max_cost_usd: Money | None = None,
         per: Scope = "run",
+        max_model_calls: int | None = None,
+        max_tool_calls: int | None = None,
+        max_tokens: int | None = None,
+        min_output_tokens: int | None = None,
         alert_thresholds: Sequence[float] | None = None,
         action_on_exceeded: OnExceeded | None = None,
     ) -> None:
-        """Limits what a run may spend: `max_cost_usd` in US dollars, or `CostLimit`s.
+        """Limits what a run may take: `max_cost_usd` in US dollars, calls, tokens, or `CostLimit`s.
 
-        `alert_thresholds` are fractions of the limit. `action_on_exceeded` is `"halt"` or `"ask"`.
-        Calls add up: none raises another's limit.
+        `alert_thresholds` are fractions of the limit. `action_on_exceeded` is `"halt"`, `"ask"`,
+        `"queue"` or `"downgrade"`. `min_output_tokens` lets a call that does not fit be cut down to so
+        many output tokens. Calls add up: none raises another's limit.
         """
-        if (limit is None) == (max_cost_usd is None):
+        given = (max_cost_usd, max_model_calls, max_tool_calls, max_tokens)
+        if (limit is None) == all(one is None for one in given):
             raise arguments.wrong("set_budget() takes one limit", hint="write set_budget(max_cost_usd=5.00)")
         if limit is not None:
-            if alert_thresholds is not None or action_on_exceeded is not None:
+            if alert_thresholds is not None or action_on_exceeded is not None or min_output_tokens is not None:
                 raise arguments.wrong(
                     "alert_thresholds and action_on_exceeded belong to max_cost_usd=",
                     hint="give them to CostLimit(..., alert_thresholds=[...], on_exceeded=...)",
                 )
             self._budgets.extend(budget.limits("limit", limit, per))
             return
-        amount = arguments.money("max_cost_usd", max_cost_usd)
+        amount = None if max_cost_usd is None else arguments.money("max_cost_usd", max_cost_usd)
         if action_on_exceeded is not None:
             arguments.choice("action_on_exceeded", action_on_exceeded, budget.ACTIONS)
         self._budgets.append(
-            budget.CostLimit(amount, per=per, on_exceeded=action_on_exceeded, alert_thresholds=alert_thresholds)
+            budget.CostLimit(
+                amount,
+                per=per,
+                on_exceeded=action_on_exceeded,
+                alert_thresholds=alert_thresholds,
+                max_model_calls=max_model_calls,
+                max_tool_calls=max_tool_calls,
+                max_tokens=max_tokens,
+                min_output_tokens=min_output_tokens,
+            )
         )
 
     @checked

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::budget::Measure;
 use crate::canonical::Digest;
 use crate::effect::EffectKey;
 use crate::id::{ApprovalId, BudgetId, RunId};
@@ -36,7 +37,10 @@ pub enum Purpose {
     Budget {
         /// The budget.
         budget: BudgetId,
-        /// What it lacks for the call at hand.
+        /// What it counts.
+        #[serde(default, skip_serializing_if = "Measure::is_cost")]
+        measure: Measure,
+        /// What it lacks for the call at hand: in USD, or in calls or tokens.
         missing: NanoUsd,
         /// By how much a yes without an amount raises it ([`Shortfall::suggested`]).
         ///

@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::id::{BudgetId, HoldId};
 use crate::money::NanoUsd;
 
+mod amount;
+mod period;
+mod standing;
+mod wire;
+
+pub use amount::{Amount, Amounts, Measure};
+pub use period::{Period, Span, UnknownZone, Zone};
+pub use standing::{BudgetChange, Change, Standing};
+pub use wire::{Figures, Quantity};
+
 /// What a budget covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -16,30 +26,39 @@ pub enum Scope {
     Run,
     /// One step of one run.
     Step,
-    /// One agent name within one run.
+    /// One agent name: within one run, or of all runs where the budget is a standing one.
     Agent,
     /// All runs of a workflow, by name.
     Workflow,
     /// All calls of the standalone gateway.
     Gateway,
-    /// All calls with one virtual key of the gateway.
+    /// All runs of an organisation: of the data directory, unless `[project] org` names one.
+    Org,
+    /// All runs with one label, `user=anna`.
+    Label,
+    /// All calls with one API key of the gateway.
     Key,
 }
 
-/// Over which span a workflow budget counts, in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Period {
-    /// Without end.
-    Total,
-    /// A clock hour.
-    Hour,
-    /// A day.
-    Day,
-    /// A week from Monday.
-    Week,
-    /// A month.
-    Month,
+impl Scope {
+    /// The name in files and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scope::Run => "run",
+            Scope::Step => "step",
+            Scope::Agent => "agent",
+            Scope::Workflow => "workflow",
+            Scope::Org => "org",
+            Scope::Label => "label",
+            Scope::Gateway => "gateway",
+            Scope::Key => "key",
+        }
+    }
+
+    /// Whether its accounts belong to one run and go with it.
+    pub const fn is_of_a_run(self) -> bool {
+        matches!(self, Scope::Run | Scope::Step | Scope::Agent)
+    }
 }
 
 /// What happens when a call does not fit.
@@ -70,27 +89,31 @@ impl OnExceeded {
 
 /// One budget account as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "wire::BudgetWire", into = "wire::BudgetWire")]
 pub struct Budget {
     /// Its id.
     pub id: BudgetId,
     /// What it covers.
     pub scope: Scope,
-    /// Which one: the run id, `<run>/<step>`, `<run>/<agent>`, the workflow's name, `gateway`, or the key's id
-    /// and name, `<key>/<name>`.
+    /// Which one: the run id, `<run>/<step>`, `<run>/<agent>`, `gateway`, the key's id and name, `<key>/<name>`, or
+    /// the name of whatever else outlives runs.
     pub key: String,
     /// Over which span.
     pub period: Period,
     /// The span's start as RFC 3339 text for periods, empty for `total`.
     pub period_start: String,
-    /// The most that may be spent, in USD.
-    #[serde(rename = "limit_usd")]
-    pub limit: NanoUsd,
-    /// What finished calls were billed, in USD.
-    #[serde(rename = "settled_usd")]
-    pub settled: NanoUsd,
-    /// What running calls may still be billed, in USD.
-    #[serde(rename = "held_usd")]
-    pub held: NanoUsd,
+    /// In which time zone the span is meant.
+    pub time_zone: Zone,
+    /// Whether people keep it with `wflo budgets set`, beside what files and code say.
+    pub standing: bool,
+    /// What it counts.
+    pub measure: Measure,
+    /// The most that may be spent.
+    pub limit: Amount,
+    /// What finished calls took.
+    pub settled: Amount,
+    /// What running calls may still take.
+    pub held: Amount,
     /// What happens when a call does not fit.
     pub action_on_exceeded: OnExceeded,
     /// Shares of the limit at which an alert is raised once each, in thousandths, ascending.
@@ -99,72 +122,116 @@ pub struct Budget {
 
 impl Budget {
     /// What a new call could still hold.
-    pub fn left(&self) -> NanoUsd {
+    pub fn left(&self) -> Amount {
         self.limit.saturating_sub(self.settled).saturating_sub(self.held)
     }
-}
 
-/// The name by which people know a budget: `run budget`, `step "triage" budget`.
-pub fn display_name(scope: Scope, key: &str, period: Period) -> String {
-    let of = key.split_once('/').map_or(key, |(_, name)| name);
-    let scope = match scope {
-        Scope::Run => "run budget".to_owned(),
-        Scope::Step => format!("budget of step \"{of}\""),
-        Scope::Agent => format!("budget of agent \"{of}\""),
-        Scope::Workflow => format!("budget of workflow \"{key}\""),
-        Scope::Gateway => "gateway budget".to_owned(),
-        Scope::Key => format!("budget of key \"{of}\""),
-    };
-    match period {
-        Period::Total => scope,
-        Period::Hour => format!("{scope} per hour"),
-        Period::Day => format!("{scope} per day"),
-        Period::Week => format!("{scope} per week"),
-        Period::Month => format!("{scope} per month"),
+    /// Whether it is the money of one run.
+    pub fn is_money_of_a_run(&self) -> bool {
+        self.scope == Scope::Run && self.measure == Measure::Cost
+    }
+
+    /// An amount of it as people read it.
+    pub fn show(&self, amount: Amount) -> String {
+        self.measure.show(amount)
+    }
+
+    /// The name by which people know it: `run budget`, `budget of step "triage"`,
+    /// `token budget of org "acme" per month`.
+    pub fn name(&self) -> String {
+        let of = self.key.split_once('/').map_or(self.key.as_str(), |(_, name)| name);
+        let kind = match self.measure {
+            Measure::Cost => "budget",
+            Measure::ModelCalls => "budget of model calls",
+            Measure::ToolCalls => "budget of tool calls",
+            Measure::Tokens => "budget of tokens",
+        };
+        let scope = match (self.scope, self.measure) {
+            (Scope::Run, _) => format!("run {kind}"),
+            (Scope::Gateway, _) => format!("gateway {kind}"),
+            (Scope::Key, Measure::Cost) => format!("{kind} of key \"{of}\""),
+            (Scope::Key, _) => format!("{kind} for key \"{of}\""),
+            (Scope::Step, Measure::Cost) => format!("{kind} of step \"{of}\""),
+            (Scope::Agent, Measure::Cost) => format!("{kind} of agent \"{of}\""),
+            (Scope::Step, _) => format!("{kind} for step \"{of}\""),
+            (Scope::Agent, _) => format!("{kind} for agent \"{of}\""),
+            (scope, Measure::Cost) => format!("{kind} of {} \"{}\"", scope.name(), self.key),
+            (scope, _) => format!("{kind} for {} \"{}\"", scope.name(), self.key),
+        };
+        match self.period {
+            Period::Total => scope,
+            period => format!("{scope} per {}", period.name()),
+        }
+    }
+
+    /// The name without the word budget, as a refusal has it: `run`, `step "triage"`, `org "acme" per month`.
+    pub fn short_name(&self) -> String {
+        self.name().replace(" budget", "").replace("budget of ", "")
+    }
+
+    /// The same account has the same id in every process, so that opening it twice opens one.
+    #[must_use]
+    pub fn named(self) -> Budget {
+        let mut name = format!("{:?}\0{}\0{:?}\0{}", self.scope, self.key, self.period, self.period_start);
+        // What accounts were known by before they had more.
+        if !self.measure.is_cost() || !self.time_zone.is_utc() || self.standing {
+            name.push_str(&format!("\0{}\0{}\0{}", self.measure.name(), self.time_zone, self.standing));
+        }
+        let digest = blake3::hash(name.as_bytes());
+        let mut bytes = [0_u8; 16];
+        bytes.copy_from_slice(&digest.as_bytes()[..16]);
+        Budget { id: BudgetId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid()), ..self }
     }
 }
 
 /// Why a hold was refused: the first budget that could not take it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "wire::ShortfallWire", into = "wire::ShortfallWire")]
 pub struct Shortfall {
     /// The budget that could not take the hold, as it stood.
     pub budget: Budget,
-    /// What the call could cost at most.
-    #[serde(rename = "wanted_usd")]
-    pub wanted: NanoUsd,
+    /// What the call could take at most.
+    pub wanted: Amount,
 }
 
 impl Shortfall {
     /// Whether the call might fit once running calls have settled for less than they hold.
     pub fn may_fit_later(&self) -> bool {
-        self.budget.held > NanoUsd::ZERO
+        self.budget.held > Amount::ZERO
             && self.budget.settled.saturating_add(self.wanted) <= self.budget.limit
     }
 
-    /// What the budget lacks for the call, in USD.
-    pub fn missing(&self) -> NanoUsd {
+    /// What the budget lacks for the call.
+    pub fn missing(&self) -> Amount {
         self.wanted.saturating_sub(self.budget.left())
     }
 
     /// By how much to raise the budget so that the next calls do not ask again: room for twenty calls like
     /// this one, though no more than the whole limit once more, and no less than is missing; rounded up
     /// to two digits. Each yes at most doubles a limit that a call fits, so that even dear calls ask seldom.
-    pub fn suggested(&self) -> NanoUsd {
+    pub fn suggested(&self) -> Amount {
         const CALLS: i64 = 20;
-        let many = NanoUsd::from_nanos(self.wanted.nanos().saturating_mul(CALLS));
-        many.min(self.budget.limit).max(self.missing()).rounded_up()
+        let many = Amount::from_units(self.wanted.units().saturating_mul(CALLS));
+        let units = many.min(self.budget.limit).max(self.missing()).units();
+        NanoUsd::from_nanos(units).rounded_up().into()
     }
 
     /// The whole arithmetic in one sentence.
     pub fn explain(&self) -> String {
+        let Shortfall { budget, wanted } = self;
+        let show = |amount: Amount| budget.show(amount);
+        let (verb, take) = match budget.measure {
+            Measure::Cost => ("spent", "cost"),
+            _ => ("used", "take"),
+        };
         format!(
-            "the {} has ${} left of ${} (${} spent, ${} held by running calls); this call could cost up to ${}",
-            display_name(self.budget.scope, &self.budget.key, self.budget.period),
-            self.budget.left(),
-            self.budget.limit,
-            self.budget.settled,
-            self.budget.held,
-            self.wanted,
+            "the {} has {} left of {} ({} {verb}, {} held by running calls); this call could {take} up to {}",
+            budget.name(),
+            show(budget.left()),
+            show(budget.limit),
+            show(budget.settled),
+            show(budget.held),
+            show(*wanted),
         )
     }
 }
@@ -176,6 +243,6 @@ pub struct Hold {
     pub id: HoldId,
     /// Every budget that applies to the call.
     pub budgets: Vec<BudgetId>,
-    /// What the call can cost at most.
-    pub amount: NanoUsd,
+    /// What the call can take at most, of each measure.
+    pub amounts: Amounts,
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::approval::{ApprovalRequest, Decision};
-use crate::budget::Shortfall;
+use crate::budget::{Figures, Quantity, Shortfall};
 use crate::canonical::Digest;
 use crate::effect::{EffectKey, EffectKind};
 use crate::error::Failure;
@@ -366,10 +366,21 @@ pub enum EventBody {
         budget: String,
         /// The share of the limit, in thousandths.
         threshold: u32,
-        /// What is spent.
-        settled_usd: NanoUsd,
-        /// Of how much.
-        limit_usd: NanoUsd,
+        /// What is spent, and of how much.
+        #[serde(flatten)]
+        figures: Figures,
+    },
+    /// A call waits for room in a budget: for running calls, for its next period, or for a top-up.
+    #[serde(rename = "budget.queued")]
+    BudgetQueued {
+        /// The call.
+        key: EffectKey,
+        /// The arithmetic.
+        shortfall: Box<Shortfall>,
+        /// When the budget's next period begins, if it has one.
+        due: Option<Timestamp>,
+        /// Until when it waits; then the run is halted.
+        until: Timestamp,
     },
     /// A person raised a budget's limit.
     #[serde(rename = "budget.topped_up")]
@@ -377,7 +388,8 @@ pub enum EventBody {
         /// Which budget.
         budget_id: BudgetId,
         /// By how much.
-        amount_usd: NanoUsd,
+        #[serde(flatten)]
+        amount: Quantity,
         /// Who.
         by: String,
     },
@@ -439,6 +451,7 @@ impl EventBody {
                 | EventBody::EffectFinished { .. }
                 | EventBody::ReplayMiss { .. }
                 | EventBody::BudgetAlert { .. }
+                | EventBody::BudgetQueued { .. }
                 | EventBody::BudgetToppedUp { .. }
                 | EventBody::NotificationUndelivered { .. }
                 | EventBody::Log { .. }

@@ -117,6 +117,12 @@ pub struct RunOptions {
     /// Limits that the command line and `wflo.toml` add to the definition's; none raises another.
     #[serde(default)]
     pub budgets: Vec<crate::definition::BudgetSpec>,
+    /// Whose run it is: what budgets per label and reports tell apart.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// The organisation that budgets per org count for; `local` when none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
     /// What happens when a call does not fit and no limit says: people are asked when this is set.
     #[serde(default)]
     pub ask_when_exceeded: bool,

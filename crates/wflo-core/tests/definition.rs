@@ -52,8 +52,6 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("/budgets", budget("max_cost_usd", json!("-1")), "WFLO-1007", "budgets[0]"),
         ("/budgets", budget("alert_thresholds", json!([1.5])), "WFLO-1007", "budgets[0]"),
         ("/budgets", budget("alert_thresholds", json!([0.0])), "WFLO-1007", "budgets[0]"),
-        ("/budgets", budget("action_on_exceeded", json!("queue")), "WFLO-1010", "budgets[0]"),
-        ("/budgets", budget("action_on_exceeded", json!("downgrade")), "WFLO-1010", "budgets[0]"),
         ("/policies", policy("mystery > 1", deny.clone()), "WFLO-1008", "policies[0]"),
         ("/policies", policy("estimated_cost >", deny), "WFLO-1008", "policies[0]"),
         ("/sandbox", json!({"network_enabled": true}), "WFLO-1010", "sandbox.network_enabled"),

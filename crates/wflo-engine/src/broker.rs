@@ -39,6 +39,7 @@ mod recorded;
 mod release;
 mod restore;
 mod tool;
+mod tool_budget;
 mod tool_files;
 mod work;
 mod world;

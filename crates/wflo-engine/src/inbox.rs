@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wflo_core::approval::Decision;
 use wflo_core::id::ApprovalId;
-use wflo_core::machine::CommandBody;
+use wflo_core::machine::{CommandBody, TimerKey};
 
 use crate::ledger::Overshot;
 
@@ -37,6 +37,15 @@ pub enum Message {
         /// Who.
         by: String,
     },
+    /// Whatever a step waits for has changed: it looks again.
+    Wake {
+        /// The step.
+        step: String,
+        /// The waiting effect's branch.
+        path: String,
+        /// The waiting effect's position.
+        seq: u32,
+    },
     /// Go on.
     Resume {
         /// Who.
@@ -57,6 +66,9 @@ impl Message {
         Ok(match self {
             Message::Decide { approval, decision } => CommandBody::ApprovalDecided { approval, decision },
             Message::Cancel { by, reason } => CommandBody::Cancel { by, reason },
+            Message::Wake { step, path, seq } => {
+                CommandBody::TimerFired { timer: TimerKey::Sleep { step, path, seq } }
+            }
             Message::Pause { by } => CommandBody::Pause { by, error: None },
             Message::Resume { by } => CommandBody::Resume { by },
             Message::Signal { name, payload } => CommandBody::Signal { name, payload },

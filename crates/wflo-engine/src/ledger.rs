@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use wflo_core::budget::Amounts;
 use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
@@ -31,11 +32,15 @@ mod again;
 mod exceeded;
 mod operator;
 mod overshot;
+mod queue;
 mod replayed;
 mod reserve;
+mod turns;
 
-pub(crate) use exceeded::ask_once;
+pub(crate) use exceeded::{Then, ask_once, exceeded};
 pub use overshot::Overshot;
+pub(crate) use reserve::{accounts_that, hold_ops};
+pub use turns::Turns;
 
 /// The attempt that made the call is being ended.
 const ENDING: Code = Code(3025);
@@ -64,7 +69,7 @@ struct Dispatched {
 struct Held {
     row: EffectRecord,
     hold: HoldId,
-    amount: NanoUsd,
+    amounts: Amounts,
 }
 
 impl Dispatched {
@@ -75,7 +80,7 @@ impl Dispatched {
     fn overshot(&self, held: &Held, billed: NanoUsd) -> Overshot {
         let said = |name: &str| held.row.attributes[name].as_str().unwrap_or_default().to_owned();
         let (model, provider) = (said("model"), said("provider"));
-        Overshot { model, provider, billed, held: held.amount, budgets: self.budgets.clone() }
+        Overshot { model, provider, billed, held: held.amounts.cost, budgets: self.budgets.clone() }
     }
 
     /// The call is over, whatever became of its record: nobody waits for it any longer.
@@ -293,10 +298,15 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
         at,
     };
     let held = call.held();
-    let overshot = (outcome.settled > held.amount).then(|| call.overshot(&held, outcome.settled));
-    let mut ops = vec![Op::Settle { id: held.hold, actual: outcome.settled, at }];
+    let overshot = (outcome.settled > held.amounts.cost).then(|| call.overshot(&held, outcome.settled));
+    let tokens = match outcome.uncertain {
+        true => held.amounts.tokens,
+        false => usage.total_input().saturating_add(usage.total_output()),
+    };
+    let actual = Amounts { cost: outcome.settled, tokens, ..held.amounts };
+    let mut ops = vec![Op::Settle { id: held.hold, actual, at }];
     if let Some(overshot) = &overshot {
-        tracing::error!(effect = %call.key, settled = %outcome.settled, held = %held.amount, "a call was billed above its upper bound");
+        tracing::error!(effect = %call.key, settled = %outcome.settled, held = %held.amounts.cost, "a call was billed above its upper bound");
         let message = overshot::message(call, overshot);
         ops.extend(message.map(|message| Op::PushInbox { run: call.calls.attempt.run, message, at }));
     }

@@ -60,7 +60,7 @@ fn values(calls: &Calls, spent: NanoUsd, hold: NanoUsd) -> BTreeMap<&'static str
         .budgets
         .iter()
         .chain(&context.record.options.budgets)
-        .map(|b| b.max_cost_usd)
+        .filter_map(|b| b.max_cost_usd)
         .min();
     BTreeMap::from([
         ("estimated_cost", usd(spent.saturating_add(hold))),

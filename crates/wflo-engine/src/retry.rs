@@ -13,7 +13,7 @@ mod stale;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wflo_core::budget::Scope;
+use wflo_core::budget::Quantity;
 use wflo_core::definition::{StepKind, StepSpec};
 use wflo_core::effect::{
     CancelledWait, EffectClass, EffectKey, EffectKind, EffectRecord, EffectState, OnAmbiguous,
@@ -262,16 +262,18 @@ impl Runtime {
     }
 
     async fn raise(&self, prepared: &mut Prepared, amount: NanoUsd, by: &str) -> Result<(), EngineError> {
-        let accounts =
-            budgets::accounts(&prepared.record, &prepared.definition, None, self.engine.clock().now());
+        let now = self.engine.clock().now();
+        let accounts = budgets::accounts(&prepared.record, &prepared.definition, None, &[], now);
         let known = self.engine.store().budgets(vec![prepared.record.budget_key.clone()]).await?;
-        if let Some(own) = accounts.iter().find(|a| a.budget.scope == Scope::Run)
+        if let Some(own) = accounts.iter().find(|a| a.budget.is_money_of_a_run())
             && let Some(before) = known.iter().find(|b| b.id == own.budget.id)
         {
             let budget_id = before.id;
-            prepared.ops.push(Op::TopUp { budget: budget_id, amount });
-            let body = EventBody::BudgetToppedUp { budget_id, amount_usd: amount, by: by.to_owned() };
-            let event = Event { at: self.engine.clock().now(), body };
+            let top_up = Op::TopUp { budget: budget_id, amount: amount.into(), by: by.to_owned(), at: now };
+            prepared.ops.push(top_up);
+            let amount = Quantity::Money { amount_usd: amount };
+            let body = EventBody::BudgetToppedUp { budget_id, amount, by: by.to_owned() };
+            let event = Event { at: now, body };
             prepared.ops.push(Op::AppendEvents { run: prepared.record.id, events: vec![event] });
         }
         Ok(())

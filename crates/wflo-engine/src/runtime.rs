@@ -99,6 +99,7 @@ impl Runtime {
             databases: Arc::clone(&databases),
             meters: Meters::new(options.journal_limit),
             settled: Arc::new(tokio::sync::Notify::new()),
+            turns: crate::ledger::Turns::default(),
             gateway: std::sync::OnceLock::new(),
         });
         let gateway =

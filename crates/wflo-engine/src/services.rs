@@ -22,6 +22,8 @@ pub struct Services {
     pub meters: Meters,
     /// Rung whenever a hold became a bill: calls that wait for room try again.
     pub settled: Arc<Notify>,
+    /// Whose turn it is to take room in a budget.
+    pub turns: crate::ledger::Turns,
     /// The model gateway; set once it has been made over this engine's ledger.
     pub gateway: std::sync::OnceLock<Gateway>,
 }

@@ -326,7 +326,9 @@ impl Runtime {
         record: &RunRecord,
         definition: &Definition,
     ) -> Result<Vec<Op>, EngineError> {
-        let accounts = budgets::accounts(record, definition, None, self.engine.clock().now());
+        let now = self.engine.clock().now();
+        // Standing budgets are opened by their first call.
+        let accounts = budgets::accounts(record, definition, None, &[], now);
         let known =
             self.engine.store().budgets(accounts.iter().map(|a| a.budget.key.clone()).collect()).await?;
         let mut ops = Vec::new();
@@ -334,8 +336,9 @@ impl Runtime {
             let limit = account.limit;
             let before = known.iter().find(|b| b.id == account.id).map(|b| b.limit);
             match before {
-                Some(before) if before != limit && account.scope == wflo_core::budget::Scope::Workflow => {
-                    ops.push(Op::TopUp { budget: account.id, amount: limit.saturating_sub(before) });
+                Some(before) if before != limit && !account.scope.is_of_a_run() => {
+                    let (amount, by) = (limit.saturating_sub(before), record.id.to_string());
+                    ops.push(Op::TopUp { budget: account.id, amount, by, at: now });
                 }
                 Some(_) => {}
                 None => ops.push(Op::OpenBudget(Box::new(account))),

@@ -153,7 +153,8 @@ async fn a_run_that_the_store_refuses_was_never_there() {
     let host = Host::new(dir.path(), 1).await;
     let unknown = HoldId::from_uuid(SystemClock::default().uuid());
     let at = SystemClock::default().now();
-    let refused = host.submit(vec![Op::Settle { id: unknown, actual: NanoUsd::ZERO, at }]).await.unwrap_err();
+    let refused =
+        host.submit(vec![Op::Settle { id: unknown, actual: NanoUsd::ZERO.into(), at }]).await.unwrap_err();
     assert!(matches!(refused, EngineError::Store(_)), "{refused:?}");
     assert!(host.store.runs(RunFilter::default()).await.unwrap().is_empty());
     // Its place is free again.

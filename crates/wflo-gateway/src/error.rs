@@ -2,8 +2,8 @@
 //!
 //! Owns the wording that clients see. What an upstream says passes through and is none of these.
 
+use wflo_core::budget::Shortfall;
 use wflo_core::error::{Code, Coded};
-use wflo_core::money::NanoUsd;
 
 use crate::dialect::errors::Told;
 use crate::dialect::request::RequestError;
@@ -18,18 +18,10 @@ use crate::reserve::BoundError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     /// No budget has room for it.
-    #[error(
-        "budget exceeded: the {budget} budget of {limit} USD has {left} USD left, and this call of {model} could cost up to {needed} USD"
-    )]
+    #[error("budget exceeded: {}", exceeded(shortfall, model))]
     BudgetExceeded {
-        /// Which budget.
-        budget: String,
-        /// Its limit.
-        limit: NanoUsd,
-        /// What is neither spent nor held.
-        left: NanoUsd,
-        /// What the call could cost.
-        needed: NanoUsd,
+        /// Which budget, how it stood, and what the call could take.
+        shortfall: Box<Shortfall>,
         /// The model.
         model: String,
     },
@@ -256,6 +248,21 @@ impl Coded for GatewayError {
     }
 }
 
+/// The arithmetic of a refusal.
+fn exceeded(shortfall: &Shortfall, model: &str) -> String {
+    let budget = &shortfall.budget;
+    if !budget.measure.is_cost() {
+        return shortfall.explain();
+    }
+    format!(
+        "the {} budget of {} USD has {} USD left, and this call of {model} could cost up to {} USD",
+        budget.short_name(),
+        budget.limit.money(),
+        budget.left().money(),
+        shortfall.wanted.money()
+    )
+}
+
 fn unpriced_hint(model: &str, provider: &str, named: bool, near: Option<&str>) -> String {
     let elsewhere = match suggestion(model) {
         Some((other, input, output)) if other != provider => {
@@ -272,12 +279,10 @@ fn unpriced_hint(model: &str, provider: &str, named: bool, near: Option<&str>) -
 }
 
 impl GatewayError {
-    /// From the ledger's refusal of a call that could cost `needed`.
-    pub fn from_refusal(refusal: Refusal, needed: NanoUsd, model: &str) -> GatewayError {
+    /// From the ledger's refusal of a call.
+    pub fn from_refusal(refusal: Refusal, model: &str) -> GatewayError {
         match refusal {
-            Refusal::Budget { budget, limit, left, action: _ } => {
-                GatewayError::BudgetExceeded { budget, limit, left, needed, model: model.to_owned() }
-            }
+            Refusal::Budget(shortfall) => GatewayError::BudgetExceeded { shortfall, model: model.to_owned() },
             Refusal::Later { status, kind, failure, wait } => GatewayError::Later {
                 status,
                 kind,

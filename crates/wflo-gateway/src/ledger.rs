@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wflo_core::budget::OnExceeded;
+use wflo_core::budget::Shortfall;
 use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 
@@ -223,17 +223,9 @@ pub enum Opened {
 /// Why a call may not be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// A budget does not have room for it.
-    Budget {
-        /// Which: `run`, `step summarise`, `workflow per day` …
-        budget: String,
-        /// Its limit.
-        limit: NanoUsd,
-        /// What is neither spent nor held.
-        left: NanoUsd,
-        /// What it says of calls that do not fit.
-        action: OnExceeded,
-    },
+    /// A budget does not have room for it: which one, how it stood with what it says of such calls, and what
+    /// the call could take of it.
+    Budget(Box<Shortfall>),
     /// Not now: too many calls, or a provider that fails. It may be made later.
     Later {
         /// The HTTP status for clients.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
+use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Zone};
 use wflo_core::id::{BudgetId, KeyId};
 use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
@@ -90,7 +90,7 @@ impl Directory {
             budgets.push(account(Scope::Key, name, (budget.period, span), budget.limit, ALERTS.to_vec()));
         }
         let store = &*treasury.options.store;
-        put(store, &budgets).await?;
+        put(store, &budgets, now).await?;
         let accounts: Accounts = {
             let mut spending = treasury.spending();
             budgets.iter().map(|budget| spending.account(budget.id)).collect()
@@ -103,7 +103,7 @@ impl Directory {
 }
 
 /// Opens the accounts, and gives those that are open the limit that they have now.
-async fn put(store: &dyn SliceStore, budgets: &[Budget]) -> Result<(), StoreError> {
+async fn put(store: &dyn SliceStore, budgets: &[Budget], now: Timestamp) -> Result<(), StoreError> {
     if budgets.is_empty() {
         return Ok(());
     }
@@ -113,7 +113,12 @@ async fn put(store: &dyn SliceStore, budgets: &[Budget]) -> Result<(), StoreErro
     let change = |budget: &Budget| {
         let there = there.iter().find(|there| there.id == budget.id)?;
         let amount = budget.limit.saturating_sub(there.limit);
-        (amount != NanoUsd::ZERO).then_some(Op::TopUp { budget: budget.id, amount })
+        (amount != Amount::ZERO).then(|| Op::TopUp {
+            budget: budget.id,
+            amount,
+            by: "wflo gateway".to_owned(),
+            at: now,
+        })
     };
     let ops: Vec<Op> = budgets.iter().filter_map(change).collect();
     if !ops.is_empty() {
@@ -129,26 +134,22 @@ fn account(
     limit: NanoUsd,
     alert_thresholds: Vec<u32>,
 ) -> Budget {
-    Budget {
-        id: id(scope, &key, period, &span.start),
+    let account = Budget {
+        id: BudgetId::from_uuid(uuid::Uuid::nil()),
         scope,
         key,
         period,
         period_start: span.start,
-        limit,
-        settled: NanoUsd::ZERO,
-        held: NanoUsd::ZERO,
+        time_zone: Zone::utc(),
+        standing: false,
+        measure: Measure::Cost,
+        limit: limit.into(),
+        settled: Amount::ZERO,
+        held: Amount::ZERO,
         action_on_exceeded: OnExceeded::Halt,
         alert_thresholds,
-    }
-}
-
-/// The same account has the same id in every process, so that opening it twice opens one.
-fn id(scope: Scope, key: &str, period: Period, start: &str) -> BudgetId {
-    let digest = blake3::hash(format!("{scope:?}\0{key}\0{period:?}\0{start}").as_bytes());
-    let mut bytes = [0_u8; 16];
-    bytes.copy_from_slice(&digest.as_bytes()[..16]);
-    BudgetId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    };
+    account.named()
 }
 
 /// One span of a period, in UTC.

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wflo_core::budget::{Budget, display_name};
+use wflo_core::budget::{Budget, Shortfall};
 use wflo_core::error::{Code, Failure};
 use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
@@ -140,16 +140,8 @@ fn too_fast(key: &VirtualKey, per_minute: u32) -> Refusal {
     }
 }
 
-fn short(budget: &Budget) -> Refusal {
-    Refusal::Budget {
-        budget: display_name(budget.scope, &budget.key, budget.period)
-            .trim_end_matches(" budget")
-            .trim_start_matches("budget of ")
-            .to_owned(),
-        limit: budget.limit,
-        left: budget.left(),
-        action: budget.action_on_exceeded,
-    }
+fn short(budget: Budget, wanted: NanoUsd) -> Refusal {
+    Refusal::Budget(Box::new(Shortfall { budget, wanted: wanted.into() }))
 }
 
 impl Ledger for SliceLedger {
@@ -194,7 +186,7 @@ impl Ledger for SliceLedger {
                 (&answer, shorter, self.directory().floor())
             {
                 // It will never fit as it is; with a shorter answer it may.
-                let left = budget.left();
+                let left = budget.left().money();
                 let fits = shorter.longest(floor, |most| most.cost <= left);
                 if let Some((tokens, most)) = fits.and_then(|tokens| Some((tokens, shorter.at(tokens)?))) {
                     answer = self.hold(wanted(most.cost), FURTHER).await;
@@ -211,7 +203,7 @@ impl Ledger for SliceLedger {
                 }
                 Err(Denied::Short(budget)) => {
                     self.metrics.refused("budget");
-                    Ok(Opened::Refused(short(&budget)))
+                    Ok(Opened::Refused(short(*budget, intent.hold)))
                 }
                 Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
             }
@@ -296,7 +288,7 @@ impl Ledger for SliceLedger {
                     running.seq.store(seq, Ordering::Release);
                     Ok(Further::Dispatch)
                 }
-                Err(Denied::Short(budget)) => Ok(Further::Refused(short(&budget))),
+                Err(Denied::Short(budget)) => Ok(Further::Refused(short(*budget, next.hold))),
                 Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
             }
         })

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use tokio::sync::oneshot;
-use wflo_core::budget::Budget;
+use wflo_core::budget::{Amount, Budget};
 use wflo_core::id::{BudgetId, EngineId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Fold, Part, Want};
@@ -363,9 +363,9 @@ impl Spending {
         account.seen = Some(seen.clone());
         let spent = i128::from(account.spent);
         // A bill above its hold may have taken more than the slice.
-        let others = (i128::from(seen.held.nanos()) - i128::from(account.granted)).max(0);
+        let others = (i128::from(seen.held.units()) - i128::from(account.granted)).max(0);
         let in_flight = i128::from(account.held);
-        let possible = i128::from(seen.limit.nanos()) - i128::from(seen.settled.nanos()) - spent;
+        let possible = i128::from(seen.limit.units()) - i128::from(seen.settled.units()) - spent;
         let now = possible - others - in_flight;
         let (mut still, mut left) = (Still { others: others > 0, ..Still::default() }, VecDeque::new());
         for waiter in std::mem::take(&mut self.waiters) {
@@ -388,10 +388,10 @@ impl Spending {
     fn view(&self, seen: &Budget, left: i128) -> Budget {
         let at = self.by_budget.get(&seen.id).and_then(|at| self.accounts.get(*at));
         let spent = at.map_or(0, |account| account.spent);
-        let settled = seen.settled.saturating_add(NanoUsd::from_nanos(spent));
+        let settled = seen.settled.saturating_add(Amount::from_units(spent));
         let left = i64::try_from(left.max(0)).unwrap_or(i64::MAX);
-        let held = seen.limit.saturating_sub(settled).saturating_sub(NanoUsd::from_nanos(left));
-        Budget { settled, held: held.max(NanoUsd::ZERO), ..seen.clone() }
+        let held = seen.limit.saturating_sub(settled).saturating_sub(Amount::from_units(left));
+        Budget { settled, held: held.max(Amount::ZERO), ..seen.clone() }
     }
 
     /// The budget in the way of a call that has waited long enough.
@@ -400,9 +400,9 @@ impl Spending {
         let (account, seen) = known
             .filter_map(|account| Some((account, account.seen.as_ref()?)))
             .min_by_key(|(account, _)| account.free() >= amount.nanos())?;
-        let others = (i128::from(seen.held.nanos()) - i128::from(account.granted)).max(0);
+        let others = (i128::from(seen.held.units()) - i128::from(account.granted)).max(0);
         let possible =
-            i128::from(seen.limit.nanos()) - i128::from(seen.settled.nanos()) - i128::from(account.spent);
+            i128::from(seen.limit.units()) - i128::from(seen.settled.units()) - i128::from(account.spent);
         Some(self.view(seen, possible - others - i128::from(account.held)))
     }
 

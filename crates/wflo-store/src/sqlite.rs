@@ -25,6 +25,7 @@ mod readers;
 mod retention;
 mod run;
 mod slice;
+mod standing;
 mod timer;
 mod turn;
 mod tx;
@@ -42,7 +43,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wflo_core::approval::{Approval, Purpose};
-use wflo_core::budget::{Budget, Hold};
+use wflo_core::budget::{Budget, BudgetChange, Hold, Standing};
 use wflo_core::canonical::Digest;
 use wflo_core::cost::Spent;
 use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord};
@@ -341,6 +342,18 @@ impl Store for SqliteStore {
 
     fn budgets(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
         read!(self, |conn| budget::with_keys(conn, &keys))
+    }
+
+    fn all_budgets(&self) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
+        read!(self, |conn| budget::all(conn))
+    }
+
+    fn standing_budgets(&self) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>> {
+        read!(self, |conn| standing::all(conn))
+    }
+
+    fn budget_changes(&self) -> BoxFuture<'_, Result<Vec<BudgetChange>, StoreError>> {
+        read!(self, |conn| standing::changes(conn))
     }
 
     fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<Hold>, StoreError>> {

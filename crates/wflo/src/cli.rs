@@ -4,6 +4,7 @@
 //! `commands` take it from here.
 
 mod approvals;
+mod budgets;
 mod changes;
 mod costs;
 mod detach;
@@ -20,15 +21,16 @@ mod usage;
 mod value;
 
 pub(crate) use approvals::{ApprovalRef, ApprovalsCommand, Decision};
+pub(crate) use budgets::{BudgetsCommand, SetArgs};
 pub(crate) use changes::{ApplyArgs, DiffArgs, DiscardArgs};
 pub(crate) use costs::{
-    CostsBy, CostsCommand, Days, ModelsArgs, PriceArgs, ReconcileArgs, ReportArgs, UpdateArgs,
+    CostsBy, CostsCommand, Days, EstimateArgs, ModelsArgs, PriceArgs, ReconcileArgs, ReportArgs, UpdateArgs,
 };
 pub(crate) use detach::Detach;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use init::InitArgs;
-pub(crate) use input::{Input, InputFile};
+pub(crate) use input::{Input, InputFile, Label};
 pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
@@ -128,6 +130,9 @@ pub(crate) enum Command {
     /// See and decide what waits for a person
     #[command(subcommand, arg_required_else_help = true)]
     Approvals(ApprovalsCommand),
+    /// See, set and top up budgets
+    #[command(subcommand, arg_required_else_help = true)]
+    Budgets(BudgetsCommand),
     /// See what was spent
     #[command(subcommand, arg_required_else_help = true)]
     Costs(CostsCommand),

@@ -1,6 +1,7 @@
 //! What each verb does. A verb is a file; it takes the parsed arguments and answers how to end.
 
 mod approvals;
+mod budgets;
 mod changes;
 mod completions;
 mod costs;
@@ -93,6 +94,8 @@ fn carry_out(
         Command::Run(args) => run::run(args, context, background),
         Command::Runs(command) => runs::run(command, context, background),
         Command::Approvals(command) => approvals::run(command, context),
+        Command::Budgets(command) => budgets::run(command, context),
+        Command::Costs(CostsCommand::Estimate(args)) => costs::estimate(args, context),
         Command::Costs(CostsCommand::Report(args)) => costs::report(args, context),
         Command::Costs(CostsCommand::Reconcile(args)) => costs::reconcile(args, context),
         Command::Costs(CostsCommand::Price(args)) => costs::price(args, context),

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wflo_core::budget::OnExceeded;
 use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::money::NanoUsd;
@@ -21,7 +20,7 @@ use wflo_store::{SqliteStore, StoreOptions};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::settings::{Backend, Dialect, Exceeded, KeySource, Settings};
+use crate::settings::{Backend, Dialect, KeySource, Settings};
 
 /// The project's durable state, opened for a command.
 pub(crate) struct Session<'a> {
@@ -151,22 +150,9 @@ impl<'a> Session<'a> {
     /// A submission with everything that the settings say.
     pub(crate) fn submission(&self, source: Source, inputs: serde_json::Value, flags: Flags) -> Submission {
         let sandbox = &self.settings.sandbox;
-        let mut budgets = Vec::new();
-        if let Some(budget) = &self.settings.budget {
-            budgets.push(BudgetSpec {
-                max_cost_usd: budget.max_cost,
-                per: Per::Run,
-                min_output_tokens: budget.min_output_tokens,
-                alert_thresholds: budget.alert_thresholds.clone(),
-                action_on_exceeded: budget.on_exceeded.map(|action| match action {
-                    Exceeded::Halt => OnExceeded::Halt,
-                    Exceeded::Ask => OnExceeded::Ask,
-                }),
-                ..BudgetSpec::default()
-            });
-        }
+        let mut budgets = self.settings.budgets.clone();
         if let Some(limit) = flags.budget {
-            budgets.push(BudgetSpec { max_cost_usd: limit, per: Per::Run, ..BudgetSpec::default() });
+            budgets.push(BudgetSpec { max_cost_usd: Some(limit), per: Per::Run, ..BudgetSpec::default() });
         }
         let root = self.settings.project.root.clone();
         let mount = |mount: &crate::settings::Mount| mount.places(&root);
@@ -183,6 +169,8 @@ impl<'a> Session<'a> {
                 notify: flags.notify,
                 recording: flags.recording,
                 budgets,
+                labels: flags.labels,
+                org: self.settings.project.org.clone(),
                 ask_when_exceeded: flags.interactive,
                 ..RunOptions::default()
             },
@@ -209,6 +197,8 @@ impl<'a> Session<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags {
     pub(crate) budget: Option<NanoUsd>,
+    /// Whose run it is.
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) require_approval: bool,
     pub(crate) strict_channels: bool,
     pub(crate) apply: bool,

@@ -17,7 +17,7 @@ mod routing;
 mod sandbox;
 mod secret;
 
-pub(crate) use budget::{Budget, Exceeded, read_action, read_count, read_money, read_thresholds};
+pub(crate) use budget::{read_budget, read_money};
 pub(crate) use database::SqliteUrl;
 pub(crate) use environment::Environment;
 pub(crate) use error::SettingsError;
@@ -30,6 +30,7 @@ pub(crate) use secret::KeySource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use wflo_core::definition::BudgetSpec;
 use wflo_core::size::Bytes;
 use wflo_gateway::routing::Routing;
 
@@ -59,7 +60,8 @@ pub(crate) struct Settings {
     pub(crate) models: BTreeMap<String, Model>,
     /// How model calls find their way.
     pub(crate) routing: Routing,
-    pub(crate) budget: Option<Budget>,
+    /// `[budget]`, then `[[budgets]]`.
+    pub(crate) budgets: Vec<BudgetSpec>,
     pub(crate) sandbox: Sandbox,
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
     /// Databases whose writes may be approved although a part of them can neither be shown nor bound.
@@ -112,7 +114,13 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         providers.keys().map(String::as_str),
         models.iter().map(|(name, (_, model))| (name.as_str(), &model.detour)),
     )?;
-    let budget = reader.optional("budget").map(|field| Budget::read(&field)).transpose()?;
+    let one = reader.optional("budget").map(|field| budget::read_one(&field)).transpose()?;
+    let mut budgets: Vec<BudgetSpec> = one.into_iter().collect();
+    if let Some(several) = reader.optional("budgets") {
+        for field in several.list()? {
+            budgets.push(budget::read_scoped(&field)?);
+        }
+    }
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {
             let sandbox = Sandbox::read(&field)?;
@@ -148,7 +156,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
         routing,
-        budget,
+        budgets,
         sandbox,
         unseen: databases
             .iter()

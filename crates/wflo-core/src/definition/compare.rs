@@ -144,7 +144,7 @@ fn budgets(found: &mut Vec<Difference>, of: &str, mine: &[BudgetSpec], theirs: &
         let same = left.iter().position(|other| scope(other) == scope(limit)).map(|at| left.remove(at));
         let what = format!("budget{of} per {}", scope(limit));
         match same {
-            Some(other) if other.max_cost_usd == limit.max_cost_usd => {
+            Some(other) if other.limits() == limit.limits() => {
                 fields(found, |key| format!("{key} of the {what}"), &table(limit), &table(other));
             }
             other => found.push(Difference { what, mine: Some(amount(limit)), theirs: other.map(amount) }),
@@ -157,13 +157,24 @@ fn budgets(found: &mut Vec<Difference>, of: &str, mine: &[BudgetSpec], theirs: &
 }
 
 fn amount(limit: &BudgetSpec) -> String {
-    format!("${}", limit.max_cost_usd)
+    let limits = limit.limits();
+    let shown: Vec<String> = limits.into_iter().map(|(measure, amount)| measure.show(amount)).collect();
+    shown.join(", ")
 }
 
 fn scope(limit: &BudgetSpec) -> String {
     let per = serde_json::to_value(limit.per).ok();
     let per = per.as_ref().and_then(Value::as_str).unwrap_or("run");
-    limit.agent.as_ref().map_or_else(|| per.to_owned(), |agent| format!("{per} (agent `{agent}`)"))
+    let mut scope = per.to_owned();
+    for (name, value) in [("agent", &limit.agent), ("label", &limit.label), ("workflow", &limit.workflow)] {
+        if let Some(value) = value {
+            scope.push_str(&format!(" ({name} `{value}`)"));
+        }
+    }
+    if let Some(period) = limit.period {
+        scope.push_str(&format!(" and {}", period.name()));
+    }
+    scope
 }
 
 fn difference(what: String, mine: Option<&Value>, theirs: Option<&Value>) -> Option<Difference> {

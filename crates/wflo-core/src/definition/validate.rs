@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+mod budgets;
+
 use super::inputs::nearest;
 use super::references;
-use super::{BudgetSpec, Definition, Per, PolicyAction, PolicySpec, SandboxSpec, StepKind, StepSpec};
-use crate::budget::OnExceeded;
+use super::{Definition, PolicyAction, PolicySpec, SandboxSpec, StepKind, StepSpec};
 use crate::condition::Condition;
 use crate::error::{Code, Failure};
-use crate::money::NanoUsd;
 
 const SHAPE: Code = Code(1001);
 const BAD_NAME: Code = Code(1002);
@@ -90,7 +90,7 @@ fn check_workflow(definition: &Definition, problems: &mut Vec<Failure>) {
             .push(Failure::new(TOO_LARGE, format!("a workflow has at most {MAX_STEPS} steps")).at("steps"));
     }
     for (index, budget) in definition.budgets.iter().enumerate() {
-        check_budget(budget, &format!("budgets[{index}]"), false, problems);
+        budgets::check(budget, &format!("budgets[{index}]"), false, problems);
     }
     check_sandbox(&definition.sandbox, problems);
     if definition.timeout_seconds.is_some_and(|t| t.0 == 0) {
@@ -142,30 +142,6 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
     }
     if sandbox.pids_limit.is_some_and(|p| p < 2) {
         problems.push(Failure::new(BAD_NUMBER, "pids_limit must be at least 2").at("sandbox.pids_limit"));
-    }
-}
-
-fn check_budget(budget: &BudgetSpec, at: &str, on_step: bool, problems: &mut Vec<Failure>) {
-    if budget.max_cost_usd.is_negative() || budget.max_cost_usd == NanoUsd::MAX {
-        problems.push(Failure::new(BAD_NUMBER, "max_cost_usd must be 0 or more").at(at));
-    }
-    if on_step && !matches!(budget.per, Per::Run | Per::Step | Per::Agent) {
-        problems.push(Failure::new(BAD_STEP, "a step's budget is per run, step or agent").at(at));
-    }
-    if let Some(thresholds) = &budget.alert_thresholds
-        && thresholds.iter().any(|t| !(t.is_finite() && *t > 0.0 && *t <= 1.0))
-    {
-        problems.push(
-            Failure::new(BAD_NUMBER, "alert_thresholds are shares between 0 and 1, such as 0.75").at(at),
-        );
-    }
-    if budget.min_output_tokens == Some(0) {
-        problems.push(Failure::new(BAD_NUMBER, "min_output_tokens must be at least 1").at(at));
-    }
-    match budget.action_on_exceeded {
-        Some(OnExceeded::Queue) => problems.push(later("the budget action `queue`", at)),
-        Some(OnExceeded::Downgrade) => problems.push(later("the budget action `downgrade`", at)),
-        _ => {}
     }
 }
 
@@ -242,7 +218,7 @@ fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: 
         check_condition(definition, when, &format!("step `{}`", step.name), &at, problems);
     }
     for budget in &step.budgets {
-        check_budget(budget, &at, true, problems);
+        budgets::check(budget, &at, true, problems);
     }
     let known: Vec<&str> = definition.steps.iter().map(|s| s.name.as_str()).collect();
     for dependency in &step.depends_on {

@@ -154,7 +154,7 @@ fn evaluate(draft: &Draft, step: &str, when: &str) -> Result<bool, ConditionErro
     let spent = draft.state.steps.iter().fold(NanoUsd::ZERO, |sum, s| sum.saturating_add(s.cost));
     // Conditions compare amounts with literals, which CEL reads as floating point; nothing is charged by them.
     let usd = |amount: NanoUsd| json!(amount.nanos() as f64 / 1e9);
-    let limit = draft.state.definition.budgets.iter().map(|b| b.max_cost_usd).min();
+    let limit = draft.state.definition.budgets.iter().filter_map(|b| b.max_cost_usd).min();
     let values = BTreeMap::from([
         ("inputs", (*draft.state.inputs).clone()),
         ("outputs", draft.state.definition.outputs_in_conditions(object_of(&draft.state.outputs_for(step)))),

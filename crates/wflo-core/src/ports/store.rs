@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::BoxFuture;
 use crate::approval::{Approval, Purpose};
-use crate::budget::{Budget, Hold};
+use crate::budget::{Budget, BudgetChange, Hold, Standing};
 use crate::cost::Spent;
 use crate::effect::{CancelledWait, EffectKey, EffectRecord};
 use crate::event::Recorded;
@@ -95,6 +95,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<Approval>, StoreError>>;
     /// The budgets with these keys, any scope and period.
     fn budgets(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>>;
+    /// Every budget, in the order in which they were opened.
+    fn all_budgets(&self) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>>;
+    /// The standing budgets.
+    fn standing_budgets(&self) -> BoxFuture<'_, Result<Vec<Standing>, StoreError>>;
+    /// What became of limits, oldest first.
+    fn budget_changes(&self) -> BoxFuture<'_, Result<Vec<BudgetChange>, StoreError>>;
     /// What a hold reserves, if it is still open.
     fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<Hold>, StoreError>>;
     /// What all effects of a run were billed.

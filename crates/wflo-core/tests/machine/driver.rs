@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use wflo_core::approval::{ApprovalRequest, Binding, OnTimeout, Purpose};
-use wflo_core::budget::{Budget, OnExceeded, Period, Scope, Shortfall};
+use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Shortfall, Zone};
 use wflo_core::canonical::Digest;
 use wflo_core::definition::Definition;
 use wflo_core::effect::EffectKey;
@@ -90,13 +90,16 @@ pub(crate) fn shortfall() -> Box<Shortfall> {
             key: "run".into(),
             period: Period::Total,
             period_start: String::new(),
-            limit: NanoUsd::from_nanos(10),
-            settled: NanoUsd::from_nanos(9),
-            held: NanoUsd::ZERO,
+            time_zone: Zone::utc(),
+            standing: false,
+            measure: Measure::Cost,
+            limit: Amount::from_units(10),
+            settled: Amount::from_units(9),
+            held: Amount::ZERO,
             action_on_exceeded: OnExceeded::Halt,
             alert_thresholds: vec![],
         },
-        wanted: NanoUsd::from_nanos(5),
+        wanted: Amount::from_units(5),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What people are asked.
 
 use wflo_core::approval::{ApprovalStatus, Decision, Purpose};
+use wflo_core::budget::Measure;
 use wflo_core::event::Event;
 use wflo_core::id::BudgetId;
 use wflo_core::machine::CommandBody;
@@ -48,8 +49,17 @@ fn questions_of_the_run_are_put_once() {
     let mut driver = Driver::new(&diamond());
     driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
     let budget = BudgetId::from_uuid(uuid::Uuid::from_u128(7));
-    let top_up =
-        || question("a", Purpose::Budget { budget, missing: NanoUsd::from_nanos(1), suggested: None });
+    let top_up = || {
+        question(
+            "a",
+            Purpose::Budget {
+                budget,
+                measure: Measure::Cost,
+                missing: NanoUsd::from_nanos(1),
+                suggested: None,
+            },
+        )
+    };
     driver.tell(top_up()).unwrap();
     let first = *driver.state.approvals.keys().next().unwrap();
     assert_eq!(driver.tell(top_up()).unwrap_err(), wflo_core::machine::Rejection::AskedAlready(first));

@@ -61,7 +61,10 @@ impl Broker {
                 }
             }
             Some(row) => row,
-            None => self.journal.intend(self.intent(call, print, Value::Null), Vec::new()).await?,
+            None => match self.counted(call, &print).await? {
+                Ok(row) => row,
+                Err(error) => return self.fail(call, print, None, error).await,
+            },
         };
         self.let_go(call);
         let tool = self.before_tool().await?;

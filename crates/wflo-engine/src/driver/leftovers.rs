@@ -65,7 +65,7 @@ async fn lost(
     );
     let end = EffectEnd {
         outcome: Err(failure.clone()),
-        cost: hold.amount,
+        cost: hold.amounts.cost,
         uncertain: true,
         attributes: serde_json::json!({ "error_kind": "interrupted" }),
         at,
@@ -74,13 +74,13 @@ async fn lost(
         key: row.key.clone(),
         kind: row.kind,
         name: row.name.clone(),
-        cost_usd: row.cost.saturating_add(hold.amount),
+        cost_usd: row.cost.saturating_add(hold.amounts.cost),
         uncertain: true,
         error: Some(failure),
     };
     Ok(vec![
         Op::FinishEffect { run, key: row.key.clone(), end },
-        Op::Settle { id: hold.id, actual: hold.amount, at },
+        Op::Settle { id: hold.id, actual: hold.amounts, at },
         Op::AppendEvents { run, events: vec![Event { at, body }] },
     ])
 }

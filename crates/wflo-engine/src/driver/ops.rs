@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
+use wflo_core::budget::{Amount, Quantity};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::machine::{self, Action, ApprovalState, RunState, StepState, StepStatus, TimerKey};
@@ -49,12 +50,19 @@ fn top_ups(now: &RunState, events: &[Event], facts: &mut Vec<Event>, ops: &mut V
     for event in events {
         let EventBody::ApprovalDecided { approval_id, decision } = &event.body else { continue };
         let Some(approval) = now.approvals.get(approval_id).filter(|_| decision.approved) else { continue };
-        if let Purpose::Budget { budget, missing, suggested } = approval.request.purpose {
-            let amount = decision.amount.or(suggested).unwrap_or(missing);
-            ops.push(Op::TopUp { budget, amount });
-            let body =
-                EventBody::BudgetToppedUp { budget_id: budget, amount_usd: amount, by: decision.by.clone() };
-            facts.push(Event { at: event.at, body });
+        if let Purpose::Budget { budget, measure, missing, suggested } = approval.request.purpose {
+            let amount = measure.from_decimal(decision.amount.or(suggested).unwrap_or(missing));
+            let by = decision.by.clone();
+            // Somebody else has topped it up, and the answer says so.
+            if amount == Amount::ZERO {
+                continue;
+            }
+            ops.push(Op::TopUp { budget, amount, by: by.clone(), at: event.at });
+            let amount = Quantity::new(measure, amount);
+            facts.push(Event {
+                at: event.at,
+                body: EventBody::BudgetToppedUp { budget_id: budget, amount, by },
+            });
         }
     }
 }

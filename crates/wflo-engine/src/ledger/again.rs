@@ -12,12 +12,12 @@
 use std::sync::PoisonError;
 
 use serde_json::json;
-use wflo_core::budget::{Budget, Shortfall, display_name};
+use wflo_core::budget::Amounts;
 use wflo_core::id::HoldId;
 use wflo_core::ports::store::{Op, StoreError};
 use wflo_gateway::ledger::{CallIntent, Further, Next, Refusal};
 
-use super::reserve::{accounts_of, hold_ops};
+use super::reserve::{accounts_of, amounts, hold_ops};
 use super::{Dispatched, Held, ending, operator};
 use crate::error::EngineError;
 use crate::policy;
@@ -47,10 +47,11 @@ pub(super) async fn again(call: &Dispatched, next: Next) -> Result<Further, Engi
     let mut ops = vec![if next.charged.nanos() == 0 {
         Op::ReleaseHold { id: held.hold }
     } else {
-        Op::Settle { id: held.hold, actual: next.charged, at }
+        Op::Settle { id: held.hold, actual: Amounts { cost: next.charged, ..held.amounts }, at }
     }];
-    let accounts: Vec<Budget> = accounts_of(calls).into_iter().map(|applied| applied.budget).collect();
-    ops.extend(hold_ops(calls, &accounts, hold, next.hold));
+    let tokens = next.max_input_tokens.saturating_add(next.max_output_tokens);
+    let amounts = amounts(&intent, next.hold, tokens);
+    ops.extend(hold_ops(calls, &accounts_of(calls).await?, hold, amounts));
     let attributes = json!({
         "model": next.model,
         "provider": next.provider,
@@ -59,20 +60,10 @@ pub(super) async fn again(call: &Dispatched, next: Next) -> Result<Further, Engi
     });
     let row = match calls.journal.reopen(held.row, Some(hold), next.charged, attributes, ops).await {
         Ok(row) => row,
-        Err(StoreError::Short(shortfall)) => return Ok(Further::Refused(short(&shortfall))),
+        Err(StoreError::Short(shortfall)) => return Ok(Further::Refused(Refusal::Budget(shortfall))),
         Err(error) => return Err(error.into()),
     };
-    *call.held.lock().unwrap_or_else(PoisonError::into_inner) = Held { row, hold, amount: next.hold };
+    *call.held.lock().unwrap_or_else(PoisonError::into_inner) = Held { row, hold, amounts };
     calls.services.settled.notify_waiters();
     Ok(Further::Dispatch)
-}
-
-fn short(shortfall: &Shortfall) -> Refusal {
-    let budget = &shortfall.budget;
-    Refusal::Budget {
-        budget: display_name(budget.scope, &budget.key, budget.period),
-        limit: budget.limit,
-        left: budget.left(),
-        action: budget.action_on_exceeded,
-    }
 }

@@ -4,67 +4,73 @@ use std::sync::Arc;
 
 use serde_json::json;
 use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Purpose};
-use wflo_core::budget::{OnExceeded, Shortfall, display_name};
+use wflo_core::budget::{Budget, OnExceeded, Shortfall};
 use wflo_core::canonical::Digest;
 use wflo_core::event::EventBody;
 use wflo_core::id::ApprovalId;
 use wflo_core::machine::{CommandBody, Rejection};
-use wflo_gateway::ledger::{CallIntent, Opened, Refusal, Ticket};
 
-use super::{Again, ending};
 use crate::calls::Calls;
 use crate::error::EngineError;
 use crate::protocol::On;
 
-/// People are asked, a cheaper model is wanted, or the run halts. `None` means try again.
-pub(super) async fn exceeded(
+/// What follows for the call.
+pub(crate) enum Then {
+    /// There may be room now.
+    Again,
+    /// The attempt is being ended.
+    Ended,
+    /// It is not made.
+    Refused,
+    /// A cheaper model is wanted.
+    Cheaper,
+}
+
+/// People are asked, a cheaper model is wanted, or the run halts.
+pub(crate) async fn exceeded(
     calls: &Arc<Calls>,
-    intent: &CallIntent,
+    what: &str,
+    cheaper: bool,
     on: &On,
-    shortfall: Box<Shortfall>,
-) -> Result<Option<Opened>, EngineError> {
-    let budget = shortfall.budget.clone();
-    let refusal = Refusal::Budget {
-        budget: display_name(budget.scope, &budget.key, budget.period)
-            .replace(" budget", "")
-            .replace("budget of ", ""),
-        limit: budget.limit,
-        left: budget.left(),
-        action: budget.action_on_exceeded,
-    };
-    match budget.action_on_exceeded {
-        OnExceeded::Downgrade if intent.cheaper => {
-            let again = Again { path: on.path.clone(), seq: on.seq };
-            Ok(Some(Opened::Cheaper(Ticket::new(again), refusal)))
-        }
+    shortfall: &Shortfall,
+) -> Result<Then, EngineError> {
+    match shortfall.budget.action_on_exceeded {
+        OnExceeded::Downgrade if cheaper => Ok(Then::Cheaper),
         OnExceeded::Halt | OnExceeded::Downgrade | OnExceeded::Queue => {
-            let action = OnExceeded::Halt;
-            let body = CommandBody::BudgetExhausted { step: calls.attempt.step.clone(), shortfall, action };
+            let (step, shortfall) = (calls.attempt.step.clone(), Box::new(shortfall.clone()));
+            let body = CommandBody::BudgetExhausted { step, shortfall, action: OnExceeded::Halt };
             calls.attempt.driver.tell(body, Vec::new()).await?;
-            Ok(Some(Opened::Refused(refusal)))
+            Ok(Then::Refused)
         }
-        OnExceeded::Ask => {
-            let status = ask(calls, intent, on, &shortfall).await?;
-            Ok(match status {
-                None => Some(Opened::Refused(ending())),
-                Some(ApprovalStatus::Approved | ApprovalStatus::Consumed) => None,
-                Some(_) => Some(Opened::Refused(refusal)),
-            })
-        }
+        OnExceeded::Ask => Ok(match ask(calls, what, on, shortfall).await? {
+            None => Then::Ended,
+            Some(ApprovalStatus::Approved | ApprovalStatus::Consumed) => Then::Again,
+            Some(_) => Then::Refused,
+        }),
     }
 }
 
 /// What people said; `None` once the attempt is being ended.
 async fn ask(
     calls: &Arc<Calls>,
-    intent: &CallIntent,
+    what: &str,
     on: &On,
     shortfall: &Shortfall,
 ) -> Result<Option<ApprovalStatus>, EngineError> {
-    let asked = calls.services.store.approvals_about(calls.attempt.run, raise_of(shortfall)).await?;
+    let store = &calls.services.store;
+    let asked = store.approvals_about(calls.attempt.run, raise_of(shortfall)).await?;
     let question = match asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
         Some(question) => question.id,
-        None => ask_once(calls, top_up_request(calls, intent, shortfall)?).await?,
+        None => {
+            // Looked at after the questions: an answer that came since the hold was refused shows in the limit.
+            let known = store.budgets(vec![shortfall.budget.key.clone()]).await?;
+            let raised =
+                |known: &Budget| known.id == shortfall.budget.id && known.limit > shortfall.budget.limit;
+            if known.iter().any(raised) {
+                return Ok(Some(ApprovalStatus::Approved));
+            }
+            ask_once(calls, top_up_request(calls, what, shortfall)?).await?
+        }
     };
     tokio::select! {
         status = calls.waits.decided(&calls.attempt, on.clone(), question) => status.map(Some),
@@ -89,35 +95,40 @@ pub(crate) async fn ask_once(calls: &Calls, request: ApprovalRequest) -> Result<
 
 /// What is asked about a budget that cannot take a call.
 fn raise_of(shortfall: &Shortfall) -> Purpose {
-    let suggested = Some(shortfall.suggested());
-    Purpose::Budget { budget: shortfall.budget.id, missing: shortfall.missing(), suggested }
+    let measure = shortfall.budget.measure;
+    let suggested = Some(measure.decimal(shortfall.suggested()));
+    let missing = measure.decimal(shortfall.missing());
+    Purpose::Budget { budget: shortfall.budget.id, measure, missing, suggested }
 }
 
-fn top_up_request(
-    calls: &Calls,
-    intent: &CallIntent,
-    shortfall: &Shortfall,
-) -> Result<ApprovalRequest, EngineError> {
+fn top_up_request(calls: &Calls, what: &str, shortfall: &Shortfall) -> Result<ApprovalRequest, EngineError> {
     let (budget, missing, suggested) = (&shortfall.budget, shortfall.missing(), shortfall.suggested());
-    let evidence = json!({
-        "budget": display_name(budget.scope, &budget.key, budget.period),
-        "limit_usd": budget.limit,
-        "settled_usd": budget.settled,
-        "held_usd": budget.held,
-        "wanted_usd": shortfall.wanted,
-        "missing_usd": missing,
-        "suggested_usd": suggested,
-        "model": intent.model,
-        "step": calls.attempt.step,
-    });
+    // Money under the names that say so; anything else under its own.
+    let unit = if budget.measure.is_cost() { "_usd" } else { "" };
+    let mut evidence = json!({ "budget": budget.name(), "model": what, "step": calls.attempt.step });
+    if !budget.measure.is_cost() {
+        evidence["measure"] = json!(budget.measure);
+    }
+    for (name, amount) in [
+        ("limit", budget.limit),
+        ("settled", budget.settled),
+        ("held", budget.held),
+        ("wanted", shortfall.wanted),
+        ("missing", missing),
+        ("suggested", suggested),
+    ] {
+        evidence[format!("{name}{unit}")] = json!(budget.measure.decimal(amount));
+    }
     let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
     Ok(ApprovalRequest {
         purpose: raise_of(shortfall),
         step: Some(calls.attempt.step.clone()),
         generation: calls.attempt.generation,
         title: format!(
-            "raise the {} by ${suggested} (at least ${missing})",
-            display_name(budget.scope, &budget.key, budget.period)
+            "raise the {} by {} (at least {})",
+            budget.name(),
+            budget.show(suggested),
+            budget.show(missing)
         ),
         binding: wflo_core::approval::Binding {
             action: Digest::of_json(&json!(["top_up", budget.id])).map_err(unreadable)?,

@@ -11,7 +11,7 @@
 //! 3. the attempt that made the call is being ended: only then its answer goes on, to nobody.
 
 use serde::{Deserialize, Serialize};
-use wflo_core::budget::{Budget, display_name};
+use wflo_core::budget::Budget;
 use wflo_core::error::{Code, Failure};
 use wflo_core::id::BudgetId;
 use wflo_core::machine::CommandBody;
@@ -57,10 +57,10 @@ impl Overshot {
     fn failure(&self, budget: &Budget) -> Failure {
         let Overshot { model, provider, billed, held, .. } = self;
         let message = format!(
-            "the provider `{provider}` billed a call of {model} at ${billed}, and the most that it could cost was ${held}; the {} of ${} stands at ${}",
-            display_name(budget.scope, &budget.key, budget.period),
-            budget.limit,
-            budget.settled.saturating_add(budget.held),
+            "the provider `{provider}` billed a call of {model} at ${billed}, and the most that it could cost was ${held}; the {} of {} stands at {}",
+            budget.name(),
+            budget.show(budget.limit),
+            budget.show(budget.settled.saturating_add(budget.held)),
         );
         Failure::new(OVERDRAWN, message).with_hint(
             "find out why before more is sent there; then `wflo runs retry ID --budget USD` goes on, and what is finished is not paid again",

@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use wflo_core::budget::Budget;
+use wflo_core::budget::{Amounts, Measure, OnExceeded};
 use wflo_core::effect::{EffectKind, EffectRecord};
 use wflo_core::id::HoldId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Op, StoreError};
-use wflo_gateway::ledger::{CallIntent, Opened, Ticket};
+use wflo_core::size::Millis;
+use wflo_gateway::ledger::{CallIntent, Opened, Refusal, Ticket};
+use wflo_gateway::shorter::Most;
 
-use super::exceeded::exceeded;
-use super::{Dispatched, Held, ending, unwanted};
+use super::exceeded::{Then, exceeded};
+use super::queue::Queued;
+use super::{Again, Dispatched, Held, ending, unwanted};
 use crate::budgets::{self, Applied};
 use crate::calls::{Calls, Flight};
 use crate::error::EngineError;
@@ -32,9 +35,24 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// How much of a call is held.
 #[derive(Clone, Copy)]
 struct Size {
-    hold: NanoUsd,
+    amounts: Amounts,
     /// The most output tokens of one answer, where they are fewer than was asked for.
     output_limit: Option<u64>,
+}
+
+impl Size {
+    fn whole(intent: &CallIntent) -> Size {
+        let tokens = intent.max_input_tokens.saturating_add(intent.max_output_tokens);
+        Size { amounts: amounts(intent, intent.hold, tokens), output_limit: None }
+    }
+}
+
+/// What a call takes; one that costs nothing (counting tokens) is no call of a model.
+pub(super) fn amounts(intent: &CallIntent, cost: NanoUsd, tokens: u64) -> Amounts {
+    match intent.path.endpoint.is_billed() {
+        true => Amounts { cost, tokens, model_calls: 1, ..Amounts::default() },
+        false => Amounts::default(),
+    }
 }
 
 /// Takes the hold and journals the intent in one commit, waiting for room or for people.
@@ -46,12 +64,25 @@ pub(super) async fn reserve(
     found: Option<EffectRecord>,
 ) -> Result<Opened, EngineError> {
     let since = tokio::time::Instant::now();
-    let on = On { path: path.clone(), seq };
-    let whole = Size { hold: intent.hold, output_limit: None };
+    let on = On { path, seq };
+    let whole = Size::whole(intent);
     let mut size = whole;
+    let place = calls.services.turns.place();
+    let mut queued: Option<Queued<'_>> = None;
     loop {
         if calls.waits.is_withdrawn(&on) {
             return Ok(Opened::Refused(unwanted()));
+        }
+        let applied = accounts_of(calls).await?;
+        let moved = place.moved();
+        if place.is_behind(applied.iter().map(|applied| applied.budget.id)) && since.elapsed() < PATIENCE {
+            tokio::select! {
+                () = moved => {}
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                () = calls.closed() => return Ok(Opened::Refused(ending())),
+                () = calls.waits.withdrawn(&on) => {}
+            }
+            continue;
         }
         // Whoever waits for a slot or a rate has not been sent: nothing is journaled of it yet.
         tokio::select! {
@@ -63,16 +94,14 @@ pub(super) async fn reserve(
         }
         let Some(flight) = calls.take_off() else { return Ok(Opened::Refused(ending())) };
         let settled = calls.services.settled.notified();
-        let shortfall = match try_reserve(calls, intent, &on, size, found.clone(), flight).await {
+        let shortfall = match try_reserve(calls, intent, &on, size, &applied, found.clone(), flight).await {
             Ok(opened) => return Ok(opened),
             Err(StoreError::Short(shortfall)) => shortfall,
             Err(e) => return Err(e.into()),
         };
+        place.waits_for(shortfall.budget.id);
         // What was left when it was cut may be gone; as often as that happens, another call has got it.
-        size = match cut(calls, intent).await? {
-            Some(cut) => cut,
-            None => whole,
-        };
+        size = cut(calls, intent, &whole, &applied).await?.unwrap_or(whole);
         if size.output_limit.is_some() {
             continue;
         }
@@ -87,31 +116,57 @@ pub(super) async fn reserve(
             }
             continue;
         }
-        if let Some(opened) = exceeded(calls, intent, &on, shortfall).await? {
-            return Ok(opened);
+        // Nothing that runs makes room for it: whoever needs less than it may go on.
+        place.step_aside();
+        if shortfall.budget.action_on_exceeded == OnExceeded::Queue {
+            let most = applied.iter().find(|applied| applied.budget.id == shortfall.budget.id);
+            let most = most.map_or(Millis(0), |applied| applied.queue);
+            let turn = match &mut queued {
+                Some(queued) => queued,
+                None => queued.insert(Queued::enter(calls, &on, &shortfall, most).await?),
+            };
+            if turn.wait(calls, &on, &shortfall).await {
+                continue;
+            }
+            queued = None;
+        }
+        match exceeded(calls, &intent.model, intent.cheaper, &on, &shortfall).await? {
+            Then::Again => {}
+            Then::Ended => return Ok(Opened::Refused(ending())),
+            Then::Refused => return Ok(Opened::Refused(Refusal::Budget(shortfall))),
+            Then::Cheaper => {
+                let again = Again { path: on.path, seq: on.seq };
+                return Ok(Opened::Cheaper(Ticket::new(again), Refusal::Budget(shortfall)));
+            }
         }
     }
 }
 
 /// How far the call must be cut to fit into what is left now, if it may be.
-async fn cut(calls: &Calls, intent: &CallIntent) -> Result<Option<Size>, EngineError> {
+async fn cut(
+    calls: &Calls,
+    intent: &CallIntent,
+    whole: &Size,
+    applied: &[Applied],
+) -> Result<Option<Size>, EngineError> {
     let Some(shorter) = &intent.shorter else { return Ok(None) };
-    let applied = accounts_of(calls);
     if applied.iter().all(|applied| applied.floor.is_none()) {
         return Ok(None);
     }
     let known = calls.services.store.budgets(applied.iter().map(|a| a.budget.key.clone()).collect()).await?;
-    let (mut room, mut floor) = (NanoUsd::MAX, 0);
-    for Applied { budget, floor: least } in &applied {
+    let (mut room, mut floor) = (Vec::new(), 0);
+    for Applied { budget, floor: least, .. } in applied {
         let left = known.iter().find(|known| known.id == budget.id).unwrap_or(budget).left();
-        if left < intent.hold {
+        if left < whole.amounts.of(budget.measure) {
             let Some(least) = least else { return Ok(None) };
             floor = floor.max(*least);
+            room.push((budget.measure, left));
         }
-        room = room.min(left);
     }
-    let tokens = shorter.longest(floor, |most| most.cost <= room);
-    Ok(tokens.and_then(|tokens| Some(Size { hold: shorter.at(tokens)?.cost, output_limit: Some(tokens) })))
+    let size = |most: Most| amounts(intent, most.cost, most.tokens);
+    let fits = |most: Most| room.iter().all(|(measure, left)| size(most).of(*measure) <= *left);
+    let cut = shorter.longest(floor, fits).and_then(|tokens| Some((tokens, shorter.at(tokens)?)));
+    Ok(cut.map(|(tokens, most)| Size { amounts: size(most), output_limit: Some(tokens) }))
 }
 
 async fn try_reserve(
@@ -119,10 +174,10 @@ async fn try_reserve(
     intent: &CallIntent,
     on: &On,
     size: Size,
+    applied: &[Applied],
     found: Option<EffectRecord>,
     flight: Flight,
 ) -> Result<Opened, StoreError> {
-    let accounts: Vec<Budget> = accounts_of(calls).into_iter().map(|applied| applied.budget).collect();
     let hold = HoldId::from_uuid(calls.services.clock.uuid());
     let mut ops: Vec<Op> = Vec::new();
     let mut attributes = json!({
@@ -130,7 +185,7 @@ async fn try_reserve(
         "provider": intent.provider,
         "dialect": intent.path.dialect.name(),
         "stream": intent.stream,
-        "hold_usd": size.hold,
+        "hold_usd": size.amounts.cost,
         "agent": calls.attempt.spec().map(|s| s.agent_name().to_owned()),
     });
     if let (Some(tokens), Some(shorter)) = (size.output_limit, &intent.shorter) {
@@ -144,20 +199,20 @@ async fn try_reserve(
                     Some(lost) => {
                         ops.push(Op::Settle {
                             id: lost.id,
-                            actual: lost.amount,
+                            actual: lost.amounts,
                             at: calls.services.clock.now(),
                         });
-                        lost.amount
+                        lost.amounts.cost
                     }
                     None => NanoUsd::ZERO,
                 },
                 None => NanoUsd::ZERO,
             };
-            ops.extend(hold_ops(calls, &accounts, hold, size.hold));
+            ops.extend(hold_ops(calls, applied, hold, size.amounts));
             calls.journal.reopen(row, Some(hold), carried, attributes, ops).await?
         }
         None => {
-            ops.extend(hold_ops(calls, &accounts, hold, size.hold));
+            ops.extend(hold_ops(calls, applied, hold, size.amounts));
             let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
             let (fingerprint, after) = calls.expected(&on.path, on.seq, &intent.fingerprint);
             let draft = Intent {
@@ -177,26 +232,42 @@ async fn try_reserve(
     };
     crate::failpoint::pass("llm.intent.after");
     let flight = Mutex::new(Some(flight));
-    let budgets = accounts.into_iter().map(|account| (account.key, account.id)).collect();
+    let budgets = applied.iter().map(|applied| (applied.budget.key.clone(), applied.budget.id)).collect();
     let call = Dispatched {
         calls: Arc::clone(calls),
         key: row.key.clone(),
         intent: intent.clone(),
         budgets,
-        held: Mutex::new(Held { row, hold, amount: size.hold }),
+        held: Mutex::new(Held { row, hold, amounts: size.amounts }),
         flight,
     };
     Ok(Opened::Dispatch { ticket: Ticket::new(call), output_limit: size.output_limit })
 }
 
-pub(super) fn accounts_of(calls: &Calls) -> Vec<Applied> {
-    let context = &calls.attempt.context;
-    budgets::accounts(&context.record, &context.definition, calls.attempt.spec(), calls.services.clock.now())
+/// The accounts that a call of a model is held on.
+pub(super) async fn accounts_of(calls: &Calls) -> Result<Vec<Applied>, EngineError> {
+    accounts_that(calls, |measure| matches!(measure, Measure::Cost | Measure::ModelCalls | Measure::Tokens))
+        .await
 }
 
-pub(super) fn hold_ops(calls: &Calls, accounts: &[Budget], hold: HoldId, amount: NanoUsd) -> Vec<Op> {
-    let mut ops: Vec<Op> = accounts.iter().map(|a| Op::OpenBudget(Box::new(a.clone()))).collect();
-    let budgets = accounts.iter().map(|a| a.id).collect();
-    ops.push(Op::Hold { id: hold, run: calls.attempt.run, budgets, amount });
+/// The accounts that apply to the step, of these measures.
+pub(crate) async fn accounts_that(
+    calls: &Calls,
+    counts: impl Fn(Measure) -> bool,
+) -> Result<Vec<Applied>, EngineError> {
+    let context = &calls.attempt.context;
+    let standing = calls.services.store.standing_budgets().await?;
+    let (step, now) = (calls.attempt.spec(), calls.services.clock.now());
+    let mut applied = budgets::accounts(&context.record, &context.definition, step, &standing, now);
+    applied.retain(|applied| counts(applied.budget.measure));
+    Ok(applied)
+}
+
+/// Opens the accounts, and holds on all of them or on none.
+pub(crate) fn hold_ops(calls: &Calls, applied: &[Applied], hold: HoldId, amounts: Amounts) -> Vec<Op> {
+    let open = |applied: &Applied| Op::OpenBudget(Box::new(applied.budget.clone()));
+    let mut ops: Vec<Op> = applied.iter().map(open).collect();
+    let budgets = applied.iter().map(|applied| applied.budget.id).collect();
+    ops.push(Op::Hold { id: hold, run: calls.attempt.run, budgets, amounts });
     ops
 }

@@ -38,6 +38,7 @@ use crate::services::Services;
 mod again;
 mod capped;
 mod held;
+mod limits;
 mod operator;
 mod overshot;
 mod turns;
@@ -130,6 +131,7 @@ async fn world_with(mock: ModelServer, url: &str, routing: Routing) -> World {
         databases: Arc::new(databases),
         meters: Meters::new(wflo_core::size::Bytes(u64::MAX)),
         settled: Arc::new(tokio::sync::Notify::new()),
+        turns: crate::ledger::Turns::default(),
         gateway: std::sync::OnceLock::new(),
     });
     let _ = services.gateway.set(gateway.clone());
@@ -216,7 +218,7 @@ impl World {
     /// Settled and held of the run's budget.
     async fn money(&self, run: RunId) -> (i64, i64) {
         let budgets = self.store.budgets(vec![run.to_string()]).await.unwrap();
-        budgets.first().map_or((0, 0), |b| (b.settled.nanos(), b.held.nanos()))
+        budgets.first().map_or((0, 0), |b| (b.settled.units(), b.held.units()))
     }
 }
 

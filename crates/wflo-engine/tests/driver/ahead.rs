@@ -87,5 +87,5 @@ fn an_end_that_never_became_durable_takes_all_that_followed_with_it() {
     assert_eq!(successes(&first.events(run)), ["a", "b", "c"]);
     let budget = first.block_on(first.store.budgets(vec![budget_of(run).key])).unwrap();
     let cost = first.block_on(first.store.run_cost(run)).unwrap();
-    assert!(budget.iter().all(|b| b.held.nanos() == 0 && b.settled == cost), "{budget:?} {cost}");
+    assert!(budget.iter().all(|b| b.held.units() == 0 && b.settled.money() == cost), "{budget:?} {cost}");
 }

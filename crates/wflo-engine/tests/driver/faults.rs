@@ -100,7 +100,7 @@ fn whichever_commit_fails_another_engine_finishes_the_run() {
             let good = status == RunStatus::Completed
                 && done == ["asking", "flaky", "gate", "last", "paid"]
                 && script.repeated.lock().unwrap().is_empty()
-                && budget.iter().all(|b| b.held.nanos() == 0 && b.settled == cost);
+                && budget.iter().all(|b| b.held.units() == 0 && b.settled.money() == cost);
             if !good {
                 bad.fetch_add(1, Ordering::SeqCst);
                 println!("  {done:?} {budget:?} {cost} {:?}", script.repeated.lock().unwrap());

@@ -133,8 +133,8 @@ proptest! {
         let budgets = host.block_on(host.store.budgets(vec![budget_of(run).key])).unwrap();
         let cost = host.block_on(host.store.run_cost(run)).unwrap();
         for budget in budgets {
-            prop_assert_eq!(budget.held.nanos(), 0, "nothing is held once a run has ended");
-            prop_assert_eq!(budget.settled, cost, "what was settled is what the effects cost");
+            prop_assert_eq!(budget.held.units(), 0, "nothing is held once a run has ended");
+            prop_assert_eq!(budget.settled.money(), cost, "what was settled is what the effects cost");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wflo_core::approval::{Approval, ApprovalRequest, ApprovalStatus, Binding, Decision, OnTimeout, Purpose};
-use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
+use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Zone};
 use wflo_core::canonical::Digest;
 use wflo_core::definition::Definition;
 use wflo_core::effect::{CancelledWait, EffectKey, EffectKind, EffectRecord, EffectState};
@@ -213,14 +213,14 @@ pub(crate) async fn pays(attempt: &Attempt, store: &Arc<dyn Store>) -> Result<()
     let hold = HoldId::from_uuid(clock.uuid());
     let amount = NanoUsd::from_nanos(PRICE);
     let mut ops = vec![Op::OpenBudget(Box::new(budget.clone()))];
-    let take = Op::Hold { id: hold, run: attempt.run, budgets: vec![budget.id], amount };
+    let take = Op::Hold { id: hold, run: attempt.run, budgets: vec![budget.id], amounts: amount.into() };
     let row: EffectRecord = match journal.get("0", 0) {
         Some(row) if row.state != EffectState::Intent => return Ok(()),
         Some(row) => {
             let mut carried = NanoUsd::ZERO;
             if let Some(lost) = store.hold(row.hold.unwrap()).await? {
-                ops.push(Op::Settle { id: lost.id, actual: lost.amount, at: clock.now() });
-                carried = lost.amount;
+                ops.push(Op::Settle { id: lost.id, actual: lost.amounts, at: clock.now() });
+                carried = lost.amounts.cost;
             }
             ops.push(take);
             journal.reopen(row, Some(hold), carried, Value::Null, ops).await?
@@ -243,7 +243,7 @@ pub(crate) async fn pays(attempt: &Attempt, store: &Arc<dyn Store>) -> Result<()
     };
     let mut end = journal.ok(json!("answer"));
     end.cost = NanoUsd::from_nanos(PRICE / 2);
-    let settle = Op::Settle { id: hold, actual: end.cost, at: clock.now() };
+    let settle = Op::Settle { id: hold, actual: end.cost.into(), at: clock.now() };
     journal.finish(row, end, vec![settle], Vec::new()).await?;
     Ok(())
 }
@@ -255,9 +255,12 @@ pub(crate) fn budget_of(run: RunId) -> Budget {
         key: run.to_string(),
         period: Period::Total,
         period_start: String::new(),
-        limit: NanoUsd::from_nanos(1_000_000),
-        settled: NanoUsd::ZERO,
-        held: NanoUsd::ZERO,
+        time_zone: Zone::utc(),
+        standing: false,
+        measure: Measure::Cost,
+        limit: Amount::from_units(1_000_000),
+        settled: Amount::ZERO,
+        held: Amount::ZERO,
         action_on_exceeded: OnExceeded::Halt,
         alert_thresholds: vec![],
     }
@@ -533,6 +536,15 @@ impl Store for Faulty {
     }
     fn budgets(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
         self.inner.budgets(keys)
+    }
+    fn all_budgets(&self) -> BoxFuture<'_, Result<Vec<Budget>, StoreError>> {
+        self.inner.all_budgets()
+    }
+    fn standing_budgets(&self) -> BoxFuture<'_, Result<Vec<wflo_core::budget::Standing>, StoreError>> {
+        self.inner.standing_budgets()
+    }
+    fn budget_changes(&self) -> BoxFuture<'_, Result<Vec<wflo_core::budget::BudgetChange>, StoreError>> {
+        self.inner.budget_changes()
     }
     fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<wflo_core::budget::Hold>, StoreError>> {
         self.inner.hold(id)

@@ -66,7 +66,7 @@ fn a_run_that_was_cancelled_while_nobody_drove_starts_nothing_and_charges_the_lo
 
 fn held(host: &Host, run: wflo_core::id::RunId) -> (i64, i64) {
     let budgets = host.block_on(host.store.budgets(vec![budget_of(run).key])).unwrap();
-    budgets.first().map_or((0, 0), |b| (b.settled.nanos(), b.held.nanos()))
+    budgets.first().map_or((0, 0), |b| (b.settled.units(), b.held.units()))
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub(super) async fn open<'a>(
                 continue;
             }
             Opened::Refused(refusal) => {
-                return Err(GatewayError::from_refusal(refusal, hold, &first.request.model));
+                return Err(GatewayError::from_refusal(refusal, &first.request.model));
             }
         };
         if let Some(error) = not_ready {
@@ -95,7 +95,7 @@ pub(super) async fn open<'a>(
         // A ledger that takes no turns has none: it is waited for here.
         if let Err(refusal) = turn.take().await {
             shared.ledger.release(ticket).await?;
-            return Err(GatewayError::from_refusal(refusal, hold, &course.present().request.model));
+            return Err(GatewayError::from_refusal(refusal, &course.present().request.model));
         }
         return Ok(Some((ticket, held)));
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, watch};
-use wflo_core::budget::OnExceeded;
+use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Shortfall, Zone};
 use wflo_core::money::NanoUsd;
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Recorded, Refusal, Ticket,
@@ -162,6 +162,25 @@ impl MemoryLedger {
         })
     }
 
+    fn short(&self, wanted: NanoUsd, left: i64) -> Refusal {
+        let budget = Budget {
+            id: "bud_00000000-0000-0000-0000-000000000000".parse().unwrap(),
+            scope: Scope::Run,
+            key: "run".to_owned(),
+            period: Period::Total,
+            period_start: String::new(),
+            time_zone: Zone::utc(),
+            standing: false,
+            measure: Measure::Cost,
+            limit: Amount::from_units(self.limit),
+            settled: Amount::from_units(self.limit - left),
+            held: Amount::ZERO,
+            action_on_exceeded: if self.downgrades { OnExceeded::Downgrade } else { OnExceeded::Halt },
+            alert_thresholds: Vec::new(),
+        };
+        Refusal::Budget(Box::new(Shortfall { budget, wanted: wanted.into() }))
+    }
+
     async fn open_call(&self, mut intent: CallIntent) -> Opened {
         if let Some(recorded) =
             self.books().journal.get_mut(&intent.fingerprint).and_then(VecDeque::pop_front)
@@ -201,12 +220,7 @@ impl MemoryLedger {
                 Some(tokens)
             });
             if intent.hold.nanos() > left {
-                let refusal = Refusal::Budget {
-                    budget: "run".to_owned(),
-                    limit: NanoUsd::from_nanos(self.limit),
-                    left: NanoUsd::from_nanos(left),
-                    action: if self.downgrades { OnExceeded::Downgrade } else { OnExceeded::Halt },
-                };
+                let refusal = self.short(intent.hold, left);
                 return match self.downgrades && intent.cheaper {
                     true => Opened::Cheaper(Ticket::new(()), refusal),
                     false => Opened::Refused(refusal),
@@ -251,12 +265,7 @@ impl Ledger for MemoryLedger {
                 let before = books.calls[at].intent.hold.nanos();
                 let left = self.limit - books.settled - (books.held - before) - next.charged.nanos();
                 if next.hold.nanos() > left {
-                    return Further::Refused(Refusal::Budget {
-                        budget: "run".to_owned(),
-                        limit: NanoUsd::from_nanos(self.limit),
-                        left: NanoUsd::from_nanos(left),
-                        action: OnExceeded::Halt,
-                    });
+                    return Further::Refused(self.short(next.hold, left));
                 }
                 books.settled += next.charged.nanos();
                 books.held += next.hold.nanos() - before;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use wflo_core::budget::{OnExceeded, Period, Scope};
+use wflo_core::budget::{Amount, Measure, OnExceeded, Period, Scope, Zone};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Moment;
 use wflo_core::ports::store::Store as _;
@@ -57,9 +57,12 @@ impl World {
             key: format!("k{n}"),
             period: Period::Total,
             period_start: String::new(),
-            limit: NanoUsd::from_nanos(*limit),
-            settled: NanoUsd::ZERO,
-            held: NanoUsd::ZERO,
+            time_zone: Zone::utc(),
+            standing: false,
+            measure: Measure::Cost,
+            limit: Amount::from_units(*limit),
+            settled: Amount::ZERO,
+            held: Amount::ZERO,
             action_on_exceeded: OnExceeded::Halt,
             alert_thresholds: vec![1_000],
         };
@@ -97,7 +100,7 @@ impl World {
         for budget in &there {
             assert!(budget.settled.saturating_add(budget.held) <= budget.limit, "{budget:?}");
         }
-        there.iter().map(|budget| (budget.settled.nanos(), budget.held.nanos())).collect()
+        there.iter().map(|budget| (budget.settled.units(), budget.held.units())).collect()
     }
 }
 

@@ -79,7 +79,8 @@ fn drop_unused(conn: &mut Connection, now: Timestamp) -> Result<(), Fault> {
     tx.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM run_details)", [])?;
     if let Ok(past) = now.checked_sub((PAST_DAYS * 24).hours()) {
         tx.execute(
-            "DELETE FROM budgets WHERE period <> 'total' AND held_nanos = 0
+            // What was counted stays: a clock that was wrong must not open a period anew, and it is history.
+            "DELETE FROM budgets WHERE period <> 'total' AND held_nanos = 0 AND settled_nanos = 0
              AND julianday(period_start) < julianday(?1)",
             [column::time(past)],
         )?;

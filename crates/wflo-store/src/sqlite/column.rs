@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::de::{DeserializeOwned, IntoDeserializer};
+use wflo_core::budget::Amount;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::StoreError;
 
@@ -45,6 +46,21 @@ impl FromSql for Money {
 impl ToSql for Money {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.0.nanos().into())
+    }
+}
+
+/// An amount of an account in an integer column.
+pub(crate) struct Units(pub(crate) Amount);
+
+impl FromSql for Units {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Amount::from_units).map(Units)
+    }
+}
+
+impl ToSql for Units {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.units().into())
     }
 }
 

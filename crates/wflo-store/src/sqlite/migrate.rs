@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_retention.sql"),
     include_str!("migrations/0004_gateway.sql"),
     include_str!("migrations/0005_reports.sql"),
+    include_str!("migrations/0003_budgets.sql"),
 ];
 
 /// The schema that this program writes.

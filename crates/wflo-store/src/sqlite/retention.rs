@@ -98,7 +98,7 @@ fn close_budgets(tx: &Tx<'_>, key: &str) -> Result<(), Fault> {
     if others.is_none() {
         // `0` is the character after `/`: the keys of the chain's steps and agents.
         tx.write(
-            "DELETE FROM budgets WHERE scope IN ('run', 'step', 'agent')
+            "DELETE FROM budgets WHERE scope IN ('run', 'step', 'agent') AND NOT standing
              AND (key = ?1 OR (key > ?1 || '/' AND key < ?1 || '0'))",
             [key],
         )?;

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use wflo_core::budget::Shortfall;
+use wflo_core::budget::{Figures, Shortfall};
 use wflo_core::event::EventBody;
 use wflo_core::id::EngineId;
 use wflo_core::money::NanoUsd;
@@ -15,7 +15,7 @@ use wflo_core::slice::{Alert, Slice, Spender};
 
 use super::budget;
 use super::calls;
-use super::column::{self, Money, Parsed, Unsigned};
+use super::column::{self, Money, Parsed, Units, Unsigned};
 use super::fault::Fault;
 use super::tx::Tx;
 
@@ -72,9 +72,10 @@ fn take(tx: &Tx<'_>, spender: EngineId, wants: &[Want]) -> Result<OpResult, Faul
             return Err(StoreError::Failed(format!("a slice of {} is wanted below zero", want.budget)).into());
         }
         let account = budget::account(tx, want.budget)?;
-        let left = account.budget.left();
+        // Slices are of money.
+        let left = account.budget.left().money();
         if left < want.least {
-            let shortfall = Shortfall { budget: account.budget, wanted: want.least };
+            let shortfall = Shortfall { budget: account.budget, wanted: want.least.into() };
             return Err(StoreError::Short(Box::new(shortfall)).into());
         }
         // What is not needed now leaves as much for others.
@@ -143,7 +144,7 @@ fn settle(tx: &Tx<'_>, holder: i64, part: &Part) -> Result<Vec<Alert>, Fault> {
         return Err(StoreError::Failed(format!("a slice of {} is folded below zero", part.budget)).into());
     }
     let account = budget::account(tx, part.budget)?;
-    let settled = account.budget.settled.checked_add(part.settled);
+    let settled = account.budget.settled.checked_add(part.settled.into());
     let settled =
         settled.ok_or_else(|| StoreError::Failed(format!("budget {} is beyond counting", part.budget)))?;
     let (due, alerted) = account.alerts(settled);
@@ -164,13 +165,14 @@ fn settle(tx: &Tx<'_>, holder: i64, part: &Part) -> Result<Vec<Alert>, Fault> {
     }
     tx.write(
         "UPDATE budgets SET held_nanos = held_nanos - ?2, settled_nanos = ?3, alerted = ?4 WHERE n = ?1",
-        params![account.n, Money(part.freed), Money(settled), alerted],
+        params![account.n, Money(part.freed), Units(settled), alerted],
     )?;
     Ok(due.into_iter().filter_map(alert).collect())
 }
 
 fn alert(event: EventBody) -> Option<Alert> {
-    let EventBody::BudgetAlert { budget, threshold, settled_usd, limit_usd, .. } = event else { return None };
+    let EventBody::BudgetAlert { budget, threshold, figures, .. } = event else { return None };
+    let Figures::Money { settled_usd, limit_usd } = figures else { return None };
     Some(Alert { budget, threshold, settled: settled_usd, limit: limit_usd })
 }
 

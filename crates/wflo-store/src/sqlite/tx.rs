@@ -102,6 +102,16 @@ impl<'w> Tx<'w> {
         Ok(self.conn.prepare_cached(sql)?.query_row(params, read).optional()?)
     }
 
+    /// The rows of a query.
+    pub(crate) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Fault> {
+        Ok(self.conn.prepare_cached(sql)?.query_map(params, read)?.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// The last row's key.
     pub(crate) fn last_key(&self) -> i64 {
         self.conn.last_insert_rowid()

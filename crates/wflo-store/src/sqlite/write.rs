@@ -4,11 +4,11 @@
 //! costs the callers' threads and not the one that writes, and the dispatch of each to its noun.
 
 use serde_json::Value;
+use wflo_core::budget::Amounts;
 use wflo_core::effect::EffectState;
 use wflo_core::error::Failure;
 use wflo_core::event::Event;
 use wflo_core::id::{BudgetId, HoldId, RunId};
-use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Batch, Fence, Op, OpResult, StoreError};
 
 use super::approval::{self, NewApproval};
@@ -17,7 +17,7 @@ use super::event;
 use super::fault::Fault;
 use super::run::{self, NewRun, RunState};
 use super::tx::Tx;
-use super::{budget, definition, engine, hold, inbox, key, retention, slice, timer};
+use super::{budget, definition, engine, hold, inbox, key, retention, slice, standing, timer};
 use crate::blob::Adding;
 use crate::cell::{self, CellWriter};
 
@@ -53,7 +53,7 @@ pub(crate) enum Write {
         id: HoldId,
         run: RunId,
         budgets: Vec<BudgetId>,
-        amount: NanoUsd,
+        amounts: Amounts,
     },
     NewApproval(Box<NewApproval>),
     Message {
@@ -152,11 +152,11 @@ fn encode(op: Op, cells: &mut CellWriter) -> Result<Write, StoreError> {
                 at: end.at,
             }))
         }
-        Op::Hold { id, run, mut budgets, amount } => {
+        Op::Hold { id, run, mut budgets, amounts } => {
             // Twice the same budget would hold twice.
             let mut seen = std::collections::HashSet::new();
             budgets.retain(|budget| seen.insert(*budget));
-            Write::Hold { id, run, budgets, amount }
+            Write::Hold { id, run, budgets, amounts }
         }
         Op::PutApproval(approval) => {
             let mut approval = *approval;
@@ -192,7 +192,7 @@ impl Write {
             Write::NewEffect(new) => effect::put(tx, new),
             Write::EffectResult(result) => effect::finish(tx, result),
             Write::EffectPreview(preview) => effect::preview(tx, preview),
-            Write::Hold { id, run, budgets, amount } => hold::take(tx, *id, *run, budgets, *amount),
+            Write::Hold { id, run, budgets, amounts } => hold::take(tx, *id, *run, budgets, amounts),
             Write::NewApproval(new) => approval::put(tx, new),
             Write::Message { run, text, at } => inbox::push(tx, *run, text, *at),
             Write::Plain(op) => plain(tx, op),
@@ -217,9 +217,11 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
             effect::copy(tx, step, (*source, *generation), (*run, 1), keep)
         }
         Op::OpenBudget(budget) => budget::open(tx, budget),
-        Op::Settle { id, actual, at } => hold::settle(tx, *id, *actual, *at),
+        Op::Settle { id, actual, at } => hold::settle(tx, *id, actual, *at),
         Op::ReleaseHold { id } => hold::release(tx, *id),
-        Op::TopUp { budget, amount } => budget::top_up(tx, *budget, *amount),
+        Op::TopUp { budget, amount, by, at } => budget::top_up(tx, *budget, *amount, by, *at),
+        Op::SetStanding { standing, by, at } => standing::set(tx, standing, by, *at),
+        Op::RemoveStanding { standing, by, at } => standing::remove(tx, standing, by, *at),
         Op::DecideApproval { id, status, decision } => approval::decide(tx, *id, *status, decision),
         Op::ConsumeApproval { id, at } => approval::consume(tx, *id, *at),
         Op::SupersedeApproval { id } => approval::supersede(tx, *id),

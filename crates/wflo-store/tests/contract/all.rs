@@ -39,6 +39,9 @@ macro_rules! promises {
             budgets::a_hold_is_taken_on_all_budgets_or_none
             budgets::a_bill_frees_the_rest_once
             budgets::alerts_are_raised_once_each
+            budgets::each_account_takes_its_own_measure_of_a_call
+            budgets::a_standing_budget_is_changed_with_its_open_accounts_and_keeps_its_history
+            budgets::a_clock_that_steps_over_a_boundary_neither_doubles_nor_loses_a_period
             budgets::an_account_is_opened_once
             budgets::a_limit_is_raised_and_never_lowered_under_what_is_used
             budgets::a_bill_above_its_hold_is_counted

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use wflo_core::approval::{Approval, ApprovalRequest, ApprovalStatus, Binding, Decision, OnTimeout, Purpose};
+use wflo_core::budget::Measure;
 use wflo_core::canonical::Digest;
 use wflo_core::id::{ApprovalId, RunId};
 use wflo_core::ports::store::{ApprovalFilter, Op, StoreError};
@@ -69,8 +70,15 @@ pub async fn a_question_is_decided_once(fixture: &Fixture) {
 
 pub async fn an_approval_is_used_once(fixture: &Fixture) {
     let (store, run) = accepted(fixture).await;
-    let asked =
-        question(run.id, Purpose::Budget { budget: budget_id(), missing: usd("0.50"), suggested: None });
+    let asked = question(
+        run.id,
+        Purpose::Budget {
+            budget: budget_id(),
+            measure: Measure::Cost,
+            missing: usd("0.50"),
+            suggested: None,
+        },
+    );
     let consume = || Op::ConsumeApproval { id: asked.id, at: at(4) };
     commit(&*store, vec![Op::PutApproval(Box::new(asked.clone()))]).await.unwrap();
     let early = commit(&*store, vec![consume()]).await.unwrap_err();
@@ -127,14 +135,22 @@ pub async fn questions_are_found_by_what_they_are_about(fixture: &Fixture) {
         Purpose::Write { effect: key("0", 3) },
         Purpose::Write { effect: key("0", 4) },
         Purpose::Asked { effect: key("0", 3) },
-        Purpose::Budget { budget, missing: usd("0.50"), suggested: None },
-        Purpose::Budget { budget: budget_id(), missing: usd("0.50"), suggested: None },
+        Purpose::Budget { budget, measure: Measure::Cost, missing: usd("0.50"), suggested: None },
+        Purpose::Budget {
+            budget: budget_id(),
+            measure: Measure::Cost,
+            missing: usd("0.50"),
+            suggested: None,
+        },
         Purpose::Policy { policy: "high".to_owned() },
         Purpose::Policy { policy: "gate".to_owned() },
     ];
     let mut asked: Vec<Approval> = purposes.iter().map(|purpose| question(run.id, purpose.clone())).collect();
     // The same thing once more, and in another run.
-    asked.push(question(run.id, Purpose::Budget { budget, missing: usd("2"), suggested: None }));
+    asked.push(question(
+        run.id,
+        Purpose::Budget { budget, measure: Measure::Cost, missing: usd("2"), suggested: None },
+    ));
     asked.push(question(other.id, Purpose::Gate));
     let ops = asked.iter().map(|approval| Op::PutApproval(Box::new(approval.clone()))).collect();
     commit(&*store, ops).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use wflo_core::budget::{Budget, OnExceeded, Period, Scope};
+use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Zone};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::event::{Event, EventBody};
@@ -72,6 +72,11 @@ pub fn approval_id() -> ApprovalId {
 
 pub fn usd(text: &str) -> NanoUsd {
     text.parse().unwrap()
+}
+
+/// An amount of an account of money.
+pub fn amount(text: &str) -> Amount {
+    usd(text).into()
 }
 
 /// A time with nanoseconds, `n` seconds after another.
@@ -177,9 +182,12 @@ pub fn budget(key: &str, scope: Scope, limit: &str) -> Budget {
         key: key.to_owned(),
         period: Period::Total,
         period_start: String::new(),
-        limit: usd(limit),
-        settled: NanoUsd::ZERO,
-        held: NanoUsd::ZERO,
+        time_zone: Zone::utc(),
+        standing: false,
+        measure: Measure::Cost,
+        limit: usd(limit).into(),
+        settled: Amount::ZERO,
+        held: Amount::ZERO,
         action_on_exceeded: OnExceeded::Halt,
         alert_thresholds: vec![500, 750, 900, 1000],
     }

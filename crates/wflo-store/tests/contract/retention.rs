@@ -58,8 +58,8 @@ pub async fn full(store: &Arc<dyn Store>) -> (RunRecord, Budget) {
         finish(run.id, key("0", 0), json!("x".repeat(100_000))),
         Op::CancelWait { run: run.id, key: key("0", 1), after: 1 },
         Op::OpenBudget(Box::new(budget.clone())),
-        Op::Hold { id: hold, run: run.id, budgets: vec![own], amount: usd("0.5") },
-        Op::Settle { id: hold, actual: usd("0.02"), at: at(3) },
+        Op::Hold { id: hold, run: run.id, budgets: vec![own], amounts: usd("0.5").into() },
+        Op::Settle { id: hold, actual: usd("0.02").into(), at: at(3) },
         Op::PutApproval(Box::new(super::approvals::question(run.id, wflo_core::approval::Purpose::Gate))),
         Op::PushInbox { run: run.id, message: json!({}), at: at(4) },
         Op::PutTimer {
@@ -130,7 +130,7 @@ pub async fn a_run_that_is_needed_stays(fixture: &Fixture) {
     let hold = hold_id();
     let ops = vec![
         Op::OpenBudget(Box::new(account.clone())),
-        Op::Hold { id: hold, run: run.id, budgets: vec![account.id], amount: usd("0.5") },
+        Op::Hold { id: hold, run: run.id, budgets: vec![account.id], amounts: usd("0.5").into() },
         ended(run.id),
     ];
     commit(&*store, ops).await.unwrap();
@@ -301,13 +301,20 @@ pub async fn accounts_of_the_past_go_and_totals_stay(fixture: &Fixture) {
         account(Period::Day, "2026-11-01T00:00:00Z"),
         account(Period::Hour, "2026-09-01T00:00:00Z"),
     ];
+    let spent = Op::OpenBudget(Box::new(Budget {
+        period: Period::Week,
+        period_start: "2026-08-31T00:00:00Z".to_owned(),
+        settled: amount("0.1"),
+        ..budget("nightly", Scope::Workflow, "1")
+    }));
     commit(&*store, ops).await.unwrap();
+    commit(&*store, vec![spent]).await.unwrap();
     store.collect("2026-11-01T10:00:00Z".parse().unwrap()).await.unwrap();
     let periods = async || -> Vec<Period> {
         let left = store.budgets(vec!["nightly".to_owned()]).await.unwrap();
         left.iter().map(|budget| budget.period).collect()
     };
-    assert_eq!(periods().await.len(), 3 + 1, "62 days are not over");
+    assert_eq!(periods().await.len(), 3 + 2, "62 days are not over");
     store.collect("2026-11-03T10:00:00Z".parse().unwrap()).await.unwrap();
-    assert_eq!(periods().await, [Period::Total, Period::Day]);
+    assert_eq!(periods().await, [Period::Total, Period::Day, Period::Week], "what was spent is kept");
 }

@@ -61,7 +61,7 @@ async fn opened(store: &dyn SliceStore, limits: &[&str]) -> Vec<Budget> {
 
 async fn books(store: &dyn SliceStore, id: BudgetId) -> (NanoUsd, NanoUsd) {
     let budget = store.budgets_by_id(vec![id]).await.unwrap().remove(0);
-    (budget.settled, budget.held)
+    (budget.settled.money(), budget.held.money())
 }
 
 pub async fn a_slice_is_taken_of_all_budgets_or_none(fixture: &Fixture) {
@@ -71,7 +71,7 @@ pub async fn a_slice_is_taken_of_all_budgets_or_none(fixture: &Fixture) {
     let both = |least| vec![want(&budgets[0], least, least), want(&budgets[1], least, least)];
     assert_eq!(take(&*store, me, both("0.6")).await.unwrap(), [usd("0.6"), usd("0.6")]);
     let Err(StoreError::Short(short)) = take(&*store, me, both("0.6")).await else { panic!("it fits") };
-    assert_eq!((short.budget.id, short.wanted), (budgets[1].id, usd("0.6")));
+    assert_eq!((short.budget.id, short.wanted.money()), (budgets[1].id, usd("0.6")));
     assert_eq!(books(&*store, budgets[0].id).await, (usd("0"), usd("0.6")));
     // To the last nano, and not beyond.
     take(&*store, me, both("0.4")).await.unwrap();

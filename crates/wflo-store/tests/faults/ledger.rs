@@ -56,7 +56,12 @@ pub async fn call(
 ) -> Result<(), StoreError> {
     let intent = vec![
         put(run, place(n)),
-        Op::Hold { id: hold_of(run, n), run, budgets: vec![budget.id], amount: NanoUsd::from_nanos(2) },
+        Op::Hold {
+            id: hold_of(run, n),
+            run,
+            budgets: vec![budget.id],
+            amounts: NanoUsd::from_nanos(2).into(),
+        },
         Op::AppendEvents { run, events: vec![note("intent", n)] },
     ];
     commit(store, intent).await?;
@@ -67,7 +72,7 @@ pub async fn call(
             key: place(n),
             end: end(json!({"n": n, "pad": "p".repeat(300)}), NanoUsd::from_nanos(1)),
         },
-        Op::Settle { id: hold_of(run, n), actual: NanoUsd::from_nanos(1), at: at(1) },
+        Op::Settle { id: hold_of(run, n), actual: NanoUsd::from_nanos(1).into(), at: at(1) },
         Op::AppendEvents { run, events: vec![machine_event(i64::from(n)), note("result", n)] },
         Op::SetRun { run, status: RunStatus::Running, outputs: None, error: None, at: at(i64::from(n)) },
     ];
@@ -124,6 +129,6 @@ pub async fn check(store: &dyn Store, told: &[String]) {
         assert!(store.run(*run).await.unwrap().is_some(), "acknowledged runs");
     }
     let budget = store.budgets(vec![BUDGET.to_owned()]).await.unwrap().remove(0);
-    assert_eq!((budget.settled.nanos(), budget.held.nanos()), (finished, 2 * open), "the books");
+    assert_eq!((budget.settled.units(), budget.held.units()), (finished, 2 * open), "the books");
     assert!(budget.settled.saturating_add(budget.held) <= budget.limit);
 }

@@ -61,6 +61,14 @@ Examples:
   wflo costs update model_prices_and_context_window.json
   wflo costs update --reset";
 
+const ESTIMATE_HELP: &str = "\
+P50 and P90 are of earlier completed runs of the workflow. AT MOST is what a prompt step's one call can cost, or the
+budget that stops it. Nothing is run; a Python workflow is read in a sandbox, as `wflo run` does.
+
+Examples:
+  wflo costs estimate
+  wflo costs estimate flow.yaml --input text=hello --json";
+
 /// The verbs of costs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CostsCommand {
@@ -70,6 +78,9 @@ pub(crate) enum CostsCommand {
     /// Compare what was charged with a provider's invoice export (CSV)
     #[command(after_help = RECONCILE_HELP)]
     Reconcile(ReconcileArgs),
+    /// Forecast what a run will cost, and say where each number is from
+    #[command(after_help = ESTIMATE_HELP)]
+    Estimate(EstimateArgs),
     /// Price a usage object as a provider reports it
     #[command(after_help = PRICE_HELP)]
     Price(PriceArgs),
@@ -79,6 +90,16 @@ pub(crate) enum CostsCommand {
     /// Use a newer price map
     #[command(after_help = UPDATE_HELP)]
     Update(UpdateArgs),
+}
+
+/// What to forecast.
+#[derive(Debug, Args)]
+pub(crate) struct EstimateArgs {
+    /// workflow.py[:attribute], flow.yaml or package.module:attribute [default: what wflo.toml names]
+    pub(crate) workflow: Option<String>,
+    /// Give the workflow an input; may be repeated
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<super::Input>,
 }
 
 /// What to price.

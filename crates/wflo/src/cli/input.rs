@@ -25,6 +25,26 @@ impl FromStr for Input {
     }
 }
 
+/// Whose run it is: `user=anna`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, for example user=anna")?;
+        let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+        if name.is_empty() || value.is_empty() {
+            return Err("a label has a name and a value".to_owned());
+        }
+        Ok(Label { name, value })
+    }
+}
+
 /// A file with inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InputFile {

@@ -7,7 +7,7 @@ use clap::Args;
 use wflo_core::money::NanoUsd;
 
 use super::value::usd;
-use super::{Detach, Input, InputFile};
+use super::{Detach, Input, InputFile, Label};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -40,6 +40,9 @@ pub(crate) struct RunArgs {
     /// Let the run spend at most this many USD; never raises a lower limit set elsewhere
     #[arg(long, value_name = "USD", value_parser = usd)]
     pub(crate) budget: Option<NanoUsd>,
+    /// Say whose run it is, such as user=anna, for budgets per label; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<Label>,
     /// Ask a person before every effect that writes
     #[arg(long)]
     pub(crate) require_approval: bool,

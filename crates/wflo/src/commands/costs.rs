@@ -1,6 +1,7 @@
 //! `wflo costs …`: what model calls were billed.
 
 mod anomaly;
+mod estimate;
 mod invoice;
 mod models;
 mod price;
@@ -11,6 +12,7 @@ mod spending;
 mod trend;
 mod update;
 
+pub(crate) use estimate::estimate;
 pub(crate) use models::models;
 pub(crate) use price::price;
 pub(crate) use reconcile::reconcile;

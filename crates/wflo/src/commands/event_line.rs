@@ -127,18 +127,22 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         EventBody::ReplayMiss { key } => {
             of(&key.step, paint.careful("repeated itself differently: this call is new and paid"))
         }
-        EventBody::BudgetAlert { budget, threshold, settled_usd, limit_usd, .. } => (
+        EventBody::BudgetQueued { key, shortfall, until, .. } => of(
+            &key.step,
+            paint.careful(format_args!("queued until {until}: {}", short(&shortfall.explain()))),
+        ),
+        EventBody::BudgetAlert { budget, threshold, figures, .. } => (
             "budget".to_owned(),
             paint.careful(format_args!(
                 "{} has passed {} %: {} of {}",
                 plain::line(budget),
                 threshold / 10,
-                money(*settled_usd),
-                money(*limit_usd)
+                figures.show().0,
+                figures.show().1
             )),
         ),
-        EventBody::BudgetToppedUp { amount_usd, by, .. } => {
-            ("budget".to_owned(), format!("raised by {} by {}", money(*amount_usd), plain::line(by)))
+        EventBody::BudgetToppedUp { amount, by, .. } => {
+            ("budget".to_owned(), format!("raised by {} by {}", amount.show(), plain::line(by)))
         }
         EventBody::NotificationUndelivered { channel, .. } => {
             run(paint.careful(format_args!("the channel {} is not configured", short(channel))))

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use wflo_core::budget::Period;
+use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::SliceStore;
@@ -187,13 +188,15 @@ fn config(session: &Session<'_>) -> Result<Config, CommandError> {
 fn limits(settings: &Settings) -> Vec<Limit> {
     let thousandths =
         |shares: &Vec<f64>| shares.iter().map(|share| (share * 1_000.0).round() as u32).collect();
-    let limit = |budget: &crate::settings::Budget| Limit {
-        limit: budget.max_cost,
-        period: Period::Total,
-        alert_thresholds: budget.alert_thresholds.as_ref().map(thousandths),
-        min_output_tokens: budget.min_output_tokens,
+    let limit = |budget: &BudgetSpec| {
+        Some(Limit {
+            limit: budget.max_cost_usd.filter(|_| budget.per == Per::Run)?,
+            period: Period::Total,
+            alert_thresholds: budget.alert_thresholds.as_ref().map(thousandths),
+            min_output_tokens: budget.min_output_tokens,
+        })
     };
-    settings.budget.iter().map(limit).collect()
+    settings.budgets.iter().filter_map(limit).collect()
 }
 
 /// Each client is a descriptor, and each of its calls another.

@@ -99,6 +99,7 @@ fn submission<'a>(
 ) -> Result<(Session<'a>, Submission), CommandError> {
     let flags = Flags {
         budget: args.budget,
+        labels: args.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect(),
         require_approval: args.require_approval,
         strict_channels: args.strict_channels,
         apply: args.apply,

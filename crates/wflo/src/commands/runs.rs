@@ -6,7 +6,7 @@ mod list;
 mod prune;
 mod resume;
 mod retry;
-mod show;
+pub(crate) mod show;
 mod stop;
 mod trace;
 

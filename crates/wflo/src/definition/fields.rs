@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use wflo_core::size::Millis;
 
 use crate::document::{Field, Kind, Problem, Reader};
-use crate::settings::{read_action, read_count, read_money, read_seconds, read_thresholds};
+use crate::settings::{read_budget, read_seconds};
 
 /// Puts a value that is there.
 pub(super) fn put(out: &mut Map<String, Value>, key: &str, value: Option<impl Serialize>) {
@@ -51,24 +51,7 @@ pub(super) fn budgets(reader: &mut Reader<'_>) -> Result<Option<Vec<Value>>, Pro
     if let Some(list) = several {
         fields.extend(list.list()?);
     }
-    fields.iter().map(read_budget).collect::<Result<_, _>>().map(Some)
-}
-
-fn read_budget(field: &Field<'_>) -> Result<Value, Problem> {
-    const PERIODS: [&str; 8] = ["run", "step", "agent", "workflow", "hour", "day", "week", "month"];
-    let mut reader = field.table()?;
-    let mut out = Map::new();
-    put(&mut out, "max_cost_usd", Some(read_money(&reader.required("max_cost_usd")?)?));
-    let periods = PERIODS.map(|period| (period, period));
-    put(&mut out, "per", reader.optional("per").map(|field| field.choice(&periods)).transpose()?);
-    put(&mut out, "agent", text(&mut reader, "agent")?);
-    let thresholds = reader.optional("alert_thresholds");
-    put(&mut out, "alert_thresholds", thresholds.map(|field| read_thresholds(&field)).transpose()?);
-    if let Some(field) = reader.optional("action_on_exceeded") {
-        put(&mut out, "action_on_exceeded", Some(read_action(&field)?.name()));
-    }
-    let floor = reader.optional("min_output_tokens");
-    put(&mut out, "min_output_tokens", floor.map(|field| read_count(&field)).transpose()?);
-    reader.finish()?;
-    Ok(out.into())
+    let budget =
+        |field: &Field<'_>| read_budget(field).map(|budget| serde_json::to_value(budget).unwrap_or_default());
+    fields.iter().map(budget).collect::<Result<_, _>>().map(Some)
 }

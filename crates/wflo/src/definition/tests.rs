@@ -118,7 +118,6 @@ fn what_belongs_to_a_later_release_is_refused_by_name() {
         ("sandbox: {network_enabled: true}", "sandbox.network_enabled"),
         ("sandbox: {allow_hosts: [example.org]}", "sandbox.allow_hosts"),
         ("sandbox: {backend: docker}", "docker"),
-        ("budget: {max_cost_usd: 1, action_on_exceeded: queue}", "queue"),
     ] {
         let text =
             with_steps("  - {name: a, type: tool, run: [x]}\n").replace("steps:", &format!("{head}\nsteps:"));
@@ -164,7 +163,7 @@ fn the_published_schema_accepts_what_is_accepted_here() {
             ", budget: {max_cost_usd: 1}",
             ", budget: {max_cost_usd: -1}",
             ", budget: {}",
-            ", budget: {max_cost_usd: 1, action_on_exceeded: queue}",
+            ", budget: {max_cost_usd: 1, action_on_exceeded: stop}",
             ", budget: {max_cost_usd: 1, per: century}",
             ", retry_backoff: {factor: 0.5}",
             ", depends_on: a",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wflo_core::budget::{Amount, Measure};
 use wflo_core::money::NanoUsd;
 
 /// `$1.25`, `$0.0021`, `$0`: exact to four significant digits below a cent, rounded up.
@@ -22,6 +23,11 @@ pub(crate) fn money(amount: NanoUsd) -> String {
     let shown = nanos.div_ceil(unit) * unit;
     let amount = NanoUsd::from_nanos(i64::try_from(shown).unwrap_or(i64::MAX));
     format!("{sign}${amount}")
+}
+
+/// `$1.25`, `12 model calls`.
+pub(crate) fn amount(measure: Measure, amount: Amount) -> String {
+    if measure.is_cost() { money(amount.money()) } else { measure.show(amount) }
 }
 
 /// `850 ms`, `2.4 s`, `3 min 05 s`, `2 h 10 min`.

@@ -1,59 +1,113 @@
-//! `[budget]`: what one run of this project may spend.
+//! `[budget]`: what one run of this project may take; `[[budgets]]`: any further limit.
 
+use wflo_core::budget::{OnExceeded, Period, Zone};
+use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::money::NanoUsd;
 
-use crate::document::{Field, Kind, Problem};
+use super::read_seconds;
+use crate::document::{Field, Problem, Reader};
 
-/// What happens when a call does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exceeded {
-    /// The run ends (exit code 4).
-    Halt,
-    /// A person is asked for more.
-    Ask,
+const PER: [(&str, Per); 11] = [
+    ("run", Per::Run),
+    ("step", Per::Step),
+    ("agent", Per::Agent),
+    ("workflow", Per::Workflow),
+    ("org", Per::Org),
+    ("label", Per::Label),
+    ("key", Per::Key),
+    ("hour", Per::Hour),
+    ("day", Per::Day),
+    ("week", Per::Week),
+    ("month", Per::Month),
+];
+const PERIODS: [(&str, Period); 5] = [
+    ("total", Period::Total),
+    ("hour", Period::Hour),
+    ("day", Period::Day),
+    ("week", Period::Week),
+    ("month", Period::Month),
+];
+const ACTIONS: [(&str, OnExceeded); 4] = [
+    ("halt", OnExceeded::Halt),
+    ("ask", OnExceeded::Ask),
+    ("queue", OnExceeded::Queue),
+    ("downgrade", OnExceeded::Downgrade),
+];
+
+/// `[budget]`: a limit per run.
+pub(super) fn read_one(field: &Field<'_>) -> Result<BudgetSpec, Problem> {
+    let mut reader = field.table()?;
+    let budget = read_limits(&mut reader)?;
+    reader.finish()?;
+    checked(budget, field)
 }
 
-impl Exceeded {
-    /// Its name in files.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Exceeded::Halt => "halt",
-            Exceeded::Ask => "ask",
-        }
-    }
+/// One of `[[budgets]]`, with `scope`.
+pub(super) fn read_scoped(field: &Field<'_>) -> Result<BudgetSpec, Problem> {
+    let mut reader = field.table()?;
+    let per = reader.required("scope")?.choice(&PER[..7])?;
+    let budget = BudgetSpec { per, ..read_limits(&mut reader)? };
+    let budget = read_which(&mut reader, budget)?;
+    reader.finish()?;
+    checked(budget, field)
 }
 
-/// One budget over a run.
-#[derive(Debug, Clone)]
-pub(crate) struct Budget {
-    pub(crate) max_cost: NanoUsd,
-    /// Shares of the budget at which an event is recorded, rising, each in (0, 1].
-    pub(crate) alert_thresholds: Option<Vec<f64>>,
-    pub(crate) on_exceeded: Option<Exceeded>,
-    /// Fewest output tokens that a call may be cut down to so that it fits.
-    pub(crate) min_output_tokens: Option<u64>,
+/// A budget of a workflow's definition, with `per`.
+pub(crate) fn read_budget(field: &Field<'_>) -> Result<BudgetSpec, Problem> {
+    let mut reader = field.table()?;
+    let per = reader.optional("per").map(|field| field.choice(&PER)).transpose()?.unwrap_or_default();
+    let budget = BudgetSpec { per, ..read_limits(&mut reader)? };
+    let budget = read_which(&mut reader, budget)?;
+    reader.finish()?;
+    checked(budget, field)
 }
 
-impl Budget {
-    pub(super) fn read(field: &Field<'_>) -> Result<Self, Problem> {
-        let mut reader = field.table()?;
-        let budget = Budget {
-            max_cost: read_money(&reader.required("max_cost_usd")?)?,
-            alert_thresholds: reader
-                .optional("alert_thresholds")
-                .map(|field| read_thresholds(&field))
-                .transpose()?,
-            on_exceeded: reader
-                .optional("action_on_exceeded")
-                .map(|field| read_action(&field))
-                .transpose()?,
-            min_output_tokens: reader
-                .optional("min_output_tokens")
-                .map(|field| read_count(&field))
-                .transpose()?,
-        };
-        reader.finish()?;
-        Ok(budget)
+fn read_limits(reader: &mut Reader<'_>) -> Result<BudgetSpec, Problem> {
+    let mut count = |name| reader.optional(name).map(|field| field.whole()).transpose();
+    let (max_model_calls, max_tool_calls) = (count("max_model_calls")?, count("max_tool_calls")?);
+    let max_tokens = count("max_tokens")?;
+    Ok(BudgetSpec {
+        max_cost_usd: reader.optional("max_cost_usd").map(|field| read_money(&field)).transpose()?,
+        max_model_calls,
+        max_tool_calls,
+        max_tokens,
+        alert_thresholds: reader
+            .optional("alert_thresholds")
+            .map(|field| read_thresholds(&field))
+            .transpose()?,
+        action_on_exceeded: reader
+            .optional("action_on_exceeded")
+            .map(|field| field.choice(&ACTIONS))
+            .transpose()?,
+        queue_timeout_seconds: reader
+            .optional("queue_timeout_seconds")
+            .map(|field| read_seconds(&field))
+            .transpose()?,
+        min_output_tokens: reader
+            .optional("min_output_tokens")
+            .map(|field| read_count(&field))
+            .transpose()?,
+        ..BudgetSpec::default()
+    })
+}
+
+fn read_which(reader: &mut Reader<'_>, budget: BudgetSpec) -> Result<BudgetSpec, Problem> {
+    let mut name = |key| reader.optional(key).map(|field| field.name().map(str::to_owned)).transpose();
+    let (agent, label, workflow) = (name("agent")?, name("label")?, name("workflow")?);
+    Ok(BudgetSpec {
+        agent,
+        label,
+        workflow,
+        period: reader.optional("period").map(|field| field.choice(&PERIODS)).transpose()?,
+        time_zone: reader.optional("time_zone").map(|field| field.parse::<Zone>()).transpose()?,
+        ..budget
+    })
+}
+
+fn checked(budget: BudgetSpec, field: &Field<'_>) -> Result<BudgetSpec, Problem> {
+    match budget.wrong().into_iter().next() {
+        None => Ok(budget),
+        Some(wrong) => Err(field.problem(crate::document::Kind::WrongValue, format!("is wrong: {wrong}"))),
     }
 }
 
@@ -64,7 +118,7 @@ pub(crate) fn read_money(field: &Field<'_>) -> Result<NanoUsd, Problem> {
 }
 
 /// A whole number above 0.
-pub(crate) fn read_count(field: &Field<'_>) -> Result<u64, Problem> {
+fn read_count(field: &Field<'_>) -> Result<u64, Problem> {
     match field.whole()? {
         0 => Err(field.wrong("at least 1")),
         count => Ok(count),
@@ -72,7 +126,7 @@ pub(crate) fn read_count(field: &Field<'_>) -> Result<u64, Problem> {
 }
 
 /// Rising shares in (0, 1].
-pub(crate) fn read_thresholds(field: &Field<'_>) -> Result<Vec<f64>, Problem> {
+fn read_thresholds(field: &Field<'_>) -> Result<Vec<f64>, Problem> {
     let shares = field.numbers()?;
     let in_range = shares.iter().all(|share| *share > 0.0 && *share <= 1.0);
     if in_range && shares.is_sorted_by(|a, b| a < b) {
@@ -80,16 +134,4 @@ pub(crate) fn read_thresholds(field: &Field<'_>) -> Result<Vec<f64>, Problem> {
     } else {
         Err(field.wrong("rising shares between 0 and 1, such as [0.5, 0.9]"))
     }
-}
-
-/// `halt` or `ask`; the other two belong to a later release.
-pub(crate) fn read_action(field: &Field<'_>) -> Result<Exceeded, Problem> {
-    let choices =
-        [("halt", Some(Exceeded::Halt)), ("ask", Some(Exceeded::Ask)), ("queue", None), ("downgrade", None)];
-    field.choice(&choices)?.ok_or_else(|| {
-        let given = field.text().unwrap_or_default();
-        field
-            .problem(Kind::Later, format!("= \"{given}\" belongs to a later release"))
-            .hint("use \"ask\" (a person decides about more money) or \"halt\" (the run ends)")
-    })
 }

@@ -20,6 +20,8 @@ pub(crate) struct Project {
     pub(crate) name: Option<String>,
     /// `workflow.py`, `flow.yaml` or `package.module:attribute`, as written.
     pub(crate) workflow: Option<String>,
+    /// The organisation that budgets per org count for.
+    pub(crate) org: Option<String>,
 }
 
 /// Where the project was found.
@@ -30,13 +32,19 @@ pub(super) struct Found {
 
 impl Project {
     pub(super) fn read(field: Option<Field<'_>>, found: &Found) -> Result<Self, Problem> {
-        let mut project =
-            Project { root: found.root.clone(), file: found.file.clone(), name: None, workflow: None };
+        let mut project = Project {
+            root: found.root.clone(),
+            file: found.file.clone(),
+            name: None,
+            workflow: None,
+            org: None,
+        };
         if let Some(field) = field {
             let mut reader = field.table()?;
             project.name = reader.optional("name").map(|name| name.name().map(str::to_owned)).transpose()?;
             project.workflow =
                 reader.optional("workflow").map(|name| name.name().map(str::to_owned)).transpose()?;
+            project.org = reader.optional("org").map(|name| name.name().map(str::to_owned)).transpose()?;
             reader.finish()?;
         }
         Ok(project)

@@ -86,8 +86,8 @@ fn the_designs_file_is_read_whole() {
     assert_eq!(settings.project.workflow.as_deref(), Some("workflow.py"));
     assert_eq!(settings.providers["local"].key, Some(KeySource::Variable("OPENAI_API_KEY".into())));
     assert_eq!(settings.models["smollm2-135m"].priced().input.as_deref(), Some("0.10"));
-    assert_eq!(settings.budget.as_ref().unwrap().max_cost.to_string(), "10.00");
-    assert_eq!(settings.budget.unwrap().on_exceeded, Some(Exceeded::Ask));
+    assert_eq!(settings.budgets[0].max_cost_usd.unwrap().to_string(), "10.00");
+    assert_eq!(settings.budgets[0].action_on_exceeded, Some(wflo_core::budget::OnExceeded::Ask));
     assert_eq!(settings.sandbox.memory_limit.unwrap().0, 512 << 20);
     assert_eq!(settings.sandbox.ro[0].target, "/models");
     assert_eq!(settings.databases["main"].path, here.root().join("data/support.db"));
@@ -111,9 +111,9 @@ fn the_environment_lies_over_the_file() {
         .unwrap();
     assert_eq!(settings.providers["local"].base_url.as_deref(), Some("http://127.0.0.1:9/v1"));
     assert_eq!(settings.models["smollm2-135m"].priced().input.as_deref(), Some("0.25"));
-    let budget = settings.budget.unwrap();
+    let budget = &settings.budgets[0];
     assert_eq!(
-        (budget.max_cost.to_string().as_str(), budget.alert_thresholds),
+        (budget.max_cost_usd.unwrap().to_string().as_str(), budget.alert_thresholds.clone()),
         ("3.00", Some(vec![0.2, 0.4]))
     );
     assert_eq!(settings.sandbox.pids_limit, Some(7));
@@ -163,6 +163,13 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[providers.x]\ndialect = \"openia\"", "one of openai, anthropic"),
         ("[providers.x]\ndialect = \"openai\"\nbase_url = \"localhost:80\"", "an address such as"),
         ("[providers.x]\ndialect = \"openai\"\nbase_url = \"http://u:p@h/\"", "without a user or password"),
+        ("[budget]\nmax_cost_usd = 1\naction_on_exceeded = \"stop\"", "downgrade"),
+        ("[budget]\nalert_thresholds = [0.5]", "needs max_cost_usd"),
+        ("[[budgets]]\nmax_cost_usd = 1", "`budgets[0].scope` is missing"),
+        ("[[budgets]]\nscope = \"org\"\nmax_tokens = 1\ntime_zone = \"UTC\"", "has none"),
+        ("[[budgets]]\nscope = \"org\"\nmax_tokens = 1\nperiod = \"day\"\ntime_zone = \"Moon\"", "IANA"),
+        ("[[budgets]]\nscope = \"label\"\nmax_tokens = 1", "says which"),
+        ("[[budgets]]\nscope = \"run\"\nmax_tokens = 1\nperiod = \"day\"", "period"),
         ("[providers.x]\nbase_url = \"http://h\"", "`providers.x.dialect` is missing"),
         (
             "[providers.x]\ndialect = \"openai\"\n[providers.x.passthrough.\"/a/../b\"]\nmax_cost_usd = 1",
@@ -189,8 +196,6 @@ fn wrong_values_are_refused_where_they_stand() {
 #[test]
 fn what_belongs_to_a_later_release_is_refused_by_name() {
     for (text, says) in [
-        ("[budget]\nmax_cost_usd = 1\naction_on_exceeded = \"queue\"", "queue"),
-        ("[budget]\nmax_cost_usd = 1\naction_on_exceeded = \"downgrade\"", "downgrade"),
         ("[sandbox]\nnetwork_enabled = true", "network_enabled"),
         ("[sandbox]\nallow_hosts = [\"example.org\"]", "allow_hosts"),
         ("[sandbox]\nbackend = \"gvisor\"", "gvisor"),

@@ -202,8 +202,31 @@ fn a_circle_is_shown_whole() {
 fn what_a_later_release_brings_is_refused_by_name() {
     let mut json = with_steps(json!([code_step("a", &[])]));
     json["sandbox"] = json!({"network_enabled": true, "allow_hosts": ["x.org"], "backend": "docker"});
-    json["budgets"] = json!([{"max_cost_usd": "1", "action_on_exceeded": "queue"}]);
-    assert_eq!(codes(&json), ["WFLO-1010"; 4]);
+    assert_eq!(codes(&json), ["WFLO-1010"; 3]);
+}
+
+#[test]
+fn a_budget_without_a_limit_or_with_a_period_that_it_cannot_have_is_refused() {
+    for (bad, code) in [
+        (json!({}), "WFLO-1007"),
+        (json!({"max_tokens": 1, "per": "run", "period": "day"}), "WFLO-1007"),
+        (json!({"max_tokens": 1, "per": "org", "time_zone": "UTC"}), "WFLO-1007"),
+        (json!({"max_tokens": 1, "per": "label"}), "WFLO-1007"),
+        (json!({"max_tokens": 1, "per": "org", "workflow": "x"}), "WFLO-1007"),
+        (json!({"max_tokens": 1, "per": "key"}), "WFLO-1009"),
+        (json!({"max_tokens": 1, "per": "org", "period": "day", "time_zone": "Moon"}), "WFLO-1001"),
+    ] {
+        let mut json = with_steps(json!([code_step("a", &[])]));
+        json["budgets"] = json!([bad]);
+        assert_eq!(codes(&json), [code], "{bad}");
+    }
+    let mut json = with_steps(json!([code_step("a", &[])]));
+    json["budgets"] = json!([
+        {"max_model_calls": 5, "max_tokens": 9, "per": "org", "period": "month", "time_zone": "europe/berlin"},
+        {"max_cost_usd": "1", "action_on_exceeded": "queue", "queue_timeout_seconds": 60},
+        {"max_tool_calls": 1, "per": "label", "label": "user", "action_on_exceeded": "downgrade"},
+    ]);
+    Definition::parse(&json).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalStatus, Decision};
-use crate::budget::Budget;
+use crate::budget::{Amount, Amounts, Budget, Standing};
 use crate::cost::Spent;
 use crate::effect::{EffectKey, EffectRecord};
 use crate::error::Failure;
@@ -197,7 +197,8 @@ pub enum Op {
     /// Opens a budget account unless one exists for (scope, key, period, period start): then the lower
     /// limit stays in force only through its own account, and the existing one is unchanged.
     OpenBudget(Box<Budget>),
-    /// Reserves `amount` on all `budgets` or on none: [`StoreError::Short`] names the first that could not.
+    /// Reserves what each of `budgets` counts of `amounts`, on all or on none: [`StoreError::Short`] names the
+    /// first that could not.
     Hold {
         /// The reservation's id.
         id: HoldId,
@@ -205,17 +206,17 @@ pub enum Op {
         run: RunId,
         /// Every budget that applies.
         budgets: Vec<BudgetId>,
-        /// The call's upper bound.
-        amount: NanoUsd,
+        /// The call's upper bound, of each measure.
+        amounts: Amounts,
     },
     /// Turns a hold into a bill of `actual` and frees the rest. Appends a `budget.alert` event to the
     /// hold's run for each threshold newly passed. Settling twice changes nothing.
-    /// `actual > amount` is charged as it is and counted in [`Store::overruns`].
+    /// What is more than was held is charged as it is and counted in [`Store::overruns`].
     Settle {
         /// The reservation.
         id: HoldId,
-        /// The bill.
-        actual: NanoUsd,
+        /// The bill, of each measure.
+        actual: Amounts,
         /// For the alerts.
         at: Timestamp,
     },
@@ -224,12 +225,37 @@ pub enum Op {
         /// The reservation.
         id: HoldId,
     },
-    /// Raises (or, below zero, lowers, but never under what is settled and held) a budget's limit.
+    /// Raises (or, below zero, lowers, but never under what is settled and held) a budget's limit, and keeps
+    /// that in its history.
     TopUp {
         /// The budget.
         budget: BudgetId,
         /// By how much.
-        amount: NanoUsd,
+        amount: Amount,
+        /// Who.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Makes or changes a standing budget. The accounts of it that are open get the difference, so that what
+    /// they were topped up by stays; a limit is not lowered under what is settled and held.
+    SetStanding {
+        /// The budget.
+        standing: Box<Standing>,
+        /// Who.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Takes a standing budget away: no further call is held on it. What its accounts counted stays in its
+    /// history.
+    RemoveStanding {
+        /// The budget; its limit does not matter.
+        standing: Box<Standing>,
+        /// Who.
+        by: String,
+        /// When.
+        at: Timestamp,
     },
     /// A new question.
     PutApproval(Box<Approval>),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Decision};
-use wflo_core::budget::{Budget, Scope};
+use wflo_core::budget::Budget;
 use wflo_core::event::{EventBody, Recorded};
 use wflo_core::id::{ApprovalId, RunId};
 use wflo_core::ports::clock::Clock;
@@ -107,7 +107,7 @@ impl Attendance<'_, '_> {
     /// Store errors.
     pub(super) async fn budget(&self) -> Result<Option<Budget>, CommandError> {
         let budgets = self.session.store.budgets(vec![self.budget_key.clone()]).await?;
-        Ok(budgets.into_iter().filter(|b| b.scope == Scope::Run).min_by_key(|b| b.limit))
+        Ok(budgets.into_iter().filter(Budget::is_money_of_a_run).min_by_key(|b| b.limit))
     }
 
     /// Takes in what happened before this process came, without showing it again, and puts the questions

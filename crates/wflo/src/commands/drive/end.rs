@@ -1,6 +1,5 @@
 //! The end of a run, or of this process's part in it: what is said of it.
 
-use wflo_core::budget::Scope;
 use wflo_core::id::RunId;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::Store;
@@ -34,7 +33,7 @@ impl End<'_, '_, '_> {
             summary::verdict(printer, &record, tree, session.clock.now());
             summary::outputs(printer, &record);
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
-            let budget = budgets.iter().find(|budget| budget.scope == Scope::Run);
+            let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
             summary::account(session, printer, &record, budget, tree.spent()).await?;
             summary::logged(printer, &record, tree.logged());
             if record.status.is_terminal() {

@@ -110,7 +110,7 @@ pub(super) async fn account(
 ) -> Result<(), CommandError> {
     let paint = printer.beside();
     if spent > NanoUsd::ZERO || budget.is_some() {
-        let of = budget.map(|b| format!(" of {}", money(b.limit))).unwrap_or_default();
+        let of = budget.map(|b| format!(" of {}", money(b.limit.money()))).unwrap_or_default();
         printer.note(format_args!("  {}  {}{of}", paint.faint("cost     "), money(spent)));
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };

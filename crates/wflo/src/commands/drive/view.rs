@@ -187,6 +187,7 @@ fn is_said(body: &EventBody) -> bool {
             | EventBody::Notice { .. }
             | EventBody::NotificationUndelivered { .. }
             | EventBody::BudgetAlert { .. }
+            | EventBody::BudgetQueued { .. }
             | EventBody::BudgetToppedUp { .. }
             | EventBody::ReplayMiss { .. }
             | EventBody::ApprovalDecided { .. }

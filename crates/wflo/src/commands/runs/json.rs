@@ -43,7 +43,7 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
         })
         .collect();
     let budgets = store.budgets(vec![record.budget_key.clone()]).await?;
-    let budget = budgets.iter().find(|b| b.scope == wflo_core::budget::Scope::Run);
+    let budget = budgets.iter().find(|b| b.is_money_of_a_run());
     let filter = ApprovalFilter { run: Some(id), ..ApprovalFilter::default() };
     let mut approvals: Vec<String> =
         store.approvals(filter).await?.iter().map(|a| a.id.to_string()).collect();
@@ -59,7 +59,9 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
         // What a paused run waits for stands where a failed one has its error.
         "error": record.error.as_ref().or(state.paused_for.as_ref()),
         "cost_usd": store.run_cost(id).await?,
-        "budget": budget.map(|b| json!({"limit_usd": b.limit, "settled_usd": b.settled, "held_usd": b.held})),
+        "budget": budget.map(|b| json!({
+            "limit_usd": b.limit.money(), "settled_usd": b.settled.money(), "held_usd": b.held.money()
+        })),
         "steps": steps,
         "approvals": approvals,
         "snapshots": layers,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use wflo_core::budget::Scope;
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::store::Store;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
@@ -143,7 +142,7 @@ async fn give_up(
 
 async fn has_budget(session: &Session<'_>, old: &RunRecord) -> Result<(), CommandError> {
     let budgets = session.store.budgets(vec![old.budget_key.clone()]).await?;
-    if budgets.iter().any(|budget| budget.scope == Scope::Run) {
+    if budgets.iter().any(|budget| budget.is_money_of_a_run()) {
         return Ok(());
     }
     let message = format!("run {} has no budget that --budget could add to", old.id);

@@ -1,6 +1,8 @@
 //! `wflo runs show`: one run with its steps, costs, approvals, files and result.
 
 mod budgets;
+pub(crate) use budgets::bar;
+
 mod steps;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
 use jiff::Timestamp;
+use wflo_core::budget::Amount;
 use wflo_core::money::NanoUsd;
 
 use super::{Node, Stand, Tree, between};
@@ -56,24 +57,24 @@ impl Tree {
     /// `budget ███░░░ $1.20 of $10.00`.
     fn bar(&self, paint: Paint) -> Option<String> {
         let budget = self.budget.as_ref()?;
-        let limit = i128::from(budget.limit.nanos().max(1));
-        let part = |amount: NanoUsd| (i128::from(amount.nanos()) * BAR + limit - 1) / limit;
+        let limit = i128::from(budget.limit.units().max(1));
+        let part = |amount: Amount| (i128::from(amount.units()) * BAR + limit - 1) / limit;
         let settled = part(budget.settled).clamp(0, BAR);
         let held = (part(budget.settled.saturating_add(budget.held)).clamp(0, BAR) - settled).max(0);
         let times = |text: &str, count: i128| text.repeat(usize::try_from(count).unwrap_or(0));
         let full = times("█", settled);
         let full = if settled * 10 >= BAR * 9 { paint.bad(full) } else { paint.good(full) };
         let rest = paint.faint(times("░", BAR - settled - held));
-        let running = if budget.held > NanoUsd::ZERO {
-            format!(" ({} held for calls that run)", money(budget.held))
+        let running = if budget.held > Amount::ZERO {
+            format!(" ({} held for calls that run)", money(budget.held.money()))
         } else {
             String::new()
         };
-        let spent = money(budget.settled);
+        let spent = money(budget.settled.money());
         Some(format!(
             "budget {full}{}{rest} {spent} of {}{running}",
             paint.careful(times("▒", held)),
-            money(budget.limit)
+            money(budget.limit.money())
         ))
     }
 }

@@ -1,6 +1,6 @@
 //! Budgets on a run's page, each with a bar.
 
-use wflo_core::budget::{Budget, Scope, display_name};
+use wflo_core::budget::{Amount, Budget};
 use wflo_core::definition::Definition;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store;
@@ -8,7 +8,7 @@ use wflo_core::run::RunRecord;
 
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Paint, Printer, money};
+use crate::printer::{Paint, Printer, amount, money};
 use crate::session::Session;
 
 /// Cells of a bar.
@@ -30,29 +30,30 @@ pub(super) async fn show(
     keys.sort();
     keys.dedup();
     let budgets = session.store.budgets(keys).await?;
-    if !budgets.iter().any(|budget| budget.scope == Scope::Run) {
+    if !budgets.iter().any(Budget::is_money_of_a_run) {
         printer.line(format_args!("  cost    {} (no run budget)", money(cost)));
     }
     for budget in &budgets {
-        let name = display_name(budget.scope, &budget.key, budget.period);
+        let name = budget.name();
         let held = match budget.held {
-            NanoUsd::ZERO => String::new(),
-            held => format!(", {} held by running calls", money(held)),
+            Amount::ZERO => String::new(),
+            held => format!(", {} held by running calls", amount(budget.measure, held)),
         };
         printer.line(format_args!(
             "  {}  {} of {}{held}  ({})",
             bar(printer.paint(), budget),
-            money(budget.settled),
-            money(budget.limit),
+            amount(budget.measure, budget.settled),
+            amount(budget.measure, budget.limit),
             plain::line(&name),
         ));
     }
     Ok(())
 }
 
-fn bar(paint: Paint, budget: &Budget) -> String {
-    let used = budget.settled.saturating_add(budget.held).nanos().unsigned_abs();
-    let limit = budget.limit.nanos().unsigned_abs().max(1);
+/// How much of it is used.
+pub(crate) fn bar(paint: Paint, budget: &Budget) -> String {
+    let used = budget.settled.saturating_add(budget.held).units().unsigned_abs();
+    let limit = budget.limit.units().unsigned_abs().max(1);
     let share = (u128::from(used) * u128::from(CELLS)).div_ceil(u128::from(limit)).min(u128::from(CELLS));
     let full = usize::try_from(share).unwrap_or(0);
     let (done, rest) = ("█".repeat(full), "░".repeat(CELLS as usize - full));

@@ -1,6 +1,5 @@
 //! Steps on a run's page: how each stands, what it took and cost.
 
-use wflo_core::budget::Scope;
 use wflo_core::definition::{Definition, StepSpec};
 use wflo_core::machine::{RunState, StepState, StepStatus};
 use wflo_core::money::NanoUsd;
@@ -30,7 +29,7 @@ pub(super) async fn table(
 
 async fn run_limit(session: &Session<'_>, record: &RunRecord) -> Result<Option<NanoUsd>, CommandError> {
     let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
-    Ok(budgets.iter().find(|b| b.scope == Scope::Run).map(|b| b.limit))
+    Ok(budgets.iter().find(|b| b.is_money_of_a_run()).map(|b| b.limit.money()))
 }
 
 async fn step_costs(

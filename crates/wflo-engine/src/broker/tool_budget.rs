@@ -1,0 +1,55 @@
+//! Budgets on calls of tools.
+//!
+//! Owns the order: the intent and what it counts are one commit. A call counts once it has begun, whatever
+//! comes of it; a resume finds the intent, and counts nothing again.
+
+use wflo_core::budget::{Amounts, Measure};
+use wflo_core::canonical::Digest;
+use wflo_core::effect::EffectRecord;
+use wflo_core::error::Coded as _;
+use wflo_core::id::HoldId;
+use wflo_core::ports::store::{Op, StoreError};
+
+use super::{Broker, Unanswered, on};
+use crate::error::EngineError;
+use crate::ledger::{Then, accounts_that, exceeded, hold_ops};
+use crate::protocol::{EffectCall, EffectError};
+
+impl Broker {
+    /// The intent of a tool's call, counted on every budget that counts calls of tools; else why not.
+    pub(super) async fn counted(
+        &self,
+        call: &EffectCall,
+        print: &Digest,
+    ) -> Result<Result<EffectRecord, EffectError>, Unanswered> {
+        let amounts = Amounts { tool_calls: 1, ..Amounts::default() };
+        loop {
+            let applied = accounts_that(&self.calls, |measure| measure == Measure::ToolCalls).await?;
+            let mut ops = Vec::new();
+            if !applied.is_empty() {
+                let id = HoldId::from_uuid(self.services.clock.uuid());
+                ops = hold_ops(&self.calls, &applied, id, amounts);
+                ops.push(Op::Settle { id, actual: amounts, at: self.services.clock.now() });
+            }
+            let intent = self.intent(call, print.clone(), serde_json::Value::Null);
+            let shortfall = match self.journal.intend(intent, ops).await {
+                Ok(row) => return Ok(Ok(row)),
+                Err(StoreError::Short(shortfall)) => shortfall,
+                Err(e) => return Err(e.into()),
+            };
+            match exceeded(&self.calls, &call.name, false, &on(call), &shortfall).await? {
+                Then::Again => {}
+                Then::Ended => return Err(EngineError::ShuttingDown.into()),
+                Then::Refused | Then::Cheaper => {
+                    let short = StoreError::Short(shortfall);
+                    return Ok(Err(EffectError {
+                        code: short.code().to_string(),
+                        kind: "budget_exceeded".to_owned(),
+                        message: short.to_string(),
+                        hint: short.hint(),
+                    }));
+                }
+            }
+        }
+    }
+}

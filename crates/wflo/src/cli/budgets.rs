@@ -1,0 +1,178 @@
+//! `wflo budgets …`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use wflo_core::budget::{OnExceeded, Period, Scope, Zone};
+use wflo_core::id::BudgetId;
+use wflo_core::money::NanoUsd;
+
+use super::value::usd;
+
+const LIST_HELP: &str = "\
+Examples:
+  wflo budgets list               Standing budgets, and every account of the present period
+  wflo budgets list --all         Those of earlier periods and of ended runs, too";
+
+const SET_HELP: &str = "\
+A standing budget holds for every run of this data directory that it covers, beside what wflo.toml and the
+workflow say, until it is changed: each period has an account of its own. Changing it changes the account of
+the present period by the difference, so that what it was topped up by stays.
+
+Examples:
+  wflo budgets set --scope org --period month --time-zone Europe/Berlin --max-cost-usd 500
+  wflo budgets set --scope label --key user=anna --period day --max-model-calls 200 --action queue
+  wflo budgets set --scope org --period month --time-zone Europe/Berlin --remove";
+
+const TOP_UP_HELP: &str = "\
+Raises the limit of one account (of one period, where it has periods): in USD, or in calls or tokens. A
+run that waits for that budget goes on.
+
+Examples:
+  wflo budgets top-up bud_0190f2e4… 25.00";
+
+const HISTORY_HELP: &str = "\
+Examples:
+  wflo budgets history                    Who changed which limit when, and what was used in each period
+  wflo budgets history bud_0190f2e4…      Of one budget, all its periods";
+
+/// The verbs of budgets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetsCommand {
+    /// List budgets and what is left of them
+    #[command(after_help = LIST_HELP)]
+    List {
+        /// Those of earlier periods and of ended runs, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Make, change or remove a standing budget
+    #[command(after_help = SET_HELP)]
+    Set(Box<SetArgs>),
+    /// Show one budget
+    Show {
+        /// Its id
+        #[arg(value_name = "BUDGET")]
+        budget: BudgetId,
+    },
+    /// Raise the limit of one account
+    #[command(after_help = TOP_UP_HELP)]
+    TopUp {
+        /// Its id
+        #[arg(value_name = "BUDGET")]
+        budget: BudgetId,
+        /// By how much: USD, or calls or tokens
+        #[arg(value_name = "AMOUNT", value_parser = usd)]
+        amount: NanoUsd,
+    },
+    /// Show what became of limits, and what was used in each period
+    #[command(after_help = HISTORY_HELP)]
+    History {
+        /// Of this one
+        #[arg(value_name = "BUDGET")]
+        budget: Option<BudgetId>,
+    },
+}
+
+/// Which standing budget, and how it is set.
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// What it covers
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: StandingScope,
+    /// Which one: a workflow, an agent, a label such as user=anna, an API key [org: what wflo.toml names]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// Over which span it counts
+    #[arg(long, value_name = "PERIOD", default_value = "total")]
+    pub(crate) period: PeriodArg,
+    /// Where its days begin: an IANA name such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub(crate) time_zone: Zone,
+    /// The most money, in USD
+    #[arg(long, value_name = "USD", value_parser = usd)]
+    pub(crate) max_cost_usd: Option<NanoUsd>,
+    /// The most calls of models
+    #[arg(long, value_name = "N")]
+    pub(crate) max_model_calls: Option<u64>,
+    /// The most calls of tools
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tool_calls: Option<u64>,
+    /// The most input and output tokens, together
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u64>,
+    /// What happens when a call does not fit [default: what the run says]
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<ActionArg>,
+    /// Cut a call that does not fit down to as few output tokens as this
+    #[arg(long, value_name = "N")]
+    pub(crate) min_output_tokens: Option<u64>,
+    /// Raise an alert at this share of the limit, such as 0.9; may be repeated
+    #[arg(long = "alert", value_name = "SHARE")]
+    pub(crate) alerts: Vec<f64>,
+    /// Take it away
+    #[arg(long, conflicts_with_all = ["action", "min_output_tokens", "alerts"])]
+    pub(crate) remove: bool,
+}
+
+/// What a standing budget can cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StandingScope {
+    Org,
+    Workflow,
+    Agent,
+    Label,
+    Key,
+}
+
+impl From<StandingScope> for Scope {
+    fn from(scope: StandingScope) -> Scope {
+        match scope {
+            StandingScope::Org => Scope::Org,
+            StandingScope::Workflow => Scope::Workflow,
+            StandingScope::Agent => Scope::Agent,
+            StandingScope::Label => Scope::Label,
+            StandingScope::Key => Scope::Key,
+        }
+    }
+}
+
+/// A period as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeriodArg {
+    Total,
+    Hour,
+    Day,
+    Week,
+    Month,
+}
+
+impl From<PeriodArg> for Period {
+    fn from(period: PeriodArg) -> Period {
+        match period {
+            PeriodArg::Total => Period::Total,
+            PeriodArg::Hour => Period::Hour,
+            PeriodArg::Day => Period::Day,
+            PeriodArg::Week => Period::Week,
+            PeriodArg::Month => Period::Month,
+        }
+    }
+}
+
+/// An action as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ActionArg {
+    Halt,
+    Ask,
+    Queue,
+    Downgrade,
+}
+
+impl From<ActionArg> for OnExceeded {
+    fn from(action: ActionArg) -> OnExceeded {
+        match action {
+            ActionArg::Halt => OnExceeded::Halt,
+            ActionArg::Ask => OnExceeded::Ask,
+            ActionArg::Queue => OnExceeded::Queue,
+            ActionArg::Downgrade => OnExceeded::Downgrade,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `wflo budgets …`: limits, what is left of them, and what became of them.
+
+mod history;
+mod list;
+mod set;
+mod top_up;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use wflo_core::budget::Budget;
+use wflo_core::error::{Code, Coded};
+use wflo_core::id::BudgetId;
+use wflo_core::ports::store::Store as _;
+
+use crate::cli::BudgetsCommand;
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::session::{Session, block_on};
+
+/// Carries out one of the verbs.
+pub(crate) fn run(command: &BudgetsCommand, context: &Context<'_>) -> Result<Exit, CommandError> {
+    match command {
+        BudgetsCommand::List { all } => block_on(list::list(*all, context)),
+        BudgetsCommand::Set(args) => block_on(set::run(args, context)),
+        BudgetsCommand::Show { budget } => block_on(list::show(*budget, context)),
+        BudgetsCommand::TopUp { budget, amount } => block_on(top_up::run(*budget, *amount, context)),
+        BudgetsCommand::History { budget } => block_on(history::run(*budget, context)),
+    }
+}
+
+/// What cannot be done with budgets.
+#[derive(Debug, thiserror::Error)]
+enum BudgetsError {
+    #[error("there is no budget {0}")]
+    NoSuchBudget(BudgetId),
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Coded for BudgetsError {
+    fn code(&self) -> Code {
+        Code(match self {
+            BudgetsError::NoSuchBudget(_) => 4051,
+            BudgetsError::Wrong(_) => 4050,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            BudgetsError::NoSuchBudget(_) => "`wflo budgets list --all` lists every budget".to_owned(),
+            BudgetsError::Wrong(_) => "`wflo budgets set --help` has examples".to_owned(),
+        })
+    }
+}
+
+/// A budget as scripts see it.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "budget")]
+struct Line<'a> {
+    name: String,
+    #[serde(flatten)]
+    budget: &'a Budget,
+    /// When its period is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period_end: Option<Timestamp>,
+}
+
+impl<'a> Line<'a> {
+    fn new(budget: &'a Budget) -> Line<'a> {
+        Line { name: budget.name(), budget, period_end: end_of(budget) }
+    }
+}
+
+/// When a budget's period is over.
+fn end_of(budget: &Budget) -> Option<Timestamp> {
+    let start = budget.period_start.parse().ok()?;
+    budget.period.span(&budget.time_zone, start).map(|span| span.end)
+}
+
+async fn find(session: &Session<'_>, id: BudgetId) -> Result<Budget, CommandError> {
+    let all = session.store.all_budgets().await?;
+    let found = all.into_iter().find(|budget| budget.id == id);
+    found.ok_or_else(|| crate::session::coded(&BudgetsError::NoSuchBudget(id)))
+}

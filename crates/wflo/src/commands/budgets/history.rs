@@ -1,0 +1,118 @@
+//! `wflo budgets history`: what became of limits, and what was used in each period.
+
+use serde::Serialize;
+use wflo_core::budget::{Amount, Budget, BudgetChange, Change};
+use wflo_core::id::BudgetId;
+use wflo_core::money::NanoUsd;
+use wflo_core::ports::store::Store as _;
+
+use super::{Line, find};
+use crate::commands::{Context, pick};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::plain;
+use crate::printer::{Table, amount};
+
+/// A change as scripts see it; amounts in USD, calls or tokens.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "change")]
+struct ChangeLine<'a> {
+    at: jiff::Timestamp,
+    by: &'a str,
+    change: Change,
+    budget_id: Option<BudgetId>,
+    scope: wflo_core::budget::Scope,
+    key: &'a str,
+    period: wflo_core::budget::Period,
+    period_start: &'a str,
+    measure: wflo_core::budget::Measure,
+    before: Option<NanoUsd>,
+    after: Option<NanoUsd>,
+}
+
+pub(super) async fn run(id: Option<BudgetId>, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let printer = context.printer;
+    let Some(session) = pick::session(context)? else {
+        printer.note("No budgets yet.");
+        return Ok(Exit::Success);
+    };
+    let mut changes = session.store.budget_changes().await?;
+    let mut budgets = session.store.all_budgets().await?;
+    if let Some(id) = id {
+        let of = find(&session, id).await?;
+        changes.retain(|change| {
+            (change.scope, &change.key, change.period, change.measure)
+                == (of.scope, &of.key, of.period, of.measure)
+        });
+        budgets.retain(|budget| same(budget, &of));
+    }
+    for change in &changes {
+        printer.object(&line(change));
+    }
+    for budget in &budgets {
+        printer.object(&Line::new(budget));
+    }
+    if !changes.is_empty() {
+        let mut table = Table::new(&["WHEN", "WHO", "WHAT", "BUDGET"]);
+        for change in &changes {
+            table.row(vec![
+                change.at.to_string(),
+                plain::short(&change.by, 30),
+                said(change),
+                plain::short(&format!("{} {} {}", change.scope.name(), change.key, change.period.name()), 60),
+            ]);
+        }
+        printer.line(table.within(printer.width(), &[3], &[1]));
+    }
+    if !budgets.is_empty() {
+        let mut table = Table::new(&["PERIOD", "USED", "OF", "BUDGET"]);
+        for budget in &budgets {
+            let period = if budget.period_start.is_empty() { "total" } else { &budget.period_start };
+            table.row(vec![
+                period.to_owned(),
+                amount(budget.measure, budget.settled),
+                amount(budget.measure, budget.limit),
+                plain::short(&budget.name(), 60),
+            ]);
+        }
+        printer.line(table.within(printer.width(), &[3], &[0]).right(&[1, 2]));
+    }
+    if changes.is_empty() && budgets.is_empty() {
+        printer.note("No budgets yet.");
+    }
+    Ok(Exit::Success)
+}
+
+fn same(budget: &Budget, of: &Budget) -> bool {
+    let which = |b: &Budget| (b.scope, b.key.clone(), b.period, b.measure, b.time_zone.clone(), b.standing);
+    which(budget) == which(of)
+}
+
+fn line(change: &BudgetChange) -> ChangeLine<'_> {
+    let decimal = |units: Option<Amount>| units.map(|units| change.measure.decimal(units));
+    ChangeLine {
+        at: change.at,
+        by: &change.by,
+        change: change.change,
+        budget_id: change.budget,
+        scope: change.scope,
+        key: &change.key,
+        period: change.period,
+        period_start: &change.period_start,
+        measure: change.measure,
+        before: decimal(change.before),
+        after: decimal(change.after),
+    }
+}
+
+fn said(change: &BudgetChange) -> String {
+    let show = |units: Option<Amount>| units.map(|units| amount(change.measure, units)).unwrap_or_default();
+    let (before, after) = (show(change.before), show(change.after));
+    match change.change {
+        Change::Set if before.is_empty() => format!("set to {after}"),
+        Change::Set => format!("set from {before} to {after}"),
+        Change::Removed => format!("removed ({before})"),
+        Change::ToppedUp => format!("topped up from {before} to {after}"),
+        Change::Alert => format!("alert: {before} of {after} used"),
+    }
+}

@@ -1,0 +1,154 @@
+//! `wflo budgets list` and `show`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use wflo_core::budget::{Budget, Measure, Quantity, Standing};
+use wflo_core::id::BudgetId;
+use wflo_core::ports::clock::Clock as _;
+use wflo_core::ports::store::{RunFilter, Store as _};
+
+use super::{Line, end_of, find};
+use crate::commands::runs::show::bar;
+use crate::commands::{Context, pick};
+use crate::exit::Exit;
+use crate::failure::CommandError;
+use crate::plain;
+use crate::printer::{Table, amount};
+use crate::session::Session;
+
+/// A standing budget as scripts see it.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "standing")]
+struct StandingLine<'a> {
+    #[serde(flatten)]
+    which: Which<'a>,
+    #[serde(flatten)]
+    limit: Quantity,
+    action_on_exceeded: Option<wflo_core::budget::OnExceeded>,
+    min_output_tokens: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Which<'a> {
+    scope: wflo_core::budget::Scope,
+    key: &'a str,
+    period: wflo_core::budget::Period,
+    time_zone: &'a str,
+}
+
+pub(super) async fn list(all: bool, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let printer = context.printer;
+    let Some(session) = pick::session(context)? else {
+        printer.note("No budgets yet.");
+        return Ok(Exit::Success);
+    };
+    let standing = session.store.standing_budgets().await?;
+    for standing in &standing {
+        printer.object(&line_of(standing));
+    }
+    let budgets = shown(&session, all).await?;
+    let mut table = Table::new(&["BUDGET", "NAME", "USED", "", "LEFT", "OF", "ENDS"]);
+    for budget in &budgets {
+        printer.object(&Line::new(budget));
+        let show = |units| amount(budget.measure, units);
+        table.row(vec![
+            budget.id.to_string(),
+            plain::short(&budget.name(), 60),
+            show(budget.settled.saturating_add(budget.held)),
+            bar(printer.paint(), budget),
+            show(budget.left()),
+            show(budget.limit),
+            end_of(budget).map(|end| end.to_string()).unwrap_or_default(),
+        ]);
+    }
+    if !budgets.is_empty() {
+        printer.line(table.within(printer.width(), &[1], &[6, 3, 1]).ids(&[0]).right(&[2, 4, 5]));
+    }
+    if !standing.is_empty() && !printer.json_wanted() {
+        printer.line("\nStanding:");
+    }
+    for standing in &standing {
+        printer.line(format_args!("  {}", said(standing)));
+    }
+    if budgets.is_empty() && standing.is_empty() {
+        printer.note("No budgets yet.");
+    }
+    Ok(Exit::Success)
+}
+
+fn line_of(standing: &Standing) -> StandingLine<'_> {
+    StandingLine {
+        which: Which {
+            scope: standing.scope,
+            key: &standing.key,
+            period: standing.period,
+            time_zone: standing.time_zone.name(),
+        },
+        limit: Quantity::new(standing.measure, standing.limit),
+        action_on_exceeded: standing.action_on_exceeded,
+        min_output_tokens: standing.min_output_tokens,
+    }
+}
+
+/// `org "acme" per month (Europe/Berlin): $500`.
+pub(super) fn said(standing: &Standing) -> String {
+    let Standing { scope, key, period, time_zone, measure, limit, .. } = standing;
+    let mut text = format!("{} \"{}\"", scope.name(), plain::line(key));
+    if *period != wflo_core::budget::Period::Total {
+        text.push_str(&format!(" per {} ({time_zone})", period.name()));
+    }
+    format!("{text}: {}", amount(*measure, *limit))
+}
+
+/// The budgets of the present periods and of runs that have not ended; or all of them.
+async fn shown(session: &Session<'_>, all: bool) -> Result<Vec<Budget>, CommandError> {
+    let mut budgets = session.store.all_budgets().await?;
+    if all {
+        return Ok(budgets);
+    }
+    let now = session.clock.now();
+    let open: Vec<String> = session
+        .store
+        .runs(RunFilter::default())
+        .await?
+        .into_iter()
+        .filter(|run| !run.status.is_terminal())
+        .map(|run| run.budget_key)
+        .collect();
+    budgets.retain(|budget| match budget.scope.is_of_a_run() && !budget.standing {
+        true => open.iter().any(|key| *key == budget.key || budget.key.starts_with(&format!("{key}/"))),
+        false => is_of(budget, now),
+    });
+    Ok(budgets)
+}
+
+fn is_of(budget: &Budget, now: Timestamp) -> bool {
+    end_of(budget).is_none_or(|end| now < end)
+}
+
+pub(super) async fn show(id: BudgetId, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let session = pick::existing(context)?;
+    let budget = find(&session, id).await?;
+    let printer = context.printer;
+    printer.object(&Line::new(&budget));
+    let show = |units| amount(budget.measure, units);
+    printer.line(format_args!("{}  {}", budget.id, plain::line(&budget.name())));
+    printer.line(format_args!(
+        "  {}  {} of {}, {} held by running calls, {} left",
+        bar(printer.paint(), &budget),
+        show(budget.settled),
+        show(budget.limit),
+        show(budget.held),
+        show(budget.left()),
+    ));
+    if let Some(end) = end_of(&budget) {
+        printer.line(format_args!("  from {} until {end} ({})", budget.period_start, budget.time_zone));
+    }
+    printer.line(format_args!("  when a call does not fit: {}", budget.action_on_exceeded.name()));
+    if budget.measure == Measure::Cost && !budget.alert_thresholds.is_empty() {
+        let shares: Vec<String> =
+            budget.alert_thresholds.iter().map(|share| format!("{} %", f64::from(*share) / 10.0)).collect();
+        printer.line(format_args!("  alerts at {}", shares.join(", ")));
+    }
+    Ok(Exit::Success)
+}
