@@ -9,7 +9,7 @@
 //! does not hold is refused.
 
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,6 +26,10 @@ use crate::error::EngineError;
 
 /// The format that this program writes and reads.
 const FORMAT: u32 = 1;
+/// A larger file is not read, in bytes.
+const LARGEST: u64 = 1 << 30;
+/// How much of a file is looked at for its first line, in bytes.
+const LONGEST_HEAD: u64 = 64 << 10;
 
 /// The first line of a recording.
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,8 +172,16 @@ impl Recording {
     /// [`RecordingError`].
     pub fn read(file: &Path) -> Result<Recording, RecordingError> {
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| RecordingError::File { path: path.clone(), reason: error.to_string() })?;
+        let failed = |reason: String| RecordingError::File { path: path.clone(), reason };
+        let about = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
+        // A device or a pipe has no end.
+        if !about.is_file() {
+            return Err(failed("it is not a file".to_owned()));
+        }
+        if about.len() > LARGEST {
+            return Err(failed(format!("it is larger than {} MiB", LARGEST >> 20)));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
         let bad = |line: usize, reason: String| RecordingError::Line { path: path.clone(), line, reason };
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
         let (_, first) = lines.next().ok_or_else(|| bad(1, "it is empty".to_owned()))?;
@@ -184,12 +196,15 @@ impl Recording {
         Ok(Recording { workflow: head.workflow, entries })
     }
 
-    /// Writes a file, whole or not at all.
+    /// Writes a file, whole or not at all; over another only if that is a recording.
     ///
     /// # Errors
     /// [`RecordingError::File`].
     pub fn write(&self, file: &Path) -> Result<(), RecordingError> {
         let failed = |reason: String| RecordingError::File { path: file.display().to_string(), reason };
+        if !may_be_written_over(file).map_err(|error| failed(error.to_string()))? {
+            return Err(failed("something else than a recording is there, and is left as it is".to_owned()));
+        }
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut staged = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))
             .map_err(|error| failed(error.to_string()))?;
@@ -202,6 +217,23 @@ impl Recording {
         staged.write_all(lines.join("\n").as_bytes()).map_err(|error| failed(error.to_string()))?;
         staged.persist(file).map_err(|error| failed(error.error.to_string()))?;
         Ok(())
+    }
+}
+
+/// Whether nothing is lost by a recording in this place: none is there, or nothing, or a recording.
+fn may_be_written_over(file: &Path) -> std::io::Result<bool> {
+    let mut first = String::new();
+    match std::fs::metadata(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+        Ok(about) if !about.is_file() => return Ok(false),
+        Ok(_) => {}
+    }
+    let mut beginning = std::io::BufReader::new(std::fs::File::open(file)?).take(LONGEST_HEAD);
+    match beginning.read_line(&mut first) {
+        Ok(_) => Ok(first.is_empty() || serde_json::from_str::<Head>(&first).is_ok()),
+        // Not even text.
+        Err(_) => Ok(false),
     }
 }
 
@@ -277,6 +309,29 @@ mod tests {
         recording.write(&file).unwrap();
         recording.write(&file).unwrap();
         assert_eq!(Recording::read(&file).unwrap(), recording);
+    }
+
+    #[test]
+    fn nothing_else_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = Recording { workflow: "w".to_owned(), entries: Vec::new() };
+        for (name, content) in [("wflo.toml", &b"[project]\n"[..]), ("picture", b"\xff\xd8"), ("one", b"x")] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, content).unwrap();
+            assert!(matches!(recording.write(&file), Err(RecordingError::File { .. })), "{name}");
+            assert_eq!(std::fs::read(&file).unwrap(), content);
+        }
+        let empty = folder.path().join("empty");
+        std::fs::write(&empty, "").unwrap();
+        recording.write(&empty).unwrap();
+        assert!(recording.write(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        for place in ["/dev/zero", "/"] {
+            assert!(matches!(Recording::read(Path::new(place)), Err(RecordingError::File { .. })), "{place}");
+        }
     }
 
     #[test]

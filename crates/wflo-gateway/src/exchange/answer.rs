@@ -37,6 +37,10 @@ pub(super) async fn give(
     body: Bytes,
     held: Buffered,
 ) -> Result<(), GatewayError> {
+    let body = match &live.provider.api_key {
+        Some(key) => key.conceal(body),
+        None => body,
+    };
     let usage = usage(&live, &body);
     let (cost, uncertain) = match (head.status.is_success(), &usage) {
         // A provider bills no error, unless it says what the error used.

@@ -96,6 +96,9 @@ impl<'a> Live<'a> {
             let failure = match self.attempt(ask, course.present()).await {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
+                    if let Some(key) = &self.provider.api_key {
+                        key.conceal_in(&mut head.headers);
+                    }
                     course.present().health.learn(head.status, since.elapsed(), &head.headers);
                     self.record(course, How::of(head.status) != Some(How::Failing));
                     match self.wanted(course, head.status) {

@@ -18,6 +18,7 @@ use crate::error::GatewayError;
 use crate::framing::{Framing, Piece};
 use crate::gateway::Buffered;
 use crate::ledger::Recorded;
+use crate::secret::Secret;
 use crate::upstream::{answer_headers, reason};
 use crate::usage::Usage;
 
@@ -49,6 +50,8 @@ struct Progress {
     held: BytesMut,
     /// What the client got, for the record.
     recorded: BytesMut,
+    /// The provider's key, which no client is to see.
+    key: Option<Secret>,
     /// There is a record.
     kept: bool,
     limit: usize,
@@ -78,16 +81,19 @@ impl Progress {
         if strip {
             return;
         }
-        let fits = self.recorded.len() + event.raw.len() <= self.limit;
+        let raw = match &self.key {
+            Some(key) => key.conceal(event.raw.clone()),
+            None => event.raw.clone(),
+        };
+        let fits = self.recorded.len() + raw.len() <= self.limit;
         if !self.kept {
             // It is given to the client and to nobody again.
-        } else if !fits || (!self.truncated && !self.room.grow(event.raw.len())) {
+        } else if !fits || (!self.truncated && !self.room.grow(raw.len())) {
             self.truncated = true;
         } else if !self.truncated {
-            self.recorded.extend_from_slice(&event.raw);
+            self.recorded.extend_from_slice(&raw);
         }
-        if self.totalled || self.last { &mut self.held } else { &mut self.ready }
-            .extend_from_slice(&event.raw);
+        if self.totalled || self.last { &mut self.held } else { &mut self.ready }.extend_from_slice(&raw);
     }
 
     fn is_finished(&self) -> bool {
@@ -126,6 +132,7 @@ pub(super) async fn pass(
         ready: BytesMut::new(),
         held: BytesMut::new(),
         recorded: BytesMut::new(),
+        key: live.provider.api_key.clone(),
         kept: live.shared.ledger.keeps_answers(),
         limit: live.shared.limits.recorded_bytes,
         room: Buffered::answer(live.shared),

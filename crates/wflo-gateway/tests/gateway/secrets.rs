@@ -66,6 +66,39 @@ async fn neither_logs_nor_errors_nor_debug_show_a_key_or_a_prompt() {
     );
 }
 
+/// A server for debugging, or a gateway behind this one, tells its clients what it was sent.
+#[tokio::test]
+async fn a_provider_that_repeats_its_key_tells_it_to_nobody() {
+    let world = World::new(MemoryLedger::unlimited());
+    let refused = format!("{{\"error\":{{\"message\":\"Incorrect API key provided: {KEY}\"}}}}");
+    let echo = [("content-type", "application/json"), ("x-echo", KEY)];
+    let whole = format!(
+        "{{\"echo\":\"Bearer {KEY}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":1}}}}"
+    );
+    let events = format!(
+        "data: {{\"echo\":\"{KEY}\",\"choices\":[{{\"finish_reason\":\"stop\"}}]}}\n\ndata: [DONE]\n\n"
+    );
+    let (begin, end) = events.split_at(20);
+    let pieces = vec![begin.to_owned().into(), end.to_owned().into()];
+    for fault in [
+        Fault::Status(401, refused, None),
+        Fault::Verbatim(echo.to_vec(), vec![whole.into()]),
+        Fault::Verbatim(vec![("content-type", "text/event-stream"), ("x-echo", KEY)], pieces),
+    ] {
+        let body = if matches!(&fault, Fault::Verbatim(_, pieces) if pieces.len() > 1) {
+            streamed("x")
+        } else {
+            chat("x")
+        };
+        world.mock.fault_next(fault.clone());
+        let got = world.post_with("/openai/v1/chat/completions", &[], &body).await;
+        let shown = format!("{:?} {}", got.headers, got.text());
+        assert!(shown.contains("[redacted]") && !shown.contains(KEY), "{fault:?}: {shown}");
+    }
+    let kept = format!("{:?}", world.ledger.calls());
+    assert!(kept.contains("[redacted]") && !kept.contains(KEY), "{kept}");
+}
+
 #[test]
 fn a_secret_shows_nothing() {
     let secret = Secret::new(" sk-123\n").unwrap();
