@@ -19,6 +19,7 @@ pub(crate) mod query;
 pub mod request;
 mod responses;
 pub(crate) mod target;
+pub mod thoughts;
 pub mod wire;
 
 pub use target::{Target, target};

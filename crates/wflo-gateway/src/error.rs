@@ -92,6 +92,12 @@ pub enum GatewayError {
         /// The path.
         path: String,
     },
+    /// The body says of itself that it is not plain JSON.
+    #[error("the request body must be JSON in UTF-8, and the request says `{what}`")]
+    MediaType {
+        /// The header that says so.
+        what: String,
+    },
     /// The body is larger than the gateway takes.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
@@ -188,6 +194,7 @@ impl Coded for GatewayError {
             GatewayError::Unboundable(error) => error.code(),
             GatewayError::Request(RequestError::Unboundable { .. }) => Code(4003),
             GatewayError::Request(RequestError::Unreadable { .. }) => Code(4030),
+            GatewayError::MediaType { .. } => Code(4031),
             GatewayError::NotTheCaller => Code(4022),
             GatewayError::UnknownEndpoint { .. } => Code(4004),
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
@@ -228,6 +235,9 @@ impl Coded for GatewayError {
             }
             GatewayError::Request(RequestError::Unreadable { .. }) => {
                 "Leave it out: alt=json and alt=sse are served, each with the whole answer.".to_owned()
+            }
+            GatewayError::MediaType { .. } => {
+                "Send the body as it is, with `content-type: application/json` and without a content-encoding.".to_owned()
             }
             GatewayError::NotTheCaller => {
                 "Leave the API key to the step's environment: wflo sets it for each attempt.".to_owned()
@@ -312,6 +322,7 @@ impl GatewayError {
                 "cost_unboundable"
             }
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => "invalid_request_error",
+            GatewayError::MediaType { .. } => "unsupported_media_type",
             GatewayError::NotTheCaller => "authentication_error",
             GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",
             GatewayError::TooLarge { .. } | GatewayError::TooMuch => "request_too_large",
@@ -341,6 +352,7 @@ impl GatewayError {
             GatewayError::NotTheCaller => S::UNAUTHORIZED,
             GatewayError::UnknownEndpoint { .. } => S::NOT_FOUND,
             GatewayError::TooLarge { .. } => S::PAYLOAD_TOO_LARGE,
+            GatewayError::MediaType { .. } => S::UNSUPPORTED_MEDIA_TYPE,
             GatewayError::Unreachable { .. }
             | GatewayError::Redirected { .. }
             | GatewayError::Interrupted { .. } => S::BAD_GATEWAY,

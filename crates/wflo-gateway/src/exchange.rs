@@ -8,6 +8,7 @@ mod answer;
 mod attempts;
 mod candidate;
 mod course;
+mod media;
 mod models;
 mod open;
 mod plan;
@@ -31,7 +32,7 @@ use wflo_core::money::NanoUsd;
 
 use crate::dialect::request::Request;
 use crate::dialect::wire::Asked;
-use crate::dialect::{Dialect, Endpoint};
+use crate::dialect::{Dialect, Endpoint, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
@@ -169,7 +170,7 @@ pub(crate) struct Live<'a> {
     pub(crate) parts: &'a mpsc::Sender<Part>,
 }
 
-async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Result<(), GatewayError> {
+async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> Result<(), GatewayError> {
     if shared.closing.load(Ordering::Acquire) {
         return Err(GatewayError::ShuttingDown);
     }
@@ -178,7 +179,14 @@ async fn run(shared: &Arc<Shared>, ask: Ask, parts: &mpsc::Sender<Part>) -> Resu
         let _ = parts.send(models::answer(&shared.routes, &ask)).await;
         return Ok(());
     }
+    if ask.endpoint != Endpoint::Passthrough {
+        media::json(&mut ask.headers)?;
+    }
     let request = Request::read(&ask.asked(), &ask.body)?;
+    if ask.endpoint != Endpoint::Passthrough {
+        // What else a server reads there would make it another request than the one that was read here.
+        ask.query = ask.query.and_then(|query| query::passed(ask.dialect, &query));
+    }
     let mut course = Course::new(shared, &ask, request)?;
     let Some((ticket, turn)) = open::open(shared, &ask, &mut course, parts).await? else { return Ok(()) };
     let first = course.present();
@@ -229,6 +237,14 @@ impl Live<'_> {
     }
 
     async fn answer(self, head: Parts, body: Incoming) -> Result<(), GatewayError> {
+        let status = head.status.as_u16();
+        if status == 304 || !(200..600).contains(&status) {
+            // Nobody asked whether it had changed, and the others are no status of an answer.
+            let reason =
+                format!("it answered with the status {status}, which is none of an answer to a call");
+            let error = GatewayError::NoAnswer { provider: self.provider.name.clone(), reason };
+            return self.no_answer(error).await;
+        }
         if head.status.is_redirection() {
             let error = GatewayError::Redirected { provider: self.provider.name.clone() };
             self.close(error_record(&error, self.dialect), None, NanoUsd::ZERO, false).await?;

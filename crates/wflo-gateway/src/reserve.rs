@@ -111,7 +111,7 @@ pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError
     let output = output::limit(request, price)?;
     let tiers = tiers(request, price);
     let input_rate = price.dearest(&input::dimensions(request, price), &tiers, input_tokens);
-    let output_rate = price.dearest(&output::dimensions(request, price), &tiers, input_tokens);
+    let output_rate = price.dearest(&output::DIMENSIONS, &tiers, input_tokens);
     let cost = |rate: u64, tokens: u64| i128::from(rate).saturating_mul(i128::from(tokens));
     let mut sum = cost(input_rate, input_tokens).saturating_add(cost(output_rate, output.tokens));
     // In the order in which a bill has them: each is rounded up.
@@ -124,6 +124,13 @@ pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError
         sum = crate::price::raised(sum, factor);
     }
     let cost = crate::price::nanos(sum.saturating_add(fees::limit(request, price)?));
+    if cost == NanoUsd::ZERO && price.rates.iter().any(|rate| rate.femto > 0 && !fees::is_asked_for(rate)) {
+        // Nothing would be held for it, so no budget would ever refuse it.
+        return Err(BoundError::Unpriced {
+            model: request.model.clone(),
+            what: "what such a call is billed by",
+        });
+    }
     Ok(Bound { cost, input_tokens, output_tokens: output.tokens, write: output.write })
 }
 

@@ -10,7 +10,7 @@ use super::json::{BodyError, Fields};
 use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
 use super::wire::{Asked, Event, Events, Wire};
-use super::{Dialect, facts, foreign, openai};
+use super::{Dialect, facts, foreign, openai, thoughts};
 use crate::framing::Framing;
 use crate::usage::{self, Usage};
 
@@ -81,11 +81,15 @@ impl Wire for Messages {
             stated: Stated::read(&fields)?,
             unknown_field: foreign::unknown(&fields, &[&OWN[..], &openai::refused()].concat()),
             choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
+            thoughts: thoughts::read(&fields)?,
             extra_output: thinking(&fields)?.saturating_sub(max_output.unwrap_or(0)),
             messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),
             tools: tools(&fields, self.billed)?,
             // Anthropic's priority tier is paid by commitment; its rates per token are the same.
-            tier: WantedTier::Named(crate::price::Tier::Standard),
+            tier: match fields.text("service_tier")?.as_deref() {
+                None | Some("auto" | "standard_only") => WantedTier::Named(crate::price::Tier::Standard),
+                Some(name) => WantedTier::of(name),
+            },
             geo_us: fields.text("inference_geo")?.as_deref() != Some("global"),
             fast: fields.text("speed")?.as_deref() == Some("fast"),
             longer_context: asked.beta.contains("context-1m").then_some(1_000_000),

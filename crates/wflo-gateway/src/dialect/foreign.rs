@@ -6,6 +6,7 @@
 //! counts, or the request is bounded by the model's window whatever it asks for.
 
 use super::json::{BodyError, Edit, Fields};
+use super::thoughts;
 
 /// Limits of one choice's output beside `max_tokens`; the largest counts.
 pub(super) const LIMITS: [&str; 5] =
@@ -17,7 +18,7 @@ pub(super) const CHOICES: [&str; 6] =
 
 /// Names that do not change how much is read or written: OpenAI's own, and sampling, grammar and
 /// bookkeeping of llama.cpp, vLLM, SGLang, Ollama, TGI, OpenRouter and LiteLLM.
-const HARMLESS: [&str; 81] = [
+const HARMLESS: [&str; 75] = [
     "model",
     "messages",
     "input",
@@ -46,12 +47,7 @@ const HARMLESS: [&str; 81] = [
     "modalities",
     "audio",
     "prediction",
-    "reasoning_effort",
-    "reasoning",
     "reasoning_format",
-    "include_reasoning",
-    "thinking",
-    "enable_thinking",
     "verbosity",
     "safety_identifier",
     "prompt_cache_key",
@@ -93,7 +89,6 @@ const HARMLESS: [&str; 81] = [
     "bad_words",
     "skip_special_tokens",
     "add_generation_prompt",
-    "chat_template_kwargs",
     "keep_alive",
     "format",
     "transforms",
@@ -126,6 +121,7 @@ pub(super) fn unknown(fields: &Fields<'_>, also_known: &[&str]) -> Option<String
         HARMLESS.contains(&name)
             || LIMITS.contains(&name)
             || CHOICES.contains(&name)
+            || thoughts::FIELDS.contains(&name)
             || also_known.contains(&name)
     };
     fields.iter().find(|field| field.value != "null" && !known(&field.name)).map(|field| field.name.clone())

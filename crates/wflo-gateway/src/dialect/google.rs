@@ -93,13 +93,14 @@ impl Wire for Generate {
                 instead: format!("Leave `{name}` out, and name the model."),
             });
         }
+        let model = model(asked)?;
+        if let Some(repeated) = fields.text("model")? {
+            is_of_the_path(&repeated, &model)?;
+        }
         let max_output = config.count("maxOutputTokens")?;
         let thinking = match config.get("thinkingConfig").filter(|field| field.value != "null") {
             Some(field) => thinking(field.value)?,
             None => 0,
-        };
-        let holds = |name: &str, modality: &str| {
-            config.get(name).is_some_and(|field| field.value.to_ascii_uppercase().contains(modality))
         };
         let unknown = fields
             .iter()
@@ -116,9 +117,8 @@ impl Wire for Generate {
             choices: config.count("candidateCount")?.unwrap_or(1),
             messages: fields.get("contents").map_or(0, |field| facts::elements(field.value)),
             tools: tools(&fields, &config)?,
-            audio_output: holds("responseModalities", "AUDIO") || is_set(&config, "speechConfig"),
             tier: tier(&fields)?,
-            ..Request::of(asked, model(asked)?, body)?
+            ..Request::of(asked, model, body)?
         };
         if is_set(&fields, "cachedContent") {
             request.facts.unsizable = Some("cached content by its name");
@@ -220,9 +220,7 @@ impl Wire for Embed {
         // Each of them must name the model of the path, which is the one that is priced.
         let all = named.into_iter().chain(fields.text("model")?);
         for name in all {
-            if name.strip_prefix("models/").unwrap_or(&name) != model {
-                return Err(BodyError::Ambiguous("model".to_owned()).into());
-            }
+            is_of_the_path(&name, &model)?;
         }
         Ok(Request {
             messages: requests.map_or(1, |field| facts::elements(field.value)),
@@ -249,6 +247,12 @@ fn model(asked: &Asked<'_>) -> Result<String, RequestError> {
     let last = asked.suffix.rsplit('/').next().unwrap_or_default();
     let model = last.rsplit_once(':').map_or(last, |(model, _)| model);
     if model.is_empty() { Err(RequestError::Missing("model")) } else { Ok(model.to_owned()) }
+}
+
+/// Refuses a body that names another model than the path, which is the one that is priced.
+fn is_of_the_path(named: &str, model: &str) -> Result<(), BodyError> {
+    let same = named.strip_prefix("models/").unwrap_or(named) == model;
+    if same { Ok(()) } else { Err(BodyError::Ambiguous("model".to_owned())) }
 }
 
 /// Refuses a query that asks for an answer whose usage could not be read.
@@ -286,7 +290,10 @@ fn thinking(config: &str) -> Result<u64, BodyError> {
 /// The service tier that is asked for; none means the standard one.
 fn tier(fields: &Fields<'_>) -> Result<WantedTier, BodyError> {
     let named = fields.text("serviceTier")?.unwrap_or_default().to_ascii_lowercase();
-    Ok(WantedTier::Named(Tier::named(named.strip_prefix("service_tier_").unwrap_or(&named))))
+    Ok(match named.strip_prefix("service_tier_").unwrap_or(&named) {
+        "" | "unspecified" => WantedTier::Named(Tier::Standard),
+        name => WantedTier::of(name),
+    })
 }
 
 fn tools(fields: &Fields<'_>, config: &Fields<'_>) -> Result<Tools, RequestError> {

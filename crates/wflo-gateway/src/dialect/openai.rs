@@ -10,9 +10,8 @@ use super::json::{BodyError, Edit, Fields};
 use super::limit::Stated;
 use super::request::{Request, RequestError, Tools, WantedTier};
 use super::wire::{Asked, Event, Events, Wire};
-use super::{Dialect, Endpoint, facts, foreign};
+use super::{Dialect, Endpoint, facts, foreign, thoughts};
 use crate::framing::Framing;
-use crate::price::Tier;
 use crate::usage::{self, Usage};
 
 /// Fields that decide the cost, beside those of [`foreign`]: another spelling of one of them is refused.
@@ -79,15 +78,13 @@ impl Wire for Chat {
             unknown_field: foreign::unknown(&fields, &refused()),
             // Tokens of a prediction that were not used are billed as output.
             extra_output: if prediction { body.len() as u64 } else { 0 },
+            thoughts: thoughts::read(&fields)?,
             choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
             messages: fields
                 .get("messages")
                 .map_or(0, |field| facts::elements(field.value))
                 .max(fields.get("input").map_or(0, |field| facts::elements(field.value).max(1))),
             tools: tools(&fields)?,
-            audio_output: ["modalities", "audio"].iter().any(|name| {
-                fields.get(name).is_some_and(|field| field.name == "audio" || field.value.contains("audio"))
-            }),
             tier: tier(&fields)?,
             usage_edit,
             ..Request::of(asked, model, body)?
@@ -126,8 +123,8 @@ pub(super) fn refuse_unbounded(fields: &Fields<'_>) -> Result<(), RequestError> 
 /// The service tier that is asked for.
 pub(super) fn tier(fields: &Fields<'_>) -> Result<WantedTier, BodyError> {
     Ok(match fields.text("service_tier")?.as_deref() {
-        None | Some("auto") => WantedTier::Any,
-        Some(name) => WantedTier::Named(Tier::named(name)),
+        None => WantedTier::Any,
+        Some(name) => WantedTier::of(name),
     })
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::facts::Facts;
 use super::json::{BodyError, Edit};
 use super::limit::{OutputLimit, Stated};
+use super::thoughts::Thoughts;
 use super::wire::{Asked, wire};
 use super::{Dialect, Endpoint};
 use crate::price::Tier;
@@ -64,13 +65,28 @@ pub enum WantedTier {
     Any,
     /// This one; the provider may serve the standard one instead.
     Named(Tier),
+    /// One by a name that is not known: whatever the server makes of it.
+    Unknown,
 }
 
 impl WantedTier {
+    /// What a provider's name for a tier asks for. Only names that are known in every letter narrow it:
+    /// servers differ in what they make of the others.
+    pub fn of(name: &str) -> WantedTier {
+        match name {
+            "auto" => WantedTier::Any,
+            "standard" | "default" => WantedTier::Named(Tier::Standard),
+            name => match Tier::named(name) {
+                Tier::Standard => WantedTier::Unknown,
+                named => WantedTier::Named(named),
+            },
+        }
+    }
+
     /// The tier that counts where the answer does not say which one served it.
     pub fn asked(self) -> Tier {
         match self {
-            WantedTier::Any => Tier::Standard,
+            WantedTier::Any | WantedTier::Unknown => Tier::Standard,
             WantedTier::Named(tier) => tier,
         }
     }
@@ -79,6 +95,7 @@ impl WantedTier {
     pub fn reachable(self) -> &'static [Tier] {
         match self {
             WantedTier::Any => &[Tier::Standard, Tier::Flex, Tier::Priority],
+            WantedTier::Unknown => &Tier::ALL,
             WantedTier::Named(Tier::Standard | Tier::OffPeak) => &[Tier::Standard],
             WantedTier::Named(Tier::Flex) => &[Tier::Flex, Tier::Standard],
             WantedTier::Named(Tier::Priority) => &[Tier::Priority, Tier::Standard],
@@ -110,6 +127,8 @@ pub struct Request {
     pub unknown_field: Option<String>,
     /// Output that may be billed beside `max_output` (rejected predictions, extra thinking).
     pub extra_output: u64,
+    /// Thinking that is asked for, which only the provider itself is sure to keep within `max_output`.
+    pub thoughts: Thoughts,
     /// Choices that are generated.
     pub choices: u64,
     /// Messages, or inputs of an embedding.
@@ -120,8 +139,6 @@ pub struct Request {
     pub tools: Tools,
     /// What stands inside.
     pub facts: Facts,
-    /// The answer may hold audio.
-    pub audio_output: bool,
     /// The service tier asked for.
     pub tier: WantedTier,
     /// The price of inference kept in the United States may apply.
@@ -178,12 +195,12 @@ impl Request {
             stated: Stated::default(),
             unknown_field: None,
             extra_output: 0,
+            thoughts: Thoughts::Unasked,
             choices: 1,
             messages: 0,
             queries: 0,
             tools: Tools::default(),
             facts: Facts::default(),
-            audio_output: false,
             tier: WantedTier::Any,
             geo_us: false,
             fast: false,

@@ -12,7 +12,7 @@ use super::limit::{OutputLimit, Stated};
 use super::openai::{refuse_unbounded, tier};
 use super::request::{Request, RequestError, Tools};
 use super::wire::{Asked, Event, Events, Wire};
-use super::{Dialect, facts, foreign};
+use super::{Dialect, facts, foreign, thoughts};
 use crate::framing::Framing;
 use crate::usage;
 
@@ -86,6 +86,7 @@ impl Wire for Responses {
             max_output: fields.count("max_tokens")?.max(foreign::largest(&fields, &foreign::LIMITS)?),
             stated: Stated { max_tokens: fields.count(LIMIT)?.is_some(), max_completion_tokens: false },
             unknown_field: foreign::unknown(&fields, &known_here()),
+            thoughts: thoughts::read(&fields)?,
             choices: foreign::largest(&fields, &foreign::CHOICES)?.unwrap_or(1),
             messages: fields.get("input").map_or(0, |field| facts::elements(field.value).max(1)),
             tier: tier(&fields)?,
@@ -104,7 +105,8 @@ impl Wire for Responses {
             tools(field.value, calls, &mut request)?;
         }
         if let Some(field) = fields.get("input").filter(|field| field.value.starts_with('[')) {
-            items(field.value, &mut request)?;
+            let stored = fields.flag("store")? != Some(false);
+            items(field.value, stored, &mut request)?;
         }
         Ok(request)
     }
@@ -236,14 +238,17 @@ fn tools(list: &str, calls: Option<u64>, request: &mut Request) -> Result<(), Re
     Ok(())
 }
 
-/// Looks at the items of an input for what the body does not hold.
-fn items(list: &str, request: &mut Request) -> Result<(), RequestError> {
+/// Looks at the items of an input for what the body does not hold. What the provider stores it may read by an
+/// item's id instead.
+fn items(list: &str, stored: bool, request: &mut Request) -> Result<(), RequestError> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(rename = "type")]
         kind: Option<String>,
         #[serde(default)]
         role: Option<serde::de::IgnoredAny>,
+        #[serde(default)]
+        id: Option<serde::de::IgnoredAny>,
         #[serde(default)]
         encrypted_content: Option<serde::de::IgnoredAny>,
         #[serde(borrow, default)]
@@ -272,7 +277,7 @@ fn items(list: &str, request: &mut Request) -> Result<(), RequestError> {
                 | "computer_call_output"
                 | "tool_search_call",
             ) => {}
-            Some("reasoning") if item.encrypted_content.is_some() => {}
+            Some("reasoning") if item.encrypted_content.is_some() && !(stored && item.id.is_some()) => {}
             Some("additional_tools") => {
                 let given = item.tools.map_or("[]", |tools| tools.get());
                 request.tools.bytes += given.len() as u64;
@@ -340,6 +345,8 @@ mod tests {
             r#""input":[{"type":"item_reference","id":"msg_1"}]"#,
             r#""input":[{"id":"msg_1"}]"#,
             r#""input":[{"type":"reasoning","id":"rs_1","summary":[]}]"#,
+            r#""input":[{"type":"reasoning","id":"rs_1","encrypted_content":"x","summary":[]}]"#,
+            r#""store":true,"input":[{"type":"reasoning","id":"rs_1","encrypted_content":"x"}]"#,
             r#""input":[{"type":"compaction","encrypted_content":"gAAA"}]"#,
             r#""input":[{"type":"unheard_of"}]"#,
             r#""input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]"#,
@@ -351,7 +358,8 @@ mod tests {
         for field in [
             r#""input":"hi""#,
             r#""input":[{"role":"user","content":"hi"},{"type":"function_call_output","call_id":"c","output":"4"}]"#,
-            r#""input":[{"type":"reasoning","id":"rs_1","encrypted_content":"gAAA","summary":[]}]"#,
+            r#""store":false,"input":[{"type":"reasoning","id":"rs_1","encrypted_content":"gAAA","summary":[]}]"#,
+            r#""input":[{"type":"reasoning","encrypted_content":"gAAA","summary":[]}]"#,
             r#""previous_response_id":null"#,
         ] {
             assert_eq!(

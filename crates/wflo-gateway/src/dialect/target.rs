@@ -140,7 +140,11 @@ fn endpoint(dialect: Dialect, suffix: &str) -> Option<Endpoint> {
         (Dialect::Anthropic, "/messages") => Some(Endpoint::Messages),
         (Dialect::Anthropic, "/messages/count_tokens") => Some(Endpoint::CountTokens),
         (Dialect::OpenAi | Dialect::Anthropic, _) if is_models(suffix) => Some(Endpoint::Models),
-        (Dialect::Google, _) => of_google(version(suffix).1),
+        (Dialect::Google, _) => match version(suffix) {
+            // Others have fields of their own.
+            ("" | "/v1" | "/v1beta", rest) => of_google(rest),
+            _ => None,
+        },
         (Dialect::Cohere, _) => match version(suffix) {
             ("/v2" | "", "/chat") => Some(Endpoint::Chat),
             ("/v2" | "", "/embed") => Some(Endpoint::Embeddings),

@@ -36,8 +36,10 @@ struct Progress {
     wants_usage: bool,
     finished: u64,
     usage: Option<Usage>,
-    /// The usage that came is the whole call's.
+    /// Every choice has ended: the usage that follows is the whole call's.
     totalled: bool,
+    /// The usage that came is the last word on it, whatever becomes of the stream.
+    conclusive: bool,
     /// What is held is the answer's end unless more follows.
     last: bool,
     /// The answer is complete; no more than an end mark follows.
@@ -70,14 +72,18 @@ impl Progress {
             let held = self.held.split();
             self.ready.unsplit(held);
         }
+        let told = read.usage.is_some();
         self.usage = read.usage.or(self.usage.take());
         self.finished += read.finished;
-        self.totalled |= read.only_usage;
         self.complete |= read.complete;
         self.done |= read.done;
         self.error |= read.error;
         let strip = read.only_usage && !self.wants_usage;
         self.totalled |= self.is_over() || self.finished >= self.choices;
+        if !event.data.is_empty() {
+            // Counts that came while an answer was still written are those of its beginning.
+            self.conclusive = (self.totalled || self.last) && (told || self.conclusive);
+        }
         if strip {
             return;
         }
@@ -96,18 +102,15 @@ impl Progress {
         if self.totalled || self.last { &mut self.held } else { &mut self.ready }.extend_from_slice(&raw);
     }
 
-    fn is_finished(&self) -> bool {
-        self.done || self.complete || self.last || self.finished >= self.choices
-    }
-
     /// Nothing that follows is part of the answer.
     fn is_over(&self) -> bool {
         self.done || self.complete
     }
 
-    /// The usage, if it is the whole call's: counts in the middle of a stream still grow.
-    fn final_usage(&self) -> Option<Usage> {
-        self.usage.clone().filter(|_| self.totalled || self.last)
+    /// The usage, if it is the whole call's: counts in the middle of a stream still grow. A stream that came
+    /// to its end has no more to say; of one that broke, only what came with or behind the answers' ends counts.
+    fn final_usage(&self, broke: bool) -> Option<Usage> {
+        self.usage.clone().filter(|_| self.conclusive || !broke)
     }
 }
 
@@ -125,6 +128,7 @@ pub(super) async fn pass(
         finished: 0,
         usage: None,
         totalled: false,
+        conclusive: false,
         last: false,
         complete: false,
         done: false,
@@ -146,7 +150,7 @@ pub(super) async fn pass(
     let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
     let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
     let broke = broke.or_else(|| progress.ended_badly());
-    let usage = progress.final_usage();
+    let usage = progress.final_usage(broke.is_some());
     let (cost, uncertain) = live.bill(usage.as_ref());
     let recorded = Recorded {
         status: status.as_u16(),
@@ -188,7 +192,7 @@ pub(super) async fn pass(
 impl Progress {
     /// A stream that ended without saying so was cut; one that reported an error is no answer.
     fn ended_badly(&self) -> Option<String> {
-        match (self.error, self.is_finished()) {
+        match (self.error, self.is_over() || self.last) {
             (true, _) => Some("it reported an error".to_owned()),
             (false, false) => Some("it ended before its end mark".to_owned()),
             (false, true) => None,

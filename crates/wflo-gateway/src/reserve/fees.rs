@@ -3,7 +3,7 @@
 use super::BoundError;
 use crate::dialect::Endpoint;
 use crate::dialect::request::Request;
-use crate::price::{Dimension as D, Price, Tier};
+use crate::price::{Dimension as D, Price, Rate, Tier};
 
 /// The fees in femto-USD.
 pub(super) fn limit(request: &Request, price: &Price) -> Result<i128, BoundError> {
@@ -30,4 +30,9 @@ pub(super) fn limit(request: &Request, price: &Price) -> Result<i128, BoundError
     }
     let cost = |(rate, count): (u64, u64)| i128::from(rate).saturating_mul(i128::from(count));
     Ok(fees.into_iter().map(cost).fold(0, i128::saturating_add))
+}
+
+/// Whether a rate is for what is only billed where a request asks for it, and then bounds it.
+pub(super) fn is_asked_for(rate: &Rate) -> bool {
+    rate.dimension.is_search() || rate.dimension == D::FileSearches
 }

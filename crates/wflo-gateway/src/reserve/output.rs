@@ -1,9 +1,10 @@
 //! The most output tokens of a request, and the rates that they can be billed at.
 
 use super::BoundError;
+use crate::dialect::Endpoint;
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
-use crate::dialect::{Dialect, Endpoint};
+use crate::dialect::thoughts::Thoughts;
 use crate::price::{Dimension, End, Price};
 
 /// Tokens that servers were seen to count beside `max_tokens`: end marks.
@@ -38,8 +39,17 @@ pub(super) fn limit(request: &Request, price: &Price) -> Result<Output, BoundErr
         End::Told(name) if !name.is_in(request.stated) => Some((name, request.max_output.unwrap_or(each))),
         _ => None,
     };
-    let tokens =
-        each.saturating_add(END_MARKS).saturating_add(request.extra_output).saturating_mul(request.choices);
+    let beside = match (price.end, request.thoughts) {
+        // A budget above the limit is in it already.
+        (End::Told(_), Thoughts::Budget(tokens)) => tokens.max(request.extra_output),
+        // The answer and its thoughts share the window.
+        (End::Told(_), Thoughts::Unbounded) => {
+            let window = price.context_tokens.ok_or_else(no_limit)?;
+            window.saturating_sub(each).max(request.extra_output)
+        }
+        _ => request.extra_output,
+    };
+    let tokens = each.saturating_add(END_MARKS).saturating_add(beside).saturating_mul(request.choices);
     Ok(Output { tokens, write })
 }
 
@@ -48,13 +58,12 @@ fn most(price: &Price) -> Option<u64> {
     price.max_output_tokens.or(price.context_tokens)
 }
 
-/// What the output can be billed as. A model that makes pictures or films makes them unasked.
-pub(super) fn dimensions(request: &Request, price: &Price) -> Vec<Dimension> {
-    let mut dimensions = vec![Dimension::Output, Dimension::Reasoning];
-    let pictures = [Dimension::ImageOutput, Dimension::VideoOutput];
-    dimensions.extend(pictures.into_iter().filter(|dimension| price.prices(*dimension)));
-    if request.audio_output || request.dialect == Dialect::Google && price.prices(Dimension::AudioOutput) {
-        dimensions.push(Dimension::AudioOutput);
-    }
-    dimensions
-}
+/// What the output can be billed as: everything that the model has a price for. Which of it a request wants
+/// can be written in more ways than one, and what makes pictures or films makes them unasked.
+pub(super) const DIMENSIONS: [Dimension; 5] = [
+    Dimension::Output,
+    Dimension::Reasoning,
+    Dimension::ImageOutput,
+    Dimension::VideoOutput,
+    Dimension::AudioOutput,
+];

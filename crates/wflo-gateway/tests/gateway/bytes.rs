@@ -18,7 +18,7 @@ use crate::shapes::{charged_as_held, only_outcome, streams};
 use crate::world::{KEY, World, chat, deadlines};
 
 /// A provider that answers one request with these bytes, and tells what it was sent.
-fn provider(answer: &'static str) -> (String, JoinHandle<String>) {
+pub(crate) fn provider(answer: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let thread = std::thread::spawn(move || {
@@ -48,13 +48,13 @@ fn message(stream: &mut TcpStream) -> String {
 }
 
 /// A gateway before such a provider, of the dialect.
-fn before(dialect: Dialect, url: &str) -> World {
+pub(crate) fn before(dialect: Dialect, url: &str) -> World {
     let mut provider = Provider::new(dialect.name(), dialect, url, Secret::new(KEY)).unwrap();
     provider.output_limit = OutputLimit::MaxCompletionTokens;
     World::over(ModelServer::start().unwrap(), vec![provider], MemoryLedger::unlimited(), deadlines())
 }
 
-async fn exchange(world: &World, request: String) -> String {
+pub(crate) async fn exchange(world: &World, request: String) -> String {
     let port = world.port;
     tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -90,8 +90,14 @@ async fn of_the_heads_only_what_is_listed_changes() {
             _ => body.replace("gpt-5-mini", model).replace("max_completion_tokens", "max_tokens"),
         };
         let path = path.replace("/m:", &format!("/{model}:"));
+        let (asked, kept) = match dialect {
+            Dialect::OpenAi => ("%61pi-version=1", "?%61pi-version=1"),
+            Dialect::Anthropic => ("beta=tru%65", "?beta=tru%65"),
+            Dialect::Google => ("alt=%6ason", "?alt=%6ason"),
+            Dialect::Cohere => ("alt=json", ""),
+        };
         let request = format!(
-            "POST {path}?x=%2f&y HTTP/1.1\r\nHost: gateway\r\nUser-Agent: Client/1\r\nX-One: 1\r\nAuthorization: Bearer placeholder\r\nx-api-key: placeholder\r\nApi-Key: placeholder\r\nX-Goog-Api-Key: placeholder\r\nProxy-Authorization: Basic eA==\r\nCookie: c=d\r\nAccept-Encoding: gzip, br\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nX-Two: caf\u{e9} \t;\r\nContent-Type: application/json\r\nContent-Length: {}\r\nX-One: 3\r\nAccept: */*\r\n\r\n{body}",
+            "POST {path}?x=%2f&y&{asked} HTTP/1.1\r\nHost: gateway\r\nUser-Agent: Client/1\r\nX-One: 1\r\nAuthorization: Bearer placeholder\r\nx-api-key: placeholder\r\nApi-Key: placeholder\r\nX-Goog-Api-Key: placeholder\r\nProxy-Authorization: Basic eA==\r\nCookie: c=d\r\nAccept-Encoding: gzip, br\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nX-Two: caf\u{e9} \t;\r\nContent-Type: application/json; charset=UTF-8\r\nContent-Length: {}\r\nX-One: 3\r\nAccept: */*\r\n\r\n{body}",
             body.len()
         );
         let got = exchange(&world, request).await;
@@ -100,7 +106,7 @@ async fn of_the_heads_only_what_is_listed_changes() {
         let target = path.strip_prefix("/openai").or(path.strip_prefix("/cohere")).unwrap_or(&path);
         // Names are written small, and lines of one name stand together.
         let expected = format!(
-            "POST {target}?x=%2f&y HTTP/1.1\r\nuser-agent: Client/1\r\nx-one: 1\r\nx-one: 3\r\nx-two: caf\u{e9} \t;\r\ncontent-type: application/json\r\naccept: */*\r\naccept-encoding: identity\r\n{key}\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {target}{kept} HTTP/1.1\r\nuser-agent: Client/1\r\nx-one: 1\r\nx-one: 3\r\nx-two: caf\u{e9} \t;\r\ncontent-type: application/json\r\naccept: */*\r\naccept-encoding: identity\r\n{key}\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         assert_eq!(sent, expected, "{dialect:?}");

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::{Dialect, Endpoint};
-use wflo_gateway::price::{Kind, Price, Template, Tier, known, lookup};
+use wflo_gateway::price::{End, Kind, Price, Template, Tier, known, lookup};
 use wflo_gateway::usage::{Dimension as D, Usage};
 
 #[derive(Debug, Clone)]
@@ -242,6 +242,9 @@ fn responses(asked: &Asked, model: &Model) -> serde_json::Value {
     if let Some(limit) = asked.max_tokens {
         body["max_output_tokens"] = limit.into();
     }
+    if asked.thinking.is_some() {
+        body["reasoning"] = json!({"effort": "high"});
+    }
     if asked.cached.is_some() {
         body["prompt_cache_retention"] = "24h".into();
     }
@@ -340,7 +343,11 @@ pub(crate) fn usage(asked: &Asked, billed: &Billed, request: &Request, model: &M
     let mut input = share(most_input(asked, request, model), billed.input);
     let tokens = !matches!(request.endpoint, Endpoint::Embeddings | Endpoint::Rerank);
     let each = request.max_output.or(price.max_output_tokens).or(price.context_tokens).unwrap_or(0);
+    let told = matches!(price.end, End::Told(_));
     let thought = match model.dialect {
+        // At such a server it may be used up beside the limit, wherever that is.
+        Dialect::Anthropic if told => asked.thinking.unwrap_or(0) + each,
+        Dialect::OpenAi if told && asked.thinking.is_some() => each.max(price.context_tokens.unwrap_or(0)),
         // A budget above the limit may be used up beside it.
         Dialect::Anthropic | Dialect::Cohere => asked.thinking.unwrap_or(0).max(each),
         _ => each,
@@ -371,7 +378,7 @@ pub(crate) fn usage(asked: &Asked, billed: &Billed, request: &Request, model: &M
     take(&mut input, 8, tokens && reads && model.dialect == Dialect::Google, D::VideoInput);
     take(&mut output, 9, tokens, D::Reasoning);
     take(&mut output, 10, tokens && price.prices(D::ImageOutput), D::ImageOutput);
-    take(&mut output, 11, tokens && asked.audio && request.audio_output, D::AudioOutput);
+    take(&mut output, 11, tokens, D::AudioOutput);
     counts.extend([(D::Input, input), (D::Output, output)]);
     match request.endpoint {
         Endpoint::Messages => counts.push((D::WebSearches, share(asked.searches, billed.split[0]))),

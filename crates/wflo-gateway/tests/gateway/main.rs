@@ -13,6 +13,8 @@ mod edits;
 mod faults;
 mod generated;
 mod held_back;
+mod hostile;
+mod hostile_http;
 mod identity;
 mod ledger;
 mod limits;
