@@ -12,7 +12,7 @@ use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Zone
 use wflo_core::id::{BudgetId, KeyId};
 use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{Batch, Op, SliceStore, StoreError};
+use wflo_core::ports::store::{Batch, Op, SliceOp, SliceStore, StoreError};
 
 use crate::spending::Accounts;
 use crate::treasury::Treasury;
@@ -90,7 +90,10 @@ impl Directory {
             budgets.push(account(Scope::Key, name, (budget.period, span), budget.limit, ALERTS.to_vec()));
         }
         let store = &*treasury.options.store;
-        put(store, &budgets, now).await?;
+        let lowered = put(store, &budgets, now).await?;
+        if !lowered.is_empty() {
+            treasury.retire(lowered).await?;
+        }
         let accounts: Accounts = {
             let mut spending = treasury.spending();
             budgets.iter().map(|budget| spending.account(budget.id)).collect()
@@ -102,29 +105,33 @@ impl Directory {
     }
 }
 
-/// Opens the accounts, and gives those that are open the limit that they have now.
-async fn put(store: &dyn SliceStore, budgets: &[Budget], now: Timestamp) -> Result<(), StoreError> {
+/// Opens the accounts, and gives those that are open the limit that they have now; those whose limit was
+/// lowered.
+async fn put(
+    store: &dyn SliceStore,
+    budgets: &[Budget],
+    now: Timestamp,
+) -> Result<Vec<BudgetId>, StoreError> {
     if budgets.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ops = budgets.iter().map(|budget| Op::OpenBudget(Box::new(budget.clone()))).collect();
     store.commit(Batch { fence: None, ops }).await?;
     let there = store.budgets_by_id(budgets.iter().map(|budget| budget.id).collect()).await?;
-    let change = |budget: &Budget| {
-        let there = there.iter().find(|there| there.id == budget.id)?;
-        let amount = budget.limit.saturating_sub(there.limit);
-        (amount != Amount::ZERO).then(|| Op::TopUp {
-            budget: budget.id,
-            amount,
-            by: "wflo gateway".to_owned(),
-            at: now,
-        })
+    let before = |budget: &Budget| there.iter().find(|there| there.id == budget.id).map(|there| there.limit);
+    let changed = budgets.iter().filter(|budget| before(budget).is_some_and(|limit| limit != budget.limit));
+    let limit = |budget: &Budget| SliceOp::Limit {
+        budget: budget.id,
+        limit: budget.limit.money(),
+        by: "wflo gateway".to_owned(),
+        at: now,
     };
-    let ops: Vec<Op> = budgets.iter().filter_map(change).collect();
+    let ops: Vec<Op> = changed.map(|budget| Op::Slice(limit(budget))).collect();
     if !ops.is_empty() {
         store.commit(Batch { fence: None, ops }).await?;
     }
-    Ok(())
+    let lowered = budgets.iter().filter(|budget| before(budget).is_some_and(|limit| limit > budget.limit));
+    Ok(lowered.map(|budget| budget.id).collect())
 }
 
 fn account(

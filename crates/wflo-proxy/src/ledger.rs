@@ -14,6 +14,7 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::StoreError;
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Refusal, Ticket,
 };
@@ -62,9 +63,11 @@ impl Running {
 }
 
 impl SliceLedger {
-    /// From now on these limits apply.
-    pub(crate) fn limit(&self, limits: Vec<Limit>) {
-        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Directory::new(limits));
+    /// From now on these limits apply: they are in the store, and what was taken under others is given back.
+    pub(crate) async fn limit(&self, limits: Vec<Limit>) -> Result<(), StoreError> {
+        let directory = Arc::new(Directory::new(limits));
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&directory);
+        directory.open(&self.treasury, None, self.clock.now()).await.map(drop)
     }
 
     fn directory(&self) -> Arc<Directory> {

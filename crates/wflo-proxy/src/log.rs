@@ -15,7 +15,11 @@ use std::path::{Path, PathBuf};
 
 use wflo_core::id::EngineId;
 
+use self::record::Tail;
 pub(crate) use self::record::{Encoder, Intent, Record, Settled};
+
+/// What every file begins with, so that one that was emptied is told from one with no records.
+const MAGIC: &[u8] = b"wflo slices 1\n";
 
 /// A file of this many bytes is followed by another.
 const LARGE: u64 = 8 << 20;
@@ -46,12 +50,13 @@ impl Log {
         let dir = folder(data_dir);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let file = new_file(&path(&dir, spender, 0))?;
+        (&file).write_all(MAGIC)?;
         Ok(Log {
             dir,
             spender,
             file,
             number: 0,
-            length: 0,
+            length: MAGIC.len() as u64,
             earlier: Vec::new(),
             spoilt: false,
             last: 0,
@@ -126,10 +131,10 @@ impl Log {
         let file = new_file(&path(&self.dir, self.spender, number))?;
         self.encoder.clear();
         open.for_each(|intent| self.encoder.intent(intent));
-        (&file).write_all(self.encoder.bytes())?;
+        (&file).write_all(&[MAGIC, self.encoder.bytes()].concat())?;
         self.earlier.push((self.number, self.last));
         (self.file, self.number) = (file, number);
-        (self.length, self.spoilt) = (self.encoder.bytes().len() as u64, false);
+        (self.length, self.spoilt) = ((MAGIC.len() + self.encoder.bytes().len()) as u64, false);
         // The buffer of many intents is not kept.
         self.encoder = Encoder::default();
         Ok(())
@@ -158,13 +163,19 @@ pub(crate) struct Read {
     pub(crate) open: Vec<Intent>,
     /// The last number that is there.
     pub(crate) last: u64,
+    /// Something is there that no end of a process leaves behind, or something is missing.
+    pub(crate) damaged: bool,
 }
 
-/// Reads the log of a process that is dead; `None` when there is none.
+/// Reads the log of a process that is dead; `None` when there is none. What stands up to `position` is in
+/// the store; everything behind it has to be there.
+///
+/// A process that ends in the middle of a write leaves one record that is shorter than it says, at the end
+/// of a file. Anything else is damage, and so is a file that cannot be read.
 ///
 /// # Errors
-/// Any error of the file system.
-pub(crate) fn read(data_dir: &Path, spender: EngineId) -> io::Result<Option<Read>> {
+/// Any error of the file system, when the folder is read.
+pub(crate) fn read(data_dir: &Path, spender: EngineId, position: u64) -> io::Result<Option<Read>> {
     let dir = folder(data_dir);
     let mut numbers = files(&dir)?.into_iter().filter(|(id, _)| *id == spender).map(|(_, n)| n);
     let mut sorted: Vec<u32> = numbers.by_ref().collect();
@@ -176,9 +187,12 @@ pub(crate) fn read(data_dir: &Path, spender: EngineId) -> io::Result<Option<Read
     let mut open: BTreeMap<u64, Intent> = BTreeMap::new();
     // A settlement may stand in an earlier file than the intent's copy, never before the intent itself.
     let mut ended: HashSet<u64> = HashSet::new();
-    for number in sorted {
-        let (records, _torn) = record::read(&fs::read(path(&dir, spender, number))?);
+    let mut behind: Vec<u64> = Vec::new();
+    for (nth, number) in sorted.into_iter().enumerate() {
+        let (records, whole) = content(&path(&dir, spender, number), nth > 0);
+        found.damaged |= !whole;
         for record in records {
+            behind.extend(Some(record.number()).filter(|number| *number > position));
             match record {
                 Record::Intent(intent) => {
                     found.last = found.last.max(intent.seq);
@@ -201,8 +215,28 @@ pub(crate) fn read(data_dir: &Path, spender: EngineId) -> io::Result<Option<Read
             }
         }
     }
+    behind.sort_unstable();
+    behind.dedup();
+    found.damaged |= found.last < position || behind.len() as u64 != found.last.saturating_sub(position);
     found.open = open.into_values().collect();
     Ok(Some(found))
+}
+
+/// The records of a file, and whether it is as its process left it. A file that follows another may have
+/// been begun and no more.
+fn content(path: &Path, follows: bool) -> (Vec<Record>, bool) {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "a log of calls cannot be read");
+            return (Vec::new(), false);
+        }
+    };
+    let Some(rest) = text.strip_prefix(MAGIC) else {
+        return (Vec::new(), follows && MAGIC.starts_with(&text));
+    };
+    let (records, tail) = record::read(rest);
+    (records, tail != Tail::Damaged)
 }
 
 /// The processes that have left files.

@@ -243,14 +243,17 @@ impl Server {
     }
 
     /// Serves further calls with these settings; calls under way end with theirs.
-    pub fn reload(&self, config: Config) {
+    ///
+    /// # Errors
+    /// When the store does not take the limits; they are tried again at the next call.
+    pub async fn reload(&self, config: Config) -> Result<(), StoreError> {
         let next = gateway(config.routes, &self.shared.ledger);
         let before = std::mem::replace(
             &mut *self.shared.gateway.write().unwrap_or_else(PoisonError::into_inner),
             next,
         );
         self.shared.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(before);
-        self.shared.ledger.limit(config.limits);
+        self.shared.ledger.limit(config.limits).await
     }
 
     /// Takes no new call, lets those under way end for at most `patience`, and brings everything into

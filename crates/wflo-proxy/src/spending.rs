@@ -37,7 +37,11 @@ pub(crate) struct Account {
     held: i64,
     /// On its way back to the store.
     parked: i64,
-    /// Calls that wait for room in it, and what they want together.
+    /// Of the slice, what may only go back to the store; what of it is on its way.
+    retired: i64,
+    retiring: i64,
+    /// Calls that wait for room in this one (and not only in another of their accounts), and what they want
+    /// together.
     waiting: usize,
     wanted: i64,
     /// The largest hold, and the sum of all holds, since the last look.
@@ -47,11 +51,14 @@ pub(crate) struct Account {
     target: i64,
     /// As it was last seen in the store.
     seen: Option<Budget>,
+    /// The store had not the room when it was asked last.
+    dry: bool,
 }
 
 impl Account {
     fn free(&self) -> i64 {
-        self.granted.saturating_sub(self.spent).saturating_sub(self.held).saturating_sub(self.parked)
+        let taken = self.spent.saturating_add(self.held);
+        self.granted.saturating_sub(taken).saturating_sub(self.parked).saturating_sub(self.retired)
     }
 }
 
@@ -90,6 +97,8 @@ pub(crate) enum Held {
 
 struct Waiter {
     wanted: Wanted,
+    /// Those of its accounts on which it is short, or behind one that is. It holds up nobody elsewhere.
+    on: Vec<At>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -159,12 +168,15 @@ impl Spending {
             spent: 0,
             held: 0,
             parked: 0,
+            retired: 0,
+            retiring: 0,
             waiting: 0,
             wanted: 0,
             largest: 0,
             flow: 0,
             target: 0,
             seen: None,
+            dry: false,
         });
         self.by_budget.insert(budget, at);
         at
@@ -224,52 +236,68 @@ impl Spending {
         Held::Asked(self.take(wanted))
     }
 
-    /// Lets a call wait for room, behind all that wait already.
+    /// Lets a call wait for room, behind all that wait already for the same account.
     pub(crate) fn wait(&mut self, wanted: Wanted) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
-        self.count_waiting(&wanted, true);
-        self.waiters.push_back(Waiter { wanted, reply });
+        let amount = wanted.intent.amount.nanos();
+        let stands = |at: &At| {
+            self.accounts.get(*at).is_some_and(|account| account.waiting > 0 || account.free() < amount)
+        };
+        let on = wanted.accounts.iter().copied().filter(stands).collect();
+        let mut waiter = Waiter { wanted, on: Vec::new(), reply };
+        self.stand(&mut waiter, on);
+        self.waiters.push_back(waiter);
         answer
     }
 
-    fn count_waiting(&mut self, wanted: &Wanted, more: bool) {
-        let amount = wanted.intent.amount.nanos();
-        for at in wanted.accounts.iter() {
-            if let Some(account) = self.accounts.get_mut(*at) {
+    /// From now on the call waits for room in these of its accounts.
+    fn stand(&mut self, waiter: &mut Waiter, on: Vec<At>) {
+        let amount = waiter.wanted.intent.amount.nanos();
+        for (ats, more) in [(&waiter.on, false), (&on, true)] {
+            for at in ats {
+                let Some(account) = self.accounts.get_mut(*at) else { continue };
                 (account.waiting, account.wanted) = match more {
                     true => (account.waiting + 1, account.wanted.saturating_add(amount)),
                     false => (account.waiting.saturating_sub(1), account.wanted.saturating_sub(amount)),
                 };
             }
         }
+        waiter.on = on;
     }
 
     /// Gives room to those that wait, the oldest first; nobody overtakes on an account that an older one
-    /// waits for. The first that is left of each, as what it lacks.
+    /// is short of. The first that is left of each, as what it lacks.
     pub(crate) fn serve(&mut self) -> Vec<Vec<Want>> {
         let mut lacking = Vec::new();
         let mut blocked: Vec<At> = Vec::new();
         let mut left = VecDeque::with_capacity(self.waiters.len());
-        while let Some(waiter) = self.waiters.pop_front() {
+        while let Some(mut waiter) = self.waiters.pop_front() {
             if waiter.reply.is_closed() {
-                self.count_waiting(&waiter.wanted, false);
+                self.stand(&mut waiter, Vec::new());
                 continue;
             }
-            let accounts = &waiter.wanted.accounts;
-            if accounts.iter().any(|at| blocked.contains(at)) {
-                blocked.extend(accounts.iter());
+            let accounts = std::sync::Arc::clone(&waiter.wanted.accounts);
+            let behind: Vec<At> = accounts.iter().copied().filter(|at| blocked.contains(at)).collect();
+            if !behind.is_empty() {
+                self.stand(&mut waiter, behind);
                 left.push_back(waiter);
                 continue;
             }
             let amount = waiter.wanted.intent.amount.nanos();
-            let lacks = self.lacks(accounts, amount);
-            if !lacks.is_empty() {
-                blocked.extend(accounts.iter());
-                lacking.push(lacks);
+            let short = |at: &At| self.accounts.get(*at).is_some_and(|account| account.free() < amount);
+            let short: Vec<At> = accounts.iter().copied().filter(short).collect();
+            // Where the store has not the room it is waited for; the others have it, and are asked then.
+            let dry = |at: &At| self.accounts.get(*at).is_some_and(|account| account.dry);
+            let dry: Vec<At> = short.iter().copied().filter(dry).collect();
+            let short = if dry.is_empty() { short } else { dry };
+            if !short.is_empty() {
+                blocked.extend(&short);
+                lacking.push(self.lacks(&short, amount));
+                self.stand(&mut waiter, short);
                 left.push_back(waiter);
                 continue;
             }
-            self.count_waiting(&waiter.wanted, false);
+            self.stand(&mut waiter, Vec::new());
             let answer = self.take(waiter.wanted);
             if let Err(Ok(Seq(unheard))) = waiter.reply.send(answer) {
                 // Whoever waited went in this moment: nothing was sent.
@@ -280,10 +308,10 @@ impl Spending {
         lacking
     }
 
-    fn lacks(&self, accounts: &Accounts, amount: i64) -> Vec<Want> {
+    fn lacks(&self, accounts: &[At], amount: i64) -> Vec<Want> {
         let lack = |at: &At| {
             let account = self.accounts.get(*at)?;
-            let least = amount - account.free();
+            let least = amount.saturating_sub(account.free());
             let most = least.saturating_add(account.target.max(account.wanted));
             let (least, most) = (NanoUsd::from_nanos(least), NanoUsd::from_nanos(most));
             (least > NanoUsd::ZERO).then_some(Want { budget: account.budget, least, most })
@@ -351,6 +379,7 @@ impl Spending {
             let at = self.account(want.budget);
             if let Some(account) = self.accounts.get_mut(at) {
                 account.granted = account.granted.saturating_add(granted.nanos());
+                account.dry &= want.least <= NanoUsd::ZERO;
             }
         }
     }
@@ -361,6 +390,7 @@ impl Spending {
         let Some(at) = self.by_budget.get(&seen.id).copied() else { return Still::default() };
         let Some(account) = self.accounts.get_mut(at) else { return Still::default() };
         account.seen = Some(seen.clone());
+        account.dry = true;
         let spent = i128::from(account.spent);
         // A bill above its hold may have taken more than the slice.
         let others = (i128::from(seen.held.units()) - i128::from(account.granted)).max(0);
@@ -368,11 +398,11 @@ impl Spending {
         let possible = i128::from(seen.limit.units()) - i128::from(seen.settled.units()) - spent;
         let now = possible - others - in_flight;
         let (mut still, mut left) = (Still { others: others > 0, ..Still::default() }, VecDeque::new());
-        for waiter in std::mem::take(&mut self.waiters) {
+        for mut waiter in std::mem::take(&mut self.waiters) {
             let wanted = i128::from(waiter.wanted.intent.amount.nanos());
             let concerned = waiter.wanted.accounts.contains(&at) && !waiter.reply.is_closed();
             if concerned && wanted > possible {
-                self.count_waiting(&waiter.wanted, false);
+                self.stand(&mut waiter, Vec::new());
                 let view = self.view(seen, now);
                 let _ = waiter.reply.send(Err(Denied::Short(Box::new(view))));
                 continue;
@@ -408,8 +438,8 @@ impl Spending {
 
     /// Refuses everybody who waits: the store fails.
     pub(crate) fn fail_waiters(&mut self, message: &str) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            self.count_waiting(&waiter.wanted, false);
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            self.stand(&mut waiter, Vec::new());
             let _ = waiter.reply.send(Err(Denied::Log(message.to_owned())));
         }
     }
@@ -422,7 +452,7 @@ impl Spending {
         let want = |account: &Account| Want {
             budget: account.budget,
             least: NanoUsd::ZERO,
-            most: NanoUsd::from_nanos(account.target - account.free()),
+            most: NanoUsd::from_nanos(account.target.saturating_sub(account.free())),
         };
         low.map(want).collect()
     }
@@ -435,6 +465,16 @@ impl Spending {
             let sunk = account.target - account.target / 4 - account.target % 4;
             account.target = wanted.max(sunk);
             (account.flow, account.largest) = (0, 0);
+        }
+    }
+
+    /// The budget's limit was lowered below what is in use of it: what no call holds of the slice goes back
+    /// with the next fold, and is not spent before.
+    pub(crate) fn retire(&mut self, budget: BudgetId) {
+        let at = self.account(budget);
+        if let Some(account) = self.accounts.get_mut(at) {
+            account.retired = account.retired.saturating_add(account.free().max(0));
+            account.target = 0;
         }
     }
 
@@ -451,13 +491,16 @@ impl Spending {
             }
             // Twice the target before any goes back: what is returned now is not fetched in a moment.
             let keep = account.target.saturating_mul(2);
-            let back = if account.waiting > 0 { 0 } else { (account.free() - keep).max(0) };
+            let back = if account.waiting > 0 { 0 } else { account.free().saturating_sub(keep).max(0) };
+            let back = back.saturating_add(account.retired);
             let freed = account.spent.saturating_add(back).min(account.granted - account.held);
             let freed = freed.max(0);
             if account.spent == 0 && freed == 0 {
                 continue;
             }
             account.parked = (freed - account.spent).max(0);
+            // It is on its way; if it does not arrive it is retired again.
+            account.retiring = std::mem::take(&mut account.retired);
             let nano = NanoUsd::from_nanos;
             parts.push(Part { budget: account.budget, settled: nano(account.spent), freed: nano(freed) });
         }
@@ -486,7 +529,7 @@ impl Spending {
             if let Some(account) = self.accounts.get_mut(at) {
                 account.granted -= part.freed.nanos();
                 account.spent -= part.settled.nanos();
-                account.parked = 0;
+                (account.parked, account.retiring) = (0, 0);
             }
         }
         self.position = fold.to;
@@ -506,6 +549,7 @@ impl Spending {
         for part in &fold.parts {
             let at = self.account(part.budget);
             if let Some(account) = self.accounts.get_mut(at) {
+                account.retired = account.retired.saturating_add(std::mem::take(&mut account.retiring));
                 account.parked = 0;
             }
         }
@@ -538,6 +582,9 @@ pub(crate) struct Still {
     pub(crate) others: bool,
 }
 
+/// More than this is no count of a call, and would not fit into a store.
+const MOST: u64 = 1 << 62;
+
 pub(crate) fn record(intent: &Intent, end: &End) -> CallRecord {
     CallRecord {
         seq: intent.seq,
@@ -546,11 +593,11 @@ pub(crate) fn record(intent: &Intent, end: &End) -> CallRecord {
         provider: intent.provider.clone(),
         model: intent.model.clone(),
         status: end.status,
-        input_tokens: end.input_tokens,
-        cached_tokens: end.cached_tokens,
-        output_tokens: end.output_tokens,
+        input_tokens: end.input_tokens.min(MOST),
+        cached_tokens: end.cached_tokens.min(MOST),
+        output_tokens: end.output_tokens.min(MOST),
         cost: end.cost,
         uncertain: end.uncertain,
-        took_us: end.took_us,
+        took_us: end.took_us.min(MOST),
     }
 }

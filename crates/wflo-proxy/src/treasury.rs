@@ -8,7 +8,7 @@ mod recover;
 pub use self::recover::recover_dead;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use wflo_core::budget::Budget;
 use wflo_core::id::{BudgetId, EngineId};
 use wflo_core::ports::clock::Clock;
-use wflo_core::ports::store::{Batch, Op, OpResult, SliceOp, SliceStore, StoreError, Want};
+use wflo_core::ports::store::{Batch, Fold, Op, OpResult, SliceOp, SliceStore, StoreError, Want};
 use wflo_core::slice::{Alert, Spender};
 use wflo_store::lock::EngineLock;
 
@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How long others have to answer a recall before they are asked again.
 const RECALL: Duration = Duration::from_millis(500);
+
+/// So often is a fold tried as it is before its calls are stored as one sum.
+const TRIES: u32 = 4;
 
 /// What the treasury works with.
 #[derive(Clone)]
@@ -72,6 +75,10 @@ pub(crate) struct Treasury {
     changes: watch::Sender<u64>,
     alerts: tokio::sync::broadcast::Sender<Alert>,
     failing: AtomicBool,
+    /// Folds in a row that the store did not take as they were.
+    refused: AtomicU32,
+    /// Folds whose calls it took only as one sum.
+    quarantined: AtomicU64,
 }
 
 /// The running treasury.
@@ -108,6 +115,8 @@ impl Treasury {
             changes: watch::Sender::new(0),
             alerts: tokio::sync::broadcast::Sender::new(64),
             failing: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
+            quarantined: AtomicU64::new(0),
             options,
         });
         let stop = Arc::new(Notify::new());
@@ -137,6 +146,22 @@ impl Treasury {
     /// Whether the store took what it was given last.
     pub(crate) fn is_well(&self) -> bool {
         !self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Folds whose calls the store took only as one sum.
+    pub(crate) fn quarantined(&self) -> u64 {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// Gives nothing more of those of the budgets that have more in use than their limit is.
+    pub(crate) async fn retire(&self, budgets: Vec<BudgetId>) -> Result<(), StoreError> {
+        for budget in self.options.store.budgets_by_id(budgets).await? {
+            if budget.left().is_negative() {
+                self.spending().retire(budget.id);
+            }
+        }
+        self.wake();
+        Ok(())
     }
 
     async fn run(self: Arc<Self>, stop: Arc<Notify>) {
@@ -176,7 +201,13 @@ impl Treasury {
     async fn recalled(&self) -> Vec<BudgetId> {
         let slices = self.options.store.slices().await.unwrap_or_default();
         let own = slices.into_iter().filter(|slice| slice.spender == self.spender && slice.recalled);
-        own.map(|slice| slice.budget).collect()
+        let own: Vec<BudgetId> = own.map(|slice| slice.budget).collect();
+        if !own.is_empty()
+            && let Err(error) = self.retire(own.clone()).await
+        {
+            tracing::warn!(%error, "budgets that are recalled could not be read");
+        }
+        own
     }
 
     /// Brings what was spent into the store, and back what is not needed; more of what is recalled.
@@ -186,12 +217,36 @@ impl Treasury {
             self.answer(recalled).await;
             return;
         };
-        let mut ops = vec![Op::Slice(SliceOp::Fold(Box::new(folding.0.clone())))];
-        if !recalled.is_empty() {
-            let (spender, budgets) = (self.spender, recalled.to_vec());
-            ops.push(Op::Slice(SliceOp::Answered { spender, budgets }));
+        let outcome = self.put(&folding.0, recalled).await;
+        self.fold_ended(folding, outcome);
+    }
+
+    /// Commits a fold. One that the store refuses again and again as it is (not for want of space, nor
+    /// because the file is locked) is put with its calls as one sum: what it charges is the same, and what
+    /// the store cannot hold of one call does not keep all others out.
+    async fn put(&self, fold: &Fold, recalled: &[BudgetId]) -> Result<Vec<OpResult>, StoreError> {
+        let ops = |fold: Fold| {
+            let mut ops = vec![Op::Slice(SliceOp::Fold(Box::new(fold)))];
+            if !recalled.is_empty() {
+                let (spender, budgets) = (self.spender, recalled.to_vec());
+                ops.push(Op::Slice(SliceOp::Answered { spender, budgets }));
+            }
+            ops
+        };
+        let store = &self.options.store;
+        let outcome = store.commit(Batch { fence: None, ops: ops(fold.clone()) }).await;
+        let Err(StoreError::Failed(reason)) = &outcome else {
+            self.refused.store(0, Ordering::Relaxed);
+            return outcome;
+        };
+        if self.refused.fetch_add(1, Ordering::Relaxed) + 1 < TRIES && !fold.ends {
+            return outcome;
         }
-        self.fold_ended(folding, self.options.store.commit(Batch { fence: None, ops }).await);
+        tracing::error!(reason, calls = fold.calls.len(), "the store does not take these calls; their sum is stored");
+        let summed = store.commit(Batch { fence: None, ops: ops(recover::summed(fold)) }).await?;
+        self.refused.store(0, Ordering::Relaxed);
+        self.quarantined.fetch_add(1, Ordering::Relaxed);
+        Ok(summed)
     }
 
     async fn answer(&self, recalled: &[BudgetId]) {
@@ -307,8 +362,7 @@ impl Running {
         let ends = treasury.spending().running() == 0;
         let folding = treasury.spending().fold(&[], ends, treasury.options.clock.now());
         if let Some(folding) = folding {
-            let ops = vec![Op::Slice(SliceOp::Fold(Box::new(folding.0.clone())))];
-            let outcome = treasury.options.store.commit(Batch { fence: None, ops }).await;
+            let outcome = treasury.put(&folding.0, &[]).await;
             treasury.fold_ended(folding, outcome);
         }
         drop(lock);

@@ -6,19 +6,23 @@
 use serde_json::Value;
 use wflo_core::money::PicoUsd;
 
+/// No call uses more of anything than this; what says so is no count.
+const MOST: u64 = 1_000_000_000_000;
+
 /// A whole count: a number of zero or more, rounded up, or a text of digits (some servers write those).
 pub(super) fn count(value: &Value) -> Option<u64> {
-    match value {
+    let count = match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
         Value::String(text) if text.len() <= 20 => text.parse().ok(),
         _ => None,
-    }
+    };
+    count.filter(|count| *count <= MOST)
 }
 
 /// A time in seconds, as milliseconds rounded up.
 pub(super) fn seconds(value: &Value) -> Option<u64> {
     // Noise of binary floating point below a microsecond must not round a time up by a millisecond.
-    whole((value.as_f64()? * 1e6).round() / 1e3)
+    whole((value.as_f64()? * 1e6).round() / 1e3).filter(|count| *count <= MOST)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -57,8 +61,11 @@ mod tests {
             (json!(7.0), Some(7)),
             (json!(6.2), Some(7)),
             (json!("12"), Some(12)),
-            (json!(u64::MAX), Some(u64::MAX)),
-            (json!(1e300), Some(u64::MAX)),
+            (json!(MOST), Some(MOST)),
+            (json!(MOST + 1), None),
+            (json!(u64::MAX), None),
+            (json!("18446744073709551615"), None),
+            (json!(1e300), None),
             (json!(-1), None),
             (json!(-0.5), None),
             (json!("12 tokens"), None),

@@ -55,6 +55,28 @@ pub(crate) enum Record {
     },
 }
 
+impl Record {
+    /// Its own number.
+    pub(crate) fn number(&self) -> u64 {
+        match self {
+            Record::Intent(intent) => intent.seq,
+            Record::Settled(settled) => settled.lsn,
+            Record::Released { lsn, .. } => *lsn,
+        }
+    }
+}
+
+/// How a text of records ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// With a record.
+    Whole,
+    /// In the middle of one: its writer died.
+    Torn,
+    /// With what no writer left there.
+    Damaged,
+}
+
 const INTENT: u8 = 1;
 const SETTLED: u8 = 2;
 const RELEASED: u8 = 3;
@@ -143,7 +165,7 @@ fn checksum(body: &[u8]) -> [u8; 4] {
 }
 
 /// The records of a text, in order, up to its end or to where it is torn.
-pub(crate) fn read(text: &[u8]) -> (Vec<Record>, bool) {
+pub(crate) fn read(text: &[u8]) -> (Vec<Record>, Tail) {
     let (mut records, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
         match one(rest) {
@@ -151,10 +173,17 @@ pub(crate) fn read(text: &[u8]) -> (Vec<Record>, bool) {
                 records.push(record);
                 rest = after;
             }
-            None => return (records, true),
+            None => return (records, if is_short(rest) { Tail::Torn } else { Tail::Damaged }),
         }
     }
-    (records, false)
+    (records, Tail::Whole)
+}
+
+/// Whether a record begins here that is shorter than it says.
+fn is_short(text: &[u8]) -> bool {
+    let Some((length, rest)) = text.split_first_chunk::<4>() else { return true };
+    let length = u32::from_le_bytes(*length) as usize;
+    (1..=MOST).contains(&length) && rest.len() < length + 4
 }
 
 fn one(text: &[u8]) -> Option<(Record, &[u8])> {
@@ -305,11 +334,12 @@ mod tests {
             cut in any::<proptest::sample::Index>(),
         ) {
             let text = written(&records);
-            prop_assert_eq!(read(&text), (records.clone(), false));
+            prop_assert_eq!(read(&text), (records.clone(), Tail::Whole));
             let cut = cut.index(text.len());
-            let (found, torn) = read(&text[..cut]);
+            let (found, tail) = read(&text[..cut]);
             prop_assert_eq!(&records[..found.len()], &found[..], "a prefix, never anything else");
-            prop_assert_eq!(torn, written(&found).len() != cut);
+            let torn = written(&found).len() != cut;
+            prop_assert_eq!(tail, if torn { Tail::Torn } else { Tail::Whole });
         }
 
         #[test]

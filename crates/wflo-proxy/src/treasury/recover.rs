@@ -21,6 +21,12 @@ use crate::spending::{End, record};
 /// The name under which reports list what a loss of power has left unknown.
 const LOST: &str = "(lost with the power)";
 
+/// The same for a log that was damaged.
+const DAMAGED: &str = "(lost with a damaged log)";
+
+/// The name under which reports list the sum of calls that could not be stored as they were.
+const SUMMED: &str = "(could not be stored)";
+
 /// Brings in what gateways have left that ended without saying so; how many they were. To be called by
 /// whoever reports what was spent, or misses what a budget should have.
 ///
@@ -43,7 +49,14 @@ pub(crate) async fn all(
     let mut recovered = 0;
     let spenders = store.spenders().await?;
     for spender in &spenders {
-        recovered += usize::from(one(store, data_dir, spender, now).await?);
+        match one(store, data_dir, spender, now).await {
+            Ok(was_dead) => recovered += usize::from(was_dead),
+            // Its slices stay held, which is what they can have cost; nobody else is kept from anything.
+            Err(error) => tracing::error!(
+                spender = %spender.id, %error,
+                "what a process that has ended spent could not be brought in; its slices stay held"
+            ),
+        }
     }
     // Logs without a row: their process died before it announced itself, or after its end was folded.
     for id in log::writers(data_dir).map_err(file)? {
@@ -74,15 +87,33 @@ async fn one(
     }
     let slices: Vec<Slice> =
         store.slices().await?.into_iter().filter(|slice| slice.spender == spender.id).collect();
-    let read = log::read(data_dir, spender.id).map_err(file)?;
-    let is_whole = spender.boot_id == now.boot_id && read.is_some();
-    let reckoned = reckon(spender, &slices, read.unwrap_or_default(), is_whole, now);
+    let read = log::read(data_dir, spender.id, spender.position).map_err(file)?;
+    let damaged = spender.boot_id == now.boot_id && read.as_ref().is_none_or(|read| read.damaged);
+    let lost = match (damaged, spender.boot_id == now.boot_id) {
+        (true, _) => Some(DAMAGED),
+        (false, false) => Some(LOST),
+        (false, true) => None,
+    };
+    if damaged {
+        tracing::error!(
+            spender = %spender.id,
+            "the log of a process that has ended is damaged or gone; all that is left of its slices is charged"
+        );
+    }
+    let reckoned = reckon(spender, &slices, read.unwrap_or_default(), lost, now);
     tracing::warn!(
-        spender = %spender.id, pid = spender.pid, calls = reckoned.calls.len(), is_whole,
+        spender = %spender.id, pid = spender.pid, calls = reckoned.calls.len(),
         "a process ended with slices of budgets; what it spent is brought in"
     );
-    let ops = vec![Op::Slice(SliceOp::Fold(Box::new(reckoned)))];
-    match store.commit(Batch { fence: None, ops }).await {
+    let put = |fold| store.commit(Batch { fence: None, ops: vec![Op::Slice(SliceOp::Fold(Box::new(fold)))] });
+    let outcome = match put(reckoned.clone()).await {
+        Err(StoreError::Failed(reason)) => {
+            tracing::error!(reason, "the store does not take the calls of a process that has ended; their sum is stored");
+            put(summed(&reckoned)).await
+        }
+        outcome => outcome,
+    };
+    match outcome {
         // Somebody else was faster.
         Ok(_) | Err(StoreError::NotFound { noun: "spender", .. }) => {}
         Err(error) => return Err(error.into()),
@@ -92,8 +123,39 @@ async fn one(
     Ok(true)
 }
 
-/// The last fold of a dead process.
-fn reckon(spender: &Spender, slices: &[Slice], read: log::Read, is_whole: bool, now: &Moment) -> Fold {
+/// The same fold with its calls as one, of which nothing but the cost is said.
+pub(super) fn summed(fold: &Fold) -> Fold {
+    let cost = fold.calls.iter().fold(NanoUsd::ZERO, |sum, call| sum.saturating_add(call.cost));
+    let sum = unknown(fold.to, fold.at.as_millisecond(), cost, SUMMED);
+    Fold { calls: if fold.calls.is_empty() { Vec::new() } else { vec![sum] }, ..fold.clone() }
+}
+
+/// A call of which only the cost is known, or the most that it can have been.
+fn unknown(seq: u64, at_ms: i64, cost: NanoUsd, name: &str) -> CallRecord {
+    CallRecord {
+        seq,
+        at_ms,
+        key: None,
+        provider: name.to_owned(),
+        model: name.to_owned(),
+        status: 0,
+        input_tokens: 0,
+        cached_tokens: 0,
+        output_tokens: 0,
+        cost,
+        uncertain: true,
+        took_us: 0,
+    }
+}
+
+/// The last fold of a dead process. `lost` names what is charged where the end of its log is not known.
+fn reckon(
+    spender: &Spender,
+    slices: &[Slice],
+    read: log::Read,
+    lost: Option<&'static str>,
+    now: &Moment,
+) -> Fold {
     let mut spent: BTreeMap<BudgetId, NanoUsd> = BTreeMap::new();
     let mut charge = |budgets: &[BudgetId], cost: NanoUsd| {
         for budget in budgets {
@@ -122,22 +184,7 @@ fn reckon(spender: &Spender, slices: &[Slice], read: log::Read, is_whole: bool, 
         };
         calls.push(record(intent, &end));
     }
-    let unknown = |at_ms, cost| End {
-        at_ms,
-        cost,
-        uncertain: true,
-        status: 0,
-        input_tokens: 0,
-        cached_tokens: 0,
-        output_tokens: 0,
-        took_us: 0,
-    };
-    if is_whole {
-        for intent in &read.open {
-            charge(&intent.budgets, intent.amount);
-            calls.push(record(intent, &unknown(intent.at_ms, intent.amount)));
-        }
-    } else {
+    if let Some(name) = lost {
         // A call is on several budgets, so the dearest rest is what was lost; each budget is charged its own.
         let mut most = NanoUsd::ZERO;
         for slice in slices {
@@ -147,21 +194,14 @@ fn reckon(spender: &Spender, slices: &[Slice], read: log::Read, is_whole: bool, 
             spent.insert(slice.budget, known.saturating_add(rest));
         }
         if most > NanoUsd::ZERO {
-            let end = unknown(now.wall.as_millisecond(), most);
-            calls.push(CallRecord {
-                seq: last + 1,
-                at_ms: end.at_ms,
-                key: None,
-                provider: LOST.to_owned(),
-                model: LOST.to_owned(),
-                status: 0,
-                input_tokens: 0,
-                cached_tokens: 0,
-                output_tokens: 0,
-                cost: most,
-                uncertain: true,
-                took_us: 0,
-            });
+            calls.push(unknown(last.saturating_add(1), now.wall.as_millisecond(), most, name));
+        }
+    } else {
+        for intent in &read.open {
+            charge(&intent.budgets, intent.amount);
+            let most = unknown(intent.seq, intent.at_ms, intent.amount, "");
+            let (provider, model) = (intent.provider.clone(), intent.model.clone());
+            calls.push(CallRecord { key: intent.key, provider, model, ..most });
         }
     }
     let held = |budget| slices.iter().find(|slice| slice.budget == budget).map(|slice| slice.amount);

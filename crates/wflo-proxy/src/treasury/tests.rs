@@ -104,6 +104,17 @@ impl World {
     }
 }
 
+const END: End = End {
+    at_ms: 2,
+    cost: NanoUsd::ZERO,
+    uncertain: false,
+    status: 200,
+    input_tokens: 1,
+    cached_tokens: 0,
+    output_tokens: 1,
+    took_us: 1,
+};
+
 impl Running {
     /// Ends as a kill does: nothing more is said or folded, and the kernel drops the lock.
     async fn die(self) {
@@ -139,17 +150,11 @@ impl Running {
         tokio::time::timeout(Duration::from_secs(30), answer).await.expect("no answer in 30 s").unwrap()
     }
 
-    fn settle(&self, Seq(seq): Seq, nanos: i64) {
-        let end = End {
-            at_ms: 2,
-            cost: NanoUsd::from_nanos(nanos),
-            uncertain: false,
-            status: 200,
-            input_tokens: 1,
-            cached_tokens: 0,
-            output_tokens: 1,
-            took_us: 1,
-        };
+    fn settle(&self, seq: Seq, nanos: i64) {
+        self.settle_as(seq, End { cost: NanoUsd::from_nanos(nanos), ..END });
+    }
+
+    fn settle_as(&self, Seq(seq): Seq, end: End) {
         self.treasury.spending().end(seq, Some(end));
         self.treasury.wake();
     }
@@ -352,6 +357,178 @@ async fn a_log_goes_on_in_another_file_with_what_is_open() {
     process.die().await;
     world.recover("this boot").await;
     assert_eq!(world.books().await, [(calls + 5, 0)]);
+}
+
+#[tokio::test]
+async fn counts_beyond_counting_are_stored_and_keep_nobody_out() {
+    let world = World::new(&[1_000, 1_000]).await;
+    let process = world.process().await;
+    let (first, second) = (process.accounts(&world.budgets[..1]), process.accounts(&world.budgets[1..]));
+    for _ in 0..2 {
+        let lie = process.hold(&second, 10).await.unwrap();
+        let most = u64::MAX;
+        let end = End { input_tokens: most, cached_tokens: most, output_tokens: most, took_us: most, ..END };
+        process.settle_as(lie, end);
+    }
+    let good = process.hold(&first, 10).await.unwrap();
+    process.settle(good, 7);
+    process.stop().await;
+    assert_eq!(world.books().await, [(7, 0), (0, 0)]);
+    // Sums that are full already take more of it.
+    let process = world.process().await;
+    let second = process.accounts(&world.budgets[1..]);
+    let lie = process.hold(&second, 10).await.unwrap();
+    process.settle_as(lie, End { input_tokens: u64::MAX, cost: NanoUsd::MAX, ..END });
+    process.die().await;
+    assert_eq!(world.recover("this boot").await, 1);
+    let lines = world.store.calls_lines().await.unwrap();
+    assert_eq!(lines.iter().map(|line| line.sum.calls).sum::<u64>(), 4);
+    let process = world.process().await;
+    assert!(is_short(&process.hold(&process.accounts(&world.budgets[1..]), 1).await));
+    process.hold(&process.accounts(&world.budgets[..1]), 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_cannot_be_stored_are_charged_as_their_sum_and_listed() {
+    let world = World::new(&[1_000]).await;
+    let odd = End { at_ms: i64::MAX, cost: NanoUsd::from_nanos(30), ..END };
+    let process = world.process().await;
+    let accounts = process.accounts(&world.budgets);
+    let held = process.hold(&accounts, 100).await.unwrap();
+    process.settle_as(held, odd);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while process.treasury.quarantined() == 0 {
+        assert!(Instant::now() < deadline, "the fold never came");
+        tokio::task::yield_now().await;
+    }
+    assert!(process.treasury.is_well());
+    let held = process.hold(&accounts, 100).await.unwrap();
+    process.settle_as(held, odd);
+    process.die().await;
+    assert_eq!(world.recover("this boot").await, 1);
+    assert_eq!(world.books().await, [(60, 0)]);
+    let uncertain = world.store.uncertain_calls().await.unwrap();
+    assert_eq!(uncertain.iter().map(|(_, call)| call.cost.nanos()).collect::<Vec<_>>(), [30, 30]);
+}
+
+#[tokio::test]
+async fn who_waits_for_one_budget_holds_up_nobody_on_another() {
+    let world = World::new(&[100_000, 100]).await;
+    let process = Arc::new(world.process().await);
+    let (all, own) = (process.accounts(&world.budgets[..1]), process.accounts(&world.budgets));
+    let running = process.hold(&own, 90).await.unwrap();
+    let waits = {
+        let (process, own) = (Arc::clone(&process), Arc::clone(&own));
+        tokio::spawn(async move { process.hold(&own, 50).await })
+    };
+    until(|| process.treasury.spending().has_waiters()).await;
+    for _ in 0..20 {
+        let other = process.hold(&all, 1_000).await.unwrap();
+        process.settle(other, 1_000);
+    }
+    assert!(!waits.is_finished());
+    // Behind it on the same budget nobody overtakes.
+    let behind = {
+        let (process, own) = (Arc::clone(&process), Arc::clone(&own));
+        tokio::spawn(async move { process.hold(&own, 5).await })
+    };
+    until(|| process.treasury.spending().waiters() == 2).await;
+    process.settle(running, 10);
+    let (first, second) = (waits.await.unwrap().unwrap(), behind.await.unwrap().unwrap());
+    assert!(first.0 < second.0);
+    process.settle(first, 50);
+    process.settle(second, 5);
+    Arc::into_inner(process).unwrap().stop().await;
+    assert_eq!(world.books().await, [(20_065, 0), (65, 0)]);
+}
+
+#[tokio::test]
+async fn a_damaged_log_charges_what_is_not_known_to_be_settled() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 6] = [
+        ("emptied", |log| log.clear()),
+        ("its first record changed", |log| log[20] ^= 1),
+        ("a byte in the middle changed", |log| {
+            let middle = log.len() / 2;
+            log[middle] ^= 0x10;
+        }),
+        ("noise", |log| log.iter_mut().for_each(|byte| *byte = byte.wrapping_mul(31).wrapping_add(7))),
+        ("cut before the position", |log| log.truncate(14)),
+        ("more behind its end", |log| log.extend([0xff; 40])),
+    ];
+    for (what, damage) in damages {
+        let world = World::new(&[1_000_000]).await;
+        let process = world.process().await;
+        let accounts = process.accounts(&world.budgets);
+        let early = process.hold(&accounts, 100).await.unwrap();
+        process.settle(early, 60);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while world.books().await[0].0 != 60 {
+            assert!(Instant::now() < deadline, "no fold in 30 s");
+            tokio::task::yield_now().await;
+        }
+        process.hold(&accounts, 70).await.unwrap();
+        process.hold(&accounts, 80).await.unwrap();
+        process.die().await;
+        let [(settled, held)] = world.books().await[..] else { panic!() };
+        let log = std::fs::read_dir(world.data_dir().join("gateway")).unwrap().next().unwrap().unwrap();
+        let mut text = std::fs::read(log.path()).unwrap();
+        damage(&mut text);
+        std::fs::write(log.path(), text).unwrap();
+        assert_eq!(world.recover("this boot").await, 1, "{what}");
+        assert_eq!(world.books().await, [(settled + held, 0)], "{what}");
+        assert_eq!(world.store.uncertain_calls().await.unwrap().len(), 1, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_keeps_nobody_from_starting() {
+    let world = World::new(&[1_000]).await;
+    let process = world.process().await;
+    process.hold(&process.accounts(&world.budgets), 100).await.unwrap();
+    process.die().await;
+    let log = std::fs::read_dir(world.data_dir().join("gateway")).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let next = world.process().await;
+    let [(settled, held)] = world.books().await[..] else { panic!() };
+    assert!(settled >= 100 && held == 0, "{settled} {held}");
+    next.stop().await;
+}
+
+#[tokio::test]
+async fn a_lowered_limit_binds_in_every_process() {
+    let world = World::new(&[1_000_000]).await;
+    let (one, other) = (world.process().await, world.process().await);
+    let (first, second) = (one.accounts(&world.budgets), other.accounts(&world.budgets));
+    let id = world.budgets[0].id;
+    let limit = |nanos| {
+        let op = SliceOp::Limit { budget: id, limit: NanoUsd::from_nanos(nanos), by: "test".into(), at: world.clock.now() };
+        commit(&*world.store, op)
+    };
+    for (process, accounts) in [(&one, &first), (&other, &second)] {
+        let held = process.hold(accounts, 1_000).await.unwrap();
+        process.settle(held, 1_000);
+    }
+    // Both have slices at hand, of which nothing may be spent any more.
+    limit(2_500).await.unwrap();
+    one.treasury.retire(vec![id]).await.unwrap();
+    assert!(is_short(&one.hold(&first, 501).await));
+    // The other process gives its own back when it sees the change.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !world.store.slices().await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "slices are kept");
+        tokio::task::yield_now().await;
+    }
+    assert!(is_short(&other.hold(&second, 501).await));
+    let last = other.hold(&second, 500).await.unwrap();
+    other.settle(last, 500);
+    limit(5_000).await.unwrap();
+    let more = one.hold(&first, 2_500).await.unwrap();
+    one.settle(more, 2_500);
+    one.stop().await;
+    other.stop().await;
+    assert_eq!(world.books().await, [(5_000, 0)]);
 }
 
 /// Three processes that come, call, and die at any moment: in the end the books hold what was billed,

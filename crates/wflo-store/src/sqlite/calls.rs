@@ -18,6 +18,18 @@ use crate::cell;
 /// What a sum is of: hour (in seconds since 1970), key, provider, model.
 type Of<'a> = (i64, Option<KeyId>, &'a str, &'a str);
 
+/// Where a sum stops: two of them still fit into a column. A record of a call that says more than anything
+/// can be must not keep the others from being stored.
+const MOST: i64 = i64::MAX / 2;
+
+fn tokens(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(MOST).min(MOST)
+}
+
+fn money(sum: NanoUsd) -> Money {
+    Money(sum.min(NanoUsd::from_nanos(MOST)))
+}
+
 pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRecord]) -> Result<(), Fault> {
     if calls.is_empty() {
         return Ok(());
@@ -49,22 +61,23 @@ pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRe
                   uncertain_nanos)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (hour, key, provider, model) DO UPDATE SET calls = calls + excluded.calls,
-                 input_tokens = input_tokens + excluded.input_tokens,
-                 cached_tokens = cached_tokens + excluded.cached_tokens,
-                 output_tokens = output_tokens + excluded.output_tokens,
-                 cost_nanos = cost_nanos + excluded.cost_nanos,
-                 uncertain_nanos = uncertain_nanos + excluded.uncertain_nanos",
+                 input_tokens = MIN(input_tokens + excluded.input_tokens, ?11),
+                 cached_tokens = MIN(cached_tokens + excluded.cached_tokens, ?11),
+                 output_tokens = MIN(output_tokens + excluded.output_tokens, ?11),
+                 cost_nanos = MIN(cost_nanos + excluded.cost_nanos, ?11),
+                 uncertain_nanos = MIN(uncertain_nanos + excluded.uncertain_nanos, ?11)",
             params![
                 column::time(hour),
                 key.map(|key| key.to_string()).unwrap_or_default(),
                 provider,
                 model,
                 column::signed(sum.calls)?,
-                column::signed(sum.input_tokens)?,
-                column::signed(sum.cached_tokens)?,
-                column::signed(sum.output_tokens)?,
-                Money(sum.cost),
-                Money(sum.uncertain),
+                tokens(sum.input_tokens),
+                tokens(sum.cached_tokens),
+                tokens(sum.output_tokens),
+                money(sum.cost),
+                money(sum.uncertain),
+                MOST,
             ],
         )?;
     }

@@ -6,9 +6,9 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use wflo_core::budget::{Figures, Shortfall};
+use wflo_core::budget::{Change, Figures, Shortfall};
 use wflo_core::event::EventBody;
-use wflo_core::id::EngineId;
+use wflo_core::id::{BudgetId, EngineId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Fold, OpResult, Part, SliceOp, StoreError, Want};
 use wflo_core::slice::{Alert, Slice, Spender};
@@ -17,6 +17,7 @@ use super::budget;
 use super::calls;
 use super::column::{self, Money, Parsed, Units, Unsigned};
 use super::fault::Fault;
+use super::standing;
 use super::tx::Tx;
 
 pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
@@ -35,6 +36,7 @@ pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
             }
             Ok(OpResult::Done)
         }
+        SliceOp::Limit { budget, limit, by, at } => self::limit(tx, *budget, *limit, by, *at),
         SliceOp::Answered { spender, budgets } => {
             let n = key(tx, *spender)?;
             for budget in budgets {
@@ -47,6 +49,21 @@ pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
             Ok(OpResult::Done)
         }
     }
+}
+
+/// Sets a limit, also below what is in use: then everybody is asked for what no call holds.
+fn limit(tx: &Tx<'_>, id: BudgetId, limit: NanoUsd, by: &str, at: Timestamp) -> Result<OpResult, Fault> {
+    if limit.is_negative() {
+        return Err(StoreError::Failed(format!("budget {id} is limited below zero")).into());
+    }
+    let account = budget::account(tx, id)?;
+    tx.write("UPDATE budgets SET limit_nanos = ?2 WHERE n = ?1", params![account.n, Money(limit)])?;
+    let before = account.budget.limit;
+    standing::note(tx, &account.change(Change::ToppedUp, by, at, before, limit.into()))?;
+    if limit < before.money() {
+        tx.write("UPDATE slices SET recalled = 1 WHERE budget = ?1", [account.n])?;
+    }
+    Ok(OpResult::Done)
 }
 
 fn open(tx: &Tx<'_>, spender: &Spender) -> Result<OpResult, Fault> {
@@ -74,12 +91,12 @@ fn take(tx: &Tx<'_>, spender: EngineId, wants: &[Want]) -> Result<OpResult, Faul
         let account = budget::account(tx, want.budget)?;
         // Slices are of money.
         let left = account.budget.left().money();
-        if left < want.least {
+        if want.least > NanoUsd::ZERO && left < want.least {
             let shortfall = Shortfall { budget: account.budget, wanted: want.least.into() };
             return Err(StoreError::Short(Box::new(shortfall)).into());
         }
         // What is not needed now leaves as much for others.
-        let spare = left.saturating_sub(want.least).nanos() / 2;
+        let spare = left.saturating_sub(want.least).nanos().max(0) / 2;
         let ahead = want.most.saturating_sub(want.least).nanos().min(spare);
         takes.push((account.n, want.least.saturating_add(NanoUsd::from_nanos(ahead))));
     }
@@ -144,9 +161,8 @@ fn settle(tx: &Tx<'_>, holder: i64, part: &Part) -> Result<Vec<Alert>, Fault> {
         return Err(StoreError::Failed(format!("a slice of {} is folded below zero", part.budget)).into());
     }
     let account = budget::account(tx, part.budget)?;
-    let settled = account.budget.settled.checked_add(part.settled.into());
-    let settled =
-        settled.ok_or_else(|| StoreError::Failed(format!("budget {} is beyond counting", part.budget)))?;
+    // A sum that is beyond counting ends its budget, and nothing else.
+    let settled = account.budget.settled.saturating_add(part.settled.into());
     let (due, alerted) = account.alerts(settled);
     if part.freed > NanoUsd::ZERO {
         // The row goes first when nothing is left of it: no slice is zero.

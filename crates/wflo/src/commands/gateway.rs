@@ -106,9 +106,12 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
             }
         };
         if reload {
-            match read_again(context, &session) {
-                Ok(config) => {
-                    server.reload(config);
+            let taken = match read_again(context, &session) {
+                Ok(config) => server.reload(config).await.map_err(|error| coded(&error)),
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(()) => {
                     printer.object(&Line::Reloaded);
                     printer.note("Settings taken over.");
                 }

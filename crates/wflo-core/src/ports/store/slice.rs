@@ -78,6 +78,18 @@ pub enum SliceOp {
         /// Of which budgets.
         budgets: Vec<BudgetId>,
     },
+    /// Sets a budget's limit, whatever is in use of it: below that nothing more is granted, and everybody is
+    /// asked for what no call holds.
+    Limit {
+        /// Of which.
+        budget: BudgetId,
+        /// To this.
+        limit: NanoUsd,
+        /// Who says so, for its history.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
     /// A recall is answered: what the process could give back it has given.
     Answered {
         /// By whom.
