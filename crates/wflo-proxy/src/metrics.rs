@@ -13,6 +13,7 @@ const TOKENS: &str = "wflo_gateway_tokens_total";
 const COST: &str = "wflo_gateway_cost_usd_total";
 const UNCERTAIN: &str = "wflo_gateway_uncertain_calls_total";
 const REFUSALS: &str = "wflo_gateway_refusals_total";
+const UNSTORABLE: &str = "wflo_gateway_unstorable_folds_total";
 const OVERSHOOTS: &str = "wflo_gateway_overshoots_total";
 const RUNNING: &str = "wflo_gateway_running_calls";
 const CONNECTIONS: &str = "wflo_gateway_connections";
@@ -85,7 +86,7 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus reads it.
-    pub(crate) fn render(&self, running: usize, overshoots: u64) -> String {
+    pub(crate) fn render(&self, running: usize, overshoots: u64, unstorable: u64) -> String {
         let mut out = String::new();
         head(&mut out, REQUESTS, "counter", "Requests answered, by the class of their status.");
         for (class, counter) in self.statuses.iter().enumerate().skip(1) {
@@ -112,6 +113,8 @@ impl Metrics {
         }
         head(&mut out, OVERSHOOTS, "counter", "Calls billed above their upper bound. An alarm: it stays 0.");
         line(&mut out, OVERSHOOTS, "", overshoots);
+        head(&mut out, UNSTORABLE, "counter", "Folds stored only as a sum. An alarm: it stays 0.");
+        line(&mut out, UNSTORABLE, "", unstorable);
         head(&mut out, RUNNING, "gauge", "Calls under way.");
         line(&mut out, RUNNING, "", running);
         head(&mut out, CONNECTIONS, "gauge", "Connections that clients hold open.");
@@ -182,7 +185,7 @@ mod tests {
             took_us: 1,
         };
         metrics.settled(&end, None);
-        let text = metrics.render(2, 0);
+        let text = metrics.render(2, 0, 0);
         for wanted in [
             "wflo_gateway_requests_total{status=\"2xx\"} 1\n",
             "wflo_gateway_requests_total{status=\"4xx\"} 1\n",

@@ -242,7 +242,11 @@ impl Treasury {
         if self.refused.fetch_add(1, Ordering::Relaxed) + 1 < TRIES && !fold.ends {
             return outcome;
         }
-        tracing::error!(reason, calls = fold.calls.len(), "the store does not take these calls; their sum is stored");
+        tracing::error!(
+            reason,
+            calls = fold.calls.len(),
+            "the store does not take these calls; their sum is stored"
+        );
         let summed = store.commit(Batch { fence: None, ops: ops(recover::summed(fold)) }).await?;
         self.refused.store(0, Ordering::Relaxed);
         self.quarantined.fetch_add(1, Ordering::Relaxed);

@@ -100,7 +100,9 @@ fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Re
         return page(StatusCode::UNAUTHORIZED, "metrics want a key here\n");
     }
     let running = shared.treasury.spending().running();
-    let mut response = Response::new(Full::from(shared.metrics.render(running, shared.overshoots())));
+    let unstorable = shared.treasury.quarantined();
+    let text = shared.metrics.render(running, shared.overshoots(), unstorable);
+    let mut response = Response::new(Full::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

@@ -108,7 +108,10 @@ async fn one(
     let put = |fold| store.commit(Batch { fence: None, ops: vec![Op::Slice(SliceOp::Fold(Box::new(fold)))] });
     let outcome = match put(reckoned.clone()).await {
         Err(StoreError::Failed(reason)) => {
-            tracing::error!(reason, "the store does not take the calls of a process that has ended; their sum is stored");
+            tracing::error!(
+                reason,
+                "the store does not take the calls of a process that has ended; their sum is stored"
+            );
             put(summed(&reckoned)).await
         }
         outcome => outcome,

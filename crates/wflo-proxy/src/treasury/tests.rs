@@ -503,7 +503,12 @@ async fn a_lowered_limit_binds_in_every_process() {
     let (first, second) = (one.accounts(&world.budgets), other.accounts(&world.budgets));
     let id = world.budgets[0].id;
     let limit = |nanos| {
-        let op = SliceOp::Limit { budget: id, limit: NanoUsd::from_nanos(nanos), by: "test".into(), at: world.clock.now() };
+        let op = SliceOp::Limit {
+            budget: id,
+            limit: NanoUsd::from_nanos(nanos),
+            by: "test".into(),
+            at: world.clock.now(),
+        };
         commit(&*world.store, op)
     };
     for (process, accounts) in [(&one, &first), (&other, &second)] {
