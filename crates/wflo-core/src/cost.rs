@@ -3,6 +3,8 @@
 //! Owns which effects count as calls and how they are added up. A run that is removed leaves its
 //! [`Spent`] lines behind, so that reports stay true.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -65,6 +67,8 @@ pub struct Spent {
     pub run: RunId,
     /// Its workflow.
     pub workflow: String,
+    /// Whose run it was.
+    pub labels: BTreeMap<String, String>,
     /// When the run was accepted.
     pub created_at: Timestamp,
     /// The day of the calls, in UTC as on providers' invoices.
@@ -112,6 +116,7 @@ pub fn of_run(run: &RunRecord, effects: &[EffectRecord]) -> Vec<Spent> {
                 lines.push(Spent {
                     run: run.id,
                     workflow: run.workflow.clone(),
+                    labels: run.options.labels.clone(),
                     created_at: run.created_at,
                     day,
                     step: effect.key.step.clone(),

@@ -12,9 +12,9 @@ use super::open::Place;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_retention.sql"),
-    include_str!("migrations/0004_gateway.sql"),
-    include_str!("migrations/0005_reports.sql"),
-    include_str!("migrations/0003_budgets.sql"),
+    include_str!("migrations/0003_gateway.sql"),
+    include_str!("migrations/0004_reports.sql"),
+    include_str!("migrations/0005_budgets.sql"),
 ];
 
 /// The schema that this program writes.

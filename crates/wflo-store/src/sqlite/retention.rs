@@ -8,9 +8,11 @@ use wflo_core::cost::{Spent, Sum};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::{Leftover, OpResult, StoreError};
 
+use super::budget;
 use super::column::{self, Money, Parsed, Unsigned};
 use super::fault::Fault;
 use super::tx::Tx;
+use crate::cell;
 
 pub(crate) fn keep_trees(tx: &mut Tx<'_>, run: RunId, trees: &[String]) -> Result<OpResult, Fault> {
     let n = tx.key(run)?;
@@ -110,8 +112,8 @@ fn put_spent(tx: &Tx<'_>, line: &Spent) -> Result<(), Fault> {
     let Sum { calls, input_tokens, cached_tokens, output_tokens, cost, uncertain } = line.sum;
     tx.write(
         "INSERT INTO spent (run, workflow, created_at, step, provider, model, calls, input_tokens,
-             output_tokens, cost_nanos, uncertain_nanos, day, agent, cached_tokens)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             output_tokens, cost_nanos, uncertain_nanos, day, agent, cached_tokens, labels)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             line.run.to_string(),
             line.workflow,
@@ -127,6 +129,7 @@ fn put_spent(tx: &Tx<'_>, line: &Spent) -> Result<(), Fault> {
             line.day.to_string(),
             line.agent,
             column::signed(cached_tokens)?,
+            cell::plain(&line.labels)?,
         ],
     )?;
     Ok(())
@@ -149,7 +152,7 @@ pub(crate) fn trees(conn: &Connection) -> Result<Vec<String>, Fault> {
 pub(crate) fn spent(conn: &Connection) -> Result<Vec<Spent>, Fault> {
     let mut statement = conn.prepare_cached(
         "SELECT run, workflow, created_at, step, provider, model, calls, input_tokens, output_tokens,
-             cost_nanos, uncertain_nanos, day, agent, cached_tokens FROM spent ORDER BY n",
+             cost_nanos, uncertain_nanos, day, agent, cached_tokens, labels FROM spent ORDER BY n",
     )?;
     let lines = statement.query_map([], |row| {
         Ok(Spent {
@@ -159,6 +162,7 @@ pub(crate) fn spent(conn: &Connection) -> Result<Vec<Spent>, Fault> {
             day: row.get::<_, Parsed<_>>(11)?.0,
             step: row.get(3)?,
             agent: row.get(12)?,
+            labels: budget::json(14, &row.get::<_, String>(14)?)?,
             provider: row.get(4)?,
             model: row.get(5)?,
             sum: Sum {

@@ -37,6 +37,7 @@ fn line(run: &RunRecord) -> Spent {
         run: run.id,
         workflow: run.workflow.clone(),
         created_at: run.created_at,
+        labels: [("user".to_owned(), "anna".to_owned())].into(),
         day: jiff::civil::date(2026, 11, 3),
         step: "triage".to_owned(),
         agent: Some("writer".to_owned()),

@@ -19,6 +19,7 @@ Examples:
   wflo costs report --by model            Each model, over all runs
   wflo costs report --by day --since 2026-11-01
   wflo costs report --by step --run latest
+  wflo costs report --by label --label user
   wflo costs report --by model --csv > models.csv";
 
 const RECONCILE_HELP: &str = "\
@@ -175,6 +176,9 @@ pub(crate) struct ReportArgs {
     /// One line for each
     #[arg(long, value_name = "WHAT", default_value = "run")]
     pub(crate) by: CostsBy,
+    /// With --by label: one line for each value of this label, such as user
+    #[arg(long, value_name = "NAME", requires = "by")]
+    pub(crate) label: Option<String>,
     /// Only this run
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<RunRef>,
@@ -197,13 +201,18 @@ pub(crate) enum CostsBy {
     Agent,
     Model,
     Provider,
+    // The labels of runs, or the values of one (--label).
+    Label,
     Day,
 }
 
 impl CostsBy {
     /// Whether its lines go on from day to day.
     pub(crate) const fn has_trend(self) -> bool {
-        matches!(self, CostsBy::Workflow | CostsBy::Agent | CostsBy::Model | CostsBy::Provider)
+        matches!(
+            self,
+            CostsBy::Workflow | CostsBy::Agent | CostsBy::Model | CostsBy::Provider | CostsBy::Label
+        )
     }
 }
 

@@ -349,7 +349,7 @@ fn costs_are_added_up_by_run_step_and_model() {
                 - {name: first, type: agent, model: small, prompt: Say hello, max_tokens: 300}\n  \
                 - {name: second, type: agent, model: small, prompt: Say it again, max_tokens: 300}\n";
     let folder = Folder::with(&[("wflo.toml", &settings), ("flow.yaml", flow)]);
-    let ran = folder.run(&["run"]);
+    let ran = folder.run(&["run", "--label", "user=anna", "--label", "team=blue"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_page!(pages(
         &folder,
@@ -358,6 +358,8 @@ fn costs_are_added_up_by_run_step_and_model() {
             &["costs", "report", "--by", "step", "--run", "latest"],
             &["costs", "report", "--by", "model"],
             &["costs", "report", "--by", "agent"],
+            &["costs", "report", "--by", "label"],
+            &["costs", "report", "--by", "label", "--label", "user"],
             &["costs", "report", "--by", "day"],
             &["costs", "report", "--by", "provider", "--csv"],
             &["costs", "report", "--until", "2020-01-01"],

@@ -31,6 +31,9 @@ struct Key {
     provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// Every label of its runs, or the value of the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<jiff::civil::Date>,
     /// The run itself was removed.
@@ -99,7 +102,7 @@ pub(crate) fn report(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, C
             Spending::default()
         }
     };
-    let rows = rows(args.by, &spending);
+    let rows = rows(args, &spending);
     let anomalies = anomaly::all(&spending);
     if args.csv {
         printer.raw(csv(args.by, &rows));
@@ -198,7 +201,8 @@ fn remarks(printer: &Printer, spending: &Spending, anomalies: &[Anomaly]) {
     }
 }
 
-fn rows(by: CostsBy, spending: &Spending) -> Vec<Row> {
+fn rows(args: &ReportArgs, spending: &Spending) -> Vec<Row> {
+    let by = args.by;
     let mut rows: Vec<Row> = Vec::new();
     if by == CostsBy::Run {
         for run in &spending.runs {
@@ -207,7 +211,7 @@ fn rows(by: CostsBy, spending: &Spending) -> Vec<Row> {
         }
     }
     for line in &spending.lines {
-        let key = key(by, line);
+        let key = key(by, args.label.as_deref(), line);
         // What belongs together stands together in most reports.
         let row = match rows.iter_mut().rposition(|row| row.key == key) {
             Some(at) => at,
@@ -224,7 +228,7 @@ fn rows(by: CostsBy, spending: &Spending) -> Vec<Row> {
     match by {
         CostsBy::Run | CostsBy::Step => {}
         CostsBy::Day => rows.sort_by_key(|row| row.key.day),
-        CostsBy::Agent | CostsBy::Model | CostsBy::Provider | CostsBy::Workflow => {
+        CostsBy::Agent | CostsBy::Label | CostsBy::Model | CostsBy::Provider | CostsBy::Workflow => {
             rows.sort_by_key(|row| std::cmp::Reverse(row.sum.cost));
         }
     }
@@ -235,7 +239,7 @@ fn of_run(run: Option<RunId>, workflow: &str, removed: bool) -> Key {
     Key { run_id: run, workflow: Some(workflow.to_owned()), removed, ..Key::default() }
 }
 
-fn key(by: CostsBy, line: &Line) -> Key {
+fn key(by: CostsBy, label: Option<&str>, line: &Line) -> Key {
     let Line { spent, removed, gateway } = line;
     let Spent { workflow, day, step, agent, provider, model, .. } = spent;
     let run = (!gateway).then_some(spent.run);
@@ -245,8 +249,21 @@ fn key(by: CostsBy, line: &Line) -> Key {
         CostsBy::Workflow => Key { workflow: Some(workflow.clone()), ..Key::default() },
         CostsBy::Agent => Key { workflow: Some(workflow.clone()), agent: agent.clone(), ..Key::default() },
         CostsBy::Provider => Key { provider: provider.clone(), ..Key::default() },
+        CostsBy::Label => Key { label: labelled(spent, label), ..Key::default() },
         CostsBy::Model => Key { provider: provider.clone(), model: model.clone(), ..Key::default() },
         CostsBy::Day => Key { day: Some(*day), ..Key::default() },
+    }
+}
+
+/// All labels of a run, so that each call is in one line, or the value of one.
+fn labelled(spent: &Spent, name: Option<&str>) -> Option<String> {
+    match name {
+        Some(name) => spent.labels.get(name).cloned(),
+        None if spent.labels.is_empty() => None,
+        None => {
+            let all = spent.labels.iter().map(|(name, value)| format!("{name}={value}"));
+            Some(all.collect::<Vec<_>>().join(" "))
+        }
     }
 }
 
@@ -263,6 +280,9 @@ fn names(by: CostsBy, key: &Key) -> Vec<String> {
         CostsBy::Workflow => vec![text(&key.workflow), String::new()],
         CostsBy::Agent => vec![text(&key.workflow), text(&key.agent)],
         CostsBy::Provider => vec![text(&key.provider), String::new()],
+        CostsBy::Label => {
+            vec![key.label.as_deref().map_or_else(String::new, |v| plain::short(v, 40)), String::new()]
+        }
         CostsBy::Model => vec![text(&key.provider), text(&key.model)],
         CostsBy::Day => vec![key.day.map(|day| day.to_string()).unwrap_or_default(), String::new()],
     }
@@ -275,6 +295,7 @@ const fn heads(by: CostsBy) -> [&'static str; 2] {
         CostsBy::Workflow => ["WORKFLOW", ""],
         CostsBy::Agent => ["WORKFLOW", "AGENT"],
         CostsBy::Provider => ["PROVIDER", ""],
+        CostsBy::Label => ["LABEL", ""],
         CostsBy::Model => ["PROVIDER", "MODEL"],
         CostsBy::Day => ["DAY", ""],
     }
@@ -342,6 +363,7 @@ fn csv(by: CostsBy, rows: &[Row]) -> String {
         CostsBy::Workflow => &["workflow"],
         CostsBy::Agent => &["workflow", "agent"],
         CostsBy::Provider => &["provider"],
+        CostsBy::Label => &["label"],
         CostsBy::Model => &["provider", "model"],
         CostsBy::Day => &["day"],
     };
@@ -373,6 +395,7 @@ fn cell(key: &Key, name: &str) -> String {
         "agent" => key.agent.clone(),
         "provider" => key.provider.clone(),
         "model" => key.model.clone(),
+        "label" => key.label.clone(),
         _ => key.day.map(|day| day.to_string()),
     };
     let text = text.unwrap_or_default();

@@ -2,6 +2,8 @@
 //!
 //! Owns which runs and days count. Runs that were removed are there by the lines that they left.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use wflo_core::cost::{self, Spent};
@@ -111,6 +113,7 @@ impl Spending {
             let spent = Spent {
                 run: RunId::from_uuid(uuid::Uuid::nil()),
                 workflow: GATEWAY.to_owned(),
+                labels: BTreeMap::new(),
                 created_at: at,
                 day,
                 step: name.clone(),

@@ -1,4 +1,4 @@
--- Schema 3. Budgets of other things than money, in time zones, and such as people keep.
+-- Schema 5. Budgets of other things than money, in time zones, and such as people keep.
 -- The amounts of an account are in the smallest unit of its measure: nano-USD, calls, tokens.
 
 ALTER TABLE budgets ADD COLUMN measure   TEXT    NOT NULL DEFAULT 'cost';

@@ -1,4 +1,4 @@
--- Calls outside of runs: who spends, what each holds of which budget, what was called, and by which keys.
+-- Schema 3. Calls outside of runs: who spends, what each holds of which budget, what was called, and by which keys.
 
 -- Processes that hold slices. Whether one lives, its lock file says.
 CREATE TABLE spenders (
