@@ -127,6 +127,9 @@ pub(crate) enum Part {
 /// Why an answer is not waited for any longer.
 const GAVE_UP: &str = "whoever asked had gone and the time to read on was over";
 
+/// A bill of more than so many times the most that a call can cost is no bill.
+const BELIEVED: i128 = 100;
+
 /// Parts that may wait for a slow client before the upstream is read no further.
 const PARTS: usize = 16;
 
@@ -271,6 +274,20 @@ impl Live<'_> {
         let (hold, record) = (self.hold, error_record(&error, self.dialect));
         self.close(record, None, hold, self.ticket.is_some()).await?;
         Err(error)
+    }
+
+    /// What an answer says that it used, unless its bill would be so far above the most that the call can cost
+    /// that it is none: one such would end a budget for ever.
+    fn believed(&self, usage: Option<Usage>) -> Option<Usage> {
+        let told = usage.as_ref().zip(self.price.as_ref()).filter(|_| self.hold > NanoUsd::ZERO);
+        let Some((told, price)) = told else { return usage };
+        let cost = crate::price::settle(told, price);
+        if i128::from(cost.nanos()) <= i128::from(self.hold.nanos()) * BELIEVED {
+            return usage;
+        }
+        self.shared.overshoots.fetch_add(1, Ordering::Relaxed);
+        telemetry::not_believed(cost, self.hold);
+        None
     }
 
     /// What the answer costs: by its usage, or the hold and the mark that it is not known.

@@ -29,11 +29,18 @@ use crate::usage::Usage;
 /// A future that can be sent, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Whether a caller is told of a model.
+type Sees = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Who calls. The gateway passes it through and reads only the label.
 #[derive(Clone)]
 pub struct Caller {
     label: Arc<str>,
     key: Option<Arc<str>>,
+    /// The models that it is told of; all where nothing is said.
+    sees: Option<Sees>,
+    /// The name that it asks by, and the models that the operator lets that stand for.
+    meant: Option<Arc<(String, Vec<String>)>>,
     connection: Option<Arc<Connection>>,
     inner: Arc<dyn Any + Send + Sync>,
 }
@@ -41,7 +48,30 @@ pub struct Caller {
 impl Caller {
     /// A caller: a label for logs (a step's id), and whatever the ledger wants to find again.
     pub fn new<T: Any + Send + Sync>(label: &str, inner: T) -> Caller {
-        Caller { label: label.into(), key: None, connection: None, inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        Caller { label: label.into(), key: None, sees: None, meant: None, connection: None, inner }
+    }
+
+    /// The same caller, who is told only of these models.
+    #[must_use]
+    pub fn seeing(self, sees: impl Fn(&str) -> bool + Send + Sync + 'static) -> Caller {
+        Caller { sees: Some(Arc::new(sees)), ..self }
+    }
+
+    /// Whether it is told of a model.
+    pub(crate) fn sees(&self, model: &str) -> bool {
+        self.sees.as_ref().is_none_or(|sees| sees(model))
+    }
+
+    /// The same caller, who asks by a name that the operator lets stand for these models.
+    pub(crate) fn asking(self, name: &str, models: Vec<String>) -> Caller {
+        Caller { meant: Some(Arc::new((name.to_owned(), models))), ..self }
+    }
+
+    /// The alias that it asks by, if that stands for `model`.
+    pub fn alias_for(&self, model: &str) -> Option<&str> {
+        let (name, models) = self.meant.as_deref()?;
+        models.iter().any(|meant| meant == model).then_some(name)
     }
 
     /// The same caller on a listener that others can reach: only requests that carry `key` where a

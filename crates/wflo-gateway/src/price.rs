@@ -101,6 +101,8 @@ pub struct Price {
     pub searches: bool,
     /// A fee of searches is due once for a prompt, however many there were.
     pub per_prompt: bool,
+    /// The provider bills by what it says that a call cost, also where that is less than the counts come to.
+    pub reports: bool,
     /// When the off-peak prices apply.
     pub windows: &'static [Window],
     /// Where the price comes from.

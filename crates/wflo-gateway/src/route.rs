@@ -13,7 +13,7 @@ use wflo_core::money::NanoUsd;
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::{Dialect, Endpoint, google, query, target};
 use crate::error::GatewayError;
-use crate::price::{ModelSettings, Price, is_openai, known_models, lookup};
+use crate::price::{Kind, Known, ModelSettings, Price, is_openai, known, known_models, lookup};
 use crate::routing::{Place, Routing, Waits};
 use crate::secret::Secret;
 
@@ -106,7 +106,12 @@ impl Provider {
         let base_url: Uri = base_url.trim().trim_end_matches('/').parse().map_err(|_| refuse())?;
         let is_http = matches!(base_url.scheme_str(), Some("http" | "https"));
         let has_user = base_url.authority().is_none_or(|authority| authority.as_str().contains('@'));
-        if !is_http || has_user || base_url.query().is_some() {
+        // What stands behind the colon of an authority is a port, and one that there is.
+        let authority = base_url.authority().map_or("", |authority| authority.as_str());
+        let port = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+        let bad_port = port.is_some_and(|(_, port)| port.parse::<u16>().map_or(true, |port| port == 0));
+        let climbs = base_url.path().split('/').any(|part| matches!(part, "." | ".."));
+        if !is_http || has_user || bad_port || climbs || base_url.query().is_some() {
             return Err(refuse());
         }
         let to_openai = dialect == Dialect::OpenAi && is_openai(base_url.host().unwrap_or_default());
@@ -354,7 +359,7 @@ impl Routes {
     }
 
     /// Every model that a client of the dialect can call, with its provider: the operator's own, then those
-    /// that the price map knows at the dialect's providers.
+    /// that the price map knows at the dialect's providers and that an endpoint here serves.
     pub fn served(&self, dialect: Dialect) -> Vec<(String, String)> {
         let names = self.models.keys().chain(self.routing.aliases.keys()).chain(self.routing.routes.keys());
         let names: BTreeSet<&String> = names.collect();
@@ -364,7 +369,10 @@ impl Routes {
         });
         let fitting = self.providers.iter().filter(|provider| provider.dialect == dialect);
         let known = fitting.flat_map(|provider| {
-            known_models().filter(move |(at, _)| *at == provider.name).map(|(at, model)| {
+            let served =
+                |known: &Known| matches!(known.price.kind, Kind::Chat | Kind::Embedding | Kind::Rerank);
+            let here = known().filter(move |known| known.provider == provider.name && served(known));
+            here.map(|Known { name: model, provider: at, .. }| {
                 let model = model.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).unwrap_or(model);
                 (model.to_owned(), at.to_owned())
             })
@@ -470,6 +478,19 @@ mod tests {
             .collect();
         let models = models.iter().map(|(name, settings)| ((*name).to_owned(), settings.clone())).collect();
         Routes::new(vec![local()], environment, models).unwrap()
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_called_is_refused() {
+        let made = |url: &str| Provider::new("p", Dialect::OpenAi, url, None).is_ok();
+        for good in ["http://[::1]:8000/v1", "http://[::1]/v1", "https://h", "http://h:65535/a.b/..c"] {
+            assert!(made(good), "{good}");
+        }
+        for bad in
+            ["http://h:99999/", "http://h:/v1", "http://h:0", "http://h/../v1", "http://h/v1/.", "ftp://h"]
+        {
+            assert!(!made(bad), "{bad}");
+        }
     }
 
     #[test]

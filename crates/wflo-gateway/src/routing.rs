@@ -154,6 +154,9 @@ impl Routing {
             let chains = [&detour.fallbacks, &detour.context_fallbacks, &detour.downgrade];
             for place in chains.into_iter().flatten() {
                 let what = || format!("models.{model:?}");
+                if place.model == *model && place.provider.is_none() {
+                    return Err(wrong(what(), "names itself".to_owned()));
+                }
                 let dialect = self.callable(routes, place).map_err(|why| wrong(what(), why))?;
                 if own.is_some_and(|own| own != dialect) {
                     let why = format!("names {place}, which speaks the {} dialect", dialect.name());
@@ -162,6 +165,16 @@ impl Routing {
             }
         }
         Ok(())
+    }
+
+    /// The models that a name stands for, when it is an alias or a model that several providers serve.
+    pub(crate) fn meant(&self, name: &str) -> Vec<String> {
+        let alias = self.aliases.get(name);
+        let named = alias.map_or(name, |place| place.model.as_str());
+        let spread = self.routes.get(named).filter(|_| alias.is_none_or(|place| place.provider.is_none()));
+        let targets = spread.into_iter().flat_map(|spread| &spread.targets);
+        let targets = targets.map(|share| share.place.model.clone());
+        alias.map(|place| place.model.clone()).into_iter().chain(targets).collect()
     }
 
     /// The dialect of whoever serves the place, or why nobody does.

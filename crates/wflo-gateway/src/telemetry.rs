@@ -101,6 +101,13 @@ pub(crate) fn failed(error: &GatewayError) {
     tracing::info!(code = %error.code(), kind = error.kind(), "the gateway ended a call");
 }
 
+pub(crate) fn not_believed(cost: NanoUsd, hold: NanoUsd) {
+    tracing::error!(
+        cost_usd = %cost, hold_usd = %hold,
+        "an answer says that it used far more than is possible; the upper bound is charged"
+    );
+}
+
 pub(crate) fn overshoot(cost: NanoUsd, hold: NanoUsd) {
     tracing::error!(cost_usd = %cost, hold_usd = %hold, "a call was billed more than its upper bound");
 }

@@ -151,9 +151,49 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// Cuts the keys that a request shows from wherever else it has them: what is no credential by its
+    /// name goes on to the provider.
+    pub(crate) fn cut<B>(&self, request: &mut http::Request<B>) {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let secrets: Vec<Vec<u8>> = shown(request.headers(), Some(&query))
+            .filter(|shown| self.by_hash.contains_key(blake3::hash(shown).as_bytes()))
+            .map(<[u8]>::to_vec)
+            .collect();
+        let holds = |text: &[u8]| {
+            secrets.iter().any(|secret| text.windows(secret.len()).any(|window| window == secret.as_slice()))
+        };
+        let is_credential = |name: &str| name == "authorization" || PLAIN.contains(&name);
+        let headers = request.headers();
+        let names =
+            headers.iter().filter(|(name, value)| !is_credential(name.as_str()) && holds(value.as_bytes()));
+        let names: Vec<http::HeaderName> = names.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            request.headers_mut().remove(name);
+        }
+        if !holds(query.as_bytes()) {
+            return;
+        }
+        let kept = query.split('&').filter(|pair| !holds(pair.as_bytes())).collect::<Vec<_>>().join("&");
+        let path = request.uri().path();
+        let cut = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
+        let mut parts = request.uri().clone().into_parts();
+        if let Ok(cut) = cut.parse() {
+            parts.path_and_query = Some(cut);
+        }
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
 fn caller(client: &Arc<Client>) -> Caller {
     let label = client.key.as_ref().map_or_else(|| "gateway".to_owned(), |key| key.id.to_string());
-    Caller::new(&label, Arc::clone(client))
+    let (caller, client) = (Caller::new(&label, Arc::clone(client)), Arc::clone(client));
+    match client.key.as_ref().is_some_and(|key| !key.models.is_empty()) {
+        true => caller.seeing(move |model| client.key.as_ref().is_none_or(|key| key.may_call(model))),
+        false => caller,
+    }
 }
 
 /// Everything that may be a key, wherever a client of some dialect puts one.
@@ -283,6 +323,23 @@ mod tests {
         assert_eq!(asked(headers("x-api-key", "sk-wflo-"), None), Some(NoCaller::Unknown));
         assert_eq!(asked(headers("x-api-key", "sk-wflo-11"), None), Some(NoCaller::Unknown));
         assert_eq!(asked(HeaderMap::new(), Some("mykey=sk-wflo-1")), Some(NoCaller::Missing));
+    }
+
+    #[test]
+    fn a_key_is_cut_from_everything_that_would_go_on() {
+        let keys = Keys::new(vec![row("sk-wflo-1")], true, &Keys::default());
+        let mut request =
+            http::Request::get("/v1/x?alt=sse&KEY=sk-wflo-1&key=sk-wflo-1&a=1;key=sk-wflo-1&b=2")
+                .header("authorization", "Bearer sk-wflo-1")
+                .header("x-litellm-api-key", "Bearer sk-wflo-1")
+                .header("x-other", "sk-wflo-2")
+                .body(())
+                .unwrap();
+        keys.cut(&mut request);
+        assert_eq!(request.uri(), "/v1/x?alt=sse&b=2");
+        let mut names: Vec<&str> = request.headers().keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["authorization", "x-other"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::StoreError;
 use wflo_gateway::ledger::{
-    BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Refusal, Ticket,
+    BoxFuture, CallIntent, Caller, Further, Ledger, LedgerError, Next, Opened, Outcome, Refusal, Ticket,
 };
 
 use crate::accounts::{Directory, Limit};
@@ -52,6 +52,7 @@ struct Running {
     dispatched: Instant,
     /// What the gateway took until then, in microseconds.
     before_us: u64,
+    caller: Caller,
     client: Option<Arc<Client>>,
     accounts: Accounts,
 }
@@ -122,9 +123,10 @@ impl SliceLedger {
     }
 }
 
-/// What a key may not do.
-fn refused_to(key: &VirtualKey, model: &str) -> Option<Refusal> {
-    (!key.may_call(model)).then(|| Refusal::Other {
+/// What a key may not do. A key for an alias may call what that stands for, and nothing else by it.
+fn refused_to(key: &VirtualKey, caller: &Caller, model: &str) -> Option<Refusal> {
+    let may = key.may_call(model) || caller.alias_for(model).is_some_and(|alias| key.may_call(alias));
+    (!may).then(|| Refusal::Other {
         status: 403,
         kind: "model_not_allowed".to_owned(),
         failure: Failure::new(Code(4067), format!("the key `{}` may not call the model `{model}`", key.name))
@@ -153,7 +155,7 @@ impl Ledger for SliceLedger {
             let client = intent.caller.get::<Arc<Client>>().cloned();
             let key = client.as_ref().and_then(|client| client.key.as_ref());
             if let Some(key) = key
-                && let Some(refusal) = refused_to(key, &intent.model)
+                && let Some(refusal) = refused_to(key, &intent.caller, &intent.model)
             {
                 self.metrics.refused("model");
                 return Ok(Opened::Refused(refusal));
@@ -201,7 +203,8 @@ impl Ledger for SliceLedger {
                     let dispatched = Instant::now();
                     let before_us = micros(dispatched.duration_since(intent.since));
                     let seq = AtomicU64::new(seq);
-                    let running = Running { seq, dispatched, before_us, client, accounts };
+                    let running =
+                        Running { seq, dispatched, before_us, caller: intent.caller, client, accounts };
                     Ok(Opened::Dispatch { ticket: Ticket::new(running), output_limit })
                 }
                 Err(Denied::Short(budget)) => {
@@ -246,7 +249,7 @@ impl Ledger for SliceLedger {
             };
             let at_ms = self.clock.now().as_millisecond();
             let key = running.client.as_ref().and_then(|client| client.key.as_ref());
-            if let Some(refusal) = key.and_then(|key| refused_to(key, &next.model)) {
+            if let Some(refusal) = key.and_then(|key| refused_to(key, &running.caller, &next.model)) {
                 return Ok(Further::Refused(refusal));
             }
             let wanted = Wanted {

@@ -19,5 +19,5 @@ mod treasury;
 
 pub use accounts::Limit;
 pub use keys::{Client, KeyWish, MadeKey, rotated};
-pub use server::{Config, Notice, ProxyError, Server, ServerOptions, TlsFiles};
+pub use server::{Browsers, Config, Notice, ProxyError, Server, ServerOptions, TlsFiles};
 pub use treasury::{TreasuryError, TreasuryOptions, recover_dead};

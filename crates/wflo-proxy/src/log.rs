@@ -148,6 +148,12 @@ impl Log {
         });
     }
 
+    /// What is written from now on fails as on a full disk, until the next file.
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&mut self) {
+        self.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    }
+
     /// The process has ended and everything is in the store.
     pub(crate) fn remove(&self) {
         remove_files(&self.dir, self.spender);

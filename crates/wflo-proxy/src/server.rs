@@ -4,6 +4,7 @@
 //! may call is `admission`'s.
 
 mod admission;
+mod browser;
 mod connection;
 mod tls;
 
@@ -26,6 +27,7 @@ use crate::ledger::{Patience, SliceLedger};
 use crate::metrics::Metrics;
 use crate::treasury::{Running, Treasury, TreasuryError, TreasuryOptions};
 
+pub use self::browser::Browsers;
 pub use self::tls::TlsFiles;
 
 /// What can change while the gateway runs.
@@ -35,6 +37,8 @@ pub struct Config {
     pub routes: Routes,
     /// Limits on all calls together.
     pub limits: Vec<Limit>,
+    /// What browsers may ask where no key is wanted.
+    pub browsers: Browsers,
 }
 
 /// What happens, for whoever watches.
@@ -141,6 +145,7 @@ pub(crate) struct Shared {
     /// Gateways of earlier settings: their calls run on.
     earlier: Mutex<Vec<Gateway>>,
     keys: RwLock<Arc<Keys>>,
+    browsers: RwLock<Arc<Browsers>>,
     ledger: Arc<SliceLedger>,
     treasury: Arc<Treasury>,
     metrics: Arc<Metrics>,
@@ -157,6 +162,10 @@ impl Shared {
 
     fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn browsers(&self) -> Arc<Browsers> {
+        Arc::clone(&self.browsers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn overshoots(&self) -> u64 {
@@ -220,6 +229,7 @@ impl Server {
             gateway: RwLock::new(gateway(config.routes, &ledger)),
             earlier: Mutex::default(),
             keys: RwLock::new(Arc::new(keys)),
+            browsers: RwLock::new(Arc::new(config.browsers)),
             treasury: Arc::clone(&running.treasury),
             ledger,
             metrics,
@@ -253,6 +263,7 @@ impl Server {
             next,
         );
         self.shared.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(before);
+        *self.shared.browsers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.browsers);
         self.shared.ledger.limit(config.limits).await
     }
 

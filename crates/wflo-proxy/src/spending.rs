@@ -128,6 +128,8 @@ pub(crate) struct Spending {
     open: HashMap<u64, Open>,
     waiters: VecDeque<Waiter>,
     log: Log,
+    /// The last record could not be written: no call is made.
+    mute: bool,
     /// What ended and could not be logged: it counts as running until it is.
     unlogged: Vec<(u64, Option<End>)>,
     /// Ended since the last fold.
@@ -149,6 +151,7 @@ impl Spending {
             open: HashMap::new(),
             waiters: VecDeque::new(),
             log,
+            mute: false,
             unlogged: Vec::new(),
             calls: Vec::new(),
             overruns: 0,
@@ -203,7 +206,9 @@ impl Spending {
         intent.budgets =
             accounts.iter().filter_map(|at| self.accounts.get(*at)).map(|account| account.budget).collect();
         // First the log: a hold that is nowhere but in memory would be forgotten with the process.
-        if let Err(error) = self.log.intent(&mut intent) {
+        let written = self.log.intent(&mut intent);
+        self.mute = written.is_err();
+        if let Err(error) = written {
             return Err(Denied::Log(error.to_string()));
         }
         let amount = intent.amount.nanos();
@@ -331,8 +336,18 @@ impl Spending {
         }
     }
 
-    /// Tries again what could not be logged.
+    /// Whether calls can be recorded, and so be made.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.mute || self.calls.len() >= UNFOLDED
+    }
+
+    /// Tries again what could not be logged, and whether anything can be.
     pub(crate) fn retry(&mut self) {
+        if self.mute {
+            let turned = self.log.turn(self.open.values().map(|open| &open.intent));
+            // The release of no call says nothing, and takes its number like any other record.
+            self.mute = turned.and_then(|()| self.log.released(0)).is_err();
+        }
         for (seq, end) in std::mem::take(&mut self.unlogged) {
             self.end(seq, end);
         }
@@ -556,6 +571,12 @@ impl Spending {
         let later = std::mem::replace(&mut self.calls, fold.calls);
         self.calls.extend(later);
         self.overruns += fold.overruns;
+    }
+
+    /// From now on the disk is full.
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&mut self) {
+        self.log.fill_disk();
     }
 
     /// How many wait.

@@ -143,9 +143,9 @@ impl Treasury {
         self.alerts.subscribe()
     }
 
-    /// Whether the store took what it was given last.
+    /// Whether calls can be recorded, and the store took what it was given last.
     pub(crate) fn is_well(&self) -> bool {
-        !self.failing.load(Ordering::Relaxed)
+        !self.failing.load(Ordering::Relaxed) && !self.spending().is_mute()
     }
 
     /// Folds whose calls the store took only as one sum.

@@ -63,6 +63,7 @@ struct World {
     _dir: tempfile::TempDir,
     store: Arc<SqliteStore>,
     mock: ModelServer,
+    routes: Routes,
     server: Server,
 }
 
@@ -83,6 +84,7 @@ impl World {
         let routes =
             Routes::new(vec![local], Vec::new(), BTreeMap::from([("smol".to_owned(), smol)])).unwrap();
         let store = Arc::new(SqliteStore::open(dir.path().join("wflo.db"), StoreOptions::default()).unwrap());
+        let known = routes.clone();
         let limit = Limit {
             limit: NanoUsd::from_nanos(limit),
             period: Period::Total,
@@ -99,11 +101,11 @@ impl World {
                 pid: std::process::id(),
                 fold_every: Duration::from_millis(50),
             },
-            config: Config { routes, limits: vec![limit] },
+            config: Config { routes, limits: vec![limit], ..Config::default() },
             room: Duration::from_secs(30),
             notice: Arc::new(|_| {}),
         });
-        World { _dir: dir, store, mock, server: server.await.unwrap() }
+        World { _dir: dir, store, mock, routes: known, server: server.await.unwrap() }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -185,7 +187,7 @@ async fn both_versions_are_spoken_in_clear_and_under_tls() {
     over2(world.secured(b"h2").await).await;
     // In clear there is nothing to be had.
     let mut clear = world.connect().await;
-    clear.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    clear.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = clear.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
@@ -233,10 +235,67 @@ async fn a_call_that_does_not_fit_is_cut_where_its_budget_permits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_is_lowered_binds_from_then_on_and_one_that_is_raised_gives_room() {
+    let world = World::new(false, 100_000_000, None).await;
+    for _ in 0..20 {
+        assert_eq!(over1(world.connect().await).await, StatusCode::OK);
+    }
+    let limit = |limit: i64| Config {
+        routes: world.routes.clone(),
+        limits: vec![Limit {
+            limit: NanoUsd::from_nanos(limit),
+            period: Period::Total,
+            alert_thresholds: None,
+            min_output_tokens: None,
+        }],
+        ..Config::default()
+    };
+    // Less than is spent: slices that were taken before are worth nothing.
+    world.server.reload(limit(10 * BILL)).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(over1(world.connect().await).await, StatusCode::PAYMENT_REQUIRED);
+    }
+    world.server.reload(limit(100_000_000)).await.unwrap();
+    assert_eq!(over1(world.connect().await).await, StatusCode::OK);
+    assert_eq!(world.charged().await, 21 * BILL);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_another_site_spends_nothing_and_reads_nothing() {
+    let world = World::new(false, i64::MAX / 4, None).await;
+    let ask = |head: String| {
+        let stream = world.connect();
+        async move {
+            let mut stream = stream.await;
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer[9..]).into_owned()
+        }
+    };
+    let length = CHAT.len();
+    let pages = [
+        "host: 127.0.0.1\r\norigin: https://evil.example",
+        "host: 127.0.0.1\r\nsec-fetch-site: cross-site",
+        "host: evil.example:4000",
+    ];
+    for page in pages {
+        let call = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\n{page}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n{CHAT}"
+        );
+        assert_eq!(ask(call).await, "403", "{page}");
+        assert_eq!(ask(format!("GET /metrics HTTP/1.1\r\n{page}\r\n\r\n")).await, "403", "{page}");
+    }
+    assert_eq!(ask("GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".to_owned()).await, "200");
+    assert_eq!(world.mock.counts().requests, 0);
+    assert_eq!(world.charged().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
     let world = World::new(false, i64::MAX / 4, None).await;
     let mut stream = world.connect().await;
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 67108865\r\n\r\n";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 67108865\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();

@@ -10,6 +10,7 @@ mod data_dir;
 mod database;
 mod environment;
 mod error;
+mod gateway;
 mod model;
 mod project;
 mod provider;
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// `[budget]`, then `[[budgets]]`.
     pub(crate) budgets: Vec<BudgetSpec>,
+    /// What browsers may ask of `wflo gateway`.
+    pub(crate) browsers: wflo_proxy::Browsers,
     pub(crate) sandbox: Sandbox,
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
     /// Databases whose writes may be approved although a part of them can neither be shown nor bound.
@@ -121,6 +124,8 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
             budgets.push(budget::read_scoped(&field)?);
         }
     }
+    let browsers =
+        reader.optional("gateway").map(|field| gateway::read(&field)).transpose()?.unwrap_or_default();
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {
             let sandbox = Sandbox::read(&field)?;
@@ -157,6 +162,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
         routing,
         budgets,
+        browsers,
         sandbox,
         unseen: databases
             .iter()

@@ -41,12 +41,11 @@ pub(super) async fn give(
         Some(key) => key.conceal(body),
         None => body,
     };
-    let usage = usage(&live, &body);
-    let (cost, uncertain) = match (head.status.is_success(), &usage) {
-        // A provider bills no error, unless it says what the error used.
-        (false, None) => (NanoUsd::ZERO, false),
-        (_, usage) => live.bill(usage.as_ref()),
-    };
+    let told = usage(&live, &body);
+    // A provider bills no error, unless it says what the error used.
+    let free = !head.status.is_success() && told.is_none();
+    let usage = live.believed(told);
+    let (cost, uncertain) = if free { (NanoUsd::ZERO, false) } else { live.bill(usage.as_ref()) };
     let kept = live.shared.ledger.keeps_answers();
     let recorded = Recorded {
         status: head.status.as_u16(),

@@ -169,6 +169,11 @@ impl<'a> Course<'a> {
         &self.present
     }
 
+    /// The model as the client wrote it.
+    pub(super) fn asked(&self) -> &str {
+        &self.request.model
+    }
+
     /// Whether the model's chain of cheaper ones has any left.
     pub(super) fn has_cheaper(&self) -> bool {
         !self.downgrade.as_slice().is_empty()

@@ -22,7 +22,11 @@ pub(super) fn answer(routes: &Routes, ask: &Ask) -> Part {
     let find = |id: &str| routes.entry(Some(ask.dialect), id);
     let priced = |id: &str| find(id).ok().and_then(|route| route.price);
     let (status, body) = match target::version(&ask.suffix).1.strip_prefix("/models/") {
-        None => (StatusCode::OK, list(ask.dialect, &routes.served(ask.dialect), priced).to_string()),
+        None => {
+            let mut models = routes.served(ask.dialect);
+            models.retain(|(id, _)| ask.caller.sees(id));
+            (StatusCode::OK, list(ask.dialect, &models, priced).to_string())
+        }
         Some(id) => match find(id) {
             Ok(route) => {
                 let told = one(ask.dialect, id, &route.provider.name, route.price.as_ref());

@@ -32,6 +32,11 @@ pub(super) async fn open<'a>(
     let fingerprint = if looked_at { fingerprint(ask) } else { String::new() };
     circles(shared, ask, &fingerprint)?;
     let mut place = None;
+    let meant = shared.routes.routing().meant(course.asked());
+    let caller = match meant.is_empty() {
+        true => ask.caller.clone(),
+        false => ask.caller.clone().asking(course.asked(), meant),
+    };
     loop {
         let first = course.present();
         let (provider, hold) = (first.provider, first.hold());
@@ -42,6 +47,7 @@ pub(super) async fn open<'a>(
         let turn = first.turn(shared, ask.caller.label(), course.guarded);
         let held = Held(turn.clone());
         let intent = CallIntent {
+            caller: caller.clone(),
             not_ready: not_ready.as_ref().map(|error| error.to_failure()),
             cheaper: course.has_cheaper(),
             place: place.take(),

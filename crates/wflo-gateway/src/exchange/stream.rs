@@ -150,7 +150,7 @@ pub(super) async fn pass(
     let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
     let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
     let broke = broke.or_else(|| progress.ended_badly());
-    let usage = progress.final_usage(broke.is_some());
+    let usage = live.believed(progress.final_usage(broke.is_some()));
     let (cost, uncertain) = live.bill(usage.as_ref());
     let recorded = Recorded {
         status: status.as_u16(),

@@ -55,7 +55,8 @@ pub fn settle_at(usage: &Usage, price: &Price, asked: Tier) -> NanoUsd {
 
 /// The bill of `usage` at `price`.
 ///
-/// What the provider itself says that a call cost counts, unless the operator has a price of their own.
+/// What the provider itself says that a call cost counts, unless the operator has a price of their own; less
+/// than the counts come to it is only at a provider that is known to bill by it: many servers write `0`.
 pub fn bill(usage: &Usage, price: &Price) -> Bill {
     bill_at(usage, price, usage.tier.unwrap_or_default())
 }
@@ -90,11 +91,10 @@ fn bill_at(usage: &Usage, price: &Price, tier: Tier) -> Bill {
     for (_, thousandths) in &factors {
         total = raised(total, *thousandths);
     }
-    let total = match reported {
-        Some(reported) => reported.ceil_nanos(),
-        // Fees are the same everywhere.
-        None => nanos(total.saturating_add(sum(&rest))),
-    };
+    // Fees are the same everywhere.
+    let counted = nanos(total.saturating_add(sum(&rest)));
+    let reported = reported.filter(|reported| price.reports || reported.ceil_nanos() >= counted);
+    let total = reported.map_or(counted, PicoUsd::ceil_nanos);
     Bill { lines, factors, reported, total }
 }
 
@@ -161,8 +161,16 @@ mod tests {
     fn what_the_provider_says_counts_unless_the_operator_has_a_price() {
         let mut usage = Usage::of(&[(D::Input, 1_000_000)]);
         usage.reported = Some(PicoUsd(1_234_567_890));
-        let mut price = lookup("openrouter", "openai/gpt-4o").or_else(|| lookup("openai", "gpt-4o")).unwrap();
+        let mut price = lookup("openai", "gpt-4o").unwrap();
+        assert_eq!(settle(&usage, &price).to_string(), "2.50", "less is not believed of anybody");
+        price.reports = true;
         assert_eq!(settle(&usage, &price).nanos(), 1_234_568);
+        usage.reported = Some(PicoUsd(0));
+        assert_eq!(settle(&usage, &price), NanoUsd::ZERO);
+        price.reports = false;
+        assert_eq!(settle(&usage, &price).to_string(), "2.50");
+        usage.reported = Some(PicoUsd(3_000_000_000_000));
+        assert_eq!(settle(&usage, &price).to_string(), "3.00");
         price.source = PriceSource::Operator;
         assert_eq!(settle(&usage, &price).to_string(), "2.50");
     }

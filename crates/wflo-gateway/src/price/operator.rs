@@ -175,6 +175,7 @@ impl ModelSettings {
                 end: known.as_ref().map_or(End::Told(OutputLimit::MaxTokens), |known| known.end),
                 searches: false,
                 per_prompt: false,
+                reports: false,
                 windows: &[],
                 source: PriceSource::Operator,
             },

@@ -213,6 +213,7 @@ impl Model {
             },
             searches: self.searches,
             per_prompt: self.per_prompt,
+            reports: matches!(self.provider, "openrouter" | "perplexity" | "xai"),
             windows: self.windows,
             source: PriceSource::Map,
         }

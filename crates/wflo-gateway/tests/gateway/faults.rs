@@ -138,7 +138,13 @@ async fn garbage_and_missing_usage_pass_and_are_charged_as_held() {
 const WRONG: &str = r#"{"prompt_tokens":-1,"completion_tokens":"many","input_tokens":-1,"output_tokens":1e300,"promptTokenCount":-1,"candidatesTokenCount":{},"billed_units":{"input_tokens":-1,"output_tokens":"x"}}"#;
 
 /// More than was held.
-const MORE: &str = r#"{"prompt_tokens":9000000,"completion_tokens":9000000,"input_tokens":9000000,"output_tokens":9000000,"promptTokenCount":9000000,"candidatesTokenCount":9000000,"billed_units":{"input_tokens":9000000,"output_tokens":9000000}}"#;
+const MORE: &str = r#"{"prompt_tokens":30000,"completion_tokens":30000,"input_tokens":30000,"output_tokens":30000,"promptTokenCount":30000,"candidatesTokenCount":30000,"billed_units":{"input_tokens":30000,"output_tokens":30000}}"#;
+
+/// The same where the window is large.
+const MORE_THAN_A_LARGE_WINDOW: &str = r#"{"prompt_tokens":400000,"completion_tokens":400000,"input_tokens":400000,"output_tokens":400000,"promptTokenCount":400000,"candidatesTokenCount":400000,"billed_units":{"input_tokens":400000,"output_tokens":400000}}"#;
+
+/// Far more than is possible.
+const FAR: &str = r#"{"prompt_tokens":900000000000,"completion_tokens":900000000000,"input_tokens":900000000000,"output_tokens":900000000000,"promptTokenCount":900000000000,"candidatesTokenCount":900000000000,"billed_units":{"input_tokens":900000000000,"output_tokens":900000000000}}"#;
 
 #[tokio::test]
 async fn usage_that_cannot_be_is_not_believed_and_usage_above_the_hold_is_charged_and_alarmed() {
@@ -146,7 +152,13 @@ async fn usage_that_cannot_be_is_not_believed_and_usage_above_the_hold_is_charge
         let (world, got) = with_fault(&Fault::UsageIs(WRONG), deadlines(), shape).await;
         assert!(got.whole && got.text().contains(WRONG) || got.text().contains(": -1"), "{}", got.text());
         charged_as_held(&world);
-        let (world, got) = with_fault(&Fault::UsageIs(MORE), deadlines(), shape).await;
+        let (world, got) = with_fault(&Fault::UsageIs(FAR), deadlines(), shape).await;
+        assert!(got.whole, "{}", got.text());
+        charged_as_held(&world);
+        assert_eq!(world.gateway.overshoots(), 1, "it is an alarm");
+        let large = shape.path.starts_with("/openai") || shape.path.starts_with("/anthropic");
+        let more = if large { MORE_THAN_A_LARGE_WINDOW } else { MORE };
+        let (world, got) = with_fault(&Fault::UsageIs(more), deadlines(), shape).await;
         assert!(got.whole, "{}", got.text());
         let outcome = only_outcome(&world);
         assert!(outcome.settled > world.ledger.calls()[0].intent.hold && !outcome.uncertain, "{shape:?}");

@@ -276,6 +276,7 @@ fn what_cannot_be_called_is_refused_at_the_start() {
     for (routing, said) in [
         (falls_back("x", &["nobody-knows"]), "nobody-knows"),
         (falls_back("x", &["y"]), "anthropic dialect"),
+        (falls_back("x", &["x"]), "names itself"),
         (alias("x"), "another alias"),
         (
             Routing {

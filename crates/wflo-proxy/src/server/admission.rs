@@ -22,7 +22,7 @@ pub(super) type Answer = Either<Body, Full<Bytes>>;
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Answer> {
     if request.method() == Method::GET {
         let page = match request.uri().path() {
@@ -37,9 +37,21 @@ pub(super) async fn answer(
     }
     let gateway = shared.gateway();
     let now = shared.ledger.clock.now();
-    let caller = shared.keys().caller(request.headers(), request.uri().query(), now);
+    let keys = shared.keys();
+    if keys.is_open()
+        && let Some(why) = shared.browsers().refuse(request.uri(), request.headers())
+    {
+        shared.metrics.refused("origin");
+        let response = gateway.refuse(request, &of_a_page(why)).await;
+        shared.metrics.answered(response.status().as_u16());
+        return response.map(Either::Left);
+    }
+    let caller = keys.caller(request.headers(), request.uri().query(), now);
     let response = match caller {
-        Ok(caller) => gateway.answer(caller, request).await,
+        Ok(caller) => {
+            keys.cut(&mut request);
+            gateway.answer(caller, request).await
+        }
         Err(why) => {
             shared.metrics.refused("key");
             gateway.refuse(request, &refusal(why)).await
@@ -47,6 +59,19 @@ pub(super) async fn answer(
     };
     shared.metrics.answered(response.status().as_u16());
     response.map(Either::Left)
+}
+
+fn of_a_page(why: &str) -> GatewayError {
+    GatewayError::Refused {
+        status: 403,
+        kind: "permission_error".to_owned(),
+        code: Code(4074).to_string(),
+        message: format!("the request is refused: {why}, and this gateway wants no key"),
+        hint: Some(
+            "Name the page's origin in `[gateway] allow_origins` of wflo.toml, or the host in `allow_hosts`; or make a key with `wflo keys create`."
+                .to_owned(),
+        ),
+    }
 }
 
 fn refusal(why: NoCaller) -> GatewayError {
@@ -87,16 +112,22 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     }
     match shared.treasury.is_well() {
         true => page(StatusCode::OK, "ready\n"),
-        false => page(StatusCode::SERVICE_UNAVAILABLE, "the store does not take what was spent\n"),
+        false => page(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "calls cannot be recorded, or the store does not take what was spent\n",
+        ),
     }
 }
 
 /// Metrics name keys and tell costs, so they are for whoever is on this machine or shows a key.
 fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let now = shared.ledger.clock.now();
-    let known = peer.ip().is_loopback()
-        || shared.keys().caller(request.headers(), request.uri().query(), now).is_ok();
-    if !known {
+    let keys = shared.keys();
+    let keyed = !keys.is_open() && keys.caller(request.headers(), request.uri().query(), now).is_ok();
+    if !keyed && shared.browsers().refuse(request.uri(), request.headers()).is_some() {
+        return page(StatusCode::FORBIDDEN, "metrics are not for pages of other sites (WFLO-4074)\n");
+    }
+    if !keyed && !peer.ip().is_loopback() {
         return page(StatusCode::UNAUTHORIZED, "metrics want a key here\n");
     }
     let running = shared.treasury.spending().running();

@@ -90,7 +90,16 @@ impl World {
 
     async fn recover(&self, boot: &str) -> usize {
         let now = Moment { boot_id: boot.to_owned(), ..self.clock.moment() };
-        recover_dead(&*self.store, self.data_dir(), &now).await.unwrap()
+        let mut recovered = 0;
+        // A fold that was on its way when its process was ended here still arrives: the store lives on.
+        loop {
+            recovered += recover_dead(&*self.store, self.data_dir(), &now).await.unwrap();
+            let spenders = self.store.spenders().await.unwrap();
+            let lives = |id| wflo_store::lock::holder(self.data_dir(), id).unwrap().is_some();
+            if spenders.iter().all(|spender| lives(spender.id)) {
+                return recovered;
+            }
+        }
     }
 
     /// What is settled and held of each budget.
@@ -534,6 +543,26 @@ async fn a_lowered_limit_binds_in_every_process() {
     one.stop().await;
     other.stop().await;
     assert_eq!(world.books().await, [(5_000, 0)]);
+}
+
+#[tokio::test]
+async fn who_cannot_record_calls_is_not_well_until_it_can_again() {
+    let world = World::new(&[1_000]).await;
+    let process = world.process().await;
+    let accounts = process.accounts(&world.budgets);
+    let held = process.hold(&accounts, 10).await.unwrap();
+    process.settle(held, 10);
+    process.treasury.spending().fill_disk();
+    assert!(matches!(process.hold(&accounts, 10).await, Err(Denied::Log(_))));
+    let is_well = || process.treasury.is_well();
+    assert!(!process.treasury.spending().is_mute() || !is_well());
+    // The next file is on a disk that has room.
+    until(is_well).await;
+    let held = process.hold(&accounts, 10).await.unwrap();
+    process.settle(held, 10);
+    process.die().await;
+    world.recover("this boot").await;
+    assert_eq!(world.books().await, [(20, 0)]);
 }
 
 /// Three processes that come, call, and die at any moment: in the end the books hold what was billed,

@@ -184,7 +184,11 @@ fn read_again(context: &Context<'_>, session: &Session<'_>) -> Result<Config, Co
 }
 
 fn config(session: &Session<'_>) -> Result<Config, CommandError> {
-    Ok(Config { routes: session.routes()?, limits: limits(&session.settings) })
+    Ok(Config {
+        routes: session.routes()?,
+        limits: limits(&session.settings),
+        browsers: session.settings.browsers.clone(),
+    })
 }
 
 /// `[budget]` is the gateway's: all calls together, as long as it stands.

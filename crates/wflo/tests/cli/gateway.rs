@@ -52,7 +52,7 @@ impl World {
             limit => format!("[budget]\nmax_cost_usd = \"{limit}\"\n"),
         };
         let text = format!(
-            "[providers.local]\ndialect = \"openai\"\nbase_url = \"{}\"\n[models.smol]\nprovider = \"local\"\ninput = \"1\"\noutput = \"{output}\"\ncontext_tokens = 1000\nmax_output_tokens = 500\n{budget}",
+            "[providers.local]\ndialect = \"openai\"\nbase_url = \"{}\"\n[models.smol]\nprovider = \"local\"\ninput = \"1\"\noutput = \"{output}\"\ncontext_tokens = 1000\nmax_output_tokens = 500\n[aliases]\nquick = \"smol\"\n{budget}",
             self.mock.openai_url()
         );
         // As an editor does it: never half of a file.
@@ -102,13 +102,16 @@ impl Gateway {
     fn send(&self, path: &str, headers: &str, body: &str) -> Got {
         let length = body.len();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
         );
         raw(self.port, request.as_bytes())
     }
 
     fn get(&self, path: &str) -> Got {
-        raw(self.port, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        raw(
+            self.port,
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
     }
 
     fn chat(&self) -> Got {
@@ -239,7 +242,7 @@ fn what_was_under_way_at_a_kill_is_charged_in_full_and_what_had_ended_as_billed(
         raw(
             port,
             format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{CHAT}"
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{CHAT}"
             )
             .as_bytes(),
         )
@@ -267,7 +270,7 @@ fn a_stream_that_a_kill_cuts_is_charged_in_full() {
     let length = streamed.len();
     write!(
         stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{streamed}"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{streamed}"
     )
     .unwrap();
     let mut first = [0; 16];
@@ -286,14 +289,20 @@ fn a_client_that_goes_pays_what_its_call_was_billed() {
     world.mock.hold();
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
     let length = CHAT.len();
-    write!(stream, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{CHAT}")
-        .unwrap();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{CHAT}"
+    )
+    .unwrap();
     until("the request", || world.mock.counts().requests == 1);
     drop(stream);
     // Another goes before its body is there: nothing of it is sent.
     let mut half = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
-    write!(half, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{{")
-        .unwrap();
+    write!(
+        half,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{{"
+    )
+    .unwrap();
     drop(half);
     world.mock.release();
     gateway.drain();
@@ -312,7 +321,7 @@ fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
             raw(
                 port,
                 format!(
-                    "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{CHAT}"
+                    "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{CHAT}"
                 )
                 .as_bytes(),
             )
@@ -350,6 +359,17 @@ fn keys_say_who_may_what_and_end_at_once() {
     let narrow = create(&["--name", "narrow", "--models", "gpt-*"]);
     until("the key", || with(&narrow).status != 401);
     assert_eq!(with(&narrow).json()["error"]["code"], "WFLO-4067");
+    // A key for an alias calls by that name alone, and is told of no other.
+    let alias = create(&["--name", "alias", "--models", "quick"]);
+    until("the key", || with(&alias).status != 401);
+    assert_eq!(with(&alias).json()["error"]["code"], "WFLO-4067");
+    let bearer = format!("authorization: Bearer {}\r\n", alias["key"].as_str().unwrap());
+    let by_alias = gateway.send("/v1/chat/completions", &bearer, &CHAT.replace("smol", "quick"));
+    assert_eq!(by_alias.status, 200, "{}", by_alias.body);
+    let head = format!("GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{bearer}\r\n");
+    let listed = raw(gateway.port, head.as_bytes()).json();
+    let names: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(names, ["quick"]);
     let slow = create(&["--name", "slow", "--rpm", "1"]);
     until("the key", || with(&slow).status != 401);
     assert_eq!(with(&slow).status, 429);
@@ -413,8 +433,8 @@ fn requests_that_two_servers_could_read_differently_are_refused() {
     let world = World::new("");
     let gateway = world.start();
     let body = CHAT.len();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n";
-    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n";
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for (what, request) in [
         ("two lengths", format!("{head}content-length: {body}\r\ncontent-length: 3\r\n\r\n{CHAT}")),
         ("a signed length", format!("{head}content-length: +{body}\r\n\r\n{CHAT}")),

@@ -399,7 +399,7 @@ fn a_bill_that_overdraws_a_budget_ends_the_run_whatever_crash_comes_between() {
     for place in ["none", "llm.close.after", "run.commit.before:3"] {
         let server = ModelServer::start().unwrap();
         server.read_limits(&[]);
-        server.answer_always(Answer::billed(10, 1_000_000));
+        server.answer_always(Answer::billed(10, 100_000));
         let settings = format!(
             "[project]\nworkflow = \"flow.yaml\"\n\n\
              [providers.local]\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
@@ -422,6 +422,6 @@ fn a_bill_that_overdraws_a_budget_ends_the_run_whatever_crash_comes_between() {
         assert_eq!(server.counts().requests, 1, "{place}");
         let shown = folder.run(&["runs", "show", "latest", "--json"]);
         assert_fits("run", shown.stdout.trim());
-        assert!(shown.stdout.contains("\"cost_usd\":\"20.0001\""), "{place}: {}", shown.stdout);
+        assert!(shown.stdout.contains("\"cost_usd\":\"2.0001\""), "{place}: {}", shown.stdout);
     }
 }
