@@ -143,7 +143,7 @@ impl Client {
     }
 
     async fn post(&mut self, path: &str, body: &Bytes) -> Outcome<Duration> {
-        let request = Request::post(path).header("host", "x").body(Full::new(body.clone()))?;
+        let request = Request::post(path).header("host", "localhost").body(Full::new(body.clone()))?;
         let start = Instant::now();
         self.0.ready().await?;
         let response = self.0.send_request(request).await?;

@@ -47,7 +47,7 @@ fn request(size: u64, stream: bool, text: &str) -> Vec<u8> {
     let body = format!(
         r#"{{"model":"gpt-5-mini","stream":{stream},"max_completion_tokens":100,"messages":[{{"role":"user","content":"{text} {filler}"}}]}}"#
     );
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-any\r\ncontent-type: application/json\r\n";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer sk-any\r\ncontent-type: application/json\r\n";
     format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
