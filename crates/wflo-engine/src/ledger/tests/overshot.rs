@@ -7,7 +7,7 @@ use crate::executor::Stop;
 async fn a_bill_above_its_bound_that_overdraws_a_budget_halts_the_run_before_its_answer_is_out() {
     let world = world().await;
     world.mock.read_limits(&[]);
-    world.mock.answer_always(Answer::billed(10, 1_000_000));
+    world.mock.answer_always(Answer::billed(10, 5_000));
     world.on(|attempt, calls, gateway| async move {
         let made = tokio::spawn(call(gateway, calls, 0));
         assert_eq!(attempt.stopped().await, Stop::Ending);
@@ -19,8 +19,8 @@ async fn a_bill_above_its_bound_that_overdraws_a_budget_halts_the_run_before_its
     assert_eq!(world.ended(run).await, RunStatus::Halted);
     let error = world.store.run(run).await.unwrap().unwrap().error.unwrap();
     assert_eq!(error.code, "WFLO-4023", "{error:?}");
-    assert!(error.message.contains("`local` billed a call of smol at $2"), "{}", error.message);
-    assert_eq!((world.mock.counts().requests, world.money(run).await), (1, (2_000_000_000, 0)));
+    assert!(error.message.contains("`local` billed a call of smol at $0.01"), "{}", error.message);
+    assert_eq!((world.mock.counts().requests, world.money(run).await), (1, (10_000_000, 0)));
     assert_eq!(world.store.overruns().await.unwrap(), 1);
     assert!(world.approvals(run).await.is_empty());
 }
