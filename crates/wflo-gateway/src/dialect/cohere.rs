@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::errors::Told;
 use super::json::{BodyError, Fields};
 use super::limit::Stated;
-use super::request::{Request, RequestError, Tools, WantedTier};
+use super::request::{Request, RequestError, WantedTier};
 use super::wire::{Asked, Event, Events, Wire};
-use super::{Dialect, facts};
+use super::{Dialect, facts, openai};
 use crate::framing::Framing;
 use crate::price::Tier;
 use crate::usage;
@@ -71,7 +71,7 @@ impl Wire for Chat {
             unknown_field: unknown.map(|field| field.name.clone()),
             extra_output: thinking(&fields)?.saturating_sub(max_output.unwrap_or(0)),
             messages: fields.get("messages").map_or(0, |field| facts::elements(field.value)),
-            tools: tools(&fields)?,
+            tools: openai::tools(&fields, &["tools", "response_format", "documents"], &["function"])?,
             tier: WantedTier::Named(Tier::Standard),
             ..named(asked, &fields, body)?
         })
@@ -185,33 +185,6 @@ fn thinking(fields: &Fields<'_>) -> Result<u64, BodyError> {
     let inner = Fields::read(field.value.as_bytes())?;
     inner.refuse_other_spellings(&["token_budget"])?;
     Ok(inner.count("token_budget")?.unwrap_or(0))
-}
-
-fn tools(fields: &Fields<'_>) -> Result<Tools, RequestError> {
-    #[derive(Deserialize)]
-    struct Tool {
-        #[serde(rename = "type")]
-        kind: Option<String>,
-    }
-    let mut tools = Tools::default();
-    for name in ["tools", "response_format", "documents"] {
-        let Some(field) = fields.get(name).filter(|field| field.value != "null") else { continue };
-        tools.bytes += field.value.len() as u64;
-        tools.count += if name == "response_format" { 1 } else { facts::elements(field.value) };
-    }
-    if let Some(field) = fields.get("tools").filter(|field| field.value != "null") {
-        let all: Vec<Tool> = serde_json::from_str(field.value)
-            .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
-        for kind in all.into_iter().filter_map(|tool| tool.kind) {
-            if kind != "function" {
-                return Err(RequestError::Unboundable {
-                    what: format!("the tool `{kind}` runs at the provider and is billed by use"),
-                    instead: "Use tools of the type `function`, which your program runs.".to_owned(),
-                });
-            }
-        }
-    }
-    Ok(tools)
 }
 
 /// Reads the typed events of a chat. The last one holds usage.

@@ -84,7 +84,7 @@ impl Wire for Chat {
                 .get("messages")
                 .map_or(0, |field| facts::elements(field.value))
                 .max(fields.get("input").map_or(0, |field| facts::elements(field.value).max(1))),
-            tools: tools(&fields)?,
+            tools: tools(&fields, &["tools", "functions", "response_format"], &["function", "custom"])?,
             tier: tier(&fields)?,
             usage_edit,
             ..Request::of(asked, model, body)?
@@ -146,23 +146,25 @@ fn usage_option(fields: &Fields<'_>) -> Result<(bool, Option<Edit>), BodyError> 
     }
 }
 
-fn tools(fields: &Fields<'_>) -> Result<Tools, RequestError> {
+/// The tools and schemas that stand under these names, with tools of these kinds alone: any other runs at
+/// the provider.
+pub(super) fn tools(fields: &Fields<'_>, names: &[&str], kinds: &[&str]) -> Result<Tools, RequestError> {
     #[derive(Deserialize)]
     struct Tool {
         #[serde(rename = "type")]
         kind: Option<String>,
     }
     let mut tools = Tools::default();
-    for name in ["tools", "functions", "response_format"] {
+    for name in names {
         let Some(field) = fields.get(name).filter(|field| field.value != "null") else { continue };
         tools.bytes += field.value.len() as u64;
-        tools.count += if name == "response_format" { 1 } else { facts::elements(field.value) };
+        tools.count += if *name == "response_format" { 1 } else { facts::elements(field.value) };
     }
     if let Some(field) = fields.get("tools").filter(|field| field.value != "null") {
         let all: Vec<Tool> = serde_json::from_str(field.value)
             .map_err(|_| BodyError::WrongKind { field: "tools".to_owned(), wanted: "a list of tools" })?;
         for kind in all.into_iter().filter_map(|tool| tool.kind) {
-            if kind != "function" && kind != "custom" {
+            if !kinds.contains(&kind.as_str()) {
                 return Err(RequestError::Unboundable {
                     what: format!("the tool `{kind}` runs at the provider and is billed by use"),
                     instead: "Use tools of the type `function`, which your program runs.".to_owned(),
