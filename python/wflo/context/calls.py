@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from ..runner.broker import Broker, Waiter
+    from ..runner.broker import Broker
+    from ..runner.waiter import Waiter
 
     Request: TypeAlias = "dict[str, Any]"
 

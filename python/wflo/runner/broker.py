@@ -1,6 +1,7 @@
 """Effects: asking the engine, and waiting for its answer.
 
-Owns the table of effects that wait, who reads the socket, and when the step counts as suspended.
+Owns the table of effects that wait, and when the step counts as suspended. Who reads the socket while
+threads are blocked is `blocked`'s.
 What an effect means is `context`'s; identities are `identity`'s, the order of answers is
 `delivery`'s, the event loop is `loop`'s.
 
@@ -15,22 +16,21 @@ import os
 import sys
 from _thread import get_ident
 
-from ..errors import StepCancelled, StepError, ValueTooLarge, effect_error
+from ..errors import StepError, ValueTooLarge
 from . import threads
+from .blocked import Blocked
 from .calls import Calls
 from .delivery import Deliveries, Marks
 from .frames import Channel, ChannelClosed, FrameTooLarge, ProtocolError
 from .identity import Identities
 from .patience import Patience
+from .waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import Callable
     from typing import Any, NoReturn, Protocol
 
     from .delivery import Frame, Key
-    from .files import Restorer
 
     class Loop(Protocol):
         """What the broker needs of an event loop; `loop.StepLoop` is one."""
@@ -49,35 +49,8 @@ if TYPE_CHECKING:
             ...
 
 
-SETTLE_MS = 5.0
-"""How long a step is idle before it says so: quick effects need no `suspended` frame."""
-
 FIRST_REPEAT_MS, LAST_REPEAT_MS = 50, 12_800
 """When `suspended` is repeated: after 50 ms, 200 ms, ... and then every 12.8 s."""
-
-
-class Waiter:
-    """One effect that has been asked for."""
-
-    __slots__ = ("chunks", "done", "error", "files", "key", "lock", "ok", "order", "thread", "wake")
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.done = False
-        self.ok: Any = None
-        self.error: dict[str, Any] | None = None
-        self.order: int | None = None
-        self.chunks: deque[Any] | None = None
-        self.files: Restorer | None = None
-        self.lock: _thread.LockType | None = None
-        self.thread: int | None = None
-        self.wake: Callable[[], None] | None = None
-
-    def result(self) -> Any:
-        """The answer, or the error it stands for."""
-        if self.error is not None:
-            raise effect_error(self.error, self.key)
-        return self.ok
 
 
 class Broker:
@@ -102,10 +75,8 @@ class Broker:
         self.identities = Identities()
         self.calls = Calls("calls" in features)
         self._patience = Patience()
-        self._lock = _thread.RLock()
-        self._reading = _thread.allocate_lock()
-        self._waiting: dict[int, Waiter] = {}
-        self._woken: set[int] = set()
+        self.lock = _thread.RLock()
+        self.blocked = Blocked(self)
         self._suspended = False
         self._repeats = 0
         self._announced = False
@@ -132,7 +103,7 @@ class Broker:
     def ask(self, path: str, kind: str, name: str, request: dict[str, Any]) -> Waiter:
         """Sends an effect and returns what will hold its answer."""
         self.check_usable()
-        with self._lock:
+        with self.lock:
             seq = self.identities.seq(path)
             frame = {"type": "effect", "path": path, "seq": seq, "kind": kind, "name": name, "request": request}
             frame["after"] = self.deliveries.place
@@ -157,7 +128,7 @@ class Broker:
         """Reports what a tool did, and waits for its recorded result under the same identity."""
         path, seq = waiter.key
         packed = self.channel.pack({"type": "effect_done", "path": path, "seq": seq, "result": result})
-        with self._lock:
+        with self.lock:
             waiter.done, waiter.ok, waiter.error = False, None, None
             self.pending[waiter.key] = waiter
             self._suspended = False
@@ -171,7 +142,7 @@ class Broker:
         from .files import Restorer
 
         waiter.files = Restorer(self.project)
-        with self._lock:
+        with self.lock:
             self.deliveries.again(waiter.order)
             self.done(waiter, {"restore": True})
         self.wait(waiter)
@@ -184,13 +155,13 @@ class Broker:
 
     def abandon(self, waiter: Waiter) -> None:
         """Step code cancelled its wait. The engine is told when it knows the word."""
-        with self._lock:
+        with self.lock:
             if waiter.key in self.pending:
                 self.give_up(waiter)
 
     def give_up(self, waiter: Waiter) -> None:
         """As `abandon`, also for a tool, which runs here while the engine waits for it."""
-        with self._lock:
+        with self.lock:
             self.pending.pop(waiter.key, None)
             if self.ended:
                 return
@@ -233,7 +204,7 @@ class Broker:
             leave(str(error))
         except ProtocolError as error:
             leave(f"the engine broke the protocol: {error}")
-        with self._lock:
+        with self.lock:
             for frame in frames:
                 self._take(frame)
 
@@ -277,14 +248,14 @@ class Broker:
             waiter.order = frame.get("order")
             waiter.done = True
         if waiter.thread is not None:
-            self._woken.add(waiter.thread)
+            self.blocked.woken(waiter.thread)
         if waiter.wake is not None:
             waiter.wake()
 
     def deliver(self) -> bool:
         """Gives out the next result in order. False when there is none whose time has come."""
-        with self._lock:
-            if self.deliveries.replaying and self._woken_busy():
+        with self.lock:
+            if self.deliveries.replaying and self.blocked.work_on_it():
                 return False
             found = self.deliveries.next(self.pending)
             if found is None:
@@ -294,7 +265,7 @@ class Broker:
 
     def deliver_any(self) -> bool:
         """Gives out a result although the recorded order has another one first."""
-        with self._lock:
+        with self.lock:
             found = self.deliveries.any(self.pending)
             if found is None:
                 return False
@@ -306,7 +277,7 @@ class Broker:
 
         `quiet` says that nothing in this process goes on by itself.
         """
-        with self._lock:
+        with self.lock:
             if self.deliveries.restoring:
                 return False
             unanswered = [key for key in self.pending if not self.deliveries.answered(key)]
@@ -332,15 +303,6 @@ class Broker:
         """Whether replay has waited too long for its next answer to be asked for."""
         return self._patience.over
 
-    def _woken_busy(self) -> bool:
-        """Whether a thread that got a replayed result still works with it."""
-        if not self._woken:
-            return False
-        alive = threads.alive()
-        asleep = self._asleep()
-        self._woken = {ident for ident in self._woken if ident in alive and ident not in asleep}
-        return any(ident in self._woken for ident in threads.busy(self._asleep()))
-
     # Suspension
 
     @property
@@ -350,11 +312,7 @@ class Broker:
 
     def threads_quiet(self) -> bool:
         """Whether no other thread could go on by itself."""
-        return not threads.busy(self._asleep())
-
-    def _asleep(self) -> set[int]:
-        """The threads that wait for an answer which has not come."""
-        return {ident for ident, waiter in list(self._waiting.items()) if not waiter.done and not waiter.chunks}
+        return self.blocked.quiet()
 
     @property
     def suspended(self) -> bool:
@@ -371,7 +329,7 @@ class Broker:
 
     def send_suspended(self, *, again: bool = False) -> None:
         """Tells the engine that only its answers can wake the step."""
-        with self._lock:
+        with self.lock:
             if self._suspended is not again or not self.pending:
                 return
             self._repeats = self._repeats + 1 if again else 0
@@ -384,79 +342,15 @@ class Broker:
         if self._announced:
             return
         self._announced = True
-        names = sorted(_thread_names(threads.busy(self._asleep())))
+        names = self.blocked.names()
         self.log("info", "threads keep this step in memory while it waits", {"threads": names})
-
-    # Waiting, in threads and in sync steps
 
     def wait(self, waiter: Waiter, *, chunk: bool = False) -> None:
         """Blocks until the answer (or, with `chunk`, a part of it) is here."""
-        me = get_ident()
-        lock = waiter.lock = _thread.allocate_lock()
-        lock.acquire()
-        waiter.thread = me
-        waiter.wake = lambda: lock.release() if lock.locked() else None
-        self._woken.discard(me)
-        self._waiting[me] = waiter
-        if self.loop is not None:
-            self.loop.wake()
-        try:
-            while not (waiter.done or (chunk and waiter.chunks)):
-                if self.cancelled is not None and self.loop is None and me == self.main_thread:
-                    raise StepCancelled(self.cancelled)
-                if self.loop is not None and self.loop.idle:
-                    lock.acquire(True, 0.25)
-                elif self._reading.acquire(False):
-                    try:
-                        if not waiter.done:
-                            self._lead()
-                    finally:
-                        self._reading.release()
-                else:
-                    lock.acquire(True, 0.05)
-        finally:
-            self._waiting.pop(me, None)
-            waiter.wake = None
-            self._pass_on()
-            if not waiter.done and not chunk:
-                self.abandon(waiter)
+        self.blocked.wait(waiter, chunk)
 
-    def _pass_on(self) -> None:
-        """Wakes one other waiting thread: it reads the socket from here on."""
-        with self._lock:
-            for other in self.pending.values():
-                if other.lock is not None and other.wake is not None and other.lock.locked():
-                    other.wake()
-                    return
-
-    def _lead(self) -> None:
-        """One round of reading for all threads."""
-        if self.deliver():
-            return
-        if self.loop is not None:
-            # The event loop's thread is blocked in step code: read for it, for a moment at a time.
-            if self._readable(50.0):
-                self.pump()
-            return
-        if self.deliveries.replaying and self.deliveries:
-            if self._readable(SETTLE_MS):
-                self.pump()
-            elif not self.deliver() and self.stuck(self.threads_quiet()):
-                self.deliver_any()
-            return
-        if self._suspended:
-            if self._readable(self.repeat_ms()):
-                self.pump()
-            else:
-                self.send_suspended(again=True)
-        elif self._readable(SETTLE_MS):
-            self.pump()
-        elif not threads.alive() or (self.threads_quiet() and not self._readable(20.0) and self.threads_quiet()):
-            self.send_suspended()
-        elif self._readable(50.0):
-            self.pump()
-
-    def _readable(self, timeout_ms: float | None) -> bool:
+    def readable(self, timeout_ms: float | None) -> bool:
+        """Whether a frame has come within so many milliseconds."""
         try:
             return self.channel.wait(timeout_ms)
         except ChannelClosed as error:
@@ -471,9 +365,3 @@ def leave(reason: str) -> NoReturn:
     except (OSError, ValueError):
         pass
     os._exit(70)
-
-
-def _thread_names(idents: list[int]) -> list[str]:
-    threading = sys.modules.get("threading")
-    active: dict[int, Any] = getattr(threading, "_active", {})
-    return [str(getattr(active.get(ident), "name", ident)) for ident in idents]

@@ -19,8 +19,10 @@ import time
 from _thread import get_ident
 
 from . import branches, calls
-from .broker import SETTLE_MS, Broker, Waiter, leave
+from .blocked import SETTLE_MS
+from .broker import Broker, leave
 from .frames import ChannelClosed
+from .waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
