@@ -227,6 +227,21 @@ def test_money_goes_out_exactly(amount, wire):
         assert CostLimit(amount).wire()["max_cost_usd"] == wire
 
 
+def test_time_is_a_limit_of_its_own():
+    assert CostLimit(max_seconds=90, per="step").wire() == {
+        "max_cost_usd": None,
+        "per": "step",
+        "agent": None,
+        "action_on_exceeded": None,
+        "max_seconds": 90,
+    }
+    assert repr(CostLimit(max_seconds=datetime.timedelta(minutes=2))) == "CostLimit(max_seconds=120.0, per='run')"
+    workflow = Workflow("timed")
+    workflow.set_budget(max_seconds=0.5, action_on_exceeded="ask")
+    workflow.step(name="only")(lambda context: None)
+    assert workflow.definition()["budgets"][0]["max_seconds"] == 0.5
+
+
 def mistakes():
     workflow = Workflow("w")
 
@@ -253,6 +268,7 @@ def mistakes():
     yield lambda: step(), "this step has no name", None
     yield lambda: workflow.step("name"), "decorates a function", "depends_on"
     yield lambda: workflow.set_budget(), "takes one limit", None
+    yield lambda: workflow.set_budget(max_seconds="9"), "must be a number of seconds", "max_seconds=60"
     yield lambda: workflow.set_budget(max_cost_usd="five"), "not an amount in dollars", 'max_cost_usd="5.00"'
     yield lambda: workflow.set_budget(max_cost_usd=float("nan")), "not an amount in dollars", None
     yield lambda: workflow.set_budget(max_cost_usd=1, action_on_exceeded="stop"), "must be one of", None

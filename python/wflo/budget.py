@@ -1,4 +1,4 @@
-"""Budgets: limits on what may be spent, in US dollars, calls and tokens.
+"""Budgets: limits on what may be used: US dollars, calls, tokens, time.
 
 Owns one limit and its wire form. Holding and settling are the engine's.
 """
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 SCOPES = ("run", "step", "agent", "workflow", "org", "label", "hour", "day", "week", "month")
 PERIODS = ("total", "hour", "day", "week", "month")
 ACTIONS = ("halt", "ask", "queue", "downgrade")
-COUNTS = ("max_model_calls", "max_tool_calls", "max_tokens")
+LIMITS = ("max_model_calls", "max_tool_calls", "max_tokens", "max_seconds")
 
 
 class CostLimit:
-    """One budget: at most `max_cost_usd` US dollars per `per`, or so many calls or tokens.
+    """One budget: at most `max_cost_usd` US dollars per `per`, or so many calls, tokens or seconds.
 
     `max_model_calls`, `max_tool_calls` and `max_tokens` are whole numbers. Each is held before
-    a call and settled after it.
+    a call and settled after it. `max_seconds` is how long steps may run, each for itself; a step
+    that waits for a person or for a time does not.
 
     `per` is what it covers, `period` over which span (with `per="workflow"`, `"org"` or `"label"`),
     `time_zone` where the span begins, an IANA name. `agent` limits one agent only, `label` is `"user"`
@@ -48,6 +49,7 @@ class CostLimit:
         "label",
         "max_cost_usd",
         "max_model_calls",
+        "max_seconds",
         "max_tokens",
         "max_tool_calls",
         "min_output_tokens",
@@ -70,19 +72,21 @@ class CostLimit:
         max_model_calls: int | None = None,
         max_tool_calls: int | None = None,
         max_tokens: int | None = None,
+        max_seconds: Seconds | None = None,
         period: Period | None = None,
         time_zone: str | None = None,
         label: str | None = None,
         min_output_tokens: int | None = None,
         queue_timeout_seconds: Seconds | None = None,
     ) -> None:
-        given = (max_cost_usd, max_model_calls, max_tool_calls, max_tokens)
+        given = (max_cost_usd, max_model_calls, max_tool_calls, max_tokens, max_seconds)
         if all(limit is None for limit in given):
             raise arguments.wrong("a budget needs a limit", hint="write CostLimit(5.00)")
         self.max_cost_usd = None if max_cost_usd is None else arguments.money("max_cost_usd", max_cost_usd)
         self.max_model_calls = _count("max_model_calls", max_model_calls)
         self.max_tool_calls = _count("max_tool_calls", max_tool_calls)
         self.max_tokens = _count("max_tokens", max_tokens)
+        self.max_seconds = None if max_seconds is None else arguments.seconds("max_seconds", max_seconds)
         self.per = arguments.choice("per", per, SCOPES)
         self.period = None if period is None else arguments.choice("period", period, PERIODS)
         self.time_zone = None if time_zone is None else arguments.text("time_zone", time_zone)
@@ -100,7 +104,7 @@ class CostLimit:
     def __repr__(self) -> str:
         first = repr(self.max_cost_usd)
         if self.max_cost_usd is None:
-            counts = [name for name in COUNTS if getattr(self, name) is not None]
+            counts = [name for name in LIMITS if getattr(self, name) is not None]
             first = ", ".join(f"{name}={getattr(self, name)!r}" for name in counts)
         return f"CostLimit({first}, per={self.per!r})"
 
@@ -113,7 +117,7 @@ class CostLimit:
             "action_on_exceeded": self.on_exceeded,
         }
         for name in (
-            *COUNTS,
+            *LIMITS,
             "period",
             "time_zone",
             "label",

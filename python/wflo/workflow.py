@@ -76,17 +76,20 @@ class Workflow:
         max_model_calls: int | None = None,
         max_tool_calls: int | None = None,
         max_tokens: int | None = None,
+        max_seconds: Seconds | None = None,
         min_output_tokens: int | None = None,
         alert_thresholds: Sequence[float] | None = None,
         action_on_exceeded: OnExceeded | None = None,
     ) -> None:
         """Limits what a run may take: `max_cost_usd` in US dollars, calls, tokens, or `CostLimit`s.
 
+        `max_seconds` is how long its steps may run, each for itself.
+
         `alert_thresholds` are fractions of the limit. `action_on_exceeded` is `"halt"`, `"ask"`,
         `"queue"` or `"downgrade"`. `min_output_tokens` lets a call that does not fit be cut down to so
         many output tokens. Calls add up: none raises another's limit.
         """
-        given = (max_cost_usd, max_model_calls, max_tool_calls, max_tokens)
+        given = (max_cost_usd, max_model_calls, max_tool_calls, max_tokens, max_seconds)
         if (limit is None) == all(one is None for one in given):
             raise arguments.wrong("set_budget() takes one limit", hint="write set_budget(max_cost_usd=5.00)")
         if limit is not None:
@@ -109,6 +112,7 @@ class Workflow:
                 max_model_calls=max_model_calls,
                 max_tool_calls=max_tool_calls,
                 max_tokens=max_tokens,
+                max_seconds=max_seconds,
                 min_output_tokens=min_output_tokens,
             )
         )

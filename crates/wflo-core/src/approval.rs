@@ -53,13 +53,18 @@ pub enum Purpose {
         /// The policy's name.
         policy: String,
     },
+    /// A call that goes round in circles.
+    Repeat {
+        /// The call.
+        effect: EffectKey,
+    },
     /// Writing the run's files to the project.
     Apply,
 }
 
 impl Purpose {
     /// What the question is about, as one text: questions with the same are about the same thing.
-    /// `budget:<id>` whatever is missing, `write:<effect>`, `policy:<name>`, `gate`, ….
+    /// `budget:<id>` whatever is missing, `write:<effect>`, `repeat:<effect>`, `policy:<name>`, `gate`, ….
     pub fn key(&self) -> String {
         match self {
             Purpose::Gate => "gate".to_owned(),
@@ -69,6 +74,7 @@ impl Purpose {
             Purpose::Asked { effect } => format!("asked:{effect}"),
             Purpose::Budget { budget, .. } => format!("budget:{budget}"),
             Purpose::Policy { policy } => format!("policy:{policy}"),
+            Purpose::Repeat { effect } => format!("repeat:{effect}"),
             Purpose::Apply => "apply".to_owned(),
         }
     }

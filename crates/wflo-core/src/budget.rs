@@ -145,6 +145,7 @@ impl Budget {
             Measure::ModelCalls => "budget of model calls",
             Measure::ToolCalls => "budget of tool calls",
             Measure::Tokens => "budget of tokens",
+            Measure::Seconds => "budget of time",
         };
         let scope = match (self.scope, self.measure) {
             (Scope::Run, _) => format!("run {kind}"),
@@ -190,7 +191,7 @@ impl Budget {
 pub struct Shortfall {
     /// The budget that could not take the hold, as it stood.
     pub budget: Budget,
-    /// What the call could take at most.
+    /// What the call could take at most; of time, the least that a step begins with.
     pub wanted: Amount,
 }
 
@@ -207,11 +208,15 @@ impl Shortfall {
     }
 
     /// By how much to raise the budget so that the next calls do not ask again: room for twenty calls like
-    /// this one, though no more than the whole limit once more, and no less than is missing; rounded up
-    /// to two digits. Each yes at most doubles a limit that a call fits, so that even dear calls ask seldom.
+    /// this one, though no more than the whole limit once more, and no less than is missing; of time, the whole
+    /// limit once more. Rounded up to two digits. Each yes at most doubles a limit that a call fits, so that even dear calls ask seldom.
     pub fn suggested(&self) -> Amount {
         const CALLS: i64 = 20;
-        let many = Amount::from_units(self.wanted.units().saturating_mul(CALLS));
+        let many = match self.budget.measure {
+            // How long a step will run nobody knows.
+            Measure::Seconds => self.budget.limit,
+            _ => Amount::from_units(self.wanted.units().saturating_mul(CALLS)),
+        };
         let units = many.min(self.budget.limit).max(self.missing()).units();
         NanoUsd::from_nanos(units).rounded_up().into()
     }
@@ -220,19 +225,23 @@ impl Shortfall {
     pub fn explain(&self) -> String {
         let Shortfall { budget, wanted } = self;
         let show = |amount: Amount| budget.show(amount);
-        let (verb, take) = match budget.measure {
-            Measure::Cost => ("spent", "cost"),
-            _ => ("used", "take"),
+        let (verb, by, take) = match budget.measure {
+            Measure::Cost => ("spent", "calls", "cost"),
+            Measure::Seconds => ("used", "steps", ""),
+            _ => ("used", "calls", "take"),
         };
-        format!(
-            "the {} has {} left of {} ({} {verb}, {} held by running calls); this call could {take} up to {}",
+        let account = format!(
+            "the {} has {} left of {} ({} {verb}, {} held by running {by})",
             budget.name(),
             show(budget.left()),
             show(budget.limit),
             show(budget.settled),
             show(budget.held),
-            show(*wanted),
-        )
+        );
+        match budget.measure {
+            Measure::Seconds => account,
+            _ => format!("{account}; this call could {take} up to {}", show(*wanted)),
+        }
     }
 }
 

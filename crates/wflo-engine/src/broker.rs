@@ -142,7 +142,7 @@ impl Broker {
         let (sharing, rows) = (Arc::clone(&waits), Arc::clone(&journal));
         let before = Arc::clone(&chain);
         let calls = Arc::new(Calls::new(attempt.clone(), rows, Arc::clone(&services), sharing, before));
-        Broker {
+        let broker = Broker {
             attempt,
             journal,
             services,
@@ -153,7 +153,12 @@ impl Broker {
             tools: Mutex::default(),
             work: Work::default(),
             told: Mutex::default(),
+        };
+        // What it did before its resume comes again, and is no circle.
+        if let Some(gateway) = broker.services.gateway() {
+            gateway.begins(&broker.label());
         }
+        broker
     }
 
     /// The answer to one effect.

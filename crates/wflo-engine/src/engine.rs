@@ -353,6 +353,7 @@ pub async fn send(
 ) -> Result<(), EngineError> {
     let message = serde_json::to_value(message).map_err(|e| EngineError::Unreadable(e.to_string()))?;
     let push = Op::PushInbox { run, message, at: clock.now() };
+    crate::failpoint::pass("inbox.send.before");
     store.commit(Batch { fence: None, ops: vec![push] }).await?;
     Ok(())
 }

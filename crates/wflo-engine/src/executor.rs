@@ -38,6 +38,8 @@ pub enum Stop {
     Ending,
     /// The run was cancelled or is out of time: people wait for its end.
     Cancelled,
+    /// A budget on time is used up: the step is ended where it stands.
+    OutOfTime,
     /// The engine shuts down: the run goes on in another.
     Shutdown,
     /// Another process holds the lease: nothing may be written any more.

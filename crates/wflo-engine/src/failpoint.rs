@@ -4,7 +4,7 @@
 //! listen; in a release build every call compiles to nothing.
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 37] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -35,6 +35,13 @@ pub const ALL: [&str; 30] = [
     "tool.sealed",
     "layer.captured",
     "undo.after",
+    "budget.queued.before",
+    "budget.queued.after",
+    "time.slice.before",
+    "time.slice.after",
+    "time.settle.before",
+    "time.settle.after",
+    "inbox.send.before",
 ];
 
 /// Dies here if a test asked for it.

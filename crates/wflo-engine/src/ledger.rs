@@ -33,13 +33,17 @@ mod exceeded;
 mod operator;
 mod overshot;
 mod queue;
+mod repeated;
 mod replayed;
 mod reserve;
+mod time;
 mod turns;
 
 pub(crate) use exceeded::{Then, ask_once, exceeded};
 pub use overshot::Overshot;
+pub(crate) use queue::queue;
 pub(crate) use reserve::{accounts_that, hold_ops};
+pub(crate) use time::within;
 pub use turns::Turns;
 
 /// The attempt that made the call is being ended.
@@ -220,6 +224,11 @@ async fn open_at(
     // A call that was begun before is not held up by writes that came after it.
     if found.is_none()
         && let Some(refusal) = before_writes(calls, On { path: path.clone(), seq }).await?
+    {
+        return Ok(Opened::Refused(refusal));
+    }
+    if found.is_none()
+        && let Some(refusal) = repeated::before_call(calls, intent, &path, seq).await?
     {
         return Ok(Opened::Refused(refusal));
     }

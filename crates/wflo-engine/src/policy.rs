@@ -124,7 +124,7 @@ async fn approved(
     let (id, status) = match known {
         Some(approval) => (approval.id, approval.status),
         None => {
-            let id = ask_once(calls, request(calls, intent, policy, spent, approvers)?).await?;
+            let id = ask_once(&calls.attempt, request(calls, intent, policy, spent, approvers)?).await?;
             (id, ApprovalStatus::Pending)
         }
     };

@@ -18,6 +18,7 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::journal::Journal;
 use crate::launch::Launch;
+use crate::ledger::within;
 use crate::made;
 use crate::sandboxed::{Running, Sandboxes};
 use crate::services::Services;
@@ -155,7 +156,7 @@ impl Steps {
 
 impl Executor for Steps {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, End> {
-        Box::pin(async move {
+        let work = move |attempt: Attempt| async move {
             let kind = attempt.spec().map(|spec| spec.kind.clone());
             let done = match kind {
                 Some(StepKind::Agent { prompt: Some(_), .. }) => self.prompt(&attempt).await,
@@ -164,7 +165,8 @@ impl Executor for Steps {
                 _ => Ok(failed(Failure::new(INTERNAL, format!("step `{}` is nothing to run", attempt.step)))),
             };
             done.unwrap_or_else(|e| ended_by(&e))
-        })
+        };
+        Box::pin(within(&self.services, attempt, work))
     }
 
     fn made(&self, run: RunId, rows: Vec<EffectRecord>) -> BoxFuture<'_, Result<Vec<Op>, StoreError>> {
@@ -195,7 +197,7 @@ pub(crate) fn failed(error: Failure) -> End {
 }
 
 /// What an error of the engine itself means for an attempt: gone, unless the reason is lasting.
-fn ended_by(error: &EngineError) -> End {
+pub(crate) fn ended_by(error: &EngineError) -> End {
     match error {
         EngineError::ShuttingDown | EngineError::Rejected(_) => End::Stopped,
         EngineError::Store(e) => End::Lost { reason: format!("{e} [{}]", e.code()) },

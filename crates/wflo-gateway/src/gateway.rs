@@ -103,6 +103,11 @@ impl Gateway {
         &self.shared.routes
     }
 
+    /// A caller begins anew, as a step does that is resumed: nothing that it called before is part of a circle.
+    pub fn begins(&self, caller: &str) {
+        self.shared.seen.begin_anew(caller);
+    }
+
     /// What the circuit breaker of each way is doing, by provider and model.
     pub fn breakers(&self) -> Vec<(String, String, Phase)> {
         self.shared.health.phases()

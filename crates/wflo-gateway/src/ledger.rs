@@ -21,6 +21,7 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
+use crate::repeats::Circle;
 use crate::serve::Connection;
 use crate::shorter::Shorter;
 use crate::turn::Turn;
@@ -191,6 +192,9 @@ pub struct CallIntent {
     pub turn: Turn,
     /// Where the call stands that is opened again for a cheaper model: what [`Opened::Cheaper`] gave.
     pub place: Option<Ticket>,
+    /// How often the caller has made this call, where people are asked about circles (`[repeats] action =
+    /// "ask"`): a ledger that lets a closed one pass has their yes, or makes nothing of it.
+    pub circle: Option<Circle>,
 }
 
 /// An answer as it was given: enough to give it again.

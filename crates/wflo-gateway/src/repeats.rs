@@ -30,6 +30,17 @@ pub enum OnRepeat {
     Warn,
     /// The call is refused.
     Halt,
+    /// People are asked before it is made; by whoever keeps the journal, who alone knows what they said.
+    Ask,
+}
+
+/// A call of a caller whose circles people are asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circle {
+    /// How often it has made this call lately, this time included.
+    pub times: u32,
+    /// That is as often as makes a circle.
+    pub closed: bool,
 }
 
 /// How many calls of a caller are remembered.
@@ -79,6 +90,11 @@ impl Seen {
         let tools =
             tool.map_or(0, |_| known.calls.iter().rev().take_while(|(_, print)| *print == tool).count());
         u32::try_from(same.max(tools)).unwrap_or(u32::MAX)
+    }
+
+    /// The caller's counts begin anew.
+    pub(crate) fn begin_anew(&self, caller: &str) {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner).remove(caller);
     }
 }
 
@@ -188,6 +204,17 @@ mod tests {
         assert_eq!(seen.count(&EXACT, "a", "2", b"{}"), 1);
         assert_eq!(seen.count(&EXACT, "a", "1", b"{}"), 2);
         assert_eq!(seen.count(&EXACT, "b", "1", b"{}"), 1);
+    }
+
+    #[test]
+    fn counts_begin_anew_once_people_have_let_a_caller_go_on() {
+        let seen = Seen::default();
+        for caller in ["a", "b"] {
+            assert_eq!([1, 2].map(|_| seen.count(&EXACT, caller, "1", b"{}")), [1, 2]);
+        }
+        seen.begin_anew("a");
+        assert_eq!(seen.count(&EXACT, "a", "1", b"{}"), 1);
+        assert_eq!(seen.count(&EXACT, "b", "1", b"{}"), 3);
     }
 
     #[test]

@@ -360,6 +360,10 @@ impl Store for SqliteStore {
         read!(self, |conn| hold::get(conn, id))
     }
 
+    fn open_holds(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Hold>, StoreError>> {
+        read!(self, |conn| hold::of_run(conn, run))
+    }
+
     fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
         read!(self, |conn| effect::cost_of_run(conn, run))
     }

@@ -21,7 +21,7 @@ mod usage;
 mod value;
 
 pub(crate) use approvals::{ApprovalRef, ApprovalsCommand, Decision};
-pub(crate) use budgets::{BudgetsCommand, SetArgs};
+pub(crate) use budgets::{BudgetRef, BudgetsCommand, SetArgs};
 pub(crate) use changes::{ApplyArgs, DiffArgs, DiscardArgs};
 pub(crate) use costs::{
     CostsBy, CostsCommand, Days, EstimateArgs, ModelsArgs, PriceArgs, ReconcileArgs, ReportArgs, UpdateArgs,

@@ -10,6 +10,8 @@
 
 mod cli {
     #[cfg(target_os = "linux")]
+    mod budgets;
+    #[cfg(target_os = "linux")]
     mod carry_on;
     mod costs_price;
     mod documents;

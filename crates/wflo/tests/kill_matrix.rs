@@ -23,6 +23,7 @@ use serde_json::Value;
 use wflo_testkit::model_server::{Answer, ModelServer};
 
 mod kill_matrix {
+    mod budgets;
     mod given_up;
 }
 
@@ -246,6 +247,8 @@ fn a_kill_at_any_boundary_loses_and_repeats_nothing() {
             name if ["chain.", "effect.preview.", "sealed."].iter().any(|p| name.starts_with(p)) => continue,
             // Passed where a disk fails: `tests/e2e/test_sealed_writes.py`.
             "db.commit.unknown" => continue,
+            // Passed where a budget is used up: `budgets`.
+            name if ["budget.", "time.", "inbox."].iter().any(|p| name.starts_with(p)) => continue,
             // Passed where a stock client is out of time: `given_up`.
             name if name.starts_with("call.") => continue,
             _ => &[1],

@@ -1,4 +1,4 @@
-//! What accounts count: money, calls, tokens.
+//! What accounts count: money, calls, tokens, time.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +17,14 @@ pub enum Measure {
     ToolCalls,
     /// Input and output tokens of models, together.
     Tokens,
+    /// Time for which attempts of steps run, in milliseconds.
+    Seconds,
 }
 
 impl Measure {
     /// Every measure.
-    pub const ALL: [Measure; 4] = [Measure::Cost, Measure::ModelCalls, Measure::ToolCalls, Measure::Tokens];
+    pub const ALL: [Measure; 5] =
+        [Measure::Cost, Measure::ModelCalls, Measure::ToolCalls, Measure::Tokens, Measure::Seconds];
 
     /// The name in JSON.
     pub const fn name(self) -> &'static str {
@@ -30,10 +33,22 @@ impl Measure {
             Measure::ModelCalls => "model_calls",
             Measure::ToolCalls => "tool_calls",
             Measure::Tokens => "tokens",
+            Measure::Seconds => "seconds",
         }
     }
 
-    /// The amount as people read it: `$0.25`, `12 model calls`.
+    /// What people count it in.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Measure::Cost => "USD",
+            Measure::ModelCalls => "model calls",
+            Measure::ToolCalls => "tool calls",
+            Measure::Tokens => "tokens",
+            Measure::Seconds => "seconds",
+        }
+    }
+
+    /// The amount as people read it: `$0.25`, `12 model calls`, `90.5 s`.
     pub fn show(self, amount: Amount) -> String {
         let plural = if amount.0 == 1 { "" } else { "s" };
         match self {
@@ -41,10 +56,11 @@ impl Measure {
             Measure::ModelCalls => format!("{} model call{plural}", amount.0),
             Measure::ToolCalls => format!("{} tool call{plural}", amount.0),
             Measure::Tokens => format!("{} token{plural}", amount.0),
+            Measure::Seconds => format!("{} s", self.decimal(amount)),
         }
     }
 
-    /// The amount as a decimal in the unit that people use: USD, calls, tokens.
+    /// The amount as a decimal in the unit that people use: USD, calls, tokens, seconds.
     pub fn decimal(self, amount: Amount) -> NanoUsd {
         NanoUsd::from_nanos(amount.0.saturating_mul(self.nanos()))
     }
@@ -59,6 +75,7 @@ impl Measure {
         match self {
             Measure::Cost => 1,
             Measure::ModelCalls | Measure::ToolCalls | Measure::Tokens => 1_000_000_000,
+            Measure::Seconds => 1_000_000,
         }
     }
 
@@ -142,6 +159,14 @@ pub struct Amounts {
     /// Tokens.
     #[serde(default)]
     pub tokens: u64,
+    /// Time, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub active_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(ms: &u64) -> bool {
+    *ms == 0
 }
 
 impl Amounts {
@@ -152,6 +177,7 @@ impl Amounts {
             Measure::ModelCalls => self.model_calls.into(),
             Measure::ToolCalls => self.tool_calls.into(),
             Measure::Tokens => self.tokens.into(),
+            Measure::Seconds => self.active_ms.into(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Budgets in JSON: money as decimal strings in USD, everything else as whole numbers of its unit.
+//! Budgets in JSON: money as decimal strings in USD, time in whole milliseconds, everything else as whole
+//! numbers of its unit.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,14 @@ pub enum Figures {
         /// Of how much.
         limit_usd: NanoUsd,
     },
-    /// Anything else, in the smallest unit.
+    /// Time.
+    Time {
+        /// What was used.
+        settled_ms: Amount,
+        /// Of how much.
+        limit_ms: Amount,
+    },
+    /// Anything else.
     Units {
         /// What is counted.
         measure: Measure,
@@ -33,6 +41,7 @@ impl Figures {
     pub fn new(measure: Measure, settled: Amount, limit: Amount) -> Figures {
         match measure {
             Measure::Cost => Figures::Money { settled_usd: settled.money(), limit_usd: limit.money() },
+            Measure::Seconds => Figures::Time { settled_ms: settled, limit_ms: limit },
             measure => Figures::Units { measure, settled, limit },
         }
     }
@@ -41,6 +50,9 @@ impl Figures {
     pub fn show(&self) -> (String, String) {
         match *self {
             Figures::Money { settled_usd, limit_usd } => (format!("${settled_usd}"), format!("${limit_usd}")),
+            Figures::Time { settled_ms, limit_ms } => {
+                (Measure::Seconds.show(settled_ms), Measure::Seconds.show(limit_ms))
+            }
             Figures::Units { measure, settled, limit } => (measure.show(settled), measure.show(limit)),
         }
     }
@@ -55,7 +67,12 @@ pub enum Quantity {
         /// How much.
         amount_usd: NanoUsd,
     },
-    /// Anything else, in the smallest unit.
+    /// Time.
+    Time {
+        /// How long.
+        amount_ms: Amount,
+    },
+    /// Anything else.
     Units {
         /// Of what.
         measure: Measure,
@@ -69,6 +86,7 @@ impl Quantity {
     pub fn new(measure: Measure, amount: Amount) -> Quantity {
         match measure {
             Measure::Cost => Quantity::Money { amount_usd: amount.money() },
+            Measure::Seconds => Quantity::Time { amount_ms: amount },
             measure => Quantity::Units { measure, amount },
         }
     }
@@ -77,6 +95,7 @@ impl Quantity {
     pub fn show(&self) -> String {
         match *self {
             Quantity::Money { amount_usd } => format!("${amount_usd}"),
+            Quantity::Time { amount_ms } => Measure::Seconds.show(amount_ms),
             Quantity::Units { measure, amount } => measure.show(amount),
         }
     }
@@ -86,6 +105,7 @@ impl Quantity {
 #[serde(untagged)]
 enum Held {
     Money { held_usd: NanoUsd },
+    Time { held_ms: Amount },
     Units { held: Amount },
 }
 
@@ -118,6 +138,7 @@ impl From<Budget> for BudgetWire {
             figures: Figures::new(budget.measure, budget.settled, budget.limit),
             held: match budget.measure {
                 Measure::Cost => Held::Money { held_usd: budget.held.money() },
+                Measure::Seconds => Held::Time { held_ms: budget.held },
                 _ => Held::Units { held: budget.held },
             },
             id: budget.id,
@@ -139,11 +160,12 @@ impl From<BudgetWire> for Budget {
             Figures::Money { settled_usd, limit_usd } => {
                 (Measure::Cost, settled_usd.into(), limit_usd.into())
             }
+            Figures::Time { settled_ms, limit_ms } => (Measure::Seconds, settled_ms, limit_ms),
             Figures::Units { measure, settled, limit } => (measure, settled, limit),
         };
         let held = match wire.held {
             Held::Money { held_usd } => held_usd.into(),
-            Held::Units { held } => held,
+            Held::Time { held_ms: held } | Held::Units { held } => held,
         };
         Budget {
             id: wire.id,
@@ -174,6 +196,7 @@ pub(super) struct ShortfallWire {
 #[serde(untagged)]
 enum Wanted {
     Money { wanted_usd: NanoUsd },
+    Time { wanted_ms: Amount },
     Units { wanted: Amount },
 }
 
@@ -181,6 +204,7 @@ impl From<Shortfall> for ShortfallWire {
     fn from(short: Shortfall) -> ShortfallWire {
         let wanted = match short.budget.measure {
             Measure::Cost => Wanted::Money { wanted_usd: short.wanted.money() },
+            Measure::Seconds => Wanted::Time { wanted_ms: short.wanted },
             _ => Wanted::Units { wanted: short.wanted },
         };
         ShortfallWire { budget: short.budget, wanted }
@@ -191,7 +215,7 @@ impl From<ShortfallWire> for Shortfall {
     fn from(wire: ShortfallWire) -> Shortfall {
         let wanted = match wire.wanted {
             Wanted::Money { wanted_usd } => wanted_usd.into(),
-            Wanted::Units { wanted } => wanted,
+            Wanted::Time { wanted_ms: wanted } | Wanted::Units { wanted } => wanted,
         };
         Shortfall { budget: wire.budget, wanted }
     }

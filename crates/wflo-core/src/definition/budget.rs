@@ -6,7 +6,7 @@ use crate::budget::{Amount, Measure, OnExceeded, Period, Scope, Zone};
 use crate::money::NanoUsd;
 use crate::size::Millis;
 
-/// Limits on what one scope may take: of money, of calls, of tokens. At least one of them is set, and
+/// Limits on what one scope may take: of money, of calls, of tokens, of time. At least one of them is set, and
 /// each is an account of its own.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,9 @@ pub struct BudgetSpec {
     /// The most input and output tokens, together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// The longest that its steps may run, each for itself, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<Millis>,
     /// What it covers.
     #[serde(default)]
     pub per: Per,
@@ -64,6 +67,7 @@ impl BudgetSpec {
             (Measure::ModelCalls, self.max_model_calls.map(Amount::from)),
             (Measure::ToolCalls, self.max_tool_calls.map(Amount::from)),
             (Measure::Tokens, self.max_tokens.map(Amount::from)),
+            (Measure::Seconds, self.max_seconds.map(|most| Amount::from(most.0))),
         ];
         limits.into_iter().filter_map(|(measure, limit)| Some((measure, limit?))).collect()
     }
@@ -74,7 +78,8 @@ impl BudgetSpec {
         let limits = self.limits();
         if limits.is_empty() {
             wrong.push(
-                "a budget needs max_cost_usd, max_model_calls, max_tool_calls or max_tokens".to_owned(),
+                "a budget needs max_cost_usd, max_model_calls, max_tool_calls, max_tokens or max_seconds"
+                    .to_owned(),
             );
         }
         for (measure, limit) in limits {
@@ -100,6 +105,9 @@ impl BudgetSpec {
         }
         if scope == Scope::Label && self.label.is_none() {
             wrong.push("a budget per label says which: `user`, or `user=anna`".to_owned());
+        }
+        if scope == Scope::Key && self.max_seconds.is_some() {
+            wrong.push("max_seconds is of steps, and the calls with a key have none".to_owned());
         }
         let share = |t: &f64| t.is_finite() && *t > 0.0 && *t <= 1.0;
         if self.alert_thresholds.as_ref().is_some_and(|thresholds| !thresholds.iter().all(share)) {

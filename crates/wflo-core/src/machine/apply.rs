@@ -15,7 +15,7 @@ use super::settle::settle;
 use super::state::{AfterUndo, RunState, StepState, StepStatus};
 use super::{CRASH_LIMIT, POISON_LIMIT};
 use crate::approval::ApprovalStatus;
-use crate::budget::OnExceeded;
+use crate::budget::{Measure, OnExceeded};
 use crate::definition::StepSpec;
 use crate::error::{Code, Failure};
 use crate::event::{AfterFailure, Ending, Event, EventBody};
@@ -219,8 +219,15 @@ impl Draft {
             CommandBody::TimerFired { timer } => self.timer_fired(&timer),
             CommandBody::BudgetExhausted { step, shortfall, action } => {
                 self.find(&step)?;
+                let raise = match shortfall.budget.measure {
+                    Measure::Cost => "raise the limit with `wflo runs retry ID --budget USD`".to_owned(),
+                    _ => format!(
+                        "raise the limit with `wflo budgets top-up {} AMOUNT`, then `wflo runs retry ID`",
+                        shortfall.budget.id
+                    ),
+                };
                 let error = Failure::new(HALTED, shortfall.explain())
-                    .with_hint("raise the limit with `wflo runs retry ID --budget USD`: what is finished is not paid again");
+                    .with_hint(format!("{raise}: what is finished is not paid again"));
                 self.push(EventBody::BudgetExhausted { step, shortfall });
                 match action {
                     OnExceeded::Halt if self.state.ending.is_none() => {

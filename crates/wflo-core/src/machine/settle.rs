@@ -50,8 +50,10 @@ pub(super) fn settle(draft: &mut Draft) {
 fn take_back_what_nobody_asks(draft: &mut Draft) {
     let state = &draft.state;
     let over = |request: &ApprovalRequest| {
-        let bound =
-            matches!(request.purpose, Purpose::Write { .. } | Purpose::Asked { .. } | Purpose::Output);
+        let bound = matches!(
+            request.purpose,
+            Purpose::Write { .. } | Purpose::Asked { .. } | Purpose::Repeat { .. } | Purpose::Output
+        );
         let step = request.step.as_deref().filter(|_| bound).and_then(|name| state.step(name));
         step.is_some_and(|step| {
             let goes_on = matches!(

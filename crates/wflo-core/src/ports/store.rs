@@ -103,6 +103,8 @@ pub trait Store: Send + Sync + 'static {
     fn budget_changes(&self) -> BoxFuture<'_, Result<Vec<BudgetChange>, StoreError>>;
     /// What a hold reserves, if it is still open.
     fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<Hold>, StoreError>>;
+    /// What the open holds of a run reserve, oldest first.
+    fn open_holds(&self, run: RunId) -> BoxFuture<'_, Result<Vec<Hold>, StoreError>>;
     /// What all effects of a run were billed.
     fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>>;
     /// What all effects of a step were billed, over all its generations.

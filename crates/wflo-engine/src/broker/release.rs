@@ -60,7 +60,7 @@ impl Broker {
         let evidence = json!({ "output": shown, "writes": 0 });
         let clock = &*self.services.clock;
         let request = question::request(&self.attempt, clock, Purpose::Output, title, &action, evidence)?;
-        let approval_id = ask_once(&self.calls, request).await?;
+        let approval_id = ask_once(&self.attempt, request).await?;
         Ok(Err(Wait::Approval { approval_id }))
     }
 

@@ -12,7 +12,7 @@ use wflo_core::ports::store::{Op, StoreError};
 
 use super::{Broker, Unanswered, on};
 use crate::error::EngineError;
-use crate::ledger::{Then, accounts_that, exceeded, hold_ops};
+use crate::ledger::{Then, accounts_that, exceeded, hold_ops, queue};
 use crate::protocol::{EffectCall, EffectError};
 
 impl Broker {
@@ -23,12 +23,20 @@ impl Broker {
         print: &Digest,
     ) -> Result<Result<EffectRecord, EffectError>, Unanswered> {
         let amounts = Amounts { tool_calls: 1, ..Amounts::default() };
+        let (on, mut queued) = (on(call), None);
         loop {
-            let applied = accounts_that(&self.calls, |measure| measure == Measure::ToolCalls).await?;
+            if self.waits.is_withdrawn(&on) {
+                return Err(Unanswered::Withdrawn);
+            }
+            if self.calls.is_closed() {
+                return Err(EngineError::ShuttingDown.into());
+            }
+            let counts = |measure| measure == Measure::ToolCalls;
+            let applied = accounts_that(&self.services, &self.attempt, counts).await?;
             let mut ops = Vec::new();
             if !applied.is_empty() {
                 let id = HoldId::from_uuid(self.services.clock.uuid());
-                ops = hold_ops(&self.calls, &applied, id, amounts);
+                ops = hold_ops(self.attempt.run, &applied, id, amounts);
                 ops.push(Op::Settle { id, actual: amounts, at: self.services.clock.now() });
             }
             let intent = self.intent(call, print.clone(), serde_json::Value::Null);
@@ -37,7 +45,10 @@ impl Broker {
                 Err(StoreError::Short(shortfall)) => shortfall,
                 Err(e) => return Err(e.into()),
             };
-            match exceeded(&self.calls, &call.name, false, &on(call), &shortfall).await? {
+            if queue(&self.calls, &on, &shortfall, &applied, &mut queued).await? {
+                continue;
+            }
+            match exceeded(&self.calls, &call.name, false, &on, &shortfall).await? {
                 Then::Again => {}
                 Then::Ended => return Err(EngineError::ShuttingDown.into()),
                 Then::Refused | Then::Cheaper => {

@@ -40,6 +40,7 @@ impl Driver {
             // What people have said comes before any step is started again: a cancelled run starts none.
             // So does the count of what died, or a step that died too often would be started once more.
             self.taking_over = true;
+            self.charge_the_dead().await?;
             self.read_inbox().await?;
             self.answer_for_the_dead().await?;
             self.count_the_dead().await?;
@@ -57,6 +58,18 @@ impl Driver {
                 self.command(CommandBody::Cancel { by, reason }, read).await?;
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Time that attempts which died with their engine had taken ahead: how much of it they used is not
+    /// known, so all of it counts.
+    async fn charge_the_dead(&mut self) -> Result<(), EngineError> {
+        let (store, at) = (&self.shared.store, self.shared.clock.now());
+        let taken = store.open_holds(self.run).await?.into_iter().filter(|hold| hold.amounts.active_ms > 0);
+        let ops: Vec<Op> = taken.map(|hold| Op::Settle { id: hold.id, actual: hold.amounts, at }).collect();
+        if !ops.is_empty() {
+            self.commit(Vec::new(), self.state.clone(), ops).await?;
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ pub(super) async fn again(call: &Dispatched, next: Next) -> Result<Further, Engi
     }];
     let tokens = next.max_input_tokens.saturating_add(next.max_output_tokens);
     let amounts = amounts(&intent, next.hold, tokens);
-    ops.extend(hold_ops(calls, &accounts_of(calls).await?, hold, amounts));
+    ops.extend(hold_ops(calls.attempt.run, &accounts_of(calls).await?, hold, amounts));
     let attributes = json!({
         "model": next.model,
         "provider": next.provider,

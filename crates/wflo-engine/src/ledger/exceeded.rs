@@ -9,9 +9,11 @@ use wflo_core::canonical::Digest;
 use wflo_core::event::EventBody;
 use wflo_core::id::ApprovalId;
 use wflo_core::machine::{CommandBody, Rejection};
+use wflo_core::ports::store::Store;
 
 use crate::calls::Calls;
 use crate::error::EngineError;
+use crate::executor::Attempt;
 use crate::protocol::On;
 
 /// What follows for the call.
@@ -37,9 +39,7 @@ pub(crate) async fn exceeded(
     match shortfall.budget.action_on_exceeded {
         OnExceeded::Downgrade if cheaper => Ok(Then::Cheaper),
         OnExceeded::Halt | OnExceeded::Downgrade | OnExceeded::Queue => {
-            let (step, shortfall) = (calls.attempt.step.clone(), Box::new(shortfall.clone()));
-            let body = CommandBody::BudgetExhausted { step, shortfall, action: OnExceeded::Halt };
-            calls.attempt.driver.tell(body, Vec::new()).await?;
+            halt(&calls.attempt, shortfall).await?;
             Ok(Then::Refused)
         }
         OnExceeded::Ask => Ok(match ask(calls, what, on, shortfall).await? {
@@ -57,20 +57,9 @@ async fn ask(
     on: &On,
     shortfall: &Shortfall,
 ) -> Result<Option<ApprovalStatus>, EngineError> {
-    let store = &calls.services.store;
-    let asked = store.approvals_about(calls.attempt.run, raise_of(shortfall)).await?;
-    let question = match asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
-        Some(question) => question.id,
-        None => {
-            // Looked at after the questions: an answer that came since the hold was refused shows in the limit.
-            let known = store.budgets(vec![shortfall.budget.key.clone()]).await?;
-            let raised =
-                |known: &Budget| known.id == shortfall.budget.id && known.limit > shortfall.budget.limit;
-            if known.iter().any(raised) {
-                return Ok(Some(ApprovalStatus::Approved));
-            }
-            ask_once(calls, top_up_request(calls, what, shortfall)?).await?
-        }
+    let store = calls.services.store.as_ref();
+    let Some(question) = question(store, &calls.attempt, Some(what), shortfall).await? else {
+        return Ok(Some(ApprovalStatus::Approved));
     };
     tokio::select! {
         status = calls.waits.decided(&calls.attempt, on.clone(), question) => status.map(Some),
@@ -78,10 +67,38 @@ async fn ask(
     }
 }
 
+/// The question about a budget that is short: the open one, or a new one. `None` where it has been raised
+/// since.
+pub(super) async fn question(
+    store: &dyn Store,
+    attempt: &Attempt,
+    what: Option<&str>,
+    shortfall: &Shortfall,
+) -> Result<Option<ApprovalId>, EngineError> {
+    let asked = store.approvals_about(attempt.run, raise_of(shortfall)).await?;
+    if let Some(question) = asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
+        return Ok(Some(question.id));
+    }
+    // Looked at after the questions: an answer that came since the hold was refused shows in the limit.
+    let known = store.budgets(vec![shortfall.budget.key.clone()]).await?;
+    let raised = |known: &Budget| known.id == shortfall.budget.id && known.limit > shortfall.budget.limit;
+    if known.iter().any(raised) {
+        return Ok(None);
+    }
+    ask_once(attempt, top_up_request(attempt, what, shortfall)?).await.map(Some)
+}
+
+/// Ends the run: a budget is used up.
+pub(super) async fn halt(attempt: &Attempt, shortfall: &Shortfall) -> Result<(), EngineError> {
+    let (step, shortfall) = (attempt.step.clone(), Box::new(shortfall.clone()));
+    let body = CommandBody::BudgetExhausted { step, shortfall, action: OnExceeded::Halt };
+    attempt.driver.tell(body, Vec::new()).await.map(|_| ())
+}
+
 /// Puts a question and gives its id, or that of the same question which another call put first.
-pub(crate) async fn ask_once(calls: &Calls, request: ApprovalRequest) -> Result<ApprovalId, EngineError> {
+pub(crate) async fn ask_once(attempt: &Attempt, request: ApprovalRequest) -> Result<ApprovalId, EngineError> {
     let ask = CommandBody::Ask { request: Box::new(request) };
-    let events = match calls.attempt.driver.tell(ask, Vec::new()).await {
+    let events = match attempt.driver.tell(ask, Vec::new()).await {
         Ok(events) => events,
         Err(EngineError::Rejected(Rejection::AskedAlready(known))) => return Ok(known),
         Err(e) => return Err(e),
@@ -101,11 +118,18 @@ fn raise_of(shortfall: &Shortfall) -> Purpose {
     Purpose::Budget { budget: shortfall.budget.id, measure, missing, suggested }
 }
 
-fn top_up_request(calls: &Calls, what: &str, shortfall: &Shortfall) -> Result<ApprovalRequest, EngineError> {
+fn top_up_request(
+    attempt: &Attempt,
+    what: Option<&str>,
+    shortfall: &Shortfall,
+) -> Result<ApprovalRequest, EngineError> {
     let (budget, missing, suggested) = (&shortfall.budget, shortfall.missing(), shortfall.suggested());
     // Money under the names that say so; anything else under its own.
     let unit = if budget.measure.is_cost() { "_usd" } else { "" };
-    let mut evidence = json!({ "budget": budget.name(), "model": what, "step": calls.attempt.step });
+    let mut evidence = json!({ "budget": budget.name(), "step": attempt.step });
+    if let Some(what) = what {
+        evidence["model"] = json!(what);
+    }
     if !budget.measure.is_cost() {
         evidence["measure"] = json!(budget.measure);
     }
@@ -122,8 +146,8 @@ fn top_up_request(calls: &Calls, what: &str, shortfall: &Shortfall) -> Result<Ap
     let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
     Ok(ApprovalRequest {
         purpose: raise_of(shortfall),
-        step: Some(calls.attempt.step.clone()),
-        generation: calls.attempt.generation,
+        step: Some(attempt.step.clone()),
+        generation: attempt.generation,
         title: format!(
             "raise the {} by {} (at least {})",
             budget.name(),
@@ -132,7 +156,7 @@ fn top_up_request(calls: &Calls, what: &str, shortfall: &Shortfall) -> Result<Ap
         ),
         binding: wflo_core::approval::Binding {
             action: Digest::of_json(&json!(["top_up", budget.id])).map_err(unreadable)?,
-            code: calls.attempt.context.record.code.clone(),
+            code: attempt.context.record.code.clone(),
             evidence: Digest::of_json(&evidence).map_err(unreadable)?,
         },
         evidence,

@@ -15,10 +15,11 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use wflo_core::budget::Shortfall;
+use wflo_core::budget::{OnExceeded, Shortfall};
 use wflo_core::event::{EventBody, Wait};
 use wflo_core::size::Millis;
 
+use crate::budgets::Applied;
 use crate::calls::Calls;
 use crate::error::EngineError;
 use crate::protocol::On;
@@ -29,8 +30,40 @@ const LOOK: SignedDuration = SignedDuration::from_mins(15);
 /// How often a call that waits in memory looks for what other processes have changed.
 const POLL: Duration = Duration::from_secs(2);
 
+/// Waits a while in the queue of the budget that is short; `false` where it has none, or where the call has
+/// waited as long as it may.
+pub(crate) async fn queue<'a>(
+    calls: &'a Calls,
+    on: &On,
+    shortfall: &Shortfall,
+    applied: &[Applied],
+    queued: &mut Option<Queued<'a>>,
+) -> Result<bool, EngineError> {
+    if shortfall.budget.action_on_exceeded != OnExceeded::Queue {
+        return Ok(false);
+    }
+    let turn = match queued {
+        Some(queued) => queued,
+        None => {
+            let most = most(applied, shortfall);
+            queued.insert(Queued::enter(calls, on, shortfall, most).await?)
+        }
+    };
+    let again = turn.wait(calls, on, shortfall).await;
+    if !again {
+        *queued = None;
+    }
+    Ok(again)
+}
+
+/// How long one may be queued for the budget that is short.
+pub(super) fn most(applied: &[Applied], shortfall: &Shortfall) -> Millis {
+    let which = applied.iter().find(|applied| applied.budget.id == shortfall.budget.id);
+    which.map_or(Millis(0), |applied| applied.queue)
+}
+
 /// A call in the queue.
-pub(super) struct Queued<'a> {
+pub(crate) struct Queued<'a> {
     until: Timestamp,
     /// Shows that the call waits durably.
     wait: Option<Waiting<'a>>,
@@ -38,7 +71,7 @@ pub(super) struct Queued<'a> {
 
 impl<'a> Queued<'a> {
     /// Puts the call into the queue, or finds it there.
-    pub(super) async fn enter(
+    async fn enter(
         calls: &Calls,
         on: &On,
         shortfall: &Shortfall,
@@ -54,16 +87,17 @@ impl<'a> Queued<'a> {
             return Ok(Queued { until, wait: None });
         }
         let now = calls.services.clock.now();
-        let most = SignedDuration::from_millis(i64::try_from(most.0).unwrap_or(i64::MAX));
-        let until = now.checked_add(most).unwrap_or(Timestamp::MAX);
+        let until = until(now, most);
         let shortfall = Box::new(shortfall.clone());
         let due = next_period(&shortfall, now);
+        crate::failpoint::pass("budget.queued.before");
         calls.journal.note(vec![EventBody::BudgetQueued { key, shortfall, due, until }]).await?;
+        crate::failpoint::pass("budget.queued.after");
         Ok(Queued { until, wait: None })
     }
 
     /// Waits a while for room; `false` once it has waited as long as it may.
-    pub(super) async fn wait(&mut self, calls: &'a Calls, on: &On, shortfall: &Shortfall) -> bool {
+    async fn wait(&mut self, calls: &'a Calls, on: &On, shortfall: &Shortfall) -> bool {
         let now = calls.services.clock.now();
         if now >= self.until {
             return false;
@@ -72,8 +106,7 @@ impl<'a> Queued<'a> {
         if shortfall.may_fit_later() {
             self.wait = None;
         } else if self.wait.is_none() {
-            let look = now.checked_add(LOOK).unwrap_or(self.until);
-            let due = next_period(shortfall, now).unwrap_or(self.until).min(self.until).min(look);
+            let due = due(shortfall, now, self.until);
             let wait = Wait::Timer { path: on.path.clone(), seq: on.seq, due };
             self.wait = Some(calls.waits.begin(on.clone(), wait));
         }
@@ -89,8 +122,20 @@ impl<'a> Queued<'a> {
     }
 }
 
+/// Until when one is queued at most.
+pub(super) fn until(now: Timestamp, most: Millis) -> Timestamp {
+    let most = SignedDuration::from_millis(i64::try_from(most.0).unwrap_or(i64::MAX));
+    now.checked_add(most).unwrap_or(Timestamp::MAX)
+}
+
+/// When a step that was ended looks again.
+pub(super) fn due(shortfall: &Shortfall, now: Timestamp, until: Timestamp) -> Timestamp {
+    let look = now.checked_add(LOOK).unwrap_or(until);
+    next_period(shortfall, now).unwrap_or(until).min(until).min(look)
+}
+
 /// When the budget's next period begins.
-fn next_period(shortfall: &Shortfall, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn next_period(shortfall: &Shortfall, now: Timestamp) -> Option<Timestamp> {
     let budget = &shortfall.budget;
     budget.period.span(&budget.time_zone, now).map(|span| span.end)
 }

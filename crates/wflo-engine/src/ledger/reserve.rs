@@ -11,23 +11,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use wflo_core::budget::{Amounts, Measure, OnExceeded};
+use wflo_core::budget::{Amounts, Measure};
 use wflo_core::effect::{EffectKind, EffectRecord};
-use wflo_core::id::HoldId;
+use wflo_core::id::{HoldId, RunId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Op, StoreError};
-use wflo_core::size::Millis;
 use wflo_gateway::ledger::{CallIntent, Opened, Refusal, Ticket};
 use wflo_gateway::shorter::Most;
 
 use super::exceeded::{Then, exceeded};
-use super::queue::Queued;
+use super::queue::{Queued, queue};
 use super::{Again, Dispatched, Held, ending, unwanted};
 use crate::budgets::{self, Applied};
 use crate::calls::{Calls, Flight};
 use crate::error::EngineError;
+use crate::executor::Attempt;
 use crate::journal::Intent;
 use crate::protocol::On;
+use crate::services::Services;
 
 /// How long a call may wait for room behind running ones.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -118,17 +119,8 @@ pub(super) async fn reserve(
         }
         // Nothing that runs makes room for it: whoever needs less than it may go on.
         place.step_aside();
-        if shortfall.budget.action_on_exceeded == OnExceeded::Queue {
-            let most = applied.iter().find(|applied| applied.budget.id == shortfall.budget.id);
-            let most = most.map_or(Millis(0), |applied| applied.queue);
-            let turn = match &mut queued {
-                Some(queued) => queued,
-                None => queued.insert(Queued::enter(calls, &on, &shortfall, most).await?),
-            };
-            if turn.wait(calls, &on, &shortfall).await {
-                continue;
-            }
-            queued = None;
+        if queue(calls, &on, &shortfall, &applied, &mut queued).await? {
+            continue;
         }
         match exceeded(calls, &intent.model, intent.cheaper, &on, &shortfall).await? {
             Then::Again => {}
@@ -208,11 +200,11 @@ async fn try_reserve(
                 },
                 None => NanoUsd::ZERO,
             };
-            ops.extend(hold_ops(calls, applied, hold, size.amounts));
+            ops.extend(hold_ops(calls.attempt.run, applied, hold, size.amounts));
             calls.journal.reopen(row, Some(hold), carried, attributes, ops).await?
         }
         None => {
-            ops.extend(hold_ops(calls, applied, hold, size.amounts));
+            ops.extend(hold_ops(calls.attempt.run, applied, hold, size.amounts));
             let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
             let (fingerprint, after) = calls.expected(&on.path, on.seq, &intent.fingerprint);
             let draft = Intent {
@@ -246,28 +238,29 @@ async fn try_reserve(
 
 /// The accounts that a call of a model is held on.
 pub(super) async fn accounts_of(calls: &Calls) -> Result<Vec<Applied>, EngineError> {
-    accounts_that(calls, |measure| matches!(measure, Measure::Cost | Measure::ModelCalls | Measure::Tokens))
-        .await
+    let counts = |measure| matches!(measure, Measure::Cost | Measure::ModelCalls | Measure::Tokens);
+    accounts_that(&calls.services, &calls.attempt, counts).await
 }
 
 /// The accounts that apply to the step, of these measures.
 pub(crate) async fn accounts_that(
-    calls: &Calls,
+    services: &Services,
+    attempt: &Attempt,
     counts: impl Fn(Measure) -> bool,
 ) -> Result<Vec<Applied>, EngineError> {
-    let context = &calls.attempt.context;
-    let standing = calls.services.store.standing_budgets().await?;
-    let (step, now) = (calls.attempt.spec(), calls.services.clock.now());
+    let context = &attempt.context;
+    let standing = services.store.standing_budgets().await?;
+    let (step, now) = (attempt.spec(), services.clock.now());
     let mut applied = budgets::accounts(&context.record, &context.definition, step, &standing, now);
     applied.retain(|applied| counts(applied.budget.measure));
     Ok(applied)
 }
 
 /// Opens the accounts, and holds on all of them or on none.
-pub(crate) fn hold_ops(calls: &Calls, applied: &[Applied], hold: HoldId, amounts: Amounts) -> Vec<Op> {
+pub(crate) fn hold_ops(run: RunId, applied: &[Applied], hold: HoldId, amounts: Amounts) -> Vec<Op> {
     let open = |applied: &Applied| Op::OpenBudget(Box::new(applied.budget.clone()));
     let mut ops: Vec<Op> = applied.iter().map(open).collect();
     let budgets = applied.iter().map(|applied| applied.budget.id).collect();
-    ops.push(Op::Hold { id: hold, run: calls.attempt.run, budgets, amounts });
+    ops.push(Op::Hold { id: hold, run, budgets, amounts });
     ops
 }

@@ -41,6 +41,9 @@ mod held;
 mod limits;
 mod operator;
 mod overshot;
+mod repeated;
+mod time;
+mod tools;
 mod turns;
 
 /// What every call of these tests is billed: 100 tokens at 2 USD a million.
@@ -58,7 +61,8 @@ struct Acting {
 
 impl Executor for Acting {
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, End> {
-        Box::pin(async move {
+        let services = Arc::clone(&self.services);
+        let work = move |attempt: Attempt| async move {
             let (store, clock) = (Arc::clone(&self.services.store), Arc::clone(&self.services.clock));
             let journal = Journal::load(store, clock, attempt.fence(), &attempt.step, attempt.generation);
             let journal = Arc::new(journal.await.unwrap());
@@ -68,7 +72,8 @@ impl Executor for Acting {
             let end = act(attempt, Arc::clone(&calls)).await;
             calls.close().await;
             end
-        })
+        };
+        Box::pin(async move { within(&services, attempt, work).await })
     }
 
     fn compensate(
@@ -394,6 +399,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         cheaper: false,
         place: None,
         turn: Turn::free(),
+        circle: None,
     }
 }
 

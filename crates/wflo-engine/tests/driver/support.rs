@@ -549,6 +549,9 @@ impl Store for Faulty {
     fn hold(&self, id: HoldId) -> BoxFuture<'_, Result<Option<wflo_core::budget::Hold>, StoreError>> {
         self.inner.hold(id)
     }
+    fn open_holds(&self, run: RunId) -> BoxFuture<'_, Result<Vec<wflo_core::budget::Hold>, StoreError>> {
+        self.inner.open_holds(run)
+    }
     fn run_cost(&self, run: RunId) -> BoxFuture<'_, Result<NanoUsd, StoreError>> {
         self.inner.run_cost(run)
     }

@@ -15,7 +15,7 @@ use crate::dialect::{Dialect, Endpoint, google, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::ledger::{CallIntent, CallPath, LedgerError, Opened, Ticket};
-use crate::repeats::OnRepeat;
+use crate::repeats::{Circle, OnRepeat};
 use crate::telemetry;
 use crate::turn::{Held, Turn};
 
@@ -30,7 +30,7 @@ pub(super) async fn open<'a>(
     // Hashing a body is not free: only for who looks at it.
     let looked_at = shared.ledger.keeps_answers() || shared.routes.routing().repeats.is_some();
     let fingerprint = if looked_at { fingerprint(ask) } else { String::new() };
-    circles(shared, ask, &fingerprint)?;
+    let circle = circles(shared, ask, &fingerprint)?;
     let mut place = None;
     let meant = shared.routes.routing().meant(course.asked());
     let caller = match meant.is_empty() {
@@ -52,9 +52,16 @@ pub(super) async fn open<'a>(
             cheaper: course.has_cheaper(),
             place: place.take(),
             turn: turn.clone(),
+            circle,
             ..intent(ask, first, fingerprint.clone())
         };
-        let ticket = match shared.ledger.open(intent).await? {
+        let opened = shared.ledger.open(intent).await?;
+        // The same on a resume, where the call is answered from its record.
+        let let_pass = matches!(opened, Opened::Dispatch { .. } | Opened::Replay(_));
+        if let_pass && circle.is_some_and(|circle| circle.closed) {
+            shared.seen.begin_anew(ask.caller.label());
+        }
+        let ticket = match opened {
             Opened::Dispatch { ticket, output_limit } => {
                 if let Some(tokens) = output_limit
                     && !course.cut(tokens)
@@ -107,21 +114,23 @@ pub(super) async fn open<'a>(
     }
 }
 
-/// Counts a call, and refuses one that goes round in circles where the operator wants that. A client's own
+/// Counts a call, and refuses or marks one that goes round in circles where the operator wants that. A client's own
 /// repetition of a failed call is none.
-fn circles(shared: &Shared, ask: &Ask, fingerprint: &str) -> Result<(), GatewayError> {
-    let Some(settings) = &shared.routes.routing().repeats else { return Ok(()) };
+fn circles(shared: &Shared, ask: &Ask, fingerprint: &str) -> Result<Option<Circle>, GatewayError> {
+    let Some(settings) = &shared.routes.routing().repeats else { return Ok(None) };
     if retry_count(&ask.headers).is_some_and(|nth| nth > 0) {
-        return Ok(());
+        return Ok(None);
     }
     let caller = ask.caller.label();
     let times = shared.seen.count(settings, caller, fingerprint, &ask.body);
-    if times < settings.same {
-        return Ok(());
+    let closed = times >= settings.same;
+    if closed {
+        telemetry::repeated(caller, times);
     }
-    telemetry::repeated(caller, times);
     match settings.action {
-        OnRepeat::Warn => Ok(()),
+        OnRepeat::Ask => Ok(Some(Circle { times, closed })),
+        _ if !closed => Ok(None),
+        OnRepeat::Warn => Ok(None),
         OnRepeat::Halt => Err(GatewayError::Repeated { caller: caller.to_owned(), times }),
     }
 }
@@ -148,6 +157,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>, fingerprint: String) -> CallIntent {
         cheaper: false,
         place: None,
         turn: Turn::free(),
+        circle: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use wflo_gateway::dialect::Dialect;
 use wflo_gateway::health::{Breaker, Phase};
 use wflo_gateway::limits::Limit;
-use wflo_gateway::repeats::{OnRepeat, Repeats};
+use wflo_gateway::repeats::{Circle, OnRepeat, Repeats};
 use wflo_gateway::route::Provider;
 use wflo_gateway::routing::{Detour, Place, Routing};
 use wflo_testkit::model_server::{Fault, ModelServer};
@@ -184,4 +184,16 @@ async fn a_circle_is_logged_or_refused_and_a_clients_own_repetition_is_none() {
     assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4085")), (403, true), "{}", got.text());
     assert_eq!(got.headers["x-should-retry"], "false");
     assert!(got.text().contains("run_x/step"));
+}
+
+#[tokio::test]
+async fn a_ledger_that_can_ask_people_is_told_of_circles_and_counts_begin_anew_when_it_lets_one_pass() {
+    let repeats = Some(Repeats { same: 3, near: false, action: OnRepeat::Ask });
+    let world = world(Routing { repeats, ..Routing::default() });
+    for _ in 0..4 {
+        assert_eq!(world.chat(&ask(1)).await.status, 200);
+    }
+    let told = |times, closed| Some(Circle { times, closed });
+    let circles: Vec<_> = world.ledger.calls().iter().map(|call| call.intent.circle).collect();
+    assert_eq!(circles, [told(1, false), told(2, false), told(3, true), told(1, false)]);
 }

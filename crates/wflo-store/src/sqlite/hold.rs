@@ -167,6 +167,20 @@ pub(crate) fn get(conn: &Connection, id: HoldId) -> Result<Option<Hold>, Fault> 
     found.map(|(budgets, amounts)| Ok(Hold { id, budgets: ids(&budgets)?, amounts })).transpose()
 }
 
+/// What the open holds of a run reserve, oldest first.
+pub(crate) fn of_run(conn: &Connection, run: RunId) -> Result<Vec<Hold>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT holds.id, holds.budgets, holds.amount, holds.amounts FROM holds JOIN runs ON runs.n = holds.run
+         WHERE runs.id = ?1 AND holds.state = 'open' ORDER BY holds.n",
+    )?;
+    let read =
+        |row: &Row<'_>| Ok((row.get::<_, Parsed<HoldId>>(0)?.0, row.get::<_, String>(1)?, amounts(row, 2)?));
+    let found = statement.query_map([run.to_string()], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let hold =
+        |(id, budgets, amounts): (HoldId, String, Amounts)| Ok(Hold { id, budgets: ids(&budgets)?, amounts });
+    found.into_iter().map(hold).collect()
+}
+
 /// How many bills were above their hold.
 pub(crate) fn overruns(conn: &Connection) -> Result<u64, Fault> {
     let overruns: u32 =

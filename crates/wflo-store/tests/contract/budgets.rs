@@ -200,7 +200,7 @@ pub async fn each_account_takes_its_own_measure_of_a_call(fixture: &Fixture) {
     commit(&*store, ops).await.unwrap();
     assert_eq!(store.budgets(vec![run.id.to_string()]).await.unwrap(), budgets);
     let ids: Vec<_> = budgets.iter().map(|budget| budget.id).collect();
-    let call = Amounts { cost: NanoUsd::from_nanos(10), tokens: 100, model_calls: 1, tool_calls: 0 };
+    let call = Amounts { cost: NanoUsd::from_nanos(10), tokens: 100, model_calls: 1, ..Amounts::default() };
     let (first, second) = (hold_id(), hold_id());
     let take = |id| Op::Hold { id, run: run.id, budgets: ids.clone(), amounts: call };
     commit(&*store, vec![take(first)]).await.unwrap();
@@ -215,7 +215,7 @@ pub async fn each_account_takes_its_own_measure_of_a_call(fixture: &Fixture) {
         "{}",
         short.explain()
     );
-    let bill = Amounts { cost: NanoUsd::from_nanos(3), tokens: 40, model_calls: 1, tool_calls: 0 };
+    let bill = Amounts { cost: NanoUsd::from_nanos(3), tokens: 40, model_calls: 1, ..Amounts::default() };
     let settle = Op::Settle { id: first, actual: bill, at: at(3) };
     commit(&*store, vec![settle, take(second)]).await.unwrap();
     let read = store.budgets(vec![run.id.to_string()]).await.unwrap();

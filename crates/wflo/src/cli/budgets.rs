@@ -1,11 +1,32 @@
 //! `wflo budgets …`.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand, ValueEnum};
 use wflo_core::budget::{OnExceeded, Period, Scope, Zone};
 use wflo_core::id::BudgetId;
 use wflo_core::money::NanoUsd;
 
-use super::value::usd;
+use super::value::{seconds, usd};
+
+/// Which account is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BudgetRef {
+    Id(BudgetId),
+    /// The only one whose id begins so.
+    Prefix(String),
+}
+
+impl FromStr for BudgetRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if super::value::is_beginning(text, BudgetId::PREFIX) {
+            return Ok(BudgetRef::Prefix(text.to_owned()));
+        }
+        text.parse().map(BudgetRef::Id).map_err(|_| super::value::not_an_id(BudgetId::PREFIX, text, "budget"))
+    }
+}
 
 const LIST_HELP: &str = "\
 Examples:
@@ -23,16 +44,16 @@ Examples:
   wflo budgets set --scope org --period month --time-zone Europe/Berlin --remove";
 
 const TOP_UP_HELP: &str = "\
-Raises the limit of one account (of one period, where it has periods): in USD, or in calls or tokens. A
-run that waits for that budget goes on.
+Raises the limit of one account (of one period, where it has periods): in USD, or in calls, tokens or seconds.
+A run that waits for that budget goes on.
 
 Examples:
-  wflo budgets top-up bud_0190f2e4… 25.00";
+  wflo budgets top-up bud_0190f2e4 25.00   The beginning of an id is enough when only one budget has it";
 
 const HISTORY_HELP: &str = "\
 Examples:
   wflo budgets history                    Who changed which limit when, and what was used in each period
-  wflo budgets history bud_0190f2e4…      Of one budget, all its periods";
+  wflo budgets history bud_0190f2e4       Of one budget, all its periods";
 
 /// The verbs of budgets.
 #[derive(Debug, Subcommand)]
@@ -49,17 +70,17 @@ pub(crate) enum BudgetsCommand {
     Set(Box<SetArgs>),
     /// Show one budget
     Show {
-        /// Its id
+        /// Its id, or the beginning of it
         #[arg(value_name = "BUDGET")]
-        budget: BudgetId,
+        budget: BudgetRef,
     },
     /// Raise the limit of one account
     #[command(after_help = TOP_UP_HELP)]
     TopUp {
-        /// Its id
+        /// Its id, or the beginning of it
         #[arg(value_name = "BUDGET")]
-        budget: BudgetId,
-        /// By how much: USD, or calls or tokens
+        budget: BudgetRef,
+        /// By how much: USD, or calls, tokens or seconds
         #[arg(value_name = "AMOUNT", value_parser = usd)]
         amount: NanoUsd,
     },
@@ -68,7 +89,7 @@ pub(crate) enum BudgetsCommand {
     History {
         /// Of this one
         #[arg(value_name = "BUDGET")]
-        budget: Option<BudgetId>,
+        budget: Option<BudgetRef>,
     },
 }
 
@@ -99,6 +120,9 @@ pub(crate) struct SetArgs {
     /// The most input and output tokens, together
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u64>,
+    /// The longest that steps may run, each for itself: 90s, 15m, 12h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) max_seconds: Option<u64>,
     /// What happens when a call does not fit [default: what the run says]
     #[arg(long, value_name = "ACTION")]
     pub(crate) action: Option<ActionArg>,

@@ -34,15 +34,16 @@ const FEWEST: usize = 4;
 /// Why a text is neither an id nor the beginning of one.
 pub(super) fn not_an_id(prefix: &str, text: &str, noun: &str) -> String {
     let latest = match noun {
-        "run" => "`latest` is the one started last",
-        _ => "`latest` is the newest that waits",
+        "run" => "; `latest` is the one started last",
+        "approval" => "; `latest` is the newest that waits",
+        _ => "",
     };
     match text.strip_prefix(prefix) {
         Some(digits) if digits.len() < FEWEST && digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            format!("give at least {FEWEST} digits of the id, or see `wflo {noun}s list`; {latest}")
+            format!("give at least {FEWEST} digits of the id, or see `wflo {noun}s list`{latest}")
         }
         _ => format!(
-            "the id of {} {noun} is {prefix} and {DIGITS} digits, or its beginning (see `wflo {noun}s list`); {latest}",
+            "the id of {} {noun} is {prefix} and {DIGITS} digits, or its beginning (see `wflo {noun}s list`){latest}",
             if noun == "approval" { "an" } else { "a" }
         ),
     }

@@ -12,8 +12,8 @@ use wflo_core::error::{Code, Coded};
 use wflo_core::id::BudgetId;
 use wflo_core::ports::store::Store as _;
 
-use crate::cli::BudgetsCommand;
-use crate::commands::Context;
+use crate::cli::{BudgetRef, BudgetsCommand};
+use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::{Session, block_on};
@@ -23,9 +23,9 @@ pub(crate) fn run(command: &BudgetsCommand, context: &Context<'_>) -> Result<Exi
     match command {
         BudgetsCommand::List { all } => block_on(list::list(*all, context)),
         BudgetsCommand::Set(args) => block_on(set::run(args, context)),
-        BudgetsCommand::Show { budget } => block_on(list::show(*budget, context)),
-        BudgetsCommand::TopUp { budget, amount } => block_on(top_up::run(*budget, *amount, context)),
-        BudgetsCommand::History { budget } => block_on(history::run(*budget, context)),
+        BudgetsCommand::Show { budget } => block_on(list::show(budget, context)),
+        BudgetsCommand::TopUp { budget, amount } => block_on(top_up::run(budget, *amount, context)),
+        BudgetsCommand::History { budget } => block_on(history::run(budget.as_ref(), context)),
     }
 }
 
@@ -78,8 +78,13 @@ fn end_of(budget: &Budget) -> Option<Timestamp> {
     budget.period.span(&budget.time_zone, start).map(|span| span.end)
 }
 
-async fn find(session: &Session<'_>, id: BudgetId) -> Result<Budget, CommandError> {
+async fn find(session: &Session<'_>, which: &BudgetRef) -> Result<Budget, CommandError> {
     let all = session.store.all_budgets().await?;
-    let found = all.into_iter().find(|budget| budget.id == id);
-    found.ok_or_else(|| crate::session::coded(&BudgetsError::NoSuchBudget(id)))
+    match which {
+        BudgetRef::Id(id) => {
+            let found = all.into_iter().find(|budget| budget.id == *id);
+            found.ok_or_else(|| crate::session::coded(&BudgetsError::NoSuchBudget(*id)))
+        }
+        BudgetRef::Prefix(prefix) => pick::only(all, "budget", prefix, |budget| budget.id.to_string()),
+    }
 }

@@ -6,12 +6,14 @@
 mod rows;
 mod write;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_core::budget::Measure;
 use wflo_core::money::NanoUsd;
 
 use crate::plain;
-use crate::printer::{Paint, money};
+use crate::printer::{Paint, amount};
 
 /// Columns of a name.
 const NAME: usize = 40;
@@ -80,7 +82,9 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
     match &request.purpose {
         Purpose::Write { .. } if write::is_known(evidence) => write::lines(paint, evidence, room, &mut out),
         Purpose::Write { .. } => tree(evidence, 1, room, &mut out),
-        Purpose::Budget { .. } | Purpose::Policy { .. } => amounts(evidence, room, &mut out),
+        Purpose::Budget { .. } | Purpose::Policy { .. } | Purpose::Repeat { .. } => {
+            amounts(evidence, room, &mut out);
+        }
         Purpose::Output => text(evidence["output"].as_str().unwrap_or_default(), room, &mut out),
         Purpose::Asked { .. } => tree(&evidence["details"], 1, room, &mut out),
         Purpose::Gate | Purpose::Start => {
@@ -102,13 +106,14 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
     out
 }
 
-/// What the arithmetic of a budget or a policy consists of, in the order in which it is read.
-const AMOUNTS: [(&str, &str); 13] = [
+/// What the arithmetic of a budget, a policy or a circle consists of, in the order in which it is read.
+const AMOUNTS: [(&str, &str); 20] = [
     ("policy", "policy"),
     ("condition", "condition"),
     ("budget", "budget"),
     ("step", "step"),
     ("model", "model"),
+    ("times", "the same call"),
     ("limit_usd", "limit"),
     ("settled_usd", "spent so far"),
     ("spent_usd", "spent so far"),
@@ -117,18 +122,27 @@ const AMOUNTS: [(&str, &str); 13] = [
     ("this_call_up_to_usd", "this call, at most"),
     ("missing_usd", "missing"),
     ("suggested_usd", "raise by"),
+    ("limit", "limit"),
+    ("settled", "used so far"),
+    ("held", "held"),
+    ("wanted", "this call, at most"),
+    ("missing", "missing"),
+    ("suggested", "raise by"),
 ];
 
-/// The known parts by name; amounts of money as money.
+/// The known parts by name; amounts in the unit of what is counted.
 fn amounts(evidence: &Value, room: Room, out: &mut Vec<String>) {
+    let measure = Measure::deserialize(&evidence["measure"]).unwrap_or_default();
     for (name, label) in AMOUNTS {
         let value = &evidence[name];
-        if value.is_null() {
+        // How much more a step would run nobody knows.
+        if value.is_null() || (name == "wanted" && measure == Measure::Seconds) {
             continue;
         }
-        let is_money = name.ends_with("_usd");
-        let parsed = value.as_str().filter(|_| is_money).and_then(|text| text.parse::<NanoUsd>().ok());
-        let value = parsed.map_or_else(|| plain::short(&plain::value(value), room.line), money);
+        let counted = name.ends_with("_usd") || !evidence["measure"].is_null();
+        let parsed = value.as_str().filter(|_| counted).and_then(|text| text.parse::<NanoUsd>().ok());
+        let show = |given| amount(measure, measure.from_decimal(given));
+        let value = parsed.map_or_else(|| plain::short(&plain::value(value), room.line), show);
         out.push(format!("  {label:<18}  {value}"));
     }
 }

@@ -12,6 +12,7 @@ use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::SliceStore;
+use wflo_gateway::repeats::OnRepeat;
 use wflo_proxy::{Config, Limit, Notice, ProxyError, Server, ServerOptions, TlsFiles, TreasuryOptions};
 
 use crate::cli::GatewayArgs;
@@ -184,6 +185,15 @@ fn read_again(context: &Context<'_>, session: &Session<'_>) -> Result<Config, Co
 }
 
 fn config(session: &Session<'_>) -> Result<Config, CommandError> {
+    if session.settings.routing.repeats.is_some_and(|repeats| repeats.action == OnRepeat::Ask) {
+        let failure = Failure::new(
+            Code(4115),
+            "`[repeats] action = \"ask\"` asks people before a run goes on, and the gateway alone has no runs",
+        );
+        let hint =
+            "use \"warn\" or \"halt\" for the gateway, in a wflo.toml of its own (`--project`) if runs ask";
+        return Err(CommandError::from_failure(failure.with_hint(hint)));
+    }
     Ok(Config {
         routes: session.routes()?,
         limits: limits(&session.settings),

@@ -1,4 +1,4 @@
-//! Which run or approval is meant: `latest`, an id, or the beginning of one.
+//! Which run, approval or budget is meant: `latest`, an id, or the beginning of one.
 //!
 //! Owns the look-up. Nothing is made by it: a project without runs gets no data directory.
 
@@ -60,6 +60,7 @@ impl Coded for PickError {
                 }
                 text
             }
+            PickError::NothingBegins { noun: "budget", .. } => "`wflo budgets list --all` lists them".to_owned(),
             PickError::NothingBegins { noun, .. } => format!("`wflo {noun}s list` lists them"),
             PickError::SeveralBegin { .. } => "give more of the id".to_owned(),
         })
@@ -165,7 +166,11 @@ pub(crate) async fn undecided(session: &Session<'_>, which: &ApprovalRef) -> Res
     }
 }
 
-fn only<T>(
+/// The only one whose id begins so.
+///
+/// # Errors
+/// That there is none, or more than one.
+pub(crate) fn only<T>(
     all: Vec<T>,
     noun: &'static str,
     prefix: &str,

@@ -25,9 +25,13 @@ pub(crate) fn money(amount: NanoUsd) -> String {
     format!("{sign}${amount}")
 }
 
-/// `$1.25`, `12 model calls`.
+/// `$1.25`, `12 model calls`, `3 min 05 s`.
 pub(crate) fn amount(measure: Measure, amount: Amount) -> String {
-    if measure.is_cost() { money(amount.money()) } else { measure.show(amount) }
+    match measure {
+        Measure::Cost => money(amount.money()),
+        Measure::Seconds => duration(Duration::from_millis(amount.units().unsigned_abs())),
+        measure => measure.show(amount),
+    }
 }
 
 /// `850 ms`, `2.4 s`, `3 min 05 s`, `2 h 10 min`.

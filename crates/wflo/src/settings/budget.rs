@@ -67,6 +67,7 @@ fn read_limits(reader: &mut Reader<'_>) -> Result<BudgetSpec, Problem> {
     let (max_model_calls, max_tool_calls) = (count("max_model_calls")?, count("max_tool_calls")?);
     let max_tokens = count("max_tokens")?;
     Ok(BudgetSpec {
+        max_seconds: reader.optional("max_seconds").map(|field| read_seconds(&field)).transpose()?,
         max_cost_usd: reader.optional("max_cost_usd").map(|field| read_money(&field)).transpose()?,
         max_model_calls,
         max_tool_calls,

@@ -15,7 +15,7 @@ use wflo_gateway::repeats::{OnRepeat, Repeats};
 use wflo_gateway::retry::Retry;
 use wflo_gateway::routing::{Detour, Place, Routing, Share, Spread, Strategy, Waits};
 
-use crate::document::{Field, Kind, Problem, Reader};
+use crate::document::{Field, Problem, Reader};
 
 /// Providers that the environment may name.
 const STANDARD: [&str; 4] = ["openai", "anthropic", "google", "cohere"];
@@ -168,19 +168,15 @@ fn read_limit(name: &str, field: &Field<'_>) -> Result<Limit, Problem> {
 
 fn read_repeats(field: &Field<'_>) -> Result<Repeats, Problem> {
     let mut reader = field.table()?;
-    let words = [("warn", Some(OnRepeat::Warn)), ("halt", Some(OnRepeat::Halt)), ("ask", None)];
-    let action = reader.optional("action");
+    let words = [("warn", OnRepeat::Warn), ("halt", OnRepeat::Halt), ("ask", OnRepeat::Ask)];
     let repeats = Repeats {
         same: within(&reader.required("same")?, 2, 64)?,
         near: flag(&mut reader, "near")?,
-        action: match &action {
-            None => OnRepeat::Warn,
-            Some(field) => field.choice(&words)?.ok_or_else(|| {
-                field
-                    .problem(Kind::Later, "= \"ask\" belongs to a later release")
-                    .hint("use \"warn\" (it is logged) or \"halt\" (the call is refused)")
-            })?,
-        },
+        action: reader
+            .optional("action")
+            .map(|field| field.choice(&words))
+            .transpose()?
+            .unwrap_or(OnRepeat::Warn),
     };
     reader.finish()?;
     Ok(repeats)

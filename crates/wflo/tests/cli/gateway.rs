@@ -411,6 +411,13 @@ fn a_changed_file_is_taken_over_and_a_wrong_one_is_not() {
 }
 
 #[test]
+fn a_gateway_that_should_ask_people_about_circles_does_not_start() {
+    let folder = Folder::with(&[("wflo.toml", "[repeats]\nsame = 3\naction = \"ask\"\n")]);
+    let refused = folder.run(&["gateway", "--listen", "127.0.0.1:0"]);
+    assert!(refused.code == 1 && refused.stderr.contains("WFLO-4115"), "{}", refused.stderr);
+}
+
+#[test]
 fn nobody_else_can_reach_a_gateway_without_key_and_certificate() {
     let world = World::new("");
     let refused = world.folder.run(&["gateway", "--listen", "0.0.0.0:0"]);

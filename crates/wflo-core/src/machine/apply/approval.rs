@@ -36,6 +36,7 @@ impl Draft {
             | Purpose::Start
             | Purpose::Write { .. }
             | Purpose::Output
+            | Purpose::Repeat { .. }
             | Purpose::Policy { .. } => {
                 self.begin_ending(Ending::Rejected { error: Failure::new(REJECTED, refusal) })
             }
@@ -43,11 +44,17 @@ impl Draft {
     }
 
     /// Questions of the run as a whole are put once, however many calls come to them at the same moment:
-    /// one about a budget while it is open, one of a policy for good.
+    /// one about a budget while it is open, one of a policy for good. So are those of a step about its circles
+    /// while one is open.
     pub(super) fn asked_already(&self, purpose: &Purpose) -> Option<ApprovalId> {
         let same = |known: &ApprovalState| match (purpose, &known.request.purpose) {
             (Purpose::Budget { budget, .. }, Purpose::Budget { budget: other, .. }) => {
                 budget == other && known.status == ApprovalStatus::Pending
+            }
+            (Purpose::Repeat { effect }, Purpose::Repeat { effect: other }) => {
+                effect.step == other.step
+                    && effect.generation == other.generation
+                    && known.status == ApprovalStatus::Pending
             }
             (Purpose::Policy { policy }, Purpose::Policy { policy: other }) => {
                 policy == other && known.status != ApprovalStatus::Superseded

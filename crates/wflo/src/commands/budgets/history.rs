@@ -7,13 +7,14 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store as _;
 
 use super::{Line, find};
+use crate::cli::BudgetRef;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
 use crate::printer::{Table, amount};
 
-/// A change as scripts see it; amounts in USD, calls or tokens.
+/// A change as scripts see it; amounts in USD, calls, tokens or seconds.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "change")]
 struct ChangeLine<'a> {
@@ -30,7 +31,7 @@ struct ChangeLine<'a> {
     after: Option<NanoUsd>,
 }
 
-pub(super) async fn run(id: Option<BudgetId>, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn run(which: Option<&BudgetRef>, context: &Context<'_>) -> Result<Exit, CommandError> {
     let printer = context.printer;
     let Some(session) = pick::session(context)? else {
         printer.note("No budgets yet.");
@@ -38,8 +39,8 @@ pub(super) async fn run(id: Option<BudgetId>, context: &Context<'_>) -> Result<E
     };
     let mut changes = session.store.budget_changes().await?;
     let mut budgets = session.store.all_budgets().await?;
-    if let Some(id) = id {
-        let of = find(&session, id).await?;
+    if let Some(which) = which {
+        let of = find(&session, which).await?;
         changes.retain(|change| {
             (change.scope, &change.key, change.period, change.measure)
                 == (of.scope, &of.key, of.period, of.measure)

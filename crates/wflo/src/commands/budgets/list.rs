@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use wflo_core::budget::{Budget, Measure, Quantity, Standing};
-use wflo_core::id::BudgetId;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{RunFilter, Store as _};
 
 use super::{Line, end_of, find};
+use crate::cli::BudgetRef;
 use crate::commands::runs::show::bar;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
@@ -126,26 +126,28 @@ fn is_of(budget: &Budget, now: Timestamp) -> bool {
     end_of(budget).is_none_or(|end| now < end)
 }
 
-pub(super) async fn show(id: BudgetId, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn show(which: &BudgetRef, context: &Context<'_>) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
-    let budget = find(&session, id).await?;
+    let budget = find(&session, which).await?;
     let printer = context.printer;
     printer.object(&Line::new(&budget));
     let show = |units| amount(budget.measure, units);
     printer.line(format_args!("{}  {}", budget.id, plain::line(&budget.name())));
     printer.line(format_args!(
-        "  {}  {} of {}, {} held by running calls, {} left",
+        "  {}  {} of {}, {} held by running {}, {} left",
         bar(printer.paint(), &budget),
         show(budget.settled),
         show(budget.limit),
         show(budget.held),
+        if budget.measure == Measure::Seconds { "steps" } else { "calls" },
         show(budget.left()),
     ));
     if let Some(end) = end_of(&budget) {
         printer.line(format_args!("  from {} until {end} ({})", budget.period_start, budget.time_zone));
     }
-    printer.line(format_args!("  when a call does not fit: {}", budget.action_on_exceeded.name()));
-    if budget.measure == Measure::Cost && !budget.alert_thresholds.is_empty() {
+    let when = if budget.measure == Measure::Seconds { "no time is left" } else { "a call does not fit" };
+    printer.line(format_args!("  when {when}: {}", budget.action_on_exceeded.name()));
+    if !budget.alert_thresholds.is_empty() {
         let shares: Vec<String> =
             budget.alert_thresholds.iter().map(|share| format!("{} %", f64::from(*share) / 10.0)).collect();
         printer.line(format_args!("  alerts at {}", shares.join(", ")));

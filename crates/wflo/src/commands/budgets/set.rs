@@ -63,6 +63,9 @@ fn wanted(args: &SetArgs, session: &Session<'_>, known: &[Standing]) -> Result<V
         (None, Scope::Org) => session.settings.project.org.clone().unwrap_or_else(|| LOCAL_ORG.to_owned()),
         (None, scope) => return Err(wrong(&format!("which {}? Give --key", scope.name()))),
     };
+    if scope == Scope::Key && args.max_seconds.is_some() {
+        return Err(wrong("time is of steps, and the calls with a key have none"));
+    }
     let period = Period::from(args.period);
     if period == Period::Total && !args.time_zone.is_utc() {
         return Err(wrong("a time zone says where a period begins: give --period"));
@@ -76,6 +79,7 @@ fn wanted(args: &SetArgs, session: &Session<'_>, known: &[Standing]) -> Result<V
         (Measure::ModelCalls, args.max_model_calls.map(Amount::from)),
         (Measure::ToolCalls, args.max_tool_calls.map(Amount::from)),
         (Measure::Tokens, args.max_tokens.map(Amount::from)),
+        (Measure::Seconds, args.max_seconds.map(|most| Amount::from(most.saturating_mul(1_000)))),
     ];
     let standing = |measure, limit| Standing {
         scope,

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use wflo_core::approval::{ApprovalStatus, Decision, Purpose};
+use wflo_core::budget::Budget;
 use wflo_core::event::EventBody;
 use wflo_core::id::{BudgetId, RunId};
 use wflo_core::machine::TimerKey;
@@ -12,6 +13,7 @@ use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 
 use super::{BudgetsError, find};
+use crate::cli::BudgetRef;
 use crate::commands::{Context, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -19,9 +21,13 @@ use crate::plain;
 use crate::printer::amount as show;
 use crate::session::{Session, coded};
 
-pub(super) async fn run(id: BudgetId, amount: NanoUsd, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    which: &BudgetRef,
+    amount: NanoUsd,
+    context: &Context<'_>,
+) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
-    let measure = find(&session, id).await?.measure;
+    let Budget { id, measure, .. } = find(&session, which).await?;
     let more = measure.from_decimal(amount);
     if more.units() == 0 {
         return Err(coded(&BudgetsError::Wrong("the amount must be more than 0".to_owned())));
@@ -29,7 +35,7 @@ pub(super) async fn run(id: BudgetId, amount: NanoUsd, context: &Context<'_>) ->
     let (by, at) = (who::local(), session.clock.now());
     let top_up = Op::TopUp { budget: id, amount: more, by: by.clone(), at };
     session.store.commit(Batch { fence: None, ops: vec![top_up] }).await?;
-    let budget = find(&session, id).await?;
+    let budget = find(&session, &BudgetRef::Id(id)).await?;
     context.printer.object(&json!({
         "type": "budget.topped_up",
         "budget_id": id,

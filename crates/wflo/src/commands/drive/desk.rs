@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 
 use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_core::budget::Measure;
 use wflo_core::id::ApprovalId;
 use wflo_core::money::NanoUsd;
 
 use super::terminal::Terminal;
 use crate::commands::evidence::{self, Room};
-use crate::printer::{Printer, money};
+use crate::printer::{Printer, amount};
 
 /// What a person answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,10 +96,11 @@ impl<'a> Desk<'a> {
         let text = match &self.stage {
             None => return,
             Some(Stage::YesNo) => "Approve? [y/n]".to_owned(),
-            Some(Stage::Amount) => match suggested(request) {
-                Some(amount) => format!("How many USD more? [Enter for {}]", money(amount)),
-                None => "How many USD more?".to_owned(),
-            },
+            Some(Stage::Amount) => {
+                let (unit, ask) = (measure(request).unit(), suggested(request));
+                let enter = ask.map(|ask| format!(" [Enter for {}]", show(request, ask))).unwrap_or_default();
+                format!("How many {unit} more?{enter}")
+            }
             Some(Stage::Comment { .. }) => "Comment? [Enter for none]".to_owned(),
         };
         self.printer.prompt(format_args!("{} ", paint.strong(text)));
@@ -141,8 +143,9 @@ impl<'a> Desk<'a> {
                 match given.filter(|amount| *amount > NanoUsd::ZERO && least.is_none_or(|l| *amount >= l)) {
                     Some(amount) => Stage::Comment { approved: true, amount: Some(amount) },
                     None => {
-                        let least = least.map(money).unwrap_or_default();
-                        self.printer.aside(format_args!("  an amount in USD, at least {least}"));
+                        let least = least.map(|least| show(request, least)).unwrap_or_default();
+                        let unit = measure(request).unit();
+                        self.printer.aside(format_args!("  a number of {unit}, at least {least}"));
                         Stage::Amount
                     }
                 }
@@ -165,6 +168,20 @@ fn missing(request: &ApprovalRequest) -> Option<NanoUsd> {
         Purpose::Budget { missing, .. } => Some(missing),
         _ => None,
     }
+}
+
+/// What its amounts are of.
+fn measure(request: &ApprovalRequest) -> Measure {
+    match request.purpose {
+        Purpose::Budget { measure, .. } => measure,
+        _ => Measure::Cost,
+    }
+}
+
+/// An amount of the budget, which is asked about in people's unit.
+fn show(request: &ApprovalRequest, given: NanoUsd) -> String {
+    let measure = measure(request);
+    amount(measure, measure.from_decimal(given))
 }
 
 /// What a yes gives that names no amount.
@@ -212,6 +229,18 @@ mod tests {
         let no = typed(gate.clone(), &["no", ""]).unwrap();
         assert_eq!((no.approved, no.comment), (false, None));
         assert_eq!(typed(gate, &["", "maybe", "y"]), None, "nothing is decided before the comment");
+    }
+
+    #[test]
+    fn other_measures_are_raised_in_their_own_unit() {
+        let mut purpose = budget();
+        purpose
+            .as_object_mut()
+            .unwrap()
+            .extend([("measure".to_owned(), json!("seconds")), ("missing".to_owned(), json!("0.10"))]);
+        let amount = |lines: &[&str]| typed(purpose.clone(), lines).and_then(|answer| answer.amount);
+        assert_eq!(amount(&["y", "0.05", "90", ""]), Some("90".parse().unwrap()));
+        assert_eq!(amount(&["y", "", ""]), Some("3".parse().unwrap()));
     }
 
     #[test]

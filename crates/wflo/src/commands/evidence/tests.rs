@@ -50,6 +50,19 @@ fn a_budget_shows_the_arithmetic() {
     assert_snapshot!(shown(purpose, evidence, Room::prompt(None)));
 }
 
+#[test]
+fn a_budget_of_time_shows_it_as_time() {
+    let purpose = json!({
+        "purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f",
+        "measure": "seconds", "missing": "0.10", "suggested": "600.00",
+    });
+    let evidence = json!({
+        "budget": "run budget of time", "measure": "seconds", "limit": "600.00", "settled": "600.00",
+        "held": "0.00", "wanted": "0.10", "missing": "0.10", "suggested": "600.00", "step": "train",
+    });
+    assert_snapshot!(shown(purpose, evidence, Room::prompt(None)));
+}
+
 fn deletion(row: Value) -> Value {
     json!({
         "statement": "DELETE FROM t", "params": [], "previewed": true,
