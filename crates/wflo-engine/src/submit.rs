@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use wflo_core::canonical::Digest;
-use wflo_core::definition::{Definition, StepKind, check_inputs};
+use wflo_core::definition::{Definition, check_inputs};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
@@ -20,19 +20,11 @@ use crate::interpreter::{self, Interpreter, Surroundings, elsewhere, unusable};
 use crate::launch::{Backend, Launch, Limits};
 use crate::runtime::Runtime;
 
-/// Several people must agree, and embedded mode knows only one.
-const QUORUM: Code = Code(7006);
-/// A channel is not configured.
-const NO_CHANNEL: Code = Code(7007);
-/// A script's workflow differs from what its file defines.
-const NOT_THE_CALLERS: Code = Code(1032);
-/// The most differences that are named.
-const MOST_DIFFERENCES: usize = 8;
-/// A workflow wants a variable of the host that the settings do not pass on.
-const NOT_GRANTED: Code = Code(1014);
-/// Files that pin a project's dependencies: part of the code digest.
-const LOCK_FILES: [&str; 6] =
-    ["uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt", "pylock.toml"];
+mod code;
+mod refused;
+
+use code::{code_digest, tool_files};
+use refused::{agree, check_embedded, only_granted};
 
 /// Where the definition comes from.
 #[derive(Debug, Clone)]
@@ -92,19 +84,6 @@ pub struct Prepared {
     pub trees: Vec<String>,
     /// Keeps them from being collected until the run is committed.
     pub pins: Vec<workspace::Pin>,
-}
-
-/// A workflow may say which of the host's variables it needs; that it gets them is the settings' word.
-fn only_granted(wanted: &[String], granted: &[String]) -> Result<(), EngineError> {
-    let missing: Vec<&str> =
-        wanted.iter().filter(|name| !granted.contains(name)).map(String::as_str).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let message =
-        format!("the workflow wants variables of the host that it is not given: {}", missing.join(", "));
-    let hint = "if its steps may see their values, name them under [sandbox] in wflo.toml: env = [\"NAME\"]";
-    Err(EngineError::Invalid(vec![Failure::new(NOT_GRANTED, message).with_hint(hint)]))
 }
 
 fn failed(error: &impl Coded) -> EngineError {
@@ -276,21 +255,6 @@ impl Runtime {
         Ok(Prepared { record, definition, ops, trees: vec![sealed.id.to_string()], pins: vec![sealed.pin] })
     }
 
-    /// The models that the definition itself names: whether they can be called at all is known before any
-    /// step is paid for.
-    fn check_models(&self, definition: &Definition, replays: bool) -> Result<(), EngineError> {
-        let routes = self.gateway.routes();
-        let problems = definition.steps.iter().filter_map(|step| {
-            let StepKind::Agent { model: Some(model), prompt: Some(_), .. } = &step.kind else { return None };
-            let route = routes.find(None, None, model);
-            let error =
-                route.and_then(|route| if replays { Ok(()) } else { route.provider.usable() }).err()?;
-            Some(error.to_failure().at(step.place.clone().unwrap_or_else(|| step.name.clone())))
-        });
-        let problems: Vec<Failure> = problems.collect();
-        if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
-    }
-
     /// Why a file could not be described: when its interpreter ended without a word, that is asked whether
     /// it runs at all and has the SDK.
     async fn explain(&self, error: EngineError, launch: &Launch, not_shown: &[PathBuf]) -> EngineError {
@@ -386,94 +350,4 @@ impl Runtime {
 
 fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// What a script added to its workflow in memory would not reach the steps: refused, not ignored.
-fn agree(caller: &Value, described: &Value, workflow: &str) -> Result<(), EngineError> {
-    let mine = Definition::parse(caller).map_err(EngineError::Invalid)?;
-    let differences = mine.differences(described).unwrap_or_default();
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let file = workflow.rsplit_once(':').map_or(workflow, |(file, _)| file);
-    let side = |said: &Option<String>| said.clone().unwrap_or_else(|| "none".to_owned());
-    let mut said: Vec<String> = differences
-        .iter()
-        .take(MOST_DIFFERENCES)
-        .map(|d| {
-            format!("{}: {} in the calling script, {} in {file}", d.what, side(&d.mine), side(&d.theirs))
-        })
-        .collect();
-    if differences.len() > MOST_DIFFERENCES {
-        said.push(format!("and {} more", differences.len() - MOST_DIFFERENCES));
-    }
-    let message =
-        format!("the calling script's workflow is not the one that {file} defines: {}", said.join("; "));
-    let hint = format!(
-        "steps import {file} afresh, so write it at the module level there; a value from the environment needs its \
-         name in `env` under [sandbox] in wflo.toml, and one that differs each time is an input"
-    );
-    Err(EngineError::Invalid(vec![Failure::new(NOT_THE_CALLERS, message).with_hint(hint)]))
-}
-
-/// What embedded mode cannot keep is refused, not ignored.
-fn check_embedded(definition: &Definition, options: &RunOptions) -> Result<(), EngineError> {
-    let mut problems = Vec::new();
-    let mut channels: Vec<&String> = options.notify.iter().collect();
-    for step in &definition.steps {
-        let at = step.place.clone().unwrap_or_else(|| step.name.clone());
-        let (quorum, notify) = match (&step.kind, &step.approval) {
-            (StepKind::Approval(gate), _) => (gate.quorum, Some(&gate.notify)),
-            (_, Some(approval)) => (approval.quorum, Some(&approval.notify)),
-            _ => (1, None),
-        };
-        if quorum > 1 {
-            let message = format!(
-                "step `{}` wants {quorum} people to agree, and one machine knows only one",
-                step.name
-            );
-            let hint = "set quorum=1, or run it on a server with identities (a later release)";
-            problems.push(Failure::new(QUORUM, message).at(at).with_hint(hint));
-        }
-        channels.extend(notify.into_iter().flatten());
-    }
-    if options.strict_channels
-        && let Some(channel) = channels.first()
-    {
-        let message = format!("the channel {channel} is not configured");
-        problems.push(
-            Failure::new(NO_CHANNEL, message)
-                .with_hint("leave --strict-channels out: the terminal asks instead"),
-        );
-    }
-    if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
-}
-
-/// Files that commands name, as far as they are files of the project.
-fn tool_files(definition: &Value) -> Vec<String> {
-    let steps = definition["steps"].as_array().into_iter().flatten();
-    let words = steps.flat_map(|step| step["run"].as_array().into_iter().flatten());
-    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
-}
-
-/// Hash of every project file imported at discovery, the lock file, and the interpreter's version.
-fn code_digest(tree: &Path, described: &Described) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(described.interpreter.as_bytes());
-    let mut files: Vec<&str> = described.files.iter().map(String::as_str).chain(LOCK_FILES).collect();
-    files.sort_unstable();
-    files.dedup();
-    for file in files {
-        let path = Path::new(file);
-        let inside = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        let is_file = inside && tree.join(path).symlink_metadata().is_ok_and(|m| m.is_file());
-        if !is_file {
-            continue;
-        }
-        let Ok(content) = std::fs::read(tree.join(path)) else { continue };
-        hasher.update(&(file.len() as u64).to_le_bytes());
-        hasher.update(file.as_bytes());
-        hasher.update(blake3::hash(&content).as_bytes());
-    }
-    Digest::from_hex(hasher.finalize().to_hex().to_string())
 }
