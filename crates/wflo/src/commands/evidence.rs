@@ -113,7 +113,7 @@ const AMOUNTS: [(&str, &str); 20] = [
     ("budget", "budget"),
     ("step", "step"),
     ("model", "model"),
-    ("times", "the same call"),
+    ("times", "how often"),
     ("limit_usd", "limit"),
     ("settled_usd", "spent so far"),
     ("spent_usd", "spent so far"),

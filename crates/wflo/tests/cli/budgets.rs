@@ -7,10 +7,11 @@ use super::documents::assert_fits;
 use super::wflo::Folder;
 
 /// Ids and times differ each time; so do the widths of the columns that hold them.
-const FILTERS: [(&str, &str); 7] = [
+const FILTERS: [(&str, &str); 8] = [
     (r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\dT[\d:.]+Z", "[WHEN]"),
     (r"local:[\w.-]+", "local:[USER]"),
     (r"run_[0-9a-f]{32}", "run_[ID]"),
+    (r"run_[0-9a-f]+…", "run_[ID]"),
     (r"bud_[0-9a-f]{32}", "bud_[ID]"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b( \d\d s\b)?", "[T]"),
     // How tight bounds are is told elsewhere.

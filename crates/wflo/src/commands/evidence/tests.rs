@@ -63,6 +63,15 @@ fn a_budget_of_time_shows_it_as_time() {
     assert_snapshot!(shown(purpose, evidence, Room::prompt(None)));
 }
 
+#[test]
+fn a_circle_shows_what_goes_round() {
+    let effect = json!({"step": "research", "generation": 1, "path": "0", "effect_seq": 5});
+    let evidence = json!({
+        "step": "research", "model": "tiny", "times": 6, "request_bytes": 420, "this_call_up_to_usd": "0.0042",
+    });
+    assert_snapshot!(shown(json!({"purpose": "repeat", "effect": effect}), evidence, Room::prompt(None)));
+}
+
 fn deletion(row: Value) -> Value {
     json!({
         "statement": "DELETE FROM t", "params": [], "previewed": true,
