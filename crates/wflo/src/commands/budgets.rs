@@ -78,6 +78,11 @@ fn end_of(budget: &Budget) -> Option<Timestamp> {
     budget.period.span(&budget.time_zone, start).map(|span| span.end)
 }
 
+/// In the order in which people look for them: runs first, then what outlives them, by name and period.
+fn sort(budgets: &mut [Budget]) {
+    budgets.sort_by_cached_key(|budget| (budget.scope, budget.name(), budget.period_start.clone()));
+}
+
 async fn find(session: &Session<'_>, which: &BudgetRef) -> Result<Budget, CommandError> {
     let all = session.store.all_budgets().await?;
     match which {

@@ -6,7 +6,7 @@ use wflo_core::id::BudgetId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store as _;
 
-use super::{Line, find};
+use super::{Line, find, sort};
 use crate::cli::BudgetRef;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
@@ -39,6 +39,7 @@ pub(super) async fn run(which: Option<&BudgetRef>, context: &Context<'_>) -> Res
     };
     let mut changes = session.store.budget_changes().await?;
     let mut budgets = session.store.all_budgets().await?;
+    sort(&mut budgets);
     if let Some(which) = which {
         let of = find(&session, which).await?;
         changes.retain(|change| {

@@ -6,7 +6,7 @@ use wflo_core::budget::{Budget, Measure, Quantity, Standing};
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{RunFilter, Store as _};
 
-use super::{Line, end_of, find};
+use super::{Line, end_of, find, sort};
 use crate::cli::BudgetRef;
 use crate::commands::runs::show::bar;
 use crate::commands::{Context, pick};
@@ -103,6 +103,7 @@ pub(super) fn said(standing: &Standing) -> String {
 /// The budgets of the present periods and of runs that have not ended; or all of them.
 async fn shown(session: &Session<'_>, all: bool) -> Result<Vec<Budget>, CommandError> {
     let mut budgets = session.store.all_budgets().await?;
+    sort(&mut budgets);
     if all {
         return Ok(budgets);
     }
