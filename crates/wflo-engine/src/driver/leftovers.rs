@@ -10,6 +10,7 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::machine::RunState;
+use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op, Store, StoreError};
 
 /// A call that was sent and whose answer never came.
@@ -57,15 +58,25 @@ async fn lost(
     row: &EffectRecord,
     at: jiff::Timestamp,
 ) -> Result<Vec<Op>, StoreError> {
-    let Some(hold) = row.hold.filter(|_| row.state == EffectState::Intent) else { return Ok(Vec::new()) };
-    let Some(hold) = store.hold(hold).await? else { return Ok(Vec::new()) };
+    if row.state != EffectState::Intent {
+        return Ok(Vec::new());
+    }
+    let hold = match row.hold {
+        Some(hold) => store.hold(hold).await?,
+        None => None,
+    };
+    // One that was charged already, and not made again, is over as well.
+    if hold.is_none() && row.uncertain == NanoUsd::ZERO {
+        return Ok(Vec::new());
+    }
+    let cost = hold.as_ref().map_or(NanoUsd::ZERO, |hold| hold.amounts.cost);
     let failure = Failure::new(
         NO_ANSWER,
         "the answer was lost in a crash and the call was not made again; its whole hold is charged",
     );
     let end = EffectEnd {
         outcome: Err(failure.clone()),
-        cost: hold.amounts.cost,
+        cost,
         uncertain: true,
         attributes: serde_json::json!({ "error_kind": "interrupted" }),
         at,
@@ -74,13 +85,12 @@ async fn lost(
         key: row.key.clone(),
         kind: row.kind,
         name: row.name.clone(),
-        cost_usd: row.cost.saturating_add(hold.amounts.cost),
+        cost_usd: row.cost.saturating_add(cost),
         uncertain: true,
         error: Some(failure),
     };
-    Ok(vec![
-        Op::FinishEffect { run, key: row.key.clone(), end },
-        Op::Settle { id: hold.id, actual: hold.amounts, at },
-        Op::AppendEvents { run, events: vec![Event { at, body }] },
-    ])
+    let mut ops = vec![Op::FinishEffect { run, key: row.key.clone(), end }];
+    ops.extend(hold.map(|hold| Op::Settle { id: hold.id, actual: hold.amounts, at }));
+    ops.push(Op::AppendEvents { run, events: vec![Event { at, body }] });
+    Ok(ops)
 }

@@ -64,6 +64,10 @@ pub(super) async fn reserve(
     seq: u32,
     found: Option<EffectRecord>,
 ) -> Result<Opened, EngineError> {
+    let found = match found {
+        Some(row) => Some(charged(calls, row).await?),
+        None => None,
+    };
     let since = tokio::time::Instant::now();
     let on = On { path, seq };
     let whole = Size::whole(intent);
@@ -134,6 +138,21 @@ pub(super) async fn reserve(
     }
 }
 
+/// A try that was lost is charged in full: its answer may have been on its way. Before the call is made again,
+/// and not with it, so that what the lost try holds is not waited for.
+async fn charged(calls: &Calls, row: EffectRecord) -> Result<EffectRecord, EngineError> {
+    let lost = match row.hold {
+        Some(lost) => calls.services.store.hold(lost).await?,
+        None => None,
+    };
+    let Some(lost) = lost else { return Ok(row) };
+    let at = calls.services.clock.now();
+    let settle = Op::Settle { id: lost.id, actual: lost.amounts, at };
+    let row = calls.journal.charge(row, lost.amounts.cost, settle).await?;
+    calls.services.settled.notify_waiters();
+    Ok(row)
+}
+
 /// How far the call must be cut to fit into what is left now, if it may be.
 async fn cut(
     calls: &Calls,
@@ -185,23 +204,8 @@ async fn try_reserve(
     }
     let row = match found {
         Some(row) => {
-            // The lost try is charged in full: its answer may have been on its way.
-            let carried = match row.hold {
-                Some(lost) => match calls.services.store.hold(lost).await? {
-                    Some(lost) => {
-                        ops.push(Op::Settle {
-                            id: lost.id,
-                            actual: lost.amounts,
-                            at: calls.services.clock.now(),
-                        });
-                        lost.amounts.cost
-                    }
-                    None => NanoUsd::ZERO,
-                },
-                None => NanoUsd::ZERO,
-            };
             ops.extend(hold_ops(calls.attempt.run, applied, hold, size.amounts));
-            calls.journal.reopen(row, Some(hold), carried, attributes, ops).await?
+            calls.journal.reopen(row, Some(hold), NanoUsd::ZERO, attributes, ops).await?
         }
         None => {
             ops.extend(hold_ops(calls.attempt.run, applied, hold, size.amounts));

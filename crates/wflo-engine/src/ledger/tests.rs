@@ -194,6 +194,25 @@ async fn a_lost_answer_is_charged_in_full_and_the_call_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_call_holds_is_charged_and_not_waited_for() {
+    let world = world().await;
+    world.on(|attempt, calls, gateway| async move {
+        if attempt.attempt == 1 {
+            lost_intent(&calls).await;
+            return End::Lost { reason: "died".into() };
+        }
+        assert!(call(gateway, calls, 0).await.is_err());
+        End::Stopped
+    });
+    // Room for one: the lost one may have been it, and nothing that runs will make room.
+    let run = world.submit(&budget(1, "halt")).await;
+    assert_eq!(world.ended(run).await, RunStatus::Halted);
+    let row = &world.store.run_effects(run).await.unwrap()[0];
+    assert_eq!((world.money(run).await, row.uncertain.nanos()), ((EACH, 0), EACH));
+    assert!(matches!(row.state, EffectState::Failed { .. }), "nobody will make it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_call_that_is_not_made_again_is_charged_when_its_step_ends() {
     let world = world().await;
     world.on(|attempt, calls, _| async move {

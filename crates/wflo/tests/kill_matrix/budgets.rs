@@ -195,6 +195,7 @@ fn a_kill_around_a_queue_waits_once_and_goes_on_after_a_top_up() {
         ("run.commit.before", &[3, 4]),
         ("run.commit.after", &[3, 4]),
         ("llm.intent.before", &[2]),
+        ("llm.intent.after", &[2]),
         ("effect.intent.before", &[4, 5]),
         ("effect.intent.after", &[4, 5]),
     ] {
