@@ -18,7 +18,7 @@ use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
-use crate::exchange::{self, Ask, Delivery, Part};
+use crate::exchange::{self, Ask, Delivery, Part, Running, Whole};
 use crate::framing::Framing;
 use crate::gateway::{Buffered, Gateway};
 use crate::ledger::{Caller, Recorded};
@@ -232,8 +232,8 @@ impl Gateway {
             since: tokio::time::Instant::now(),
             _buffered: Some(buffered),
         };
-        let parts = exchange::start(&self.shared, ask);
-        self.reply(parts, dialect, &model, sink.filter(|_| stream)).await
+        let call = exchange::start(&self.shared, ask);
+        self.reply(call, dialect, &model, sink.filter(|_| stream)).await
     }
 
     /// The reply of a call that was answered before, from its record; nothing is sent for it.
@@ -247,28 +247,27 @@ impl Gateway {
         model: &str,
         recorded: Recorded,
     ) -> Result<ChatReply, CallError> {
-        let (parts, received) = mpsc::channel(2);
-        let (replayed, reply) = tokio::join!(
-            // So that the reply knows where the parts end.
-            async {
-                exchange::replay((dialect, endpoint(dialect)), provider, (recorded, None), &{ parts }).await
-            },
-            self.reply(received, dialect, model, None)
-        );
-        replayed?;
-        reply
+        let provider = provider.to_owned();
+        let call = Running::new(&self.shared, |parts| async move {
+            let of = (dialect, endpoint(dialect));
+            if let Err(error) = exchange::replay(of, &provider, (recorded, None), &parts).await {
+                let _ = parts.send(Part::Failed(Box::new(error))).await;
+            }
+        });
+        self.reply(call, dialect, model, None).await
     }
 
     /// What the parts of an answer say together; deltas go to `sink` as they come.
     async fn reply(
         &self,
-        mut parts: mpsc::Receiver<Part>,
+        mut parts: Running,
         dialect: Dialect,
         model: &str,
         sink: Option<mpsc::Sender<Delta>>,
     ) -> Result<ChatReply, CallError> {
         match parts.recv().await {
-            Some(Part::Whole(mut head, body, usage)) if head.status.is_success() => {
+            Some(Part::Whole(whole)) if whole.head.status.is_success() => {
+                let Whole { mut head, body, usage } = *whole;
                 head.delivery.take().map(Delivery::arrived);
                 let raw: Value = serde_json::from_slice(&body)
                     .map_err(|error| CallError::Unreadable { reason: error.to_string() })?;
@@ -285,7 +284,8 @@ impl Gateway {
                 }
                 Ok(reply)
             }
-            Some(Part::Whole(head, body, _)) => {
+            Some(Part::Whole(whole)) => {
+                let Whole { head, body, .. } = *whole;
                 head.delivery.map(Delivery::arrived);
                 Err(provider_error(head.status, &head.headers, &body))
             }
@@ -298,7 +298,7 @@ impl Gateway {
                     reply
                 }
             }
-            Some(Part::Failed(error)) => Err(error.into()),
+            Some(Part::Failed(error)) => Err((*error).into()),
             _ => Err(GatewayError::ShuttingDown.into()),
         }
     }
@@ -314,7 +314,7 @@ fn endpoint(dialect: Dialect) -> Endpoint {
 }
 
 async fn streamed(
-    mut parts: mpsc::Receiver<Part>,
+    mut parts: Running,
     dialect: Dialect,
     model: &str,
     sink: Option<mpsc::Sender<Delta>>,
@@ -326,8 +326,8 @@ async fn streamed(
     loop {
         let (data, end) = match parts.recv().await {
             Some(Part::Data(data)) => (data, None),
-            Some(Part::Last { data, usage, cost }) => (data, Some((usage, cost))),
-            Some(Part::Broken { error, .. }) => return Err(error.into()),
+            Some(Part::Last(last)) => (last.data, Some((last.usage, last.cost))),
+            Some(Part::Broken(_, error)) => return Err((*error).into()),
             _ => return Err(GatewayError::ShuttingDown.into()),
         };
         left = left

@@ -1,8 +1,8 @@
 //! One call from its request to its settlement.
 //!
 //! Owns the order of things: bound, intent and hold, attempts, answer, settlement, last bytes. The
-//! call runs in a task of its own and speaks to whoever asked through a bounded channel; when that
-//! side is dropped, the call goes on to its end so that its bill is known.
+//! call speaks to whoever asked through a bounded channel; when that side is dropped, the call goes on to
+//! its end so that its bill is known.
 
 mod answer;
 mod attempts;
@@ -13,10 +13,12 @@ mod models;
 mod open;
 mod plan;
 mod rename;
+mod running;
 mod stream;
 
 pub(crate) use self::answer::replay;
 use self::course::Course;
+pub(crate) use self::running::Running;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,20 +110,35 @@ impl Drop for Delivery {
 }
 
 /// What a call tells whoever asked, in this order: one of `Failed`, `Whole`, `Stream`; after
-/// `Stream` any number of `Data` and one of `Last`, `Broken`.
+/// `Stream` any number of `Data` and one of `Last`, `Broken`. Small, but for what comes once in a call.
 pub(crate) enum Part {
     /// There is no answer but this error.
-    Failed(GatewayError),
-    /// The whole answer. The record tells usage and cost.
-    Whole(Head, Bytes, Option<Usage>),
+    Failed(Box<GatewayError>),
+    /// The whole answer.
+    Whole(Box<Whole>),
     /// An answer whose body follows.
-    Stream(Head),
+    Stream(Box<Head>),
     /// Some of the body.
     Data(Bytes),
     /// The last of the body; the call is settled.
-    Last { data: Bytes, usage: Option<Usage>, cost: NanoUsd },
+    Last(Box<Last>),
     /// The last that there is of a body that broke off; the error event stands in it.
-    Broken { data: Bytes, error: GatewayError },
+    Broken(Bytes, Box<GatewayError>),
+}
+
+/// A whole answer.
+pub(crate) struct Whole {
+    pub(crate) head: Head,
+    pub(crate) body: Bytes,
+    /// As its record tells it.
+    pub(crate) usage: Option<Usage>,
+}
+
+/// The end of a streamed answer.
+pub(crate) struct Last {
+    pub(crate) data: Bytes,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) cost: NanoUsd,
 }
 
 /// Why an answer is not waited for any longer.
@@ -130,25 +147,20 @@ const GAVE_UP: &str = "whoever asked had gone and the time to read on was over";
 /// A bill of more than so many times the most that a call can cost is no bill.
 const BELIEVED: i128 = 100;
 
-/// Parts that may wait for a slow client before the upstream is read no further.
-const PARTS: usize = 16;
-
 /// Starts a call.
-pub(crate) fn start(shared: &Arc<Shared>, ask: Ask) -> mpsc::Receiver<Part> {
-    let (parts, receiver) = mpsc::channel(PARTS);
+pub(crate) fn start(shared: &Arc<Shared>, ask: Ask) -> Running {
     let span = telemetry::call_span(&ask);
     let owned = Arc::clone(shared);
-    shared.run(
+    Running::new(shared, |parts| {
         async move {
             if let Err(error) = run(&owned, ask, &parts).await {
                 telemetry::failed(&error);
                 // A caller that is gone needs no error.
-                let _ = parts.send(Part::Failed(error)).await;
+                let _ = parts.send(Part::Failed(Box::new(error))).await;
             }
         }
-        .instrument(span),
-    );
-    receiver
+        .instrument(span)
+    })
 }
 
 /// A dispatched call: all that the settlement of its present attempt needs.

@@ -1,13 +1,15 @@
 //! The gateway as a value: its routes, its way out, its ledger, and the calls in flight.
 //!
-//! Owns the tasks of running calls: each call lives in one, so that a client's disconnect ends
-//! nothing but the client's view of it. [`Gateway::shutdown`] joins them.
+//! Owns the count of running calls: a client's disconnect ends nothing but the client's view of one.
+//! [`Gateway::shutdown`] waits for all of them.
 
 use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 use crate::health::{Health, Phase};
 use crate::ledger::Ledger;
@@ -63,8 +65,11 @@ pub(crate) struct Shared {
     buffered: AtomicUsize,
     answered: AtomicUsize,
     pub(crate) closing: AtomicBool,
-    tasks: Mutex<JoinSet<()>>,
+    calls: TaskTracker,
 }
+
+/// What is left to do of a call.
+pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The model gateway. Cheap to clone; all clones are one gateway.
 #[derive(Clone)]
@@ -93,7 +98,7 @@ impl Gateway {
                 buffered: AtomicUsize::new(0),
                 answered: AtomicUsize::new(0),
                 closing: AtomicBool::new(false),
-                tasks: Mutex::new(JoinSet::new()),
+                calls: TaskTracker::new(),
             }),
         }
     }
@@ -122,9 +127,8 @@ impl Gateway {
     /// the calls.
     pub async fn shutdown(&self) {
         self.shared.closing.store(true, Ordering::Release);
-        let mut tasks =
-            std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        while tasks.join_next().await.is_some() {}
+        self.shared.calls.close();
+        self.shared.calls.wait().await;
     }
 }
 
@@ -176,10 +180,16 @@ impl Drop for Buffered {
 }
 
 impl Shared {
-    /// Runs a call to its end, whatever becomes of the caller's future.
-    pub(crate) fn run(&self, call: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(call);
+    /// The work of a call, which counts as running until it is dropped.
+    pub(crate) fn counted(&self, work: impl Future<Output = ()> + Send + 'static) -> Work {
+        Box::pin(self.calls.track_future(work))
+    }
+
+    /// Runs what is left of a call to its end, in a task of its own.
+    pub(crate) fn run(&self, work: Option<Work>) {
+        // Without a runtime the process is ending, and who comes next charges what was held.
+        if let (Some(work), Ok(runtime)) = (work, Handle::try_current()) {
+            runtime.spawn(work);
+        }
     }
 }

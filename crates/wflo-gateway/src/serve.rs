@@ -30,7 +30,7 @@ use self::connection::Served;
 pub use self::connection::{Connection, Connections, UnderWay};
 use crate::dialect::{Dialect, Endpoint, Target, query, target};
 use crate::error::GatewayError;
-use crate::exchange::{self, Ask, Part};
+use crate::exchange::{self, Ask, Part, Whole};
 use crate::gateway::{Buffered, Gateway};
 use crate::ledger::Caller;
 
@@ -222,16 +222,17 @@ async fn respond(
         since: Instant::now(),
         _buffered: Some(buffered),
     };
-    let mut parts = exchange::start(&gateway.shared, ask);
-    match parts.recv().await {
-        Some(Part::Whole(head, body, _)) => {
+    let mut call = exchange::start(&gateway.shared, ask);
+    match call.recv().await {
+        Some(Part::Whole(whole)) => {
+            let Whole { head, body, .. } = *whole;
             let mut response = Response::new(Body::whole(body, link.clone(), head.delivery, head.held));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             response
         }
         Some(Part::Stream(head)) => {
-            let mut response = Response::new(Body::stream(parts, link.clone(), head.delivery));
+            let mut response = Response::new(Body::stream(call, link.clone(), head.delivery));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             response

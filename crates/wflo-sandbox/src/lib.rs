@@ -11,6 +11,8 @@ pub mod bare;
 #[cfg(target_os = "linux")]
 pub mod native;
 #[cfg(target_os = "linux")]
+mod prompt;
+#[cfg(target_os = "linux")]
 pub mod workspace;
 
 #[cfg(target_os = "linux")]
@@ -19,3 +21,5 @@ pub use backend::{Backend, Files, Sandbox};
 pub use bare::Bare;
 #[cfg(target_os = "linux")]
 pub use native::*;
+#[cfg(target_os = "linux")]
+pub use prompt::ask_for_short_turns;

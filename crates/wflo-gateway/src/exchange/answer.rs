@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use wflo_core::money::NanoUsd;
 
-use super::{GAVE_UP, Head, Live, Part, recorded_headers};
+use super::{GAVE_UP, Head, Last, Live, Part, Whole, recorded_headers};
 use crate::dialect::wire::wire;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
@@ -66,7 +66,7 @@ pub(super) async fn give(
         held: Some(held),
     };
     // A client that is gone drops the delivery, which tells the ledger.
-    let _ = live.parts.send(Part::Whole(head, body, usage)).await;
+    let _ = live.parts.send(Part::Whole(Box::new(Whole { head, body, usage }))).await;
     Ok(())
 }
 
@@ -126,19 +126,20 @@ pub(crate) async fn replay(
     let head = Head { status, headers, delivery: None, cost: recorded.cost, held };
     // Nobody left to hear a replay is no loss: it costs nothing and can be given again.
     let Some(framing) = framing else {
-        let _ = parts.send(Part::Whole(head, recorded.body, recorded.usage)).await;
+        let whole = Whole { head, body: recorded.body, usage: recorded.usage };
+        let _ = parts.send(Part::Whole(Box::new(whole))).await;
         return Ok(());
     };
-    if parts.send(Part::Stream(head)).await.is_err() {
+    if parts.send(Part::Stream(Box::new(head))).await.is_err() {
         return Ok(());
     }
     let last = if recorded.interrupted {
         let reason = recorded.broke.unwrap_or_else(|| "it was interrupted when it was first made".to_owned());
         let error = GatewayError::Interrupted { provider: provider.to_owned(), reason };
         let data = [&recorded.body[..], error.event(wire, framing).as_bytes()].concat().into();
-        Part::Broken { data, error }
+        Part::Broken(data, Box::new(error))
     } else {
-        Part::Last { data: recorded.body, usage: recorded.usage, cost: recorded.cost }
+        Part::Last(Box::new(Last { data: recorded.body, usage: recorded.usage, cost: recorded.cost }))
     };
     let _ = parts.send(last).await;
     Ok(())

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use wflo_core::money::NanoUsd;
 
-use super::{Ask, Head, Part};
+use super::{Ask, Head, Part, Whole};
 use crate::dialect::{Dialect, target};
 use crate::error::GatewayError;
 use crate::price::{Kind, Price};
@@ -36,12 +36,13 @@ pub(super) fn answer(routes: &Routes, ask: &Ask) -> Part {
                 let status = StatusCode::NOT_FOUND;
                 (status, error.body_at(ask.dialect, status))
             }
-            Err(error) => return Part::Failed(error),
+            Err(error) => return Part::Failed(Box::new(error)),
         },
     };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Part::Whole(Head { status, headers, delivery: None, cost: NanoUsd::ZERO, held: None }, body.into(), None)
+    let head = Head { status, headers, delivery: None, cost: NanoUsd::ZERO, held: None };
+    Part::Whole(Box::new(Whole { head, body: body.into(), usage: None }))
 }
 
 fn list(dialect: Dialect, models: &[(String, String)], priced: impl Fn(&str) -> Option<Price>) -> Value {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 use wflo_core::money::NanoUsd;
 
-use super::{GAVE_UP, Head, Live, Part, recorded_headers};
+use super::{GAVE_UP, Head, Last, Live, Part, recorded_headers};
 use crate::dialect::wire::{Events, wire};
 use crate::error::GatewayError;
 use crate::framing::{Framing, Piece};
@@ -147,7 +147,7 @@ pub(super) async fn pass(
     let delivery = live.delivery();
     let first =
         Head { status, headers: answer_headers(&head.headers), delivery, cost: NanoUsd::ZERO, held: None };
-    let mut listening = live.parts.send(Part::Stream(first)).await.is_ok();
+    let mut listening = live.parts.send(Part::Stream(Box::new(first))).await.is_ok();
     let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
     let broke = broke.or_else(|| progress.ended_badly());
     let usage = live.believed(progress.final_usage(broke.is_some()));
@@ -171,12 +171,12 @@ pub(super) async fn pass(
     let last = match error {
         None => {
             data.extend_from_slice(&progress.held);
-            Part::Last { data: data.freeze(), usage, cost }
+            Part::Last(Box::new(Last { data: data.freeze(), usage, cost }))
         }
         Some(error) => {
             // What would look like the end stays back.
             data.extend_from_slice(error.event(wire, framing).as_bytes());
-            Part::Broken { data: data.freeze(), error }
+            Part::Broken(data.freeze(), Box::new(error))
         }
     };
     if listening {

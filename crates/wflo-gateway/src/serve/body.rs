@@ -9,10 +9,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::mpsc;
 
 use super::connection::Connection;
-use crate::exchange::{Delivery, Part};
+use crate::exchange::{Delivery, Part, Running};
 use crate::gateway::Buffered;
 use crate::ledger::{Ledger, Ticket};
 
@@ -52,7 +51,7 @@ pub struct Broken;
 
 enum Source {
     Whole(Option<Bytes>),
-    Stream(mpsc::Receiver<Part>),
+    Stream(Running),
     /// The error event was handed over; what is left is to break the connection, once it had a
     /// chance to be flushed (`true`).
     Breaking(bool),
@@ -95,7 +94,7 @@ impl Body {
         whole
     }
 
-    pub(super) fn stream(parts: mpsc::Receiver<Part>, link: Link, delivery: Option<Delivery>) -> Body {
+    pub(super) fn stream(parts: Running, link: Link, delivery: Option<Delivery>) -> Body {
         Body { source: Source::Stream(parts), link: Some(link), delivery, connection: None, _held: None }
     }
 
@@ -139,12 +138,12 @@ impl hyper::body::Body for Body {
             }
             Source::Stream(parts) => match std::task::ready!(parts.poll_recv(context)) {
                 Some(Part::Data(data)) => Some(Ok(Frame::data(data))),
-                Some(Part::Last { data, .. }) => {
+                Some(Part::Last(last)) => {
                     this.source = Source::Ended;
                     this.taken();
-                    (!data.is_empty()).then(|| Ok(Frame::data(data)))
+                    (!last.data.is_empty()).then(|| Ok(Frame::data(last.data)))
                 }
-                Some(Part::Broken { data, .. }) => {
+                Some(Part::Broken(data, _)) => {
                     this.source = Source::Breaking(false);
                     Some(Ok(Frame::data(data)))
                 }

@@ -17,6 +17,7 @@ mod hostile;
 mod hostile_http;
 mod identity;
 mod ledger;
+mod left_alone;
 mod limits;
 mod models;
 mod pass_through;

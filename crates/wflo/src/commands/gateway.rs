@@ -57,12 +57,23 @@ pub(crate) fn run(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Com
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = match threads.unwrap_or_else(cores) {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        many => tokio::runtime::Builder::new_multi_thread().worker_threads(many).enable_all().build(),
+        many => {
+            let mut workers = tokio::runtime::Builder::new_multi_thread();
+            workers.worker_threads(many).on_thread_start(be_prompt).enable_all().build()
+        }
     };
+    be_prompt();
     let runtime = runtime.map_err(|error| {
         CommandError::from_failure(Failure::new(Code(9005), format!("no threads can be made: {error}")))
     })?;
     runtime.block_on(serve(args, context))
+}
+
+/// Calls do not wait for whatever else uses the processors, an agent's build perhaps.
+fn be_prompt() {
+    if let Err(error) = wflo_sandbox::ask_for_short_turns() {
+        tracing::debug!(%error, "the kernel gives this thread no short turns");
+    }
 }
 
 async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
