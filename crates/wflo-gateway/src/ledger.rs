@@ -20,6 +20,7 @@ use wflo_core::budget::Shortfall;
 use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 
+use crate::closer::Closer;
 use crate::dialect::{Dialect, Endpoint};
 use crate::repeats::Circle;
 use crate::serve::Connection;
@@ -181,6 +182,8 @@ pub struct CallIntent {
     pub request_bytes: u64,
     /// The client asked for a stream.
     pub stream: bool,
+    /// What it would hold if its text were counted; `None` where nobody can count it.
+    pub closer: Option<Closer>,
     /// What it would hold with less output than it asks for; `None` where its server cannot be told so.
     pub shorter: Option<Shorter>,
     /// A cheaper model can be tried if this one does not fit. A budget that says `downgrade` is then answered

@@ -10,7 +10,9 @@
 
 pub mod array;
 pub mod call;
+pub mod closer;
 pub mod dialect;
+pub mod encoding;
 pub mod env;
 pub mod error;
 mod exchange;

@@ -97,6 +97,8 @@ pub struct Price {
     pub template: Template,
     /// What ends an answer where it is served; set by [`Price::at_host`].
     pub end: End,
+    /// The server is OpenAI's own, which counts text by its published encodings; set by [`Price::at_host`].
+    pub encodes: bool,
     /// The model searches by itself, at a fee per search that no request bounds.
     pub searches: bool,
     /// A fee of searches is due once for a prompt, however many there were.
@@ -111,8 +113,13 @@ pub struct Price {
 
 /// Whether a host is OpenAI's: its API's, a region's, or a customer's at Azure.
 pub(crate) fn is_openai(host: &str) -> bool {
+    is_openai_api(host) || host.to_ascii_lowercase().ends_with(".openai.azure.com")
+}
+
+/// Whether it is the API's, of the world or of a region.
+fn is_openai_api(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
-    host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com")
+    host == "api.openai.com" || host.ends_with(".api.openai.com")
 }
 
 impl Price {
@@ -127,6 +134,8 @@ impl Price {
             // Their servers have one name for the limit, which is the one that is written.
             Template::Google | Template::Cohere | Template::Unknown => false,
         };
+        // A customer's name for a model at Azure may be that of another.
+        self.encodes = own && self.template == Template::OpenAi && is_openai_api(host);
         self.end = if own { End::Provider } else { End::Told(limit) };
         self.region = match host.split('.').next() {
             Some("us") => self.uplift.region_us,

@@ -16,6 +16,7 @@
 mod fees;
 mod input;
 mod output;
+mod text;
 
 use wflo_core::error::{Code, Coded};
 use wflo_core::money::NanoUsd;
@@ -24,6 +25,8 @@ use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
 use crate::dialect::{Dialect, Endpoint};
 use crate::price::{Dimension, Price, Tier};
+
+pub(crate) use text::{encoding, spared};
 
 /// A request whose cost nobody can bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,11 +106,26 @@ pub struct Bound {
 /// # Errors
 /// [`BoundError`] when input or output has no limit that anybody stated.
 pub fn upper_bound(request: &Request, price: &Price) -> Result<Bound, BoundError> {
+    counted_bound(request, price, 0)
+}
+
+/// The same once the text of `body`, which `request` was read from, is counted; `None` where it cannot be:
+/// the model's encoding must be published, and its own provider must serve it.
+///
+/// # Errors
+/// As [`upper_bound`].
+pub fn closer_bound(request: &Request, price: &Price, body: &[u8]) -> Result<Option<Bound>, BoundError> {
+    let spared = encoding(request, price).map(|encoding| spared(request, encoding, body));
+    spared.map(|spared| counted_bound(request, price, spared)).transpose()
+}
+
+/// The most that a request can be billed whose text has so many fewer tokens than bytes.
+pub(crate) fn counted_bound(request: &Request, price: &Price, spared: u64) -> Result<Bound, BoundError> {
     if price.searches {
         return Err(BoundError::Searches { model: request.model.clone() });
     }
     priced(request, price)?;
-    let input_tokens = input::limit(request, price)?;
+    let input_tokens = input::limit(request, price, spared)?;
     let output = output::limit(request, price)?;
     let tiers = tiers(request, price);
     let input_rate = price.dearest(&input::dimensions(request, price), &tiers, input_tokens);

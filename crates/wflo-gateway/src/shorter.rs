@@ -4,17 +4,18 @@
 //! ledger's. A cut request is read and bounded anew, as if its client had asked for so much, so its bound
 //! is as true as any other.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use wflo_core::money::NanoUsd;
 
+use crate::closer::Closer;
 use crate::dialect::limit::OutputLimit;
 use crate::dialect::request::Request;
 use crate::dialect::wire::{Asked, wire};
 use crate::dialect::{Dialect, Endpoint};
 use crate::price::{End, Price};
-use crate::reserve::{Bound, upper_bound};
+use crate::reserve::{self, Bound};
 
 /// What a call holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub(crate) struct Whole {
     pub(crate) beta: String,
     pub(crate) body: Bytes,
     pub(crate) price: Arc<Price>,
+    /// By how much its text has fewer tokens than bytes, once it is counted.
+    pub(crate) spared: Arc<OnceLock<u64>>,
 }
 
 impl Whole {
@@ -106,9 +109,30 @@ impl Whole {
         if cut.extra_output > request.extra_output {
             return None;
         }
-        let bound = upper_bound(&cut, &self.price).ok()?;
+        let bound = self.bound(&cut)?;
         let body = cut.outgoing(&body, bound.write).ok()?;
         Some(Cut { bound, body })
+    }
+
+    /// What it holds, by what is known of its text.
+    fn bound(&self, request: &Request) -> Option<Bound> {
+        let spared = self.spared.get().copied().unwrap_or(0);
+        reserve::counted_bound(request, &self.price, spared).ok()
+    }
+
+    /// Its bound if its text is counted.
+    pub(crate) fn counted(&self, request: &Request) -> Option<Bound> {
+        self.spared.get().and_then(|_| self.bound(request))
+    }
+
+    /// What counts its text, where that can be.
+    pub(crate) fn closer(self, request: &Arc<Request>) -> Option<Closer> {
+        let encoding = reserve::encoding(request, &self.price)?;
+        let request = Arc::clone(request);
+        Some(Closer::new(move || {
+            self.spared.get_or_init(|| reserve::spared(&request, encoding, &self.body));
+            self.counted(&request)
+        }))
     }
 
     fn asked(&self) -> Asked<'_> {
@@ -128,5 +152,63 @@ impl Whole {
             let bound = self.cut(&request, tokens)?.bound;
             Some(Most { cost: bound.cost, tokens: bound.input_tokens.saturating_add(bound.output_tokens) })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::lookup;
+
+    fn whole(host: &str, body: &str) -> (Whole, Arc<Request>, Bound) {
+        let price = lookup("openai", "gpt-5-mini").unwrap().at_host(host, OutputLimit::MaxCompletionTokens);
+        let whole = Whole {
+            dialect: Dialect::OpenAi,
+            endpoint: Endpoint::Chat,
+            suffix: String::new(),
+            query: None,
+            beta: String::new(),
+            body: Bytes::from(body.to_owned()),
+            price: Arc::new(price),
+            spared: Arc::default(),
+        };
+        let request = Arc::new(Request::read(&whole.asked(), body.as_bytes()).unwrap());
+        let bound = reserve::upper_bound(&request, &whole.price).unwrap();
+        (whole, request, bound)
+    }
+
+    #[test]
+    fn a_text_is_counted_once_it_is_asked_for_and_then_for_shorter_answers_too() {
+        let text = "Nobody had seen the ferry since the storm of the night before. ".repeat(40);
+        let body = serde_json::json!({"model": "gpt-5-mini", "max_completion_tokens": 1_000,
+            "messages": [{"role": "user", "content": text}]})
+        .to_string();
+        let (whole, request, bound) = whole("api.openai.com", &body);
+        let shorter = whole.clone().shorter(&request, &bound);
+        let before = shorter.at(500).unwrap();
+        assert_eq!(whole.counted(&request), None, "nobody has asked");
+        let counted = whole.clone().closer(&request).unwrap().bound().unwrap();
+        assert!(counted.input_tokens * 3 < bound.input_tokens, "{counted:?} of {bound:?}");
+        assert!(counted.input_tokens > 40 * 12, "{counted:?}");
+        assert_eq!((counted.output_tokens, counted.write), (bound.output_tokens, bound.write));
+        assert_eq!(whole.counted(&request), Some(counted));
+        let after = shorter.at(500).unwrap();
+        assert_eq!(before.tokens - after.tokens, bound.input_tokens - counted.input_tokens);
+        assert!(after.cost < before.cost && after.cost < counted.cost);
+    }
+
+    #[test]
+    fn only_the_provider_itself_is_known_to_count_so() {
+        let body = r#"{"model":"gpt-5-mini","messages":[{"role":"user","content":"hello there, you"}]}"#;
+        for host in ["127.0.0.1", "mine.openai.azure.com", "api.openai.com.example"] {
+            let (whole, request, _) = whole(host, body);
+            assert!(whole.closer(&request).is_none(), "{host}");
+        }
+        let (there, request, _) = whole("us.api.openai.com", body);
+        assert!(there.closer(&request).is_some());
+        let image =
+            body.replace("\"hello there, you\"", r#"[{"type":"image_url","image_url":{"url":"https://a"}}]"#);
+        let (whole, request, _) = whole("api.openai.com", &image);
+        assert!(whole.closer(&request).is_none(), "bounded by the window");
     }
 }

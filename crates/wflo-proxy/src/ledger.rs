@@ -171,8 +171,7 @@ impl Ledger for SliceLedger {
                 return Ok(Opened::Refused(refusal));
             }
             let accounts = self.accounts(key).await?;
-            let shorter = intent.shorter;
-            let (provider, model) = (intent.provider, intent.model);
+            let (provider, model) = (intent.provider.clone(), intent.model.clone());
             let wanted = |amount| Wanted {
                 accounts: Arc::clone(&accounts),
                 intent: Intent {
@@ -186,9 +185,18 @@ impl Ledger for SliceLedger {
                 },
             };
             let mut output_limit = None;
-            let mut answer = self.hold(wanted(intent.hold), self.patience.room).await;
+            let mut hold = intent.hold;
+            let at_once = self.treasury.spending().hold(wanted(hold));
+            let mut answer = match at_once {
+                Held::Asked(answer) => answer,
+                Held::NoRoom(_) => {
+                    // Before it waits, or is cut: it may be less than its bytes say.
+                    hold = intent.counted().map_or(hold, |counted| counted.hold);
+                    self.hold(wanted(hold), self.patience.room).await
+                }
+            };
             if let (Err(Denied::Short(budget)), Some(shorter), Some(floor)) =
-                (&answer, shorter, self.directory().floor())
+                (&answer, &intent.shorter, self.directory().floor())
             {
                 // It will never fit as it is; with a shorter answer it may.
                 let left = budget.left().money();
@@ -209,7 +217,7 @@ impl Ledger for SliceLedger {
                 }
                 Err(Denied::Short(budget)) => {
                     self.metrics.refused("budget");
-                    Ok(Opened::Refused(short(*budget, intent.hold)))
+                    Ok(Opened::Refused(short(*budget, hold)))
                 }
                 Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
             }

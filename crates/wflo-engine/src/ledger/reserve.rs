@@ -1,6 +1,6 @@
 //! The hold of a call: in full, cut down to what is left, or after waiting for room.
 //!
-//! Owns the order in which a call that does not fit is helped: cut (where every budget that is short has
+//! Owns the order in which a call that does not fit is helped: its text is counted, then cut (where every budget that is short has
 //! opted in), else wait while running calls may still free room, else what the budget says.
 //!
 //! **Architecture Invariant:** what is held is what is sent: a cut call's hold, its attributes and its limit
@@ -70,11 +70,13 @@ pub(super) async fn reserve(
     };
     let since = tokio::time::Instant::now();
     let on = On { path, seq };
-    let whole = Size::whole(intent);
+    let mut whole = Size::whole(intent);
     let mut size = whole;
+    let mut counted: Option<CallIntent> = None;
     let place = calls.services.turns.place();
     let mut queued: Option<Queued<'_>> = None;
     loop {
+        let intent = counted.as_ref().unwrap_or(intent);
         if calls.waits.is_withdrawn(&on) {
             return Ok(Opened::Refused(unwanted()));
         }
@@ -104,6 +106,13 @@ pub(super) async fn reserve(
             Err(StoreError::Short(shortfall)) => shortfall,
             Err(e) => return Err(e.into()),
         };
+        // Before it waits, or is cut: it may be less than its bytes say.
+        if let Some(closer) = intent.counted() {
+            whole = Size::whole(&closer);
+            size = whole;
+            counted = Some(closer);
+            continue;
+        }
         place.waits_for(shortfall.budget.id);
         // What was left when it was cut may be gone; as often as that happens, another call has got it.
         size = cut(calls, intent, &whole, &applied).await?.unwrap_or(whole);

@@ -37,6 +37,7 @@ use crate::services::Services;
 
 mod again;
 mod capped;
+mod counted;
 mod held;
 mod limits;
 mod operator;
@@ -162,6 +163,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         since: tokio::time::Instant::now(),
         request_bytes: 10,
         stream: false,
+        closer: None,
         shorter: None,
         cheaper: false,
         place: None,

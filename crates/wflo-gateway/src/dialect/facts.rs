@@ -20,6 +20,11 @@ pub struct Facts {
     pub cached_long: bool,
     /// Audio in the input.
     pub audio: bool,
+    /// Bytes that escapes (`\u0436`) take beyond the characters that they stand for.
+    pub escapes: u64,
+    /// Bytes by which the arguments and results of tools become longer where a server writes them anew with
+    /// escapes.
+    pub written_anew: u64,
 }
 
 /// What a value stands under, as far as it gives the value a meaning.
@@ -36,11 +41,16 @@ enum Under {
     Type,
     /// The value of `audio`: how an answer is to sound, or an earlier one.
     Audio,
+    /// The value of a field that holds the arguments or the result of a tool where it is an object: JSON that
+    /// the server reads and writes again.
+    Object,
 }
 
 struct Walk<'f> {
     facts: &'f mut Facts,
     under: Under,
+    /// It stands in what a server writes anew.
+    anew: bool,
 }
 
 /// Walks one JSON text.
@@ -48,13 +58,39 @@ struct Walk<'f> {
 /// # Errors
 /// What the parser says, nesting deeper than it allows included.
 pub fn read(text: &[u8]) -> Result<Facts, serde_json::Error> {
-    let mut facts = Facts::default();
+    let mut facts = Facts { escapes: escapes(text), ..Facts::default() };
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    Walk { facts: &mut facts, under: Under::Nothing }.deserialize(&mut deserializer)?;
+    Walk { facts: &mut facts, under: Under::Nothing, anew: false }.deserialize(&mut deserializer)?;
     Ok(facts)
 }
 
+/// The bytes that escapes of a JSON text have beyond the UTF-8 of their characters, at least. Only those of
+/// characters beyond ASCII count: a server may well keep the others.
+fn escapes(json: &[u8]) -> u64 {
+    let (mut from, mut beyond) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', json.get(from..).unwrap_or_default()) {
+        let at = from + found;
+        let digits = json.get(at + 2..at + 6).filter(|_| json[at + 1] == b'u').unwrap_or_default();
+        let code =
+            digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?));
+        beyond += match code {
+            Some(0x80..0x800) => 4_u64,
+            // Half of a pair is two bytes of four, or all of a replacement.
+            Some(0x800..) => 3,
+            _ => 0,
+        };
+        from = at + 2;
+    }
+    beyond
+}
+
 impl Facts {
+    /// What every character beyond ASCII takes more as an escape.
+    fn anew(&mut self, text: &str) {
+        let more = |c: char| if c.is_ascii() { 0 } else { 6 * c.len_utf16() - c.len_utf8() };
+        self.written_anew += text.chars().map(more).sum::<usize>() as u64;
+    }
+
     fn text(&mut self, under: Under, text: &str) {
         match under {
             Under::ImageUrl if text.starts_with("data:image/") => self.inline_images += 1,
@@ -77,7 +113,7 @@ impl Facts {
                 "container_upload" => self.unsizable = Some("a file in a container"),
                 _ => {}
             },
-            Under::Nothing | Under::Audio => {}
+            Under::Nothing | Under::Audio | Under::Object => {}
         }
     }
 
@@ -120,6 +156,7 @@ impl Facts {
                 self.unsizable = Some("audio by its id");
                 Under::Nothing
             }
+            "input" | "args" | "response" | "data" => Under::Object,
             "video_url" => {
                 self.unsizable = Some("a video");
                 Under::Nothing
@@ -141,6 +178,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
 struct Name<'f> {
     facts: &'f mut Facts,
     under: Under,
+    anew: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
@@ -159,6 +197,9 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Under, E> {
+        if self.anew {
+            self.facts.anew(name);
+        }
         Ok(self.facts.name(name, self.under))
     }
 }
@@ -191,18 +232,26 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        if self.anew {
+            self.facts.anew(text);
+        }
         self.facts.text(self.under, text);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Walk { facts: &mut *self.facts, under: self.under })?.is_some() {}
+        let Walk { facts, anew, .. } = self;
+        // A list is items of a request, not what a tool was told.
+        let under = if self.under == Under::Object { Under::Nothing } else { self.under };
+        while seq.next_element_seed(Walk { facts: &mut *facts, under, anew })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(under) = map.next_key_seed(Name { facts: &mut *self.facts, under: self.under })? {
-            map.next_value_seed(Walk { facts: &mut *self.facts, under })?;
+        let Walk { facts, under, anew } = self;
+        let anew = anew || under == Under::Object;
+        while let Some(under) = map.next_key_seed(Name { facts: &mut *facts, under, anew })? {
+            map.next_value_seed(Walk { facts: &mut *facts, under, anew })?;
         }
         Ok(())
     }
@@ -244,6 +293,38 @@ mod tests {
     fn escaped_names_do_not_hide_a_mark() {
         let facts = read(br#"{"cache_contro\u006c":{"type":"ephemeral","ttl":"1\u0068"}}"#).unwrap();
         assert!(facts.cached && facts.cached_long);
+    }
+
+    #[test]
+    fn escapes_count_as_the_characters_that_they_stand_for() {
+        for text in ["привет", "日本語", "naïve", "😀 a", "plain \"quoted\" \\u0436 \n"] {
+            let raw = serde_json::to_string(text).unwrap();
+            let escaped: String = raw
+                .chars()
+                .map(|c| match c.is_ascii() {
+                    true => c.to_string(),
+                    false => {
+                        c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+                    }
+                })
+                .collect();
+            let facts = read(escaped.as_bytes()).unwrap();
+            assert!(escaped.len() as u64 - facts.escapes >= raw.len() as u64, "{text}");
+            assert!(escaped.len() as u64 - facts.escapes <= raw.len() as u64 + 2, "{text}");
+            assert_eq!(read(raw.as_bytes()).unwrap().escapes, 0, "{text}");
+        }
+        for odd in [&b"\\"[..], b"\\u", b"\\u12", b"\\uzzzz", b"\\\\u0436", b"\\u+123"] {
+            assert_eq!(escapes(odd), 0);
+        }
+    }
+
+    #[test]
+    fn what_a_server_writes_anew_may_become_longer() {
+        let of = |json: &str| read(json.as_bytes()).unwrap().written_anew;
+        assert_eq!(of(r#"{"content":[{"type":"tool_use","input":{"q":"жж"}}]}"#), 8);
+        assert_eq!(of(r#"{"parts":[{"functionCall":{"args":{"\u0436":["ж"]}}}]}"#), 8);
+        assert_eq!(of(r#"{"functionResponse":{"response":{"a":{"b":"😀"}}}}"#), 8);
+        assert_eq!(of(r#"{"input":[{"role":"user","content":"жж"}],"data":"ж"}"#), 0, "text as it is");
     }
 
     #[test]

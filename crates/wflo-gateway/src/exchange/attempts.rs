@@ -22,7 +22,7 @@ use super::course::{Course, How, Step};
 use super::{Ask, GAVE_UP, Live, error_record};
 use crate::error::GatewayError;
 use crate::gateway::Buffered;
-use crate::ledger::{Further, Next, Tried};
+use crate::ledger::{self, Further, Next, Tried};
 use crate::retry::{Asked, RetryBudget, chance};
 use crate::telemetry;
 use crate::turn::Held;
@@ -241,10 +241,17 @@ impl<'a> Live<'a> {
             address: at.provider.address(),
             model: at.request.model.clone(),
             hold: at.hold(),
-            max_input_tokens: at.bound.map_or(0, |bound| bound.input_tokens),
-            max_output_tokens: at.bound.map_or(0, |bound| bound.output_tokens),
+            max_input_tokens: at.bound().map_or(0, |bound| bound.input_tokens),
+            max_output_tokens: at.bound().map_or(0, |bound| bound.output_tokens),
         };
-        match self.shared.ledger.again(ticket, next).await {
+        let mut further = self.shared.ledger.again(ticket, next.clone()).await;
+        if let Ok(Further::Refused(ledger::Refusal::Budget(_))) = &further
+            && let Some(bound) = at.closer().and_then(|closer| closer.bound())
+        {
+            let next = Next { hold: bound.cost, max_input_tokens: bound.input_tokens, ..next };
+            further = self.shared.ledger.again(ticket, next).await;
+        }
+        match further {
             Ok(Further::Dispatch) => {}
             Ok(Further::Refused(refusal)) => return Err(format!("{refusal:?}")),
             Err(error) => return Err(error.to_string()),

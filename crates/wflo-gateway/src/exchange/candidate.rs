@@ -7,6 +7,7 @@ use wflo_core::money::NanoUsd;
 
 use super::Ask;
 use super::rename::renamed;
+use crate::closer::Closer;
 use crate::dialect::request::Request;
 use crate::dialect::wire::Asked;
 use crate::error::GatewayError;
@@ -36,7 +37,7 @@ pub(super) struct Candidate<'a> {
     pub(super) suffix: String,
     /// The client's body with that name.
     body: Bytes,
-    pub(super) bound: Option<Bound>,
+    bound: Option<Bound>,
     whole: Option<Whole>,
     /// The body as it goes there, once it is asked for.
     ready: OnceLock<Bytes>,
@@ -74,6 +75,7 @@ impl<'a> Candidate<'a> {
             beta: ask.asked().beta.to_owned(),
             body: body.clone(),
             price: Arc::clone(price),
+            spared: Arc::default(),
         });
         let own = shared.routes.routing().models.get(&place.model);
         let own = own.map_or_else(Waits::default, |detour| detour.waits);
@@ -139,8 +141,18 @@ impl<'a> Candidate<'a> {
 
     /// The most that an attempt here can cost.
     pub(super) fn hold(&self) -> NanoUsd {
-        let bound = self.cut.as_ref().map(|cut| cut.bound).or(self.bound);
-        bound.map_or(NanoUsd::ZERO, |bound| bound.cost)
+        self.bound().map_or(NanoUsd::ZERO, |bound| bound.cost)
+    }
+
+    /// The bound of an attempt here: as it is cut or counted, if it is.
+    pub(super) fn bound(&self) -> Option<Bound> {
+        let cut = self.cut.as_ref().map(|cut| cut.bound);
+        cut.or_else(|| self.whole.as_ref()?.counted(&self.request)).or(self.bound)
+    }
+
+    /// What counts its text.
+    pub(super) fn closer(&self) -> Option<Closer> {
+        self.whole.clone()?.closer(&self.request)
     }
 
     /// The body as it goes there.

@@ -45,7 +45,13 @@ const GOOGLE: Overhead =
 const COHERE: Overhead =
     Overhead { request: 64, message: 16, any_tool: 1_024, tool: 128, predefined_tool: 0, image: 6_000 };
 
-pub(super) fn limit(request: &Request, price: &Price) -> Result<u64, BoundError> {
+/// `spared`: by how much the text, where it is counted, has fewer tokens than bytes.
+pub(super) fn limit(request: &Request, price: &Price, spared: u64) -> Result<u64, BoundError> {
+    let text = request
+        .body_bytes
+        .saturating_sub(request.facts.escapes)
+        .saturating_add(request.facts.written_anew)
+        .saturating_sub(spared);
     let window = match (price.context_tokens, request.longer_context) {
         (Some(usual), Some(longer)) => Some(usual.max(longer)),
         (usual, _) => usual,
@@ -59,14 +65,14 @@ pub(super) fn limit(request: &Request, price: &Price) -> Result<u64, BoundError>
             // not the request's, so it bounds nothing here.
             let marks = request.messages.saturating_mul(4).saturating_add(8);
             let images = EMBEDDED_IMAGE.saturating_mul(request.facts.inline_images);
-            return Ok(request.body_bytes.saturating_add(marks).saturating_add(images));
+            return Ok(text.saturating_add(marks).saturating_add(images));
         }
         // What a document is read as is within the window of each input.
         (Endpoint::Embeddings, Some(because)) => {
             return Ok(whole(because)?.saturating_mul(request.messages.max(1)));
         }
         // Each document is read together with the query, which is within the body.
-        (Endpoint::Rerank, _) => return Ok(request.body_bytes.saturating_mul(request.messages.max(1))),
+        (Endpoint::Rerank, _) => return Ok(text.saturating_mul(request.messages.max(1))),
         (_, Some(because)) => return Ok(again(whole(because)?, request)),
         (_, None) => {}
     }
@@ -84,7 +90,7 @@ pub(super) fn limit(request: &Request, price: &Price) -> Result<u64, BoundError>
     };
     let tools = request.tools;
     let parts = [
-        request.body_bytes,
+        text,
         overhead.request,
         overhead.message.saturating_mul(request.messages),
         if tools.count > 0 { overhead.any_tool } else { 0 },

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::{Dialect, Endpoint};
 use wflo_gateway::price::{ModelSettings, lookup, settle};
-use wflo_gateway::reserve::upper_bound;
+use wflo_gateway::reserve::{closer_bound, upper_bound};
 
 use crate::generated::{self, Asked, Billed, Model};
 
-fn check(asked: &Asked, billed: &Billed, model: &Model) -> Result<bool, TestCaseError> {
+/// `counted`: the text's tokens are known, so what is held once it is counted must do as well.
+fn check(asked: &Asked, billed: &Billed, model: &Model, counted: bool) -> Result<bool, TestCaseError> {
     let (body, endpoint) = (generated::body(asked, model), model.endpoint(asked));
     let suffix = format!("/models/{}:generateContent", model.name);
     let wire = wflo_gateway::dialect::wire::Asked {
@@ -27,7 +28,29 @@ fn check(asked: &Asked, billed: &Billed, model: &Model) -> Result<bool, TestCase
     let usage = generated::usage(asked, billed, &request, model);
     let cost = settle(&usage, &model.price);
     prop_assert!(cost <= bound.cost, "{}: {cost} > {}: {usage:?} of {body}", model.name, bound.cost);
+    if counted && let Some(closer) = closer_bound(&request, &model.price, body.as_bytes()).unwrap() {
+        prop_assert!(cost <= closer.cost, "{}: {cost} > {}: {usage:?} of {body}", model.name, closer.cost);
+        prop_assert!(closer.cost <= bound.cost && closer.input_tokens <= bound.input_tokens, "{body}");
+    }
     Ok(true)
+}
+
+/// Texts, and the tokens of each by `o200k_base` and by `cl100k_base`, from `scripts/token_differential.py`.
+fn counted_texts() -> Vec<(String, [u64; 2])> {
+    let lines = include_str!("../fixtures/token_counts.jsonl").lines();
+    let texts = lines.map(|line| serde_json::from_str::<(String, u64, u64)>(line).unwrap());
+    texts.map(|(text, o200k, cl100k)| (text, [o200k, cl100k])).collect()
+}
+
+#[test]
+fn no_text_has_more_tokens_than_are_counted_in_it() {
+    use wflo_gateway::encoding::{Encoding, Work};
+    for (text, tokens) in counted_texts() {
+        for (encoding, tokens) in [Encoding::O200k, Encoding::Cl100k].into_iter().zip(tokens) {
+            let most = encoding.most_tokens(&text, &mut Work::default());
+            assert!(tokens <= most && most <= text.len() as u64, "{encoding:?}: {tokens} > {most}: {text:?}");
+        }
+    }
 }
 
 #[test]
@@ -43,7 +66,7 @@ fn no_response_of_any_model_costs_more_than_its_bound() {
         // A runner counts its cases over all its runs, so each model has one of its own.
         proptest::test_runner::TestRunner::new(config.clone())
             .run(&(generated::asked(), generated::billed()), |(asked, billed)| {
-                let checked = check(&asked, &billed, model)?;
+                let checked = check(&asked, &billed, model, false)?;
                 seen.set(seen.get() | checked);
                 let count = if checked { &tried } else { &refused };
                 count.set(count.get() + 1);
@@ -78,7 +101,21 @@ proptest! {
             ("openai", "text-embedding-3-small"), ("cohere", "rerank-v3.5"), ("deepseek", "deepseek-chat"),
         ])
     ) {
-        check(&asked, &billed, &Model::at(model.0, model.1).unwrap())?;
+        check(&asked, &billed, &Model::at(model.0, model.1).unwrap(), false)?;
+    }
+
+    /// Texts whose tokens OpenAI's own tokenizer has counted, in requests of every endpoint.
+    #[test]
+    fn no_response_costs_more_than_the_bound_by_the_text_that_was_counted(
+        asked in generated::asked(), billed in generated::billed(),
+        text in proptest::sample::select(counted_texts()),
+        (name, encoding) in proptest::sample::select(vec![
+            ("gpt-5-mini", 0), ("gpt-4o", 0), ("gpt-4.1", 0), ("o3", 0), ("gpt-4", 1), ("text-embedding-3-small", 1),
+        ])
+    ) {
+        let (text, tokens) = text;
+        let asked = Asked { text, tokens: tokens[encoding], ..asked };
+        check(&asked, &billed, &Model::at("openai", name).unwrap(), true)?;
     }
 
     /// What a provider reports in a body is read as no more than what it says in all.

@@ -14,6 +14,8 @@ use wflo_gateway::usage::{Dimension as D, Usage};
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) text: String,
+    /// Most tokens of the text: its bytes, where nobody has counted them.
+    pub(crate) tokens: u64,
     pub(crate) max_tokens: Option<u64>,
     pub(crate) n: u64,
     pub(crate) tier: Option<&'static str>,
@@ -50,6 +52,7 @@ pub(crate) fn asked() -> impl Strategy<Value = Asked> {
     (first, second).prop_map(|((text, max_tokens, n, tier, tools, cached), second)| {
         let (image, fast, responses, searches, thinking, remote, audio) = second;
         Asked {
+            tokens: text.len() as u64,
             text,
             max_tokens,
             n,
@@ -309,7 +312,7 @@ pub(crate) fn share(total: u64, part: u8) -> u64 {
 fn most_input(asked: &Asked, request: &Request, model: &Model) -> u64 {
     let window = model.price.context_tokens.unwrap_or(0);
     match request.endpoint {
-        Endpoint::Embeddings => return asked.text.len() as u64 + 1 + 8,
+        Endpoint::Embeddings => return asked.tokens + 1 + 8,
         Endpoint::Rerank => {
             let documents = (asked.tools * 60 + 1) as u64;
             return documents * (asked.text.len() as u64 + "what".len() as u64 + 4);
@@ -330,7 +333,7 @@ fn most_input(asked: &Asked, request: &Request, model: &Model) -> u64 {
                 Template::Cohere => (0, 0),
                 _ => (4_784, 804),
             };
-            let texts = asked.text.len() as u64 * (1 + 3 * asked.tools as u64) + 20;
+            let texts = asked.tokens + asked.text.len() as u64 * 3 * asked.tools as u64 + 20;
             texts + if asked.image { image } else { 0 } + if asked.tools > 0 { preamble } else { 0 }
         }
     };

@@ -1,0 +1,201 @@
+//! The text of a request, counted by the encoding of its model.
+//!
+//! Owns which of a body is text that OpenAI's servers take as it is: the contents of messages and of the items
+//! of a response, instructions, and what is embedded. All else (names, roles, arguments of calls, tools,
+//! schemas, the JSON around them) stays bounded by its bytes.
+
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+use crate::dialect::request::Request;
+use crate::dialect::{Dialect, Endpoint};
+use crate::encoding::{Encoding, Work};
+use crate::price::Price;
+
+/// The encoding by which the text of a request is billed, if that is certain.
+pub(crate) fn encoding(request: &Request, price: &Price) -> Option<Encoding> {
+    let counts = matches!(request.endpoint, Endpoint::Chat | Endpoint::Responses | Endpoint::Embeddings);
+    // What is read again, or beside text, is bounded by the window.
+    let bounded = request.facts.unsizable.is_none() && request.tools.rounds == 0;
+    let ours = price.encodes && request.dialect == Dialect::OpenAi && counts && bounded;
+    ours.then(|| Encoding::of(&request.model)).flatten()
+}
+
+/// By how much the text in `body` has fewer tokens than bytes.
+pub(crate) fn spared(request: &Request, encoding: Encoding, body: &[u8]) -> u64 {
+    let mut count = Count { encoding, endpoint: request.endpoint, work: Work::default(), spared: 0 };
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // A body that was read once is read again.
+    match (Walk { count: &mut count, place: Place::Top }).deserialize(&mut deserializer) {
+        Ok(()) => count.spared,
+        Err(_) => 0,
+    }
+}
+
+struct Count {
+    encoding: Encoding,
+    endpoint: Endpoint,
+    work: Work,
+    spared: u64,
+}
+
+impl Count {
+    fn text(&mut self, text: &str) {
+        // What must be escaped in JSON has at least two bytes there.
+        let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).count();
+        let written = text.len() + escaped;
+        self.spared += (written as u64).saturating_sub(self.encoding.most_tokens(text, &mut self.work));
+    }
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Top,
+    /// In a message or an item.
+    Message,
+    /// A text that the model reads, or a list of such and of other things.
+    Text,
+    /// Anything else.
+    Other,
+}
+
+impl Place {
+    /// What the field of this name holds.
+    fn under(self, name: &str, endpoint: Endpoint) -> Place {
+        match (self, name, endpoint) {
+            (Place::Top, "messages", Endpoint::Chat) => Place::Message,
+            // A list of items, a text, or a list of texts.
+            (Place::Top, "input", Endpoint::Responses | Endpoint::Embeddings) => Place::Text,
+            (Place::Top, "instructions", Endpoint::Responses) => Place::Text,
+            (Place::Message | Place::Text, "content" | "text" | "output", _) => Place::Text,
+            (Place::Message | Place::Text, _, _) => Place::Message,
+            _ => Place::Other,
+        }
+    }
+}
+
+struct Walk<'c> {
+    count: &'c mut Count,
+    place: Place,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.place {
+            Place::Other => deserializer.deserialize_ignored_any(serde::de::IgnoredAny).map(drop),
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        if self.place == Place::Text {
+            self.count.text(text);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Walk { count: &mut *self.count, place: self.place })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let place = self.place.under(&name, self.count.endpoint);
+            map.next_value_seed(Walk { count: &mut *self.count, place })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spared_of(endpoint: Endpoint, body: &str) -> u64 {
+        let request = Request::parse(Dialect::OpenAi, endpoint, body.as_bytes(), "").unwrap();
+        spared(&request, Encoding::O200k, body.as_bytes())
+    }
+
+    const TEXT: &str = "The lighthouse keeper wrote that nothing had happened in October.";
+
+    #[test]
+    fn text_is_counted_where_it_is_taken_as_it_is_and_nowhere_else() {
+        let chat = |rest: &str| spared_of(Endpoint::Chat, &format!(r#"{{"model":"gpt-5-mini",{rest}}}"#));
+        let whole = chat(&format!(r#""messages":[{{"role":"user","content":"{TEXT}"}}]"#));
+        assert!(whole > 45, "{whole}");
+        for counted in [
+            format!(r#""messages":[{{"role":"user","content":[{{"type":"text","text":"{TEXT}"}}]}}]"#),
+            format!(r#""messages":[{{"role":"tool","tool_call_id":"a","content":"{TEXT}"}}]"#),
+        ] {
+            assert_eq!(chat(&counted), whole, "{counted}");
+        }
+        for by_bytes in [
+            format!(r#""messages":[],"user":"{TEXT}""#),
+            format!(r#""messages":[{{"role":"user","name":"{TEXT}","content":""}}]"#),
+            format!(
+                r#""messages":[{{"role":"assistant","tool_calls":[{{"function":{{"arguments":"{TEXT}"}}}}]}}]"#
+            ),
+            format!(
+                r#""messages":[],"tools":[{{"type":"function","function":{{"name":"f","description":"{TEXT}"}}}}]"#
+            ),
+            format!(r#""messages":[],"prediction":{{"type":"content","content":"{TEXT}"}}"#),
+            format!(r#""messages":[],"content":"{TEXT}""#),
+        ] {
+            assert_eq!(chat(&by_bytes), 0, "{by_bytes}");
+        }
+        let response =
+            |rest: &str| spared_of(Endpoint::Responses, &format!(r#"{{"model":"gpt-5-mini",{rest}}}"#));
+        for counted in [
+            format!(r#""input":"{TEXT}""#),
+            format!(r#""input":[],"instructions":"{TEXT}""#),
+            format!(r#""input":[{{"role":"user","content":[{{"type":"input_text","text":"{TEXT}"}}]}}]"#),
+            format!(r#""input":[{{"type":"function_call_output","call_id":"a","output":"{TEXT}"}}]"#),
+        ] {
+            assert_eq!(response(&counted), whole, "{counted}");
+        }
+        let embedded = format!(r#"{{"model":"text-embedding-3-small","input":["{TEXT}","{TEXT}"]}}"#);
+        assert_eq!(spared_of(Endpoint::Embeddings, &embedded), 2 * whole);
+    }
+
+    #[test]
+    fn what_is_escaped_is_spared_by_no_more_than_it_has_there() {
+        let text = "a \"b\" \\ c\n\td\u{1}".repeat(20);
+        let body =
+            serde_json::json!({"model": "m", "messages": [{"role": "user", "content": text}]}).to_string();
+        let spared = spared_of(Endpoint::Chat, &body);
+        let written = serde_json::to_string(&text).unwrap().len() as u64 - 2;
+        let tokens = Encoding::O200k.most_tokens(&text, &mut Work::default());
+        assert!(spared <= written - tokens && spared > 0, "{spared} of {written}");
+    }
+}
