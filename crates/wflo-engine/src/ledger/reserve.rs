@@ -1,7 +1,7 @@
 //! The hold of a call: in full, cut down to what is left, or after waiting for room.
 //!
-//! Owns the order in which a call that does not fit is helped: its text is counted, then cut (where every budget that is short has
-//! opted in), else wait while running calls may still free room, else what the budget says.
+//! Owns the order in which a call that does not fit is helped: count its text, cut it (where every budget that
+//! is short has opted in), else wait while running calls may still free room, else what the budget says.
 //!
 //! **Architecture Invariant:** what is held is what is sent: a cut call's hold, its attributes and its limit
 //! are decided before the commit that takes the hold, which takes it on all budgets or on none. A commit that
