@@ -228,7 +228,7 @@ fn the_holds_of_realistic_traffic_are_near_its_bills() {
     said("all", &whole);
     said("  at openai", &openai);
     let [plain, counted] = medians(&whole);
-    assert!(plain <= 3.0 && counted <= 2.6, "{plain} {counted}");
+    assert!(plain <= 3.2 && counted <= 2.6, "{plain} {counted}");
     assert!(medians(&openai)[1] <= 2.0, "{:?}", medians(&openai));
 }
 
