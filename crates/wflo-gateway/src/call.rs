@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod cohere;
+mod given;
 mod google;
 mod openai;
 mod reply;

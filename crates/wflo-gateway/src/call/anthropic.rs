@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::given::{self, Picture, Turn};
 use super::{CallError, ChatCall};
 use crate::dialect::Dialect;
 
@@ -28,7 +29,7 @@ const SAME: [&str; 12] = [
 ];
 
 fn cannot(what: impl Into<String>) -> CallError {
-    CallError::Untranslatable { what: what.into(), dialect: Dialect::Anthropic }
+    given::cannot(Dialect::Anthropic, what)
 }
 
 pub(super) fn request(call: &ChatCall, most: Option<u64>) -> Result<Map<String, Value>, CallError> {
@@ -68,7 +69,7 @@ pub(super) fn request(call: &ChatCall, most: Option<u64>) -> Result<Map<String, 
         let choice = body.entry("tool_choice").or_insert_with(|| json!({"type": "auto"}));
         choice["disable_parallel_tool_use"] = true.into();
     }
-    let (system, messages) = messages(call.request.get("messages"))?;
+    let (system, messages) = messages(call)?;
     if !system.is_empty() {
         if body.contains_key("system") {
             return Err(cannot("a system message beside the parameter `system`"));
@@ -85,20 +86,17 @@ pub(super) fn request(call: &ChatCall, most: Option<u64>) -> Result<Map<String, 
 fn tools(given: &Value) -> Result<Value, CallError> {
     let list = given.as_array().ok_or_else(|| cannot("`tools` that is no list"))?;
     list.iter()
-        .map(|tool| {
-            let function = &tool["function"];
-            if tool["type"] != "function" {
-                // A tool already in Anthropic's shape has a name and no `function`.
-                return if tool["name"].is_string() { Ok(tool.clone()) } else { Err(cannot(format!("the tool type {}", tool["type"]))) };
+        .map(|tool| match given::function(tool, "input_schema") {
+            Some(mut function) => {
+                // It must have a schema.
+                if !function["input_schema"].is_object() {
+                    function["input_schema"] = json!({"type": "object"});
+                }
+                Ok(function)
             }
-            let mut out = json!({
-                "name": function["name"],
-                "input_schema": if function["parameters"].is_object() { function["parameters"].clone() } else { json!({"type": "object"}) },
-            });
-            if function["description"].is_string() {
-                out["description"] = function["description"].clone();
-            }
-            Ok(out)
+            // A tool already in Anthropic's shape has a name and no `function`.
+            None if tool["name"].is_string() => Ok(tool.clone()),
+            None => Err(cannot(format!("the tool type {}", tool["type"]))),
         })
         .collect::<Result<Vec<Value>, CallError>>()
         .map(Value::Array)
@@ -123,67 +121,38 @@ fn tool_choice(given: &Value) -> Result<Value, CallError> {
 type Blocks = Vec<Value>;
 
 /// The system text and the messages.
-fn messages(given: Option<&Value>) -> Result<(Blocks, Vec<Value>), CallError> {
-    let list =
-        given.and_then(Value::as_array).ok_or_else(|| cannot("a request without a list of `messages`"))?;
+fn messages(call: &ChatCall) -> Result<(Blocks, Vec<Value>), CallError> {
+    let (given, turns) = given::turns(call, Dialect::Anthropic)?;
     let mut system = Vec::new();
-    let mut out: Vec<Value> = Vec::new();
-    for message in list {
-        match message["role"].as_str() {
-            Some("system" | "developer") => {
-                if !out.is_empty() {
-                    return Err(cannot("a system message after the first other message"));
-                }
-                system.extend(blocks(&message["content"])?);
-            }
-            Some("user") => out.push(json!({"role": "user", "content": blocks(&message["content"])?})),
-            Some("assistant") => out.push(json!({"role": "assistant", "content": assistant(message)?})),
-            Some("tool") => {
-                let result = json!({
-                    "type": "tool_result",
-                    "tool_use_id": message["tool_call_id"],
-                    "content": blocks(&message["content"])?,
-                });
-                // The results of one turn belong into one message.
-                match out.last_mut() {
-                    Some(last) if last["role"] == "user" && last["content"][0]["type"] == "tool_result" => {
-                        if let Some(content) = last["content"].as_array_mut() {
-                            content.push(result);
-                        }
-                    }
-                    _ => out.push(json!({"role": "user", "content": [result]})),
-                }
-            }
-            _ => return Err(cannot(format!("a message of the role {}", message["role"]))),
-        }
+    for message in given {
+        system.extend(blocks(&message["content"])?);
     }
-    Ok((system, out))
+    let said = turns.into_iter().map(|turn| -> Result<Value, CallError> {
+        let (role, content) = match turn {
+            Turn::User(message) => ("user", blocks(&message["content"])?),
+            Turn::Assistant(message) => ("assistant", assistant(message)?),
+            Turn::Results(results) => ("user", results.into_iter().map(result).collect::<Result<_, _>>()?),
+        };
+        Ok(json!({"role": role, "content": content}))
+    });
+    Ok((system, said.collect::<Result<_, CallError>>()?))
+}
+
+fn result(message: &Value) -> Result<Value, CallError> {
+    let content = blocks(&message["content"])?;
+    Ok(json!({"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}))
 }
 
 fn assistant(message: &Value) -> Result<Blocks, CallError> {
-    let mut content = if message["content"].is_null() { Vec::new() } else { blocks(&message["content"])? };
-    // Anthropic refuses empty text.
-    content.retain(|block| block["text"] != "");
-    for call in message["tool_calls"].as_array().into_iter().flatten() {
-        // OpenAI's own shape, or the one of a reply's `tool_calls`.
-        let function = if call["function"].is_object() { &call["function"] } else { call };
-        let text = function["arguments"].as_str().unwrap_or_default().trim();
-        let input: Value = if text.is_empty() {
-            json!({})
-        } else {
-            serde_json::from_str(text).map_err(|_| cannot("a tool call whose arguments are no JSON"))?
-        };
-        content.push(json!({"type": "tool_use", "id": call["id"], "name": function["name"], "input": input}));
+    let mut content = given::said(message, Dialect::Anthropic, block)?;
+    for call in given::calls(message, Dialect::Anthropic)? {
+        content.push(json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments}));
     }
     Ok(content)
 }
 
 fn blocks(content: &Value) -> Result<Blocks, CallError> {
-    match content {
-        Value::String(text) => Ok(vec![json!({"type": "text", "text": text})]),
-        Value::Array(parts) => parts.iter().map(block).collect(),
-        _ => Err(cannot("a message without content")),
-    }
+    given::content(content, Dialect::Anthropic, block)
 }
 
 fn block(part: &Value) -> Result<Value, CallError> {
@@ -191,13 +160,14 @@ fn block(part: &Value) -> Result<Value, CallError> {
         Some("text") => Ok(part.clone()),
         Some("refusal") => Ok(json!({"type": "text", "text": part["refusal"]})),
         Some("image_url") => {
-            let url = part["image_url"]["url"].as_str().or(part["image_url"].as_str()).unwrap_or_default();
-            let source = match url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) {
-                Some((media_type, data)) => json!({"type": "base64", "media_type": media_type, "data": data}),
-                None if url.starts_with("https://") || url.starts_with("http://") => {
+            let source = match given::picture(part) {
+                Picture::Data(kind, data) => json!({"type": "base64", "media_type": kind, "data": data}),
+                Picture::Elsewhere(url) if url.starts_with("https://") || url.starts_with("http://") => {
                     json!({"type": "url", "url": url})
                 }
-                None => return Err(cannot("an image that is neither a base64 data URL nor an address")),
+                Picture::Elsewhere(_) => {
+                    return Err(cannot("an image that is neither a base64 data URL nor an address"));
+                }
             };
             Ok(json!({"type": "image", "source": source}))
         }

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::given;
 use super::reply::{Gathered, reply, text_of};
 use super::{CallError, ChatCall, ChatReply, Delta, ToolCall};
 use crate::dialect::Dialect;
@@ -34,7 +35,7 @@ const SAME: [&str; 16] = [
 ];
 
 fn cannot(what: impl Into<String>) -> CallError {
-    CallError::Untranslatable { what: what.into(), dialect: Dialect::Cohere }
+    given::cannot(Dialect::Cohere, what)
 }
 
 pub(super) fn request(call: &ChatCall) -> Result<Map<String, Value>, CallError> {
@@ -69,8 +70,7 @@ pub(super) fn request(call: &ChatCall) -> Result<Map<String, Value>, CallError> 
             other => return Err(cannot(format!("the parameter `{other}`"))),
         }
     }
-    let list = call.request.get("messages").and_then(Value::as_array);
-    let list = list.ok_or_else(|| cannot("a request without a list of `messages`"))?;
+    let list = given::messages(call, Dialect::Cohere)?;
     let messages = list.iter().map(message).collect::<Result<Vec<Value>, CallError>>()?;
     body.insert("messages".to_owned(), messages.into());
     if call.stream {

@@ -1,13 +1,18 @@
-//! A chat in OpenAI's shape said in Google's, and its answer read back.
+//! A chat in OpenAI's shape said in Google's.
 //!
-//! Owns both ways of the translation. What has no counterpart is an error that names it; nothing is left out
+//! Owns the translation of a request; its answer is read back by `answer`. What has no counterpart is an error that names it; nothing is left out
 //! silently. Parameters that only Google has (`safetySettings`, `thinkingConfig` …) pass as they are.
 
 use serde_json::{Map, Value, json};
 
-use super::reply::{Gathered, reply, text_of};
-use super::{CallError, ChatCall, ChatReply, Delta, ToolCall};
+use super::given::{self, Picture, Turn};
+use super::reply::text_of;
+use super::{CallError, ChatCall};
 use crate::dialect::Dialect;
+
+mod answer;
+
+pub(super) use answer::{of_answer, piece};
 
 /// What stands between a tool call's id and the signature of the thoughts that led to it. The signature has
 /// to come back with the call, and an id is the one thing of a call that programs give back unchanged.
@@ -29,7 +34,7 @@ const CONFIG: [(&str, &str); 8] = [
 const OWN: [&str; 4] = ["safetySettings", "cachedContent", "serviceTier", "labels"];
 
 fn cannot(what: impl Into<String>) -> CallError {
-    CallError::Untranslatable { what: what.into(), dialect: Dialect::Google }
+    given::cannot(Dialect::Google, what)
 }
 
 /// The path and the query of the endpoint.
@@ -84,7 +89,7 @@ pub(super) fn request(call: &ChatCall) -> Result<Map<String, Value>, CallError> 
             other => return Err(cannot(format!("the parameter `{other}`"))),
         }
     }
-    let (system, contents) = contents(call.request.get("messages"))?;
+    let (system, contents) = contents(call)?;
     if !system.is_empty() {
         body.insert("systemInstruction".to_owned(), json!({ "parts": system }));
     }
@@ -110,22 +115,11 @@ fn format(wanted: &Value, config: &mut Map<String, Value>) -> Result<(), CallErr
 
 fn tools(given: &Value) -> Result<Value, CallError> {
     let list = given.as_array().ok_or_else(|| cannot("`tools` that is no list"))?;
-    let mut declared = Vec::new();
-    for tool in list {
-        let function = &tool["function"];
-        if tool["type"] != "function" || !function["name"].is_string() {
-            return Err(cannot(format!("the tool type {}", tool["type"])));
-        }
-        let mut out = json!({ "name": function["name"] });
-        if function["description"].is_string() {
-            out["description"] = function["description"].clone();
-        }
-        if function["parameters"].is_object() {
-            out["parametersJsonSchema"] = function["parameters"].clone();
-        }
-        declared.push(out);
-    }
-    Ok(json!([{ "functionDeclarations": declared }]))
+    let declared = list.iter().map(|tool| {
+        let function = given::function(tool, "parametersJsonSchema");
+        function.ok_or_else(|| cannot(format!("the tool type {}", tool["type"])))
+    });
+    Ok(json!([{ "functionDeclarations": declared.collect::<Result<Vec<Value>, CallError>>()? }]))
 }
 
 fn tool_choice(given: &Value) -> Result<Value, CallError> {
@@ -143,59 +137,38 @@ fn tool_choice(given: &Value) -> Result<Value, CallError> {
 type Parts = Vec<Value>;
 
 /// The system's parts and the turns.
-fn contents(given: Option<&Value>) -> Result<(Parts, Vec<Value>), CallError> {
-    let list =
-        given.and_then(Value::as_array).ok_or_else(|| cannot("a request without a list of `messages`"))?;
-    let (mut system, mut out): (Parts, Vec<Value>) = (Vec::new(), Vec::new());
+fn contents(call: &ChatCall) -> Result<(Parts, Vec<Value>), CallError> {
+    let (given, turns) = given::turns(call, Dialect::Google)?;
+    let mut system = Vec::new();
+    for message in given {
+        system.extend(parts(&message["content"])?);
+    }
     // The tool that each call named: a result here names its call, there its tool.
     let mut called: Vec<(String, Value)> = Vec::new();
-    for message in list {
-        match message["role"].as_str() {
-            Some("system" | "developer") if out.is_empty() => system.extend(parts(&message["content"])?),
-            Some("system" | "developer") => {
-                return Err(cannot("a system message after the first other message"));
+    let mut said = Vec::with_capacity(turns.len());
+    for turn in turns {
+        let (role, parts) = match turn {
+            Turn::User(message) => ("user", parts(&message["content"])?),
+            Turn::Assistant(message) => ("model", assistant(message, &mut called)?),
+            Turn::Results(results) => {
+                let results = results.into_iter().map(|message| result(message, &called));
+                ("user", results.collect::<Result<_, _>>()?)
             }
-            Some("user") => out.push(json!({ "role": "user", "parts": parts(&message["content"])? })),
-            Some("assistant") => {
-                let parts = assistant(message, &mut called)?;
-                out.push(json!({ "role": "model", "parts": parts }));
-            }
-            Some("tool") => {
-                let result = result(message, &called)?;
-                // The results of one turn belong into one.
-                match out.last_mut() {
-                    Some(last) if last["parts"][0]["functionResponse"].is_object() => {
-                        if let Some(parts) = last["parts"].as_array_mut() {
-                            parts.push(result);
-                        }
-                    }
-                    _ => out.push(json!({ "role": "user", "parts": [result] })),
-                }
-            }
-            _ => return Err(cannot(format!("a message of the role {}", message["role"]))),
-        }
+        };
+        said.push(json!({ "role": role, "parts": parts }));
     }
-    Ok((system, out))
+    Ok((system, said))
 }
 
 fn assistant(message: &Value, called: &mut Vec<(String, Value)>) -> Result<Parts, CallError> {
-    let mut out = if message["content"].is_null() { Vec::new() } else { parts(&message["content"])? };
-    out.retain(|part| part["text"] != "");
-    for call in message["tool_calls"].as_array().into_iter().flatten() {
-        // OpenAI's own shape, or the one of a reply's `tool_calls`.
-        let function = if call["function"].is_object() { &call["function"] } else { call };
-        let text = function["arguments"].as_str().unwrap_or_default().trim();
-        let arguments: Value = if text.is_empty() {
-            json!({})
-        } else {
-            serde_json::from_str(text).map_err(|_| cannot("a tool call whose arguments are no JSON"))?
-        };
-        let id = text_of(&call["id"]);
-        let mut part = json!({ "functionCall": { "name": function["name"], "args": arguments } });
+    let mut out = given::said(message, Dialect::Google, part)?;
+    for call in given::calls(message, Dialect::Google)? {
+        let id = text_of(call.id);
+        let mut part = json!({ "functionCall": { "name": call.name, "args": call.arguments } });
         if let Some((_, signature)) = id.split_once(SIGNATURE) {
             part["thoughtSignature"] = signature.into();
         }
-        called.push((id, function["name"].clone()));
+        called.push((id, call.name.clone()));
         out.push(part);
     }
     Ok(out)
@@ -217,11 +190,7 @@ fn result(message: &Value, called: &[(String, Value)]) -> Result<Value, CallErro
 }
 
 fn parts(content: &Value) -> Result<Parts, CallError> {
-    match content {
-        Value::String(text) => Ok(vec![json!({ "text": text })]),
-        Value::Array(parts) => parts.iter().map(part).collect(),
-        _ => Err(cannot("a message without content")),
-    }
+    given::content(content, Dialect::Google, part)
 }
 
 fn part(part: &Value) -> Result<Value, CallError> {
@@ -229,9 +198,9 @@ fn part(part: &Value) -> Result<Value, CallError> {
         Some("text") => Ok(json!({ "text": part["text"] })),
         Some("refusal") => Ok(json!({ "text": part["refusal"] })),
         Some("image_url") => {
-            let url = part["image_url"]["url"].as_str().or(part["image_url"].as_str()).unwrap_or_default();
-            let data = url.strip_prefix("data:").and_then(|data| data.split_once(";base64,"));
-            let (kind, data) = data.ok_or_else(|| cannot("an image that is no base64 data URL"))?;
+            let Picture::Data(kind, data) = given::picture(part) else {
+                return Err(cannot("an image that is no base64 data URL"));
+            };
             Ok(json!({ "inlineData": { "mimeType": kind, "data": data } }))
         }
         // Google's own parts.
@@ -240,91 +209,10 @@ fn part(part: &Value) -> Result<Value, CallError> {
     }
 }
 
-/// The call that a part makes, with the signature of its thoughts in its id.
-fn tool_call(part: &Value, index: usize) -> Option<ToolCall> {
-    let call = part.get("functionCall")?;
-    let mut id = call["id"].as_str().map_or_else(|| format!("call_{index}"), str::to_owned);
-    if let Some(signature) = part["thoughtSignature"].as_str() {
-        id = format!("{id}{SIGNATURE}{signature}");
-    }
-    let arguments = if call["args"].is_object() { call["args"].to_string() } else { "{}".to_owned() };
-    Some(ToolCall { id, name: text_of(&call["name"]), arguments })
-}
-
-fn is_said(part: &Value) -> bool {
-    part["thought"] != true && part["text"].is_string()
-}
-
-/// Google's finish reason in OpenAI's words.
-fn finish_of(finish: &str, calls: bool) -> String {
-    match finish {
-        "STOP" if calls => "tool_calls",
-        "STOP" => "stop",
-        "MAX_TOKENS" => "length",
-        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY"
-        | "LANGUAGE" => "content_filter",
-        other => return other.to_ascii_lowercase(),
-    }
-    .to_owned()
-}
-
-/// The reply of a whole answer: its first candidate.
-pub(super) fn of_answer(raw: Value, asked: &str) -> Result<ChatReply, CallError> {
-    let candidate = &raw["candidates"][0];
-    if !candidate.is_object() && !raw["promptFeedback"]["blockReason"].is_string() {
-        return Err(CallError::Unreadable { reason: "it holds no candidate".to_owned() });
-    }
-    let parts = candidate["content"]["parts"].as_array().map_or(&[][..], Vec::as_slice);
-    let text = parts.iter().filter(|part| is_said(part)).map(|part| text_of(&part["text"])).collect();
-    let tool_calls: Vec<ToolCall> =
-        parts.iter().enumerate().filter_map(|(index, part)| tool_call(part, index)).collect();
-    let finish_reason = match candidate["finishReason"].as_str() {
-        Some(finish) => Some(finish_of(finish, !tool_calls.is_empty())),
-        None => raw["promptFeedback"]["blockReason"].is_string().then(|| "content_filter".to_owned()),
-    };
-    let model = raw["modelVersion"].as_str().unwrap_or(asked).to_owned();
-    Ok(ChatReply { text, tool_calls, finish_reason, model, ..reply(raw, asked) })
-}
-
-/// One answer of a stream.
-pub(super) fn piece(gathered: &mut Gathered, data: &[u8]) -> Vec<Delta> {
-    let Ok(answer) = serde_json::from_slice::<Value>(data) else { return Vec::new() };
-    if gathered.id.is_empty() {
-        gathered.id = text_of(&answer["responseId"]);
-    }
-    gathered.model = gathered.model.take().or_else(|| answer["modelVersion"].as_str().map(str::to_owned));
-    if answer["usageMetadata"].is_object() {
-        gathered.usage = answer["usageMetadata"].clone();
-    }
-    let candidate = &answer["candidates"][0];
-    let mut deltas = Vec::new();
-    for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
-        let index = gathered.tool_calls.len();
-        if let Some(call) = tool_call(part, index) {
-            deltas.push(Delta::ToolCall {
-                index: index as u64,
-                id: Some(call.id.clone()),
-                name: Some(call.name.clone()),
-                arguments: call.arguments.clone(),
-            });
-            gathered.tool_calls.push(call);
-        } else if is_said(part) {
-            let text = text_of(&part["text"]);
-            gathered.text.push_str(&text);
-            deltas.push(Delta::Text(text));
-        }
-    }
-    if let Some(finish) = candidate["finishReason"].as_str() {
-        gathered.finish_reason = Some(finish_of(finish, !gathered.tool_calls.is_empty()));
-    } else if answer["promptFeedback"]["blockReason"].is_string() {
-        gathered.finish_reason = Some("content_filter".to_owned());
-    }
-    deltas
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::reply::Gathered;
 
     fn translated(request: Value) -> Result<Value, CallError> {
         let Value::Object(request) = request else { panic!("not an object") };
