@@ -1,14 +1,13 @@
-//! Google's Gemini API: generateContent and streamGenerateContent, countTokens, embedContent and
-//! batchEmbedContents.
+//! Google's Gemini API: generateContent and streamGenerateContent, countTokens; `embed` has its embeddings.
 //!
 //! Owns reading a request's facts and which pieces of a stream may be its last. That server reads every
 //! name in camelCase and in snake_case, so both count here, and a name in both is refused; the model stands
 //! in the path.
 
+mod embed;
 mod stream;
 
-use serde::Deserialize;
-
+pub(super) use self::embed::Embed;
 use self::stream::Stream;
 
 use super::errors::{self, Told};
@@ -177,56 +176,6 @@ impl Wire for CountTokens {
         readable(asked.query)?;
         Fields::read_proto(body)?;
         Ok(Request::of(asked, model(asked)?, body)?)
-    }
-
-    fn events(&self, choices: u64) -> Box<dyn Events> {
-        Box::new(Stream::new(choices))
-    }
-
-    fn error_event(&self, framing: Framing, told: Told<'_>) -> String {
-        Generate { streams: false }.error_event(framing, told)
-    }
-}
-
-/// `embedContent` and `batchEmbedContents`.
-pub(super) struct Embed;
-
-impl Wire for Embed {
-    fn dialect(&self) -> Dialect {
-        Dialect::Google
-    }
-
-    fn request(&self, asked: &Asked<'_>, body: &[u8]) -> Result<Request, RequestError> {
-        #[derive(Deserialize)]
-        struct One {
-            model: Option<String>,
-        }
-        readable(asked.query)?;
-        let fields = Fields::read_proto(body)?;
-        fields.refuse_other_spellings(&["content", "requests", "model"])?;
-        let model = model(asked)?;
-        let requests = fields.get("requests").filter(|field| field.value != "null");
-        let named = match requests {
-            Some(field) => serde_json::from_str::<Vec<One>>(field.value)
-                .map_err(|_| BodyError::WrongKind {
-                    field: "requests".to_owned(),
-                    wanted: "a list of requests",
-                })?
-                .into_iter()
-                .filter_map(|one| one.model)
-                .collect(),
-            None => Vec::new(),
-        };
-        // Each of them must name the model of the path, which is the one that is priced.
-        let all = named.into_iter().chain(fields.text("model")?);
-        for name in all {
-            is_of_the_path(&name, &model)?;
-        }
-        Ok(Request {
-            messages: requests.map_or(1, |field| facts::elements(field.value)),
-            tier: WantedTier::Named(Tier::Standard),
-            ..Request::of(asked, model, body)?
-        })
     }
 
     fn events(&self, choices: u64) -> Box<dyn Events> {
@@ -422,17 +371,5 @@ mod tests {
             let limit = Some((OutputLimit::MaxTokens, 9));
             assert_eq!(request(before).unwrap().outgoing(&Bytes::from(before), limit).unwrap(), after);
         }
-    }
-
-    #[test]
-    fn a_batch_for_another_model_than_the_paths_is_refused() {
-        let embed = |body: &str| {
-            let suffix = "/v1beta/models/gemini-embedding-001:batchEmbedContents";
-            Request::read(&Asked { endpoint: Endpoint::Embeddings, suffix, ..at("") }, body.as_bytes())
-        };
-        let two = r#"{"requests":[{"model":"models/gemini-embedding-001"},{"model":"models/gemini-embedding-001"}]}"#;
-        assert_eq!(embed(two).unwrap().messages, 2);
-        assert!(embed(r#"{"requests":[{"model":"models/dearer"}]}"#).is_err());
-        assert!(embed(r#"{"model":"models/dearer"}"#).is_err());
     }
 }

@@ -1,20 +1,22 @@
 //! OpenAI responses.
 //!
-//! Owns reading a request's facts, the usage of a response or of its stream's last event. The conversation
+//! Owns reading a request's facts; `stream` reads its answer's events. The conversation
 //! may stand at the provider: what the body only names is unsizable here, and what the provider would do
 //! after its answer, or beside the model, is refused.
 
 use serde::Deserialize;
 
+use self::stream::Stream;
 use super::errors::{self, Told};
 use super::json::{BodyError, Edit, Fields};
 use super::limit::{OutputLimit, Stated};
 use super::openai::{refuse_unbounded, tier};
 use super::request::{Request, RequestError, Tools};
-use super::wire::{Asked, Event, Events, Wire};
+use super::wire::{Asked, Events, Wire};
 use super::{Dialect, facts, foreign, thoughts};
 use crate::framing::Framing;
-use crate::usage;
+
+mod stream;
 
 /// What this endpoint reads as the limit of its answer.
 const LIMIT: &str = "max_output_tokens";
@@ -296,40 +298,10 @@ fn items(list: &str, stored: bool, request: &mut Request) -> Result<(), RequestE
     Ok(())
 }
 
-/// Reads the typed events of a stream. Only the last one holds usage.
-struct Stream;
-
-/// The types of the event that ends a response, well or not.
-const ENDS: [&str; 3] = ["response.completed", "response.incomplete", "response.failed"];
-
-impl Events for Stream {
-    fn read(&mut self, data: &[u8]) -> Event {
-        #[derive(Deserialize)]
-        struct Any {
-            #[serde(rename = "type")]
-            kind: String,
-        }
-        if data.trim_ascii() == b"[DONE]" {
-            return Event { done: true, ..Event::default() };
-        }
-        let holds = |text: &str| memchr::memmem::find(data, text.as_bytes()).is_some();
-        if !ENDS.iter().any(|end| holds(end)) && !holds("\"error\"") {
-            return Event::default();
-        }
-        let Ok(any) = serde_json::from_slice::<Any>(data) else { return Event::default() };
-        if ENDS.contains(&any.kind.as_str()) {
-            let usage = usage::of_answer(Dialect::OpenAi, data);
-            return Event { usage, finished: 1, complete: true, ..Event::default() };
-        }
-        Event { error: any.kind == "error", ..Event::default() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dialect::Endpoint;
-    use crate::usage::Dimension as D;
     use bytes::Bytes;
 
     fn request(body: &str) -> Result<Request, RequestError> {
@@ -402,26 +374,5 @@ mod tests {
             let limit = Some((OutputLimit::MaxCompletionTokens, 9));
             assert_eq!(request(before).unwrap().outgoing(&Bytes::from(before), limit).unwrap(), after);
         }
-    }
-
-    #[test]
-    fn the_last_event_holds_usage_and_no_other_ends_the_response() {
-        let mut stream = Stream;
-        let delta =
-            br#"{"type":"response.output_text.delta","delta":"response.completed","sequence_number":4}"#;
-        assert_eq!(stream.read(delta), Event::default());
-        let end = stream.read(
-            br#"{"type":"response.incomplete","response":{"service_tier":"flex","usage":{"input_tokens":10,
-                "input_tokens_details":{"cached_tokens":4},"output_tokens":6,"output_tokens_details":{"reasoning_tokens":5}}}}"#,
-        );
-        let usage = end.usage.unwrap();
-        assert!(end.complete && end.finished == 1);
-        let counts = [D::Input, D::CacheRead, D::Output, D::Reasoning].map(|dimension| usage.get(dimension));
-        assert_eq!((counts, usage.tier), ([6, 4, 1, 5], Some(crate::price::Tier::Flex)));
-        let failed =
-            stream.read(br#"{"type":"response.failed","response":{"usage":null,"error":{"code":"x"}}}"#);
-        assert!(failed.complete && failed.usage.is_none() && !failed.error);
-        assert!(stream.read(br#"{"type":"error","message":"x","error":{}}"#).error);
-        assert!(stream.read(b"[DONE]").done);
     }
 }
