@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 #[path = "src/usage/dimension.rs"]
 mod dimension;
 #[allow(dead_code, unreachable_pub)]
+#[path = "src/price/kind.rs"]
+mod kind;
+#[allow(dead_code, unreachable_pub)]
 #[path = "src/price/map.rs"]
 mod map;
 #[allow(unreachable_pub)]
@@ -36,7 +39,7 @@ const MAP: &str = "prices/model_prices.json";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={MAP}");
     println!("cargo::rerun-if-changed=build.rs");
-    for module in ["usage/dimension.rs", "price/map.rs", "price/rules.rs", "price/tier.rs"] {
+    for module in ["usage/dimension.rs", "price/kind.rs", "price/map.rs", "price/rules.rs", "price/tier.rs"] {
         println!("cargo::rerun-if-changed=src/{module}");
     }
     let text = std::fs::read(MAP)?;

@@ -15,6 +15,7 @@ pub mod json;
 pub mod limit;
 mod opaque;
 pub mod openai;
+mod pictures;
 pub(crate) mod query;
 pub mod request;
 mod responses;

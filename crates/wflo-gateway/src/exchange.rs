@@ -8,6 +8,7 @@ mod answer;
 mod attempts;
 mod candidate;
 mod course;
+mod hours;
 mod media;
 mod models;
 mod open;
@@ -18,6 +19,7 @@ mod stream;
 
 pub(crate) use self::answer::replay;
 use self::course::Course;
+use self::hours::Hours;
 pub(crate) use self::running::Running;
 
 use std::sync::Arc;
@@ -174,6 +176,8 @@ pub(crate) struct Live<'a> {
     pub(crate) choices: u64,
     /// The service tier that was asked for: it counts where an answer names none.
     pub(crate) tier: Tier,
+    /// Some providers ask for less at some hours.
+    hours: Hours,
     pub(crate) wants_usage: bool,
     pub(crate) hold: NanoUsd,
     /// `None` once it has been given back.
@@ -214,6 +218,7 @@ async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> 
         price: first.price.clone(),
         choices: first.request.choices,
         tier: first.request.tier.asked(),
+        hours: Hours::begin(),
         wants_usage: first.request.wants_usage,
         hold: first.hold(),
         ticket: Some(ticket),
@@ -251,7 +256,8 @@ impl Live<'_> {
         tokio::time::sleep(self.shared.deadlines.ending).await;
     }
 
-    async fn answer(self, head: Parts, body: Incoming) -> Result<(), GatewayError> {
+    async fn answer(mut self, head: Parts, body: Incoming) -> Result<(), GatewayError> {
+        self.hours.answered(&head.headers);
         let status = head.status.as_u16();
         if status == 304 || !(200..600).contains(&status) {
             // Nobody asked whether it had changed, and the others are no status of an answer.
@@ -308,7 +314,8 @@ impl Live<'_> {
             return (NanoUsd::ZERO, false);
         }
         let Some((usage, price)) = usage.zip(self.price.as_ref()) else { return (self.hold, true) };
-        let cost = crate::price::settle_at(usage, price, self.tier);
+        let quiet = self.tier == Tier::Standard && self.hours.are_quiet(price);
+        let cost = crate::price::settle_at(usage, price, if quiet { Tier::OffPeak } else { self.tier });
         if cost > self.hold {
             self.shared.overshoots.fetch_add(1, Ordering::Relaxed);
             telemetry::overshoot(cost, self.hold);

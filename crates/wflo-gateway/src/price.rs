@@ -13,6 +13,7 @@ use crate::dialect::limit::OutputLimit;
 
 mod bill;
 mod installed;
+mod kind;
 mod map;
 mod names;
 mod operator;
@@ -24,7 +25,8 @@ pub use crate::usage::Dimension;
 pub use bill::{Bill, Line, bill, settle, settle_at};
 pub(crate) use bill::{nanos, raised};
 pub use installed::{About, InstallError, about, install, load, reset};
-pub use map::{Kind, MapError, Uplift, Window};
+pub use kind::Kind;
+pub use map::{MapError, Uplift, Window};
 pub use operator::{ModelSettings, PriceError, femto};
 pub use table::{Known, known, known_models, lookup, map_hash, resolve, suggestion};
 pub use tier::Tier;
@@ -97,8 +99,9 @@ pub struct Price {
     pub template: Template,
     /// What ends an answer where it is served; set by [`Price::at_host`].
     pub end: End,
-    /// The server is OpenAI's own, which counts text by its published encodings; set by [`Price::at_host`].
-    pub encodes: bool,
+    /// The server is the model's own provider's: it takes text and pictures as that documents; set by
+    /// [`Price::at_host`].
+    pub own: bool,
     /// The model searches by itself, at a fee per search that no request bounds.
     pub searches: bool,
     /// A fee of searches is due once for a prompt, however many there were.
@@ -128,15 +131,22 @@ impl Price {
     /// model has there.
     #[must_use]
     pub fn at_host(mut self, host: &str, limit: OutputLimit) -> Price {
-        let own = match self.template {
-            Template::OpenAi => is_openai(host),
+        let host = host.to_ascii_lowercase();
+        self.own = match self.template {
+            // A customer's name for a model at Azure may be that of another.
+            Template::OpenAi => is_openai_api(&host),
             Template::Anthropic => host == "api.anthropic.com",
+            Template::Google => host == "generativelanguage.googleapis.com",
+            Template::Cohere => host == "api.cohere.com",
+            Template::Unknown => false,
+        };
+        let ends = match self.template {
+            Template::OpenAi => is_openai(&host),
+            Template::Anthropic => self.own,
             // Their servers have one name for the limit, which is the one that is written.
             Template::Google | Template::Cohere | Template::Unknown => false,
         };
-        // A customer's name for a model at Azure may be that of another.
-        self.encodes = own && self.template == Template::OpenAi && is_openai_api(host);
-        self.end = if own { End::Provider } else { End::Told(limit) };
+        self.end = if ends { End::Provider } else { End::Told(limit) };
         self.region = match host.split('.').next() {
             Some("us") => self.uplift.region_us,
             Some("eu") => self.uplift.region_eu,

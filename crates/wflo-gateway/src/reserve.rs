@@ -176,6 +176,10 @@ fn tiers(request: &Request, price: &Price) -> Vec<Tier> {
     if request.dialect == Dialect::Anthropic && price.rates.iter().any(|rate| rate.tier == Tier::Priority) {
         tiers.push(Tier::Priority);
     }
+    // They should be lower, and nobody has promised that.
+    if !price.windows.is_empty() {
+        tiers.push(Tier::OffPeak);
+    }
     tiers
 }
 

@@ -2,16 +2,19 @@
 //!
 //! Owns one walk over the whole body, without building it in memory. It looks for things by name
 //! wherever they stand, so text of the user that merely looks like an image only makes the bound
-//! wider, never narrower. For the same reason the bytes of an image's base64 are not taken off the
-//! text's: whether they are an image is for the provider to say.
+//! wider, never narrower. Which images are certainly such is `pictures`'.
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{Dialect, pictures};
 
 /// Counts and marks found anywhere in a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Images that are in the body itself.
     pub inline_images: u64,
+    /// The base64 of those of them that its provider certainly takes for pictures, in bytes.
+    pub picture_bytes: u64,
     /// Something whose size the body does not show: a URL, a file id, a document, audio, video.
     pub unsizable: Option<&'static str>,
     /// A prompt-cache mark.
@@ -51,6 +54,16 @@ struct Walk<'f> {
     under: Under,
     /// It stands in what a server writes anew.
     anew: bool,
+}
+
+/// The facts of a whole body of a dialect.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn of(dialect: Dialect, body: &[u8]) -> Result<Facts, serde_json::Error> {
+    let facts = read(body)?;
+    let picture_bytes = if facts.inline_images > 0 { pictures::bytes(dialect, body) } else { 0 };
+    Ok(Facts { picture_bytes, ..facts })
 }
 
 /// Walks one JSON text.

@@ -179,7 +179,8 @@ impl Request {
 
     /// A request of which nothing is known but what every endpoint's has.
     pub(super) fn of(asked: &Asked<'_>, model: String, body: &[u8]) -> Result<Request, BodyError> {
-        let facts = super::facts::read(body).map_err(|error| BodyError::NotAnObject(error.to_string()))?;
+        let facts = super::facts::of(asked.dialect, body)
+            .map_err(|error| BodyError::NotAnObject(error.to_string()))?;
         Ok(Request { facts, ..Request::bare(asked, model, body) })
     }
 

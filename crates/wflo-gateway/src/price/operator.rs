@@ -173,7 +173,7 @@ impl ModelSettings {
                 kind: known.as_ref().map_or(Kind::Chat, |known| known.kind),
                 template: known.as_ref().map_or(Template::Unknown, |known| known.template),
                 end: known.as_ref().map_or(End::Told(OutputLimit::MaxTokens), |known| known.end),
-                encodes: known.as_ref().is_some_and(|known| known.encodes),
+                own: known.as_ref().is_some_and(|known| known.own),
                 searches: false,
                 per_prompt: false,
                 reports: false,

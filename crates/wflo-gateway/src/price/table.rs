@@ -211,7 +211,7 @@ impl Model {
                 "openai" | "anthropic" => End::Provider,
                 _ => End::Told(OutputLimit::MaxTokens),
             },
-            encodes: self.provider == "openai",
+            own: matches!(self.provider, "openai" | "anthropic" | "gemini" | "cohere" | "cohere_chat"),
             searches: self.searches,
             per_prompt: self.per_prompt,
             reports: matches!(self.provider, "openrouter" | "perplexity" | "xai"),

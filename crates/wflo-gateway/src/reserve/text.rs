@@ -16,7 +16,7 @@ pub(crate) fn encoding(request: &Request, price: &Price) -> Option<Encoding> {
     let counts = matches!(request.endpoint, Endpoint::Chat | Endpoint::Responses | Endpoint::Embeddings);
     // What is read again, or beside text, is bounded by the window.
     let bounded = request.facts.unsizable.is_none() && request.tools.rounds == 0;
-    let ours = price.encodes && request.dialect == Dialect::OpenAi && counts && bounded;
+    let ours = price.own && request.dialect == Dialect::OpenAi && counts && bounded;
     ours.then(|| Encoding::of(&request.model)).flatten()
 }
 

@@ -200,3 +200,54 @@ fn a_field_that_nobody_knows_is_bounded_by_the_window_or_refused() {
     let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, body.as_bytes(), "").unwrap();
     assert_eq!(upper_bound(&request, &price).unwrap().output_tokens, 9);
 }
+
+#[test]
+fn a_picture_is_bounded_as_one_where_its_own_provider_reads_it() {
+    let data = "iVBORw0KGgoAAAANSUhEUgAA".repeat(40_000);
+    let tokens = |at: &str, host: &str, name: &str| {
+        let model = Model::at(at, name).unwrap();
+        let price = model.price.at_host(host, Default::default());
+        let (endpoint, body) = match model.dialect {
+            Dialect::Anthropic => (
+                Endpoint::Messages,
+                format!(
+                    r#"{{"model":"{name}","max_tokens":9,"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{data}"}}}}]}}]}}"#
+                ),
+            ),
+            Dialect::Google => (
+                Endpoint::Generate,
+                format!(
+                    r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"image/png","data":"{data}"}}}}]}}],"generationConfig":{{"maxOutputTokens":9}}}}"#
+                ),
+            ),
+            _ => (
+                Endpoint::Chat,
+                format!(
+                    r#"{{"model":"{name}","max_tokens":9,"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{data}"}}}}]}}]}}"#
+                ),
+            ),
+        };
+        let suffix = format!("/models/{name}:generateContent");
+        let wire = wflo_gateway::dialect::wire::Asked {
+            dialect: model.dialect,
+            endpoint,
+            suffix: &suffix,
+            query: None,
+            beta: "",
+        };
+        let request = Request::read(&wire, body.as_bytes()).unwrap();
+        upper_bound(&request, &price).unwrap().input_tokens
+    };
+    for (at, host, name, most) in [
+        ("openai", "api.openai.com", "gpt-4o", 3_200),
+        ("openai", "api.openai.com", "gpt-5-mini-2025-08-07", 7_900),
+        ("openai", "api.openai.com", "gpt-4o-mini", 50_300),
+        ("anthropic", "api.anthropic.com", "claude-sonnet-4-5", 6_400),
+        ("gemini", "generativelanguage.googleapis.com", "gemini-2.5-flash", 26_300),
+    ] {
+        let bound = tokens(at, host, name);
+        assert!(bound <= most && bound > most * 9 / 10, "{name}: {bound}");
+        let elsewhere = tokens(at, "127.0.0.1", name);
+        assert!(elsewhere >= 128_000, "{name}: anybody's server may read it as text: {elsewhere}");
+    }
+}

@@ -308,6 +308,16 @@ pub(crate) fn share(total: u64, part: u8) -> u64 {
     u64::try_from(u128::from(total) * u128::from(part) / 255).unwrap()
 }
 
+/// The most tokens of a picture, as OpenAI documents them.
+fn openai_image(model: &str) -> u64 {
+    let model = model.split("-20").next().unwrap_or(model);
+    match model {
+        "gpt-4o" | "gpt-4.1" | "o1" | "o3" | "gpt-5" => 85 + 8 * 170,
+        "gpt-4.1-mini" | "gpt-4.1-nano" | "o4-mini" | "gpt-5-mini" | "gpt-5-nano" => 3_779,
+        _ => 48_169,
+    }
+}
+
 /// The most input that the provider may count, over all rounds.
 fn most_input(asked: &Asked, request: &Request, model: &Model) -> u64 {
     let window = model.price.context_tokens.unwrap_or(0);
@@ -327,7 +337,7 @@ fn most_input(asked: &Asked, request: &Request, model: &Model) -> u64 {
         _ if unsizable && model.dialect != Dialect::Cohere || rounds > 1 => return window * rounds,
         template => {
             let (image, preamble) = match template {
-                Template::OpenAi => (48_169, 30),
+                Template::OpenAi => (openai_image(&model.name), 30),
                 // A picture of 3,072 by 3,072 pixels has sixteen tiles.
                 Template::Google => (16 * 258, 300),
                 Template::Cohere => (0, 0),
@@ -403,6 +413,14 @@ pub(crate) fn usage(asked: &Asked, billed: &Billed, request: &Request, model: &M
         }
         _ => {}
     }
+    if openai {
+        // Some servers bill these, and say how many there were.
+        counts.push((D::Characters, share(asked.text.chars().count() as u64, billed.split[1])));
+        counts.push((D::Images, u64::from(asked.image && tokens)));
+        let plays = tokens && (reads || hears);
+        counts.push((D::VideoTime, if plays { 60_000 } else { 0 }));
+        counts.push((D::AudioTime, if plays { 60_000 } else { 0 }));
+    }
     let mut usage = Usage::of(&counts);
     let tiers: &[Tier] = match (model.dialect, asked.tier) {
         (Dialect::Anthropic, _) => &[Tier::Standard, Tier::Priority],
@@ -414,6 +432,9 @@ pub(crate) fn usage(asked: &Asked, billed: &Billed, request: &Request, model: &M
         (_, Some(named)) => &[Tier::Standard, Tier::named(named)],
     };
     usage.tier = Some(tiers[usize::from(billed.tier) % tiers.len()]);
+    if billed.geo_us && !price.windows.is_empty() {
+        usage.tier = Some(Tier::OffPeak);
+    }
     usage.geo_us = anthropic && billed.geo_us;
     usage.fast = anthropic && asked.fast;
     usage

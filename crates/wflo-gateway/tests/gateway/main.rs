@@ -15,6 +15,7 @@ mod generated;
 mod held_back;
 mod hostile;
 mod hostile_http;
+mod hours;
 mod identity;
 mod ledger;
 mod left_alone;

@@ -143,7 +143,7 @@ fn ratio(kind: &Kind, model: &Model, random: &mut Random) -> [u64; 2] {
     let bytes = random.between(kind.prompt.0, kind.prompt.1);
     let limit = random.between(kind.limit.0, kind.limit.1);
     let text = part(kind.text, bytes, random);
-    let tokens = match Encoding::of(&model.name).filter(|_| model.price.encodes) {
+    let tokens = match Encoding::of(&model.name).filter(|_| model.price.own) {
         Some(encoding) => encoding.most_tokens(&text, &mut Work::default()),
         None => text.len() as u64 * 10 / kind.token,
     };
