@@ -81,7 +81,6 @@ pub(crate) struct Cut {
 }
 
 /// What a request is cut from.
-#[derive(Clone)]
 pub(crate) struct Whole {
     pub(crate) dialect: Dialect,
     pub(crate) endpoint: Endpoint,
@@ -91,7 +90,7 @@ pub(crate) struct Whole {
     pub(crate) body: Bytes,
     pub(crate) price: Arc<Price>,
     /// By how much its text has fewer tokens than bytes, once it is counted.
-    pub(crate) spared: Arc<OnceLock<u64>>,
+    pub(crate) spared: OnceLock<u64>,
 }
 
 impl Whole {
@@ -126,12 +125,12 @@ impl Whole {
     }
 
     /// What counts its text, where that can be.
-    pub(crate) fn closer(self, request: &Arc<Request>) -> Option<Closer> {
+    pub(crate) fn closer(self: &Arc<Self>, request: &Arc<Request>) -> Option<Closer> {
         let encoding = reserve::encoding(request, &self.price)?;
-        let request = Arc::clone(request);
+        let (whole, request) = (Arc::clone(self), Arc::clone(request));
         Some(Closer::new(move || {
-            self.spared.get_or_init(|| reserve::spared(&request, encoding, &self.body));
-            self.counted(&request)
+            whole.spared.get_or_init(|| reserve::spared(&request, encoding, &whole.body));
+            whole.counted(&request)
         }))
     }
 
@@ -146,10 +145,10 @@ impl Whole {
     }
 
     /// What the ledger may ask of it.
-    pub(crate) fn shorter(self, request: &Arc<Request>, bound: &Bound) -> Shorter {
-        let request = Arc::clone(request);
+    pub(crate) fn shorter(self: &Arc<Self>, request: &Arc<Request>, bound: &Bound) -> Shorter {
+        let (whole, request) = (Arc::clone(self), Arc::clone(request));
         Shorter::new(bound.output_tokens / request.choices.max(1), move |tokens| {
-            let bound = self.cut(&request, tokens)?.bound;
+            let bound = whole.cut(&request, tokens)?.bound;
             Some(Most { cost: bound.cost, tokens: bound.input_tokens.saturating_add(bound.output_tokens) })
         })
     }
@@ -160,9 +159,9 @@ mod tests {
     use super::*;
     use crate::price::lookup;
 
-    fn whole(host: &str, body: &str) -> (Whole, Arc<Request>, Bound) {
+    fn whole(host: &str, body: &str) -> (Arc<Whole>, Arc<Request>, Bound) {
         let price = lookup("openai", "gpt-5-mini").unwrap().at_host(host, OutputLimit::MaxCompletionTokens);
-        let whole = Whole {
+        let whole = Arc::new(Whole {
             dialect: Dialect::OpenAi,
             endpoint: Endpoint::Chat,
             suffix: String::new(),
@@ -170,8 +169,8 @@ mod tests {
             beta: String::new(),
             body: Bytes::from(body.to_owned()),
             price: Arc::new(price),
-            spared: Arc::default(),
-        };
+            spared: OnceLock::new(),
+        });
         let request = Arc::new(Request::read(&whole.asked(), body.as_bytes()).unwrap());
         let bound = reserve::upper_bound(&request, &whole.price).unwrap();
         (whole, request, bound)
@@ -184,10 +183,10 @@ mod tests {
             "messages": [{"role": "user", "content": text}]})
         .to_string();
         let (whole, request, bound) = whole("api.openai.com", &body);
-        let shorter = whole.clone().shorter(&request, &bound);
+        let shorter = whole.shorter(&request, &bound);
         let before = shorter.at(500).unwrap();
         assert_eq!(whole.counted(&request), None, "nobody has asked");
-        let counted = whole.clone().closer(&request).unwrap().bound().unwrap();
+        let counted = whole.closer(&request).unwrap().bound().unwrap();
         assert!(counted.input_tokens * 3 < bound.input_tokens, "{counted:?} of {bound:?}");
         assert!(counted.input_tokens > 40 * 12, "{counted:?}");
         assert_eq!((counted.output_tokens, counted.write), (bound.output_tokens, bound.write));

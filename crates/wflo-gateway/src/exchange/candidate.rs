@@ -38,7 +38,7 @@ pub(super) struct Candidate<'a> {
     /// The client's body with that name.
     body: Bytes,
     bound: Option<Bound>,
-    whole: Option<Whole>,
+    whole: Option<Arc<Whole>>,
     /// The body as it goes there, once it is asked for.
     ready: OnceLock<Bytes>,
     /// With less output than was asked for.
@@ -67,15 +67,17 @@ impl<'a> Candidate<'a> {
             (Some(price), true) => Some(crate::reserve::upper_bound(&request, price)?),
             _ => None,
         };
-        let whole = price.as_ref().filter(|_| bound.is_some()).map(|price| Whole {
-            dialect: ask.dialect,
-            endpoint: ask.endpoint,
-            suffix: suffix.clone(),
-            query: ask.query.clone(),
-            beta: ask.asked().beta.to_owned(),
-            body: body.clone(),
-            price: Arc::clone(price),
-            spared: Arc::default(),
+        let whole = price.as_ref().filter(|_| bound.is_some()).map(|price| {
+            Arc::new(Whole {
+                dialect: ask.dialect,
+                endpoint: ask.endpoint,
+                suffix: suffix.clone(),
+                query: ask.query.clone(),
+                beta: ask.asked().beta.to_owned(),
+                body: body.clone(),
+                price: Arc::clone(price),
+                spared: OnceLock::new(),
+            })
         });
         let own = shared.routes.routing().models.get(&place.model);
         let own = own.map_or_else(Waits::default, |detour| detour.waits);
@@ -152,7 +154,7 @@ impl<'a> Candidate<'a> {
 
     /// What counts its text.
     pub(super) fn closer(&self) -> Option<Closer> {
-        self.whole.clone()?.closer(&self.request)
+        self.whole.as_ref()?.closer(&self.request)
     }
 
     /// The body as it goes there.
@@ -167,7 +169,7 @@ impl<'a> Candidate<'a> {
 
     /// What it would hold with less output.
     pub(super) fn shorter(&self) -> Option<Shorter> {
-        let (whole, bound) = self.whole.clone().zip(self.bound)?;
+        let (whole, bound) = self.whole.as_ref().zip(self.bound)?;
         Some(whole.shorter(&self.request, &bound))
     }
 
