@@ -227,9 +227,7 @@ async fn open_at(
     {
         return Ok(Opened::Refused(refusal));
     }
-    if found.is_none()
-        && let Some(refusal) = repeated::before_call(calls, intent, &path, seq).await?
-    {
+    if let Some(refusal) = repeated::before_call(calls, intent, &path, seq, found.is_some()).await? {
         return Ok(Opened::Refused(refusal));
     }
     if let Some(refusal) = policy::before_call(calls, intent, &path, seq).await? {

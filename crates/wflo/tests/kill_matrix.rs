@@ -24,6 +24,7 @@ use wflo_testkit::model_server::{Answer, ModelServer};
 
 mod kill_matrix {
     mod budgets;
+    mod circles;
     mod given_up;
 }
 

@@ -8,7 +8,7 @@
 //!    whatever was counted, and waited for;
 //! 2. people decide; crash: the resume finds the answer at the same place, and asks nothing;
 //! 3. yes: the call is opened as any other, and the gateway counts anew; crash: as for every call. What the
-//!    journal holds is not asked about again, and closes its circle as it did;
+//!    journal holds is not asked about again, and the counts begin anew at the same place;
 //! 4. no: the run is rejected.
 
 use std::sync::Arc;
@@ -25,12 +25,13 @@ use crate::calls::Calls;
 use crate::error::EngineError;
 use crate::protocol::On;
 
-/// Asks about a call that closes a circle; `None` lets it pass.
+/// Asks about a call that closes a circle; `None` lets it pass. One that has `begun` before was let pass then.
 pub(super) async fn before_call(
     calls: &Arc<Calls>,
     intent: &CallIntent,
     path: &str,
     seq: u32,
+    begun: bool,
 ) -> Result<Option<Refusal>, EngineError> {
     let Some(circle) = intent.circle else { return Ok(None) };
     let purpose = Purpose::Repeat { effect: calls.journal.key(path, seq) };
@@ -46,7 +47,7 @@ pub(super) async fn before_call(
     let known = known.into_iter().find(|approval| approval.status != ApprovalStatus::Superseded);
     let (id, status) = match known {
         Some(approval) => (approval.id, approval.status),
-        None if circle.closed => {
+        None if circle.closed && !begun => {
             let id = ask_once(&calls.attempt, request(calls, intent, circle, purpose)?).await?;
             (id, ApprovalStatus::Pending)
         }
@@ -61,7 +62,13 @@ pub(super) async fn before_call(
         status => status,
     };
     Ok(match status {
-        ApprovalStatus::Approved | ApprovalStatus::Consumed => None,
+        ApprovalStatus::Approved | ApprovalStatus::Consumed => {
+            // Also where it did not close here, because the resume has counted less.
+            if let Some(gateway) = calls.services.gateway() {
+                gateway.begins(intent.caller.label());
+            }
+            None
+        }
         _ if calls.is_closed() => Some(ending()),
         _ => {
             let message = "the step makes the same call again and again, and people have stopped it";
