@@ -15,7 +15,7 @@ const FILTERS: [(&str, &str); 8] = [
     (r"bud_[0-9a-f]{32}", "bud_[ID]"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b( \d\d s\b)?", "[T]"),
     // How tight bounds are is told elsewhere.
-    (r"\$0\.0[34]\d+", "[BOUND]"),
+    (r"\$[\d.]+(\s+)(2 earlier runs, )?bound", "[BOUND]$1${2}bound"),
     (r"[ ─]{3,}", "  "),
 ];
 
