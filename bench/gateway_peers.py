@@ -1,11 +1,12 @@
 """The gateway beside its peers: one provider, one clients' side, one run.
 
     cargo build --release -p wflo -p wflo-bench
-    python bench/gateway_peers.py [--litellm VENV] [--bifrost BINARY] [--seconds S] [--json FILE]
+    python bench/gateway_peers.py [--litellm VENV] [--bifrost BINARY] [--awake] [--seconds S] [--json FILE]
 
 Each gateway gets one core (`taskset`), and the provider and the clients the other ones. A peer that is not
 given is left out. Latency is asked direct and through, in turns, on one connection each; what a gateway adds is the
-difference of the medians. Nothing here asserts a time. Standard library only.
+difference of the medians. `--awake` keeps the cores from sleeping: a virtual core that has halted may take 50 us to
+wake, which is the machine's and not the gateway's. Nothing here asserts a time. Standard library only.
 """
 
 import argparse
@@ -67,6 +68,17 @@ def process(command, **more):
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+@contextlib.contextmanager
+def awake(wanted):
+    """Both cores are busy with what gives way to everything else (SCHED_IDLE), so that none halts."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    spin = [["taskset", "-c", str(core), "chrt", "--idle", "0", *busy] for core in (0, 1)]
+    with contextlib.ExitStack() as stack:
+        for command in spin if wanted else []:
+            stack.enter_context(process(command))
+        yield
 
 
 @contextlib.contextmanager
@@ -226,6 +238,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--litellm", metavar="VENV", help="a virtual environment with litellm[proxy]")
     parser.add_argument("--bifrost", metavar="BINARY", help="bifrost-http")
+    parser.add_argument("--awake", action="store_true", help="keep the cores from sleeping")
     parser.add_argument("--count", type=int, default=2000, help="calls of each latency")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--streams", type=int, default=2000)
@@ -238,7 +251,7 @@ def main():
     # Room for so many bills, and for what the last of them could cost at most.
     limit = options.calls * BILL_NANOS + 700_000
     usd = f"{limit / 1e9:.9f}"
-    with mock() as upstream:
+    with awake(options.awake), mock() as upstream:
         gateways = {"wflo": lambda **more: wflo(upstream, **more), "bare relay": lambda **more: relay(upstream)}
         if options.litellm:
             gateways["litellm"] = lambda **more: litellm(options.litellm, upstream, **more)
