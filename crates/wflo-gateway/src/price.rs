@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use crate::dialect::limit::OutputLimit;
 
 mod bill;
+mod freed;
 mod installed;
 mod kind;
 mod map;
@@ -155,6 +156,15 @@ impl Price {
             _ => 1_000,
         };
         self
+    }
+
+    /// Whether it costs more than another, and nothing of it costs less, by what most calls are billed by.
+    pub fn is_dearer(&self, other: &Price) -> bool {
+        let of = |price: &Price| {
+            [Dimension::Input, Dimension::Output].map(|dimension| price.rate(dimension, Tier::Standard, 0))
+        };
+        let (own, other) = (of(self), of(other));
+        own.iter().zip(&other).all(|(own, other)| own >= other) && own != other
     }
 
     /// Femto-USD for one of a dimension at a tier, for a request with this many input tokens in all.

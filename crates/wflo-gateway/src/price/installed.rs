@@ -4,13 +4,17 @@
 //! replaced by a rename, so that a crash leaves the old map or the new one. Nothing is installed that does
 //! not price nearly as many models as the compiled map: half a map would refuse half of the models.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use wflo_core::error::{Code, Coded};
 
+use super::freed::freed;
 use super::map::{self, MapError};
 use super::table;
+
+/// Twenty times the largest map that was seen, in bytes.
+const LARGEST: u64 = 64 << 20;
 
 /// The file under the data directory.
 const FILE: &str = "prices/model_prices.json";
@@ -65,6 +69,24 @@ pub enum InstallError {
         /// It is the one that is installed.
         installed: bool,
     },
+    /// It would make models free that are not.
+    #[error("{} makes free what costs something now: {}", path.display(), named(models))]
+    Frees {
+        /// Which file.
+        path: PathBuf,
+        /// The models.
+        models: Vec<String>,
+    },
+}
+
+/// The first of some names, and how many there are besides.
+fn named(models: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let first = models.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match models.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 impl Coded for InstallError {
@@ -72,6 +94,7 @@ impl Coded for InstallError {
         Code(match self {
             InstallError::File { .. } => 4040,
             InstallError::Map { .. } => 4041,
+            InstallError::Frees { .. } => 4121,
         })
     }
 
@@ -82,6 +105,10 @@ impl Coded for InstallError {
                 "Run `wflo costs update --reset` to use the prices that wflo was built with, or install a whole map."
                     .to_owned()
             }
+            InstallError::Frees { .. } => {
+                "Look at what the file says of them: budgets do not stop a model that costs nothing. If they are free, add --accept-free. The prices in use are unchanged."
+                    .to_owned()
+            }
             InstallError::Map { .. } => {
                 "Give it `model_prices_and_context_window.json` of LiteLLM, whole. The prices in use are unchanged."
                     .to_owned()
@@ -90,8 +117,22 @@ impl Coded for InstallError {
     }
 }
 
+/// A file's bytes, unless it is no file, or larger than any map.
+fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let wrong = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_owned());
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(wrong("it is no file"));
+    }
+    let mut text = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(wrong("it is larger than any price map (64 MiB)")),
+        false => Ok(text),
+    }
+}
+
 fn read(path: &Path, installed: bool) -> Result<(Vec<u8>, Vec<map::Entry>), InstallError> {
-    let text = std::fs::read(path).map_err(|error| InstallError::File { path: path.to_owned(), error })?;
+    let text = bytes(path).map_err(|error| InstallError::File { path: path.to_owned(), error })?;
     let refuse = |error| InstallError::Map { path: path.to_owned(), error, installed };
     let entries = map::read(&text).map_err(refuse)?;
     if entries.len() < table::compiled_count() / 2 {
@@ -114,12 +155,17 @@ pub fn load(data_dir: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Installs a map into the data directory and uses it from now on.
+/// Installs a map into the data directory and uses it from now on. What it makes free of what the map in use
+/// prices must be wanted.
 ///
 /// # Errors
 /// [`InstallError`]; nothing has changed then.
-pub fn install(data_dir: &Path, file: &Path) -> Result<(), InstallError> {
+pub fn install(data_dir: &Path, file: &Path, accept_free: bool) -> Result<(), InstallError> {
     let (text, entries) = read(file, false)?;
+    let models = freed(&entries);
+    if !accept_free && !models.is_empty() {
+        return Err(InstallError::Frees { path: file.to_owned(), models });
+    }
     let path = data_dir.join(FILE);
     let failed = |error| InstallError::File { path: path.clone(), error };
     let folder = path.parent().unwrap_or(data_dir);

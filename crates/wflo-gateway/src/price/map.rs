@@ -97,6 +97,8 @@ pub enum MapError {
         /// The amount in USD.
         usd: f64,
     },
+    /// A model's name that does something else than be read.
+    Name(String),
     /// Fewer priced models than any map that was seen.
     TooFew(usize),
 }
@@ -108,6 +110,7 @@ impl std::fmt::Display for MapError {
             MapError::Price { model, key, usd } => {
                 write!(f, "`{key}` of {model} is {usd} USD, which is not believable")
             }
+            MapError::Name(name) => write!(f, "the name {name:?} holds control characters"),
             MapError::TooFew(count) => write!(f, "it prices only {count} models"),
         }
     }
@@ -115,18 +118,48 @@ impl std::fmt::Display for MapError {
 
 impl std::error::Error for MapError {}
 
+/// The models of a map, each once: of two of one name nobody knows which is meant.
+struct Models(BTreeMap<String, Value>);
+
+impl<'de> serde::Deserialize<'de> for Models {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Models, D::Error> {
+        struct Each;
+        impl<'de> serde::de::Visitor<'de> for Each {
+            type Value = Models;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of models")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut access: A) -> Result<Models, A::Error> {
+                let mut models = BTreeMap::new();
+                while let Some((name, model)) = access.next_entry::<String, Value>()? {
+                    if models.contains_key(&name) {
+                        return Err(serde::de::Error::custom(format_args!("{name:?} occurs twice")));
+                    }
+                    models.insert(name, model);
+                }
+                Ok(Models(models))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
 /// Reads a map: its priced models, sorted by name.
 ///
 /// # Errors
 /// [`MapError`] when it is no map, or holds a price that is negative or beyond belief.
 pub(crate) fn read(text: &[u8]) -> Result<Vec<Entry>, MapError> {
-    let map: BTreeMap<String, Value> =
-        serde_json::from_slice(text).map_err(|error| MapError::NotAMap(error.to_string()))?;
+    let Models(map) = serde_json::from_slice(text).map_err(|error| MapError::NotAMap(error.to_string()))?;
     let mut entries = Vec::new();
     for (name, model) in &map {
         // The map describes itself in an entry of its own.
         if name == "sample_spec" || !model.is_object() {
             continue;
+        }
+        if name.contains(char::is_control) {
+            return Err(MapError::Name(name.clone()));
         }
         entries.extend(entry(name, model, &map)?);
     }
@@ -316,7 +349,9 @@ fn meaning(key: &str) -> Option<(Dimension, Tier, u64)> {
 /// A price in USD as whole femto-USD, rounded up; noise below an atto-USD is the map's own binary floating
 /// point (`8.900000000000001e-07`) and is dropped first.
 pub(super) fn femto(model: &str, key: &str, value: &Value) -> Result<Option<u64>, MapError> {
-    let Some(usd) = value.as_f64() else { return Ok(None) };
+    // Some maps write numbers as texts; a text that is none is no price of nothing.
+    let text = value.as_str().map(|text| text.trim().parse().unwrap_or(f64::NAN));
+    let Some(usd) = text.or_else(|| value.as_f64()) else { return Ok(None) };
     if !(0.0..1_000.0).contains(&usd) {
         return Err(MapError::Price { model: model.to_owned(), key: key.to_owned(), usd });
     }

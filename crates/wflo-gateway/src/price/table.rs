@@ -76,6 +76,11 @@ pub(super) fn restore() {
     *INSTALLED.write().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
+/// The rates of the entry of just this name.
+pub(super) fn rates(name: &str) -> Option<&'static [Rate]> {
+    find(name).filter(|model| model.name == name).map(|model| model.rates)
+}
+
 /// Models of the compiled table.
 pub(super) fn compiled_count() -> usize {
     compiled::MODELS.len()

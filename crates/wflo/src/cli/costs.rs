@@ -147,6 +147,9 @@ pub(crate) struct UpdateArgs {
     /// The newer map
     #[arg(value_name = "FILE", required_unless_present = "reset")]
     pub(crate) file: Option<PathBuf>,
+    /// Also take a map that makes models free which cost something now
+    #[arg(long, conflicts_with = "reset")]
+    pub(crate) accept_free: bool,
     /// Go back to the prices that wflo was built with
     #[arg(long, conflicts_with = "file")]
     pub(crate) reset: bool,

@@ -115,6 +115,7 @@ fn the_models_are_listed_and_their_origin_is_told() {
 fn a_newer_map_is_used_until_it_is_taken_back() {
     let folder = Folder::with(&[("usage.json", USAGE)]);
     let map = include_str!("../../../wflo-gateway/prices/model_prices.json");
+    let whole = map;
     let mut newer: Value = serde_json::from_str(map).unwrap();
     newer["gpt-5-mini"]["input_cost_per_token"] = json!(0.001);
     folder.write("newer.json", &newer.to_string());
@@ -157,6 +158,50 @@ fn a_newer_map_is_used_until_it_is_taken_back() {
     assert_ne!(newer, built_in);
     refused("half.json");
     assert_eq!(hash(), newer, "a refused map changes nothing");
+
+    // Nor one in which a model became free, a price is no number, a model stands twice, or a name acts on a terminal.
+    let edited = |edit: &dyn Fn(&mut Value)| {
+        let mut map: Value = serde_json::from_str(whole).unwrap();
+        edit(&mut map);
+        folder.write("edited.json", &map.to_string());
+        folder.run(&["costs", "update", "edited.json", "--json"])
+    };
+    for (key, price) in [("input_cost_per_token", Value::Null), ("output_cost_per_token", 0.into())] {
+        let freed = edited(&|map| map["gpt-5-mini"][key] = price.clone());
+        assert!(freed.code == 1 && freed.stdout.contains("WFLO-4121"), "{} {}", freed.stdout, freed.stderr);
+        assert!(
+            freed.stdout.contains("gpt-5-mini") && freed.stdout.contains("--accept-free"),
+            "{}",
+            freed.stdout
+        );
+    }
+    for edit in [
+        &|map: &mut Value| map["gpt-5-mini"]["input_cost_per_token"] = "free".into(),
+        &|map: &mut Value| map["gpt-5-mini"]["input_cost_per_token"] = "-1e-6".into(),
+        &|map: &mut Value| map["\u{1b}[2Jgpt"] = map["gpt-5-mini"].clone(),
+    ] as [&dyn Fn(&mut Value); 3]
+    {
+        let ended = edited(edit);
+        assert!(ended.code == 1 && ended.stdout.contains("WFLO-4041"), "{} {}", ended.stdout, ended.stderr);
+        assert!(!ended.stdout.contains('\u{1b}') && !ended.stderr.contains('\u{1b}'));
+    }
+    folder.write("twice.json", &whole.replacen('{', r#"{"gpt-5-mini": {},"#, 1));
+    refused("twice.json");
+    assert_eq!(hash(), newer);
+    // A text that is a number is one.
+    assert_eq!(edited(&|map| map["gpt-5-mini"]["input_cost_per_token"] = "0.001".into()).code, 0);
+    assert_eq!(total(), "0.800105");
+    let free = |map: &mut Value| map["gpt-5-mini"]["input_cost_per_token"] = 0.into();
+    assert_eq!(edited(&free).code, 1);
+    assert_eq!(folder.run(&["costs", "update", "edited.json", "--accept-free"]).code, 0);
+    // What is no file, or no end of one, is not read.
+    let sparse = std::fs::File::create(folder.path().join("sparse.json")).unwrap();
+    sparse.set_len(3 << 30).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), rustix::fs::Mode::RWXU).unwrap();
+    for file in ["sparse.json", "pipe", "/dev/zero", "."] {
+        let ended = folder.run(&["costs", "update", file, "--json"]);
+        assert!(ended.code == 1 && ended.stdout.contains("WFLO-4040"), "{file}: {}", ended.stdout);
+    }
 
     // A map that was damaged since is not used, and can be taken back.
     folder.write(".wflo/prices/model_prices.json", "{");

@@ -26,7 +26,7 @@ pub(crate) fn update(args: &UpdateArgs, context: &Context<'_>) -> Result<Exit, C
     let _ = price::load(&settings.data_dir);
     let before = price::about();
     match &args.file {
-        Some(file) => price::install(&settings.data_dir, file)?,
+        Some(file) => price::install(&settings.data_dir, file, args.accept_free)?,
         None => {
             price::reset(&settings.data_dir)?;
         }
