@@ -150,11 +150,16 @@ impl Routing {
             }
         }
         for (model, detour) in &self.models {
-            let own = self.callable(routes, &Place { provider: None, model: model.clone() }).ok();
+            let place = Place { provider: None, model: model.clone() };
+            let own = self.callable(routes, &place).ok();
+            let alone = !self.routes.contains_key(model);
+            let served = routes.locate(None, None, &place).ok().filter(|_| alone);
+            let served = served.map(|route| route.provider.name.as_str());
             let chains = [&detour.fallbacks, &detour.context_fallbacks, &detour.downgrade];
             for place in chains.into_iter().flatten() {
                 let what = || format!("models.{model:?}");
-                if place.model == *model && place.provider.is_none() {
+                if place.model == *model && place.provider.as_deref().is_none_or(|name| served == Some(name))
+                {
                     return Err(wrong(what(), "names itself".to_owned()));
                 }
                 let dialect = self.callable(routes, place).map_err(|why| wrong(what(), why))?;
@@ -165,6 +170,25 @@ impl Routing {
             }
         }
         Ok(())
+    }
+
+    /// What can be done, and is hardly meant: a downgrade that costs more whatever is asked.
+    pub fn doubts(&self, routes: &Routes) -> Vec<String> {
+        let price = |place: &Place| routes.locate(None, None, place).ok()?.price;
+        let mut doubts = Vec::new();
+        for (model, detour) in &self.models {
+            let own = price(&Place { provider: None, model: model.clone() });
+            for place in &detour.downgrade {
+                if let (Some(own), Some(other)) = (&own, price(place))
+                    && other.is_dearer(own)
+                {
+                    doubts.push(format!(
+                        "models.{model:?}: downgrade names {place}, which costs more than {model}: it is passed over"
+                    ));
+                }
+            }
+        }
+        doubts
     }
 
     /// The models that a name stands for, when it is an alias or a model that several providers serve.

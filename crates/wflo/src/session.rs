@@ -144,7 +144,11 @@ impl<'a> Session<'a> {
         wflo_gateway::price::load(&self.settings.data_dir)?;
         let models = self.settings.models.iter().map(|(name, model)| (name.clone(), model.priced()));
         let routing = self.settings.routing.clone();
-        Ok(Routes::new(named, environment, models.collect())?.with_routing(routing)?)
+        let routes = Routes::new(named, environment, models.collect())?.with_routing(routing)?;
+        for doubt in routes.routing().doubts(&routes) {
+            self.context.printer.warning(doubt);
+        }
+        Ok(routes)
     }
 
     /// A submission with everything that the settings say.

@@ -60,8 +60,8 @@ impl wflo_core::error::Coded for ProviderError {
 pub struct Standard {
     /// The variable of the address.
     pub address: &'static str,
-    /// The variable of the key.
-    pub key: &'static str,
+    /// The variables of the key: the first that is set counts.
+    pub keys: &'static [&'static str],
     /// The public address.
     pub public: &'static str,
 }
@@ -69,15 +69,22 @@ pub struct Standard {
 impl Standard {
     /// Those that the dialect's own clients read.
     pub const fn of(dialect: Dialect) -> Standard {
-        let (address, key, public) = match dialect {
-            Dialect::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY", "https://api.openai.com/v1"),
-            Dialect::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "https://api.anthropic.com"),
-            Dialect::Google => {
-                ("GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "https://generativelanguage.googleapis.com")
-            }
-            Dialect::Cohere => ("CO_API_URL", "CO_API_KEY", "https://api.cohere.com"),
+        let (address, keys, public): (_, &[&str], _) = match dialect {
+            Dialect::OpenAi => ("OPENAI_BASE_URL", &["OPENAI_API_KEY"], "https://api.openai.com/v1"),
+            Dialect::Anthropic => ("ANTHROPIC_BASE_URL", &["ANTHROPIC_API_KEY"], "https://api.anthropic.com"),
+            Dialect::Google => (
+                "GOOGLE_GEMINI_BASE_URL",
+                &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+                "https://generativelanguage.googleapis.com",
+            ),
+            Dialect::Cohere => ("CO_API_URL", &["CO_API_KEY", "COHERE_API_KEY"], "https://api.cohere.com"),
         };
-        Standard { address, key, public }
+        Standard { address, keys, public }
+    }
+
+    /// The variable of the key that is set, by what `variable` reads of one.
+    pub fn key(&self, variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, Secret)> {
+        self.keys.iter().find_map(|name| Some((*name, Secret::new(&variable(name)?)?)))
     }
 }
 
@@ -128,11 +135,12 @@ impl Provider {
         dialect: Dialect,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Provider, ProviderError> {
-        let Standard { address, key, public } = Standard::of(dialect);
-        let base_url = variable(address).filter(|url| !url.trim().is_empty());
-        let api_key = variable(key).and_then(|key| Secret::new(&key));
-        let missing_key = (base_url.is_none() && api_key.is_none()).then(|| key.to_owned());
-        let known = Provider::new(dialect.name(), dialect, base_url.as_deref().unwrap_or(public), api_key)?;
+        let standard = Standard::of(dialect);
+        let base_url = variable(standard.address).filter(|url| !url.trim().is_empty());
+        let api_key = standard.key(variable).map(|(_, key)| key);
+        let missing_key = (base_url.is_none() && api_key.is_none()).then(|| standard.keys[0].to_owned());
+        let address = base_url.as_deref().unwrap_or(standard.public);
+        let known = Provider::new(dialect.name(), dialect, address, api_key)?;
         Ok(Provider { missing_key, ..known })
     }
 
@@ -217,6 +225,31 @@ mod tests {
         {
             assert!(!made(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_variable_that_a_providers_clients_read_holds_its_key() {
+        let found = |dialect, set: &[(&str, &str)]| {
+            let variable =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let provider = Provider::from_environment(dialect, variable).unwrap();
+            provider.api_key.map(|key| key.expose().to_owned())
+        };
+        for (dialect, name) in [
+            (Dialect::OpenAi, "OPENAI_API_KEY"),
+            (Dialect::Anthropic, "ANTHROPIC_API_KEY"),
+            (Dialect::Google, "GEMINI_API_KEY"),
+            (Dialect::Google, "GOOGLE_API_KEY"),
+            (Dialect::Cohere, "CO_API_KEY"),
+            (Dialect::Cohere, "COHERE_API_KEY"),
+        ] {
+            assert_eq!(found(dialect, &[(name, "k")]).as_deref(), Some("k"), "{name}");
+            assert_eq!(found(dialect, &[(name, " ")]), None, "{name}");
+        }
+        let both = [("GOOGLE_API_KEY", "any of Google's"), ("GEMINI_API_KEY", "for this")];
+        assert_eq!(found(Dialect::Google, &both).as_deref(), Some("for this"));
+        let empty = [("CO_API_KEY", ""), ("COHERE_API_KEY", "k")];
+        assert_eq!(found(Dialect::Cohere, &empty).as_deref(), Some("k"));
     }
 
     #[test]

@@ -277,6 +277,7 @@ fn what_cannot_be_called_is_refused_at_the_start() {
         (falls_back("x", &["nobody-knows"]), "nobody-knows"),
         (falls_back("x", &["y"]), "anthropic dialect"),
         (falls_back("x", &["x"]), "names itself"),
+        (falls_back("x", &["a/x"]), "names itself"),
         (alias("x"), "another alias"),
         (
             Routing {
@@ -295,6 +296,22 @@ fn what_cannot_be_called_is_refused_at_the_start() {
         let message = with(routing);
         assert!(message.contains(said), "{message}");
     }
+}
+
+#[test]
+fn a_downgrade_to_what_costs_more_is_told() {
+    let provider = Provider::new("a", Dialect::OpenAi, "http://127.0.0.1:1/v1", None).unwrap();
+    let models =
+        [("x", "2", "2"), ("dear", "2", "3"), ("mixed", "1", "3"), ("same", "2", "2"), ("cheap", "1", "1")];
+    let models = models.map(|(name, input, output)| {
+        let provider = Some("a".to_owned());
+        (name.to_owned(), wflo_gateway::price::ModelSettings { provider, ..World::price(input, output) })
+    });
+    let routes = Routes::new(vec![provider], Vec::new(), BTreeMap::from(models)).unwrap();
+    let downgrade = ["dear", "mixed", "same", "cheap"].map(place).to_vec();
+    let routes = routes.with_routing(detour("x", Detour { downgrade, ..Detour::default() })).unwrap();
+    let doubts = routes.routing().doubts(&routes);
+    assert!(matches!(&doubts[..], [only] if only.contains("names dear")), "{doubts:?}");
 }
 
 #[tokio::test]

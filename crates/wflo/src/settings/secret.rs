@@ -80,7 +80,7 @@ impl KeySource {
             KeySource::Variable(name) => environment.get(name).map(str::to_owned).ok_or_else(|| {
                 refuse(format!("the environment variable {name} is not set"), format!("export {name}=…"))
             })?,
-            KeySource::File(path) => std::fs::read_to_string(path).map_err(|error| {
+            KeySource::File(path) => file(path).map_err(|error| {
                 let hint = format!("put the key alone into {}, readable by you only", path.display());
                 refuse(format!("{}: {error}", path.display()), hint)
             })?,
@@ -100,6 +100,16 @@ impl KeySource {
     }
 }
 
+/// What stands in a file. A device or a pipe has no end.
+fn file(path: &std::path::Path) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LONGEST_KEY).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// What the command prints, within the deadline.
 fn run(words: &[String]) -> Result<String, String> {
     let Some((program, arguments)) = words.split_first() else {
@@ -112,9 +122,12 @@ fn run(words: &[String]) -> Result<String, String> {
         .spawn()
         .map_err(|error| format!("`{program}` cannot be started: {error}"))?;
     let output = child.stdout.take();
-    let reader = std::thread::spawn(move || {
+    let (told, printed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
         let mut text = String::new();
-        output.map(|output| output.take(LONGEST_KEY).read_to_string(&mut text)).transpose().map(|_| text)
+        let read = output.map(|output| output.take(LONGEST_KEY).read_to_string(&mut text)).transpose();
+        // Who waited for it may have given up.
+        let _ = told.send(read.map(|_| text));
     });
     let end = Instant::now() + COMMAND_DEADLINE;
     let status = loop {
@@ -132,10 +145,14 @@ fn run(words: &[String]) -> Result<String, String> {
     if !status.success() {
         return Err(format!("`{program}` ended with {status}"));
     }
-    match reader.join() {
+    // What it leaves behind may hold its output open.
+    match printed.recv_timeout(end.saturating_duration_since(Instant::now())) {
         Ok(Ok(text)) => Ok(text),
         Ok(Err(error)) => Err(format!("what `{program}` printed cannot be read: {error}")),
-        Err(_) => Err(format!("what `{program}` printed cannot be read")),
+        Err(_) => Err(format!(
+            "the output of `{program}` does not end within {} seconds",
+            COMMAND_DEADLINE.as_secs()
+        )),
     }
 }
 
@@ -168,6 +185,7 @@ mod tests {
         for source in [
             KeySource::Variable("EMPTY".into()),
             KeySource::File("/nonexistent/key".into()),
+            KeySource::File("/dev/zero".into()),
             shell("echo sk-half; exit 3"),
             shell("printf 'sk-a\\nsk-b\\n'"),
         ] {

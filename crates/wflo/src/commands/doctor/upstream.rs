@@ -36,11 +36,11 @@ pub(super) fn check(settings: &Settings, environment: &Environment) -> Vec<Check
 
 /// What the user's environment says about a provider that `wflo.toml` does not name.
 fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provider> {
-    let Standard { address, key, .. } = Standard::of(dialect);
-    environment.get(key)?;
+    let standard = Standard::of(dialect);
+    let (key, _) = standard.key(|name| environment.get(name).map(str::to_owned))?;
     Some(Provider {
         dialect,
-        base_url: environment.get(address).map(str::to_owned),
+        base_url: environment.get(standard.address).map(str::to_owned),
         key: Some(KeySource::Variable(key.to_owned())),
         output_limit: None,
         waits: Waits::default(),
