@@ -44,13 +44,25 @@ const UNBOUNDED: [(&str, &str); 4] = [
     ("use_beam_search", "it writes many answers and returns one"),
 ];
 
-/// Fields that change who answers, and so the price.
-const ROUTING: [(&str, &str); 4] = [
+/// Fields that change who answers, and so the price. The last ones are orders of a gateway that may stand
+/// behind this one (LiteLLM): to another server, with a key of the client's choice, by rules of its own.
+const ROUTING: [(&str, &str); 13] = [
     ("models", "the provider picks one of several models"),
     ("preset", "the provider picks by rules that are not in the request"),
     ("provider", "it chooses among hosts that each have a price of their own"),
     ("route", "the provider picks who serves the model"),
+    ("api_base", ELSEWHERE),
+    ("base_url", ELSEWHERE),
+    ("api_key", ELSEWHERE),
+    ("api_version", ELSEWHERE),
+    ("custom_llm_provider", ELSEWHERE),
+    ("model_list", ELSEWHERE),
+    ("user_config", ELSEWHERE),
+    ("extra_headers", ELSEWHERE),
+    ("context_window_fallbacks", "the server may call further models"),
 ];
+
+const ELSEWHERE: &str = "a server that obeys it asks somebody else";
 
 /// `chat/completions` and `embeddings`.
 pub(super) struct Chat;

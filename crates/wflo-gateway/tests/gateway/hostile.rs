@@ -163,6 +163,8 @@ fn fields_of_other_servers_count_in_anthropics_dialect() {
         r#""route":"x""#,
         r#""web_search_options":{}"#,
         r#""N":2"#,
+        r#""api_base":"http://169.254.169.254""#,
+        r#""extra_headers":{"x":"y"}"#,
     ] {
         let body = format!(r#"{{"model":"m","max_tokens":10,"messages":[],{field}}}"#);
         assert!(hold(MESSAGES.0, MESSAGES.1, &price, &body).is_err(), "{field}");

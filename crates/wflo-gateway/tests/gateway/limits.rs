@@ -156,9 +156,21 @@ async fn a_real_server_that_ignores_a_name_ends_where_it_was_told() {
 #[tokio::test]
 async fn what_chooses_among_hosts_is_refused_by_name() {
     let world = World::new(MemoryLedger::unlimited());
-    for field in
-        [r#""provider":{"only":["dear"]}"#, r#""route":"fallback""#, r#""preset":"p""#, r#""models":["a"]"#]
-    {
+    for field in [
+        r#""provider":{"only":["dear"]}"#,
+        r#""route":"fallback""#,
+        r#""preset":"p""#,
+        r#""models":["a"]"#,
+        // Orders of a LiteLLM that may stand behind: each would send its key, or the request, elsewhere.
+        r#""api_base":"http://169.254.169.254/latest/meta-data""#,
+        r#""base_url":"https://evil.example""#,
+        r#""api_key":"sk-other""#,
+        r#""custom_llm_provider":"openai""#,
+        r#""model_list":[{"model_name":"smol"}]"#,
+        r#""user_config":{"model_list":[]}"#,
+        r#""extra_headers":{"authorization":"x"}"#,
+        r#""context_window_fallbacks":[{"smol":["dear"]}]"#,
+    ] {
         let got = world.chat(&format!(r#"{{"model":"smol","messages":[],"max_tokens":1,{field}}}"#)).await;
         assert_eq!(got.status, 400, "{field}");
         assert!(got.text().contains("WFLO-4003") && got.text().contains("at the dearest"), "{}", got.text());
