@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from checks import crate_map, error_pages, file_sizes, links
+from checks import crate_map, error_pages, file_sizes, links, named_tests
 
-CHECKS = [crate_map, error_pages, file_sizes, links]
+CHECKS = [crate_map, error_pages, file_sizes, links, named_tests]
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from checks import crate_map, error_pages, file_sizes, links
+from checks import crate_map, error_pages, file_sizes, links, named_tests
 
 
 @pytest.fixture
@@ -110,3 +110,11 @@ def test_links_lead_somewhere(repo: Path) -> None:
     findings = links.check(repo)
     assert len(findings) == 2
     assert "docs/c.md" in findings[0] and "docs/b.md#three" in findings[1]
+
+
+def test_a_page_that_names_a_test_that_is_not_there_is_found(repo: Path) -> None:
+    write(repo, named_tests.PAGE, "| a fault | `gateway::it_holds` | `wflo::it_is_gone` |\n")
+    write(repo, "crates/wflo-gateway/tests/a.rs", "#[tokio::test]\nasync fn it_holds() {}\nfn it_is_gone() {}\n")
+    write(repo, "crates/wflo/src/lib.rs", "fn it_is_gone() {}\n")
+    (finding,) = named_tests.check(repo)
+    assert "`it_is_gone`" in finding and "crate of wflo" in finding

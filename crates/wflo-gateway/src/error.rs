@@ -92,6 +92,12 @@ pub enum GatewayError {
         /// The path.
         path: String,
     },
+    /// The head is one that two servers could read differently.
+    #[error("two servers could read the request differently: {what}")]
+    Ambiguous {
+        /// What is wrong with it.
+        what: String,
+    },
     /// The body says of itself that it is not plain JSON.
     #[error("the request body must be JSON in UTF-8, and the request says `{what}`")]
     MediaType {
@@ -195,6 +201,7 @@ impl Coded for GatewayError {
             GatewayError::Request(RequestError::Unboundable { .. }) => Code(4003),
             GatewayError::Request(RequestError::Unreadable { .. }) => Code(4030),
             GatewayError::MediaType { .. } => Code(4031),
+            GatewayError::Ambiguous { .. } => Code(4120),
             GatewayError::NotTheCaller => Code(4022),
             GatewayError::UnknownEndpoint { .. } => Code(4004),
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
@@ -235,6 +242,9 @@ impl Coded for GatewayError {
             }
             GatewayError::Request(RequestError::Unreadable { .. }) => {
                 "Leave it out: alt=json and alt=sse are served, each with the whole answer.".to_owned()
+            }
+            GatewayError::Ambiguous { .. } => {
+                "Send one `host`, and a body by its `content-length` or by `transfer-encoding: chunked`.".to_owned()
             }
             GatewayError::MediaType { .. } => {
                 "Send the body as it is, with `content-type: application/json` and without a content-encoding.".to_owned()
@@ -321,7 +331,9 @@ impl GatewayError {
             GatewayError::Unboundable(_) | GatewayError::Request(RequestError::Unboundable { .. }) => {
                 "cost_unboundable"
             }
-            GatewayError::Request(_) | GatewayError::BodyBroke { .. } => "invalid_request_error",
+            GatewayError::Request(_) | GatewayError::BodyBroke { .. } | GatewayError::Ambiguous { .. } => {
+                "invalid_request_error"
+            }
             GatewayError::MediaType { .. } => "unsupported_media_type",
             GatewayError::NotTheCaller => "authentication_error",
             GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",

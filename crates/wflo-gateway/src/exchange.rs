@@ -303,7 +303,7 @@ impl Live<'_> {
         if i128::from(cost.nanos()) <= i128::from(self.hold.nanos()) * BELIEVED {
             return usage;
         }
-        self.shared.overshoots.fetch_add(1, Ordering::Relaxed);
+        self.shared.counts.overshoots.fetch_add(1, Ordering::Relaxed);
         telemetry::not_believed(cost, self.hold);
         None
     }
@@ -317,7 +317,7 @@ impl Live<'_> {
         let quiet = self.tier == Tier::Standard && self.hours.are_quiet(price);
         let cost = crate::price::settle_at(usage, price, if quiet { Tier::OffPeak } else { self.tier });
         if cost > self.hold {
-            self.shared.overshoots.fetch_add(1, Ordering::Relaxed);
+            self.shared.counts.overshoots.fetch_add(1, Ordering::Relaxed);
             telemetry::overshoot(cost, self.hold);
         }
         (cost, false)

@@ -6,14 +6,15 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use crate::counts::{AtProvider, Counts};
 use crate::health::{Health, Phase};
 use crate::ledger::Ledger;
-use crate::limits::Gate;
+use crate::limits::{Gate, Queue};
 use crate::repeats::Seen;
 use crate::retry::RetryBudget;
 use crate::route::Routes;
@@ -55,7 +56,9 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
-    pub(crate) overshoots: AtomicU64,
+    pub(crate) counts: Arc<Counts>,
+    /// Of these, each provider's.
+    at: HashMap<String, Arc<AtProvider>>,
     /// The repetitions that each provider may still get.
     pub(crate) retries: HashMap<String, RetryBudget>,
     pub(crate) health: Health,
@@ -80,21 +83,35 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over these routes, keeping its money in `ledger`.
     pub fn new(routes: Routes, ledger: Arc<dyn Ledger>, deadlines: Deadlines, limits: Limits) -> Gateway {
+        Gateway::counting(routes, ledger, deadlines, limits, Arc::default())
+    }
+
+    /// A gateway that goes on with the counts of one before it.
+    pub fn counting(
+        routes: Routes,
+        ledger: Arc<dyn Ledger>,
+        deadlines: Deadlines,
+        limits: Limits,
+        counts: Arc<Counts>,
+    ) -> Gateway {
         let budget = || RetryBudget::new(&routes.routing().retry);
         let retries = routes.providers().iter().map(|provider| (provider.name.clone(), budget())).collect();
+        let names = routes.providers().iter().map(|provider| &provider.name);
+        let at = names.map(|name| (name.clone(), counts.provider(name))).collect();
         let limited = routes.routing().limits.clone();
         Gateway {
             shared: Arc::new(Shared {
                 retries,
                 health: Health::default(),
-                gate: (!limited.is_empty()).then(|| Arc::new(Gate::new(limited))),
+                gate: (!limited.is_empty()).then(|| Arc::new(Gate::new(limited, &counts))),
                 seen: Seen::default(),
                 routes,
                 upstream: Upstream::new(deadlines),
                 ledger,
                 deadlines,
                 limits,
-                overshoots: AtomicU64::new(0),
+                counts,
+                at,
                 buffered: AtomicUsize::new(0),
                 answered: AtomicUsize::new(0),
                 closing: AtomicBool::new(false),
@@ -118,9 +135,19 @@ impl Gateway {
         self.shared.health.phases()
     }
 
+    /// The limits of the operator's own, and how many wait for each.
+    pub fn queues(&self) -> Vec<Queue> {
+        self.shared.gate.as_ref().map_or_else(Vec::new, |gate| gate.queues())
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.shared.counts
+    }
+
     /// Calls that were billed more than their hold. An alarm: it stays 0.
     pub fn overshoots(&self) -> u64 {
-        self.shared.overshoots.load(Ordering::Relaxed)
+        self.shared.counts.overshoots.load(Ordering::Relaxed)
     }
 
     /// Refuses new calls and waits until every running one is settled. Bounded by the deadlines of
@@ -180,6 +207,11 @@ impl Drop for Buffered {
 }
 
 impl Shared {
+    /// What is counted of a provider.
+    pub(crate) fn at(&self, provider: &str) -> Option<&AtProvider> {
+        self.at.get(provider).map(Arc::as_ref)
+    }
+
     /// The work of a call, which counts as running until it is dropped.
     pub(crate) fn counted(&self, work: impl Future<Output = ()> + Send + 'static) -> Work {
         Box::pin(self.calls.track_future(work))

@@ -38,7 +38,11 @@ impl Health {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (provider.to_owned(), model.to_owned());
         if ways.len() >= WAYS && !ways.contains_key(&key) {
-            return Arc::default();
+            // Names that were asked for and never tried tell nothing.
+            ways.retain(|_, way| Arc::strong_count(way) > 1 || !way.is_unknown());
+            if ways.len() >= WAYS {
+                return Arc::default();
+            }
         }
         Arc::clone(ways.entry(key).or_default())
     }
@@ -62,6 +66,14 @@ struct State {
 impl Way {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is known of it that still counts.
+    fn is_unknown(&self) -> bool {
+        let (now, state) = (Instant::now(), self.state());
+        state.latency.is_none_or(|(_, at)| now - at >= STALE)
+            && state.resting.is_none_or(|until| until <= now)
+            && state.breaker.is_untouched()
     }
 
     /// An answer's head came after this time.
@@ -103,9 +115,9 @@ impl Way {
         !state.breaker.admits(now) || state.resting.is_some_and(|until| until > now)
     }
 
-    /// It answered, or failed to.
-    pub(crate) fn record(&self, settings: &Breaker, ok: bool) {
-        self.state().breaker.record(settings, ok, Instant::now(), chance());
+    /// It answered, or failed to; whether its breaker opened by that.
+    pub(crate) fn record(&self, settings: &Breaker, ok: bool) -> bool {
+        self.state().breaker.record(settings, ok, Instant::now(), chance())
     }
 
     /// Lets a call pass, or says how long it would have to wait.
@@ -158,6 +170,23 @@ mod tests {
         assert_eq!(way.latency(), None);
         way.took(Duration::from_millis(10));
         assert_eq!(way.latency(), Some(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn names_that_nobody_tried_make_room_for_those_that_were() {
+        let health = Health::default();
+        let tried = health.way("p", "tried");
+        for _ in 0..5 {
+            tried.record(&Breaker::default(), false);
+        }
+        drop(tried);
+        for nth in 0..WAYS + 10 {
+            drop(health.way("p", &format!("never heard of {nth}")));
+        }
+        let late = health.way("p", "late");
+        assert!(Arc::ptr_eq(&late, &health.way("p", "late")), "it is remembered");
+        assert!(health.way("p", "tried").rests(), "what was learned is not forgotten");
+        assert!(health.phases().len() <= WAYS);
     }
 
     #[tokio::test(start_paused = true)]

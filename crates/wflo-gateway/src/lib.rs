@@ -11,6 +11,7 @@
 pub mod array;
 pub mod call;
 pub mod closer;
+pub mod counts;
 pub mod dialect;
 pub mod encoding;
 pub mod env;

@@ -8,6 +8,7 @@
 mod meter;
 mod queue;
 
+pub use self::queue::Queue;
 pub(crate) use self::queue::{Claim, Gate, Pass};
 
 use std::time::Duration;

@@ -6,7 +6,9 @@
 
 mod body;
 mod connection;
+mod head;
 mod key;
+mod pace;
 
 use std::convert::Infallible;
 use std::io;
@@ -28,14 +30,12 @@ use self::body::Link;
 pub use self::body::{Body, Broken};
 use self::connection::Served;
 pub use self::connection::{Connection, Connections, UnderWay};
+use self::pace::Pace;
 use crate::dialect::{Dialect, Endpoint, Target, query, target};
 use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Part, Whole};
 use crate::gateway::{Buffered, Gateway};
 use crate::ledger::Caller;
-
-/// A client that sends its head more slowly than this is cut off.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The most of an unwanted body that is read, in bytes.
 const UNWANTED: usize = 1 << 20;
@@ -160,7 +160,9 @@ async fn serve(gateway: Gateway, served: Served, caller: Caller, mut stopped: wa
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).preserve_header_case(false);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(gateway.shared.deadlines.head)
+        .preserve_header_case(false);
     let connection = http.serve_connection(TokioIo::new(served), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -190,6 +192,13 @@ async fn respond(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let asked = target(&head.method, path, &head.headers);
+    if let Some(what) = head::is_ambiguous(&head) {
+        discard(gateway, body).await;
+        let mut response = refused(asked.dialect(), &GatewayError::Ambiguous { what });
+        // Where the next request begins, the two might not agree on either.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     if caller.key().is_some_and(|key| !key::is_carried(&head.headers, head.uri.query(), key)) {
         discard(gateway, body).await;
         return refused(asked.dialect(), &GatewayError::NotTheCaller);
@@ -246,12 +255,11 @@ async fn respond(
 /// Reads a body that nobody wants and keeps nothing of it, so that its client, which may still be
 /// sending, gets the answer instead of a broken connection.
 async fn discard(gateway: &Gateway, mut body: Incoming) {
-    let mut left = UNWANTED;
-    while let Ok(Some(Ok(frame))) =
-        tokio::time::timeout(gateway.shared.deadlines.request_idle, body.frame()).await
-    {
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        if left == 0 {
+    let mut pace = Pace::new(gateway.shared.deadlines.request_idle);
+    while let Ok(Some(Ok(frame))) = pace.within(body.frame()).await {
+        if let Some(data) = frame.data_ref()
+            && pace.came(data.len()) >= UNWANTED
+        {
             return;
         }
     }
@@ -265,10 +273,10 @@ async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<(Bytes, Buff
     }
     let mut buffered = Buffered::request(&gateway.shared);
     let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(1 << 20));
+    let mut pace = Pace::new(gateway.shared.deadlines.request_idle);
     loop {
-        let frame = tokio::time::timeout(gateway.shared.deadlines.request_idle, body.frame()).await;
-        match frame {
-            Err(_) => return Err(GatewayError::BodyBroke { reason: "it stopped coming".to_owned() }),
+        match pace.within(body.frame()).await {
+            Err(why) => return Err(GatewayError::BodyBroke { reason: why.to_string() }),
             Ok(None) => return Ok((whole.freeze(), buffered)),
             Ok(Some(Err(error))) => {
                 return Err(GatewayError::BodyBroke { reason: crate::upstream::reason(&error) });
@@ -281,6 +289,7 @@ async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<(Bytes, Buff
                     if !buffered.grow(data.len()) {
                         return Err(GatewayError::TooMuch);
                     }
+                    pace.came(data.len());
                     whole.extend_from_slice(data);
                 }
             }

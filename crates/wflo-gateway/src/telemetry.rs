@@ -88,6 +88,10 @@ pub(crate) fn downgraded(from: &str, to: &str) {
     tracing::info!(from, to, "a budget has no room for the model, and a cheaper one is asked");
 }
 
+pub(crate) fn breaker_opened(provider: &str, model: &str) {
+    tracing::warn!(provider, model, "too many calls have failed lately: the way is left alone for a while");
+}
+
 pub(crate) fn passed_over(place: &str, why: &str) {
     tracing::warn!(place, why, "a route cannot be used and is passed over");
 }

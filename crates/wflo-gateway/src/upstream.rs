@@ -36,6 +36,8 @@ pub struct Deadlines {
     pub drain: Duration,
     /// To learn what a call cost whose step is being ended while people wait for that.
     pub ending: Duration,
+    /// For a client to send a request's head, from when its connection is made or its last answer ended.
+    pub head: Duration,
     /// Between two pieces of a client's request.
     pub request_idle: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Deadlines {
             idle: Duration::from_secs(300),
             drain: Duration::from_secs(120),
             ending: Duration::from_secs(5),
+            head: Duration::from_secs(30),
             request_idle: Duration::from_secs(60),
         }
     }

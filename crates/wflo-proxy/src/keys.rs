@@ -5,6 +5,7 @@
 //! changes.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, header};
@@ -27,6 +28,8 @@ pub struct Client {
     pub key: Option<VirtualKey>,
     /// Requests of the last minute.
     pace: Mutex<Bucket>,
+    /// Its secret is good for nothing any more: shared by all that the key ever was under it.
+    ended: Arc<AtomicBool>,
 }
 
 /// A bucket that fills with the permitted requests of a minute within a minute.
@@ -46,14 +49,23 @@ pub(crate) enum Pace {
 }
 
 impl Client {
-    fn new(key: Option<VirtualKey>) -> Client {
+    fn new(key: Option<VirtualKey>, ended: Arc<AtomicBool>) -> Client {
         let level = key.as_ref().and_then(|key| key.requests_per_minute).map_or(0, |n| i64::from(n) * 1_000);
-        Client { key, pace: Mutex::new(Bucket { level, filled_ms: i64::MIN }) }
+        let pace = Mutex::new(Bucket { level, filled_ms: i64::MIN });
+        Client { key, pace, ended }
     }
 
     /// What people call it.
     pub fn name(&self) -> &str {
         self.key.as_ref().map_or("", |key| &key.name)
+    }
+
+    /// Why its calls may not go on, if so.
+    pub(crate) fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Some(KeyRefusal::Revoked);
+        }
+        self.key.as_ref().and_then(|key| key.refused(now))
     }
 
     /// Counts one request.
@@ -99,18 +111,27 @@ impl Keys {
     /// The keys of the store. Those that `before` knows keep their pace. `open`: anybody may call as long
     /// as there is none.
     pub(crate) fn new(rows: Vec<VirtualKey>, open: bool, before: &Keys) -> Keys {
-        let anybody = (open && rows.is_empty()).then(|| caller(&Arc::new(Client::new(None))));
+        let anybody = (open && rows.is_empty()).then(|| caller(&Arc::new(Client::new(None, Arc::default()))));
         let by_hash = rows.into_iter().filter_map(|row| {
             let hash: [u8; 32] = *blake3::Hash::from_hex(&row.hash).ok()?.as_bytes();
-            let known = before.by_hash.get(&hash).filter(|(client, _)| client.key.as_ref() == Some(&row));
-            let entry = known.cloned().unwrap_or_else(|| {
-                let client = Arc::new(Client::new(Some(row)));
+            let known = before.by_hash.get(&hash);
+            let same = known.filter(|(client, _)| client.key.as_ref() == Some(&row));
+            let entry = same.cloned().unwrap_or_else(|| {
+                let ended = known.map(|(client, _)| Arc::clone(&client.ended)).unwrap_or_default();
+                let client = Arc::new(Client::new(Some(row), ended));
                 let caller = caller(&client);
                 (client, caller)
             });
             Some((hash, entry))
         });
-        Keys { by_hash: by_hash.collect(), anybody }
+        let by_hash: HashMap<_, (Arc<Client>, Caller)> = by_hash.collect();
+        for (hash, (client, _)) in &before.by_hash {
+            let now = by_hash.get(hash).and_then(|(client, _)| client.key.as_ref());
+            if now.is_none_or(|key| key.revoked_at.is_some()) {
+                client.ended.store(true, Ordering::Relaxed);
+            }
+        }
+        Keys { by_hash, anybody }
     }
 
     /// Whether some key can be used.
@@ -140,7 +161,7 @@ impl Keys {
             match self.by_hash.get(&hash) {
                 None => why = NoCaller::Unknown,
                 Some((client, caller)) => {
-                    match client.key.as_ref().and_then(|key| key.refused(now)) {
+                    match client.refused(now) {
                         None => return Ok(caller.clone()),
                         Some(refusal) => why = NoCaller::Refused(refusal),
                     };
@@ -369,6 +390,31 @@ mod tests {
         assert_eq!(pace(&keys, 3), Pace::TooFast(2));
         assert_eq!(pace(&keys, 40), Pace::Good);
         assert_eq!(pace(&keys, 20), Pace::TooFast(2), "a clock that goes back gives nothing");
+    }
+
+    /// Calls that are under way know their key as it was when they began.
+    #[test]
+    fn a_key_that_ends_ends_for_calls_under_way() {
+        let now = Timestamp::UNIX_EPOCH;
+        let row = VirtualKey { expires_at: Some(Timestamp::from_second(60).unwrap()), ..row("sk-wflo-1") };
+        let begun = |keys: &Keys| Arc::clone(&keys.by_hash.values().next().unwrap().0);
+        let keys = Keys::new(vec![row.clone()], true, &Keys::default());
+        let client = begun(&keys);
+        assert_eq!(client.refused(now), None);
+        assert_eq!(client.refused(Timestamp::from_second(60).unwrap()), Some(KeyRefusal::Expired));
+        // A change of something else ends nothing.
+        let slower = VirtualKey { requests_per_minute: Some(1), ..row.clone() };
+        let keys = Keys::new(vec![slower.clone()], true, &keys);
+        assert_eq!(client.refused(now), None);
+        let first = client;
+        let client = begun(&keys);
+        let rotated = VirtualKey { hash: blake3::hash(b"sk-wflo-2").to_hex().to_string(), ..slower };
+        let keys = Keys::new(vec![rotated.clone()], true, &keys);
+        assert_eq!(client.refused(now), Some(KeyRefusal::Revoked));
+        assert_eq!(first.refused(now), Some(KeyRefusal::Revoked), "it is the same secret");
+        let client = begun(&keys);
+        Keys::new(vec![VirtualKey { revoked_at: Some(now), ..rotated }], true, &keys);
+        assert_eq!(client.refused(now), Some(KeyRefusal::Revoked));
     }
 
     #[test]

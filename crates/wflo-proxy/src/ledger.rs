@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wflo_core::budget::{Budget, Shortfall};
 use wflo_core::error::{Code, Failure};
-use wflo_core::key::VirtualKey;
+use wflo_core::key::{KeyRefusal, VirtualKey};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::StoreError;
@@ -98,7 +98,10 @@ impl SliceLedger {
             }
         };
         self.treasury.wake();
-        match tokio::time::timeout(patience, answer).await {
+        let since = Instant::now();
+        let answer = tokio::time::timeout(patience, answer).await;
+        self.metrics.waited(since.elapsed());
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Denied::Log("the gateway is ending".to_owned())),
             Err(_) => {
@@ -132,6 +135,18 @@ fn refused_to(key: &VirtualKey, caller: &Caller, model: &str) -> Option<Refusal>
         failure: Failure::new(Code(4067), format!("the key `{}` may not call the model `{model}`", key.name))
             .with_hint(format!("It may call: {}.", key.models.join(", "))),
     })
+}
+
+fn no_longer_good(client: &Client, why: KeyRefusal) -> Refusal {
+    let why = match why {
+        KeyRefusal::Expired => "has expired",
+        KeyRefusal::Revoked => "was revoked",
+    };
+    Refusal::Other {
+        status: 401,
+        kind: "authentication_error".to_owned(),
+        failure: Failure::new(Code(4066), format!("the key `{}` {why}", client.name())),
+    }
 }
 
 fn too_fast(key: &VirtualKey, per_minute: u32) -> Refusal {
@@ -259,6 +274,12 @@ impl Ledger for SliceLedger {
             let key = running.client.as_ref().and_then(|client| client.key.as_ref());
             if let Some(refusal) = key.and_then(|key| refused_to(key, &running.caller, &next.model)) {
                 return Ok(Further::Refused(refusal));
+            }
+            // A key that was good when the call began may be so no longer.
+            if let Some(client) = &running.client
+                && let Some(why) = client.refused(self.clock.now())
+            {
+                return Ok(Further::Refused(no_longer_good(client, why)));
             }
             let wanted = Wanted {
                 accounts: Arc::clone(&running.accounts),

@@ -1,10 +1,20 @@
 //! What is counted, and how Prometheus reads it. Every name of a metric stands in this file.
+//!
+//! **Architecture Invariant:** a label's values are names that the operator chose (of keys, providers, limits)
+//! or words of this file: no client can make a series.
+
+mod page;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use wflo_gateway::Gateway;
+use wflo_gateway::counts::{AtProvider, Ended, Histogram, WAITS};
+use wflo_gateway::health::Phase;
+
+use self::page::Page;
 use crate::keys::Client;
 use crate::spending::End;
 
@@ -18,6 +28,17 @@ const OVERSHOOTS: &str = "wflo_gateway_overshoots_total";
 const RUNNING: &str = "wflo_gateway_running_calls";
 const CONNECTIONS: &str = "wflo_gateway_connections";
 const ADDED: &str = "wflo_gateway_added_latency_seconds";
+const ATTEMPTS: &str = "wflo_gateway_attempts_total";
+const RETRIES: &str = "wflo_gateway_retries_total";
+const FALLBACKS: &str = "wflo_gateway_fallbacks_total";
+const DOWNGRADES: &str = "wflo_gateway_downgrades_total";
+const BREAKERS: &str = "wflo_gateway_breakers";
+const OPENED: &str = "wflo_gateway_breaker_openings_total";
+const LIMIT_WAITING: &str = "wflo_gateway_limit_waiting_calls";
+const LIMIT_WAIT: &str = "wflo_gateway_limit_wait_seconds";
+const LIMIT_DENIED: &str = "wflo_gateway_limit_denials_total";
+const ROOM_WAITING: &str = "wflo_gateway_budget_waiting_calls";
+const ROOM_WAIT: &str = "wflo_gateway_budget_wait_seconds";
 
 /// Upper bounds of the added latency's buckets, in microseconds.
 const BUCKETS: [u64; 13] = [25, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_500, 10_000, 100_000, 1_000_000];
@@ -31,7 +52,7 @@ struct OfKey {
 }
 
 /// The counters of one gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     /// By the first digit of the status.
     statuses: [AtomicU64; 6],
@@ -39,8 +60,34 @@ pub(crate) struct Metrics {
     uncertain: AtomicU64,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
     connections: AtomicI64,
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    added_us: AtomicU64,
+    added: Histogram,
+    /// Of calls that waited for room in a budget.
+    room: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            statuses: Default::default(),
+            keys: Mutex::default(),
+            uncertain: AtomicU64::new(0),
+            refusals: Mutex::default(),
+            connections: AtomicI64::new(0),
+            added: Histogram::new(&BUCKETS),
+            room: Histogram::new(&WAITS),
+        }
+    }
+}
+
+/// What is not counted but as it is now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Now {
+    /// Calls under way.
+    pub(crate) running: usize,
+    /// Calls that wait for room in a budget.
+    pub(crate) waiting: usize,
+    /// Folds stored only as a sum.
+    pub(crate) unstorable: u64,
 }
 
 impl Metrics {
@@ -78,87 +125,111 @@ impl Metrics {
 
     /// So long the gateway itself took for a call.
     pub(crate) fn added(&self, micros: u64) {
-        let at = BUCKETS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS.len());
-        if let Some(bucket) = self.buckets.get(at) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
-        self.added_us.fetch_add(micros, Ordering::Relaxed);
+        self.added.observe(Duration::from_micros(micros));
+    }
+
+    /// So long a call waited for room in a budget, in vain or not.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.room.observe(time);
     }
 
     /// Everything, as Prometheus reads it.
-    pub(crate) fn render(&self, running: usize, overshoots: u64, unstorable: u64) -> String {
-        let mut out = String::new();
-        head(&mut out, REQUESTS, "counter", "Requests answered, by the class of their status.");
-        for (class, counter) in self.statuses.iter().enumerate().skip(1) {
-            line(&mut out, REQUESTS, &format!("status=\"{class}xx\""), counter.load(Ordering::Relaxed));
-        }
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        head(&mut out, TOKENS, "counter", "Tokens of settled calls, by key and direction.");
-        for (key, of) in &keys {
-            let key = escaped(key);
-            for (direction, tokens) in [("input", of.input_tokens), ("output", of.output_tokens)] {
-                line(&mut out, TOKENS, &format!("key=\"{key}\",direction=\"{direction}\""), tokens);
-            }
-        }
-        head(&mut out, COST, "counter", "What settled calls were charged, in USD, by key.");
-        for (key, of) in &keys {
-            let (whole, nanos) = (of.cost_nanos / 1_000_000_000, of.cost_nanos % 1_000_000_000);
-            line(&mut out, COST, &format!("key=\"{}\"", escaped(key)), format_args!("{whole}.{nanos:09}"));
-        }
-        head(&mut out, UNCERTAIN, "counter", "Calls whose bill is not known and whose hold was charged.");
-        line(&mut out, UNCERTAIN, "", self.uncertain.load(Ordering::Relaxed));
-        head(&mut out, REFUSALS, "counter", "Calls that were refused, by what refused them.");
-        for (why, count) in self.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            line(&mut out, REFUSALS, &format!("by=\"{why}\""), count);
-        }
-        head(&mut out, OVERSHOOTS, "counter", "Calls billed above their upper bound. An alarm: it stays 0.");
-        line(&mut out, OVERSHOOTS, "", overshoots);
-        head(&mut out, UNSTORABLE, "counter", "Folds stored only as a sum. An alarm: it stays 0.");
-        line(&mut out, UNSTORABLE, "", unstorable);
-        head(&mut out, RUNNING, "gauge", "Calls under way.");
-        line(&mut out, RUNNING, "", running);
-        head(&mut out, CONNECTIONS, "gauge", "Connections that clients hold open.");
-        line(&mut out, CONNECTIONS, "", self.connections.load(Ordering::Relaxed));
-        self.histogram(&mut out);
-        out
+    pub(crate) fn render(&self, now: Now, gateway: &Gateway) -> String {
+        let mut page = Page::default();
+        self.calls(&mut page, now, gateway.overshoots());
+        ways(&mut page, gateway);
+        queues(&mut page, gateway);
+        page.metric(ROOM_WAITING, "gauge", "Calls that wait for room in a budget.").is(now.waiting);
+        page.metric(ROOM_WAIT, "histogram", "How long calls waited for room in a budget, in vain or not.")
+            .histogram(&[], &self.room);
+        page.text()
     }
 
-    fn histogram(&self, out: &mut String) {
-        head(
-            out,
+    fn calls(&self, page: &mut Page, now: Now, overshoots: u64) {
+        let mut requests =
+            page.metric(REQUESTS, "counter", "Requests answered, by the class of their status.");
+        for (class, counter) in self.statuses.iter().enumerate().skip(1) {
+            requests.of(&[("status", &format!("{class}xx"))], counter.load(Ordering::Relaxed));
+        }
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut tokens = page.metric(TOKENS, "counter", "Tokens of settled calls, by key and direction.");
+        for (key, of) in &keys {
+            tokens.of(&[("key", key), ("direction", "input")], of.input_tokens);
+            tokens.of(&[("key", key), ("direction", "output")], of.output_tokens);
+        }
+        let mut cost = page.metric(COST, "counter", "What settled calls were charged, in USD, by key.");
+        for (key, of) in &keys {
+            let (whole, nanos) = (of.cost_nanos / 1_000_000_000, of.cost_nanos % 1_000_000_000);
+            cost.of(&[("key", key)], format_args!("{whole}.{nanos:09}"));
+        }
+        page.metric(UNCERTAIN, "counter", "Calls whose bill is not known and whose hold was charged.")
+            .is(self.uncertain.load(Ordering::Relaxed));
+        let mut refusals = page.metric(REFUSALS, "counter", "Calls that were refused, by what refused them.");
+        for (why, count) in self.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            refusals.of(&[("by", why)], count);
+        }
+        page.metric(OVERSHOOTS, "counter", "Calls billed above their upper bound. An alarm: it stays 0.")
+            .is(overshoots);
+        page.metric(UNSTORABLE, "counter", "Folds stored only as a sum. An alarm: it stays 0.")
+            .is(now.unstorable);
+        page.metric(RUNNING, "gauge", "Calls under way.").is(now.running);
+        page.metric(CONNECTIONS, "gauge", "Connections that clients hold open.")
+            .is(self.connections.load(Ordering::Relaxed));
+        page.metric(
             ADDED,
             "histogram",
             "What the gateway itself took: to the dispatch, and for the settlement.",
-        );
-        let mut below = 0;
-        let bounds = BUCKETS.iter().map(|bound| seconds(*bound)).chain(["+Inf".to_owned()]);
-        for (bound, bucket) in bounds.zip(&self.buckets) {
-            below += bucket.load(Ordering::Relaxed);
-            line(out, &format!("{ADDED}_bucket"), &format!("le=\"{bound}\""), below);
-        }
-        line(out, &format!("{ADDED}_sum"), "", seconds(self.added_us.load(Ordering::Relaxed)));
-        line(out, &format!("{ADDED}_count"), "", below);
+        )
+        .histogram(&[], &self.added);
     }
 }
 
-/// Microseconds as a decimal number of seconds.
-fn seconds(micros: u64) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
-}
-
-fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    let _ = match labels {
-        "" => writeln!(out, "{name} {value}"),
-        labels => writeln!(out, "{name}{{{labels}}} {value}"),
+/// How calls found their way.
+fn ways(page: &mut Page, gateway: &Gateway) {
+    let providers = gateway.counts().providers();
+    let mut attempts = page.metric(ATTEMPTS, "counter", "Attempts at a provider, by how they ended.");
+    for (name, at) in &providers {
+        for ended in Ended::ALL {
+            attempts.of(&[("provider", name), ("outcome", ended.name())], at.attempts(ended));
+        }
+    }
+    let mut each = |name, help, count: fn(&AtProvider) -> u64| {
+        let mut counter = page.metric(name, "counter", help);
+        for (provider, at) in &providers {
+            counter.of(&[("provider", provider)], count(at));
+        }
     };
+    each(RETRIES, "Attempts made again at the provider that had failed.", AtProvider::retries);
+    each(FALLBACKS, "Attempts made at a provider because another way had failed.", AtProvider::fallbacks);
+    each(DOWNGRADES, "Calls made at a provider because a budget wanted it cheaper.", AtProvider::downgrades);
+    each(OPENED, "How often the breaker of a model of the provider opened.", AtProvider::opened);
+    let breakers = gateway.breakers();
+    let mut states = page.metric(BREAKERS, "gauge", "Breakers of a provider's models, by their state.");
+    for name in providers.keys() {
+        for (state, phase) in
+            [("closed", Phase::Closed), ("open", Phase::Open), ("half_open", Phase::HalfOpen)]
+        {
+            let of = breakers.iter().filter(|(provider, _, is)| provider == name && *is == phase);
+            states.of(&[("provider", name), ("state", state)], of.count());
+        }
+    }
+}
+
+/// Who waited for the operator's limits.
+fn queues(page: &mut Page, gateway: &Gateway) {
+    let mut waiting = page.metric(LIMIT_WAITING, "gauge", "Calls that wait for a limit.");
+    for queue in gateway.queues() {
+        waiting.of(&[("limit", &queue.limit)], queue.waiting);
+    }
+    let limits = gateway.counts().limits();
+    let mut waited = page.metric(LIMIT_WAIT, "histogram", "How long the calls waited that passed a limit.");
+    for (name, at) in &limits {
+        waited.histogram(&[("limit", name)], at.waited());
+    }
+    let mut denied = page.metric(LIMIT_DENIED, "counter", "Calls whose turn at a limit did not come.");
+    for (name, at) in &limits {
+        denied.of(&[("limit", name)], at.denied());
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +256,9 @@ mod tests {
             took_us: 1,
         };
         metrics.settled(&end, None);
-        let text = metrics.render(2, 0, 0);
+        let mut page = Page::default();
+        metrics.calls(&mut page, Now { running: 2, ..Now::default() }, 0);
+        let text = page.text();
         for wanted in [
             "wflo_gateway_requests_total{status=\"2xx\"} 1\n",
             "wflo_gateway_requests_total{status=\"4xx\"} 1\n",

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use wflo_core::error::{Code, Coded};
 use wflo_core::ports::store::StoreError;
 use wflo_core::slice::Alert;
+use wflo_gateway::counts::Counts;
 use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 
@@ -62,6 +63,8 @@ pub struct ServerOptions {
     pub config: Config,
     /// How long a call waits for room that running calls may free.
     pub room: Duration,
+    /// How long everything else is waited for.
+    pub deadlines: Deadlines,
     /// Is told what happens. Must not block.
     pub notice: Arc<dyn Fn(Notice) + Send + Sync>,
 }
@@ -151,6 +154,7 @@ pub(crate) struct Shared {
     metrics: Arc<Metrics>,
     /// Loopback: anybody may call as long as there is no key.
     open: bool,
+    deadlines: Deadlines,
     draining: watch::Sender<bool>,
     notice: Arc<dyn Fn(Notice) + Send + Sync>,
 }
@@ -166,11 +170,6 @@ impl Shared {
 
     fn browsers(&self) -> Arc<Browsers> {
         Arc::clone(&self.browsers.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn overshoots(&self) -> u64 {
-        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
-        earlier.iter().map(Gateway::overshoots).sum::<u64>() + self.gateway().overshoots()
     }
 
     /// Reads the keys anew.
@@ -201,7 +200,7 @@ impl Server {
     /// # Errors
     /// [`ProxyError`]; nothing is served then.
     pub async fn start(options: ServerOptions) -> Result<Server, ProxyError> {
-        let ServerOptions { listener, tls, treasury, config, room, notice } = options;
+        let ServerOptions { listener, tls, treasury, config, room, deadlines, notice } = options;
         let unknown = |source| ProxyError::Listen { address: "the listener".to_owned(), source };
         let address = listener.local_addr().map_err(unknown)?;
         let open = address.ip().is_loopback();
@@ -226,7 +225,7 @@ impl Server {
             patience: Patience { room },
         });
         let shared = Arc::new(Shared {
-            gateway: RwLock::new(gateway(config.routes, &ledger)),
+            gateway: RwLock::new(gateway(config.routes, &ledger, deadlines, Arc::default())),
             earlier: Mutex::default(),
             keys: RwLock::new(Arc::new(keys)),
             browsers: RwLock::new(Arc::new(config.browsers)),
@@ -234,6 +233,7 @@ impl Server {
             ledger,
             metrics,
             open,
+            deadlines,
             draining: watch::Sender::new(false),
             notice,
         });
@@ -257,7 +257,8 @@ impl Server {
     /// # Errors
     /// When the store does not take the limits; they are tried again at the next call.
     pub async fn reload(&self, config: Config) -> Result<(), StoreError> {
-        let next = gateway(config.routes, &self.shared.ledger);
+        let counts = Arc::clone(self.shared.gateway().counts());
+        let next = gateway(config.routes, &self.shared.ledger, self.shared.deadlines, counts);
         let before = std::mem::replace(
             &mut *self.shared.gateway.write().unwrap_or_else(PoisonError::into_inner),
             next,
@@ -289,9 +290,9 @@ impl Server {
     }
 }
 
-fn gateway(routes: Routes, ledger: &Arc<SliceLedger>) -> Gateway {
+fn gateway(routes: Routes, ledger: &Arc<SliceLedger>, deadlines: Deadlines, counts: Arc<Counts>) -> Gateway {
     let limits = Limits { connections: connection::MOST, ..Limits::default() };
-    Gateway::new(routes, Arc::clone(ledger) as _, Deadlines::default(), limits)
+    Gateway::counting(routes, Arc::clone(ledger) as _, deadlines, limits, counts)
 }
 
 /// Reads keys anew whenever the store has changed, and passes alerts on.

@@ -324,6 +324,11 @@ impl Spending {
         accounts.iter().filter_map(lack).collect()
     }
 
+    /// How many calls wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.iter().filter(|waiter| !waiter.reply.is_closed()).count()
+    }
+
     /// Whether anybody waits.
     pub(crate) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()

@@ -20,6 +20,7 @@ use super::answer;
 use super::candidate::Candidate;
 use super::course::{Course, How, Step};
 use super::{Ask, GAVE_UP, Live, error_record};
+use crate::counts::Ended;
 use crate::error::GatewayError;
 use crate::gateway::Buffered;
 use crate::ledger::{self, Further, Next, Tried};
@@ -100,6 +101,7 @@ impl<'a> Live<'a> {
                         key.conceal_in(&mut head.headers);
                     }
                     course.present().health.learn(head.status, since.elapsed(), &head.headers);
+                    self.count(Ended::with(head.status));
                     self.record(course, How::of(head.status) != Some(How::Failing));
                     match self.wanted(course, head.status) {
                         true => self.refused(head, body).await,
@@ -113,6 +115,10 @@ impl<'a> Live<'a> {
                     }
                 }
                 Err(failure) => {
+                    self.count(match failure {
+                        Failure::NeverSent(_) => Ended::Unsent,
+                        _ => Ended::Unanswered,
+                    });
                     if !matches!(failure, Failure::GaveUp(_)) {
                         self.record(course, false);
                     }
@@ -128,7 +134,15 @@ impl<'a> Live<'a> {
     /// Tells the breaker of the present way.
     fn record(&self, course: &Course<'_>, ok: bool) {
         let settings = self.shared.routes.routing().breaker.unwrap_or_default();
-        course.present().health.record(&settings, ok);
+        if course.present().health.record(&settings, ok) {
+            self.shared.at(&self.provider.name).inspect(|at| at.breaker_opened());
+            telemetry::breaker_opened(&self.provider.name, &course.present().request.model);
+        }
+    }
+
+    /// Counts an attempt.
+    fn count(&self, ended: Ended) {
+        self.shared.at(&self.provider.name).inspect(|at| at.ended(ended));
     }
 
     /// Whether a refusal's body must be read before it is known if another attempt follows.
@@ -256,6 +270,8 @@ impl<'a> Live<'a> {
             Ok(Further::Refused(refusal)) => return Err(format!("{refusal:?}")),
             Err(error) => return Err(error.to_string()),
         }
+        let counts = self.shared.at(&at.provider.name);
+        counts.inspect(|counts| if other.is_some() { counts.fell_back() } else { counts.retried() });
         (self.provider, self.deadlines) = (at.provider, at.deadlines);
         (self.price, self.hold) = (at.price.clone(), at.hold());
         (self.choices, self.wants_usage) = (at.request.choices, at.request.wants_usage);

@@ -191,6 +191,7 @@ impl<'a> Course<'a> {
         });
         if let Some((place, candidate)) = cheaper {
             telemetry::downgraded(&self.present.request.model, &candidate.request.model);
+            shared.at(&candidate.provider.name).inspect(|at| at.downgraded());
             self.route.ways[self.route.at].place = place;
             self.present = candidate;
         }

@@ -68,6 +68,11 @@ impl State {
         }
     }
 
+    /// No answer was ever recorded.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.tripped.is_none() && self.parts.is_empty()
+    }
+
     /// Whether a call would pass.
     pub(super) fn admits(&self, now: Instant) -> bool {
         self.tripped.is_none_or(|(until, probe)| now >= until && probe.is_none())
@@ -96,8 +101,8 @@ impl State {
         }
     }
 
-    /// An answer came, or did not.
-    pub(super) fn record(&mut self, settings: &Breaker, ok: bool, now: Instant, chance: u64) {
+    /// An answer came, or did not; whether it opened by that.
+    pub(super) fn record(&mut self, settings: &Breaker, ok: bool, now: Instant, chance: u64) -> bool {
         if let Some((until, _)) = self.tripped {
             // Of a call from before it tripped, or the probe's.
             if ok {
@@ -105,8 +110,9 @@ impl State {
                 self.parts.clear();
             } else if now >= until {
                 self.trip(settings, now, chance);
+                return true;
             }
-            return;
+            return false;
         }
         let part = settings.window / PARTS;
         while self.parts.front().is_some_and(|(since, ..)| now - *since >= settings.window) {
@@ -122,12 +128,13 @@ impl State {
             self.parts.iter().map(|part| u64::from(of(part))).sum()
         };
         let (good, bad) = (count(|part| part.1), count(|part| part.2));
-        if !ok
+        let failing = !ok
             && bad >= u64::from(settings.failures)
-            && bad * 100 >= (good + bad) * u64::from(settings.percent)
-        {
+            && bad * 100 >= (good + bad) * u64::from(settings.percent);
+        if failing {
             self.trip(settings, now, chance);
         }
+        failing
     }
 
     fn trip(&mut self, settings: &Breaker, now: Instant, chance: u64) {

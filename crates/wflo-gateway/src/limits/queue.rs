@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Limit;
 use super::meter::{Full, Meter};
+use crate::counts::{AtLimit, Counts};
 
 /// Meters of callers that are kept although they are idle.
 const IDLE: usize = 1_024;
@@ -33,6 +34,15 @@ pub(crate) struct Denied {
     pub(crate) wait: Duration,
 }
 
+/// One limit, and those who wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub limit: String,
+    /// How many calls wait.
+    pub waiting: usize,
+}
+
 /// Whose meter: the limit's place in the settings, and its caller where each has one.
 type Key = (usize, Option<String>);
 
@@ -40,6 +50,8 @@ type Key = (usize, Option<String>);
 #[derive(Debug)]
 pub(crate) struct Gate {
     limits: Vec<Limit>,
+    /// What is counted of each.
+    counts: Vec<Arc<AtLimit>>,
     state: Mutex<State>,
 }
 
@@ -115,8 +127,21 @@ impl Drop for Place<'_> {
 }
 
 impl Gate {
-    pub(crate) fn new(limits: Vec<Limit>) -> Gate {
-        Gate { limits, state: Mutex::default() }
+    pub(crate) fn new(limits: Vec<Limit>, counts: &Counts) -> Gate {
+        let counts = limits.iter().map(|limit| counts.limit(&limit.name)).collect();
+        Gate { limits, counts, state: Mutex::default() }
+    }
+
+    /// How many wait for each limit.
+    pub(crate) fn queues(&self) -> Vec<Queue> {
+        let state = self.state();
+        let waits = |at: usize| move |waiting: &&Waiting| waiting.keys.iter().any(|key| key.0 == at);
+        let limits = self.limits.iter().enumerate();
+        let queue = |(at, limit): (usize, &Limit)| Queue {
+            limit: limit.name.clone(),
+            waiting: state.waiting.values().filter(waits(at)).count(),
+        };
+        limits.map(queue).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,6 +153,23 @@ impl Gate {
     /// # Errors
     /// [`Denied`] when its turn does not come in time, or too many wait already.
     pub(crate) async fn take(self: &Arc<Self>, claim: Claim) -> Result<Option<Pass>, Denied> {
+        let since = Instant::now();
+        let taken = self.wait_for(claim).await;
+        match &taken {
+            Ok(pass) => {
+                let keys = pass.iter().flat_map(|pass| &pass.keys);
+                keys.for_each(|(at, _)| self.counts[*at].waited().observe(since.elapsed()));
+            }
+            Err(denied) => {
+                let named =
+                    self.limits.iter().zip(&self.counts).find(|(limit, _)| limit.name == denied.limit);
+                named.inspect(|(_, counts)| counts.deny());
+            }
+        }
+        taken
+    }
+
+    async fn wait_for(self: &Arc<Self>, claim: Claim) -> Result<Option<Pass>, Denied> {
         let applying = self.limits.iter().enumerate().filter(|(_, limit)| limit.applies(&claim));
         let keys: Vec<Key> =
             applying.map(|(at, limit)| (at, limit.per_caller.then(|| claim.caller.clone()))).collect();
@@ -257,7 +299,7 @@ mod tests {
     }
 
     fn gate(limit: Limit) -> Arc<Gate> {
-        Arc::new(Gate::new(vec![limit]))
+        Arc::new(Gate::new(vec![limit], &Counts::default()))
     }
 
     async fn now(gate: &Arc<Gate>, caller: &str, tokens: u64) -> Option<Pass> {
@@ -363,7 +405,7 @@ mod tests {
         let own = Limit { concurrent: Some(1), per_caller: true, ..Limit::new("each") };
         let model = Limit { concurrent: Some(2), model: Some("m".into()), ..Limit::new("model") };
         let other = Limit { concurrent: Some(0), provider: Some("q".into()), ..Limit::new("other") };
-        let gate = Arc::new(Gate::new(vec![own, model, other]));
+        let gate = Arc::new(Gate::new(vec![own, model, other], &Counts::default()));
         let first = now(&gate, "a", 0).await.unwrap();
         assert!(now(&gate, "a", 0).await.is_none(), "its own");
         let _second = now(&gate, "b", 0).await.unwrap();

@@ -6,9 +6,11 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 
 use super::connection::Connection;
 use crate::exchange::{Delivery, Part, Running};
@@ -49,12 +51,19 @@ impl Link {
 #[error("the answer broke off")]
 pub struct Broken;
 
+/// As much of a whole body is given out at a time, in bytes: what hyper has taken is out of the count of what
+/// all answers take, and it holds all that it was given until the client takes it.
+const SLICE: usize = 256 << 10;
+
+/// An error drops what hyper has not flushed yet, in HTTP/2 in another task than the body's: the error event
+/// gets this long.
+const FLUSH: Duration = Duration::from_millis(25);
+
 enum Source {
-    Whole(Option<Bytes>),
+    Whole(Bytes),
     Stream(Running),
-    /// The error event was handed over; what is left is to break the connection, once it had a
-    /// chance to be flushed (`true`).
-    Breaking(bool),
+    /// The error event was handed over; what is left is to break the connection, once this time is over.
+    Breaking(Pin<Box<Sleep>>),
     Ended,
 }
 
@@ -72,21 +81,14 @@ pub struct Body {
 
 impl Body {
     pub(super) fn text(text: String) -> Body {
-        Body {
-            source: Source::Whole(Some(text.into())),
-            link: None,
-            delivery: None,
-            connection: None,
-            _held: None,
-        }
+        Body { source: Source::Whole(text.into()), link: None, delivery: None, connection: None, _held: None }
     }
 
     pub(super) fn whole(body: Bytes, link: Link, delivery: Option<Delivery>, held: Option<Buffered>) -> Body {
-        let source = Source::Whole(Some(body));
+        let is_empty = body.is_empty();
+        let source = Source::Whole(body);
         let mut whole = Body { source, link: Some(link), delivery, connection: None, _held: held };
-        if let Source::Whole(Some(body)) = &whole.source
-            && body.is_empty()
-        {
+        if is_empty {
             // hyper takes nothing from an empty body.
             whole.taken();
             whole.source = Source::Ended;
@@ -131,10 +133,12 @@ impl hyper::body::Body for Body {
         let this = &mut *self;
         let frame = match &mut this.source {
             Source::Whole(body) => {
-                let body = body.take();
-                this.source = Source::Ended;
-                this.taken();
-                body.map(|body| Ok(Frame::data(body)))
+                let slice = body.split_to(body.len().min(SLICE));
+                if body.is_empty() {
+                    this.source = Source::Ended;
+                    this.taken();
+                }
+                Some(Ok(Frame::data(slice)))
             }
             Source::Stream(parts) => match std::task::ready!(parts.poll_recv(context)) {
                 Some(Part::Data(data)) => Some(Ok(Frame::data(data))),
@@ -144,7 +148,7 @@ impl hyper::body::Body for Body {
                     (!last.data.is_empty()).then(|| Ok(Frame::data(last.data)))
                 }
                 Some(Part::Broken(data, _)) => {
-                    this.source = Source::Breaking(false);
+                    this.source = Source::Breaking(Box::pin(sleep(FLUSH)));
                     Some(Ok(Frame::data(data)))
                 }
                 _ => {
@@ -152,13 +156,8 @@ impl hyper::body::Body for Body {
                     Some(Err(Broken))
                 }
             },
-            Source::Breaking(false) => {
-                // An error drops what hyper has buffered, so it gets one turn to flush the event.
-                this.source = Source::Breaking(true);
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Source::Breaking(true) => {
+            Source::Breaking(wait) => {
+                std::task::ready!(wait.as_mut().poll(context));
                 this.source = Source::Ended;
                 // The answer that there is did arrive, as far as it went.
                 this.delivery.take().map(Delivery::arrived);
@@ -176,7 +175,7 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Whole(Some(body)) => SizeHint::with_exact(body.len() as u64),
+            Source::Whole(body) => SizeHint::with_exact(body.len() as u64),
             Source::Ended => SizeHint::with_exact(0),
             _ => SizeHint::default(),
         }

@@ -119,7 +119,7 @@ async fn of_the_heads_only_what_is_listed_changes() {
 }
 
 /// What each dialect's stream ends with; the rest is the same for all of them.
-fn ending(path: &str) -> &'static str {
+pub(crate) fn ending(path: &str) -> &'static str {
     match path {
         "/openai/v1/chat/completions" => {
             "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\r\rdata: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n"

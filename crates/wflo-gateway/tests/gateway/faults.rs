@@ -9,8 +9,9 @@ use wflo_core::money::NanoUsd;
 use wflo_gateway::Deadlines;
 use wflo_gateway::dialect::Dialect;
 use wflo_gateway::route::Provider;
-use wflo_testkit::model_server::{Fault, ModelServer};
+use wflo_testkit::model_server::{Answer, Fault, ModelServer};
 
+use crate::bytes::{before, ending, provider};
 use crate::ledger::{Entry, MemoryLedger};
 use crate::shapes::{SHAPES, Shape, charged_as_held, only_outcome, streams};
 use crate::world::{Got, World, chat, deadlines, streamed};
@@ -170,44 +171,115 @@ async fn usage_after_the_end_mark_still_counts() {
     }
 }
 
-/// An event that is no JSON, and one that is cut: both pass as they are, and the rest is read.
+/// Events that are no JSON, that are cut, or that are no events: all pass as they are, and the rest is read.
 #[tokio::test]
 async fn malformed_events_pass_and_do_not_hide_the_rest() {
-    let chunk = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let pieces = vec![
-        chunk("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}\n\n"),
-        chunk("data\u{1F600}: \u{7}\n\nevent: x\nid\nretry: no\n\n"),
-        chunk("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"),
-        chunk(
-            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n",
-        ),
-    ];
-    let world = World::new(MemoryLedger::unlimited());
-    world.mock.fault_next(Fault::Verbatim(vec![("content-type", "text/event-stream")], pieces.clone()));
-    let asked = streamed("x").replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
-    let got = world.chat(&asked).await;
-    assert!(got.whole);
-    assert_eq!(got.body, pieces.concat());
-    assert!(!only_outcome(&world).uncertain);
+    for shape in streams().filter(|shape| !shape.is_array()) {
+        let pieces: Vec<Bytes> = [
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}\n\n",
+            "data\u{1F600}: \u{7}\n\nevent: x\nid\nretry: no\n\n",
+            "data: [[[[\ndata:\n\n\n\n:\n\ndata: null\n\ndata: 1e999\n\n",
+            ending(shape.path),
+        ]
+        .map(|piece| Bytes::copy_from_slice(piece.as_bytes()))
+        .into();
+        let world = World::new(MemoryLedger::unlimited());
+        world.mock.fault_next(Fault::Verbatim(vec![("content-type", "text/event-stream")], pieces.clone()));
+        let got = shape.ask(&world, "x").await;
+        assert!(got.whole, "{shape:?}: {}", got.text());
+        assert_eq!(got.body, pieces.concat());
+        let outcome = only_outcome(&world);
+        assert_eq!((outcome.settled.nanos(), outcome.uncertain), (shape.bill(4, 2), false), "{shape:?}");
+    }
+    // In Google's array what is no value leaves nothing to go on with.
+    let shape = streams().find(|shape| shape.is_array()).unwrap();
+    for body in ["[{\"candidates\":[]},{\"a\":]", "[{\"candidates\":[]}}]", "[1,]", "[{\"candidates\":[]}"] {
+        let world = World::new(MemoryLedger::unlimited());
+        let pieces = vec![Bytes::from_static(body.as_bytes())];
+        world.mock.fault_next(Fault::Verbatim(vec![("content-type", "application/json")], pieces));
+        assert!(!shape.ask(&world, "x").await.whole, "{body}");
+        charged_as_held(&world);
+    }
+}
+
+/// 200, and an error in the body: nobody knows what it was billed.
+#[tokio::test]
+async fn an_error_under_the_status_of_success_is_charged_as_held() {
+    for shape in SHAPES {
+        for body in [
+            r#"{"error":{"message":"The server had an error","type":"server_error"}}"#,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+            "",
+            "null",
+        ] {
+            let world = World::new(MemoryLedger::unlimited());
+            let pieces = vec![Bytes::from_static(body.as_bytes())];
+            world.mock.fault_next(Fault::Verbatim(vec![("content-type", "application/json")], pieces));
+            let got = shape.ask(&world, "x").await;
+            assert_eq!(got.status, 200);
+            // Of an array it is no beginning.
+            assert!(got.text().starts_with(body), "{shape:?}: {}", got.text());
+            charged_as_held(&world);
+        }
+    }
+}
+
+/// A connection that ends before as much came as was announced.
+#[tokio::test]
+async fn a_body_shorter_than_it_was_announced_is_charged_as_held() {
+    for (dialect, nth) in
+        [(Dialect::OpenAi, 0), (Dialect::Anthropic, 4), (Dialect::Google, 6), (Dialect::Cohere, 9)]
+    {
+        let shape = SHAPES[nth];
+        for head in ["content-length: 1000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n40\r\n"] {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}{{\"usage\":");
+            let (url, provider) = provider(answer.leak());
+            let base = if dialect == Dialect::OpenAi { format!("{url}/v1") } else { url };
+            let world = before(dialect, &base);
+            let got = shape.ask(&world, "x").await;
+            assert_eq!(
+                (got.status.as_u16(), got.text().contains("WFLO-4010")),
+                (502, true),
+                "{}",
+                got.text()
+            );
+            charged_as_held(&world);
+            provider.join().unwrap();
+        }
+    }
 }
 
 #[tokio::test]
 async fn an_answer_of_fifty_megabytes_passes_and_a_larger_one_is_charged_as_held() {
     let json = ("content-type", "application/json");
-    for (megabytes, passes) in [(50, true), (70, false)] {
-        let world = World::new(MemoryLedger::unlimited());
-        let mut pieces = vec![Bytes::from_static(b"{\"text\":\"")];
-        pieces.extend(std::iter::repeat_n(Bytes::from(vec![b'a'; 1 << 20]), megabytes));
-        pieces.push(Bytes::from_static(b"\",\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}"));
-        world.mock.fault_next(Fault::Verbatim(vec![json], pieces));
-        let got = world.chat(&chat("x")).await;
-        assert_eq!((got.status == 200, got.body.len() > megabytes << 20), (passes, passes));
-        if passes {
-            assert!(!only_outcome(&world).uncertain);
-        } else {
-            charged_as_held(&world);
+    let usages = [
+        (0, r#""usage":{"prompt_tokens":4,"completion_tokens":2}"#),
+        (2, r#""usage":{"input_tokens":4,"output_tokens":2}"#),
+        (4, r#""usage":{"input_tokens":4,"output_tokens":2}"#),
+        (6, r#""usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2}"#),
+        (9, r#""usage":{"billed_units":{"input_tokens":4,"output_tokens":2}}"#),
+    ];
+    for (shape, usage) in usages.map(|(nth, usage)| (SHAPES[nth], usage)) {
+        for (megabytes, passes) in [(50, true), (70, false)] {
+            let world = World::new(MemoryLedger::unlimited());
+            let mut pieces = vec![Bytes::from_static(b"{\"text\":\"")];
+            pieces.extend(std::iter::repeat_n(Bytes::from(vec![b'a'; 1 << 20]), megabytes));
+            pieces.push(format!("\",{usage}}}").into());
+            world.mock.fault_next(Fault::Verbatim(vec![json], pieces));
+            let got = shape.ask(&world, "x").await;
+            assert_eq!((got.status == 200, got.body.len() > megabytes << 20), (passes, passes), "{shape:?}");
+            if passes {
+                let outcome = only_outcome(&world);
+                assert_eq!((outcome.settled.nanos(), outcome.uncertain), (shape.bill(4, 2), false));
+            } else {
+                charged_as_held(&world);
+            }
         }
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_seventy_megabytes_passes_and_its_record_is_cut() {
     let world = World::new(MemoryLedger::unlimited());
     let event =
         format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "a".repeat(1 << 20));
@@ -218,6 +290,21 @@ async fn an_answer_of_fifty_megabytes_passes_and_a_larger_one_is_charged_as_held
     assert!(got.whole && got.body.len() > 70 << 20);
     let outcome = only_outcome(&world);
     assert!(!outcome.uncertain && outcome.recorded.interrupted, "its record cannot be given again");
+}
+
+#[tokio::test]
+async fn a_request_of_fifty_megabytes_passes_and_a_larger_one_is_refused() {
+    for shape in [SHAPES[0], SHAPES[4], SHAPES[6], SHAPES[9]] {
+        let world = World::new(MemoryLedger::unlimited());
+        world.mock.answer_next(Answer { text: Some("fine".to_owned()), ..Answer::billed(10, 5) });
+        let got = shape.ask(&world, &"a".repeat(50 << 20)).await;
+        assert_eq!(got.status, 200, "{shape:?}: {}", got.text());
+        assert!(world.mock.seen()[0].body.len() > 50 << 20);
+        assert_eq!(only_outcome(&world).settled.nanos(), shape.bill(10, 5));
+        let got = shape.ask(&world, &"a".repeat(64 << 20)).await;
+        assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4007")), (413, true), "{}", got.text());
+        assert_eq!((world.mock.seen().len(), world.ledger.calls().len()), (1, 1));
+    }
 }
 
 #[tokio::test]

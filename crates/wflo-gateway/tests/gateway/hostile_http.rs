@@ -28,6 +28,30 @@ async fn a_body_that_says_it_is_anything_but_plain_json_is_refused() {
     assert!(world.mock.seen().is_empty() && world.ledger.calls().is_empty());
 }
 
+/// What RFC 9112 has a server refuse and the HTTP library passes on.
+#[tokio::test]
+async fn a_head_that_two_servers_could_read_differently_is_refused_in_the_clients_own_shape() {
+    let world = World::new(MemoryLedger::unlimited());
+    for shape in SHAPES {
+        let (path, body) = (shape.path, shape.body("x"));
+        let sized = format!("content-length: {}\r\n\r\n{body}", body.len());
+        let chunked = format!("\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        for rest in [
+            sized.clone(),
+            format!("host: a\r\nhost: b\r\n{sized}"),
+            format!("host: a\r\nHost: a\r\n{sized}"),
+            format!("host: a\r\ntransfer-encoding: gzip, chunked\r\n{chunked}"),
+            format!("host: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n{chunked}"),
+            format!("host: a\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n{chunked}"),
+        ] {
+            let got = exchange(&world, format!("POST {path} HTTP/1.1\r\n{rest}")).await;
+            assert!(got.starts_with("HTTP/1.1 400 "), "{rest}: {got}");
+            assert!(got.contains("WFLO-4120") && got.contains("\r\nconnection: close\r\n"), "{got}");
+        }
+    }
+    assert!(world.mock.seen().is_empty() && world.ledger.calls().is_empty());
+}
+
 #[tokio::test]
 async fn the_provider_is_told_of_json_whatever_the_client_says_of_it() {
     for said in ["", "content-type: Application/JSON; charset=UTF-8\r\ncontent-encoding: identity\r\n"] {

@@ -73,8 +73,22 @@ impl Shape {
         self.body.replace("TEXT", text)
     }
 
+    /// Its stream is Google's array.
+    pub(crate) fn is_array(self) -> bool {
+        self.path.ends_with(":streamGenerateContent")
+    }
+
     pub(crate) async fn ask(self, world: &World, text: &str) -> Got {
         world.post(self.path, &self.body(text)).await
+    }
+
+    /// What a provider bills for so many tokens, in nano-USD: its model's price, by hand.
+    pub(crate) fn bill(self, input: i64, output: i64) -> i64 {
+        match self.path.split('/').nth(1) {
+            Some("openai") => input * 250 + output * 2_000,
+            Some("anthropic") => input * 3_000 + output * 15_000,
+            _ => input * 1_000 + output * 2_000,
+        }
     }
 
     /// What the provider is asked at, of what the client asked at.

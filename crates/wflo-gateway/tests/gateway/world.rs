@@ -42,19 +42,24 @@ impl World {
 
     pub(crate) fn with(ledger: Arc<MemoryLedger>, deadlines: Deadlines) -> World {
         let mock = ModelServer::start().unwrap();
+        let providers = World::providers(&mock);
+        World::over(mock, providers, ledger, deadlines)
+    }
+
+    /// One provider of each dialect, and a local server.
+    pub(crate) fn providers(mock: &ModelServer) -> Vec<Provider> {
         let provider =
             |name, dialect, url: String| Provider::new(name, dialect, &url, Secret::new(KEY)).unwrap();
         // A proxy before OpenAI, whose clients are OpenAI's.
         let mut openai = provider("openai", Dialect::OpenAi, mock.openai_url());
         openai.output_limit = OutputLimit::MaxCompletionTokens;
-        let providers = vec![
+        vec![
             openai,
             provider("anthropic", Dialect::Anthropic, mock.anthropic_url()),
             provider("google", Dialect::Google, mock.root_url()),
             provider("cohere", Dialect::Cohere, mock.root_url()),
             provider("local", Dialect::OpenAi, mock.openai_url()),
-        ];
-        World::over(mock, providers, ledger, deadlines)
+        ]
     }
 
     pub(crate) fn over(

@@ -14,6 +14,7 @@ use wflo_gateway::serve::Body;
 
 use super::Shared;
 use crate::keys::NoCaller;
+use crate::metrics::Now;
 
 /// What goes out: an answer of the gateway, or a page of ours.
 pub(super) type Answer = Either<Body, Full<Bytes>>;
@@ -130,9 +131,12 @@ fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Re
     if !keyed && !peer.ip().is_loopback() {
         return page(StatusCode::UNAUTHORIZED, "metrics want a key here\n");
     }
-    let running = shared.treasury.spending().running();
-    let unstorable = shared.treasury.quarantined();
-    let text = shared.metrics.render(running, shared.overshoots(), unstorable);
+    let (running, waiting) = {
+        let spending = shared.treasury.spending();
+        (spending.running(), spending.waiting())
+    };
+    let now = Now { running, waiting, unstorable: shared.treasury.quarantined() };
+    let text = shared.metrics.render(now, &shared.gateway());
     let mut response = Response::new(Full::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -12,6 +12,7 @@ use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::SliceStore;
+use wflo_gateway::Deadlines;
 use wflo_gateway::repeats::OnRepeat;
 use wflo_proxy::{Config, Limit, Notice, ProxyError, Server, ServerOptions, TlsFiles, TreasuryOptions};
 
@@ -100,6 +101,7 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
         },
         config,
         room: Duration::from_secs(args.room),
+        deadlines: Deadlines::default(),
         // A notice that nobody has time for is lost; what it says stands in the store.
         notice: Arc::new(move |notice| drop(heard.try_send(notice))),
     };

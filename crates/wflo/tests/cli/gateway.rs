@@ -453,6 +453,28 @@ fn requests_that_two_servers_could_read_differently_are_refused() {
         let got = raw(gateway.port, request.as_bytes());
         assert!(got.status == 400 || got.status == 0, "{what}: {} {}", got.head, got.body);
     }
+    let post = "POST /v1/chat/completions HTTP/1.1\r\n";
+    let (sized, chunked) =
+        (format!("content-length: {body}\r\n\r\n{CHAT}"), format!("\r\n{body:x}\r\n{CHAT}\r\n0\r\n\r\n"));
+    for (what, rest) in [
+        ("no host", sized.clone()),
+        ("two hosts", format!("host: localhost\r\nhost: localhost\r\n{sized}")),
+        (
+            "a coding that is not undone",
+            format!("host: localhost\r\ntransfer-encoding: gzip, chunked\r\n{chunked}"),
+        ),
+        (
+            "a coding that is done twice",
+            format!(
+                "host: localhost\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n{chunked}"
+            ),
+        ),
+    ] {
+        // What stands behind it is no request either.
+        let got = raw(gateway.port, format!("{post}{rest}{smuggled}").as_bytes());
+        assert!(got.status == 400 || got.status == 403, "{what}: {} {}", got.head, got.body);
+        assert!(!got.body.contains("HTTP/1.1"), "{what}: {}", got.body);
+    }
     // Chunked wins over a length (RFC 9112, 6.3), and the connection ends with the answer: what stands behind
     // is no request.
     let both = format!("{head}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}");
