@@ -9,11 +9,13 @@ use crate::id::{BudgetId, HoldId};
 use crate::money::NanoUsd;
 
 mod amount;
+mod applied;
 mod period;
 mod standing;
 mod wire;
 
 pub use amount::{Amount, Amounts, Measure};
+pub use applied::{ALERTS, Applied, Applying, LOCAL_ORG, Which};
 pub use period::{Period, Span, UnknownZone, Zone};
 pub use standing::{BudgetChange, Change, Standing};
 pub use wire::{Figures, Quantity};

@@ -2,21 +2,26 @@
 //!
 //! Owns what a key may do. The key itself is shown once and kept nowhere: only its BLAKE3 hash is.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Period;
+use crate::budget::{Period, Zone};
 use crate::id::KeyId;
 use crate::money::NanoUsd;
 
 /// What a key may spend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyBudget {
     /// At most this much, in USD.
     #[serde(rename = "limit_usd")]
     pub limit: NanoUsd,
     /// In each of these.
     pub period: Period,
+    /// Which begin in this time zone.
+    #[serde(default, skip_serializing_if = "Zone::is_utc")]
+    pub time_zone: Zone,
 }
 
 /// A key as the store keeps it.
@@ -34,6 +39,9 @@ pub struct VirtualKey {
     pub models: Vec<String>,
     /// What it may spend.
     pub budget: Option<KeyBudget>,
+    /// Labels of everything that it calls.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Requests that it may make in a minute.
     pub requests_per_minute: Option<u32>,
     /// Since when.
@@ -84,6 +92,7 @@ mod tests {
             prefix: String::new(),
             models: models.iter().map(|model| (*model).to_owned()).collect(),
             budget: None,
+            labels: BTreeMap::new(),
             requests_per_minute: None,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,

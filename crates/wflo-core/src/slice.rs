@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Amount, Figures, Measure};
 use crate::id::{BudgetId, EngineId, KeyId};
 use crate::money::NanoUsd;
 
@@ -31,8 +32,10 @@ pub struct Slice {
     pub spender: EngineId,
     /// Of which budget.
     pub budget: BudgetId,
-    /// What is neither settled nor given back.
-    pub amount: NanoUsd,
+    /// What that counts.
+    pub measure: Measure,
+    /// What is neither settled nor given back, in its unit.
+    pub amount: Amount,
     /// Somebody waits for what of it is not used.
     pub recalled: bool,
 }
@@ -82,10 +85,8 @@ pub struct Alert {
     pub budget: String,
     /// Which share of the limit, in thousandths.
     pub threshold: u32,
-    /// What is settled.
-    pub settled: NanoUsd,
-    /// The limit.
-    pub limit: NanoUsd,
+    /// What is settled, and the limit.
+    pub figures: Figures,
 }
 
 /// What calls outside of runs came to: one line for each hour, key, provider and model.

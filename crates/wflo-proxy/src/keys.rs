@@ -4,7 +4,7 @@
 //! key. Whether a key is good is asked at each request; what the store has of keys is read anew whenever it
 //! changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -246,6 +246,8 @@ pub struct KeyWish {
     pub models: Vec<String>,
     /// What it may spend.
     pub budget: Option<KeyBudget>,
+    /// Labels of everything that it calls.
+    pub labels: BTreeMap<String, String>,
     /// Requests that it may make in a minute.
     pub requests_per_minute: Option<u32>,
     /// Until when.
@@ -266,6 +268,7 @@ impl KeyWish {
             prefix: prefix_of(&secret),
             models: self.models,
             budget: self.budget,
+            labels: self.labels,
             requests_per_minute: self.requests_per_minute,
             created_at: clock.now(),
             expires_at: self.expires_at,
@@ -312,6 +315,7 @@ mod tests {
             prefix: prefix_of(secret),
             models: Vec::new(),
             budget: None,
+            labels: BTreeMap::new(),
             requests_per_minute: None,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,

@@ -2,14 +2,18 @@
 //!
 //! Owns the translation between the gateway's calls and what this process spends. An intent is in the
 //! log before the call is sent, its settlement before the answer's last byte is given out; both survive the
-//! end of the process, and the store has them with the next fold.
+//! end of the process, and the store has them with the next fold. What becomes of a call that does not fit is
+//! `open`'s.
+
+mod open;
+mod queue;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wflo_core::budget::{Budget, Shortfall};
+use wflo_core::budget::{Amounts, Budget, Shortfall};
 use wflo_core::error::{Code, Failure};
 use wflo_core::key::{KeyRefusal, VirtualKey};
 use wflo_core::money::NanoUsd;
@@ -19,12 +23,15 @@ use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Caller, Further, Ledger, LedgerError, Next, Opened, Outcome, Refusal, Ticket,
 };
 
-use crate::accounts::{Directory, Limit};
-use crate::keys::{Client, Pace};
-use crate::log::Intent;
+use crate::accounts::{Directory, Known};
+use crate::keys::Client;
+use crate::log::{End, Intent};
 use crate::metrics::Metrics;
-use crate::spending::{Accounts, Answer, Denied, End, Held, Seq, Wanted};
+use crate::rules::Rules;
+use crate::spending::{Accounts, Answer, Denied, Held, Seq, Wanted};
 use crate::treasury::Treasury;
+
+pub(crate) use self::queue::Queues;
 
 /// How long a further attempt waits for more of a budget from the store.
 const FURTHER: Duration = Duration::from_millis(500);
@@ -43,6 +50,8 @@ pub(crate) struct SliceLedger {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) patience: Patience,
+    /// Calls that are queued for budgets.
+    pub(crate) queues: Queues,
 }
 
 /// A call under way.
@@ -55,6 +64,8 @@ struct Running {
     caller: Caller,
     client: Option<Arc<Client>>,
     accounts: Accounts,
+    /// It is a call of a model, and not one that costs nothing.
+    billed: bool,
 }
 
 impl Running {
@@ -65,8 +76,23 @@ impl Running {
 
 impl SliceLedger {
     /// From now on these limits apply: they are in the store, and what was taken under others is given back.
-    pub(crate) async fn limit(&self, limits: Vec<Limit>) -> Result<(), StoreError> {
-        let directory = Arc::new(Directory::new(limits));
+    pub(crate) async fn limit(&self, rules: Rules) -> Result<(), StoreError> {
+        let standing = self.treasury.options.store.standing_budgets().await?;
+        self.direct(Directory::new(rules, standing)).await
+    }
+
+    /// The store has changed: standing budgets may have.
+    pub(crate) async fn look(&self) -> Result<(), StoreError> {
+        let standing = self.treasury.options.store.standing_budgets().await?;
+        let directory = self.directory();
+        match directory.standing == standing {
+            true => Ok(()),
+            false => self.direct(Directory::new(directory.rules.clone(), standing)).await,
+        }
+    }
+
+    async fn direct(&self, directory: Directory) -> Result<(), StoreError> {
+        let directory = Arc::new(directory);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&directory);
         directory.open(&self.treasury, None, self.clock.now()).await.map(drop)
     }
@@ -75,21 +101,18 @@ impl SliceLedger {
         Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn accounts(&self, key: Option<&VirtualKey>) -> Result<Accounts, LedgerError> {
+    async fn known(&self, key: Option<&VirtualKey>) -> Result<Arc<Known>, LedgerError> {
         let directory = self.directory();
         let now = self.clock.now();
         match directory.at_hand(key.map(|key| key.id), now) {
-            Some(accounts) => Ok(accounts),
-            None => directory.open(&self.treasury, key, now).await.map_err(|error| LedgerError {
-                code: wflo_core::error::Coded::code(&error),
-                message: error.to_string(),
-            }),
+            Some(known) => Ok(known),
+            None => directory.open(&self.treasury, key, now).await.map_err(|error| failed(&error)),
         }
     }
 
     /// The hold, at once or after a wait for room.
     async fn hold(&self, wanted: Wanted, patience: Duration) -> Answer {
-        let (accounts, amount) = (Arc::clone(&wanted.accounts), wanted.intent.amount);
+        let (accounts, amounts) = (Arc::clone(&wanted.accounts), wanted.intent.amounts);
         let answer = {
             let mut spending = self.treasury.spending();
             match spending.hold(wanted) {
@@ -106,7 +129,7 @@ impl SliceLedger {
             Ok(Err(_)) => Err(Denied::Log("the gateway is ending".to_owned())),
             Err(_) => {
                 self.treasury.wake();
-                match self.treasury.spending().in_the_way(&accounts, amount) {
+                match self.treasury.spending().in_the_way(&accounts, &amounts) {
                     Some(budget) => Err(Denied::Short(Box::new(budget))),
                     None => Err(Denied::Log("the store did not answer in time".to_owned())),
                 }
@@ -124,6 +147,14 @@ impl SliceLedger {
             self.treasury.wake();
         }
     }
+}
+
+fn failed(error: &StoreError) -> LedgerError {
+    LedgerError { code: wflo_core::error::Coded::code(error), message: error.to_string() }
+}
+
+fn unrecorded(message: String) -> LedgerError {
+    LedgerError { code: Code(4069), message }
 }
 
 /// What a key may not do. A key for an alias may call what that stands for, and nothing else by it.
@@ -149,94 +180,14 @@ fn no_longer_good(client: &Client, why: KeyRefusal) -> Refusal {
     }
 }
 
-fn too_fast(key: &VirtualKey, per_minute: u32) -> Refusal {
-    Refusal::Other {
-        status: 429,
-        kind: "rate_limited".to_owned(),
-        failure: Failure::new(
-            Code(4068),
-            format!("the key `{}` may make {per_minute} requests in a minute", key.name),
-        ),
-    }
-}
-
-fn short(budget: Budget, wanted: NanoUsd) -> Refusal {
-    Refusal::Budget(Box::new(Shortfall { budget, wanted: wanted.into() }))
+fn short(budget: Budget, amounts: &Amounts) -> Refusal {
+    let wanted = amounts.of(budget.measure);
+    Refusal::Budget(Box::new(Shortfall { budget, wanted }))
 }
 
 impl Ledger for SliceLedger {
     fn open(&self, intent: CallIntent) -> BoxFuture<'_, Result<Opened, LedgerError>> {
-        Box::pin(async move {
-            let client = intent.caller.get::<Arc<Client>>().cloned();
-            let key = client.as_ref().and_then(|client| client.key.as_ref());
-            if let Some(key) = key
-                && let Some(refusal) = refused_to(key, &intent.caller, &intent.model)
-            {
-                self.metrics.refused("model");
-                return Ok(Opened::Refused(refusal));
-            }
-            if let (Some(key), Some(client)) = (key, &client)
-                && let Pace::TooFast(per_minute) = client.pace(self.clock.now())
-            {
-                self.metrics.refused("rate");
-                return Ok(Opened::Refused(too_fast(key, per_minute)));
-            }
-            if let Err(refusal) = intent.turn.take().await {
-                self.metrics.refused("limit");
-                return Ok(Opened::Refused(refusal));
-            }
-            let accounts = self.accounts(key).await?;
-            let (provider, model) = (intent.provider.clone(), intent.model.clone());
-            let wanted = |amount| Wanted {
-                accounts: Arc::clone(&accounts),
-                intent: Intent {
-                    seq: 0,
-                    at_ms: self.clock.now().as_millisecond(),
-                    amount,
-                    key: key.map(|key| key.id),
-                    budgets: Vec::new(),
-                    provider: provider.clone(),
-                    model: model.clone(),
-                },
-            };
-            let mut output_limit = None;
-            let mut hold = intent.hold;
-            let at_once = self.treasury.spending().hold(wanted(hold));
-            let mut answer = match at_once {
-                Held::Asked(answer) => answer,
-                Held::NoRoom(_) => {
-                    // Before it waits, or is cut: it may be less than its bytes say.
-                    hold = intent.counted().map_or(hold, |counted| counted.hold);
-                    self.hold(wanted(hold), self.patience.room).await
-                }
-            };
-            if let (Err(Denied::Short(budget)), Some(shorter), Some(floor)) =
-                (&answer, &intent.shorter, self.directory().floor())
-            {
-                // It will never fit as it is; with a shorter answer it may.
-                let left = budget.left().money();
-                let fits = shorter.longest(floor, |most| most.cost <= left);
-                if let Some((tokens, most)) = fits.and_then(|tokens| Some((tokens, shorter.at(tokens)?))) {
-                    answer = self.hold(wanted(most.cost), FURTHER).await;
-                    output_limit = Some(tokens);
-                }
-            }
-            match answer {
-                Ok(Seq(seq)) => {
-                    let dispatched = Instant::now();
-                    let before_us = micros(dispatched.duration_since(intent.since));
-                    let seq = AtomicU64::new(seq);
-                    let running =
-                        Running { seq, dispatched, before_us, caller: intent.caller, client, accounts };
-                    Ok(Opened::Dispatch { ticket: Ticket::new(running), output_limit })
-                }
-                Err(Denied::Short(budget)) => {
-                    self.metrics.refused("budget");
-                    Ok(Opened::Refused(short(*budget, hold)))
-                }
-                Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
-            }
-        })
+        Box::pin(self.opened(intent))
     }
 
     fn close(&self, ticket: Ticket, outcome: Outcome) -> BoxFuture<'_, Result<(), LedgerError>> {
@@ -249,6 +200,7 @@ impl Ledger for SliceLedger {
                 at_ms: self.clock.now().as_millisecond(),
                 cost: outcome.settled,
                 uncertain: outcome.uncertain,
+                uncounted: outcome.uncertain,
                 status: outcome.recorded.status,
                 input_tokens: usage.total_input(),
                 cached_tokens: usage.cached_input(),
@@ -281,12 +233,17 @@ impl Ledger for SliceLedger {
             {
                 return Ok(Further::Refused(no_longer_good(client, why)));
             }
+            let tokens = next.max_input_tokens.saturating_add(next.max_output_tokens);
+            let amounts = match running.billed {
+                true => Amounts { cost: next.hold, tokens, model_calls: 1, ..Amounts::default() },
+                false => Amounts::default(),
+            };
             let wanted = Wanted {
                 accounts: Arc::clone(&running.accounts),
                 intent: Intent {
                     seq: 0,
                     at_ms,
-                    amount: next.hold,
+                    amounts,
                     key: key.map(|key| key.id),
                     budgets: Vec::new(),
                     provider: next.provider,
@@ -299,6 +256,7 @@ impl Ledger for SliceLedger {
                 at_ms,
                 cost: next.charged,
                 uncertain: last.parse::<u16>().is_err(),
+                uncounted: true,
                 status: last.parse().unwrap_or(0),
                 input_tokens: 0,
                 cached_tokens: 0,
@@ -323,8 +281,8 @@ impl Ledger for SliceLedger {
                     running.seq.store(seq, Ordering::Release);
                     Ok(Further::Dispatch)
                 }
-                Err(Denied::Short(budget)) => Ok(Further::Refused(short(*budget, next.hold))),
-                Err(Denied::Log(message)) => Err(LedgerError { code: Code(4069), message }),
+                Err(Denied::Short(budget)) => Ok(Further::Refused(short(*budget, &amounts))),
+                Err(Denied::Log(message)) => Err(unrecorded(message)),
             }
         })
     }

@@ -13,11 +13,12 @@ mod keys;
 mod ledger;
 mod log;
 mod metrics;
+mod rules;
 mod server;
 mod spending;
 mod treasury;
 
-pub use accounts::Limit;
 pub use keys::{Client, KeyWish, MadeKey, rotated};
+pub use rules::{GATEWAY, Rules};
 pub use server::{Browsers, Config, Notice, ProxyError, Server, ServerOptions, TlsFiles};
 pub use treasury::{TreasuryError, TreasuryOptions, recover_dead};

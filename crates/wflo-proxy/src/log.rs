@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use wflo_core::id::EngineId;
 
 use self::record::Tail;
-pub(crate) use self::record::{Encoder, Intent, Record, Settled};
+pub(crate) use self::record::{Encoder, End, Intent, Record};
 
 /// What every file begins with, so that one that was emptied is told from one with no records.
-const MAGIC: &[u8] = b"wflo slices 1\n";
+const MAGIC: &[u8] = b"wflo slices 2\n";
 
 /// A file of this many bytes is followed by another.
 const LARGE: u64 = 8 << 20;
@@ -84,10 +84,9 @@ impl Log {
     ///
     /// # Errors
     /// Any error of the file system; the settlement is then not in the log.
-    pub(crate) fn settled(&mut self, settled: &mut Settled) -> io::Result<()> {
-        settled.lsn = self.last + 1;
+    pub(crate) fn settled(&mut self, seq: u64, end: &End) -> io::Result<()> {
         self.encoder.clear();
-        self.encoder.settled(settled);
+        self.encoder.settled(self.last + 1, seq, end);
         self.append()
     }
 
@@ -163,8 +162,8 @@ impl Log {
 /// What a log says.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// Settlements, in order.
-    pub(crate) settled: Vec<(Intent, Settled)>,
+    /// Settlements, in order, each with its own number.
+    pub(crate) settled: Vec<(Intent, u64, End)>,
     /// Intents without an end, oldest first.
     pub(crate) open: Vec<Intent>,
     /// The last number that is there.
@@ -206,11 +205,11 @@ pub(crate) fn read(data_dir: &Path, spender: EngineId, position: u64) -> io::Res
                         open.insert(intent.seq, intent);
                     }
                 }
-                Record::Settled(settled) => {
-                    found.last = found.last.max(settled.lsn);
-                    ended.insert(settled.seq);
-                    if let Some(intent) = open.remove(&settled.seq) {
-                        found.settled.push((intent, settled));
+                Record::Settled { lsn, seq, end } => {
+                    found.last = found.last.max(lsn);
+                    ended.insert(seq);
+                    if let Some(intent) = open.remove(&seq) {
+                        found.settled.push((intent, lsn, end));
                     }
                 }
                 Record::Released { lsn, seq } => {

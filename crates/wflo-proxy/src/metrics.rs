@@ -16,7 +16,7 @@ use wflo_gateway::health::Phase;
 
 use self::page::Page;
 use crate::keys::Client;
-use crate::spending::End;
+use crate::log::End;
 
 const REQUESTS: &str = "wflo_gateway_requests_total";
 const TOKENS: &str = "wflo_gateway_tokens_total";
@@ -249,6 +249,7 @@ mod tests {
             at_ms: 0,
             cost: NanoUsd::from_nanos(1_500_000_001),
             uncertain: true,
+            uncounted: true,
             status: 200,
             input_tokens: 7,
             cached_tokens: 0,

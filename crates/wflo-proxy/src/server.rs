@@ -22,10 +22,11 @@ use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 
 use self::tls::TlsError;
-use crate::accounts::{Directory, Limit};
+use crate::accounts::Directory;
 use crate::keys::Keys;
-use crate::ledger::{Patience, SliceLedger};
+use crate::ledger::{Patience, Queues, SliceLedger};
 use crate::metrics::Metrics;
+use crate::rules::Rules;
 use crate::treasury::{Running, Treasury, TreasuryError, TreasuryOptions};
 
 pub use self::browser::Browsers;
@@ -36,8 +37,8 @@ pub use self::tls::TlsFiles;
 pub struct Config {
     /// Providers and prices.
     pub routes: Routes,
-    /// Limits on all calls together.
-    pub limits: Vec<Limit>,
+    /// Limits.
+    pub rules: Rules,
     /// What browsers may ask where no key is wanted.
     pub browsers: Browsers,
 }
@@ -215,11 +216,13 @@ impl Server {
         listener.set_nonblocking(true).map_err(unknown)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(unknown)?;
         let clock = Arc::clone(&treasury.clock);
+        let standing = treasury.store.standing_budgets().await?;
         let running = Treasury::start(treasury).await?;
         let metrics = Arc::new(Metrics::default());
         let ledger = Arc::new(SliceLedger {
             treasury: Arc::clone(&running.treasury),
-            directory: RwLock::new(Arc::new(Directory::new(config.limits))),
+            directory: RwLock::new(Arc::new(Directory::new(config.rules, standing))),
+            queues: Queues::default(),
             clock,
             metrics: Arc::clone(&metrics),
             patience: Patience { room },
@@ -265,7 +268,7 @@ impl Server {
         );
         self.shared.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(before);
         *self.shared.browsers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.browsers);
-        self.shared.ledger.limit(config.limits).await
+        self.shared.ledger.limit(config.rules).await
     }
 
     /// Takes no new call, lets those under way end for at most `patience`, and brings everything into
@@ -307,6 +310,9 @@ async fn watch_store(shared: Arc<Shared>) {
                 if let Err(error) = shared.read_keys().await {
                     // The keys that are known stay good: a store that fails is said elsewhere.
                     tracing::warn!(%error, "the keys could not be read anew");
+                }
+                if let Err(error) = shared.ledger.look().await {
+                    tracing::warn!(%error, "the standing budgets could not be read anew");
                 }
             }
             alert = alerts.recv() => {

@@ -31,7 +31,7 @@ pub(crate) use secret::KeySource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use wflo_core::definition::BudgetSpec;
+use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::size::Bytes;
 use wflo_gateway::routing::Routing;
 
@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) routing: Routing,
     /// `[budget]`, then `[[budgets]]`.
     pub(crate) budgets: Vec<BudgetSpec>,
+    /// The same for `wflo gateway`: `[budget]` is the limit on all of its calls.
+    pub(crate) gateway_budgets: Vec<BudgetSpec>,
     /// What browsers may ask of `wflo gateway`.
     pub(crate) browsers: wflo_proxy::Browsers,
     pub(crate) sandbox: Sandbox,
@@ -118,12 +120,11 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         models.iter().map(|(name, (_, model))| (name.as_str(), &model.detour)),
     )?;
     let one = reader.optional("budget").map(|field| budget::read_one(&field)).transpose()?;
-    let mut budgets: Vec<BudgetSpec> = one.into_iter().collect();
-    if let Some(several) = reader.optional("budgets") {
-        for field in several.list()? {
-            budgets.push(budget::read_scoped(&field)?);
-        }
-    }
+    let several = reader.optional("budgets").map(|field| field.list()).transpose()?.unwrap_or_default();
+    let several = several.iter().map(budget::read_scoped).collect::<Result<Vec<_>, _>>()?;
+    let of_gateway = one.clone().map(|one| BudgetSpec { per: Per::Gateway, ..one });
+    let gateway_budgets = of_gateway.into_iter().chain(several.iter().cloned()).collect();
+    let budgets = one.into_iter().chain(several).collect();
     let browsers =
         reader.optional("gateway").map(|field| gateway::read(&field)).transpose()?.unwrap_or_default();
     let sandbox = match reader.optional("sandbox") {
@@ -162,6 +163,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
         routing,
         budgets,
+        gateway_budgets,
         browsers,
         sandbox,
         unseen: databases

@@ -1,5 +1,7 @@
 //! Standing budgets, which people keep with `wflo budgets set`, and what became of limits.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,14 @@ pub struct Standing {
     pub min_output_tokens: Option<u64>,
 }
 
+impl Standing {
+    /// Whether it is of one of these labels.
+    pub fn labelled(&self, labels: &BTreeMap<String, String>) -> bool {
+        let (name, value) = self.key.split_once('=').unwrap_or_default();
+        self.scope == Scope::Label && labels.get(name).is_some_and(|labelled| labelled == value)
+    }
+}
+
 /// What became of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +51,8 @@ pub enum Change {
     ToppedUp,
     /// A share of the limit was passed.
     Alert,
+    /// What was counted was said anew.
+    Corrected,
 }
 
 /// One line of a budget's history.
@@ -64,8 +76,10 @@ pub struct BudgetChange {
     pub period_start: String,
     /// What is counted.
     pub measure: Measure,
-    /// The limit before; what was settled, for an alert.
+    /// The limit before; what was settled, for an alert and a correction.
     pub before: Option<Amount>,
-    /// The limit after; the limit, for an alert.
+    /// The limit after; the limit, for an alert; what is settled, for a correction.
     pub after: Option<Amount>,
+    /// Why, for a correction.
+    pub reason: Option<String>,
 }

@@ -1,5 +1,7 @@
 //! Limits that a definition, a settings file or the command line sets.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Amount, Measure, OnExceeded, Period, Scope, Zone};
@@ -72,6 +74,14 @@ impl BudgetSpec {
         limits.into_iter().filter_map(|(measure, limit)| Some((measure, limit?))).collect()
     }
 
+    /// Which of these labels it limits: the name of the account.
+    pub fn labelled(&self, labels: &BTreeMap<String, String>) -> Option<String> {
+        let wanted = self.label.as_deref()?;
+        let (name, only) = wanted.split_once('=').map_or((wanted, None), |(name, v)| (name, Some(v)));
+        let value = labels.get(name).filter(|value| only.is_none_or(|only| only == *value))?;
+        Some(format!("{name}={value}"))
+    }
+
     /// What is wrong with it, one sentence each.
     pub fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -90,7 +100,7 @@ impl BudgetSpec {
         }
         let (scope, period) = self.covers();
         if self.period.is_some() && (scope.is_of_a_run() || self.per.is_a_period()) {
-            wrong.push("a period goes with workflow, org, label or key".to_owned());
+            wrong.push("a period goes with workflow, org, label, key or gateway".to_owned());
         }
         if self.time_zone.is_some() && period == Period::Total {
             wrong.push("a time_zone says where a period begins, and this budget has none".to_owned());
@@ -129,6 +139,7 @@ impl BudgetSpec {
             Per::Org => (Scope::Org, None),
             Per::Label => (Scope::Label, None),
             Per::Key => (Scope::Key, None),
+            Per::Gateway => (Scope::Gateway, None),
             Per::Hour => (Scope::Workflow, Some(Period::Hour)),
             Per::Day => (Scope::Workflow, Some(Period::Day)),
             Per::Week => (Scope::Workflow, Some(Period::Week)),
@@ -157,6 +168,8 @@ pub enum Per {
     Label,
     /// All calls with the same API key; only of the standalone gateway.
     Key,
+    /// All calls of the standalone gateway.
+    Gateway,
     /// All runs of the workflow in a clock hour.
     Hour,
     /// …in a day.

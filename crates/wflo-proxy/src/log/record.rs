@@ -4,8 +4,10 @@
 //! first four bytes of the body's BLAKE3. A record whose length or checksum does not fit is the torn end
 //! of a log: its writer died in the middle of it, so nothing was done on its strength.
 
+use wflo_core::budget::{Amounts, Measure};
 use wflo_core::id::{BudgetId, KeyId};
 use wflo_core::money::NanoUsd;
+use wflo_core::slice::CallRecord;
 
 /// The largest body: a model's name is the only part without a size of its own.
 const MOST: usize = 64 * 1024;
@@ -17,25 +19,25 @@ pub(crate) struct Intent {
     pub(crate) seq: u64,
     /// When, in milliseconds since 1970.
     pub(crate) at_ms: i64,
-    /// What it can cost at most.
-    pub(crate) amount: NanoUsd,
+    /// What it can take at most, of each measure.
+    pub(crate) amounts: Amounts,
     /// By which key.
     pub(crate) key: Option<KeyId>,
-    /// Every budget that it is held on.
-    pub(crate) budgets: Vec<BudgetId>,
+    /// Every budget that it is held on, and what each of them counts.
+    pub(crate) budgets: Vec<(BudgetId, Measure)>,
     pub(crate) provider: String,
     pub(crate) model: String,
 }
 
 /// What a call came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Settled {
-    pub(crate) lsn: u64,
-    /// The intent.
-    pub(crate) seq: u64,
+pub(crate) struct End {
     pub(crate) at_ms: i64,
     pub(crate) cost: NanoUsd,
+    /// The bill was lost, so the upper bound is charged.
     pub(crate) uncertain: bool,
+    /// Nobody said how many tokens it took, so it takes what it held of budgets of tokens.
+    pub(crate) uncounted: bool,
     pub(crate) status: u16,
     pub(crate) input_tokens: u64,
     pub(crate) cached_tokens: u64,
@@ -43,11 +45,57 @@ pub(crate) struct Settled {
     pub(crate) took_us: u64,
 }
 
+/// More than this is no count of a call, and would not fit into a store.
+const COUNT: u64 = 1 << 62;
+
+impl End {
+    /// What it takes of each measure, in place of what it held.
+    pub(crate) fn taken(&self, held: &Amounts) -> Amounts {
+        let tokens = match (self.uncounted, held.model_calls) {
+            (true, _) => held.tokens,
+            // What is no call of a model takes nothing but money.
+            (false, 0) => 0,
+            (false, _) => self.input_tokens.saturating_add(self.output_tokens),
+        };
+        Amounts { cost: self.cost, tokens, ..*held }
+    }
+
+    /// Whether it took more of anything that it was held on than it held.
+    pub(crate) fn is_over(&self, intent: &Intent) -> bool {
+        let (held, taken) = (intent.amounts, self.taken(&intent.amounts));
+        let over = |measure: Measure| taken.of(measure) > held.of(measure);
+        over(Measure::Cost) || intent.budgets.iter().any(|(_, measure)| over(*measure))
+    }
+
+    /// The call as reports see it.
+    pub(crate) fn record(&self, intent: &Intent) -> CallRecord {
+        CallRecord {
+            seq: intent.seq,
+            at_ms: self.at_ms,
+            key: intent.key,
+            provider: intent.provider.clone(),
+            model: intent.model.clone(),
+            status: self.status,
+            input_tokens: self.input_tokens.min(COUNT),
+            cached_tokens: self.cached_tokens.min(COUNT),
+            output_tokens: self.output_tokens.min(COUNT),
+            cost: self.cost,
+            uncertain: self.uncertain,
+            took_us: self.took_us.min(COUNT),
+        }
+    }
+}
+
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     Intent(Intent),
-    Settled(Settled),
+    Settled {
+        lsn: u64,
+        /// The intent.
+        seq: u64,
+        end: End,
+    },
     /// The call was certainly never sent.
     Released {
         lsn: u64,
@@ -60,8 +108,7 @@ impl Record {
     pub(crate) fn number(&self) -> u64 {
         match self {
             Record::Intent(intent) => intent.seq,
-            Record::Settled(settled) => settled.lsn,
-            Record::Released { lsn, .. } => *lsn,
+            Record::Settled { lsn, .. } | Record::Released { lsn, .. } => *lsn,
         }
     }
 }
@@ -102,13 +149,20 @@ impl Encoder {
             out.push(INTENT);
             out.extend_from_slice(&intent.seq.to_le_bytes());
             out.extend_from_slice(&intent.at_ms.to_le_bytes());
-            out.extend_from_slice(&intent.amount.nanos().to_le_bytes());
+            // A call outside of runs takes nothing else.
+            let Amounts { cost, model_calls, tokens, .. } = intent.amounts;
+            out.extend_from_slice(&cost.nanos().to_le_bytes());
+            for count in [model_calls, tokens] {
+                out.extend_from_slice(&count.to_le_bytes());
+            }
             out.push(u8::from(intent.key.is_some()));
             if let Some(key) = intent.key {
                 out.extend_from_slice(key.uuid().as_bytes());
             }
-            out.push(u8::try_from(intent.budgets.len()).unwrap_or(u8::MAX));
-            for budget in intent.budgets.iter().take(usize::from(u8::MAX)) {
+            // A record of so many is larger than any may be, and is not read: nothing is forgotten silently.
+            out.extend_from_slice(&u16::try_from(intent.budgets.len()).unwrap_or(u16::MAX).to_le_bytes());
+            for (budget, measure) in intent.budgets.iter().take(usize::from(u16::MAX)) {
+                out.push(byte_of(*measure));
                 out.extend_from_slice(budget.uuid().as_bytes());
             }
             for name in [&intent.provider, &intent.model] {
@@ -121,17 +175,17 @@ impl Encoder {
         });
     }
 
-    pub(crate) fn settled(&mut self, settled: &Settled) {
+    pub(crate) fn settled(&mut self, lsn: u64, seq: u64, end: &End) {
         self.record(|out| {
             out.push(SETTLED);
-            out.extend_from_slice(&settled.lsn.to_le_bytes());
-            out.extend_from_slice(&settled.seq.to_le_bytes());
-            out.extend_from_slice(&settled.at_ms.to_le_bytes());
-            out.extend_from_slice(&settled.cost.nanos().to_le_bytes());
-            out.push(u8::from(settled.uncertain));
-            out.extend_from_slice(&settled.status.to_le_bytes());
-            let tokens = [settled.input_tokens, settled.cached_tokens, settled.output_tokens];
-            for number in tokens.into_iter().chain([settled.took_us]) {
+            out.extend_from_slice(&lsn.to_le_bytes());
+            out.extend_from_slice(&seq.to_le_bytes());
+            out.extend_from_slice(&end.at_ms.to_le_bytes());
+            out.extend_from_slice(&end.cost.nanos().to_le_bytes());
+            out.push(u8::from(end.uncertain) | (u8::from(end.uncounted) << 1));
+            out.extend_from_slice(&end.status.to_le_bytes());
+            let tokens = [end.input_tokens, end.cached_tokens, end.output_tokens];
+            for number in tokens.into_iter().chain([end.took_us]) {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         });
@@ -155,6 +209,17 @@ impl Encoder {
             head[..4].copy_from_slice(&length.to_le_bytes());
             head[4..].copy_from_slice(&sum);
         }
+    }
+}
+
+/// What a measure is in a log. A number is never given to another one.
+fn byte_of(measure: Measure) -> u8 {
+    match measure {
+        Measure::Cost => 0,
+        Measure::ModelCalls => 1,
+        Measure::ToolCalls => 2,
+        Measure::Tokens => 3,
+        Measure::Seconds => 4,
     }
 }
 
@@ -244,28 +309,39 @@ impl Decoder<'_> {
 fn decode(from: &mut Decoder<'_>) -> Option<Record> {
     let record = match from.u8()? {
         INTENT => {
-            let (seq, at_ms, amount) = (from.u64()?, from.i64()?, from.money()?);
+            let (seq, at_ms, cost) = (from.u64()?, from.i64()?, from.money()?);
+            let (model_calls, tokens) = (from.u64()?, from.u64()?);
+            let amounts = Amounts { cost, model_calls, tokens, ..Amounts::default() };
             let key = match from.u8()? {
                 0 => None,
                 _ => Some(KeyId::from_uuid(from.uuid()?)),
             };
-            let count = from.u8()?;
-            let budgets = (0..count).map(|_| from.uuid().map(BudgetId::from_uuid)).collect::<Option<_>>()?;
+            let count = from.u16()?;
+            let mut budget = || {
+                let byte = from.u8()?;
+                let measure = Measure::ALL.into_iter().find(|measure| byte_of(*measure) == byte)?;
+                Some((BudgetId::from_uuid(from.uuid()?), measure))
+            };
+            let budgets = (0..count).map(|_| budget()).collect::<Option<_>>()?;
             let (provider, model) = (from.text()?, from.text()?);
-            Record::Intent(Intent { seq, at_ms, amount, key, budgets, provider, model })
+            Record::Intent(Intent { seq, at_ms, amounts, key, budgets, provider, model })
         }
-        SETTLED => Record::Settled(Settled {
-            lsn: from.u64()?,
-            seq: from.u64()?,
-            at_ms: from.i64()?,
-            cost: from.money()?,
-            uncertain: from.u8()? != 0,
-            status: from.u16()?,
-            input_tokens: from.u64()?,
-            cached_tokens: from.u64()?,
-            output_tokens: from.u64()?,
-            took_us: from.u64()?,
-        }),
+        SETTLED => {
+            let (lsn, seq, at_ms, cost, marks) =
+                (from.u64()?, from.u64()?, from.i64()?, from.money()?, from.u8()?);
+            let end = End {
+                at_ms,
+                cost,
+                uncertain: marks & 1 != 0,
+                uncounted: marks & 2 != 0,
+                status: from.u16()?,
+                input_tokens: from.u64()?,
+                cached_tokens: from.u64()?,
+                output_tokens: from.u64()?,
+                took_us: from.u64()?,
+            };
+            Record::Settled { lsn, seq, end }
+        }
         RELEASED => Record::Released { lsn: from.u64()?, seq: from.u64()? },
         _ => return None,
     };
@@ -282,34 +358,42 @@ mod tests {
     }
 
     fn any_record() -> impl Strategy<Value = Record> {
-        let intent = (any::<u64>(), any::<i64>(), any::<i64>(), any::<Option<u128>>(), 0_usize..5, ".{0,40}");
-        let intent = intent.prop_map(|(seq, at_ms, nanos, key, budgets, model)| {
+        let amounts = (any::<i64>(), any::<[u64; 2]>());
+        let amounts = amounts.prop_map(|(nanos, [model_calls, tokens])| Amounts {
+            cost: NanoUsd::from_nanos(nanos),
+            model_calls,
+            tokens,
+            ..Amounts::default()
+        });
+        let intent = (any::<u64>(), any::<i64>(), amounts, any::<Option<u128>>(), 0_usize..5, ".{0,40}");
+        let intent = intent.prop_map(|(seq, at_ms, amounts, key, budgets, model)| {
+            let measure = |n: usize| Measure::ALL[n % Measure::ALL.len()];
             Record::Intent(Intent {
                 seq,
                 at_ms,
-                amount: NanoUsd::from_nanos(nanos),
+                amounts,
                 key: key.map(|n| KeyId::from_uuid(id(n))),
-                budgets: (0..budgets).map(|n| BudgetId::from_uuid(id(n as u128))).collect(),
+                budgets: (0..budgets).map(|n| (BudgetId::from_uuid(id(n as u128)), measure(n))).collect(),
                 provider: "p".to_owned(),
                 model,
             })
         });
-        let settled = (any::<[u64; 6]>(), any::<i64>(), any::<i64>(), any::<bool>(), any::<u16>());
-        let settled = settled.prop_map(|(numbers, at_ms, nanos, uncertain, status)| {
+        let settled = (any::<[u64; 6]>(), any::<i64>(), any::<i64>(), any::<[bool; 2]>(), any::<u16>());
+        let settled = settled.prop_map(|(numbers, at_ms, nanos, [uncertain, uncounted], status)| {
             let [lsn, seq, input_tokens, cached_tokens, output_tokens, took_us] = numbers;
             let cost = NanoUsd::from_nanos(nanos);
-            Record::Settled(Settled {
-                lsn,
-                seq,
+            let end = End {
                 at_ms,
                 cost,
                 uncertain,
+                uncounted,
                 status,
                 input_tokens,
                 cached_tokens,
                 output_tokens,
                 took_us,
-            })
+            };
+            Record::Settled { lsn, seq, end }
         });
         let released = any::<(u64, u64)>().prop_map(|(lsn, seq)| Record::Released { lsn, seq });
         prop_oneof![intent, settled, released]
@@ -320,7 +404,7 @@ mod tests {
         for record in records {
             match record {
                 Record::Intent(intent) => encoder.intent(intent),
-                Record::Settled(settled) => encoder.settled(settled),
+                Record::Settled { lsn, seq, end } => encoder.settled(*lsn, *seq, end),
                 Record::Released { lsn, seq } => encoder.released(*lsn, *seq),
             }
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use wflo_core::budget::{Amount, Amounts, Measure};
 use wflo_core::id::{BudgetId, EngineId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Moment;
@@ -16,7 +17,6 @@ use wflo_store::lock;
 
 use super::TreasuryError;
 use crate::log;
-use crate::spending::{End, record};
 
 /// The name under which reports list what a loss of power has left unknown.
 const LOST: &str = "(lost with the power)";
@@ -159,41 +159,33 @@ fn reckon(
     lost: Option<&'static str>,
     now: &Moment,
 ) -> Fold {
-    let mut spent: BTreeMap<BudgetId, NanoUsd> = BTreeMap::new();
-    let mut charge = |budgets: &[BudgetId], cost: NanoUsd| {
-        for budget in budgets {
+    let mut spent: BTreeMap<BudgetId, Amount> = BTreeMap::new();
+    let mut charge = |budgets: &[(BudgetId, Measure)], taken: &Amounts| {
+        for (budget, measure) in budgets {
             let sum = spent.entry(*budget).or_default();
-            *sum = sum.saturating_add(cost);
+            *sum = sum.saturating_add(taken.of(*measure));
         }
     };
     let (mut calls, mut overruns) = (Vec::new(), 0);
     let last = read.last.max(spender.position);
-    for (intent, settled) in &read.settled {
+    for (intent, lsn, end) in &read.settled {
         // What stands before the position was folded by the process itself.
-        if settled.lsn <= spender.position {
+        if *lsn <= spender.position {
             continue;
         }
-        charge(&intent.budgets, settled.cost);
-        overruns += u32::from(settled.cost > intent.amount);
-        let end = End {
-            at_ms: settled.at_ms,
-            cost: settled.cost,
-            uncertain: settled.uncertain,
-            status: settled.status,
-            input_tokens: settled.input_tokens,
-            cached_tokens: settled.cached_tokens,
-            output_tokens: settled.output_tokens,
-            took_us: settled.took_us,
-        };
-        calls.push(record(intent, &end));
+        charge(&intent.budgets, &end.taken(&intent.amounts));
+        overruns += u32::from(end.is_over(intent));
+        calls.push(end.record(intent));
     }
     if let Some(name) = lost {
         // A call is on several budgets, so the dearest rest is what was lost; each budget is charged its own.
         let mut most = NanoUsd::ZERO;
         for slice in slices {
             let known = spent.get(&slice.budget).copied().unwrap_or_default();
-            let rest = slice.amount.saturating_sub(known).max(NanoUsd::ZERO);
-            most = most.max(rest);
+            let rest = slice.amount.saturating_sub(known).max(Amount::ZERO);
+            if slice.measure.is_cost() {
+                most = most.max(rest.money());
+            }
             spent.insert(slice.budget, known.saturating_add(rest));
         }
         if most > NanoUsd::ZERO {
@@ -201,14 +193,14 @@ fn reckon(
         }
     } else {
         for intent in &read.open {
-            charge(&intent.budgets, intent.amount);
-            let most = unknown(intent.seq, intent.at_ms, intent.amount, "");
+            charge(&intent.budgets, &intent.amounts);
+            let most = unknown(intent.seq, intent.at_ms, intent.amounts.cost, "");
             let (provider, model) = (intent.provider.clone(), intent.model.clone());
             calls.push(CallRecord { key: intent.key, provider, model, ..most });
         }
     }
     let held = |budget| slices.iter().find(|slice| slice.budget == budget).map(|slice| slice.amount);
-    let part = |(budget, settled): (BudgetId, NanoUsd)| Part {
+    let part = |(budget, settled): (BudgetId, Amount)| Part {
         budget,
         settled,
         freed: settled.min(held(budget).unwrap_or_default()),

@@ -3,11 +3,9 @@
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use wflo_core::budget::Period;
-use wflo_core::money::NanoUsd;
-use wflo_proxy::{Config, Limit};
+use wflo_proxy::Config;
 
-use crate::world::{BILL, CHAT, World, over1, over2};
+use crate::world::{BILL, CHAT, World, over1, over2, rules};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_versions_are_spoken_in_clear_and_under_tls() {
@@ -74,16 +72,8 @@ async fn a_limit_that_is_lowered_binds_from_then_on_and_one_that_is_raised_gives
     for _ in 0..20 {
         assert_eq!(over1(world.connect().await).await, StatusCode::OK);
     }
-    let limit = |limit: i64| Config {
-        routes: world.routes.clone(),
-        limits: vec![Limit {
-            limit: NanoUsd::from_nanos(limit),
-            period: Period::Total,
-            alert_thresholds: None,
-            min_output_tokens: None,
-        }],
-        ..Config::default()
-    };
+    let limit =
+        |limit: i64| Config { routes: world.routes.clone(), rules: rules(limit, None), ..Config::default() };
     // Less than is spent: slices that were taken before are worth nothing.
     world.server.reload(limit(10 * BILL)).await.unwrap();
     for _ in 0..5 {

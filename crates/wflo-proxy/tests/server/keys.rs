@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use wflo_core::budget::Period;
+use wflo_core::budget::{Period, Zone};
 use wflo_core::key::KeyBudget;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock as _;
@@ -137,7 +137,8 @@ async fn a_key_is_held_to_its_models_and_its_budget_at_every_path_whatever_the_r
         assert!(text.contains("WFLO-4067"), "{path}: {text}");
     }
     assert_eq!(world.mock.seen().len(), 0);
-    let budget = KeyBudget { limit: NanoUsd::from_nanos(1_000_000), period: Period::Total };
+    let budget =
+        KeyBudget { limit: NanoUsd::from_nanos(1_000_000), period: Period::Total, time_zone: Zone::utc() };
     let poor =
         made(&world, KeyWish { name: "poor".into(), budget: Some(budget), ..KeyWish::default() }).await;
     world

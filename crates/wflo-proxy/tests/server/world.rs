@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use wflo_core::budget::Period;
+use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::{Clock, Moment};
 use wflo_core::ports::store::{SliceStore as _, Store as _};
@@ -25,7 +25,7 @@ use wflo_gateway::dialect::Dialect;
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Passthrough, Provider, Routes};
 use wflo_gateway::routing::Routing;
-use wflo_proxy::{Config, Limit, Server, ServerOptions, TlsFiles, TreasuryOptions};
+use wflo_proxy::{Config, Rules, Server, ServerOptions, TlsFiles, TreasuryOptions};
 use wflo_store::{SqliteStore, StoreOptions};
 use wflo_testkit::model_server::{Answer, ModelServer};
 
@@ -79,6 +79,13 @@ impl Default for Setup {
     }
 }
 
+/// A limit on all calls together.
+pub(crate) fn rules(limit: i64, min_output_tokens: Option<u64>) -> Rules {
+    let max_cost_usd = Some(NanoUsd::from_nanos(limit));
+    let limit = BudgetSpec { max_cost_usd, per: Per::Gateway, min_output_tokens, ..BudgetSpec::default() };
+    Rules { budgets: vec![limit], org: None }
+}
+
 pub(crate) struct World {
     _dir: tempfile::TempDir,
     pub(crate) store: Arc<SqliteStore>,
@@ -120,12 +127,7 @@ impl World {
         let routes = routes.with_routing(setup.routing).unwrap();
         let store = Arc::new(SqliteStore::open(dir.path().join("wflo.db"), StoreOptions::default()).unwrap());
         let known = routes.clone();
-        let limit = Limit {
-            limit: NanoUsd::from_nanos(setup.limit),
-            period: Period::Total,
-            alert_thresholds: None,
-            min_output_tokens: setup.min_output_tokens,
-        };
+        let rules = rules(setup.limit, setup.min_output_tokens);
         let server = Server::start(ServerOptions {
             listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
             tls: setup.tls.then(|| TlsFiles { cert: file("cert.pem"), key: file("key.pem") }),
@@ -136,7 +138,7 @@ impl World {
                 pid: std::process::id(),
                 fold_every: Duration::from_millis(50),
             },
-            config: Config { routes, limits: vec![limit], ..Config::default() },
+            config: Config { routes, rules, ..Config::default() },
             room: Duration::from_secs(30),
             deadlines: setup.deadlines,
             notice: Arc::new(|_| {}),

@@ -12,6 +12,7 @@ use wflo_core::ports::store::{OpResult, StoreError};
 
 use super::column::{self, Named, Parsed, Units};
 use super::fault::Fault;
+use super::slice;
 use super::standing;
 use super::tx::Tx;
 use crate::cell;
@@ -26,8 +27,8 @@ pub(crate) fn open(tx: &Tx<'_>, budget: &Budget) -> Result<OpResult, Fault> {
     // Only holds make `held`, so an account is opened without.
     tx.write(
         "INSERT INTO budgets (id, scope, key, period, period_start, limit_nanos, settled_nanos, held_nanos,
-             action_on_exceeded, alert_thresholds, alerted, measure, time_zone, standing)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11, ?12)
+             action_on_exceeded, alert_thresholds, alerted, measure, time_zone, standing, said_nanos)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11, ?12, ?6)
          ON CONFLICT (key, scope, period, period_start, measure, time_zone, standing) DO NOTHING",
         params![
             budget.id.to_string(),
@@ -59,6 +60,33 @@ pub(crate) fn top_up(
     Ok(OpResult::Done)
 }
 
+/// Says anew what was counted. More than the limit leaves no room; alerts that are passed no longer are raised again
+/// when they are.
+pub(crate) fn correct(
+    tx: &Tx<'_>,
+    id: BudgetId,
+    settled: Amount,
+    (by, reason): (&str, &str),
+    at: Timestamp,
+) -> Result<OpResult, Fault> {
+    if settled.is_negative() {
+        return Err(StoreError::Failed(format!("budget {id} is corrected to less than nothing")).into());
+    }
+    let account = account(tx, id)?;
+    let before = account.budget.settled;
+    let alerted = u32::try_from(account.passed(settled)).unwrap_or(u32::MAX);
+    tx.write(
+        "UPDATE budgets SET settled_nanos = ?2, alerted = ?3 WHERE n = ?1",
+        params![account.n, Units(settled), alerted],
+    )?;
+    if settled > before {
+        slice::recall(tx, account.n)?;
+    }
+    let change = account.change(Change::Corrected, by, at, before, settled);
+    standing::note(tx, &BudgetChange { reason: Some(reason.to_owned()), ..change })?;
+    Ok(OpResult::Done)
+}
+
 /// Changes an account's limit by `amount`, and keeps that in its history.
 pub(super) fn raise(
     tx: &Tx<'_>,
@@ -70,9 +98,14 @@ pub(super) fn raise(
 ) -> Result<(), Fault> {
     let budget = &account.budget;
     let wanted = budget.limit.saturating_add(amount);
-    // Lowering stops at what is in use; a limit that a bill has already passed stays where it is.
+    // Lowering stops at what is in use; a limit that a bill has already passed stays where it is. What a gateway
+    // has of it and no call holds is not in use: it comes back.
     let limit = match amount.is_negative() {
-        true => wanted.max(budget.settled.saturating_add(budget.held).min(budget.limit)),
+        true => {
+            let held = budget.held.saturating_sub(slice::sum(tx, account.n)?);
+            slice::recall(tx, account.n)?;
+            wanted.max(budget.settled.saturating_add(held).min(budget.limit))
+        }
         false => wanted,
     };
     tx.write("UPDATE budgets SET limit_nanos = ?2 WHERE n = ?1", params![account.n, Units(limit)])?;
@@ -84,18 +117,15 @@ pub(crate) struct Account {
     pub(crate) n: i64,
     pub(crate) budget: Budget,
     alerted: usize,
+    /// The limit that a file said last.
+    pub(super) said: Amount,
 }
 
 impl Account {
     /// The alerts that a bill makes due, in ascending order, and how many are announced after them.
     pub(crate) fn alerts(&self, settled: Amount) -> (Vec<EventBody>, u32) {
         let budget = &self.budget;
-        let passed = budget.alert_thresholds.iter().take_while(|threshold| {
-            // Free calls pass nothing, not even a limit of zero.
-            settled > Amount::ZERO
-                && i128::from(settled.units()) * 1000
-                    >= i128::from(budget.limit.units()) * i128::from(**threshold)
-        });
+        let passed = budget.alert_thresholds.iter().take(self.passed(settled));
         let due = passed.skip(self.alerted).map(|threshold| EventBody::BudgetAlert {
             budget_id: budget.id,
             budget: budget.name(),
@@ -105,6 +135,16 @@ impl Account {
         let due: Vec<_> = due.collect();
         let alerted = u32::try_from(self.alerted + due.len()).unwrap_or(u32::MAX);
         (due, alerted)
+    }
+
+    /// How many thresholds are passed.
+    fn passed(&self, settled: Amount) -> usize {
+        let limit = i128::from(self.budget.limit.units());
+        let passed = |threshold: &&u32| {
+            // Free calls pass nothing, not even a limit of zero.
+            settled > Amount::ZERO && i128::from(settled.units()) * 1000 >= limit * i128::from(**threshold)
+        };
+        self.budget.alert_thresholds.iter().take_while(passed).count()
     }
 
     /// A line of its history.
@@ -129,12 +169,13 @@ impl Account {
             measure: budget.measure,
             before: Some(before),
             after: Some(after),
+            reason: None,
         }
     }
 }
 
 const SELECT: &str = "SELECT id, scope, key, period, period_start, limit_nanos, settled_nanos, held_nanos,
-     action_on_exceeded, alert_thresholds, alerted, n, measure, time_zone, standing FROM budgets";
+     action_on_exceeded, alert_thresholds, alerted, n, measure, time_zone, standing, said_nanos FROM budgets";
 
 /// A budget as it stands inside the transaction.
 pub(crate) fn account(tx: &Tx<'_>, id: BudgetId) -> Result<Account, Fault> {
@@ -184,7 +225,8 @@ pub(crate) fn all(conn: &Connection) -> Result<Vec<Budget>, Fault> {
 }
 
 fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
-    Ok(Account { n: row.get(11)?, alerted: row.get::<_, u32>(10)? as usize, budget: read(row)? })
+    let said = row.get::<_, Units>(15)?.0;
+    Ok(Account { n: row.get(11)?, alerted: row.get::<_, u32>(10)? as usize, said, budget: read(row)? })
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Budget> {

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_gateway.sql"),
     include_str!("migrations/0004_reports.sql"),
     include_str!("migrations/0005_budgets.sql"),
+    include_str!("migrations/0006_corrections.sql"),
 ];
 
 /// The schema that this program writes.

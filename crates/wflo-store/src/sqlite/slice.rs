@@ -6,19 +6,21 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use wflo_core::budget::{Change, Figures, Shortfall};
+use wflo_core::budget::{Amount, Change, Shortfall};
 use wflo_core::event::EventBody;
 use wflo_core::id::{BudgetId, EngineId};
-use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Fold, OpResult, Part, SliceOp, StoreError, Want};
 use wflo_core::slice::{Alert, Slice, Spender};
 
 use super::budget;
 use super::calls;
-use super::column::{self, Money, Parsed, Units, Unsigned};
+use super::column::{self, Named, Parsed, Units, Unsigned};
 use super::fault::Fault;
 use super::standing;
 use super::tx::Tx;
+
+/// Who passes a threshold outside of runs.
+const GATEWAY: &str = "wflo gateway";
 
 pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
     match op {
@@ -51,19 +53,40 @@ pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
     }
 }
 
-/// Sets a limit, also below what is in use: then everybody is asked for what no call holds.
-fn limit(tx: &Tx<'_>, id: BudgetId, limit: NanoUsd, by: &str, at: Timestamp) -> Result<OpResult, Fault> {
-    if limit.is_negative() {
+/// A file says another limit than before: the account's changes by the difference, so that what it was topped up
+/// by stays; also below what is in use, and then everybody is asked for what no call holds.
+fn limit(tx: &Tx<'_>, id: BudgetId, said: Amount, by: &str, at: Timestamp) -> Result<OpResult, Fault> {
+    if said.is_negative() {
         return Err(StoreError::Failed(format!("budget {id} is limited below zero")).into());
     }
     let account = budget::account(tx, id)?;
-    tx.write("UPDATE budgets SET limit_nanos = ?2 WHERE n = ?1", params![account.n, Money(limit)])?;
+    if account.said == said {
+        return Ok(OpResult::Done);
+    }
     let before = account.budget.limit;
-    standing::note(tx, &account.change(Change::ToppedUp, by, at, before, limit.into()))?;
-    if limit < before.money() {
-        tx.write("UPDATE slices SET recalled = 1 WHERE budget = ?1", [account.n])?;
+    let limit = before.saturating_add(said.saturating_sub(account.said)).max(Amount::ZERO);
+    tx.write(
+        "UPDATE budgets SET limit_nanos = ?2, said_nanos = ?3 WHERE n = ?1",
+        params![account.n, Units(limit), Units(said)],
+    )?;
+    standing::note(tx, &account.change(Change::Set, by, at, before, limit))?;
+    if limit < before {
+        recall(tx, account.n)?;
     }
     Ok(OpResult::Done)
+}
+
+/// Everybody is asked for what no call holds of a budget.
+pub(super) fn recall(tx: &Tx<'_>, budget: i64) -> Result<(), Fault> {
+    tx.write("UPDATE slices SET recalled = 1 WHERE budget = ?1", [budget])?;
+    Ok(())
+}
+
+/// What processes hold of a budget in slices.
+pub(super) fn sum(tx: &Tx<'_>, budget: i64) -> Result<Amount, Fault> {
+    let sum = "SELECT COALESCE(SUM(amount), 0) FROM slices WHERE budget = ?1";
+    let sum = tx.row(sum, [budget], |row| row.get::<_, Units>(0))?;
+    Ok(sum.map(|sum| sum.0).unwrap_or_default())
 }
 
 fn open(tx: &Tx<'_>, spender: &Spender) -> Result<OpResult, Fault> {
@@ -89,28 +112,27 @@ fn take(tx: &Tx<'_>, spender: EngineId, wants: &[Want]) -> Result<OpResult, Faul
             return Err(StoreError::Failed(format!("a slice of {} is wanted below zero", want.budget)).into());
         }
         let account = budget::account(tx, want.budget)?;
-        // Slices are of money.
-        let left = account.budget.left().money();
-        if want.least > NanoUsd::ZERO && left < want.least {
-            let shortfall = Shortfall { budget: account.budget, wanted: want.least.into() };
+        let left = account.budget.left();
+        if want.least > Amount::ZERO && left < want.least {
+            let shortfall = Shortfall { budget: account.budget, wanted: want.least };
             return Err(StoreError::Short(Box::new(shortfall)).into());
         }
         // What is not needed now leaves as much for others.
-        let spare = left.saturating_sub(want.least).nanos().max(0) / 2;
-        let ahead = want.most.saturating_sub(want.least).nanos().min(spare);
-        takes.push((account.n, want.least.saturating_add(NanoUsd::from_nanos(ahead))));
+        let spare = left.saturating_sub(want.least).units().max(0) / 2;
+        let ahead = want.most.saturating_sub(want.least).units().min(spare);
+        takes.push((account.n, want.least.saturating_add(Amount::from_units(ahead))));
     }
     let mut granted = Vec::with_capacity(wants.len());
     for (n, amount) in takes {
         granted.push(amount);
-        if amount <= NanoUsd::ZERO {
+        if amount <= Amount::ZERO {
             continue;
         }
         // Said again where it is done; subtracting, so that the sum cannot overflow into a float.
         let changed = tx.write(
             "UPDATE budgets SET held_nanos = held_nanos + ?2
              WHERE n = ?1 AND limit_nanos - settled_nanos - held_nanos >= ?2",
-            params![n, Money(amount)],
+            params![n, Units(amount)],
         )?;
         if changed != 1 {
             return Err(StoreError::Failed(format!("a slice for {spender} does not fit any more")).into());
@@ -118,7 +140,7 @@ fn take(tx: &Tx<'_>, spender: EngineId, wants: &[Want]) -> Result<OpResult, Faul
         tx.write(
             "INSERT INTO slices (spender, budget, amount, recalled) VALUES (?1, ?2, ?3, 0)
              ON CONFLICT (spender, budget) DO UPDATE SET amount = amount + excluded.amount",
-            params![holder, n, Money(amount)],
+            params![holder, n, Units(amount)],
         )?;
     }
     Ok(OpResult::Granted(granted))
@@ -136,7 +158,7 @@ fn fold(tx: &Tx<'_>, fold: &Fold) -> Result<OpResult, Fault> {
     }
     let mut alerts = Vec::new();
     for part in &fold.parts {
-        alerts.extend(settle(tx, holder, part)?);
+        alerts.extend(settle(tx, holder, part, fold.at)?);
     }
     if fold.overruns > 0 {
         tx.write("UPDATE counters SET overruns = overruns + ?1", [fold.overruns])?;
@@ -156,24 +178,27 @@ fn fold(tx: &Tx<'_>, fold: &Fold) -> Result<OpResult, Fault> {
 }
 
 /// Moves what was spent of one slice; the alerts that it makes due.
-fn settle(tx: &Tx<'_>, holder: i64, part: &Part) -> Result<Vec<Alert>, Fault> {
+fn settle(tx: &Tx<'_>, holder: i64, part: &Part, at: Timestamp) -> Result<Vec<Alert>, Fault> {
     if part.settled.is_negative() || part.freed.is_negative() {
         return Err(StoreError::Failed(format!("a slice of {} is folded below zero", part.budget)).into());
     }
     let account = budget::account(tx, part.budget)?;
     // A sum that is beyond counting ends its budget, and nothing else.
-    let settled = account.budget.settled.saturating_add(part.settled.into());
+    let settled = account.budget.settled.saturating_add(part.settled);
     let (due, alerted) = account.alerts(settled);
-    if part.freed > NanoUsd::ZERO {
+    for _ in &due {
+        standing::note(tx, &account.change(Change::Alert, GATEWAY, at, settled, account.budget.limit))?;
+    }
+    if part.freed > Amount::ZERO {
         // The row goes first when nothing is left of it: no slice is zero.
         let gone = tx.write(
             "DELETE FROM slices WHERE spender = ?1 AND budget = ?2 AND amount = ?3",
-            params![holder, account.n, Money(part.freed)],
+            params![holder, account.n, Units(part.freed)],
         )?;
         let changed = gone
             + tx.write(
                 "UPDATE slices SET amount = amount - ?3 WHERE spender = ?1 AND budget = ?2 AND amount > ?3",
-                params![holder, account.n, Money(part.freed)],
+                params![holder, account.n, Units(part.freed)],
             )?;
         if changed != 1 {
             return Err(StoreError::Failed(format!("more of {} is freed than was taken", part.budget)).into());
@@ -181,15 +206,14 @@ fn settle(tx: &Tx<'_>, holder: i64, part: &Part) -> Result<Vec<Alert>, Fault> {
     }
     tx.write(
         "UPDATE budgets SET held_nanos = held_nanos - ?2, settled_nanos = ?3, alerted = ?4 WHERE n = ?1",
-        params![account.n, Money(part.freed), Units(settled), alerted],
+        params![account.n, Units(part.freed), Units(settled), alerted],
     )?;
     Ok(due.into_iter().filter_map(alert).collect())
 }
 
 fn alert(event: EventBody) -> Option<Alert> {
     let EventBody::BudgetAlert { budget, threshold, figures, .. } = event else { return None };
-    let Figures::Money { settled_usd, limit_usd } = figures else { return None };
-    Some(Alert { budget, threshold, settled: settled_usd, limit: limit_usd })
+    Some(Alert { budget, threshold, figures })
 }
 
 fn key(tx: &Tx<'_>, spender: EngineId) -> Result<i64, Fault> {
@@ -214,7 +238,7 @@ pub(crate) fn spenders(conn: &Connection) -> Result<Vec<Spender>, Fault> {
 
 pub(crate) fn slices(conn: &Connection) -> Result<Vec<Slice>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT spenders.id, budgets.id, slices.amount, slices.recalled FROM slices
+        "SELECT spenders.id, budgets.id, slices.amount, slices.recalled, budgets.measure FROM slices
          JOIN spenders ON spenders.n = slices.spender JOIN budgets ON budgets.n = slices.budget
          ORDER BY slices.spender, slices.budget",
     )?;
@@ -222,8 +246,9 @@ pub(crate) fn slices(conn: &Connection) -> Result<Vec<Slice>, Fault> {
         Ok(Slice {
             spender: row.get::<_, Parsed<_>>(0)?.0,
             budget: row.get::<_, Parsed<_>>(1)?.0,
-            amount: row.get::<_, Money>(2)?.0,
+            amount: row.get::<_, Units>(2)?.0,
             recalled: row.get(3)?,
+            measure: row.get::<_, Named<_>>(4)?.0,
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -111,6 +111,7 @@ fn change(
         measure: of.measure,
         before,
         after,
+        reason: None,
     }
 }
 
@@ -118,8 +119,8 @@ fn change(
 pub(super) fn note(tx: &Tx<'_>, line: &BudgetChange) -> Result<(), Fault> {
     tx.write(
         "INSERT INTO budget_changes (at, by, change, budget, scope, key, period, period_start, measure,
-             before_units, after_units)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             before_units, after_units, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             column::time(line.at),
             line.by,
@@ -131,7 +132,8 @@ pub(super) fn note(tx: &Tx<'_>, line: &BudgetChange) -> Result<(), Fault> {
             line.period_start,
             column::name(&line.measure)?,
             line.before.map(Units),
-            line.after.map(Units)
+            line.after.map(Units),
+            line.reason
         ],
     )?;
     Ok(())
@@ -163,7 +165,8 @@ pub(crate) fn all(conn: &Connection) -> Result<Vec<Standing>, Fault> {
 /// What became of limits, oldest first.
 pub(crate) fn changes(conn: &Connection) -> Result<Vec<BudgetChange>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT at, by, change, budget, scope, key, period, period_start, measure, before_units, after_units
+        "SELECT at, by, change, budget, scope, key, period, period_start, measure, before_units, after_units,
+             reason
          FROM budget_changes ORDER BY n",
     )?;
     let read = |row: &Row<'_>| {
@@ -179,6 +182,7 @@ pub(crate) fn changes(conn: &Connection) -> Result<Vec<BudgetChange>, Fault> {
             measure: row.get::<_, Named<_>>(8)?.0,
             before: row.get::<_, Option<Units>>(9)?.map(|units| units.0),
             after: row.get::<_, Option<Units>>(10)?.map(|units| units.0),
+            reason: row.get(11)?,
         })
     };
     let found = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;

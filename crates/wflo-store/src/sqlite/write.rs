@@ -220,6 +220,9 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         Op::Settle { id, actual, at } => hold::settle(tx, *id, actual, *at),
         Op::ReleaseHold { id } => hold::release(tx, *id),
         Op::TopUp { budget, amount, by, at } => budget::top_up(tx, *budget, *amount, by, *at),
+        Op::CorrectBudget { budget, settled, by, reason, at } => {
+            budget::correct(tx, *budget, *settled, (by, reason), *at)
+        }
         Op::SetStanding { standing, by, at } => standing::set(tx, standing, by, *at),
         Op::RemoveStanding { standing, by, at } => standing::remove(tx, standing, by, *at),
         Op::DecideApproval { id, status, decision } => approval::decide(tx, *id, *status, decision),

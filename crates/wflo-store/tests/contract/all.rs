@@ -8,6 +8,7 @@ pub mod budgets;
 pub mod effects;
 pub mod events;
 pub mod ground;
+pub mod limits;
 pub mod queues;
 pub mod retention;
 pub mod runs;
@@ -74,6 +75,9 @@ macro_rules! promises {
             slices::the_end_of_a_process_frees_what_it_did_not_spend
             slices::more_than_was_taken_is_not_freed
             slices::a_recall_reaches_everybody_else
+            limits::a_top_up_outlasts_what_a_file_says
+            limits::lowering_a_limit_takes_back_what_no_call_holds
+            limits::a_correction_is_kept_with_who_when_and_why
             slices::calls_are_summed_by_hour_and_kept_each
             slices::a_key_is_kept_by_its_hash_and_stays_revoked
             values::large_values_are_read_back

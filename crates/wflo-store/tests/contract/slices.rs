@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wflo_core::budget::{Budget, Scope};
+use wflo_core::budget::{Amount, Budget, Measure, Scope};
 use wflo_core::id::{BudgetId, EngineId, KeyId};
 use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
@@ -12,11 +12,11 @@ use wflo_core::slice::{CallRecord, Slice, Spender};
 use super::ground::*;
 
 fn want(budget: &Budget, least: &str, most: &str) -> Want {
-    Want { budget: budget.id, least: usd(least), most: usd(most) }
+    Want { budget: budget.id, least: usd(least).into(), most: usd(most).into() }
 }
 
 fn part(budget: &Budget, settled: &str, freed: &str) -> Part {
-    Part { budget: budget.id, settled: usd(settled), freed: usd(freed) }
+    Part { budget: budget.id, settled: usd(settled).into(), freed: usd(freed).into() }
 }
 
 fn fold(spender: EngineId, from: u64, to: u64, parts: Vec<Part>) -> Fold {
@@ -37,7 +37,7 @@ async fn take(
     wants: Vec<Want>,
 ) -> Result<Vec<NanoUsd>, StoreError> {
     match slice(store, SliceOp::Take { spender, wants }).await? {
-        OpResult::Granted(granted) => Ok(granted),
+        OpResult::Granted(granted) => Ok(granted.into_iter().map(Amount::money).collect()),
         other => panic!("{other:?}"),
     }
 }
@@ -80,7 +80,8 @@ pub async fn a_slice_is_taken_of_all_budgets_or_none(fixture: &Fixture) {
     let held = |budget: &Budget, amount| Slice {
         spender: me,
         budget: budget.id,
-        amount: usd(amount),
+        measure: Measure::Cost,
+        amount: usd(amount).into(),
         recalled: false,
     };
     assert_eq!(slices, [held(&budgets[0], "1"), held(&budgets[1], "1")]);
@@ -220,6 +221,7 @@ pub async fn a_key_is_kept_by_its_hash_and_stays_revoked(fixture: &Fixture) {
         prefix: "sk-wflo-1234".into(),
         models: vec!["gpt-*".into()],
         budget: None,
+        labels: [("user".to_owned(), "anna".to_owned())].into(),
         requests_per_minute: Some(60),
         created_at: at(0),
         expires_at: Some(at(9)),

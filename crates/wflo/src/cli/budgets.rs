@@ -34,13 +34,14 @@ Examples:
   wflo budgets list --all         Those of earlier periods and of ended runs, too";
 
 const SET_HELP: &str = "\
-A standing budget holds for every run of this data directory that it covers, beside what wflo.toml and the
-workflow say, until it is changed: each period has an account of its own. Changing it changes the account of
+A standing budget holds for every run of this data directory and every call of `wflo gateway` that it covers,
+beside what wflo.toml and the workflow say, until it is changed: each period has an account of its own. Changing it changes the account of
 the present period by the difference, so that what it was topped up by stays.
 
 Examples:
   wflo budgets set --scope org --period month --time-zone Europe/Berlin --max-cost-usd 500
   wflo budgets set --scope label --key user=anna --period day --max-model-calls 200 --action queue
+  wflo budgets set --scope gateway --period day --max-tokens 2000000
   wflo budgets set --scope org --period month --time-zone Europe/Berlin --remove";
 
 const TOP_UP_HELP: &str = "\
@@ -49,6 +50,14 @@ A run that waits for that budget goes on.
 
 Examples:
   wflo budgets top-up bud_0190f2e4 25.00   The beginning of an id is enough when only one budget has it";
+
+const CORRECT_HELP: &str = "\
+For an account that a provider's wrong bill or a lost one has spoilt. Who, when and why stands in its history;
+what is counted from now on comes on top, and reports of costs stay as they are. A run that waits for that
+budget goes on.
+
+Examples:
+  wflo budgets correct bud_0190f2e4 --spent 12.40 --reason 'the provider billed call 7 twice'";
 
 const HISTORY_HELP: &str = "\
 Examples:
@@ -84,6 +93,19 @@ pub(crate) enum BudgetsCommand {
         #[arg(value_name = "AMOUNT", value_parser = usd)]
         amount: NanoUsd,
     },
+    /// Say anew what one account has counted, where it counted wrongly
+    #[command(after_help = CORRECT_HELP)]
+    Correct {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "BUDGET")]
+        budget: BudgetRef,
+        /// What was really spent: USD, or calls, tokens or seconds
+        #[arg(long, value_name = "AMOUNT", value_parser = usd)]
+        spent: NanoUsd,
+        /// Why, for its history
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Show what became of limits, and what was used in each period
     #[command(after_help = HISTORY_HELP)]
     History {
@@ -99,7 +121,7 @@ pub(crate) struct SetArgs {
     /// What it covers
     #[arg(long, value_name = "SCOPE")]
     pub(crate) scope: StandingScope,
-    /// Which one: a workflow, an agent, a label such as user=anna, an API key [org: what wflo.toml names]
+    /// Which one: a workflow, an agent, a label such as user=anna, an API key by name or id [org: what wflo.toml names; gateway: all of its calls]
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
     /// Over which span it counts
@@ -145,6 +167,7 @@ pub(crate) enum StandingScope {
     Agent,
     Label,
     Key,
+    Gateway,
 }
 
 impl From<StandingScope> for Scope {
@@ -155,6 +178,7 @@ impl From<StandingScope> for Scope {
             StandingScope::Agent => Scope::Agent,
             StandingScope::Label => Scope::Label,
             StandingScope::Key => Scope::Key,
+            StandingScope::Gateway => Scope::Gateway,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! `wflo keys …`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use wflo_core::budget::Zone;
 use wflo_core::money::NanoUsd;
 
+use super::input::Label;
 use super::value::{seconds, usd};
 
 const CREATE_HELP: &str = "\
@@ -11,6 +13,7 @@ The key is shown once; only its hash is kept. From the first key on, the gateway
 Examples:
   wflo keys create --name ci
   wflo keys create --name ci --budget 5 --period day --models 'gpt-5-*,claude-sonnet-4-5'
+  wflo keys create --name anna --label user=anna --budget 50 --period month --time-zone Europe/Berlin
   wflo keys create --name trial --expires 30d --rpm 60";
 
 /// The verbs of keys.
@@ -42,9 +45,15 @@ pub(crate) struct CreateKeyArgs {
     /// Let it spend at most this much
     #[arg(long, value_name = "USD", value_parser = usd)]
     pub(crate) budget: Option<NanoUsd>,
-    /// …in each of these (UTC)
+    /// …in each of these
     #[arg(long, value_name = "PERIOD", requires = "budget", default_value = "total")]
     pub(crate) period: KeyPeriod,
+    /// …which begin in this time zone: an IANA name such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", requires = "budget", default_value = "UTC")]
+    pub(crate) time_zone: Zone,
+    /// Say whose it is, such as user=anna, for budgets per label; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<Label>,
     /// Let it call only these models; a `*` at the end stands for anything
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     pub(crate) models: Vec<String>,

@@ -1,5 +1,6 @@
 //! `wflo budgets …`: limits, what is left of them, and what became of them.
 
+mod correct;
 mod history;
 mod list;
 mod set;
@@ -10,13 +11,15 @@ use serde::Serialize;
 use wflo_core::budget::Budget;
 use wflo_core::error::{Code, Coded};
 use wflo_core::id::BudgetId;
+use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::Store as _;
+use wflo_proxy::{ProxyError, recover_dead};
 
 use crate::cli::{BudgetRef, BudgetsCommand};
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::session::{Session, block_on};
+use crate::session::{Session, block_on, coded};
 
 /// Carries out one of the verbs.
 pub(crate) fn run(command: &BudgetsCommand, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -25,6 +28,9 @@ pub(crate) fn run(command: &BudgetsCommand, context: &Context<'_>) -> Result<Exi
         BudgetsCommand::Set(args) => block_on(set::run(args, context)),
         BudgetsCommand::Show { budget } => block_on(list::show(budget, context)),
         BudgetsCommand::TopUp { budget, amount } => block_on(top_up::run(budget, *amount, context)),
+        BudgetsCommand::Correct { budget, spent, reason } => {
+            block_on(correct::run(budget, *spent, reason, context))
+        }
         BudgetsCommand::History { budget } => block_on(history::run(budget.as_ref(), context)),
     }
 }
@@ -83,12 +89,19 @@ fn sort(budgets: &mut [Budget]) {
     budgets.sort_by_cached_key(|budget| (budget.scope, budget.name(), budget.period_start.clone()));
 }
 
+/// Brings in what gateways have left that were killed: until then it is not in any budget.
+async fn read_logs(session: &Session<'_>) -> Result<(), CommandError> {
+    let (store, now) = (&*session.store, session.clock.moment());
+    let read = recover_dead(store, store.data_dir(), &now).await;
+    read.map(drop).map_err(|error| coded(&ProxyError::from(error)))
+}
+
 async fn find(session: &Session<'_>, which: &BudgetRef) -> Result<Budget, CommandError> {
     let all = session.store.all_budgets().await?;
     match which {
         BudgetRef::Id(id) => {
             let found = all.into_iter().find(|budget| budget.id == *id);
-            found.ok_or_else(|| crate::session::coded(&BudgetsError::NoSuchBudget(*id)))
+            found.ok_or_else(|| coded(&BudgetsError::NoSuchBudget(*id)))
         }
         BudgetRef::Prefix(prefix) => pick::only(all, "budget", prefix, |budget| budget.id.to_string()),
     }

@@ -7,21 +7,19 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use wflo_core::budget::Period;
-use wflo_core::definition::{BudgetSpec, Per};
+use wflo_core::budget::Figures;
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::clock::Clock;
-use wflo_core::ports::store::SliceStore;
+use wflo_core::ports::store::{SliceStore, Store as _};
 use wflo_gateway::Deadlines;
 use wflo_gateway::repeats::OnRepeat;
-use wflo_proxy::{Config, Limit, Notice, ProxyError, Server, ServerOptions, TlsFiles, TreasuryOptions};
+use wflo_proxy::{Config, Notice, ProxyError, Rules, Server, ServerOptions, TlsFiles, TreasuryOptions};
 
 use crate::cli::GatewayArgs;
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::money;
 use crate::session::{Session, coded};
 use crate::settings::Settings;
 
@@ -42,7 +40,12 @@ enum Line<'a> {
     #[serde(rename = "gateway.reload_failed")]
     ReloadFailed { errors: &'a [Failure] },
     #[serde(rename = "gateway.alert")]
-    Alert { budget: &'a str, threshold: u32, settled_usd: String, limit_usd: String },
+    Alert {
+        budget: &'a str,
+        threshold: u32,
+        #[serde(flatten)]
+        figures: Figures,
+    },
     #[serde(rename = "gateway.keys_wanted")]
     KeysWanted,
     #[serde(rename = "gateway.draining")]
@@ -86,6 +89,7 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
     let mut file = Watched::new(settings.project.file.clone());
     let session = Session::open(context, settings)?;
     let config = config(&session)?;
+    name_idle(&config.rules, &session, context).await;
     let listener = std::net::TcpListener::bind(args.listen)
         .map_err(|source| coded(&ProxyError::Listen { address: args.listen.to_string(), source }))?;
     let (heard, mut notices) = mpsc::channel(256);
@@ -121,7 +125,10 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
         };
         if reload {
             let taken = match read_again(context, &session) {
-                Ok(config) => server.reload(config).await.map_err(|error| coded(&error)),
+                Ok(config) => {
+                    name_idle(&config.rules, &session, context).await;
+                    server.reload(config).await.map_err(|error| coded(&error))
+                }
                 Err(error) => Err(error),
             };
             match taken {
@@ -169,15 +176,13 @@ fn tell(notice: &Notice, context: &Context<'_>) {
             printer.object(&Line::Alert {
                 budget: &alert.budget,
                 threshold: alert.threshold,
-                settled_usd: alert.settled.to_string(),
-                limit_usd: alert.limit.to_string(),
+                figures: alert.figures,
             });
+            let (used, limit) = alert.figures.show();
             printer.warning(format_args!(
-                "{} % of the {} are spent: {} of {}",
+                "{} % of the {} are used: {used} of {limit}",
                 alert.threshold / 10,
                 plain::line(&alert.budget),
-                money(alert.settled),
-                money(alert.limit)
             ));
         }
         Notice::KeysWanted => {
@@ -197,6 +202,17 @@ fn read_again(context: &Context<'_>, session: &Session<'_>) -> Result<Config, Co
     config(&session.with_settings(settings))
 }
 
+fn rules(settings: &Settings) -> Rules {
+    Rules { budgets: settings.gateway_budgets.clone(), org: settings.project.org.clone() }
+}
+
+/// Names the limits that no call here is held on.
+async fn name_idle(rules: &Rules, session: &Session<'_>, context: &Context<'_>) {
+    // A store that fails is told elsewhere.
+    let standing = session.store.standing_budgets().await.unwrap_or_default();
+    rules.idle(&standing).iter().for_each(|idle| context.printer.caution(idle));
+}
+
 fn config(session: &Session<'_>) -> Result<Config, CommandError> {
     if session.settings.routing.repeats.is_some_and(|repeats| repeats.action == OnRepeat::Ask) {
         let failure = Failure::new(
@@ -209,24 +225,9 @@ fn config(session: &Session<'_>) -> Result<Config, CommandError> {
     }
     Ok(Config {
         routes: session.routes()?,
-        limits: limits(&session.settings),
+        rules: rules(&session.settings),
         browsers: session.settings.browsers.clone(),
     })
-}
-
-/// `[budget]` is the gateway's: all calls together, as long as it stands.
-fn limits(settings: &Settings) -> Vec<Limit> {
-    let thousandths =
-        |shares: &Vec<f64>| shares.iter().map(|share| (share * 1_000.0).round() as u32).collect();
-    let limit = |budget: &BudgetSpec| {
-        Some(Limit {
-            limit: budget.max_cost_usd.filter(|_| budget.per == Per::Run)?,
-            period: Period::Total,
-            alert_thresholds: budget.alert_thresholds.as_ref().map(thousandths),
-            min_output_tokens: budget.min_output_tokens,
-        })
-    };
-    settings.budgets.iter().filter_map(limit).collect()
 }
 
 /// Each client is a descriptor, and each of its calls another.

@@ -1,5 +1,7 @@
 //! `wflo keys …`: virtual keys of the gateway.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use wflo_core::budget::Period;
@@ -30,7 +32,9 @@ struct Shown<'a> {
     state: &'static str,
     models: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    budget: Option<KeyBudget>,
+    budget: Option<&'a KeyBudget>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_per_minute: Option<u32>,
     created_at: Timestamp,
@@ -69,7 +73,8 @@ async fn create(args: &CreateKeyArgs, context: &Context<'_>) -> Result<Exit, Com
     let wish = KeyWish {
         name: args.name.clone(),
         models: args.models.clone(),
-        budget: args.budget.map(|limit| KeyBudget { limit, period }),
+        budget: args.budget.map(|limit| KeyBudget { limit, period, time_zone: args.time_zone.clone() }),
+        labels: args.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect(),
         requests_per_minute: args.rpm,
         expires_at,
     };
@@ -111,7 +116,7 @@ async fn list(context: &Context<'_>) -> Result<Exit, CommandError> {
             plain::short(&key.name, 40),
             format!("{}…", key.prefix),
             state(key, now).to_owned(),
-            key.budget.map(budget).unwrap_or_default(),
+            key.budget.as_ref().map(budget).unwrap_or_default(),
             plain::short(&key.models.join(","), 60),
             key.expires_at.map(|at| at.to_string()).unwrap_or_default(),
         ]);
@@ -184,7 +189,8 @@ fn shown<'a>(key: &'a VirtualKey, secret: Option<&'a str>, now: Timestamp) -> Sh
         prefix: &key.prefix,
         state: state(key, now),
         models: &key.models,
-        budget: key.budget,
+        budget: key.budget.as_ref(),
+        labels: &key.labels,
         requests_per_minute: key.requests_per_minute,
         created_at: key.created_at,
         expires_at: key.expires_at,
@@ -200,7 +206,7 @@ fn state(key: &VirtualKey, now: Timestamp) -> &'static str {
     }
 }
 
-fn budget(budget: KeyBudget) -> String {
+fn budget(budget: &KeyBudget) -> String {
     let each = match budget.period {
         Period::Total => "",
         Period::Hour => "/hour",
@@ -208,7 +214,8 @@ fn budget(budget: KeyBudget) -> String {
         Period::Week => "/week",
         Period::Month => "/month",
     };
-    format!("{}{each}", money(budget.limit))
+    let zone = if budget.time_zone.is_utc() { String::new() } else { format!(" ({})", budget.time_zone) };
+    format!("{}{each}{zone}", money(budget.limit))
 }
 
 fn no_random(error: &std::io::Error) -> CommandError {

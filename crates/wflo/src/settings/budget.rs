@@ -7,7 +7,7 @@ use wflo_core::money::NanoUsd;
 use super::read_seconds;
 use crate::document::{Field, Problem, Reader};
 
-const PER: [(&str, Per); 11] = [
+const PER: [(&str, Per); 12] = [
     ("run", Per::Run),
     ("step", Per::Step),
     ("agent", Per::Agent),
@@ -15,6 +15,7 @@ const PER: [(&str, Per); 11] = [
     ("org", Per::Org),
     ("label", Per::Label),
     ("key", Per::Key),
+    ("gateway", Per::Gateway),
     ("hour", Per::Hour),
     ("day", Per::Day),
     ("week", Per::Week),
@@ -45,7 +46,7 @@ pub(super) fn read_one(field: &Field<'_>) -> Result<BudgetSpec, Problem> {
 /// One of `[[budgets]]`, with `scope`.
 pub(super) fn read_scoped(field: &Field<'_>) -> Result<BudgetSpec, Problem> {
     let mut reader = field.table()?;
-    let per = reader.required("scope")?.choice(&PER[..7])?;
+    let per = reader.required("scope")?.choice(&PER[..8])?;
     let budget = BudgetSpec { per, ..read_limits(&mut reader)? };
     let budget = read_which(&mut reader, budget)?;
     reader.finish()?;

@@ -237,6 +237,20 @@ pub enum Op {
         /// When.
         at: Timestamp,
     },
+    /// Says anew what an account has counted, and keeps that with its reason in its history. What is counted
+    /// afterwards (calls under way, what a gateway has not brought into the store) comes on top.
+    CorrectBudget {
+        /// The budget.
+        budget: BudgetId,
+        /// What was counted.
+        settled: Amount,
+        /// Who says so.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
     /// Makes or changes a standing budget. The accounts of it that are open get the difference, so that what
     /// they were topped up by stays; a limit is not lowered under what is settled and held.
     SetStanding {
@@ -383,7 +397,7 @@ pub enum OpResult {
     /// The effect's position in delivery order.
     Order(u32),
     /// What was taken of each budget.
-    Granted(Vec<NanoUsd>),
+    Granted(Vec<Amount>),
     /// Alerts that bills made due.
     Folded(Vec<Alert>),
 }

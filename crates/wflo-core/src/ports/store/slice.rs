@@ -2,24 +2,23 @@
 
 use jiff::Timestamp;
 
-use crate::budget::Budget;
+use crate::budget::{Amount, Budget};
 use crate::id::{BudgetId, EngineId};
 use crate::key::VirtualKey;
-use crate::money::NanoUsd;
 use crate::ports::BoxFuture;
 use crate::slice::{CallRecord, CallsLine, Slice, Spender};
 
 use super::{Store, StoreError};
 
-/// What is wanted of one budget.
+/// What is wanted of one budget, in its measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
     /// Of which.
     pub budget: BudgetId,
     /// Less is of no use.
-    pub least: NanoUsd,
+    pub least: Amount,
     /// More is not wanted; of what is left beyond the least, half at most is given.
-    pub most: NanoUsd,
+    pub most: Amount,
 }
 
 /// What a process has spent of a slice since it last said so.
@@ -27,10 +26,10 @@ pub struct Want {
 pub struct Part {
     /// Of which budget.
     pub budget: BudgetId,
-    /// What calls were billed.
-    pub settled: NanoUsd,
+    /// What calls took of it.
+    pub settled: Amount,
     /// What the slice becomes smaller by: the settled, and what is given back.
-    pub freed: NanoUsd,
+    pub freed: Amount,
 }
 
 /// What a process did since it last said so.
@@ -78,13 +77,14 @@ pub enum SliceOp {
         /// Of which budgets.
         budgets: Vec<BudgetId>,
     },
-    /// Sets a budget's limit, whatever is in use of it: below that nothing more is granted, and everybody is
-    /// asked for what no call holds.
+    /// A file says this limit. Where it said another one before (that with which the account was opened, the
+    /// first time), the account's changes by the difference, so that what it was topped up by stays; whatever is
+    /// in use of it: below that nothing more is granted, and everybody is asked for what no call holds.
     Limit {
         /// Of which.
         budget: BudgetId,
-        /// To this.
-        limit: NanoUsd,
+        /// What it says.
+        limit: Amount,
         /// Who says so, for its history.
         by: String,
         /// When.

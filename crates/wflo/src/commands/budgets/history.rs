@@ -6,7 +6,7 @@ use wflo_core::id::BudgetId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store as _;
 
-use super::{Line, find, sort};
+use super::{Line, find, read_logs, sort};
 use crate::cli::BudgetRef;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
@@ -29,6 +29,8 @@ struct ChangeLine<'a> {
     measure: wflo_core::budget::Measure,
     before: Option<NanoUsd>,
     after: Option<NanoUsd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 pub(super) async fn run(which: Option<&BudgetRef>, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -37,6 +39,7 @@ pub(super) async fn run(which: Option<&BudgetRef>, context: &Context<'_>) -> Res
         printer.note("No budgets yet.");
         return Ok(Exit::Success);
     };
+    read_logs(&session).await?;
     let mut changes = session.store.budget_changes().await?;
     let mut budgets = session.store.all_budgets().await?;
     sort(&mut budgets);
@@ -104,6 +107,7 @@ fn line(change: &BudgetChange) -> ChangeLine<'_> {
         measure: change.measure,
         before: decimal(change.before),
         after: decimal(change.after),
+        reason: change.reason.as_deref(),
     }
 }
 
@@ -116,5 +120,9 @@ fn said(change: &BudgetChange) -> String {
         Change::Removed => format!("removed ({before})"),
         Change::ToppedUp => format!("topped up from {before} to {after}"),
         Change::Alert => format!("alert: {before} of {after} used"),
+        Change::Corrected => {
+            let why = plain::short(change.reason.as_deref().unwrap_or_default(), 60);
+            format!("corrected from {before} to {after} used: {why}")
+        }
     }
 }

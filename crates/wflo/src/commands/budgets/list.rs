@@ -6,7 +6,7 @@ use wflo_core::budget::{Budget, Measure, Quantity, Standing};
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{RunFilter, Store as _};
 
-use super::{Line, end_of, find, sort};
+use super::{Line, end_of, find, read_logs, sort};
 use crate::cli::BudgetRef;
 use crate::commands::runs::show::bar;
 use crate::commands::{Context, pick};
@@ -42,6 +42,7 @@ pub(super) async fn list(all: bool, context: &Context<'_>) -> Result<Exit, Comma
         printer.note("No budgets yet.");
         return Ok(Exit::Success);
     };
+    read_logs(&session).await?;
     let standing = session.store.standing_budgets().await?;
     for standing in &standing {
         printer.object(&line_of(standing));
@@ -129,6 +130,7 @@ fn is_of(budget: &Budget, now: Timestamp) -> bool {
 
 pub(super) async fn show(which: &BudgetRef, context: &Context<'_>) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
+    read_logs(&session).await?;
     let budget = find(&session, which).await?;
     let printer = context.printer;
     printer.object(&Line::new(&budget));

@@ -1,9 +1,8 @@
 //! `wflo budgets set`: makes, changes and removes standing budgets.
 
-use wflo_core::budget::{Amount, Measure, Period, Scope, Standing};
+use wflo_core::budget::{ALERTS, Amount, LOCAL_ORG, Measure, Period, Scope, Standing};
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{Batch, Op, Store as _};
-use wflo_engine::budgets::{ALERTS, LOCAL_ORG};
 
 use super::list::said;
 use super::{BudgetsError, top_up};
@@ -59,8 +58,12 @@ fn wanted(args: &SetArgs, session: &Session<'_>, known: &[Standing]) -> Result<V
         (Some(key), Scope::Label) if !key.contains('=') => {
             return Err(wrong("a label has a name and a value: --key user=anna"));
         }
+        (Some(key), Scope::Gateway) if key != wflo_proxy::GATEWAY => {
+            return Err(wrong("the gateway's budget has no key: leave it out"));
+        }
         (Some(key), _) => key.clone(),
         (None, Scope::Org) => session.settings.project.org.clone().unwrap_or_else(|| LOCAL_ORG.to_owned()),
+        (None, Scope::Gateway) => wflo_proxy::GATEWAY.to_owned(),
         (None, scope) => return Err(wrong(&format!("which {}? Give --key", scope.name()))),
     };
     if scope == Scope::Key && args.max_seconds.is_some() {
