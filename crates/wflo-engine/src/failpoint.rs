@@ -1,7 +1,6 @@
-//! Places where a test may kill this process: one at each journal boundary.
-//!
-//! `WFLO_FAILPOINT=name` kills at the first pass of that place, `name:3` at the third. Only debug builds
-//! listen; in a release build every call compiles to nothing.
+//! Places where a test may kill an engine: one at each journal boundary.
+
+pub(crate) use wflo_store::failpoint::pass;
 
 /// Every place, in the order in which a run passes them first.
 pub const ALL: [&str; 37] = [
@@ -43,29 +42,3 @@ pub const ALL: [&str; 37] = [
     "time.settle.after",
     "inbox.send.before",
 ];
-
-/// Dies here if a test asked for it.
-#[cfg(debug_assertions)]
-pub(crate) fn pass(name: &str) {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    static ASKED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
-    let asked = ASKED.get_or_init(|| {
-        let text = std::env::var("WFLO_FAILPOINT").ok()?;
-        let (place, count) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((place.to_owned(), AtomicU32::new(count.parse().unwrap_or(1))))
-    });
-    if let Some((place, left)) = asked
-        && place == name
-        && left.fetch_sub(1, Ordering::AcqRel) == 1
-    {
-        // As hard as a power cut for this process: no destructor, no flush.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    }
-}
-
-/// Dies here if a test asked for it; never in a release build.
-#[cfg(not(debug_assertions))]
-#[inline]
-pub(crate) const fn pass(_name: &str) {}

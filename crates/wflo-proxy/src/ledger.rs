@@ -121,13 +121,17 @@ impl SliceLedger {
             }
         };
         self.treasury.wake();
+        let mut hope = self.treasury.hope(answer);
         let since = Instant::now();
-        let answer = tokio::time::timeout(patience, answer).await;
+        let answer = tokio::time::timeout(patience, hope.answered()).await;
         self.metrics.waited(since.elapsed());
         match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Denied::Log("the gateway is ending".to_owned())),
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(Denied::Log("the gateway is ending".to_owned())),
             Err(_) => {
+                if let Some(answer) = hope.give_up() {
+                    return answer;
+                }
                 self.treasury.wake();
                 match self.treasury.spending().in_the_way(&accounts, &amounts) {
                     Some(budget) => Err(Denied::Short(Box::new(budget))),

@@ -9,6 +9,8 @@
 //! last byte is given out ([ADR 0023](../../../docs/adr/0023-durable-slices.md)).
 
 mod accounts;
+#[doc(hidden)]
+pub mod failpoint;
 mod keys;
 mod ledger;
 mod log;

@@ -22,6 +22,7 @@ use wflo_core::slice::CallRecord;
 
 use self::account::Account;
 use self::waiting::Waiter;
+use crate::failpoint;
 use crate::log::{End, Intent, Log};
 
 pub(crate) use self::fold::Folding;
@@ -151,7 +152,9 @@ impl Spending {
         let known = accounts.iter().filter_map(|at| self.accounts.get(*at));
         intent.budgets = known.map(|account| (account.budget, account.measure)).collect();
         // First the log: a hold that is nowhere but in memory would be forgotten with the process.
+        failpoint::pass("gateway.intent.before");
         let written = self.log.intent(&mut intent);
+        failpoint::pass("gateway.intent.after");
         self.mute = written.is_err();
         if let Err(error) = written {
             return Err(Denied::Log(error.to_string()));
@@ -217,7 +220,11 @@ impl Spending {
         }
         match end {
             None => self.log.released(seq)?,
-            Some(end) => self.log.settled(seq, &end)?,
+            Some(end) => {
+                failpoint::pass("gateway.settle.before");
+                self.log.settled(seq, &end)?;
+                failpoint::pass("gateway.settle.after");
+            }
         }
         let Some(open) = self.open.remove(&seq) else { return Ok(false) };
         let held = open.intent.amounts;

@@ -3,6 +3,7 @@
 //! Owns the one task that takes slices, folds what was spent, answers recalls, and asks others for what
 //! they do not use. It does one thing at a time, so what it knows of the store is what it did last.
 
+mod hope;
 mod recover;
 
 pub use self::recover::recover_dead;
@@ -22,6 +23,7 @@ use wflo_core::ports::store::{Batch, Fold, Op, OpResult, SliceOp, SliceStore, St
 use wflo_core::slice::{Alert, Spender};
 use wflo_store::lock::EngineLock;
 
+use crate::failpoint;
 use crate::log::Log;
 use crate::spending::{Folding, Spending};
 
@@ -234,7 +236,9 @@ impl Treasury {
             ops
         };
         let store = &self.options.store;
+        failpoint::pass("gateway.fold.before");
         let outcome = store.commit(Batch { fence: None, ops: ops(fold.clone()) }).await;
+        failpoint::pass("gateway.fold.after");
         let Err(StoreError::Failed(reason)) = &outcome else {
             self.refused.store(0, Ordering::Relaxed);
             return outcome;
@@ -325,7 +329,7 @@ impl Treasury {
             Ok(_) => return true,
             Err(error) => tracing::warn!(%error, "what a dead process has left could not be brought in"),
         }
-        let recall = SliceOp::Recall { spender: self.spender, budgets: vec![budget.id] };
+        let recall = SliceOp::Recall { spender: Some(self.spender), budgets: vec![budget.id] };
         if let Err(error) = commit(&*options.store, recall).await {
             tracing::warn!(%error, "a slice could not be recalled");
         }
@@ -334,7 +338,10 @@ impl Treasury {
 
     async fn take(&self, wants: &[Want]) -> Taken {
         let take = SliceOp::Take { spender: self.spender, wants: wants.to_vec() };
-        match commit(&*self.options.store, take).await {
+        failpoint::pass("gateway.slice.before");
+        let taken = commit(&*self.options.store, take).await;
+        failpoint::pass("gateway.slice.after");
+        match taken {
             Ok(OpResult::Granted(granted)) => {
                 self.spending().grant(wants, &granted);
                 Taken::All

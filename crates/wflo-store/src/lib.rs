@@ -14,6 +14,7 @@
 mod announced;
 mod blob;
 mod cell;
+pub mod failpoint;
 pub mod lock;
 pub mod sqlite;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::money::NanoUsd;
+use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
@@ -67,6 +68,11 @@ impl<'a> Session<'a> {
                 format!("this program cannot find itself: {e}"),
             ))
         })?;
+        // Runs share budgets with gateways: what one that was killed has left is in the way of nobody.
+        let (store, now) = (&*self.store, self.clock.moment());
+        if let Err(error) = wflo_proxy::recover_dead(store, store.data_dir(), &now).await {
+            tracing::warn!(%error, "what a gateway has left that was killed could not be brought in");
+        }
         let started = Runtime::start(RuntimeOptions {
             data_dir: self.settings.data_dir.clone(),
             project: self.settings.project.root.clone(),

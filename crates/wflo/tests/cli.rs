@@ -19,6 +19,8 @@ mod cli {
     mod explain;
     #[cfg(target_os = "linux")]
     mod gateway;
+    #[cfg(target_os = "linux")]
+    mod gateway_kill;
     mod init;
     #[cfg(target_os = "linux")]
     mod prune;

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use wflo_core::budget::{Amounts, Measure};
+use tokio::time::Instant;
+use wflo_core::budget::{Amounts, Budget, Measure, Scope};
 use wflo_core::effect::{EffectKind, EffectRecord};
 use wflo_core::id::{HoldId, RunId};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{Op, StoreError};
+use wflo_core::ports::store::{Batch, Op, SliceOp, StoreError};
 use wflo_gateway::ledger::{CallIntent, Opened, Refusal, Ticket};
 use wflo_gateway::shorter::Most;
 
@@ -32,6 +33,9 @@ use crate::services::Services;
 
 /// How long a call may wait for room behind running ones.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long gateways have to answer a recall before they are asked again.
+const RECALL: Duration = Duration::from_millis(500);
 
 /// How much of a call is held.
 #[derive(Clone, Copy)]
@@ -68,13 +72,14 @@ pub(super) async fn reserve(
         Some(row) => Some(charged(calls, row).await?),
         None => None,
     };
-    let since = tokio::time::Instant::now();
+    let since = Instant::now();
     let on = On { path, seq };
     let mut whole = Size::whole(intent);
     let mut size = whole;
     let mut counted: Option<CallIntent> = None;
     let place = calls.services.turns.place();
     let mut queued: Option<Queued<'_>> = None;
+    let mut recalled = None;
     loop {
         let intent = counted.as_ref().unwrap_or(intent);
         if calls.waits.is_withdrawn(&on) {
@@ -121,6 +126,7 @@ pub(super) async fn reserve(
         }
         intent.turn.give_back();
         if shortfall.may_fit_later() && since.elapsed() < PATIENCE {
+            recall(calls, &shortfall.budget, &mut recalled).await?;
             tokio::select! {
                 () = settled => {}
                 // Holds of other processes are settled without a bell here.
@@ -160,6 +166,18 @@ async fn charged(calls: &Calls, row: EffectRecord) -> Result<EffectRecord, Engin
     let row = calls.journal.charge(row, lost.amounts.cost, settle).await?;
     calls.services.settled.notify_waiters();
     Ok(row)
+}
+
+/// Asks gateways for what they have at hand of a budget that they share with runs and no call of theirs holds.
+async fn recall(calls: &Calls, budget: &Budget, recalled: &mut Option<Instant>) -> Result<(), EngineError> {
+    if !matches!(budget.scope, Scope::Org | Scope::Label) || recalled.is_some_and(|at| at.elapsed() < RECALL)
+    {
+        return Ok(());
+    }
+    *recalled = Some(Instant::now());
+    let recall = SliceOp::Recall { spender: None, budgets: vec![budget.id] };
+    calls.services.store.commit(Batch { fence: None, ops: vec![Op::Slice(recall)] }).await?;
+    Ok(())
 }
 
 /// How far the call must be cut to fit into what is left now, if it may be.

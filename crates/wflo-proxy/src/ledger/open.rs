@@ -114,7 +114,8 @@ impl SliceLedger {
         key: Option<&VirtualKey>,
         known: &Known,
     ) -> Result<Result<Reserved, Denied>, LedgerError> {
-        let at_once = self.treasury.spending().hold(self.wanted(intent, key, known, whole(intent)));
+        let wanted = self.wanted(intent, key, known, whole(intent));
+        let at_once = self.treasury.spending().hold(wanted);
         let answer = match at_once {
             Held::Asked(answer) => answer,
             Held::NoRoom(_) => {

@@ -148,16 +148,7 @@ impl Running {
     }
 
     async fn hold_all(&self, accounts: &Accounts, amounts: Amounts) -> Answer {
-        let intent = Intent {
-            seq: 0,
-            at_ms: 1,
-            amounts,
-            key: None,
-            budgets: Vec::new(),
-            provider: "p".into(),
-            model: "m".into(),
-        };
-        let wanted = Wanted { accounts: Arc::clone(accounts), intent };
+        let wanted = Wanted { accounts: Arc::clone(accounts), intent: intent(amounts) };
         let answer = {
             let mut spending = self.treasury.spending();
             match spending.hold(wanted) {
@@ -176,6 +167,18 @@ impl Running {
     fn settle_as(&self, Seq(seq): Seq, end: End) {
         self.treasury.spending().end(seq, Some(end));
         self.treasury.wake();
+    }
+}
+
+fn intent(amounts: Amounts) -> Intent {
+    Intent {
+        seq: 0,
+        at_ms: 1,
+        amounts,
+        key: None,
+        budgets: Vec::new(),
+        provider: "p".into(),
+        model: "m".into(),
     }
 }
 

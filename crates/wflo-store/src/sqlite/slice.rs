@@ -28,10 +28,10 @@ pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
         SliceOp::Take { spender, wants } => take(tx, *spender, wants),
         SliceOp::Fold(fold) => self::fold(tx, fold),
         SliceOp::Recall { spender, budgets } => {
-            let n = key(tx, *spender)?;
+            let n = spender.map(|spender| key(tx, spender)).transpose()?;
             for budget in budgets {
                 tx.write(
-                    "UPDATE slices SET recalled = 1 WHERE spender <> ?1
+                    "UPDATE slices SET recalled = 1 WHERE spender IS NOT ?1
                      AND budget = (SELECT n FROM budgets WHERE id = ?2)",
                     params![n, budget.to_string()],
                 )?;

@@ -157,7 +157,7 @@ pub async fn a_recall_reaches_everybody_else(fixture: &Fixture) {
         take(&*store, spender, vec![want(&budgets[0], "1", "1"), want(&budgets[1], "1", "1")]).await.unwrap();
     }
     let ids = vec![budgets[0].id];
-    slice(&*store, SliceOp::Recall { spender: me, budgets: ids.clone() }).await.unwrap();
+    slice(&*store, SliceOp::Recall { spender: Some(me), budgets: ids.clone() }).await.unwrap();
     let recalled = |slices: Vec<Slice>| -> Vec<_> {
         slices.into_iter().filter(|slice| slice.recalled).map(|slice| (slice.spender, slice.budget)).collect()
     };

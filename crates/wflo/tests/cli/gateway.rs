@@ -11,22 +11,23 @@ use wflo_testkit::model_server::{Answer, Fault, ModelServer};
 use super::wflo::Folder;
 
 /// What one call of [`CHAT`] is billed: 10 tokens in, 5 out, at 1 and 2 USD per million.
-const BILL: i64 = 10_000 + 2 * 5_000;
+pub(super) const BILL: i64 = 10_000 + 2 * 5_000;
 
 /// What it could cost: the whole window of 1,000 tokens, and 100 with some end marks.
-const BOUND: i64 = 1_000_000 + 2 * 108_000;
+pub(super) const BOUND: i64 = 1_000_000 + 2 * 108_000;
 
-const CHAT: &str = r#"{"model":"smol","max_tokens":100,"messages":[{"role":"user","content":"hello"}]}"#;
+pub(super) const CHAT: &str =
+    r#"{"model":"smol","max_tokens":100,"messages":[{"role":"user","content":"hello"}]}"#;
 
-struct World {
-    folder: Folder,
-    mock: ModelServer,
+pub(super) struct World {
+    pub(super) folder: Folder,
+    pub(super) mock: ModelServer,
 }
 
 /// A gateway that runs.
-struct Gateway {
-    child: Child,
-    port: u16,
+pub(super) struct Gateway {
+    pub(super) child: Child,
+    pub(super) port: u16,
     lines: BufReader<std::process::ChildStdout>,
 }
 
@@ -38,7 +39,7 @@ struct Got {
 }
 
 impl World {
-    fn new(budget: &str) -> World {
+    pub(super) fn new(budget: &str) -> World {
         let mock = ModelServer::start().unwrap();
         mock.answer_always(Answer { text: Some("fine".into()), ..Answer::billed(10, 5) });
         let world = World { folder: Folder::new(), mock };
@@ -60,13 +61,13 @@ impl World {
         std::fs::rename(self.folder.path().join("wflo.new"), self.folder.path().join("wflo.toml")).unwrap();
     }
 
-    fn start(&self) -> Gateway {
-        self.start_with(&[])
+    pub(super) fn start(&self) -> Gateway {
+        self.start_under(&[])
     }
 
-    fn start_with(&self, more: &[&str]) -> Gateway {
+    pub(super) fn start_under(&self, variables: &[(&str, &str)]) -> Gateway {
         let arguments = ["gateway", "--listen", "127.0.0.1:0", "--json", "--threads", "2"];
-        let mut child = self.folder.start(&[&arguments, more].concat());
+        let mut child = self.folder.start_under(&arguments, variables);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let first = line(&mut lines);
         let address = first["address"].as_str().unwrap_or_else(|| panic!("{first}"));
@@ -82,13 +83,13 @@ impl World {
     }
 
     /// What reports say was charged, and what of it is uncertain, in nano-USD.
-    fn charged(&self) -> (i64, i64) {
+    pub(super) fn charged(&self) -> (i64, i64) {
         let total = self.report();
         (nanos(&total["cost_usd"]), nanos(&total["uncertain_usd"]))
     }
 }
 
-fn nanos(amount: &Value) -> i64 {
+pub(super) fn nanos(amount: &Value) -> i64 {
     amount.as_str().unwrap().parse::<wflo_core::money::NanoUsd>().unwrap().nanos()
 }
 
@@ -124,7 +125,7 @@ impl Gateway {
     }
 
     /// Ends as an operator ends it.
-    fn drain(mut self) {
+    pub(super) fn drain(mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert!(self.child.wait().unwrap().success());
     }
@@ -164,7 +165,7 @@ fn raw(port: u16, request: &[u8]) -> Got {
     Got { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-fn until(what: &str, mut ready: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !ready() {
         assert!(Instant::now() < deadline, "{what} did not come in 60 s");

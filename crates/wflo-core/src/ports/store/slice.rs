@@ -72,8 +72,8 @@ pub enum SliceOp {
     Fold(Box<Fold>),
     /// Asks everybody else for what they do not use of these budgets.
     Recall {
-        /// Who asks.
-        spender: EngineId,
+        /// Who asks; none where it is no process that has slices itself.
+        spender: Option<EngineId>,
         /// Of which budgets.
         budgets: Vec<BudgetId>,
     },

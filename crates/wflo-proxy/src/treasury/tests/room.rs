@@ -140,3 +140,35 @@ async fn a_lowered_limit_binds_in_every_process() {
     other.stop().await;
     assert_eq!(world.books().await, [(5_000, 0)]);
 }
+
+#[tokio::test]
+async fn a_hold_that_nobody_hears_of_is_given_back() {
+    let world = World::new(&[1_000]).await;
+    let process = world.process().await;
+    let accounts = process.accounts(&world.budgets);
+    for gives_up in [true, false] {
+        let running = process.hold(&accounts, 900).await.unwrap();
+        let wait = || {
+            let mut spending = process.treasury.spending();
+            let wanted =
+                Wanted { accounts: Arc::clone(&accounts), intent: intent(NanoUsd::from_nanos(500).into()) };
+            let Held::NoRoom(wanted) = spending.hold(wanted) else { panic!("it fits") };
+            spending.wait(wanted)
+        };
+        let hope = process.treasury.hope(wait());
+        // Room is found for it, and it has not looked yet.
+        process.settle(running, 0);
+        until(|| process.treasury.spending().waiters() == 0).await;
+        assert_eq!(process.treasury.spending().running(), 1);
+        match gives_up {
+            true => {
+                let Some(Ok(heard)) = hope.give_up() else { panic!("it was answered") };
+                process.settle(heard, 0);
+            }
+            false => drop(hope),
+        }
+        assert_eq!(process.treasury.spending().running(), 0);
+    }
+    process.stop().await;
+    assert_eq!(world.books().await, [(0, 0)]);
+}

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use wflo_core::budget::{Budget, Measure, Quantity, Standing};
+use wflo_core::budget::{Amount, Budget, Measure, Quantity, Standing};
 use wflo_core::ports::clock::Clock as _;
-use wflo_core::ports::store::{RunFilter, Store as _};
+use wflo_core::ports::store::{RunFilter, SliceStore as _, Store as _};
 
 use super::{Line, end_of, find, read_logs, sort};
 use crate::cli::BudgetRef;
@@ -145,6 +145,14 @@ pub(super) async fn show(which: &BudgetRef, context: &Context<'_>) -> Result<Exi
         if budget.measure == Measure::Seconds { "steps" } else { "calls" },
         show(budget.left()),
     ));
+    let slices = session.store.slices().await?.into_iter().filter(|slice| slice.budget == budget.id);
+    let at_hand = slices.fold(Amount::ZERO, |sum, slice| sum.saturating_add(slice.amount));
+    if at_hand > Amount::ZERO {
+        let at_hand = show(at_hand);
+        printer.line(format_args!(
+            "  of what is held, gateways have {at_hand} at hand: what they do not use comes back"
+        ));
+    }
     if let Some(end) = end_of(&budget) {
         printer.line(format_args!("  from {} until {end} ({})", budget.period_start, budget.time_zone));
     }
