@@ -16,8 +16,8 @@
 //! 5. the question is put, or `budget.queued` is recorded, or the run is halted; crash before it: the next
 //!    attempt comes back here; after it: the question or the time is durable, and found again.
 //!
-//! What an attempt takes to end once its time is up is not counted: a tenth of a second for its code, and
-//! as long as it takes for a model call that is on its way.
+//! What an attempt takes to end once its time is up is not counted: its code is killed at once, and a model
+//! call that is on its way takes as long as it takes.
 
 use std::future::Future;
 use std::sync::Arc;

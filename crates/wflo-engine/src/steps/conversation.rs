@@ -110,7 +110,8 @@ impl Conversation<'_> {
             _ => {}
         }
         match &last {
-            Last::Stop(stop) if *stop != Stop::LeaseLost => {
+            // A step whose time is used up may go on later: its code is not unwound.
+            Last::Stop(stop) if !matches!(stop, Stop::LeaseLost | Stop::OutOfTime) => {
                 self.cancel(&sink, &mut received, "cancelled").await
             }
             Last::TimedOut => self.cancel(&sink, &mut received, "timeout").await,
