@@ -58,6 +58,9 @@ pub enum Template {
     Google,
     /// Cohere's own models: only the text of the request is billed, and not its template.
     Cohere,
+    /// The operator's word for a server that nobody here knows: it adds at most so many tokens to a request, and
+    /// its tokenizer makes at most one token of a byte.
+    Stated(u64),
     /// Anybody's: only the context window bounds the input, and `max_tokens` must be sent.
     Unknown,
 }
@@ -139,13 +142,13 @@ impl Price {
             Template::Anthropic => host == "api.anthropic.com",
             Template::Google => host == "generativelanguage.googleapis.com",
             Template::Cohere => host == "api.cohere.com",
-            Template::Unknown => false,
+            Template::Stated(_) | Template::Unknown => false,
         };
         let ends = match self.template {
             Template::OpenAi => is_openai(&host),
             Template::Anthropic => self.own,
             // Their servers have one name for the limit, which is the one that is written.
-            Template::Google | Template::Cohere | Template::Unknown => false,
+            Template::Google | Template::Cohere | Template::Stated(_) | Template::Unknown => false,
         };
         self.end = if ends { End::Provider } else { End::Told(limit) };
         self.region = match host.split('.').next() {

@@ -41,6 +41,8 @@ pub struct ModelSettings {
     pub context_tokens: Option<u64>,
     /// Most output tokens that the model writes.
     pub max_output_tokens: Option<u64>,
+    /// Most tokens that the server's template adds to a request, where nobody here knows the template.
+    pub template_tokens: Option<u64>,
 }
 
 /// A `[models]` entry that is no price.
@@ -183,6 +185,9 @@ impl ModelSettings {
         };
         price.context_tokens = self.context_tokens.or(price.context_tokens);
         price.max_output_tokens = self.max_output_tokens.or(price.max_output_tokens);
+        if let (Some(tokens), Template::Unknown) = (self.template_tokens, price.template) {
+            price.template = Template::Stated(tokens);
+        }
         Ok(Some(price))
     }
 }
@@ -234,6 +239,17 @@ mod tests {
         let price = entry.price("openai", "gpt-5-mini").unwrap().unwrap();
         assert_eq!(price.max_output_tokens, Some(100));
         assert_eq!(price.rate(Dimension::Output, Tier::Standard, 1), 2_000_000_000);
+    }
+
+    #[test]
+    fn a_template_is_stated_where_it_is_not_known() {
+        let entry = ModelSettings { template_tokens: Some(300), ..entry("1", "2") };
+        assert_eq!(entry.price("local", "m").unwrap().unwrap().template, Template::Stated(300));
+        assert_eq!(
+            entry.price("deepseek", "deepseek-chat").unwrap().unwrap().template,
+            Template::Stated(300)
+        );
+        assert_eq!(entry.price("openai", "gpt-5-mini").unwrap().unwrap().template, Template::OpenAi);
     }
 
     #[test]

@@ -73,6 +73,10 @@ const GOOGLE: Overhead =
 const COHERE: Overhead =
     Overhead { request: 64, message: 16, any_tool: 1_024, tool: 128, predefined_tool: 0, image: 6_000 };
 
+/// What a server of the operator's adds beside what is stated of it: the longest of the others'.
+const STATED: Overhead =
+    Overhead { request: 0, message: 16, any_tool: 1_024, tool: 128, predefined_tool: 0, image: 50_000 };
+
 /// `spared`: by how much the text, where it is counted, has fewer tokens than bytes.
 pub(super) fn limit(request: &Request, price: &Price, spared: u64) -> Result<u64, BoundError> {
     let facts = &request.facts;
@@ -107,10 +111,11 @@ pub(super) fn limit(request: &Request, price: &Price, spared: u64) -> Result<u64
         return Ok(again(whole(", and what a tool of the provider's finds".to_owned())?, request));
     }
     let overhead = match price.template {
-        Template::OpenAi => &OPENAI,
-        Template::Anthropic => &ANTHROPIC,
-        Template::Google => &GOOGLE,
-        Template::Cohere => &COHERE,
+        Template::OpenAi => OPENAI,
+        Template::Anthropic => ANTHROPIC,
+        Template::Google => GOOGLE,
+        Template::Cohere => COHERE,
+        Template::Stated(tokens) => Overhead { request: tokens, ..STATED },
         Template::Unknown => {
             return window.ok_or_else(|| unknown(", and neither is its prompt template".to_owned()));
         }
@@ -125,7 +130,7 @@ pub(super) fn limit(request: &Request, price: &Price, spared: u64) -> Result<u64
         overhead.predefined_tool.saturating_mul(tools.predefined),
         // Once as text is in the body's bytes already.
         tools.bytes.saturating_mul(SCHEMA_EXPANSION - 1),
-        image(request, price, overhead).saturating_mul(request.facts.inline_images),
+        image(request, price, &overhead).saturating_mul(request.facts.inline_images),
     ];
     let by_size = parts.into_iter().fold(0, u64::saturating_add);
     Ok(window.map_or(by_size, |window| window.min(by_size)))

@@ -251,3 +251,40 @@ fn a_picture_is_bounded_as_one_where_its_own_provider_reads_it() {
         assert!(elsewhere >= 128_000, "{name}: anybody's server may read it as text: {elsewhere}");
     }
 }
+
+/// The bound's input tokens at a server of the operator's own, whose template they state or not.
+fn input_at_own_server(
+    template_tokens: Option<u64>,
+    context_tokens: Option<u64>,
+    rest: &str,
+) -> Result<u64, String> {
+    let own = ModelSettings {
+        input: Some("1".into()),
+        output: Some("2".into()),
+        context_tokens,
+        template_tokens,
+        ..ModelSettings::default()
+    };
+    let price = own.price("local", "m").unwrap().unwrap();
+    let body = format!(r#"{{"model":"m","max_tokens":9,{rest}}}"#);
+    let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, body.as_bytes(), "").unwrap();
+    upper_bound(&request, &price).map(|bound| bound.input_tokens).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_template_that_its_operator_states_bounds_the_input_by_its_bytes() {
+    let hello = r#""messages":[{"role":"user","content":"hello"}]"#;
+    let window = Some(32_768);
+    assert_eq!(input_at_own_server(None, window, hello), Ok(32_768));
+    let stated = input_at_own_server(Some(300), window, hello).unwrap();
+    assert!((300 + hello.len() as u64..500).contains(&stated), "{stated}");
+    assert_eq!(input_at_own_server(Some(300), None, hello), Ok(stated), "without a window");
+    assert!(input_at_own_server(None, None, hello).is_err());
+    let long = format!(r#""messages":[{{"role":"user","content":"{}"}}]"#, "a".repeat(40_000));
+    assert_eq!(input_at_own_server(Some(300), window, &long), Ok(32_768));
+    let tool = r#""messages":[],"tools":[{"type":"function","function":{"name":"f"}}]"#;
+    assert!(input_at_own_server(Some(300), window, tool).unwrap() > 300 + 1_024);
+    let remote =
+        r#""messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a"}}]}]"#;
+    assert_eq!(input_at_own_server(Some(300), window, remote), Ok(32_768), "it is not in the body");
+}

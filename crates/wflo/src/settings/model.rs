@@ -32,6 +32,8 @@ pub(crate) struct Model {
     pub(crate) context_tokens: Option<u64>,
     /// How many tokens an answer may have.
     pub(crate) max_output_tokens: Option<u64>,
+    /// How many tokens its server's template adds to a request.
+    template_tokens: Option<u64>,
     /// What is done when it cannot be asked, and how long it is waited for.
     pub(super) detour: Detoured,
 }
@@ -72,6 +74,10 @@ impl Model {
                 .optional("max_output_tokens")
                 .map(|field| read_tokens(&field))
                 .transpose()?,
+            template_tokens: reader
+                .optional("template_tokens")
+                .map(|field| read_tokens(&field))
+                .transpose()?,
             detour: Detoured::read(&mut reader)?,
         };
         // One of them alone is no price; and an entry that says nothing is a price that was forgotten.
@@ -88,7 +94,8 @@ impl Model {
 
     /// Whether it says anything but a price of its own.
     fn says_more(&self) -> bool {
-        self.context_tokens.is_some() || self.max_output_tokens.is_some() || !self.detour.is_empty()
+        let sizes = [self.context_tokens, self.max_output_tokens, self.template_tokens];
+        sizes.iter().any(Option::is_some) || !self.detour.is_empty()
     }
 
     /// As the gateway wants it.
@@ -104,6 +111,7 @@ impl Model {
             above: self.above.clone(),
             context_tokens: self.context_tokens,
             max_output_tokens: self.max_output_tokens,
+            template_tokens: self.template_tokens,
         }
     }
 }
