@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use wflo_core::budget::{Applied, Standing};
+use wflo_core::budget::{Applied, Scope, Standing};
 use wflo_core::id::{BudgetId, KeyId};
 use wflo_core::key::VirtualKey;
 use wflo_core::ports::store::{Batch, Op, SliceOp, SliceStore, StoreError};
@@ -103,8 +103,9 @@ async fn put(store: &dyn SliceStore, applied: &[Applied], now: Timestamp) -> Res
         ops.push(Op::OpenBudget(Box::new(budget.clone())));
         // People change standing ones where they are kept.
         if !budget.standing {
-            let (budget, limit) = (budget.id, budget.limit);
-            ops.push(Op::Slice(SliceOp::Limit { budget, limit, by: BY.to_owned(), at: now }));
+            let raises = matches!(budget.scope, Scope::Gateway | Scope::Key);
+            let (budget, limit, by) = (budget.id, budget.limit, BY.to_owned());
+            ops.push(Op::Slice(SliceOp::Limit { budget, limit, raises, by, at: now }));
         }
     }
     if ops.is_empty() {

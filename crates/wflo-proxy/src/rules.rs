@@ -143,3 +143,76 @@ fn of_key(key: &VirtualKey) -> Option<BudgetSpec> {
         ..BudgetSpec::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wflo_core::budget::Zone;
+
+    fn limit(per: Per) -> BudgetSpec {
+        BudgetSpec { max_model_calls: Some(1), per, ..BudgetSpec::default() }
+    }
+
+    fn kept(scope: Scope, key: &str) -> Standing {
+        Standing {
+            scope,
+            key: key.to_owned(),
+            period: Period::Total,
+            time_zone: Zone::utc(),
+            measure: Measure::ModelCalls,
+            limit: 1_u64.into(),
+            action_on_exceeded: None,
+            alert_thresholds: Vec::new(),
+            min_output_tokens: None,
+        }
+    }
+
+    fn named(budgets: Vec<BudgetSpec>, standing: &[Standing]) -> Vec<(String, String)> {
+        let idle = Rules { budgets, org: None }.idle(standing);
+        idle.into_iter().map(|failure| (failure.code, failure.message)).collect()
+    }
+
+    #[test]
+    fn what_holds_no_call_here_is_named_once_and_nothing_else_is() {
+        let all = [Per::Gateway, Per::Org, Per::Key].map(limit).to_vec();
+        let standing = [kept(Scope::Org, "local"), kept(Scope::Key, "ci"), kept(Scope::Gateway, GATEWAY)];
+        assert!(named(all.clone(), &standing).is_empty());
+        let tools = BudgetSpec { max_tool_calls: Some(1), ..limit(Per::Org) };
+        let asks = BudgetSpec { action_on_exceeded: Some(OnExceeded::Ask), ..limit(Per::Gateway) };
+        let of_runs = BudgetSpec { action_on_exceeded: Some(OnExceeded::Ask), ..limit(Per::Run) };
+        let budgets = [all, vec![tools, asks, of_runs.clone(), of_runs]].concat();
+        let said = named(budgets, &[kept(Scope::Workflow, "nightly")]);
+        let codes: Vec<&str> = said.iter().map(|(code, _)| code.as_str()).collect();
+        assert_eq!(codes, ["WFLO-4110", "WFLO-4110", "WFLO-4111"]);
+        assert!(said[0].1.contains("budgets per run, workflow count"), "{said:?}");
+        assert!(said[1].1.contains("max_tool_calls"), "{said:?}");
+    }
+
+    #[test]
+    fn a_standing_budget_of_a_key_names_it_by_its_name_or_its_id() {
+        let key = VirtualKey {
+            id: wflo_core::id::KeyId::from_uuid(uuid::Uuid::from_u128(7)),
+            name: "ci".into(),
+            hash: String::new(),
+            prefix: String::new(),
+            models: Vec::new(),
+            budget: None,
+            labels: [("team".to_owned(), "search".to_owned())].into(),
+            requests_per_minute: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            revoked_at: None,
+        };
+        let standing = [
+            kept(Scope::Key, "ci"),
+            kept(Scope::Key, &key.id.to_string()),
+            kept(Scope::Key, "other"),
+            kept(Scope::Label, "team=search"),
+            kept(Scope::Label, "team=ads"),
+            kept(Scope::Agent, "ci"),
+        ];
+        let rules = Rules::default();
+        let count = |key| rules.accounts(&standing, key, Timestamp::UNIX_EPOCH).len();
+        assert_eq!((count(Some(&key)), count(None)), (3, 0));
+    }
+}

@@ -276,6 +276,7 @@ impl Server {
     pub async fn drain(self, patience: Duration) {
         let Server { shared, running, accepting, watching, .. } = self;
         shared.draining.send_replace(true);
+        shared.ledger.queues.end();
         let calls = async {
             let _ = accepting.await;
             let earlier = std::mem::take(&mut *shared.earlier.lock().unwrap_or_else(PoisonError::into_inner));

@@ -490,3 +490,29 @@ async fn tokens_are_counted_as_they_were_billed_and_cut_where_the_budget_permits
     assert!((16..100).contains(&sent["max_tokens"].as_u64().unwrap()), "{sent}");
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_refuses_who_is_queued() {
+    let queue = BudgetSpec { action_on_exceeded: Some(OnExceeded::Queue), ..daily(1, "UTC") };
+    let world = World::new(vec![queue]).await;
+    assert_eq!(world.call().await, StatusCode::OK);
+    let queued = [world.calls(), world.calls()];
+    let waiting = async || metrics(world.server.address()).await.contains("budget_waiting_calls 2\n");
+    until("both in the queue", waiting).await;
+    let address = world.server.address();
+    assert_eq!(world.end().await[0].settled.units(), 1);
+    for call in queued {
+        assert_eq!(call.await.unwrap(), StatusCode::PAYMENT_REQUIRED);
+    }
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+async fn metrics(address: std::net::SocketAddr) -> String {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request =
+        Request::get("/metrics").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
+    let page = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8_lossy(&page).into_owned()
+}

@@ -22,6 +22,7 @@ pub(crate) use budget::{read_budget, read_money};
 pub(crate) use database::SqliteUrl;
 pub(crate) use environment::Environment;
 pub(crate) use error::SettingsError;
+pub(crate) use gateway::Gateway;
 pub(crate) use model::Model;
 pub(crate) use project::{FILE_NAME, Project};
 pub(crate) use provider::{Dialect, Provider};
@@ -65,8 +66,8 @@ pub(crate) struct Settings {
     pub(crate) budgets: Vec<BudgetSpec>,
     /// The same for `wflo gateway`: `[budget]` is the limit on all of its calls.
     pub(crate) gateway_budgets: Vec<BudgetSpec>,
-    /// What browsers may ask of `wflo gateway`.
-    pub(crate) browsers: wflo_proxy::Browsers,
+    /// `[gateway]`.
+    pub(crate) gateway: Gateway,
     pub(crate) sandbox: Sandbox,
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
     /// Databases whose writes may be approved although a part of them can neither be shown nor bound.
@@ -125,8 +126,8 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let of_gateway = one.clone().map(|one| BudgetSpec { per: Per::Gateway, ..one });
     let gateway_budgets = of_gateway.into_iter().chain(several.iter().cloned()).collect();
     let budgets = one.into_iter().chain(several).collect();
-    let browsers =
-        reader.optional("gateway").map(|field| gateway::read(&field)).transpose()?.unwrap_or_default();
+    let gateway =
+        reader.optional("gateway").map(|field| Gateway::read(&field)).transpose()?.unwrap_or_default();
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {
             let sandbox = Sandbox::read(&field)?;
@@ -164,7 +165,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         routing,
         budgets,
         gateway_budgets,
-        browsers,
+        gateway,
         sandbox,
         unseen: databases
             .iter()

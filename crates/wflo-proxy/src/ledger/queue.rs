@@ -17,8 +17,17 @@ use wflo_core::id::BudgetId;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Everybody who is queued.
-#[derive(Default)]
-pub(crate) struct Queues(Mutex<HashMap<BudgetId, Arc<Turn<()>>>>);
+pub(crate) struct Queues {
+    turns: Mutex<HashMap<BudgetId, Arc<Turn<()>>>>,
+    /// Nobody waits any longer.
+    ended: watch::Sender<bool>,
+}
+
+impl Default for Queues {
+    fn default() -> Queues {
+        Queues { turns: Mutex::default(), ended: watch::Sender::new(false) }
+    }
+}
 
 /// The first place in the queue for a budget.
 pub(super) struct Place {
@@ -38,12 +47,14 @@ impl Queues {
         changes: impl Fn() -> watch::Receiver<u64>,
     ) -> bool {
         let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
-        if Instant::now() >= until {
+        let mut ended = self.ended.subscribe();
+        if Instant::now() >= until || *ended.borrow() {
             return false;
         }
         if let Some(first) = place.as_mut().filter(|place| place.budget == budget) {
             tokio::select! {
                 _ = first.changes.changed() => {}
+                _ = ended.wait_for(|ended| *ended) => return false,
                 () = tokio::time::sleep_until(until.min(Instant::now() + LOOK)) => {}
             }
             return true;
@@ -51,15 +62,31 @@ impl Queues {
         // Who is first in one queue leaves it for another.
         *place = None;
         let turn = self.turn(budget);
-        let Ok(turn) = tokio::time::timeout_at(until, turn.lock_owned()).await else { return false };
+        let turn = tokio::select! {
+            turn = turn.lock_owned() => turn,
+            () = tokio::time::sleep_until(until) => return false,
+            _ = ended.wait_for(|ended| *ended) => return false,
+        };
         *place = Some(Place { budget, changes: changes(), _turn: turn });
         true
     }
 
+    /// The process ends: who is queued is refused.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// How many are queued.
+    pub(crate) fn len(&self) -> usize {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever is first, and whoever waits to be.
+        turns.values().map(|turn| Arc::strong_count(turn) - 1).sum()
+    }
+
     fn turn(&self, budget: BudgetId) -> Arc<Turn<()>> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         // Queues that nobody stands in are of no use.
-        queues.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(queues.entry(budget).or_default())
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(budget).or_default())
     }
 }

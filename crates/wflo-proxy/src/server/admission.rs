@@ -133,7 +133,7 @@ fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Re
     }
     let (running, waiting) = {
         let spending = shared.treasury.spending();
-        (spending.running(), spending.waiting())
+        (spending.running(), spending.waiting() + shared.ledger.queues.len())
     };
     let now = Now { running, waiting, unstorable: shared.treasury.quarantined() };
     let text = shared.metrics.render(now, &shared.gateway());

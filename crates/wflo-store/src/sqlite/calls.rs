@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use wflo_core::cost::Sum;
 use wflo_core::id::{EngineId, KeyId};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::StoreError;
+use wflo_core::ports::store::{OpResult, StoreError};
 use wflo_core::slice::{CallRecord, CallsLine};
 
 use super::column::{self, Money, Parsed, Unsigned};
@@ -82,6 +82,23 @@ pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRe
         )?;
     }
     Ok(())
+}
+
+/// Rows that are removed in one commit.
+const STEP: i64 = 1_000;
+
+/// Removes what was brought in before then and has no lost bill. Rows stand in the order in which they came, so
+/// nothing is read behind the first that is younger.
+pub(crate) fn forget(tx: &Tx<'_>, before: Timestamp) -> Result<OpResult, Fault> {
+    tx.write(
+        "DELETE FROM calls WHERE n IN (
+             SELECT n FROM calls WHERE uncertain = 0 AND at < ?1
+             AND n < (SELECT coalesce(min(young.n), ?3) FROM
+                         (SELECT n FROM calls WHERE at >= ?1 ORDER BY n LIMIT 1) AS young)
+             ORDER BY n LIMIT ?2)",
+        params![column::time(before), STEP, i64::MAX],
+    )?;
+    Ok(OpResult::Done)
 }
 
 pub(crate) fn lines(conn: &Connection) -> Result<Vec<CallsLine>, Fault> {

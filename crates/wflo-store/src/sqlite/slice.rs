@@ -38,7 +38,10 @@ pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
             }
             Ok(OpResult::Done)
         }
-        SliceOp::Limit { budget, limit, by, at } => self::limit(tx, *budget, *limit, by, *at),
+        SliceOp::Limit { budget, limit, raises, by, at } => {
+            self::limit(tx, *budget, (*limit, *raises), by, *at)
+        }
+        SliceOp::Forget { before } => calls::forget(tx, *before),
         SliceOp::Answered { spender, budgets } => {
             let n = key(tx, *spender)?;
             for budget in budgets {
@@ -55,12 +58,18 @@ pub(crate) fn execute(tx: &Tx<'_>, op: &SliceOp) -> Result<OpResult, Fault> {
 
 /// A file says another limit than before: the account's changes by the difference, so that what it was topped up
 /// by stays; also below what is in use, and then everybody is asked for what no call holds.
-fn limit(tx: &Tx<'_>, id: BudgetId, said: Amount, by: &str, at: Timestamp) -> Result<OpResult, Fault> {
+fn limit(
+    tx: &Tx<'_>,
+    id: BudgetId,
+    (said, raises): (Amount, bool),
+    by: &str,
+    at: Timestamp,
+) -> Result<OpResult, Fault> {
     if said.is_negative() {
         return Err(StoreError::Failed(format!("budget {id} is limited below zero")).into());
     }
     let account = budget::account(tx, id)?;
-    if account.said == said {
+    if account.said == said || (said > account.said && !raises) {
         return Ok(OpResult::Done);
     }
     let before = account.budget.limit;

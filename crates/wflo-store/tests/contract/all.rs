@@ -76,10 +76,12 @@ macro_rules! promises {
             slices::more_than_was_taken_is_not_freed
             slices::a_recall_reaches_everybody_else
             limits::a_top_up_outlasts_what_a_file_says
+            limits::a_limit_that_runs_share_is_lowered_by_others_and_never_raised
             limits::lowering_a_limit_takes_back_what_no_call_holds
             limits::a_correction_is_kept_with_who_when_and_why
             slices::calls_are_summed_by_hour_and_kept_each
             slices::a_key_is_kept_by_its_hash_and_stays_revoked
+            slices::old_calls_are_forgotten_but_for_sums_and_lost_bills
             values::large_values_are_read_back
             values::a_journal_is_listed_without_its_large_values
             values::another_runs_effects_are_carried_whole_and_for_nothing

@@ -18,7 +18,8 @@ async fn now(store: &dyn SliceStore, id: BudgetId) -> Budget {
 }
 
 async fn says(store: &dyn SliceStore, budget: BudgetId, limit: &str) -> Amount {
-    let limit = SliceOp::Limit { budget, limit: usd(limit).into(), by: "a file".into(), at: at(3) };
+    let limit =
+        SliceOp::Limit { budget, limit: usd(limit).into(), raises: true, by: "a file".into(), at: at(3) };
     commit(store, vec![Op::Slice(limit)]).await.unwrap();
     now(store, budget).await.limit
 }
@@ -50,7 +51,8 @@ pub async fn a_top_up_outlasts_what_a_file_says(fixture: &Fixture) {
     commit(&*store, vec![top_up(id, "-6")]).await.unwrap();
     assert_eq!(says(&*store, id, "0").await, usd("0").into());
     assert_eq!(says(&*store, id, "3").await, usd("3").into());
-    let below = SliceOp::Limit { budget: id, limit: usd("-1").into(), by: String::new(), at: at(3) };
+    let below =
+        SliceOp::Limit { budget: id, limit: usd("-1").into(), raises: true, by: String::new(), at: at(3) };
     assert!(matches!(commit(&*store, vec![Op::Slice(below)]).await, Err(StoreError::Failed(_))));
     let changes = store.budget_changes().await.unwrap();
     let by: Vec<&str> = changes.iter().map(|change| change.by.as_str()).collect();
@@ -59,6 +61,17 @@ pub async fn a_top_up_outlasts_what_a_file_says(fixture: &Fixture) {
         ["anna", "a file", "a file", "anna", "a file", "a file"],
         "what changed nothing is no line"
     );
+}
+
+pub async fn a_limit_that_runs_share_is_lowered_by_others_and_never_raised(fixture: &Fixture) {
+    let store = fixture.open_slices();
+    let budget = opened(&*store, "10").await.id;
+    for (said, limit) in [("20", "10"), ("4", "4"), ("10", "4"), ("3", "3")] {
+        let by = "a file".to_owned();
+        let op = SliceOp::Limit { budget, limit: usd(said).into(), raises: false, by, at: at(3) };
+        commit(&*store, vec![Op::Slice(op)]).await.unwrap();
+        assert_eq!(now(&*store, budget).await.limit, usd(limit).into(), "a file says {said}");
+    }
 }
 
 pub async fn lowering_a_limit_takes_back_what_no_call_holds(fixture: &Fixture) {

@@ -212,6 +212,29 @@ pub async fn calls_are_summed_by_hour_and_kept_each(fixture: &Fixture) {
     assert_eq!(store.calls_of(me).await.unwrap(), [first, second].concat());
 }
 
+pub async fn old_calls_are_forgotten_but_for_sums_and_lost_bills(fixture: &Fixture) {
+    let store = fixture.open_slices();
+    let me = spender(&*store).await;
+    let hour = 1_795_924_800_000;
+    let calls =
+        [call(1, hour, "a", "0.1", false), call(3, hour, "a", "0.2", true), call(5, hour, "a", "0.4", false)];
+    for (nth, call) in calls.iter().enumerate() {
+        let (from, at) = (nth as u64 * 2, at(10 * nth as i64));
+        let fold = Fold { calls: vec![call.clone()], at, ..fold(me, from, from + 2, Vec::new()) };
+        folded(&*store, fold).await.unwrap();
+    }
+    let sums = store.calls_lines().await.unwrap();
+    let forget = async |seconds| slice(&*store, SliceOp::Forget { before: at(seconds) }).await.unwrap();
+    forget(0).await;
+    assert_eq!(store.calls_of(me).await.unwrap(), calls);
+    forget(20).await;
+    assert_eq!(store.calls_of(me).await.unwrap(), calls[1..]);
+    forget(21).await;
+    assert_eq!(store.calls_of(me).await.unwrap(), calls[1..2]);
+    assert_eq!(store.uncertain_calls().await.unwrap(), [(me, calls[1].clone())]);
+    assert_eq!(store.calls_lines().await.unwrap(), sums);
+}
+
 pub async fn a_key_is_kept_by_its_hash_and_stays_revoked(fixture: &Fixture) {
     let store = fixture.open_slices();
     let key = VirtualKey {

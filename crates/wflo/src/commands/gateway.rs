@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use jiff::SignedDuration;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use wflo_core::budget::Figures;
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::clock::Clock;
-use wflo_core::ports::store::{SliceStore, Store as _};
+use wflo_core::ports::store::{Batch, Op, SliceOp, SliceStore, Store as _};
 use wflo_gateway::Deadlines;
 use wflo_gateway::repeats::OnRepeat;
 use wflo_proxy::{Config, Notice, ProxyError, Rules, Server, ServerOptions, TlsFiles, TreasuryOptions};
@@ -25,6 +26,9 @@ use crate::settings::Settings;
 
 /// How often `wflo.toml` is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often calls are removed that are kept no longer.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// How long what was spent may be in the log alone.
 const FOLD: Duration = Duration::from_millis(250);
@@ -111,6 +115,7 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
     };
     let server = Server::start(options).await.map_err(|error| coded(&error))?;
     listening(&server, args, context);
+    let mut forget = tokio::time::interval(FORGET);
     loop {
         let reload = tokio::select! {
             heard = signals.next() => match heard {
@@ -118,6 +123,10 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
                 Heard::Reload => true,
             },
             () = tokio::time::sleep(LOOK) => file.has_changed(),
+            _ = forget.tick() => {
+                forget_calls(&session).await;
+                false
+            }
             notice = notices.recv() => {
                 notice.iter().for_each(|notice| tell(notice, context));
                 false
@@ -192,6 +201,17 @@ fn tell(notice: &Notice, context: &Context<'_>) {
     }
 }
 
+/// Removes what is kept no longer of each call; what all came to stays.
+async fn forget_calls(session: &Session<'_>) {
+    let days = i64::try_from(session.settings.gateway.keep_calls_days).unwrap_or(i64::MAX);
+    let kept = SignedDuration::from_hours(days.saturating_mul(24).min(24 * 365 * 1_000));
+    let Ok(before) = session.clock.now().checked_sub(kept) else { return };
+    let ops = vec![Op::Slice(SliceOp::Forget { before })];
+    if let Err(error) = session.store.commit(Batch { fence: None, ops }).await {
+        tracing::warn!(%error, "old calls could not be removed");
+    }
+}
+
 /// What `wflo.toml` says now.
 fn read_again(context: &Context<'_>, session: &Session<'_>) -> Result<Config, CommandError> {
     let settings = context.settings(None)?;
@@ -226,7 +246,7 @@ fn config(session: &Session<'_>) -> Result<Config, CommandError> {
     Ok(Config {
         routes: session.routes()?,
         rules: rules(&session.settings),
-        browsers: session.settings.browsers.clone(),
+        browsers: session.settings.gateway.browsers.clone(),
     })
 }
 

@@ -10,8 +10,8 @@ pub(super) fn check(budget: &BudgetSpec, at: &str, on_step: bool, problems: &mut
     if on_step && !matches!(budget.per, Per::Run | Per::Step | Per::Agent) {
         problems.push(Failure::new(BAD_STEP, "a step's budget is per run, step or agent").at(at));
     }
-    if budget.per == Per::Key {
-        let message = "a run has no API key: budgets per key are the gateway's, in wflo.toml";
+    if matches!(budget.per, Per::Key | Per::Gateway) {
+        let message = "a run has no API key: budgets per key and gateway are the gateway's, in wflo.toml";
         problems.push(Failure::new(BAD_STEP, message).at(at));
     }
 }

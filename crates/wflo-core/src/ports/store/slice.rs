@@ -85,10 +85,19 @@ pub enum SliceOp {
         budget: BudgetId,
         /// What it says.
         limit: Amount,
+        /// Whether it may say more than before. Where runs hold on the account, too, their own files and code do not
+        /// let others raise it.
+        raises: bool,
         /// Who says so, for its history.
         by: String,
         /// When.
         at: Timestamp,
+    },
+    /// Removes the records of calls that were brought in before then, some at a time; those whose bill was lost stay,
+    /// and so do all sums.
+    Forget {
+        /// Until when, exclusively.
+        before: Timestamp,
     },
     /// A recall is answered: what the process could give back it has given.
     Answered {

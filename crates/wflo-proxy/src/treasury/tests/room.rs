@@ -111,6 +111,7 @@ async fn a_lowered_limit_binds_in_every_process() {
         let op = SliceOp::Limit {
             budget: id,
             limit: Amount::from_units(nanos),
+            raises: true,
             by: "test".into(),
             at: world.clock.now(),
         };
