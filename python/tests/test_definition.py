@@ -150,6 +150,7 @@ def test_every_option():
         retry_backoff=Backoff(0.5, jitter=False),
         agent="writer",
         budget=[CostLimit(1, per="step"), CostLimit(2)],
+        cache=False,
         effect_class="guarded",
         on_ambiguous="rerun",
         timeout_seconds=datetime.timedelta(minutes=1),
@@ -191,6 +192,7 @@ def test_every_option():
         "jitter": False,
     }
     assert second_step["timeout_seconds"] == 60
+    assert second_step["cache"] is False and "cache" not in steps["third"]
     assert [budget["per"] for budget in second_step["budgets"]] == ["step", "run"]
     assert steps["third"]["budgets"][0] == {
         "max_cost_usd": "0.25",
@@ -261,6 +263,7 @@ def mistakes():
     yield lambda: step(approval_required="yes"), "approval_required must be True or False", None
     yield lambda: step(approval=True), "approval must be an ApprovalPolicy", "approval_required=True"
     yield lambda: step(timeout_seconds="60"), "timeout_seconds must be a number of seconds", "timeout_seconds=60"
+    yield lambda: step(cache=0), "cache must be True or False", None
     yield lambda: step(effect_class="guard"), "effect_class is 'guard'", 'did you mean "guarded"?'
     yield lambda: step(on_ambiguous="ignore"), "on_ambiguous is 'ignore'", None
     yield lambda: step(retry_backoff={"inital_seconds": 1}), "inital_seconds", "did you mean `initial_seconds`?"

@@ -184,6 +184,7 @@ def options(
     timeout_seconds: object,
     agent: str | None,
     budget_given: object,
+    cache: bool,
     effect_class: str | None,
     on_ambiguous: str | None,
 ) -> dict[str, Any]:
@@ -216,6 +217,8 @@ def options(
         if any(limit.per not in ("run", "step", "agent") for limit in limits):
             raise arguments.wrong("a step's budget is per run, step or agent", code="WFLO-1009")
         wire["budgets"] = [limit.wire() for limit in limits]
+    if not arguments.boolean("cache", cache):
+        wire["cache"] = False
     if effect_class is not None:
         wire["effect_class"] = arguments.choice("effect_class", effect_class, EFFECT_CLASSES)
     if on_ambiguous is not None:

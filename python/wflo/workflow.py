@@ -192,6 +192,7 @@ class Workflow:
         timeout_seconds: Seconds | None = None,
         agent: str | None = None,
         budget: Money | CostLimit | Sequence[CostLimit] | None = None,
+        cache: bool = True,
         effect_class: EffectClass | None = None,
         on_ambiguous: OnAmbiguous | None = None,
     ) -> StepOrDecorator:
@@ -202,7 +203,8 @@ class Workflow:
         made. `rollback_enabled` refuses data changes that could not be undone.
         `retries` counts further tries, `retry_backoff` is a `Backoff` or the first wait in
         seconds, `timeout_seconds` excludes waits for people. `agent` names whom costs are
-        attributed to. `budget` limits this step in US dollars. `effect_class` is `"idempotent"`,
+        attributed to. `budget` limits this step in US dollars. `cache=False` always asks the model,
+        where wflo.toml has kept answers given again. `effect_class` is `"idempotent"`,
         `"at_least_once"` or `"guarded"`; `on_ambiguous` says what to do with a guarded effect
         whose result was lost: `"rerun"`, `"skip"` or `"fail"`.
         """
@@ -218,6 +220,7 @@ class Workflow:
             timeout_seconds=timeout_seconds,
             agent=agent,
             budget_given=budget,
+            cache=cache,
             effect_class=effect_class,
             on_ambiguous=on_ambiguous,
         )

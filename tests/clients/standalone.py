@@ -38,11 +38,11 @@ QUIET = {
 class Gateway:
     """`wflo gateway` in a folder of its own; `with Gateway(…) as gateway:`."""
 
-    def __init__(self, wflo: Path, folder: Path, provider: Provider) -> None:
+    def __init__(self, wflo: Path, folder: Path, provider: Provider, more: str = "") -> None:
         self.folder = folder
         self.wflo = wflo
         budget = f'[budget]\nmax_cost_usd = "{BUDGET}"\naction_on_exceeded = "halt"\n'
-        (folder / "wflo.toml").write_text(f'[project]\nname = "clients"\n\n{budget}\n{settings(provider)}')
+        (folder / "wflo.toml").write_text(f'[project]\nname = "clients"\n\n{budget}\n{settings(provider)}\n{more}')
         keep = ("PATH", "HOME", "LANG", "TMPDIR", "USER", "LOGNAME")
         self.env = {name: os.environ[name] for name in keep if name in os.environ}
         self.env |= {"WFLO_TRUST": "1", "UPSTREAM_KEY": KEY}

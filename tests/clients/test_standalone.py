@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from clients import CLIENTS, HALT, MODELS, Client
 from measured import Measured
+from provider import Provider
 from sandboxed import billed
-from standalone import Outcome, run
+from standalone import Gateway, Outcome, run
 
 CASES = [pytest.param(client, case, id=f"{client.id}-{case}") for client in CLIENTS for case in client.work]
 HALTS = [pytest.param(client, case, id=f"{client.id}-{case}") for client in CLIENTS for case in client.halt]
 RUNS = [pytest.param(client, id=client.id) for client in CLIENTS]
+
+CACHE = '[cache]\nbackend = "memory"\n'
 
 # Frameworks that try again whatever the answer says; every other client makes one attempt.
 ATTEMPTS = {
@@ -74,3 +77,29 @@ def test_the_gateway_charges_what_the_provider_bills(measured: Measured) -> None
     total = measured.gateway.report()
     certain = Decimal(total["cost_usd"]) - Decimal(total["uncertain_usd"])
     assert certain == billed(measured.provider.seen())
+
+
+@pytest.mark.parametrize("talker", [client for client in RUNS if client.id in ("openai-chat", "anthropic-sync")])
+def test_a_client_is_given_kept_answers_streamed_or_not_and_sees_no_difference(
+    wflo: Path, talker: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "gateway").mkdir()
+    with Provider() as provider, Gateway(wflo, tmp_path / "gateway", provider, CACHE) as gateway:
+        key = gateway.key("cached")
+        cases = [case for case in ("call", "stream", "tools") if case in talker.work]
+        assert {"call", "stream"} <= set(cases)
+        said = []
+        for turn in ("first", "again"):
+            (tmp_path / turn).mkdir()
+            found = run(talker, tmp_path / turn, gateway, cases, key)
+            assert not [case for case in cases if found.cases[case]["error"]], found
+            said.append({case: found.cases[case]["said"] for case in cases})
+            if turn == "first":
+                asked = len(provider.seen())
+        assert said[0] == said[1]
+        for case in cases:
+            talker.check(case, said[1][case])
+        assert len(provider.seen()) == asked, "the provider was asked again"
+        assert gateway.stop() == 0
+        total = gateway.report()
+        assert total["cache_hits"] * 2 == total["calls"] and Decimal(total["saved_usd"]) == Decimal(total["cost_usd"])

@@ -192,6 +192,9 @@ pub struct StepSpec {
     /// Limits on this step's money.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<BudgetSpec>,
+    /// Whether its model calls may be answered from the cache, where there is one; they may when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
     /// The class of its guarded effects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect_class: Option<EffectClass>,

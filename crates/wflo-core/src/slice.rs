@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Amount, Figures, Measure};
+use crate::cost::PromptCache;
 use crate::id::{BudgetId, EngineId, KeyId};
 use crate::money::NanoUsd;
 
@@ -71,6 +72,12 @@ pub struct CallRecord {
     pub uncertain: bool,
     /// From the request to the settlement, in microseconds.
     pub took_us: u64,
+    /// It was answered from the cache, and would have cost this.
+    #[serde(rename = "saved_usd", default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<NanoUsd>,
+    /// What the provider's own cache did.
+    #[serde(flatten)]
+    pub prompt_cache: PromptCache,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

@@ -156,7 +156,7 @@ impl Broker {
         };
         // What it did before its resume comes again, and is no circle.
         if let Some(gateway) = broker.services.gateway() {
-            gateway.begins(&broker.label());
+            gateway.begins(&broker.calls.label());
         }
         broker
     }

@@ -21,6 +21,7 @@ use crate::recording::{RecordingError, Replaying};
 use crate::services::Services;
 use crate::waits::Waits;
 
+mod caller;
 mod given_up;
 mod replaying;
 

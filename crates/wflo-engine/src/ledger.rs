@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use wflo_core::budget::Amounts;
+use wflo_core::cost::PromptCache;
 use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::event::EventBody;
@@ -236,6 +237,12 @@ async fn open_at(
     if let Some(answered) = replayed::answer(calls, intent, &path, seq).await? {
         return Ok(answered);
     }
+    // One that was begun before may have been paid for: it is made again as it was.
+    if found.is_none()
+        && let Some(answered) = replayed::kept(calls, intent, &path, seq).await?
+    {
+        return Ok(answered);
+    }
     reserve::reserve(calls, intent, path, seq, found).await
 }
 
@@ -291,17 +298,25 @@ async fn close(call: &Dispatched, outcome: Outcome) -> Result<(), EngineError> {
         serde_json::to_value(&outcome.recorded).map_err(|e| EngineError::Unreadable(e.to_string()))?;
     let at = call.calls.services.clock.now();
     let usage = outcome.usage.unwrap_or_default();
+    let mut attributes = json!({
+        "status": outcome.recorded.status,
+        "interrupted": outcome.recorded.interrupted,
+        "input_tokens": usage.total_input(),
+        "cached_tokens": usage.cached_input(),
+        "output_tokens": usage.total_output(),
+    });
+    let PromptCache { written_tokens, saved } = outcome.prompt_cache;
+    if written_tokens > 0 {
+        attributes["cache_write_tokens"] = written_tokens.into();
+    }
+    if saved != NanoUsd::ZERO {
+        attributes["prompt_cache_saved_usd"] = json!(saved);
+    }
     let end = EffectEnd {
         outcome: Ok(result),
         cost: outcome.settled,
         uncertain: outcome.uncertain,
-        attributes: json!({
-            "status": outcome.recorded.status,
-            "interrupted": outcome.recorded.interrupted,
-            "input_tokens": usage.total_input(),
-            "cached_tokens": usage.cached_input(),
-            "output_tokens": usage.total_output(),
-        }),
+        attributes,
         at,
     };
     let held = call.held();

@@ -10,6 +10,7 @@ use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::Store;
 use wflo_core::size::Bytes;
 use wflo_data::Databases;
+use wflo_gateway::cache::{Cache, CacheSettings};
 use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 use wflo_sandbox::workspace::{self, HideRules};
@@ -40,6 +41,8 @@ pub struct RuntimeOptions {
     pub unseen: BTreeSet<String>,
     /// Providers and prices.
     pub routes: Routes,
+    /// Answers that are given again; none where nothing is said.
+    pub cache: Option<CacheSettings>,
     /// The program that is its own sandbox launcher.
     pub launcher: PathBuf,
     /// The process's environment, for names that are passed through.
@@ -102,8 +105,9 @@ impl Runtime {
             turns: crate::ledger::Turns::default(),
             gateway: std::sync::OnceLock::new(),
         });
-        let gateway =
-            Gateway::new(options.routes, Arc::new(RunLedger), Deadlines::default(), Limits::default());
+        let cache = options.cache.map(|settings| Cache::new(settings, Arc::clone(&options.clock)));
+        let (ledger, deadlines) = (Arc::new(RunLedger), Deadlines::default());
+        let gateway = Gateway::caching(options.routes, ledger, cache, deadlines, Limits::default());
         // The services are new, so nobody has set it before.
         let _ = services.gateway.set(gateway.clone());
         let engine = Engine::start(Options {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod attempts;
+mod cached;
 mod candidate;
 mod course;
 mod hours;
@@ -40,7 +41,7 @@ use crate::dialect::{Dialect, Endpoint, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
-use crate::price::{Price, Tier};
+use crate::price::{self, Price, Tier};
 use crate::route::Provider;
 use crate::telemetry;
 use crate::turn::Held;
@@ -187,6 +188,8 @@ pub(crate) struct Live<'a> {
     /// The ledger knows already that the client went; it is told once.
     pub(crate) told: AtomicBool,
     pub(crate) parts: &'a mpsc::Sender<Part>,
+    /// Where the answer of the present attempt is kept, if it may be.
+    pub(crate) slot: Option<cached::Slot>,
 }
 
 async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> Result<(), GatewayError> {
@@ -225,6 +228,7 @@ async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> 
         turn,
         told: AtomicBool::new(false),
         parts,
+        slot: course.slot(&ask),
     };
     live.dispatch(&ask, &mut course).await
 }
@@ -337,8 +341,23 @@ impl Live<'_> {
         }
         let Some(ticket) = &self.ticket else { return Ok(()) };
         (recorded.usage, recorded.cost) = (usage.clone(), cost);
-        let outcome = Outcome { recorded, settled: cost, usage, uncertain };
-        Ok(self.shared.ledger.close(ticket.clone(), outcome).await?)
+        let slot = self.slot.as_ref();
+        let kept = slot
+            .and_then(|slot| slot.entry(&recorded, usage.as_ref(), uncertain, self.provider).zip(Some(slot)));
+        let priced = usage.as_ref().zip(self.price.as_ref()).filter(|_| !uncertain);
+        let prompt_cache = priced.map(|(usage, price)| price::prompt_cache(usage, price, self.tier));
+        let prompt_cache = prompt_cache.unwrap_or_default();
+        let outcome = Outcome { recorded, settled: cost, usage, uncertain, prompt_cache };
+        self.shared.ledger.close(ticket.clone(), outcome).await?;
+        if let Some((entry, slot)) = kept {
+            slot.keep(self.shared, entry);
+        }
+        Ok(())
+    }
+
+    /// Whether the answer is wanted beyond its client.
+    fn is_wanted(&self) -> bool {
+        self.shared.ledger.keeps_answers() || self.slot.is_some()
     }
 }
 
@@ -365,7 +384,7 @@ fn error_record(error: &GatewayError, dialect: Dialect) -> Recorded {
 }
 
 /// Headers that clients read; only these are recorded.
-const RECORDED_HEADERS: [&str; 10] = [
+const RECORDED_HEADERS: [&str; 11] = [
     "content-type",
     "retry-after",
     "retry-after-ms",
@@ -376,6 +395,7 @@ const RECORDED_HEADERS: [&str; 10] = [
     course::PROVIDER,
     course::MODEL,
     course::ATTEMPTS,
+    crate::cache::HEADER,
 ];
 
 fn recorded_headers(headers: &HeaderMap) -> Vec<(String, String)> {

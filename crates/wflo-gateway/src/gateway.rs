@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Cache;
 use crate::counts::{AtProvider, Counts};
 use crate::health::{Health, Phase};
 use crate::ledger::Ledger;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) upstream: Upstream,
     pub(crate) ledger: Arc<dyn Ledger>,
+    /// Answers that may be given again.
+    pub(crate) cache: Option<Cache>,
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
     pub(crate) counts: Arc<Counts>,
@@ -83,7 +86,20 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway over these routes, keeping its money in `ledger`.
     pub fn new(routes: Routes, ledger: Arc<dyn Ledger>, deadlines: Deadlines, limits: Limits) -> Gateway {
-        Gateway::counting(routes, ledger, deadlines, limits, Arc::default())
+        Gateway::counting(routes, ledger, deadlines, limits, Arc::default(), None)
+    }
+
+    /// The same, giving answers of `cache` again to callers that share any ([`Caller::sharing`]).
+    ///
+    /// [`Caller::sharing`]: crate::ledger::Caller::sharing
+    pub fn caching(
+        routes: Routes,
+        ledger: Arc<dyn Ledger>,
+        cache: Option<Cache>,
+        deadlines: Deadlines,
+        limits: Limits,
+    ) -> Gateway {
+        Gateway::counting(routes, ledger, deadlines, limits, Arc::default(), cache)
     }
 
     /// A gateway that goes on with the counts of one before it.
@@ -93,6 +109,7 @@ impl Gateway {
         deadlines: Deadlines,
         limits: Limits,
         counts: Arc<Counts>,
+        cache: Option<Cache>,
     ) -> Gateway {
         let budget = || RetryBudget::new(&routes.routing().retry);
         let retries = routes.providers().iter().map(|provider| (provider.name.clone(), budget())).collect();
@@ -108,6 +125,7 @@ impl Gateway {
                 routes,
                 upstream: Upstream::new(deadlines),
                 ledger,
+                cache,
                 deadlines,
                 limits,
                 counts,
@@ -128,6 +146,11 @@ impl Gateway {
     /// A caller begins anew, as a step does that is resumed: nothing that it called before is part of a circle.
     pub fn begins(&self, caller: &str) {
         self.shared.seen.begin_anew(caller);
+    }
+
+    /// The answers that it gives again, if it does.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.shared.cache.as_ref()
     }
 
     /// What the circuit breaker of each way is doing, by provider and model.

@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wflo_core::budget::Shortfall;
+use wflo_core::cost::PromptCache;
 use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
 
+use crate::cache::Lookup;
 use crate::closer::Closer;
 use crate::dialect::{Dialect, Endpoint};
 use crate::repeats::Circle;
@@ -44,6 +46,8 @@ pub struct Caller {
     /// The name that it asks by, and the models that the operator lets that stand for.
     meant: Option<Arc<(String, Vec<String>)>>,
     connection: Option<Arc<Connection>>,
+    /// With whom it shares kept answers; nobody, and it has none, where nothing is said.
+    space: Option<Arc<str>>,
     inner: Arc<dyn Any + Send + Sync>,
 }
 
@@ -51,7 +55,15 @@ impl Caller {
     /// A caller: a label for logs (a step's id), and whatever the ledger wants to find again.
     pub fn new<T: Any + Send + Sync>(label: &str, inner: T) -> Caller {
         let inner = Arc::new(inner);
-        Caller { label: label.into(), key: None, sees: None, meant: None, connection: None, inner }
+        Caller {
+            label: label.into(),
+            key: None,
+            sees: None,
+            meant: None,
+            connection: None,
+            space: None,
+            inner,
+        }
     }
 
     /// The same caller, who is told only of these models.
@@ -81,6 +93,17 @@ impl Caller {
     #[must_use]
     pub fn with_key(self, key: &str) -> Caller {
         Caller { key: Some(key.into()), ..self }
+    }
+
+    /// The same caller, who is given kept answers of this space: all callers of one space share them.
+    #[must_use]
+    pub fn sharing(self, space: &str) -> Caller {
+        Caller { space: Some(space.into()), ..self }
+    }
+
+    /// The space of its kept answers, if it has any.
+    pub(crate) fn space(&self) -> Option<&Arc<str>> {
+        self.space.as_ref()
     }
 
     /// The same caller, on a connection of its own.
@@ -193,6 +216,10 @@ pub struct CallIntent {
     /// takes it right before that commit, and gives it back while the call waits for anything else. What
     /// is taken ends with the call.
     pub turn: Turn,
+    /// The answer that may be given instead of making the call. The ledger asks for it after its own record,
+    /// which wins, and after policies, and before it takes the turn or a hold; what it is given it records, and
+    /// answers with [`Opened::Replay`].
+    pub cached: Lookup,
     /// Where the call stands that is opened again for a cheaper model: what [`Opened::Cheaper`] gave.
     pub place: Option<Ticket>,
     /// How often the caller has made this call, where people are asked about circles (`[repeats] action =
@@ -232,6 +259,8 @@ pub struct Outcome {
     pub usage: Option<Usage>,
     /// The bill is not known, so the whole hold is charged.
     pub uncertain: bool,
+    /// What the provider's own cache did to the bill.
+    pub prompt_cache: PromptCache,
 }
 
 /// What [`Ledger::open`] decides.

@@ -9,6 +9,7 @@
 //! the request to that provider.
 
 pub mod array;
+pub mod cache;
 pub mod call;
 pub mod closer;
 pub mod counts;

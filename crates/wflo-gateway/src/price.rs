@@ -18,6 +18,7 @@ mod kind;
 mod map;
 mod names;
 mod operator;
+mod prompt_cache;
 mod rules;
 mod table;
 mod tier;
@@ -29,6 +30,7 @@ pub use installed::{About, InstallError, about, install, load, reset};
 pub use kind::Kind;
 pub use map::{MapError, Uplift, Window};
 pub use operator::{ModelSettings, PriceError, femto};
+pub use prompt_cache::prompt_cache;
 pub use table::{Known, known, known_models, lookup, map_hash, resolve, suggestion};
 pub use tier::Tier;
 

@@ -47,6 +47,8 @@ pub(crate) fn call_span(ask: &Ask) -> tracing::Span {
         "wflo.hold_usd" = Empty,
         "wflo.cost_usd" = Empty,
         "wflo.cost_uncertain" = Empty,
+        "wflo.cache" = Empty,
+        "wflo.saved_usd" = Empty,
     )
 }
 
@@ -72,6 +74,18 @@ pub(crate) fn settled(usage: Option<&Usage>, cost: NanoUsd, uncertain: bool, sta
     if uncertain {
         tracing::warn!("the bill of this call is not known; its whole hold is charged");
     }
+}
+
+pub(crate) fn cached(age: Duration, saved: NanoUsd) {
+    let span = tracing::Span::current();
+    span.record("wflo.cache", "hit");
+    span.record("wflo.saved_usd", tracing::field::display(saved));
+    tracing::debug!(age_s = age.as_secs(), saved_usd = %saved, "a kept answer is given again");
+}
+
+pub(crate) fn uncached(why: &str) {
+    tracing::Span::current().record("wflo.cache", "bypass");
+    tracing::debug!(why, "no answer of this request is kept");
 }
 
 pub(crate) fn tried(tried: &Tried, wait: Duration) {

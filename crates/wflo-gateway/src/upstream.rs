@@ -227,6 +227,11 @@ pub(crate) fn answer_headers(headers: &HeaderMap) -> HeaderMap {
     passed(headers, |name| RESPONSE_HEADERS.contains(name))
 }
 
+/// The headers of a request that go to the provider.
+pub(crate) fn request_headers(client: &HeaderMap) -> HeaderMap {
+    passed(client, |name| REQUEST_HEADERS.contains(name) || steers(name))
+}
+
 /// The request for the provider: the client's headers less its credentials, and the provider's key.
 pub(crate) fn request(
     provider: &Provider,
@@ -235,7 +240,7 @@ pub(crate) fn request(
     client: &HeaderMap,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, SendError> {
-    let mut headers = passed(client, |name| REQUEST_HEADERS.contains(name) || steers(name));
+    let mut headers = request_headers(client);
     // Usage must be readable on the way through.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(key) = &provider.api_key {

@@ -5,6 +5,7 @@
 //! end of the process, and the store has them with the next fold. What becomes of a call that does not fit is
 //! `open`'s.
 
+mod kept;
 mod open;
 mod queue;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wflo_core::budget::{Amounts, Budget, Shortfall};
+use wflo_core::cost::PromptCache;
 use wflo_core::error::{Code, Failure};
 use wflo_core::key::{KeyRefusal, VirtualKey};
 use wflo_core::money::NanoUsd;
@@ -210,6 +212,7 @@ impl Ledger for SliceLedger {
                 cached_tokens: usage.cached_input(),
                 output_tokens: usage.total_output(),
                 took_us: running.before_us.saturating_add(upstream_us),
+                prompt_cache: outcome.prompt_cache,
             };
             self.end(running.seq(), Some(end));
             self.metrics.settled(&end, running.client.as_deref());
@@ -266,6 +269,7 @@ impl Ledger for SliceLedger {
                 cached_tokens: 0,
                 output_tokens: 0,
                 took_us: micros(running.dispatched.elapsed()),
+                prompt_cache: PromptCache::default(),
             });
             let seq = running.seq();
             let swapped = self.treasury.spending().swap(seq, end, wanted);

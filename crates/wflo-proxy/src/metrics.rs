@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** a label's values are names that the operator chose (of keys, providers, limits)
 //! or words of this file: no client can make a series.
 
+mod cache;
 mod page;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,12 @@ const UNCERTAIN: &str = "wflo_gateway_uncertain_calls_total";
 const REFUSALS: &str = "wflo_gateway_refusals_total";
 const UNSTORABLE: &str = "wflo_gateway_unstorable_folds_total";
 const OVERSHOOTS: &str = "wflo_gateway_overshoots_total";
+const SAVED: &str = "wflo_gateway_cache_saved_usd_total";
+const LOOKUPS: &str = "wflo_gateway_cache_lookups_total";
+const KEPT: &str = "wflo_gateway_cache_stored_total";
+const CACHE_FAILURES: &str = "wflo_gateway_cache_failures_total";
+const CACHED: &str = "wflo_gateway_cache_entries";
+const CACHE_BYTES: &str = "wflo_gateway_cache_bytes";
 const RUNNING: &str = "wflo_gateway_running_calls";
 const CONNECTIONS: &str = "wflo_gateway_connections";
 const ADDED: &str = "wflo_gateway_added_latency_seconds";
@@ -49,6 +56,7 @@ struct OfKey {
     input_tokens: u64,
     output_tokens: u64,
     cost_nanos: i128,
+    saved_nanos: i128,
 }
 
 /// The counters of one gateway.
@@ -101,15 +109,21 @@ impl Metrics {
     /// A call was settled.
     pub(crate) fn settled(&self, end: &End, client: Option<&Client>) {
         self.uncertain.fetch_add(u64::from(end.uncertain), Ordering::Relaxed);
+        self.of_key(client, |of| {
+            of.input_tokens = of.input_tokens.saturating_add(end.input_tokens);
+            of.output_tokens = of.output_tokens.saturating_add(end.output_tokens);
+            of.cost_nanos += i128::from(end.cost.nanos());
+        });
+    }
+
+    fn of_key(&self, client: Option<&Client>, change: impl FnOnce(&mut OfKey)) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let name = client.map_or("", Client::name);
         if !keys.contains_key(name) {
             keys.insert(name.to_owned(), OfKey::default());
         }
         if let Some(of) = keys.get_mut(name) {
-            of.input_tokens = of.input_tokens.saturating_add(end.input_tokens);
-            of.output_tokens = of.output_tokens.saturating_add(end.output_tokens);
-            of.cost_nanos += i128::from(end.cost.nanos());
+            change(of);
         }
     }
 
@@ -139,6 +153,7 @@ impl Metrics {
         self.calls(&mut page, now, gateway.overshoots());
         ways(&mut page, gateway);
         queues(&mut page, gateway);
+        self.cache(&mut page, gateway.cache());
         page.metric(ROOM_WAITING, "gauge", "Calls that wait for room in a budget.").is(now.waiting);
         page.metric(ROOM_WAIT, "histogram", "How long calls waited for room in a budget, in vain or not.")
             .histogram(&[], &self.room);
@@ -159,8 +174,7 @@ impl Metrics {
         }
         let mut cost = page.metric(COST, "counter", "What settled calls were charged, in USD, by key.");
         for (key, of) in &keys {
-            let (whole, nanos) = (of.cost_nanos / 1_000_000_000, of.cost_nanos % 1_000_000_000);
-            cost.of(&[("key", key)], format_args!("{whole}.{nanos:09}"));
+            cost.of(&[("key", key)], usd(of.cost_nanos));
         }
         page.metric(UNCERTAIN, "counter", "Calls whose bill is not known and whose hold was charged.")
             .is(self.uncertain.load(Ordering::Relaxed));
@@ -182,6 +196,11 @@ impl Metrics {
         )
         .histogram(&[], &self.added);
     }
+}
+
+/// Nano-USD as a decimal number of USD.
+fn usd(nanos: i128) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
 /// How calls found their way.
@@ -255,6 +274,7 @@ mod tests {
             cached_tokens: 0,
             output_tokens: 3,
             took_us: 1,
+            prompt_cache: wflo_core::cost::PromptCache::default(),
         };
         metrics.settled(&end, None);
         let mut page = Page::default();

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use wflo_core::error::{Code, Coded};
 use wflo_core::ports::store::StoreError;
 use wflo_core::slice::Alert;
+use wflo_gateway::cache::{Cache, CacheSettings};
 use wflo_gateway::counts::Counts;
 use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
@@ -41,6 +42,8 @@ pub struct Config {
     pub rules: Rules,
     /// What browsers may ask where no key is wanted.
     pub browsers: Browsers,
+    /// Answers that are given again; none where nothing is said.
+    pub cache: Option<CacheSettings>,
 }
 
 /// What happens, for whoever watches.
@@ -228,7 +231,13 @@ impl Server {
             patience: Patience { room },
         });
         let shared = Arc::new(Shared {
-            gateway: RwLock::new(gateway(config.routes, &ledger, deadlines, Arc::default())),
+            gateway: RwLock::new(gateway(
+                config.routes,
+                &ledger,
+                deadlines,
+                Arc::default(),
+                cache(config.cache, None, &ledger),
+            )),
             earlier: Mutex::default(),
             keys: RwLock::new(Arc::new(keys)),
             browsers: RwLock::new(Arc::new(config.browsers)),
@@ -260,8 +269,9 @@ impl Server {
     /// # Errors
     /// When the store does not take the limits; they are tried again at the next call.
     pub async fn reload(&self, config: Config) -> Result<(), StoreError> {
-        let counts = Arc::clone(self.shared.gateway().counts());
-        let next = gateway(config.routes, &self.shared.ledger, self.shared.deadlines, counts);
+        let (before, ledger) = (self.shared.gateway(), &self.shared.ledger);
+        let (counts, cache) = (Arc::clone(before.counts()), cache(config.cache, before.cache(), ledger));
+        let next = gateway(config.routes, ledger, self.shared.deadlines, counts, cache);
         let before = std::mem::replace(
             &mut *self.shared.gateway.write().unwrap_or_else(PoisonError::into_inner),
             next,
@@ -294,9 +304,26 @@ impl Server {
     }
 }
 
-fn gateway(routes: Routes, ledger: &Arc<SliceLedger>, deadlines: Deadlines, counts: Arc<Counts>) -> Gateway {
+fn gateway(
+    routes: Routes,
+    ledger: &Arc<SliceLedger>,
+    deadlines: Deadlines,
+    counts: Arc<Counts>,
+    cache: Option<Cache>,
+) -> Gateway {
     let limits = Limits { connections: connection::MOST, ..Limits::default() };
-    Gateway::counting(routes, Arc::clone(ledger) as _, deadlines, limits, counts)
+    Gateway::counting(routes, Arc::clone(ledger) as _, deadlines, limits, counts, cache)
+}
+
+/// The cache of these settings: the present one, with what it holds, unless they have changed.
+fn cache(
+    settings: Option<CacheSettings>,
+    present: Option<&Cache>,
+    ledger: &Arc<SliceLedger>,
+) -> Option<Cache> {
+    let settings = settings?;
+    let same = present.filter(|present| *present.settings() == settings).cloned();
+    Some(same.unwrap_or_else(|| Cache::new(settings, Arc::clone(&ledger.clock))))
 }
 
 /// Reads keys anew whenever the store has changed, and passes alerts on.

@@ -196,6 +196,15 @@ impl Spending {
         }
     }
 
+    /// A call was answered from the cache. It is stored with the next fold and in no log: no money is in it, and
+    /// what a killed process has not stored yet of such calls is missing in reports. While the store takes
+    /// nothing, no more of them are remembered than of other calls.
+    pub(crate) fn answered(&mut self, call: CallRecord) {
+        if self.calls.len() < UNFOLDED {
+            self.calls.push(call);
+        }
+    }
+
     /// Whether calls can be recorded, and so be made.
     pub(crate) fn is_mute(&self) -> bool {
         self.mute || self.calls.len() >= UNFOLDED

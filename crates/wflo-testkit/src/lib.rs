@@ -3,3 +3,4 @@
 //! It is a dependency of tests only, and knows no crate of wflo.
 
 pub mod model_server;
+pub mod redis_server;

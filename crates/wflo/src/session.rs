@@ -82,6 +82,7 @@ impl<'a> Session<'a> {
             databases: self.databases(),
             unseen: self.settings.unseen.clone(),
             routes: self.routes()?,
+            cache: self.settings.cache.clone(),
             launcher,
             environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),
             hide: self.settings.sandbox.hide.clone(),

@@ -6,6 +6,7 @@
 //! is refused by name. Nothing in `wflo.toml` is ignored.
 
 mod budget;
+mod cache;
 mod data_dir;
 mod database;
 mod environment;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 
 use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::size::Bytes;
+use wflo_gateway::cache::CacheSettings;
 use wflo_gateway::routing::Routing;
 
 use crate::document::{Field, Kind, Node, Origin, Problem, Reader, Table, Value};
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) models: BTreeMap<String, Model>,
     /// How model calls find their way.
     pub(crate) routing: Routing,
+    /// Model calls that need not be made again.
+    pub(crate) cache: Option<CacheSettings>,
     /// `[budget]`, then `[[budgets]]`.
     pub(crate) budgets: Vec<BudgetSpec>,
     /// The same for `wflo gateway`: `[budget]` is the limit on all of its calls.
@@ -120,6 +124,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         providers.keys().map(String::as_str),
         models.iter().map(|(name, (_, model))| (name.as_str(), &model.detour)),
     )?;
+    let cache = reader.optional("cache").map(|field| cache::read(&field)).transpose()?;
     let one = reader.optional("budget").map(|field| budget::read_one(&field)).transpose()?;
     let several = reader.optional("budgets").map(|field| field.list()).transpose()?.unwrap_or_default();
     let several = several.iter().map(budget::read_scoped).collect::<Result<Vec<_>, _>>()?;
@@ -163,6 +168,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
         routing,
+        cache,
         budgets,
         gateway_budgets,
         gateway,

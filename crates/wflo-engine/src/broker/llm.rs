@@ -1,13 +1,10 @@
 //! `context.llm`: a model call by way of the gateway, known by its place in the step.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use wflo_core::canonical::Digest;
 use wflo_gateway::call::{CallError, ChatCall, ChatReply, Delta};
 use wflo_gateway::error::GatewayError;
-use wflo_gateway::ledger::Caller;
 
 use super::{Broker, Outcome, bad_request, effect_error};
 use crate::error::EngineError;
@@ -35,7 +32,7 @@ impl Broker {
             stream: call.name == "stream",
             positional: Some((call.path.clone(), call.seq)),
         };
-        let caller = Caller::new(&self.label(), Arc::clone(&self.calls));
+        let caller = self.calls.caller();
         let (deltas, received) = mpsc::channel(64);
         let forward = forward(call, received, sink.clone());
         let (answer, ()) = tokio::join!(gateway.call(caller, chat, Some(deltas)), forward);
@@ -50,10 +47,6 @@ impl Broker {
             }
             Err(error) => Ok(Err(call_error(&error))),
         }
-    }
-
-    pub(crate) fn label(&self) -> String {
-        format!("{}/{}/{}", self.attempt.run, self.attempt.step, self.attempt.generation)
     }
 }
 

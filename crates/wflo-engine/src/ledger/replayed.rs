@@ -1,9 +1,9 @@
-//! A call that is answered from a recording: nothing is held, and nothing is sent.
+//! A call that is answered from a recording or from the cache: nothing is held, and nothing is sent.
 //!
-//! One commit journals intent and answer, with the answer's place in the recording; so a crash leaves
-//! either nothing or an answer that counts as given.
+//! One commit journals intent and answer, with where the answer is from; so a crash leaves either nothing or an
+//! answer that counts as given.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wflo_core::effect::EffectKind;
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::money::NanoUsd;
@@ -36,9 +36,54 @@ pub(super) async fn answer(
     };
     let saved = answer.cost;
     let answer = Recorded { cost: NanoUsd::ZERO, ..answer };
-    let unreadable = |error: serde_json::Error| EngineError::Unreadable(error.to_string());
     let usage = answer.usage.clone().unwrap_or_default();
+    let from = json!({ "recorded": place, "saved_usd": saved });
+    let used = json!({
+        "input_tokens": usage.total_input(),
+        "cached_tokens": usage.cached_input(),
+        "output_tokens": usage.total_output(),
+    });
+    given(calls, intent, (path, seq), &answer, from, used).await?;
+    Ok(Some(Opened::Replay(answer)))
+}
+
+/// The answer of the cache; `None` where it has none, and the provider is to be asked.
+pub(super) async fn kept(
+    calls: &Calls,
+    intent: &CallIntent,
+    path: &str,
+    seq: u32,
+) -> Result<Option<Opened>, EngineError> {
+    let hit = match intent.cached.find().await {
+        Ok(Some(hit)) => hit,
+        Ok(None) => return Ok(None),
+        Err(refusal) => return Ok(Some(Opened::Refused(refusal))),
+    };
+    let from = json!({ "cache": { "age_seconds": hit.age.as_secs() }, "saved_usd": hit.saved });
+    // What it used was paid for by another call, and counts there.
+    given(calls, intent, (path, seq), &hit.recorded, from, json!({})).await?;
+    Ok(Some(Opened::Replay(hit.recorded)))
+}
+
+/// Journals a call with an answer that nothing was sent for.
+async fn given(
+    calls: &Calls,
+    intent: &CallIntent,
+    (path, seq): (&str, u32),
+    answer: &Recorded,
+    from: Value,
+    used: Value,
+) -> Result<(), EngineError> {
+    let unreadable = |error: serde_json::Error| EngineError::Unreadable(error.to_string());
     let (fingerprint, after) = calls.expected(path, seq, &intent.fingerprint);
+    let mut attributes = json!({
+        "model": intent.model,
+        "provider": intent.provider,
+        "dialect": intent.path.dialect.name(),
+        "stream": intent.stream,
+        "agent": calls.attempt.spec().map(|step| step.agent_name().to_owned()),
+    });
+    merge(&mut attributes, from);
     let made = Intent {
         path: path.to_owned(),
         seq,
@@ -47,32 +92,26 @@ pub(super) async fn answer(
         fingerprint,
         request: json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes }),
         hold: None,
-        attributes: json!({
-            "model": intent.model,
-            "provider": intent.provider,
-            "dialect": intent.path.dialect.name(),
-            "stream": intent.stream,
-            "agent": calls.attempt.spec().map(|step| step.agent_name().to_owned()),
-            "recorded": place,
-            "saved_usd": saved,
-        }),
+        attributes,
         after,
     };
+    let mut attributes = json!({ "status": answer.status, "interrupted": answer.interrupted });
+    merge(&mut attributes, used);
     let end = EffectEnd {
-        outcome: Ok(serde_json::to_value(&answer).map_err(unreadable)?),
+        outcome: Ok(serde_json::to_value(answer).map_err(unreadable)?),
         cost: NanoUsd::ZERO,
         uncertain: false,
-        attributes: json!({
-            "status": answer.status,
-            "interrupted": answer.interrupted,
-            "input_tokens": usage.total_input(),
-            "cached_tokens": usage.cached_input(),
-            "output_tokens": usage.total_output(),
-        }),
+        attributes,
         at: calls.services.clock.now(),
     };
     calls.journal.record(made, end, Vec::new()).await?;
-    Ok(Some(Opened::Replay(answer)))
+    Ok(())
+}
+
+fn merge(attributes: &mut Value, more: Value) {
+    if let (Value::Object(attributes), Value::Object(more)) = (attributes, more) {
+        attributes.extend(more);
+    }
 }
 
 fn missing(calls: &Calls, intent: &CallIntent, replaying: &Replaying) -> Refusal {

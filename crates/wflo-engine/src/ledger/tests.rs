@@ -14,6 +14,7 @@ use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{ApprovalFilter, Fence, Store};
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
+use wflo_gateway::cache::{Cache, CacheSettings, Lookup};
 use wflo_gateway::call::{CallError, ChatCall, ChatReply};
 use wflo_gateway::dialect::{Dialect, Endpoint};
 use wflo_gateway::error::GatewayError;
@@ -36,6 +37,7 @@ use crate::journal::{Journal, Meters};
 use crate::services::Services;
 
 mod again;
+mod cached;
 mod capped;
 mod counted;
 mod held;
@@ -169,6 +171,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         place: None,
         turn: Turn::free(),
         circle: None,
+        cached: Lookup::none(),
     }
 }
 

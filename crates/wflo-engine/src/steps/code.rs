@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use wflo_core::effect::json_bytes;
 use wflo_core::error::{Code, Failure};
-use wflo_gateway::ledger::Caller;
 
 use super::conversation::Conversation;
 use super::{Steps, failed, outputs};
@@ -65,7 +64,7 @@ impl Steps {
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
             [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
-        let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
+        let caller = broker.calls.caller();
         let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let (inputs, state) = (attempt.context.record.inputs.clone(), (*attempt.variables).clone());
         let beside = json_bytes(&inputs) + json_bytes(&state);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use wflo_core::error::{Code, Failure};
-use wflo_gateway::ledger::Caller;
 use wflo_sandbox::Outcome as Ended;
 
 use super::{Steps, failed, retry, template};
@@ -55,7 +54,7 @@ impl Steps {
         };
         let running = self.sandboxes.open(&launch, ask).await?;
         self.tell_of_walls(&journal, &running).await?;
-        let caller = Caller::new(&broker.label(), Arc::clone(&broker.calls));
+        let caller = broker.calls.caller();
         let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let (out, err) = (tokio::spawn(tail(stdout, KEPT)), tokio::spawn(tail(stderr, KEPT)));
         let limit = spec.timeout_seconds.into_iter().chain(launch.sandbox.timeout).min();

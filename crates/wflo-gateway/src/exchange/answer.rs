@@ -46,7 +46,7 @@ pub(super) async fn give(
     let free = !head.status.is_success() && told.is_none();
     let usage = live.believed(told);
     let (cost, uncertain) = if free { (NanoUsd::ZERO, false) } else { live.bill(usage.as_ref()) };
-    let kept = live.shared.ledger.keeps_answers();
+    let kept = live.is_wanted();
     let recorded = Recorded {
         status: head.status.as_u16(),
         headers: if kept { recorded_headers(&head.headers) } else { Vec::new() },

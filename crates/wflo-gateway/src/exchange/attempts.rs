@@ -278,6 +278,7 @@ impl<'a> Live<'a> {
         self.turn = held;
         self.tier = at.request.tier.asked();
         course.take(step, other, tried);
+        self.slot = course.slot(ask);
         Ok(true)
     }
 

@@ -173,6 +173,11 @@ impl<'a> Candidate<'a> {
         Some(whole.shorter(&self.request, &bound))
     }
 
+    /// Whether it is asked for less output than the client asks for.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
     /// Cuts its output; `false` when its server cannot be told so.
     pub(super) fn cut(&mut self, tokens: u64) -> bool {
         self.cut = self.whole.as_ref().and_then(|whole| whole.cut(&self.request, tokens));

@@ -10,6 +10,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Ask;
+use super::cached::{Part, Said, Slot};
 use super::candidate::Candidate;
 use super::open::retry_count;
 use super::plan::{self, Way};
@@ -86,6 +87,9 @@ pub(super) struct Course<'a> {
     /// Cheaper models, the next one first.
     downgrade: std::slice::Iter<'a, Place>,
     pub(super) tried: Vec<Tried>,
+    /// Its part in the cache.
+    pub(super) cached: Option<Part>,
+    said: Said,
 }
 
 /// What the decision depends on.
@@ -155,18 +159,24 @@ impl<'a> Course<'a> {
             // The client repeats by itself: its repetitions and ours would multiply.
             retry.attempts = 1;
         }
+        let (cached, said) = Part::of(shared, ask, &request)?;
         let downgrade = match ask.endpoint {
             Endpoint::Passthrough => [].iter(),
             _ => plan::downgrade(shared, &request).iter(),
         };
         let guarded = shared.routes.routing().breaker.is_some() || ways.len() > 1;
         let route = Route { ways, at: 0, retry, here: 1 };
-        Ok(Course { request, route, present, guarded, downgrade, tried: Vec::new() })
+        Ok(Course { request, route, present, guarded, downgrade, tried: Vec::new(), cached, said })
     }
 
     /// The candidate of the present attempt.
     pub(super) fn present(&self) -> &Candidate<'a> {
         &self.present
+    }
+
+    /// Where the answer of the present attempt is kept.
+    pub(super) fn slot(&self, ask: &Ask) -> Option<Slot> {
+        self.cached.as_ref()?.slot(ask, &self.present)
     }
 
     /// The model as the client wrote it.
@@ -266,6 +276,9 @@ impl<'a> Course<'a> {
 
     /// Says in an answer's head who gave it, where that is not plain.
     pub(super) fn sign(&self, head: &mut Parts) {
+        if let Some((name, value)) = self.said.value() {
+            head.headers.insert(name, HeaderValue::from_static(value));
+        }
         let present = self.present();
         if self.tried.is_empty() && self.route.ways.len() == 1 && present.request.model == self.request.model
         {

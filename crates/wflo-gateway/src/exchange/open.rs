@@ -11,6 +11,7 @@ use wflo_core::error::{Code, Coded as _};
 use super::candidate::Candidate;
 use super::course::Course;
 use super::{Ask, Part, replay};
+use crate::cache::Lookup;
 use crate::dialect::{Dialect, Endpoint, google, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
@@ -53,6 +54,7 @@ pub(super) async fn open<'a>(
             place: place.take(),
             turn: turn.clone(),
             circle,
+            cached: course.cached.as_ref().map_or_else(Lookup::none, |part| part.lookup(ask, first)),
             ..intent(ask, first, fingerprint.clone())
         };
         let opened = shared.ledger.open(intent).await?;
@@ -159,6 +161,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>, fingerprint: String) -> CallIntent {
         place: None,
         turn: Turn::free(),
         circle: None,
+        cached: Lookup::none(),
     }
 }
 

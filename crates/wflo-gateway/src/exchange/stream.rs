@@ -57,6 +57,8 @@ struct Progress {
     /// There is a record.
     kept: bool,
     limit: usize,
+    /// Most bytes of the record.
+    record: usize,
     /// The memory that the record takes.
     room: Buffered,
     /// The record left something out.
@@ -91,7 +93,7 @@ impl Progress {
             Some(key) => key.conceal(event.raw.clone()),
             None => event.raw.clone(),
         };
-        let fits = self.recorded.len() + raw.len() <= self.limit;
+        let fits = self.recorded.len() + raw.len() <= self.record;
         if !self.kept {
             // It is given to the client and to nobody again.
         } else if !fits || (!self.truncated && !self.room.grow(raw.len())) {
@@ -137,8 +139,12 @@ pub(super) async fn pass(
         held: BytesMut::new(),
         recorded: BytesMut::new(),
         key: live.provider.api_key.clone(),
-        kept: live.shared.ledger.keeps_answers(),
+        kept: live.is_wanted(),
         limit: live.shared.limits.recorded_bytes,
+        record: match (&live.slot, live.shared.ledger.keeps_answers()) {
+            (Some(slot), false) => slot.limit(),
+            _ => live.shared.limits.recorded_bytes,
+        },
         room: Buffered::answer(live.shared),
         truncated: false,
     };

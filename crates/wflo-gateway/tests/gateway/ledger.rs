@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use wflo_core::budget::{Amount, Budget, Measure, OnExceeded, Period, Scope, Shortfall, Zone};
 use wflo_core::money::NanoUsd;
+use wflo_gateway::cache::Hit;
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Recorded, Refusal, Ticket,
     Tried,
@@ -34,6 +35,7 @@ struct Books {
     held: i64,
     calls: Vec<Call>,
     journal: HashMap<String, VecDeque<Recorded>>,
+    hits: Vec<Hit>,
     fail_close: bool,
 }
 
@@ -109,6 +111,12 @@ impl MemoryLedger {
     #[allow(dead_code)]
     pub(crate) fn held(&self) -> i64 {
         self.books().held
+    }
+
+    /// The kept answers that were given.
+    #[allow(dead_code)]
+    pub(crate) fn hits(&self) -> Vec<Hit> {
+        self.books().hits.clone()
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -207,6 +215,14 @@ impl MemoryLedger {
                 Some(None) => notified.await,
                 None => break,
             }
+        }
+        match intent.cached.find().await {
+            Ok(None) => {}
+            Ok(Some(hit)) => {
+                self.change(|books| books.hits.push(hit.clone()));
+                return Opened::Replay(hit.recorded);
+            }
+            Err(refusal) => return Opened::Refused(refusal),
         }
         if let Err(refusal) = intent.turn.take().await {
             return Opened::Refused(refusal);

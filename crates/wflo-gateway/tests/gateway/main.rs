@@ -7,6 +7,8 @@ mod attempts;
 mod bound;
 mod budget;
 mod bytes;
+mod cache;
+mod cache_redis;
 mod context_llm;
 mod dialects;
 mod edits;

@@ -38,6 +38,9 @@ impl SliceLedger {
         if let Some(refusal) = self.unwelcome(&intent, key, client.as_deref()) {
             return Ok(Opened::Refused(refusal));
         }
+        if let Some(answered) = self.kept(&intent, client.as_deref()).await {
+            return Ok(answered);
+        }
         let begun = Instant::now();
         let mut place: Option<Place> = None;
         loop {

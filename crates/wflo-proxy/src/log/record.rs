@@ -5,6 +5,7 @@
 //! of a log: its writer died in the middle of it, so nothing was done on its strength.
 
 use wflo_core::budget::{Amounts, Measure};
+use wflo_core::cost::PromptCache;
 use wflo_core::id::{BudgetId, KeyId};
 use wflo_core::money::NanoUsd;
 use wflo_core::slice::CallRecord;
@@ -43,6 +44,7 @@ pub(crate) struct End {
     pub(crate) cached_tokens: u64,
     pub(crate) output_tokens: u64,
     pub(crate) took_us: u64,
+    pub(crate) prompt_cache: PromptCache,
 }
 
 /// More than this is no count of a call, and would not fit into a store.
@@ -82,6 +84,11 @@ impl End {
             cost: self.cost,
             uncertain: self.uncertain,
             took_us: self.took_us.min(COUNT),
+            saved: None,
+            prompt_cache: PromptCache {
+                written_tokens: self.prompt_cache.written_tokens.min(COUNT),
+                saved: self.prompt_cache.saved,
+            },
         }
     }
 }
@@ -127,6 +134,8 @@ pub(crate) enum Tail {
 const INTENT: u8 = 1;
 const SETTLED: u8 = 2;
 const RELEASED: u8 = 3;
+/// As [`SETTLED`], which earlier versions wrote, with what the provider's cache did.
+const SETTLED_CACHED: u8 = 4;
 
 /// Writes records into one buffer, which is used again and again.
 #[derive(Default)]
@@ -177,7 +186,7 @@ impl Encoder {
 
     pub(crate) fn settled(&mut self, lsn: u64, seq: u64, end: &End) {
         self.record(|out| {
-            out.push(SETTLED);
+            out.push(SETTLED_CACHED);
             out.extend_from_slice(&lsn.to_le_bytes());
             out.extend_from_slice(&seq.to_le_bytes());
             out.extend_from_slice(&end.at_ms.to_le_bytes());
@@ -188,6 +197,8 @@ impl Encoder {
             for number in tokens.into_iter().chain([end.took_us]) {
                 out.extend_from_slice(&number.to_le_bytes());
             }
+            out.extend_from_slice(&end.prompt_cache.written_tokens.to_le_bytes());
+            out.extend_from_slice(&end.prompt_cache.saved.nanos().to_le_bytes());
         });
     }
 
@@ -307,7 +318,8 @@ impl Decoder<'_> {
 }
 
 fn decode(from: &mut Decoder<'_>) -> Option<Record> {
-    let record = match from.u8()? {
+    let kind = from.u8()?;
+    let record = match kind {
         INTENT => {
             let (seq, at_ms, cost) = (from.u64()?, from.i64()?, from.money()?);
             let (model_calls, tokens) = (from.u64()?, from.u64()?);
@@ -326,7 +338,7 @@ fn decode(from: &mut Decoder<'_>) -> Option<Record> {
             let (provider, model) = (from.text()?, from.text()?);
             Record::Intent(Intent { seq, at_ms, amounts, key, budgets, provider, model })
         }
-        SETTLED => {
+        SETTLED | SETTLED_CACHED => {
             let (lsn, seq, at_ms, cost, marks) =
                 (from.u64()?, from.u64()?, from.i64()?, from.money()?, from.u8()?);
             let end = End {
@@ -339,6 +351,10 @@ fn decode(from: &mut Decoder<'_>) -> Option<Record> {
                 cached_tokens: from.u64()?,
                 output_tokens: from.u64()?,
                 took_us: from.u64()?,
+                prompt_cache: match kind {
+                    SETTLED_CACHED => PromptCache { written_tokens: from.u64()?, saved: from.money()? },
+                    _ => PromptCache::default(),
+                },
             };
             Record::Settled { lsn, seq, end }
         }
@@ -378,9 +394,9 @@ mod tests {
                 model,
             })
         });
-        let settled = (any::<[u64; 6]>(), any::<i64>(), any::<i64>(), any::<[bool; 2]>(), any::<u16>());
-        let settled = settled.prop_map(|(numbers, at_ms, nanos, [uncertain, uncounted], status)| {
-            let [lsn, seq, input_tokens, cached_tokens, output_tokens, took_us] = numbers;
+        let settled = (any::<[u64; 7]>(), any::<[i64; 3]>(), any::<[bool; 2]>(), any::<u16>());
+        let settled = settled.prop_map(|(numbers, [at_ms, nanos, saved], [uncertain, uncounted], status)| {
+            let [lsn, seq, input_tokens, cached_tokens, output_tokens, took_us, written_tokens] = numbers;
             let cost = NanoUsd::from_nanos(nanos);
             let end = End {
                 at_ms,
@@ -392,6 +408,7 @@ mod tests {
                 cached_tokens,
                 output_tokens,
                 took_us,
+                prompt_cache: PromptCache { written_tokens, saved: NanoUsd::from_nanos(saved) },
             };
             Record::Settled { lsn, seq, end }
         });
@@ -409,6 +426,29 @@ mod tests {
             }
         }
         encoder.bytes().to_vec()
+    }
+
+    #[test]
+    fn a_settlement_of_an_earlier_version_is_read() {
+        let end = End {
+            at_ms: 3,
+            cost: NanoUsd::from_nanos(4),
+            uncertain: true,
+            uncounted: false,
+            status: 200,
+            input_tokens: 5,
+            cached_tokens: 6,
+            output_tokens: 7,
+            took_us: 8,
+            prompt_cache: PromptCache::default(),
+        };
+        let mut encoder = Encoder::default();
+        encoder.settled(2, 1, &end);
+        let mut body = encoder.bytes()[8..encoder.bytes().len() - 16].to_vec();
+        body[0] = SETTLED;
+        let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+        let text = [&length[..], &checksum(&body), &body].concat();
+        assert_eq!(read(&text), (vec![Record::Settled { lsn: 2, seq: 1, end }], Tail::Whole));
     }
 
     proptest! {

@@ -9,7 +9,10 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use wflo_core::error::Code;
 use wflo_core::key::KeyRefusal;
+use wflo_gateway::Gateway;
+use wflo_gateway::cache::Scope;
 use wflo_gateway::error::GatewayError;
+use wflo_gateway::ledger::Caller;
 use wflo_gateway::serve::Body;
 
 use super::Shared;
@@ -51,7 +54,7 @@ pub(super) async fn answer(
     let response = match caller {
         Ok(caller) => {
             keys.cut(&mut request);
-            gateway.answer(caller, request).await
+            gateway.answer(sharing(&gateway, caller), request).await
         }
         Err(why) => {
             shared.metrics.refused("key");
@@ -60,6 +63,19 @@ pub(super) async fn answer(
     };
     shared.metrics.answered(response.status().as_u16());
     response.map(Either::Left)
+}
+
+/// The caller with the space of its kept answers.
+fn sharing(gateway: &Gateway, caller: Caller) -> Caller {
+    match gateway.cache().map(|cache| cache.settings().scope) {
+        None => caller,
+        Some(Scope::Everyone) => caller.sharing("everyone"),
+        // Here there are no workflows: a key has its own.
+        Some(Scope::Caller | Scope::Workflow) => {
+            let space = format!("key/{}", caller.label());
+            caller.sharing(&space)
+        }
+    }
 }
 
 fn of_a_page(why: &str) -> GatewayError {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use wflo_core::budget::{Amount, Amounts, Measure};
+use wflo_core::cost::PromptCache;
 use wflo_core::id::{BudgetId, EngineId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Moment;
@@ -148,6 +149,8 @@ fn unknown(seq: u64, at_ms: i64, cost: NanoUsd, name: &str) -> CallRecord {
         cost,
         uncertain: true,
         took_us: 0,
+        saved: None,
+        prompt_cache: PromptCache::default(),
     }
 }
 

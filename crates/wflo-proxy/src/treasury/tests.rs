@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use wflo_core::budget::{Amount, Amounts, Measure, OnExceeded, Period, Scope, Zone};
+use wflo_core::cost::PromptCache;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Moment;
 use wflo_core::ports::store::Store as _;
@@ -128,6 +129,7 @@ const END: End = End {
     cached_tokens: 0,
     output_tokens: 1,
     took_us: 1,
+    prompt_cache: PromptCache { written_tokens: 0, saved: NanoUsd::ZERO },
 };
 
 impl Running {

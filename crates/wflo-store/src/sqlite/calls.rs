@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use wflo_core::cost::Sum;
+use wflo_core::cost::{PromptCache, Sum};
 use wflo_core::id::{EngineId, KeyId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{OpResult, StoreError};
@@ -45,11 +45,14 @@ pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRe
         let uncertain = if call.uncertain { call.cost } else { NanoUsd::ZERO };
         sums.entry((hour, call.key, &call.provider, &call.model)).or_default().add(&Sum {
             calls: 1,
+            hits: u64::from(call.saved.is_some()),
             input_tokens: call.input_tokens,
             cached_tokens: call.cached_tokens,
             output_tokens: call.output_tokens,
             cost: call.cost,
             uncertain,
+            saved: call.saved.unwrap_or_default(),
+            prompt_cache: call.prompt_cache,
         });
     }
     for ((hour, key, provider, model), sum) in sums {
@@ -58,14 +61,18 @@ pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRe
         tx.write(
             "INSERT INTO calls_by_hour
                  (hour, key, provider, model, calls, input_tokens, cached_tokens, output_tokens, cost_nanos,
-                  uncertain_nanos)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                  uncertain_nanos, hits, saved_nanos, cache_write_tokens, prompt_cache_nanos)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?13, ?14, ?15)
              ON CONFLICT (hour, key, provider, model) DO UPDATE SET calls = calls + excluded.calls,
                  input_tokens = MIN(input_tokens + excluded.input_tokens, ?11),
                  cached_tokens = MIN(cached_tokens + excluded.cached_tokens, ?11),
                  output_tokens = MIN(output_tokens + excluded.output_tokens, ?11),
                  cost_nanos = MIN(cost_nanos + excluded.cost_nanos, ?11),
-                 uncertain_nanos = MIN(uncertain_nanos + excluded.uncertain_nanos, ?11)",
+                 uncertain_nanos = MIN(uncertain_nanos + excluded.uncertain_nanos, ?11),
+                 hits = hits + excluded.hits,
+                 saved_nanos = MIN(saved_nanos + excluded.saved_nanos, ?11),
+                 cache_write_tokens = MIN(cache_write_tokens + excluded.cache_write_tokens, ?11),
+                 prompt_cache_nanos = MAX(MIN(prompt_cache_nanos + excluded.prompt_cache_nanos, ?11), -?11)",
             params![
                 column::time(hour),
                 key.map(|key| key.to_string()).unwrap_or_default(),
@@ -78,6 +85,10 @@ pub(crate) fn put(tx: &Tx<'_>, spender: EngineId, at: Timestamp, calls: &[CallRe
                 money(sum.cost),
                 money(sum.uncertain),
                 MOST,
+                column::signed(sum.hits)?,
+                money(sum.saved),
+                tokens(sum.prompt_cache.written_tokens),
+                money(sum.prompt_cache.saved.max(NanoUsd::from_nanos(-MOST))),
             ],
         )?;
     }
@@ -104,7 +115,7 @@ pub(crate) fn forget(tx: &Tx<'_>, before: Timestamp) -> Result<OpResult, Fault> 
 pub(crate) fn lines(conn: &Connection) -> Result<Vec<CallsLine>, Fault> {
     let mut statement = conn.prepare_cached(
         "SELECT hour, key, provider, model, calls, input_tokens, output_tokens, cost_nanos, uncertain_nanos,
-             cached_tokens
+             cached_tokens, hits, saved_nanos, cache_write_tokens, prompt_cache_nanos
          FROM calls_by_hour ORDER BY hour, key, provider, model",
     )?;
     let rows = statement.query_map([], |row| {
@@ -124,6 +135,12 @@ pub(crate) fn lines(conn: &Connection) -> Result<Vec<CallsLine>, Fault> {
                 output_tokens: row.get::<_, Unsigned>(6)?.0,
                 cost: row.get::<_, Money>(7)?.0,
                 uncertain: row.get::<_, Money>(8)?.0,
+                hits: row.get::<_, Unsigned>(10)?.0,
+                saved: row.get::<_, Money>(11)?.0,
+                prompt_cache: PromptCache {
+                    written_tokens: row.get::<_, Unsigned>(12)?.0,
+                    saved: row.get::<_, Money>(13)?.0,
+                },
             },
         })
     })?;

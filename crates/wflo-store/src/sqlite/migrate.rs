@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_reports.sql"),
     include_str!("migrations/0005_budgets.sql"),
     include_str!("migrations/0006_corrections.sql"),
+    include_str!("migrations/0007_cache.sql"),
 ];
 
 /// The schema that this program writes.

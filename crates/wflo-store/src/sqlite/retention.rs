@@ -4,7 +4,7 @@
 //! and where its records stand; a run of a chain of retries that goes on is not removed.
 
 use rusqlite::{Connection, params};
-use wflo_core::cost::{Spent, Sum};
+use wflo_core::cost::{PromptCache, Spent, Sum};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::{Leftover, OpResult, StoreError};
 
@@ -109,11 +109,13 @@ fn close_budgets(tx: &Tx<'_>, key: &str) -> Result<(), Fault> {
 }
 
 fn put_spent(tx: &Tx<'_>, line: &Spent) -> Result<(), Fault> {
-    let Sum { calls, input_tokens, cached_tokens, output_tokens, cost, uncertain } = line.sum;
+    let Sum { calls, hits, input_tokens, cached_tokens, output_tokens, cost, uncertain, saved, prompt_cache } =
+        line.sum;
     tx.write(
         "INSERT INTO spent (run, workflow, created_at, step, provider, model, calls, input_tokens,
-             output_tokens, cost_nanos, uncertain_nanos, day, agent, cached_tokens, labels)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             output_tokens, cost_nanos, uncertain_nanos, day, agent, cached_tokens, labels, hits, saved_nanos,
+             cache_write_tokens, prompt_cache_nanos)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         params![
             line.run.to_string(),
             line.workflow,
@@ -130,6 +132,10 @@ fn put_spent(tx: &Tx<'_>, line: &Spent) -> Result<(), Fault> {
             line.agent,
             column::signed(cached_tokens)?,
             cell::plain(&line.labels)?,
+            column::signed(hits)?,
+            Money(saved),
+            column::signed(prompt_cache.written_tokens)?,
+            Money(prompt_cache.saved),
         ],
     )?;
     Ok(())
@@ -152,7 +158,8 @@ pub(crate) fn trees(conn: &Connection) -> Result<Vec<String>, Fault> {
 pub(crate) fn spent(conn: &Connection) -> Result<Vec<Spent>, Fault> {
     let mut statement = conn.prepare_cached(
         "SELECT run, workflow, created_at, step, provider, model, calls, input_tokens, output_tokens,
-             cost_nanos, uncertain_nanos, day, agent, cached_tokens, labels FROM spent ORDER BY n",
+             cost_nanos, uncertain_nanos, day, agent, cached_tokens, labels, hits, saved_nanos,
+             cache_write_tokens, prompt_cache_nanos FROM spent ORDER BY n",
     )?;
     let lines = statement.query_map([], |row| {
         Ok(Spent {
@@ -172,6 +179,12 @@ pub(crate) fn spent(conn: &Connection) -> Result<Vec<Spent>, Fault> {
                 output_tokens: row.get::<_, Unsigned>(8)?.0,
                 cost: row.get::<_, Money>(9)?.0,
                 uncertain: row.get::<_, Money>(10)?.0,
+                hits: row.get::<_, Unsigned>(15)?.0,
+                saved: row.get::<_, Money>(16)?.0,
+                prompt_cache: PromptCache {
+                    written_tokens: row.get::<_, Unsigned>(17)?.0,
+                    saved: row.get::<_, Money>(18)?.0,
+                },
             },
         })
     })?;

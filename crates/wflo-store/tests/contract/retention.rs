@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use wflo_core::budget::{Budget, Period, Scope};
-use wflo_core::cost::{Spent, Sum};
+use wflo_core::cost::{PromptCache, Spent, Sum};
 use wflo_core::id::RunId;
 use wflo_core::ports::clock::Moment;
 use wflo_core::ports::store::{Leftover, Op, RunFilter, Store, StoreError};
@@ -26,12 +26,15 @@ fn retry_of(old: &RunRecord) -> RunRecord {
 
 fn line(run: &RunRecord) -> Spent {
     let sum = Sum {
-        calls: 2,
+        calls: 3,
+        hits: 1,
         input_tokens: 30,
         cached_tokens: 10,
         output_tokens: 40,
         cost: usd("0.02"),
         uncertain: usd("0.005"),
+        saved: usd("0.03"),
+        prompt_cache: PromptCache { written_tokens: 7, saved: usd("-0.001") },
     };
     Spent {
         run: run.id,

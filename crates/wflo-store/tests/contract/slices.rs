@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wflo_core::budget::{Amount, Budget, Measure, Scope};
+use wflo_core::cost::PromptCache;
 use wflo_core::id::{BudgetId, EngineId, KeyId};
 use wflo_core::key::VirtualKey;
 use wflo_core::money::NanoUsd;
@@ -180,6 +181,8 @@ fn call(seq: u64, at_ms: i64, model: &str, cost: &str, uncertain: bool) -> CallR
         cost: usd(cost),
         uncertain,
         took_us: 900,
+        saved: None,
+        prompt_cache: PromptCache::default(),
     }
 }
 
@@ -192,7 +195,15 @@ pub async fn calls_are_summed_by_hour_and_kept_each(fixture: &Fixture) {
     for (from, calls) in [(0, first.clone()), (4, second.clone())] {
         folded(&*store, Fold { calls, ..fold(me, from, from + 4, Vec::new()) }).await.unwrap();
     }
+    // What the cache answered, and what the provider's cache did, which may have cost more than it saved.
+    let saved = Some(usd("0.25"));
+    let hit = CallRecord { saved, ..call(9, hour, "b", "0", false) };
+    let prompt_cache = PromptCache { written_tokens: 7, saved: usd("-0.003") };
+    let third = vec![hit, CallRecord { prompt_cache, ..call(11, hour, "b", "0.1", false) }];
+    folded(&*store, Fold { calls: third.clone(), ..fold(me, 8, 12, Vec::new()) }).await.unwrap();
     let lines = store.calls_lines().await.unwrap();
+    let sum = lines[1].sum;
+    assert_eq!((sum.hits, sum.saved, sum.prompt_cache), (1, usd("0.25"), prompt_cache));
     let lines: Vec<_> = lines
         .iter()
         .map(|line| {
@@ -204,12 +215,12 @@ pub async fn calls_are_summed_by_hour_and_kept_each(fixture: &Fixture) {
         lines,
         [
             (hours.0, "a", 2, usd("0.3"), usd("0.2")),
-            (hours.0, "b", 1, usd("0.8"), usd("0")),
+            (hours.0, "b", 3, usd("0.9"), usd("0")),
             (hours.1, "a", 1, usd("0.4"), usd("0"))
         ]
     );
     assert_eq!(store.uncertain_calls().await.unwrap(), [(me, first[1].clone())]);
-    assert_eq!(store.calls_of(me).await.unwrap(), [first, second].concat());
+    assert_eq!(store.calls_of(me).await.unwrap(), [first, second, third].concat());
 }
 
 pub async fn old_calls_are_forgotten_but_for_sums_and_lost_bills(fixture: &Fixture) {

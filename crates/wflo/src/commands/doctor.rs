@@ -1,5 +1,6 @@
 //! `wflo doctor`: does this machine have what runs need? Each answer is tried, not looked up.
 
+mod cache;
 mod data;
 mod python;
 mod upstream;
@@ -100,7 +101,10 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
         checks.extend(python::check(settings, context.environment));
         // A key may come from a command of the project's.
         match crate::trust::missing(context, settings, &[]).len() {
-            0 => checks.extend(upstream::check(settings, context.environment)),
+            0 => {
+                checks.extend(upstream::check(settings, context.environment));
+                checks.extend(cache::check(settings));
+            }
             count => checks.push(untrusted(count)),
         }
     }

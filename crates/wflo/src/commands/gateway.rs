@@ -247,6 +247,7 @@ fn config(session: &Session<'_>) -> Result<Config, CommandError> {
         routes: session.routes()?,
         rules: rules(&session.settings),
         browsers: session.settings.gateway.browsers.clone(),
+        cache: session.settings.cache.clone(),
     })
 }
 

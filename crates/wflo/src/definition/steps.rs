@@ -93,6 +93,7 @@ fn read_work(reader: &mut Reader<'_>, out: &mut Map<String, Value>) -> Result<()
     put(out, "timeout_seconds", timeout(reader)?);
     put(out, "agent", text(reader, "agent")?);
     put(out, "budgets", budgets(reader)?);
+    put(out, "cache", boolean(reader, "cache")?);
     if let Some(field) = reader.optional("effect_class") {
         let classes = ["idempotent", "at_least_once", "guarded"].map(|class| (class, class));
         put(out, "effect_class", Some(field.choice(&classes)?));

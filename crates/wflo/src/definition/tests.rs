@@ -66,7 +66,7 @@ steps:
     timeout: 90s
     budget: {max_cost_usd: "0.10"}
     approval: {approvers: [a], notify: ["slack://x"], when: start, timeout: 5m, on_timeout: hold}
-  - {name: act, type: tool, run: [sh, -c, "true"], approval_required: true, effect_class: guarded, on_ambiguous: skip}
+  - {name: act, type: tool, run: [sh, -c, "true"], approval_required: true, effect_class: guarded, on_ambiguous: skip, cache: false}
 "#;
     let json = to_json("flow.yaml", text).unwrap();
     let definition = Definition::parse(&json).unwrap();
@@ -78,6 +78,7 @@ steps:
     assert_eq!(write.retry_backoff.as_ref().unwrap().initial_seconds.0, 500);
     assert_eq!(write.approval.as_ref().unwrap().timeout_seconds.unwrap().0, 300_000);
     assert!(definition.steps[1].approval.as_ref().unwrap().required);
+    assert_eq!((write.cache, definition.steps[1].cache), (None, Some(false)));
 }
 
 #[test]
@@ -160,6 +161,8 @@ fn the_published_schema_accepts_what_is_accepted_here() {
             ", approval_required: true",
             ", effect_class: guarded",
             ", effect_class: sure",
+            ", cache: false",
+            ", cache: never",
             ", budget: {max_cost_usd: 1}",
             ", budget: {max_cost_usd: -1}",
             ", budget: {}",

@@ -188,7 +188,7 @@ pub(super) fn read_waits(reader: &mut Reader<'_>) -> Result<Waits, Problem> {
 }
 
 /// Seconds, or a duration such as `5m`; not zero.
-fn span(reader: &mut Reader<'_>, key: &'static str) -> Result<Option<Duration>, Problem> {
+pub(super) fn span(reader: &mut Reader<'_>, key: &'static str) -> Result<Option<Duration>, Problem> {
     let Some(field) = reader.optional(key) else { return Ok(None) };
     match field.parse()? {
         Millis(0) => Err(field.wrong("longer than nothing")),

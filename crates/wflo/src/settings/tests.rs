@@ -4,6 +4,7 @@ use wflo_core::error::Coded;
 
 use super::*;
 
+mod cache;
 mod routing;
 
 /// The whole file of the design.

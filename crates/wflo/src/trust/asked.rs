@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use wflo_engine::launch::Launch;
+use wflo_gateway::cache::Address;
 use wflo_sandbox::workspace::{Digest, Hidden, HideRules, RelPath};
 
 use crate::document::{Node, Table, Value};
@@ -49,6 +50,11 @@ pub(crate) fn asked(file: &Node, root: &Path) -> Vec<Asked> {
     let Value::Table(table) = &file.value else { return found };
     for (name, provider) in tables(table, "providers") {
         of_provider(&format!("providers.{name}"), provider, root, &mut found);
+    }
+    if let Some(Value::Table(cache)) = table.get("cache").map(|node| &node.value)
+        && let Some(url) = text(cache, "url")
+    {
+        of_cache(url, &mut found);
     }
     if let Some(Value::Table(sandbox)) = table.get("sandbox").map(|node| &node.value) {
         of_sandbox(sandbox, root, &mut found);
@@ -126,6 +132,18 @@ fn of_provider(key: &str, provider: &Table, root: &Path, found: &mut Vec<Asked>)
             let does = "the variable's value is sent to that address";
             found.push(Asked::new(format!("{key}.api_key_env"), name, does));
         }
+    }
+}
+
+/// A Redis elsewhere; what is shown of its address holds no password. One that cannot be read is refused.
+fn of_cache(url: &str, found: &mut Vec<Asked>) {
+    let Ok(address) = Address::parse(url).map(|address| address.to_string()) else { return };
+    if !address.starts_with("redis+unix:") && !is_this_machine(&address) {
+        found.push(Asked::new(
+            "cache.url",
+            address,
+            "answers of models are kept there, and taken from there",
+        ));
     }
 }
 
@@ -248,7 +266,8 @@ mod tests {
             [providers.o]\ndialect = \"openai\"\napi_key_env = \"OPENAI_API_KEY\"\n\
             [providers.six]\nbase_url = \"http://[::1]:9/v1\"\n[providers.l]\nbase_url = \"http://localhost/v1\"\n\
             [sandbox]\nbackend = \"native\"\nmemory_limit = \"1g\"\nro = [\"./models:/models\"]\nhide = [\"x\"]\n\
-            [databases.main]\nurl = \"sqlite:data/a.db\"\n[storage]\nurl = \"sqlite:.wflo/wflo.db\"\n";
+            [databases.main]\nurl = \"sqlite:data/a.db\"\n[storage]\nurl = \"sqlite:.wflo/wflo.db\"\n\
+            [cache]\nurl = \"redis://user:pass@localhost:6379\"\n";
         assert_eq!(of(text, &root), Vec::<String>::new());
     }
 
@@ -265,7 +284,8 @@ mod tests {
             [providers.c]\napi_key_file = \"../../token\"\n[providers.d]\nbase_url = \"http://localhost.evil.example\"\n\
             [providers.e]\nbase_url = \"http://evil.example\\\\@127.0.0.1/\"\n\
             [sandbox]\nbackend = \"none\"\nenv = [\"HOME\", \"AWS\"]\nro = [\"inside:/e\", \"later:/l\", \"/home:/h\", \"wflo.toml:/w\", \".aws:/a\"]\nrw = [\"./x:/x\"]\n\
-            [databases.m]\nurl = \"sqlite://../other.db\"\nallow_unseen = true\n[storage]\nurl = \"sqlite:inside/x.db\"\n";
+            [databases.m]\nurl = \"sqlite://../other.db\"\nallow_unseen = true\n[storage]\nurl = \"sqlite:inside/x.db\"\n\
+            [cache]\nurl = \"redis://localhost:s3cret-w0rd@evil.example/1\"\n";
         let found = of(text, &root);
         for wanted in [
             "providers.a.api_key_command = \"./key.sh x\"",
@@ -287,10 +307,12 @@ mod tests {
             "databases.m.url",
             "databases.m.allow_unseen",
             "storage.url",
+            "cache.url = \"redis://evil.example/1\"",
         ] {
             assert!(found.iter().any(|setting| setting.starts_with(wanted)), "{wanted}: {found:?}");
         }
-        assert_eq!(found.len(), 19, "{found:?}");
+        assert_eq!(found.len(), 20, "{found:?}");
+        assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
     }
 
     #[test]

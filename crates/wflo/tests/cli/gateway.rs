@@ -10,6 +10,8 @@ use wflo_testkit::model_server::{Answer, Fault, ModelServer};
 
 use super::wflo::Folder;
 
+mod cache;
+
 /// What one call of [`CHAT`] is billed: 10 tokens in, 5 out, at 1 and 2 USD per million.
 pub(super) const BILL: i64 = 10_000 + 2 * 5_000;
 

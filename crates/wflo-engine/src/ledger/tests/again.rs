@@ -90,7 +90,13 @@ async fn the_answer_of_a_later_attempt_is_recorded_with_all_that_was_tried() {
             cost: NanoUsd::from_nanos(7),
         };
         let settled = recorded.cost;
-        let outcome = Outcome { recorded, settled, usage: None, uncertain: false };
+        let outcome = Outcome {
+            recorded,
+            settled,
+            usage: None,
+            uncertain: false,
+            prompt_cache: wflo_core::cost::PromptCache::default(),
+        };
         RunLedger.close(ticket, outcome).await.unwrap();
         done(Value::Null)
     });

@@ -70,6 +70,15 @@ pub(super) async fn world_at(mock: ModelServer, url: &str) -> World {
 }
 
 pub(super) async fn world_with(mock: ModelServer, url: &str, routing: Routing) -> World {
+    world_over(mock, url, routing, None).await
+}
+
+pub(super) async fn world_over(
+    mock: ModelServer,
+    url: &str,
+    routing: Routing,
+    cache: Option<CacheSettings>,
+) -> World {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(dir.path().join("wflo.db"), StoreOptions::default()).unwrap());
@@ -77,7 +86,9 @@ pub(super) async fn world_with(mock: ModelServer, url: &str, routing: Routing) -
     let provider = Provider::new("local", Dialect::OpenAi, url, None).unwrap();
     let models = BTreeMap::from([("smol".to_owned(), settings())]);
     let routes = Routes::new(vec![provider], Vec::new(), models).unwrap().with_routing(routing).unwrap();
-    let gateway = Gateway::new(routes, Arc::new(RunLedger), Deadlines::default(), Limits::default());
+    let cache = cache.map(|settings| Cache::new(settings, Arc::clone(&clock)));
+    let (ledger, deadlines) = (Arc::new(RunLedger), Deadlines::default());
+    let gateway = Gateway::caching(routes, ledger, cache, deadlines, Limits::default());
     let databases =
         wflo_data::Databases::open(&BTreeMap::new(), dir.path(), &wflo_data::Limits::default()).unwrap();
     let services = Arc::new(Services {

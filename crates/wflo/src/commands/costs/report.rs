@@ -143,9 +143,9 @@ pub(crate) fn report(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, C
     printer.object(&Said::Total { sum: total });
     printer.line(
         table(args.by, &rows, total, &spending)
-            .within(printer.width(), &[1], &[8, 4, 5, 3, 1])
+            .within(printer.width(), &[1], &[12, 6, 5, 7, 4, 3, 1])
             .ids(&[0])
-            .right(&[2, 3, 4, 5, 6, 7])
+            .right(&[2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
             .omit_empty(),
     );
     remarks(printer, &spending, &anomalies);
@@ -307,10 +307,14 @@ fn table(by: CostsBy, rows: &[Row], total: Sum, spending: &Spending) -> Table {
         first,
         second,
         "CALLS",
+        "KEPT",
         "INPUT",
         "CACHED",
+        "WRITTEN",
         "OUTPUT",
         "COST",
+        "SAVED",
+        "BY PROMPT CACHES",
         "OF IT UNCERTAIN",
         "TREND",
     ]);
@@ -347,10 +351,14 @@ fn figures(sum: Sum) -> Vec<String> {
     let unless = |is_nothing: bool, text: String| if is_nothing { String::new() } else { text };
     vec![
         sum.calls.to_string(),
+        unless(sum.hits == 0, sum.hits.to_string()),
         sum.input_tokens.to_string(),
         unless(sum.cached_tokens == 0, sum.cached_tokens.to_string()),
+        unless(sum.prompt_cache.written_tokens == 0, sum.prompt_cache.written_tokens.to_string()),
         sum.output_tokens.to_string(),
         money(sum.cost),
+        unless(sum.saved == NanoUsd::ZERO, money(sum.saved)),
+        unless(sum.prompt_cache.saved == NanoUsd::ZERO, money(sum.prompt_cache.saved)),
         unless(sum.uncertain == NanoUsd::ZERO, money(sum.uncertain)),
     ]
 }
@@ -367,7 +375,18 @@ fn csv(by: CostsBy, rows: &[Row]) -> String {
         CostsBy::Model => &["provider", "model"],
         CostsBy::Day => &["day"],
     };
-    let sums = ["calls", "input_tokens", "cached_tokens", "output_tokens", "cost_usd", "uncertain_usd"];
+    let sums = [
+        "calls",
+        "input_tokens",
+        "cached_tokens",
+        "output_tokens",
+        "cost_usd",
+        "uncertain_usd",
+        "cache_hits",
+        "saved_usd",
+        "cache_write_tokens",
+        "prompt_cache_saved_usd",
+    ];
     let mut text = csv::Writer::from_writer(Vec::new());
     // Writing to memory does not fail.
     let _ = text.write_record(keys.iter().chain(&sums));
@@ -380,6 +399,10 @@ fn csv(by: CostsBy, rows: &[Row]) -> String {
             sum.output_tokens.to_string(),
             sum.cost.to_string(),
             sum.uncertain.to_string(),
+            sum.hits.to_string(),
+            sum.saved.to_string(),
+            sum.prompt_cache.written_tokens.to_string(),
+            sum.prompt_cache.saved.to_string(),
         ]);
         let _ = text.write_record(&cells);
     }
