@@ -226,9 +226,9 @@ impl Treasury {
     /// Commits a fold. One that the store refuses again and again as it is (not for want of space, nor
     /// because the file is locked) is put with its calls as one sum: what it charges is the same, and what
     /// the store cannot hold of one call does not keep all others out.
-    async fn put(&self, fold: &Fold, recalled: &[BudgetId]) -> Result<Vec<OpResult>, StoreError> {
-        let ops = |fold: Fold| {
-            let mut ops = vec![Op::Slice(SliceOp::Fold(Box::new(fold)))];
+    async fn put(&self, fold: &Arc<Fold>, recalled: &[BudgetId]) -> Result<Vec<OpResult>, StoreError> {
+        let ops = |fold: Arc<Fold>| {
+            let mut ops = vec![Op::Slice(SliceOp::Fold(fold))];
             if !recalled.is_empty() {
                 let (spender, budgets) = (self.spender, recalled.to_vec());
                 ops.push(Op::Slice(SliceOp::Answered { spender, budgets }));
@@ -237,7 +237,7 @@ impl Treasury {
         };
         let store = &self.options.store;
         failpoint::pass("gateway.fold.before");
-        let outcome = store.commit(Batch { fence: None, ops: ops(fold.clone()) }).await;
+        let outcome = store.commit(Batch { fence: None, ops: ops(Arc::clone(fold)) }).await;
         failpoint::pass("gateway.fold.after");
         let Err(StoreError::Failed(reason)) = &outcome else {
             self.refused.store(0, Ordering::Relaxed);
@@ -251,7 +251,7 @@ impl Treasury {
             calls = fold.calls.len(),
             "the store does not take these calls; their sum is stored"
         );
-        let summed = store.commit(Batch { fence: None, ops: ops(recover::summed(fold)) }).await?;
+        let summed = store.commit(Batch { fence: None, ops: ops(Arc::new(recover::summed(fold))) }).await?;
         self.refused.store(0, Ordering::Relaxed);
         self.quarantined.fetch_add(1, Ordering::Relaxed);
         Ok(summed)

@@ -1,5 +1,7 @@
 //! Folds: what was spent since the last one, and what goes back of each slice.
 
+use std::sync::Arc;
+
 use wflo_core::budget::Amount;
 use wflo_core::id::BudgetId;
 use wflo_core::ports::store::{Fold, Part, Want};
@@ -7,7 +9,7 @@ use wflo_core::ports::store::{Fold, Part, Want};
 use super::Spending;
 
 /// A fold on its way to the store.
-pub(crate) struct Folding(pub(crate) Fold);
+pub(crate) struct Folding(pub(crate) Arc<Fold>);
 
 impl Spending {
     /// What to fetch ahead, so that the next calls need not wait.
@@ -51,7 +53,7 @@ impl Spending {
         }
         let calls = std::mem::take(&mut self.calls);
         let overruns = std::mem::take(&mut self.overruns);
-        Some(Folding(Fold {
+        Some(Folding(Arc::new(Fold {
             spender: self.spender,
             from: self.position,
             to: self.log.last(),
@@ -60,7 +62,7 @@ impl Spending {
             overruns,
             ends,
             at,
-        }))
+        })))
     }
 
     /// The fold is in the store.
@@ -86,7 +88,7 @@ impl Spending {
 
     /// The fold did not come into the store: it is said again with the next.
     pub(crate) fn not_folded(&mut self, folding: Folding) {
-        let fold = folding.0;
+        let fold = Arc::unwrap_or_clone(folding.0);
         for part in &fold.parts {
             if let Some(account) = self.of(part.budget) {
                 account.retired = account.retired.saturating_add(std::mem::take(&mut account.retiring));

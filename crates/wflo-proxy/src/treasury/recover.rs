@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use wflo_core::budget::{Amount, Amounts, Measure};
 use wflo_core::cost::PromptCache;
@@ -106,7 +107,7 @@ async fn one(
         spender = %spender.id, pid = spender.pid, calls = reckoned.calls.len(),
         "a process ended with slices of budgets; what it spent is brought in"
     );
-    let put = |fold| store.commit(Batch { fence: None, ops: vec![Op::Slice(SliceOp::Fold(Box::new(fold)))] });
+    let put = |fold| store.commit(Batch { fence: None, ops: vec![Op::Slice(SliceOp::Fold(Arc::new(fold)))] });
     let outcome = match put(reckoned.clone()).await {
         Err(StoreError::Failed(reason)) => {
             tracing::error!(

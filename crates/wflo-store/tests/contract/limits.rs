@@ -95,7 +95,7 @@ pub async fn a_correction_is_kept_with_who_when_and_why(fixture: &Fixture) {
         let parts = vec![Part { budget, settled, freed: settled }];
         let (calls, to) = (Vec::new(), from + 1);
         let fold = Fold { spender, from, to, parts, calls, overruns: 0, ends: false, at: at(5) };
-        Op::Slice(SliceOp::Fold(Box::new(fold)))
+        Op::Slice(SliceOp::Fold(std::sync::Arc::new(fold)))
     };
     let thresholds = |results: Vec<OpResult>| -> Vec<u32> {
         let OpResult::Folded(alerts) = &results[0] else { panic!("{results:?}") };

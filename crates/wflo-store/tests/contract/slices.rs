@@ -29,7 +29,7 @@ async fn slice(store: &dyn SliceStore, op: SliceOp) -> Result<OpResult, StoreErr
 }
 
 async fn folded(store: &dyn SliceStore, fold: Fold) -> Result<OpResult, StoreError> {
-    slice(store, SliceOp::Fold(Box::new(fold))).await
+    slice(store, SliceOp::Fold(std::sync::Arc::new(fold))).await
 }
 
 async fn take(

@@ -1,5 +1,7 @@
 //! Slices in the store: taken all or none in one commit, folded many calls at a time.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::budget::{Amount, Budget};
@@ -69,7 +71,7 @@ pub enum SliceOp {
     /// Brings into the store what was spent. Result: [`OpResult::Folded`](super::OpResult::Folded).
     /// [`StoreError::NotFound`] when the process is not known (any more), [`StoreError::Failed`] when the
     /// position is another.
-    Fold(Box<Fold>),
+    Fold(Arc<Fold>),
     /// Asks everybody else for what they do not use of these budgets.
     Recall {
         /// Who asks; none where it is no process that has slices itself.
