@@ -16,10 +16,11 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wflo_core::cost;
-use wflo_core::effect::{EffectKind, EffectState};
+use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
 use wflo_core::error::{Code, Coded};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Store;
+use wflo_core::run::RunRecord;
 use wflo_gateway::ledger::Recorded;
 
 use crate::error::EngineError;
@@ -89,9 +90,17 @@ pub struct Recording {
 /// A file that is no recording.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordingError {
-    /// It cannot be read or written.
+    /// It cannot be read.
     #[error("the recording {path}: {reason}")]
     File {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be written.
+    #[error("the recording {path} cannot be written: {reason}")]
+    Place {
         /// The file.
         path: String,
         /// Why.
@@ -115,7 +124,12 @@ impl Coded for RecordingError {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("Make one by `wflo run --record FILE`, or `wflo runs record RUN FILE`.".to_owned())
+        Some(match self {
+            RecordingError::Place { .. } => "Name a file in a folder that you may write to.".to_owned(),
+            RecordingError::File { .. } | RecordingError::Line { .. } => {
+                "Make one by `wflo run --record FILE`, or `wflo runs record RUN FILE`.".to_owned()
+            }
+        })
     }
 }
 
@@ -196,18 +210,44 @@ impl Recording {
         Ok(Recording { workflow: head.workflow, entries })
     }
 
-    /// Writes a file, whole or not at all; over another only if that is a recording.
+    /// How many answers to model calls the recording of a replayed run holds, and how many of them the run was
+    /// not given; `None` for a run that is not answered from one.
     ///
     /// # Errors
-    /// [`RecordingError::File`].
-    pub fn write(&self, file: &Path) -> Result<(), RecordingError> {
-        let failed = |reason: String| RecordingError::File { path: file.display().to_string(), reason };
-        if !may_be_written_over(file).map_err(|error| failed(error.to_string()))? {
-            return Err(failed("something else than a recording is there, and is left as it is".to_owned()));
+    /// Store errors; a recording that does not read.
+    pub async fn left_by(store: &dyn Store, run: &RunRecord) -> Result<Option<(usize, usize)>, EngineError> {
+        let Some(file) = run.options.recording.as_deref() else { return Ok(None) };
+        let recording =
+            Recording::read(Path::new(file)).map_err(|error| EngineError::Unreadable(error.to_string()))?;
+        let effects = store.run_effects(run.id).await?;
+        let used: HashSet<usize> = effects.iter().filter_map(place_of).collect();
+        let calls = recording.entries.iter().enumerate();
+        let calls = calls.filter(|(_, entry)| matches!(entry.said, Said::Llm { .. }));
+        let (mut all, mut left) = (0, 0);
+        for (place, _) in calls {
+            all += 1;
+            left += usize::from(!used.contains(&place));
         }
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut staged = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))
-            .map_err(|error| failed(error.to_string()))?;
+        Ok(Some((all, left)))
+    }
+
+    /// Makes the folder of a file, and checks that a recording can be written there: before a run that is
+    /// paid for.
+    ///
+    /// # Errors
+    /// [`RecordingError::Place`].
+    pub fn prepare(file: &Path) -> Result<(), RecordingError> {
+        staged(file).map(drop)
+    }
+
+    /// Writes a file, whole or not at all, in a folder that is made where it is missing; over another only if
+    /// that is a recording.
+    ///
+    /// # Errors
+    /// [`RecordingError::Place`].
+    pub fn write(&self, file: &Path) -> Result<(), RecordingError> {
+        let failed = |reason: String| RecordingError::Place { path: file.display().to_string(), reason };
+        let mut staged = staged(file)?;
         let head = Head { wflo_recording: FORMAT, workflow: self.workflow.clone() };
         let mut lines = vec![serde_json::to_string(&head).map_err(|error| failed(error.to_string()))?];
         for entry in &self.entries {
@@ -218,6 +258,24 @@ impl Recording {
         staged.persist(file).map_err(|error| failed(error.error.to_string()))?;
         Ok(())
     }
+}
+
+/// Which answer of a recording an effect was given.
+pub(crate) fn place_of(effect: &EffectRecord) -> Option<usize> {
+    usize::try_from(effect.attributes["recorded"].as_u64()?).ok()
+}
+
+/// A file beside the one that is to be written.
+fn staged(file: &Path) -> Result<tempfile::NamedTempFile, RecordingError> {
+    let failed = |reason: String| RecordingError::Place { path: file.display().to_string(), reason };
+    if !may_be_written_over(file).map_err(|error| failed(error.to_string()))? {
+        return Err(failed("something else than a recording is there, and is left as it is".to_owned()));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+    // The name of the file beside it helps nobody.
+    tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(error.kind().to_string()))
 }
 
 /// Whether nothing is lost by a recording in this place: none is there, or nothing, or a recording.
@@ -318,13 +376,25 @@ mod tests {
         for (name, content) in [("wflo.toml", &b"[project]\n"[..]), ("picture", b"\xff\xd8"), ("one", b"x")] {
             let file = folder.path().join(name);
             std::fs::write(&file, content).unwrap();
-            assert!(matches!(recording.write(&file), Err(RecordingError::File { .. })), "{name}");
+            assert!(matches!(recording.write(&file), Err(RecordingError::Place { .. })), "{name}");
             assert_eq!(std::fs::read(&file).unwrap(), content);
         }
         let empty = folder.path().join("empty");
         std::fs::write(&empty, "").unwrap();
         recording.write(&empty).unwrap();
         assert!(recording.write(folder.path()).is_err());
+    }
+
+    #[test]
+    fn the_folder_of_a_recording_is_made_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tests/replay/calls.jsonl");
+        Recording::prepare(&file).unwrap();
+        let made = std::fs::read_dir(file.parent().unwrap()).unwrap().count();
+        assert_eq!(made, 0, "a check leaves nothing behind");
+        std::fs::write(folder.path().join("tests/file"), "x").unwrap();
+        let below = folder.path().join("tests/file/calls.jsonl");
+        assert!(matches!(Recording::prepare(&below), Err(RecordingError::Place { .. })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Calls;
 use crate::error::EngineError;
-use crate::recording::{Recording, RecordingError, Replaying, Said};
+use crate::recording::{Recording, RecordingError, Replaying, Said, place_of};
 
 impl Calls {
     /// The step's answers of the run's recording; `None` for a run without one. A file that cannot be used
@@ -18,9 +18,7 @@ impl Calls {
         let load = || async {
             let effects = self.services.store.run_effects(self.attempt.run).await?;
             let of_step = effects.iter().filter(|effect| effect.key.step == self.attempt.step);
-            let used: HashSet<usize> = of_step
-                .filter_map(|effect| usize::try_from(effect.attributes["recorded"].as_u64()?).ok())
-                .collect();
+            let used: HashSet<usize> = of_step.filter_map(place_of).collect();
             let recording = Recording::read(Path::new(file));
             Ok(recording.map(|recording| Replaying::of_step(recording, &self.attempt.step, used)))
         };

@@ -117,10 +117,13 @@ fn merge(attributes: &mut Value, more: Value) {
 fn missing(calls: &Calls, intent: &CallIntent, replaying: &Replaying) -> Refusal {
     let file = calls.attempt.context.record.options.recording.as_deref().unwrap_or_default();
     let (all, left) = replaying.count();
+    let answers =
+        if all == 1 { "1 answer of the step was" } else { &format!("{all} answers of the step were") };
+    let left = if left == 1 { "1 is" } else { &format!("{left} are") };
     let failure = Failure::new(
         NOT_RECORDED,
         format!(
-            "the recording {file} has no answer to this call of {} by the step `{}` ({all} answers of the step were recorded, {left} are left)",
+            "the recording {file} has no answer to this call of {} by the step `{}` ({answers} recorded, {left} left)",
             intent.model, calls.attempt.step
         ),
     )
