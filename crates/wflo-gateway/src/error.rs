@@ -24,6 +24,8 @@ pub enum GatewayError {
         shortfall: Box<Shortfall>,
         /// The model.
         model: String,
+        /// The output tokens that count because the call names no limit.
+        unlimited: Option<u64>,
     },
     /// The ledger refused it for another reason.
     #[error("{message}")]
@@ -222,6 +224,9 @@ impl Coded for GatewayError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            GatewayError::BudgetExceeded { unlimited: Some(tokens), .. } => format!(
+                "The call names no max_tokens, so all {tokens} output tokens that the model can write count: send max_tokens, raise the budget, or use a cheaper model."
+            ),
             GatewayError::BudgetExceeded { .. } => {
                 "Raise the budget, lower max_tokens, or use a cheaper model.".to_owned()
             }
@@ -302,7 +307,9 @@ impl GatewayError {
     /// From the ledger's refusal of a call.
     pub fn from_refusal(refusal: Refusal, model: &str) -> GatewayError {
         match refusal {
-            Refusal::Budget(shortfall) => GatewayError::BudgetExceeded { shortfall, model: model.to_owned() },
+            Refusal::Budget(shortfall) => {
+                GatewayError::BudgetExceeded { shortfall, model: model.to_owned(), unlimited: None }
+            }
             Refusal::Later { status, kind, failure, wait } => GatewayError::Later {
                 status,
                 kind,
@@ -319,6 +326,15 @@ impl GatewayError {
                 hint: failure.hint,
             },
         }
+    }
+
+    /// The same, of a call for which so many output tokens count because it names no limit.
+    #[must_use]
+    pub(crate) fn counting(mut self, tokens: Option<u64>) -> GatewayError {
+        if let GatewayError::BudgetExceeded { unlimited, .. } = &mut self {
+            *unlimited = tokens;
+        }
+        self
     }
 
     /// A machine-readable kind.

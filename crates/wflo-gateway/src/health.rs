@@ -41,16 +41,18 @@ impl Health {
             // Names that were asked for and never tried tell nothing.
             ways.retain(|_, way| Arc::strong_count(way) > 1 || !way.is_unknown());
             if ways.len() >= WAYS {
-                return Arc::default();
+                return Arc::new(Way::of(provider, model));
             }
         }
-        Arc::clone(ways.entry(key).or_default())
+        Arc::clone(ways.entry(key).or_insert_with(|| Arc::new(Way::of(provider, model))))
     }
 }
 
 /// What is known of one way.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
+    /// As messages have it: the model and its provider.
+    name: String,
     state: Mutex<State>,
 }
 
@@ -64,6 +66,15 @@ struct State {
 }
 
 impl Way {
+    fn of(provider: &str, model: &str) -> Self {
+        Way { name: format!("{model} at `{provider}`"), ..Way::default() }
+    }
+
+    /// The model and its provider.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

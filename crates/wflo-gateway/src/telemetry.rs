@@ -95,7 +95,8 @@ pub(crate) fn tried(tried: &Tried, wait: Duration) {
 }
 
 pub(crate) fn repeated(caller: &str, times: u32) {
-    tracing::warn!(caller, times, "a caller makes the same call again and again");
+    // Its own target: whoever sets `[repeats]` to warn is warned at any level.
+    tracing::warn!(target: "wflo::repeats", caller, times, "a caller makes the same call again and again");
 }
 
 pub(crate) fn downgraded(from: &str, to: &str) {

@@ -63,9 +63,7 @@ impl Turn {
         };
         let probe = match &inner.way {
             None => None,
-            Some(way) => {
-                way.admit().map_err(|wait| broken(inner.gate.as_ref().map(|(_, claim)| claim), wait))?
-            }
+            Some(way) => way.admit().map_err(|wait| broken(way.name(), wait))?,
         };
         *inner.taken() = Some(Taken { _probe: probe, pass });
         Ok(())
@@ -115,9 +113,8 @@ fn limited(limit: &str, claim: &Claim, wait: Duration) -> Refusal {
     Refusal::Later { status: 429, kind: "rate_limit_exceeded".to_owned(), failure, wait }
 }
 
-fn broken(claim: Option<&Claim>, wait: Duration) -> Refusal {
-    let of = claim.map_or_else(String::new, |claim| format!(" of {} at `{}`", claim.model, claim.provider));
-    let message = format!("wflo makes no calls{of} for now: too many have failed lately");
+fn broken(way: &str, wait: Duration) -> Refusal {
+    let message = format!("wflo makes no calls of {way} for now: too many have failed lately");
     let hint = "Ask later: one call is let through to see whether it works again. Or name fallbacks.";
     let failure = Failure::new(Code(4083), message).with_hint(hint);
     Refusal::Later { status: 503, kind: "breaker_open".to_owned(), failure, wait }

@@ -1,7 +1,7 @@
 //! Where the program's own log goes: lines for a person with `-v`, JSON in a background process.
 //!
-//! Owns the one subscriber. Without `-v` only what is wrong with wflo itself is said: what happens to
-//! a run is told by its events. Each JSON line carries the `run_id`, `step` and `trace_id` of the spans
+//! Owns the one subscriber. Without `-v` only what is wrong with wflo itself is said, and what settings ask to be
+//! warned of (`[repeats] action = "warn"`): what happens to a run is told by its events. Each JSON line carries the `run_id`, `step` and `trace_id` of the spans
 //! that it was written in, at its top level.
 //!
 //! **Architecture Invariant:** spans and events name ids, steps and counts; keys, inputs, outputs and
@@ -35,7 +35,7 @@ pub(crate) fn start(cli: &Cli) {
     };
     let filter = match (background, cli.global.verbose) {
         (true, 0) => own("info"),
-        (false, 0) => EnvFilter::new("error"),
+        (false, 0) => EnvFilter::new("error,wflo::repeats=warn"),
         (_, 1) => own("info"),
         _ => own("debug"),
     };

@@ -82,7 +82,7 @@ impl Wire for Chat {
     }
 
     fn error_event(&self, _: Framing, told: Told<'_>) -> String {
-        let said = format!("{} [{}]", told.message, told.code);
+        let said = told.text();
         let end =
             serde_json::json!({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": said}});
         format!("event: message-end\ndata: {end}\n\n")

@@ -19,9 +19,16 @@ pub struct Told<'a> {
     pub message: &'a str,
 }
 
+impl Told<'_> {
+    /// The sentence with its code behind it: clients show their users the message and nothing else of a body.
+    pub(super) fn text(&self) -> String {
+        format!("{} [{}]", self.message, self.code)
+    }
+}
+
 /// OpenAI's error object.
 pub fn object(told: Told<'_>) -> serde_json::Value {
-    json!({"message": told.message, "type": told.kind, "param": null, "code": told.code})
+    json!({"message": told.text(), "type": told.kind, "param": null, "code": told.code})
 }
 
 /// Google's name for a status.
@@ -40,22 +47,22 @@ fn google(status: u16) -> &'static str {
 
 /// A JSON body in the dialect's error shape.
 pub fn body(dialect: Dialect, told: Told<'_>) -> String {
-    let Told { status, code, kind, message } = told;
+    let Told { status, code, kind, .. } = told;
     match dialect {
         Dialect::OpenAi => json!({"error": object(told)}),
         Dialect::Anthropic => json!({
             "type": "error",
-            "error": {"type": kind, "message": format!("{message} [{code}]")},
+            "error": {"type": kind, "message": told.text()},
             "request_id": null,
         }),
         Dialect::Google => json!({"error": {
             "code": status,
-            "message": message,
+            "message": told.text(),
             "status": google(status),
             "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": kind, "domain": "wflo.dev",
                 "metadata": {"code": code}}],
         }}),
-        Dialect::Cohere => json!({"message": format!("{message} [{code}]"), "id": null}),
+        Dialect::Cohere => json!({"message": told.text(), "id": null}),
     }
     .to_string()
 }

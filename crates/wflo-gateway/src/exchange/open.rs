@@ -95,7 +95,10 @@ pub(super) async fn open<'a>(
                 continue;
             }
             Opened::Refused(refusal) => {
-                return Err(GatewayError::from_refusal(refusal, &first.request.model));
+                let unlimited = first.request.max_output.is_none();
+                let counted = first.bound().map(|bound| bound.output_tokens).filter(|_| unlimited);
+                return Err(GatewayError::from_refusal(refusal, &first.request.model)
+                    .counting(counted.filter(|tokens| *tokens > 0)));
             }
         };
         if let Some(error) = not_ready {

@@ -57,6 +57,14 @@ async fn a_refusal_names_the_budget_what_is_left_and_what_the_call_could_cost() 
     assert!(message_text.contains("the run budget of 0.000001 USD has 0.000001 USD left"), "{message_text}");
     assert!(message_text.contains("gpt-5-mini could cost up to 0.000"), "{message_text}");
     assert_eq!((&error["type"], &error["code"]), (&"budget_exceeded".into(), &"WFLO-4001".into()));
+    assert!(
+        message_text.contains("lower max_tokens") && message_text.ends_with(" [WFLO-4001]"),
+        "{message_text}"
+    );
+    // What counts where the client names no limit is what surprises it.
+    let unlimited = world.chat(r#"{"model":"gpt-5-mini","messages":[{"role":"user","content":"hi"}]}"#).await;
+    let told = unlimited.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(told.contains("names no max_tokens, so all 128008 output tokens"), "{told}");
     let anthropic = world.messages(&message("hi")).await;
     assert_eq!(anthropic.status, 402);
     assert_eq!(anthropic.json()["type"], "error");

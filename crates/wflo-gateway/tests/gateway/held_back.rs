@@ -48,7 +48,12 @@ async fn an_open_breaker_sends_nothing_holds_nothing_and_says_when() {
     }
     assert_eq!(world.gateway.breakers(), [("a".to_owned(), "small".to_owned(), Phase::Open)]);
     let got = world.chat(&ask(9)).await;
-    assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4083")), (503, true), "{}", got.text());
+    assert_eq!(
+        (got.status.as_u16(), got.text().contains("makes no calls of small at `a`")),
+        (503, true),
+        "{}",
+        got.text()
+    );
     assert_eq!(got.headers["x-should-retry"], "true");
     let wait: u64 = got.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=75).contains(&wait), "{wait}");
