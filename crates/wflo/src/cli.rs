@@ -10,6 +10,7 @@ mod costs;
 mod detach;
 mod explain;
 mod gateway;
+mod help;
 mod init;
 mod input;
 mod keys;
@@ -29,6 +30,7 @@ pub(crate) use costs::{
 pub(crate) use detach::Detach;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use gateway::GatewayArgs;
+pub(crate) use help::{WIDEST, command};
 pub(crate) use init::InitArgs;
 pub(crate) use input::{Input, InputFile, Label};
 pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand};
@@ -58,7 +60,7 @@ Something does not work? `wflo doctor` looks at this machine and names each fix,
 /// without the approvals asked for, or lose its progress; files reach the project only when you apply them.
 #[derive(Debug, Parser)]
 #[command(name = "wflo", version, after_help = AFTER_HELP, arg_required_else_help = true)]
-#[command(max_term_width = 100, disable_help_subcommand = true, subcommand_required = true)]
+#[command(disable_help_subcommand = true, subcommand_required = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,

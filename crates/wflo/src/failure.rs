@@ -1,8 +1,20 @@
 //! The one error that reaches the edge: what to print and how to end.
 
+use jiff::civil::Date;
 use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::id::RunId;
 
 use crate::exit::Exit;
+
+/// The failure of a run with the run's own id in the commands of its hint.
+pub(crate) fn of_run(failure: &Failure, run: RunId) -> Failure {
+    let hint = failure.hint.as_ref().map(|hint| {
+        ["retry", "events", "resume"].iter().fold(hint.clone(), |hint, verb| {
+            hint.replace(&format!("`wflo runs {verb} ID"), &format!("`wflo runs {verb} {run}"))
+        })
+    });
+    Failure { hint, ..failure.clone() }
+}
 
 /// A command that did not do what was asked.
 #[derive(Debug)]
@@ -62,6 +74,8 @@ pub(crate) enum CliError {
     MissingWorkflow { path: String, near: Option<String> },
     #[error("{source_name}: {reason}")]
     Input { source_name: String, reason: String, hint: String },
+    #[error("--since {since} is after --until {until}")]
+    Days { since: Date, until: Date },
     #[error("{path}: {source}")]
     File { path: String, source: std::io::Error },
 }
@@ -69,7 +83,7 @@ pub(crate) enum CliError {
 impl Coded for CliError {
     fn code(&self) -> Code {
         Code(match self {
-            CliError::NoSuchCode { .. } => 8001,
+            CliError::NoSuchCode { .. } | CliError::Days { .. } => 8001,
             CliError::ProgramRun { .. } => 8002,
             CliError::LaterBackend { .. } => 8006,
             CliError::NoSuchBackend { .. } => 8004,
@@ -108,7 +122,25 @@ impl Coded for CliError {
                 "give a .py or .yaml file, or package.module:attribute".to_owned()
             }
             CliError::Input { hint, .. } => hint.clone(),
+            CliError::Days { .. } => "give the earlier day to --since".to_owned(),
             CliError::File { .. } => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_of_a_run_names_the_run() {
+        let failure = Failure::new(Code(4001), "halted")
+            .with_hint("raise it with `wflo runs retry ID --budget USD`; see `wflo runs events ID`");
+        let run = RunId::from_uuid(uuid::Uuid::nil());
+        let hint = of_run(&failure, run).hint.unwrap();
+        assert_eq!(
+            hint,
+            format!("raise it with `wflo runs retry {run} --budget USD`; see `wflo runs events {run}`")
+        );
     }
 }

@@ -23,10 +23,11 @@ mod probe;
 mod session;
 mod settings;
 mod trust;
+mod wrap;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use wflo_core::error::{Code, Failure};
 
@@ -43,7 +44,7 @@ pub fn run() -> ExitCode {
         return wflo_sandbox::launcher_main();
     }
     let environment = Environment::capture();
-    let exit = match Cli::try_parse() {
+    let exit = match typed(&environment) {
         Ok(cli) => {
             let printer = Printer::new(&cli.global, &environment);
             logging::start(&cli);
@@ -59,6 +60,13 @@ pub fn run() -> ExitCode {
         Err(error) => refuse(&error, &environment),
     };
     ExitCode::from(exit.code())
+}
+
+/// The command line as it was typed.
+fn typed(environment: &Environment) -> Result<Cli, clap::Error> {
+    let mut command = cli::command(printer::columns_of_help(environment).unwrap_or(cli::WIDEST));
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Help and version are results; anything else is wrong use.

@@ -10,7 +10,7 @@ pub(crate) mod account;
 mod amount;
 mod table;
 
-pub(crate) use amount::{amount, duration, money, size};
+pub(crate) use amount::{amount, duration, moment, money, room, size};
 pub(crate) use table::Table;
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +25,7 @@ use crate::cli::{ColorChoice, GlobalArgs};
 use crate::error_page::Page;
 use crate::plain;
 use crate::settings::Environment;
+use crate::wrap::wrap;
 
 /// Wrong use of the command line.
 const USAGE: &str = "WFLO-8001";
@@ -195,6 +196,15 @@ impl Printer {
         }
     }
 
+    /// A result that is read as prose: broken at words on a terminal, whole in a file or a pipe.
+    pub(crate) fn paragraph(&self, text: impl std::fmt::Display) {
+        let text = text.to_string();
+        match self.width() {
+            Some(width) => self.line(wrap(&text, width, 0)),
+            None => self.line(text),
+        }
+    }
+
     /// A result that is the same for people and for scripts (a script, a page).
     pub(crate) fn raw(&self, text: impl std::fmt::Display) {
         if self.mute {
@@ -307,9 +317,17 @@ impl Printer {
         if self.mute {
             return;
         }
+        let text = text.to_string();
+        let text = self.width_beside().map_or_else(|| text.clone(), |width| wrap(&text, width, 0));
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
+}
+
+/// Columns of the terminal that help is read on, or what COLUMNS says of one that is not known.
+pub(crate) fn columns_of_help(environment: &Environment) -> Option<usize> {
+    let told = || environment.get("COLUMNS")?.parse::<usize>().ok().filter(|columns| *columns > 0);
+    columns(&console::Term::stdout()).or_else(|| columns(&console::Term::stderr())).or_else(told)
 }
 
 fn columns(terminal: &console::Term) -> Option<usize> {

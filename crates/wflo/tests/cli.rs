@@ -25,6 +25,8 @@ mod cli {
     #[cfg(target_os = "linux")]
     mod prune;
     #[cfg(target_os = "linux")]
+    mod replay;
+    #[cfg(target_os = "linux")]
     mod run;
     #[cfg(target_os = "linux")]
     mod runs;

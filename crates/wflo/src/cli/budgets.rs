@@ -49,7 +49,7 @@ Raises the limit of one account (of one period, where it has periods): in USD, o
 A run that waits for that budget goes on.
 
 Examples:
-  wflo budgets top-up bud_0190f2e4 25.00   The beginning of an id is enough when only one budget has it";
+  wflo budgets top-up bud_0190f2e4 25.00   The beginning of an id will do when only one has it";
 
 const CORRECT_HELP: &str = "\
 For an account that a provider's wrong bill or a lost one has spoilt. Who, when and why stands in its history;
@@ -61,8 +61,8 @@ Examples:
 
 const HISTORY_HELP: &str = "\
 Examples:
-  wflo budgets history                    Who changed which limit when, and what was used in each period
-  wflo budgets history bud_0190f2e4       Of one budget, all its periods";
+  wflo budgets history                     Who changed which limit when, and what each period used
+  wflo budgets history bud_0190f2e4        Of one budget, all its periods";
 
 /// The verbs of budgets.
 #[derive(Debug, Subcommand)]

@@ -2,23 +2,28 @@
 
 use std::path::PathBuf;
 
+use clap::builder::ArgPredicate;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use wflo_core::money::NanoUsd;
 use wflo_gateway::dialect::Dialect;
+use wflo_gateway::price::Tier;
 
 use super::RunRef;
-use super::value::usd;
+use super::value::{day, time, usd};
+use crate::failure::CliError;
 
 const REPORT_HELP: &str = "\
-Days are UTC, as on providers' invoices. TREND is a character a day, each row by its dearest day.
+Days are UTC, as on providers' invoices. TREND is a character a day, each row by its dearest day; by day it is
+a bar beside the dearest.
 
 Examples:
   wflo costs report                       Each run
   wflo costs report --by model            Each model, over all runs
   wflo costs report --by day --since 2026-11-01
   wflo costs report --by step --run latest
+  wflo costs report --by key              Each key of `wflo gateway`
   wflo costs report --by label --label user
   wflo costs report --by model --csv > models.csv";
 
@@ -116,11 +121,11 @@ pub(crate) struct PriceArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<String>,
     /// The service tier, instead of the one that the usage names: flex, priority, batch …
-    #[arg(long, value_name = "TIER")]
+    #[arg(long, value_name = "TIER", value_parser = tier)]
     pub(crate) service_tier: Option<String>,
     /// When the call was made, such as 2026-11-29T02:00:00Z, for providers that ask for less at some
     /// hours; without it they count as asking for the full price
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) at: Option<Timestamp>,
     /// The file with the usage; `-` is standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
@@ -128,6 +133,23 @@ pub(crate) struct PriceArgs {
     /// Price each line of a file of JSON lines; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) batch: Option<PathBuf>,
+}
+
+/// A file, where an address would be taken for the name of one.
+fn map_file(text: &str) -> Result<PathBuf, String> {
+    match text.contains("://") {
+        true => Err("give a file: download it first (`curl -LO ADDRESS`)".to_owned()),
+        false => Ok(PathBuf::from(text)),
+    }
+}
+
+/// A tier by its name.
+fn tier(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    match name == "auto" || Tier::served(&name).is_some() {
+        true => Ok(name),
+        false => Err("there are standard, flex, priority, ultrafast, balanced, batch and auto".to_owned()),
+    }
 }
 
 /// Which models.
@@ -145,7 +167,7 @@ pub(crate) struct ModelsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// The newer map
-    #[arg(value_name = "FILE", required_unless_present = "reset")]
+    #[arg(value_name = "FILE", required_unless_present = "reset", value_parser = map_file)]
     pub(crate) file: Option<PathBuf>,
     /// Also take a map that makes models free which cost something now
     #[arg(long, conflicts_with = "reset")]
@@ -159,14 +181,22 @@ pub(crate) struct UpdateArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Days {
     /// Only calls since this day, such as 2026-11-01
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     pub(crate) since: Option<Date>,
     /// Only calls until this day, and on it
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = day)]
     pub(crate) until: Option<Date>,
 }
 
 impl Days {
+    /// Refuses days that end before they begin: they hold nothing, which is not what was meant.
+    pub(crate) fn checked(&self) -> Result<(), CliError> {
+        match (self.since, self.until) {
+            (Some(since), Some(until)) if since > until => Err(CliError::Days { since, until }),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a day is one of them.
     pub(crate) fn hold(&self, day: Date) -> bool {
         self.since.is_none_or(|since| day >= since) && self.until.is_none_or(|until| day <= until)
@@ -177,16 +207,24 @@ impl Days {
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// One line for each
-    #[arg(long, value_name = "WHAT", default_value = "run")]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "run",
+        default_value_if("label", ArgPredicate::IsPresent, "label")
+    )]
     pub(crate) by: CostsBy,
-    /// With --by label: one line for each value of this label, such as user
-    #[arg(long, value_name = "NAME", requires = "by")]
+    /// One line for each value of this label, such as user; says --by label
+    #[arg(long, value_name = "NAME")]
     pub(crate) label: Option<String>,
     /// Only this run
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<RunRef>,
     #[command(flatten)]
     pub(crate) days: Days,
+    /// Name each call whose bill was lost
+    #[arg(long)]
+    pub(crate) uncertain: bool,
     /// Print the lines as CSV
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
@@ -200,6 +238,8 @@ pub(crate) enum CostsBy {
     Step,
     // All runs of a workflow.
     Workflow,
+    // A key of `wflo gateway`.
+    Key,
     // An agent of a workflow, over its runs.
     Agent,
     Model,
@@ -214,7 +254,12 @@ impl CostsBy {
     pub(crate) const fn has_trend(self) -> bool {
         matches!(
             self,
-            CostsBy::Workflow | CostsBy::Agent | CostsBy::Model | CostsBy::Provider | CostsBy::Label
+            CostsBy::Workflow
+                | CostsBy::Key
+                | CostsBy::Agent
+                | CostsBy::Model
+                | CostsBy::Provider
+                | CostsBy::Label
         )
     }
 }

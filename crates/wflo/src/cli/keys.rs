@@ -22,7 +22,7 @@ pub(crate) enum KeysCommand {
     /// Make a key and show it once
     #[command(after_help = CREATE_HELP)]
     Create(CreateKeyArgs),
-    /// List keys, the newest last
+    /// List keys with what was spent with each, the newest last
     List,
     /// Take a key back: gateways that run refuse it at once
     Revoke {

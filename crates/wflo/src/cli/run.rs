@@ -22,8 +22,9 @@ Examples:
   wflo run --replay calls.jsonl                     Answer them from it: no provider, no cost
 
 Exit codes:
-  0 completed   1 failed   2 wrong use or definition   3 rejected   4 halted by a budget
-  5 cancelled or timed out   70 internal error   75 left waiting";
+  0 completed   1 failed   2 wrong use or definition   3 rejected
+  4 halted by a budget   5 cancelled or timed out   70 internal error
+  75 left waiting";
 
 /// What to run and under which limits.
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! Value parsers that several commands share.
 
+use jiff::Timestamp;
+use jiff::civil::Date;
 use wflo_core::money::NanoUsd;
 
 /// An amount in USD that is not negative.
@@ -7,6 +9,16 @@ pub(super) fn usd(text: &str) -> Result<NanoUsd, String> {
     let amount: NanoUsd =
         text.strip_prefix('$').unwrap_or(text).parse().map_err(|error| format!("{error}"))?;
     if amount.is_negative() { Err("an amount cannot be negative".to_owned()) } else { Ok(amount) }
+}
+
+/// A day of the calendar.
+pub(super) fn day(text: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| "write a day such as 2026-11-29".to_owned())
+}
+
+/// A moment.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write a time such as 2026-11-29T02:00:00Z".to_owned())
 }
 
 /// A time such as `90s`, `15m`, `12h`, `30d` or `2w`, in seconds.

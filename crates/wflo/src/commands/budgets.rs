@@ -40,21 +40,33 @@ pub(crate) fn run(command: &BudgetsCommand, context: &Context<'_>) -> Result<Exi
 enum BudgetsError {
     #[error("there is no budget {0}")]
     NoSuchBudget(BudgetId),
+    #[error("there is no such standing budget{}", among(known))]
+    NoStanding { known: Vec<String> },
     #[error("{0}")]
     Wrong(String),
+}
+
+fn among(known: &[String]) -> String {
+    match known {
+        [] => "; there are none".to_owned(),
+        known => format!("; there are: {}", known.join(", ")),
+    }
 }
 
 impl Coded for BudgetsError {
     fn code(&self) -> Code {
         Code(match self {
             BudgetsError::NoSuchBudget(_) => 4051,
-            BudgetsError::Wrong(_) => 4050,
+            BudgetsError::NoStanding { .. } | BudgetsError::Wrong(_) => 4050,
         })
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             BudgetsError::NoSuchBudget(_) => "`wflo budgets list --all` lists every budget".to_owned(),
+            BudgetsError::NoStanding { .. } => {
+                "name one as it was set: with the same --scope, --key, --period and --time-zone".to_owned()
+            }
             BudgetsError::Wrong(_) => "`wflo budgets set --help` has examples".to_owned(),
         })
     }
@@ -90,7 +102,7 @@ fn sort(budgets: &mut [Budget]) {
 }
 
 /// Brings in what gateways have left that were killed: until then it is not in any budget.
-async fn read_logs(session: &Session<'_>) -> Result<(), CommandError> {
+pub(crate) async fn read_logs(session: &Session<'_>) -> Result<(), CommandError> {
     let (store, now) = (&*session.store, session.clock.moment());
     let read = recover_dead(store, store.data_dir(), &now).await;
     read.map(drop).map_err(|error| coded(&ProxyError::from(error)))

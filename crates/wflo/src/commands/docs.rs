@@ -2,15 +2,12 @@
 
 use std::fmt::Write;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use crate::cli::{Cli, DocsPage};
+use crate::cli::{self, DocsPage};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::Printer;
-
-/// The width of help texts on the page, whatever the terminal's.
-const WIDTH: usize = 100;
 
 const HEAD: &str = "\
 # Command line reference
@@ -48,7 +45,7 @@ pub(crate) fn run(page: DocsPage, printer: &Printer) -> Result<Exit, CommandErro
 
 fn reference() -> String {
     let mut page = HEAD.to_owned();
-    let mut root = Cli::command().term_width(WIDTH);
+    let mut root = cli::command(cli::WIDEST);
     root.build();
     section(&mut page, &mut root, 1);
     page.push_str(TAIL);
@@ -57,7 +54,7 @@ fn reference() -> String {
 
 fn section(page: &mut String, command: &mut Command, depth: usize) {
     let name = command.get_bin_name().unwrap_or("wflo").to_owned();
-    let help = command.clone().term_width(WIDTH).render_long_help().to_string();
+    let help = command.clone().term_width(cli::WIDEST).render_long_help().to_string();
     let marks = "#".repeat((depth + 1).min(4));
     // Writing into a String cannot fail.
     let _ = writeln!(page, "\n{marks} `{name}`\n\n```text\n{}\n```", clean(&help));

@@ -189,7 +189,7 @@ fn tell(notice: &Notice, context: &Context<'_>) {
             });
             let (used, limit) = alert.figures.show();
             printer.warning(format_args!(
-                "{} % of the {} are used: {used} of {limit}",
+                "{} % of the {} is used: {used} of {limit}",
                 alert.threshold / 10,
                 plain::line(&alert.budget),
             ));

@@ -1,5 +1,7 @@
 //! `wflo keys …`: virtual keys of the gateway.
 
+mod list;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,16 +10,17 @@ use wflo_core::budget::Period;
 use wflo_core::error::{Code, Failure};
 use wflo_core::id::KeyId;
 use wflo_core::key::{KeyBudget, KeyRefusal, VirtualKey};
+use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{Batch, Op, SliceStore as _, Store as _};
 use wflo_proxy::{KeyWish, MadeKey, rotated};
 
 use crate::cli::{CreateKeyArgs, KeyPeriod, KeysCommand};
-use crate::commands::{Context, pick};
+use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Table, money};
+use crate::printer::money;
 use crate::session::{Session, block_on};
 
 /// What `--json` prints of a key.
@@ -37,6 +40,9 @@ struct Shown<'a> {
     labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_per_minute: Option<u32>,
+    /// What was charged for calls with it; only where keys are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent_usd: Option<NanoUsd>,
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
@@ -49,7 +55,7 @@ pub(crate) fn run(command: &KeysCommand, context: &Context<'_>) -> Result<Exit, 
     block_on(async {
         match command {
             KeysCommand::Create(args) => create(args, context).await,
-            KeysCommand::List => list(context).await,
+            KeysCommand::List => list::run(context).await,
             KeysCommand::Revoke { key } => revoke(key, context).await,
             KeysCommand::Rotate { key } => rotate(key, context).await,
         }
@@ -92,7 +98,7 @@ async fn keep(session: &Session<'_>, made: &MadeKey) -> Result<(), CommandError>
 
 fn show_secret(context: &Context<'_>, made: &MadeKey, now: Timestamp) {
     let printer = context.printer;
-    printer.object(&shown(&made.key, Some(&made.secret), now));
+    printer.object(&shown(&made.key, Some(&made.secret), None, now));
     printer.line(&made.secret);
     printer.note(format_args!(
         "Key \"{}\" ({}). It is shown this once: keep it where its client finds it.",
@@ -101,40 +107,13 @@ fn show_secret(context: &Context<'_>, made: &MadeKey, now: Timestamp) {
     ));
 }
 
-async fn list(context: &Context<'_>) -> Result<Exit, CommandError> {
-    let printer = context.printer;
-    let keys = match pick::session(context)? {
-        Some(session) => session.store.keys().await?,
-        None => Vec::new(),
-    };
-    let now = wflo_engine::clock::SystemClock::default().now();
-    let mut table = Table::new(&["KEY", "NAME", "BEGINS", "STATE", "BUDGET", "MODELS", "EXPIRES"]);
-    for key in &keys {
-        printer.object(&shown(key, None, now));
-        table.row(vec![
-            key.id.to_string(),
-            plain::short(&key.name, 40),
-            format!("{}…", key.prefix),
-            state(key, now).to_owned(),
-            key.budget.as_ref().map(budget).unwrap_or_default(),
-            plain::short(&key.models.join(","), 60),
-            key.expires_at.map(|at| at.to_string()).unwrap_or_default(),
-        ]);
-    }
-    match keys.is_empty() {
-        true => printer.note("No keys: on 127.0.0.1 the gateway accepts any. `wflo keys create` makes one."),
-        false => printer.line(table.within(printer.width(), &[1], &[5]).ids(&[0]).omit_empty()),
-    }
-    Ok(Exit::Success)
-}
-
 async fn revoke(which: &str, context: &Context<'_>) -> Result<Exit, CommandError> {
     let session = Session::open(context, context.settings(None)?)?;
     let key = find(&session, which).await?;
     let at = session.clock.now();
     session.store.commit(Batch { fence: None, ops: vec![Op::RevokeKey { id: key.id, at }] }).await?;
     let revoked = VirtualKey { revoked_at: Some(key.revoked_at.unwrap_or(at)), ..key };
-    context.printer.object(&shown(&revoked, None, at));
+    context.printer.object(&shown(&revoked, None, None, at));
     context.printer.line(format_args!("\"{}\" is good for nothing now.", plain::line(&revoked.name)));
     Ok(Exit::Success)
 }
@@ -181,7 +160,12 @@ async fn find(session: &Session<'_>, which: &str) -> Result<VirtualKey, CommandE
     }
 }
 
-fn shown<'a>(key: &'a VirtualKey, secret: Option<&'a str>, now: Timestamp) -> Shown<'a> {
+fn shown<'a>(
+    key: &'a VirtualKey,
+    secret: Option<&'a str>,
+    spent_usd: Option<NanoUsd>,
+    now: Timestamp,
+) -> Shown<'a> {
     Shown {
         id: key.id,
         name: &key.name,
@@ -192,6 +176,7 @@ fn shown<'a>(key: &'a VirtualKey, secret: Option<&'a str>, now: Timestamp) -> Sh
         budget: key.budget.as_ref(),
         labels: &key.labels,
         requests_per_minute: key.requests_per_minute,
+        spent_usd,
         created_at: key.created_at,
         expires_at: key.expires_at,
         revoked_at: key.revoked_at,

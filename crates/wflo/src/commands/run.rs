@@ -55,6 +55,8 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
             let _ = trust::accept(&settings, &[trust::by_hand()]);
         }
     }
+    let recorded_in =
+        args.record.as_deref().map(|file| record::prepared(&context.current, file)).transpose()?;
     if args.detach.is_wanted() {
         return detach::start(context, &settings.data_dir, stdin_taken);
     }
@@ -84,8 +86,8 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
         started = Some(run);
         Ok(Taken::Run { run, seen: 0 })
     }))?;
-    if let (Some(file), Some(run)) = (&args.record, started) {
-        block_on(record::write(&session, context, run, &context.current.join(file)))?;
+    if let (Some(file), Some(run)) = (recorded_in, started) {
+        block_on(record::write(&session, context, run, &file))?;
     }
     Ok(exit)
 }

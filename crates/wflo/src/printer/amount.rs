@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use wflo_core::budget::{Amount, Measure};
 use wflo_core::money::NanoUsd;
 
 /// `$1.25`, `$0.0021`, `$0`: exact to four significant digits below a cent, rounded up.
 pub(crate) fn money(amount: NanoUsd) -> String {
+    rounded(amount, u64::div_ceil)
+}
+
+fn rounded(amount: NanoUsd, by: impl Fn(u64, u64) -> u64) -> String {
     let nanos = amount.nanos();
     let sign = if nanos < 0 { "-" } else { "" };
     let nanos = nanos.unsigned_abs();
@@ -20,9 +25,17 @@ pub(crate) fn money(amount: NanoUsd) -> String {
         1_000.. => 1_000,
         _ => 1,
     };
-    let shown = nanos.div_ceil(unit) * unit;
+    let shown = by(nanos, unit) * unit;
     let amount = NanoUsd::from_nanos(i64::try_from(shown).unwrap_or(i64::MAX));
     format!("{sign}${amount}")
+}
+
+/// What may still be used: never more than there is, where [`amount`] never shows less.
+pub(crate) fn room(measure: Measure, left: Amount) -> String {
+    match measure {
+        Measure::Cost if !left.money().is_negative() => rounded(left.money(), |nanos, unit| nanos / unit),
+        measure => amount(measure, left),
+    }
 }
 
 /// `$1.25`, `12 model calls`, `3 min 05 s`.
@@ -32,6 +45,11 @@ pub(crate) fn amount(measure: Measure, amount: Amount) -> String {
         Measure::Seconds => duration(Duration::from_millis(amount.units().unsigned_abs())),
         measure => measure.show(amount),
     }
+}
+
+/// `2026-11-29T08:50:35Z`: to the second, in UTC.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `850 ms`, `2.4 s`, `3 min 05 s`, `2 h 10 min`.
@@ -74,6 +92,20 @@ mod tests {
         assert_eq!(shown("0.000012"), "$0.000012");
         assert_eq!(shown("0.000000001"), "$0.000000001");
         assert_eq!(shown("-2.5"), "-$2.50");
+    }
+
+    #[test]
+    fn what_is_left_is_never_overstated() {
+        let shown = |text: &str| room(Measure::Cost, Amount::from(text.parse::<NanoUsd>().unwrap()));
+        assert_eq!(shown("0.9995"), "$0.99");
+        assert_eq!(shown("1"), "$1.00");
+        assert_eq!(shown("0.0123499"), "$0.0123");
+        assert_eq!(shown("0"), "$0");
+    }
+
+    #[test]
+    fn a_moment_has_no_fractions() {
+        assert_eq!(moment("2026-12-29T08:30:01.410832237Z".parse().unwrap()), "2026-12-29T08:30:01Z");
     }
 
     #[test]

@@ -14,8 +14,12 @@ const LEAST: usize = 8;
 
 /// What an abbreviated id keeps: its prefix and the twelve digits of its milliseconds.
 const BRIEF: usize = 16;
-/// `run_` or `apr_`, and 32 digits.
+/// A prefix such as `run_`, and 32 digits.
 const WHOLE: usize = 36;
+/// What ids begin with.
+const PREFIXES: [&str; 5] = ["run_", "apr_", "bud_", "key_", "eng_"];
+/// What an abbreviated time keeps: its minute.
+const MINUTE: usize = 16;
 
 /// A table under construction.
 pub(crate) struct Table {
@@ -23,6 +27,8 @@ pub(crate) struct Table {
     omit_empty: bool,
     fit: Option<Fit>,
     ids: &'static [usize],
+    times: &'static [usize],
+    telling: &'static [usize],
     right: &'static [usize],
 }
 
@@ -48,7 +54,15 @@ impl Table {
 
     /// A table without heads.
     pub(crate) fn bare() -> Self {
-        Table { rows: Vec::new(), omit_empty: false, fit: None, ids: &[], right: &[] }
+        Table {
+            rows: Vec::new(),
+            omit_empty: false,
+            fit: None,
+            ids: &[],
+            times: &[],
+            telling: &[],
+            right: &[],
+        }
     }
 
     /// Keeps to a terminal's width, if it is one: the columns `shrink` are shortened, the columns `drop`
@@ -70,6 +84,19 @@ impl Table {
         self
     }
 
+    /// These columns hold times, as [`moment`](super::moment) writes them: abbreviated together with ids.
+    pub(crate) fn times(mut self, columns: &'static [usize]) -> Self {
+        self.times = columns;
+        self
+    }
+
+    /// These columns tell rows apart, and often by their ends: other columns are left out before these are
+    /// shortened, and then in the middle.
+    pub(crate) fn telling(mut self, columns: &'static [usize]) -> Self {
+        self.telling = columns;
+        self
+    }
+
     /// These columns hold numbers, which are compared by their ends.
     pub(crate) fn right(mut self, columns: &'static [usize]) -> Self {
         self.right = columns;
@@ -87,8 +114,8 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Where not everything fits, ids are abbreviated first; then as few columns are left out as let the
-    /// others keep a readable width, and more only if that is not enough.
+    /// Where not everything fits, ids and times are abbreviated first; then as few columns are left out as let
+    /// the others keep a readable width, and more only if that is not enough.
     fn layout(&self) -> Layout {
         let whole = Layout { widths: self.natural(false), brief: false };
         let Some(fit) = &self.fit else { return whole };
@@ -96,19 +123,23 @@ impl Table {
             return whole;
         }
         let most = fit.drop.len();
-        let mut ways = vec![(false, READABLE, 0)];
-        ways.extend(
-            [READABLE, LEAST].into_iter().flat_map(|least| (0..=most).map(move |n| (true, least, n))),
-        );
+        let mut ways = vec![(false, READABLE, true, 0)];
+        ways.extend((0..=most).map(|left_out| (true, READABLE, true, left_out)));
+        if self.telling.is_empty() {
+            ways.extend((0..=most).map(|left_out| (true, LEAST, true, left_out)));
+        } else {
+            // What tells rows apart gives way last, when nothing is left to leave out.
+            ways.extend([READABLE, LEAST].map(|least| (true, least, false, most)));
+        }
         let mut layout = whole;
-        for (brief, least, left_out) in ways {
+        for (brief, least, apart, left_out) in ways {
             layout = Layout { widths: self.natural(brief), brief };
             for column in &fit.drop[..left_out] {
                 if let Some(width) = layout.widths.get_mut(*column) {
                     *width = None;
                 }
             }
-            shrink(&mut layout.widths, fit, least);
+            shrink(&mut layout.widths, fit, least, if apart { self.telling } else { &[] });
             if total(&layout.widths) <= fit.width {
                 break;
             }
@@ -125,46 +156,75 @@ impl Table {
                 if self.omit_empty && self.rows.iter().skip(1).all(is_empty) {
                     return None;
                 }
-                let kept = self.kept(column, brief);
+                let brief = self.brief(column, brief);
                 let cells = self.rows.iter().filter_map(|row| row.get(column));
-                cells.map(|cell| measure_text_width(&abbreviated(cell, kept))).max()
+                cells.map(|cell| measure_text_width(&abbreviated(cell, brief))).max()
             })
             .collect()
     }
 
-    /// How much of an id a column shows: as little as keeps all of them apart.
-    fn kept(&self, column: usize, brief: bool) -> usize {
+    /// How a column's cells are abbreviated: of ids, as little as keeps all of them apart stays.
+    fn brief(&self, column: usize, brief: bool) -> Brief {
+        if brief && self.times.contains(&column) {
+            return Brief::Minute;
+        }
         if !brief || !self.ids.contains(&column) {
-            return WHOLE;
+            return Brief::Not;
         }
         let ids = self.rows.iter().filter_map(|row| id_of(row.get(column)?)).map(|(id, _)| id);
         let ids: BTreeSet<&str> = ids.collect();
         let apart =
             |kept: &usize| ids.iter().map(|id| &id[..*kept]).collect::<BTreeSet<_>>().len() == ids.len();
-        (BRIEF..WHOLE).find(apart).unwrap_or(WHOLE)
+        (BRIEF..WHOLE).find(apart).map_or(Brief::Not, Brief::Id)
     }
+}
+
+/// What is left of a cell.
+#[derive(Debug, Clone, Copy)]
+enum Brief {
+    Not,
+    /// So much of the id that it begins with.
+    Id(usize),
+    Minute,
 }
 
 /// An id at the beginning of a cell, and what is behind it.
 fn id_of(cell: &str) -> Option<(&str, &str)> {
     let (id, rest) = cell.split_at_checked(WHOLE)?;
-    let digits = id.strip_prefix("run_").or_else(|| id.strip_prefix("apr_"))?;
+    let digits = PREFIXES.iter().find_map(|prefix| id.strip_prefix(prefix))?;
     digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some((id, rest))
 }
 
-/// The cell with at most so much of the id that it begins with.
-fn abbreviated(cell: &str, kept: usize) -> Cow<'_, str> {
-    match id_of(cell) {
-        Some((id, rest)) if kept < WHOLE => Cow::Owned(format!("{}{rest}", &id[..kept])),
+fn abbreviated(cell: &str, brief: Brief) -> Cow<'_, str> {
+    match (brief, id_of(cell), cell.get(..MINUTE)) {
+        (Brief::Id(kept), Some((id, rest)), _) => Cow::Owned(format!("{}{rest}", &id[..kept])),
+        (Brief::Minute, _, Some(minute)) if cell.ends_with('Z') => Cow::Owned(format!("{minute}Z")),
         _ => Cow::Borrowed(cell),
     }
 }
 
+/// The beginning and the end of a cell, with a mark between them.
+fn middle_cut(cell: &str, width: usize) -> Cow<'_, str> {
+    if measure_text_width(cell) <= width {
+        return Cow::Borrowed(cell);
+    }
+    let end = width.saturating_sub(1) / 2;
+    let begin = truncate_str(cell, width - end, "…");
+    let mut rest = cell;
+    while measure_text_width(rest) > end {
+        let mut chars = rest.chars();
+        chars.next();
+        rest = chars.as_str();
+    }
+    Cow::Owned(format!("{begin}{rest}"))
+}
+
 /// Shortens the columns that may give way, the widest first.
-fn shrink(widths: &mut [Option<usize>], fit: &Fit, least: usize) {
+fn shrink(widths: &mut [Option<usize>], fit: &Fit, least: usize, whole: &[usize]) {
     loop {
         let over = total(widths).saturating_sub(fit.width);
-        let widest = fit.shrink.iter().filter_map(|column| Some(((*widths.get(*column)?)?, *column))).max();
+        let giving = fit.shrink.iter().filter(|column| !whole.contains(column));
+        let widest = giving.filter_map(|column| Some(((*widths.get(*column)?)?, *column))).max();
         let Some((width, column)) = widest.filter(|(width, _)| over > 0 && *width > least) else { return };
         widths[column] = Some(width.saturating_sub(over).max(least));
     }
@@ -179,7 +239,7 @@ fn total(widths: &[Option<usize>]) -> usize {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Layout { widths, brief } = self.layout();
-        let kept: Vec<usize> = (0..widths.len()).map(|column| self.kept(column, brief)).collect();
+        let briefs: Vec<Brief> = (0..widths.len()).map(|column| self.brief(column, brief)).collect();
         for (index, row) in self.rows.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
@@ -187,8 +247,11 @@ impl std::fmt::Display for Table {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 let Some(width) = widths[column] else { continue };
-                let cell = abbreviated(cell, kept[column]);
-                let cell = truncate_str(&cell, width, "…");
+                let cell = abbreviated(cell, briefs[column]);
+                let cell = match self.telling.contains(&column) {
+                    true => middle_cut(&cell, width),
+                    false => truncate_str(&cell, width, "…"),
+                };
                 let room = " ".repeat(width.saturating_sub(measure_text_width(&cell)));
                 if self.right.contains(&column) {
                     line.push_str(&room);
@@ -271,6 +334,32 @@ mod tests {
             text.contains("run_01a224efdd0074b  ") && text.contains("run_01a224efdd0074a (removed)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_tells_rows_apart_is_whole_while_others_can_go() {
+        let names = |width| {
+            let mut table = Table::new(&["KEY", "WHEN", "NAME", "KIND"]).within(Some(width), &[2], &[3]);
+            for end in ["4-5", "4-6"] {
+                let id = ONE.replace("run_", "key_");
+                let when = "2026-11-29T08:50:35Z";
+                table.row(vec![id, when.into(), format!("bedrock/claude-sonnet-{end}"), "chat".into()]);
+            }
+            table.ids(&[0]).times(&[1]).telling(&[2]).to_string()
+        };
+        let text = names(100);
+        assert!(
+            text.contains("35Z")
+                && text.contains("chat")
+                && text.contains("key_01a224efdd0074ad862c2c1c663fa41f"),
+            "{text}"
+        );
+        let text = names(70);
+        assert!(text.contains("T08:50Z  bedrock/claude-sonnet-4-5  chat") && widest(&text) <= 70, "{text}");
+        let text = names(62);
+        assert!(text.ends_with("  bedrock/claude-sonnet-4-6") && !text.contains("KIND"), "{text}");
+        let text = names(53);
+        assert!(widest(&text) <= 53 && text.contains("…net-4-5") && text.contains("…net-4-6"), "{text}");
     }
 
     #[test]

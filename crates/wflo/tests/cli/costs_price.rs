@@ -37,6 +37,45 @@ fn the_same_is_said_to_scripts() {
 }
 
 #[test]
+fn what_cannot_be_meant_is_told_with_what_can() {
+    let folder = Folder::with(&[("usage.json", USAGE), ("not.json", "[project]\n")]);
+    let price = |model: &str, more: &[&str]| {
+        folder.run(&[&["costs", "price", model, "--dialect", "openai"], more].concat())
+    };
+    for (more, code, told) in [
+        (&["--usage", "usage.json", "--service-tier", "flx"][..], 2, "there are standard, flex, priority"),
+        (&["--usage", "usage.json", "--at", "yesterday"], 2, "write a time such as 2026-11-29T02:00:00Z"),
+        (&["--usage", "not.json"], 1, "not.json is no JSON"),
+    ] {
+        let ended = price("gpt-5-mini", more);
+        assert!(ended.code == code && ended.stderr.contains(told), "{more:?}: {}", ended.stderr);
+    }
+    let mistyped = price("gpt-5-mni", &["--usage", "usage.json"]);
+    assert!(mistyped.stderr.contains("did you mean gpt-5-mini"), "{}", mistyped.stderr);
+    let part = folder.run(&["costs", "models", "sonet"]).stderr;
+    assert!(part.contains("Did you mean ") && part.contains("sonnet"), "{part}");
+    let line =
+        r#"{"model": "gpt-4o", "dialect": "openai", "service_tier": "flx", "usage": {"prompt_tokens": 1}}"#;
+    let refused = folder.run_with(&["costs", "price", "--batch"], line).stdout;
+    assert!(refused.contains("no service tier is called flx"), "{refused}");
+    let address = folder.run(&["costs", "update", "https://example.com/map.json"]);
+    assert!(address.code == 2 && address.stderr.contains("download it first"), "{}", address.stderr);
+    for command in [&["costs", "report"][..], &["costs", "reconcile", "usage.json"]] {
+        let backwards = folder.run(&[command, &["--since", "2026-11-30", "--until", "2026-11-01"]].concat());
+        assert!(backwards.code == 2 && backwards.stderr.contains("is after"), "{}", backwards.stderr);
+        let word = folder.run(&[command, &["--since", "yesterday"]].concat());
+        assert!(word.code == 2 && word.stderr.contains("a day such as 2026-11-29"), "{}", word.stderr);
+    }
+}
+
+#[test]
+fn names_of_models_are_whole_in_a_pipe() {
+    let listed = Folder::new().run(&["costs", "models", "claude-sonnet-4-5"]).stdout;
+    let whole = "bedrock/us-gov-east-1/anthropic.claude-sonnet-4-5-20250929-v1:0";
+    assert!(whole.len() > 60 && listed.contains(whole), "{listed}");
+}
+
+#[test]
 fn each_line_of_a_batch_has_a_result_of_its_own() {
     let lines = [
         json!({"model": "gpt-4o", "dialect": "openai", "usage": {"prompt_tokens": 10, "completion_tokens": 1}}),

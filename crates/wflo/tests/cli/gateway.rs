@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use wflo_testkit::model_server::{Answer, Fault, ModelServer};
 
+use super::documents::assert_fits;
 use super::wflo::Folder;
 
 mod cache;
@@ -98,7 +99,9 @@ pub(super) fn nanos(amount: &Value) -> i64 {
 fn line(lines: &mut impl std::io::BufRead) -> Value {
     let mut text = String::new();
     lines.read_line(&mut text).unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|_| panic!("no line of JSON: {text:?}"))
+    let line = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no line of JSON: {text:?}"));
+    assert_fits("gateway", &text);
+    line
 }
 
 impl Gateway {
@@ -263,10 +266,8 @@ fn what_was_under_way_at_a_kill_is_charged_in_full_and_what_had_ended_as_billed(
     assert_eq!(world.charged(), (2 * BILL + uncertain, uncertain));
 }
 
-#[test]
-fn a_stream_that_a_kill_cuts_is_charged_in_full() {
-    let world = World::new("1");
-    let gateway = world.start();
+/// A stream that has begun and goes no further.
+fn stuck(world: &World, gateway: &Gateway) -> TcpStream {
     world.mock.fault_next(Fault::HangAfter(2));
     let streamed = CHAT.replacen('{', r#"{"stream":true,"#, 1);
     let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).unwrap();
@@ -279,6 +280,44 @@ fn a_stream_that_a_kill_cuts_is_charged_in_full() {
     let mut first = [0; 16];
     stream.read_exact(&mut first).unwrap();
     assert_eq!(&first[..12], b"HTTP/1.1 200");
+    stream
+}
+
+#[test]
+fn lost_bills_are_one_line_until_they_are_asked_for() {
+    let world = World::new("1");
+    let gateway = world.start();
+    let _streams = [stuck(&world, &gateway), stuck(&world, &gateway)];
+    gateway.kill();
+    let said = |more: &[&str]| world.folder.run(&[&["costs", "report"], more].concat()).stderr;
+    let short = said(&[]);
+    assert_eq!(short.matches("uncertain:").count(), 1, "{short}");
+    assert!(short.contains("the bills of 2 calls were lost") && short.contains("--uncertain"), "{short}");
+    let each = said(&["--uncertain"]);
+    assert_eq!(each.matches(": its bill was lost, so $").count(), 2, "{each}");
+}
+
+#[test]
+fn circles_are_warned_of_without_any_flag() {
+    let world = World::new("");
+    let warns = world.folder.read("wflo.toml") + "\n[repeats]\nsame = 3\naction = \"warn\"\n";
+    world.folder.write("wflo.toml", &warns);
+    let mut gateway = world.start();
+    let mut stderr = gateway.child.stderr.take().unwrap();
+    for _ in 0..3 {
+        assert_eq!(gateway.chat().status, 200);
+    }
+    gateway.drain();
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("makes the same call again and again"), "{said}");
+}
+
+#[test]
+fn a_stream_that_a_kill_cuts_is_charged_in_full() {
+    let world = World::new("1");
+    let gateway = world.start();
+    let _stream = stuck(&world, &gateway);
     gateway.kill();
     world.start().drain();
     let (charged, uncertain) = world.charged();
@@ -348,6 +387,7 @@ fn keys_say_who_may_what_and_end_at_once() {
     let create = |more: &[&str]| {
         let ended = world.folder.run(&[&["keys", "create", "--json"], more].concat());
         assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_fits("keys", &ended.stdout);
         serde_json::from_str::<Value>(&ended.stdout).unwrap()
     };
     let ci = create(&["--name", "ci", "--budget", "0.0014", "--period", "day"]);
@@ -388,10 +428,48 @@ fn keys_say_who_may_what_and_end_at_once() {
     until("the revocation", || with(&narrow).json()["error"]["code"] == "WFLO-4066");
     let listed = world.folder.run(&["keys", "list", "--json"]).stdout;
     assert!(listed.contains("\"revoked\"") && !listed.contains(secret));
+    listed.lines().for_each(|line| assert_fits("keys", line));
     let rotated = world.folder.run(&["keys", "rotate", "slow", "--json"]);
     let rotated: Value = serde_json::from_str(&rotated.stdout).unwrap();
     until("the rotated key", || with(&slow).status == 401 && with(&rotated).status != 401);
     gateway.drain();
+    what_each_key_spent(&world, &ci, &alias);
+}
+
+/// Lists and reports say it by key: of one that made some calls, and of one that made one.
+fn what_each_key_spent(world: &World, ci: &Value, alias: &Value) {
+    let lines = |arguments: &[&str]| {
+        let said = world.folder.run(arguments).stdout;
+        said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let keys = lines(&["keys", "list", "--json"]);
+    let spent = |of: &Value| nanos(&keys.iter().find(|key| key["id"] == of["id"]).unwrap()["spent_usd"]);
+    assert!(spent(ci) > BILL && spent(ci) % BILL == 0 && spent(alias) == BILL, "{keys:?}");
+    let report = lines(&["costs", "report", "--by", "key", "--json"]);
+    report.iter().for_each(|line| assert_fits("costs-report", &line.to_string()));
+    let row = |name: &str| nanos(&report.iter().find(|row| row["key"] == name).unwrap()["cost_usd"]);
+    assert_eq!((row("ci"), row("alias"), row("(any key)")), (spent(ci), BILL, BILL));
+    let page = world.folder.run(&["keys", "list"]).stdout;
+    let slow = page.lines().find(|line| line.contains(" slow ")).unwrap();
+    assert!(page.lines().next().unwrap().contains("SPENT  RPM  MODELS") && slow.contains("   1"), "{page}");
+}
+
+#[test]
+fn what_a_gateway_holds_ahead_of_its_calls_is_not_used() {
+    let world = World::new("1");
+    let gateway = world.start();
+    assert_eq!(gateway.chat().status, 200);
+    let page = || world.folder.run(&["budgets", "list"]);
+    let used = "$0.00002";
+    assert_eq!(BILL, 20_000);
+    until("the bill", || page().stdout.contains(used));
+    let ended = page();
+    let row = ended.stdout.lines().nth(1).unwrap();
+    assert!(row.contains("░░░░░░░░░░░░░░░░░░░░") && row.ends_with("$0.99  $1.00"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("HELD"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("at hand"), "{}", ended.stderr);
+    gateway.drain();
+    assert!(!page().stderr.contains("at hand"));
 }
 
 #[test]

@@ -387,6 +387,16 @@ fn reconciled(folder: &Folder, day: &str) {
     };
     assert_page!(invoice("DAY,Small,0.02\nDAY,Small,0.008\n"));
     assert_page!(invoice("DAY,Small,0.02\nDAY,other,$1.50\n2026-01-01,small,0.5\n"));
+    let other = folder.run(&["costs", "reconcile", "invoice.csv", "--provider", "opnai"]).stderr;
+    assert!(
+        other.contains("no calls of the provider opnai in these days; it made some of: local"),
+        "{other}"
+    );
+    let column = folder.run(&["costs", "reconcile", "invoice.csv", "--cost-column", "Cost (USD)"]).stderr;
+    assert!(
+        column.contains("no column of invoice.csv is called `Cost (USD)`; it has: usage_date_utc"),
+        "{column}"
+    );
     let lines = folder.run(&["costs", "reconcile", "invoice.csv", "--json"]);
     lines.stdout.lines().for_each(|line| assert_fits("costs-reconcile", line));
     assert_page!(invoice("DAY,Small,0.02\nTotal,,0.02\n"));

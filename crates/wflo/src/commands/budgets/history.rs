@@ -1,7 +1,7 @@
 //! `wflo budgets history`: what became of limits, and what was used in each period.
 
 use serde::Serialize;
-use wflo_core::budget::{Amount, Budget, BudgetChange, Change};
+use wflo_core::budget::{Amount, Budget, BudgetChange, Change, Period};
 use wflo_core::id::BudgetId;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store as _;
@@ -12,7 +12,7 @@ use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Table, amount};
+use crate::printer::{Table, amount, moment};
 
 /// A change as scripts see it; amounts in USD, calls, tokens or seconds.
 #[derive(Serialize)]
@@ -60,16 +60,21 @@ pub(super) async fn run(which: Option<&BudgetRef>, context: &Context<'_>) -> Res
     if !changes.is_empty() {
         let mut table = Table::new(&["WHEN", "WHO", "WHAT", "BUDGET"]);
         for change in &changes {
+            let budget = budgets.iter().find(|budget| change.budget == Some(budget.id));
+            let name = budget.map_or_else(|| name_of(change), Budget::name);
             table.row(vec![
-                change.at.to_string(),
+                moment(change.at),
                 plain::short(&change.by, 30),
                 said(change),
-                plain::short(&format!("{} {} {}", change.scope.name(), change.key, change.period.name()), 60),
+                plain::line(&name),
             ]);
         }
-        printer.line(table.within(printer.width(), &[3], &[1]));
+        printer.line(table.within(printer.width(), &[3, 1], &[]).times(&[0]).telling(&[3]));
     }
     if !budgets.is_empty() {
+        if !changes.is_empty() {
+            printer.line("");
+        }
         let mut table = Table::new(&["PERIOD", "USED", "OF", "BUDGET"]);
         for budget in &budgets {
             let period = if budget.period_start.is_empty() { "total" } else { &budget.period_start };
@@ -77,15 +82,24 @@ pub(super) async fn run(which: Option<&BudgetRef>, context: &Context<'_>) -> Res
                 period.to_owned(),
                 amount(budget.measure, budget.settled),
                 amount(budget.measure, budget.limit),
-                plain::short(&budget.name(), 60),
+                plain::line(&budget.name()),
             ]);
         }
-        printer.line(table.within(printer.width(), &[3], &[0]).right(&[1, 2]));
+        printer.line(table.within(printer.width(), &[3], &[]).times(&[0]).telling(&[3]).right(&[1, 2]));
     }
     if changes.is_empty() && budgets.is_empty() {
         printer.note("No budgets yet.");
     }
     Ok(Exit::Success)
+}
+
+/// A standing budget by which there is no account yet.
+fn name_of(change: &BudgetChange) -> String {
+    let each = match change.period {
+        Period::Total => String::new(),
+        period => format!(" per {}", period.name()),
+    };
+    format!("standing budget of {} \"{}\"{each}", change.scope.name(), change.key)
 }
 
 fn same(budget: &Budget, of: &Budget) -> bool {
@@ -116,6 +130,7 @@ fn said(change: &BudgetChange) -> String {
     let (before, after) = (show(change.before), show(change.after));
     match change.change {
         Change::Set if before.is_empty() => format!("set to {after}"),
+        Change::ToppedUp if change.after < change.before => format!("lowered from {before} to {after}"),
         Change::Set => format!("set from {before} to {after}"),
         Change::Removed => format!("removed ({before})"),
         Change::ToppedUp => format!("topped up from {before} to {after}"),

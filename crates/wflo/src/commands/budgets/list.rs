@@ -5,6 +5,7 @@ use serde::Serialize;
 use wflo_core::budget::{Amount, Budget, Measure, Quantity, Standing};
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{RunFilter, SliceStore as _, Store as _};
+use wflo_core::slice::Slice;
 
 use super::{Line, end_of, find, read_logs, sort};
 use crate::cli::BudgetRef;
@@ -13,7 +14,7 @@ use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Table, amount};
+use crate::printer::{Table, amount, moment, room};
 use crate::session::Session;
 
 /// A standing budget as scripts see it.
@@ -48,22 +49,29 @@ pub(super) async fn list(all: bool, context: &Context<'_>) -> Result<Exit, Comma
         printer.object(&line_of(standing));
     }
     let budgets = shown(&session, all).await?;
-    let mut table = Table::new(&["BUDGET", "NAME", "USED", "", "LEFT", "OF", "ENDS"]);
+    let slices = session.store.slices().await?;
+    let mut table = Table::new(&["BUDGET", "NAME", "USED", "", "HELD", "LEFT", "OF", "ENDS"]);
     for budget in &budgets {
         printer.object(&Line::new(budget));
         let show = |units| amount(budget.measure, units);
+        let Balance { held, left } = Balance::of(budget, at_hand(&slices, budget));
         table.row(vec![
             budget.id.to_string(),
-            plain::short(&budget.name(), 60),
-            show(budget.settled.saturating_add(budget.held)),
-            bar(printer.paint(), budget),
-            show(budget.left()),
+            plain::line(&budget.name()),
+            show(budget.settled),
+            bar(printer.paint(), budget.settled, budget.limit),
+            if held == Amount::ZERO { String::new() } else { show(held) },
+            room(budget.measure, left),
             show(budget.limit),
-            end_of(budget).map(|end| end.to_string()).unwrap_or_default(),
+            end_of(budget).map(moment).unwrap_or_default(),
         ]);
     }
     if !budgets.is_empty() {
-        printer.line(table.within(printer.width(), &[1], &[6, 3, 1]).ids(&[0]).right(&[2, 4, 5]));
+        let table = table.within(printer.width(), &[1], &[7, 3, 4]).ids(&[0]).times(&[7]);
+        printer.line(table.telling(&[1]).right(&[2, 4, 5, 6]).omit_empty());
+    }
+    if slices.iter().any(|slice| budgets.iter().any(|budget| budget.id == slice.budget)) {
+        printer.note("What gateways have at hand for their calls counts as left; `wflo budgets show` says how much it is.");
     }
     if !standing.is_empty() && !printer.json_wanted() {
         printer.line("\nStanding:");
@@ -75,6 +83,28 @@ pub(super) async fn list(all: bool, context: &Context<'_>) -> Result<Exit, Comma
         printer.note("No budgets yet.");
     }
     Ok(Exit::Success)
+}
+
+/// Where an account stands, for people.
+struct Balance {
+    /// By calls of runs that are under way.
+    held: Amount,
+    /// What a new call could take, whoever makes it.
+    left: Amount,
+}
+
+impl Balance {
+    /// A slice is held in the account and left to the calls of its gateway: ahead of them, nothing of it is used.
+    fn of(budget: &Budget, at_hand: Amount) -> Balance {
+        let held = budget.held.saturating_sub(at_hand).max(Amount::ZERO);
+        Balance { held, left: budget.limit.saturating_sub(budget.settled).saturating_sub(held) }
+    }
+}
+
+/// What gateways hold of a budget in slices.
+fn at_hand(slices: &[Slice], budget: &Budget) -> Amount {
+    let of_it = slices.iter().filter(|slice| slice.budget == budget.id);
+    of_it.fold(Amount::ZERO, |sum, slice| sum.saturating_add(slice.amount))
 }
 
 fn line_of(standing: &Standing) -> StandingLine<'_> {
@@ -138,15 +168,14 @@ pub(super) async fn show(which: &BudgetRef, context: &Context<'_>) -> Result<Exi
     printer.line(format_args!("{}  {}", budget.id, plain::line(&budget.name())));
     printer.line(format_args!(
         "  {}  {} of {}, {} held by running {}, {} left",
-        bar(printer.paint(), &budget),
+        bar(printer.paint(), budget.settled, budget.limit),
         show(budget.settled),
         show(budget.limit),
         show(budget.held),
         if budget.measure == Measure::Seconds { "steps" } else { "calls" },
         show(budget.left()),
     ));
-    let slices = session.store.slices().await?.into_iter().filter(|slice| slice.budget == budget.id);
-    let at_hand = slices.fold(Amount::ZERO, |sum, slice| sum.saturating_add(slice.amount));
+    let at_hand = at_hand(&session.store.slices().await?, &budget);
     if at_hand > Amount::ZERO {
         let at_hand = show(at_hand);
         printer.line(format_args!(

@@ -52,7 +52,7 @@ pub(super) async fn run(args: &SetArgs, context: &Context<'_>) -> Result<Exit, C
 
 /// The budgets that are meant: one for each limit.
 fn wanted(args: &SetArgs, session: &Session<'_>, known: &[Standing]) -> Result<Vec<Standing>, CommandError> {
-    let wrong = |text: &str| coded(&BudgetsError::Wrong(text.to_owned()));
+    let wrong = |text: &str| coded(&BudgetsError::Wrong(text.to_owned())).exiting(Exit::Usage);
     let scope = Scope::from(args.scope);
     let key = match (&args.key, scope) {
         (Some(key), Scope::Label) if !key.contains('=') => {
@@ -105,7 +105,9 @@ fn wanted(args: &SetArgs, session: &Session<'_>, known: &[Standing]) -> Result<V
         wanted = known.iter().filter(same).cloned().collect();
     }
     match wanted.is_empty() {
-        true if args.remove => Err(wrong("there is no such standing budget")),
+        true if args.remove => {
+            Err(coded(&BudgetsError::NoStanding { known: known.iter().map(said).collect() }))
+        }
         true => Err(wrong("what is the limit? Give --max-cost-usd, --max-model-calls, --max-tokens …")),
         false => Ok(wanted),
     }

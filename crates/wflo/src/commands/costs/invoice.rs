@@ -49,6 +49,8 @@ pub(super) type Lines = BTreeMap<(Date, String), NanoUsd>;
 pub(super) enum InvoiceError {
     #[error("{path} cannot be read: {reason}")]
     Unreadable { path: String, reason: String },
+    #[error("no column of {path} is called `{given}`; it has: {}", found.join(", "))]
+    NotThere { path: String, given: String, option: &'static str, found: Vec<String> },
     #[error("no column of {path} is known to hold {wanted}; it has: {}", found.join(", "))]
     NoColumn { path: String, wanted: &'static str, option: &'static str, found: Vec<String> },
     #[error("line {line} of {path}: `{given}` is not {wanted}")]
@@ -59,7 +61,7 @@ impl Coded for InvoiceError {
     fn code(&self) -> Code {
         match self {
             InvoiceError::Unreadable { .. } => Code(4095),
-            InvoiceError::NoColumn { .. } => Code(4096),
+            InvoiceError::NoColumn { .. } | InvoiceError::NotThere { .. } => Code(4096),
             InvoiceError::BadCell { .. } => Code(4097),
         }
     }
@@ -68,6 +70,9 @@ impl Coded for InvoiceError {
         Some(match self {
             InvoiceError::Unreadable { .. } => {
                 "Give the CSV file that the provider's cost or usage page exports.".to_owned()
+            }
+            InvoiceError::NotThere { option, .. } => {
+                format!("Name one of them, or leave {option} out where it has a usual name.")
             }
             InvoiceError::NoColumn { option, .. } => format!("Name it: {option} NAME."),
             InvoiceError::BadCell { .. } => {
@@ -95,11 +100,12 @@ pub(super) fn read(args: &ReconcileArgs) -> Result<Lines, InvoiceError> {
         None => known.iter().find_map(|name| heads.iter().position(|head| head.eq_ignore_ascii_case(name))),
     };
     let column = |given: &Option<String>, known: &[&str], wanted, option| {
-        find(given, known).ok_or_else(|| InvoiceError::NoColumn {
-            path: path.clone(),
-            wanted,
-            option,
-            found: heads.clone(),
+        find(given, known).ok_or_else(|| {
+            let (path, found) = (path.clone(), heads.clone());
+            match given.clone() {
+                Some(given) => InvoiceError::NotThere { path, given, option, found },
+                None => InvoiceError::NoColumn { path, wanted, option, found },
+            }
         })
     };
     let date = column(&args.date_column, &DATES, "days", "--date-column")?;

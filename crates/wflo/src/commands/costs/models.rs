@@ -1,6 +1,6 @@
 //! `wflo costs models`: what has a price.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use wflo_gateway::price::{self, Dimension, Known, Tier};
@@ -75,7 +75,7 @@ pub(crate) fn models(args: &ModelsArgs, context: &Context<'_>) -> Result<Exit, C
             String::new()
         };
         table.row(vec![
-            plain::short(known.name, 60),
+            plain::line(known.name),
             known.provider.to_owned(),
             known.price.kind.name().to_owned(),
             million(Dimension::Input),
@@ -85,14 +85,40 @@ pub(crate) fn models(args: &ModelsArgs, context: &Context<'_>) -> Result<Exit, C
         ]);
     }
     if count > 0 {
-        printer.line(table.within(printer.width(), &[0], &[]).right(&[3, 4, 5, 6]));
+        printer
+            .line(table.within(printer.width(), &[0, 1], &[2, 6, 5, 1]).telling(&[0]).right(&[3, 4, 5, 6]));
     }
     printer.note(match count {
-        0 => "No model of that name has a price.".to_owned(),
+        0 => match nearest(&filter).as_slice() {
+            [] => "No model of that name has a price.".to_owned(),
+            near => format!("No model of that name has a price. Did you mean {}?", near.join(" or ")),
+        },
         1 => "1 model.".to_owned(),
         many => format!("{many} models; prices in USD per million tokens."),
     });
     Ok(Exit::Success)
+}
+
+/// Names that are close to one that has no price, without what stands before them, the nearest first.
+pub(super) fn nearest(name: &str) -> Vec<&'static str> {
+    const MOST: usize = 3;
+    let name = name.to_ascii_lowercase();
+    let own = |known: &Known| known.name.rsplit_once('/').map_or(known.name, |(_, own)| own);
+    // A part of a name that was mistyped is as long as the part that was meant.
+    let distance = |other: &str| {
+        let whole = strsim::damerau_levenshtein(&name, other);
+        let parts = other.split(['-', '/', '.']).map(|part| strsim::damerau_levenshtein(&name, part));
+        parts.map(|part| part + 1).chain([whole]).min().unwrap_or(usize::MAX)
+    };
+    let far = name.chars().count() / 4 + 1;
+    let names: BTreeSet<&'static str> = price::known().map(|known| own(&known)).collect();
+    let mut near: Vec<(usize, &'static str)> = names
+        .into_iter()
+        .map(|other| (distance(other), other))
+        .filter(|(distance, _)| *distance <= far)
+        .collect();
+    near.sort_unstable();
+    near.into_iter().take(MOST).map(|(_, name)| name).collect()
 }
 
 fn full(known: &Known) -> Model<'_> {

@@ -1,6 +1,6 @@
 //! `wflo costs price`: what a usage object costs.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, IsTerminal as _, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use wflo_gateway::dialect::Dialect;
 use wflo_gateway::price::{self, ModelSettings, Price, Tier};
 use wflo_gateway::usage;
 
+use super::models::nearest;
 use super::priced::Priced;
 use crate::cli::PriceArgs;
 use crate::commands::Context;
@@ -27,6 +28,8 @@ enum PricingError {
     Unpriced { model: String, at: Option<String>, near: Option<&'static str> },
     #[error("the usage says nothing that {} bills", dialect.name())]
     Unreadable { dialect: Dialect },
+    #[error("{file} is no JSON: {reason}")]
+    NoJson { file: String, reason: String },
     #[error("the line is no call: {0}")]
     NoCall(String),
     #[error(transparent)]
@@ -37,7 +40,7 @@ impl Coded for PricingError {
     fn code(&self) -> Code {
         match self {
             PricingError::Unpriced { .. } => Code(4042),
-            PricingError::Unreadable { .. } => Code(4043),
+            PricingError::Unreadable { .. } | PricingError::NoJson { .. } => Code(4043),
             PricingError::NoCall(_) => Code(4044),
             PricingError::Settings(error) => error.code(),
         }
@@ -48,6 +51,9 @@ impl Coded for PricingError {
             PricingError::Unpriced { near: Some(near), model, .. } => Some(format!(
                 "The map prices {model} at {near}: write --provider {near}, or price it under [models] in wflo.toml."
             )),
+            PricingError::Unpriced { model, at: None, .. } if !nearest(model).is_empty() => {
+                Some(format!("did you mean {}?", nearest(model).join(" or ")))
+            }
             PricingError::Unpriced { .. } => Some(
                 "`wflo costs models` lists what has a price; [models] in wflo.toml prices anything else."
                     .to_owned(),
@@ -56,6 +62,9 @@ impl Coded for PricingError {
                 "Give it the usage object of an answer in the {} dialect, with whole counts of zero or more.",
                 dialect.name()
             )),
+            PricingError::NoJson { .. } => Some(
+                "Give it the answer of a provider, or the `usage` object of one.".to_owned(),
+            ),
             PricingError::NoCall(_) => Some(
                 r#"Write {"model": …, "dialect": "openai", "usage": {…}}, and "provider" and "service_tier" where needed."#
                     .to_owned(),
@@ -106,9 +115,13 @@ pub(crate) fn price(args: &PriceArgs, context: &Context<'_>) -> Result<Exit, Com
     let (Some(model), Some(dialect)) = (args.model.clone(), args.dialect) else {
         return Err(PricingError::NoCall("it names no model".to_owned()).into());
     };
+    if args.usage.as_os_str() == "-" && std::io::stdin().is_terminal() {
+        context.printer.note("Reading a usage object from standard input; Ctrl-D ends it.");
+    }
     let mut text = String::new();
     open(&args.usage)?.read_to_string(&mut text).map_err(|source| unreadable(&args.usage, source))?;
-    let usage = serde_json::from_str(&text).map_err(|_| PricingError::Unreadable { dialect })?;
+    let usage = serde_json::from_str(&text)
+        .map_err(|error| PricingError::NoJson { file: shown(&args.usage), reason: error.to_string() })?;
     let call = Call {
         model,
         dialect,
@@ -164,7 +177,9 @@ fn one(call: &Call, at: Option<i64>, settings: &Settings) -> Result<Priced, Pric
     let mut usage =
         usage::read(call.dialect, &call.usage).ok_or(PricingError::Unreadable { dialect: call.dialect })?;
     if let Some(tier) = call.service_tier.as_deref().filter(|tier| !tier.eq_ignore_ascii_case("auto")) {
-        usage.tier = Some(Tier::named(&tier.to_ascii_lowercase()));
+        let named = Tier::served(tier);
+        usage.tier =
+            Some(named.ok_or_else(|| PricingError::NoCall(format!("no service tier is called {tier}")))?);
     }
     if at.is_some_and(|at| price.is_off_peak(at)) && usage.tier != Some(Tier::Batch) {
         usage.tier = Some(Tier::OffPeak);
@@ -232,6 +247,10 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
     }
     let file = std::fs::File::open(path).map_err(|source| unreadable(path, source))?;
     Ok(Box::new(std::io::BufReader::new(file)))
+}
+
+fn shown(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> CommandError {

@@ -1,6 +1,6 @@
 //! `wflo costs reconcile`: what was charged beside a provider's invoice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -74,12 +74,23 @@ enum Said<'a> {
 /// Compares and prints.
 pub(crate) fn reconcile(args: &ReconcileArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
     let printer = context.printer;
+    args.days.checked()?;
     let billed = invoice::read(args)?;
     let days = covered(args.days, &billed);
     let spending = match pick::session(context)? {
         Some(session) => block_on(Spending::load(&session, None, days))?,
         None => Spending::default(),
     };
+    if let Some(name) = args.provider.as_deref()
+        && !spending.lines.iter().any(|line| line.spent.provider.as_deref() == Some(name))
+    {
+        let known = providers(&spending);
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        printer.warning(format_args!(
+            "wflo made no calls of the provider {} in these days; it made some of: {known}",
+            plain::line(name)
+        ));
+    }
     let rows = compare(&billed, &charged(&spending, args.provider.as_deref()), args.tolerance);
     let sum = |of: fn(&Row) -> NanoUsd| rows.iter().map(of).fold(NanoUsd::ZERO, NanoUsd::saturating_add);
     let (invoice_usd, wflo_usd) = (sum(|row| row.invoice_usd), sum(|row| row.wflo_usd));
@@ -117,6 +128,11 @@ fn covered(asked: Days, billed: &Lines) -> Days {
     let first = billed.keys().next().map(|(day, _)| *day);
     let last = billed.keys().next_back().map(|(day, _)| *day);
     Days { since: asked.since.or(first), until: asked.until.or(last) }
+}
+
+fn providers(spending: &Spending) -> Vec<String> {
+    let named = spending.lines.iter().filter_map(|line| line.spent.provider.as_deref());
+    named.collect::<BTreeSet<_>>().into_iter().map(plain::line).collect()
 }
 
 fn charged(spending: &Spending, provider: Option<&str>) -> BTreeMap<(Date, String), Sum> {

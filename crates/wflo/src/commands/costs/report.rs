@@ -16,6 +16,9 @@ use crate::plain;
 use crate::printer::{Printer, Table, money};
 use crate::session::block_on;
 
+/// The calls that were made with no key of the gateway.
+const RUNS: &str = "(runs)";
+
 /// What a line stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Key {
@@ -27,6 +30,9 @@ struct Key {
     step: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<String>,
+    /// A key of the gateway; calls of runs are with none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +98,7 @@ enum Said<'a> {
 /// Prints the report.
 pub(crate) fn report(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
     let printer = context.printer;
+    args.days.checked()?;
     let spending = match pick::session(context)? {
         Some(session) => block_on(Spending::load(&session, args.run.as_ref(), args.days))?,
         None => {
@@ -148,15 +155,32 @@ pub(crate) fn report(args: &ReportArgs, context: &Context<'_>) -> Result<Exit, C
             .right(&[2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
             .omit_empty(),
     );
-    remarks(printer, &spending, &anomalies);
+    remarks(printer, args, &spending, &anomalies);
     Ok(Exit::Success)
 }
 
-/// What the table cannot say.
-fn remarks(printer: &Printer, spending: &Spending, anomalies: &[Anomaly]) {
+/// What the table cannot say. Lost bills stay lost: there is one line for all of them, unless they are asked for.
+fn remarks(printer: &Printer, args: &ReportArgs, spending: &Spending, anomalies: &[Anomaly]) {
+    let of_runs = spending.uncertain.iter().map(|call| call.effect.uncertain);
+    let costs: Vec<NanoUsd> = of_runs.chain(spending.lost.iter().map(|(_, call)| call.cost)).collect();
+    if costs.len() > 1 && !args.uncertain {
+        let sum = costs.iter().copied().fold(NanoUsd::ZERO, NanoUsd::saturating_add);
+        printer.note(format_args!(
+            "uncertain: the bills of {} calls were lost, so {} is charged for them; `wflo costs report --uncertain` lists them",
+            costs.len(),
+            money(sum)
+        ));
+    } else {
+        lost_bills(printer, spending);
+    }
+    looked_at(printer, anomalies);
+}
+
+/// Each call whose bill was lost.
+fn lost_bills(printer: &Printer, spending: &Spending) {
     for call in &spending.uncertain {
         printer.note(format_args!(
-            "uncertain: {} in {} ({}): a bill of it was lost, so {} are charged for that",
+            "uncertain: {} in {} ({}): a bill of it was lost, so {} is charged for that",
             plain::line(&call.effect.key.to_string()),
             call.run,
             plain::value(&call.effect.attributes["model"]),
@@ -165,12 +189,16 @@ fn remarks(printer: &Printer, spending: &Spending, anomalies: &[Anomaly]) {
     }
     for (process, call) in &spending.lost {
         printer.note(format_args!(
-            "uncertain: call {} of gateway {process} ({}): its bill was lost, so {} are charged for it",
+            "uncertain: call {} of gateway {process} ({}): its bill was lost, so {} is charged for it",
             call.seq,
             plain::line(&call.model),
             money(call.cost)
         ));
     }
+}
+
+/// What somebody should look at.
+fn looked_at(printer: &Printer, anomalies: &[Anomaly]) {
     let name = |model: &Option<String>| model.as_deref().map_or_else(|| "?".to_owned(), plain::line);
     for anomaly in anomalies {
         match anomaly {
@@ -228,7 +256,12 @@ fn rows(args: &ReportArgs, spending: &Spending) -> Vec<Row> {
     match by {
         CostsBy::Run | CostsBy::Step => {}
         CostsBy::Day => rows.sort_by_key(|row| row.key.day),
-        CostsBy::Agent | CostsBy::Label | CostsBy::Model | CostsBy::Provider | CostsBy::Workflow => {
+        CostsBy::Agent
+        | CostsBy::Key
+        | CostsBy::Label
+        | CostsBy::Model
+        | CostsBy::Provider
+        | CostsBy::Workflow => {
             rows.sort_by_key(|row| std::cmp::Reverse(row.sum.cost));
         }
     }
@@ -240,13 +273,14 @@ fn of_run(run: Option<RunId>, workflow: &str, removed: bool) -> Key {
 }
 
 fn key(by: CostsBy, label: Option<&str>, line: &Line) -> Key {
-    let Line { spent, removed, gateway } = line;
+    let Line { spent, removed, gateway, key } = line;
     let Spent { workflow, day, step, agent, provider, model, .. } = spent;
     let run = (!gateway).then_some(spent.run);
     match by {
         CostsBy::Run => of_run(run, workflow, *removed),
         CostsBy::Step => Key { step: Some(step.clone()), ..of_run(run, workflow, *removed) },
         CostsBy::Workflow => Key { workflow: Some(workflow.clone()), ..Key::default() },
+        CostsBy::Key => Key { key: key.clone(), ..Key::default() },
         CostsBy::Agent => Key { workflow: Some(workflow.clone()), agent: agent.clone(), ..Key::default() },
         CostsBy::Provider => Key { provider: provider.clone(), ..Key::default() },
         CostsBy::Label => Key { label: labelled(spent, label), ..Key::default() },
@@ -278,6 +312,9 @@ fn names(by: CostsBy, key: &Key) -> Vec<String> {
         CostsBy::Run => vec![run(), text(&key.workflow)],
         CostsBy::Step => vec![run(), text(&key.step)],
         CostsBy::Workflow => vec![text(&key.workflow), String::new()],
+        CostsBy::Key => {
+            vec![key.key.as_deref().map_or_else(|| RUNS.to_owned(), |v| plain::short(v, 80)), String::new()]
+        }
         CostsBy::Agent => vec![text(&key.workflow), text(&key.agent)],
         CostsBy::Provider => vec![text(&key.provider), String::new()],
         CostsBy::Label => {
@@ -293,6 +330,7 @@ const fn heads(by: CostsBy) -> [&'static str; 2] {
         CostsBy::Run => ["RUN", "WORKFLOW"],
         CostsBy::Step => ["RUN", "STEP"],
         CostsBy::Workflow => ["WORKFLOW", ""],
+        CostsBy::Key => ["KEY", ""],
         CostsBy::Agent => ["WORKFLOW", "AGENT"],
         CostsBy::Provider => ["PROVIDER", ""],
         CostsBy::Label => ["LABEL", ""],
@@ -369,6 +407,7 @@ fn csv(by: CostsBy, rows: &[Row]) -> String {
         CostsBy::Run => &["run_id", "workflow"],
         CostsBy::Step => &["run_id", "workflow", "step"],
         CostsBy::Workflow => &["workflow"],
+        CostsBy::Key => &["key"],
         CostsBy::Agent => &["workflow", "agent"],
         CostsBy::Provider => &["provider"],
         CostsBy::Label => &["label"],
@@ -416,6 +455,7 @@ fn cell(key: &Key, name: &str) -> String {
         "workflow" => key.workflow.clone(),
         "step" => key.step.clone(),
         "agent" => key.agent.clone(),
+        "key" => key.key.clone(),
         "provider" => key.provider.clone(),
         "model" => key.model.clone(),
         "label" => key.label.clone(),

@@ -34,6 +34,8 @@ pub(super) struct Line {
     pub(super) removed: bool,
     /// It is of no run: its run's id says nothing.
     pub(super) gateway: bool,
+    /// The key of the gateway that it was called with.
+    pub(super) key: Option<String>,
 }
 
 /// A call whose charge says something that its sum does not.
@@ -73,7 +75,12 @@ impl Spending {
             let mut effects = session.store.run_effects(run.id).await?;
             effects.retain(|effect| cost::is_call(effect) && days.hold(cost::day_of(effect.started_at)));
             let lines = cost::of_run(run, &effects).into_iter();
-            spending.lines.extend(lines.map(|spent| Line { spent, removed: false, gateway: false }));
+            spending.lines.extend(lines.map(|spent| Line {
+                spent,
+                removed: false,
+                gateway: false,
+                key: None,
+            }));
             for effect in effects {
                 let call = Call { run: run.id, effect };
                 if call.is_overshot() {
@@ -85,7 +92,7 @@ impl Spending {
             }
         }
         let removed = removed.into_iter().filter(|spent| days.hold(spent.day));
-        spending.lines.extend(removed.map(|spent| Line { spent, removed: true, gateway: false }));
+        spending.lines.extend(removed.map(|spent| Line { spent, removed: true, gateway: false, key: None }));
         if run.is_none() {
             spending.add_gateway(session, days).await?;
         }
@@ -101,6 +108,10 @@ impl Spending {
         recover_dead(store, store.data_dir(), &now).await.map_err(|error| coded(&ProxyError::from(error)))?;
         let keys = store.keys().await?;
         let name = |id: Option<KeyId>| match keys.iter().find(|key| Some(key.id) == id) {
+            // Names are used again: those of two keys are not one.
+            Some(key) if keys.iter().filter(|other| other.name == key.name).count() > 1 => {
+                format!("{} ({})", key.name, key.id)
+            }
             Some(key) => key.name.clone(),
             None => id.map_or_else(|| ANYBODY.to_owned(), |id| id.to_string()),
         };
@@ -117,12 +128,12 @@ impl Spending {
                 created_at: at,
                 day,
                 step: name.clone(),
-                agent: Some(name),
+                agent: Some(name.clone()),
                 provider: Some(line.provider),
                 model: Some(line.model),
                 sum: line.sum,
             };
-            self.lines.push(Line { spent, removed: false, gateway: true });
+            self.lines.push(Line { spent, removed: false, gateway: true, key: Some(name) });
         }
         self.lost = store.uncertain_calls().await?;
         self.lost.retain(|(_, call)| days.hold(cost::day_of(at_of(call))));

@@ -9,6 +9,7 @@ use super::signals::Signals;
 use super::tree::Tree;
 use super::{closing, finished_line, summary, vanished};
 use crate::commands::Context;
+use crate::commands::run::record;
 use crate::commands::runs::{changed_files, exit_of};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -46,6 +47,7 @@ impl End<'_, '_, '_> {
                 }
             }
         }
+        record::remark(session, self.context, &record).await;
         summary::error(printer, &record);
         if let Some(error) = summary::paused_for(session, &record).await? {
             printer.complain(&error);

@@ -14,7 +14,7 @@ use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use super::tree::Tree;
-use crate::failure::CommandError;
+use crate::failure::{CommandError, of_run};
 use crate::plain;
 use crate::printer::{Printer, duration, money};
 use crate::session::Session;
@@ -41,7 +41,7 @@ pub(super) fn verdict(printer: &Printer, record: &RunRecord, tree: &Tree, now: T
 /// Why it did not complete: on standard error, because `run.finished` is the last line for scripts.
 pub(super) fn error(printer: &Printer, record: &RunRecord) {
     let Some(error) = &record.error else { return };
-    printer.complain(error);
+    printer.complain(&of_run(error, record.id));
     let failed = matches!(record.status, RunStatus::Failed | RunStatus::TimedOut);
     let is_said = error.hint.as_ref().is_some_and(|hint| hint.contains("runs retry"));
     if failed && !is_said && !printer.json_wanted() {
@@ -74,7 +74,10 @@ pub(super) async fn paused_for(
     Ok(state.paused_for.map(|error| {
         let then = format!("then `wflo runs resume {}` goes on", record.id);
         let hint = error.hint.as_ref().map_or_else(|| then.clone(), |hint| format!("{hint} {then}"));
-        Failure { message: plain::block(&error.message), hint: Some(plain::block(&hint)), ..error }
+        of_run(
+            &Failure { message: plain::block(&error.message), hint: Some(plain::block(&hint)), ..error },
+            record.id,
+        )
     }))
 }
 

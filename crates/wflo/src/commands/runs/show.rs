@@ -20,10 +20,11 @@ use wflo_sandbox::workspace::{Change, ChangeKind};
 use crate::cli::RunRef;
 use crate::commands::{Context, changes, drivers, pick};
 use crate::exit::Exit;
-use crate::failure::CommandError;
+use crate::failure::{CommandError, of_run};
 use crate::plain;
 use crate::printer::{Paint, Printer, Table, account, duration};
 use crate::session::Session;
+use crate::wrap::wrap;
 
 use super::json::run_json;
 use super::list::{age, coloured};
@@ -58,7 +59,11 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     for (spec, step) in definition.steps.iter().zip(&state.steps) {
         if let Some(error) = step.error.as_ref().filter(|error| record.error.as_ref() != Some(error)) {
             let name = format!("{}:", plain::line(&spec.name));
-            printer.line(format_args!("\n{} {}", paint.bad(name), failure_text(error, paint)));
+            printer.paragraph(format_args!(
+                "\n{} {}",
+                paint.bad(name),
+                failure_text(&of_run(error, record.id), paint)
+            ));
         }
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
@@ -73,18 +78,24 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     if let Some(outputs) = outputs.filter(|outputs| !outputs.is_empty()) {
         printer.line(format_args!("\n{}", paint.strong("Outputs")));
         for (step, output) in outputs {
-            printer.line(format_args!(
-                "  {}: {}",
-                plain::line(step),
-                plain::short(&plain::value(output), 400)
-            ));
+            let said = format!("{}: {}", plain::line(step), plain::short(&plain::value(output), 400));
+            let width = printer.width().map_or(usize::MAX, |width| width.saturating_sub(2));
+            wrap(&said, width, 2).lines().for_each(|line| printer.line(format_args!("  {line}")));
         }
     }
     if let Some(error) = &record.error {
-        printer.line(format_args!("\n{} {}", paint.bad("error:"), failure_text(error, paint)));
+        printer.paragraph(format_args!(
+            "\n{} {}",
+            paint.bad("error:"),
+            failure_text(&of_run(error, record.id), paint)
+        ));
     }
     if let Some(error) = &state.paused_for {
-        printer.line(format_args!("\n{} {}", paint.careful("paused:"), failure_text(error, paint)));
+        printer.paragraph(format_args!(
+            "\n{} {}",
+            paint.careful("paused:"),
+            failure_text(&of_run(error, record.id), paint)
+        ));
     }
     Ok(())
 }
@@ -116,6 +127,10 @@ fn head(
     printer.line(format_args!("  {}", paint.faint(facts.join(", "))));
     if let Some(old) = record.retried_from {
         printer.line(format_args!("  retries {old}"));
+    }
+    if let Some(file) = &record.options.recording {
+        let said = format!("replayed: its model calls are answered from {}", plain::line(file));
+        printer.line(format_args!("  {said}"));
     }
     match driver {
         Some(driver) => {

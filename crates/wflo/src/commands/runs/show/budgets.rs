@@ -41,7 +41,7 @@ pub(super) async fn show(
         };
         printer.line(format_args!(
             "  {}  {} of {}{held}  ({})",
-            bar(printer.paint(), budget),
+            bar(printer.paint(), budget.settled.saturating_add(budget.held), budget.limit),
             amount(budget.measure, budget.settled),
             amount(budget.measure, budget.limit),
             plain::line(&name),
@@ -50,11 +50,9 @@ pub(super) async fn show(
     Ok(())
 }
 
-/// How much of it is used.
-pub(crate) fn bar(paint: Paint, budget: &Budget) -> String {
-    let used = budget.settled.saturating_add(budget.held).units().unsigned_abs();
-    let limit = budget.limit.units().unsigned_abs().max(1);
-    let share = (u128::from(used) * u128::from(CELLS)).div_ceil(u128::from(limit)).min(u128::from(CELLS));
+/// How much of a limit is used, to the nearest cell; full only where nothing is left.
+pub(crate) fn bar(paint: Paint, used: Amount, limit: Amount) -> String {
+    let share = share(used.units().unsigned_abs(), limit.units().unsigned_abs());
     let full = usize::try_from(share).unwrap_or(0);
     let (done, rest) = ("█".repeat(full), "░".repeat(CELLS as usize - full));
     let done = match share * 100 / u128::from(CELLS) {
@@ -63,4 +61,28 @@ pub(crate) fn bar(paint: Paint, budget: &Budget) -> String {
         _ => paint.good(done),
     };
     format!("{done}{}", paint.faint(rest))
+}
+
+fn share(used: u64, limit: u64) -> u128 {
+    let cells = u128::from(CELLS);
+    if used >= limit {
+        return cells;
+    }
+    let (used, limit) = (u128::from(used), u128::from(limit.max(1)));
+    ((used * cells + limit / 2) / limit).min(cells - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_empty_for_next_to_nothing_and_full_only_at_the_end() {
+        assert_eq!(share(5, 10_000), 0);
+        assert_eq!(share(5_000, 10_000), 10);
+        assert_eq!(share(9_999, 10_000), 19);
+        assert_eq!(share(10_000, 10_000), 20);
+        assert_eq!(share(0, 0), 20);
+        assert_eq!(share(u64::MAX - 1, u64::MAX), 19);
+    }
 }
