@@ -205,7 +205,7 @@ impl Gateway {
             other => other,
         };
         let body: Bytes = Value::Object(body).to_string().into();
-        let mut buffered = Buffered::request(&self.shared);
+        let mut buffered = Buffered::request(&self.shared, &caller);
         if !buffered.grow(body.len()) {
             return Err(GatewayError::TooMuch.into());
         }
@@ -249,7 +249,7 @@ impl Gateway {
         recorded: Recorded,
     ) -> Result<ChatReply, CallError> {
         let provider = provider.to_owned();
-        let call = Running::new(&self.shared, |parts| async move {
+        let call = Running::new(&self.shared, |parts, _| async move {
             let of = (dialect, endpoint(dialect));
             if let Err(error) = exchange::replay(of, &provider, (recorded, None), &parts).await {
                 let _ = parts.send(Part::Failed(Box::new(error))).await;

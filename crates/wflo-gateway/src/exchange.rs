@@ -39,7 +39,8 @@ use crate::dialect::request::Request;
 use crate::dialect::wire::Asked;
 use crate::dialect::{Dialect, Endpoint, query};
 use crate::error::GatewayError;
-use crate::gateway::{Buffered, Shared};
+use crate::gateway::{Buffered, Share, Shared};
+use crate::gone::Gone;
 use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
 use crate::price::{self, Price, Tier};
 use crate::route::Provider;
@@ -154,9 +155,9 @@ const BELIEVED: i128 = 100;
 pub(crate) fn start(shared: &Arc<Shared>, ask: Ask) -> Running {
     let span = telemetry::call_span(&ask);
     let owned = Arc::clone(shared);
-    Running::new(shared, |parts| {
+    Running::new(shared, |parts, gone| {
         async move {
-            if let Err(error) = run(&owned, ask, &parts).await {
+            if let Err(error) = run(&owned, ask, (&parts, &gone)).await {
                 telemetry::failed(&error);
                 // A caller that is gone needs no error.
                 let _ = parts.send(Part::Failed(Box::new(error))).await;
@@ -185,6 +186,8 @@ pub(crate) struct Live<'a> {
     pub(crate) ticket: Option<Ticket>,
     /// Given back when the call ends.
     pub(crate) turn: Held,
+    /// Whose memory its answer takes, where callers share.
+    pub(crate) share: Option<&'a Arc<Share>>,
     /// The ledger knows already that the client went; it is told once.
     pub(crate) told: AtomicBool,
     pub(crate) parts: &'a mpsc::Sender<Part>,
@@ -192,7 +195,11 @@ pub(crate) struct Live<'a> {
     pub(crate) slot: Option<cached::Slot>,
 }
 
-async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> Result<(), GatewayError> {
+async fn run(
+    shared: &Arc<Shared>,
+    mut ask: Ask,
+    (parts, gone): (&mpsc::Sender<Part>, &Gone),
+) -> Result<(), GatewayError> {
     if shared.closing.load(Ordering::Acquire) {
         return Err(GatewayError::ShuttingDown);
     }
@@ -210,7 +217,9 @@ async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> 
         ask.query = ask.query.and_then(|query| query::passed(ask.dialect, &query));
     }
     let mut course = Course::new(shared, &ask, request)?;
-    let Some((ticket, turn)) = open::open(shared, &ask, &mut course, parts).await? else { return Ok(()) };
+    let Some((ticket, turn)) = open::open(shared, &ask, &mut course, (parts, gone)).await? else {
+        return Ok(());
+    };
     let first = course.present();
     let live = Live {
         shared,
@@ -226,6 +235,7 @@ async fn run(shared: &Arc<Shared>, mut ask: Ask, parts: &mpsc::Sender<Part>) -> 
         hold: first.hold(),
         ticket: Some(ticket),
         turn,
+        share: ask.caller.share(),
         told: AtomicBool::new(false),
         parts,
         slot: course.slot(&ask),

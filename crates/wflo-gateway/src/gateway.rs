@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::counts::{AtProvider, Counts};
 use crate::health::{Health, Phase};
-use crate::ledger::Ledger;
+use crate::ledger::{Caller, Ledger};
 use crate::limits::{Gate, Queue};
 use crate::repeats::Seen;
 use crate::retry::RetryBudget;
@@ -30,10 +30,10 @@ pub struct Limits {
     /// longer stream still passes; its record is marked interrupted.
     pub recorded_bytes: usize,
     /// Most bytes of request bodies that all calls together hold at a time: a hostile client must
-    /// not be able to use up the memory of the process.
+    /// not be able to use up the memory of the process. One of several callers takes no more of it than it leaves.
     pub buffered_bytes: usize,
     /// Most bytes of answers that all calls together hold at a time, until their clients have taken them:
-    /// nor must a hostile upstream, or a client that does not read.
+    /// nor must a hostile upstream, or a client that does not read. Shared in the same way.
     pub answered_bytes: usize,
     /// Most connections of one listener at a time; more wait.
     pub connections: usize,
@@ -182,9 +182,20 @@ impl Gateway {
     }
 }
 
+/// What the bodies of one of several callers take.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    buffered: AtomicUsize,
+    answered: AtomicUsize,
+}
+
 /// Memory that one body takes of what all of its kind may take together.
+///
+/// **Invariant:** one of several callers takes no more than it leaves free. Alone it has half, beside others that
+/// have much it has less, and whoever comes next finds room.
 pub(crate) struct Buffered {
     shared: Arc<Shared>,
+    share: Option<Arc<Share>>,
     of: BodyOf,
     bytes: usize,
 }
@@ -198,13 +209,17 @@ enum BodyOf {
 
 impl Buffered {
     /// Nothing yet of a request's body.
-    pub(crate) fn request(shared: &Arc<Shared>) -> Buffered {
-        Buffered { shared: Arc::clone(shared), of: BodyOf::Request, bytes: 0 }
+    pub(crate) fn request(shared: &Arc<Shared>, caller: &Caller) -> Buffered {
+        Buffered::of(shared, caller.share(), BodyOf::Request)
     }
 
     /// Nothing yet of an answer's body.
-    pub(crate) fn answer(shared: &Arc<Shared>) -> Buffered {
-        Buffered { shared: Arc::clone(shared), of: BodyOf::Answer, bytes: 0 }
+    pub(crate) fn answer(shared: &Arc<Shared>, share: Option<&Arc<Share>>) -> Buffered {
+        Buffered::of(shared, share, BodyOf::Answer)
+    }
+
+    fn of(shared: &Arc<Shared>, share: Option<&Arc<Share>>, of: BodyOf) -> Buffered {
+        Buffered { shared: Arc::clone(shared), share: share.cloned(), of, bytes: 0 }
     }
 
     fn pool(&self) -> (&AtomicUsize, usize) {
@@ -214,18 +229,31 @@ impl Buffered {
         }
     }
 
+    /// Of the caller, if it is one of several.
+    fn own(&self) -> Option<&AtomicUsize> {
+        let share = self.share.as_deref()?;
+        Some(match self.of {
+            BodyOf::Request => &share.buffered,
+            BodyOf::Answer => &share.answered,
+        })
+    }
+
     /// Takes more; `false` when there is no more to take.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let (taken, limit) = self.pool();
         let before = taken.fetch_add(bytes, Ordering::AcqRel);
+        let own = self.own().map_or(0, |own| own.fetch_add(bytes, Ordering::AcqRel) + bytes);
         self.bytes += bytes;
-        before + bytes <= limit
+        before + bytes + own <= limit
     }
 }
 
 impl Drop for Buffered {
     fn drop(&mut self) {
         self.pool().0.fetch_sub(self.bytes, Ordering::AcqRel);
+        if let Some(own) = self.own() {
+            own.fetch_sub(self.bytes, Ordering::AcqRel);
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use wflo_core::money::NanoUsd;
 use crate::cache::Lookup;
 use crate::closer::Closer;
 use crate::dialect::{Dialect, Endpoint};
+use crate::gateway::Share;
+use crate::gone::Gone;
 use crate::repeats::Circle;
 use crate::serve::Connection;
 use crate::shorter::Shorter;
@@ -48,6 +50,8 @@ pub struct Caller {
     connection: Option<Arc<Connection>>,
     /// With whom it shares kept answers; nobody, and it has none, where nothing is said.
     space: Option<Arc<str>>,
+    /// The memory that its bodies take, where it leaves some to others.
+    share: Option<Arc<Share>>,
     inner: Arc<dyn Any + Send + Sync>,
 }
 
@@ -62,6 +66,7 @@ impl Caller {
             meant: None,
             connection: None,
             space: None,
+            share: None,
             inner,
         }
     }
@@ -86,6 +91,18 @@ impl Caller {
     pub fn alias_for(&self, model: &str) -> Option<&str> {
         let (name, models) = self.meant.as_deref()?;
         models.iter().any(|meant| meant == model).then_some(name)
+    }
+
+    /// The same caller, who is one of several: of the memory for bodies it takes no more than it leaves free. All
+    /// clones of what this gives have one share.
+    #[must_use]
+    pub fn among_others(self) -> Caller {
+        Caller { share: Some(Arc::default()), ..self }
+    }
+
+    /// The memory that its bodies take, if it is one of several.
+    pub(crate) fn share(&self) -> Option<&Arc<Share>> {
+        self.share.as_ref()
     }
 
     /// The same caller on a listener that others can reach: only requests that carry `key` where a
@@ -216,6 +233,9 @@ pub struct CallIntent {
     /// takes it right before that commit, and gives it back while the call waits for anything else. What
     /// is taken ends with the call.
     pub turn: Turn,
+    /// Whether whoever asked has gone. A ledger that lets the call wait answers with [`Opened::GivenUp`] then, and
+    /// holds nothing; one that does not look is asked to release what it held.
+    pub gone: Gone,
     /// The answer that may be given instead of making the call. The ledger asks for it after its own record,
     /// which wins, and after policies, and before it takes the turn or a hold; what it is given it records, and
     /// answers with [`Opened::Replay`].
@@ -281,8 +301,8 @@ pub enum Opened {
     /// It does not fit, and its budget wants a cheaper model: open it again as a call of that one, with this
     /// ticket as its [`place`](CallIntent::place). Nothing is held.
     Cheaper(Ticket, Refusal),
-    /// Its client gave it up when it was first made: it gets no answer, and
-    /// is waited for to do so again.
+    /// Its client gave it up, while it waited here or when it was first made: it gets no answer, and
+    /// in the latter case is waited for to do so again.
     GivenUp,
 }
 

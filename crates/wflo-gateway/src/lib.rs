@@ -20,6 +20,7 @@ pub mod error;
 mod exchange;
 pub mod framing;
 pub mod gateway;
+pub mod gone;
 pub mod health;
 pub mod ledger;
 pub mod limits;

@@ -214,7 +214,7 @@ async fn respond(
             return refused(asked.dialect(), &error);
         }
     };
-    let (body, buffered) = match read_body(gateway, body).await {
+    let (body, buffered) = match read_body(gateway, &caller, body).await {
         Ok(read) => read,
         Err(error) => return refused(dialect, &error),
     };
@@ -265,13 +265,17 @@ async fn discard(gateway: &Gateway, mut body: Incoming) {
     }
 }
 
-async fn read_body(gateway: &Gateway, mut body: Incoming) -> Result<(Bytes, Buffered), GatewayError> {
+async fn read_body(
+    gateway: &Gateway,
+    caller: &Caller,
+    mut body: Incoming,
+) -> Result<(Bytes, Buffered), GatewayError> {
     let limit = gateway.shared.limits.request_bytes;
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         return Err(GatewayError::TooLarge { limit });
     }
-    let mut buffered = Buffered::request(&gateway.shared);
+    let mut buffered = Buffered::request(&gateway.shared, caller);
     let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(1 << 20));
     let mut pace = Pace::new(gateway.shared.deadlines.request_idle);
     loop {

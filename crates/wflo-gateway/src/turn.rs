@@ -45,7 +45,7 @@ impl Turn {
         Turn(Some(Arc::new(Inner { way, gate, taken: Mutex::default() })))
     }
 
-    /// Waits for the turn; does nothing when it is taken already.
+    /// Waits for the turn; does nothing when it is taken already. Left in the middle, it has taken nothing.
     ///
     /// # Errors
     /// [`Refusal::Later`] when a breaker is open, or the turn does not come in time.

@@ -211,6 +211,7 @@ impl Keys {
 fn caller(client: &Arc<Client>) -> Caller {
     let label = client.key.as_ref().map_or_else(|| "gateway".to_owned(), |key| key.id.to_string());
     let (caller, client) = (Caller::new(&label, Arc::clone(client)), Arc::clone(client));
+    let caller = if client.key.is_some() { caller.among_others() } else { caller };
     match client.key.as_ref().is_some_and(|key| !key.models.is_empty()) {
         true => caller.seeing(move |model| client.key.as_ref().is_none_or(|key| key.may_call(model))),
         false => caller,

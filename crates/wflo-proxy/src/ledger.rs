@@ -21,6 +21,7 @@ use wflo_core::key::{KeyRefusal, VirtualKey};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::StoreError;
+use wflo_gateway::gone::Gone;
 use wflo_gateway::ledger::{
     BoxFuture, CallIntent, Caller, Further, Ledger, LedgerError, Next, Opened, Outcome, Refusal, Ticket,
 };
@@ -112,8 +113,8 @@ impl SliceLedger {
         }
     }
 
-    /// The hold, at once or after a wait for room.
-    async fn hold(&self, wanted: Wanted, patience: Duration) -> Answer {
+    /// The hold, at once or after a wait for room that ends when its client goes.
+    async fn hold(&self, wanted: Wanted, patience: Duration, gone: &Gone) -> Answer {
         let (accounts, amounts) = (Arc::clone(&wanted.accounts), wanted.intent.amounts);
         let answer = {
             let mut spending = self.treasury.spending();
@@ -125,12 +126,12 @@ impl SliceLedger {
         self.treasury.wake();
         let mut hope = self.treasury.hope(answer);
         let since = Instant::now();
-        let answer = tokio::time::timeout(patience, hope.answered()).await;
+        let answer = gone.unless(tokio::time::timeout(patience, hope.answered())).await;
         self.metrics.waited(since.elapsed());
         match answer {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(Denied::Log("the gateway is ending".to_owned())),
-            Err(_) => {
+            Some(Ok(Some(answer))) => answer,
+            Some(Ok(None)) => Err(Denied::Log("the gateway is ending".to_owned())),
+            Some(Err(_)) | None => {
                 if let Some(answer) = hope.give_up() {
                     return answer;
                 }
@@ -277,7 +278,7 @@ impl Ledger for SliceLedger {
                 Held::Asked(answer) => answer,
                 // Room for both is a way, too: more may be had from the store.
                 Held::NoRoom(wanted) => {
-                    let answer = self.hold(wanted, FURTHER).await;
+                    let answer = self.hold(wanted, FURTHER, &Gone::never()).await;
                     if answer.is_ok() {
                         self.end(seq, end);
                     }

@@ -507,6 +507,37 @@ async fn a_drain_refuses_who_is_queued() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// Whoever waits, in a queue or for room, first or behind: once its client has gone it waits no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_client_goes_while_it_waits_leaves_at_once() {
+    for action_on_exceeded in [Some(OnExceeded::Queue), None] {
+        let world = World::new(vec![BudgetSpec { action_on_exceeded, ..daily(2, "UTC") }]).await;
+        assert_eq!(world.call().await, StatusCode::OK);
+        world.mock.hold();
+        let held = world.calls();
+        until("the other is sent", async || world.mock.counts().requests == 2).await;
+        if action_on_exceeded.is_some() {
+            // With nothing running it is the queue that they wait in.
+            world.mock.release();
+        }
+        let waits = [world.calls(), world.calls(), world.calls()];
+        let waiting = async |calls: usize| {
+            let line = format!("budget_waiting_calls {calls}\n");
+            metrics(world.server.address()).await.contains(&line)
+        };
+        until("all wait", async || waiting(3).await).await;
+        for call in waits {
+            call.abort();
+            let _ = call.await;
+        }
+        until("none does", async || waiting(0).await).await;
+        world.mock.release();
+        assert_eq!(held.await.unwrap(), StatusCode::OK);
+        assert_eq!(world.mock.counts().requests, 2, "what waited is never sent");
+        assert_eq!(world.end().await[0].settled.units(), 2);
+    }
+}
+
 async fn metrics(address: std::net::SocketAddr) -> String {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();

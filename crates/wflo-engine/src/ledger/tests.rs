@@ -18,6 +18,7 @@ use wflo_gateway::cache::{Cache, CacheSettings, Lookup};
 use wflo_gateway::call::{CallError, ChatCall, ChatReply};
 use wflo_gateway::dialect::{Dialect, Endpoint};
 use wflo_gateway::error::GatewayError;
+use wflo_gateway::gone::Gone;
 use wflo_gateway::ledger::{CallPath, Caller};
 use wflo_gateway::price::ModelSettings;
 use wflo_gateway::route::{Provider, Routes};
@@ -170,6 +171,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         cheaper: false,
         place: None,
         turn: Turn::free(),
+        gone: Gone::never(),
         circle: None,
         cached: Lookup::none(),
     }

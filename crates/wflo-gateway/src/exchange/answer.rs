@@ -19,7 +19,7 @@ use crate::usage::Usage;
 
 /// Reads an answer to its end, settles it, and hands it on.
 pub(super) async fn pass(live: Live<'_>, head: Parts, body: Incoming) -> Result<(), GatewayError> {
-    let mut held = Buffered::answer(live.shared);
+    let mut held = Buffered::answer(live.shared, live.share);
     let read = live.until_gone(collect(&live, body, &mut held)).await;
     let read = read.unwrap_or_else(|| Err(GAVE_UP.to_owned()));
     let provider = live.provider.name.clone();

@@ -175,7 +175,7 @@ impl<'a> Live<'a> {
 
     /// Reads the rest of a refusal that may be followed by another attempt.
     async fn refused(&self, head: Parts, body: Incoming) -> Failure {
-        let mut held = Buffered::answer(self.shared);
+        let mut held = Buffered::answer(self.shared, self.share);
         let broke = |reason| GatewayError::Interrupted { provider: self.provider.name.clone(), reason };
         match self.until_gone(answer::collect(self, body, &mut held)).await {
             None => Failure::GaveUp(broke(GAVE_UP.to_owned())),

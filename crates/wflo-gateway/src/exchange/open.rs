@@ -15,6 +15,7 @@ use crate::cache::Lookup;
 use crate::dialect::{Dialect, Endpoint, google, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
+use crate::gone::Gone;
 use crate::ledger::{CallIntent, CallPath, LedgerError, Opened, Ticket};
 use crate::repeats::{Circle, OnRepeat};
 use crate::telemetry;
@@ -26,7 +27,7 @@ pub(super) async fn open<'a>(
     shared: &'a Arc<Shared>,
     ask: &Ask,
     course: &mut Course<'a>,
-    parts: &mpsc::Sender<Part>,
+    (parts, gone): (&mpsc::Sender<Part>, &Gone),
 ) -> Result<Option<(Ticket, Held)>, GatewayError> {
     // Hashing a body is not free: only for who looks at it.
     let looked_at = shared.ledger.keeps_answers() || shared.routes.routing().repeats.is_some();
@@ -53,6 +54,7 @@ pub(super) async fn open<'a>(
             cheaper: course.has_cheaper(),
             place: place.take(),
             turn: turn.clone(),
+            gone: gone.clone(),
             circle,
             cached: course.cached.as_ref().map_or_else(Lookup::none, |part| part.lookup(ask, first)),
             ..intent(ask, first, fingerprint.clone())
@@ -76,7 +78,7 @@ pub(super) async fn open<'a>(
                 ticket
             }
             Opened::Replay(recorded) => {
-                let mut held = Buffered::answer(shared);
+                let mut held = Buffered::answer(shared, ask.caller.share());
                 if !held.grow(recorded.body.len()) {
                     return Err(GatewayError::TooMuch);
                 }
@@ -111,11 +113,17 @@ pub(super) async fn open<'a>(
             return Ok(None);
         }
         // A ledger that takes no turns has none: it is waited for here.
-        if let Err(refusal) = turn.take().await {
-            shared.ledger.release(ticket).await?;
-            return Err(GatewayError::from_refusal(refusal, &course.present().request.model));
-        }
-        return Ok(Some((ticket, held)));
+        return match gone.unless(turn.take()).await {
+            Some(Ok(())) => Ok(Some((ticket, held))),
+            Some(Err(refusal)) => {
+                shared.ledger.release(ticket).await?;
+                Err(GatewayError::from_refusal(refusal, &course.present().request.model))
+            }
+            None => {
+                shared.ledger.release(ticket).await?;
+                Ok(None)
+            }
+        };
     }
 }
 
@@ -163,6 +171,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>, fingerprint: String) -> CallIntent {
         cheaper: false,
         place: None,
         turn: Turn::free(),
+        gone: Gone::never(),
         circle: None,
         cached: Lookup::none(),
     }

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::Part;
 use crate::gateway::{Shared, Work};
+use crate::gone::Gone;
 
 /// Parts that may wait for a slow client before the upstream is read no further.
 const PARTS: usize = 16;
@@ -41,18 +42,22 @@ pub(crate) struct Running {
     shared: Arc<Shared>,
     desk: Arc<Desk>,
     parts: mpsc::Receiver<Part>,
+    /// Whoever waits before anything is sent listens to it.
+    gone: Gone,
     watch: Option<AbortHandle>,
 }
 
 impl Running {
-    /// A call whose parts go into the sender that `work` is made with.
-    pub(crate) fn new<F>(shared: &Arc<Shared>, work: impl FnOnce(mpsc::Sender<Part>) -> F) -> Running
+    /// A call whose parts go into the sender that `work` is made with, and that hears when nobody takes them.
+    pub(crate) fn new<F>(shared: &Arc<Shared>, work: impl FnOnce(mpsc::Sender<Part>, Gone) -> F) -> Running
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (sender, parts) = mpsc::channel(PARTS);
-        let desk = Desk { work: Mutex::new(Some(shared.counted(work(sender)))), ..Desk::default() };
-        Running { shared: Arc::clone(shared), desk: Arc::new(desk), parts, watch: None }
+        let gone = Gone::default();
+        let work = shared.counted(work(sender, gone.clone()));
+        let desk = Desk { work: Mutex::new(Some(work)), ..Desk::default() };
+        Running { shared: Arc::clone(shared), desk: Arc::new(desk), parts, gone, watch: None }
     }
 
     /// The next part; `None` behind the last.
@@ -110,6 +115,7 @@ impl Drop for Running {
         }
         // The call is to see that nobody listens.
         self.parts.close();
+        self.gone.go();
         self.shared.run(self.desk.work().take());
     }
 }

@@ -145,7 +145,7 @@ pub(super) async fn pass(
             (Some(slot), false) => slot.limit(),
             _ => live.shared.limits.recorded_bytes,
         },
-        room: Buffered::answer(live.shared),
+        room: Buffered::answer(live.shared, live.share),
         truncated: false,
     };
     let headers = if progress.kept { recorded_headers(&head.headers) } else { Vec::new() };

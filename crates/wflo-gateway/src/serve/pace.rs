@@ -1,7 +1,8 @@
 //! How slowly a client's body may come.
 //!
-//! Owns two limits: the time between two pieces, and a least rate behind the first such time. Without the
-//! second, a byte a minute would keep a connection and its memory for as long as a client likes.
+//! Owns two limits: the time between two pieces, and a least rate, short of which a body may fall by such a time and
+//! no more. Without the second, a byte a minute would keep a connection and its memory for as long as a client
+//! likes. **Invariant:** what came fast is no credit for later: 40 MB in a second buy no hours of dribbling.
 
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ pub(super) enum Slow {
 /// The pace of one body.
 #[derive(Debug)]
 pub(super) struct Pace {
-    since: Instant,
+    /// Until when more must have come: each byte moves it on by its time, to `idle` from now at most.
+    until: Instant,
     idle: Duration,
     bytes: usize,
 }
@@ -32,21 +34,22 @@ pub(super) struct Pace {
 impl Pace {
     /// From now on, with at most `idle` between two pieces.
     pub(super) fn new(idle: Duration) -> Pace {
-        Pace { since: Instant::now(), idle, bytes: 0 }
+        Pace { until: Instant::now() + idle, idle, bytes: 0 }
     }
 
     /// So many bytes came; how many have come by now.
     pub(super) fn came(&mut self, bytes: usize) -> usize {
+        let time = Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST);
+        let now = Instant::now();
+        self.until = now + self.until.saturating_duration_since(now).saturating_add(time).min(self.idle);
         self.bytes = self.bytes.saturating_add(bytes);
         self.bytes
     }
 
     /// Waits for the next piece as long as the pace permits.
     pub(super) async fn within<T>(&self, piece: impl Future<Output = T>) -> Result<T, Slow> {
-        let stopped = Instant::now() + self.idle;
-        let dribbled = self.since + self.idle + Duration::from_secs(self.bytes as u64 / SLOWEST);
-        let why = if dribbled < stopped { Slow::Dribbled } else { Slow::Stopped };
-        timeout_at(stopped.min(dribbled), piece).await.map_err(|_| why)
+        let why = if self.until < Instant::now() + self.idle { Slow::Dribbled } else { Slow::Stopped };
+        timeout_at(self.until, piece).await.map_err(|_| why)
     }
 }
 
@@ -66,14 +69,27 @@ mod tests {
             pace.came(8 << 10);
         }
         assert_eq!(pace.within(never()).await, Err(Slow::Stopped));
-        let mut slow = Pace::new(idle);
-        let begun = Instant::now();
-        let end = loop {
-            if let Err(end) = slow.within(tokio::time::sleep(Duration::from_secs(20))).await {
-                break end;
-            }
-            slow.came(1);
-        };
-        assert_eq!((end, begun.elapsed()), (Slow::Dribbled, idle));
+        for at_once in [0, 40 << 20] {
+            let mut slow = Pace::new(idle);
+            slow.came(at_once);
+            let begun = Instant::now();
+            let end = loop {
+                if let Err(end) = slow.within(tokio::time::sleep(Duration::from_secs(20))).await {
+                    break end;
+                }
+                slow.came(1);
+            };
+            assert_eq!(
+                (end, begun.elapsed().as_secs()),
+                (Slow::Dribbled, 60),
+                "{at_once} bytes are no credit"
+            );
+        }
+        // As slow as may be, for hours, in pieces that are less than a second's.
+        let mut steady = Pace::new(idle);
+        for _ in 0..40_000 {
+            steady.within(tokio::time::sleep(Duration::from_millis(500))).await.unwrap();
+            steady.came(520);
+        }
     }
 }

@@ -77,6 +77,17 @@ async fn a_body_that_dribbles_or_stops_is_waited_for_only_a_while_and_never_sent
     assert!(world.mock.seen().is_empty() && world.ledger.calls().is_empty());
 }
 
+/// What came fast is no credit for hours.
+#[tokio::test]
+async fn a_body_that_came_fast_and_then_dribbles_is_not_waited_for_either() {
+    let world = world();
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: g\r\ncontent-length: 5000000\r\n\r\n";
+    let sent = format!("{head}{}", "a".repeat(4_000_000));
+    let told = dribbles(world.port, &sent, &"a".repeat(3_000)).await;
+    assert!(told.starts_with("HTTP/1.1 400") && told.contains("WFLO-4006"), "{told}");
+    assert!(world.mock.seen().is_empty() && world.ledger.calls().is_empty());
+}
+
 /// Refusing it must not cost more than taking it.
 #[tokio::test]
 async fn a_body_that_nobody_wants_is_not_waited_for_either() {

@@ -93,11 +93,19 @@ async fn too_large_and_broken_bodies_are_refused_without_a_call() {
 
 /// A listener of a gateway with these limits.
 fn limited(world: &World, limits: Limits) -> (u16, ServeHandle) {
+    let [alone] = shared(world, limits, [Caller::new("step", ())]);
+    alone
+}
+
+/// One gateway that serves each of these callers.
+fn shared<const N: usize>(world: &World, limits: Limits, callers: [Caller; N]) -> [(u16, ServeHandle); N] {
     let routes = world.gateway.routes().clone();
     let small = Gateway::new(routes, Arc::clone(&world.ledger) as _, crate::world::deadlines(), limits);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    (port, small.serve(listener, Caller::new("step", ())).unwrap())
+    callers.map(|caller| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (port, small.serve(listener, caller).unwrap())
+    })
 }
 
 #[tokio::test]
@@ -133,4 +141,35 @@ async fn clients_cannot_fill_the_memory_of_the_process() {
     assert_eq!((refused.status.as_u16(), refused.headers.get("x-should-retry")), (503, None));
     world.mock.release();
     assert_eq!(held.await.unwrap().status, 200);
+}
+
+/// Where several call, none has all of the memory: what one holds leaves as much to the others.
+#[tokio::test]
+async fn no_caller_can_fill_the_memory_that_others_need() {
+    let world = World::new(MemoryLedger::unlimited());
+    let limits = Limits { buffered_bytes: 2_000, ..Limits::default() };
+    let [(greedy, _first), (other, _second)] =
+        shared(&world, limits, ["a", "b"].map(|name| Caller::new(name, ()).among_others()));
+    let path = "/openai/v1/chat/completions";
+    let send = |port, length: usize| {
+        let body = chat(&"a".repeat(length));
+        async move { crate::world::send(port, "POST", path, &[], &body).await.status.as_u16() }
+    };
+    assert_eq!(send(greedy, 1_100).await, 503, "more than half");
+    world.mock.hold();
+    let held = tokio::spawn(send(greedy, 750));
+    world.ledger.until("dispatched", |calls| calls.len() == 1).await;
+    assert_eq!(send(greedy, 300).await, 503, "there would be room, of others");
+    let others = tokio::spawn(send(other, 300));
+    world.ledger.until("another's passes", |calls| calls.len() == 2).await;
+    world.mock.release();
+    assert_eq!((held.await.unwrap(), others.await.unwrap()), (200, 200));
+    assert_eq!(send(greedy, 750).await, 200, "what was held is given back");
+
+    // Answers likewise: what fits alone does not fit twice.
+    let whole = crate::world::send(other, "POST", path, &[], &chat("x")).await.body.len();
+    let limits = Limits { answered_bytes: whole * 2 - 1, ..Limits::default() };
+    let callers = [Caller::new("alone", ()), Caller::new("a", ()).among_others()];
+    let [(alone, _third), (one, _fourth)] = shared(&world, limits, callers);
+    assert_eq!((send(alone, 1).await, send(one, 1).await), (200, 502));
 }

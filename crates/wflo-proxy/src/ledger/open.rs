@@ -44,9 +44,13 @@ impl SliceLedger {
         let begun = Instant::now();
         let mut place: Option<Place> = None;
         loop {
-            if let Err(refusal) = intent.turn.take().await {
-                self.metrics.refused("limit");
-                return Ok(Opened::Refused(refusal));
+            match intent.gone.unless(intent.turn.take()).await {
+                Some(Ok(())) => {}
+                Some(Err(refusal)) => {
+                    self.metrics.refused("limit");
+                    return Ok(Opened::Refused(refusal));
+                }
+                None => return Ok(Opened::GivenUp),
             }
             let known = self.known(key).await?;
             let budget = match self.reserve(&mut intent, key, &known).await? {
@@ -64,6 +68,7 @@ impl SliceLedger {
                     let ticket = Ticket::new(running);
                     return Ok(Opened::Dispatch { ticket, output_limit: reserved.output_limit });
                 }
+                Err(_) if intent.gone.is_gone() => return Ok(Opened::GivenUp),
                 Err(Denied::Short(budget)) => budget,
                 Err(Denied::Log(message)) => return Err(unrecorded(message)),
             };
@@ -73,8 +78,11 @@ impl SliceLedger {
                 OnExceeded::Queue => {
                     let most = said.map_or(Millis(0), |said| said.queue);
                     let until = begun.checked_add(Duration::from_millis(most.0));
-                    if self.queues.wait(&mut place, budget.id, until, || self.treasury.changes()).await {
-                        continue;
+                    let wait = self.queues.wait(&mut place, budget.id, until, || self.treasury.changes());
+                    match intent.gone.unless(wait).await {
+                        Some(true) => continue,
+                        Some(false) => {}
+                        None => return Ok(Opened::GivenUp),
                     }
                 }
                 OnExceeded::Downgrade if intent.cheaper => {
@@ -126,17 +134,18 @@ impl SliceLedger {
                 if let Some(counted) = intent.counted() {
                     *intent = counted;
                 }
-                self.hold(self.wanted(intent, key, known, whole(intent)), self.patience.room).await
+                let wanted = self.wanted(intent, key, known, whole(intent));
+                self.hold(wanted, self.patience.room, &intent.gone).await
             }
         };
         let short = match answer {
             Ok(Seq(seq)) => return Ok(Ok(Reserved { seq, output_limit: None })),
-            Err(denied @ Denied::Short(_)) => denied,
+            Err(denied @ Denied::Short(_)) if !intent.gone.is_gone() => denied,
             Err(denied) => return Ok(Err(denied)),
         };
         // It will never fit as it is; with a shorter answer it may.
         let Some((amounts, tokens)) = self.cut(intent, known).await? else { return Ok(Err(short)) };
-        let answer = self.hold(self.wanted(intent, key, known, amounts), FURTHER).await;
+        let answer = self.hold(self.wanted(intent, key, known, amounts), FURTHER, &intent.gone).await;
         Ok(answer.map(|Seq(seq)| Reserved { seq, output_limit: Some(tokens) }))
     }
 

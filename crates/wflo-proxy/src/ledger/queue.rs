@@ -1,7 +1,7 @@
 //! Calls that are queued for budgets whose limits say `queue`: until a period ends, until somebody raises a limit,
 //! until something comes free after all; and no longer than the budget says.
 //!
-//! Nothing of them is durable: whoever waits is a client with an open connection, and it waits no longer than that.
+//! Nothing of them is durable: whoever waits is a client with an open connection, and once that is gone so is its place.
 //! **Architecture Invariant:** of those that are queued for one budget, the first alone looks for room, so that
 //! nobody in the queue overtakes; a call that is not queued may, as nothing that runs makes room for those that are.
 
@@ -38,7 +38,8 @@ pub(super) struct Place {
 }
 
 impl Queues {
-    /// Waits until it is worth another look; `false` once it is too late.
+    /// Waits until it is worth another look; `false` once it is too late. Left in the middle, a place that was not yet
+    /// had is none.
     pub(super) async fn wait(
         &self,
         place: &mut Option<Place>,
