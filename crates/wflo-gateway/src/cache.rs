@@ -21,8 +21,8 @@ mod redis;
 pub use self::canonical::{IGNORED_FIELDS, NEVER_KEPT};
 pub(crate) use self::control::Control;
 pub(crate) use self::entry::Entry;
-pub(crate) use self::kept::is_kept;
-pub use self::key::{IGNORED_HEADERS, IGNORED_PREFIXES};
+pub(crate) use self::kept::{Asked, is_kept, may_keep};
+pub use self::key::{IGNORED_HEADERS, IGNORED_PREFIXES, TRANSMISSION};
 pub(crate) use self::key::{Key, Print, Towards};
 pub(crate) use self::lookup::not_kept;
 pub use self::lookup::{Hit, Lookup};
@@ -204,8 +204,8 @@ impl Cache {
                 Entry::decode(key, &value)
             }
         }?;
-        // A clock that was set back makes nothing older than it is.
-        let age = Duration::try_from(self.0.clock.now().duration_since(entry.stored_at)).unwrap_or_default();
+        // Of one that was kept in the future nobody knows how old it is.
+        let age = Duration::try_from(self.0.clock.now().duration_since(entry.stored_at)).ok()?;
         let limit = at_most.map_or(self.0.settings.ttl, |most| most.min(self.0.settings.ttl));
         (age < limit).then_some((entry, age))
     }

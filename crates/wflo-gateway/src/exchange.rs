@@ -35,6 +35,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use wflo_core::money::NanoUsd;
 
+use crate::cache::{Asked as AskedOf, may_keep};
 use crate::dialect::request::Request;
 use crate::dialect::wire::Asked;
 use crate::dialect::{Dialect, Endpoint, query};
@@ -285,6 +286,7 @@ impl Live<'_> {
             self.close(error_record(&error, self.dialect), None, NanoUsd::ZERO, false).await?;
             return Err(error);
         }
+        self.slot = self.slot.take().filter(|_| may_keep(&head.headers));
         let content =
             head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let framing = crate::dialect::wire::wire(self.dialect, self.endpoint).framing(content);
@@ -351,9 +353,10 @@ impl Live<'_> {
         }
         let Some(ticket) = &self.ticket else { return Ok(()) };
         (recorded.usage, recorded.cost) = (usage.clone(), cost);
-        let slot = self.slot.as_ref();
-        let kept = slot
-            .and_then(|slot| slot.entry(&recorded, usage.as_ref(), uncertain, self.provider).zip(Some(slot)));
+        let asked = AskedOf { dialect: self.dialect, endpoint: self.endpoint, choices: self.choices };
+        let kept = self.slot.as_ref().and_then(|slot| {
+            slot.entry(asked, &recorded, usage.as_ref(), uncertain, self.provider).zip(Some(slot))
+        });
         let priced = usage.as_ref().zip(self.price.as_ref()).filter(|_| !uncertain);
         let prompt_cache = priced.map(|(usage, price)| price::prompt_cache(usage, price, self.tier));
         let prompt_cache = prompt_cache.unwrap_or_default();

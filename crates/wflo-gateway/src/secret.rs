@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
 /// What stands where a secret stood.
-const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 /// A shorter value would hit ordinary words.
 const SHORT: usize = 8;
 

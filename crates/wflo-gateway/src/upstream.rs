@@ -227,6 +227,18 @@ pub(crate) fn answer_headers(headers: &HeaderMap) -> HeaderMap {
     passed(headers, |name| RESPONSE_HEADERS.contains(name))
 }
 
+/// Takes out of a provider's answer what only the gateway says: who answered, and how old an answer is.
+pub(crate) fn forget_ours(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("wflo-") || *name == header::AGE)
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
 /// The headers of a request that go to the provider.
 pub(crate) fn request_headers(client: &HeaderMap) -> HeaderMap {
     passed(client, |name| REQUEST_HEADERS.contains(name) || steers(name))

@@ -1,7 +1,8 @@
 //! Where the program's own log goes: lines for a person with `-v`, JSON in a background process.
 //!
-//! Owns the one subscriber. Without `-v` only what is wrong with wflo itself is said, and what settings ask to be
-//! warned of (`[repeats] action = "warn"`): what happens to a run is told by its events. Each JSON line carries the `run_id`, `step` and `trace_id` of the spans
+//! Owns the one subscriber. Without `-v` only what is wrong with wflo itself is said, what settings ask to be warned
+//! of (`[repeats] action = "warn"`), and a cache that cannot be reached: what happens to a run is told by its
+//! events. Each JSON line carries the `run_id`, `step` and `trace_id` of the spans
 //! that it was written in, at its top level.
 //!
 //! **Architecture Invariant:** spans and events name ids, steps and counts; keys, inputs, outputs and
@@ -24,6 +25,9 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::cli::Cli;
 
+/// What is said without being asked for.
+const QUIET: &str = "error,wflo::repeats=warn,wflo_gateway::cache=warn";
+
 /// Starts the log that the command line asks for.
 pub(crate) fn start(cli: &Cli) {
     let background = cli.background().is_some();
@@ -35,7 +39,7 @@ pub(crate) fn start(cli: &Cli) {
     };
     let filter = match (background, cli.global.verbose) {
         (true, 0) => own("info"),
-        (false, 0) => EnvFilter::new("error,wflo::repeats=warn"),
+        (false, 0) => EnvFilter::new(QUIET),
         (_, 1) => own("info"),
         _ => own("debug"),
     };

@@ -8,15 +8,19 @@
 //!
 //! Refused here, with a word why, is what asks for an answer that the body alone does not decide.
 
+mod contained;
+
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use self::contained::is_contained;
 use crate::dialect::json::{Field, Fields};
 use crate::dialect::request::Request;
 use crate::dialect::{Dialect, Endpoint};
 
-/// Fields that do not change an answer, and that are no part of what makes two requests the same.
+/// Fields that do not change an answer, and that are no part of what makes two requests the same where a caller
+/// shares with nobody.
 pub const IGNORED_FIELDS: [(Dialect, &[&str]); 4] = [
     (
         Dialect::OpenAi,
@@ -72,8 +76,11 @@ const MOST: usize = 4 << 20;
 /// What asks for an answer that the body alone does not decide.
 pub(super) type Why = &'static str;
 
-/// The body as all that ask the same have it.
-pub(super) fn canonical(request: &Request, body: &[u8]) -> Result<Vec<u8>, Why> {
+/// Something in it stands elsewhere.
+const OUTSIDE: Why = "it has something that is not known to stand in it, such as a file or an address";
+
+/// The body as all that ask the same have it. `all`: of its fields none is ignored.
+pub(super) fn canonical(request: &Request, body: &[u8], all: bool) -> Result<Vec<u8>, Why> {
     if body.len() > MOST {
         return Err("it is larger than 4 MiB");
     }
@@ -108,7 +115,8 @@ pub(super) fn canonical(request: &Request, body: &[u8]) -> Result<Vec<u8>, Why> 
             // Both are read already; the model is a part of the key by the name that it has at its provider.
             "model" | "stream" => {}
             "store" => {}
-            _ if ignored.contains(&name) => {}
+            _ if !all && ignored.contains(&name) => {}
+            _ if !is_contained(name, field.value) => return Err(OUTSIDE),
             _ => kept.push(field),
         }
     }
@@ -123,7 +131,7 @@ pub(super) fn canonical(request: &Request, body: &[u8]) -> Result<Vec<u8>, Why> 
         },
     )?;
     if out.outside {
-        return Err("it names what is not in it, such as a file or an address");
+        return Err(OUTSIDE);
     }
     Ok(out.out)
 }

@@ -1,24 +1,49 @@
-//! Whether an answer is one that may be given again.
+//! Whether an answer is one that may be given again: only what is certainly a finished good one.
 
+mod finished;
+
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+use self::finished::is_finished;
 use crate::dialect::json::Fields;
+use crate::dialect::wire::wire;
+use crate::dialect::{Dialect, Endpoint};
+use crate::framing::{Framing, Piece};
 use crate::ledger::Recorded;
-use crate::secret::Secret;
+use crate::secret::{REDACTED, Secret};
 use crate::usage::Usage;
 
-/// Values by which answers of the status 200 say that they failed.
-const FAILED: [&[u8]; 8] = [
-    b"error",
-    b"ERROR",
-    b"ERROR_TOXIC",
-    b"TIMEOUT",
-    b"MALFORMED_FUNCTION_CALL",
-    b"failed",
-    b"cancelled",
-    b"response.failed",
-];
+/// What was asked, as far as it decides what an answer looks like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) dialect: Dialect,
+    pub(crate) endpoint: Endpoint,
+    /// How many answers were asked for in one.
+    pub(crate) choices: u64,
+}
 
-/// Whether an answer is whole, was a success, has a bill that is known, and holds nothing of its provider's key.
+/// What a model or a client wrote: what is called an error in there is none of the answer's.
+const THEIRS: [&str; 4] = ["args", "input", "metadata", "tools"];
+
+/// Whether the head of an answer lets it be kept: its bytes are what they say, and its server does not forbid it.
+pub(crate) fn may_keep(headers: &HeaderMap) -> bool {
+    let says = |name, word: &str| {
+        let values = headers.get_all(name).iter();
+        values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|part| {
+            let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(word.as_bytes())
+        })
+    };
+    let plain = headers.get_all(header::CONTENT_ENCODING).iter();
+    let plain = plain.map(|value| value.as_bytes()).all(|value| value.eq_ignore_ascii_case(b"identity"));
+    plain && !says(header::CACHE_CONTROL, "no-store")
+}
+
+/// Whether an answer is whole, was a success, has a bill that is known, and holds nothing of its provider's key
+/// nor a mark where it stood.
 pub(crate) fn is_kept(
+    asked: Asked,
     recorded: &Recorded,
     usage: Option<&Usage>,
     uncertain: bool,
@@ -28,82 +53,89 @@ pub(crate) fn is_kept(
     if !whole || uncertain || usage.is_none() || recorded.body.is_empty() {
         return false;
     }
-    let told = key.is_some_and(|key| memchr::memmem::find(&recorded.body, key.expose().as_bytes()).is_some());
-    !told && !says_failed(&recorded.body)
+    if memchr::memmem::find(&recorded.body, REDACTED.as_bytes()).is_some() {
+        return false;
+    }
+    let content = recorded.headers.iter().find(|(name, _)| name == "content-type");
+    let content = content.map_or("", |(_, value)| value.as_str());
+    let Some((events, streamed)) = events(asked, content, &recorded.body) else { return false };
+    events.iter().all(|event| !says_error(event) && !key.is_some_and(|key| holds(event, key.expose())))
+        && is_finished(asked, &events, streamed)
 }
 
-/// Whether an answer, whole or in events, says in itself that it is none. A text that an answer only contains is
-/// escaped, and so is no value.
-fn says_failed(body: &[u8]) -> bool {
-    let whole = body.first() == Some(&b'{');
-    let has_error = || {
-        Fields::read(body)
-            .map_or(true, |fields| fields.get("error").is_some_and(|field| field.value != "null"))
-    };
-    if whole && has_error() {
-        return true;
+/// What an answer says, in its order, and whether it came in pieces; `None` of what cannot be read, or says in
+/// its framing that it failed.
+fn events(asked: Asked, content: &str, body: &[u8]) -> Option<(Vec<Value>, bool)> {
+    match wire(asked.dialect, asked.endpoint).framing(content) {
+        Some(Framing::Events) => {
+            let mut splitter = Framing::Events.splitter(usize::MAX);
+            splitter.push(body);
+            let mut events = Vec::new();
+            while let Ok(Some(piece)) = splitter.next_piece() {
+                events.extend(event(&piece)?);
+            }
+            if let Some(piece) = splitter.rest() {
+                events.extend(event(&piece)?);
+            }
+            Some((events, true))
+        }
+        Some(Framing::Array) if body.trim_ascii_start().first() == Some(&b'[') => {
+            Some((serde_json::from_slice(body).ok()?, true))
+        }
+        // A name that stands there twice is one thing to one reader and another to the next.
+        _ if content.contains("json") && Fields::read(body).is_ok() => {
+            Some((vec![serde_json::from_slice(body).ok()?], false))
+        }
+        _ => None,
     }
-    FAILED.iter().any(|word| {
-        memchr::memmem::find_iter(body, word).any(|at| {
-            let before = body.get(..at).and_then(<[u8]>::split_last);
-            let quoted =
-                before.is_some_and(|(quote, _)| *quote == b'"') && body.get(at + word.len()) == Some(&b'"');
-            let value = before.is_some_and(|(_, rest)| rest.trim_ascii_end().last() == Some(&b':'));
-            quoted && value
-        })
-    })
+}
+
+/// What an event says: nothing of a comment or an end mark; `None` of an error or of what cannot be read.
+fn event(piece: &Piece) -> Option<Option<Value>> {
+    let lines = piece.raw.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let named = lines.filter_map(|line| line.strip_prefix(b"event")).any(|name| {
+        memchr::memmem::find(name, b"error").is_some() || memchr::memmem::find(name, b"fail").is_some()
+    });
+    let data = piece.data.trim_ascii();
+    match data {
+        _ if named => None,
+        b"" | b"[DONE]" => Some(None),
+        _ => serde_json::from_slice(data).ok().map(Some),
+    }
+}
+
+/// Whether anything in it, as deep as it may be, is an error.
+fn says_error(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(says_error),
+        Value::Object(fields) => fields.iter().any(|(name, value)| match name.as_str() {
+            "error" | "errors" => !says_nothing(value),
+            "type" | "object" if value == "error" => true,
+            name => !THEIRS.contains(&name) && says_error(value),
+        }),
+        _ => false,
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether a text stands in it, however it is escaped.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(found) => found.contains(text),
+        Value::Array(items) => items.iter().any(|item| holds(item, text)),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains(text) || holds(value, text)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::usage::Dimension;
-    use wflo_core::money::NanoUsd;
-
-    const GOOD: &str = r#"{"choices":[{"message":{"content":"an \"error\": \"failed\""},"finish_reason":"stop"}],"error":null,"usage":{}}"#;
-
-    fn kept(change: impl FnOnce(&mut Recorded), uncertain: bool, usage: bool) -> bool {
-        let mut recorded = Recorded {
-            status: 200,
-            headers: Vec::new(),
-            body: GOOD.into(),
-            interrupted: false,
-            broke: None,
-            usage: None,
-            cost: NanoUsd::ZERO,
-        };
-        change(&mut recorded);
-        let usage = usage.then(|| Usage::of(&[(Dimension::Input, 1)]));
-        is_kept(&recorded, usage.as_ref(), uncertain, Secret::new("sk-hidden-key").as_ref())
-    }
-
-    #[test]
-    fn only_whole_answers_with_a_known_bill_are_kept() {
-        assert!(kept(|_| {}, false, true));
-        assert!(!kept(|_| {}, true, true), "uncertain");
-        assert!(!kept(|_| {}, false, false), "no usage");
-        assert!(!kept(|recorded| recorded.status = 201, false, true));
-        assert!(!kept(|recorded| recorded.status = 429, false, true));
-        assert!(!kept(|recorded| recorded.interrupted = true, false, true));
-        assert!(!kept(|recorded| recorded.broke = Some("x".to_owned()), false, true));
-        assert!(!kept(|recorded| recorded.body = "".into(), false, true));
-    }
-
-    #[test]
-    fn an_answer_that_holds_the_key_or_says_that_it_failed_is_not() {
-        for body in [
-            r#"{"choices":[],"note":"sk-hidden-key"}"#,
-            r#"{"error":{"message":"x"},"usage":{}}"#,
-            r#"{"choices":[{"finish_reason": "error"}]}"#,
-            r#"{"status":"failed","error":null}"#,
-            r#"{"a":1,"a":2}"#,
-            "data: {\"type\":\"response.failed\"}\n\n",
-            "data: {\"candidates\":[{\"finishReason\":\"MALFORMED_FUNCTION_CALL\"}]}\n\n",
-            "{\"finish_reason\" : \"ERROR\"}",
-        ] {
-            assert!(!kept(|recorded| recorded.body = body.into(), false, true), "{body}");
-        }
-        let events = "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\": \\\"failed\\\"\"}}]}\n\ndata: [DONE]\n\n";
-        assert!(kept(|recorded| recorded.body = events.into(), false, true));
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use crate::dialect::request::Request;
 use crate::secret::Secret;
 
 /// Headers of a request that do not change its answer. Every other that goes to the provider does, as far as
-/// anybody here knows, and is a part of the key.
+/// anybody here knows, and is a part of the key. Where callers share answers, only [`TRANSMISSION`] is ignored.
 pub const IGNORED_HEADERS: [&str; 22] = [
     "accept",
     "accept-language",
@@ -36,7 +36,20 @@ pub const IGNORED_HEADERS: [&str; 22] = [
     "x-title",
 ];
 
-/// Beginnings of such names.
+/// What is ignored of all callers' headers: what this cache itself obeys, what the gateway writes, and numbers of
+/// one transmission. With any other a caller might have the provider, or a gateway there, answer otherwise, and
+/// leave that answer for the rest.
+pub const TRANSMISSION: [&str; 7] = [
+    "cache-control",
+    "content-type",
+    "traceparent",
+    "tracestate",
+    "x-client-request-id",
+    "x-request-id",
+    "x-stainless-retry-count",
+];
+
+/// Beginnings of names that are ignored.
 pub const IGNORED_PREFIXES: [&str; 4] = ["x-stainless-", "sec-", "x-forwarded-", "x-goog-api-client"];
 
 /// What a call asks, wherever it is asked.
@@ -57,10 +70,13 @@ pub(crate) struct Towards<'a> {
     pub(crate) uri: &'a str,
     pub(crate) model: &'a str,
     pub(crate) credentials: Option<&'a Secret>,
+    /// The limit of the output that is written into the request.
+    pub(crate) limit: Option<u64>,
 }
 
 impl Print {
-    /// What a request asks, of the headers that go to the provider and the body.
+    /// What a request asks, of the headers that go to the provider and the body. `shared`: its answer may be given
+    /// to another caller.
     ///
     /// # Errors
     /// Why no answer of it is kept.
@@ -69,18 +85,22 @@ impl Print {
         headers: &HeaderMap,
         body: &[u8],
         sampled: bool,
+        shared: bool,
     ) -> Result<Print, Why> {
         if !sampled && !canonical::is_certain(request, body) {
             return Err("its answer is left to chance");
         }
-        let body = canonical::canonical(request, body)?;
+        let body = canonical::canonical(request, body, shared)?;
         let mut hasher = blake3::Hasher::new_derive_key("wflo 2026 cache request");
         part(&mut hasher, request.dialect.name().as_bytes());
         part(&mut hasher, request.endpoint.name().as_bytes());
         part(&mut hasher, &[u8::from(request.stream)]);
-        let counts = |name: &str| {
-            !IGNORED_HEADERS.contains(&name)
-                && !IGNORED_PREFIXES.iter().any(|beginning| name.starts_with(beginning))
+        let counts = |name: &str| match shared {
+            true => !TRANSMISSION.contains(&name),
+            false => {
+                !IGNORED_HEADERS.contains(&name)
+                    && !IGNORED_PREFIXES.iter().any(|beginning| name.starts_with(beginning))
+            }
         };
         let mut told: Vec<(&str, &[u8])> = headers
             .iter()
@@ -106,6 +126,7 @@ impl Print {
         for text in [namespace, space, towards.provider, towards.uri, towards.model] {
             part(&mut hasher, text.as_bytes());
         }
+        part(&mut hasher, format!("{:?}", towards.limit).as_bytes());
         part(&mut hasher, &blake3::derive_key("wflo 2026 cache credentials", credentials));
         Key { hash: hasher.finalize(), seal: blake3::derive_key("wflo 2026 cache seal", credentials) }
     }
@@ -118,7 +139,7 @@ impl Key {
 
     /// Its name in a store that others use too.
     pub(super) fn name(&self, namespace: &str) -> String {
-        format!("wflo:cache:1:{namespace}:{}", self.hash.to_hex())
+        format!("wflo:cache:2:{namespace}:{}", self.hash.to_hex())
     }
 
     /// The seal of what is written under it.
@@ -152,12 +173,16 @@ mod tests {
     const BODY: &[u8] = br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
 
     fn print(headers: &[(&'static str, &'static str)]) -> blake3::Hash {
+        print_of(headers, false)
+    }
+
+    fn print_of(headers: &[(&'static str, &'static str)], shared: bool) -> blake3::Hash {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, BODY, "").unwrap();
-        Print::of(&request, &map, BODY, true).unwrap().0
+        Print::of(&request, &map, BODY, true, shared).unwrap().0
     }
 
     #[test]
@@ -178,11 +203,30 @@ mod tests {
     }
 
     #[test]
+    fn where_callers_share_every_header_counts_but_those_of_one_transmission() {
+        let none = print_of(&[], true);
+        for name in IGNORED_HEADERS {
+            let counts = print_of(&[(name, "x")], true) != none;
+            assert_eq!(counts, !TRANSMISSION.contains(&name), "{name}");
+        }
+        for name in ["x-forwarded-host", "sec-gpc", "x-stainless-lang"] {
+            assert_ne!(print_of(&[(name, "x")], true), none, "{name}");
+        }
+        assert_eq!(print_of(&[("x-stainless-retry-count", "1")], true), none);
+    }
+
+    #[test]
     fn whoever_asks_and_whom_they_ask_are_parts_of_the_key() {
         let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, BODY, "").unwrap();
-        let print = Print::of(&request, &HeaderMap::new(), BODY, true).unwrap();
+        let print = Print::of(&request, &HeaderMap::new(), BODY, true, false).unwrap();
         let (one, other) = (Secret::new("sk-one-secret").unwrap(), Secret::new("sk-other-secret").unwrap());
-        let usual = || Towards { provider: "p", uri: "http://h/v1/c", model: "m", credentials: Some(&one) };
+        let usual = || Towards {
+            provider: "p",
+            uri: "http://h/v1/c",
+            model: "m",
+            credentials: Some(&one),
+            limit: None,
+        };
         let keys = [
             print.at("n", "s", &usual()),
             print.at("o", "s", &usual()),
@@ -193,6 +237,7 @@ mod tests {
             print.at("n", "s", &Towards { model: "l", ..usual() }),
             print.at("n", "s", &Towards { credentials: Some(&other), ..usual() }),
             print.at("n", "s", &Towards { credentials: None, ..usual() }),
+            print.at("n", "s", &Towards { limit: Some(100), ..usual() }),
         ];
         for (nth, key) in keys.iter().enumerate() {
             assert!(keys[..nth].iter().all(|before| before.hash != key.hash), "{nth}");

@@ -61,6 +61,10 @@ impl Address {
         if !matches!(scheme, "redis" | "rediss" | "redis+unix") || rest.contains('#') {
             return Err(BadAddress);
         }
+        // Of a socket it says user and password; elsewhere it says nothing that is read, and might hold them.
+        if scheme != "redis+unix" && rest.contains('?') {
+            return Err(BadAddress);
+        }
         let client = Client::open(url).map_err(|_| BadAddress)?;
         let password = client.get_connection_info().redis_settings().password().and_then(Secret::new);
         let (before, after) = rest.split_once('/').unwrap_or((rest, ""));
@@ -132,8 +136,27 @@ pub(super) struct Redis {
     link: watch::Sender<Link>,
     connecting: Mutex<Option<AbortHandle>>,
     writes: Arc<Semaphore>,
+    troubles: Arc<Troubles>,
+}
+
+/// What went wrong: how often, and whether it was said.
+#[derive(Default)]
+struct Troubles {
     failing: AtomicBool,
-    failures: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Troubles {
+    /// Counts a failure, and says the first of a row.
+    fn failed(&self, address: &Address, reason: &str) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %address, reason = address.redact(reason.to_owned()),
+                "Redis does not do what it is asked: answers are neither kept there nor taken from it until it does"
+            );
+        }
+    }
 }
 
 impl Drop for Redis {
@@ -151,14 +174,13 @@ impl Redis {
             link: watch::Sender::new(Link::Unasked),
             connecting: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
-            failing: AtomicBool::new(false),
-            failures: AtomicU64::new(0),
+            troubles: Arc::default(),
         }
     }
 
     /// How often it did not do what it was asked.
     pub(super) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.troubles.count.load(Ordering::Relaxed)
     }
 
     /// The value, or as much of it as one of ours can have.
@@ -183,7 +205,7 @@ impl Redis {
     /// Writes a value; `false` when it was not.
     pub(super) async fn put(&self, name: &str, value: Vec<u8>, ttl: Duration) -> bool {
         let Ok(_slot) = Arc::clone(&self.writes).try_acquire_owned() else {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.troubles.count.fetch_add(1, Ordering::Relaxed);
             return false;
         };
         let Some(mut connection) = self.connection().await else { return false };
@@ -224,7 +246,7 @@ impl Redis {
 
     /// Makes the connection, whatever becomes of the call that asked first.
     fn begin(&self) {
-        let (address, link) = (self.address.clone(), self.link.clone());
+        let (address, link, troubles) = (self.address.clone(), self.link.clone(), Arc::clone(&self.troubles));
         let task = tokio::spawn(async move {
             let made = match timeout(CONNECT, address.connect(CONNECT)).await {
                 Ok(made) => made.map_err(|error| error.to_string()),
@@ -233,7 +255,7 @@ impl Redis {
             match made {
                 Ok(connection) => link.send_replace(Link::Up(connection)),
                 Err(reason) => {
-                    tracing::debug!(address = %address, reason = address.redact(reason), "no connection to Redis");
+                    troubles.failed(&address, &reason);
                     link.send_replace(Link::Resting(Instant::now() + REST))
                 }
             };
@@ -247,7 +269,7 @@ impl Redis {
     fn judged<T>(&self, answer: Result<T, RedisError>) -> Option<T> {
         match answer {
             Ok(value) => {
-                if self.failing.swap(false, Ordering::Relaxed) {
+                if self.troubles.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!(address = %self.address, "Redis answers again: answers are kept there");
                 }
                 Some(value)
@@ -263,7 +285,6 @@ impl Redis {
 
     /// Counts a failure, and says it once. `lost`: the connection is not used any more.
     fn failed(&self, reason: &str, lost: bool) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
         if lost {
             self.link.send_if_modified(|link| {
                 let up = matches!(link, Link::Up(_));
@@ -273,12 +294,7 @@ impl Redis {
                 up
             });
         }
-        if !self.failing.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                address = %self.address, reason = self.address.redact(reason.to_owned()),
-                "Redis does not do what it is asked: answers are neither kept there nor taken from it until it does"
-            );
-        }
+        self.troubles.failed(&self.address, reason);
     }
 }
 
@@ -304,9 +320,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_without_being_shown() {
-        for url in
-            ["", "h:1", "http://h", "redis:/h", "redis://user:s3cret@", "redis://h/x", "rediss://h#insecure"]
-        {
+        for url in [
+            "",
+            "h:1",
+            "http://h",
+            "redis:/h",
+            "redis://user:s3cret@",
+            "redis://h/x",
+            "rediss://h#insecure",
+            "redis://h:1?password=s3cret",
+            "rediss://h:1/0?pass=s3cret",
+        ] {
             let error = Address::parse(url).unwrap_err().to_string();
             assert!(!error.contains("s3cret"), "{error}");
         }

@@ -97,6 +97,7 @@ impl<'a> Live<'a> {
             let failure = match self.attempt(ask, course.present()).await {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
+                    crate::upstream::forget_ours(&mut head.headers);
                     if let Some(key) = &self.provider.api_key {
                         key.conceal_in(&mut head.headers);
                     }

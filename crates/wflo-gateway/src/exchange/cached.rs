@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::Ask;
 use super::candidate::Candidate;
-use crate::cache::{Cache, Control, Entry, HEADER, Key, Lookup, Print, Towards, is_kept, not_kept};
+use crate::cache::{
+    Asked, Cache, Control, Entry, HEADER, Key, Lookup, Print, Scope, Towards, is_kept, not_kept,
+};
 use crate::dialect::Endpoint;
 use crate::dialect::request::Request;
 use crate::error::GatewayError;
@@ -69,7 +71,13 @@ impl Part {
             None => Err("its caller wants no kept answers"),
             Some(space) => {
                 let headers = crate::upstream::request_headers(&ask.headers);
-                let print = Print::of(request, &headers, &ask.body, cache.settings().sampled);
+                let print = Print::of(
+                    request,
+                    &headers,
+                    &ask.body,
+                    cache.settings().sampled,
+                    cache.settings().scope != Scope::Caller,
+                );
                 print.map(|print| Part { cache: cache.clone(), space: Arc::clone(space), print, control })
             }
         };
@@ -113,6 +121,7 @@ impl Part {
             uri: &uri,
             model: &at.request.model,
             credentials: at.provider.api_key.as_ref(),
+            limit: at.written(),
         };
         Some(self.print.at(&self.cache.settings().namespace, &self.space, &towards))
     }
@@ -127,12 +136,14 @@ impl Slot {
     /// What is kept of an answer, if it is one that may be given again.
     pub(super) fn entry(
         &self,
+        asked: Asked,
         recorded: &Recorded,
         usage: Option<&Usage>,
         uncertain: bool,
         provider: &Provider,
     ) -> Option<Entry> {
-        let kept = is_kept(recorded, usage, uncertain, provider.api_key.as_ref());
+        let kept = recorded.body.len() <= self.limit()
+            && is_kept(asked, recorded, usage, uncertain, provider.api_key.as_ref());
         kept.then(|| Entry {
             headers: Entry::headers(&recorded.headers),
             body: recorded.body.clone(),

@@ -152,6 +152,11 @@ impl<'a> Candidate<'a> {
         cut.or_else(|| self.whole.as_ref()?.counted(&self.request)).or(self.bound)
     }
 
+    /// The limit of its output that the gateway writes where the client names none that holds, uncut.
+    pub(super) fn written(&self) -> Option<u64> {
+        self.bound.and_then(|bound| bound.write).map(|(_, tokens)| tokens)
+    }
+
     /// What counts its text.
     pub(super) fn closer(&self) -> Option<Closer> {
         self.whole.as_ref()?.closer(&self.request)

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::{Clock, Moment};
 use wflo_gateway::cache::{
-    Cache, CachePlace, CacheSettings, IGNORED_FIELDS, IGNORED_HEADERS, IGNORED_PREFIXES, NEVER_KEPT,
+    Cache, CachePlace, CacheSettings, IGNORED_FIELDS, IGNORED_HEADERS, IGNORED_PREFIXES, NEVER_KEPT, Scope,
+    TRANSMISSION,
 };
 use wflo_gateway::ledger::Caller;
 use wflo_gateway::repeats::{OnRepeat, Repeats};
@@ -243,10 +244,10 @@ async fn an_answer_is_given_for_its_time_and_no_longer() {
     assert!(cached.hits(&chat("hi")).await);
     cached.hands.forward(1);
     assert!(!cached.hits(&chat("hi")).await);
-    // A clock that is set back neither breaks it nor makes it older.
+    // Of one from the future nobody knows how old it is: it is kept anew.
     cached.hands.forward(-3_600);
-    let again = cached.ask(&[], &chat("hi")).await;
-    assert_eq!((said(&again), &again.headers["age"]), ("hit", &"0".parse().unwrap()));
+    assert!(!cached.hits(&chat("hi")).await);
+    assert!(cached.hits(&chat("hi")).await);
 }
 
 #[tokio::test]
@@ -356,6 +357,42 @@ async fn what_failed_is_asked_again() {
     cached.ask(&[], &body).await;
     let again = cached.ask(&[], &body).await;
     assert!(!again.text().contains(KEY));
+    assert_eq!(said(&again), "miss", "what was cut out of it is no part of an answer");
+}
+
+#[tokio::test]
+async fn a_servers_word_is_obeyed_and_none_of_ours_is_taken_from_it() {
+    let cached = Cached::new(CacheSettings::default());
+    let good = Bytes::from_static(
+        br#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+    );
+    let json = ("content-type", "application/json");
+    for header in [("cache-control", "private, no-store"), ("content-encoding", "br")] {
+        cached.world.mock.fault_next(Fault::Verbatim(vec![json, header], vec![good.clone()]));
+        let body = chat(header.0);
+        assert!(!cached.hits(&body).await && !cached.hits(&body).await, "{header:?}");
+    }
+    let ours = vec![json, ("wflo-cache", "hit"), ("age", "5"), ("wflo-provider", "evil")];
+    cached.world.mock.fault_next(Fault::Verbatim(ours, vec![good]));
+    for wanted in ["miss", "hit"] {
+        let got = cached.ask(&[], &chat("ours")).await;
+        assert_eq!(said(&got), wanted);
+        assert!(!got.headers.contains_key("wflo-provider"), "{:?}", got.headers);
+        assert!(got.headers.get("age").is_none_or(|age| age == "0"), "{:?}", got.headers);
+    }
+}
+
+#[tokio::test]
+async fn who_shares_answers_shares_those_of_equal_requests_alone() {
+    let settings = CacheSettings { scope: Scope::Everyone, ..CacheSettings::default() };
+    let cached = Cached::new(settings);
+    assert!(!cached.hits(&chat("hi")).await && cached.hits(&chat("hi")).await);
+    let named = chat("hi").replacen('{', r#"{"metadata":{"tags":["a"]},"#, 1);
+    assert!(!cached.hits(&named).await, "a gateway behind this one may choose by it");
+    for name in ["accept-language", "x-forwarded-host", "user-agent"] {
+        assert_eq!(said(&cached.ask(&[(name, "x")], &chat("hi")).await), "miss", "{name}");
+    }
+    assert_eq!(said(&cached.ask(&[("x-request-id", "x")], &chat("hi")).await), "hit");
 }
 
 #[tokio::test]
@@ -463,5 +500,6 @@ fn the_guide_lists_what_is_ignored_and_what_is_not_kept() {
     };
     assert_eq!(quoted(between("Ignored headers:", "and those that begin with")), IGNORED_HEADERS);
     assert_eq!(quoted(between("and those that begin with", "Every other header")), IGNORED_PREFIXES);
+    assert_eq!(quoted(between("Of headers, there", "are ignored")), TRANSMISSION);
     assert_eq!(quoted(between("or one of these that says anything:", "(OpenAI stores")), NEVER_KEPT);
 }

@@ -161,7 +161,7 @@ fn written(json: &Json, drawn: &[usize]) -> String {
 
 fn of(dialect: Dialect, endpoint: Endpoint, body: &str) -> Result<Vec<u8>, Why> {
     let request = Request::parse(dialect, endpoint, body.as_bytes(), "").unwrap();
-    canonical(&request, body.as_bytes())
+    canonical(&request, body.as_bytes(), false)
 }
 
 fn chat(body: &str) -> Result<Vec<u8>, Why> {
@@ -239,8 +239,8 @@ proptest! {
     #[test]
     fn bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200), rest in "[ -~]{0,60}") {
         let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, br#"{"model":"m"}"#, "").unwrap();
-        let _ = canonical(&request, &body);
-        let _ = canonical(&request, format!("{{\"messages\":[{rest}]}}").as_bytes());
+        let _ = canonical(&request, &body, false);
+        let _ = canonical(&request, format!("{{\"messages\":[{rest}]}}").as_bytes(), false);
         let _ = is_certain(&request, &body);
     }
 }
@@ -295,7 +295,7 @@ fn what_is_listed_is_ignored_and_nothing_else() {
             query: None,
             beta: "",
         };
-        canonical(&Request::read(&asked, body.as_bytes()).unwrap(), body.as_bytes()).unwrap()
+        canonical(&Request::read(&asked, body.as_bytes()).unwrap(), body.as_bytes(), false).unwrap()
     };
     let camel = google(r#"{"contents":[],"systemInstruction":{"parts":[{"text":"x"}]}}"#);
     assert_eq!(google(r#"{"system_instruction":{"parts":[{"text":"x"}]},"contents":[]}"#), camel);
@@ -346,6 +346,76 @@ fn what_the_body_alone_does_not_decide_is_not_kept() {
     assert!(source(r#"{"type":"base64","media_type":"image/png","data":"AA=="}"#).is_ok());
     let called = r#""messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"open","input":{"url":"https://x"}}]}]"#;
     assert!(messages(called).is_ok(), "a tool's input is text");
+}
+
+#[test]
+fn what_is_not_known_to_be_contained_is_not_kept() {
+    let chat_part = |part: &str| {
+        chat(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#)).is_ok()
+    };
+    for part in [
+        r#"{"type":"document_url","document_url":"https://e.x/a"}"#,
+        r#"{"type":"audio_url","audio_url":{"url":"https://e.x/a"}}"#,
+        r#"{"type":"image","image":"https://e.x/a"}"#,
+        r#"{"type":"video","video":["https://e.x/a"]}"#,
+        r#"{"type":"input_audio","input_audio":{"data":"https://e.x/a","format":"mp3"}}"#,
+        r#"{"type":"file","file":{"uri":"https://e.x/a"}}"#,
+        r#"{"type":"file","file":{"file_data":"https://e.x/a"}}"#,
+        r#"{"type":"file","file":{"file_id":"f"}}"#,
+        r#"{"type":"image_url","image_url":{"URL":"https://e.x/a"}}"#,
+        r#"{"type":"image_url","image_url":"https://e.x/a"}"#,
+        r#"{"type":"image_url","image_url":{"url":"https://e.x/a","url":"data:,x"}}"#,
+        r#"{"type":"image","type":"text","text":"x"}"#,
+        r#"{"type":"text","text":"x","unheard":"of"}"#,
+        r#"{"file":"x"}"#,
+    ] {
+        assert!(!chat_part(part), "{part}");
+    }
+    for part in [
+        r#"{"type":"text","text":"see https://e.x/a"}"#,
+        r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AA==","detail":"low"}}"#,
+        r#"{"type":"input_audio","input_audio":{"data":"AAAA","format":"mp3"}}"#,
+        r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,AA==","filename":"a.pdf"}}"#,
+    ] {
+        assert!(chat_part(part), "{part}");
+    }
+    let item = |item: &str| {
+        let body = format!(r#"{{"model":"m","store":false,"input":[{item}]}}"#);
+        of(Dialect::OpenAi, Endpoint::Responses, &body).is_ok()
+    };
+    for wrong in [
+        r#"{"id":"msg_1"}"#,
+        r#"{"type":"message","id":"msg_1"}"#,
+        r#"{"type":"item_reference","id":"x"}"#,
+        r#"{"type":"reasoning","id":"rs_1","summary":[]}"#,
+        r#"{"type":"function_call_output","call_id":"c","output":[{"type":"input_file","file_url":"https://x"}]}"#,
+        r#"{"role":"user","content":[{"type":"input_image","image_url":"https://x"}]}"#,
+    ] {
+        assert!(!item(wrong), "{wrong}");
+    }
+    for right in [
+        r#"{"role":"user","content":"x"}"#,
+        r#"{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"x","annotations":[]}]}"#,
+        r#"{"type":"function_call","call_id":"c","name":"f","arguments":"{}"}"#,
+        r#"{"type":"function_call_output","call_id":"c","output":""}"#,
+        r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"x"}"#,
+    ] {
+        assert!(item(right), "{right}");
+    }
+}
+
+#[test]
+fn where_callers_share_nothing_is_ignored() {
+    let all = |rest: &str| {
+        let body = format!(r#"{{"model":"m","messages":[]{rest}}}"#);
+        let request = Request::parse(Dialect::OpenAi, Endpoint::Chat, body.as_bytes(), "").unwrap();
+        canonical(&request, body.as_bytes(), true).unwrap()
+    };
+    for (_, names) in IGNORED_FIELDS.iter().filter(|(dialect, _)| *dialect == Dialect::OpenAi) {
+        for name in *names {
+            assert_ne!(all(&format!(r#","{name}":"x""#)), all(""), "{name}");
+        }
+    }
 }
 
 #[test]
