@@ -171,6 +171,24 @@ pub enum GatewayError {
         /// What, and why not.
         reason: String,
     },
+    /// A provider of another dialect serves the model.
+    #[error(
+        "the model `{model}` is served by the provider `{provider}` to clients of the {} dialect, and this request is of the {} dialect: the gateway does not translate between them",
+        speaks.name(), asked.name()
+    )]
+    OtherDialect {
+        /// The model.
+        model: String,
+        /// Who serves it.
+        provider: String,
+        /// What that provider speaks.
+        speaks: Dialect,
+        /// What the client speaks.
+        asked: Dialect,
+    },
+    /// The call has come through this gateway before.
+    #[error("this call has come back to the gateway that sent it: the address of a provider leads here")]
+    Loop,
     /// The provider wants a key and there is none.
     #[error("there is no key for the provider `{provider}`")]
     NoKey {
@@ -178,6 +196,8 @@ pub enum GatewayError {
         provider: String,
         /// The environment variable that would hold it.
         variable: String,
+        /// The provider of the settings that was perhaps meant to serve the model, and has no prices.
+        meant: Option<String>,
     },
     /// An entry of `[models]` is wrong.
     #[error("{0}")]
@@ -213,7 +233,8 @@ impl Coded for GatewayError {
             GatewayError::Interrupted { .. } => Code(4010),
             GatewayError::Exhausted { .. } => Code(4080),
             GatewayError::Routing { .. } => Code(4082),
-            GatewayError::NoProvider { .. } => Code(4011),
+            GatewayError::Loop => Code(4130),
+            GatewayError::NoProvider { .. } | GatewayError::OtherDialect { .. } => Code(4011),
             GatewayError::Redirected { .. } => Code(4012),
             GatewayError::Ledger(_) => Code(4013),
             GatewayError::ShuttingDown => Code(4014),
@@ -242,6 +263,9 @@ impl Coded for GatewayError {
             GatewayError::UnknownEndpoint { path, .. } if path.contains("/responses/") => {
                 "A stored response is not read, ended or deleted through the gateway: keep the response that its request was answered with.".to_owned()
             }
+            GatewayError::UnknownEndpoint { path, .. } if path.starts_with("/v1/v1/") => {
+                "The client adds /v1 by itself: leave it out of its base URL.".to_owned()
+            }
             GatewayError::UnknownEndpoint { .. } => {
                 "Served are OpenAI chat/completions, responses, embeddings and models; Anthropic messages, count_tokens and models; Google generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents and models; Cohere v2 chat, embed, rerank and models.".to_owned()
             }
@@ -260,6 +284,13 @@ impl Coded for GatewayError {
             GatewayError::Unreachable { .. } => "Check base_url under [providers] in wflo.toml, and that the server runs.".to_owned(),
             GatewayError::Redirected { .. } => "Write the final address as base_url.".to_owned(),
             GatewayError::NoProvider { .. } => "Name the provider under [models.\"…\"] in wflo.toml.".to_owned(),
+            GatewayError::OtherDialect { model, speaks, asked, .. } => other_dialect_hint(model, *speaks, *asked),
+            GatewayError::Loop => {
+                "Check base_url under [providers] in wflo.toml and OPENAI_BASE_URL, ANTHROPIC_BASE_URL, GOOGLE_GEMINI_BASE_URL and CO_API_URL where the gateways on the way were started: those variables are for clients of a gateway.".to_owned()
+            }
+            GatewayError::NoKey { provider, variable, meant: Some(meant) } => format!(
+                "Export {variable}. Or, where `{meant}` is to serve it and costs what {provider} does, write prices = \"{provider}\" under [providers.{meant}] in wflo.toml: by its name alone no price of the map counts there."
+            ),
             GatewayError::NoKey { variable, .. } => format!(
                 "Export {variable}, or name another provider (a local model server, for example) under [providers] in wflo.toml."
             ),
@@ -288,10 +319,31 @@ fn exceeded(shortfall: &Shortfall, model: &str) -> String {
     )
 }
 
+/// Whom to ask instead.
+fn other_dialect_hint(model: &str, speaks: Dialect, asked: Dialect) -> String {
+    let path = match speaks {
+        Dialect::OpenAi => "/v1/chat/completions",
+        Dialect::Anthropic => "/v1/messages",
+        Dialect::Google => "/v1beta/models",
+        Dialect::Cohere => "/v2/chat",
+    };
+    format!(
+        "Call it at {path} with a client of the {} dialect, whose base URL is the gateway's address. Where a provider of the {} dialect serves it, too, name that one under [models.\"{model}\"] in wflo.toml, with its prices.",
+        speaks.name(),
+        asked.name()
+    )
+}
+
 fn unpriced_hint(model: &str, provider: &str, named: bool, near: Option<&str>) -> String {
     let elsewhere = match suggestion(model) {
         Some((other, input, output)) if other != provider => {
-            format!(" At {other} it costs input = \"{input}\", output = \"{output}\".")
+            let same = match named {
+                true => format!(
+                    "; where `{provider}` costs the same, prices = \"{other}\" under [providers.{provider}] is enough"
+                ),
+                false => String::new(),
+            };
+            format!(" At {other} it costs input = \"{input}\", output = \"{output}\"{same}.")
         }
         _ => String::new(),
     };
@@ -299,7 +351,7 @@ fn unpriced_hint(model: &str, provider: &str, named: bool, near: Option<&str>) -
     let serves = if named { format!("provider = \"{provider}\"") } else { "its provider".to_owned() };
     let meant = near.map_or_else(|| "P".to_owned(), |near| format!("Did you mean {near}? If not: p"));
     format!(
-        "{meant}rice it in wflo.toml: [models.\"{model}\"] with {serves}, input and output in USD per million tokens (\"0\" for a local model).{elsewhere}"
+        "{meant}rice it in wflo.toml: [models.\"{model}\"] with {serves}, input and output in USD per million tokens (\"0\" for a local model), and context_tokens, the most that it reads.{elsewhere}"
     )
 }
 
@@ -360,7 +412,8 @@ impl GatewayError {
             GatewayError::Exhausted { .. } => "attempts_exhausted",
             GatewayError::Routing { .. } => "invalid_routing",
             GatewayError::Redirected { .. } => "upstream_redirected",
-            GatewayError::NoProvider { .. } => "no_provider",
+            GatewayError::NoProvider { .. } | GatewayError::OtherDialect { .. } => "no_provider",
+            GatewayError::Loop => "loop_detected",
             GatewayError::NoKey { .. } => "no_key",
             GatewayError::Price(_) => "invalid_price",
             GatewayError::Ledger(_) => "journal_failed",
@@ -379,6 +432,7 @@ impl GatewayError {
             GatewayError::Repeated { .. } => S::FORBIDDEN,
             GatewayError::NotTheCaller => S::UNAUTHORIZED,
             GatewayError::UnknownEndpoint { .. } => S::NOT_FOUND,
+            GatewayError::Loop => S::LOOP_DETECTED,
             GatewayError::TooLarge { .. } => S::PAYLOAD_TOO_LARGE,
             GatewayError::MediaType { .. } => S::UNSUPPORTED_MEDIA_TYPE,
             GatewayError::Unreachable { .. }
@@ -386,9 +440,11 @@ impl GatewayError {
             | GatewayError::Interrupted { .. } => S::BAD_GATEWAY,
             GatewayError::NoAnswer { .. } => S::GATEWAY_TIMEOUT,
             GatewayError::Exhausted { last, .. } => last.status(),
-            GatewayError::Ledger(_) | GatewayError::ShuttingDown | GatewayError::TooMuch => {
-                S::SERVICE_UNAVAILABLE
-            }
+            // What is missing is the operator's, and nothing of the request.
+            GatewayError::NoKey { .. }
+            | GatewayError::Ledger(_)
+            | GatewayError::ShuttingDown
+            | GatewayError::TooMuch => S::SERVICE_UNAVAILABLE,
             _ => S::BAD_REQUEST,
         }
     }

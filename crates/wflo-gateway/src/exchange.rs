@@ -204,6 +204,7 @@ async fn run(
     if shared.closing.load(Ordering::Acquire) {
         return Err(GatewayError::ShuttingDown);
     }
+    shared.hop.refuse(&ask.headers)?;
     if ask.endpoint == Endpoint::Models {
         // A caller that is gone needs no answer.
         let _ = parts.send(models::answer(&shared.routes, &ask)).await;
@@ -213,6 +214,7 @@ async fn run(
         media::json(&mut ask.headers)?;
     }
     let request = Request::read(&ask.asked(), &ask.body)?;
+    telemetry::asked(&request);
     if ask.endpoint != Endpoint::Passthrough {
         // What else a server reads there would make it another request than the one that was read here.
         ask.query = ask.query.and_then(|query| query::passed(ask.dialect, &query));

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::counts::{AtProvider, Counts};
 use crate::health::{Health, Phase};
+use crate::hop::Hop;
 use crate::ledger::{Caller, Ledger};
 use crate::limits::{Gate, Queue};
 use crate::repeats::Seen;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Option<Cache>,
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
+    pub(crate) hop: Hop,
     pub(crate) counts: Arc<Counts>,
     /// Of these, each provider's.
     at: HashMap<String, Arc<AtProvider>>,
@@ -128,6 +130,7 @@ impl Gateway {
                 cache,
                 deadlines,
                 limits,
+                hop: Hop::draw(),
                 counts,
                 at,
                 buffered: AtomicUsize::new(0),

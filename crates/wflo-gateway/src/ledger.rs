@@ -42,6 +42,8 @@ type Sees = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 #[derive(Clone)]
 pub struct Caller {
     label: Arc<str>,
+    /// What people call it, where that is another.
+    name: Option<Arc<str>>,
     key: Option<Arc<str>>,
     /// The models that it is told of; all where nothing is said.
     sees: Option<Sees>,
@@ -61,6 +63,7 @@ impl Caller {
         let inner = Arc::new(inner);
         Caller {
             label: label.into(),
+            name: None,
             key: None,
             sees: None,
             meant: None,
@@ -69,6 +72,17 @@ impl Caller {
             share: None,
             inner,
         }
+    }
+
+    /// The same caller, whom people call by this name: in logs it stands for the label.
+    #[must_use]
+    pub fn called(self, name: &str) -> Caller {
+        Caller { name: Some(name.into()), ..self }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The same caller, who is told only of these models.

@@ -22,6 +22,7 @@ pub mod framing;
 pub mod gateway;
 pub mod gone;
 pub mod health;
+mod hop;
 pub mod ledger;
 pub mod limits;
 pub mod post;

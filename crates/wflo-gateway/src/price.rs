@@ -31,7 +31,7 @@ pub use kind::Kind;
 pub use map::{MapError, Uplift, Window};
 pub use operator::{ModelSettings, PriceError, femto};
 pub use prompt_cache::prompt_cache;
-pub use table::{Known, known, known_models, lookup, map_hash, resolve, suggestion};
+pub use table::{Known, has_provider, known, known_models, lookup, map_hash, resolve, suggestion};
 pub use tier::Tier;
 
 /// One rate: `femto` femto-USD (1e-15 USD) for each of what is counted, once a request has more than

@@ -11,11 +11,14 @@ use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
-use crate::price::{Kind, Known, ModelSettings, Price, known, known_models, lookup};
+use crate::price::{
+    Kind, Known, ModelSettings, Price, PriceError, has_provider, known, known_models, lookup,
+};
 use crate::routing::{Place, Routing};
 
 mod passthrough;
 mod provider;
+mod written;
 
 pub use passthrough::{NoPath, Passthrough};
 pub use provider::{Provider, ProviderError, Standard};
@@ -45,8 +48,8 @@ impl Routes {
     /// the same name does), and `[models]`.
     ///
     /// # Errors
-    /// [`GatewayError`] when a price does not parse, or a model names a provider that is not there:
-    /// at start, not at the first call.
+    /// [`GatewayError`] when a price does not parse, a provider takes prices that there are not, or a model
+    /// names a provider that is not there: at start, not at the first call.
     pub fn new(
         named: Vec<Provider>,
         environment: Vec<Provider>,
@@ -58,6 +61,11 @@ impl Routes {
             if !providers.iter().any(|other| other.name == provider.name) {
                 providers.push(provider);
             }
+        }
+        let priced_as = |provider: &'_ Provider| Some((provider.name.clone(), provider.prices.clone()?));
+        let strange = providers.iter().filter_map(priced_as).find(|(_, prices)| !has_provider(prices));
+        if let Some((provider, given)) = strange {
+            return Err(PriceError::NotAProvider { provider, given }.into());
         }
         let routes = Routes { providers, named, models, routing: Routing::default() };
         for (model, settings) in &routes.models {
@@ -123,7 +131,7 @@ impl Routes {
     /// # Errors
     /// As [`Routes::find`].
     pub fn entry(&self, dialect: Option<Dialect>, model: &str) -> Result<Route<'_>, GatewayError> {
-        let own = Place { provider: None, model: model.to_owned() };
+        let own = self.written(dialect, model);
         let place = self.routing.aliases.get(model).unwrap_or(&own);
         let spread = self.routing.routes.get(&place.model).filter(|_| place.provider.is_none());
         let place = spread.and_then(|spread| spread.targets.first()).map_or(place, |share| &share.place);
@@ -133,10 +141,12 @@ impl Routes {
     /// The provider and price for a call.
     ///
     /// An entry of `[models]` that names its provider decides; else, of the providers of the
-    /// dialect (any dialect when `None`), the first that has a price for the model.
+    /// dialect (any dialect when `None`), the first whose own price for the model is known, then the first
+    /// that an entry of `[models]` prices it for: what an operator pays does not change who serves it.
     ///
     /// # Errors
     /// [`GatewayError::Unpriced`] when the endpoint is billed and nobody prices the model;
+    /// [`GatewayError::OtherDialect`] when only a provider of another dialect does;
     /// [`GatewayError::NoProvider`] when no provider fits. Whether it has its key is another question:
     /// [`Provider::usable`].
     pub fn find(
@@ -153,8 +163,16 @@ impl Routes {
             .providers
             .iter()
             .filter(|provider| dialect.is_none_or(|dialect| dialect == provider.dialect));
-        if let Some(priced) = fitting.clone().find(|provider| self.price(provider, model).is_some()) {
+        let knows = |provider: &&Provider| lookup(provider.priced_as(), model).is_some();
+        let prices = |provider: &&Provider| self.price(provider, model).is_some();
+        let own = settings.and_then(|_| fitting.clone().find(knows));
+        if let Some(priced) = own.or_else(|| fitting.clone().find(prices)) {
             return self.priced(priced, endpoint, model);
+        }
+        if let Some(asked) = dialect
+            && let Some(other) = self.providers.iter().find(prices)
+        {
+            return Err(other_dialect(other, asked, model));
         }
         match fitting.next() {
             Some(first) => self.priced(first, endpoint, model),
@@ -180,10 +198,10 @@ impl Routes {
         let known = fitting.flat_map(|provider| {
             let served =
                 |known: &Known| matches!(known.price.kind, Kind::Chat | Kind::Embedding | Kind::Rerank);
-            let here = known().filter(move |known| known.provider == provider.name && served(known));
+            let here = known().filter(move |known| known.provider == provider.priced_as() && served(known));
             here.map(|Known { name: model, provider: at, .. }| {
                 let model = model.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).unwrap_or(model);
-                (model.to_owned(), at.to_owned())
+                (model.to_owned(), provider.name.clone())
             })
         });
         let known = known.filter(|(model, _)| !names.contains(model));
@@ -204,6 +222,39 @@ impl Routes {
         self.providers.iter().map(|provider| (provider.name.clone(), provider.address())).collect()
     }
 
+    /// Whether calls can be sent to a provider. Where only the environment names one that has no key, a
+    /// provider of the settings may have been meant, whose name the price map does not know.
+    ///
+    /// # Errors
+    /// As [`Provider::usable`].
+    pub(crate) fn usable(&self, provider: &Provider) -> Result<(), GatewayError> {
+        provider.usable().map_err(|error| match error {
+            GatewayError::NoKey { provider: name, variable, .. } if !self.is_named(&name) => {
+                let mut others = self.providers.iter().take(self.named);
+                let meant = others
+                    .find(|other| other.dialect == provider.dialect && !has_provider(other.priced_as()));
+                let meant = meant.map(|other| other.name.clone());
+                GatewayError::NoKey { provider: name, variable, meant }
+            }
+            other => other,
+        })
+    }
+
+    /// Whether some provider serves models of this name, or of a name that begins so where a `*` ends it.
+    pub fn knows(&self, pattern: &str) -> bool {
+        match pattern.strip_suffix('*') {
+            None => self.entry(None, pattern).is_ok(),
+            Some(beginning) => Dialect::ALL
+                .iter()
+                .any(|dialect| self.served(*dialect).iter().any(|(model, _)| model.starts_with(beginning))),
+        }
+    }
+
+    /// The providers of `wflo.toml`.
+    pub fn named_providers(&self) -> &[Provider] {
+        self.providers.get(..self.named).unwrap_or_default()
+    }
+
     /// Whether `wflo.toml` names this provider, or only the environment does.
     pub fn is_named(&self, name: &str) -> bool {
         self.providers.iter().take(self.named).any(|provider| provider.name == name)
@@ -220,13 +271,8 @@ impl Routes {
         let provider = provider.ok_or_else(|| GatewayError::NoProvider {
             reason: format!("models.\"{model}\" names the provider `{name}`, which is not configured"),
         })?;
-        if dialect.is_some_and(|dialect| dialect != provider.dialect) {
-            return Err(GatewayError::NoProvider {
-                reason: format!(
-                    "the model `{model}` is served by the provider `{name}`, which speaks the {} dialect; use a client of that dialect",
-                    provider.dialect.name()
-                ),
-            });
+        if let Some(asked) = dialect.filter(|dialect| *dialect != provider.dialect) {
+            return Err(other_dialect(provider, asked, model));
         }
         self.priced(provider, endpoint, model)
     }
@@ -240,8 +286,8 @@ impl Routes {
         let price = self.price(provider, model);
         if price.is_none() && endpoint.is_none_or(Endpoint::is_billed) {
             let named = self.is_named(&provider.name);
+            let near = self.near(provider.priced_as(), model);
             let provider = provider.name.clone();
-            let near = self.near(&provider, model);
             return Err(GatewayError::Unpriced { model: model.to_owned(), provider, named, near });
         }
         Ok(Route { provider, price })
@@ -265,10 +311,15 @@ impl Routes {
     pub(crate) fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
         let settings = self.models.get(model);
         // Checked by `new`, so an error here is a price that is not there.
-        let own = settings.and_then(|settings| settings.price(&provider.name, model).ok().flatten());
-        own.or_else(|| lookup(&provider.name, model))
+        let own = settings.and_then(|settings| settings.price(provider.priced_as(), model).ok().flatten());
+        own.or_else(|| lookup(provider.priced_as(), model))
             .map(|price| price.at_host(provider.host(), provider.output_limit))
     }
+}
+
+fn other_dialect(provider: &Provider, asked: Dialect, model: &str) -> GatewayError {
+    let (model, name, speaks) = (model.to_owned(), provider.name.clone(), provider.dialect);
+    GatewayError::OtherDialect { model, provider: name, speaks, asked }
 }
 
 #[cfg(test)]
@@ -308,9 +359,71 @@ mod tests {
         assert!(!told.contains("provider = \"openai\""), "a guess is no advice: {told}");
         assert!(matches!(
             routes.find(Some(Dialect::Anthropic), None, "smol"),
-            Err(GatewayError::NoProvider { .. })
+            Err(GatewayError::OtherDialect { .. })
         ));
         assert!(matches!(routes.find(None, None, "unheard-of"), Err(GatewayError::Unpriced { .. })));
+    }
+
+    fn mini() -> BTreeMap<String, ModelSettings> {
+        let price =
+            ModelSettings { input: Some("9".into()), output: Some("9".into()), ..ModelSettings::default() };
+        BTreeMap::from([("gpt-5-mini".to_owned(), price)])
+    }
+
+    #[test]
+    fn what_an_operator_pays_changes_nothing_of_who_is_asked() {
+        for names in [["openai", "backup"], ["backup", "openai"], ["zeta", "openai"]] {
+            let providers = names
+                .map(|name| Provider::new(name, Dialect::OpenAi, "http://127.0.0.1:1/v1", None).unwrap());
+            let routes = Routes::new(providers.into(), Vec::new(), mini()).unwrap();
+            let found = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").unwrap();
+            let rate =
+                found.price.unwrap().rate(crate::price::Dimension::Input, crate::price::Tier::Standard, 1);
+            assert_eq!((found.provider.name.as_str(), rate), ("openai", 9_000_000_000));
+        }
+        // Where nobody is known to serve it, the first of the file does.
+        let providers =
+            ["zeta", "alpha"].map(|name| Provider::new(name, Dialect::OpenAi, "http://h/v1", None).unwrap());
+        let routes = Routes::new(providers.into(), Vec::new(), mini()).unwrap();
+        assert_eq!(routes.find(None, None, "gpt-5-mini").unwrap().provider.name, "zeta");
+    }
+
+    #[test]
+    fn a_second_account_costs_what_the_first_does() {
+        let provider = |name: &str, prices: Option<&str>| {
+            let mut provider = Provider::new(name, Dialect::OpenAi, "http://h/v1", None).unwrap();
+            provider.prices = prices.map(str::to_owned);
+            provider
+        };
+        let routes = |prices| {
+            Routes::new(
+                vec![provider("openai", None), provider("second", prices)],
+                Vec::new(),
+                BTreeMap::new(),
+            )
+        };
+        let second = Place { provider: Some("second".into()), model: "gpt-5-mini".into() };
+        let found = |routes: Routes| routes.locate(None, None, &second).map(|route| route.price.is_some());
+        assert!(matches!(found(routes(None).unwrap()), Err(GatewayError::Unpriced { .. })));
+        assert_eq!(found(routes(Some("openai")).unwrap()), Ok(true));
+        let strange = routes(Some("opnai")).unwrap_err();
+        assert!(strange.full_message().contains("opnai"), "{strange}");
+        // It is told in a list under its own name.
+        let alone =
+            Routes::new(vec![provider("second", Some("openai"))], Vec::new(), BTreeMap::new()).unwrap();
+        assert!(alone.served(Dialect::OpenAi).contains(&("gpt-5-mini".to_owned(), "second".to_owned())));
+    }
+
+    #[test]
+    fn a_model_of_another_dialect_is_said_to_be_one() {
+        let keys = |name: &str| name.ends_with("_API_KEY").then(|| "sk-1".to_owned());
+        let environment = Dialect::ALL.map(|dialect| Provider::from_environment(dialect, keys).unwrap());
+        let routes = Routes::new(vec![local()], environment.into(), BTreeMap::new()).unwrap();
+        let told = |dialect, model: &str| routes.find(Some(dialect), None, model).unwrap_err().full_message();
+        let claude = told(Dialect::OpenAi, "claude-sonnet-4-5");
+        assert!(claude.contains("does not translate") && claude.contains("/v1/messages"), "{claude}");
+        let gpt = told(Dialect::Anthropic, "gpt-5-mini");
+        assert!(gpt.contains("provider `openai`") && gpt.contains("/v1/chat/completions"), "{gpt}");
     }
 
     #[test]
@@ -326,7 +439,8 @@ mod tests {
             let route = routes.find(Some(Dialect::OpenAi), Some(Endpoint::Chat), "gpt-5-mini").unwrap();
             route.provider.usable().err()
         };
-        let missing = GatewayError::NoKey { provider: "openai".into(), variable: "OPENAI_API_KEY".into() };
+        let missing =
+            GatewayError::NoKey { provider: "openai".into(), variable: "OPENAI_API_KEY".into(), meant: None };
         assert_eq!(refused(&with(&[])), Some(missing.clone()));
         assert_eq!(refused(&with(&[("OPENAI_API_KEY", " ")])), Some(missing));
         assert_eq!(refused(&with(&[("OPENAI_API_KEY", "sk-1")])), None);

@@ -36,6 +36,7 @@ use crate::error::GatewayError;
 use crate::exchange::{self, Ask, Part, Whole};
 use crate::gateway::{Buffered, Gateway};
 use crate::ledger::Caller;
+use crate::telemetry;
 
 /// The most of an unwanted body that is read, in bytes.
 const UNWANTED: usize = 1 << 20;
@@ -103,6 +104,7 @@ impl Gateway {
     pub async fn refuse(&self, request: Request<Incoming>, error: &GatewayError) -> Response<Body> {
         let (head, body) = request.into_parts();
         discard(self, body).await;
+        telemetry::turned_away(None, error);
         refused(target(&head.method, head.uri.path(), &head.headers).dialect(), error)
     }
 }
@@ -192,16 +194,21 @@ async fn respond(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let asked = target(&head.method, path, &head.headers);
+    let name = caller.name().map(str::to_owned);
+    let turned_away = |dialect, error: &GatewayError| {
+        telemetry::turned_away(name.as_deref(), error);
+        refused(dialect, error)
+    };
     if let Some(what) = head::is_ambiguous(&head) {
         discard(gateway, body).await;
-        let mut response = refused(asked.dialect(), &GatewayError::Ambiguous { what });
+        let mut response = turned_away(asked.dialect(), &GatewayError::Ambiguous { what });
         // Where the next request begins, the two might not agree on either.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
     if caller.key().is_some_and(|key| !key::is_carried(&head.headers, head.uri.query(), key)) {
         discard(gateway, body).await;
-        return refused(asked.dialect(), &GatewayError::NotTheCaller);
+        return turned_away(asked.dialect(), &GatewayError::NotTheCaller);
     }
     let (dialect, endpoint, suffix) = match asked {
         Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
@@ -211,12 +218,12 @@ async fn respond(
         _ => {
             let error =
                 GatewayError::UnknownEndpoint { method: head.method.to_string(), path: path.to_owned() };
-            return refused(asked.dialect(), &error);
+            return turned_away(asked.dialect(), &error);
         }
     };
     let (body, buffered) = match read_body(gateway, &caller, body).await {
         Ok(read) => read,
-        Err(error) => return refused(dialect, &error),
+        Err(error) => return turned_away(dialect, &error),
     };
     let ask = Ask {
         caller,

@@ -44,12 +44,32 @@ pub(crate) fn call_span(ask: &Ask) -> tracing::Span {
         "http.response.status_code" = Empty,
         "error.type" = Empty,
         "wflo.caller" = ask.caller.label(),
+        "wflo.key" = ask.caller.name(),
+        "wflo.code" = Empty,
         "wflo.hold_usd" = Empty,
         "wflo.cost_usd" = Empty,
         "wflo.cost_uncertain" = Empty,
         "wflo.cache" = Empty,
         "wflo.saved_usd" = Empty,
     )
+}
+
+/// What is asked for, as the client names it.
+pub(crate) fn asked(request: &Request) {
+    tracing::Span::current().record("gen_ai.request.model", request.model.as_str());
+}
+
+/// A request that is refused before it is a call.
+pub(crate) fn turned_away(key: Option<&str>, error: &GatewayError) {
+    let span = tracing::info_span!(
+        "gen_ai.call",
+        "wflo.key" = key,
+        "wflo.code" = %error.code(),
+        "http.response.status_code" = error.status().as_u16(),
+        "error.type" = error.kind(),
+    );
+    let _within = span.enter();
+    tracing::info!("a request was refused");
 }
 
 pub(crate) fn bounded(request: &Request, provider: &Provider, hold: NanoUsd) {
@@ -116,7 +136,10 @@ pub(crate) fn not_again(why: &str) {
 }
 
 pub(crate) fn failed(error: &GatewayError) {
-    tracing::Span::current().record("error.type", error.kind());
+    let span = tracing::Span::current();
+    span.record("error.type", error.kind());
+    span.record("wflo.code", tracing::field::display(error.code()));
+    span.record("http.response.status_code", error.status().as_u16());
     tracing::info!(code = %error.code(), kind = error.kind(), "the gateway ended a call");
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
@@ -44,8 +45,8 @@ struct Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     Good,
-    /// So many are permitted in a minute.
-    TooFast(u32),
+    /// So many are permitted in a minute, and the next after this time.
+    TooFast(u32, Duration),
 }
 
 impl Client {
@@ -81,7 +82,9 @@ impl Client {
         }
         bucket.filled_ms = now;
         if bucket.level < 1_000 {
-            return Pace::TooFast(permitted);
+            let left = (1_000 - bucket.level) * 60;
+            let wait = left.div_euclid(i64::from(permitted)) + 1;
+            return Pace::TooFast(permitted, Duration::from_millis(wait.unsigned_abs()));
         }
         bucket.level -= 1_000;
         Pace::Good
@@ -211,7 +214,10 @@ impl Keys {
 fn caller(client: &Arc<Client>) -> Caller {
     let label = client.key.as_ref().map_or_else(|| "gateway".to_owned(), |key| key.id.to_string());
     let (caller, client) = (Caller::new(&label, Arc::clone(client)), Arc::clone(client));
-    let caller = if client.key.is_some() { caller.among_others() } else { caller };
+    let caller = match &client.key {
+        Some(key) => caller.called(&key.name).among_others(),
+        None => caller,
+    };
     match client.key.as_ref().is_some_and(|key| !key.models.is_empty()) {
         true => caller.seeing(move |model| client.key.as_ref().is_none_or(|key| key.may_call(model))),
         false => caller,
@@ -392,9 +398,11 @@ mod tests {
         };
         assert_eq!([pace(&keys, 0), pace(&keys, 1), pace(&keys, 2)][..2], [Pace::Good, Pace::Good]);
         let keys = Keys::new(vec![row], true, &keys);
-        assert_eq!(pace(&keys, 3), Pace::TooFast(2));
+        let Pace::TooFast(2, wait) = pace(&keys, 3) else { panic!("two in a minute") };
+        // Two in a minute are one in 30 s; 3 s of them are over.
+        assert_eq!(wait.as_secs(), 27);
         assert_eq!(pace(&keys, 40), Pace::Good);
-        assert_eq!(pace(&keys, 20), Pace::TooFast(2), "a clock that goes back gives nothing");
+        assert!(matches!(pace(&keys, 20), Pace::TooFast(2, _)), "a clock that goes back gives nothing");
     }
 
     /// Calls that are under way know their key as it was when they began.

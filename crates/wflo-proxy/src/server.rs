@@ -6,6 +6,7 @@
 mod admission;
 mod browser;
 mod connection;
+mod itself;
 mod tls;
 
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use wflo_gateway::counts::Counts;
 use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 
-use self::tls::TlsError;
+use self::tls::{Certificate, TlsError};
 use crate::accounts::Directory;
 use crate::keys::Keys;
 use crate::ledger::{Patience, Queues, SliceLedger};
@@ -61,6 +62,8 @@ pub struct ServerOptions {
     pub listener: std::net::TcpListener,
     /// Certificate and key; without, it is plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Others may reach it without TLS: what stands before it speaks that.
+    pub plain: bool,
     /// Where its money is.
     pub treasury: TreasuryOptions,
     /// What it begins with.
@@ -93,6 +96,18 @@ pub enum ProxyError {
         /// Why.
         source: std::io::Error,
     },
+    /// A provider is the gateway itself.
+    #[error(
+        "the provider `{provider}` is at {address}, which is this gateway itself: every call would come back to it"
+    )]
+    Itself {
+        /// The provider.
+        provider: String,
+        /// The variable that names its address where `wflo.toml` does not.
+        variable: &'static str,
+        /// Where the gateway listens.
+        address: SocketAddr,
+    },
     /// Others could reach it, and could read what is sent.
     #[error(
         "{address} can be reached from other machines, and no certificate is given: keys and prompts would be sent in clear"
@@ -117,6 +132,7 @@ impl Coded for ProxyError {
             ProxyError::Tls(_) => Code(4071),
             ProxyError::Listen { .. } => Code(4072),
             ProxyError::InClear { .. } | ProxyError::ForAnybody { .. } => Code(4070),
+            ProxyError::Itself { .. } => Code(4130),
         }
     }
 
@@ -132,14 +148,20 @@ impl Coded for ProxyError {
                 "Give PEM files: --tls-cert with the certificate and its chain, --tls-key with its private key."
                     .to_owned()
             }
+            ProxyError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                "It is no address of this machine: 0.0.0.0 stands for all that it has, 127.0.0.1 for itself alone.".to_owned()
+            }
             ProxyError::Listen { .. } => {
                 "Another program may listen there; --listen 127.0.0.1:0 takes any free port.".to_owned()
             }
+            ProxyError::Itself { provider, variable, .. } => format!(
+                "{variable} is for the gateway's clients: unset it where the gateway starts, or write the provider's own address as base_url under [providers.{provider}] in wflo.toml."
+            ),
             ProxyError::ForAnybody { .. } => {
                 "Make a key first: `wflo keys create --name NAME`. Or listen on 127.0.0.1.".to_owned()
             }
             ProxyError::InClear { .. } => {
-                "Add --tls-cert FILE and --tls-key FILE. Or listen on 127.0.0.1, behind something that speaks TLS."
+                "Add --tls-cert FILE and --tls-key FILE. Where TLS ends before the gateway (an ingress, a load balancer, a container's published port): --plain-http."
                     .to_owned()
             }
         })
@@ -193,6 +215,7 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
+    tls: Option<Certificate>,
     running: Running,
     accepting: JoinHandle<()>,
     watching: JoinHandle<()>,
@@ -204,18 +227,19 @@ impl Server {
     /// # Errors
     /// [`ProxyError`]; nothing is served then.
     pub async fn start(options: ServerOptions) -> Result<Server, ProxyError> {
-        let ServerOptions { listener, tls, treasury, config, room, deadlines, notice } = options;
+        let ServerOptions { listener, tls, plain, treasury, config, room, deadlines, notice } = options;
         let unknown = |source| ProxyError::Listen { address: "the listener".to_owned(), source };
         let address = listener.local_addr().map_err(unknown)?;
         let open = address.ip().is_loopback();
         let keys = Keys::new(treasury.store.keys().await?, open, &Keys::default());
-        if !open && tls.is_none() {
+        itself::check(&config.routes, address)?;
+        if !open && tls.is_none() && !plain {
             return Err(ProxyError::InClear { address });
         }
         if !open && !keys.has_a_good_one(treasury.clock.now()) {
             return Err(ProxyError::ForAnybody { address });
         }
-        let tls = tls.map(|files| files.acceptor()).transpose()?;
+        let tls = tls.map(Certificate::read).transpose()?;
         listener.set_nonblocking(true).map_err(unknown)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(unknown)?;
         let clock = Arc::clone(&treasury.clock);
@@ -249,9 +273,13 @@ impl Server {
             draining: watch::Sender::new(false),
             notice,
         });
-        let accepting = tokio::spawn(connection::accept(Arc::clone(&shared), listener, tls));
+        let accepting = tokio::spawn(connection::accept(
+            Arc::clone(&shared),
+            listener,
+            tls.as_ref().map(Certificate::current),
+        ));
         let watching = tokio::spawn(watch_store(Arc::clone(&shared)));
-        Ok(Server { shared, address, running, accepting, watching })
+        Ok(Server { shared, address, tls, running, accepting, watching })
     }
 
     /// Where it listens.
@@ -264,11 +292,15 @@ impl Server {
         self.shared.keys().is_open()
     }
 
-    /// Serves further calls with these settings; calls under way end with theirs.
+    /// Serves further calls with these settings, and further connections with the certificate that is there
+    /// now; calls under way end with theirs.
     ///
     /// # Errors
-    /// When the store does not take the limits; they are tried again at the next call.
-    pub async fn reload(&self, config: Config) -> Result<(), StoreError> {
+    /// When a provider is the gateway itself, or the certificate cannot be read again, and nothing is changed;
+    /// when the store does not take the limits, which are tried again at the next call.
+    pub async fn reload(&self, config: Config) -> Result<(), ProxyError> {
+        itself::check(&config.routes, self.address)?;
+        self.tls.as_ref().map_or(Ok(()), Certificate::renew)?;
         let (before, ledger) = (self.shared.gateway(), &self.shared.ledger);
         let (counts, cache) = (Arc::clone(before.counts()), cache(config.cache, before.cache(), ledger));
         let next = gateway(config.routes, ledger, self.shared.deadlines, counts, cache);
@@ -278,7 +310,7 @@ impl Server {
         );
         self.shared.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(before);
         *self.shared.browsers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.browsers);
-        self.shared.ledger.limit(config.rules).await
+        Ok(self.shared.ledger.limit(config.rules).await?)
     }
 
     /// Takes no new call, lets those under way end for at most `patience`, and brings everything into

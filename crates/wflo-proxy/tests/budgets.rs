@@ -100,6 +100,7 @@ impl World {
         let server = Server::start(ServerOptions {
             listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
             tls: None,
+            plain: false,
             treasury: TreasuryOptions {
                 store: Arc::clone(&store) as _,
                 data_dir: dir.path().to_path_buf(),

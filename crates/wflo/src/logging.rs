@@ -8,6 +8,8 @@
 //! **Architecture Invariant:** spans and events name ids, steps and counts; keys, inputs, outputs and
 //! statements are never fields.
 
+pub(crate) mod calls;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -43,16 +45,16 @@ pub(crate) fn start(cli: &Cli) {
         (_, 1) => own("info"),
         _ => own("debug"),
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let calls = calls::Calls { json: cli.global.json }.with_filter(calls::filter());
+    let registry = tracing_subscriber::registry().with(calls);
     // A second subscriber cannot be: this is called once.
     let _ = if background {
         let json = fmt::layer().event_format(JsonLines).with_writer(std::io::stderr);
-        registry.with(SpanFields).with(json).try_init()
+        registry.with(SpanFields.and_then(json).with_filter(filter)).try_init()
     } else {
         let colours = console::colors_enabled_stderr();
-        registry
-            .with(fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false))
-            .try_init()
+        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+        registry.with(lines.with_filter(filter)).try_init()
     };
 }
 

@@ -263,8 +263,7 @@ impl Printer {
             tracing::warn!(code = failure.code, "{}", failure.message);
             return;
         }
-        let code = self.err.faint(format_args!("[{}]", failure.code));
-        self.warning(format_args!("{} {code}", failure.message));
+        self.warning(account::of(failure, self.err));
         if let Some(hint) = failure.hint.as_ref().filter(|_| !self.quiet) {
             self.hint(plain::block(hint));
         }

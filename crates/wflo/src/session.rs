@@ -138,6 +138,7 @@ impl<'a> Session<'a> {
             if let Some(variable) = missing {
                 resolved = resolved.needing_key(variable);
             }
+            resolved.prices.clone_from(&provider.prices);
             resolved.output_limit = provider.output_limit.unwrap_or(resolved.output_limit);
             resolved.waits = provider.waits;
             resolved.passthrough.clone_from(&provider.passthrough);

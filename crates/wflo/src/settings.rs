@@ -60,7 +60,8 @@ pub(crate) struct Settings {
     pub(crate) project: Project,
     /// Where runs, approvals and the journal are kept.
     pub(crate) data_dir: PathBuf,
-    pub(crate) providers: BTreeMap<String, Provider>,
+    /// In the order of the file, in which they are asked.
+    pub(crate) providers: Vec<(String, Provider)>,
     pub(crate) models: BTreeMap<String, Model>,
     /// How model calls find their way.
     pub(crate) routing: Routing,
@@ -117,11 +118,15 @@ fn empty() -> Node {
 fn read(root: &Node, found: project::Found, location: &Location) -> Result<Settings, SettingsError> {
     let mut reader = Reader::root(root)?;
     let project = Project::read(reader.optional("project"), &found)?;
-    let providers = named(reader.optional("providers"), |field| Provider::read(field, &project.root))?;
+    let mut providers = Vec::new();
+    for (name, field) in reader.optional("providers").map_or(Ok(Vec::new()), |field| field.named())? {
+        providers.push((name.to_owned(), Provider::read(&field, &project.root)?));
+    }
+    let names: Vec<&str> = providers.iter().map(|(name, _)| name.as_str()).collect();
     let models = named(reader.optional("models"), Model::read)?;
     let routing = routing::read(
         &mut reader,
-        providers.keys().map(String::as_str),
+        names.iter().copied(),
         models.iter().map(|(name, (_, model))| (name.as_str(), &model.detour)),
     )?;
     let cache = reader.optional("cache").map(|field| cache::read(&field)).transpose()?;
@@ -136,7 +141,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {
             let sandbox = Sandbox::read(&field)?;
-            keep_keys_out(&field, &sandbox, providers.values().map(|(_, provider)| provider))?;
+            keep_keys_out(&field, &sandbox, providers.iter().map(|(_, provider)| provider))?;
             sandbox
         }
         None => Sandbox::default(),
@@ -152,9 +157,8 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     };
     reader.finish()?;
     if let Some((field, model)) = models.values().find_map(|(field, model)| {
-        model.provider.as_ref().filter(|name| !providers.contains_key(*name)).map(|name| (field, name))
+        model.provider.as_ref().filter(|name| !names.contains(&name.as_str())).map(|name| (field, name))
     }) {
-        let names: Vec<&str> = providers.keys().map(String::as_str).collect();
         let problem =
             field.problem(Kind::WrongValue, format!("names the provider `{model}`, which is not there"));
         return Err(problem.hint(dangling_hint(model, &names)).into());
@@ -165,7 +169,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         asked: Vec::new(),
         project,
         data_dir,
-        providers: providers.into_iter().map(|(name, (_, provider))| (name, provider)).collect(),
+        providers,
         models: models.into_iter().map(|(name, (_, model))| (name, model)).collect(),
         routing,
         cache,

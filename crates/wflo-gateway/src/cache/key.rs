@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 /// Headers of a request that do not change its answer. Every other that goes to the provider does, as far as
 /// anybody here knows, and is a part of the key. Where callers share answers, only [`TRANSMISSION`] is ignored.
-pub const IGNORED_HEADERS: [&str; 22] = [
+pub const IGNORED_HEADERS: [&str; 23] = [
     "accept",
     "accept-language",
     "baggage",
@@ -31,6 +31,7 @@ pub const IGNORED_HEADERS: [&str; 22] = [
     "tracestate",
     "user-agent",
     "via",
+    "wflo-hop",
     "x-client-request-id",
     "x-request-id",
     "x-title",

@@ -166,8 +166,9 @@ impl<'a> Live<'a> {
             SendError::NeverSent(reason) => never(reason),
             SendError::Unknown(reason) => Failure::Unknown(no_answer(reason)),
         };
-        let request =
+        let mut request =
             upstream::request(at.provider, ask.method.clone(), uri, &ask.headers, body).map_err(told)?;
+        self.shared.hop.sign(request.headers_mut());
         match self.until_gone(self.shared.upstream.send(request, self.deadlines.first_byte)).await {
             Some(sent) => sent.map_err(told),
             None => Err(Failure::GaveUp(no_answer(GAVE_UP.to_owned()))),

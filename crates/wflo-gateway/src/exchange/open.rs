@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use wflo_core::error::{Code, Coded as _};
+use wflo_core::money::NanoUsd;
 
 use super::candidate::Candidate;
 use super::course::Course;
@@ -45,7 +46,7 @@ pub(super) async fn open<'a>(
         telemetry::bounded(&first.request, provider, hold);
         // Refused before anything is asked for, if it cannot be written.
         first.outgoing()?;
-        let not_ready = provider.usable().err();
+        let not_ready = shared.routes.usable(provider).err();
         let turn = first.turn(shared, ask.caller.label(), course.guarded);
         let held = Held(turn.clone());
         let intent = CallIntent {
@@ -82,6 +83,7 @@ pub(super) async fn open<'a>(
                 if !held.grow(recorded.body.len()) {
                     return Err(GatewayError::TooMuch);
                 }
+                telemetry::settled(recorded.usage.as_ref(), NanoUsd::ZERO, false, recorded.status);
                 let path = (ask.dialect, ask.endpoint);
                 replay(path, &provider.name, (recorded, Some(held)), parts).await?;
                 return Ok(None);

@@ -27,8 +27,8 @@ pub(super) struct Way {
 /// The ways of a request, best first; at least one.
 pub(super) fn ways(shared: &Shared, ask: &Ask, request: &Request) -> Vec<Way> {
     let routing = shared.routes.routing();
-    let asked = Place { provider: None, model: request.model.clone() };
-    let asked = routing.aliases.get(&request.model).unwrap_or(&asked);
+    let own = shared.routes.written(Some(ask.dialect), &request.model);
+    let asked = routing.aliases.get(&request.model).unwrap_or(&own);
     let detour = routing.models.get(&asked.model).filter(|_| asked.provider.is_none());
     let spread = |place: &Place| spread(shared, ask, request, place);
     let mut ways: Vec<Way> = Vec::new();

@@ -72,6 +72,14 @@ pub enum PriceError {
         /// What it is not.
         wanted: &'static str,
     },
+    /// A provider that takes the prices of one that there is not.
+    #[error("providers.{provider}.prices names `{given}`, and the price map knows no provider of that name")]
+    NotAProvider {
+        /// The provider.
+        provider: String,
+        /// What was written.
+        given: String,
+    },
     /// Only one of input and output is priced.
     #[error("models.\"{model}\" prices only one of input and output")]
     HalfPriced {
@@ -94,6 +102,9 @@ impl Coded for PriceError {
                 "Write one of flex, priority, ultrafast, balanced, batch.".to_owned()
             }
             PriceError::NotAKey { .. } => "Write a threshold in tokens, such as \"200000\".".to_owned(),
+            PriceError::NotAProvider { .. } => {
+                "`wflo costs models NAME` shows the providers that are known, among them openai, anthropic, google, cohere, azure and openrouter.".to_owned()
+            }
             PriceError::HalfPriced { .. } => "Write both; \"0\" is a price.".to_owned(),
         })
     }

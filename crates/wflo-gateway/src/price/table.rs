@@ -101,6 +101,12 @@ pub fn known_models() -> impl Iterator<Item = (&'static str, &'static str)> {
     current().models.iter().map(|model| (names::family(model.provider), model.name))
 }
 
+/// Whether the map has prices of this provider.
+pub fn has_provider(name: &str) -> bool {
+    let name = names::canonical(name);
+    current().models.iter().any(|model| !model.provider.is_empty() && names::serves(name, model.provider))
+}
+
 /// A model of the map.
 #[derive(Debug, Clone)]
 pub struct Known {

@@ -17,6 +17,8 @@ use crate::secret::Secret;
 pub struct Provider {
     /// Its name: of `[providers.NAME]`, or of the dialect.
     pub name: String,
+    /// The provider of the price map whose prices count here; none: the one of its own name.
+    pub prices: Option<String>,
     /// What it speaks.
     pub dialect: Dialect,
     /// Where it is. OpenAI-style addresses end in `/v1`; Anthropic's does not need to.
@@ -116,6 +118,7 @@ impl Provider {
         let output_limit = if to_openai { OutputLimit::MaxCompletionTokens } else { OutputLimit::MaxTokens };
         Ok(Provider {
             name: name.to_owned(),
+            prices: None,
             dialect,
             base_url,
             output_limit,
@@ -152,10 +155,16 @@ impl Provider {
     pub fn usable(&self) -> Result<(), GatewayError> {
         match self.missing_key.as_ref().filter(|_| self.api_key.is_none()) {
             Some(variable) => {
-                Err(GatewayError::NoKey { provider: self.name.clone(), variable: variable.clone() })
+                let (provider, variable) = (self.name.clone(), variable.clone());
+                Err(GatewayError::NoKey { provider, variable, meant: None })
             }
             None => Ok(()),
         }
+    }
+
+    /// The name by which the price map knows whose prices count here.
+    pub(crate) fn priced_as(&self) -> &str {
+        self.prices.as_deref().unwrap_or(&self.name)
     }
 
     /// The same provider, to which nothing is sent unless a key is found in this variable.

@@ -104,9 +104,11 @@ async fn of_the_heads_only_what_is_listed_changes() {
         let sent = provider.join().unwrap();
         let address = url.strip_prefix("http://").unwrap();
         let target = path.strip_prefix("/openai").or(path.strip_prefix("/cohere")).unwrap_or(&path);
+        let hop = sent.split("\r\nwflo-hop: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+        assert!(hop.len() == 16 && hop.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hop}");
         // Names are written small, and lines of one name stand together.
         let expected = format!(
-            "POST {target}{kept} HTTP/1.1\r\nuser-agent: Client/1\r\nx-one: 1\r\nx-one: 3\r\nx-two: caf\u{e9} \t;\r\ncontent-type: application/json\r\naccept: */*\r\naccept-encoding: identity\r\n{key}\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {target}{kept} HTTP/1.1\r\nuser-agent: Client/1\r\nx-one: 1\r\nx-one: 3\r\nx-two: caf\u{e9} \t;\r\ncontent-type: application/json\r\naccept: */*\r\naccept-encoding: identity\r\n{key}\r\nwflo-hop: {hop}\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         assert_eq!(sent, expected, "{dialect:?}");

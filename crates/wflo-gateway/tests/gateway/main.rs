@@ -23,6 +23,7 @@ mod identity;
 mod ledger;
 mod left_alone;
 mod limits;
+mod loops;
 mod models;
 mod pass_through;
 mod passed;

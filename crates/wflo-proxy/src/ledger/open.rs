@@ -110,10 +110,10 @@ impl SliceLedger {
         }
         // A call that is opened again for a cheaper model is the same request.
         if intent.place.is_none()
-            && let Pace::TooFast(per_minute) = client.pace(self.clock.now())
+            && let Pace::TooFast(per_minute, wait) = client.pace(self.clock.now())
         {
             self.metrics.refused("rate");
-            return Some(too_fast(key, per_minute));
+            return Some(too_fast(key, per_minute, wait));
         }
         None
     }
@@ -205,13 +205,13 @@ fn whole(intent: &CallIntent) -> Amounts {
     amounts(intent, intent.hold, intent.max_input_tokens.saturating_add(intent.max_output_tokens))
 }
 
-fn too_fast(key: &VirtualKey, per_minute: u32) -> Refusal {
-    Refusal::Other {
+fn too_fast(key: &VirtualKey, per_minute: u32, wait: Duration) -> Refusal {
+    let requests = if per_minute == 1 { "1 request".to_owned() } else { format!("{per_minute} requests") };
+    Refusal::Later {
         status: 429,
         kind: "rate_limited".to_owned(),
-        failure: Failure::new(
-            Code(4068),
-            format!("the key `{}` may make {per_minute} requests in a minute", key.name),
-        ),
+        failure: Failure::new(Code(4068), format!("the key `{}` may make {requests} in a minute", key.name))
+            .with_hint("Wait as long as retry-after says, or use a key that was made with a larger --rpm."),
+        wait,
     }
 }

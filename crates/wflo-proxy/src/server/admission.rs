@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -40,6 +41,11 @@ pub(super) async fn answer(
         }
     }
     let gateway = shared.gateway();
+    if *shared.draining.borrow() {
+        let response = gateway.refuse(request, &draining()).await;
+        shared.metrics.answered(response.status().as_u16());
+        return response.map(Either::Left);
+    }
     let now = shared.ledger.clock.now();
     let keys = shared.keys();
     if keys.is_open()
@@ -88,6 +94,18 @@ fn of_a_page(why: &str) -> GatewayError {
             "Name the page's origin in `[gateway] allow_origins` of wflo.toml, or the host in `allow_hosts`; or make a key with `wflo keys create`."
                 .to_owned(),
         ),
+    }
+}
+
+/// Another gateway behind the same address may take the call, so clients are told to try again.
+fn draining() -> GatewayError {
+    GatewayError::Later {
+        status: 503,
+        kind: "shutting_down".to_owned(),
+        code: Code(4014).to_string(),
+        message: "the gateway is ending and takes no new calls".to_owned(),
+        hint: None,
+        wait: Duration::from_secs(1),
     }
 }
 

@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use self::watch::Watch;
 use super::Shared;
 use super::admission;
+use super::tls::Current;
 
 /// The most connections at a time; more wait.
 pub(super) const MOST: usize = 16_384;
@@ -37,7 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Streams that one HTTP/2 connection may have at a time.
 const STREAMS: u32 = 1_000;
 
-pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Option<Current>) {
     let mut draining = shared.draining.subscribe();
     let slots = Arc::new(Semaphore::new(MOST));
     let http = Arc::new(http(shared.deadlines.head));
@@ -59,17 +60,55 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Opti
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (shared, http, tls) = (Arc::clone(&shared), Arc::clone(&http), tls.clone());
+        let (shared, http) = (Arc::clone(&shared), Arc::clone(&http));
+        let tls = tls.as_ref().map(|tls| tls.borrow().clone());
         connections.spawn(async move {
             shared.metrics.connections(1);
             // A connection that breaks is the client's affair; its calls are settled all the same.
-            let _ = serve(&shared, &http, stream, peer, tls).await;
+            let _ = serve(&shared, &http, stream, peer, tls, When::Serving).await;
             shared.metrics.connections(-1);
             drop(slot);
         });
     }
+    // Whoever looks whether this gateway can be called is told that it is ending, until it has.
+    let mut late = JoinSet::new();
+    loop {
+        while late.try_join_next().is_some() {}
+        tokio::select! {
+            ended = connections.join_next() => if ended.is_none() { break },
+            accepted = listener.accept() => match (accepted, Arc::clone(&slots).try_acquire_owned()) {
+                (Ok((stream, peer)), Ok(slot)) => {
+                    let (shared, http) = (Arc::clone(&shared), Arc::clone(&http));
+                    let tls = tls.as_ref().map(|tls| tls.borrow().clone());
+                    late.spawn(async move {
+                        let _ = serve(&shared, &http, stream, peer, tls, When::Draining).await;
+                        drop(slot);
+                    });
+                }
+                (Err(_), _) => tokio::time::sleep(Duration::from_millis(10)).await,
+                (Ok(_), Err(_)) => {}
+            }
+        }
+    }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    late.shutdown().await;
+}
+
+/// When a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// While calls are taken: it ends when they are no longer.
+    Serving,
+    /// Afterwards: it is told so, and ends with the gateway.
+    Draining,
+}
+
+/// Resolves when a connection of that time is to end.
+async fn ends(shared: &Shared, when: When) {
+    match when {
+        When::Serving => drop(shared.draining.subscribe().wait_for(|draining| *draining).await),
+        When::Draining => std::future::pending().await,
+    }
 }
 
 /// Both versions: a client of HTTP/2 says so first, in clear and under TLS.
@@ -92,14 +131,14 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
+    when: When,
 ) -> io::Result<()> {
-    let Some(tls) = tls else { return speak(shared, http, stream, peer).await };
-    let mut draining = shared.draining.subscribe();
+    let Some(tls) = tls else { return speak(shared, http, stream, peer, when).await };
     let stream = tokio::select! {
         stream = tokio::time::timeout(shared.deadlines.head, tls.accept(stream)) => stream??,
-        _ = draining.wait_for(|draining| *draining) => return Ok(()),
+        () = ends(shared, when) => return Ok(()),
     };
-    speak(shared, http, stream, peer).await
+    speak(shared, http, stream, peer, when).await
 }
 
 async fn speak<S>(
@@ -107,6 +146,7 @@ async fn speak<S>(
     http: &auto::Builder<TokioExecutor>,
     stream: S,
     peer: SocketAddr,
+    when: When,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -121,10 +161,9 @@ where
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let mut draining = shared.draining.subscribe();
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        _ = draining.wait_for(|draining| *draining) => None,
+        () = ends(shared, when) => None,
         () = watch.quiet(shared.deadlines.head, shared.deadlines.idle) => None,
     };
     let ended = match ended {

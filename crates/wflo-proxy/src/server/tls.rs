@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// Where certificate and key are, in PEM.
@@ -25,6 +26,33 @@ pub struct TlsError {
     why: String,
 }
 
+/// The certificate that connections are accepted with now.
+pub(super) type Current = watch::Receiver<TlsAcceptor>;
+
+/// The listener's certificate, which is renewed while it serves.
+pub(super) struct Certificate {
+    files: TlsFiles,
+    current: watch::Sender<TlsAcceptor>,
+}
+
+impl Certificate {
+    pub(super) fn read(files: TlsFiles) -> Result<Certificate, TlsError> {
+        let current = watch::Sender::new(files.acceptor()?);
+        Ok(Certificate { files, current })
+    }
+
+    /// What connections are accepted with.
+    pub(super) fn current(&self) -> Current {
+        self.current.subscribe()
+    }
+
+    /// Reads the files again.
+    pub(super) fn renew(&self) -> Result<(), TlsError> {
+        self.current.send_replace(self.files.acceptor()?);
+        Ok(())
+    }
+}
+
 impl TlsFiles {
     /// Reads both.
     pub(super) fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
@@ -35,13 +63,23 @@ impl TlsFiles {
         if chain.is_empty() {
             return Err(wrong(&self.cert, "it holds no certificate".to_owned()));
         }
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| wrong(&self.key, error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
+            let why = match error {
+                pem::Error::NoItemsFound => "it holds no private key".to_owned(),
+                error => error.to_string(),
+            };
+            wrong(&self.key, why)
+        })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|error| wrong(&self.cert, error.to_string()))?;
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    wrong(&self.key, format!("it is not the private key of {}", self.cert.display()))
+                }
+                error => wrong(&self.cert, error.to_string()),
+            })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }

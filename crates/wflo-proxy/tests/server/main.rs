@@ -12,4 +12,5 @@ mod dialects;
 mod keys;
 mod metrics;
 mod slow;
+mod tls;
 mod world;

@@ -87,7 +87,7 @@ pub(crate) fn rules(limit: i64, min_output_tokens: Option<u64>) -> Rules {
 }
 
 pub(crate) struct World {
-    _dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) mock: ModelServer,
     pub(crate) routes: Routes,
@@ -101,6 +101,10 @@ impl World {
 
     pub(crate) async fn with(setup: Setup) -> World {
         let dir = tempfile::tempdir().unwrap();
+        // Certificates are renewed where they stand.
+        for name in ["cert.pem", "key.pem"] {
+            std::fs::copy(file(name), dir.path().join(name)).unwrap();
+        }
         let mock = ModelServer::start().unwrap();
         mock.answer_always(Answer { text: Some("fine".into()), ..Answer::billed(10, 5) });
         let model = |provider: &str| ModelSettings {
@@ -130,7 +134,10 @@ impl World {
         let rules = rules(setup.limit, setup.min_output_tokens);
         let server = Server::start(ServerOptions {
             listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
-            tls: setup.tls.then(|| TlsFiles { cert: file("cert.pem"), key: file("key.pem") }),
+            tls: setup
+                .tls
+                .then(|| TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") }),
+            plain: false,
             treasury: TreasuryOptions {
                 store: Arc::clone(&store) as _,
                 data_dir: dir.path().to_path_buf(),
@@ -143,7 +150,7 @@ impl World {
             deadlines: setup.deadlines,
             notice: Arc::new(|_| {}),
         });
-        World { _dir: dir, store, mock, routes: known, server: server.await.unwrap() }
+        World { dir, store, mock, routes: known, server: server.await.unwrap() }
     }
 
     /// What `GET /metrics` says.
@@ -171,7 +178,9 @@ impl World {
 
     pub(crate) async fn secured(&self, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(file("cert.pem")).unwrap()).unwrap();
+        for certificate in ["cert.pem", "renewed.pem"] {
+            roots.add(CertificateDer::from_pem_file(file(certificate)).unwrap()).unwrap();
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider);
         let builder = builder.with_safe_default_protocol_versions().unwrap();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::value::span;
+
 pub(super) const HELP: &str = "\
 One address serves every client: point its base URL here and change nothing else. Providers, prices and
 the budget of all calls together stand in wflo.toml, whose changes are taken over while it runs; without
@@ -17,6 +19,7 @@ Examples:
   OPENAI_BASE_URL=http://127.0.0.1:4000/v1 python agent.py
   wflo keys create --name ci --budget 5 --period day
   wflo gateway --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
+  wflo gateway --log                               And a line for each call
 
 SIGTERM drains: no new calls, those under way end, and what was spent is brought into the store.";
 
@@ -32,14 +35,20 @@ pub(crate) struct GatewayArgs {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Speak plain HTTP also beyond this machine: TLS ends before the gateway, in an ingress or a container's host
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub(crate) plain_http: bool,
     /// Use so many threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// Write a line for each call: time, key, provider and model, status, tokens, cost, duration
+    #[arg(long)]
+    pub(crate) log: bool,
     /// Let calls wait so long for room that running calls may free
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = span)]
     pub(crate) room: u64,
     /// Let calls under way end for so long after SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = span)]
     pub(crate) drain: u64,
 }
 

@@ -5,7 +5,7 @@ use wflo_core::budget::Zone;
 use wflo_core::money::NanoUsd;
 
 use super::input::Label;
-use super::value::{seconds, usd};
+use super::value::{count, model, seconds, usd};
 
 const CREATE_HELP: &str = "\
 The key is shown once; only its hash is kept. From the first key on, the gateway wants one.
@@ -55,13 +55,13 @@ pub(crate) struct CreateKeyArgs {
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<Label>,
     /// Let it call only these models; a `*` at the end stands for anything
-    #[arg(long, value_name = "MODELS", value_delimiter = ',')]
+    #[arg(long, value_name = "MODELS", value_delimiter = ',', value_parser = model)]
     pub(crate) models: Vec<String>,
     /// Let it expire after this time, such as 12h or 30d
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) expires: Option<u64>,
     /// Let it make at most so many requests in a minute
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) rpm: Option<u32>,
 }
 

@@ -38,6 +38,33 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
 }
 
+/// Seconds, as a number or as a time such as `90s` or `2m`.
+pub(super) fn span(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok();
+    number.map_or_else(
+        || seconds(text).map_err(|_| "write seconds, or a time such as 90s or 2m".to_owned()),
+        Ok,
+    )
+}
+
+/// How many: 1 or more.
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a whole number of 1 or more, such as 60".to_owned())
+}
+
+/// The name of a model, or the beginning of one and a `*`.
+pub(super) fn model(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() {
+        return Err("name a model, or leave --models out for a key that may call all of them".to_owned());
+    }
+    match name.strip_suffix('*').unwrap_or(name).contains('*') {
+        true => Err("a `*` stands only at the end of a name, such as gpt-5-*".to_owned()),
+        false => Ok(name.to_owned()),
+    }
+}
+
 /// The digits of an id without its prefix.
 const DIGITS: usize = 32;
 /// Fewer digits are a slip of the keyboard, not the beginning of an id.

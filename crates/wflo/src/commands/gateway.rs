@@ -13,13 +13,17 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Batch, Op, SliceOp, SliceStore, Store as _};
 use wflo_gateway::Deadlines;
+use wflo_gateway::dialect::Dialect;
+use wflo_gateway::error::GatewayError;
 use wflo_gateway::repeats::OnRepeat;
+use wflo_gateway::route::{Routes, Standard};
 use wflo_proxy::{Config, Notice, ProxyError, Rules, Server, ServerOptions, TlsFiles, TreasuryOptions};
 
 use crate::cli::GatewayArgs;
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::logging::calls;
 use crate::plain;
 use crate::session::{Session, coded};
 use crate::settings::Settings;
@@ -38,7 +42,18 @@ const FOLD: Duration = Duration::from_millis(250);
 #[serde(tag = "type")]
 enum Line<'a> {
     #[serde(rename = "gateway.listening")]
-    Listening { address: String, tls: bool, keys_wanted: bool },
+    Listening {
+        address: String,
+        tls: bool,
+        keys_wanted: bool,
+        data_dir: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        settings: Option<String>,
+    },
+    #[serde(rename = "gateway.key_missing")]
+    KeyMissing { provider: &'a str, variable: &'a str },
+    #[serde(rename = "gateway.no_provider")]
+    NoProvider,
     #[serde(rename = "gateway.reloaded")]
     Reloaded,
     #[serde(rename = "gateway.reload_failed")]
@@ -94,12 +109,14 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
     let session = Session::open(context, settings)?;
     let config = config(&session)?;
     name_idle(&config.rules, &session, context).await;
+    let routes = config.routes.clone();
     let listener = std::net::TcpListener::bind(args.listen)
         .map_err(|source| coded(&ProxyError::Listen { address: args.listen.to_string(), source }))?;
     let (heard, mut notices) = mpsc::channel(256);
     let options = ServerOptions {
         listener,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
+        plain: args.plain_http,
         treasury: TreasuryOptions {
             store: Arc::clone(&session.store) as Arc<dyn SliceStore>,
             data_dir: session.store.data_dir().to_path_buf(),
@@ -114,7 +131,9 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
         notice: Arc::new(move |notice| drop(heard.try_send(notice))),
     };
     let server = Server::start(options).await.map_err(|error| coded(&error))?;
-    listening(&server, args, context);
+    calls::want(args.log || session.settings.gateway.log);
+    listening(&server, args, context, &session.settings);
+    missing(&routes, context);
     let mut forget = tokio::time::interval(FORGET);
     loop {
         let reload = tokio::select! {
@@ -133,14 +152,7 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
             }
         };
         if reload {
-            let taken = match read_again(context, &session) {
-                Ok(config) => {
-                    name_idle(&config.rules, &session, context).await;
-                    server.reload(config).await.map_err(|error| coded(&error))
-                }
-                Err(error) => Err(error),
-            };
-            match taken {
+            match taken_over(&server, args, context, &session).await {
                 Ok(()) => {
                     printer.object(&Line::Reloaded);
                     printer.note("Settings taken over.");
@@ -163,19 +175,57 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
     Ok(Exit::Success)
 }
 
-fn listening(server: &Server, args: &GatewayArgs, context: &Context<'_>) {
+fn listening(server: &Server, args: &GatewayArgs, context: &Context<'_>, settings: &Settings) {
     let (printer, address) = (context.printer, server.address());
     let (tls, keys_wanted) = (args.tls_cert.is_some(), !server.is_open());
     let scheme = if tls { "https" } else { "http" };
-    printer.object(&Line::Listening { address: address.to_string(), tls, keys_wanted });
+    let file = settings.project.file.as_deref();
+    printer.object(&Line::Listening {
+        address: address.to_string(),
+        tls,
+        keys_wanted,
+        data_dir: &settings.data_dir.display().to_string(),
+        settings: file.map(|file| file.display().to_string()),
+    });
     printer.line(format_args!("Listening on {scheme}://{address}"));
-    printer.note(format_args!(
-        "OPENAI_BASE_URL={scheme}://{address}/v1  ANTHROPIC_BASE_URL={scheme}://{address}  GOOGLE_GEMINI_BASE_URL={scheme}://{address}  CO_API_URL={scheme}://{address}"
-    ));
+    // Every address of this machine is none that a client can use.
+    let base = match address.ip().is_unspecified() {
+        true => format!("{scheme}://HOST:{}", address.port()),
+        false => format!("{scheme}://{address}"),
+    };
+    for dialect in Dialect::ALL {
+        let version = if dialect == Dialect::OpenAi { "/v1" } else { "" };
+        printer.note(format_args!("  {}={base}{version}", Standard::of(dialect).address));
+    }
+    let file = file.map_or_else(|| "none (no wflo.toml)".to_owned(), |file| file.display().to_string());
+    printer.note(format_args!("Data {}, settings {}", settings.data_dir.display(), plain::line(&file)));
     printer.note(match keys_wanted {
         true => "Clients need a key of `wflo keys`.",
         false => "Any API key is accepted here until `wflo keys create` makes one.",
     });
+}
+
+/// Says which providers cannot be asked: their clients would be told, who can do nothing about it.
+fn missing(routes: &Routes, context: &Context<'_>) {
+    let printer = context.printer;
+    for provider in routes.named_providers() {
+        if let Err(GatewayError::NoKey { provider, variable, .. }) = provider.usable() {
+            printer.object(&Line::KeyMissing { provider: &provider, variable: &variable });
+            printer.warning(format_args!(
+                "there is no key for the provider `{}`: {} is not set, and its calls are refused",
+                plain::line(&provider),
+                plain::line(&variable)
+            ));
+        }
+    }
+    if routes.named_providers().is_empty()
+        && routes.providers().iter().all(|provider| provider.usable().is_err())
+    {
+        printer.object(&Line::NoProvider);
+        printer.warning(
+            "no provider can be asked, and every call is refused: export OPENAI_API_KEY or another provider's key, or add [providers.NAME] to wflo.toml",
+        );
+    }
 }
 
 fn tell(notice: &Notice, context: &Context<'_>) {
@@ -212,14 +262,26 @@ async fn forget_calls(session: &Session<'_>) {
     }
 }
 
-/// What `wflo.toml` says now.
-fn read_again(context: &Context<'_>, session: &Session<'_>) -> Result<Config, CommandError> {
+/// Takes over what `wflo.toml` says now.
+async fn taken_over(
+    server: &Server,
+    args: &GatewayArgs,
+    context: &Context<'_>,
+    session: &Session<'_>,
+) -> Result<(), CommandError> {
     let settings = context.settings(None)?;
     if settings.storage != session.settings.storage {
         let failure = Failure::new(Code(4073), "storage cannot be changed while the gateway runs");
         return Err(CommandError::from_failure(failure.with_hint("start the gateway anew")));
     }
-    config(&session.with_settings(settings))
+    let log = args.log || settings.gateway.log;
+    let config = config(&session.with_settings(settings))?;
+    name_idle(&config.rules, session, context).await;
+    let routes = config.routes.clone();
+    server.reload(config).await.map_err(|error| coded(&error))?;
+    calls::want(log);
+    missing(&routes, context);
+    Ok(())
 }
 
 fn rules(settings: &Settings) -> Rules {

@@ -63,8 +63,14 @@ pub(crate) fn run(command: &KeysCommand, context: &Context<'_>) -> Result<Exit, 
 }
 
 async fn create(args: &CreateKeyArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    if args.budget == Some(NanoUsd::ZERO) {
+        let failure = Failure::new(Code(8001), "a key with a budget of 0 could call nothing");
+        let hint = "leave --budget out for a key that only the gateway's own budget limits";
+        return Err(CommandError::usage(vec![failure.with_hint(hint)]));
+    }
     let session = Session::open(context, context.settings(None)?)?;
     let now = session.clock.now();
+    unused(&session, &args.name, now).await?;
     let expires_at = args.expires.map(|seconds| {
         let span = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         now.checked_add(span).unwrap_or(Timestamp::MAX)
@@ -87,7 +93,37 @@ async fn create(args: &CreateKeyArgs, context: &Context<'_>) -> Result<Exit, Com
     let made = wish.make(&*session.clock).map_err(|error| no_random(&error))?;
     keep(&session, &made).await?;
     show_secret(context, &made, now);
+    at(&session, context);
+    unknown(&session, &args.models, context);
     Ok(Exit::Success)
+}
+
+/// Two good keys of one name are one in reports, in metrics and to `wflo keys`.
+async fn unused(session: &Session<'_>, name: &str, now: Timestamp) -> Result<(), CommandError> {
+    let keys = session.store.keys().await?;
+    let Some(other) = keys.iter().find(|key| key.name == name && key.refused(now).is_none()) else {
+        return Ok(());
+    };
+    let failure = Failure::new(Code(4131), format!("there is a key \"{name}\" already: {}", other.id));
+    let hint = format!("give another --name, or take that one back: `wflo keys revoke {}`", other.id);
+    Err(CommandError::usage(vec![failure.with_hint(hint)]))
+}
+
+/// Which gateways know the keys: those that run elsewhere do not.
+fn at(session: &Session<'_>, context: &Context<'_>) {
+    let store = session.storage();
+    context
+        .printer
+        .note(format_args!("Keys are kept in {}, for gateways that start with it.", store.display()));
+}
+
+/// Warns of models that no provider of these settings serves: a slip, or a gateway with other settings.
+fn unknown(session: &Session<'_>, models: &[String], context: &Context<'_>) {
+    // Providers that cannot be used are the gateway's affair.
+    let Ok(routes) = session.routes() else { return };
+    for model in models.iter().filter(|model| !routes.knows(model)) {
+        context.printer.warning(format_args!("no provider here serves a model `{}`", plain::line(model)));
+    }
 }
 
 async fn keep(session: &Session<'_>, made: &MadeKey) -> Result<(), CommandError> {
@@ -149,13 +185,16 @@ async fn find(session: &Session<'_>, which: &str) -> Result<VirtualKey, CommandE
     match (found.len(), found.pop()) {
         (1, Some(key)) => Ok(key),
         (0, _) => {
-            // What was typed may be a key, so it is not said again.
-            let failure = Failure::new(Code(2002), "there is no such key");
+            // What was typed may be a key, which is not said again.
+            let named = if which.starts_with("sk-") { String::new() } else { format!(": \"{which}\"") };
+            let failure = Failure::new(Code(2002), format!("there is no such key{named}"));
             Err(CommandError::from_failure(failure.with_hint("`wflo keys list` lists them")))
         }
         (many, _) => {
-            let failure = Failure::new(Code(8020), format!("{many} keys have that name"));
-            Err(CommandError::from_failure(failure.with_hint("name the one by its id: `wflo keys list`")))
+            let failure = Failure::new(Code(8020), format!("{many} keys have the name \"{which}\""));
+            let ids = keys.iter().filter(is_meant).filter(|key| key.revoked_at.is_none());
+            let ids = ids.map(|key| key.id.to_string()).collect::<Vec<_>>().join(", ");
+            Err(CommandError::from_failure(failure.with_hint(format!("name the one by its id: {ids}"))))
         }
     }
 }

@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// A [`Kind::UnknownKey`] problem for the first key that nobody asked for, with the nearest one.
-    pub(crate) fn finish(self) -> Result<(), Problem> {
+    pub(crate) fn finish(&self) -> Result<(), Problem> {
         let stranger = self.table.entries.iter().find(|entry| !self.asked.contains(&entry.key.as_str()));
         stranger.map_or(Ok(()), |entry| Err(unknown(&self.path, entry, &self.asked)))
     }

@@ -7,7 +7,7 @@ use wflo_core::money::PicoUsd;
 use wflo_gateway::price::{Dimension, ModelSettings, Tier, femto};
 
 use super::routing::Detoured;
-use crate::document::{Field, Problem, Value};
+use crate::document::{Field, Kind, Problem, Value};
 
 /// A model's price and size.
 #[derive(Debug, Clone)]
@@ -40,6 +40,11 @@ pub(crate) struct Model {
 
 impl Model {
     pub(super) fn read(field: &Field<'_>) -> Result<Self, Problem> {
+        if field.path.contains('*') {
+            return Err(field
+                .problem(Kind::WrongValue, "is no model: a `*` stands for nothing here")
+                .hint("write an entry for each model"));
+        }
         let mut reader = field.table()?;
         let model = Model {
             provider: reader.optional("provider").map(|name| name.name().map(str::to_owned)).transpose()?,
@@ -80,6 +85,8 @@ impl Model {
                 .transpose()?,
             detour: Detoured::read(&mut reader)?,
         };
+        // A misspelt key is the likelier mistake than one that is missing.
+        reader.finish()?;
         // One of them alone is no price; and an entry that says nothing is a price that was forgotten.
         let empty = model.input.is_none() && model.output.is_none() && !model.says_more();
         if model.input.is_some() || empty {
@@ -88,7 +95,6 @@ impl Model {
         if model.output.is_some() || empty {
             reader.required("input")?;
         }
-        reader.finish()?;
         Ok(model)
     }
 

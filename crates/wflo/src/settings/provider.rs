@@ -16,6 +16,8 @@ use super::budget::read_money;
 #[derive(Debug, Clone)]
 pub(crate) struct Provider {
     pub(crate) dialect: Dialect,
+    /// The provider of the price map whose prices count; none means the one of its own name.
+    pub(crate) prices: Option<String>,
     /// The upstream's address without a trailing slash; none means the provider's public one.
     pub(crate) base_url: Option<String>,
     pub(crate) key: Option<KeySource>,
@@ -31,6 +33,7 @@ impl Provider {
     pub(super) fn read(field: &Field<'_>, root: &Path) -> Result<Self, Problem> {
         let mut reader = field.table()?;
         let dialect = read_dialect(&reader.required("dialect")?)?;
+        let prices = reader.optional("prices").map(|name| name.name().map(str::to_owned)).transpose()?;
         let base_url = reader.optional("base_url").map(|url| read_url(&url)).transpose()?;
         let key = KeySource::read(&mut reader, root)?;
         let limits =
@@ -42,7 +45,7 @@ impl Provider {
             None => Vec::new(),
         };
         reader.finish()?;
-        Ok(Provider { dialect, base_url, key, output_limit, waits, passthrough })
+        Ok(Provider { dialect, prices, base_url, key, output_limit, waits, passthrough })
     }
 }
 

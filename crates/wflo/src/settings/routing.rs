@@ -15,7 +15,7 @@ use wflo_gateway::repeats::{OnRepeat, Repeats};
 use wflo_gateway::retry::Retry;
 use wflo_gateway::routing::{Detour, Place, Routing, Share, Spread, Strategy, Waits};
 
-use crate::document::{Field, Problem, Reader};
+use crate::document::{Field, Kind, Problem, Reader, nearest};
 
 /// Providers that the environment may name.
 const STANDARD: [&str; 4] = ["openai", "anthropic", "google", "cohere"];
@@ -72,7 +72,16 @@ pub(super) fn read<'a>(
     let breaker = root.optional("breaker").map(|field| read_breaker(&field)).transpose()?;
     let mut limits = Vec::new();
     for (name, field) in root.optional("limits").map_or(Ok(Vec::new()), |field| field.named())? {
-        limits.push(read_limit(name, &field)?);
+        let limit = read_limit(name, &field)?;
+        if let Some(provider) = limit.provider.as_deref().filter(|provider| !names.contains(provider)) {
+            let problem = field
+                .problem(Kind::WrongValue, format!("names the provider `{provider}`, which is not there"));
+            return Err(match nearest(provider, names.iter().copied()) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem,
+            });
+        }
+        limits.push(limit);
     }
     let repeats = root.optional("repeats").map(|field| read_repeats(&field)).transpose()?;
     Ok(Routing { retry, aliases, routes, models: models.collect(), breaker, limits, repeats })

@@ -80,12 +80,25 @@ fn refusal(text: &str, environment: &[(&str, &str)]) -> (u16, String, String, St
     (error.code().0, failure.place.unwrap_or_default(), failure.message, failure.hint.unwrap_or_default())
 }
 
+fn provider<'a>(settings: &'a Settings, name: &str) -> &'a Provider {
+    &settings.providers.iter().find(|(known, _)| known == name).unwrap().1
+}
+
+#[test]
+fn providers_keep_the_order_of_the_file() {
+    let table = |name: &str| format!("[providers.{name}]\ndialect = \"openai\"\n");
+    let text = ["zeta", "openai", "alpha"].map(table).concat();
+    let names: Vec<String> =
+        Here::with(&text).load(&[]).unwrap().providers.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["zeta", "openai", "alpha"]);
+}
+
 #[test]
 fn the_designs_file_is_read_whole() {
     let here = Here::with(WHOLE);
     let settings = here.load(&[]).unwrap();
     assert_eq!(settings.project.workflow.as_deref(), Some("workflow.py"));
-    assert_eq!(settings.providers["local"].key, Some(KeySource::Variable("OPENAI_API_KEY".into())));
+    assert_eq!(provider(&settings, "local").key, Some(KeySource::Variable("OPENAI_API_KEY".into())));
     assert_eq!(settings.models["smollm2-135m"].priced().input.as_deref(), Some("0.10"));
     assert_eq!(settings.budgets[0].max_cost_usd.unwrap().to_string(), "10.00");
     assert_eq!(settings.budgets[0].action_on_exceeded, Some(wflo_core::budget::OnExceeded::Ask));
@@ -110,7 +123,7 @@ fn the_environment_lies_over_the_file() {
             ("WFLO_DATA_DIR", "ignored here: it is a flag's"),
         ])
         .unwrap();
-    assert_eq!(settings.providers["local"].base_url.as_deref(), Some("http://127.0.0.1:9/v1"));
+    assert_eq!(provider(&settings, "local").base_url.as_deref(), Some("http://127.0.0.1:9/v1"));
     assert_eq!(settings.models["smollm2-135m"].priced().input.as_deref(), Some("0.25"));
     let budget = &settings.budgets[0];
     assert_eq!(

@@ -12,6 +12,7 @@ use super::documents::assert_fits;
 use super::wflo::Folder;
 
 mod cache;
+mod operating;
 
 /// What one call of [`CHAT`] is billed: 10 tokens in, 5 out, at 1 and 2 USD per million.
 pub(super) const BILL: i64 = 10_000 + 2 * 5_000;
@@ -371,7 +372,12 @@ fn a_drain_lets_running_calls_end_and_takes_no_new_ones() {
         until("the request", || world.mock.counts().requests == 1);
         gateway.signal(rustix::process::Signal::TERM);
         gateway.hears("gateway.draining");
-        until("the end of listening", || TcpStream::connect(("127.0.0.1", port)).is_err());
+        // Whoever looks, or calls, is told that it ends, for as long as something is under way.
+        until("the word that it drains", || gateway.get("/health/ready").body.trim() == "draining");
+        assert_eq!(gateway.get("/health/ready").status, 503);
+        let refused = gateway.chat();
+        assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (503, Some("WFLO-4014")));
+        assert!(refused.head.to_lowercase().contains("x-should-retry: true"), "{}", refused.head);
         world.mock.release();
         assert_eq!(running.join().unwrap().status, 200);
     });
@@ -415,7 +421,13 @@ fn keys_say_who_may_what_and_end_at_once() {
     assert_eq!(names, ["quick"]);
     let slow = create(&["--name", "slow", "--rpm", "1"]);
     until("the key", || with(&slow).status != 401);
-    assert_eq!(with(&slow).status, 429);
+    let fast = with(&slow);
+    let head = fast.head.to_lowercase();
+    assert!(
+        fast.status == 429 && head.contains("retry-after: ") && head.contains("x-should-retry: true"),
+        "{head}"
+    );
+    assert!(fast.body.contains("1 request in a minute"), "{}", fast.body);
     // Its budget is its own.
     until("the end of the key's budget", || with(&ci).status == 402);
     let told = with(&ci).body;

@@ -14,9 +14,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// One check for each provider of `wflo.toml` and of the environment.
 pub(super) fn check(settings: &Settings, environment: &Environment) -> Vec<Check> {
-    let named = settings.providers.iter().map(|(name, provider)| (name.clone(), provider.clone()));
+    let named = settings.providers.iter().cloned();
     let found = Dialect::ALL.into_iter().filter_map(|dialect| {
-        let named = settings.providers.values().any(|provider| provider.dialect == dialect);
+        let named = settings.providers.iter().any(|(_, provider)| provider.dialect == dialect);
         let provider = from_environment(dialect, environment)?;
         (!named).then(|| (format!("{} (environment)", dialect.name()), provider))
     });
@@ -40,6 +40,7 @@ fn from_environment(dialect: Dialect, environment: &Environment) -> Option<Provi
     let (key, _) = standard.key(|name| environment.get(name).map(str::to_owned))?;
     Some(Provider {
         dialect,
+        prices: None,
         base_url: environment.get(standard.address).map(str::to_owned),
         key: Some(KeySource::Variable(key.to_owned())),
         output_limit: None,

@@ -7,7 +7,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::SliceStore as _;
 
-use super::{budget, shown, state};
+use super::{at, budget, shown, state};
 use crate::commands::{Context, budgets, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -17,8 +17,9 @@ use crate::session::Session;
 
 pub(super) async fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     let printer = context.printer;
-    let (keys, spent) = match pick::session(context)? {
-        Some(session) => (session.store.keys().await?, spent(&session).await?),
+    let session = pick::session(context)?;
+    let (keys, spent) = match &session {
+        Some(session) => (session.store.keys().await?, spent(session).await?),
         None => (Vec::new(), BTreeMap::new()),
     };
     let now = wflo_engine::clock::SystemClock::default().now();
@@ -40,11 +41,16 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
         ]);
     }
     match keys.is_empty() {
-        true => printer.note("No keys: on 127.0.0.1 the gateway accepts any. `wflo keys create` makes one."),
+        true => printer.note(
+            "No keys: a gateway with this data directory accepts any on 127.0.0.1. `wflo keys create` makes one.",
+        ),
         false => {
             let table = table.within(printer.width(), &[1, 7], &[2, 8, 6]).ids(&[0]).times(&[8]);
             printer.line(table.telling(&[1]).right(&[5, 6]).omit_empty());
         }
+    }
+    if let Some(session) = &session {
+        at(session, context);
     }
     Ok(Exit::Success)
 }

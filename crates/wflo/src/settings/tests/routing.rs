@@ -19,7 +19,7 @@ fn retries_are_off_until_they_are_asked_for() {
 #[test]
 fn a_provider_has_waits_of_its_own() {
     let text = "[providers.p]\ndialect = \"openai\"\nfirst_byte_seconds = 20\nidle_seconds = 5\n";
-    let waits = Here::with(text).load(&[]).unwrap().providers["p"].waits;
+    let waits = Here::with(text).load(&[]).unwrap().providers[0].1.waits;
     assert_eq!(waits.first_byte, Some(Duration::from_secs(20)));
     assert_eq!(waits.idle, Some(Duration::from_secs(5)));
 }
