@@ -251,9 +251,7 @@ impl Gateway {
         let provider = provider.to_owned();
         let call = Running::new(&self.shared, |parts, _| async move {
             let of = (dialect, endpoint(dialect));
-            if let Err(error) = exchange::replay(of, &provider, (recorded, None), &parts).await {
-                let _ = parts.send(Part::Failed(Box::new(error))).await;
-            }
+            exchange::replay(of, &provider, (recorded, None), &parts).await;
         });
         self.reply(call, dialect, model, None).await
     }

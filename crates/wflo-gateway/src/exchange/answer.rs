@@ -112,7 +112,7 @@ pub(crate) async fn replay(
     provider: &str,
     (recorded, held): (Recorded, Option<Buffered>),
     parts: &mpsc::Sender<Part>,
-) -> Result<(), GatewayError> {
+) {
     let mut headers = HeaderMap::new();
     for (name, value) in &recorded.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
@@ -128,10 +128,10 @@ pub(crate) async fn replay(
     let Some(framing) = framing else {
         let whole = Whole { head, body: recorded.body, usage: recorded.usage };
         let _ = parts.send(Part::Whole(Box::new(whole))).await;
-        return Ok(());
+        return;
     };
     if parts.send(Part::Stream(Box::new(head))).await.is_err() {
-        return Ok(());
+        return;
     }
     let last = if recorded.interrupted {
         let reason = recorded.broke.unwrap_or_else(|| "it was interrupted when it was first made".to_owned());
@@ -142,5 +142,4 @@ pub(crate) async fn replay(
         Part::Last(Box::new(Last { data: recorded.body, usage: recorded.usage, cost: recorded.cost }))
     };
     let _ = parts.send(last).await;
-    Ok(())
 }
