@@ -16,6 +16,13 @@ from project import DEADLINE, Project
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
 
 
+def _sit_down() -> None:
+    """Makes standard input the terminal that Ctrl-C comes from. Whoever runs the tests under `nohup` ignores its going
+    away, and what they start would inherit that."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Terminal:
     """`wflo ARGUMENTS` on a terminal of its own. Use as a context manager."""
 
@@ -31,8 +38,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            # The terminal that Ctrl-C comes from.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_sit_down,
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read, daemon=True)
