@@ -15,6 +15,7 @@ use super::*;
 use crate::log::{End, Intent};
 use crate::spending::{Accounts, Answer, Denied, Held, Seq, Wanted};
 
+mod counted;
 mod damage;
 mod death;
 mod measures;
@@ -80,12 +81,16 @@ impl World {
     }
 
     async fn process(&self) -> Running {
+        self.process_folding(FOLD).await
+    }
+
+    async fn process_folding(&self, fold_every: Duration) -> Running {
         let options = TreasuryOptions {
             store: Arc::clone(&self.store) as _,
             data_dir: self.dir.path().to_path_buf(),
             clock: Arc::clone(&self.clock) as _,
             pid: std::process::id(),
-            fold_every: FOLD,
+            fold_every,
         };
         Treasury::start(options).await.unwrap()
     }
