@@ -21,6 +21,7 @@ pub mod request;
 mod responses;
 pub(crate) mod target;
 pub mod thoughts;
+pub(crate) mod walk;
 pub mod wire;
 
 pub use target::{Target, target};

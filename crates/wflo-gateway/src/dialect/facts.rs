@@ -1,11 +1,12 @@
 //! What stands inside a request, as far as it moves the bound of its cost.
 //!
-//! Owns one walk over the whole body, without building it in memory. It looks for things by name
-//! wherever they stand, so text of the user that merely looks like an image only makes the bound
-//! wider, never narrower. Which images are certainly such is `pictures`'.
+//! Owns what is looked for in one walk over the whole body: things by their names, wherever they stand. So
+//! text of the user that merely looks like an image only makes the bound wider, never narrower. Which images
+//! are certainly such is `pictures`'.
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 
+use super::walk::{Look, walk};
 use super::{Dialect, pictures};
 
 /// Counts and marks found anywhere in a value.
@@ -49,8 +50,9 @@ enum Under {
     Object,
 }
 
-struct Walk<'f> {
-    facts: &'f mut Facts,
+/// Where a value stands.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
     under: Under,
     /// It stands in what a server writes anew.
     anew: bool,
@@ -72,8 +74,7 @@ pub(super) fn of(dialect: Dialect, body: &[u8]) -> Result<Facts, serde_json::Err
 /// What the parser says, nesting deeper than it allows included.
 pub fn read(text: &[u8]) -> Result<Facts, serde_json::Error> {
     let mut facts = Facts { escapes: escapes(text), ..Facts::default() };
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    Walk { facts: &mut facts, under: Under::Nothing, anew: false }.deserialize(&mut deserializer)?;
+    walk(&mut facts, At { under: Under::Nothing, anew: false }, text)?;
     Ok(facts)
 }
 
@@ -104,7 +105,7 @@ impl Facts {
         self.written_anew += text.chars().map(more).sum::<usize>() as u64;
     }
 
-    fn text(&mut self, under: Under, text: &str) {
+    fn value(&mut self, under: Under, text: &str) {
         match under {
             Under::ImageUrl if text.starts_with("data:image/") => self.inline_images += 1,
             Under::ImageUrl => self.unsizable = Some("an image by its URL"),
@@ -179,94 +180,28 @@ impl Facts {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
+impl Look for Facts {
+    type At = At;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// A field's name, looked at without being kept.
-struct Name<'f> {
-    facts: &'f mut Facts,
-    under: Under,
-    anew: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Under;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Under, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = Under;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a field's name")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Under, E> {
-        if self.anew {
-            self.facts.anew(name);
+    fn text(&mut self, at: At, text: &str) {
+        if at.anew {
+            self.anew(text);
         }
-        Ok(self.facts.name(name, self.under))
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any JSON")
+        self.value(at.under, text);
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        if self.anew {
-            self.facts.anew(text);
-        }
-        self.facts.text(self.under, text);
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Walk { facts, anew, .. } = self;
+    fn element(&mut self, list: At) -> At {
         // A list is items of a request, not what a tool was told.
-        let under = if self.under == Under::Object { Under::Nothing } else { self.under };
-        while seq.next_element_seed(Walk { facts: &mut *facts, under, anew })?.is_some() {}
-        Ok(())
+        let under = if list.under == Under::Object { Under::Nothing } else { list.under };
+        At { under, ..list }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Walk { facts, under, anew } = self;
-        let anew = anew || under == Under::Object;
-        while let Some(under) = map.next_key_seed(Name { facts: &mut *facts, under, anew })? {
-            map.next_value_seed(Walk { facts: &mut *facts, under, anew })?;
+    fn field(&mut self, object: At, name: &str) -> Option<At> {
+        let anew = object.anew || object.under == Under::Object;
+        if anew {
+            self.anew(name);
         }
-        Ok(())
+        Some(At { under: self.name(name, object.under), anew })
     }
 }
 

@@ -4,9 +4,8 @@
 //! of a response, instructions, and what is embedded. All else (names, roles, arguments of calls, tools,
 //! schemas, the JSON around them) stays bounded by its bytes.
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-
 use crate::dialect::request::Request;
+use crate::dialect::walk::{Look, walk};
 use crate::dialect::{Dialect, Endpoint};
 use crate::encoding::{Encoding, Work};
 use crate::price::Price;
@@ -23,9 +22,8 @@ pub(crate) fn encoding(request: &Request, price: &Price) -> Option<Encoding> {
 /// By how much the text in `body` has fewer tokens than bytes.
 pub(crate) fn spared(request: &Request, encoding: Encoding, body: &[u8]) -> u64 {
     let mut count = Count { encoding, endpoint: request.endpoint, work: Work::default(), spared: 0 };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
     // A body that was read once is read again.
-    match (Walk { count: &mut count, place: Place::Top }).deserialize(&mut deserializer) {
+    match walk(&mut count, Place::Top, body) {
         Ok(()) => count.spared,
         Err(_) => 0,
     }
@@ -39,7 +37,7 @@ struct Count {
 }
 
 impl Count {
-    fn text(&mut self, text: &str) {
+    fn count(&mut self, text: &str) {
         // What must be escaped in JSON has at least two bytes there.
         let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).count();
         let written = text.len() + escaped;
@@ -55,86 +53,38 @@ enum Place {
     Message,
     /// A text that the model reads, or a list of such and of other things.
     Text,
-    /// Anything else.
-    Other,
 }
 
 impl Place {
-    /// What the field of this name holds.
-    fn under(self, name: &str, endpoint: Endpoint) -> Place {
-        match (self, name, endpoint) {
+    /// What the field of this name holds, if it is worth a look.
+    fn under(self, name: &str, endpoint: Endpoint) -> Option<Place> {
+        Some(match (self, name, endpoint) {
             (Place::Top, "messages", Endpoint::Chat) => Place::Message,
             // A list of items, a text, or a list of texts.
             (Place::Top, "input", Endpoint::Responses | Endpoint::Embeddings) => Place::Text,
             (Place::Top, "instructions", Endpoint::Responses) => Place::Text,
             (Place::Message | Place::Text, "content" | "text" | "output", _) => Place::Text,
             (Place::Message | Place::Text, _, _) => Place::Message,
-            _ => Place::Other,
-        }
+            _ => return None,
+        })
     }
 }
 
-struct Walk<'c> {
-    count: &'c mut Count,
-    place: Place,
-}
+impl Look for Count {
+    type At = Place;
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        match self.place {
-            Place::Other => deserializer.deserialize_ignored_any(serde::de::IgnoredAny).map(drop),
-            _ => deserializer.deserialize_any(self),
+    fn text(&mut self, at: Place, text: &str) {
+        if at == Place::Text {
+            self.count(text);
         }
     }
-}
 
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any JSON")
+    fn element(&mut self, list: Place) -> Place {
+        list
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if self.place == Place::Text {
-            self.count.text(text);
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Walk { count: &mut *self.count, place: self.place })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            let place = self.place.under(&name, self.count.endpoint);
-            map.next_value_seed(Walk { count: &mut *self.count, place })?;
-        }
-        Ok(())
+    fn field(&mut self, object: Place, name: &str) -> Option<Place> {
+        object.under(name, self.endpoint)
     }
 }
 
