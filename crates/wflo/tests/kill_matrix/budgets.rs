@@ -90,9 +90,46 @@ fn driven(project: &Project, failpoint: &str, mut act: impl FnMut(&Project)) -> 
     died
 }
 
+/// Kills it at each of these passes of failpoints, while somebody acts, and checks what is left each time.
+fn killed(workflow: &str, answers: &str, act: impl Fn(&Project), failpoints: &[(&str, &[u32])]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, passes) in failpoints {
+        for pass in *passes {
+            let failpoint = format!("{name}:{pass}");
+            let project = Project::new(workflow);
+            let died = driven(&project, &failpoint, &act);
+            rows.push(checked(&project, &failpoint, died, answers));
+        }
+    }
+    print(&rows);
+    rows
+}
+
+/// Its newest run waits.
+fn waits(project: &Project) -> bool {
+    let listed = lines(&project.wflo(&["runs", "list", "--json"], None));
+    listed.first().is_some_and(|run| run["status"] == "waiting")
+}
+
 fn accounts(project: &Project) -> Vec<Value> {
     let listed = lines(&project.wflo(&["budgets", "list", "--all", "--json"], None));
     listed.into_iter().filter(|line| line["type"] == "budget").collect()
+}
+
+/// Accounts with no room left.
+fn full(project: &Project) -> Vec<Value> {
+    accounts(project).into_iter().filter(|account| account["settled"] == account["limit"]).collect()
+}
+
+/// What an account says of itself, whatever it measures.
+fn number(account: &Value, name: &str) -> Option<i64> {
+    account[name].as_i64().or_else(|| account[format!("{name}_ms")].as_i64())
+}
+
+/// It is within its limit, and nothing of it is held.
+fn assert_settled(account: &Value, what: &str) {
+    assert_eq!(number(account, "held"), Some(0), "{what}: {account}");
+    assert!(number(account, "settled") <= number(account, "limit"), "{what}: {account}");
 }
 
 /// What must be so however often it died.
@@ -114,10 +151,8 @@ fn checked(project: &Project, failpoint: &str, died: bool, answers: &str) -> Row
     let sent = requests == 3 || requests == 3 + uncertain as u64;
     assert!(sent && uncertain <= 1, "{failpoint}: {requests}, {uncertain} uncertain");
     for account in accounts(project) {
-        let number = |name: &str| account[name].as_i64().or_else(|| account[format!("{name}_ms")].as_i64());
-        let (settled, held, limit) = (number("settled"), number("held"), number("limit"));
-        assert_eq!(held, Some(0), "{failpoint}: {account}");
-        assert!(settled <= limit, "{failpoint}: {account}");
+        assert_settled(&account, failpoint);
+        let settled = number(&account, "settled");
         match account["measure"].as_str() {
             Some("model_calls") => assert_eq!(settled, Some(3 + uncertain as i64), "{failpoint}: {account}"),
             Some("tool_calls") => assert_eq!(settled, Some(2), "{failpoint}: {account}"),
@@ -153,60 +188,50 @@ fn approve(project: &Project) {
 
 /// Tops up what has no room left, while its run waits for it.
 fn top_up(project: &Project) {
-    let listed = lines(&project.wflo(&["runs", "list", "--json"], None));
-    if listed.first().is_none_or(|run| run["status"] != "waiting") {
+    if !waits(project) {
         return;
     }
-    let full = |account: &&Value| account["settled"] == account["limit"];
-    for account in accounts(project).iter().filter(full) {
+    for account in full(project) {
         project.wflo(&["budgets", "top-up", account["id"].as_str().unwrap(), "1"], None);
     }
 }
 
 #[test]
 fn a_kill_around_a_budgets_question_asks_once_and_gives_once() {
-    let mut rows = Vec::new();
-    for (name, passes) in [
-        ("run.commit.before", &[2, 4, 5, 6, 7][..]),
-        ("run.commit.after", &[2, 4, 5, 6, 7]),
-        ("llm.intent.before", &[2, 3]),
-        ("llm.intent.after", &[2, 3]),
-        ("llm.close.after", &[1, 2]),
-        ("effect.intent.before", &[4, 5]),
-        ("effect.intent.after", &[4, 5]),
-    ] {
-        for pass in passes {
-            let failpoint = format!("{name}:{pass}");
-            let project = Project::new(&CALLS.replace("ACTION", "ask"));
-            let died = driven(&project, &failpoint, approve);
-            rows.push(checked(&project, &failpoint, died, "ask"));
-        }
-    }
-    print(&rows);
+    let rows = killed(
+        &CALLS.replace("ACTION", "ask"),
+        "ask",
+        approve,
+        &[
+            ("run.commit.before", &[2, 4, 5, 6, 7]),
+            ("run.commit.after", &[2, 4, 5, 6, 7]),
+            ("llm.intent.before", &[2, 3]),
+            ("llm.intent.after", &[2, 3]),
+            ("llm.close.after", &[1, 2]),
+            ("effect.intent.before", &[4, 5]),
+            ("effect.intent.after", &[4, 5]),
+        ],
+    );
     assert!(rows.iter().filter(|row| row.died).count() >= 15, "the failpoints are passed");
 }
 
 #[test]
 fn a_kill_around_a_queue_waits_once_and_goes_on_after_a_top_up() {
-    let mut rows = Vec::new();
-    for (name, passes) in [
-        ("budget.queued.before", &[1, 2][..]),
-        ("budget.queued.after", &[1, 2]),
-        ("run.commit.before", &[3, 4]),
-        ("run.commit.after", &[3, 4]),
-        ("llm.intent.before", &[2]),
-        ("llm.intent.after", &[2]),
-        ("effect.intent.before", &[4, 5]),
-        ("effect.intent.after", &[4, 5]),
-    ] {
-        for pass in passes {
-            let failpoint = format!("{name}:{pass}");
-            let project = Project::new(&CALLS.replace("ACTION", "queue"));
-            let died = driven(&project, &failpoint, top_up);
-            rows.push(checked(&project, &failpoint, died, "queue"));
-        }
-    }
-    print(&rows);
+    let rows = killed(
+        &CALLS.replace("ACTION", "queue"),
+        "queue",
+        top_up,
+        &[
+            ("budget.queued.before", &[1, 2]),
+            ("budget.queued.after", &[1, 2]),
+            ("run.commit.before", &[3, 4]),
+            ("run.commit.after", &[3, 4]),
+            ("llm.intent.before", &[2]),
+            ("llm.intent.after", &[2]),
+            ("effect.intent.before", &[4, 5]),
+            ("effect.intent.after", &[4, 5]),
+        ],
+    );
     assert!(rows.iter().filter(|row| row.died).count() >= 10, "the failpoints are passed");
 }
 
@@ -215,20 +240,15 @@ fn a_kill_around_a_queue_waits_once_and_goes_on_after_a_top_up() {
 fn a_run_that_is_queued_outlives_its_engine_and_is_woken_in_another() {
     let project = Project::new(&CALLS.replace("ACTION", "queue"));
     let mut child = start(&project, &["run", "--json"], None);
-    let waits = || {
-        lines(&project.wflo(&["runs", "list", "--json"], None))[..]
-            .first()
-            .is_some_and(|r| r["status"] == "waiting")
-    };
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !waits() {
+    while !waits(&project) {
         assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it does not wait");
     }
     child.kill().unwrap();
     child.wait().unwrap();
     // Nobody drives it: the message waits for whoever does.
     top_up(&project);
-    assert!(waits(), "nobody is there to go on with it");
+    assert!(waits(&project), "nobody is there to go on with it");
     let resume = start(&project, &["runs", "resume", "latest", "--json"], None);
     beside(resume, "the resume", || top_up(&project));
     checked(&project, "killed while it rests", true, "queue");
@@ -242,12 +262,10 @@ fn a_top_up_that_dies_halfway_has_raised_the_limit_once_and_a_further_one_tells_
         let (mut deaths, failpoint) = (0, "inbox.send.before:1");
         let child = start(&project, &["run", "--json"], None);
         let ended = beside(child, failpoint, || {
-            let rests = lines(&project.wflo(&["runs", "list", "--json"], None));
-            if rests.first().is_none_or(|run| run["status"] != "waiting") {
+            if !waits(&project) {
                 return;
             }
-            for account in accounts(&project).iter().filter(|account| account["settled"] == account["limit"])
-            {
+            for account in full(&project) {
                 let id = account["id"].as_str().unwrap();
                 let first = project.wflo(&["budgets", "top-up", id, "1"], Some(failpoint));
                 deaths += usize::from(first.status.signal() == Some(9));
@@ -264,34 +282,27 @@ fn a_top_up_that_dies_halfway_has_raised_the_limit_once_and_a_further_one_tells_
             "{action}"
         );
         for account in accounts(&project) {
-            assert!(
-                account["held"] == 0 && account["settled"].as_i64() <= account["limit"].as_i64(),
-                "{account}"
-            );
+            assert_settled(&account, action);
         }
     }
 }
 
 #[test]
 fn a_kill_around_a_slice_of_time_counts_it_and_holds_nothing_for_ever() {
-    let mut rows = Vec::new();
-    for (name, passes) in [
-        ("time.slice.before", &[1, 2][..]),
-        ("time.slice.after", &[1, 2]),
-        ("time.settle.before", &[1, 2]),
-        ("time.settle.after", &[1, 2]),
-        ("run.commit.before", &[3, 4]),
-        ("run.commit.after", &[2, 3, 4]),
-        ("llm.close.after", &[1]),
-    ] {
-        for pass in passes {
-            let failpoint = format!("{name}:{pass}");
-            let project = Project::new(TIME);
-            let died = driven(&project, &failpoint, approve);
-            rows.push(checked(&project, &failpoint, died, "ask"));
-        }
-    }
-    print(&rows);
+    let rows = killed(
+        TIME,
+        "ask",
+        approve,
+        &[
+            ("time.slice.before", &[1, 2]),
+            ("time.slice.after", &[1, 2]),
+            ("time.settle.before", &[1, 2]),
+            ("time.settle.after", &[1, 2]),
+            ("run.commit.before", &[3, 4]),
+            ("run.commit.after", &[2, 3, 4]),
+            ("llm.close.after", &[1]),
+        ],
+    );
     for row in rows.iter().filter(|row| row.failpoint.starts_with("time.")) {
         assert!(row.died, "{} is passed", row.failpoint);
     }
@@ -329,8 +340,7 @@ max_seconds = 600
     assert!(codes.ends_with(&[Some(4), Some(4)]), "{codes:?}");
     assert_eq!(project.model.counts().requests, 4);
     for account in accounts(&project).iter().filter(|account| account["scope"] != "run") {
-        let number = |name: &str| account[name].as_i64().or_else(|| account[format!("{name}_ms")].as_i64());
-        assert!(number("held") == Some(0) && number("settled") <= number("limit"), "{account}");
+        assert_settled(account, "two engines");
         if account["measure"] == "model_calls" {
             assert_eq!(account["settled"], 4, "{account}");
         }
