@@ -9,13 +9,18 @@
 //! [`Ledger::release`], whatever the client does. The last bytes of an answer are given to the
 //! client only after `close` returned.
 
+mod caller;
+mod recorded;
+
+pub use self::caller::Caller;
+pub use self::recorded::Recorded;
+
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use wflo_core::budget::Shortfall;
 use wflo_core::cost::PromptCache;
 use wflo_core::error::{Code, Failure};
@@ -24,150 +29,14 @@ use wflo_core::money::NanoUsd;
 use crate::cache::Lookup;
 use crate::closer::Closer;
 use crate::dialect::{Dialect, Endpoint};
-use crate::gateway::Share;
 use crate::gone::Gone;
 use crate::repeats::Circle;
-use crate::serve::Connection;
 use crate::shorter::Shorter;
 use crate::turn::Turn;
 use crate::usage::Usage;
 
 /// A future that can be sent, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Whether a caller is told of a model.
-type Sees = Arc<dyn Fn(&str) -> bool + Send + Sync>;
-
-/// Who calls. The gateway passes it through and reads only the label.
-#[derive(Clone)]
-pub struct Caller {
-    label: Arc<str>,
-    /// What people call it, where that is another.
-    name: Option<Arc<str>>,
-    key: Option<Arc<str>>,
-    /// The models that it is told of; all where nothing is said.
-    sees: Option<Sees>,
-    /// The name that it asks by, and the models that the operator lets that stand for.
-    meant: Option<Arc<(String, Vec<String>)>>,
-    connection: Option<Arc<Connection>>,
-    /// With whom it shares kept answers; nobody, and it has none, where nothing is said.
-    space: Option<Arc<str>>,
-    /// The memory that its bodies take, where it leaves some to others.
-    share: Option<Arc<Share>>,
-    inner: Arc<dyn Any + Send + Sync>,
-}
-
-impl Caller {
-    /// A caller: a label for logs (a step's id), and whatever the ledger wants to find again.
-    pub fn new<T: Any + Send + Sync>(label: &str, inner: T) -> Caller {
-        let inner = Arc::new(inner);
-        Caller {
-            label: label.into(),
-            name: None,
-            key: None,
-            sees: None,
-            meant: None,
-            connection: None,
-            space: None,
-            share: None,
-            inner,
-        }
-    }
-
-    /// The same caller, whom people call by this name: in logs it stands for the label.
-    #[must_use]
-    pub fn called(self, name: &str) -> Caller {
-        Caller { name: Some(name.into()), ..self }
-    }
-
-    /// What people call it.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// The same caller, who is told only of these models.
-    #[must_use]
-    pub fn seeing(self, sees: impl Fn(&str) -> bool + Send + Sync + 'static) -> Caller {
-        Caller { sees: Some(Arc::new(sees)), ..self }
-    }
-
-    /// Whether it is told of a model.
-    pub(crate) fn sees(&self, model: &str) -> bool {
-        self.sees.as_ref().is_none_or(|sees| sees(model))
-    }
-
-    /// The same caller, who asks by a name that the operator lets stand for these models.
-    pub(crate) fn asking(self, name: &str, models: Vec<String>) -> Caller {
-        Caller { meant: Some(Arc::new((name.to_owned(), models))), ..self }
-    }
-
-    /// The alias that it asks by, if that stands for `model`.
-    pub fn alias_for(&self, model: &str) -> Option<&str> {
-        let (name, models) = self.meant.as_deref()?;
-        models.iter().any(|meant| meant == model).then_some(name)
-    }
-
-    /// The same caller, who is one of several: of the memory for bodies it takes no more than it leaves free. All
-    /// clones of what this gives have one share.
-    #[must_use]
-    pub fn among_others(self) -> Caller {
-        Caller { share: Some(Arc::default()), ..self }
-    }
-
-    /// The memory that its bodies take, if it is one of several.
-    pub(crate) fn share(&self) -> Option<&Arc<Share>> {
-        self.share.as_ref()
-    }
-
-    /// The same caller on a listener that others can reach: only requests that carry `key` where a
-    /// client puts its API key are the caller's, all others are refused.
-    #[must_use]
-    pub fn with_key(self, key: &str) -> Caller {
-        Caller { key: Some(key.into()), ..self }
-    }
-
-    /// The same caller, who is given kept answers of this space: all callers of one space share them.
-    #[must_use]
-    pub fn sharing(self, space: &str) -> Caller {
-        Caller { space: Some(space.into()), ..self }
-    }
-
-    /// The space of its kept answers, if it has any.
-    pub(crate) fn space(&self) -> Option<&Arc<str>> {
-        self.space.as_ref()
-    }
-
-    /// The same caller, on a connection of its own.
-    pub(crate) fn on(self, connection: &Arc<Connection>) -> Caller {
-        Caller { connection: Some(Arc::clone(connection)), ..self }
-    }
-
-    /// The connection that a stock client's call came on.
-    pub fn connection(&self) -> Option<&Arc<Connection>> {
-        self.connection.as_ref()
-    }
-
-    /// What a request must carry, if the listener alone does not say who calls.
-    pub(crate) fn key(&self) -> Option<&str> {
-        self.key.as_deref()
-    }
-
-    /// The label.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// What the ledger put in, if it is a `T`.
-    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.inner.downcast_ref()
-    }
-}
-
-impl std::fmt::Debug for Caller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Caller").field(&self.label).finish()
-    }
-}
 
 /// The ledger's own handle of a dispatched call.
 #[derive(Clone)]
@@ -259,27 +128,6 @@ pub struct CallIntent {
     /// How often the caller has made this call, where people are asked about circles (`[repeats] action =
     /// "ask"`): a ledger that lets a closed one pass has their yes, or makes nothing of it.
     pub circle: Option<Circle>,
-}
-
-/// An answer as it was given: enough to give it again.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Recorded {
-    /// HTTP status.
-    pub status: u16,
-    /// The headers that clients read, lower-case names.
-    pub headers: Vec<(String, String)>,
-    /// The body as the client got it: JSON, or the events of a stream.
-    #[serde(with = "body_text")]
-    pub body: Bytes,
-    /// The answer broke off: `body` is its prefix, and giving it again ends in an error.
-    pub interrupted: bool,
-    /// How it broke off, so that the error is the same when it is given again; none where that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broke: Option<String>,
-    /// What was used, when the provider said so.
-    pub usage: Option<Usage>,
-    /// What it cost.
-    pub cost: NanoUsd,
 }
 
 /// How a dispatched call ended.
@@ -440,35 +288,5 @@ pub trait Ledger: Send + Sync {
     /// waited for only a short while, to learn its bill.
     fn ending<'a>(&'a self, _ticket: &'a Ticket) -> BoxFuture<'a, ()> {
         Box::pin(std::future::pending())
-    }
-}
-
-/// Text where the bytes are text, base64 where they are not, so that a journal stays readable.
-mod body_text {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use bytes::Bytes;
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Body {
-        Text(String),
-        Base64(String),
-    }
-
-    pub(super) fn serialize<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(body) {
-            Ok(text) => Body::Text(text.to_owned()),
-            Err(_) => Body::Base64(STANDARD.encode(body)),
-        }
-        .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        match Body::deserialize(deserializer)? {
-            Body::Text(text) => Ok(text.into()),
-            Body::Base64(text) => STANDARD.decode(text).map(Bytes::from).map_err(serde::de::Error::custom),
-        }
     }
 }
