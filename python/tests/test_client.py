@@ -231,7 +231,7 @@ def test_sandbox_takes_a_bool_or_a_name(run):
     _, seen = run("workflow.run_sync(sandbox='docker')")
     assert seen["argv"][-1] == "docker"
     found, _ = run("workflow.run_sync(sandbox='dokcer')")
-    assert 'did you mean "docker"?' in found.stderr
+    assert "did you mean `docker`?" in found.stderr
 
 
 def test_several_workflows_are_named(run):

@@ -264,7 +264,7 @@ def mistakes():
     yield lambda: step(approval=True), "approval must be an ApprovalPolicy", "approval_required=True"
     yield lambda: step(timeout_seconds="60"), "timeout_seconds must be a number of seconds", "timeout_seconds=60"
     yield lambda: step(cache=0), "cache must be True or False", None
-    yield lambda: step(effect_class="guard"), "effect_class is 'guard'", 'did you mean "guarded"?'
+    yield lambda: step(effect_class="guard"), "effect_class is 'guard'", "did you mean `guarded`?"
     yield lambda: step(on_ambiguous="ignore"), "on_ambiguous is 'ignore'", None
     yield lambda: step(retry_backoff={"inital_seconds": 1}), "inital_seconds", "did you mean `initial_seconds`?"
     yield lambda: step(budget={"max": 1}), "budget must be an amount or a CostLimit", None
@@ -275,7 +275,7 @@ def mistakes():
     yield lambda: workflow.set_budget(max_cost_usd="five"), "not an amount in dollars", 'max_cost_usd="5.00"'
     yield lambda: workflow.set_budget(max_cost_usd=float("nan")), "not an amount in dollars", None
     yield lambda: workflow.set_budget(max_cost_usd=1, action_on_exceeded="stop"), "must be one of", None
-    yield lambda: workflow.set_budget(max_cost_usd=1, per="hours"), "per is 'hours'", 'did you mean "hour"?'
+    yield lambda: workflow.set_budget(max_cost_usd=1, per="hours"), "per is 'hours'", "did you mean `hour`?"
     yield lambda: workflow.configure_sandbox(memory_limit="lots"), "memory_limit must be a size", '"512m"'
     yield lambda: workflow.configure_sandbox(memory=1), "has no argument `memory`", "did you mean `memory_limit`?"
     yield lambda: workflow.configure_sandbox(cpu_limit="half"), "must be a number of CPUs", '"0.5"'

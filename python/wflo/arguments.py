@@ -167,7 +167,7 @@ def choice(name: str, value: object, known: tuple[str, ...]) -> str:
     listed = ", ".join(f'"{word}"' for word in known)
     close = nearest(value, known) if isinstance(value, str) else None
     raise wrong(
-        f"{name} is {show(value)}; it must be one of {listed}", hint=f'did you mean "{close}"?' if close else None
+        f"{name} is {show(value)}; it must be one of {listed}", hint=f"did you mean `{close}`?" if close else None
     )
 
 

@@ -133,7 +133,7 @@ class Policy:
                 )
             self.actions.append(action)
         if not self.actions:
-            raise arguments.wrong(f'policy "{name}" has no actions', hint="write actions=[RequireApproval()]")
+            raise arguments.wrong(f"policy `{name}` has no actions", hint="write actions=[RequireApproval()]")
 
     def wire(self) -> dict[str, Any]:
         """The policy as it stands in a definition."""

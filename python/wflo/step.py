@@ -153,7 +153,7 @@ class Step:
             return
         if code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
             raise arguments.wrong(
-                f'step "{name}" is a generator: its `yield` has nobody to go to',
+                f"step `{name}` is a generator: its `yield` has nobody to go to",
                 code="WFLO-1507",
                 hint="return the values, as a list if there are many",
             )
@@ -161,7 +161,7 @@ class Step:
         if plain is not None and plain.co_argcount == 0 and not plain.co_flags & _CO_VARARGS:
             prefix = "async def" if plain.co_flags & _CO_COROUTINE else "def"
             raise arguments.wrong(
-                f'step "{name}" takes no argument; a step is called with its context',
+                f"step `{name}` takes no argument; a step is called with its context",
                 code="WFLO-1507",
                 hint=f"write `{prefix} {getattr(function, '__name__', name)}(context):`",
             )

@@ -161,7 +161,7 @@ class Workflow:
                 hint="write Policy(name=..., condition=Condition(...), actions=[...])",
             )
         if any(other.name == given.name for other in self._policies):
-            raise arguments.wrong(f'there are two policies named "{given.name}"', hint="give one another name")
+            raise arguments.wrong(f"there are two policies named `{given.name}`", hint="give one another name")
         self._policies.append(given)
 
     @checked

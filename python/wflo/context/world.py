@@ -223,7 +223,7 @@ class Secret:
     def read(self) -> str:
         """Refused by name: secrets never enter the sandbox in this release."""
         raise refused(
-            f'the value of the secret "{self.name}" cannot be read in a step in this release',
+            f"the value of the secret `{self.name}` cannot be read in a step in this release",
             "model keys and database passwords are used by wflo itself; a step needs none",
         )
 

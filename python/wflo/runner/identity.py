@@ -47,7 +47,7 @@ class Identities:
         with self._lock:
             if path in self._names:
                 raise StepError(
-                    f'there is already a branch "{name}" here',
+                    f"there is already a branch `{name}` here",
                     code="WFLO-3304",
                     hint="each thread needs a branch of its own, named the same on every run",
                 )

@@ -32,7 +32,7 @@ def run(broker: Broker, workflow: Workflow, frame: dict[str, Any]) -> bytes:
     step = workflow.step_named(name)
     if step is None:
         raise DefinitionError(
-            f'the workflow "{workflow.name}" has no step "{name}" with a function',
+            f"the workflow `{workflow.name}` has no step `{name}` with a function",
             code="WFLO-1503",
             hint="the code has changed since the run was submitted",
         )
