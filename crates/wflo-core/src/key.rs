@@ -71,6 +71,42 @@ impl VirtualKey {
     }
 }
 
+/// What becomes another of a key; what is `None` stays as it is. Two changes at once are both made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Another secret: its hash, and its first characters.
+    pub secret: Option<(String, String)>,
+    /// Models that it may call; all when empty.
+    pub models: Option<Vec<String>>,
+    /// What it may spend; `Some(None)` takes its limit away.
+    pub budget: Option<Option<KeyBudget>>,
+    /// Labels to give it.
+    pub labels: BTreeMap<String, String>,
+    /// Labels to take from it, before those that are given.
+    pub without_labels: Vec<String>,
+    /// Requests that it may make in a minute.
+    pub requests_per_minute: Option<Option<u32>>,
+    /// Until when.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+impl KeyChange {
+    /// The key as it is then.
+    #[must_use]
+    pub fn of(self, mut key: VirtualKey) -> VirtualKey {
+        if let Some((hash, prefix)) = self.secret {
+            (key.hash, key.prefix) = (hash, prefix);
+        }
+        key.models = self.models.unwrap_or(key.models);
+        key.budget = self.budget.unwrap_or(key.budget);
+        key.labels.retain(|name, _| !self.without_labels.contains(name));
+        key.labels.extend(self.labels);
+        key.requests_per_minute = self.requests_per_minute.unwrap_or(key.requests_per_minute);
+        key.expires_at = self.expires_at.unwrap_or(key.expires_at);
+        key
+    }
+}
+
 /// Why a key that is known cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefusal {
@@ -106,6 +142,34 @@ mod tests {
         let some = key(&["gpt-5-mini", "claude-*"]);
         assert!(some.may_call("gpt-5-mini") && some.may_call("claude-sonnet-4-5"));
         assert!(!some.may_call("gpt-5-mini-2") && !some.may_call("gpt-5") && !some.may_call("xclaude-"));
+    }
+
+    #[test]
+    fn a_change_changes_what_it_names_and_nothing_else() {
+        let limit = NanoUsd::from_nanos(5);
+        let budget = KeyBudget { limit, period: Period::Day, time_zone: Zone::default() };
+        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let before = VirtualKey {
+            budget: Some(budget),
+            labels: labels(&[("team", "search"), ("user", "anna")]),
+            requests_per_minute: Some(60),
+            expires_at: Some(Timestamp::from_second(100).unwrap()),
+            ..key(&["gpt-*"])
+        };
+        assert_eq!(KeyChange::default().of(before.clone()), before);
+        let change = KeyChange {
+            budget: Some(None),
+            labels: labels(&[("user", "bert")]),
+            without_labels: vec!["team".to_owned()],
+            expires_at: Some(None),
+            ..KeyChange::default()
+        };
+        let after = change.of(before.clone());
+        assert_eq!((&after.budget, after.expires_at), (&None, None));
+        assert_eq!(after.labels, labels(&[("user", "bert")]));
+        assert_eq!((after.models, after.requests_per_minute), (before.models, Some(60)));
     }
 
     #[test]

@@ -167,9 +167,13 @@ pub enum GatewayError {
         reason: String,
     },
     /// What the settings say of routing cannot be done.
-    #[error("{reason}")]
+    #[error("{section}.{name:?} {reason}")]
     Routing {
-        /// What, and why not.
+        /// `aliases`, `routes` or `models`.
+        section: &'static str,
+        /// Which of them.
+        name: String,
+        /// Why not.
         reason: String,
     },
     /// A provider of another dialect serves the model.

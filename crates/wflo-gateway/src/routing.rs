@@ -131,22 +131,26 @@ impl Waits {
 impl Routing {
     /// Every place of these settings can be called, and is of the dialect of what it stands for.
     pub(crate) fn check(&self, routes: &Routes) -> Result<(), GatewayError> {
-        let wrong = |what: String, why: String| GatewayError::Routing { reason: format!("{what} {why}") };
+        let wrong = |(section, name): (&'static str, &String), reason: String| GatewayError::Routing {
+            section,
+            name: name.clone(),
+            reason,
+        };
         for (alias, place) in &self.aliases {
             if self.aliases.contains_key(&place.model) && place.provider.is_none() {
-                return Err(wrong(format!("aliases.{alias}"), format!("names {place}, another alias")));
+                return Err(wrong(("aliases", alias), format!("names {place}, another alias")));
             }
-            self.callable(routes, place).map_err(|why| wrong(format!("aliases.{alias}"), why))?;
+            self.callable(routes, place).map_err(|why| wrong(("aliases", alias), why))?;
         }
         for (model, spread) in &self.routes {
-            let what = || format!("routes.{model:?}");
+            let what = ("routes", model);
             let mut dialects = Vec::new();
             for share in &spread.targets {
                 let found = routes.locate(None, None, &share.place);
-                dialects.push(found.map_err(|error| wrong(what(), error.to_string()))?.provider.dialect);
+                dialects.push(found.map_err(|error| wrong(what, error.to_string()))?.provider.dialect);
             }
             if dialects.windows(2).any(|pair| pair[0] != pair[1]) {
-                return Err(wrong(what(), "has targets of more than one dialect".to_owned()));
+                return Err(wrong(what, "has targets of more than one dialect".to_owned()));
             }
         }
         for (model, detour) in &self.models {
@@ -157,15 +161,15 @@ impl Routing {
             let served = served.map(|route| route.provider.name.as_str());
             let chains = [&detour.fallbacks, &detour.context_fallbacks, &detour.downgrade];
             for place in chains.into_iter().flatten() {
-                let what = || format!("models.{model:?}");
+                let what = ("models", model);
                 if place.model == *model && place.provider.as_deref().is_none_or(|name| served == Some(name))
                 {
-                    return Err(wrong(what(), "names itself".to_owned()));
+                    return Err(wrong(what, "names itself".to_owned()));
                 }
-                let dialect = self.callable(routes, place).map_err(|why| wrong(what(), why))?;
+                let dialect = self.callable(routes, place).map_err(|why| wrong(what, why))?;
                 if own.is_some_and(|own| own != dialect) {
                     let why = format!("names {place}, which speaks the {} dialect", dialect.name());
-                    return Err(wrong(what(), why));
+                    return Err(wrong(what, why));
                 }
             }
         }

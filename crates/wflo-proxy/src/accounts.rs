@@ -3,13 +3,13 @@
 //! Owns what is known of each caller's accounts. An account of a period is opened at the first call in it, so
 //! only that call waits for a commit. A clock that is set back finds the period before as it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use wflo_core::budget::{Applied, Scope, Standing};
 use wflo_core::id::{BudgetId, KeyId};
-use wflo_core::key::VirtualKey;
+use wflo_core::key::{KeyBudget, VirtualKey};
 use wflo_core::ports::store::{Batch, Op, SliceOp, SliceStore, StoreError};
 
 use crate::rules::Rules;
@@ -24,6 +24,9 @@ const BY: &str = "wflo gateway";
 pub(crate) struct Known {
     pub(crate) accounts: Accounts,
     applied: Vec<Applied>,
+    /// What of the key they follow from: a key that is changed has others.
+    budget: Option<KeyBudget>,
+    labels: BTreeMap<String, String>,
     /// From when, up to and without when.
     span: (Timestamp, Timestamp),
 }
@@ -37,6 +40,11 @@ impl Known {
     /// The ids of the accounts.
     pub(crate) fn budgets(&self) -> Vec<BudgetId> {
         self.applied.iter().map(|applied| applied.budget.id).collect()
+    }
+
+    /// Whether they are still those of the key.
+    fn are_of(&self, key: &VirtualKey) -> bool {
+        self.budget == key.budget && self.labels == key.labels
     }
 
     /// Whether any account lets calls be cut.
@@ -58,9 +66,11 @@ impl Directory {
     }
 
     /// The accounts of a caller, if they are known and it is still their time.
-    pub(crate) fn at_hand(&self, key: Option<KeyId>, now: Timestamp) -> Option<Arc<Known>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key).filter(|known| known.span.0 <= now && now < known.span.1).cloned()
+    pub(crate) fn at_hand(&self, key: Option<&VirtualKey>, now: Timestamp) -> Option<Arc<Known>> {
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(&key.map(|key| key.id))?;
+        let is_good = known.span.0 <= now && now < known.span.1;
+        (is_good && key.is_none_or(|key| known.are_of(key))).then(|| Arc::clone(known))
     }
 
     /// Opens the accounts of a caller.
@@ -78,7 +88,13 @@ impl Directory {
             let budgets = applied.iter().map(|applied| &applied.budget);
             budgets.map(|budget| spending.account(budget.id, budget.measure)).collect()
         };
-        let known = Arc::new(Known { accounts, span: span(&applied, now), applied });
+        let known = Arc::new(Known {
+            accounts,
+            span: span(&applied, now),
+            applied,
+            budget: key.and_then(|key| key.budget.clone()),
+            labels: key.map(|key| key.labels.clone()).unwrap_or_default(),
+        });
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(key.map(|key| key.id), Arc::clone(&known));
         Ok(known)

@@ -12,7 +12,7 @@ pub use self::made::{KeyWish, MadeKey, rotated};
 pub(crate) use self::pace::Pace;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
@@ -29,14 +29,49 @@ pub struct Client {
     pub key: Option<VirtualKey>,
     /// Where its pace is limited.
     pace: Option<Mutex<Bucket>>,
-    /// Its secret is good for nothing any more: shared by all that the key ever was under it.
-    ended: Arc<AtomicBool>,
+    /// When its secret ends: shared by all that the key ever was under it.
+    end: Arc<End>,
+}
+
+/// When a secret is good for nothing any more. It may be moved while calls are under way.
+#[derive(Debug)]
+struct End {
+    /// In microseconds since 1970.
+    at: AtomicI64,
+}
+
+impl Default for End {
+    fn default() -> End {
+        End { at: AtomicI64::new(End::NEVER) }
+    }
+}
+
+impl End {
+    const NEVER: i64 = i64::MAX;
+    const REVOKED: i64 = i64::MIN;
+
+    fn move_to(&self, key: Option<&VirtualKey>) {
+        let at = match key {
+            Some(key) if key.revoked_at.is_none() => {
+                key.expires_at.map_or(End::NEVER, |at| at.as_microsecond())
+            }
+            _ => End::REVOKED,
+        };
+        self.at.store(at, Ordering::Relaxed);
+    }
+
+    fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
+        match self.at.load(Ordering::Relaxed) {
+            End::REVOKED => Some(KeyRefusal::Revoked),
+            at => (at <= now.as_microsecond()).then_some(KeyRefusal::Expired),
+        }
+    }
 }
 
 impl Client {
-    fn new(key: Option<VirtualKey>, ended: Arc<AtomicBool>) -> Client {
+    fn new(key: Option<VirtualKey>, end: Arc<End>) -> Client {
         let permitted = key.as_ref().and_then(|key| key.requests_per_minute);
-        Client { pace: permitted.map(|permitted| Mutex::new(Bucket::of(permitted))), key, ended }
+        Client { pace: permitted.map(|permitted| Mutex::new(Bucket::of(permitted))), key, end }
     }
 
     /// What people call it.
@@ -46,10 +81,7 @@ impl Client {
 
     /// Why its calls may not go on, if so.
     pub(crate) fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
-        if self.ended.load(Ordering::Relaxed) {
-            return Some(KeyRefusal::Revoked);
-        }
-        self.key.as_ref().and_then(|key| key.refused(now))
+        self.end.refused(now)
     }
 
     /// Counts one request.
@@ -86,21 +118,19 @@ impl Keys {
         let by_hash = rows.into_iter().filter_map(|row| {
             let hash: [u8; 32] = *blake3::Hash::from_hex(&row.hash).ok()?.as_bytes();
             let known = before.by_hash.get(&hash);
+            let end = known.map(|(client, _)| Arc::clone(&client.end)).unwrap_or_default();
+            end.move_to(Some(&row));
             let same = known.filter(|(client, _)| client.key.as_ref() == Some(&row));
             let entry = same.cloned().unwrap_or_else(|| {
-                let ended = known.map(|(client, _)| Arc::clone(&client.ended)).unwrap_or_default();
-                let client = Arc::new(Client::new(Some(row), ended));
+                let client = Arc::new(Client::new(Some(row), end));
                 let caller = caller(&client);
                 (client, caller)
             });
             Some((hash, entry))
         });
         let by_hash: HashMap<_, (Arc<Client>, Caller)> = by_hash.collect();
-        for (hash, (client, _)) in &before.by_hash {
-            let now = by_hash.get(hash).and_then(|(client, _)| client.key.as_ref());
-            if now.is_none_or(|key| key.revoked_at.is_some()) {
-                client.ended.store(true, Ordering::Relaxed);
-            }
+        for (_, (client, _)) in before.by_hash.iter().filter(|(hash, _)| !by_hash.contains_key(*hash)) {
+            client.end.move_to(None);
         }
         Keys { by_hash, anybody }
     }

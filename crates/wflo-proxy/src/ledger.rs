@@ -107,7 +107,7 @@ impl SliceLedger {
     async fn known(&self, key: Option<&VirtualKey>) -> Result<Arc<Known>, LedgerError> {
         let directory = self.directory();
         let now = self.clock.now();
-        match directory.at_hand(key.map(|key| key.id), now) {
+        match directory.at_hand(key, now) {
             Some(known) => Ok(known),
             None => directory.open(&self.treasury, key, now).await.map_err(|error| failed(&error)),
         }

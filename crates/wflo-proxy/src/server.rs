@@ -292,15 +292,21 @@ impl Server {
         self.shared.keys().is_open()
     }
 
-    /// Serves further calls with these settings, and further connections with the certificate that is there
-    /// now; calls under way end with theirs.
+    /// Serves further connections with the certificate that is there now; whether it is another one.
     ///
     /// # Errors
-    /// When a provider is the gateway itself, or the certificate cannot be read again, and nothing is changed;
-    /// when the store does not take the limits, which are tried again at the next call.
+    /// When it cannot be used: the one from before stays.
+    pub fn renew_certificate(&self) -> Result<bool, ProxyError> {
+        Ok(self.tls.as_ref().map_or(Ok(false), Certificate::renew)?)
+    }
+
+    /// Serves further calls with these settings; calls under way end with theirs.
+    ///
+    /// # Errors
+    /// When a provider is the gateway itself, and nothing is changed; when the store does not take the limits,
+    /// which are tried again at the next call.
     pub async fn reload(&self, config: Config) -> Result<(), ProxyError> {
         itself::check(&config.routes, self.address)?;
-        self.tls.as_ref().map_or(Ok(()), Certificate::renew)?;
         let (before, ledger) = (self.shared.gateway(), &self.shared.ledger);
         let (counts, cache) = (Arc::clone(before.counts()), cache(config.cache, before.cache(), ledger));
         let next = gateway(config.routes, ledger, self.shared.deadlines, counts, cache);

@@ -33,12 +33,13 @@ pub(crate) use gateway::GatewayArgs;
 pub(crate) use help::{WIDEST, command};
 pub(crate) use init::InitArgs;
 pub(crate) use input::{Input, InputFile, Label};
-pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand};
+pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand, UpdateKeyArgs};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
 pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
 pub(crate) use trust::TrustArgs;
 pub(crate) use usage::render as render_usage_error;
+pub(crate) use value::Expiry;
 
 use std::path::{Path, PathBuf};
 
@@ -141,7 +142,7 @@ pub(crate) enum Command {
     /// Serve models to clients outside of runs, within budgets
     #[command(after_help = gateway::HELP)]
     Gateway(GatewayArgs),
-    /// Make, list and revoke keys of the gateway
+    /// Make, list, change and revoke keys of the gateway
     #[command(subcommand, arg_required_else_help = true)]
     Keys(KeysCommand),
     /// Run one command in a sandbox, or check that sandboxes work here

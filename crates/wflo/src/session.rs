@@ -14,6 +14,7 @@ use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
 use wflo_engine::launch::Limits;
 use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
+use wflo_gateway::error::GatewayError;
 use wflo_gateway::route::{Provider, Routes};
 use wflo_gateway::secret::Secret;
 use wflo_store::{SqliteStore, StoreOptions};
@@ -152,11 +153,26 @@ impl<'a> Session<'a> {
         wflo_gateway::price::load(&self.settings.data_dir)?;
         let models = self.settings.models.iter().map(|(name, model)| (name.clone(), model.priced()));
         let routing = self.settings.routing.clone();
-        let routes = Routes::new(named, environment, models.collect())?.with_routing(routing)?;
+        let routes = Routes::new(named, environment, models.collect());
+        let routes = routes.and_then(|routes| routes.with_routing(routing));
+        let routes = routes.map_err(|error| self.mistaken(&error))?;
         for doubt in routes.routing().doubts(&routes) {
             self.context.printer.warning(doubt);
         }
         Ok(routes)
+    }
+
+    /// Models and their ways that cannot be are a mistake of the file, with its line.
+    fn mistaken(&self, error: &GatewayError) -> CommandError {
+        let failure = error.to_failure();
+        let place = match error {
+            GatewayError::Routing { section, name, .. } => self.settings.outline.place(section, name),
+            _ => None,
+        };
+        CommandError::usage(vec![match place {
+            Some(place) => failure.at(place),
+            None => failure,
+        }])
     }
 
     /// A submission with everything that the settings say.

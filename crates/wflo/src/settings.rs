@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod gateway;
 mod model;
+mod outline;
 mod project;
 mod provider;
 mod routing;
@@ -25,6 +26,7 @@ pub(crate) use environment::Environment;
 pub(crate) use error::SettingsError;
 pub(crate) use gateway::Gateway;
 pub(crate) use model::Model;
+pub(crate) use outline::{Difference, Outline};
 pub(crate) use project::{FILE_NAME, Project};
 pub(crate) use provider::{Dialect, Provider};
 pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
@@ -83,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) journal_limit: Bytes,
     /// What the project's file asks for beyond its own sandbox.
     pub(crate) asked: Vec<Asked>,
+    /// The parts of the file.
+    pub(crate) outline: Outline,
 }
 
 impl Settings {
@@ -101,8 +105,9 @@ impl Settings {
             None => empty(),
         };
         let asked = crate::trust::asked(&root, &found.root);
+        let outline = Outline::of(&root);
         environment.overlay(&mut root)?;
-        let settings = Settings { asked, ..read(&root, found, location)? };
+        let settings = Settings { asked, outline, ..read(&root, found, location)? };
         if location.data_dir.is_none() {
             data_dir::check(&settings.data_dir)?;
         }
@@ -167,6 +172,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         storage: storage.file.unwrap_or_else(|| data_dir.join("wflo.db")),
         journal_limit: storage.journal_limit.unwrap_or(database::JOURNAL_LIMIT),
         asked: Vec::new(),
+        outline: Outline::default(),
         project,
         data_dir,
         providers,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use wflo_core::id::KeyId;
-use wflo_core::key::{KeyBudget, VirtualKey};
+use wflo_core::key::{KeyBudget, KeyChange, VirtualKey};
 use wflo_core::ports::clock::Clock;
 
 /// What every key begins with. Some clients insist on `sk-`.
@@ -18,6 +18,14 @@ pub struct MadeKey {
     pub key: VirtualKey,
     /// The key itself.
     pub secret: String,
+}
+
+impl MadeKey {
+    /// What makes it of the key that it was before it was [`rotated`].
+    pub fn rotation(&self) -> KeyChange {
+        let secret = Some((self.key.hash.clone(), self.key.prefix.clone()));
+        KeyChange { secret, ..KeyChange::default() }
+    }
 }
 
 /// What a new key may do.

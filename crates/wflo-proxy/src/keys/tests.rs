@@ -122,6 +122,21 @@ fn a_key_that_ends_ends_for_calls_under_way() {
     assert_eq!(client.refused(now), Some(KeyRefusal::Revoked));
 }
 
+/// An end that is moved holds for calls that began before, both ways.
+#[test]
+fn an_end_that_is_moved_is_moved_for_calls_under_way() {
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let until = |end: Option<i64>| VirtualKey { expires_at: end.map(at), ..row("sk-wflo-1") };
+    let keys = Keys::new(vec![until(Some(60))], true, &Keys::default());
+    let client = Arc::clone(&keys.by_hash.values().next().unwrap().0);
+    let keys = Keys::new(vec![until(Some(30))], true, &keys);
+    assert_eq!((client.refused(at(29)), client.refused(at(30))), (None, Some(KeyRefusal::Expired)));
+    let keys = Keys::new(vec![until(None)], true, &keys);
+    assert_eq!(client.refused(at(90)), None);
+    Keys::new(Vec::new(), true, &keys);
+    assert_eq!(client.refused(at(0)), Some(KeyRefusal::Revoked));
+}
+
 #[test]
 fn a_rotated_key_is_another_secret_of_the_same_key() {
     let first = row("sk-wflo-1");
@@ -130,4 +145,5 @@ fn a_rotated_key_is_another_secret_of_the_same_key() {
     assert_ne!(made.key.hash, first.hash);
     assert_eq!(made.key.id, first.id);
     assert!(!format!("{:?}", made.key).contains(&made.secret));
+    assert_eq!(made.rotation().of(first), made.key);
 }

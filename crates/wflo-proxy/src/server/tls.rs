@@ -1,7 +1,7 @@
 //! The listener's certificate.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -33,12 +33,16 @@ pub(super) type Current = watch::Receiver<TlsAcceptor>;
 pub(super) struct Certificate {
     files: TlsFiles,
     current: watch::Sender<TlsAcceptor>,
+    /// What it shows.
+    chain: Mutex<Chain>,
 }
+
+type Chain = Vec<CertificateDer<'static>>;
 
 impl Certificate {
     pub(super) fn read(files: TlsFiles) -> Result<Certificate, TlsError> {
-        let current = watch::Sender::new(files.acceptor()?);
-        Ok(Certificate { files, current })
+        let (acceptor, chain) = files.acceptor()?;
+        Ok(Certificate { files, current: watch::Sender::new(acceptor), chain: Mutex::new(chain) })
     }
 
     /// What connections are accepted with.
@@ -46,16 +50,20 @@ impl Certificate {
         self.current.subscribe()
     }
 
-    /// Reads the files again.
-    pub(super) fn renew(&self) -> Result<(), TlsError> {
-        self.current.send_replace(self.files.acceptor()?);
-        Ok(())
+    /// Reads the files again; whether it is another certificate.
+    pub(super) fn renew(&self) -> Result<bool, TlsError> {
+        let (acceptor, chain) = self.files.acceptor()?;
+        self.current.send_replace(acceptor);
+        let mut shown = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_another = *shown != chain;
+        *shown = chain;
+        Ok(is_another)
     }
 }
 
 impl TlsFiles {
     /// Reads both.
-    pub(super) fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+    fn acceptor(&self) -> Result<(TlsAcceptor, Chain), TlsError> {
         let wrong = |file: &PathBuf, why: String| TlsError { file: file.clone(), why };
         let chain = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -73,7 +81,7 @@ impl TlsFiles {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain.clone(), key))
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
                     wrong(&self.key, format!("it is not the private key of {}", self.cert.display()))
@@ -81,6 +89,6 @@ impl TlsFiles {
                 error => wrong(&self.cert, error.to_string()),
             })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        Ok((TlsAcceptor::from(Arc::new(config)), chain))
     }
 }

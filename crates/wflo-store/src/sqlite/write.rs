@@ -241,6 +241,7 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         Op::DropLeftover(leftover) => retention::drop_leftover(tx, leftover),
         Op::Slice(op) => slice::execute(tx, op),
         Op::PutKey(new) => key::put(tx, new),
+        Op::ChangeKey { id, change } => key::change(tx, *id, change),
         Op::RevokeKey { id, at } => key::revoke(tx, *id, *at),
         // Encoded above, each as a write of its own.
         Op::PutDefinition { .. }

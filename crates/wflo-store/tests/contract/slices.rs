@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wflo_core::budget::{Amount, Budget, Measure, Scope};
 use wflo_core::cost::PromptCache;
 use wflo_core::id::{BudgetId, EngineId, KeyId};
-use wflo_core::key::VirtualKey;
+use wflo_core::key::{KeyChange, VirtualKey};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Fold, Op, OpResult, Part, SliceOp, SliceStore, StoreError, Want};
 use wflo_core::slice::{CallRecord, Slice, Spender};
@@ -265,9 +265,21 @@ pub async fn a_key_is_kept_by_its_hash_and_stays_revoked(fixture: &Fixture) {
     assert_eq!(store.keys().await.unwrap(), std::slice::from_ref(&key));
     commit(&*store, vec![Op::RevokeKey { id: key.id, at: at(3) }]).await.unwrap();
     commit(&*store, vec![Op::RevokeKey { id: key.id, at: at(4) }]).await.unwrap();
-    let rotated = VirtualKey { hash: "11".repeat(32), ..key.clone() };
-    commit(&*store, vec![Op::PutKey(Box::new(rotated.clone()))]).await.unwrap();
-    assert_eq!(store.keys().await.unwrap(), [VirtualKey { revoked_at: Some(at(3)), ..rotated }]);
-    let unknown = Op::RevokeKey { id: KeyId::from_uuid(engine_id().uuid()), at: at(3) };
-    assert!(matches!(commit(&*store, vec![unknown]).await, Err(StoreError::NotFound { noun: "key", .. })));
+    // Two changes that know nothing of each other, as of two people at once.
+    let change = |change: KeyChange| vec![Op::ChangeKey { id: key.id, change: Box::new(change) }];
+    let secret = Some(("11".repeat(32), "sk-wflo-5678".to_owned()));
+    commit(&*store, change(KeyChange { secret, ..KeyChange::default() })).await.unwrap();
+    let without = KeyChange { expires_at: Some(None), ..KeyChange::default() };
+    commit(&*store, change(without.clone())).await.unwrap();
+    let (hash, prefix) = ("11".repeat(32), "sk-wflo-5678".to_owned());
+    let changed = VirtualKey { hash, prefix, expires_at: None, revoked_at: Some(at(3)), ..key.clone() };
+    assert_eq!(store.keys().await.unwrap(), [changed], "what is revoked stays so");
+    assert!(commit(&*store, vec![Op::PutKey(Box::new(key.clone()))]).await.is_err(), "it is there already");
+    let nobody = KeyId::from_uuid(engine_id().uuid());
+    for unknown in
+        [Op::RevokeKey { id: nobody, at: at(3) }, Op::ChangeKey { id: nobody, change: Box::new(without) }]
+    {
+        let refused = commit(&*store, vec![unknown]).await;
+        assert!(matches!(refused, Err(StoreError::NotFound { noun: "key", .. })));
+    }
 }

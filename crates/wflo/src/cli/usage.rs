@@ -30,7 +30,9 @@ pub(crate) fn render(error: &clap::Error) -> Usage {
     }
     // `wflo run -- CMD` and `sandbox exec -- CMD` mean something of their own: clap's tip misleads.
     tips.retain(|tip| !tip.contains("use '-- "));
-    let hint = suggestion(error)
+    let command = usage.unwrap_or_default();
+    let hint = elsewhere(error, command)
+        .or_else(|| suggestion(error))
         .or_else(|| (!tips.is_empty()).then(|| tips.join("; ")))
         .or_else(|| missing(error).map(str::to_owned));
     Usage { message: message.join(" "), hint, usage: usage.map(str::to_owned) }
@@ -43,11 +45,47 @@ fn missing(error: &clap::Error) -> Option<&'static str> {
     Some(match missing.first()?.as_str() {
         "<RUN>" => "`wflo runs list` lists runs; `latest` is the one started last",
         "<APPROVAL>" => "`wflo approvals list` lists what waits; `latest` is the newest of it",
+        "<KEY>" => "`wflo keys list` lists keys",
         "<DIR>" => "name the folder to make, such as `wflo init my-agent`",
         "<SHELL>" => "such as `wflo completions bash`",
         "<CMD>..." => "write the command after --, such as `wflo sandbox exec -- python3 script.py`",
         _ => return None,
     })
+}
+
+/// What other proxies call so.
+fn elsewhere(error: &clap::Error, command: &str) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    (error.kind() == ErrorKind::UnknownArgument).then_some(())?;
+    let given = given.split('=').next()?;
+    let command =
+        ["gateway", "keys update"].into_iter().find(|name| command.starts_with(&format!("wflo {name}")))?;
+    let hint = match (command, given) {
+        ("gateway", "--port" | "-p" | "--host" | "--bind" | "--address") => {
+            "write address and port as one, such as `wflo gateway --listen 127.0.0.1:4000`"
+        }
+        ("gateway", "--config" | "-c") => {
+            "settings come from wflo.toml in the project's folder; `--project DIR` names another folder"
+        }
+        ("gateway", "--model" | "-m" | "--alias" | "--api_base" | "--api-base") => {
+            "models and providers come from wflo.toml in the project's folder, or from the environment"
+        }
+        ("gateway", "--num_workers" | "--num-workers" | "--workers") => {
+            "`--threads N` says how many threads serve; one process uses every core without it"
+        }
+        ("gateway", "--debug" | "--detailed_debug" | "--detailed-debug") => {
+            "`--log` writes a line for each call, `-v` more about what happens"
+        }
+        (
+            "wflo gateway",
+            "--ssl_certfile_path" | "--ssl_keyfile_path" | "--ssl-certfile" | "--ssl-keyfile",
+        ) => "a certificate is given by `--tls-cert FILE --tls-key FILE`",
+        ("keys update", "--name") => {
+            "a key keeps its name, by which budgets, metrics and reports know it; `wflo keys create` makes another"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// "did you mean" from clap's suggestions, the nearest of them.

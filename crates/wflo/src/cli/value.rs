@@ -1,7 +1,8 @@
 //! Value parsers that several commands share.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use wflo_core::money::NanoUsd;
 
 /// An amount in USD that is not negative.
@@ -36,6 +37,33 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+/// When something ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// So many seconds from now.
+    After(u64),
+    /// At this moment.
+    At(Timestamp),
+}
+
+/// A time such as `30d`, a day, or a moment with its offset. A day stands for its first moment in UTC.
+pub(super) fn expiry(text: &str) -> Result<Expiry, String> {
+    let day = || text.parse::<Date>().ok().filter(|_| !text.contains([':', 'T', 't']));
+    let begins = |day: Date| day.to_zoned(TimeZone::UTC).ok().map(|day| day.timestamp());
+    if let Ok(seconds) = seconds(text) {
+        return Ok(Expiry::After(seconds));
+    }
+    text.parse().ok().or_else(|| begins(day()?)).map(Expiry::At).ok_or_else(|| {
+        match text.parse::<DateTime>() {
+            Ok(_) => format!("write the offset too, such as {text}Z for UTC or {text}+02:00"),
+            Err(_) => {
+                "write a time such as 12h or 30d, a day such as 2027-01-31, or a moment such as 2027-01-31T18:00:00Z"
+                    .to_owned()
+            }
+        }
+    })
 }
 
 /// Seconds, as a number or as a time such as `90s` or `2m`.
@@ -94,4 +122,23 @@ pub(super) fn is_beginning(text: &str, prefix: &str) -> bool {
         (FEWEST..DIGITS).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_a_time_from_now_a_day_or_a_moment() {
+        let at = |text: &str| Ok(Expiry::At(text.parse().unwrap()));
+        assert_eq!(expiry("30d"), Ok(Expiry::After(30 * 86_400)));
+        assert_eq!(expiry("2027-01-31"), at("2027-01-31T00:00:00Z"));
+        assert_eq!(expiry("2027-01-31T18:00:00Z"), at("2027-01-31T18:00:00Z"));
+        assert_eq!(expiry("2027-01-31T18:00:00+02:00"), at("2027-01-31T16:00:00Z"));
+        let told = |text: &str| expiry(text).unwrap_err();
+        assert!(told("2027-01-31T18:00:00").contains("offset"));
+        for text in ["", "soon", "30", "0d", "2027-02-30", "31.01.2027", "2027-01"] {
+            assert!(told(text).contains("such as 12h or 30d"), "{text}");
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! `wflo gateway`: the gateway alone, for clients outside of runs.
 
-use std::path::{Path, PathBuf};
+mod signals;
+mod watched;
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use wflo_core::budget::Figures;
 use wflo_core::error::{Code, Failure};
@@ -19,6 +20,8 @@ use wflo_gateway::repeats::OnRepeat;
 use wflo_gateway::route::{Routes, Standard};
 use wflo_proxy::{Config, Notice, ProxyError, Rules, Server, ServerOptions, TlsFiles, TreasuryOptions};
 
+use self::signals::{Heard, Signals};
+use self::watched::{Certificate, Watched};
 use crate::cli::GatewayArgs;
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -26,9 +29,9 @@ use crate::failure::CommandError;
 use crate::logging::calls;
 use crate::plain;
 use crate::session::{Session, coded};
-use crate::settings::Settings;
+use crate::settings::{Difference, Outline, Settings};
 
-/// How often `wflo.toml` is looked at.
+/// How often `wflo.toml` and the certificate are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How often calls are removed that are kept no longer.
@@ -55,9 +58,13 @@ enum Line<'a> {
     #[serde(rename = "gateway.no_provider")]
     NoProvider,
     #[serde(rename = "gateway.reloaded")]
-    Reloaded,
+    Reloaded(&'a Difference),
     #[serde(rename = "gateway.reload_failed")]
     ReloadFailed { errors: &'a [Failure] },
+    #[serde(rename = "gateway.certificate_renewed")]
+    CertificateRenewed,
+    #[serde(rename = "gateway.certificate_failed")]
+    CertificateFailed { errors: &'a [Failure] },
     #[serde(rename = "gateway.alert")]
     Alert {
         budget: &'a str,
@@ -106,6 +113,8 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
     })?;
     let settings = context.settings(None)?;
     let mut file = Watched::new(settings.project.file.clone());
+    let mut certificate = Certificate::new(args);
+    let mut present = settings.outline.clone();
     let session = Session::open(context, settings)?;
     let config = config(&session)?;
     name_idle(&config.rules, &session, context).await;
@@ -135,13 +144,22 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
     listening(&server, args, context, &session.settings);
     missing(&routes, context);
     let mut forget = tokio::time::interval(FORGET);
+    let mut look = tokio::time::interval(LOOK);
     loop {
         let reload = tokio::select! {
             heard = signals.next() => match heard {
                 Heard::End => break,
-                Heard::Reload => true,
+                Heard::Reload => {
+                    tell_of_certificate(server.renew_certificate(), context);
+                    true
+                }
             },
-            () = tokio::time::sleep(LOOK) => file.has_changed(),
+            _ = look.tick() => {
+                if let Some(read) = certificate.look(&server) {
+                    tell_of_certificate(read, context);
+                }
+                file.has_changed()
+            }
             _ = forget.tick() => {
                 forget_calls(&session).await;
                 false
@@ -153,9 +171,9 @@ async fn serve(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, Comman
         };
         if reload {
             match taken_over(&server, args, context, &session).await {
-                Ok(()) => {
-                    printer.object(&Line::Reloaded);
-                    printer.note("Settings taken over.");
+                Ok(outline) => {
+                    tell_of_settings(&outline.since(&present), context);
+                    present = outline;
                 }
                 Err(error) => {
                     printer.object(&Line::ReloadFailed { errors: &error.failures });
@@ -251,6 +269,32 @@ fn tell(notice: &Notice, context: &Context<'_>) {
     }
 }
 
+fn tell_of_settings(difference: &Difference, context: &Context<'_>) {
+    let printer = context.printer;
+    printer.object(&Line::Reloaded(difference));
+    match difference.is_empty() {
+        true => printer.note("Settings taken over: nothing has changed in wflo.toml."),
+        false => printer.note(format_args!("Settings taken over: {}.", plain::line(&difference.to_string()))),
+    }
+}
+
+fn tell_of_certificate(read: Result<bool, ProxyError>, context: &Context<'_>) {
+    let printer = context.printer;
+    match read {
+        Ok(false) => {}
+        Ok(true) => {
+            printer.object(&Line::CertificateRenewed);
+            printer.note("Another certificate taken over: new connections get it.");
+        }
+        Err(error) => {
+            let failures = coded(&error).failures;
+            printer.object(&Line::CertificateFailed { errors: &failures });
+            printer.warning("the certificate was changed and cannot be used; the one from before stays:");
+            failures.iter().for_each(|failure| printer.caution(failure));
+        }
+    }
+}
+
 /// Removes what is kept no longer of each call; what all came to stays.
 async fn forget_calls(session: &Session<'_>) {
     let days = i64::try_from(session.settings.gateway.keep_calls_days).unwrap_or(i64::MAX);
@@ -262,14 +306,15 @@ async fn forget_calls(session: &Session<'_>) {
     }
 }
 
-/// Takes over what `wflo.toml` says now.
+/// Takes over what `wflo.toml` says now, and gives its parts.
 async fn taken_over(
     server: &Server,
     args: &GatewayArgs,
     context: &Context<'_>,
     session: &Session<'_>,
-) -> Result<(), CommandError> {
+) -> Result<Outline, CommandError> {
     let settings = context.settings(None)?;
+    let outline = settings.outline.clone();
     if settings.storage != session.settings.storage {
         let failure = Failure::new(Code(4073), "storage cannot be changed while the gateway runs");
         return Err(CommandError::from_failure(failure.with_hint("start the gateway anew")));
@@ -281,7 +326,7 @@ async fn taken_over(
     server.reload(config).await.map_err(|error| coded(&error))?;
     calls::want(log);
     missing(&routes, context);
-    Ok(())
+    Ok(outline)
 }
 
 fn rules(settings: &Settings) -> Rules {
@@ -319,68 +364,4 @@ fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised, fewer clients are served at a time, and the others wait.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-/// What ends the gateway, and what makes it read its settings.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.terminate.recv() => Heard::End,
-            _ = self.interrupt.recv() => Heard::End,
-            _ = self.hangup.recv() => Heard::Reload,
-        }
-    }
-
-    async fn end(&mut self) {
-        while self.next().await != Heard::End {}
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    End,
-    Reload,
-}
-
-/// A file, and what it was when it was looked at last.
-struct Watched {
-    file: Option<PathBuf>,
-    seen: Option<(SystemTime, u64)>,
-}
-
-impl Watched {
-    fn new(file: Option<PathBuf>) -> Watched {
-        let seen = file.as_deref().and_then(look);
-        Watched { file, seen }
-    }
-
-    fn has_changed(&mut self) -> bool {
-        let now = self.file.as_deref().and_then(look);
-        // An editor that writes it anew may have it away for a moment.
-        let changed = now.is_some() && now != self.seen;
-        if changed {
-            self.seen = now;
-        }
-        changed
-    }
-}
-
-fn look(file: &Path) -> Option<(SystemTime, u64)> {
-    let data = std::fs::metadata(file).ok()?;
-    Some((data.modified().ok()?, data.len()))
 }

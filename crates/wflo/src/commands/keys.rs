@@ -1,6 +1,7 @@
 //! `wflo keys …`: virtual keys of the gateway.
 
 mod list;
+mod update;
 
 use std::collections::BTreeMap;
 
@@ -9,13 +10,13 @@ use serde::Serialize;
 use wflo_core::budget::Period;
 use wflo_core::error::{Code, Failure};
 use wflo_core::id::KeyId;
-use wflo_core::key::{KeyBudget, KeyRefusal, VirtualKey};
+use wflo_core::key::{KeyBudget, KeyChange, KeyRefusal, VirtualKey};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{Batch, Op, SliceStore as _, Store as _};
 use wflo_proxy::{KeyWish, MadeKey, rotated};
 
-use crate::cli::{CreateKeyArgs, KeyPeriod, KeysCommand};
+use crate::cli::{CreateKeyArgs, Expiry, KeyPeriod, KeysCommand};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -56,6 +57,7 @@ pub(crate) fn run(command: &KeysCommand, context: &Context<'_>) -> Result<Exit, 
         match command {
             KeysCommand::Create(args) => create(args, context).await,
             KeysCommand::List => list::run(context).await,
+            KeysCommand::Update { key, change } => update::run(key, change, context).await,
             KeysCommand::Revoke { key } => revoke(key, context).await,
             KeysCommand::Rotate { key } => rotate(key, context).await,
         }
@@ -63,47 +65,79 @@ pub(crate) fn run(command: &KeysCommand, context: &Context<'_>) -> Result<Exit, 
 }
 
 async fn create(args: &CreateKeyArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
-    if args.budget == Some(NanoUsd::ZERO) {
-        let failure = Failure::new(Code(8001), "a key with a budget of 0 could call nothing");
-        let hint = "leave --budget out for a key that only the gateway's own budget limits";
-        return Err(CommandError::usage(vec![failure.with_hint(hint)]));
-    }
+    worth_something(args.budget)?;
     let session = Session::open(context, context.settings(None)?)?;
     let now = session.clock.now();
-    unused(&session, &args.name, now).await?;
-    let expires_at = args.expires.map(|seconds| {
-        let span = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-        now.checked_add(span).unwrap_or(Timestamp::MAX)
-    });
-    let period = match args.period {
-        KeyPeriod::Total => Period::Total,
-        KeyPeriod::Hour => Period::Hour,
-        KeyPeriod::Day => Period::Day,
-        KeyPeriod::Week => Period::Week,
-        KeyPeriod::Month => Period::Month,
-    };
+    unused(&session, &args.name, None, now).await?;
+    let expires_at = args.expires.map(|when| end(when, now)).transpose()?;
     let wish = KeyWish {
         name: args.name.clone(),
         models: args.models.clone(),
-        budget: args.budget.map(|limit| KeyBudget { limit, period, time_zone: args.time_zone.clone() }),
+        budget: args.budget.map(|limit| KeyBudget {
+            limit,
+            period: args.period.into(),
+            time_zone: args.time_zone.clone(),
+        }),
         labels: args.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect(),
         requests_per_minute: args.rpm,
         expires_at,
     };
     let made = wish.make(&*session.clock).map_err(|error| no_random(&error))?;
-    keep(&session, &made).await?;
+    let ops = vec![Op::PutKey(Box::new(made.key.clone()))];
+    session.store.commit(Batch { fence: None, ops }).await?;
     show_secret(context, &made, now);
     at(&session, context);
     unknown(&session, &args.models, context);
     Ok(Exit::Success)
 }
 
-/// Two good keys of one name are one in reports, in metrics and to `wflo keys`.
-async fn unused(session: &Session<'_>, name: &str, now: Timestamp) -> Result<(), CommandError> {
-    let keys = session.store.keys().await?;
-    let Some(other) = keys.iter().find(|key| key.name == name && key.refused(now).is_none()) else {
+impl From<KeyPeriod> for Period {
+    fn from(period: KeyPeriod) -> Period {
+        match period {
+            KeyPeriod::Total => Period::Total,
+            KeyPeriod::Hour => Period::Hour,
+            KeyPeriod::Day => Period::Day,
+            KeyPeriod::Week => Period::Week,
+            KeyPeriod::Month => Period::Month,
+        }
+    }
+}
+
+fn worth_something(budget: Option<NanoUsd>) -> Result<(), CommandError> {
+    if budget != Some(NanoUsd::ZERO) {
         return Ok(());
+    }
+    let failure = Failure::new(Code(8001), "a key with a budget of 0 could call nothing");
+    let hint = "without a budget of its own only the gateway's limits it; `wflo keys revoke` ends a key";
+    Err(CommandError::usage(vec![failure.with_hint(hint)]))
+}
+
+/// The moment of an end.
+fn end(when: Expiry, now: Timestamp) -> Result<Timestamp, CommandError> {
+    let at = match when {
+        Expiry::At(at) => at,
+        Expiry::After(seconds) => {
+            let span = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+            now.checked_add(span).unwrap_or(Timestamp::MAX)
+        }
     };
+    if at > now {
+        return Ok(at);
+    }
+    let failure = Failure::new(Code(8001), format!("a key cannot expire at {at}, which is over"));
+    Err(CommandError::usage(vec![failure.with_hint("`wflo keys revoke` ends a key at once")]))
+}
+
+/// Two good keys of one name are one in reports, in metrics and to `wflo keys`.
+async fn unused(
+    session: &Session<'_>,
+    name: &str,
+    own: Option<KeyId>,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let keys = session.store.keys().await?;
+    let is_other = |key: &&VirtualKey| key.name == name && key.refused(now).is_none() && Some(key.id) != own;
+    let Some(other) = keys.iter().find(is_other) else { return Ok(()) };
     let failure = Failure::new(Code(4131), format!("there is a key \"{name}\" already: {}", other.id));
     let hint = format!("give another --name, or take that one back: `wflo keys revoke {}`", other.id);
     Err(CommandError::usage(vec![failure.with_hint(hint)]))
@@ -126,8 +160,8 @@ fn unknown(session: &Session<'_>, models: &[String], context: &Context<'_>) {
     }
 }
 
-async fn keep(session: &Session<'_>, made: &MadeKey) -> Result<(), CommandError> {
-    let ops = vec![Op::PutKey(Box::new(made.key.clone()))];
+async fn change(session: &Session<'_>, id: KeyId, change: KeyChange) -> Result<(), CommandError> {
+    let ops = vec![Op::ChangeKey { id, change: Box::new(change) }];
     session.store.commit(Batch { fence: None, ops }).await?;
     Ok(())
 }
@@ -164,7 +198,7 @@ async fn rotate(which: &str, context: &Context<'_>) -> Result<Exit, CommandError
         return Err(CommandError::from_failure(failure.with_hint(hint)));
     }
     let made = rotated(key).map_err(|error| no_random(&error))?;
-    keep(&session, &made).await?;
+    change(&session, made.key.id, made.rotation()).await?;
     show_secret(context, &made, now);
     Ok(Exit::Success)
 }

@@ -12,7 +12,9 @@ use super::documents::assert_fits;
 use super::wflo::Folder;
 
 mod cache;
+mod keys_update;
 mod operating;
+mod reload;
 
 /// What one call of [`CHAT`] is billed: 10 tokens in, 5 out, at 1 and 2 USD per million.
 pub(super) const BILL: i64 = 10_000 + 2 * 5_000;

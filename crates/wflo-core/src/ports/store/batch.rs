@@ -10,7 +10,7 @@ use crate::effect::{EffectKey, EffectRecord};
 use crate::error::Failure;
 use crate::event::Event;
 use crate::id::{ApprovalId, BudgetId, EngineId, HoldId, KeyId, RunId};
-use crate::key::VirtualKey;
+use crate::key::{KeyChange, VirtualKey};
 use crate::money::NanoUsd;
 use crate::ports::clock::Moment;
 use crate::run::{RunRecord, RunStatus};
@@ -376,8 +376,15 @@ pub enum Op {
     },
     /// A change of slices. Needs no fence.
     Slice(SliceOp),
-    /// A virtual key; one of the same id is replaced, for all but its id.
+    /// A virtual key that was just made.
     PutKey(Box<VirtualKey>),
+    /// Something of a key is changed, whatever else of it is changed meanwhile.
+    ChangeKey {
+        /// Which.
+        id: KeyId,
+        /// What.
+        change: Box<KeyChange>,
+    },
     /// A key is good for nothing from now on; what was revoked stays so.
     RevokeKey {
         /// Which.

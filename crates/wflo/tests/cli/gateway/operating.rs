@@ -170,6 +170,11 @@ fn what_is_typed_wrong_is_answered_with_what_to_type() {
     for (arguments, told) in [
         (&["gateway", "--drain", "soon"][..], "such as 90s or 2m"),
         (&["gateway", "--listen", "192.0.2.1:4000"], "no address of this machine"),
+        (&["gateway", "--port", "4000"], "`wflo gateway --listen 127.0.0.1:4000`"),
+        (&["gateway", "--port=4000"], "`wflo gateway --listen 127.0.0.1:4000`"),
+        (&["gateway", "--config", "wflo.toml"], "settings come from wflo.toml in the project's folder"),
+        (&["gateway", "--num_workers", "8"], "`--threads N`"),
+        (&["gateway", "--thread", "8"], "did you mean `--threads`?"),
         (&["keys", "create", "--rpm", "many"], "such as 60"),
         (&["keys", "revoke", "nope"], "\"nope\""),
         (&["keys", "revoke", "sk-wflo-000000000000"], "no such key ["),
