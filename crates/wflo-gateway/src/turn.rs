@@ -77,6 +77,15 @@ impl Turn {
         }
     }
 
+    /// The call goes out now: its part of the minute is used. A turn that is given back before counts nowhere.
+    pub(crate) fn sends(&self) {
+        if let Some(inner) = &self.0
+            && let Some(Taken { pass: Some(pass), .. }) = &*inner.taken()
+        {
+            pass.sends();
+        }
+    }
+
     /// What the call has used, so that limits of tokens count that.
     pub(crate) fn used(&self, tokens: u64) {
         if let Some(inner) = &self.0

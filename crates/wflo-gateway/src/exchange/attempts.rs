@@ -169,6 +169,7 @@ impl<'a> Live<'a> {
         let mut request =
             upstream::request(at.provider, ask.method.clone(), uri, &ask.headers, body).map_err(told)?;
         self.shared.hop.sign(request.headers_mut());
+        self.turn.0.sends();
         match self.until_gone(self.shared.upstream.send(request, self.deadlines.first_byte)).await {
             Some(sent) => sent.map_err(told),
             None => Err(Failure::GaveUp(no_answer(GAVE_UP.to_owned()))),

@@ -10,9 +10,9 @@ use super::Limit;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// One limit's count, of one caller where each has its own.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Meter {
-    /// When, of how many tokens, and whose.
+    /// When, of how many tokens, and whose; in the order in which passes were numbered.
     passed: VecDeque<(Instant, u64, u64)>,
     tokens: u64,
     running: u64,
@@ -87,6 +87,14 @@ impl Meter {
 
     pub(super) fn end(&mut self) {
         self.running = self.running.saturating_sub(1);
+    }
+
+    /// A call that had passed was not made after all.
+    pub(super) fn forgo(&mut self, id: u64) {
+        let at = self.passed.binary_search_by_key(&id, |(_, _, id)| *id);
+        if let Some((_, tokens, _)) = at.ok().and_then(|at| self.passed.remove(at)) {
+            self.tokens -= tokens;
+        }
     }
 }
 

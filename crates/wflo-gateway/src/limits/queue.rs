@@ -1,6 +1,7 @@
 //! The queue before the meters: callers take turns, and a call passes all of its limits at once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ struct State {
     turns: HashMap<String, u64>,
     turn: u64,
     ids: u64,
+    /// How many passes were given.
+    passes: u64,
     next: Option<Instant>,
 }
 
@@ -74,15 +77,22 @@ struct Waiting {
     granted: oneshot::Sender<Pass>,
 }
 
-/// A call's part of its limits; dropping it ends the call.
+/// A call's part of its limits; dropping it ends the call. One that was never sent has passed no limit: its part of
+/// the minute is somebody else's again.
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
     keys: Vec<Key>,
     id: u64,
+    sent: AtomicBool,
 }
 
 impl Pass {
+    /// The call goes out now.
+    pub(crate) fn sends(&self) {
+        self.sent.store(true, Ordering::Relaxed);
+    }
+
     /// What the call has used, instead of what it claimed.
     pub(crate) fn used(&self, tokens: u64) {
         let mut state = self.gate.state();
@@ -100,6 +110,9 @@ impl Drop for Pass {
         for key in &self.keys {
             if let Some(meter) = state.meters.get_mut(key) {
                 meter.end();
+                if !*self.sent.get_mut() {
+                    meter.forgo(self.id);
+                }
             }
         }
         let unwanted = self.gate.pump(&mut state);
@@ -248,7 +261,7 @@ impl Gate {
             state.meters.retain(|_, meter| !meter.is_idle(now));
         }
         let (mut blocked, mut passing, mut next) = (Vec::<Key>::new(), Vec::new(), None::<Instant>);
-        let State { meters, waiting, .. } = state;
+        let State { meters, waiting, passes, .. } = state;
         for (order, waits) in &*waiting {
             if waits.keys.iter().any(|key| blocked.contains(key)) {
                 continue;
@@ -266,23 +279,25 @@ impl Gate {
                     }
                 }
                 None => {
+                    *passes += 1;
                     for key in &waits.keys {
                         let limit = &self.limits[key.0];
-                        meters.entry(key.clone()).or_default().pass(limit, waits.claim.tokens, order.1, now);
+                        meters.entry(key.clone()).or_default().pass(limit, waits.claim.tokens, *passes, now);
                     }
-                    passing.push(*order);
+                    passing.push((*order, *passes));
                 }
             }
         }
         state.next = next;
         let mut unwanted = Vec::new();
-        for order in passing {
+        for (order, id) in passing {
             let Some(Waiting { keys, claim, granted }) = state.waiting.remove(&order) else { continue };
             state.turn = state.turn.max(order.0);
             if !state.waiting.values().any(|waiting| waiting.claim.caller == claim.caller) {
                 state.turns.remove(&claim.caller);
             }
-            if let Err(pass) = granted.send(Pass { gate: Arc::clone(self), keys, id: order.1 }) {
+            let pass = Pass { gate: Arc::clone(self), keys, id, sent: AtomicBool::new(false) };
+            if let Err(pass) = granted.send(pass) {
                 unwanted.push(pass);
             }
         }
@@ -291,126 +306,4 @@ impl Gate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn claim(caller: &str, tokens: u64) -> Claim {
-        Claim { provider: "p".into(), model: "m".into(), caller: caller.into(), tokens }
-    }
-
-    fn gate(limit: Limit) -> Arc<Gate> {
-        Arc::new(Gate::new(vec![limit], &Counts::default()))
-    }
-
-    async fn now(gate: &Arc<Gate>, caller: &str, tokens: u64) -> Option<Pass> {
-        let take = gate.take(claim(caller, tokens));
-        tokio::time::timeout(Duration::from_millis(1), take).await.ok().map(|pass| pass.unwrap().unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn in_no_minute_more_pass_than_the_limit_says() {
-        let gate =
-            gate(Limit { requests_per_minute: Some(3), wait: Duration::from_secs(600), ..Limit::new("rpm") });
-        let since = Instant::now();
-        let mut at = Vec::new();
-        for nth in 0..10 {
-            drop(gate.take(claim("c", 0)).await.unwrap());
-            at.push(since.elapsed().as_secs());
-            tokio::time::advance(Duration::from_secs(if nth < 3 { 10 } else { 1 })).await;
-        }
-        for window in at.windows(4) {
-            assert!(window[3] - window[0] >= 60, "{at:?}");
-        }
-        assert!(at[9] <= 190, "and no longer than it must: {at:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tokens_count_as_claimed_until_their_number_is_known() {
-        let gate = gate(Limit { tokens_per_minute: Some(1_000), ..Limit::new("tpm") });
-        let first = now(&gate, "c", 800).await.unwrap();
-        assert!(now(&gate, "c", 300).await.is_none());
-        first.used(100);
-        let second = now(&gate, "c", 900).await.unwrap();
-        second.used(5_000);
-        drop((first, second));
-        assert!(now(&gate, "c", 1).await.is_none(), "what was used beyond the claim counts too");
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(now(&gate, "c", 99_999).await.is_some(), "a call larger than the limit passes alone");
-        assert!(now(&gate, "c", 1).await.is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn so_many_at_a_time_and_callers_take_turns() {
-        let gate = gate(Limit { concurrent: Some(1), ..Limit::new("one") });
-        let running = now(&gate, "greedy", 0).await.unwrap();
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = tokio::task::JoinSet::new();
-        for (nth, caller) in
-            ["greedy", "greedy", "greedy", "greedy", "modest", "modest"].into_iter().enumerate()
-        {
-            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
-            tasks.spawn(async move {
-                let pass = gate.take(claim(caller, 0)).await.unwrap();
-                order.lock().unwrap().push(caller);
-                drop(pass);
-            });
-            // Each is in the queue before the next comes.
-            while running.gate.state().waiting.len() < nth + 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        drop(running);
-        while tasks.join_next().await.is_some() {}
-        let order = order.lock().unwrap();
-        let last = order.iter().rposition(|caller| *caller == "modest").unwrap();
-        assert!(last <= 3, "two calls wait for two of the other's, not for four: {order:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_or_in_vain_is_told_by_whom() {
-        let limit = Limit {
-            requests_per_minute: Some(1),
-            wait: Duration::from_secs(5),
-            queue: 1,
-            ..Limit::new("slow")
-        };
-        let gate = gate(limit);
-        drop(gate.take(claim("c", 0)).await.unwrap());
-        let waits = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.take(claim("c", 0)).await.map(drop) }
-        });
-        while gate.state().waiting.is_empty() {
-            tokio::task::yield_now().await;
-        }
-        let denied = gate.take(claim("c", 0)).await.unwrap_err();
-        assert_eq!(denied.limit, "slow", "the queue is full");
-        let denied = waits.await.unwrap().unwrap_err();
-        assert_eq!((denied.limit.as_str(), denied.wait), ("slow", Duration::from_secs(55)));
-        assert!(gate.state().waiting.is_empty() && gate.state().turns.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_goes_away_leaves_the_queue_and_takes_nothing() {
-        let gate = gate(Limit { concurrent: Some(1), ..Limit::new("one") });
-        let running = now(&gate, "c", 0).await.unwrap();
-        assert!(now(&gate, "c", 0).await.is_none());
-        assert!(gate.state().waiting.is_empty());
-        drop(running);
-        assert!(now(&gate, "c", 0).await.is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_is_of_what_it_names() {
-        let own = Limit { concurrent: Some(1), per_caller: true, ..Limit::new("each") };
-        let model = Limit { concurrent: Some(2), model: Some("m".into()), ..Limit::new("model") };
-        let other = Limit { concurrent: Some(0), provider: Some("q".into()), ..Limit::new("other") };
-        let gate = Arc::new(Gate::new(vec![own, model, other], &Counts::default()));
-        let first = now(&gate, "a", 0).await.unwrap();
-        assert!(now(&gate, "a", 0).await.is_none(), "its own");
-        let _second = now(&gate, "b", 0).await.unwrap();
-        assert!(now(&gate, "c", 0).await.is_none(), "the model's");
-        drop(first);
-        assert!(now(&gate, "c", 0).await.is_some());
-    }
-}
+mod tests;
