@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectRecord, EffectState};
 use wflo_core::ports::store::StoreError;
+use wflo_gateway::ledger::Share;
 
 use crate::chain::Chain;
 use crate::error::EngineError;
@@ -86,6 +87,8 @@ pub(crate) struct Calls {
     pub(crate) journal: Arc<Journal>,
     pub(crate) services: Arc<Services>,
     pub(crate) waits: Arc<Waits>,
+    /// Of the memory for bodies: what one step holds leaves as much to the others.
+    share: Share,
     /// The writes that a new call waits for.
     pub(crate) chain: Arc<Chain>,
     occurrences: Mutex<HashMap<String, Vec<Occurrence>>>,
@@ -125,6 +128,7 @@ impl Calls {
             journal,
             services,
             waits,
+            share: Share::default(),
             chain,
             occurrences: Mutex::default(),
             unmatched: Mutex::new(unmatched),

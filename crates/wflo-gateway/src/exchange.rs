@@ -40,9 +40,9 @@ use crate::dialect::request::Request;
 use crate::dialect::wire::Asked;
 use crate::dialect::{Dialect, Endpoint, query};
 use crate::error::GatewayError;
-use crate::gateway::{Buffered, Share, Shared};
+use crate::gateway::{Buffered, Shared};
 use crate::gone::Gone;
-use crate::ledger::{Caller, Ledger, Outcome, Recorded, Ticket};
+use crate::ledger::{Caller, Ledger, Outcome, Recorded, Share, Ticket};
 use crate::price::{self, Price, Tier};
 use crate::route::Provider;
 use crate::telemetry;
@@ -188,7 +188,7 @@ pub(crate) struct Live<'a> {
     /// Given back when the call ends.
     pub(crate) turn: Held,
     /// Whose memory its answer takes, where callers share.
-    pub(crate) share: Option<&'a Arc<Share>>,
+    pub(crate) share: Option<&'a Share>,
     /// The ledger knows already that the client went; it is told once.
     pub(crate) told: AtomicBool,
     pub(crate) parts: &'a mpsc::Sender<Part>,

@@ -185,9 +185,13 @@ impl Gateway {
     }
 }
 
-/// What the bodies of one of several callers take.
+/// The memory that the bodies of one of several callers take. Cheap to clone; all clones are one share.
+#[derive(Debug, Clone, Default)]
+pub struct Share(Arc<Taken>);
+
+/// In bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Share {
+struct Taken {
     buffered: AtomicUsize,
     answered: AtomicUsize,
 }
@@ -198,7 +202,7 @@ pub(crate) struct Share {
 /// have much it has less, and whoever comes next finds room.
 pub(crate) struct Buffered {
     shared: Arc<Shared>,
-    share: Option<Arc<Share>>,
+    share: Option<Share>,
     of: BodyOf,
     bytes: usize,
 }
@@ -217,11 +221,11 @@ impl Buffered {
     }
 
     /// Nothing yet of an answer's body.
-    pub(crate) fn answer(shared: &Arc<Shared>, share: Option<&Arc<Share>>) -> Buffered {
+    pub(crate) fn answer(shared: &Arc<Shared>, share: Option<&Share>) -> Buffered {
         Buffered::of(shared, share, BodyOf::Answer)
     }
 
-    fn of(shared: &Arc<Shared>, share: Option<&Arc<Share>>, of: BodyOf) -> Buffered {
+    fn of(shared: &Arc<Shared>, share: Option<&Share>, of: BodyOf) -> Buffered {
         Buffered { shared: Arc::clone(shared), share: share.cloned(), of, bytes: 0 }
     }
 
@@ -234,10 +238,10 @@ impl Buffered {
 
     /// Of the caller, if it is one of several.
     fn own(&self) -> Option<&AtomicUsize> {
-        let share = self.share.as_deref()?;
+        let Share(taken) = self.share.as_ref()?;
         Some(match self.of {
-            BodyOf::Request => &share.buffered,
-            BodyOf::Answer => &share.answered,
+            BodyOf::Request => &taken.buffered,
+            BodyOf::Answer => &taken.answered,
         })
     }
 

@@ -14,6 +14,7 @@ mod recorded;
 
 pub use self::caller::Caller;
 pub use self::recorded::Recorded;
+pub use crate::gateway::Share;
 
 use std::any::Any;
 use std::future::Future;

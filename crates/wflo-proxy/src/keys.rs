@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderMap;
 use jiff::Timestamp;
 use wflo_core::key::{KeyRefusal, VirtualKey};
-use wflo_gateway::ledger::Caller;
+use wflo_gateway::ledger::{Caller, Share};
 
 use self::pace::Bucket;
 
@@ -182,7 +182,7 @@ fn caller(client: &Arc<Client>) -> Caller {
     let label = client.key.as_ref().map_or_else(|| "gateway".to_owned(), |key| key.id.to_string());
     let (caller, client) = (Caller::new(&label, Arc::clone(client)), Arc::clone(client));
     let caller = match &client.key {
-        Some(key) => caller.called(&key.name).among_others(),
+        Some(key) => caller.called(&key.name).among_others(&Share::default()),
         None => caller,
     };
     match client.key.as_ref().is_some_and(|key| !key.models.is_empty()) {

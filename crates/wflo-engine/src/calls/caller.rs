@@ -18,7 +18,7 @@ impl Calls {
     /// The attempt as a caller, and with whom it shares kept answers.
     pub(crate) fn caller(self: &Arc<Self>) -> Caller {
         let attempt = &self.attempt;
-        let caller = Caller::new(&self.label(), Arc::clone(self));
+        let caller = Caller::new(&self.label(), Arc::clone(self)).among_others(&self.share);
         let wanted = attempt.spec().is_none_or(|step| step.cache != Some(false));
         let cache = self.services.gateway().and_then(Gateway::cache).filter(|_| wanted);
         let record = &attempt.context.record;

@@ -46,6 +46,7 @@ mod limits;
 mod operator;
 mod overshot;
 mod repeated;
+mod share;
 mod time;
 mod tools;
 mod turns;

@@ -27,7 +27,7 @@ pub struct Caller {
     /// With whom it shares kept answers; nobody, and it has none, where nothing is said.
     space: Option<Arc<str>>,
     /// The memory that its bodies take, where it leaves some to others.
-    share: Option<Arc<Share>>,
+    share: Option<Share>,
     inner: Arc<dyn Any + Send + Sync>,
 }
 
@@ -81,15 +81,15 @@ impl Caller {
         models.iter().any(|meant| meant == model).then_some(name)
     }
 
-    /// The same caller, who is one of several: of the memory for bodies it takes no more than it leaves free. All
-    /// clones of what this gives have one share.
+    /// The same caller, who is one of several: of the memory for bodies it takes no more than it leaves free, together
+    /// with all who have the same share.
     #[must_use]
-    pub fn among_others(self) -> Caller {
-        Caller { share: Some(Arc::default()), ..self }
+    pub fn among_others(self, share: &Share) -> Caller {
+        Caller { share: Some(share.clone()), ..self }
     }
 
     /// The memory that its bodies take, if it is one of several.
-    pub(crate) fn share(&self) -> Option<&Arc<Share>> {
+    pub(crate) fn share(&self) -> Option<&Share> {
         self.share.as_ref()
     }
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wflo_gateway::ledger::Caller;
+use wflo_gateway::ledger::{Caller, Share};
 use wflo_gateway::serve::ServeHandle;
 use wflo_gateway::{Gateway, Limits};
 
@@ -149,7 +149,7 @@ async fn no_caller_can_fill_the_memory_that_others_need() {
     let world = World::new(MemoryLedger::unlimited());
     let limits = Limits { buffered_bytes: 2_000, ..Limits::default() };
     let [(greedy, _first), (other, _second)] =
-        shared(&world, limits, ["a", "b"].map(|name| Caller::new(name, ()).among_others()));
+        shared(&world, limits, ["a", "b"].map(|name| Caller::new(name, ()).among_others(&Share::default())));
     let path = "/openai/v1/chat/completions";
     let send = |port, length: usize| {
         let body = chat(&"a".repeat(length));
@@ -169,7 +169,7 @@ async fn no_caller_can_fill_the_memory_that_others_need() {
     // Answers likewise: what fits alone does not fit twice.
     let whole = crate::world::send(other, "POST", path, &[], &chat("x")).await.body.len();
     let limits = Limits { answered_bytes: whole * 2 - 1, ..Limits::default() };
-    let callers = [Caller::new("alone", ()), Caller::new("a", ()).among_others()];
+    let callers = [Caller::new("alone", ()), Caller::new("a", ()).among_others(&Share::default())];
     let [(alone, _third), (one, _fourth)] = shared(&world, limits, callers);
     assert_eq!((send(alone, 1).await, send(one, 1).await), (200, 502));
 }

@@ -79,6 +79,17 @@ pub(super) async fn world_over(
     routing: Routing,
     cache: Option<CacheSettings>,
 ) -> World {
+    world_within(mock, url, routing, cache, Limits::default()).await
+}
+
+/// One whose gateway has no more memory than these limits say.
+pub(super) async fn world_within(
+    mock: ModelServer,
+    url: &str,
+    routing: Routing,
+    cache: Option<CacheSettings>,
+    limits: Limits,
+) -> World {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(dir.path().join("wflo.db"), StoreOptions::default()).unwrap());
@@ -88,7 +99,7 @@ pub(super) async fn world_over(
     let routes = Routes::new(vec![provider], Vec::new(), models).unwrap().with_routing(routing).unwrap();
     let cache = cache.map(|settings| Cache::new(settings, Arc::clone(&clock)));
     let (ledger, deadlines) = (Arc::new(RunLedger), Deadlines::default());
-    let gateway = Gateway::caching(routes, ledger, cache, deadlines, Limits::default());
+    let gateway = Gateway::caching(routes, ledger, cache, deadlines, limits);
     let databases =
         wflo_data::Databases::open(&BTreeMap::new(), dir.path(), &wflo_data::Limits::default()).unwrap();
     let services = Arc::new(Services {
