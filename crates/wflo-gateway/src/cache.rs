@@ -24,8 +24,8 @@ pub(crate) use self::entry::Entry;
 pub(crate) use self::kept::{Asked, is_kept, may_keep};
 pub use self::key::{IGNORED_HEADERS, IGNORED_PREFIXES, TRANSMISSION};
 pub(crate) use self::key::{Key, Print, Towards};
-pub(crate) use self::lookup::not_kept;
 pub use self::lookup::{Hit, Lookup};
+pub(crate) use self::lookup::{Kept, not_kept};
 pub use self::redis::{Address, BadAddress, Unanswering};
 
 use std::sync::Arc;

@@ -59,7 +59,10 @@ pub(super) async fn kept(
         Ok(None) => return Ok(None),
         Err(refusal) => return Ok(Some(Opened::Refused(refusal))),
     };
-    let from = json!({ "cache": { "age_seconds": hit.age.as_secs() }, "saved_usd": hit.saved });
+    let cache = json!({ "age_seconds": hit.age.as_secs() });
+    // A way may have been drawn that is another.
+    let (provider, model) = (&hit.provider, &hit.model);
+    let from = json!({ "cache": cache, "saved_usd": hit.saved, "provider": provider, "model": model });
     // What it used was paid for by another call, and counts there.
     given(calls, intent, (path, seq), &hit.recorded, from, json!({})).await?;
     Ok(Some(Opened::Replay(hit.recorded)))

@@ -24,10 +24,18 @@ pub struct Lookup(Option<Arc<Question>>);
 
 struct Question {
     cache: Cache,
-    key: Key,
     control: Control,
-    /// The most that the call could cost.
-    hold: NanoUsd,
+    /// In this order.
+    places: Vec<Kept>,
+}
+
+/// Where an answer may be kept: under one way in which the call may be made.
+pub(crate) struct Kept {
+    pub(crate) key: Key,
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    /// The most that the call could cost there.
+    pub(crate) hold: NanoUsd,
 }
 
 /// A kept answer.
@@ -35,6 +43,10 @@ struct Question {
 pub struct Hit {
     /// The answer, which costs nothing.
     pub recorded: Recorded,
+    /// Who gave it: a route may be drawn that is another.
+    pub provider: String,
+    /// The model, as it is called there.
+    pub model: String,
     /// What it cost when it was paid for, and at most what this call could have cost.
     pub saved: NanoUsd,
     /// How long ago that was.
@@ -53,8 +65,12 @@ impl Lookup {
         Lookup(None)
     }
 
-    pub(crate) fn new(cache: &Cache, key: Key, control: Control, hold: NanoUsd) -> Lookup {
-        Lookup(Some(Arc::new(Question { cache: cache.clone(), key, control, hold })))
+    /// Of a call whose answer may be kept at any of these places, of which the first is preferred.
+    pub(crate) fn new(cache: &Cache, control: Control, places: Vec<Kept>) -> Lookup {
+        match places.is_empty() {
+            true => Lookup::none(),
+            false => Lookup(Some(Arc::new(Question { cache: cache.clone(), control, places }))),
+        }
     }
 
     /// The kept answer, if there is one that may be given.
@@ -63,23 +79,32 @@ impl Lookup {
     /// [`Refusal::Other`] when there is none and the client wants nothing else.
     pub async fn find(&self) -> Result<Option<Hit>, Refusal> {
         let Some(question) = &self.0 else { return Ok(None) };
-        let found = match question.control.reads() {
-            true => question.cache.get(&question.key, question.control.max_age).await,
-            false => None,
-        };
         let counts = &question.cache.0.counts;
-        let Some((entry, age)) = found else {
+        let Some((at, entry, age)) = question.found().await else {
             counts.misses.fetch_add(1, Ordering::Relaxed);
             return match question.control.only_if_cached {
                 true => Err(not_kept()),
                 false => Ok(None),
             };
         };
-        let saved = entry.cost.min(question.hold);
+        let saved = entry.cost.min(at.hold);
         counts.hits.fetch_add(1, Ordering::Relaxed);
         counts.saved.fetch_add(u64::try_from(saved.nanos()).unwrap_or(0), Ordering::Relaxed);
         telemetry::cached(age, saved);
-        Ok(Some(Hit { recorded: given(entry, age), saved, age }))
+        let (provider, model) = (at.provider.clone(), at.model.clone());
+        Ok(Some(Hit { recorded: given(entry, age), provider, model, saved, age }))
+    }
+}
+
+impl Question {
+    /// What is kept at the first place that has something.
+    async fn found(&self) -> Option<(&Kept, Entry, Duration)> {
+        for at in self.places.iter().filter(|_| self.control.reads()) {
+            if let Some((entry, age)) = self.cache.get(&at.key, self.control.max_age).await {
+                return Some((at, entry, age));
+            }
+        }
+        None
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Ask;
 use super::candidate::Candidate;
 use crate::cache::{
-    Asked, Cache, Control, Entry, HEADER, Key, Lookup, Print, Scope, Towards, is_kept, not_kept,
+    Asked, Cache, Control, Entry, HEADER, Kept, Key, Lookup, Print, Scope, Towards, is_kept, not_kept,
 };
 use crate::dialect::Endpoint;
 use crate::dialect::request::Request;
@@ -94,12 +94,20 @@ impl Part {
         }
     }
 
-    /// The question of the call at a candidate.
-    pub(super) fn lookup(&self, ask: &Ask, at: &Candidate<'_>) -> Lookup {
-        match self.key(ask, at) {
-            Some(key) => Lookup::new(&self.cache, key, self.control, at.hold()),
-            None => Lookup::none(),
-        }
+    /// The question of the call.
+    pub(super) fn lookup(&self, places: Vec<Kept>) -> Lookup {
+        Lookup::new(&self.cache, self.control, places)
+    }
+
+    /// Where the answer of a candidate would be kept.
+    pub(super) fn place(&self, ask: &Ask, at: &Candidate<'_>) -> Option<Kept> {
+        let (provider, model) = (at.provider.name.clone(), at.request.model.clone());
+        Some(Kept { key: self.key(ask, at)?, provider, model, hold: at.hold() })
+    }
+
+    /// Whether the client takes a kept answer at all.
+    pub(super) fn reads(&self) -> bool {
+        self.control.reads()
     }
 
     /// Where the answer of a candidate is kept; nowhere if it is asked for less than the client asks for.

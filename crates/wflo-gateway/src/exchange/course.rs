@@ -14,11 +14,12 @@ use super::cached::{Part, Said, Slot};
 use super::candidate::Candidate;
 use super::open::retry_count;
 use super::plan::{self, Way};
+use crate::cache::Lookup;
 use crate::dialect::Endpoint;
 use crate::dialect::request::Request;
 use crate::error::GatewayError;
 use crate::gateway::Shared;
-use crate::ledger::Tried;
+use crate::ledger::{Caller, Tried};
 use crate::retry::{Asked, Retry};
 use crate::routing::Place;
 use crate::telemetry;
@@ -88,7 +89,7 @@ pub(super) struct Course<'a> {
     downgrade: std::slice::Iter<'a, Place>,
     pub(super) tried: Vec<Tried>,
     /// Its part in the cache.
-    pub(super) cached: Option<Part>,
+    cached: Option<Part>,
     said: Said,
 }
 
@@ -172,6 +173,25 @@ impl<'a> Course<'a> {
     /// The candidate of the present attempt.
     pub(super) fn present(&self) -> &Candidate<'a> {
         &self.present
+    }
+
+    /// The question to the cache: under every way that the operator lets a draw, or what is fastest now, choose among.
+    /// In the order of the settings, so that an equal request gets an equal answer whichever is drawn for it.
+    pub(super) fn lookup(&self, shared: &'a Shared, ask: &Ask, caller: &Caller) -> Lookup {
+        let Some(part) = &self.cached else { return Lookup::none() };
+        let here = &self.route.ways[self.route.at].place;
+        let alike = plan::alike(shared, ask, &self.request);
+        if !part.reads() || !alike.iter().any(|share| share.place == *here) {
+            return part.lookup(part.place(ask, &self.present).into_iter().collect());
+        }
+        let place = |place: &Place| {
+            if place == here {
+                return part.place(ask, &self.present);
+            }
+            let other = Candidate::new(shared, ask, &self.request, place).ok()?;
+            part.place(ask, &other).filter(|_| caller.may_be_given(&place.model))
+        };
+        part.lookup(alike.iter().filter_map(|share| place(&share.place)).collect())
     }
 
     /// Where the answer of the present attempt is kept.

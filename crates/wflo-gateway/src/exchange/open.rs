@@ -57,7 +57,7 @@ pub(super) async fn open<'a>(
             turn: turn.clone(),
             gone: gone.clone(),
             circle,
-            cached: course.cached.as_ref().map_or_else(Lookup::none, |part| part.lookup(ask, first)),
+            cached: course.lookup(shared, ask, &caller),
             ..intent(ask, first, fingerprint.clone())
         };
         let opened = shared.ledger.open(intent).await?;

@@ -54,6 +54,18 @@ pub(super) fn downgrade<'a>(shared: &'a Shared, request: &Request) -> &'a [Place
     routing.models.get(model).map_or(&[], |detour| &detour.downgrade)
 }
 
+/// The places that share the calls of a request's model where its own nature does not choose among them, as they
+/// stand in the settings; none where it has one place, or one that comes before the others.
+pub(super) fn alike<'a>(shared: &'a Shared, ask: &Ask, request: &Request) -> &'a [Share] {
+    let routing = shared.routes.routing();
+    let own = shared.routes.written(Some(ask.dialect), &request.model);
+    let asked = routing.aliases.get(&request.model).unwrap_or(&own);
+    match routing.routes.get(&asked.model).filter(|_| asked.provider.is_none()) {
+        Some(Spread { targets, strategy: Strategy::Weighted | Strategy::Latency }) => targets,
+        _ => &[],
+    }
+}
+
 /// Where a place begins: the first of those that share its model's calls.
 pub(super) fn first(shared: &Shared, ask: &Ask, request: &Request, place: &Place) -> Place {
     spread(shared, ask, request, place).into_iter().next().unwrap_or_else(|| place.clone())

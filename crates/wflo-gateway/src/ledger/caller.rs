@@ -70,6 +70,11 @@ impl Caller {
         self.sees.as_ref().is_none_or(|sees| sees(model))
     }
 
+    /// Whether it may be given an answer of a model: by the model's own name, or by the one that it asks by.
+    pub(crate) fn may_be_given(&self, model: &str) -> bool {
+        self.sees(model) || self.alias_for(model).is_some_and(|alias| self.sees(alias))
+    }
+
     /// The same caller, who asks by a name that the operator lets stand for these models.
     pub(crate) fn asking(self, name: &str, models: Vec<String>) -> Caller {
         Caller { meant: Some(Arc::new((name.to_owned(), models))), ..self }

@@ -9,6 +9,7 @@ mod budget;
 mod bytes;
 mod cache;
 mod cache_redis;
+mod cache_routes;
 mod context_llm;
 mod dialects;
 mod edits;

@@ -17,16 +17,16 @@ use crate::ledger::{Call, Entry, MemoryLedger};
 use crate::world::{KEY, World, chat, deadlines, message, streamed};
 
 /// A gateway before two providers: the world's own mock, `a`, and another, `b`.
-struct Two {
-    world: World,
-    b: ModelServer,
+pub(crate) struct Two {
+    pub(crate) world: World,
+    pub(crate) b: ModelServer,
 }
 
 fn place(text: &str) -> Place {
     Place::parse(text, |name| ["a", "b", "anthropic"].contains(&name))
 }
 
-fn two(routing: Routing) -> Two {
+pub(crate) fn two(routing: Routing) -> Two {
     two_within(routing, MemoryLedger::unlimited())
 }
 
@@ -51,7 +51,7 @@ fn falls_back(model: &str, to: &[&str]) -> Routing {
     detour(model, Detour { fallbacks, ..Detour::default() })
 }
 
-fn ask(model: &str) -> String {
+pub(crate) fn ask(model: &str) -> String {
     chat("hi").replace("gpt-5-mini", model)
 }
 
@@ -182,7 +182,7 @@ async fn every_way_is_tried_once_and_the_last_failure_told() {
     assert_eq!((only(&two.world).tried.len(), two.world.ledger.settled()), (7, 0));
 }
 
-fn spread(strategy: Strategy, weights: [u32; 2]) -> Routing {
+pub(crate) fn spread(strategy: Strategy, weights: [u32; 2]) -> Routing {
     let targets = ["a/large", "b/small"].into_iter().zip(weights);
     let targets = targets.map(|(text, weight)| Share { place: place(text), weight }).collect();
     let routes = BTreeMap::from([("both".to_owned(), Spread { strategy, targets })]);
