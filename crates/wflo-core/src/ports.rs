@@ -3,6 +3,7 @@
 //! An implementation of `ports::<noun>` stands at the same path in its crate.
 
 pub mod clock;
+pub mod spender;
 pub mod store;
 
 /// A boxed future, so that ports can be used as trait objects without an async runtime here.

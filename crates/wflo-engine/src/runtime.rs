@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wflo_core::error::{Coded, Failure};
 use wflo_core::ports::clock::Clock;
+use wflo_core::ports::spender::Spenders;
 use wflo_core::ports::store::Store;
 use wflo_core::size::Bytes;
 use wflo_data::Databases;
@@ -35,6 +36,8 @@ pub struct RuntimeOptions {
     pub storage: PathBuf,
     /// Time and ids.
     pub clock: Arc<dyn Clock>,
+    /// Gateways that share budgets with the runs.
+    pub spenders: Arc<dyn Spenders>,
     /// Named databases: name to URL.
     pub databases: BTreeMap<String, String>,
     /// Those whose writes may be approved although a part of them can neither be shown nor bound.
@@ -102,6 +105,7 @@ impl Runtime {
             databases: Arc::clone(&databases),
             meters: Meters::new(options.journal_limit),
             settled: Arc::new(tokio::sync::Notify::new()),
+            spenders: options.spenders,
             turns: crate::ledger::Turns::default(),
             gateway: std::sync::OnceLock::new(),
         });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use wflo_core::ports::clock::Clock;
+use wflo_core::ports::spender::Spenders;
 use wflo_core::ports::store::Store;
 use wflo_data::Databases;
 use wflo_gateway::Gateway;
@@ -22,6 +23,8 @@ pub struct Services {
     pub meters: Meters,
     /// Rung whenever a hold became a bill: calls that wait for room try again.
     pub settled: Arc<Notify>,
+    /// Gateways that share budgets with runs, and may have died with what they held.
+    pub spenders: Arc<dyn Spenders>,
     /// Whose turn it is to take room in a budget.
     pub turns: crate::ledger::Turns,
     /// The model gateway; set once it has been made over this engine's ledger.

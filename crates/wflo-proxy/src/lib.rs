@@ -17,10 +17,12 @@ mod log;
 mod metrics;
 mod rules;
 mod server;
+mod spender;
 mod spending;
 mod treasury;
 
 pub use keys::{Client, KeyWish, MadeKey, rotated};
 pub use rules::{GATEWAY, Rules};
 pub use server::{Browsers, Config, Notice, ProxyError, Server, ServerOptions, TlsFiles};
+pub use spender::DeadSpenders;
 pub use treasury::{TreasuryError, TreasuryOptions, recover_dead};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::error::{Code, Coded, Failure};
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::clock::Clock as _;
+use wflo_core::ports::spender::Spenders;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
@@ -17,6 +17,7 @@ use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
 use wflo_gateway::error::GatewayError;
 use wflo_gateway::route::{Provider, Routes};
 use wflo_gateway::secret::Secret;
+use wflo_proxy::DeadSpenders;
 use wflo_store::{SqliteStore, StoreOptions};
 
 use crate::commands::Context;
@@ -70,16 +71,15 @@ impl<'a> Session<'a> {
             ))
         })?;
         // Runs share budgets with gateways: what one that was killed has left is in the way of nobody.
-        let (store, now) = (&*self.store, self.clock.moment());
-        if let Err(error) = wflo_proxy::recover_dead(store, store.data_dir(), &now).await {
-            tracing::warn!(%error, "what a gateway has left that was killed could not be brought in");
-        }
+        let spenders = self.spenders();
+        spenders.recover_dead().await;
         let started = Runtime::start(RuntimeOptions {
             data_dir: self.settings.data_dir.clone(),
             project: self.settings.project.root.clone(),
             store: self.port(),
             storage: self.storage(),
             clock: Arc::clone(&self.clock) as Arc<dyn wflo_core::ports::clock::Clock>,
+            spenders,
             databases: self.databases(),
             unseen: self.settings.unseen.clone(),
             routes: self.routes()?,
@@ -91,6 +91,15 @@ impl<'a> Session<'a> {
             journal_limit: self.settings.journal_limit,
         });
         started.await.map_err(CommandError::engine)
+    }
+
+    /// Gateways that share budgets with runs.
+    fn spenders(&self) -> Arc<dyn Spenders> {
+        Arc::new(DeadSpenders {
+            store: Arc::clone(&self.store) as _,
+            data_dir: self.store.data_dir().to_owned(),
+            clock: Arc::clone(&self.clock) as _,
+        })
     }
 
     /// The same connection under other settings.

@@ -125,8 +125,10 @@ pub(super) async fn reserve(
             continue;
         }
         intent.turn.give_back();
+        if shortfall.may_fit_later() && recall(calls, &shortfall.budget, &mut recalled).await? {
+            continue;
+        }
         if shortfall.may_fit_later() && since.elapsed() < PATIENCE {
-            recall(calls, &shortfall.budget, &mut recalled).await?;
             tokio::select! {
                 () = settled => {}
                 // Holds of other processes are settled without a bell here.
@@ -168,16 +170,27 @@ async fn charged(calls: &Calls, row: EffectRecord) -> Result<EffectRecord, Engin
     Ok(row)
 }
 
-/// Asks gateways for what they have at hand of a budget that they share with runs and no call of theirs holds.
-async fn recall(calls: &Calls, budget: &Budget, recalled: &mut Option<Instant>) -> Result<(), EngineError> {
+/// Gets back what gateways have of a budget that they share with runs. Whether it is worth another look at once.
+///
+/// The dead are asked for first, as they answer no recall. With a crash of this engine after each line:
+/// 1. a gateway is killed: the kernel frees its lock, its slices stay held, its log says what was sent;
+/// 2. this engine finds the lock free and reads the log; crash: nothing has changed, whoever comes next does;
+/// 3. its last fold, with the end of its row and its slices, is one commit, which is refused where somebody else was
+///    faster; crash: all is accounted for, its log is without a row and is removed by whoever looks next;
+/// 4. the log is removed; crash: as before the call was asked for.
+async fn recall(calls: &Calls, budget: &Budget, recalled: &mut Option<Instant>) -> Result<bool, EngineError> {
     if !matches!(budget.scope, Scope::Org | Scope::Label) || recalled.is_some_and(|at| at.elapsed() < RECALL)
     {
-        return Ok(());
+        return Ok(false);
     }
     *recalled = Some(Instant::now());
+    if calls.services.spenders.recover_dead().await > 0 {
+        calls.services.settled.notify_waiters();
+        return Ok(true);
+    }
     let recall = SliceOp::Recall { spender: None, budgets: vec![budget.id] };
     calls.services.store.commit(Batch { fence: None, ops: vec![Op::Slice(recall)] }).await?;
-    Ok(())
+    Ok(false)
 }
 
 /// How far the call must be cut to fit into what is left now, if it may be.

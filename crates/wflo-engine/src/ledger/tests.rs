@@ -12,6 +12,7 @@ use wflo_core::definition::Definition;
 use wflo_core::id::RunId;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock;
+use wflo_core::ports::spender::Spenders;
 use wflo_core::ports::store::{ApprovalFilter, Fence, Store};
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_gateway::cache::{Cache, CacheSettings, Lookup};

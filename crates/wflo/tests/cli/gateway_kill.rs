@@ -1,7 +1,7 @@
 //! SIGKILL at every boundary of a gateway's call, and of one of two gateways in the middle of its work: nothing
 //! that was billed is missing from the books, no limit is passed, and no hold is left.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -157,9 +157,8 @@ steps:
   - {name: ask, type: agent, model: smol, prompt: Say hello, max_tokens: 100}
 ";
 
-#[test]
-fn runs_and_a_gateway_share_a_budget_to_the_nano() {
-    let limit = 800 * BILL + 2 * BOUND;
+/// A world whose runs and gateways share this limit.
+fn sharing(limit: i64) -> World {
     let world = World::new("");
     let settings = format!(
         "[project]\nworkflow = \"flow.yaml\"\norg = \"acme\"\n{}\n[[budgets]]\nscope = \"org\"\nmax_cost_usd = \"{}\"\n",
@@ -168,6 +167,38 @@ fn runs_and_a_gateway_share_a_budget_to_the_nano() {
     );
     world.folder.write("wflo.toml", &settings);
     world.folder.write("flow.yaml", FLOW);
+    world
+}
+
+/// It waits for room that only a gateway has, which then dies with it.
+#[test]
+fn a_run_that_waits_does_not_wait_for_the_dead() {
+    let world = sharing(BILL + BOUND + BOUND / 2);
+    // It ends at the first commit of what it has spent: what was billed is in its log, all else in its slice.
+    let mut gateway = world.start_under(&[("WFLO_FAILPOINT", "gateway.fold.before:1")]);
+    world.mock.hold();
+    let port = gateway.port;
+    let client = std::thread::spawn(move || call(port));
+    until("its call is sent", || world.mock.counts().requests == 1);
+    let mut run = world.folder.start(&["run", "--json"]);
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // The engine has looked for the dead, and found none.
+    lines.by_ref().find(|line| line.contains("\"step.started\"")).expect("the step starts");
+    assert!(gateway.child.try_wait().unwrap().is_none());
+    world.mock.release();
+    assert_eq!(gateway.child.wait().unwrap().signal(), Some(9));
+    client.join().unwrap();
+    let last = lines.last().unwrap();
+    assert!(last.contains("\"completed\""), "{last}");
+    assert_eq!(world.folder.ended(run).code, 0);
+    let (charged, uncertain) = world.charged();
+    assert_eq!((charged, uncertain), (2 * BILL, 0), "what it had spent is charged, and no more");
+}
+
+#[test]
+fn runs_and_a_gateway_share_a_budget_to_the_nano() {
+    let limit = 800 * BILL + 2 * BOUND;
+    let world = sharing(limit);
     let gateway = world.start();
     let port = gateway.port;
     std::thread::scope(|scope| {

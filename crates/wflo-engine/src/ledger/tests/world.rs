@@ -37,6 +37,15 @@ impl Executor for Acting {
     }
 }
 
+/// No gateway shares the data directory.
+struct Alone;
+
+impl Spenders for Alone {
+    fn recover_dead(&self) -> BoxFuture<'_, usize> {
+        Box::pin(async { 0 })
+    }
+}
+
 pub(super) struct World {
     pub(super) mock: ModelServer,
     pub(super) gateway: Gateway,
@@ -108,6 +117,7 @@ pub(super) async fn world_within(
         databases: Arc::new(databases),
         meters: Meters::new(wflo_core::size::Bytes(u64::MAX)),
         settled: Arc::new(tokio::sync::Notify::new()),
+        spenders: Arc::new(Alone),
         turns: crate::ledger::Turns::default(),
         gateway: std::sync::OnceLock::new(),
     });
