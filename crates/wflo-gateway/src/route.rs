@@ -1,23 +1,23 @@
 //! Which provider serves a model, and at what price.
 //!
-//! Owns the choice; what a provider is, and how it is reached, is `provider`'s.
+//! Owns the choice; what a provider is, and how it is reached, is `provider`'s, what a model costs there
+//! `priced`'s.
 //! **Architecture Invariant:** a route that exists has a provider and a price for billed endpoints;
 //! an unpriced model has none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use wflo_core::definition::nearest;
 use wflo_core::money::NanoUsd;
 
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
-use crate::price::{
-    Kind, Known, ModelSettings, Price, PriceError, has_provider, known, known_models, lookup,
-};
+use crate::price::{ModelSettings, Price, PriceError, has_provider, lookup};
 use crate::routing::{Place, Routing};
 
 mod passthrough;
+mod priced;
 mod provider;
+mod served;
 mod written;
 
 pub use passthrough::{NoPath, Passthrough};
@@ -185,29 +185,6 @@ impl Routes {
         }
     }
 
-    /// Every model that a client of the dialect can call, with its provider: the operator's own, then those
-    /// that the price map knows at the dialect's providers and that an endpoint here serves.
-    pub fn served(&self, dialect: Dialect) -> Vec<(String, String)> {
-        let names = self.models.keys().chain(self.routing.aliases.keys()).chain(self.routing.routes.keys());
-        let names: BTreeSet<&String> = names.collect();
-        let own = names.iter().filter_map(|model| {
-            let route = self.entry(Some(dialect), model).ok()?;
-            Some(((*model).clone(), route.provider.name.clone()))
-        });
-        let fitting = self.providers.iter().filter(|provider| provider.dialect == dialect);
-        let known = fitting.flat_map(|provider| {
-            let served =
-                |known: &Known| matches!(known.price.kind, Kind::Chat | Kind::Embedding | Kind::Rerank);
-            let here = known().filter(move |known| known.provider == provider.priced_as() && served(known));
-            here.map(|Known { name: model, provider: at, .. }| {
-                let model = model.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).unwrap_or(model);
-                (model.to_owned(), provider.name.clone())
-            })
-        });
-        let known = known.filter(|(model, _)| !names.contains(model));
-        own.chain(known).collect()
-    }
-
     /// The provider of the dialect that lets a path through, and the most that a call of it costs.
     pub(crate) fn passthrough(&self, dialect: Dialect, suffix: &str) -> Option<(&Provider, NanoUsd)> {
         let fitting = self.providers.iter().filter(|provider| provider.dialect == dialect);
@@ -240,16 +217,6 @@ impl Routes {
         })
     }
 
-    /// Whether some provider serves models of this name, or of a name that begins so where a `*` ends it.
-    pub fn knows(&self, pattern: &str) -> bool {
-        match pattern.strip_suffix('*') {
-            None => self.entry(None, pattern).is_ok(),
-            Some(beginning) => Dialect::ALL
-                .iter()
-                .any(|dialect| self.served(*dialect).iter().any(|(model, _)| model.starts_with(beginning))),
-        }
-    }
-
     /// The providers of `wflo.toml`.
     pub fn named_providers(&self) -> &[Provider] {
         self.providers.get(..self.named).unwrap_or_default()
@@ -275,45 +242,6 @@ impl Routes {
             return Err(other_dialect(provider, asked, model));
         }
         self.priced(provider, endpoint, model)
-    }
-
-    fn priced<'a>(
-        &self,
-        provider: &'a Provider,
-        endpoint: Option<Endpoint>,
-        model: &str,
-    ) -> Result<Route<'a>, GatewayError> {
-        let price = self.price(provider, model);
-        if price.is_none() && endpoint.is_none_or(Endpoint::is_billed) {
-            let named = self.is_named(&provider.name);
-            let near = self.near(provider.priced_as(), model);
-            let provider = provider.name.clone();
-            return Err(GatewayError::Unpriced { model: model.to_owned(), provider, named, near });
-        }
-        Ok(Route { provider, price })
-    }
-
-    /// The priced model that a name was most likely meant to be.
-    fn near(&self, provider: &str, model: &str) -> Option<String> {
-        let known = known_models()
-            .filter(|(at, _)| *at == provider)
-            .map(|(at, name)| name.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name));
-        let known = self.models.keys().map(String::as_str).chain(known);
-        // Names of models look alike, so only a slip of a letter or two counts.
-        let like = |name: &&str| {
-            name.len().abs_diff(model.len()) <= 2 && name.as_bytes().first() == model.as_bytes().first()
-        };
-        let near = nearest(model, known.filter(like))?;
-        let price = |provider: &Provider| self.price(provider, near).is_some();
-        self.providers.iter().any(price).then(|| near.to_owned())
-    }
-
-    pub(crate) fn price(&self, provider: &Provider, model: &str) -> Option<Price> {
-        let settings = self.models.get(model);
-        // Checked by `new`, so an error here is a price that is not there.
-        let own = settings.and_then(|settings| settings.price(provider.priced_as(), model).ok().flatten());
-        own.or_else(|| lookup(provider.priced_as(), model))
-            .map(|price| price.at_host(provider.host(), provider.output_limit))
     }
 }
 
