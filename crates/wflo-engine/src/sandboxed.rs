@@ -1,24 +1,28 @@
-//! One sandbox of one attempt: made from the run's launch settings, watched, ended.
+//! One sandbox of one attempt, made from the run's launch settings.
 //!
 //! Owns the choice of the backend and the address that stock model clients find; what a backend does
-//! is its own.
+//! is its own. A sandbox that runs is watched and ended by `running`.
+
+mod files;
+mod pipe;
+mod running;
+
+pub(crate) use self::files::LiveFiles;
+pub(crate) use self::pipe::{pipe, tail};
+pub(crate) use self::running::Running;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncReadExt, Interest};
 use tokio::sync::OnceCell;
-use wflo_core::error::{Coded, Failure};
-use wflo_gateway::ledger::Caller;
-use wflo_gateway::serve::ServeHandle;
-use wflo_gateway::{Gateway, PLACEHOLDER_KEY, client_env};
+use wflo_core::error::Coded;
+use wflo_gateway::{PLACEHOLDER_KEY, client_env};
 use wflo_sandbox::workspace::{self, Hidden, HideRules, View};
-use wflo_sandbox::{Backend, Bare, Bind, Exit, Files, MODEL_PORT, Native, Sandbox, Spec, Stdio};
+use wflo_sandbox::{Backend, Bare, Bind, Files, MODEL_PORT, Native, Sandbox, Spec, Stdio};
 
-use crate::broker::{Opened, bad_layer};
 use crate::error::EngineError;
 use crate::executor::Left;
 use crate::interpreter::Surroundings;
@@ -40,15 +44,6 @@ pub struct Sandboxes {
     pub environment: std::collections::BTreeMap<OsString, OsString>,
     /// What hides the hidden files of folders that are shown beside a workspace: looked for once, because they may be large.
     masks: Mutex<Masks>,
-}
-
-/// A running sandbox of an attempt.
-pub(crate) struct Running {
-    /// `None` only while it is being dropped.
-    sandbox: Option<Arc<dyn Sandbox>>,
-    status: tokio::net::UnixDatagram,
-    /// What a model client must carry, where others than this sandbox can reach its listener.
-    key: Option<String>,
 }
 
 /// What an attempt's sandbox differs in.
@@ -257,36 +252,6 @@ impl Sandboxes {
     }
 }
 
-/// The workspace of a running sandbox, as far as it has been changed. It keeps no sandbox alive.
-pub(crate) struct LiveFiles {
-    store: Arc<workspace::Store>,
-    sandbox: Weak<dyn Sandbox>,
-}
-
-impl LiveFiles {
-    /// Seals what has been changed so far; `None` when that is nothing. What the program writes
-    /// meanwhile may be in it or not.
-    pub(crate) async fn changes(&self) -> Result<Option<workspace::Captured>, EngineError> {
-        let Some(sandbox) = self.sandbox.upgrade() else { return Ok(None) };
-        let captured = tokio::task::spawn_blocking(move || sandbox.changes());
-        captured.await.map_err(unreadable)?.map_err(|e| failed(&e))
-    }
-
-    /// A layer that was sealed before; an empty one for none.
-    pub(crate) async fn layer(&self, id: Option<String>) -> Result<Opened, EngineError> {
-        let Some(id) = id else {
-            return Ok(Opened { manifest: workspace::Manifest::default(), tree: std::path::PathBuf::new() });
-        };
-        let store = Arc::clone(&self.store);
-        let open = move || {
-            let digest = id.parse().map_err(|_| bad_layer(&id))?;
-            let layer = workspace::Layer::open(&store, &digest).map_err(|e| failed(&e))?;
-            Ok(Opened { manifest: layer.manifest, tree: store.tree(&digest) })
-        };
-        tokio::task::spawn_blocking(open).await.map_err(|e| EngineError::Unreadable(e.to_string()))?
-    }
-}
-
 /// The variables that make stock clients find the listener, whose port the launcher fills in.
 fn model_env(key: &str) -> impl Iterator<Item = (OsString, OsString)> {
     // The port is not known before the sandbox is; no port is 1.
@@ -308,115 +273,4 @@ fn token() -> Result<String, EngineError> {
         let _ = write!(text, "{byte:02x}");
         text
     }))
-}
-
-impl Running {
-    fn sandbox(&self) -> Result<&Arc<dyn Sandbox>, Failure> {
-        let gone = || Failure::new(wflo_core::error::Code(9003), "the sandbox is gone");
-        self.sandbox.as_ref().ok_or_else(gone)
-    }
-
-    /// Where the program finds the workspace.
-    pub(crate) fn workspace(&self) -> String {
-        self.sandbox.as_ref().map(|sandbox| sandbox.workspace().display().to_string()).unwrap_or_default()
-    }
-
-    /// Its workspace, for tools whose files are sealed while it runs.
-    pub(crate) fn files(&self, sandboxes: &Sandboxes) -> Option<LiveFiles> {
-        let sandbox = Arc::downgrade(self.sandbox.as_ref()?);
-        Some(LiveFiles { store: Arc::clone(&sandboxes.store), sandbox })
-    }
-
-    /// How each limit is enforced, and whether the program is isolated.
-    pub(crate) fn enforcement(&self) -> (&[wflo_sandbox::Enforcement], bool) {
-        (self.sandbox.as_ref().map_or(&[], |sandbox| sandbox.enforcement()), self.key.is_none())
-    }
-
-    /// Serves the model clients in it as `caller`; `None` when nobody can.
-    pub(crate) fn serve(
-        &self,
-        gateway: Option<&Gateway>,
-        caller: Caller,
-    ) -> std::io::Result<Option<ServeHandle>> {
-        let listener = self.sandbox.as_ref().and_then(|sandbox| sandbox.take_listener());
-        let (Some(listener), Some(gateway)) = (listener, gateway) else { return Ok(None) };
-        let caller = match &self.key {
-            Some(key) => caller.with_key(key),
-            None => caller,
-        };
-        gateway.serve(listener, caller).map(Some)
-    }
-
-    /// Lets no model client in: whoever connects is refused at once.
-    pub(crate) fn serve_nobody(&self) {
-        drop(self.sandbox.as_ref().and_then(|sandbox| sandbox.take_listener()));
-    }
-
-    /// Resolves when no process of the sandbox is left.
-    pub(crate) async fn ended(&self) -> Result<Exit, Failure> {
-        let sandbox = self.sandbox()?;
-        loop {
-            if let Some(exit) = sandbox.try_wait().map_err(|e| e.to_failure())? {
-                return Ok(exit);
-            }
-            self.status
-                .readable()
-                .await
-                .map_err(|e| Failure::new(wflo_core::error::Code(9003), e.to_string()))?;
-            // Asked inside, so that news which comes meanwhile is not taken for old.
-            let asked = self.status.try_io(Interest::READABLE, || match sandbox.try_wait() {
-                Ok(None) => Err(std::io::Error::from(std::io::ErrorKind::WouldBlock)),
-                news => Ok(news),
-            });
-            if let Ok(news) = asked
-                && let Some(exit) = news.map_err(|e| e.to_failure())?
-            {
-                return Ok(exit);
-            }
-        }
-    }
-
-    /// Kills the whole tree and waits until it is gone.
-    pub(crate) async fn kill(&self) {
-        let Some(sandbox) = self.sandbox.clone() else { return };
-        let killed = tokio::task::spawn_blocking(move || sandbox.kill()).await;
-        if let Ok(Err(e)) = killed {
-            tracing::warn!(error = %e, "a sandbox could not be killed");
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let sandbox = self.sandbox.take();
-        // Its end may wait for processes and remove many files.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(sandbox))),
-            Err(_) => drop(sandbox),
-        }
-    }
-}
-
-/// A pipe from a sandbox: our end does not block, the program's is as programs expect it.
-pub(crate) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&read, true)?;
-    Ok((read, write))
-}
-
-/// Reads a pipe to its end and gives the last `most` bytes.
-pub(crate) async fn tail(pipe: OwnedFd, most: usize) -> Vec<u8> {
-    let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return Vec::new() };
-    let (mut kept, mut buffer) = (Vec::new(), vec![0_u8; 16 << 10]);
-    while let Ok(read) = pipe.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(&buffer[..read]);
-        if kept.len() > 2 * most {
-            kept.drain(..kept.len() - most);
-        }
-    }
-    let from = kept.len().saturating_sub(most);
-    kept.split_off(from)
 }
