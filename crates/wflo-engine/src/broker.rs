@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectKind, EffectRecord, fingerprint};
-use wflo_core::error::{Code, Coded, Failure};
+use wflo_core::error::Code;
 use wflo_core::event::EventBody;
 use wflo_core::id::ApprovalId;
-use wflo_core::ports::store::{EffectEnd, StoreError};
+use wflo_core::ports::store::EffectEnd;
 
 use crate::calls::Calls;
 use crate::chain::{Chain, Open};
-use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::{Intent, Journal};
-use crate::outbox::{Outbox, Told};
+use crate::outbox::Outbox;
 use crate::protocol::{Answer, EffectCall, EffectError, On, ToRunner};
 use crate::services::Services;
 use crate::waits::Waits;
 
 mod alone;
+mod answer;
 mod ask;
 mod cancelled;
 mod db;
@@ -44,15 +44,13 @@ mod tool_files;
 mod work;
 mod world;
 
-/// The request is not what the journal holds at this place.
-const MISMATCH: Code = Code(3020);
 /// A kind of effect that a later release brings.
 const LATER: Code = Code(3021);
-/// A request of the wrong shape.
-const BAD_REQUEST: Code = Code(3022);
 /// A guarded effect whose result was lost.
 pub(crate) const AMBIGUOUS: Code = Code(3023);
 
+pub(crate) use answer::{Answered, Unanswered, effect_error, failure_of};
+use answer::{Outcome, answer_of, bad_request, mismatch, replayed_error};
 use tool_files::ToolFiles;
 pub(crate) use tool_files::{Opened, bad_layer};
 use work::Work;
@@ -60,61 +58,6 @@ use work::Work;
 pub(crate) use db::{effect_id, in_database, not_known, own_writes, settled_in_database};
 pub(crate) use full::full;
 pub(crate) use question::asks_at_writes;
-
-/// What reaches the step for one effect.
-pub(crate) struct Answered {
-    /// Its place in delivery order, when it comes from the journal.
-    pub(crate) order: Option<u32>,
-    /// None where it is in the journal and is read when it is sent.
-    pub(crate) answer: Option<Answer>,
-}
-
-impl Answered {
-    fn new(order: Option<u32>, outcome: Result<Value, EffectError>) -> Self {
-        Answered { order, answer: Some(answer_of(outcome)) }
-    }
-
-    /// As it is put into the line of what is sent.
-    pub(crate) fn told(self, sink: &Outbox) -> Told {
-        self.answer.map_or(Told::Recorded, |answer| sink.keep(answer))
-    }
-}
-
-fn answer_of(outcome: Result<Value, EffectError>) -> Answer {
-    match outcome {
-        Ok(value) => Answer::Ok(value),
-        Err(error) => Answer::Error(EffectError { message: short(error.message), ..error }),
-    }
-}
-
-/// Why an effect has no answer.
-pub(crate) enum Unanswered {
-    /// The attempt cannot go on: the lease is lost, the store fails, the run ends.
-    Broken(EngineError),
-    /// The step no longer waits for one.
-    Withdrawn,
-    /// The attempt must end: what it was told is not its history any more. The chain says what follows.
-    Halted,
-    /// The step has gone too far and fails.
-    Failed(Failure),
-}
-
-impl From<StoreError> for Unanswered {
-    fn from(e: StoreError) -> Self {
-        Unanswered::Broken(e.into())
-    }
-}
-
-impl From<EngineError> for Unanswered {
-    fn from(e: EngineError) -> Self {
-        match e {
-            EngineError::Withdrawn => Unanswered::Withdrawn,
-            e => Unanswered::Broken(e),
-        }
-    }
-}
-
-type Outcome = Result<Result<Value, EffectError>, Unanswered>;
 
 /// A running tool hands its result over here.
 pub(crate) type ToolDone = tokio::sync::oneshot::Sender<Value>;
@@ -354,74 +297,6 @@ impl Broker {
 /// The place of an effect.
 fn on(call: &EffectCall) -> On {
     On { path: call.path.clone(), seq: call.seq }
-}
-
-fn bad_request(detail: &str) -> EffectError {
-    EffectError {
-        code: BAD_REQUEST.to_string(),
-        kind: "failed".to_owned(),
-        message: format!("the request cannot be read: {detail}"),
-        hint: None,
-    }
-}
-
-/// The step does something else than it did before the crash: loud, with both sides.
-fn mismatch(row: &EffectRecord, call: &EffectCall) -> EffectError {
-    let show = |kind: EffectKind, name: &str, request: &dyn std::fmt::Display| {
-        let text: String = format!("{}.{name} {request}", kind.as_str()).chars().take(400).collect();
-        text
-    };
-    EffectError {
-        code: MISMATCH.to_string(),
-        kind: "replay_mismatch".to_owned(),
-        message: format!(
-            "effect {}/{} is not what it was before the restart; expected: {}; got: {}",
-            call.path,
-            call.seq,
-            show(row.kind, &row.name, &row.request),
-            show(call.kind, &call.name, &call.request),
-        ),
-        hint: Some(
-            "take the time, random numbers and anything else that changes from context (context.now(), context.random()), or begin again with `wflo runs retry ID`"
-                .to_owned(),
-        ),
-    }
-}
-
-fn replayed_error(row: &EffectRecord, error: &Failure) -> EffectError {
-    EffectError {
-        code: error.code.clone(),
-        kind: row.attributes["error_kind"].as_str().unwrap_or("failed").to_owned(),
-        message: error.message.clone(),
-        hint: error.hint.clone(),
-    }
-}
-
-/// The longest message of an effect's error, in characters: it may quote what the step asked for.
-const MESSAGE: usize = 8_000;
-
-fn short(message: String) -> String {
-    if message.len() <= MESSAGE { message } else { message.chars().take(MESSAGE).collect() }
-}
-
-pub(crate) fn failure_of(error: &EffectError) -> Failure {
-    Failure {
-        code: error.code.clone(),
-        message: short(error.message.clone()),
-        hint: error.hint.clone(),
-        place: None,
-        traceback: None,
-    }
-}
-
-/// A coded error as user code sees it.
-pub(crate) fn effect_error(kind: &str, error: &impl Coded) -> EffectError {
-    EffectError {
-        code: error.code().to_string(),
-        kind: kind.to_owned(),
-        message: error.to_string(),
-        hint: error.hint(),
-    }
 }
 
 /// A fact about a used approval.

@@ -18,15 +18,12 @@
 
 use wflo_core::approval::{ApprovalStatus, Purpose};
 use wflo_core::effect::{CancelledWait, EffectKind};
-use wflo_core::error::Code;
 use wflo_core::machine::{CommandBody, Rejection};
 
+use super::answer::MISMATCH;
 use super::{Broker, Unanswered};
 use crate::error::EngineError;
 use crate::protocol::{EffectCall, EffectError, On};
-
-/// The step waits for what it had given up before the restart.
-const MISMATCH: Code = Code(3020);
 
 impl Broker {
     /// Makes it durable that the step no longer waits for these, each after so many answers. Nothing that
