@@ -128,7 +128,7 @@ impl Way {
 
     /// It answered, or failed to; whether its breaker opened by that.
     pub(crate) fn record(&self, settings: &Breaker, ok: bool) -> bool {
-        self.state().breaker.record(settings, ok, Instant::now(), chance())
+        self.state().breaker.record(settings, ok, Instant::now(), chance)
     }
 
     /// Lets a call pass, or says how long it would have to wait.

@@ -37,6 +37,7 @@ pub mod serve;
 pub mod shorter;
 pub mod sse;
 mod telemetry;
+pub mod together;
 pub mod turn;
 mod upstream;
 pub mod usage;

@@ -6,7 +6,9 @@
 //! **Architecture Invariant:** no redirect is followed, no client credential is passed on, and a
 //! provider's key is in nothing but the request's headers.
 
+use std::pin::Pin;
 use std::sync::OnceLock;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +19,11 @@ use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use crate::dialect::Dialect;
 use crate::route::Provider;
+use crate::together::Together;
 
 /// How long each part of a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -65,10 +68,10 @@ pub(crate) enum SendError {
     Unknown(String),
 }
 
-type TlsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type TlsClient = Client<HttpsConnector<Gathered>, Full<Bytes>>;
 
 pub(crate) struct Upstream {
-    plain: Client<HttpConnector, Full<Bytes>>,
+    plain: Client<Gathered, Full<Bytes>>,
     /// Made at the first `https` address: reading the system's roots takes milliseconds.
     tls: OnceLock<Result<TlsClient, String>>,
     connect: Duration,
@@ -111,12 +114,31 @@ fn builder(idle: Duration) -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn connector(connect: Duration, only_http: bool) -> HttpConnector {
+/// Connects, to where writes leave together.
+#[derive(Clone)]
+struct Gathered(HttpConnector);
+
+impl tower_service::Service<Uri> for Gathered {
+    type Response = TokioIo<Together>;
+    type Error = <HttpConnector as tower_service::Service<Uri>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let connecting = self.0.call(address);
+        Box::pin(async move { Ok(TokioIo::new(Together::new(connecting.await?.into_inner()))) })
+    }
+}
+
+fn connector(connect: Duration, only_http: bool) -> Gathered {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(connect));
     connector.set_nodelay(true);
     connector.enforce_http(only_http);
-    connector
+    Gathered(connector)
 }
 
 fn tls(connect: Duration) -> Result<TlsClient, String> {

@@ -102,14 +102,20 @@ impl State {
     }
 
     /// An answer came, or did not; whether it opened by that.
-    pub(super) fn record(&mut self, settings: &Breaker, ok: bool, now: Instant, chance: u64) -> bool {
+    pub(super) fn record(
+        &mut self,
+        settings: &Breaker,
+        ok: bool,
+        now: Instant,
+        chance: impl FnOnce() -> u64,
+    ) -> bool {
         if let Some((until, _)) = self.tripped {
             // Of a call from before it tripped, or the probe's.
             if ok {
                 (self.tripped, self.trips) = (None, 0);
                 self.parts.clear();
             } else if now >= until {
-                self.trip(settings, now, chance);
+                self.trip(settings, now, chance());
                 return true;
             }
             return false;
@@ -132,7 +138,7 @@ impl State {
             && bad >= u64::from(settings.failures)
             && bad * 100 >= (good + bad) * u64::from(settings.percent);
         if failing {
-            self.trip(settings, now, chance);
+            self.trip(settings, now, chance());
         }
         failing
     }
@@ -160,7 +166,7 @@ mod tests {
         let mut state = State::default();
         for _ in 0..settings.failures {
             assert_eq!(state.phase(now), Phase::Closed);
-            state.record(settings, false, now, HALF);
+            state.record(settings, false, now, || HALF);
         }
         assert_eq!(state.phase(now), Phase::Open);
         state
@@ -172,12 +178,12 @@ mod tests {
         let mut state = State::default();
         for nth in 0..40 {
             // Four in thirty seconds, never five.
-            state.record(&settings, false, now + Duration::from_secs(8) * nth, HALF);
+            state.record(&settings, false, now + Duration::from_secs(8) * nth, || HALF);
         }
         assert!(state.admits(now + Duration::from_secs(320)));
         let mut mixed = State::default();
         for nth in 0..100 {
-            mixed.record(&settings, nth % 5 < 3, now, HALF);
+            mixed.record(&settings, nth % 5 < 3, now, || HALF);
         }
         assert!(mixed.admits(now), "two in five is less than half");
     }
@@ -191,7 +197,7 @@ mod tests {
         assert_eq!(state.phase(later), Phase::HalfOpen);
         let Admission::Probe(first) = state.admit(later) else { panic!("no probe") };
         assert!(matches!(state.admit(later), Admission::Wait(_)), "a second one waits");
-        state.record(&settings, false, later, HALF);
+        state.record(&settings, false, later, || HALF);
         assert_eq!(state.admit(later), Admission::Wait(settings.open * 2), "twice as long");
         let later = later + settings.open * 2;
         let Admission::Probe(second) = state.admit(later) else { panic!("no probe") };
@@ -200,7 +206,7 @@ mod tests {
         assert!(matches!(state.admit(later), Admission::Wait(_)), "an old probe ends no new one");
         state.abandon(second);
         assert!(matches!(state.admit(later), Admission::Probe(_)));
-        state.record(&settings, true, later, HALF);
+        state.record(&settings, true, later, || HALF);
         assert_eq!((state.phase(later), state.admit(later)), (Phase::Closed, Admission::Pass));
     }
 
@@ -233,7 +239,7 @@ mod tests {
                         }
                     }
                     ok => {
-                        state.record(&settings, ok == 2, now, chance);
+                        state.record(&settings, ok == 2, now, || chance);
                         if state.tripped.is_none_or(|(_, probe)| probe.is_none()) {
                             probe = None;
                         }

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use wflo_gateway::together::Together;
 
 use self::watch::Watch;
 use super::Shared;
@@ -133,6 +134,7 @@ async fn serve(
     tls: Option<TlsAcceptor>,
     when: When,
 ) -> io::Result<()> {
+    let stream = Together::new(stream);
     let Some(tls) = tls else { return speak(shared, http, stream, peer, when).await };
     let stream = tokio::select! {
         stream = tokio::time::timeout(shared.deadlines.head, tls.accept(stream)) => stream??,
