@@ -42,6 +42,10 @@ pub trait Sandbox: Debug + Send + Sync {
     /// isolated, whoever is on this host can connect to it.
     fn take_listener(&self) -> Option<TcpListener>;
 
+    /// The second listener, for whoever lets connections out of the sandbox. Given once, and only by a
+    /// sandbox that is isolated.
+    fn take_egress_listener(&self) -> Option<TcpListener>;
+
     /// Readable when there is news: then call [`Sandbox::try_wait`].
     fn status_fd(&self) -> BorrowedFd<'_>;
 

@@ -67,6 +67,9 @@ impl Backend for Bare {
         if spec.require_kernel {
             return Err(Error::Invalid("the kernel enforces nothing without isolation".into()));
         }
+        if spec.egress_listener {
+            return Err(Error::Invalid("nothing keeps a program without isolation from other hosts".into()));
+        }
         if let Some(bind) = spec.ro.iter().chain(&spec.rw).find(|bind| bind.source != bind.target) {
             let (source, target) = (bind.source.display(), bind.target.display());
             return Err(Error::Invalid(format!("without isolation {source} cannot be shown at {target}")));
@@ -118,6 +121,10 @@ impl Sandbox for Unconfined {
 
     fn take_listener(&self) -> Option<TcpListener> {
         self.tree.take_listener()
+    }
+
+    fn take_egress_listener(&self) -> Option<TcpListener> {
+        None
     }
 
     fn status_fd(&self) -> BorrowedFd<'_> {

@@ -47,6 +47,6 @@ pub use launcher::{LAUNCHER_ARGUMENT, Launcher};
 pub use process_tree::ProcessTree;
 pub use server::launcher_main;
 pub use spec::{
-    Bind, DEFAULT_DISK, DEFAULT_PIDS, Enforcement, HOME, Level, Limits, MODEL_PORT, Owner, PATH, Spec, Stdio,
-    View, WORKSPACE,
+    Bind, DEFAULT_DISK, DEFAULT_PIDS, EGRESS_PORT, Enforcement, HOME, Level, Limits, MODEL_PORT, Owner, PATH,
+    Spec, Stdio, View, WORKSPACE,
 };

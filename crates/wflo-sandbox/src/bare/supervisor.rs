@@ -15,7 +15,7 @@ use crate::native::supervise::{Members, Supervisor, Watched};
 use crate::native::sys::process::{self, Forked};
 use crate::native::sys::{At, Fault, socket};
 use crate::native::watch::{self, Sources};
-use crate::native::wire::{Notice, Order};
+use crate::native::wire::{Notice, Order, Ports};
 use crate::native::worker;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -52,7 +52,7 @@ fn supervise(
     // A program that gains another user's rights could not be ended by this one.
     process::no_new_privileges().step("forbidding new privileges")?;
     let listener = if order.model_listener { Some(net::listen()?) } else { None };
-    let port = listener.as_ref().map(|(_, port)| *port);
+    let ports = Ports { model: listener.as_ref().map(|(_, port)| *port), egress: None };
     let (report, report_end) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
     let started = process::boot_ms();
@@ -63,7 +63,7 @@ fn supervise(
             if process::die_with_parent().and_then(|()| process::set_dumpable(true)).is_err() {
                 process::exit_now(1);
             }
-            worker::main(&program(order, fds, port, None), report_end.as_raw_fd())
+            worker::main(&program(order, fds, ports, None), report_end.as_raw_fd())
         }
         Forked::Parent(pid, _) => pid,
     };
@@ -82,7 +82,7 @@ fn supervise(
     }
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let owner = [own.0, own.1, own.0, own.1, own.0, own.1];
-    let notice = Notice::Running { owner, port, layers: false };
+    let notice = Notice::Running { owner, ports, layers: false };
     let _ = socket::send(control, &notice.encode(), &handed);
     handed.iter().for_each(|fd| process::close_range(fd.as_raw_fd(), fd.as_raw_fd()));
     let deadline = limits.timeout.map(|limit| started.saturating_add_unsigned(limit.0));

@@ -72,6 +72,10 @@ impl Sandbox for Isolated {
         self.tree.take_listener()
     }
 
+    fn take_egress_listener(&self) -> Option<TcpListener> {
+        self.tree.take_egress_listener()
+    }
+
     fn status_fd(&self) -> BorrowedFd<'_> {
         self.tree.status_fd()
     }

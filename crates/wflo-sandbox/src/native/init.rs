@@ -11,16 +11,16 @@ use super::plan::Plan;
 use super::root;
 use super::server::{Common, Given};
 use super::sockets::{self, Sockets};
-use super::spec::{HOME, Level, MODEL_PORT, WORKSPACE};
+use super::spec::{EGRESS_PORT, HOME, Level, MODEL_PORT, WORKSPACE};
 use super::supervise::{Members, Supervisor, Watched};
 use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
 use super::watch::{self, Sources};
-use super::wire::{Notice, Order};
+use super::wire::{Notice, Order, Ports};
 use super::worker::{self, Program, Walls};
 use super::{blank, landlock, net};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// Never returns: whatever the end, it is an exit of this process.
@@ -57,6 +57,7 @@ fn sandbox(
     let root = root::build(&mold.template, plan)?;
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
     let listener = if order.model_listener { Some(net::listen()?) } else { None };
+    let egress = if order.egress_listener { Some(net::listen()?) } else { None };
     let rules = landlock::prepare(&writable(&order))?;
     if plan.privileged {
         process::become_user(plan.uid, plan.gid).step("becoming the sandbox's user")?;
@@ -66,7 +67,8 @@ fn sandbox(
     process::set_dumpable(false).step("hiding pid 1")?;
     // Becoming another user has cleared it.
     process::die_with_parent().step("tying the sandbox to the launcher")?;
-    let port = listener.as_ref().map(|(_, port)| *port);
+    let port = |listener: &Option<(OwnedFd, u16)>| listener.as_ref().map(|(_, port)| *port);
+    let ports = Ports { model: port(&listener), egress: port(&egress) };
     let kernel = |level: Level| level == Level::Kernel;
     let accounted = kernel(common.capabilities.memory) || order.limits.memory.is_none();
     let filter = if accounted { &mold.filters[0] } else { &mold.filters[1] };
@@ -82,7 +84,7 @@ fn sandbox(
                 rules: rules.as_ref().map(AsRawFd::as_raw_fd),
                 filter,
             };
-            worker::main(&program(order, fds, port, Some(walls)), report_end.as_raw_fd())
+            worker::main(&program(order, fds, ports, Some(walls)), report_end.as_raw_fd())
         }
         Forked::Parent(pid, _) => pid,
     };
@@ -92,6 +94,7 @@ fn sandbox(
     let diagnosis = diagnosis.as_ref().map(AsFd::as_fd);
     let handed: Vec<BorrowedFd<'_>> = listener
         .iter()
+        .chain(&egress)
         .map(|(fd, _)| fd.as_fd())
         .chain(root.layers.iter().flat_map(|(upper, merged)| [upper.as_fd(), merged.as_fd()]))
         .collect();
@@ -109,7 +112,7 @@ fn sandbox(
         process::exit_now(1);
     }
     let owner = [mold.inside.0, mold.inside.1, plan.uid, plan.gid, plan.host_uid, plan.host_gid];
-    let notice = Notice::Running { owner, port, layers: root.layers.is_some() };
+    let notice = Notice::Running { owner, ports, layers: root.layers.is_some() };
     let _ = socket::send(control, &notice.encode(), &handed);
     // Those are the engine's from now on, and the program's pid 1 keeps nothing of its own.
     handed.iter().for_each(|fd| process::close_range(fd.as_raw_fd(), fd.as_raw_fd()));
@@ -139,16 +142,21 @@ fn writable(order: &Order) -> Vec<PathBuf> {
 pub(crate) fn program<'a>(
     order: Order,
     fds: &[OwnedFd],
-    port: Option<u16>,
+    ports: Ports,
     walls: Option<Walls<'a>>,
 ) -> Program<'a> {
-    let port = port.map(|port| port.to_string()).unwrap_or_default();
+    let marks = [(MODEL_PORT, ports.model), (EGRESS_PORT, ports.egress)];
+    let marks = marks.map(|(mark, port)| (mark, port.map(|port| port.to_string()).unwrap_or_default()));
     let mut given = fds.iter().map(AsRawFd::as_raw_fd);
     let stdio = order.stdio.map(|given_one| if given_one { given.next() } else { None });
     let environment = order.env.into_iter().map(|(name, value)| {
         let mut line = name.into_vec();
         line.push(b'=');
-        line.extend(filled(value.as_bytes(), port.as_bytes()));
+        let known = marks.iter().filter(|(_, port)| !port.is_empty());
+        let value = value.into_vec();
+        line.extend(
+            known.fold(value, |value, (mark, port)| filled(&value, mark.as_bytes(), port.as_bytes())),
+        );
         line
     });
     Program {
@@ -161,18 +169,17 @@ pub(crate) fn program<'a>(
     }
 }
 
-/// The text with every placeholder replaced by the port.
-fn filled(text: &[u8], port: &[u8]) -> Vec<u8> {
-    let mark = MODEL_PORT.as_bytes();
+/// The text with every `mark` replaced by the port.
+fn filled(text: &[u8], mark: &[u8], port: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
         match rest.strip_prefix(mark) {
-            Some(tail) if !port.is_empty() => {
+            Some(tail) => {
                 out.extend_from_slice(port);
                 rest = tail;
             }
-            _ => {
+            None => {
                 out.push(*first);
                 rest = after;
             }
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn every_placeholder_becomes_the_port() {
         let text = b"http://127.0.0.1:{model_port}/v1 {model_port} {other}";
-        assert_eq!(filled(text, b"4242"), b"http://127.0.0.1:4242/v1 4242 {other}");
-        assert_eq!(filled(text, b""), text);
+        assert_eq!(filled(text, b"{model_port}", b"4242"), b"http://127.0.0.1:4242/v1 4242 {other}");
+        assert_eq!(filled(text, b"{egress_port}", b"1"), text);
     }
 }

@@ -246,6 +246,7 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
         fds: numbers,
         held,
         model_listener: spec.model_listener,
+        egress_listener: spec.egress_listener,
         hostname: spec.hostname,
         pts: spec.pts,
     };

@@ -4,10 +4,10 @@ use super::error::Error;
 use super::exit::{Exit, Outcome, Usage};
 use super::spec::{Enforcement, Owner};
 use super::sys::{process, socket};
-use super::wire::Notice;
+use super::wire::{Notice, Ports};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use wflo_core::id::SandboxId;
 
 /// How long making a sandbox may take, in milliseconds.
@@ -28,7 +28,8 @@ pub struct ProcessTree {
     enforcement: Vec<Enforcement>,
     owner: Owner,
     listener: Mutex<Option<TcpListener>>,
-    model_port: Option<u16>,
+    egress: Mutex<Option<TcpListener>>,
+    ports: Ports,
     upper: Option<OwnedFd>,
     merged: Option<OwnedFd>,
     progress: Mutex<Progress>,
@@ -46,8 +47,9 @@ struct Progress {
 struct Arrivals {
     forked: Option<(u32, OwnedFd)>,
     owner: [u32; 6],
-    port: Option<u16>,
+    ports: Ports,
     listener: Option<OwnedFd>,
+    egress: Option<OwnedFd>,
     upper: Option<OwnedFd>,
     merged: Option<OwnedFd>,
     progress: Progress,
@@ -95,7 +97,8 @@ impl ProcessTree {
             enforcement,
             owner: Owner { inside_uid, inside_gid, upper_uid, upper_gid, host_uid, host_gid },
             listener: Mutex::new(seen.listener.map(TcpListener::from)),
-            model_port: seen.port,
+            egress: Mutex::new(seen.egress.map(TcpListener::from)),
+            ports: seen.ports,
             upper: seen.upper,
             merged: seen.merged,
             progress: Mutex::new(seen.progress),
@@ -135,16 +138,23 @@ impl ProcessTree {
 
     /// The port of the model listener inside, if one was asked for.
     pub fn model_port(&self) -> Option<u16> {
-        self.model_port
+        self.ports.model
+    }
+
+    /// The port of the egress listener inside, if one was asked for.
+    pub fn egress_port(&self) -> Option<u16> {
+        self.ports.egress
     }
 
     /// The listener on the sandbox's own 127.0.0.1: what connects to it is inside this sandbox.
     /// Given once.
     pub fn take_listener(&self) -> Option<TcpListener> {
-        match self.listener.lock() {
-            Ok(mut listener) => listener.take(),
-            Err(poisoned) => poisoned.into_inner().take(),
-        }
+        taken(&self.listener)
+    }
+
+    /// The second listener, for whoever lets connections out. Given once.
+    pub fn take_egress_listener(&self) -> Option<TcpListener> {
+        taken(&self.egress)
     }
 
     /// The upper layer of the workspace: everything that changed, whiteouts and opaque marks
@@ -296,11 +306,12 @@ impl Arrivals {
         let mut fds = fds.into_iter();
         match notice {
             Notice::Forked { pid } => self.forked = fds.next().map(|process| (pid, process)),
-            Notice::Running { owner, port, layers } => {
+            Notice::Running { owner, ports, layers } => {
                 self.running = true;
                 self.owner = owner;
-                self.port = port;
-                self.listener = port.and_then(|_| fds.next());
+                self.ports = ports;
+                self.listener = ports.model.and_then(|_| fds.next());
+                self.egress = ports.egress.and_then(|_| fds.next());
                 if layers {
                     self.upper = fds.next();
                     self.merged = fds.next();
@@ -313,6 +324,10 @@ impl Arrivals {
             Notice::Measured(_) | Notice::Failed(_) | Notice::Reaped { .. } => {}
         }
     }
+}
+
+fn taken(listener: &Mutex<Option<TcpListener>>) -> Option<TcpListener> {
+    listener.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// One read of the control socket.

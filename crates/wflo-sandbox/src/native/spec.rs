@@ -17,6 +17,8 @@ pub const DEFAULT_DISK: Bytes = Bytes(1 << 30);
 pub const DEFAULT_PIDS: u32 = 4_096;
 /// In an environment value: the port of the model listener.
 pub const MODEL_PORT: &str = "{model_port}";
+/// In an environment value: the port of the egress listener.
+pub const EGRESS_PORT: &str = "{egress_port}";
 
 /// One sandbox to be made. Consumed by [`crate::Launcher::launch`].
 #[derive(Debug)]
@@ -26,7 +28,8 @@ pub struct Spec {
     /// Where it starts; the workspace by default.
     pub cwd: Option<PathBuf>,
     /// The whole environment: nothing is inherited. `HOME`, `PATH`, `TMPDIR`, `USER` and `LANG`
-    /// get a value when they have none. `{model_port}` in a value becomes the listener's port.
+    /// get a value when they have none. `{model_port}` and
+    /// `{egress_port}` in a value become the listeners' ports.
     pub env: Vec<(OsString, OsString)>,
     /// A copy-on-write view of folders; without it [`WORKSPACE`] is an empty folder.
     pub workspace: Option<View>,
@@ -49,6 +52,8 @@ pub struct Spec {
     pub held: Option<OwnedFd>,
     /// Bind a TCP listener on the sandbox's own 127.0.0.1 and hand it out.
     pub model_listener: bool,
+    /// The same once more, for whoever lets connections out of the sandbox.
+    pub egress_listener: bool,
     /// The host name inside.
     pub hostname: String,
     /// Mount a private `/dev/pts`.
@@ -74,6 +79,7 @@ impl Spec {
             fds: Vec::new(),
             held: None,
             model_listener: false,
+            egress_listener: false,
             hostname: "sandbox".to_owned(),
             pts: false,
             require_kernel: false,

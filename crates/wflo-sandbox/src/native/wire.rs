@@ -116,6 +116,7 @@ pub(crate) struct Order {
     /// Whether a descriptor to be held came before all of those.
     pub(crate) held: bool,
     pub(crate) model_listener: bool,
+    pub(crate) egress_listener: bool,
     pub(crate) hostname: String,
     pub(crate) pts: bool,
 }
@@ -159,6 +160,7 @@ impl Order {
         to.list(&self.fds, |to, fd| to.u32(*fd as u32));
         to.flag(self.held);
         to.flag(self.model_listener);
+        to.flag(self.egress_listener);
         to.text(OsStr::new(&self.hostname));
         to.flag(self.pts);
         to.bytes
@@ -186,10 +188,18 @@ impl Order {
             fds: from.list(|from| from.u32().map(|fd| fd as RawFd))?,
             held: from.flag()?,
             model_listener: from.flag()?,
+            egress_listener: from.flag()?,
             hostname: read_string(from)?,
             pts: from.flag()?,
         })
     }
+}
+
+/// Where the listeners on the sandbox's loopback are, as far as there are any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ports {
+    pub(crate) model: Option<u16>,
+    pub(crate) egress: Option<u16>,
 }
 
 /// What the launcher and pid 1 tell the engine about one sandbox.
@@ -197,9 +207,9 @@ impl Order {
 pub(crate) enum Notice {
     /// Launcher: pid 1 exists; comes with its descriptor.
     Forked { pid: u32 },
-    /// Pid 1: the program has been executed; comes with the listener, the upper layer and the
+    /// Pid 1: the program has been executed; comes with the listeners, the upper layer and the
     /// merged view, as far as there are any.
-    Running { owner: [u32; 6], port: Option<u16>, layers: bool },
+    Running { owner: [u32; 6], ports: Ports, layers: bool },
     /// Either: it could not be made.
     Failed(Fault),
     /// Pid 1: the program has ended; the rest of the tree is about to.
@@ -218,10 +228,12 @@ impl Notice {
                 to.u8(b'F');
                 to.u32(*pid);
             }
-            Notice::Running { owner, port, layers } => {
+            Notice::Running { owner, ports, layers } => {
                 to.u8(b'R');
                 owner.iter().for_each(|id| to.u32(*id));
-                to.option(*port, |to, port| to.u32(u32::from(port)));
+                for port in [ports.model, ports.egress] {
+                    to.option(port, |to, port| to.u32(u32::from(port)));
+                }
                 to.flag(*layers);
             }
             Notice::Failed(fault) => {
@@ -254,7 +266,10 @@ impl Notice {
             b'F' => Notice::Forked { pid: from.u32()? },
             b'R' => Notice::Running {
                 owner: [from.u32()?, from.u32()?, from.u32()?, from.u32()?, from.u32()?, from.u32()?],
-                port: from.option(|from| from.u32()?.try_into().ok())?,
+                ports: Ports {
+                    model: from.option(|from| from.u32()?.try_into().ok())?,
+                    egress: from.option(|from| from.u32()?.try_into().ok())?,
+                },
                 layers: from.flag()?,
             },
             b'X' => {

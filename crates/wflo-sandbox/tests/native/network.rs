@@ -64,6 +64,28 @@ fn strange_socket_families_do_not_exist() {
 }
 
 #[test]
+fn the_egress_listener_is_another_one_and_is_told_from_the_models() {
+    let mut spec = python(
+        "import os, socket\n\
+         for name in ('EGRESS', 'MODEL'):\n\
+         \x20 s = socket.create_connection(('127.0.0.1', int(os.environ[name]))); s.sendall(name.encode()); s.close()",
+    );
+    (spec.model_listener, spec.egress_listener) = (true, true);
+    spec.env.push(("MODEL".into(), "{model_port}".into()));
+    spec.env.push(("EGRESS".into(), "{egress_port}".into()));
+    let (sandbox, _output) = start(spec);
+    let (model, egress) = (sandbox.take_listener().unwrap(), sandbox.take_egress_listener().unwrap());
+    assert!(sandbox.take_egress_listener().is_none());
+    assert_eq!(egress.local_addr().unwrap().port(), sandbox.egress_port().unwrap());
+    for (listener, name) in [(egress, "EGRESS"), (model, "MODEL")] {
+        let mut said = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut said).unwrap();
+        assert_eq!(said, name);
+    }
+    assert!(sandbox.wait().unwrap().success());
+}
+
+#[test]
 fn the_model_listener_is_inside_and_answered_from_outside() {
     let mut spec = python(
         "import os, socket\n\
