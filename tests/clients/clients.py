@@ -41,14 +41,6 @@ class Client:
         return f"{'node-' if self.place == 'node' else ''}{self.program.removeprefix('use_')}-{self.variant}"
 
     @property
-    def paid_again(self) -> int:
-        """How many calls of its cases are paid again on a resume, because no two processes say them alike.
-
-        Google's models before Gemini 3 give their function calls no ids, and these clients invent random ones.
-        """
-        return 1 if self.id in ("pydantic_ai-google", "node-ai-gemini") else 0
-
-    @property
     def dialect(self) -> str:
         return "openai" if self.api in ("chat", "responses") else self.api
 

@@ -41,8 +41,8 @@ The run is charged exactly what the provider bills, to the nano-dollar; broken s
 [uncertain](gateway.md#what-a-call-is-charged).
 
 Pydantic AI and the AI SDK give a function call an id of their own, a random one, where the model gives none, as Google's
-before Gemini 3 do. The call after it then differs each time by that id, and is made and paid again on a resume
-(`replay.miss`).
+before Gemini 3 do. In that dialect the names of calls do not count in what makes a request the same one, only which
+call an answer belongs to.
 
 CrewAI tries a task three times whatever the answer says; its Anthropic client asks for a count of tokens before each,
 which is free. Every other client stops at the first refusal.

@@ -9,6 +9,7 @@ mod attempts;
 mod cached;
 mod candidate;
 mod course;
+mod fingerprint;
 mod hours;
 mod media;
 mod models;

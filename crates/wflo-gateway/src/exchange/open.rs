@@ -11,9 +11,9 @@ use wflo_core::money::NanoUsd;
 
 use super::candidate::Candidate;
 use super::course::Course;
+use super::fingerprint::fingerprint;
 use super::{Ask, Part, replay};
 use crate::cache::Lookup;
-use crate::dialect::{Dialect, Endpoint, google, query};
 use crate::error::GatewayError;
 use crate::gateway::{Buffered, Shared};
 use crate::gone::Gone;
@@ -177,27 +177,6 @@ fn intent(ask: &Ask, at: &Candidate<'_>, fingerprint: String) -> CallIntent {
         circle: None,
         cached: Lookup::none(),
     }
-}
-
-/// BLAKE3 of what makes the request this one and no other.
-fn fingerprint(ask: &Ask) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in [ask.dialect.name(), ask.endpoint.name()] {
-        hasher.update(part.as_bytes()).update(b"\n");
-    }
-    for name in ["anthropic-version", "anthropic-beta", "openai-beta"] {
-        let value = ask.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
-        hasher.update(&(value.len() as u64).to_le_bytes()).update(value);
-    }
-    // What is asked is in the path where the body does not say it all.
-    if ask.dialect == Dialect::Google || ask.endpoint == Endpoint::Passthrough {
-        let query = query::without(ask.query.as_deref().unwrap_or_default(), &google::CREDENTIALS);
-        for part in [ask.method.as_str(), &ask.suffix, &query.unwrap_or_default()] {
-            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
-        }
-    }
-    hasher.update(&ask.body);
-    hasher.finalize().to_hex().to_string()
 }
 
 /// What the stock OpenAI and Anthropic clients say of their own retries.
