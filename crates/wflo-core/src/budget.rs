@@ -138,8 +138,8 @@ impl Budget {
         self.measure.show(amount)
     }
 
-    /// The name by which people know it: `run budget`, `budget of step "triage"`,
-    /// `token budget of org "acme" per month`.
+    /// The name by which people know it: run budget, budget of step `triage`,
+    /// budget of tokens for org `acme` per month.
     pub fn name(&self) -> String {
         let of = self.key.split_once('/').map_or(self.key.as_str(), |(_, name)| name);
         let kind = match self.measure {
@@ -152,14 +152,14 @@ impl Budget {
         let scope = match (self.scope, self.measure) {
             (Scope::Run, _) => format!("run {kind}"),
             (Scope::Gateway, _) => format!("gateway {kind}"),
-            (Scope::Key, Measure::Cost) => format!("{kind} of key \"{of}\""),
-            (Scope::Key, _) => format!("{kind} for key \"{of}\""),
-            (Scope::Step, Measure::Cost) => format!("{kind} of step \"{of}\""),
-            (Scope::Agent, Measure::Cost) => format!("{kind} of agent \"{of}\""),
-            (Scope::Step, _) => format!("{kind} for step \"{of}\""),
-            (Scope::Agent, _) => format!("{kind} for agent \"{of}\""),
-            (scope, Measure::Cost) => format!("{kind} of {} \"{}\"", scope.name(), self.key),
-            (scope, _) => format!("{kind} for {} \"{}\"", scope.name(), self.key),
+            (Scope::Key, Measure::Cost) => format!("{kind} of key `{of}`"),
+            (Scope::Key, _) => format!("{kind} for key `{of}`"),
+            (Scope::Step, Measure::Cost) => format!("{kind} of step `{of}`"),
+            (Scope::Agent, Measure::Cost) => format!("{kind} of agent `{of}`"),
+            (Scope::Step, _) => format!("{kind} for step `{of}`"),
+            (Scope::Agent, _) => format!("{kind} for agent `{of}`"),
+            (scope, Measure::Cost) => format!("{kind} of {} `{}`", scope.name(), self.key),
+            (scope, _) => format!("{kind} for {} `{}`", scope.name(), self.key),
         };
         match self.period {
             Period::Total => scope,
@@ -167,7 +167,7 @@ impl Budget {
         }
     }
 
-    /// The name without the word budget, as a refusal has it: `run`, `step "triage"`, `org "acme" per month`.
+    /// The name without the word budget, as a refusal has it: run, step `triage`, org `acme` per month.
     pub fn short_name(&self) -> String {
         self.name().replace(" budget", "").replace("budget of ", "")
     }

@@ -138,7 +138,7 @@ async fn unused(
     let keys = session.store.keys().await?;
     let is_other = |key: &&VirtualKey| key.name == name && key.refused(now).is_none() && Some(key.id) != own;
     let Some(other) = keys.iter().find(is_other) else { return Ok(()) };
-    let failure = Failure::new(Code(4131), format!("there is a key \"{name}\" already: {}", other.id));
+    let failure = Failure::new(Code(4131), format!("there is a key `{name}` already: {}", other.id));
     let hint = format!("give another --name, or take that one back: `wflo keys revoke {}`", other.id);
     Err(CommandError::usage(vec![failure.with_hint(hint)]))
 }
@@ -171,7 +171,7 @@ fn show_secret(context: &Context<'_>, made: &MadeKey, now: Timestamp) {
     printer.object(&shown(&made.key, Some(&made.secret), None, now));
     printer.line(&made.secret);
     printer.note(format_args!(
-        "Key \"{}\" ({}). It is shown this once: keep it where its client finds it.",
+        "Key `{}` ({}). It is shown this once: keep it where its client finds it.",
         plain::line(&made.key.name),
         made.key.id
     ));
@@ -184,7 +184,7 @@ async fn revoke(which: &str, context: &Context<'_>) -> Result<Exit, CommandError
     session.store.commit(Batch { fence: None, ops: vec![Op::RevokeKey { id: key.id, at }] }).await?;
     let revoked = VirtualKey { revoked_at: Some(key.revoked_at.unwrap_or(at)), ..key };
     context.printer.object(&shown(&revoked, None, None, at));
-    context.printer.line(format_args!("\"{}\" is good for nothing now.", plain::line(&revoked.name)));
+    context.printer.line(format_args!("`{}` is good for nothing now.", plain::line(&revoked.name)));
     Ok(Exit::Success)
 }
 
@@ -193,7 +193,7 @@ async fn rotate(which: &str, context: &Context<'_>) -> Result<Exit, CommandError
     let key = find(&session, which).await?;
     let now = session.clock.now();
     if key.refused(now).is_some() {
-        let failure = Failure::new(Code(4066), format!("the key \"{}\" is {}", key.name, state(&key, now)));
+        let failure = Failure::new(Code(4066), format!("the key `{}` is {}", key.name, state(&key, now)));
         let hint = "make another with `wflo keys create`";
         return Err(CommandError::from_failure(failure.with_hint(hint)));
     }
@@ -220,12 +220,12 @@ async fn find(session: &Session<'_>, which: &str) -> Result<VirtualKey, CommandE
         (1, Some(key)) => Ok(key),
         (0, _) => {
             // What was typed may be a key, which is not said again.
-            let named = if which.starts_with("sk-") { String::new() } else { format!(": \"{which}\"") };
+            let named = if which.starts_with("sk-") { String::new() } else { format!(": `{which}`") };
             let failure = Failure::new(Code(2002), format!("there is no such key{named}"));
             Err(CommandError::from_failure(failure.with_hint("`wflo keys list` lists them")))
         }
         (many, _) => {
-            let failure = Failure::new(Code(8020), format!("{many} keys have the name \"{which}\""));
+            let failure = Failure::new(Code(8020), format!("{many} keys have the name `{which}`"));
             let ids = keys.iter().filter(is_meant).filter(|key| key.revoked_at.is_none());
             let ids = ids.map(|key| key.id.to_string()).collect::<Vec<_>>().join(", ");
             Err(CommandError::from_failure(failure.with_hint(format!("name the one by its id: {ids}"))))

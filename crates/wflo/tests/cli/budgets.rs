@@ -83,7 +83,7 @@ fn standing_budgets_are_set_used_shown_topped_up_and_told_of() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     page.push(folder.shown(&["budgets", "list"]));
     let (money, time) =
-        (id_of(&folder, "budget of org \"local\""), id_of(&folder, "budget of time for org \"local\""));
+        (id_of(&folder, "budget of org `local`"), id_of(&folder, "budget of time for org `local`"));
     // The beginning of an id is one, as it is of a run.
     page.push(folder.shown(&["budgets", "show", &money[..20]]).replace(&money[..20], "BEGINNING"));
     page.push(folder.shown(&["budgets", "show", &time]));
@@ -126,7 +126,7 @@ fn lines_of_budgets_fit_their_published_schema() {
     fits(&["budgets", "set", "--scope", "org", "--max-cost-usd", "5", "--max-seconds", "2h", "--json"]);
     assert_eq!(folder.run(&["run"]).code, 0);
     fits(&["budgets", "list", "--all", "--json"]);
-    let time = id_of(&folder, "budget of time for org \"local\"");
+    let time = id_of(&folder, "budget of time for org `local`");
     fits(&["budgets", "show", &time, "--json"]);
     fits(&["budgets", "top-up", &time, "5", "--json"]);
     fits(&["budgets", "history", "--json"]);

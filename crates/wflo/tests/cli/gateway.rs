@@ -433,7 +433,7 @@ fn keys_say_who_may_what_and_end_at_once() {
     // Its budget is its own.
     until("the end of the key's budget", || with(&ci).status == 402);
     let told = with(&ci).body;
-    assert!(told.contains("key \\\"ci\\\" per day"), "{told}");
+    assert!(told.contains("key `ci` per day"), "{told}");
     // In the query, as some of Google's clients have it; the provider never sees it.
     let secret = narrow["key"].as_str().unwrap();
     let by_query = gateway.send(&format!("/v1/chat/completions?key={secret}"), "", CHAT);

@@ -99,7 +99,7 @@ fn name_of(change: &BudgetChange) -> String {
         Period::Total => String::new(),
         period => format!(" per {}", period.name()),
     };
-    format!("standing budget of {} \"{}\"{each}", change.scope.name(), change.key)
+    format!("standing budget of {} `{}`{each}", change.scope.name(), change.key)
 }
 
 fn same(budget: &Budget, of: &Budget) -> bool {

@@ -124,7 +124,7 @@ fn line_of(standing: &Standing) -> StandingLine<'_> {
 /// `org "acme" per month (Europe/Berlin): $500`.
 pub(super) fn said(standing: &Standing) -> String {
     let Standing { scope, key, period, time_zone, measure, limit, .. } = standing;
-    let mut text = format!("{} \"{}\"", scope.name(), plain::line(key));
+    let mut text = format!("{} `{}`", scope.name(), plain::line(key));
     if *period != wflo_core::budget::Period::Total {
         text.push_str(&format!(" per {} ({time_zone})", period.name()));
     }

@@ -27,7 +27,7 @@ pub(super) async fn run(
     let key = find(&session, which).await?;
     let now = session.clock.now();
     if key.revoked_at.is_some() {
-        let failure = Failure::new(Code(4066), format!("the key \"{}\" is {}", key.name, state(&key, now)));
+        let failure = Failure::new(Code(4066), format!("the key `{}` is {}", key.name, state(&key, now)));
         let hint = "make another with `wflo keys create`";
         return Err(CommandError::from_failure(failure.with_hint(hint)));
     }
@@ -44,11 +44,7 @@ pub(super) async fn run(
     let said = said(&wanted, &changed);
     change(&session, key.id, wanted).await?;
     context.printer.object(&shown(&changed, None, None, now));
-    context.printer.line(format_args!(
-        "\"{}\" has {}.",
-        plain::line(&key.name),
-        plain::line(&said.join(", "))
-    ));
+    context.printer.line(format_args!("`{}` has {}.", plain::line(&key.name), plain::line(&said.join(", "))));
     at(&session, context);
     unknown(&session, &args.models, context);
     Ok(Exit::Success)
@@ -80,7 +76,7 @@ fn wanted(args: &UpdateKeyArgs, key: &VirtualKey, now: Timestamp) -> Result<KeyC
 fn of_budget(args: &UpdateKeyArgs, key: &VirtualKey) -> Result<KeyBudget, CommandError> {
     let before = key.budget.as_ref();
     let Some(limit) = args.budget.or(before.map(|before| before.limit)) else {
-        let failure = Failure::new(Code(8001), format!("the key \"{}\" has no budget of its own", key.name));
+        let failure = Failure::new(Code(8001), format!("the key `{}` has no budget of its own", key.name));
         return Err(CommandError::usage(vec![failure.with_hint("say how much, too: --budget USD")]));
     };
     Ok(KeyBudget {

@@ -88,5 +88,5 @@ fn an_end_may_be_a_day_or_a_moment_and_what_cannot_be_meant_is_refused() {
     assert_eq!(said.code, 0);
     let said =
         world.folder.run(&["keys", "update", "text", "--budget", "5", "--period", "day", "--rpm", "60"]);
-    assert_eq!(said.stdout, "\"text\" has a budget of $5.00/day, room for 60 requests a minute.\n");
+    assert_eq!(said.stdout, "`text` has a budget of $5.00/day, room for 60 requests a minute.\n");
 }

@@ -176,7 +176,7 @@ fn what_is_typed_wrong_is_answered_with_what_to_type() {
         (&["gateway", "--num_workers", "8"], "`--threads N`"),
         (&["gateway", "--thread", "8"], "did you mean `--threads`?"),
         (&["keys", "create", "--rpm", "many"], "such as 60"),
-        (&["keys", "revoke", "nope"], "\"nope\""),
+        (&["keys", "revoke", "nope"], "`nope`"),
         (&["keys", "revoke", "sk-wflo-000000000000"], "no such key ["),
     ] {
         let ended = folder.run(arguments);
