@@ -9,10 +9,13 @@
 //! does not hold is refused.
 
 mod file;
+mod parts;
 mod replaying;
 
 pub use self::file::RecordingError;
-pub(crate) use self::replaying::{Replaying, place_of};
+pub use self::parts::Parts;
+pub(crate) use self::parts::told;
+pub(crate) use self::replaying::{Nearest, Replaying, place_of};
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -36,6 +39,9 @@ pub struct Entry {
     /// In hex. Of a model call: BLAKE3 of the endpoint, the headers that change its meaning, and the
     /// request's bytes. Else the effect's own.
     pub fingerprint: String,
+    /// What is kept of a call's request, to say what is another in one that is not recorded.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
     /// What was answered.
     #[serde(flatten)]
     pub said: Said,
@@ -96,7 +102,8 @@ impl Recording {
             let step = whole.key.step;
             if is_drawn {
                 let fingerprint = whole.fingerprint.to_string();
-                entries.push(Entry { step, fingerprint, said: Said::Drawn { value } });
+                let (parts, said) = (Parts::default(), Said::Drawn { value });
+                entries.push(Entry { step, fingerprint, parts, said });
                 continue;
             }
             let answer = serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))?;
@@ -105,6 +112,7 @@ impl Recording {
             entries.push(Entry {
                 step,
                 fingerprint: request["fingerprint"].as_str().unwrap_or_default().to_owned(),
+                parts: serde_json::from_value(request["parts"].clone()).unwrap_or_default(),
                 said: Said::Llm {
                     endpoint: whole.name,
                     provider: text("provider"),

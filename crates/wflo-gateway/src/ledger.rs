@@ -22,6 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use wflo_core::budget::Shortfall;
 use wflo_core::cost::PromptCache;
 use wflo_core::error::{Code, Failure};
@@ -88,6 +89,8 @@ pub struct CallIntent {
     pub not_ready: Option<Failure>,
     /// BLAKE3, in hex, of the endpoint, the headers that change its meaning and the client's bytes.
     pub fingerprint: String,
+    /// The client's bytes; empty where the fingerprint is.
+    pub body: Bytes,
     /// The client says that this is its n-th repetition of one request (`x-stainless-retry-count`);
     /// `None` when it does not say. A ledger attaches it to an earlier identical call that runs or
     /// that was answered with success; an error that arrived is what the client repeats it for.

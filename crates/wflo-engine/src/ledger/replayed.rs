@@ -14,7 +14,7 @@ use super::operator;
 use crate::calls::Calls;
 use crate::error::EngineError;
 use crate::journal::Intent;
-use crate::recording::{Replaying, Said};
+use crate::recording::{Nearest, Parts, Replaying, Said, told};
 
 /// The recording holds no answer to a call.
 const NOT_RECORDED: Code = Code(4099);
@@ -93,7 +93,7 @@ async fn given(
         kind: EffectKind::Llm,
         name: intent.path.endpoint.name().to_owned(),
         fingerprint,
-        request: json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes }),
+        request: request_of(intent),
         hold: None,
         attributes,
         after,
@@ -117,6 +117,12 @@ fn merge(attributes: &mut Value, more: Value) {
     }
 }
 
+/// What is journaled of a request.
+pub(super) fn request_of(intent: &CallIntent) -> Value {
+    let parts = Parts::of(&intent.body);
+    json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes, "parts": parts })
+}
+
 fn missing(calls: &Calls, intent: &CallIntent, replaying: &Replaying) -> Refusal {
     let file = calls.attempt.context.record.options.recording.as_deref().unwrap_or_default();
     let (all, left) = replaying.count();
@@ -130,6 +136,23 @@ fn missing(calls: &Calls, intent: &CallIntent, replaying: &Replaying) -> Refusal
             intent.model, calls.attempt.step
         ),
     )
-    .with_hint("the request differs from the recorded one in some byte; record anew by `wflo run --record FILE`");
+    .with_hint(format!("{}; record anew by `wflo run --record FILE`", what_differs(intent, replaying)));
     Refusal::Other { status: 409, kind: "not_recorded".to_owned(), failure }
+}
+
+/// The request beside the recorded one that is most like it.
+fn what_differs(intent: &CallIntent, replaying: &Replaying) -> String {
+    match replaying.nearest(&intent.fingerprint, intent.path.endpoint.name(), &intent.body) {
+        Nearest::Given(times) => {
+            let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+            format!("the step makes this call more often than when it was recorded, {times}")
+        }
+        Nearest::Unknown => "the request differs from the recorded one in some byte".to_owned(),
+        Nearest::Call { nth, differences } if differences.is_empty() => format!(
+            "it differs from call {nth} of the step in no field: in spaces, the order of fields, the address or a header"
+        ),
+        Nearest::Call { nth, differences } => {
+            format!("beside call {nth} of the step, the most like it: {}", told(&differences))
+        }
+    }
 }

@@ -10,6 +10,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 use wflo_core::budget::{Amounts, Budget, Measure, Scope};
@@ -22,6 +23,7 @@ use wflo_gateway::shorter::Most;
 
 use super::exceeded::{Then, exceeded};
 use super::queue::{Queued, queue};
+use super::replayed::request_of;
 use super::{Again, Dispatched, Held, ending, unwanted};
 use crate::budgets::{self, Applied};
 use crate::calls::{Calls, Flight};
@@ -249,7 +251,7 @@ async fn try_reserve(
         }
         None => {
             ops.extend(hold_ops(calls.attempt.run, applied, hold, size.amounts));
-            let request = json!({ "fingerprint": intent.fingerprint, "bytes": intent.request_bytes });
+            let request = request_of(intent);
             let (fingerprint, after) = calls.expected(&on.path, on.seq, &intent.fingerprint);
             let draft = Intent {
                 path: on.path.clone(),
@@ -272,7 +274,8 @@ async fn try_reserve(
     let call = Dispatched {
         calls: Arc::clone(calls),
         key: row.key.clone(),
-        intent: intent.clone(),
+        // Its bytes may be many, and are looked at no more.
+        intent: CallIntent { body: Bytes::new(), ..intent.clone() },
         budgets,
         held: Mutex::new(Held { row, hold, amounts: size.amounts }),
         flight,

@@ -160,6 +160,7 @@ fn intent(calls: &Arc<Calls>) -> CallIntent {
         address: "openai http://127.0.0.1:1/v1".into(),
         not_ready: None,
         fingerprint: "00".repeat(32),
+        body: bytes::Bytes::new(),
         retry_of: None,
         hold: NanoUsd::from_nanos(EACH),
         max_input_tokens: 10,

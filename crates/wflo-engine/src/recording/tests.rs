@@ -19,12 +19,18 @@ fn call(step: &str, fingerprint: &str, body: &str) -> Entry {
     Entry {
         step: step.to_owned(),
         fingerprint: fingerprint.to_owned(),
+        parts: Parts::of(body.as_bytes()),
         said: Said::Llm { endpoint, provider, model, answer },
     }
 }
 
 fn drawn(step: &str, value: Value) -> Entry {
-    Entry { step: step.to_owned(), fingerprint: "now".to_owned(), said: Said::Drawn { value } }
+    Entry {
+        step: step.to_owned(),
+        fingerprint: "now".to_owned(),
+        parts: Parts::default(),
+        said: Said::Drawn { value },
+    }
 }
 
 #[test]
@@ -111,6 +117,21 @@ fn equal_requests_are_answered_in_their_order_each_once() {
     assert_eq!(body(replaying.take("1")), None);
     assert_eq!(replaying.take("now"), Some((3, Said::Drawn { value: json!("noon") })));
     assert_eq!(replaying.count(), (3, 1));
+    assert_eq!(replaying.nearest("1", "chat", b"{}"), Nearest::Given(2));
+    assert_eq!(replaying.nearest("3", "chat", b"{}"), Nearest::Unknown);
     let resumed = Replaying::of_step(recording, "a", HashSet::from([0]));
     assert_eq!(body(resumed.take("1")), Some("y".into()));
+}
+
+#[test]
+fn the_nearest_call_is_one_that_was_not_given() {
+    let entries = ["{\"a\":1,\"b\":1}", "{\"a\":2,\"b\":2}", "{\"a\":3,\"b\":2}"];
+    let entries = entries.iter().enumerate().map(|(nth, body)| call("a", &nth.to_string(), body)).collect();
+    let recording = Recording { workflow: "w".to_owned(), entries };
+    let replaying = Replaying::of_step(recording, "a", HashSet::from([1]));
+    let near = |body: &str| replaying.nearest("new", "chat", body.as_bytes());
+    let differences = vec!["a differs".to_owned()];
+    assert_eq!(near("{\"a\":2,\"b\":2}"), Nearest::Call { nth: 3, differences });
+    assert_eq!(near("{\"b\":1,\"a\":1}"), Nearest::Call { nth: 1, differences: Vec::new() });
+    assert_eq!(replaying.nearest("new", "messages", b"{}"), Nearest::Unknown);
 }

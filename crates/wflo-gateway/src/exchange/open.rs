@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use wflo_core::error::{Code, Coded as _};
@@ -159,6 +160,7 @@ fn intent(ask: &Ask, at: &Candidate<'_>, fingerprint: String) -> CallIntent {
         provider: at.provider.name.clone(),
         address: at.provider.address(),
         not_ready: None,
+        body: if fingerprint.is_empty() { Bytes::new() } else { ask.body.clone() },
         fingerprint,
         retry_of: retry_count(&ask.headers),
         hold: at.hold(),

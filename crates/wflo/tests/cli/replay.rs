@@ -99,3 +99,22 @@ fn a_replay_that_leaves_answers_says_so_and_is_marked() {
     assert!(none.stderr.contains("hint: a replayed run begins where"), "{}", none.stderr);
     assert_eq!(server.counts().requests, 2);
 }
+
+#[test]
+fn a_call_that_is_not_recorded_says_what_is_another_in_it() {
+    let server = ModelServer::start().unwrap();
+    let folder = project(&server, &[FIRST, SECOND]);
+    assert_eq!(folder.run(&["run", "--record", "calls.jsonl"]).code, 0);
+    let replayed = |first: &str| {
+        folder.write("flow.yaml", &flow(&[first, SECOND]));
+        let ended = folder.run(&["run", "--replay", "calls.jsonl"]);
+        assert_eq!(ended.code, 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("WFLO-4099"), "{}", ended.stderr);
+        ended.stderr.replace('\n', " ")
+    };
+    let prompt = replayed(&FIRST.replace("Say hello", "Say hullo"));
+    assert!(prompt.contains("call 1 of the step, the most like it: messages[0] (user) differs;"), "{prompt}");
+    let limit = replayed(&FIRST.replace("300", "301"));
+    assert!(limit.contains("max_tokens differs;") && !limit.contains("messages"), "{limit}");
+    assert_eq!(server.counts().requests, 2);
+}

@@ -63,6 +63,7 @@ impl Call {
             address: "openai http://127.0.0.1:1/v1".into(),
             not_ready: None,
             fingerprint: "00".repeat(32),
+            body: bytes::Bytes::new(),
             retry_of: None,
             hold: NanoUsd::from_nanos(self.by_bytes),
             max_input_tokens: 50,
