@@ -8,6 +8,7 @@ mod answer;
 mod attempts;
 mod cached;
 mod candidate;
+mod charge;
 mod course;
 mod fingerprint;
 mod hours;
@@ -20,6 +21,7 @@ mod running;
 mod stream;
 
 pub(crate) use self::answer::replay;
+pub(crate) use self::charge::Charge;
 use self::course::Course;
 use self::hours::Hours;
 pub(crate) use self::running::Running;
@@ -89,6 +91,8 @@ pub(crate) struct Head {
     /// Of a journaled call whose client is still there.
     pub(crate) delivery: Option<Delivery>,
     pub(crate) cost: NanoUsd,
+    /// What its client may be told of that, with attempts before this one.
+    pub(crate) charge: Charge,
     /// The memory that a whole body takes, until it is delivered.
     pub(crate) held: Option<Buffered>,
 }
@@ -184,6 +188,8 @@ pub(crate) struct Live<'a> {
     hours: Hours,
     pub(crate) wants_usage: bool,
     pub(crate) hold: NanoUsd,
+    /// What attempts before the present one were charged.
+    pub(crate) before: NanoUsd,
     /// `None` once it has been given back.
     pub(crate) ticket: Option<Ticket>,
     /// Given back when the call ends.
@@ -237,6 +243,7 @@ async fn run(
         hours: Hours::begin(),
         wants_usage: first.request.wants_usage,
         hold: first.hold(),
+        before: NanoUsd::ZERO,
         ticket: Some(ticket),
         turn,
         share: ask.caller.share(),

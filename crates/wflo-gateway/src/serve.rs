@@ -238,6 +238,8 @@ async fn respond(
         since: Instant::now(),
         _buffered: Some(buffered),
     };
+    // What a run is told must be the same when it is told again.
+    let says_cost = !gateway.shared.ledger.keeps_answers();
     let mut call = exchange::start(&gateway.shared, ask);
     match call.recv().await {
         Some(Part::Whole(whole)) => {
@@ -245,12 +247,18 @@ async fn respond(
             let mut response = Response::new(Body::whole(body, link.clone(), head.delivery, head.held));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
+            if says_cost {
+                head.charge.say(response.headers_mut());
+            }
             response
         }
         Some(Part::Stream(head)) => {
             let mut response = Response::new(Body::stream(call, link.clone(), head.delivery));
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
+            if says_cost {
+                head.charge.say(response.headers_mut());
+            }
             response
         }
         Some(Part::Failed(error)) => refused(dialect, &error),

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use wflo_core::money::NanoUsd;
 
-use super::{GAVE_UP, Head, Last, Live, Part, Whole, recorded_headers};
+use super::{Charge, GAVE_UP, Head, Last, Live, Part, Whole, recorded_headers};
 use crate::dialect::wire::wire;
 use crate::dialect::{Dialect, Endpoint};
 use crate::error::GatewayError;
@@ -63,6 +63,7 @@ pub(super) async fn give(
         headers: answer_headers(&head.headers),
         delivery,
         cost,
+        charge: Charge::Cost(live.before.saturating_add(cost)),
         held: Some(held),
     };
     // A client that is gone drops the delivery, which tells the ledger.
@@ -123,7 +124,14 @@ pub(crate) async fn replay(
     let wire = wire(dialect, endpoint);
     let content = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let framing = wire.framing(content).filter(|_| status.is_success());
-    let head = Head { status, headers, delivery: None, cost: recorded.cost, held };
+    let head = Head {
+        status,
+        headers,
+        delivery: None,
+        cost: recorded.cost,
+        charge: Charge::Cost(recorded.cost),
+        held,
+    };
     // Nobody left to hear a replay is no loss: it costs nothing and can be given again.
     let Some(framing) = framing else {
         let whole = Whole { head, body: recorded.body, usage: recorded.usage };

@@ -280,6 +280,7 @@ impl<'a> Live<'a> {
         (self.choices, self.wants_usage) = (at.request.choices, at.request.wants_usage);
         self.turn = held;
         self.tier = at.request.tier.asked();
+        self.before = self.before.saturating_add(charged);
         course.take(step, other, tried);
         self.slot = course.slot(ask);
         Ok(true)

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use wflo_core::money::NanoUsd;
 
-use super::{Ask, Head, Part, Whole};
+use super::{Ask, Charge, Head, Part, Whole};
 use crate::dialect::{Dialect, target};
 use crate::error::GatewayError;
 use crate::price::{Kind, Price};
@@ -41,7 +41,8 @@ pub(super) fn answer(routes: &Routes, ask: &Ask) -> Part {
     };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let head = Head { status, headers, delivery: None, cost: NanoUsd::ZERO, held: None };
+    let head =
+        Head { status, headers, delivery: None, cost: NanoUsd::ZERO, charge: Charge::Nothing, held: None };
     Part::Whole(Box::new(Whole { head, body: body.into(), usage: None }))
 }
 

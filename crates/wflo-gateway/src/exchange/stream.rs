@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 use wflo_core::money::NanoUsd;
 
-use super::{GAVE_UP, Head, Last, Live, Part, recorded_headers};
+use super::{Charge, GAVE_UP, Head, Last, Live, Part, recorded_headers};
 use crate::dialect::wire::{Events, wire};
 use crate::error::GatewayError;
 use crate::framing::{Framing, Piece};
@@ -151,8 +151,14 @@ pub(super) async fn pass(
     let headers = if progress.kept { recorded_headers(&head.headers) } else { Vec::new() };
     let status = head.status;
     let delivery = live.delivery();
-    let first =
-        Head { status, headers: answer_headers(&head.headers), delivery, cost: NanoUsd::ZERO, held: None };
+    let first = Head {
+        status,
+        headers: answer_headers(&head.headers),
+        delivery,
+        cost: NanoUsd::ZERO,
+        charge: Charge::Held(live.before.saturating_add(live.hold)),
+        held: None,
+    };
     let mut listening = live.parts.send(Part::Stream(Box::new(first))).await.is_ok();
     let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
     let broke = broke.or_else(|| progress.ended_badly());

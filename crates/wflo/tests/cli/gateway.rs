@@ -190,9 +190,13 @@ fn clients_of_every_dialect_are_served_on_one_address_and_the_books_are_right() 
         (answer.status, answer.json()["choices"][0]["message"]["content"].as_str()),
         (200, Some("fine"))
     );
+    assert!(answer.head.contains("\r\nwflo-cost-usd: 0.00002\r\n"), "{}", answer.head);
     let streamed = CHAT.replacen('{', r#"{"stream":true,"#, 1);
     let stream = gateway.send("/openai/v1/chat/completions", "authorization: Bearer anything\r\n", &streamed);
     assert!(stream.status == 200 && stream.body.contains("[DONE]"), "{}", stream.body);
+    // What it will have cost is not known when its head goes.
+    let held = format!("\r\nwflo-held-usd: {}\r\n", wflo_core::money::NanoUsd::from_nanos(BOUND));
+    assert!(stream.head.contains(&held) && !stream.head.contains("wflo-cost"), "{}", stream.head);
     assert_eq!(gateway.get("/health/live").status, 200);
     assert_eq!(gateway.get("/health/ready").status, 200);
     let metrics = gateway.get("/metrics");
@@ -200,6 +204,7 @@ fn clients_of_every_dialect_are_served_on_one_address_and_the_books_are_right() 
     assert!(metrics.body.contains("wflo_gateway_overshoots_total 0\n"));
     let unknown = gateway.send("/v1/messages", "", r#"{"model":"smol","max_tokens":5,"messages":[]}"#);
     assert_eq!(unknown.json()["type"], "error", "an Anthropic client gets Anthropic's shape");
+    assert!(!gateway.get("/v1/models").head.contains("wflo-"), "a list costs nothing");
     gateway.drain();
     assert_eq!(world.charged(), (2 * BILL, 0));
     assert_eq!(world.mock.counts().billed, 2);

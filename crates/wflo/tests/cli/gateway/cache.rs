@@ -94,6 +94,7 @@ fn a_hit_needs_no_room_in_a_budget_and_no_provider() {
     world.mock.fault_always(Some(Fault::Status(500, "{}".into(), None)));
     let hit = gateway.chat();
     assert_eq!((hit.status, hit.said()), (200, "hit"));
+    assert!(hit.head.contains("\r\nwflo-cost-usd: 0.00\r\n"), "{}", hit.head);
     gateway.drain();
     assert_eq!(world.charged(), (BILL, 0));
 }
