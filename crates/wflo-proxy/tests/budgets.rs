@@ -267,14 +267,14 @@ async fn a_call_is_held_on_every_budget_that_can_count_it_or_on_none() {
     };
     // Each key was used once when it was waited for.
     let (made, body) = fill(&anna).await;
-    assert!(made == 2 && body.contains("for key \\\"anna\\\""), "{made} {body}");
+    assert!(made == 2 && body.contains("for key `anna`"), "{made} {body}");
     let (made, body) = fill(&bert).await;
-    assert!(made == 1 && body.contains("for label \\\"team=search\\\""), "{made} {body}");
+    assert!(made == 1 && body.contains("for label `team=search`"), "{made} {body}");
     let (made, body) = fill(&carl).await;
-    assert!(made == 2 && body.contains("for key \\\"carl\\\""), "{made} {body}");
+    assert!(made == 2 && body.contains("for key `carl`"), "{made} {body}");
     let dora = world.key("dora", None).await;
     let (made, body) = fill(&dora).await;
-    assert!(made == 0 && body.contains("for org \\\"acme\\\""), "{made} {body}");
+    assert!(made == 0 && body.contains("for org `acme`"), "{made} {body}");
     let mut used: Vec<_> = world
         .end()
         .await
