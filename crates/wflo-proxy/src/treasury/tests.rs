@@ -80,6 +80,14 @@ impl World {
         World { dir, store, budgets, clock: Arc::new(clock) }
     }
 
+    /// A world with one process, and all its accounts.
+    async fn alone(limits: &[i64]) -> (World, Running, Accounts) {
+        let world = World::new(limits).await;
+        let process = world.process().await;
+        let accounts = process.accounts(&world.budgets);
+        (world, process, accounts)
+    }
+
     async fn process(&self) -> Running {
         self.process_folding(FOLD).await
     }
@@ -152,6 +160,12 @@ impl Running {
 
     async fn hold(&self, accounts: &Accounts, nanos: i64) -> Answer {
         self.hold_all(accounts, NanoUsd::from_nanos(nanos).into()).await
+    }
+
+    /// Asks for a hold beside whatever else is done.
+    fn holding(self: &Arc<Self>, accounts: &Accounts, nanos: i64) -> JoinHandle<Answer> {
+        let (process, accounts) = (Arc::clone(self), Arc::clone(accounts));
+        tokio::spawn(async move { process.hold(&accounts, nanos).await })
     }
 
     async fn hold_all(&self, accounts: &Accounts, amounts: Amounts) -> Answer {

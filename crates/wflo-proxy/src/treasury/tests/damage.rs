@@ -4,9 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_torn_end_of_the_log_was_never_acted_on() {
-    let world = World::new(&[1_000]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
     let ended = process.hold(&accounts, 100).await.unwrap();
     process.settle(ended, 30);
     process.hold(&accounts, 50).await.unwrap();
@@ -127,9 +125,7 @@ async fn a_log_that_cannot_be_read_keeps_nobody_from_starting() {
 
 #[tokio::test]
 async fn who_cannot_record_calls_is_not_well_until_it_can_again() {
-    let world = World::new(&[1_000]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
     let held = process.hold(&accounts, 10).await.unwrap();
     process.settle(held, 10);
     process.treasury.spending().fill_disk();

@@ -24,9 +24,7 @@ async fn what_ended_is_settled_and_what_did_not_is_charged_in_full_after_a_kill(
 
 #[tokio::test]
 async fn what_was_folded_before_a_kill_is_not_charged_again() {
-    let world = World::new(&[1_000]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
     let (early, late) =
         (process.hold(&accounts, 100).await.unwrap(), process.hold(&accounts, 10).await.unwrap());
     process.settle(early, 60);
@@ -68,9 +66,7 @@ async fn after_a_loss_of_power_the_rest_of_every_slice_is_charged() {
 
 #[tokio::test]
 async fn a_process_that_lives_loses_nothing_to_a_recovery() {
-    let world = World::new(&[1_000]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
     let held = process.hold(&accounts, 100).await.unwrap();
     assert_eq!(world.recover("another boot").await, 0);
     process.settle(held, 100);
@@ -80,9 +76,7 @@ async fn a_process_that_lives_loses_nothing_to_a_recovery() {
 
 #[tokio::test]
 async fn a_log_goes_on_in_another_file_with_what_is_open() {
-    let world = World::new(&[i64::MAX / 4]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[i64::MAX / 4]).await;
     let open = process.hold(&accounts, 5).await.unwrap();
     let files = || std::fs::read_dir(world.data_dir().join("gateway")).unwrap().count();
     let named = |end: &str| {

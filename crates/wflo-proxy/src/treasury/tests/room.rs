@@ -4,9 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_budget_is_used_to_its_end_and_not_beyond() {
-    let world = World::new(&[1_000]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
     for _ in 0..9 {
         let held = process.hold(&accounts, 100).await.unwrap();
         process.settle(held, 100);
@@ -24,18 +22,13 @@ async fn a_budget_is_used_to_its_end_and_not_beyond() {
 
 #[tokio::test]
 async fn a_call_waits_for_room_that_a_running_call_may_free_and_nobody_overtakes_it() {
-    let world = World::new(&[1_000]).await;
-    let process = Arc::new(world.process().await);
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
+    let process = Arc::new(process);
     let running = process.hold(&accounts, 900).await.unwrap();
-    let waits = |nanos| {
-        let (process, accounts) = (Arc::clone(&process), Arc::clone(&accounts));
-        tokio::spawn(async move { process.hold(&accounts, nanos).await })
-    };
-    let large = waits(500);
+    let large = process.holding(&accounts, 500);
     until(|| process.treasury.spending().has_waiters()).await;
     // It would fit, but somebody waits.
-    let small = waits(50);
+    let small = process.holding(&accounts, 50);
     until(|| process.treasury.spending().waiters() == 2).await;
     assert!(!small.is_finished());
     process.settle(running, 100);
@@ -76,10 +69,7 @@ async fn who_waits_for_one_budget_holds_up_nobody_on_another() {
     let process = Arc::new(world.process().await);
     let (all, own) = (process.accounts(&world.budgets[..1]), process.accounts(&world.budgets));
     let running = process.hold(&own, 90).await.unwrap();
-    let waits = {
-        let (process, own) = (Arc::clone(&process), Arc::clone(&own));
-        tokio::spawn(async move { process.hold(&own, 50).await })
-    };
+    let waits = process.holding(&own, 50);
     until(|| process.treasury.spending().has_waiters()).await;
     for _ in 0..20 {
         let other = process.hold(&all, 1_000).await.unwrap();
@@ -87,10 +77,7 @@ async fn who_waits_for_one_budget_holds_up_nobody_on_another() {
     }
     assert!(!waits.is_finished());
     // Behind it on the same budget nobody overtakes.
-    let behind = {
-        let (process, own) = (Arc::clone(&process), Arc::clone(&own));
-        tokio::spawn(async move { process.hold(&own, 5).await })
-    };
+    let behind = process.holding(&own, 5);
     until(|| process.treasury.spending().waiters() == 2).await;
     process.settle(running, 10);
     let (first, second) = (waits.await.unwrap().unwrap(), behind.await.unwrap().unwrap());
@@ -144,9 +131,7 @@ async fn a_lowered_limit_binds_in_every_process() {
 
 #[tokio::test]
 async fn a_hold_that_nobody_hears_of_is_given_back() {
-    let world = World::new(&[1_000]).await;
-    let process = world.process().await;
-    let accounts = process.accounts(&world.budgets);
+    let (world, process, accounts) = World::alone(&[1_000]).await;
     for gives_up in [true, false] {
         let running = process.hold(&accounts, 900).await.unwrap();
         let wait = || {
