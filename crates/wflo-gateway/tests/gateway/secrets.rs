@@ -1,29 +1,13 @@
 //! A provider's key is in the request to the provider and nowhere else.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use wflo_gateway::dialect::Dialect;
 use wflo_gateway::route::Provider;
 use wflo_gateway::secret::Secret;
+use wflo_testkit::log::Log;
 use wflo_testkit::model_server::Fault;
 
 use crate::ledger::MemoryLedger;
 use crate::world::{KEY, World, chat, message, streamed};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn neither_logs_nor_errors_nor_debug_show_a_key_or_a_prompt() {
@@ -51,7 +35,7 @@ async fn neither_logs_nor_errors_nor_debug_show_a_key_or_a_prompt() {
     }
     world.messages(&message(secret_prompt)).await;
     shown.push_str(&format!("{:?} {:?}", world.gateway.routes(), world.ledger.calls()[0].intent));
-    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    let logged = log.text();
     assert!(logged.contains("gen_ai.request.model"), "nothing was logged: {logged}");
     assert!(!logged.contains(KEY) && !shown.contains(KEY));
     let own_lines: Vec<_> =

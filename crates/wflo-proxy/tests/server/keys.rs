@@ -1,8 +1,7 @@
 //! Virtual keys: what they open, and that nothing shows them. Other gateways told a key in the refusal of it,
 //! held it to its models only where a header said JSON, or to its budget only at some paths.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{Batch, Op, Store as _};
 use wflo_gateway::route::Passthrough;
 use wflo_proxy::{KeyWish, MadeKey};
+use wflo_testkit::log::Log;
 use wflo_testkit::model_server::Fault;
 
 use crate::world::{BILL, CHAT, Setup, Still, World};
@@ -55,20 +55,6 @@ async fn ask(world: &World, key: Option<&str>, body: &str, path: &str) -> (Statu
     (status, format!("{headers} {}", String::from_utf8_lossy(&body)))
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Neither in what a client is told, nor in a log of everything, over either protocol.
 #[tokio::test]
 async fn nothing_shows_a_key_whether_it_is_good_or_not() {
@@ -102,7 +88,7 @@ async fn nothing_shows_a_key_whether_it_is_good_or_not() {
         told.push_str(&format!("{:?}", response.headers()));
         told.push_str(&String::from_utf8_lossy(&response.into_body().collect().await.unwrap().to_bytes()));
     }
-    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    let logged = log.text();
     assert!(logged.contains("wflo_gateway"), "nothing was logged");
     for key in [good.secret.as_str(), &expired.secret, &narrow.secret, unknown] {
         let hash = blake3::hash(key.as_bytes()).to_hex().to_string();
