@@ -6,6 +6,16 @@
 /// What clients send as their key where nobody else can reach the gateway; it opens nothing.
 pub const PLACEHOLDER_KEY: &str = "wflo-placeholder-key";
 
+/// Variables that hold a provider's key wherever they are read.
+pub const KEY_VARIABLES: [&str; 6] = [
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "CO_API_KEY",
+    "COHERE_API_KEY",
+];
+
 /// The variables for a process whose gateway listens on `127.0.0.1:port`; `key` is what it sends.
 ///
 /// Which client reads which was observed: LlamaIndex reads only `OPENAI_API_BASE`; litellm wants
@@ -22,14 +32,6 @@ pub fn client_env(port: u16, key: &str) -> Vec<(String, String)> {
         ("CO_API_URL", at("/cohere")),
         ("COHERE_API_BASE", at("/cohere/v2/chat")),
     ];
-    let keys = [
-        "OPENAI_API_KEY",
-        "ANTHROPIC_API_KEY",
-        "GEMINI_API_KEY",
-        "GOOGLE_API_KEY",
-        "CO_API_KEY",
-        "COHERE_API_KEY",
-    ];
     let addresses = addresses.into_iter().map(|(name, value)| (name.to_owned(), value));
-    addresses.chain(keys.into_iter().map(|name| (name.to_owned(), key.to_owned()))).collect()
+    addresses.chain(KEY_VARIABLES.into_iter().map(|name| (name.to_owned(), key.to_owned()))).collect()
 }

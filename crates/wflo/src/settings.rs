@@ -192,23 +192,13 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     })
 }
 
-/// Variables that hold a provider's key wherever they are read.
-const KEYS: [&str; 6] = [
-    "OPENAI_API_KEY",
-    "ANTHROPIC_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "CO_API_KEY",
-    "COHERE_API_KEY",
-];
-
 /// The gateway holds the providers' keys, and no step ever sees one.
 fn keep_keys_out<'a>(
     field: &Field<'_>,
     sandbox: &Sandbox,
     providers: impl Iterator<Item = &'a Provider>,
 ) -> Result<(), Problem> {
-    let mut held: Vec<&str> = KEYS.to_vec();
+    let mut held: Vec<&str> = wflo_gateway::KEY_VARIABLES.to_vec();
     held.extend(providers.filter_map(|provider| match &provider.key {
         Some(KeySource::Variable(name)) => Some(name.as_str()),
         _ => None,
