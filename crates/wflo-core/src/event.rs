@@ -5,6 +5,7 @@
 //! over them, so they may stand anywhere between machine events.
 
 mod ending;
+mod family;
 mod wait;
 
 use jiff::Timestamp;
@@ -440,27 +441,6 @@ pub enum EventBody {
         /// Whether they were dropped instead.
         discarded: bool,
     },
-}
-
-impl EventBody {
-    /// Whether the fold passes over it.
-    pub const fn is_journal(&self) -> bool {
-        matches!(
-            self,
-            EventBody::EffectStarted { .. }
-                | EventBody::EffectFinished { .. }
-                | EventBody::ReplayMiss { .. }
-                | EventBody::BudgetAlert { .. }
-                | EventBody::BudgetQueued { .. }
-                | EventBody::BudgetToppedUp { .. }
-                | EventBody::NotificationUndelivered { .. }
-                | EventBody::Log { .. }
-                | EventBody::Emitted { .. }
-                | EventBody::Notice { .. }
-                | EventBody::ApprovalConsumed { .. }
-                | EventBody::WorkspaceApplied { .. }
-        )
-    }
 }
 
 /// An event with its place in its run.

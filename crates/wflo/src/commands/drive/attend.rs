@@ -168,7 +168,7 @@ impl Attendance<'_, '_> {
                     self.view.end_question(now);
                 }
             }
-            body if is_end(body) => {
+            body if body.is_end() => {
                 for approval in std::mem::take(open).into_keys() {
                     if self.desk.withdraw(approval) {
                         self.view.end_question(now);
@@ -224,17 +224,5 @@ fn how_to_decide(approval: ApprovalId) -> String {
     format!(
         "Waits for approval {approval}: `wflo approvals show {approval}`, \
          then `wflo approvals approve {approval}` or `wflo approvals reject {approval}`"
-    )
-}
-
-fn is_end(body: &EventBody) -> bool {
-    matches!(
-        body,
-        EventBody::RunCompleted {}
-            | EventBody::RunFailed { .. }
-            | EventBody::RunCancelled { .. }
-            | EventBody::RunRejected { .. }
-            | EventBody::RunHalted { .. }
-            | EventBody::RunTimedOut { .. }
     )
 }

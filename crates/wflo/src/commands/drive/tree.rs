@@ -103,12 +103,7 @@ impl Tree {
         match &recorded.event.body {
             EventBody::RunStarted { .. } => self.started = Some(at),
             EventBody::Log { .. } => self.logged += 1,
-            EventBody::RunCompleted {}
-            | EventBody::RunFailed { .. }
-            | EventBody::RunCancelled { .. }
-            | EventBody::RunRejected { .. }
-            | EventBody::RunHalted { .. }
-            | EventBody::RunTimedOut { .. } => self.ended = Some(at),
+            body if body.is_end() => self.ended = Some(at),
             EventBody::StepStarted { step, generation, attempt, .. } => {
                 let doing = if *generation > 1 { format!("try {generation}") } else { String::new() };
                 let doing = if *attempt > 1 && doing.is_empty() { "goes on".to_owned() } else { doing };

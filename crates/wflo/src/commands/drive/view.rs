@@ -213,14 +213,5 @@ fn is_news(body: &EventBody) -> bool {
             | EventBody::ApprovalConsumed { .. }
     );
     // The end is told by the summary.
-    let ended = matches!(
-        body,
-        EventBody::RunCompleted {}
-            | EventBody::RunFailed { .. }
-            | EventBody::RunCancelled { .. }
-            | EventBody::RunRejected { .. }
-            | EventBody::RunHalted { .. }
-            | EventBody::RunTimedOut { .. }
-    );
-    !routine && !ended
+    !routine && !body.is_end()
 }

@@ -20,20 +20,6 @@ use crate::failure::CommandError;
 use crate::plain;
 use crate::printer::{Paint, Table, duration, money};
 
-const STATUSES: [RunStatus; 11] = [
-    RunStatus::Pending,
-    RunStatus::Running,
-    RunStatus::Waiting,
-    RunStatus::Paused,
-    RunStatus::Completed,
-    RunStatus::Failed,
-    RunStatus::Cancelled,
-    RunStatus::Rejected,
-    RunStatus::Halted,
-    RunStatus::TimedOut,
-    RunStatus::RolledBack,
-];
-
 /// One line with `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -59,9 +45,10 @@ pub(super) fn filter(
 ) -> Result<RunFilter, CommandError> {
     let mut statuses = Vec::new();
     if let Some(given) = status {
-        let names = STATUSES.map(RunStatus::as_str);
-        match STATUSES.iter().find(|known| known.as_str() == given) {
-            Some(known) => statuses.push(*known),
+        let all = || RunStatus::OPEN.into_iter().chain(RunStatus::TERMINAL);
+        let names: Vec<&str> = all().map(RunStatus::as_str).collect();
+        match all().find(|known| known.as_str() == given) {
+            Some(known) => statuses.push(known),
             None => {
                 let mut failure = Failure::new(Code(8001), format!("there is no status `{given}`"));
                 failure.hint = Some(match nearest(given, names.iter().copied()) {
