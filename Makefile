@@ -27,8 +27,9 @@ PYTHON_TESTS := python/tests
 CONFORMANCE_TESTS := tests/conformance
 E2E_TESTS := tests/e2e
 CLIENT_TESTS := tests/clients
+ATTACK_TESTS := tests/attacks
 
-.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-clients clients-table test-docs test-demo \
+.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-attacks attacks-table test-clients clients-table test-docs test-demo \
         check fmt bench deny clean-venv
 
 help: ## List the verbs
@@ -57,7 +58,7 @@ demo: install ## Run the example end to end on a real local model, with an appro
 
 # --- tests ---------------------------------------------------------------------------------
 
-test: test-rust test-python test-conformance test-e2e test-clients test-docs test-demo ## Everything
+test: test-rust test-python test-conformance test-e2e test-attacks test-clients test-docs test-demo ## Everything
 
 test-rust: ## Unit, property and integration tests of every crate
 	cargo test --workspace $(CARGO_FLAGS)
@@ -72,6 +73,12 @@ test-conformance: install ## The worker protocol, against the Python runner
 test-e2e: install ## The installed wheel, driven as a user drives it
 	cargo test --workspace $(CARGO_FLAGS) --no-run --quiet
 	PATH="$(BIN):$$PATH" WFLO_FAILPOINT_BIN="$(CARGO_TARGET_DIR)/debug/wflo" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2E_TESTS)
+
+test-attacks: install ## Ways out of a sandbox, tried in each kind of it and without one
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(ATTACK_TESTS)
+
+attacks-table: install ## Try them and write docs/reference/attacks.md
+	WFLO_ATTACKS_TABLE=1 "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(ATTACK_TESTS)
 
 # The clients are installed once, into the user's cache (about 2 GB); Node comes with them.
 test-clients: install ## Unchanged clients of all makers, in steps of `wflo run`

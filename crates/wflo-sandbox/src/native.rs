@@ -4,7 +4,7 @@
 //! over a socket, a [`Launcher`] of its own, which forks a pid 1 for each sandbox, which builds
 //! the sandbox around itself and starts the program in it. `backend`, `spec` and `process_tree`
 //! are what an engine sees; `server` is the launcher; `mold`, `blank`, `plan`, `template`, `root`,
-//! `net`, `cgroup`, `idmap` are what pid 1 (`init`) builds with; `worker`, `seccomp` and `landlock` are
+//! `net`, `cgroup`, `idmap` are what pid 1 (`init`) builds with; `worker`, `seccomp`, `clocks` and `landlock` are
 //! what the program is shut into; `watch`, `supervise` and `sockets` do what the kernel does not.
 //!
 //! **Architecture Invariant:** whatever dies, and however, no process, mount or cgroup of a
@@ -14,6 +14,7 @@ mod backend;
 mod blank;
 mod capabilities;
 mod cgroup;
+mod clocks;
 mod doctor;
 mod error;
 mod exit;

@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub cpus: Level,
     /// The Landlock ABI of the kernel; 0 without Landlock.
     pub landlock_abi: u32,
+    /// Whether a sandbox's clocks that count from boot are its own.
+    pub clocks: bool,
     /// Why limits are only supervised, in words; empty when they are not.
     pub cgroup_note: String,
 }
@@ -102,6 +104,7 @@ impl Capabilities {
         to.flag(self.sockets_told);
         to.flag(self.cpus == Level::Kernel);
         to.u32(self.landlock_abi);
+        to.flag(self.clocks);
         to.text(OsStr::new(&self.cgroup_note));
         to.bytes
     }
@@ -136,6 +139,7 @@ impl Capabilities {
             sockets_told: from.flag()?,
             cpus: level(from.flag()?),
             landlock_abi: from.u32()?,
+            clocks: from.flag()?,
             cgroup_note: from.text()?.into_string().ok()?,
         })
     }
@@ -155,6 +159,7 @@ mod tests {
             sockets_told: false,
             cpus: Level::Supervised,
             landlock_abi: 0,
+            clocks: false,
             cgroup_note: String::new(),
         }
     }

@@ -84,6 +84,12 @@ pub fn doctor(program: &Path) -> Vec<Finding> {
             finding("cgroup v2", State::Untested, "this host hands its controllers to v1, or to nobody", None)
         }
     });
+    found.push(if can.clocks {
+        finding("clocks", State::Ok, "a sandbox has been up for a day, whatever the host", None)
+    } else {
+        let fix = "only a kernel with CONFIG_TIME_NS (Linux 5.6) hides it";
+        finding("clocks", State::Degraded, "how long this host has been up can be seen inside", Some(fix))
+    });
     found.push(if can.landlock_abi > 0 {
         finding("landlock", State::Ok, format!("ABI {}", can.landlock_abi), None)
     } else {

@@ -83,6 +83,7 @@ fn sandbox(
                 pids: limits.pids,
                 rules: rules.as_ref().map(AsRawFd::as_raw_fd),
                 filter,
+                clocks: common.capabilities.clocks,
             };
             worker::main(&program(order, fds, ports, Some(walls)), report_end.as_raw_fd())
         }

@@ -75,6 +75,7 @@ impl Launcher {
                 sockets_told: false,
                 cpus: Level::None,
                 landlock_abi: 0,
+                clocks: false,
                 cgroup_note: String::new(),
             },
         };

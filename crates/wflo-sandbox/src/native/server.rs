@@ -8,6 +8,7 @@
 use super::blank::Blank;
 use super::capabilities::Capabilities;
 use super::cgroup::{Groups, Version};
+use super::clocks;
 use super::init;
 use super::mold::{Mold, User};
 use super::sockets;
@@ -133,6 +134,7 @@ impl Server {
             sockets_told: isolated && sockets::can_tell(),
             cpus: level(groups.as_ref().is_some_and(Groups::limits_cpu)),
             landlock_abi: process::landlock_abi().max(0) as u32,
+            clocks: isolated && clocks::can_be_own(),
             cgroup_note,
         };
         let lifeline = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;

@@ -1,5 +1,6 @@
 //! From fork to exec: the last steps before the program runs, each giving something up.
 
+use super::clocks;
 use super::exit::{Outcome, Usage};
 use super::spec::DEFAULT_PIDS;
 use super::sys::process;
@@ -32,6 +33,8 @@ pub(crate) struct Walls<'a> {
     /// The Landlock rules, where there is Landlock.
     pub(crate) rules: Option<RawFd>,
     pub(crate) filter: &'a [libc::sock_filter],
+    /// Whether its clocks are to be its own.
+    pub(crate) clocks: bool,
 }
 
 /// Becomes the program. On failure says why through `report` and exits.
@@ -48,7 +51,7 @@ pub(crate) fn main(program: &Program<'_>, report: RawFd) -> ! {
 
 /// Gives the error number of the exec, and where the report pipe now is.
 fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, RawFd) {
-    let entered = program.walls.map_or(Ok(()), |walls| enter_user_namespace(walls.ids));
+    let entered = program.walls.map_or(Ok(()), |walls| enter_user_namespace(walls.ids, walls.clocks));
     if let Err(fault) = entered.and_then(|()| limits(program.walls)) {
         return (Err(fault), report);
     }
@@ -79,6 +82,7 @@ fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, 
 /// is counted apart from the host's processes of the same user.
 fn enter_user_namespace(
     ((inside_uid, uid), (inside_gid, gid)): ((u32, u32), (u32, u32)),
+    own_clocks: bool,
 ) -> Result<(), Fault> {
     let step = "making the sandbox's user";
     process::unshare(libc::CLONE_NEWUSER).step(step)?;
@@ -88,11 +92,15 @@ fn enter_user_namespace(
     write("/proc/self/uid_map", &format!("{inside_uid} {uid} 1")).step(step)?;
     write("/proc/self/gid_map", &format!("{inside_gid} {gid} 1")).step(step)?;
     // The first process of a user namespace has every capability in it.
+    if own_clocks {
+        clocks::begin()?;
+    }
     process::drop_bounding_set().step(step)?;
     process::drop_capabilities().step(step)
 }
 
-fn write(path: &str, text: &str) -> std::io::Result<()> {
+/// Writes a file that is there already, in one call.
+pub(super) fn write(path: &str, text: &str) -> std::io::Result<()> {
     std::fs::OpenOptions::new().write(true).open(path).and_then(|mut file| {
         use std::io::Write;
         file.write_all(text.as_bytes())

@@ -141,3 +141,15 @@ fn proc_does_not_tell_about_the_host() {
          grep -c MemTotal /proc/meminfo"));
     assert_eq!(ran.text, "0\n0\n1\n");
 }
+
+#[test]
+fn its_clocks_do_not_tell_how_long_the_host_has_been_up() {
+    if !super::launcher().capabilities().clocks {
+        return;
+    }
+    let script =
+        "import time; print(int(time.monotonic()), int(float(open('/proc/uptime').read().split()[0])))";
+    let ran = run(python(script));
+    let times: Vec<i64> = ran.text.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    assert!(times.iter().all(|time| (86_400..86_700).contains(time)), "{}", ran.text);
+}

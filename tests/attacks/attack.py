@@ -1,0 +1,156 @@
+"""What a trick is, and what it needs on either side of the wall.
+
+A file in `tricks/` holds one class, `Trick`. `prepare` runs on the host and says what the program is given;
+`inside` is the program, which is hostile; `escaped` judges from outside. The program calls `won` where its trick has
+worked: that prints a token which nothing else knows. Where success leaves a trace on the host, `escaped` looks for
+that instead. The same program runs once without a sandbox, where it must succeed (`control`): a check that cannot
+fail proves nothing.
+
+This file and the trick's are what runs inside: the standard library alone, and nothing of the host's.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+
+class Setup:
+    """What a program is started with."""
+
+    def __init__(self, *args: str) -> None:
+        self.args = list(args)
+        self.env: dict[str, str] = {}
+        """Of the sandbox's maker, not of the program."""
+        self.fds: tuple[int, ...] = ()
+        """Open in the sandbox's maker."""
+        self.stdin: int | None = None
+        self.stdout: int | None = None
+        """Where output goes that is not looked at."""
+        self.killed_at = ""
+        """What the program says when its maker is to be killed by SIGKILL."""
+        self.workspace: Path | None = None
+        """Shown copy-on-write, at its own path."""
+        self.read_only: list[Path] = []
+        """Shown at their own paths."""
+        self.limits: dict[str, str] = {}
+        self.kept = False
+        """Whether what is changed in the workspace is to be brought out."""
+
+
+class Ran:
+    """How it went."""
+
+    def __init__(self, code: int, output: str, seconds: float, kept: Path | None = None) -> None:
+        self.code, self.output, self.seconds, self.kept = code, output, seconds, kept
+
+    def __repr__(self) -> str:
+        return f"exit {self.code} after {self.seconds:.1f} s, kept {self.kept}\n{self.output[-4000:]}"
+
+
+class Host:
+    """The outside, for one attempt: a folder of the attacker's user, secrets, and what must be ended after it."""
+
+    def __init__(self, folder: Path, user: int, runs_as: int) -> None:
+        self.folder, self.user, self.runs_as = folder, user, runs_as
+        self.token = "won-" + secrets.token_hex(8)
+        self.marker = "marker-" + secrets.token_hex(8)
+        self.last: list = []
+
+    def secret(self, name: str = "secret") -> Path:
+        """A file whose only content is the token: who prints that has read it."""
+        return self.file(name, self.token)
+
+    def file(self, name: str, text: str, mode: int = 0o600) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        self.give(path)
+        return path
+
+    def dir(self, name: str) -> Path:
+        path = self.folder / name
+        path.mkdir(parents=True, exist_ok=True)
+        self.give(path)
+        return path
+
+    def give(self, path: Path) -> None:
+        """Makes the attacker's user own it, with the folders above it."""
+        if self.runs_as == 0:
+            while path != self.folder.parent:
+                os.chown(path, self.user, self.user, follow_symlinks=False)
+                path = path.parent
+
+    def finally_(self, end) -> None:
+        """Called after the attempt, the last one first."""
+        self.last.append(end)
+
+    def close(self) -> None:
+        while self.last:
+            self.last.pop()()
+
+    def processes(self) -> list[int]:
+        """Who has the marker among its arguments, whatever it has become."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and self.marker.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                pass
+        return [pid for pid in found if pid != os.getpid()]
+
+    def eventually(self, holds, seconds: float = 10) -> bool:
+        """Waits for it, with a deadline."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+class Trick:
+    """One way to get out, to look out, or to take more than was given."""
+
+    area = "kernel"
+    wrapper: tuple[str, ...] = ()
+    """What the control is started through; it keeps the rest of the machine out of it."""
+    as_root = False
+    """The control needs the powers of root, or those of a user namespace's."""
+    no_control = ""
+    """Why there can be none."""
+    only_where = ""
+    """What the control needs of this machine, said where it does not succeed."""
+
+    def prepare(self, host: Host) -> Setup:
+        return Setup()
+
+    def inside(self, *args: str) -> None:
+        raise NotImplementedError
+
+    def escaped(self, host: Host, ran: Ran) -> str | None:
+        """What came out, if something did."""
+        return next((line for line in ran.output.splitlines() if host.token in line), None)
+
+    def outside(self, host: Host, setup: Setup) -> None:
+        """Before the control starts: what a sandbox's maker would have done for it."""
+
+
+def won(what: object = "") -> None:
+    """The trick has worked."""
+    print(sys.argv[1], what, flush=True)
+
+
+def tried(what: str, attempt) -> None:
+    """Makes one attempt: it has worked when nothing is raised."""
+    try:
+        found = attempt()
+    except OSError as error:
+        print(what, error, flush=True)
+    else:
+        won(f"{what}: {found}")

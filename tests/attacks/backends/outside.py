@@ -1,0 +1,31 @@
+"""No sandbox: where every trick must succeed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from attack import Host, Ran, Setup, Trick
+
+from backends import carry_out, program
+
+
+class Outside:
+    name = "without a sandbox"
+
+    def __init__(self) -> None:
+        self.user = os.geteuid()
+
+    def run(self, name: str, trick: Trick, host: Host, setup: Setup) -> Ran:
+        wrapper = list(trick.wrapper)
+        if trick.as_root and self.user != 0:
+            wrapper = ["unshare", "--user", "--map-root-user", *wrapper]
+        trick.outside(host, setup)
+        command = [*wrapper, *program(name, host, setup)]
+        env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **setup.env}
+        ran = carry_out(command, env, setup, setup.workspace or host.folder, start_new_session=True)
+        if setup.kept and setup.workspace:
+            # As naive tools bring files out: links followed, modes kept.
+            ran.kept = host.folder / "kept"
+            shutil.copytree(setup.workspace, ran.kept, ignore_dangling_symlinks=True)
+        return ran

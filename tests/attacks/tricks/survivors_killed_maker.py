@@ -1,0 +1,39 @@
+"""A tree whose maker is killed by SIGKILL"""
+
+import os
+import signal
+import time
+
+from attack import Host, Ran, Setup
+from attack import Trick as Base
+
+
+def end(host: Host) -> None:
+    for pid in host.processes():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+class Trick(Base):
+    area = "survivors"
+    wrapper = ("sh", "-c", '"$@" & wait', "sh")
+
+    def prepare(self, host: Host) -> Setup:
+        host.finally_(lambda: end(host))
+        setup = Setup(host.marker)
+        setup.killed_at = "ready"
+        return setup
+
+    def inside(self, marker: str) -> None:
+        for _ in range(3):
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(30)
+        print("ready", flush=True)
+        time.sleep(30)
+
+    def escaped(self, host: Host, ran: Ran) -> str | None:
+        host.eventually(lambda: not host.processes(), 5)
+        return f"{len(host.processes())} processes" if host.processes() else None
