@@ -44,6 +44,9 @@ pub struct VirtualKey {
     pub labels: BTreeMap<String, String>,
     /// Requests that it may make in a minute.
     pub requests_per_minute: Option<u32>,
+    /// It reads all metrics of a gateway, and calls nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metrics: bool,
     /// Since when.
     pub created_at: Timestamp,
     /// Until when.
@@ -67,7 +70,7 @@ impl VirtualKey {
             Some(start) => model.starts_with(start),
             None => model == pattern,
         };
-        self.models.is_empty() || self.models.iter().any(fits)
+        !self.metrics && (self.models.is_empty() || self.models.iter().any(fits))
     }
 }
 
@@ -130,6 +133,7 @@ mod tests {
             budget: None,
             labels: BTreeMap::new(),
             requests_per_minute: None,
+            metrics: false,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,

@@ -79,6 +79,11 @@ impl Client {
         self.key.as_ref().map_or("", |key| &key.name)
     }
 
+    /// Whether it is told all metrics, and not its own alone.
+    pub(crate) fn reads_metrics(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.metrics)
+    }
+
     /// Why its calls may not go on, if so.
     pub(crate) fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
         self.end.refused(now)
@@ -185,7 +190,7 @@ fn caller(client: &Arc<Client>) -> Caller {
         Some(key) => caller.called(&key.name).among_others(&Share::default()),
         None => caller,
     };
-    match client.key.as_ref().is_some_and(|key| !key.models.is_empty()) {
+    match client.key.as_ref().is_some_and(|key| key.metrics || !key.models.is_empty()) {
         true => caller.seeing(move |model| client.key.as_ref().is_none_or(|key| key.may_call(model))),
         false => caller,
     }

@@ -171,7 +171,10 @@ fn refused_to(key: &VirtualKey, caller: &Caller, model: &str) -> Option<Refusal>
         status: 403,
         kind: "model_not_allowed".to_owned(),
         failure: Failure::new(Code(4067), format!("the key `{}` may not call the model `{model}`", key.name))
-            .with_hint(format!("It may call: {}.", key.models.join(", "))),
+            .with_hint(match key.metrics {
+                true => "It was made to read `/metrics`, and calls nothing.".to_owned(),
+                false => format!("It may call: {}.", key.models.join(", ")),
+            }),
     })
 }
 

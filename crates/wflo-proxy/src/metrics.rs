@@ -160,22 +160,29 @@ impl Metrics {
         page.text()
     }
 
+    /// What one key came to, as Prometheus reads it.
+    pub(crate) fn of(&self, client: &Client, gateway: &Gateway) -> String {
+        let name = client.name();
+        let own = BTreeMap::from([(name.to_owned(), self.keys().remove(name).unwrap_or_default())]);
+        let mut page = Page::default();
+        spent(&mut page, &own);
+        if gateway.cache().is_some() {
+            cache::saved(&mut page, &own);
+        }
+        page.text()
+    }
+
+    fn keys(&self) -> BTreeMap<String, OfKey> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn calls(&self, page: &mut Page, now: Now, overshoots: u64) {
         let mut requests =
             page.metric(REQUESTS, "counter", "Requests answered, by the class of their status.");
         for (class, counter) in self.statuses.iter().enumerate().skip(1) {
             requests.of(&[("status", &format!("{class}xx"))], counter.load(Ordering::Relaxed));
         }
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut tokens = page.metric(TOKENS, "counter", "Tokens of settled calls, by key and direction.");
-        for (key, of) in &keys {
-            tokens.of(&[("key", key), ("direction", "input")], of.input_tokens);
-            tokens.of(&[("key", key), ("direction", "output")], of.output_tokens);
-        }
-        let mut cost = page.metric(COST, "counter", "What settled calls were charged, in USD, by key.");
-        for (key, of) in &keys {
-            cost.of(&[("key", key)], usd(of.cost_nanos));
-        }
+        spent(page, &self.keys());
         page.metric(UNCERTAIN, "counter", "Calls whose bill is not known and whose hold was charged.")
             .is(self.uncertain.load(Ordering::Relaxed));
         let mut refusals = page.metric(REFUSALS, "counter", "Calls that were refused, by what refused them.");
@@ -195,6 +202,19 @@ impl Metrics {
             "What the gateway itself took: to the dispatch, and for the settlement.",
         )
         .histogram(&[], &self.added);
+    }
+}
+
+/// What keys came to.
+fn spent(page: &mut Page, keys: &BTreeMap<String, OfKey>) {
+    let mut tokens = page.metric(TOKENS, "counter", "Tokens of settled calls, by key and direction.");
+    for (key, of) in keys {
+        tokens.of(&[("key", key), ("direction", "input")], of.input_tokens);
+        tokens.of(&[("key", key), ("direction", "output")], of.output_tokens);
+    }
+    let mut cost = page.metric(COST, "counter", "What settled calls were charged, in USD, by key.");
+    for (key, of) in keys {
+        cost.of(&[("key", key)], usd(of.cost_nanos));
     }
 }
 

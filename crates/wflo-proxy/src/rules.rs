@@ -199,6 +199,7 @@ mod tests {
             budget: None,
             labels: [("team".to_owned(), "search".to_owned())].into(),
             requests_per_minute: None,
+            metrics: false,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,

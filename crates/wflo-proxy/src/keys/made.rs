@@ -41,6 +41,8 @@ pub struct KeyWish {
     pub labels: BTreeMap<String, String>,
     /// Requests that it may make in a minute.
     pub requests_per_minute: Option<u32>,
+    /// It reads metrics, and calls nothing.
+    pub metrics: bool,
     /// Until when.
     pub expires_at: Option<Timestamp>,
 }
@@ -61,6 +63,7 @@ impl KeyWish {
             budget: self.budget,
             labels: self.labels,
             requests_per_minute: self.requests_per_minute,
+            metrics: self.metrics,
             created_at: clock.now(),
             expires_at: self.expires_at,
             revoked_at: None,

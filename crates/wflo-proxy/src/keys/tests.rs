@@ -17,6 +17,7 @@ fn row(secret: &str) -> VirtualKey {
         budget: None,
         labels: BTreeMap::new(),
         requests_per_minute: None,
+        metrics: false,
         created_at: Timestamp::UNIX_EPOCH,
         expires_at: None,
         revoked_at: None,

@@ -1,12 +1,12 @@
 //! What the cache did: nothing is said of one that is not there.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 
 use wflo_core::money::NanoUsd;
 use wflo_gateway::cache::Cache;
 
 use super::page::Page;
-use super::{CACHE_BYTES, CACHE_FAILURES, CACHED, KEPT, LOOKUPS, Metrics, SAVED, usd};
+use super::{CACHE_BYTES, CACHE_FAILURES, CACHED, KEPT, LOOKUPS, Metrics, OfKey, SAVED, usd};
 use crate::keys::Client;
 
 impl Metrics {
@@ -27,10 +27,14 @@ impl Metrics {
             .is(stats.failures);
         page.metric(CACHED, "gauge", "Answers that are kept in memory.").is(stats.entries);
         page.metric(CACHE_BYTES, "gauge", "Bytes of them.").is(stats.bytes);
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut saved = page.metric(SAVED, "counter", "What kept answers would have cost, in USD, by key.");
-        for (key, of) in &keys {
-            saved.of(&[("key", key)], usd(of.saved_nanos));
-        }
+        saved(page, &self.keys());
+    }
+}
+
+/// What kept answers have saved keys.
+pub(super) fn saved(page: &mut Page, keys: &BTreeMap<String, OfKey>) {
+    let mut saved = page.metric(SAVED, "counter", "What kept answers would have cost, in USD, by key.");
+    for (key, of) in keys {
+        saved.of(&[("key", key)], usd(of.saved_nanos));
     }
 }

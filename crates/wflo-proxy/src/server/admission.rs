@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use wflo_core::error::Code;
@@ -17,7 +17,7 @@ use wflo_gateway::ledger::Caller;
 use wflo_gateway::serve::Body;
 
 use super::Shared;
-use crate::keys::NoCaller;
+use crate::keys::{Client, NoCaller};
 use crate::metrics::Now;
 
 /// What goes out: an answer of the gateway, or a page of ours.
@@ -154,27 +154,44 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     }
 }
 
-/// Metrics name keys and tell costs, so they are for whoever is on this machine or shows a key.
+/// Metrics name keys and tell what each costs. All of them are for whoever is on this machine, and for keys that were made
+/// to read them; any other key is told its own.
 fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let now = shared.ledger.clock.now();
     let keys = shared.keys();
-    let keyed = !keys.is_open() && keys.caller(request.headers(), request.uri().query(), now).is_ok();
-    if !keyed && shared.browsers().refuse(request.uri(), request.headers()).is_some() {
-        return page(StatusCode::FORBIDDEN, "metrics are not for pages of other sites (WFLO-4074)\n");
-    }
-    if !keyed && !peer.ip().is_loopback() {
-        return page(StatusCode::UNAUTHORIZED, "metrics want a key here\n");
-    }
-    let (running, waiting) = {
-        let spending = shared.treasury.spending();
-        (spending.running(), spending.waiting() + shared.ledger.queues.len())
+    let shown = match keys.is_open() {
+        true => None,
+        false => keys.caller(request.headers(), request.uri().query(), shared.ledger.clock.now()).ok(),
     };
-    let now = Now { running, waiting, unstorable: shared.treasury.quarantined() };
-    let text = shared.metrics.render(now, &shared.gateway());
+    let client = shown.as_ref().and_then(|caller| caller.get::<Arc<Client>>());
+    if client.is_none() {
+        if shared.browsers().refuse(request.uri(), request.headers()).is_some() {
+            return page(StatusCode::FORBIDDEN, "metrics are not for pages of other sites (WFLO-4074)\n");
+        }
+        if !peer.ip().is_loopback() || is_forwarded(request.headers()) {
+            return page(StatusCode::UNAUTHORIZED, "metrics want a key here: `wflo keys create --metrics`\n");
+        }
+    }
+    let gateway = shared.gateway();
+    let text = match client.filter(|client| !client.reads_metrics()) {
+        Some(client) => shared.metrics.of(client, &gateway),
+        None => {
+            let spending = shared.treasury.spending();
+            let (running, waiting) = (spending.running(), spending.waiting() + shared.ledger.queues.len());
+            drop(spending);
+            let now = Now { running, waiting, unstorable: shared.treasury.quarantined() };
+            shared.metrics.render(now, &gateway)
+        }
+    };
     let mut response = Response::new(Full::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// Whether something on this machine has passed a request on that may come from anywhere.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    let named = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    named.iter().any(|name| headers.contains_key(*name))
 }
 
 fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

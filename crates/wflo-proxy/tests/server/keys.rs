@@ -179,3 +179,58 @@ async fn a_key_that_is_revoked_makes_no_further_attempt() {
     let world = Arc::into_inner(world).unwrap();
     assert!(world.charged().await <= BILL);
 }
+
+/// What `GET /metrics` says to a request with these headers.
+async fn scraped(world: &World, headers: &[(&str, &str)]) -> (StatusCode, String) {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(world.connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    let request =
+        headers.iter().fold(Request::get("/metrics"), |request, (name, value)| request.header(*name, *value));
+    let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_told_its_own_figures_and_only_one_for_metrics_those_of_all() {
+    let world = World::with(Setup::default()).await;
+    let wish = |name: &str| KeyWish { name: name.into(), ..KeyWish::default() };
+    let rich = made(&world, wish("rich")).await;
+    let poor = made(&world, wish("poor")).await;
+    let prometheus = made(&world, KeyWish { metrics: true, ..wish("prometheus") }).await;
+    let (status, _) = ask(&world, Some(&rich.secret), CHAT, "/v1/chat/completions").await;
+    assert_eq!(status, StatusCode::OK);
+    let shows = |made: &MadeKey| format!("Bearer {}", made.secret);
+    let own = scraped(&world, &[("host", "localhost"), ("authorization", &shows(&poor))]).await;
+    assert_eq!(own.0, StatusCode::OK);
+    for line in own.1.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.contains("{key=\"poor\"") && line.ends_with([' ', '0']), "{line}");
+    }
+    assert!(own.1.contains("wflo_gateway_cost_usd_total{key=\"poor\"} 0.000000000"), "{}", own.1);
+    let own = scraped(&world, &[("host", "localhost"), ("authorization", &shows(&rich))]).await.1;
+    assert!(own.contains("wflo_gateway_cost_usd_total{key=\"rich\"} 0.000020000"), "{own}");
+    // All of it: a key for it from anywhere, and whoever is on this machine.
+    for headers in [
+        vec![("host", "gateway.internal"), ("authorization", &*shows(&prometheus)), ("via", "1.1 proxy")],
+        vec![("host", "localhost")],
+    ] {
+        let (status, all) = scraped(&world, &headers).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(all.contains("{key=\"rich\"} 0.00002") && all.contains("wflo_gateway_connections"), "{all}");
+    }
+    // A proxy on this machine stands for anybody.
+    for name in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+        let (status, told) = scraped(&world, &[("host", "localhost"), (name, "for=192.0.2.1")]).await;
+        assert!(status == StatusCode::UNAUTHORIZED && told.contains("--metrics"), "{name}: {told}");
+    }
+    // It calls nothing.
+    for (body, path) in [(CHAT, "/v1/chat/completions"), ("{}", "/v1/unknown")] {
+        let (status, told) = ask(&world, Some(&prometheus.secret), body, path).await;
+        assert!(status.is_client_error(), "{told}");
+    }
+    let (status, told) = ask(&world, Some(&prometheus.secret), CHAT, "/v1/chat/completions").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(told.contains("WFLO-4067") && told.contains("calls nothing"), "{told}");
+    assert_eq!((world.mock.counts().requests, world.charged().await), (1, BILL));
+}

@@ -257,6 +257,7 @@ pub async fn a_key_is_kept_by_its_hash_and_stays_revoked(fixture: &Fixture) {
         budget: None,
         labels: [("user".to_owned(), "anna".to_owned())].into(),
         requests_per_minute: Some(60),
+        metrics: false,
         created_at: at(0),
         expires_at: Some(at(9)),
         revoked_at: None,

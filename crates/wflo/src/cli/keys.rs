@@ -81,6 +81,9 @@ pub(crate) struct CreateKeyArgs {
     /// Let it make at most so many requests in a minute
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) rpm: Option<u32>,
+    /// Let it read all of `/metrics`, and call nothing
+    #[arg(long, conflicts_with_all = ["budget", "labels", "models", "rpm"])]
+    pub(crate) metrics: bool,
 }
 
 /// What becomes another of a key.

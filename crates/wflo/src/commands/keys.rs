@@ -44,6 +44,9 @@ struct Shown<'a> {
     /// What was charged for calls with it; only where keys are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     spent_usd: Option<NanoUsd>,
+    /// It reads metrics, and calls nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    metrics: bool,
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
@@ -80,6 +83,7 @@ async fn create(args: &CreateKeyArgs, context: &Context<'_>) -> Result<Exit, Com
         }),
         labels: args.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect(),
         requests_per_minute: args.rpm,
+        metrics: args.metrics,
         expires_at,
     };
     let made = wish.make(&*session.clock).map_err(|error| no_random(&error))?;
@@ -250,6 +254,7 @@ fn shown<'a>(
         labels: &key.labels,
         requests_per_minute: key.requests_per_minute,
         spent_usd,
+        metrics: key.metrics,
         created_at: key.created_at,
         expires_at: key.expires_at,
         revoked_at: key.revoked_at,

@@ -415,6 +415,9 @@ fn keys_say_who_may_what_and_end_at_once() {
     let narrow = create(&["--name", "narrow", "--models", "gpt-*"]);
     until("the key", || with(&narrow).status != 401);
     assert_eq!(with(&narrow).json()["error"]["code"], "WFLO-4067");
+    let scrapes = create(&["--name", "prometheus", "--metrics"]);
+    until("the key", || with(&scrapes).status != 401);
+    assert_eq!(with(&scrapes).json()["error"]["code"], "WFLO-4067");
     // A key for an alias calls by that name alone, and is told of no other.
     let alias = create(&["--name", "alias", "--models", "quick"]);
     until("the key", || with(&alias).status != 401);

@@ -36,7 +36,10 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
             key.budget.as_ref().map(budget).unwrap_or_default(),
             money(spent),
             key.requests_per_minute.map(|rpm| rpm.to_string()).unwrap_or_default(),
-            plain::line(&key.models.join(",")),
+            match key.metrics {
+                true => "(metrics)".to_owned(),
+                false => plain::line(&key.models.join(",")),
+            },
             key.expires_at.map(moment).unwrap_or_default(),
         ]);
     }
