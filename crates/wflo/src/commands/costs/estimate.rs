@@ -1,10 +1,11 @@
 //! `wflo costs estimate`: what a run is likely to cost, before it is started.
 //!
 //! Each number says where it is from: `history` (nearest-rank percentiles of earlier completed runs of the
-//! workflow), `bound` (the most that the one call of a prompt step can cost, as the gateway holds it), or `budget` (the
-//! limit that stops it). Nothing is added up that is not known for every step.
+//! workflow), `bound` (the most that the one call of a prompt step can cost, as the gateway holds it while there is room),
+//! `counted` (the same with its text counted, as the gateway holds it where room is short), or `budget` (the limit that
+//! stops it). Nothing is added up that is not known for every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::json;
@@ -17,7 +18,7 @@ use wflo_core::run::RunStatus;
 use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::wire::Asked;
 use wflo_gateway::dialect::{Dialect, Endpoint};
-use wflo_gateway::reserve::upper_bound;
+use wflo_gateway::reserve::{closer_bound, upper_bound};
 use wflo_gateway::route::Routes;
 
 use crate::cli::EstimateArgs;
@@ -47,6 +48,9 @@ struct Forecast {
     /// The most that it can cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     bound_usd: Option<NanoUsd>,
+    /// How that was found.
+    #[serde(skip)]
+    by: BTreeSet<&'static str>,
     /// The budget that stops it.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_usd: Option<NanoUsd>,
@@ -109,13 +113,17 @@ async fn print(
     let (printer, history) = (context.printer, history(session, &definition.name).await?);
     let routes = session.routes()?;
     let mut table = Table::new(&["STEP", "P50", "P90", "AT MOST", "FROM"]);
-    let mut all_bounded = Some(NanoUsd::ZERO);
+    let (mut all_bounded, mut by) = (Some(NanoUsd::ZERO), BTreeSet::new());
     for step in &definition.steps {
         if matches!(step.kind, StepKind::Approval(_) | StepKind::Condition { .. }) {
             continue;
         }
         let mut forecast = of_history(history.steps.get(&step.name));
-        forecast.bound_usd = bound(step, &routes);
+        if let Some((most, how)) = bound(step, &routes) {
+            forecast.bound_usd = Some(most);
+            forecast.by.insert(how);
+            by.insert(how);
+        }
         let own = step
             .budgets
             .iter()
@@ -135,6 +143,7 @@ async fn print(
     }
     let mut total = of_runs(&history.runs);
     total.bound_usd = all_bounded.filter(|_| definition.steps.iter().any(calls));
+    total.by = if total.bound_usd.is_some() { by } else { BTreeSet::new() };
     let of_run = |budget: &&BudgetSpec| matches!(budget.covers(), (Scope::Run, Period::Total));
     let limits = definition.budgets.iter().chain(more).filter(of_run);
     total.budget_usd = limits.filter_map(|budget| budget.max_cost_usd).min();
@@ -204,8 +213,8 @@ fn percentile<T: Copy + Ord>(values: &[T], percent: usize) -> Option<T> {
     sorted.get(rank - 1).copied()
 }
 
-/// The most that the one call of a prompt step can cost, where its prompt is all there.
-fn bound(step: &StepSpec, routes: &Routes) -> Option<NanoUsd> {
+/// The most that the one call of a prompt step can cost, where its prompt is all there, and how that was found.
+fn bound(step: &StepSpec, routes: &Routes) -> Option<(NanoUsd, &'static str)> {
     let StepKind::Agent { model: Some(model), prompt: Some(prompt), system, max_tokens, .. } = &step.kind
     else {
         return None;
@@ -231,14 +240,20 @@ fn bound(step: &StepSpec, routes: &Routes) -> Option<NanoUsd> {
         query: None,
         beta: "",
     };
-    let request = Request::read(&asked, body.to_string().as_bytes()).ok()?;
-    Some(upper_bound(&request, &route.price?).ok()?.cost)
+    let (body, price) = (body.to_string(), route.price?);
+    let request = Request::read(&asked, body.as_bytes()).ok()?;
+    let plain = upper_bound(&request, &price).ok()?.cost;
+    let counted = closer_bound(&request, &price, body.as_bytes()).ok().flatten().map(|bound| bound.cost);
+    Some(match counted.filter(|counted| *counted < plain) {
+        Some(counted) => (counted, "counted"),
+        None => (plain, "bound"),
+    })
 }
 
 fn named(mut forecast: Forecast) -> Forecast {
-    let known =
-        [("history", forecast.p50_usd), ("bound", forecast.bound_usd), ("budget", forecast.budget_usd)];
-    forecast.sources = known.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
+    let history = forecast.p50_usd.map(|_| "history");
+    let budget = forecast.budget_usd.map(|_| "budget");
+    forecast.sources = history.into_iter().chain(forecast.by.iter().copied()).chain(budget).collect();
     forecast
 }
 
@@ -259,6 +274,38 @@ fn row(name: &str, forecast: &Forecast) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the gateway would hold at last is what it can cost.
+    #[test]
+    fn a_prompt_whose_text_can_be_counted_is_counted() {
+        use wflo_gateway::price::ModelSettings;
+        use wflo_gateway::route::Provider;
+
+        let prompt = "Write down what the customers of the last week have asked for. ".repeat(40);
+        let definition = json!({"name": "t", "steps": [{
+            "name": "ask", "type": "agent", "model": "gpt-4.1", "prompt": prompt, "max_tokens": 100, "depends_on": []
+        }]});
+        let definition = Definition::parse(&definition).unwrap();
+        let routes = |name: &str, url: &str, models| {
+            let provider = Provider::new(name, Dialect::OpenAi, url, None).unwrap();
+            Routes::new(vec![provider], Vec::new(), models).unwrap()
+        };
+        let openai = routes("openai", "https://api.openai.com/v1", BTreeMap::new());
+        let (counted, how) = bound(&definition.steps[0], &openai).unwrap();
+        // At the dearest tier, and less than its bytes at the standard one.
+        assert!(how == "counted" && counted.nanos() < 2_000 * prompt.len() as i64, "{counted} {how}");
+        let own = ModelSettings {
+            provider: Some("local".into()),
+            input: Some("2".into()),
+            output: Some("8".into()),
+            context_tokens: Some(1_000_000),
+            template_tokens: Some(100),
+            ..ModelSettings::default()
+        };
+        let local = routes("local", "http://127.0.0.1:9/v1", BTreeMap::from([("gpt-4.1".to_owned(), own)]));
+        let (plain, how) = bound(&definition.steps[0], &local).unwrap();
+        assert!(how == "bound" && plain.nanos() > 2_000 * prompt.len() as i64, "{plain} {how}");
+    }
 
     #[test]
     fn a_percentile_is_a_value_that_occurred() {
