@@ -38,6 +38,7 @@ mod retry;
 pub mod runtime;
 pub mod sandboxed;
 pub mod services;
+pub mod snapshots;
 pub mod steps;
 pub mod submit;
 mod timers;

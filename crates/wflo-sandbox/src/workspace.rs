@@ -10,7 +10,7 @@
 //!
 //! **Architecture Invariant:** every name inside a project, an upper directory or a stored tree is
 //! resolved beneath a descriptor without following links; and nothing in the project is written
-//! except by [`apply()`] and [`resume_apply`].
+//! except by [`apply()`] and [`resume_apply`], and by [`restore()`] where that is asked for by name.
 
 mod apply;
 mod beneath;
@@ -23,6 +23,7 @@ mod live;
 mod manifest;
 mod mask;
 mod path;
+mod restore;
 mod seal;
 mod state_root;
 mod store;
@@ -34,7 +35,7 @@ pub use apply::{
     pending_apply, resume_apply,
 };
 pub use copy::Copy;
-pub use diff::{Change, ChangeKind, Text, TextLimits, diff};
+pub use diff::{Change, ChangeKind, Text, TextLimits, between, diff};
 pub(crate) use error::IoAt;
 pub use error::WorkspaceError;
 pub use hidden::{Hidden, HideRules, Reason};
@@ -43,6 +44,7 @@ pub use live::LiveView;
 pub use manifest::{Digest, Entry, Kind, Manifest, Target};
 pub use mask::Mask;
 pub use path::RelPath;
+pub use restore::{RESTORE_EVENTS, RestoreError, RestoreOptions, Restored, restore};
 pub use seal::{Rest, Sealed, seal};
 pub use state_root::state_root;
 pub use store::{Collected, Freed, Pin, Store};

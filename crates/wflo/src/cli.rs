@@ -17,6 +17,7 @@ mod keys;
 mod run;
 mod runs;
 mod sandbox;
+mod snapshots;
 mod trust;
 mod usage;
 mod value;
@@ -37,6 +38,7 @@ pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand, UpdateKeyArgs};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
 pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
+pub(crate) use snapshots::{At, RestoreArgs, SnapshotRef, SnapshotsCommand};
 pub(crate) use trust::TrustArgs;
 pub(crate) use usage::render as render_usage_error;
 pub(crate) use value::Expiry;
@@ -130,6 +132,9 @@ pub(crate) enum Command {
     Apply(ApplyArgs),
     /// Throw a run's file changes away
     Discard(DiscardArgs),
+    /// See, compare and restore a run's files as they stood after each step
+    #[command(subcommand, arg_required_else_help = true)]
+    Snapshots(SnapshotsCommand),
     /// See and decide what waits for a person
     #[command(subcommand, arg_required_else_help = true)]
     Approvals(ApprovalsCommand),

@@ -22,6 +22,7 @@ mod pick;
 mod run;
 mod runs;
 mod sandbox;
+mod snapshots;
 mod trust;
 mod who;
 
@@ -104,5 +105,6 @@ fn carry_out(
         Command::Diff(args) => changes::diff(args, context),
         Command::Apply(args) => changes::apply(args, context),
         Command::Discard(args) => changes::discard(args, context),
+        Command::Snapshots(command) => snapshots::run(command, context),
     }
 }

@@ -32,5 +32,7 @@ mod cli {
     mod runs;
     #[cfg(target_os = "linux")]
     mod sandbox;
+    #[cfg(target_os = "linux")]
+    mod snapshots;
     pub mod wflo;
 }

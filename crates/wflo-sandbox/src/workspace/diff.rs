@@ -75,7 +75,18 @@ impl Change {
 /// # Errors
 /// [`WorkspaceError::Missing`] and [`WorkspaceError::Io`] when a content cannot be read.
 pub fn diff(view: &View, store: &Store) -> Result<Vec<Change>, WorkspaceError> {
-    let mut changes = changes(&view.base(), &view.merged());
+    sniffed(changes(&view.base(), &view.merged()), store)
+}
+
+/// How the files of `after` differ from those of `before`.
+///
+/// # Errors
+/// As [`diff`].
+pub fn between(before: &View, after: &View, store: &Store) -> Result<Vec<Change>, WorkspaceError> {
+    sniffed(changes(&before.merged(), &after.merged()), store)
+}
+
+fn sniffed(mut changes: Vec<Change>, store: &Store) -> Result<Vec<Change>, WorkspaceError> {
     for change in &mut changes {
         change.binary = is_binary(store, change.before_from, &change.path, change.before.as_ref())?
             || is_binary(store, change.after_from, &change.path, change.after.as_ref())?;

@@ -84,6 +84,9 @@ const DATA_FOLDER: &[u8] = b".wflo";
 /// The folder in the project's root that apply stages files in begins with this.
 pub(crate) const STAGING_PREFIX: &str = ".wflo-apply-";
 
+/// The folder that a restore writes files in before they have their places begins with this.
+pub(crate) const RESTORE_PREFIX: &str = ".wflo-restore-";
+
 impl Hidden {
     /// The rules for the project at `project`.
     ///
@@ -184,7 +187,7 @@ impl Hidden {
             return Verdict::Hidden(Reason::DataDirectory);
         }
         let name = path.name().to_ascii_lowercase();
-        if name == DATA_FOLDER {
+        if name == DATA_FOLDER || name.starts_with(RESTORE_PREFIX.as_bytes()) {
             return Verdict::Hidden(Reason::DataDirectory);
         }
         if name.starts_with(b".env") {

@@ -21,7 +21,7 @@ use super::layer::{Layer, MAX_LAYERS, MergedTree, lay_over, squash};
 use super::manifest::{Digest, Manifest};
 use super::mask::Mask;
 use super::seal::Sealed;
-use super::store::{InUse, Store};
+use super::store::{InUse, Pin, Store};
 
 /// A file or folder of the project that is shown as it is, to be read.
 #[derive(Debug, Clone)]
@@ -65,6 +65,15 @@ impl View {
         let sealed = Sealed::open(store, sealed)?;
         let layers = layers.iter().map(|id| Layer::open(store, id)).collect::<Result<_, _>>()?;
         Ok(View { sealed, layers })
+    }
+
+    /// Opens a view and holds it: whatever is removed meanwhile, its trees stay until the pin is let go.
+    ///
+    /// # Errors
+    /// As [`View::open`].
+    pub fn hold(store: &Store, sealed: &Digest, layers: &[Digest]) -> Result<(View, Pin), WorkspaceError> {
+        let pin = store.pin_all(Some(sealed), layers)?;
+        Ok((View::open(store, sealed, layers)?, pin))
     }
 
     /// Checks every content of the sealed trees and layers against its hash: what a run does before

@@ -29,6 +29,7 @@ use crate::settings::Settings;
 use error::ChangesError;
 
 pub(crate) use apply::{name_conflicts, what, yes};
+pub(crate) use diff::show;
 pub(crate) use question::record_answer;
 pub(crate) use wflo_engine::changes::files_in;
 
@@ -104,7 +105,7 @@ impl Files {
 }
 
 /// What no apply touches: what the settings hide now, and what was hidden from the run.
-fn hidden(settings: &Settings, globs: &[String]) -> Result<Hidden, WorkspaceError> {
+pub(crate) fn hidden(settings: &Settings, globs: &[String]) -> Result<Hidden, WorkspaceError> {
     let rules = HideRules {
         data_dir: Some(settings.data_dir.clone()),
         databases: settings.databases.values().map(|database| database.path.clone()).collect(),
@@ -127,7 +128,11 @@ fn definition_file(named: &str) -> Option<RelPath> {
 ///
 /// # Errors
 /// [`WorkspaceError::BadPath`] for one that lies elsewhere.
-fn in_project(paths: &[PathBuf], project: &Path, current: &Path) -> Result<Vec<RelPath>, WorkspaceError> {
+pub(crate) fn in_project(
+    paths: &[PathBuf],
+    project: &Path,
+    current: &Path,
+) -> Result<Vec<RelPath>, WorkspaceError> {
     let from = current.canonicalize().unwrap_or_else(|_| current.to_path_buf());
     let inside = |path: &PathBuf| {
         let whole = lexical(&from.join(path));

@@ -34,7 +34,13 @@ fn the_command_line_reference_is_current() {
 
 #[test]
 fn every_error_code_of_the_command_line_has_a_page() {
-    for code in (8001..=8016).chain(8020..=8022).chain(5120..=5124).chain(1101..=1104) {
+    for code in (8001..=8016)
+        .chain(8020..=8022)
+        .chain(5120..=5124)
+        .chain(5240..=5244)
+        .chain(5250..=5251)
+        .chain(1101..=1104)
+    {
         let page = std::fs::read_to_string(docs().join(format!("errors/WFLO-{code}.md"))).unwrap();
         assert!(page.starts_with(&format!("# WFLO-{code}: ")));
     }

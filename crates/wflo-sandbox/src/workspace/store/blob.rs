@@ -93,8 +93,7 @@ impl Store {
     pub(crate) fn add_file(&self, source: &File, mode: u32, mtime: Nanos, limit: u64) -> io::Result<Blob> {
         let mut temporary = tempfile::NamedTempFile::new_in(self.folder("tmp"))?;
         let copy = temporary.as_file_mut();
-        let cloned = rustix::fs::ioctl_ficlone(&*copy, source).is_ok();
-        let (hash, size) = if cloned { hash_file(copy, limit)? } else { copy_and_hash(source, copy, limit)? };
+        let (hash, size) = copy_into(source, copy, limit)?;
         self.keep(temporary, hash, size, mode, mtime)
     }
 
@@ -156,6 +155,18 @@ pub(crate) fn hash_file(file: &File, limit: u64) -> io::Result<(Digest, u64)> {
         if at > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+    }
+}
+
+/// Writes the content of `source` to `copy`, which is empty: a reflink where the file system can, else
+/// a copy that keeps holes. The hash and size are of what was written.
+///
+/// # Errors
+/// An error of the kind `FileTooLarge` when there are more than `limit` bytes.
+pub(crate) fn copy_into(source: &File, copy: &mut File, limit: u64) -> io::Result<(Digest, u64)> {
+    match rustix::fs::ioctl_ficlone(&*copy, source) {
+        Ok(()) => hash_file(copy, limit),
+        Err(_) => copy_and_hash(source, copy, limit),
     }
 }
 

@@ -28,14 +28,20 @@ impl Store {
     /// # Errors
     /// [`WorkspaceError::Missing`] when one is not there (any more).
     pub fn pin(&self, layers: &[Digest]) -> Result<Pin, WorkspaceError> {
+        self.pin_all(None, layers)
+    }
+
+    /// Holds a seal, with its trees, and layers over it.
+    pub(crate) fn pin_all(&self, seal: Option<&Digest>, layers: &[Digest]) -> Result<Pin, WorkspaceError> {
         let _adding = self.adding()?;
-        let files: Vec<(PathBuf, &Digest)> =
-            layers.iter().map(|layer| (self.tree_home(layer).join("manifest"), layer)).collect();
-        if let Some((_, gone)) = files.iter().find(|(file, _)| !file.exists()) {
-            let root = self.root.clone();
-            return Err(WorkspaceError::Missing { what: "tree", id: gone.to_string(), root });
+        let seals =
+            seal.iter().map(|seal| ("sealed workspace", self.folder("sealed").join(seal.to_string()), *seal));
+        let trees = layers.iter().map(|layer| ("tree", self.tree_home(layer).join("manifest"), layer));
+        let all: Vec<(&'static str, PathBuf, &Digest)> = seals.chain(trees).collect();
+        if let Some((what, _, gone)) = all.iter().find(|(_, file, _)| !file.exists()) {
+            return Err(WorkspaceError::Missing { what, id: gone.to_string(), root: self.root.clone() });
         }
-        hold(files.into_iter().map(|(file, _)| file))
+        hold(all.into_iter().map(|(_, file, _)| file))
     }
 
     /// The pin of a layer that was stored under the same [`super::Adding`].

@@ -1,15 +1,17 @@
 //! `wflo diff`: a run's changes as unified text.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use wflo_engine::changes::{Fate, fate};
-use wflo_sandbox::workspace::{Change, Reason, TextLimits, WorkspaceError};
+use wflo_sandbox::workspace::{Change, Hidden, Reason, Store, TextLimits, WorkspaceError};
 
 use crate::cli::DiffArgs;
 use crate::commands::runs::{in_colour, letter};
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::printer::{Paint, Table};
+use crate::printer::{Paint, Printer, Table};
 
 use super::error::ChangesError;
 use super::{Files, count, files_in, in_project};
@@ -54,42 +56,59 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
         printer.note(format_args!("Run {run} changed no files."));
         return Ok(Exit::Success);
     }
-    let paint = printer.paint();
-    let mut table = Table::bare();
-    let (mut added_all, mut removed_all) = (0, 0);
-    for change in &changes {
-        let text = change.text(&files.store, &TextLimits::default())?;
-        let (added, removed) = lines_of(&text.body);
-        let hidden = files.hidden.by_path(&change.path);
-        printer.object(&Line {
-            change,
-            hidden,
-            added,
-            removed,
-            text: (!args.stat).then_some(text.body.as_str()),
-            shortened: text.shortened,
-        });
-        (added_all, removed_all) = (added_all + added, removed_all + removed);
-        if args.stat {
-            table.row(stat(paint, change, added, removed, hidden));
-        } else {
-            printer.line(coloured(paint, &text.body).trim_end());
-            if hidden.is_some() {
-                printer.line(paint.faint("(hidden: apply never writes it)"));
-            }
-        }
-        if printer.is_closed() {
-            return Ok(Exit::Success);
-        }
-    }
-    if args.stat {
-        printer.line(table);
-        printer.line(format_args!("{}, +{added_all} -{removed_all}", count(files_in(&changes))));
+    if show(&changes, &files.store, Some(&files.hidden), args.stat, printer)?.is_break() {
+        return Ok(Exit::Success);
     }
     if !record.status.is_terminal() {
         printer.note(format_args!("\nRun {run} is {}: this is what it has changed so far.", record.status));
     }
     Ok(Exit::Success)
+}
+
+/// Prints changes, as text or as lines with `--json`; breaks off when nobody reads on.
+///
+/// # Errors
+/// When a content cannot be read.
+pub(crate) fn show(
+    changes: &[Change],
+    store: &Store,
+    hidden: Option<&Hidden>,
+    stat: bool,
+    printer: &Printer,
+) -> Result<ControlFlow<()>, WorkspaceError> {
+    let paint = printer.paint();
+    let mut table = Table::bare();
+    let (mut added_all, mut removed_all) = (0, 0);
+    for change in changes {
+        let text = change.text(store, &TextLimits::default())?;
+        let (added, removed) = lines_of(&text.body);
+        let reason = hidden.and_then(|hidden| hidden.by_path(&change.path));
+        printer.object(&Line {
+            change,
+            hidden: reason,
+            added,
+            removed,
+            text: (!stat).then_some(text.body.as_str()),
+            shortened: text.shortened,
+        });
+        (added_all, removed_all) = (added_all + added, removed_all + removed);
+        if stat {
+            table.row(summed(paint, change, added, removed, reason));
+        } else {
+            printer.line(coloured(paint, &text.body).trim_end());
+            if reason.is_some() {
+                printer.line(paint.faint("(hidden: apply never writes it)"));
+            }
+        }
+        if printer.is_closed() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    if stat {
+        printer.line(table);
+        printer.line(format_args!("{}, +{added_all} -{removed_all}", count(files_in(changes))));
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Lines that came and went. The head is two lines, whatever the names in it look like.
@@ -115,7 +134,13 @@ fn coloured(paint: Paint, text: &str) -> String {
     out
 }
 
-fn stat(paint: Paint, change: &Change, added: usize, removed: usize, hidden: Option<Reason>) -> Vec<String> {
+fn summed(
+    paint: Paint,
+    change: &Change,
+    added: usize,
+    removed: usize,
+    hidden: Option<Reason>,
+) -> Vec<String> {
     let all = (added + removed).max(1);
     let scaled = |lines: usize| if all <= BAR { lines } else { (lines * BAR).div_ceil(all) };
     let bar = format!("{}{}", paint.good("+".repeat(scaled(added))), paint.bad("-".repeat(scaled(removed))));
