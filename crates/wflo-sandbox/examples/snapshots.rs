@@ -104,7 +104,8 @@ fn many(home: &Path, rounds: usize, figures: &mut serde_json::Map<String, serde_
             flushed(home)
         })?;
         let opened = File::open(upper.path())?;
-        let captured = timed(figures, "changed", || Ok(capture(opened.as_fd(), &store, &Bounds::default())?))?;
+        let captured =
+            timed(figures, "changed", || Ok(capture(opened.as_fd(), &store, &Bounds::default())?))?;
         view.layers.push(captured.ok_or("nothing was captured")?.layer);
         // Back to before it: what the next step would be shown.
         let (seal, layers) = (view.sealed.id, view.layers.iter().map(|layer| layer.id).collect::<Vec<_>>());
@@ -122,7 +123,9 @@ fn many(home: &Path, rounds: usize, figures: &mut serde_json::Map<String, serde_
             }
             flushed(home)
         })?;
-        timed(figures, "restore", || Ok(restore(&view, &store, &target, &RestoreOptions::default(), &|_| {})?))?;
+        timed(figures, "restore", || {
+            Ok(restore(&view, &store, &target, &RestoreOptions::default(), &|_| {})?)
+        })?;
         fs::remove_dir_all(&target)?;
         fs::remove_dir_all(&copied)?;
         flushed(home)?;

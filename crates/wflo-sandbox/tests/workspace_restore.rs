@@ -156,7 +156,8 @@ fn hidden_paths_of_a_project_are_never_written() {
     assert!(root.join("g").exists() && !root.join(".env").exists());
     // A target beside the project is beside it however it is written.
     let beside = root.join("../beside");
-    let options = RestoreOptions { hidden: Some((root.clone(), project.hidden())), ..RestoreOptions::default() };
+    let options =
+        RestoreOptions { hidden: Some((root.clone(), project.hidden())), ..RestoreOptions::default() };
     assert!(restore(&view, &project.store, &beside, &options, &|_| {}).unwrap().hidden.is_empty());
     assert!(beside.join(".env").exists());
 }
