@@ -1,6 +1,6 @@
 """The arrows of the crate map point inwards.
 
-ARCHITECTURE.md draws `core <- {store, sandbox, gateway, data} <- {engine, proxy} <- wflo`. A crate may
+ARCHITECTURE.md draws `core <- {store, sandbox, gateway, data, egress} <- {engine, proxy} <- wflo`. A crate may
 depend on crates of a lower layer only; two crates of one layer never on each other. Tests may
 also use `wflo-testkit`, which stands on `wflo-core` alone.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 LAYERS = [
     {"wflo-core"},
-    {"wflo-store", "wflo-sandbox", "wflo-gateway", "wflo-data", "wflo-events"},
+    {"wflo-store", "wflo-sandbox", "wflo-gateway", "wflo-data", "wflo-egress", "wflo-events"},
     {"wflo-engine", "wflo-proxy", "wflo-temporal"},
     {"wflo-api"},
     {"wflo"},

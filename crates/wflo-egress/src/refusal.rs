@@ -1,0 +1,152 @@
+//! Why something did not go out, and what its client is told.
+//!
+//! A client gets a status whose reason stands in its first line, because many clients show nothing else
+//! of an answer to CONNECT, and a short text. Neither says which address a name stands for.
+
+use wflo_core::error::{Code, Coded};
+
+use crate::address::Special;
+use crate::hello::HelloError;
+use crate::host::Target;
+use crate::limits::Limit;
+use crate::request::RequestError;
+use crate::rules::Denied;
+
+/// Why something did not go out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It cannot be read, or be read in two ways.
+    #[error("the request is not taken: {0}")]
+    Request(#[from] RequestError),
+    /// Its head is too long.
+    #[error("the request is not taken: its head is longer than 16 KiB")]
+    Long,
+    /// Its head did not arrive in time.
+    #[error("the request is not taken: its head did not arrive in time")]
+    Slow,
+    /// No rule allows it.
+    #[error("no rule allows {target}{}", denied(.why))]
+    Denied {
+        /// What was asked for.
+        target: Target,
+        /// Why no rule does.
+        why: Denied,
+    },
+    /// The host is no public one.
+    #[error("{target} is not reached: its address is {special}")]
+    Address {
+        /// What was asked for.
+        target: Target,
+        /// What its address is.
+        special: Special,
+    },
+    /// TLS was not begun as it has to be.
+    #[error("the tunnel to {target} was closed: {why}")]
+    Hello {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: HelloError,
+    },
+    /// A limit of the sandbox.
+    #[error("{0}")]
+    Limit(#[from] Limit),
+    /// The name stands for nothing.
+    #[error("{target} has no address")]
+    Unresolved {
+        /// What was asked for.
+        target: Target,
+    },
+    /// Nobody answers there.
+    #[error("{target} cannot be connected to: {why}")]
+    Unreachable {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: String,
+    },
+    /// What the host answered is no HTTP.
+    #[error("{target} gave no answer: {why}")]
+    NoAnswer {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: String,
+    },
+    /// It could not be recorded, so it was not begun.
+    #[error("nothing is sent that cannot be recorded")]
+    Unrecorded,
+}
+
+fn denied(why: &Denied) -> String {
+    match why {
+        Denied::Host => String::new(),
+        Denied::Port => ", only other ports or ways of it".to_owned(),
+        Denied::Request => " with this method and path".to_owned(),
+        Denied::Path(error) => format!(" with this path: {error}"),
+    }
+}
+
+impl Coded for Refusal {
+    fn code(&self) -> Code {
+        Code(match self {
+            Refusal::Denied { .. } => 5202,
+            Refusal::Address { .. } => 5203,
+            Refusal::Request(_) | Refusal::Long | Refusal::Slow => 5204,
+            Refusal::Hello { .. } => 5205,
+            Refusal::Limit(_) => 5206,
+            Refusal::Unresolved { .. } | Refusal::Unreachable { .. } | Refusal::NoAnswer { .. } => 5207,
+            Refusal::Unrecorded => 5208,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Refusal::Denied { target, why } => Some(match why {
+                Denied::Request | Denied::Path(_) => "its rules name methods and paths".to_owned(),
+                _ => {
+                    let rule = suggested(target);
+                    format!("the user of wflo allows it with --allow-host {rule}, or allow_hosts under [sandbox] in wflo.toml")
+                }
+            }),
+            Refusal::Address { .. } => Some(
+                "the user of wflo allows an address that is not public with allow_addresses under [sandbox] in wflo.toml"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// The rule that would allow a target.
+pub fn suggested(target: &Target) -> String {
+    if matches!(target.port, 80 | 443) { target.host.to_string() } else { target.to_string() }
+}
+
+impl Refusal {
+    fn status(&self) -> u16 {
+        match self {
+            Refusal::Denied { .. } | Refusal::Address { .. } | Refusal::Hello { .. } => 403,
+            Refusal::Request(_) => 400,
+            Refusal::Slow => 408,
+            Refusal::Long => 431,
+            Refusal::Limit(_) => 429,
+            Refusal::Unresolved { .. } | Refusal::Unreachable { .. } | Refusal::NoAnswer { .. } => 502,
+            Refusal::Unrecorded => 503,
+        }
+    }
+
+    /// The whole answer.
+    pub(crate) fn answer(&self) -> Vec<u8> {
+        let (status, code) = (self.status(), self.code());
+        let hint = self.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+        let body = format!("wflo: {self} [{code}]\n{hint}");
+        // Every text in it is of characters that a first line may have.
+        format!(
+            "HTTP/1.1 {status} wflo: {self} [{code}]\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\nX-Should-Retry: false\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+}

@@ -1,0 +1,166 @@
+//! One rule.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::path::{Pattern, Segments};
+use crate::error::RuleError;
+use crate::host::{Host, Target, TargetError};
+
+/// One thing that may be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    text: String,
+    hosts: Hosts,
+    port: Option<u16>,
+    scheme: Scheme,
+    /// Empty is every method.
+    methods: Vec<String>,
+    path: Option<Pattern>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hosts {
+    One(Host),
+    /// Every name that ends with this, which begins with a dot.
+    Below(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    /// TLS, and plain HTTP.
+    Web,
+    Https,
+    Http,
+    /// Any bytes.
+    Tcp,
+}
+
+impl Rule {
+    pub(super) fn names(&self, host: &Host) -> bool {
+        match &self.hosts {
+            Hosts::One(own) => own == host,
+            Hosts::Below(suffix) => host.is_below(suffix),
+        }
+    }
+
+    pub(super) fn lets_bytes(&self, port: u16) -> bool {
+        self.scheme == Scheme::Tcp && self.port == Some(port)
+    }
+
+    pub(super) fn lets_tls(&self, port: u16) -> bool {
+        matches!(self.scheme, Scheme::Web | Scheme::Https) && port == self.port.unwrap_or(443)
+    }
+
+    pub(super) fn lets_http(&self, port: u16) -> bool {
+        matches!(self.scheme, Scheme::Web | Scheme::Http) && port == self.port.unwrap_or(80)
+    }
+
+    pub(super) fn is_whole_host(&self) -> bool {
+        self.methods.is_empty() && self.path.is_none()
+    }
+
+    pub(super) fn lets_request(&self, method: &str, path: &Segments) -> bool {
+        let has_method = self.methods.is_empty() || self.methods.iter().any(|own| own == method);
+        has_method && self.path.as_ref().is_none_or(|own| own.fits(path))
+    }
+
+    /// Whether this allows everything that `other` allows.
+    pub(super) fn covers(&self, other: &Rule) -> bool {
+        let hosts = match (&self.hosts, &other.hosts) {
+            (Hosts::One(own), Hosts::One(other)) => own == other,
+            (Hosts::Below(suffix), Hosts::One(host)) => host.is_below(suffix),
+            (Hosts::Below(own), Hosts::Below(other)) => other.ends_with(own.as_str()),
+            (Hosts::One(_), Hosts::Below(_)) => false,
+        };
+        let ways = |rule: &Rule| {
+            let tls = matches!(rule.scheme, Scheme::Web | Scheme::Https).then(|| rule.port.unwrap_or(443));
+            let http = matches!(rule.scheme, Scheme::Web | Scheme::Http).then(|| rule.port.unwrap_or(80));
+            let tcp = rule.port.filter(|_| rule.scheme == Scheme::Tcp);
+            [tls, http, tcp]
+        };
+        let has_ways =
+            ways(self).iter().zip(ways(other)).all(|(own, other)| other.is_none() || *own == other);
+        let has_methods = self.methods.is_empty()
+            || !other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method));
+        let has_paths = match (&self.path, &other.path) {
+            (None, _) => true,
+            (Some(own), Some(other)) => own.covers(other),
+            (Some(_), None) => false,
+        };
+        hosts && has_ways && has_methods && has_paths
+    }
+}
+
+impl FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Rule, RuleError> {
+        let rule = || text.to_owned();
+        let (methods, rest) = match text.split_once(' ') {
+            Some((methods, rest)) => {
+                (read_methods(methods).ok_or_else(|| RuleError::Method { rule: rule() })?, rest)
+            }
+            None => (Vec::new(), text),
+        };
+        let (scheme, rest) = match rest.split_once("://") {
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("tcp", rest)) => (Scheme::Tcp, rest),
+            Some(_) => return Err(RuleError::Scheme { rule: rule() }),
+            None => (Scheme::Web, rest),
+        };
+        let (authority, path) = match rest.find('/') {
+            Some(at) => {
+                let (authority, path) = rest.split_at(at);
+                (authority, Some(Pattern::parse(path).ok_or_else(|| RuleError::Path { rule: rule() })?))
+            }
+            None => (rest, None),
+        };
+        let (hosts, port) = read_hosts(authority, text)?;
+        if scheme == Scheme::Tcp && port.is_none() {
+            return Err(RuleError::NoPort { rule: rule() });
+        }
+        if scheme != Scheme::Http && (path.is_some() || !methods.is_empty()) {
+            return Err(RuleError::Encrypted { rule: rule() });
+        }
+        Ok(Rule { text: rule(), hosts, port, scheme, methods, path })
+    }
+}
+
+fn read_methods(text: &str) -> Option<Vec<String>> {
+    let method = |method: &str| {
+        let sound =
+            !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+        sound.then(|| method.to_owned())
+    };
+    text.split(',').map(method).collect()
+}
+
+fn read_hosts(authority: &str, rule: &str) -> Result<(Hosts, Option<u16>), RuleError> {
+    let wrong = |why: TargetError| RuleError::Target { rule: rule.to_owned(), why };
+    let wildcard = || RuleError::Wildcard { rule: rule.to_owned() };
+    let bare = authority.strip_prefix("*.").unwrap_or(authority);
+    if bare.contains('*') {
+        return Err(wildcard());
+    }
+    // No port is 0: whether one was written is told by reading it with and without.
+    let (target, port) = match Target::parse(bare, None) {
+        Ok(target) => (target.clone(), Some(target.port)),
+        Err(TargetError::Port) => (Target::parse(bare, Some(443)).map_err(wrong)?, None),
+        Err(why) => return Err(wrong(why)),
+    };
+    if bare == authority {
+        return Ok((Hosts::One(target.host), port));
+    }
+    match target.host {
+        Host::Name(name) if name.contains('.') => Ok((Hosts::Below(format!(".{name}")), port)),
+        _ => Err(wildcard()),
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

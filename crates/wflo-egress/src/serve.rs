@@ -1,0 +1,230 @@
+//! The listener: connections from one sandbox, one request after the other.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::dial::dial;
+use crate::forward::{self, Served};
+use crate::host::Target;
+use crate::limits::{Allowance, Limits};
+use crate::refusal::Refusal;
+use crate::request::head::{self, HeadError};
+use crate::request::{Request, RequestError};
+use crate::resolve::Resolver;
+use crate::rules::Rules;
+use crate::tunnel;
+use crate::witness::Witness;
+
+/// The longest head of a request.
+const HEAD: usize = 16 << 10;
+/// Clients that are served or refused at once, beside connections to other hosts.
+const REFUSED_AT_ONCE: usize = 64;
+/// How long a client that was refused has to read why.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// How much of what it goes on sending is read meanwhile.
+const UNREAD: usize = 256 << 10;
+
+/// What lets connections out of one sandbox.
+pub struct Egress {
+    /// What may be reached.
+    pub rules: Rules,
+    /// How much of it.
+    pub limits: Limits,
+    /// Who knows what names stand for.
+    pub resolver: Arc<dyn Resolver>,
+    /// Who is told.
+    pub witness: Arc<dyn Witness>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) rules: Rules,
+    pub(crate) limits: Limits,
+    pub(crate) allowance: Arc<Allowance>,
+    pub(crate) witness: Arc<dyn Witness>,
+    resolver: Arc<dyn Resolver>,
+    ids: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) async fn dial(&self, target: &Target) -> Result<TcpStream, Refusal> {
+        dial(self.resolver.as_ref(), &self.rules, target, &self.limits).await
+    }
+}
+
+/// A listener that is being served. Dropping it ends it at once.
+#[derive(Debug)]
+pub struct EgressHandle {
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl EgressHandle {
+    /// Ends every connection, and waits until each has told its witness so.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if let Some(task) = self.task.take() {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for EgressHandle {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Egress {
+    /// Serves every connection of `listener`, until the handle is stopped or dropped. Must be called within a
+    /// Tokio runtime.
+    ///
+    /// # Errors
+    /// When the listener cannot be made non-blocking or registered.
+    pub fn serve(self, listener: std::net::TcpListener) -> io::Result<EgressHandle> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            allowance: Arc::new(Allowance::new(&self.limits)),
+            rules: self.rules,
+            limits: self.limits,
+            witness: self.witness,
+            resolver: self.resolver,
+            ids: AtomicU64::new(0),
+        });
+        Ok(EgressHandle { stop, task: Some(tokio::spawn(accept(shared, listener, stopped))) })
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(shared.limits.connections + REFUSED_AT_ONCE));
+    let mut clients = JoinSet::new();
+    loop {
+        while clients.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, or a connection that died in the queue: the next may do better.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        // Who opens more than can be answered is answered by an end.
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let _ = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        clients.spawn(async move {
+            client(&shared, stream).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    clients.shutdown().await;
+}
+
+async fn client(shared: &Shared, mut stream: TcpStream) {
+    let mut buffer = BytesMut::new();
+    let mut is_first = true;
+    loop {
+        let request = match next_request(shared, &mut stream, &mut buffer, is_first).await {
+            Ok(Some(request)) => request,
+            Ok(None) => return,
+            Err(refusal) => {
+                shared.witness.refused(None, &refusal);
+                close_after(stream, &unasked(&refusal, &buffer)).await;
+                return;
+            }
+        };
+        match request {
+            Request::Connect(target) => {
+                tunnel::serve(shared, stream, buffer, target).await;
+                return;
+            }
+            Request::Forward(asked) => match forward::serve(shared, &mut stream, &mut buffer, *asked).await {
+                Served::Kept => is_first = false,
+                Served::Closed => return,
+                Served::Refused(refusal) => {
+                    close_after(stream, &refusal.answer()).await;
+                    return;
+                }
+            },
+        }
+    }
+}
+
+/// The next request, whose head is taken out of `buffer`; `None` when the client has gone.
+async fn next_request(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    is_first: bool,
+) -> Result<Option<Request>, Refusal> {
+    let read = async {
+        loop {
+            if let Some(first) = buffer.first() {
+                head::begins(*first).map_err(RequestError::Head)?;
+            }
+            if let Some(at) = buffer.windows(4).take(HEAD).position(|window| window == b"\r\n\r\n") {
+                let head = buffer.split_to(at + 4);
+                return Ok(Some(Request::parse(&head)?));
+            }
+            if buffer.len() >= HEAD {
+                return Err(Refusal::Long);
+            }
+            buffer.reserve(4 << 10);
+            match stream.read_buf(buffer).await {
+                Ok(1..) => {}
+                _ => return Ok(None),
+            }
+        }
+    };
+    match timeout(shared.limits.head, read).await {
+        Ok(read) => read,
+        // Nobody is waiting for an answer on a connection that is merely kept.
+        Err(_) if !is_first && buffer.is_empty() => Ok(None),
+        Err(_) => Err(Refusal::Slow),
+    }
+}
+
+/// What is said to a client whose request was not read: in its own protocol, where that is known.
+fn unasked(refusal: &Refusal, buffer: &[u8]) -> Vec<u8> {
+    match (refusal, buffer.first()) {
+        (Refusal::Request(RequestError::Head(HeadError::Socks)), Some(5)) => vec![5, 0xff],
+        (Refusal::Request(RequestError::Head(HeadError::Socks)), _) => vec![0, 0x5b, 0, 0, 0, 0, 0, 0],
+        (Refusal::Request(RequestError::Head(HeadError::Tls)), _) => tunnel::TLS_DENIED.to_vec(),
+        _ => refusal.answer(),
+    }
+}
+
+/// Says a last word, and reads on for a while: closing with something unread would take the word back.
+pub(crate) async fn close_after(mut stream: TcpStream, word: &[u8]) {
+    let close = async {
+        if stream.write_all(word).await.is_err() || stream.shutdown().await.is_err() {
+            return;
+        }
+        let (mut read, mut buffer) = (0, [0; 4 << 10]);
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            read += length;
+            if read > UNREAD {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LAST_WORD, close).await;
+}

@@ -1,0 +1,179 @@
+//! A proxy, a host behind it, and everything that its witness was told.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use wflo_core::ports::BoxFuture;
+use wflo_egress::host::Target;
+use wflo_egress::resolve::Resolver;
+use wflo_egress::witness::{Ended, Opening, Unrecorded, Witness};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
+
+/// Names as a test says.
+#[derive(Default)]
+pub struct Names {
+    known: HashMap<String, Vec<IpAddr>>,
+    /// Every name that was asked for, in order.
+    pub asked: Mutex<Vec<String>>,
+}
+
+impl Resolver for Names {
+    fn resolve(&self, name: String) -> BoxFuture<'_, std::io::Result<Vec<IpAddr>>> {
+        let found = self.known.get(&name).cloned().unwrap_or_default();
+        self.asked.lock().unwrap().push(name);
+        Box::pin(std::future::ready(Ok(found)))
+    }
+}
+
+#[derive(Default)]
+pub struct Book {
+    pub opened: Mutex<Vec<Opening>>,
+    pub ended: Mutex<Vec<Ended>>,
+    pub refused: Mutex<Vec<(Option<String>, Refusal)>>,
+    pub is_full: std::sync::atomic::AtomicBool,
+    changed: Notify,
+}
+
+impl Witness for Book {
+    fn opens<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<(), Unrecorded>> {
+        if self.is_full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(Unrecorded)));
+        }
+        self.opened.lock().unwrap().push(opening.clone());
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn ended(&self, ended: Ended) {
+        self.ended.lock().unwrap().push(ended);
+        self.changed.notify_waiters();
+    }
+
+    fn refused(&self, target: Option<&Target>, refusal: &Refusal) {
+        self.refused.lock().unwrap().push((target.map(ToString::to_string), refusal.clone()));
+        self.changed.notify_waiters();
+    }
+}
+
+pub struct World {
+    pub proxy: std::net::SocketAddr,
+    pub names: Arc<Names>,
+    pub book: Arc<Book>,
+    pub handle: Option<EgressHandle>,
+}
+
+impl World {
+    /// Rules; addresses that names may stand for; names.
+    pub fn new(rules: &[String], addresses: &[&str], names: &[(&str, &[&str])]) -> World {
+        World::limited(rules, addresses, names, Limits::default())
+    }
+
+    pub fn limited(rules: &[String], addresses: &[&str], names: &[(&str, &[&str])], limits: Limits) -> World {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = listener.local_addr().unwrap();
+        let known = names
+            .iter()
+            .map(|(name, found)| {
+                ((*name).to_owned(), found.iter().map(|address| address.parse().unwrap()).collect())
+            })
+            .collect();
+        let (names, book) = (Arc::new(Names { known, asked: Mutex::default() }), Arc::new(Book::default()));
+        let addresses: Vec<String> = addresses.iter().map(|text| (*text).to_owned()).collect();
+        let egress = Egress {
+            rules: Rules::parse(rules, &addresses).unwrap(),
+            limits,
+            resolver: Arc::clone(&names) as Arc<dyn Resolver>,
+            witness: Arc::clone(&book) as Arc<dyn Witness>,
+        };
+        World { proxy, names, book, handle: Some(egress.serve(listener).unwrap()) }
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.proxy).await.unwrap()
+    }
+
+    /// What the proxy says to these bytes, until it closes.
+    pub async fn say(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut said = Vec::new();
+        within(stream.read_to_end(&mut said)).await.unwrap();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Waits for so many ends of connections.
+    pub async fn ends(&self, count: usize) -> Vec<Ended> {
+        within(async {
+            loop {
+                let changed = self.book.changed.notified();
+                let ended = self.book.ended.lock().unwrap().clone();
+                if ended.len() >= count {
+                    return ended;
+                }
+                changed.await;
+            }
+        })
+        .await
+    }
+}
+
+/// A condition has a deadline, which only a failing test meets.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
+}
+
+/// A host that answers every connection with `answer` once its request's head has arrived, and tells what it
+/// was sent until then.
+pub async fn host(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+                    if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                // A body that came along, as far as it says how long it is.
+                let text = String::from_utf8_lossy(&seen).into_owned();
+                let length = text
+                    .lines()
+                    .find_map(|l| l.strip_prefix("content-length: "))
+                    .map_or(0, |l| l.parse().unwrap());
+                let head = text.find("\r\n\r\n").unwrap() + 4;
+                let chunked = text.contains("transfer-encoding: chunked");
+                while seen.len() < head + length || chunked && !seen.ends_with(b"0\r\n\r\n") {
+                    if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                tell.send(String::from_utf8_lossy(&seen).into_owned()).unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            });
+        }
+    });
+    (port, told)
+}
+
+/// A host that sends back whatever it gets.
+pub async fn echo() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+    port
+}
