@@ -97,7 +97,7 @@ pub struct SandboxSpec {
     /// Must be false in this release.
     #[serde(default)]
     pub network_enabled: bool,
-    /// Must be empty in this release.
+    /// Hosts that steps want to reach; whoever starts the run allows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_hosts: Vec<String>,
     /// The longest one attempt of a step may be active; durable waits do not count.

@@ -433,6 +433,77 @@ pub enum EventBody {
         /// The text.
         message: String,
     },
+    /// A connection of a step to another host is about to begin; nothing of it has left before.
+    #[serde(rename = "egress.opened")]
+    EgressOpened {
+        /// The step.
+        step: String,
+        /// Counts the connections of the attempt from 1.
+        connection: u64,
+        /// The host, as a rule names it.
+        host: String,
+        /// The port.
+        port: u16,
+        /// `tls`, `http` or `tcp`.
+        way: String,
+        /// Method and path of a request that can be seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+    },
+    /// A connection of a step to another host has ended.
+    #[serde(rename = "egress.closed")]
+    EgressClosed {
+        /// The step.
+        step: String,
+        /// As it was opened.
+        connection: u64,
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The address that was connected to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// Bytes to the host.
+        sent_bytes: u64,
+        /// Bytes from it.
+        received_bytes: u64,
+        /// How long it lasted, in milliseconds.
+        duration_ms: u64,
+        /// `done`, `refused`, `timed_out`, `broken`, or `cut` by the end of the attempt.
+        end: String,
+        /// Why it was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Failure>,
+    },
+    /// A step asked for a host, or in a way, that is not allowed; nothing has left.
+    #[serde(rename = "egress.refused")]
+    EgressRefused {
+        /// The step.
+        step: String,
+        /// The host, where it could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// The port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+        /// Why.
+        error: Failure,
+    },
+    /// Connections and refusals of an attempt that have no event of their own.
+    #[serde(rename = "egress.more")]
+    EgressMore {
+        /// The step.
+        step: String,
+        /// Connections, to hosts that an event names.
+        connections: u64,
+        /// Refusals.
+        refused: u64,
+        /// Bytes that those connections sent.
+        sent_bytes: u64,
+        /// Bytes that they received.
+        received_bytes: u64,
+    },
     /// The run's files were written to the project, or dropped.
     #[serde(rename = "workspace.applied")]
     WorkspaceApplied {

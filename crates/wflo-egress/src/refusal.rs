@@ -119,7 +119,7 @@ impl Coded for Refusal {
 }
 
 /// The rule that would allow a target.
-pub fn suggested(target: &Target) -> String {
+fn suggested(target: &Target) -> String {
     if matches!(target.port, 80 | 443) { target.host.to_string() } else { target.to_string() }
 }
 

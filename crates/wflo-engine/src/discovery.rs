@@ -57,6 +57,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
         stdout: printed_in.try_clone().map_err(io)?,
         stderr: printed_in,
         layers: Vec::new(),
+        egress: false,
         timeout: Some(Millis(u64::try_from(LIMIT.as_millis()).unwrap_or(60_000) + 5_000)),
     };
     let running = sandboxes.open(launch, ask).await?;

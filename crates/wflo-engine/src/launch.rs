@@ -40,6 +40,12 @@ pub struct Launch {
     pub rw: Vec<(PathBuf, PathBuf)>,
     /// Globs that are never seen.
     pub hide: Vec<String>,
+    /// Hosts that steps may reach, as rules of `wflo-egress`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_hosts: Vec<String>,
+    /// Addresses and networks that the names of those hosts may stand for although they are not public.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_addresses: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
     /// Where each model provider is, by name; never a key. Nothing of the run is sent anywhere else. A run
@@ -66,6 +72,12 @@ impl Launch {
             problems.push(refuse(
                 "`require = \"kernel\"` and the backend \"none\" exclude each other: without isolation the kernel enforces nothing",
                 "leave one of them out",
+            ));
+        }
+        if !self.allow_hosts.is_empty() {
+            problems.push(refuse(
+                "allow_hosts needs isolation: with the backend \"none\" nothing keeps a step from any host",
+                "leave allow_hosts out, or use the backend \"native\"",
             ));
         }
         if self.sandbox.disk.is_some() {

@@ -18,6 +18,7 @@ pub mod changes;
 pub mod clock;
 pub mod discovery;
 pub mod driver;
+mod egress;
 pub mod engine;
 pub mod error;
 pub mod executor;

@@ -19,9 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 use wflo_core::error::Coded;
+use wflo_egress::client_env as egress_env;
 use wflo_gateway::{PLACEHOLDER_KEY, client_env};
 use wflo_sandbox::workspace::{self, Hidden, HideRules, View};
-use wflo_sandbox::{Backend, Bare, Bind, Files, MODEL_PORT, Native, Sandbox, Spec, Stdio};
+use wflo_sandbox::{Backend, Bare, Bind, EGRESS_PORT, Files, MODEL_PORT, Native, Sandbox, Spec, Stdio};
 
 use crate::error::EngineError;
 use crate::executor::Left;
@@ -58,6 +59,8 @@ pub(crate) struct Ask {
     pub(crate) stderr: OwnedFd,
     pub(crate) layers: Vec<String>,
     pub(crate) timeout: Option<wflo_core::size::Millis>,
+    /// Whether it may reach the hosts that its run allows.
+    pub(crate) egress: bool,
 }
 
 fn failed(error: &impl Coded) -> EngineError {
@@ -214,6 +217,12 @@ impl Sandboxes {
         spec.rw = launch.rw.iter().map(|(source, target)| Bind::new(source, target)).collect();
         spec.env = ask.env;
         spec.env.extend(model_env(key.unwrap_or(PLACEHOLDER_KEY)));
+        // Where nothing may be reached there is nobody to ask, and asking fails at once.
+        spec.egress_listener = !launch.allow_hosts.is_empty() && ask.egress;
+        if spec.egress_listener {
+            spec.env
+                .extend(egress_env(EGRESS_PORT).into_iter().map(|(name, value)| (name.into(), value.into())));
+        }
         for name in &launch.env {
             if let Some((name, value)) = self.environment.get_key_value(std::ffi::OsStr::new(name)) {
                 spec.env.push((name.clone(), value.clone()));

@@ -24,7 +24,7 @@ mod code;
 mod refused;
 
 use code::{code_digest, tool_files};
-use refused::{agree, check_embedded, only_granted};
+use refused::{agree, check_embedded, only_allowed, only_granted};
 
 /// Where the definition comes from.
 #[derive(Debug, Clone)]
@@ -65,6 +65,10 @@ pub struct Submission {
     pub rw: Vec<(PathBuf, PathBuf)>,
     /// Globs that are never seen.
     pub hide: Vec<String>,
+    /// Hosts that steps may reach.
+    pub allow_hosts: Vec<String>,
+    /// Addresses that are no public ones and may be reached under the names of those hosts.
+    pub allow_addresses: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
     /// What the settings say about isolation; `options.backend` says what whoever starts it does.
@@ -178,6 +182,8 @@ impl Runtime {
             ro: submission.ro,
             rw: submission.rw,
             hide: submission.hide,
+            allow_hosts: submission.allow_hosts,
+            allow_addresses: submission.allow_addresses,
             require_kernel: submission.require_kernel,
             providers: Some(self.gateway.routes().addresses()),
             // What the code says cannot be known before it has been read somewhere.
@@ -209,6 +215,7 @@ impl Runtime {
         launch.check()?;
         launch.sandbox = launch.sandbox.or_usual(launch.backend);
         only_granted(&definition.sandbox.env, &launch.env)?;
+        only_allowed(&definition.sandbox.allow_hosts, &launch)?;
         launch.hide.extend(definition.sandbox.hide.iter().cloned());
         let tree = self.sandboxes.store.tree(&sealed.digest);
         let code = tokio::task::spawn_blocking(move || code_digest(&tree, &described))

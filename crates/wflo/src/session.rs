@@ -223,6 +223,8 @@ impl<'a> Session<'a> {
             ro: sandbox.ro.iter().map(mount).collect(),
             rw: sandbox.rw.iter().map(mount).collect(),
             hide: sandbox.hide.clone(),
+            allow_hosts: sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect(),
+            allow_addresses: sandbox.allow_addresses.clone(),
             require_kernel: sandbox.require_kernel,
             backend: sandbox.backend,
             project: root.clone(),
@@ -242,6 +244,8 @@ pub(crate) struct Flags {
     pub(crate) trace: bool,
     pub(crate) backend: Option<Backend>,
     pub(crate) notify: Vec<String>,
+    /// Hosts that steps may reach, beside those of the settings.
+    pub(crate) allow_hosts: Vec<String>,
     /// The file that the run's model calls are answered from.
     pub(crate) recording: Option<String>,
     /// Somebody sits at the terminal: a budget that says nothing asks.

@@ -31,7 +31,7 @@ _UNREACHABLE = {
 
 NETWORK = (
     "steps have no network, this machine's own servers included: models go through `context.llm` or a stock openai "
-    "or anthropic client, databases through `context.db`; opening named hosts (`allow_hosts`) comes in a later release"
+    "or anthropic client, databases through `context.db`; other hosts are named in `allow_hosts` or by --allow-host"
 )
 READ_ONLY = (
     "a step writes below `context.workspace` (kept, see `wflo diff`) and in /tmp (not kept); everything else is "

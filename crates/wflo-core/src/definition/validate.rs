@@ -110,14 +110,9 @@ fn check_workflow(definition: &Definition, problems: &mut Vec<Failure>) {
 fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
     if sandbox.network_enabled {
         let failure = later("network_enabled=True", "sandbox.network_enabled");
-        problems.push(
-            failure.with_hint(
-                "leave it False: model calls and databases go through context and need no network",
-            ),
-        );
-    }
-    if !sandbox.allow_hosts.is_empty() {
-        problems.push(later("allow_hosts", "sandbox.allow_hosts"));
+        problems.push(failure.with_hint(
+            "leave it False and name hosts in allow_hosts; model calls and databases need no network",
+        ));
     }
     match sandbox.backend.as_deref() {
         None | Some("native" | "none") => {}

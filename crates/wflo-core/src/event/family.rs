@@ -17,6 +17,10 @@ impl EventBody {
                 | EventBody::Log { .. }
                 | EventBody::Emitted { .. }
                 | EventBody::Notice { .. }
+                | EventBody::EgressOpened { .. }
+                | EventBody::EgressClosed { .. }
+                | EventBody::EgressRefused { .. }
+                | EventBody::EgressMore { .. }
                 | EventBody::ApprovalConsumed { .. }
                 | EventBody::WorkspaceApplied { .. }
         )

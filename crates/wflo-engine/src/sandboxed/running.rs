@@ -58,6 +58,11 @@ impl Running {
         gateway.serve(listener, caller).map(Some)
     }
 
+    /// Where connections to other hosts are asked for, if any are allowed. Given once.
+    pub(crate) fn take_egress_listener(&self) -> Option<std::net::TcpListener> {
+        self.sandbox.as_ref().and_then(|sandbox| sandbox.take_egress_listener())
+    }
+
     /// Lets no model client in: whoever connects is refused at once.
     pub(crate) fn serve_nobody(&self) {
         drop(self.sandbox.as_ref().and_then(|sandbox| sandbox.take_listener()));

@@ -10,6 +10,7 @@ use wflo_core::error::{Code, Failure};
 use super::conversation::Conversation;
 use super::{Steps, failed, outputs};
 use crate::broker::Broker;
+use crate::egress::Outlet;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::interpreter::Interpreter;
@@ -53,6 +54,7 @@ impl Steps {
             // The engine's own deadline leaves durable waits out; pid 1 keeps a later one for the case
             // that nobody is left to keep this one.
             timeout: None,
+            egress: true,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
         if let Some(files) = running.files(&self.sandboxes) {
@@ -64,6 +66,7 @@ impl Steps {
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
             [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
+        let outlet = Outlet::open(&launch, &running, &journal, &attempt.step)?;
         let caller = broker.calls.caller();
         let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let (inputs, state) = (attempt.context.record.inputs.clone(), (*attempt.variables).clone());
@@ -100,6 +103,9 @@ impl Steps {
         // Nothing of the attempt outlives it: calls are settled, the tree is dead, its output is kept.
         broker.calls.close().await;
         running.kill().await;
+        if let Some(outlet) = outlet {
+            outlet.close().await;
+        }
         if let Some(served) = served {
             served.stop(Duration::from_millis(0)).await;
         }

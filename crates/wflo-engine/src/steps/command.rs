@@ -9,6 +9,7 @@ use wflo_sandbox::Outcome as Ended;
 
 use super::{Steps, failed, retry, template};
 use crate::broker::Broker;
+use crate::egress::Outlet;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::launch::Launch;
@@ -51,9 +52,11 @@ impl Steps {
             stderr: stderr_in,
             layers: attempt.layers.clone(),
             timeout: None,
+            egress: true,
         };
         let running = self.sandboxes.open(&launch, ask).await?;
         self.tell_of_walls(&journal, &running).await?;
+        let outlet = Outlet::open(&launch, &running, &journal, &attempt.step)?;
         let caller = broker.calls.caller();
         let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let (out, err) = (tokio::spawn(tail(stdout, KEPT)), tokio::spawn(tail(stderr, KEPT)));
@@ -65,6 +68,9 @@ impl Steps {
             stop = attempt.stopped() => {
                 broker.calls.ends();
                 running.kill().await;
+                if let Some(outlet) = outlet {
+                    outlet.close().await;
+                }
                 if stop.is_urgent() {
                     broker.calls.hurry();
                 }
@@ -74,6 +80,9 @@ impl Steps {
         };
         broker.calls.ends();
         running.kill().await;
+        if let Some(outlet) = outlet {
+            outlet.close().await;
+        }
         if exit.is_none() {
             broker.calls.hurry();
         }

@@ -4,8 +4,11 @@ use serde_json::Value;
 use wflo_core::definition::{Definition, StepKind};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::run::RunOptions;
+use wflo_egress::RuleError;
+use wflo_egress::rules::Rule;
 
 use crate::error::EngineError;
+use crate::launch::Launch;
 use crate::runtime::Runtime;
 
 /// Several people must agree, and embedded mode knows only one.
@@ -30,6 +33,27 @@ pub(super) fn only_granted(wanted: &[String], granted: &[String]) -> Result<(), 
         format!("the workflow wants variables of the host that it is not given: {}", missing.join(", "));
     let hint = "if its steps may see their values, name them under [sandbox] in wflo.toml: env = [\"NAME\"]";
     Err(EngineError::Invalid(vec![Failure::new(NOT_GRANTED, message).with_hint(hint)]))
+}
+
+/// A workflow may ask for hosts that whoever starts it has allowed, and for no others: its definition comes
+/// from code that is not trusted.
+///
+/// # Errors
+/// What is no host, or not allowed.
+pub(super) fn only_allowed(wanted: &[String], launch: &Launch) -> Result<(), EngineError> {
+    let invalid = |error: RuleError| EngineError::Invalid(vec![error.to_failure().at("sandbox.allow_hosts")]);
+    let allowed = crate::egress::rules(launch)?;
+    let mut missing = Vec::new();
+    for text in wanted {
+        let rule: Rule = text.parse().map_err(invalid)?;
+        if !allowed.cover(&rule) {
+            missing.push(text.as_str());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(RuleError::NotAllowed { wanted: missing.join(", ") }))
 }
 
 impl Runtime {

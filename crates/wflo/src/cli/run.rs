@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wflo_core::money::NanoUsd;
+use wflo_egress::rules::Rule;
 
 use super::value::usd;
 use super::{Detach, Input, InputFile, Label};
@@ -16,6 +17,7 @@ Examples:
   wflo run flow.yaml --input-file inputs.json       With inputs from a file; - reads standard input
   wflo run --budget 10.00 --require-approval        Spend at most 10 USD, ask before every write
   wflo run workflow.py --detach                     Go on in the background and print the run's id
+  wflo run --allow-host api.example.org             Let steps reach a host, and no other
   wflo run --no-wait                                From cron: ends with 75 when people are asked
   wflo run --json | jq .type                        One event a line
   wflo run --record calls.jsonl                     Keep the answers of all model calls in a file
@@ -55,6 +57,9 @@ pub(crate) struct RunArgs {
     /// What isolates steps: native, or none [default: what wflo.toml or the workflow says, else native]
     #[arg(long, value_name = "BACKEND")]
     pub(crate) sandbox: Option<String>,
+    /// Let steps reach this host, such as api.example.org or *.example.org; may be repeated
+    #[arg(long = "allow-host", value_name = "HOST")]
+    pub(crate) allow_hosts: Vec<Rule>,
     /// Send notifications to this channel, such as slack://team; may be repeated
     #[arg(long, value_name = "CHANNEL")]
     pub(crate) notify: Vec<String>,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
+use wflo_egress::rules::Rule;
 
 use crate::settings::Mount;
 
@@ -16,6 +17,7 @@ Examples:
   wflo sandbox exec --workspace . -- make test        Writes go to a copy, thrown away at the end
   wflo sandbox exec --workspace . --keep -- make      The copy's changes are kept; where is printed
   wflo sandbox exec --ro ./models:/models --env LANG=C -- ./agent
+  wflo sandbox exec --allow-host pypi.org -- curl https://pypi.org/simple/
 
 Exits with the command's own code; 124 when its time was up, 125 when the sandbox could not be made,
 137 when a limit killed it.";
@@ -23,7 +25,7 @@ Exits with the command's own code; 124 when its time was up, 125 when the sandbo
 /// The verbs of sandboxes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SandboxCommand {
-    /// Run one command in a sandbox: no network, nothing of this machine but its programs
+    /// Run one command in a sandbox: no network but hosts that you name, nothing of this machine but its programs
     #[command(after_help = EXEC_HELP)]
     Exec(Box<ExecArgs>),
     /// Start a sandbox and report what protects it here, with a fix for each missing piece
@@ -63,6 +65,9 @@ pub(crate) struct ExecArgs {
     /// Set a variable, or pass one through by its name; may be repeated
     #[arg(long, value_name = "K=V")]
     pub(crate) env: Vec<String>,
+    /// Let the command reach this host, such as api.example.org or *.example.org; may be repeated
+    #[arg(long = "allow-host", value_name = "HOST")]
+    pub(crate) allow_hosts: Vec<Rule>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,

@@ -154,6 +154,32 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         EventBody::Emitted { step, name, data } => {
             of(step, format!("emitted {}: {}", short(name), plain::short(&data.to_string(), WIDTH)))
         }
+        EventBody::EgressOpened { step, host, port, request, .. } => {
+            let what = request.as_ref().map(|request| format!(" {}", short(request))).unwrap_or_default();
+            of(step, paint.faint(format_args!("connects to {}:{port}{what} …", plain::line(host))))
+        }
+        EventBody::EgressClosed { step, host, port, sent_bytes, received_bytes, error, .. } => {
+            let host = plain::line(host);
+            match error {
+                None => of(
+                    step,
+                    format!(
+                        "was connected to {host}:{port}: {sent_bytes} bytes sent, {received_bytes} received"
+                    ),
+                ),
+                Some(error) => of(step, paint.bad(format_args!("{host}:{port}: {}", short(&error.message)))),
+            }
+        }
+        EventBody::EgressRefused { step, error, .. } => {
+            let hint = error.hint.as_ref().map(|hint| format!("; {}", short(hint))).unwrap_or_default();
+            of(step, paint.careful(format_args!("{}{hint}", short(&error.message))))
+        }
+        EventBody::EgressMore { step, connections, refused, sent_bytes, received_bytes } => of(
+            step,
+            format!(
+                "{connections} further connections ({sent_bytes} bytes sent, {received_bytes} received), {refused} further refusals"
+            ),
+        ),
         EventBody::Notice { message, .. } => run(paint.careful(short(message))),
         EventBody::WorkspaceApplied { files, discarded: false } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))

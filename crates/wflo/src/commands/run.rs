@@ -54,6 +54,11 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
             // Said by hand: whoever resumes it is not asked again. Where that cannot be kept, they are.
             let _ = trust::accept(&settings, &[trust::by_hand()]);
         }
+        if !args.allow_hosts.is_empty() {
+            let hosts: Vec<_> =
+                args.allow_hosts.iter().map(|host| trust::host_by_hand(&host.to_string())).collect();
+            let _ = trust::accept(&settings, &hosts);
+        }
     }
     let recorded_in =
         args.record.as_deref().map(|file| record::prepared(&context.current, file)).transpose()?;
@@ -108,6 +113,7 @@ fn submission<'a>(
         trace: args.trace,
         backend,
         notify: args.notify.clone(),
+        allow_hosts: args.allow_hosts.iter().map(ToString::to_string).collect(),
         recording: args.replay.as_deref().map(|file| record::checked(&context.current, file)).transpose()?,
         interactive,
     };

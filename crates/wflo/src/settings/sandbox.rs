@@ -1,6 +1,10 @@
 //! `[sandbox]`: what steps run in.
 
+use wflo_core::error::Coded as _;
 use wflo_core::size::{Bytes, MilliCpus, Millis};
+use wflo_egress::RuleError;
+use wflo_egress::address::Net;
+use wflo_egress::rules::Rule;
 pub(crate) use wflo_engine::launch::Backend;
 
 use crate::document::{Field, Kind, Problem, Reader};
@@ -22,6 +26,10 @@ pub(crate) struct Sandbox {
     pub(crate) ro: Vec<Mount>,
     /// Further writable mounts: the host's own files, without copy-on-write.
     pub(crate) rw: Vec<Mount>,
+    /// Hosts that steps may reach, each read as a rule.
+    pub(crate) allow_hosts: Vec<String>,
+    /// Addresses that are no public ones and may be reached under the names of those hosts.
+    pub(crate) allow_addresses: Vec<String>,
     /// Paths in the workspace that the sandbox must not see.
     pub(crate) hide: Vec<String>,
 }
@@ -86,6 +94,9 @@ impl Sandbox {
             sandbox.require_kernel = field.choice(&[("kernel", true)])?;
         }
         sandbox.ro = mounts(reader.optional("ro"))?;
+        if let Some(field) = reader.optional("allow_addresses") {
+            sandbox.allow_addresses = each_read::<Net>(&field)?;
+        }
         sandbox.rw = mounts(reader.optional("rw"))?;
         reader.finish()?;
         Ok(sandbox)
@@ -118,10 +129,8 @@ impl Sandbox {
         {
             return Err(network(&field, "= true belongs to a later release"));
         }
-        if let Some(field) = reader.optional("allow_hosts")
-            && !field.texts()?.is_empty()
-        {
-            return Err(network(&field, "belongs to a later release and must be empty"));
+        if let Some(field) = reader.optional("allow_hosts") {
+            sandbox.allow_hosts = each_read::<Rule>(&field)?;
         }
         Ok(sandbox)
     }
@@ -130,7 +139,23 @@ impl Sandbox {
 fn network(field: &Field<'_>, message: &str) -> Problem {
     field
         .problem(Kind::Later, message)
-        .hint("a sandbox has no network in this release; model calls and databases go through `context`")
+        .hint("name the hosts that steps may reach: allow_hosts = [\"api.example.org\"]")
+}
+
+/// Texts that are read here, so that a wrong one is told with its line, and kept as they are written.
+fn each_read<T>(field: &Field<'_>) -> Result<Vec<String>, Problem>
+where
+    T: std::str::FromStr,
+    RuleError: From<T::Err>,
+{
+    let texts = field.texts()?;
+    for text in &texts {
+        if let Err(error) = text.parse::<T>().map_err(RuleError::from) {
+            let problem = field.problem(Kind::WrongValue, format!(": {error}"));
+            return Err(problem.hint(error.hint().unwrap_or_default()));
+        }
+    }
+    Ok(texts)
 }
 
 fn read_pids(field: &Field<'_>) -> Result<u32, Problem> {

@@ -199,6 +199,8 @@ fn wrong_values_are_refused_where_they_stand() {
             "not there",
         ),
         ("[databases.main]\nurl = \"data.db\"", "a SQLite address"),
+        ("[sandbox]\nallow_hosts = [\"a.example\", \"*.org\"]", "`*.org` is not a host"),
+        ("[sandbox]\nallow_addresses = [\"10.0.0.0/40\"]", "neither an address nor a network"),
     ] {
         let (code, place, said, _) = refusal(text, &[]);
         assert_eq!(code, 8004, "{text}: {said}");
@@ -211,7 +213,6 @@ fn wrong_values_are_refused_where_they_stand() {
 fn what_belongs_to_a_later_release_is_refused_by_name() {
     for (text, says) in [
         ("[sandbox]\nnetwork_enabled = true", "network_enabled"),
-        ("[sandbox]\nallow_hosts = [\"example.org\"]", "allow_hosts"),
         ("[sandbox]\nbackend = \"gvisor\"", "gvisor"),
         ("[databases.main]\nurl = \"postgres://u:secret@h/d\"", "Postgres"),
         ("[storage]\nurl = \"postgresql://h/d\"", "Postgres"),

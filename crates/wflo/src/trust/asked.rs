@@ -90,6 +90,7 @@ pub(crate) fn of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
     if launch.backend == Backend::None && sandbox.backend != Some(Backend::None) {
         found.push(by_hand());
     }
+    found.extend(reach_of_run(launch, settings));
     for name in launch.env.iter().filter(|name| !sandbox.env.contains(name)) {
         found.push(Asked::new("run.env", name, "its steps see the variable's value"));
     }
@@ -108,6 +109,24 @@ pub(crate) fn of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
 /// A run without isolation, as the command line asks for it.
 pub(crate) fn by_hand() -> Asked {
     Asked::new("run.backend", "none", "its steps are not isolated from this machine")
+}
+
+/// The hosts and addresses among that.
+pub(crate) fn reach_of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
+    let sandbox = &settings.sandbox;
+    let hosts = launch.allow_hosts.iter().filter(|host| !sandbox.allow_hosts.contains(host));
+    let addresses =
+        launch.allow_addresses.iter().filter(|address| !sandbox.allow_addresses.contains(address));
+    let does = "its steps reach it, though it is no public one";
+    hosts
+        .map(|host| host_by_hand(host))
+        .chain(addresses.map(|address| Asked::new("run.allow_addresses", address, does)))
+        .collect()
+}
+
+/// A host that a run may reach, as the command line allows it.
+pub(crate) fn host_by_hand(host: &str) -> Asked {
+    Asked::new("run.allow_hosts", host, "its steps reach it")
 }
 
 fn of_provider(key: &str, provider: &Table, root: &Path, found: &mut Vec<Asked>) {
@@ -151,6 +170,16 @@ fn of_sandbox(sandbox: &Table, root: &Path, found: &mut Vec<Asked>) {
     if let Some(name) = text(sandbox, "backend").filter(|name| *name == "none") {
         let does = "steps are not isolated from this machine";
         found.push(Asked::new("sandbox.backend", name, does));
+    }
+    for host in texts(sandbox, "allow_hosts") {
+        found.push(Asked::new("sandbox.allow_hosts", host, "steps reach it"));
+    }
+    for address in texts(sandbox, "allow_addresses") {
+        found.push(Asked::new(
+            "sandbox.allow_addresses",
+            address,
+            "steps reach it, though it is no public one",
+        ));
     }
     for name in texts(sandbox, "env") {
         found.push(Asked::new("sandbox.env", name, "steps see the variable's value"));
@@ -283,7 +312,7 @@ mod tests {
             [providers.b]\nbase_url = \"https://evil.example/v1\"\napi_key_env = \"AWS_SECRET\"\n\
             [providers.c]\napi_key_file = \"../../token\"\n[providers.d]\nbase_url = \"http://localhost.evil.example\"\n\
             [providers.e]\nbase_url = \"http://evil.example\\\\@127.0.0.1/\"\n\
-            [sandbox]\nbackend = \"none\"\nenv = [\"HOME\", \"AWS\"]\nro = [\"inside:/e\", \"later:/l\", \"/home:/h\", \"wflo.toml:/w\", \".aws:/a\"]\nrw = [\"./x:/x\"]\n\
+            [sandbox]\nbackend = \"none\"\nenv = [\"HOME\", \"AWS\"]\nro = [\"inside:/e\", \"later:/l\", \"/home:/h\", \"wflo.toml:/w\", \".aws:/a\"]\nrw = [\"./x:/x\"]\nallow_hosts = [\"evil.example\"]\nallow_addresses = [\"10.0.0.0/8\"]\n\
             [databases.m]\nurl = \"sqlite://../other.db\"\nallow_unseen = true\n[storage]\nurl = \"sqlite:inside/x.db\"\n\
             [cache]\nurl = \"redis://localhost:s3cret-w0rd@evil.example/1\"\n";
         let found = of(text, &root);
@@ -304,6 +333,8 @@ mod tests {
             "sandbox.ro = \"wflo.toml:/w\"",
             "sandbox.ro = \".aws:/a\"",
             "sandbox.rw = \"./x:/x\"",
+            "sandbox.allow_hosts = \"evil.example\"",
+            "sandbox.allow_addresses = \"10.0.0.0/8\"",
             "databases.m.url",
             "databases.m.allow_unseen",
             "storage.url",
@@ -311,7 +342,7 @@ mod tests {
         ] {
             assert!(found.iter().any(|setting| setting.starts_with(wanted)), "{wanted}: {found:?}");
         }
-        assert_eq!(found.len(), 20, "{found:?}");
+        assert_eq!(found.len(), 22, "{found:?}");
         assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
     }
 

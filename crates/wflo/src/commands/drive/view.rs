@@ -185,6 +185,7 @@ fn is_said(body: &EventBody) -> bool {
         EventBody::Log { .. }
             | EventBody::Emitted { .. }
             | EventBody::Notice { .. }
+            | EventBody::EgressRefused { .. }
             | EventBody::NotificationUndelivered { .. }
             | EventBody::BudgetAlert { .. }
             | EventBody::BudgetQueued { .. }

@@ -38,7 +38,10 @@ pub(super) async fn run(
         has_budget(&session, &old).await?;
     }
     if background.is_none() {
-        trust::settle(context, &session.settings, &[], false)?;
+        let launch = changes::launch_of(&old).map_err(CommandError::engine)?;
+        // What it may reach is taken over; the rest is what the settings say now.
+        let beside = trust::reach_of_run(&launch, &session.settings);
+        trust::settle(context, &session.settings, &beside, false)?;
     }
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);
@@ -96,6 +99,17 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         None => written(session, old, launch.definition).await?,
     };
     let mut submission = session.submission(source, old.inputs.clone(), Flags::default());
+    // What was allowed by hand for it is still allowed; whoever retries it has been asked.
+    for (own, more) in [
+        (&mut submission.allow_hosts, launch.allow_hosts),
+        (&mut submission.allow_addresses, launch.allow_addresses),
+    ] {
+        for text in more {
+            if !own.contains(&text) {
+                own.push(text);
+            }
+        }
+    }
     submission.options =
         RunOptions { carried: Vec::new(), launch: serde_json::Value::Null, ..old.options.clone() };
     Ok(submission)

@@ -1,5 +1,6 @@
 //! `wflo sandbox exec`: one command in a sandbox, with this terminal's streams.
 
+mod network;
 mod shown;
 mod workspace;
 
@@ -16,6 +17,7 @@ use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::settings::Mount;
 
+use network::Network;
 use shown::Shown;
 use workspace::Workspace;
 
@@ -49,9 +51,14 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
             .printer
             .note(format_args!("note: {} is written directly, not on a copy", mount.source.display()));
     }
+    network::ask(&mut spec, &args.allow_hosts);
     let sandbox = launcher.launch(spec).map_err(no_sandbox)?;
+    let network = Network::open(&sandbox, &args.allow_hosts)?;
     report_limits(&sandbox, context);
     let exit = sandbox.wait().map_err(no_sandbox)?;
+    if let Some(network) = network {
+        network.close(context);
+    }
     report_end(exit.outcome, args, context);
     if args.keep
         && let Some(workspace) = &workspace

@@ -1,0 +1,243 @@
+//! What a step's sandbox may reach beside models, and the run's record of it.
+//!
+//! The proxy is `wflo-egress`; here are its witness, which keeps connections as events of the run, and its
+//! life beside an attempt. How many connections there are is the step's choice, so what is recorded of them is
+//! bounded (ADR 0029): nothing goes to a host that no durable event names, whatever is left out.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use wflo_core::error::Coded as _;
+use wflo_core::event::EventBody;
+use wflo_core::ports::BoxFuture;
+use wflo_egress::host::Target;
+use wflo_egress::resolve::SystemResolver;
+use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
+
+use crate::error::EngineError;
+use crate::journal::Journal;
+use crate::launch::Launch;
+use crate::sandboxed::Running;
+
+/// So many connections of an attempt are events of their own, whatever their hosts.
+const RECORDED: usize = 1_000;
+/// So many hosts and ports an attempt may reach; each is named by an event.
+const TARGETS: usize = 2_000;
+/// So many refusals of an attempt are events, each of another target or reason.
+const REFUSED: usize = 200;
+
+/// The way out of one attempt's sandbox.
+pub(crate) struct Outlet {
+    handle: EgressHandle,
+    book: Arc<Book>,
+    keeper: JoinHandle<()>,
+}
+
+impl Outlet {
+    /// Lets the sandbox reach what its run allows; `None` where that is nothing.
+    ///
+    /// # Errors
+    /// When the rules are none, or the listener cannot be served.
+    pub(crate) fn open(
+        launch: &Launch,
+        running: &Running,
+        journal: &Arc<Journal>,
+        step: &str,
+    ) -> Result<Option<Outlet>, EngineError> {
+        let Some(listener) = running.take_egress_listener() else { return Ok(None) };
+        let rules = rules(launch)?;
+        let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED);
+        let book = Arc::new(Book {
+            journal: Arc::clone(journal),
+            step: step.to_owned(),
+            facts,
+            state: Mutex::default(),
+        });
+        let witness = Arc::clone(&book) as Arc<dyn Witness>;
+        let egress = Egress {
+            rules,
+            limits: Limits::default(),
+            resolver: Arc::new(SystemResolver::default()),
+            witness,
+        };
+        let unusable =
+            |e: std::io::Error| EngineError::Unreadable(format!("the egress listener of a sandbox: {e}"));
+        let handle = egress.serve(listener).map_err(unusable)?;
+        Ok(Some(Outlet { handle, book, keeper: tokio::spawn(keep(Arc::clone(journal), kept)) }))
+    }
+
+    /// Ends every connection, and resolves once what became of them is recorded.
+    pub(crate) async fn close(self) {
+        let Outlet { handle, book, keeper } = self;
+        handle.stop().await;
+        book.tell(book.rest());
+        // The keeper ends with the last of what it is sent.
+        drop(book);
+        let _ = keeper.await;
+    }
+}
+
+/// What a run may reach.
+///
+/// # Errors
+/// A rule that is none.
+pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
+    Rules::parse(&launch.allow_hosts, &launch.allow_addresses)
+        .map_err(|e| EngineError::Failure(e.to_failure()))
+}
+
+/// Writes facts that nobody waits for.
+async fn keep(journal: Arc<Journal>, mut kept: mpsc::Receiver<EventBody>) {
+    let mut facts = Vec::new();
+    while kept.recv_many(&mut facts, 64).await > 0 {
+        if let Err(error) = journal.note(std::mem::take(&mut facts)).await {
+            tracing::warn!(%error, "what a connection came to is not recorded");
+            return;
+        }
+    }
+}
+
+struct Book {
+    journal: Arc<Journal>,
+    step: String,
+    facts: mpsc::Sender<EventBody>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    recorded: usize,
+    /// Connections that are open and recorded.
+    open: HashSet<u64>,
+    /// Hosts and ports that durable events name.
+    targets: BTreeSet<Target>,
+    refused: BTreeMap<(Option<Target>, String), ()>,
+    rest: Rest,
+}
+
+/// What has no event of its own.
+#[derive(Default, PartialEq, Eq)]
+struct Rest {
+    connections: u64,
+    refused: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl Book {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, fact: Option<EventBody>) {
+        let Some(fact) = fact else { return };
+        // There is room for all that may be told.
+        if self.facts.try_send(fact).is_err() {
+            tracing::warn!("what a connection came to is not recorded");
+        }
+    }
+
+    /// How an opening is recorded: by an event of its own, or, of a host that one names already, as one more.
+    fn place(&self, opening: &Opening) -> Result<bool, Unrecorded> {
+        let mut state = self.state();
+        let is_named = state.targets.contains(&opening.target);
+        if state.recorded >= RECORDED && is_named {
+            state.rest.connections += 1;
+            return Ok(false);
+        }
+        if state.recorded >= RECORDED + TARGETS {
+            return Err(Unrecorded);
+        }
+        state.recorded += 1;
+        Ok(true)
+    }
+
+    fn rest(&self) -> Option<EventBody> {
+        let Rest { connections, refused, sent, received } = std::mem::take(&mut self.state().rest);
+        (connections > 0 || refused > 0).then(|| EventBody::EgressMore {
+            step: self.step.clone(),
+            connections,
+            refused,
+            sent_bytes: sent,
+            received_bytes: received,
+        })
+    }
+}
+
+impl Witness for Book {
+    fn opens<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<(), Unrecorded>> {
+        Box::pin(async move {
+            if !self.place(opening)? {
+                return Ok(());
+            }
+            let fact = EventBody::EgressOpened {
+                step: self.step.clone(),
+                connection: opening.id,
+                host: opening.target.host.to_string(),
+                port: opening.target.port,
+                way: opening.way.as_str().to_owned(),
+                request: opening.request.clone(),
+            };
+            self.journal.note(vec![fact]).await.map_err(|error| {
+                tracing::warn!(%error, "a connection is not begun because it cannot be recorded");
+                Unrecorded
+            })?;
+            let mut state = self.state();
+            state.open.insert(opening.id);
+            state.targets.insert(opening.target.clone());
+            Ok(())
+        })
+    }
+
+    fn ended(&self, ended: Ended) {
+        let Ended { opening, address, sent, received, lasted, end } = ended;
+        {
+            let mut state = self.state();
+            if !state.open.remove(&opening.id) {
+                state.rest.sent += sent;
+                state.rest.received += received;
+                return;
+            }
+        }
+        let (end, error) = match end {
+            End::Done => ("done", None),
+            End::Refused(refusal) => ("refused", Some(refusal.to_failure())),
+            End::TimedOut => ("timed_out", None),
+            End::Broken => ("broken", None),
+            End::Cut => ("cut", None),
+        };
+        self.tell(Some(EventBody::EgressClosed {
+            step: self.step.clone(),
+            connection: opening.id,
+            host: opening.target.host.to_string(),
+            port: opening.target.port,
+            address: address.map(|address| address.to_string()),
+            sent_bytes: sent,
+            received_bytes: received,
+            duration_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
+            end: end.to_owned(),
+            error,
+        }));
+    }
+
+    fn refused(&self, target: Option<&Target>, refusal: &Refusal) {
+        {
+            let mut state = self.state();
+            let key = (target.cloned(), refusal.code().to_string());
+            if state.refused.contains_key(&key) || state.refused.len() >= REFUSED {
+                state.rest.refused += 1;
+                return;
+            }
+            state.refused.insert(key, ());
+        }
+        self.tell(Some(EventBody::EgressRefused {
+            step: self.step.clone(),
+            host: target.map(|target| target.host.to_string()),
+            port: target.map(|target| target.port),
+            error: refusal.to_failure(),
+        }));
+    }
+}
