@@ -134,18 +134,19 @@ def test_each_connection_of_a_step_is_in_its_run(project: Project, server: Serve
     assert closed["received_bytes"] > 5 and closed["sent_bytes"] > 5 and closed["end"] == "done", closed
     assert (refused["host"], refused["error"]["code"]) == ("evil.example", "WFLO-5202"), refused
     assert opened["seq"] < closed["seq"]
+    spans = project.call("runs", "trace", done.run["id"], "--json").events
+    [span] = [span for span in spans if span["kind"] == "connection"]
+    assert (span["name"], span["status"]) == (f"http {server.at}", "ok"), span
     assert "secret" not in str([opened, closed, refused]), "a query is nobody's business"
 
 
 def test_settings_allow_once_they_are_trusted_and_a_workflow_only_asks(project: Project, server: Server) -> None:
-    project.steps(f"workflow.configure_sandbox(allow_hosts=['{server.at}'])\n" + STEPS)
+    project.steps(STEPS + f"\n    workflow.configure_sandbox(allow_hosts=['{server.at}'])\n")
     urls = f'urls=["http://{server.at}/a"]'
     done = project.run("--input", urls)
     assert done.code == 2 and "WFLO-5201" in done.out + done.err, done
-    settings = project.folder / "wflo.toml"
-    before = settings.read_text() if settings.exists() else ""
-    settings.write_text(before + f'\n[sandbox]\nallow_hosts = ["{server.at}"]\n')
-    done = project.run("--input", urls)
+    project.write_settings(f'\n[sandbox]\nallow_hosts = ["{server.at}"]\n')
+    done = project.run("--input", urls, WFLO_TRUST="0")
     assert done.code == 2 and "WFLO-8016" in done.out + done.err, done
     done = project.run("--input", urls, WFLO_TRUST="1")
     assert done.code == 0 and server.seen == ["/a"], done

@@ -29,7 +29,9 @@ pub enum HostError {
     #[error("the host is missing")]
     Missing,
     /// It has a character that a host does not have.
-    #[error("a host has letters, digits, hyphens and dots only; names of other scripts are written as xn--…")]
+    #[error(
+        "a host has letters, digits, hyphens and dots only; names of other scripts are written in their ASCII form (xn--)"
+    )]
     Character,
     /// It ends with a dot.
     #[error("a host is written without a dot at its end")]

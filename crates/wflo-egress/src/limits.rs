@@ -64,20 +64,16 @@ pub enum Limit {
 #[derive(Debug)]
 pub(crate) struct Allowance {
     slots: Arc<Semaphore>,
-    /// Connections that may begin now, in 1/60,000 of one, and since when that is known.
-    tokens: Mutex<(u64, Instant)>,
-    per_minute: u32,
+    rate: Bucket,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Allowance {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let full = u64::from(limits.per_minute) * 60_000;
         Allowance {
             slots: Arc::new(Semaphore::new(limits.connections)),
-            tokens: Mutex::new((full, Instant::now())),
-            per_minute: limits.per_minute,
+            rate: Bucket::new(limits.per_minute, limits.per_minute),
             sent: AtomicU64::new(limits.sent),
             received: AtomicU64::new(limits.received),
         }
@@ -89,14 +85,35 @@ impl Allowance {
             return Err(Limit::Bytes);
         }
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Limit::Connections)?;
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.rate.take() { Ok(slot) } else { Err(Limit::Rate) }
+    }
+}
+
+/// So many of something at once, and so many a minute after that.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    per_minute: u64,
+    /// In 1/60,000 of one.
+    full: u64,
+    /// What may be taken now, and since when that is known.
+    left: Mutex<(u64, Instant)>,
+}
+
+impl Bucket {
+    pub(crate) fn new(at_once: u32, per_minute: u32) -> Self {
+        let full = u64::from(at_once) * 60_000;
+        Bucket { per_minute: per_minute.into(), full, left: Mutex::new((full, Instant::now())) }
+    }
+
+    /// Takes one, if there is one.
+    pub(crate) fn take(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let passed = u64::try_from(now.duration_since(tokens.1).as_millis()).unwrap_or(u64::MAX);
-        let full = u64::from(self.per_minute) * 60_000;
-        let there = tokens.0.saturating_add(passed.saturating_mul(self.per_minute.into())).min(full);
-        let left = there.checked_sub(60_000).ok_or(Limit::Rate)?;
-        *tokens = (left, now);
-        Ok(slot)
+        let passed = u64::try_from(now.duration_since(left.1).as_millis()).unwrap_or(u64::MAX);
+        let there = left.0.saturating_add(passed.saturating_mul(self.per_minute)).min(self.full);
+        let taken = there.checked_sub(60_000);
+        *left = (taken.unwrap_or(there), now);
+        taken.is_some()
     }
 }
 

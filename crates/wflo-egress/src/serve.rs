@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::dial::dial;
 use crate::forward::{self, Served};
 use crate::host::Target;
-use crate::limits::{Allowance, Limits};
+use crate::limits::{Allowance, Bucket, Limits};
 use crate::refusal::Refusal;
 use crate::request::head::{self, HeadError};
 use crate::request::{Request, RequestError};
@@ -28,6 +28,8 @@ use crate::witness::Witness;
 const HEAD: usize = 16 << 10;
 /// Clients that are served or refused at once, beside connections to other hosts.
 const REFUSED_AT_ONCE: usize = 64;
+/// Clients that are taken in at once, and in a minute after that: what is refused costs this host time, too.
+const TAKEN_IN: (u32, u32) = (256, 12_000);
 /// How long a client that was refused has to read why.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// How much of what it goes on sending is read meanwhile.
@@ -113,6 +115,7 @@ impl Egress {
 
 async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(shared.limits.connections + REFUSED_AT_ONCE));
+    let pace = Bucket::new(TAKEN_IN.0, TAKEN_IN.1);
     let mut clients = JoinSet::new();
     loop {
         while clients.try_join_next().is_some() {}
@@ -125,6 +128,9 @@ async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener, mut stop
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        while !pace.take() && !*stopped.borrow() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         // Who opens more than can be answered is answered by an end.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let _ = stream.set_nodelay(true);
@@ -176,14 +182,17 @@ async fn next_request(
     is_first: bool,
 ) -> Result<Option<Request>, Refusal> {
     let read = async {
+        let mut searched = 0_usize;
         loop {
             if let Some(first) = buffer.first() {
                 head::begins(*first).map_err(RequestError::Head)?;
             }
-            if let Some(at) = buffer.windows(4).take(HEAD).position(|window| window == b"\r\n\r\n") {
-                let head = buffer.split_to(at + 4);
+            let mut unseen = buffer.windows(4).take(HEAD).skip(searched);
+            if let Some(at) = unseen.position(|window| window == b"\r\n\r\n") {
+                let head = buffer.split_to(searched + at + 4);
                 return Ok(Some(Request::parse(&head)?));
             }
+            searched = buffer.len().saturating_sub(3);
             if buffer.len() >= HEAD {
                 return Err(Refusal::Long);
             }

@@ -4,7 +4,7 @@
 //! life beside an attempt. How many connections there are is the step's choice, so what is recorded of them is
 //! bounded (ADR 0029): nothing goes to a host that no durable event names, whatever is left out.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -114,7 +114,7 @@ struct State {
     open: HashSet<u64>,
     /// Hosts and ports that durable events name.
     targets: BTreeSet<Target>,
-    refused: BTreeMap<(Option<Target>, String), ()>,
+    refused: BTreeSet<(Option<Target>, String)>,
     rest: Rest,
 }
 
@@ -125,6 +125,29 @@ struct Rest {
     refused: u64,
     sent: u64,
     received: u64,
+}
+
+impl State {
+    /// How a connection is recorded: by an event of its own, or, to a host that one names already, as one more.
+    fn place(&mut self, target: &Target) -> Result<bool, Unrecorded> {
+        if self.recorded >= RECORDED && self.targets.contains(target) {
+            self.rest.connections += 1;
+            return Ok(false);
+        }
+        if self.recorded >= RECORDED + TARGETS {
+            return Err(Unrecorded);
+        }
+        self.recorded += 1;
+        Ok(true)
+    }
+
+    /// Whether a refusal is an event; else it is counted.
+    fn is_news(&mut self, target: Option<&Target>, refusal: &Refusal) -> bool {
+        let is_news = self.refused.len() < REFUSED
+            && self.refused.insert((target.cloned(), refusal.code().to_string()));
+        self.rest.refused += u64::from(!is_news);
+        is_news
+    }
 }
 
 impl Book {
@@ -138,21 +161,6 @@ impl Book {
         if self.facts.try_send(fact).is_err() {
             tracing::warn!("what a connection came to is not recorded");
         }
-    }
-
-    /// How an opening is recorded: by an event of its own, or, of a host that one names already, as one more.
-    fn place(&self, opening: &Opening) -> Result<bool, Unrecorded> {
-        let mut state = self.state();
-        let is_named = state.targets.contains(&opening.target);
-        if state.recorded >= RECORDED && is_named {
-            state.rest.connections += 1;
-            return Ok(false);
-        }
-        if state.recorded >= RECORDED + TARGETS {
-            return Err(Unrecorded);
-        }
-        state.recorded += 1;
-        Ok(true)
     }
 
     fn rest(&self) -> Option<EventBody> {
@@ -170,7 +178,7 @@ impl Book {
 impl Witness for Book {
     fn opens<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<(), Unrecorded>> {
         Box::pin(async move {
-            if !self.place(opening)? {
+            if !self.state().place(&opening.target)? {
                 return Ok(());
             }
             let fact = EventBody::EgressOpened {
@@ -224,14 +232,8 @@ impl Witness for Book {
     }
 
     fn refused(&self, target: Option<&Target>, refusal: &Refusal) {
-        {
-            let mut state = self.state();
-            let key = (target.cloned(), refusal.code().to_string());
-            if state.refused.contains_key(&key) || state.refused.len() >= REFUSED {
-                state.rest.refused += 1;
-                return;
-            }
-            state.refused.insert(key, ());
+        if !self.state().is_news(target, refusal) {
+            return;
         }
         self.tell(Some(EventBody::EgressRefused {
             step: self.step.clone(),
@@ -239,5 +241,48 @@ impl Witness for Book {
             port: target.map(|target| target.port),
             error: refusal.to_failure(),
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_step_does_without_end_is_recorded_with_one() {
+        let target = |number: usize| Target::parse(&format!("h{number}.example:443"), None).unwrap();
+        let mut state = State::default();
+        let mut own = 0;
+        for number in 0..10_000 {
+            if matches!(state.place(&target(number % 3)), Ok(true)) {
+                own += 1;
+                state.targets.insert(target(number % 3));
+            }
+        }
+        assert_eq!((own, state.rest.connections), (RECORDED, 10_000 - RECORDED as u64));
+        // Another host is named however many connections there were; so many of them that there is an end.
+        for number in 3..10_000 {
+            match state.place(&target(number)) {
+                Ok(is_own) => {
+                    assert!(is_own, "nothing goes to a host that no event names");
+                    own += 1;
+                    state.targets.insert(target(number));
+                }
+                Err(Unrecorded) => break,
+            }
+        }
+        assert_eq!(own, RECORDED + TARGETS);
+        assert!(state.place(&target(1)).is_ok() && state.place(&target(99_999)).is_err());
+    }
+
+    #[test]
+    fn refusals_are_told_once_each_and_not_without_end() {
+        let mut state = State::default();
+        let told = (0..1_000).filter(|number| {
+            let target = Target::parse(&format!("h{}.example:443", number % 500), None).unwrap();
+            state.is_news(Some(&target), &Refusal::Slow)
+        });
+        assert_eq!(told.count(), REFUSED);
+        assert_eq!(state.rest.refused, 1_000 - REFUSED as u64);
     }
 }

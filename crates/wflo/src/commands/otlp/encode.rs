@@ -32,10 +32,14 @@ fn span(span: &Span) -> Value {
         SpanStatus::Ok => 1,
         SpanStatus::Error => 2,
     };
-    // What leaves this process for another: a model, a database.
+    // What leaves this process for another: a model, a database, another host.
     let calls = span.attributes.contains_key("gen_ai.operation.name")
         || span.attributes.contains_key("db.system.name");
-    let kind = if span.kind == SpanKind::Effect && calls { CLIENT } else { INTERNAL };
+    let kind = if span.kind == SpanKind::Connection || span.kind == SpanKind::Effect && calls {
+        CLIENT
+    } else {
+        INTERNAL
+    };
     let mut out = json!({
         "traceId": span.trace_id,
         "spanId": span.span_id,

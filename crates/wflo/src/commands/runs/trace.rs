@@ -3,6 +3,7 @@
 //! The spans are made from what the store keeps, so they are there for every run, exported or not.
 
 mod attributes;
+mod connections;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::RunRecord;
 use wflo_engine::engine::load;
 
+use self::connections::Connection;
 use crate::cli::RunRef;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
@@ -51,6 +53,7 @@ pub(crate) enum Kind {
     Step,
     Effect,
     Approval,
+    Connection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,7 +88,8 @@ pub(crate) async fn spans_of(session: &Session<'_>, record: &RunRecord) -> Resul
     let effects = store.run_effects(record.id).await?;
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
     let approvals = store.approvals(filter).await?;
-    Ok(spans(record, &state, &effects, &approvals))
+    let connections = connections::of_run(store, record.id).await?;
+    Ok(spans(record, &state, &effects, &approvals, &connections))
 }
 
 /// An id that is the same whenever the trace is read: of the trace and the span's place in the run.
@@ -100,6 +104,7 @@ fn spans(
     state: &RunState,
     effects: &[EffectRecord],
     approvals: &[Approval],
+    connections: &[Connection],
 ) -> Vec<Span> {
     let id = |place: &str| span_id(&record.trace_id, place);
     let make = |place: &str, parent: Option<&str>, name: String, kind: Kind, start: Timestamp| Span {
@@ -159,6 +164,15 @@ fn spans(
             span.attributes = attributes::of_approval(approval);
             inner.push(span);
         }
+        for connection in connections.iter().filter(|connection| connection.step == spec.name) {
+            let (place_of_it, name) = (format!("egress/{}", connection.seq), connection.name.clone());
+            inner.push(Span {
+                end: connection.end,
+                status: connection.status,
+                attributes: connection.attributes.clone(),
+                ..make(&place_of_it, Some(&place), name, Kind::Connection, connection.start)
+            });
+        }
         inner.sort_by_key(|span| span.start);
         let first = inner.first().map(|span| span.start);
         let Some(start) = step.started_at.into_iter().chain(first).min() else { continue };
@@ -194,7 +208,7 @@ fn tree(paint: Paint, spans: &[Span], now: Timestamp) -> Table {
         let indent = match span.kind {
             Kind::Run => String::new(),
             Kind::Step => (if last_here(false) { "└─ " } else { "├─ " }).to_owned(),
-            Kind::Effect | Kind::Approval => {
+            Kind::Effect | Kind::Approval | Kind::Connection => {
                 let above = if later_steps { "│  " } else { "   " };
                 format!("{above}{}", if last_here(true) { "└─ " } else { "├─ " })
             }

@@ -104,7 +104,7 @@ pub(super) fn of_approval(approval: &Approval) -> Map<String, Value> {
 }
 
 /// The object without what is null.
-fn object(value: Value) -> Map<String, Value> {
+pub(super) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(all) => all.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         _ => Map::new(),
