@@ -16,10 +16,10 @@ use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
 
 /// Names as a test says.
 #[derive(Default)]
-pub struct Names {
+pub(crate) struct Names {
     known: HashMap<String, Vec<IpAddr>>,
     /// Every name that was asked for, in order.
-    pub asked: Mutex<Vec<String>>,
+    pub(crate) asked: Mutex<Vec<String>>,
 }
 
 impl Resolver for Names {
@@ -31,11 +31,11 @@ impl Resolver for Names {
 }
 
 #[derive(Default)]
-pub struct Book {
-    pub opened: Mutex<Vec<Opening>>,
-    pub ended: Mutex<Vec<Ended>>,
-    pub refused: Mutex<Vec<(Option<String>, Refusal)>>,
-    pub is_full: std::sync::atomic::AtomicBool,
+pub(crate) struct Book {
+    pub(crate) opened: Mutex<Vec<Opening>>,
+    pub(crate) ended: Mutex<Vec<Ended>>,
+    pub(crate) refused: Mutex<Vec<(Option<String>, Refusal)>>,
+    pub(crate) is_full: std::sync::atomic::AtomicBool,
     changed: Notify,
 }
 
@@ -59,20 +59,25 @@ impl Witness for Book {
     }
 }
 
-pub struct World {
-    pub proxy: std::net::SocketAddr,
-    pub names: Arc<Names>,
-    pub book: Arc<Book>,
-    pub handle: Option<EgressHandle>,
+pub(crate) struct World {
+    pub(crate) proxy: std::net::SocketAddr,
+    pub(crate) names: Arc<Names>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) handle: Option<EgressHandle>,
 }
 
 impl World {
     /// Rules; addresses that names may stand for; names.
-    pub fn new(rules: &[String], addresses: &[&str], names: &[(&str, &[&str])]) -> World {
+    pub(crate) fn new(rules: &[String], addresses: &[&str], names: &[(&str, &[&str])]) -> World {
         World::limited(rules, addresses, names, Limits::default())
     }
 
-    pub fn limited(rules: &[String], addresses: &[&str], names: &[(&str, &[&str])], limits: Limits) -> World {
+    pub(crate) fn limited(
+        rules: &[String],
+        addresses: &[&str],
+        names: &[(&str, &[&str])],
+        limits: Limits,
+    ) -> World {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = listener.local_addr().unwrap();
         let known = names
@@ -92,12 +97,12 @@ impl World {
         World { proxy, names, book, handle: Some(egress.serve(listener).unwrap()) }
     }
 
-    pub async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.proxy).await.unwrap()
     }
 
     /// What the proxy says to these bytes, until it closes.
-    pub async fn say(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn say(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
         let mut said = Vec::new();
@@ -106,7 +111,7 @@ impl World {
     }
 
     /// Waits for so many ends of connections.
-    pub async fn ends(&self, count: usize) -> Vec<Ended> {
+    pub(crate) async fn ends(&self, count: usize) -> Vec<Ended> {
         within(async {
             loop {
                 let changed = self.book.changed.notified();
@@ -122,13 +127,13 @@ impl World {
 }
 
 /// A condition has a deadline, which only a failing test meets.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
 }
 
 /// A host that answers every connection with `answer` once its request's head has arrived, and tells what it
 /// was sent until then.
-pub async fn host(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn host(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, told) = tokio::sync::mpsc::unbounded_channel();
@@ -164,7 +169,7 @@ pub async fn host(answer: &'static str) -> (u16, tokio::sync::mpsc::UnboundedRec
 }
 
 /// A host that sends back whatever it gets.
-pub async fn echo() -> u16 {
+pub(crate) async fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
