@@ -61,8 +61,8 @@ fn take(found: &mut Vec<Connection>, recorded: &Recorded) {
             step, connection, address, sent_bytes, received_bytes, end, error, ..
         } => {
             // A later attempt counts from 1 again: the last one of that number is meant.
-            let opened = found.iter_mut().rev();
-            let Some(opened) = opened.into_iter().find(|c| c.step == *step && c.number == *connection) else {
+            let mut opened = found.iter_mut().rev();
+            let Some(opened) = opened.find(|c| c.step == *step && c.number == *connection) else {
                 return;
             };
             opened.end = Some(recorded.event.at);
