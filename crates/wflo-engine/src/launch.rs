@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wflo_core::definition::SandboxSpec;
 use wflo_core::error::{Code, Failure};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
+use wflo_sandbox::Preset;
 
 use crate::error::EngineError;
 use crate::interpreter::Interpreter;
@@ -48,6 +49,9 @@ pub struct Launch {
     pub allow_addresses: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
+    /// What steps may ask the kernel for; with a run of before there were presets, the default.
+    #[serde(default)]
+    pub preset: Preset,
     /// Where each model provider is, by name; never a key. Nothing of the run is sent anywhere else. A run
     /// of before this was sealed has none, and goes where its process says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +82,12 @@ impl Launch {
             problems.push(refuse(
                 "allow_hosts needs isolation: with the backend \"none\" nothing keeps a step from any host",
                 "leave allow_hosts out, or use the backend \"native\"",
+            ));
+        }
+        if self.preset == Preset::Strict {
+            problems.push(refuse(
+                "`preset = \"strict\"` needs isolation: with the backend \"none\" a step may ask the kernel for anything",
+                "leave one of them out",
             ));
         }
         if self.sandbox.disk.is_some() {

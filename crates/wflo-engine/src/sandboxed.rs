@@ -236,6 +236,7 @@ impl Sandboxes {
             timeout: ask.timeout,
         };
         spec.require_kernel = launch.require_kernel;
+        spec.preset = launch.preset;
         spec.stdout = Stdio::Fd(ask.stdout);
         spec.stderr = Stdio::Fd(ask.stderr);
         spec.fds = ask.fds;

@@ -11,7 +11,7 @@ use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Op;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
-use wflo_sandbox::workspace;
+use wflo_sandbox::{Preset, workspace};
 
 use crate::budgets::{self, Applied};
 use crate::discovery::{self, Described};
@@ -71,6 +71,8 @@ pub struct Submission {
     pub allow_addresses: Vec<String>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
+    /// What steps may ask the kernel for.
+    pub preset: Preset,
     /// What the settings say about isolation; `options.backend` says what whoever starts it does.
     pub backend: Option<Backend>,
 }
@@ -185,6 +187,7 @@ impl Runtime {
             allow_hosts: submission.allow_hosts,
             allow_addresses: submission.allow_addresses,
             require_kernel: submission.require_kernel,
+            preset: submission.preset,
             providers: Some(self.gateway.routes().addresses()),
             // What the code says cannot be known before it has been read somewhere.
             backend: Backend::choose(given, submission.backend, None)?,

@@ -10,6 +10,7 @@
 //! **Architecture Invariant:** whatever dies, and however, no process, mount or cgroup of a
 //! sandbox outlives its engine; a cgroup at most until the next [`sweep`].
 
+mod apparmor;
 mod backend;
 mod blank;
 mod capabilities;
@@ -25,6 +26,7 @@ mod launcher;
 mod mold;
 pub(crate) mod net;
 mod plan;
+mod preset;
 mod process_tree;
 mod root;
 mod seccomp;
@@ -45,9 +47,20 @@ pub use doctor::{Finding, State, doctor};
 pub use error::Error;
 pub use exit::{Exit, Outcome, Usage};
 pub use launcher::{LAUNCHER_ARGUMENT, Launcher};
+pub use preset::Preset;
 pub use process_tree::ProcessTree;
 pub use server::launcher_main;
 pub use spec::{
     Bind, DEFAULT_DISK, DEFAULT_PIDS, EGRESS_PORT, Enforcement, HOME, Level, Limits, MODEL_PORT, Owner, PATH,
     Spec, Stdio, View, WORKSPACE,
 };
+
+/// The system call filter of a preset, as Docker, Podman and Kubernetes read it.
+pub fn seccomp_profile(preset: Preset) -> serde_json::Value {
+    seccomp::json(preset)
+}
+
+/// An AppArmor profile of the same shape.
+pub fn apparmor_profile(preset: Preset) -> String {
+    apparmor::text(preset)
+}

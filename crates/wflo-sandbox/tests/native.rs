@@ -14,6 +14,8 @@ mod files;
 mod limits;
 #[path = "native/network.rs"]
 mod network;
+#[path = "native/presets.rs"]
+mod presets;
 #[path = "native/privileges.rs"]
 mod privileges;
 #[path = "native/processes.rs"]

@@ -37,7 +37,7 @@ pub(crate) use input::{Input, InputFile, Label};
 pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand, UpdateKeyArgs};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
-pub(crate) use sandbox::{ExecArgs, SandboxCommand, WorkspaceArg};
+pub(crate) use sandbox::{ExecArgs, ProfileArgs, ProfileFormat, SandboxCommand, WorkspaceArg};
 pub(crate) use snapshots::{At, RestoreArgs, SnapshotRef, SnapshotsCommand};
 pub(crate) use trust::TrustArgs;
 pub(crate) use usage::render as render_usage_error;

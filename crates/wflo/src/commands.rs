@@ -92,6 +92,7 @@ fn carry_out(
         Command::Trust(args) => trust::run(args, context),
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(args, context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(context),
+        Command::Sandbox(SandboxCommand::Profile(args)) => sandbox::profile(args, context),
         Command::Run(args) => run::run(args, context, background),
         Command::Runs(command) => runs::run(command, context, background),
         Command::Approvals(command) => approvals::run(command, context),

@@ -226,6 +226,7 @@ impl<'a> Session<'a> {
             allow_hosts: sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect(),
             allow_addresses: sandbox.allow_addresses.clone(),
             require_kernel: sandbox.require_kernel,
+            preset: sandbox.preset,
             backend: sandbox.backend,
             project: root.clone(),
         }

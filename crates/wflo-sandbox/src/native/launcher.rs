@@ -250,6 +250,7 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
         egress_listener: spec.egress_listener,
         hostname: spec.hostname,
         pts: spec.pts,
+        preset: spec.preset,
     };
     Ok((order, sent))
 }

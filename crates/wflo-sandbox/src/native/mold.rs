@@ -6,6 +6,7 @@
 use super::blank::{self, Home};
 use super::idmap::OwnerMaps;
 use super::plan::Plan;
+use super::preset::Preset;
 use super::seccomp;
 use super::sys::process;
 use super::sys::{At, Fault};
@@ -21,8 +22,8 @@ const USERS: usize = 64;
 /// Everything that stays the same from sandbox to sandbox.
 pub(crate) struct Mold {
     pub(crate) template: Template,
-    /// The filter where the kernel counts memory, and the one where it does not.
-    pub(crate) filters: [Vec<libc::sock_filter>; 2],
+    /// The filters that were asked for so far.
+    filters: Vec<((Preset, bool), Vec<libc::sock_filter>)>,
     pub(crate) init_filter: Vec<libc::sock_filter>,
     /// Where the launcher itself is.
     pub(crate) home: Home,
@@ -84,7 +85,7 @@ impl Mold {
         Ok(Mold {
             home: Home::here()?,
             template,
-            filters: [seccomp::compile(true), seccomp::compile(false)],
+            filters: Vec::new(),
             init_filter: seccomp::compile_for_init(),
             mounts,
             inside,
@@ -93,6 +94,19 @@ impl Mold {
             maps: privileged.then(OwnerMaps::default),
             users: [0; USERS],
         })
+    }
+
+    /// Compiles a filter, if that has not been done; `accounted` as for [`seccomp::compile`].
+    pub(crate) fn prepare_filter(&mut self, preset: Preset, accounted: bool) {
+        if self.filter(preset, accounted).is_empty() {
+            self.filters.push(((preset, accounted), seccomp::compile(preset, accounted)));
+        }
+    }
+
+    /// A filter that has been prepared.
+    pub(crate) fn filter(&self, preset: Preset, accounted: bool) -> &[libc::sock_filter] {
+        let found = self.filters.iter().find(|(known, _)| *known == (preset, accounted));
+        found.map(|(_, filter)| filter.as_slice()).unwrap_or_default()
     }
 
     /// Opens what an order names, for the user that has the fewest sandboxes.

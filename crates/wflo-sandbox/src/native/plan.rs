@@ -5,8 +5,9 @@
 //! host path is resolved once, here, so that it cannot change its meaning in between.
 
 use super::idmap::OwnerMaps;
+use super::preset::Preset;
 use super::spec::{Bind, Limits};
-use super::sys::mount::{self, NODEV, NOSUID, RDONLY};
+use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
 use super::template::open_host;
 use super::wire::Order;
@@ -73,6 +74,8 @@ pub(crate) struct Plan {
     /// Outer mounts before inner ones.
     pub(crate) mounts: Vec<Source>,
     pub(crate) pts: bool,
+    /// Nothing that is written can be executed.
+    pub(crate) inert: bool,
 }
 
 impl Plan {
@@ -107,7 +110,8 @@ impl Plan {
         }
         for bind in &order.rw {
             let (mount, found) = opener.open(&bind.source, true, true)?;
-            mount::set_attributes(mount.as_fd(), NOSUID | NODEV, true)
+            let inert = if order.preset == Preset::Strict { NOEXEC } else { 0 };
+            mount::set_attributes(mount.as_fd(), NOSUID | NODEV | inert, true)
                 .at("showing a folder", || bind.source.display().to_string())?;
             let folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
             let target = bind.target.clone();
@@ -116,8 +120,8 @@ impl Plan {
         mounts.sort_by_key(|(target, _)| target.components().count());
         let mounts = mounts.into_iter().map(|(_, source)| source).collect();
         let (uid, gid) = ids;
-        let (limits, pts) = (order.limits, order.pts);
-        Ok(Plan { privileged, uid, gid, host_uid, host_gid, limits, workspace, mounts, pts })
+        let (limits, pts, inert) = (order.limits, order.pts, order.preset == Preset::Strict);
+        Ok(Plan { privileged, uid, gid, host_uid, host_gid, limits, workspace, mounts, pts, inert })
     }
 }
 

@@ -67,6 +67,13 @@ pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
     if plan.workspace.is_none() {
         ground.show(&scratch, "work", WORKSPACE)?;
     }
+    if plan.inert {
+        let own = if plan.workspace.is_none() { Some(WORKSPACE) } else { None };
+        for path in ["/tmp", HOME, "/dev/shm"].into_iter().chain(own) {
+            let place = ground.find(Path::new(path)).at("shutting a folder", || path.into())?;
+            mount::set_attributes(place.as_fd(), NOEXEC, false).at("shutting a folder", || path.into())?;
+        }
+    }
     let stage = Path::new(STAGE);
     let mut layers = None;
     for (index, mounted) in plan.mounts.iter().enumerate() {
@@ -283,7 +290,8 @@ fn workspace(
         (c"xino", c"off"),
     ]);
     options.extend(own_marks(plan));
-    let view = mount::new_fs(c"overlay", &options, NOSUID | NODEV).step(step)?;
+    let inert = if plan.inert { NOEXEC } else { 0 };
+    let view = mount::new_fs(c"overlay", &options, NOSUID | NODEV | inert).step(step)?;
     ground.attach(&view, &workspace.target, true)?;
     let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let upper = rustix::fs::openat(scratch, "upper", folder, Mode::empty()).step(step)?;

@@ -9,7 +9,12 @@
 //! when it is installed, and a list makes that the dearest step of starting a sandbox.
 
 mod calls;
+mod cubes;
+mod profile;
 
+pub(crate) use profile::json;
+
+use super::preset::Preset;
 use libc::{c_long, sock_filter};
 
 /// What a filter answers.
@@ -30,6 +35,8 @@ pub(crate) enum Test {
     HasAny(u32),
     /// These bits, masked by the first, are the second.
     Masked(u32, u32),
+    /// They are not.
+    Unmasked(u32, u32),
 }
 
 /// One check of a call's arguments: the first that holds gives its answer.
@@ -47,6 +54,26 @@ pub(crate) struct Check {
 pub(crate) enum Rule {
     Always(Answer),
     Checked(Vec<Check>, Answer),
+}
+
+/// What is done about one call, by its name in the C library's headers and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    name: &'static str,
+    number: Number,
+    rule: Rule,
+}
+
+impl Ruling {
+    fn new(name: &'static str, number: Number, rule: Rule) -> Self {
+        Ruling { name: name.strip_prefix("SYS_").unwrap_or(name), number, rule }
+    }
+}
+
+/// Whether a call is refused by name whatever its arguments.
+pub(crate) fn refuses(preset: Preset, name: &str) -> bool {
+    let refused = Rule::Always(Answer::Errno(libc::EPERM));
+    calls::rules(preset, true).iter().any(|ruling| ruling.name == name && ruling.rule == refused)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -80,13 +107,13 @@ fn answer(answer: Answer) -> sock_filter {
 
 /// Compiles the filter. `accounted` says that the kernel counts the tree's memory; without it,
 /// memory that belongs to no process cannot be seen by the supervisor and is not to be had.
-pub(crate) fn compile(accounted: bool) -> Vec<sock_filter> {
-    let mut rules = calls::rules(accounted);
-    rules.sort_by_key(|(number, _)| *number);
+pub(crate) fn compile(preset: Preset, accounted: bool) -> Vec<sock_filter> {
+    let mut rules = calls::rules(preset, accounted);
+    rules.sort_by_key(|ruling| ruling.number);
     // Where the answer changes, number by number: the leaves of the tree.
     let unknown = Rule::Always(Answer::Errno(libc::ENOSYS));
     let mut leaves: Vec<(u32, Rule)> = vec![(0, unknown.clone())];
-    for (number, rule) in rules {
+    for Ruling { number, rule, .. } in rules {
         let number = number as u32;
         leaves.retain(|(start, _)| *start != number);
         leaves.extend([(number, rule), (number + 1, unknown.clone())]);
@@ -152,6 +179,10 @@ fn leaf(rule: &Rule) -> Vec<sock_filter> {
             Test::Masked(mask, value) => {
                 program.push(op(AND, 0, 0, mask));
                 op(IF_EQUAL, 0, 1, value)
+            }
+            Test::Unmasked(mask, value) => {
+                program.push(op(AND, 0, 0, mask));
+                op(IF_EQUAL, 1, 0, value)
             }
         };
         program.push(jump);

@@ -12,7 +12,7 @@ use super::clocks;
 use super::init;
 use super::mold::{Mold, User};
 use super::sockets;
-use super::spec::Level;
+use super::spec::{Level, Limits};
 use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
 use super::wire::{Notice, Order};
@@ -36,6 +36,13 @@ pub(crate) struct Common {
     pub(crate) sockets_fit: bool,
     /// Its end tells every pid 1 that the launcher is gone; nothing is ever written to it.
     lifeline: (OwnedFd, OwnedFd),
+}
+
+impl Common {
+    /// Whether all that a sandbox holds is counted where its memory is limited.
+    pub(crate) fn accounts(&self, limits: &Limits) -> bool {
+        self.capabilities.memory == Level::Kernel || limits.memory.is_none()
+    }
 }
 
 /// What came with one order.
@@ -210,7 +217,12 @@ impl Server {
         let order = read_order(&order).step("reading the order")?;
         let held = if order.held { fds.next() } else { None };
         let fds: Vec<OwnedFd> = fds.collect();
-        let planned = self.mold.as_mut().map(|mold| mold.plan(&order)).transpose()?;
+        let accounted = self.common.accounts(&order.limits);
+        let planned = self.mold.as_mut().map(|mold| {
+            mold.prepare_filter(order.preset, accounted);
+            mold.plan(&order)
+        });
+        let planned = planned.transpose()?;
         let (namespaces, next) =
             if planned.is_some() { (libc::CLONE_NEWPID, Spare::Wanted) } else { (0, Spare::None) };
         let blank = match std::mem::replace(&mut self.spare, next) {

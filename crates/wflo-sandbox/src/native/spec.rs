@@ -1,5 +1,6 @@
 //! What a sandbox is asked to be: the program, what it sees, its limits, its descriptors.
 
+use super::preset::Preset;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub struct Spec {
     pub hostname: String,
     /// Mount a private `/dev/pts`.
     pub pts: bool,
+    /// What it may ask the kernel for.
+    pub preset: Preset,
     /// Refuse to start when a limit would be only supervised.
     pub require_kernel: bool,
 }
@@ -82,6 +85,7 @@ impl Spec {
             egress_listener: false,
             hostname: "sandbox".to_owned(),
             pts: false,
+            preset: Preset::default(),
             require_kernel: false,
         }
     }

@@ -70,9 +70,9 @@ const DEVICES: &[(&str, u32)] = &[("null", 3), ("zero", 5), ("full", 7), ("rando
 /// parameters, interrupts (whose counts time keystrokes), hardware. Each is a mount in every
 /// sandbox; what only the host's root may open (`kcore`, `timer_list`, `sysrq-trigger`) needs no
 /// cover, because no sandbox's user is that.
-const PROC_FILES: &[&str] =
+pub(super) const PROC_FILES: &[&str] =
     &["keys", "key-users", "kallsyms", "sched_debug", "latency_stats", "interrupts", "cmdline"];
-const PROC_FOLDERS: &[&str] = &["acpi", "asound", "scsi"];
+pub(super) const PROC_FOLDERS: &[&str] = &["acpi", "asound", "scsi"];
 
 /// What every sandbox of this launcher has in common.
 #[derive(Debug)]

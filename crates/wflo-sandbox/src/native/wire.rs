@@ -3,6 +3,7 @@
 //! Both ends are the same binary, so there is no version; the frames never leave this host.
 
 use super::exit::{Outcome, Usage};
+use super::preset::Preset;
 use super::spec::{Bind, Limits, View};
 use super::sys::Fault;
 use std::ffi::{OsStr, OsString};
@@ -119,6 +120,7 @@ pub(crate) struct Order {
     pub(crate) egress_listener: bool,
     pub(crate) hostname: String,
     pub(crate) pts: bool,
+    pub(crate) preset: Preset,
 }
 
 fn write_bind(to: &mut Writer, bind: &Bind) {
@@ -163,6 +165,7 @@ impl Order {
         to.flag(self.egress_listener);
         to.text(OsStr::new(&self.hostname));
         to.flag(self.pts);
+        to.text(OsStr::new(self.preset.name()));
         to.bytes
     }
 
@@ -191,6 +194,7 @@ impl Order {
             egress_listener: from.flag()?,
             hostname: read_string(from)?,
             pts: from.flag()?,
+            preset: Preset::named(&read_string(from)?)?,
         })
     }
 }

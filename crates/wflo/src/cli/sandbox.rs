@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_egress::rules::Rule;
+use wflo_sandbox::Preset;
 
 use crate::settings::Mount;
 
@@ -22,6 +23,12 @@ Examples:
 Exits with the command's own code; 124 when its time was up, 125 when the sandbox could not be made,
 137 when a limit killed it.";
 
+const PROFILE_HELP: &str = "\
+Examples:
+  wflo sandbox profile --format seccomp-json > wflo.json
+  docker run --security-opt seccomp=wflo.json …
+  wflo sandbox profile --format apparmor --preset strict | sudo apparmor_parser -r";
+
 /// The verbs of sandboxes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SandboxCommand {
@@ -30,6 +37,29 @@ pub(crate) enum SandboxCommand {
     Exec(Box<ExecArgs>),
     /// Start a sandbox and report what protects it here, with a fix for each missing piece
     Doctor,
+    /// Print the policy of sandboxes for another engine, such as Docker, Kubernetes or AppArmor
+    #[command(after_help = PROFILE_HELP)]
+    Profile(ProfileArgs),
+}
+
+/// Which policy, and how it is written.
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// How it is written
+    #[arg(long, value_enum)]
+    pub(crate) format: ProfileFormat,
+    /// What a program may ask the kernel for: strict, default or build
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) preset: Preset,
+}
+
+/// What reads a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ProfileFormat {
+    /// Docker, Podman and Kubernetes
+    SeccompJson,
+    /// apparmor_parser
+    Apparmor,
 }
 
 /// A command and its limits.
@@ -47,6 +77,9 @@ pub(crate) struct ExecArgs {
     /// All that is written inside, /tmp and the workspace's copy together
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk: Option<Bytes>,
+    /// What it may ask the kernel for: strict, default or build
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) preset: Preset,
     /// End it after this long, such as 10s or 5m
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<Millis>,

@@ -6,6 +6,7 @@ use wflo_egress::RuleError;
 use wflo_egress::address::Net;
 use wflo_egress::rules::Rule;
 pub(crate) use wflo_engine::launch::Backend;
+use wflo_sandbox::Preset;
 
 use crate::document::{Field, Kind, Problem, Reader};
 
@@ -20,6 +21,8 @@ pub(crate) struct Sandbox {
     pub(crate) timeout: Option<Millis>,
     /// Refuse when a limit would be enforced by anything weaker than the kernel.
     pub(crate) require_kernel: bool,
+    /// What steps may ask the kernel for.
+    pub(crate) preset: Preset,
     /// Names of variables that pass through.
     pub(crate) env: Vec<String>,
     /// Further read-only mounts.
@@ -92,6 +95,9 @@ impl Sandbox {
         let mut sandbox = Sandbox::read_shared(&mut reader)?;
         if let Some(field) = reader.optional("require") {
             sandbox.require_kernel = field.choice(&[("kernel", true)])?;
+        }
+        if let Some(field) = reader.optional("preset") {
+            sandbox.preset = field.choice(&Preset::ALL.map(|preset| (preset.name(), preset)))?;
         }
         sandbox.ro = mounts(reader.optional("ro"))?;
         if let Some(field) = reader.optional("allow_addresses") {

@@ -103,3 +103,24 @@ fn a_folder_to_read_is_shown_without_its_secrets() {
     ]);
     assert_eq!(ended.stdout, "/s:\nplain\nsub\n\n/s/sub:\nhunter2", "{}", ended.stderr);
 }
+
+#[test]
+fn a_preset_is_kept_and_a_wrong_one_is_told_what_there_is() {
+    let folder = Folder::new();
+    let script = "cp /bin/true /tmp/t && /tmp/t";
+    let code = |preset| folder.run(&["sandbox", "exec", "--preset", preset, "--", "sh", "-c", script]).code;
+    assert_eq!((code("strict"), code("default")), (126, 0));
+    let wrong = folder.run(&["sandbox", "exec", "--preset", "loose", "--", "true"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("strict, default or build"), "{}", wrong.stderr);
+}
+
+#[test]
+fn the_policy_is_printed_for_other_engines() {
+    let folder = Folder::new();
+    let profile =
+        |format| folder.run(&["sandbox", "profile", "--format", format, "--preset", "strict"]).stdout;
+    let seccomp: serde_json::Value = serde_json::from_str(&profile("seccomp-json")).unwrap();
+    assert_eq!(seccomp["defaultAction"], "SCMP_ACT_ERRNO");
+    assert!(profile("apparmor").contains("profile wflo-strict "));
+}

@@ -4,113 +4,143 @@
 //! on x86-64 alone stand apart.
 
 use super::Answer::{Allow, Errno};
-use super::{Answer, Check, Number, Rule, Test};
+use super::{Answer, Check, Number, Rule, Ruling, Test};
+use crate::native::preset::Preset;
+
+/// The constant's name and its number.
+type Call = (&'static str, Number);
+
+macro_rules! calls {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), libc::$name)),*] };
+}
 
 /// Calls that are made whatever their arguments.
 #[rustfmt::skip]
-const MADE: &[Number] = &[
-    libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_getxattr, libc::SYS_lgetxattr,
-    libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr, libc::SYS_flistxattr,
-    libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr, libc::SYS_getcwd,
-    libc::SYS_eventfd2, libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2, libc::SYS_dup, libc::SYS_dup3, libc::SYS_fcntl, libc::SYS_inotify_init1,
-    libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, libc::SYS_ioprio_set, libc::SYS_ioprio_get,
-    libc::SYS_flock, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_symlinkat, libc::SYS_linkat,
-    libc::SYS_renameat2, libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_truncate, libc::SYS_ftruncate,
-    libc::SYS_fallocate, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_chdir, libc::SYS_fchdir,
-    libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchownat, libc::SYS_fchown, libc::SYS_openat,
-    libc::SYS_openat2, libc::SYS_close, libc::SYS_close_range, libc::SYS_pipe2, libc::SYS_getdents64,
-    libc::SYS_lseek, libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64,
-    libc::SYS_pwrite64, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2,
-    libc::SYS_sendfile, libc::SYS_pselect6, libc::SYS_ppoll, libc::SYS_signalfd4, libc::SYS_splice,
-    libc::SYS_tee, libc::SYS_readlinkat, libc::SYS_newfstatat, libc::SYS_fstat,
-    libc::SYS_statx, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_timerfd_create,
-    libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime, libc::SYS_utimensat, libc::SYS_capget,
-    libc::SYS_capset, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_waitid, libc::SYS_wait4,
-    libc::SYS_set_tid_address, libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_set_robust_list,
-    libc::SYS_get_robust_list, libc::SYS_nanosleep, libc::SYS_getitimer, libc::SYS_setitimer,
-    libc::SYS_timer_create, libc::SYS_timer_gettime, libc::SYS_timer_getoverrun, libc::SYS_timer_settime,
-    libc::SYS_timer_delete, libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_clock_nanosleep,
-    libc::SYS_sched_setparam, libc::SYS_sched_setscheduler, libc::SYS_sched_getscheduler,
-    libc::SYS_sched_getparam, libc::SYS_sched_setaffinity, libc::SYS_sched_getaffinity,
-    libc::SYS_sched_yield, libc::SYS_sched_get_priority_max, libc::SYS_sched_get_priority_min,
-    libc::SYS_sched_rr_get_interval, libc::SYS_sched_setattr, libc::SYS_sched_getattr,
-    libc::SYS_restart_syscall, libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_sigaltstack,
-    libc::SYS_rt_sigsuspend, libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigpending,
-    libc::SYS_rt_sigtimedwait, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_rt_sigreturn, libc::SYS_setpriority, libc::SYS_getpriority, libc::SYS_setregid,
-    libc::SYS_setgid, libc::SYS_setreuid, libc::SYS_setuid, libc::SYS_setresuid, libc::SYS_getresuid,
-    libc::SYS_setresgid, libc::SYS_getresgid, libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_times,
-    libc::SYS_setpgid, libc::SYS_getpgid, libc::SYS_getsid, libc::SYS_setsid, libc::SYS_getgroups,
-    libc::SYS_setgroups, libc::SYS_uname, libc::SYS_getrusage, libc::SYS_umask, libc::SYS_prctl,
-    libc::SYS_getcpu, libc::SYS_gettimeofday, libc::SYS_getpid, libc::SYS_getppid, libc::SYS_getuid,
-    libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_gettid, libc::SYS_sysinfo,
-    libc::SYS_mq_open, libc::SYS_mq_unlink, libc::SYS_mq_timedsend, libc::SYS_mq_timedreceive,
-    libc::SYS_mq_notify, libc::SYS_mq_getsetattr, libc::SYS_msgctl, libc::SYS_msgrcv,
-    libc::SYS_msgsnd, libc::SYS_semctl, libc::SYS_semtimedop, libc::SYS_semop,
-    libc::SYS_shmctl, libc::SYS_shmat, libc::SYS_shmdt, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept,
-    libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_sendto,
-    libc::SYS_recvfrom, libc::SYS_getsockopt, libc::SYS_shutdown, libc::SYS_sendmsg,
-    libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_readahead, libc::SYS_brk,
-    libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_msync,
-    libc::SYS_mlock, libc::SYS_mlock2, libc::SYS_munlock, libc::SYS_mlockall, libc::SYS_munlockall,
-    libc::SYS_mincore, libc::SYS_madvise, libc::SYS_execve, libc::SYS_execveat, libc::SYS_fadvise64,
-    libc::SYS_seccomp, libc::SYS_getrandom, libc::SYS_membarrier, libc::SYS_copy_file_range,
-    libc::SYS_pkey_mprotect, libc::SYS_pkey_alloc, libc::SYS_pkey_free, libc::SYS_rseq,
-    libc::SYS_pidfd_send_signal, libc::SYS_pidfd_open, libc::SYS_landlock_create_ruleset,
-    libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self, libc::SYS_mseal,
+const MADE: &[Call] = calls![
+    SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_getxattr, SYS_lgetxattr,
+    SYS_fgetxattr, SYS_listxattr, SYS_llistxattr, SYS_flistxattr,
+    SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, SYS_getcwd,
+    SYS_eventfd2, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait,
+    SYS_epoll_pwait2, SYS_dup, SYS_dup3, SYS_fcntl, SYS_inotify_init1,
+    SYS_inotify_add_watch, SYS_inotify_rm_watch, SYS_ioprio_set, SYS_ioprio_get,
+    SYS_flock, SYS_mkdirat, SYS_unlinkat, SYS_symlinkat, SYS_linkat,
+    SYS_renameat2, SYS_statfs, SYS_fstatfs, SYS_truncate, SYS_ftruncate,
+    SYS_fallocate, SYS_faccessat, SYS_faccessat2, SYS_chdir, SYS_fchdir,
+    SYS_fchmod, SYS_fchmodat, SYS_fchownat, SYS_fchown, SYS_openat,
+    SYS_openat2, SYS_close, SYS_close_range, SYS_pipe2, SYS_getdents64,
+    SYS_lseek, SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64,
+    SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2,
+    SYS_sendfile, SYS_pselect6, SYS_ppoll, SYS_signalfd4,
+    SYS_readlinkat, SYS_newfstatat, SYS_fstat,
+    SYS_statx, SYS_fsync, SYS_fdatasync, SYS_timerfd_create,
+    SYS_timerfd_settime, SYS_timerfd_gettime, SYS_utimensat, SYS_capget,
+    SYS_capset, SYS_exit, SYS_exit_group, SYS_waitid, SYS_wait4,
+    SYS_set_tid_address, SYS_futex, SYS_futex_waitv, SYS_set_robust_list,
+    SYS_get_robust_list, SYS_nanosleep, SYS_getitimer, SYS_setitimer,
+    SYS_timer_create, SYS_timer_gettime, SYS_timer_getoverrun, SYS_timer_settime,
+    SYS_timer_delete, SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep,
+    SYS_sched_setparam, SYS_sched_setscheduler, SYS_sched_getscheduler,
+    SYS_sched_getparam, SYS_sched_setaffinity, SYS_sched_getaffinity,
+    SYS_sched_yield, SYS_sched_get_priority_max, SYS_sched_get_priority_min,
+    SYS_sched_rr_get_interval, SYS_sched_setattr, SYS_sched_getattr,
+    SYS_restart_syscall, SYS_kill, SYS_tkill, SYS_tgkill, SYS_sigaltstack,
+    SYS_rt_sigsuspend, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending,
+    SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo,
+    SYS_rt_sigreturn, SYS_setpriority, SYS_getpriority, SYS_setregid,
+    SYS_setgid, SYS_setreuid, SYS_setuid, SYS_setresuid, SYS_getresuid,
+    SYS_setresgid, SYS_getresgid, SYS_setfsuid, SYS_setfsgid, SYS_times,
+    SYS_setpgid, SYS_getpgid, SYS_getsid, SYS_setsid, SYS_getgroups,
+    SYS_setgroups, SYS_uname, SYS_getrusage, SYS_umask, SYS_prctl,
+    SYS_getcpu, SYS_gettimeofday, SYS_getpid, SYS_getppid, SYS_getuid,
+    SYS_geteuid, SYS_getgid, SYS_getegid, SYS_gettid, SYS_sysinfo,
+   
+   
+   
+    SYS_bind, SYS_listen, SYS_accept,
+    SYS_accept4, SYS_connect, SYS_getsockname, SYS_getpeername, SYS_sendto,
+    SYS_recvfrom, SYS_getsockopt, SYS_shutdown, SYS_sendmsg,
+    SYS_recvmsg, SYS_sendmmsg, SYS_recvmmsg, SYS_readahead, SYS_brk,
+    SYS_munmap, SYS_mremap, SYS_mmap, SYS_mprotect, SYS_msync,
+    SYS_mlock, SYS_mlock2, SYS_munlock, SYS_mlockall, SYS_munlockall,
+    SYS_mincore, SYS_madvise, SYS_execve, SYS_execveat, SYS_fadvise64,
+    SYS_seccomp, SYS_getrandom, SYS_membarrier, SYS_copy_file_range,
+    SYS_pkey_mprotect, SYS_pkey_alloc, SYS_pkey_free, SYS_rseq,
+    SYS_pidfd_send_signal, SYS_pidfd_open, SYS_landlock_create_ruleset,
+    SYS_landlock_add_rule, SYS_landlock_restrict_self, SYS_mseal,
 ];
 
 /// The same, where only this architecture has them.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
-const MADE_HERE: &[Number] = &[
-    libc::SYS_open, libc::SYS_renameat, libc::SYS_sync_file_range, libc::SYS_getrlimit, libc::SYS_stat,
-    libc::SYS_lstat, libc::SYS_poll, libc::SYS_access, libc::SYS_pipe, libc::SYS_select, libc::SYS_dup2,
-    libc::SYS_pause, libc::SYS_alarm, libc::SYS_fork, libc::SYS_vfork, libc::SYS_getpgrp, libc::SYS_rename,
-    libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_creat, libc::SYS_link, libc::SYS_unlink, libc::SYS_symlink,
-    libc::SYS_readlink, libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime,
-    libc::SYS_arch_prctl, libc::SYS_time, libc::SYS_futimesat, libc::SYS_utimes, libc::SYS_getdents,
-    libc::SYS_epoll_create, libc::SYS_epoll_wait, libc::SYS_inotify_init, libc::SYS_signalfd,
-    libc::SYS_eventfd,
+const MADE_HERE: &[Call] = calls![
+    SYS_open, SYS_renameat, SYS_sync_file_range, SYS_getrlimit, SYS_stat,
+    SYS_lstat, SYS_poll, SYS_access, SYS_pipe, SYS_select, SYS_dup2,
+    SYS_pause, SYS_alarm, SYS_fork, SYS_vfork, SYS_getpgrp, SYS_rename,
+    SYS_mkdir, SYS_rmdir, SYS_creat, SYS_link, SYS_unlink, SYS_symlink,
+    SYS_readlink, SYS_chmod, SYS_chown, SYS_lchown, SYS_utime,
+    SYS_arch_prctl, SYS_time, SYS_futimesat, SYS_utimes, SYS_getdents,
+    SYS_epoll_create, SYS_epoll_wait, SYS_inotify_init, SYS_signalfd,
+    SYS_eventfd,
 ];
 /// renameat, sync_file_range and getrlimit, which the kernel has here and the library does not name.
 #[cfg(target_arch = "aarch64")]
-const MADE_HERE: &[Number] = &[38, 84, 163];
+const MADE_HERE: &[Call] = &[("SYS_renameat", 38), ("SYS_sync_file_range", 84), ("SYS_getrlimit", 163)];
 
-/// The same, by number where the C library's headers are older than the call: cachestat,
-/// fchmodat2, map_shadow_stack, futex_wake, futex_wait, futex_requeue. New calls have one number everywhere.
-const MADE_BY_NUMBER: &[Number] = &[451, 452, 453, 454, 455, 456];
+/// The same, by number where the C library's headers are older than the call. New calls have one number
+/// everywhere.
+const MADE_BY_NUMBER: &[Call] = &[
+    ("SYS_cachestat", 451),
+    ("SYS_fchmodat2", 452),
+    ("SYS_map_shadow_stack", 453),
+    ("SYS_futex_wake", 454),
+    ("SYS_futex_wait", 455),
+    ("SYS_futex_requeue", 456),
+];
 
 /// Calls that reach into the kernel, other processes or the host: refused by name.
 #[rustfmt::skip]
-const REFUSED: &[Number] = &[
-    libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_fsopen,
-    libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_move_mount, libc::SYS_open_tree,
-    libc::SYS_mount_setattr, libc::SYS_unshare, libc::SYS_setns, libc::SYS_ptrace,
-    libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_process_madvise,
-    libc::SYS_process_mrelease, libc::SYS_pidfd_getfd, libc::SYS_kcmp, libc::SYS_bpf,
-    libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_keyctl, libc::SYS_add_key,
-    libc::SYS_request_key, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
-    libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_init_module, libc::SYS_finit_module,
-    libc::SYS_delete_module, libc::SYS_reboot, libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_acct,
-    libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex,
-    libc::SYS_quotactl, libc::SYS_quotactl_fd, libc::SYS_syslog, libc::SYS_sethostname,
-    libc::SYS_setdomainname, libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at,
-    libc::SYS_fanotify_init, libc::SYS_fanotify_mark, libc::SYS_vhangup, libc::SYS_mbind,
-    libc::SYS_set_mempolicy, libc::SYS_get_mempolicy, libc::SYS_migrate_pages, libc::SYS_move_pages,
-    libc::SYS_set_mempolicy_home_node,
+const REFUSED: &[Call] = calls![
+    SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_fsopen,
+    SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_move_mount, SYS_open_tree,
+    SYS_mount_setattr, SYS_unshare, SYS_setns,
+    SYS_process_madvise,
+    SYS_process_mrelease, SYS_pidfd_getfd, SYS_kcmp, SYS_bpf,
+    SYS_perf_event_open, SYS_userfaultfd, SYS_keyctl, SYS_add_key,
+    SYS_request_key, SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
+    SYS_kexec_load, SYS_kexec_file_load, SYS_init_module, SYS_finit_module,
+    SYS_delete_module, SYS_reboot, SYS_swapon, SYS_swapoff, SYS_acct,
+    SYS_settimeofday, SYS_clock_settime, SYS_clock_adjtime, SYS_adjtimex,
+    SYS_quotactl, SYS_quotactl_fd, SYS_syslog, SYS_sethostname,
+    SYS_setdomainname, SYS_open_by_handle_at, SYS_name_to_handle_at,
+    SYS_fanotify_init, SYS_fanotify_mark, SYS_vhangup, SYS_mbind,
+    SYS_set_mempolicy, SYS_get_mempolicy, SYS_migrate_pages, SYS_move_pages,
+    SYS_set_mempolicy_home_node,
 ];
 
 /// The same, where only this architecture has them.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
-const REFUSED_HERE: &[Number] = &[
-    libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt, libc::SYS_uselib, libc::SYS__sysctl,
-    libc::SYS_ustat, libc::SYS_sysfs,
+const REFUSED_HERE: &[Call] = calls![
+    SYS_iopl, SYS_ioperm, SYS_modify_ldt, SYS_uselib, SYS__sysctl,
+    SYS_ustat, SYS_sysfs,
 ];
 #[cfg(target_arch = "aarch64")]
-const REFUSED_HERE: &[Number] = &[];
+const REFUSED_HERE: &[Call] = calls![];
+
+/// What connects processes of one sandbox and is seldom used: not in a strict one.
+#[rustfmt::skip]
+const NOT_STRICT: &[Call] = calls![
+    SYS_mq_open, SYS_mq_unlink, SYS_mq_timedsend, SYS_mq_timedreceive, SYS_mq_notify, SYS_mq_getsetattr,
+    SYS_msgctl, SYS_msgrcv, SYS_msgsnd, SYS_semctl, SYS_semtimedop, SYS_semop, SYS_shmctl, SYS_shmat,
+    SYS_shmdt, SYS_splice, SYS_tee,
+];
+
+/// Memory that outlives its mappings and that only a cgroup counts. Of a large page, one byte that is put
+/// into a pipe by the last keeps the whole.
+const UNCOUNTED: &[Call] = calls![SYS_memfd_create, SYS_shmget, SYS_msgget, SYS_semget, SYS_vmsplice];
+
+/// What a debugger does to processes of its own sandbox: in one to build in.
+const TRACING: &[Call] = calls![SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev];
 
 /// What pid 1 has no more use for once the program runs.
 #[rustfmt::skip]
@@ -142,41 +172,77 @@ const fn high(argument: u32, test: Test, then: Answer) -> Check {
 }
 
 /// Every call that has a rule, in no order.
-pub(super) fn rules(accounted: bool) -> Vec<(Number, Rule)> {
-    let mut rules = Vec::with_capacity(480);
-    rules.extend(MADE.iter().chain(MADE_HERE).chain(MADE_BY_NUMBER).map(|call| (*call, Rule::Always(Allow))));
-    let refused = REFUSED.iter().chain(REFUSED_HERE);
-    rules.extend(refused.map(|call| (*call, Rule::Always(Errno(libc::EPERM)))));
+pub(super) fn rules(preset: Preset, accounted: bool) -> Vec<Ruling> {
+    let refused = Errno(libc::EPERM);
+    let strict = preset == Preset::Strict;
+    let given = |answer: Answer, tables: &[&'static [Call]]| -> Vec<Ruling> {
+        let calls = tables.iter().copied().flatten();
+        calls.map(|(name, number)| Ruling::new(name, *number, Rule::Always(answer))).collect()
+    };
+    let mut rules = given(Allow, &[MADE, MADE_HERE, MADE_BY_NUMBER]);
+    rules.extend(given(refused, &[REFUSED, REFUSED_HERE]));
+    rules.extend(given(if strict { Errno(libc::ENOSYS) } else { Allow }, &[NOT_STRICT]));
+    let counted = accounted && !strict;
+    rules.extend(given(if counted { Allow } else { Errno(libc::ENOSYS) }, &[UNCOUNTED]));
+    rules.extend(given(if preset == Preset::Build { Allow } else { refused }, &[TRACING]));
     // Flushing every file system of the host is no business of a sandbox: what it writes ends with
     // it, and what it writes to a bind it can flush by file.
-    rules.extend([libc::SYS_sync, libc::SYS_syncfs].map(|call| (call, Rule::Always(Errno(0)))));
-    // Memory that outlives its mappings and that only a cgroup counts.
-    let uncounted = Rule::Always(if accounted { Allow } else { Errno(libc::ENOSYS) });
-    let calls = [
-        libc::SYS_memfd_create,
-        libc::SYS_shmget,
-        libc::SYS_msgget,
-        libc::SYS_semget,
-        // One byte of a large page, put into a pipe, keeps the whole page.
-        libc::SYS_vmsplice,
-    ];
-    rules.extend(calls.map(|call| (call, uncounted.clone())));
-    rules.extend(checked());
+    rules.extend(given(Errno(0), &[calls![SYS_sync, SYS_syncfs]]));
+    rules.extend(checked(preset));
     rules
 }
 
-fn checked() -> Vec<(Number, Rule)> {
+fn sockets(preset: Preset) -> Rule {
+    let ordinary = |family: libc::c_int| low(0, Test::Equal(family as u32), Allow);
+    if preset == Preset::Strict {
+        let unknown = Errno(libc::EPROTONOSUPPORT);
+        // TCP, by its number or as the default; other kinds of streams have larger numbers.
+        let checks = vec![
+            ordinary(libc::AF_UNIX),
+            low(1, Test::Unmasked(0xf, libc::SOCK_STREAM as u32), unknown),
+            low(2, Test::HasAny(!(libc::IPPROTO_TCP as u32)), unknown),
+            ordinary(libc::AF_INET),
+            ordinary(libc::AF_INET6),
+        ];
+        return Rule::Checked(checks, Errno(libc::EAFNOSUPPORT));
+    }
+    let checks = vec![
+        ordinary(libc::AF_UNIX),
+        ordinary(libc::AF_INET),
+        ordinary(libc::AF_INET6),
+        low(0, Test::Differs(libc::AF_NETLINK as u32), Errno(libc::EAFNOSUPPORT)),
+        low(2, Test::Equal(libc::NETLINK_ROUTE as u32), Allow),
+    ];
+    Rule::Checked(checks, Errno(libc::EPROTONOSUPPORT))
+}
+
+fn personalities(preset: Preset) -> Rule {
+    // What is asked for with all bits is only told. Without random addresses is how debuggers start a program.
+    let mut checks = vec![low(0, Test::Equal(0), Allow), low(0, Test::Equal(u32::MAX), Allow)];
+    if preset == Preset::Build {
+        checks.push(low(0, Test::Equal(libc::ADDR_NO_RANDOMIZE as u32), Allow));
+    }
+    Rule::Checked(checks, Errno(libc::EPERM))
+}
+
+fn checked(preset: Preset) -> Vec<Ruling> {
     let refused = Errno(libc::EPERM);
     let device = |argument| {
         let kind = |value| low(argument, Test::Masked(libc::S_IFMT, value), refused);
         Rule::Checked(vec![kind(libc::S_IFCHR), kind(libc::S_IFBLK)], Allow)
     };
     let core = |argument| low(argument, Test::Differs(libc::RLIMIT_CORE), Allow);
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
     let mut rules = vec![
-        (libc::SYS_clone, Rule::Checked(vec![low(0, Test::HasAny(NEW_NAMESPACES), refused)], Allow)),
-        // Its flags are in memory, where a filter cannot look: programs fall back to clone.
-        (libc::SYS_clone3, Rule::Always(Errno(libc::ENOSYS))),
         (
+            "SYS_clone",
+            libc::SYS_clone,
+            Rule::Checked(vec![low(0, Test::HasAny(NEW_NAMESPACES), refused)], Allow),
+        ),
+        // Its flags are in memory, where a filter cannot look: programs fall back to clone.
+        ("SYS_clone3", libc::SYS_clone3, Rule::Always(Errno(libc::ENOSYS))),
+        (
+            "SYS_ioctl",
             libc::SYS_ioctl,
             // Typing into a terminal, the console, line disciplines; the kernel reads 32 bits.
             Rule::Checked(
@@ -188,25 +254,15 @@ fn checked() -> Vec<(Number, Rule)> {
                 Allow,
             ),
         ),
+        ("SYS_socket", libc::SYS_socket, sockets(preset)),
         (
-            libc::SYS_socket,
-            Rule::Checked(
-                vec![
-                    low(0, Test::Equal(libc::AF_UNIX as u32), Allow),
-                    low(0, Test::Equal(libc::AF_INET as u32), Allow),
-                    low(0, Test::Equal(libc::AF_INET6 as u32), Allow),
-                    low(0, Test::Differs(libc::AF_NETLINK as u32), Errno(libc::EAFNOSUPPORT)),
-                    low(2, Test::Equal(libc::NETLINK_ROUTE as u32), Allow),
-                ],
-                Errno(libc::EPROTONOSUPPORT),
-            ),
-        ),
-        (
+            "SYS_socketpair",
             libc::SYS_socketpair,
             Rule::Checked(vec![low(0, Test::Equal(libc::AF_UNIX as u32), Allow)], Errno(libc::EAFNOSUPPORT)),
         ),
         // Who counts sockets relies on the bound of each (`sockets`): a wish for more is ignored.
         (
+            "SYS_setsockopt",
             libc::SYS_setsockopt,
             Rule::Checked(
                 vec![
@@ -217,15 +273,13 @@ fn checked() -> Vec<(Number, Rule)> {
                 Allow,
             ),
         ),
-        (
-            libc::SYS_personality,
-            Rule::Checked(vec![low(0, Test::Equal(0), Allow), low(0, Test::Equal(u32::MAX), Allow)], refused),
-        ),
-        (libc::SYS_mknodat, device(2)),
+        ("SYS_personality", libc::SYS_personality, personalities(preset)),
+        ("SYS_mknodat", libc::SYS_mknodat, device(2)),
         // Core dumps are off by a limit of 1 byte, which also stops dumps into a pipe; a program
         // that sets 0 means the same and would undo that.
-        (SETRLIMIT, Rule::Checked(vec![core(0)], Errno(0))),
+        ("SYS_setrlimit", SETRLIMIT, Rule::Checked(vec![core(0)], Errno(0))),
         (
+            "SYS_prlimit64",
             libc::SYS_prlimit64,
             Rule::Checked(
                 vec![
@@ -239,7 +293,6 @@ fn checked() -> Vec<(Number, Rule)> {
         ),
     ];
     #[cfg(target_arch = "x86_64")]
-    rules.push((libc::SYS_mknod, device(1)));
-    rules.shrink_to_fit();
-    rules
+    rules.push(("SYS_mknod", libc::SYS_mknod, device(1)));
+    rules.into_iter().map(|(name, number, rule)| Ruling::new(name, number, rule)).collect()
 }

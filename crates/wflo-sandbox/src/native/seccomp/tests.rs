@@ -30,21 +30,25 @@ fn run(program: &[sock_filter], architecture: u32, number: u32, arguments: [u64;
 }
 
 fn call(number: c_long, arguments: [u64; 6]) -> u32 {
-    run(&compile(true), ARCHITECTURE, number as u32, arguments)
+    run(&compile(Preset::Default, true), ARCHITECTURE, number as u32, arguments)
 }
 
 const EPERM: u32 = ERRNO | libc::EPERM as u32;
 
 #[test]
 fn the_tree_answers_every_number_as_its_rule_says() {
-    let program = compile(true);
-    let rules = calls::rules(true);
+    let program = compile(Preset::Default, true);
+    let rules = calls::rules(Preset::Default, true);
     for number in 0..2_000_u32 {
-        let wanted = match rules.iter().find(|(known, _)| *known == c_long::from(number)) {
+        let wanted = match rules
+            .iter()
+            .find(|ruling| ruling.number == c_long::from(number))
+            .map(|ruling| &ruling.rule)
+        {
             None => ERRNO | libc::ENOSYS as u32,
-            Some((_, Rule::Always(Answer::Allow))) => ALLOW,
-            Some((_, Rule::Always(Answer::Errno(errno)))) => ERRNO | *errno as u32,
-            Some((_, Rule::Checked(..))) => continue,
+            Some(Rule::Always(Answer::Allow)) => ALLOW,
+            Some(Rule::Always(Answer::Errno(errno))) => ERRNO | *errno as u32,
+            Some(Rule::Checked(..)) => continue,
         };
         assert_eq!(run(&program, ARCHITECTURE, number, [0; 6]), wanted, "system call {number}");
     }
@@ -53,23 +57,29 @@ fn the_tree_answers_every_number_as_its_rule_says() {
 #[test]
 fn the_filter_is_short() {
     // Each hundred instructions cost every start about 20 µs.
-    assert!(compile(true).len() < 400, "{}", compile(true).len());
+    assert!(compile(Preset::Default, true).len() < 400, "{}", compile(Preset::Default, true).len());
 }
 
 #[test]
 fn no_call_has_two_rules() {
-    let mut numbers: Vec<c_long> = calls::rules(false).iter().map(|(number, _)| *number).collect();
-    numbers.sort_unstable();
-    let all = numbers.len();
-    numbers.dedup();
-    assert_eq!(numbers.len(), all);
+    for preset in Preset::ALL {
+        let mut numbers: Vec<c_long> =
+            calls::rules(preset, false).iter().map(|ruling| ruling.number).collect();
+        numbers.sort_unstable();
+        let all = numbers.len();
+        numbers.dedup();
+        assert_eq!(numbers.len(), all);
+    }
 }
 
 #[test]
 fn foreign_numbers_and_architectures_are_refused() {
     let read = libc::SYS_read as u32;
-    assert_eq!(run(&compile(true), 0x4000_0003, read, [0; 6]), KILL_PROCESS);
-    assert_eq!(run(&compile(true), ARCHITECTURE, read | FOREIGN, [0; 6]), ERRNO | libc::ENOSYS as u32);
+    assert_eq!(run(&compile(Preset::Default, true), 0x4000_0003, read, [0; 6]), KILL_PROCESS);
+    assert_eq!(
+        run(&compile(Preset::Default, true), ARCHITECTURE, read | FOREIGN, [0; 6]),
+        ERRNO | libc::ENOSYS as u32
+    );
 }
 
 #[test]
@@ -117,7 +127,7 @@ fn core_limits_are_pretended_and_other_processes_limits_refused() {
 
 #[test]
 fn memory_nobody_counts_is_refused_where_only_processes_are_counted() {
-    let supervised = compile(false);
+    let supervised = compile(Preset::Default, false);
     let calls =
         [libc::SYS_memfd_create, libc::SYS_shmget, libc::SYS_msgget, libc::SYS_semget, libc::SYS_vmsplice];
     for number in calls {
@@ -144,4 +154,123 @@ fn devices_are_not_made() {
     assert_eq!(call(libc::SYS_mknodat, [0, 0, mode(libc::S_IFCHR), 0, 0, 0]), EPERM);
     assert_eq!(call(libc::SYS_mknodat, [0, 0, mode(libc::S_IFBLK), 0, 0, 0]), EPERM);
     assert_eq!(call(libc::SYS_mknodat, [0, 0, mode(libc::S_IFIFO), 0, 0, 0]), ALLOW);
+}
+
+#[test]
+fn a_strict_sandbox_has_unix_sockets_and_tcp_and_nothing_that_can_be_executed_unseen() {
+    let strict = compile(Preset::Strict, true);
+    let socket = |family: i32, kind: i32, protocol: i32| {
+        run(
+            &strict,
+            ARCHITECTURE,
+            libc::SYS_socket as u32,
+            [family as u64, kind as u64, protocol as u64, 0, 0, 0],
+        )
+    };
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK] {
+            assert_eq!(socket(family, kind, 0), ALLOW);
+            assert_eq!(socket(family, kind, libc::IPPROTO_TCP), ALLOW);
+            for other in [libc::IPPROTO_MPTCP, libc::IPPROTO_SCTP, libc::IPPROTO_UDP] {
+                assert_ne!(socket(family, kind, other), ALLOW);
+            }
+        }
+        assert_ne!(socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0), ALLOW);
+    }
+    assert_eq!(socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0), ALLOW);
+    assert_ne!(socket(libc::AF_NETLINK, libc::SOCK_RAW, 0), ALLOW);
+    for gone in [libc::SYS_memfd_create, libc::SYS_shmget, libc::SYS_splice, libc::SYS_ptrace] {
+        assert_ne!(run(&strict, ARCHITECTURE, gone as u32, [0; 6]), ALLOW);
+    }
+}
+
+#[test]
+fn only_a_sandbox_to_build_in_traces() {
+    for preset in Preset::ALL {
+        let program = compile(preset, true);
+        let answers = |number: c_long, first: u64| {
+            run(&program, ARCHITECTURE, number as u32, [first, 0, 0, 0, 0, 0]) == ALLOW
+        };
+        let build = preset == Preset::Build;
+        assert_eq!(answers(libc::SYS_ptrace, 0), build);
+        assert_eq!(answers(libc::SYS_process_vm_readv, 0), build);
+        assert_eq!(answers(libc::SYS_personality, 0x0004_0000), build);
+        assert!(!answers(libc::SYS_personality, 0x0044_0000) && !answers(libc::SYS_bpf, 0));
+    }
+}
+
+/// What a profile says of a call, as libseccomp would: one rule at most holds.
+fn told(profile: &serde_json::Value, name: &str, arguments: [u64; 6]) -> Option<i64> {
+    let holds = |rule: &&serde_json::Value| {
+        let named = rule["names"].as_array().unwrap().iter().any(|known| known == name);
+        named
+            && rule["args"].as_array().unwrap().iter().all(|argument| {
+                let at = |key: &str| argument[key].as_u64().unwrap();
+                assert_eq!(argument["op"], "SCMP_CMP_MASKED_EQ");
+                arguments[at("index") as usize] & at("value") == at("valueTwo")
+            })
+    };
+    let rules: Vec<_> = profile["syscalls"].as_array().unwrap().iter().filter(holds).collect();
+    assert!(rules.len() < 2, "{name} {arguments:?}: {rules:?}");
+    match rules.first() {
+        None => Some(libc::ENOSYS.into()),
+        Some(rule) if rule["action"] == "SCMP_ACT_ALLOW" => None,
+        Some(rule) => rule["errnoRet"].as_i64(),
+    }
+}
+
+#[test]
+fn the_profile_for_containers_allows_exactly_what_the_filter_allows() {
+    for preset in Preset::ALL {
+        let (profile, program) = (json(preset), compile(preset, true));
+        for Ruling { name, number, rule } in calls::rules(preset, true) {
+            // Around every constant of every check, on every argument, whatever the upper half says.
+            let mut values = vec![0, 1, 17, u64::MAX];
+            if let Rule::Checked(checks, _) = &rule {
+                for check in checks {
+                    let (Test::Equal(v)
+                    | Test::Differs(v)
+                    | Test::HasAny(v)
+                    | Test::Masked(_, v)
+                    | Test::Unmasked(_, v)) = check.test;
+                    let v = u64::from(v);
+                    values.extend([
+                        v,
+                        v ^ 1,
+                        v ^ 0x800,
+                        v.wrapping_add(1),
+                        v | 1 << 32,
+                        v | u64::from(u32::MAX) << 32,
+                    ]);
+                }
+            }
+            values.sort_unstable();
+            values.dedup();
+            for first in &values {
+                for second in &values {
+                    for arguments in [
+                        [*first, *second, 0, 0, 0, 0],
+                        [0, *first, *second, 0, 0, 0],
+                        [*first, 1, *second, 0, 0, 0],
+                        [2, *first, *second, 6, 0, 0],
+                    ] {
+                        let answer = run(&program, ARCHITECTURE, number as u32, arguments);
+                        let filter = (answer != ALLOW).then_some(i64::from(answer & 0xffff));
+                        let container = told(&profile, name, arguments);
+                        assert_eq!(filter.is_none(), container.is_none(), "{preset} {name} {arguments:x?}");
+                        assert_eq!(filter == Some(0), container == Some(0), "{preset} {name} {arguments:x?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_profile_fits_into_a_filter_of_the_kernel() {
+    // 4,096 instructions at most, about eight for each comparison.
+    for preset in Preset::ALL {
+        let rules = json(preset)["syscalls"].as_array().unwrap().len();
+        assert!(rules < 450, "{preset}: {rules}");
+    }
 }

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
     let shown = Shown::new(binds(&args.ro, &context.current), &context.current)?;
     spec.ro = shown.binds.clone();
     spec.rw = binds(&args.rw, &context.current);
+    spec.preset = args.preset;
     spec.limits = Limits {
         memory: args.memory,
         cpus: args.cpus,
