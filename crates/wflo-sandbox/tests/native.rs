@@ -10,6 +10,8 @@ mod blank;
 mod death;
 #[path = "native/files.rs"]
 mod files;
+#[path = "native/killed.rs"]
+mod killed;
 #[path = "native/limits.rs"]
 mod limits;
 #[path = "native/network.rs"]

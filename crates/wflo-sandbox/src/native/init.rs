@@ -6,6 +6,7 @@
 //! **Architecture Invariant:** pid 1 is not dumpable, holds no environment and no descriptor of
 //! the program's, and reads nothing that the program wrote but numbers under `/proc`.
 
+use super::halt::Halt;
 use super::mold::Mold;
 use super::plan::Plan;
 use super::root;
@@ -44,17 +45,22 @@ fn sandbox(
     &Given { blank, control, lifeline, held, fds }: &Given<'_>,
 ) -> Result<Never, Fault> {
     process::die_with_parent().step("tying the sandbox to the launcher")?;
+    let halt = Halt::of(&order, fds);
+    halt.at("forked");
     let signals = process::signal_descriptor(&[libc::SIGCHLD]).step("preparing signals")?;
     let _ = rustix::process::setsid();
     if let Some(groups) = &common.groups {
         groups.join(&order.name, &order.limits, false)?;
     }
+    halt.at("grouped");
     match blank {
         Some(blank) => blank.enter()?,
         None => blank::begin(mold)?,
     }
+    halt.at("begun");
     process::unshare(libc::CLONE_NEWCGROUP).step("making a cgroup namespace")?;
     let root = root::build(&mold.template, plan)?;
+    halt.at("built");
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
     let listener = if order.model_listener { Some(net::listen()?) } else { None };
     let egress = if order.egress_listener { Some(net::listen()?) } else { None };
@@ -67,6 +73,7 @@ fn sandbox(
     process::set_dumpable(false).step("hiding pid 1")?;
     // Becoming another user has cleared it.
     process::die_with_parent().step("tying the sandbox to the launcher")?;
+    halt.at("walled");
     let port = |listener: &Option<(OwnedFd, u16)>| listener.as_ref().map(|(_, port)| *port);
     let ports = Ports { model: port(&listener), egress: port(&egress) };
     let kernel = |level: Level| level == Level::Kernel;
@@ -83,11 +90,13 @@ fn sandbox(
                 rules: rules.as_ref().map(AsRawFd::as_raw_fd),
                 filter,
                 clocks: common.capabilities.clocks,
+                halt: &halt,
             };
             worker::main(&program(order, fds, ports, Some(walls)), report_end.as_raw_fd())
         }
         Forked::Parent(pid, _) => pid,
     };
+    halt.at("watching");
     let scratch = root.scratch.as_fd();
     let counts_sockets = limits.memory.is_some() && common.capabilities.sockets != Level::Kernel;
     let diagnosis = if counts_sockets { sockets::diagnosis().ok() } else { None };

@@ -9,6 +9,7 @@ use super::blank::Blank;
 use super::capabilities::Capabilities;
 use super::cgroup::{Groups, Version};
 use super::clocks;
+use super::halt::Halt;
 use super::init;
 use super::mold::{Mold, User};
 use super::sockets;
@@ -230,6 +231,8 @@ impl Server {
             Spare::Wanted | Spare::None => None,
         };
         let theirs = control.try_clone().step("forking the sandbox")?;
+        let halt = Halt::of(&order, &fds);
+        halt.at("planned");
         match process::fork(namespaces).step("forking the sandbox")? {
             Forked::Child => {
                 let (lifeline, held) = (self.common.lifeline.0.as_fd(), held.as_ref().map(AsFd::as_fd));
@@ -241,6 +244,7 @@ impl Server {
                 }
             }
             Forked::Parent(pid, process) => {
+                halt.at("parted");
                 let notice = Notice::Forked { pid: pid as u32 };
                 let _ = socket::send(control.as_fd(), &notice.encode(), &[process.as_fd()]);
                 let user = planned.map(|(_, user)| user);

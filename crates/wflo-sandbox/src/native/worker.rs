@@ -2,6 +2,7 @@
 
 use super::clocks;
 use super::exit::{Outcome, Usage};
+use super::halt::Halt;
 use super::spec::DEFAULT_PIDS;
 use super::sys::process;
 use super::sys::{At, Fault};
@@ -35,6 +36,7 @@ pub(crate) struct Walls<'a> {
     pub(crate) filter: &'a [libc::sock_filter],
     /// Whether its clocks are to be its own.
     pub(crate) clocks: bool,
+    pub(crate) halt: &'a Halt<'a>,
 }
 
 /// Becomes the program. On failure says why through `report` and exits.
@@ -51,10 +53,13 @@ pub(crate) fn main(program: &Program<'_>, report: RawFd) -> ! {
 
 /// Gives the error number of the exec, and where the report pipe now is.
 fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, RawFd) {
+    let halt = |place| program.walls.iter().for_each(|walls| walls.halt.at(place));
+    halt("worker");
     let entered = program.walls.map_or(Ok(()), |walls| enter_user_namespace(walls.ids, walls.clocks));
     if let Err(fault) = entered.and_then(|()| limits(program.walls)) {
         return (Err(fault), report);
     }
+    halt("limited");
     let (report, rules) = match descriptors(program, report) {
         Ok(moved) => moved,
         Err(error) => return (Err(error).step("placing descriptors"), report),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio as ProcessStdio};
 use wflo_sandbox::{Launcher, Spec, Stdio};
 
 /// Whether a process is gone, or only waits for its parent to take note.
-fn dead(pid: u32) -> bool {
+pub(super) fn dead(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
         Err(_) => true,
@@ -16,7 +16,7 @@ fn dead(pid: u32) -> bool {
 }
 
 /// Whether a launcher has groups anywhere.
-fn has_groups(launcher: u32) -> bool {
+pub(super) fn has_groups(launcher: u32) -> bool {
     fn is_launchers(name: &str, mark: &str) -> bool {
         name.starts_with("wflo-") && name.contains(mark)
     }
@@ -31,7 +31,7 @@ fn has_groups(launcher: u32) -> bool {
 }
 
 /// A sandbox that would live for long, with limits so that it has cgroups where it can.
-fn long_lived() -> Spec {
+pub(super) fn long_lived() -> Spec {
     let mut spec = sh("(setsid sleep 10000 &); (sleep 10000 &); echo ready; sleep 10000");
     spec.limits.memory = Some("64m".parse().unwrap());
     spec.limits.cpus = Some("1".parse().unwrap());
