@@ -37,6 +37,8 @@ class Setup:
         self.read_only: list[Path] = []
         """Shown at their own paths."""
         self.limits: dict[str, str] = {}
+        self.project: Path | None = None
+        """The program is a step of a run on this project; its changes are shown, and brought in without a yes."""
         self.kept = False
         """Whether what is changed in the workspace is to be brought out."""
 

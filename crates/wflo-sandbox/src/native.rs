@@ -19,6 +19,7 @@ mod clocks;
 mod doctor;
 mod error;
 mod exit;
+mod fix;
 mod halt;
 mod idmap;
 pub(crate) mod init;

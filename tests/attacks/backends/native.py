@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -13,6 +14,18 @@ from attack import Host, Ran, Setup
 
 from backends import carry_out, program
 
+ROOT = Path(__file__).resolve().parents[3]
+WORKFLOW = """
+from wflo import *
+workflow = Workflow("attack")
+
+@workflow.step
+def attack(context):
+    import os, sys
+    os.chdir(context.workspace)
+    sys.argv = {argv!r}
+    exec(compile({code!r}, "attack", "exec"), {{}})
+"""
 USER = 64_213
 """An ordinary user, of whom this machine knows nothing."""
 
@@ -59,7 +72,30 @@ class Native:
         home = host.dir("home-of-wflo")
         return {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "LANG": "C.UTF-8"}
 
+    def run_on_project(self, trick: str, host: Host, setup: Setup, project: Path) -> Ran:
+        """A run, and what its owner does after it, at a terminal that is asked nothing."""
+        code, token, *args = program(trick, host, setup)[3:]
+        host.file("project/wflo.toml", '[project]\nname = "attack"\nworkflow = "workflow.py"\n', 0o644)
+        host.file("project/workflow.py", WORKFLOW.format(code=code, argv=["-c", token, *args]), 0o644)
+        more = {"WFLO_TRUST": "1", "WFLO_PYTHON": "/usr/bin/python3", "PYTHONPATH": str(self.sdk())}
+        env, told, seconds = {**self.environment(host), **more, "TERM": "xterm"}, "", 0.0
+        for verb in (["run"], ["runs", "show", "latest"], ["diff", "latest"], ["apply", "latest"]):
+            shown = shlex.join([*self.command(), *verb])
+            quiet = shown + " </dev/null" if verb[0] == "apply" else shown
+            ran = carry_out(["script", "-qec", quiet, "/dev/null"], env, setup, project)
+            told, seconds = told + ran.output, seconds + ran.seconds
+        return Ran(0, told, seconds)
+
+    def sdk(self) -> Path:
+        """The SDK, where an ordinary user may go."""
+        folder = self.reachable().parent / "sdk" if self.user != os.geteuid() else ROOT / "python"
+        if not folder.exists():
+            shutil.copytree(ROOT / "python" / "wflo", folder / "wflo", ignore=shutil.ignore_patterns("__pycache__"))
+        return folder
+
     def run(self, trick: str, host: Host, setup: Setup) -> Ran:
+        if setup.project:
+            return self.run_on_project(trick, host, setup, setup.project)
         options = []
         for name, value in {"timeout": "20s", **setup.limits}.items():
             options += [f"--{name}", value]

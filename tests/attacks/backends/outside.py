@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 
 from attack import Host, Ran, Setup, Trick
 
@@ -21,9 +23,19 @@ class Outside:
         if trick.as_root and self.user != 0:
             wrapper = ["unshare", "--user", "--map-root-user", *wrapper]
         trick.outside(host, setup)
+        project, at = setup.project, setup.workspace or host.folder
+        if project:
+            at = host.folder / "copy"
+            shutil.copytree(project, at, symlinks=True)
         command = [*wrapper, *program(name, host, setup)]
         env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **setup.env}
-        ran = carry_out(command, env, setup, setup.workspace or host.folder, start_new_session=True)
+        ran = carry_out(command, env, setup, at, start_new_session=True)
+        if project:
+            # As naive tools show changes and bring them in.
+            differs = subprocess.run(["diff", "-rN", project, at], capture_output=True, check=False)
+            ran.output += differs.stdout.decode(errors="replace")
+            with contextlib.suppress(shutil.Error):
+                shutil.copytree(at, project, dirs_exist_ok=True)
         if setup.kept and setup.workspace:
             # As naive tools bring files out: links followed, modes kept.
             ran.kept = host.folder / "kept"

@@ -4,7 +4,6 @@ use super::capabilities::Capabilities;
 use super::cgroup::Version;
 use super::exit::Outcome;
 use super::spec::{Level, Spec};
-use super::sys::Fault;
 use crate::{Error, Launcher};
 use std::path::Path;
 use wflo_core::error::Coded;
@@ -136,45 +135,4 @@ fn probe(launcher: &Launcher) -> Finding {
             finding("sandbox", State::Missing, error.to_string(), fix.as_deref())
         }
     }
-}
-
-/// What to do about a launcher that could not prepare itself; read outside it, on the host.
-pub(crate) fn fix_for(fault: &Fault) -> String {
-    let setting = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
-    if fault.step.contains("CAP_SYS_ADMIN") {
-        return "run wflo as an ordinary user, or give the container `--cap-add SYS_ADMIN`, or use \
-                `backend = \"docker\"`"
-            .into();
-    }
-    // AppArmor lets the namespace be made and refuses whatever is done in it.
-    let refused = matches!(fault.errno, libc::EPERM | libc::EACCES);
-    if refused && setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-        return "AppArmor keeps user namespaces from this program: add a profile that allows `userns` \
-                    for the wflo binary, or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
-            .into();
-    }
-    if fault.step.contains("user namespace") || fault.step.contains("mapping the user") {
-        if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
-            return "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000`".into();
-        }
-        if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-            return "user namespaces are kept from users: `sysctl -w kernel.unprivileged_userns_clone=1`"
-                .into();
-        }
-        if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
-            return "the container's seccomp profile refuses user namespaces: start it with \
-                    `--security-opt seccomp=unconfined`, or use `backend = \"docker\"`"
-                .into();
-        }
-        return match fault.errno {
-            libc::ENOSPC => "a limit on user namespaces is used up: raise `user.max_user_namespaces`".into(),
-            _ => "this system keeps user namespaces from you: ask its administrator, or use \
-                  `backend = \"docker\"`"
-                .into(),
-        };
-    }
-    if fault.errno == libc::ENOSYS {
-        return "this kernel is too old: Linux 5.12 or later is needed, 6.6 for an ordinary user".into();
-    }
-    "`wflo sandbox doctor` names what is missing; `backend = \"docker\"` is the other way".into()
 }

@@ -106,7 +106,7 @@ impl Error {
     }
 
     pub(crate) fn unsupported(fault: Fault) -> Self {
-        let fix = super::doctor::fix_for(&fault);
+        let fix = super::fix::of_launcher(&fault);
         let reason = words(fault.errno);
         Error::Unsupported {
             step: fault.step.into_owned(),
@@ -142,9 +142,9 @@ impl Coded for Error {
             Error::Setup { errno: libc::ENOSPC | libc::EMFILE | libc::ENFILE, .. } => {
                 "a limit of this host is used up: end some sandboxes, or see `wflo sandbox doctor`".into()
             }
-            Error::Setup { .. } | Error::Io { .. } => {
-                "`wflo sandbox doctor` names what is missing here".into()
-            }
+            Error::Setup { step, errno, .. } => super::fix::of_sandbox(step, *errno)
+                .unwrap_or_else(|| "`wflo sandbox doctor` says what works here and what does not".into()),
+            Error::Io { .. } => "`wflo sandbox doctor` says what works here and what does not".into(),
             Error::NotEnforced { limit, level: super::spec::Level::None } => {
                 format!("drop the {limit} limit, or use `backend = \"native\"`")
             }

@@ -44,7 +44,7 @@ fn halted(place: &str) -> (Child, BufReader<std::process::ChildStdout>, u32) {
     let mut launcher = None;
     loop {
         let mut line = String::new();
-        assert!(output.read_line(&mut line).unwrap() > 0, "it ended before {place}: {:?}", engine.wait());
+        assert!(output.read_line(&mut line).unwrap() > 0, "it ended before {place}");
         if let Some(pid) = line.strip_prefix("launcher ") {
             launcher = pid.trim().parse().ok();
         }
