@@ -81,4 +81,4 @@ def read(process: Popen[bytes], killed_at: bytes) -> bytes:
 def everyone() -> list[Backend]:
     from backends import native
 
-    return [native.Native("root"), native.Native("user")]
+    return [native.Native("root"), native.Native("user"), native.Native("user", "build")]

@@ -38,8 +38,9 @@ def binary() -> Path:
 
 
 class Native:
-    def __init__(self, who: str) -> None:
-        self.name = f"native ({who})"
+    def __init__(self, who: str, preset: str = "default") -> None:
+        self.preset = preset
+        self.name = f"native ({who})" if preset == "default" else f"native ({who}, {preset})"
         self.ordinary = who == "user"
         here = os.geteuid()
         self.user = USER if self.ordinary and here == 0 else here
@@ -75,7 +76,11 @@ class Native:
     def run_on_project(self, trick: str, host: Host, setup: Setup, project: Path) -> Ran:
         """A run, and what its owner does after it, at a terminal that is asked nothing."""
         code, token, *args = program(trick, host, setup)[3:]
-        host.file("project/wflo.toml", '[project]\nname = "attack"\nworkflow = "workflow.py"\n', 0o644)
+        host.file(
+            "project/wflo.toml",
+            f'[sandbox]\npreset = "{self.preset}"\n[project]\nname = "attack"\nworkflow = "workflow.py"\n',
+            0o644,
+        )
         host.file("project/workflow.py", WORKFLOW.format(code=code, argv=["-c", token, *args]), 0o644)
         more = {"WFLO_TRUST": "1", "WFLO_PYTHON": "/usr/bin/python3", "PYTHONPATH": str(self.sdk())}
         env, told, seconds = {**self.environment(host), **more, "TERM": "xterm"}, "", 0.0
@@ -96,7 +101,7 @@ class Native:
     def run(self, trick: str, host: Host, setup: Setup) -> Ran:
         if setup.project:
             return self.run_on_project(trick, host, setup, setup.project)
-        options = []
+        options = ["--preset", self.preset]
         for name, value in {"timeout": "20s", **setup.limits}.items():
             options += [f"--{name}", value]
         if setup.workspace:

@@ -6,7 +6,7 @@ import shutil
 from attack import Host, Setup, won
 from attack import Trick as Base
 
-WANTED = 10_000
+WANTED = 4_000
 
 
 class Trick(Base):
@@ -19,8 +19,8 @@ class Trick(Base):
         return setup
 
     def inside(self, workspace: str) -> None:
-        made = 0
-        for folder in (f"{workspace}/many", f"/tmp/many-{os.getpid()}"):
+        made, folders = 0, (f"{workspace}/many", f"/tmp/many-{os.getpid()}")
+        for folder in folders:
             try:
                 os.mkdir(folder)
                 while made < WANTED:
@@ -28,6 +28,7 @@ class Trick(Base):
                     made += 1
             except OSError as error:
                 print(made, error)
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         if made >= WANTED:
             won(f"{made} files under a limit of 32 MiB")

@@ -19,7 +19,9 @@ class Trick(Base):
 
     def inside(self) -> None:
         keeper = os.getppid() or 1
-        for number in (signal.SIGSTOP, signal.SIGUSR1, signal.SIGCHLD):
+        # Outside a stop is enough, and the keeper has to live to be continued.
+        others = (signal.SIGUSR1, signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL) if keeper == 1 else ()
+        for number in (signal.SIGSTOP, *others):
             try:
                 os.kill(keeper, number)
             except OSError as error:

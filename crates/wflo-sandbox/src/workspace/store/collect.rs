@@ -93,6 +93,22 @@ impl Store {
         Ok(Collected::Done(freed))
     }
 
+    /// Removes what processes left that were killed: what hid files from their sandboxes, and what they were
+    /// about to store. Never what was stored. What somebody else may be using is left to a later time.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn tidy(&self) -> Result<(), WorkspaceError> {
+        if let Some(_none_mounted) = self.unmounted()? {
+            let masks = self.folder("masks");
+            children(&masks)?.iter().try_for_each(|name| remove_whole(&masks.join(name)))?;
+        }
+        if let Some(_alone) = self.alone(Instant::now())? {
+            self.leftovers()?.iter().try_for_each(|path| remove_whole(path))?;
+        }
+        Ok(())
+    }
+
     /// The lock that keeps everybody out who stores something; `None` when it was not to be had.
     fn alone(&self, until: Instant) -> Result<Option<OwnedFd>, WorkspaceError> {
         let path = self.root.join("lock");

@@ -24,6 +24,7 @@ impl Shown {
             // As for `--workspace`: in the user's own state folder, never below what is shown.
             let root = state_root(&bind.source, &bind.source.join(".wflo")).join("exec");
             let store = Store::open(root).map_err(no_workspace)?;
+            store.tidy().map_err(no_workspace)?;
             let mask = Mask::of_named(&bind.source, Some(current), &HideRules::default(), &store);
             if let Some(mask) = mask.map_err(no_workspace)? {
                 bind.mask = Some(mask.path().to_owned());

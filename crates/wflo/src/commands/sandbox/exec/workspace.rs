@@ -42,6 +42,7 @@ impl Workspace {
         // Beside the runs' store: their pruning must not take away what --keep kept.
         let root = state_root(&folder, &settings.data_dir).join("exec");
         let store = Store::open(root).map_err(no_workspace)?;
+        store.tidy().map_err(no_workspace)?;
         let view = LiveView::new(&folder, &hidden, &store).map_err(no_workspace)?;
         let mounts = view.mounts();
         let target = given.target.clone().unwrap_or(folder);
