@@ -33,6 +33,7 @@ fn an_engine_whose_sandbox_halts() {
 }
 
 /// An engine that has come to this place: its process, its output, its launcher.
+#[expect(clippy::zombie_processes, reason = "its caller waits for it")]
 fn halted(place: &str) -> (Child, BufReader<std::process::ChildStdout>, u32) {
     let mut engine = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed::an_engine_whose_sandbox_halts", "--ignored", "--nocapture"])
