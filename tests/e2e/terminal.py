@@ -16,7 +16,7 @@ from project import DEADLINE, Project
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
 
 
-def _sit_down() -> None:
+def sit_down() -> None:
     """Makes standard input the terminal that Ctrl-C comes from. Whoever runs the tests under `nohup` ignores its going
     away, and what they start would inherit that."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -38,7 +38,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=_sit_down,
+            preexec_fn=sit_down,
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -236,6 +236,11 @@ pub enum StepKind {
         /// Its arguments.
         run: Vec<String>,
     },
+    /// A program that knows nothing of wflo. Only the command line makes one: its definition is that step.
+    Program {
+        /// Its name and arguments, taken literally.
+        argv: Vec<String>,
+    },
     /// A question to people.
     Approval(GateSpec),
     /// A condition; when false, what depends on it is skipped.
@@ -288,6 +293,14 @@ impl Definition {
         before
     }
 
+    /// Of a program that was run as it is (`wflo run -- CMD`): what was typed.
+    pub fn program(&self) -> Option<&[String]> {
+        match &self.steps.first()?.kind {
+            StepKind::Program { argv } => Some(argv),
+            _ => None,
+        }
+    }
+
     /// The position of a step.
     pub fn index_of(&self, step: &str) -> Option<usize> {
         self.steps.iter().position(|s| s.name == step)
@@ -295,9 +308,9 @@ impl Definition {
 }
 
 impl StepSpec {
-    /// Whether a worker runs it (code, prompt or command), as opposed to the machine itself.
+    /// Whether a worker runs it (code, prompt, command or program), as opposed to the machine itself.
     pub const fn needs_worker(&self) -> bool {
-        matches!(self.kind, StepKind::Agent { .. } | StepKind::Tool { .. })
+        matches!(self.kind, StepKind::Agent { .. } | StepKind::Tool { .. } | StepKind::Program { .. })
     }
 
     /// The agent that its costs are attributed to.
@@ -310,6 +323,7 @@ impl StepSpec {
         match self.kind {
             StepKind::Agent { .. } => "agent",
             StepKind::Tool { .. } => "tool",
+            StepKind::Program { .. } => "program",
             StepKind::Approval(_) => "approval",
             StepKind::Condition { .. } => "condition",
         }

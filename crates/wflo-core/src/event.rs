@@ -21,7 +21,7 @@ use crate::id::{ApprovalId, BudgetId};
 use crate::machine::Changes;
 use crate::money::NanoUsd;
 
-pub use ending::{AfterFailure, Ending};
+pub use ending::{AfterFailure, Ending, LeftBehind};
 pub use wait::Wait;
 
 /// One fact and its time.
@@ -201,6 +201,9 @@ pub enum EventBody {
         timed_out: bool,
         /// What follows.
         then: AfterFailure,
+        /// What a program left although it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<LeftBehind>,
     },
     /// The data changes of a generation were undone, or could not be.
     #[serde(rename = "step.undone")]

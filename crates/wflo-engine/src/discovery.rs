@@ -50,15 +50,10 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
     let (printed, printed_in) = pipe().map_err(io)?;
     let ask = Ask {
-        name: None,
-        command: runner_command(interpreter),
         env: runner_env(interpreter, 0),
         fds: vec![(OwnedFd::from(theirs), 3)],
-        stdout: printed_in.try_clone().map_err(io)?,
-        stderr: printed_in,
-        layers: Vec::new(),
-        egress: false,
         timeout: Some(Millis(u64::try_from(LIMIT.as_millis()).unwrap_or(60_000) + 5_000)),
+        ..Ask::new(runner_command(interpreter), printed_in.try_clone().map_err(io)?, printed_in)
     };
     let running = sandboxes.open(launch, ask).await?;
     // A call at import finds nobody, and is told so at once.

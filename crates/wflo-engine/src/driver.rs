@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use wflo_core::error::Coded;
-use wflo_core::event::{AfterFailure, Event, EventBody};
+use wflo_core::event::{AfterFailure, Event, EventBody, LeftBehind};
 use wflo_core::id::RunId;
 use wflo_core::machine::{self, Action, Attempt as Spoken, Command, CommandBody, RunState, TimerKey};
 use wflo_core::ports::store::{Op, StoreError};
@@ -272,20 +272,27 @@ impl Driver {
                 match self.results.add(&step, &output, &changes) {
                     Err(error) => {
                         let no_retry = Some(error.clone());
-                        CommandBody::StepFailed { step, attempt, error, timed_out: false, no_retry }
+                        CommandBody::StepFailed {
+                            step,
+                            attempt,
+                            error,
+                            timed_out: false,
+                            no_retry,
+                            left: None,
+                        }
                     }
                     Ok(()) => {
                         ops = with;
-                        let layer = layer.map(|left| {
-                            ops.push(Op::KeepTrees { run: self.run, trees: vec![left.id.clone()] });
-                            _pin = Some(left.pin);
-                            left.id
+                        let layer = layer.map(|layer| {
+                            ops.push(Op::KeepTrees { run: self.run, trees: vec![layer.id.clone()] });
+                            _pin = Some(layer.pin);
+                            layer.id
                         });
                         CommandBody::StepSucceeded { step, attempt, output, state, cost, layer }
                     }
                 }
             }
-            End::Failed { error, timed_out, no_retry, keep } => {
+            End::Failed { error, timed_out, no_retry, keep, left } => {
                 if no_retry.is_none() && !keep.is_empty() {
                     copies = Some(Op::CopyEffects {
                         run: self.run,
@@ -295,7 +302,15 @@ impl Driver {
                         keep,
                     });
                 }
-                CommandBody::StepFailed { step, attempt, error, timed_out, no_retry }
+                let left = left.map(|left| LeftBehind {
+                    exit_code: left.exit_code,
+                    layer: left.layer.map(|layer| {
+                        ops.push(Op::KeepTrees { run: self.run, trees: vec![layer.id.clone()] });
+                        _pin = Some(layer.pin);
+                        layer.id
+                    }),
+                });
+                CommandBody::StepFailed { step, attempt, error, timed_out, no_retry, left }
             }
             End::Lost { reason } => {
                 CommandBody::StepLost { step, attempt, reason, active_ms, answered: None }

@@ -132,9 +132,18 @@ impl Attempt {
     }
 }
 
-/// A workspace layer that a step left.
+/// What a program left although it failed.
 #[derive(Debug)]
 pub struct Left {
+    /// What it ended with, where it was not ended with its run.
+    pub exit_code: Option<u8>,
+    /// What it changed.
+    pub layer: Option<Layer>,
+}
+
+/// A workspace layer that a step left.
+#[derive(Debug)]
+pub struct Layer {
     /// Its id.
     pub id: String,
     /// Keeps it from being collected until the step's success, which names it, is durable.
@@ -153,7 +162,7 @@ pub enum End {
         /// What its model calls were billed.
         cost: NanoUsd,
         /// The workspace layer it left.
-        layer: Option<Left>,
+        layer: Option<Layer>,
         /// Committed with its success, such as the use of an approval.
         ops: Vec<Op>,
     },
@@ -167,6 +176,8 @@ pub enum End {
         no_retry: Option<Failure>,
         /// Finished effects that a retry keeps: path and position.
         keep: Vec<(String, u32)>,
+        /// What it left all the same, if it is a program.
+        left: Option<Left>,
     },
     /// Its worker died without a word.
     Lost {

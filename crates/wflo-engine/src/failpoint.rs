@@ -3,7 +3,7 @@
 pub(crate) use wflo_store::failpoint::pass;
 
 /// Every place, in the order in which a run passes them first.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 38] = [
     "run.commit.before",
     "run.commit.after",
     "run.commit.posted",
@@ -32,6 +32,7 @@ pub const ALL: [&str; 37] = [
     "call.given_up.before",
     "call.given_up.after",
     "tool.sealed",
+    "program.ended",
     "layer.captured",
     "undo.after",
     "budget.queued.before",

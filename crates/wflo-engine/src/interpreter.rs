@@ -19,6 +19,7 @@ use wflo_core::error::{Code, Failure};
 
 pub use self::elsewhere::elsewhere;
 use self::prefix::{Prefix, prefix_of, real_program};
+pub(crate) use self::prefix::{is_toolchain, next_link};
 
 /// The interpreter cannot be used.
 const NO_INTERPRETER: Code = Code(3040);

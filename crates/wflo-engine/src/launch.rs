@@ -11,6 +11,7 @@ use wflo_sandbox::Preset;
 
 use crate::error::EngineError;
 use crate::interpreter::Interpreter;
+use crate::program::Program;
 
 /// The workflow and the settings name different backends.
 const BACKENDS_DIFFER: Code = Code(1012);
@@ -29,6 +30,9 @@ pub struct Launch {
     pub definition: Option<String>,
     /// Runs code steps.
     pub interpreter: Option<Interpreter>,
+    /// What a run of a program that is run as it is starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
     /// The sealed tree of the project.
     pub sealed: String,
     /// Limits: of the settings, with the definition's laid over them.
@@ -62,6 +66,20 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// Files and folders of the host that are shown beside the workspace without being named by anybody, each
+    /// once.
+    pub(crate) fn shown(&self) -> Vec<&PathBuf> {
+        let of_interpreter = self.interpreter.iter().flat_map(|interpreter| &interpreter.folders);
+        let of_program = self.program.iter().flat_map(|program| &program.shown);
+        let mut shown: Vec<&PathBuf> = Vec::new();
+        for place in of_interpreter.chain(of_program) {
+            if !shown.iter().any(|known| place.starts_with(known)) {
+                shown.push(place);
+            }
+        }
+        shown
+    }
+
     /// Refuses what the backend could not keep, before anything is run.
     ///
     /// # Errors

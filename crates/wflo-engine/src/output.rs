@@ -12,6 +12,10 @@ use wflo_core::event::EventBody;
 use crate::journal::Journal;
 use crate::services::Services;
 
+mod plain;
+
+pub(crate) use plain::Plain;
+
 /// The most that is kept of one attempt, in bytes.
 const KEPT: usize = 2 << 20;
 /// How much is kept of the beginning of a pipe, in bytes; what comes then is kept from the end.
@@ -61,46 +65,67 @@ impl Output {
         pipe: std::os::fd::OwnedFd,
     ) -> std::io::Result<tokio::task::JoinHandle<()>> {
         let mut pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe)?;
-        let output = self.clone();
+        let mut lines = Lines::new(self.clone(), level);
         Ok(tokio::spawn(async move {
             let mut buffer = vec![0_u8; 64 << 10];
-            let mut line: Vec<u8> = Vec::new();
-            let (mut kept, mut tail) = (0, Tail::default());
-            loop {
-                let read = match pipe.read(&mut buffer).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(read) => read,
-                };
-                let mut rest = &buffer[..read];
-                // Past the bound the pipe is still emptied, so that the step goes on.
-                while let Some((byte, after)) = rest.split_first().filter(|_| kept < HEAD) {
-                    rest = after;
-                    if *byte == b'\n' || line.len() >= LINE {
-                        kept += line.len() + FRAME;
-                        output.line(level, String::from_utf8_lossy(&line).into_owned(), Value::Null).await;
-                        line.clear();
-                    }
-                    if *byte != b'\n' {
-                        line.push(*byte);
-                    }
-                }
-                if kept >= HEAD {
-                    tail.push(&std::mem::take(&mut line));
-                    tail.push(rest);
-                }
+            while let Ok(read) = pipe.read(&mut buffer).await {
+                let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+                lines.push(bytes).await;
             }
-            let (left_out, last) = tail.end();
-            if left_out > 0 {
-                let note = format!("… {left_out} bytes of {level} are left out here …");
-                output.line(level, note, Value::Null).await;
-            }
-            for text in last {
-                output.line(level, text, Value::Null).await;
-            }
-            if !line.is_empty() {
-                output.line(level, String::from_utf8_lossy(&line).into_owned(), Value::Null).await;
-            }
+            lines.end().await;
         }))
+    }
+}
+
+/// Bytes as lines: the beginning as it comes, of more than that the end.
+pub(crate) struct Lines {
+    output: Output,
+    level: &'static str,
+    line: Vec<u8>,
+    kept: usize,
+    tail: Tail,
+}
+
+impl Lines {
+    pub(crate) fn new(output: Output, level: &'static str) -> Self {
+        Lines { output, level, line: Vec::new(), kept: 0, tail: Tail::default() }
+    }
+
+    /// Takes what has come. Past the bound it is still to be called, so that who writes goes on.
+    pub(crate) async fn push(&mut self, mut bytes: &[u8]) {
+        while let Some((byte, after)) = bytes.split_first().filter(|_| self.kept < HEAD) {
+            bytes = after;
+            if *byte == b'\n' || self.line.len() >= LINE {
+                self.kept += self.line.len() + FRAME;
+                self.say(&String::from_utf8_lossy(&self.line)).await;
+                self.line.clear();
+            }
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+        }
+        if self.kept >= HEAD {
+            self.tail.push(&std::mem::take(&mut self.line));
+            self.tail.push(bytes);
+        }
+    }
+
+    /// Says what is left.
+    pub(crate) async fn end(mut self) {
+        let (left_out, last) = std::mem::take(&mut self.tail).end();
+        if left_out > 0 {
+            self.say(&format!("… {left_out} bytes of {} are left out here …", self.level)).await;
+        }
+        for text in last {
+            self.say(&text).await;
+        }
+        if !self.line.is_empty() {
+            self.say(&String::from_utf8_lossy(&self.line)).await;
+        }
+    }
+
+    async fn say(&self, text: &str) {
+        self.output.line(self.level, text.to_owned(), Value::Null).await;
     }
 }
 

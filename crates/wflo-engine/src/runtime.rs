@@ -16,6 +16,7 @@ use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 use wflo_sandbox::workspace::{self, HideRules};
 
+use crate::console::Console;
 use crate::engine::{Engine, Options};
 use crate::error::EngineError;
 use crate::journal::Meters;
@@ -56,6 +57,8 @@ pub struct RuntimeOptions {
     pub max_steps: usize,
     /// The most that one run may journal.
     pub journal_limit: Bytes,
+    /// What programs that are run as they are talk to; `None` where nobody is.
+    pub console: Option<Arc<dyn Console>>,
 }
 
 /// Everything of one process that drives runs.
@@ -118,7 +121,7 @@ impl Runtime {
             data_dir: options.data_dir,
             store: options.store,
             clock: options.clock,
-            executor: Arc::new(Steps::new(services, Arc::clone(&sandboxes))),
+            executor: Arc::new(Steps::new(services, Arc::clone(&sandboxes), options.console)),
             max_steps: options.max_steps,
             max_runs: 1_024,
             max_queued: 100_000,

@@ -8,7 +8,7 @@ mod pipe;
 mod running;
 
 pub(crate) use self::files::LiveFiles;
-pub(crate) use self::pipe::{pipe, tail};
+pub(crate) use self::pipe::{pipe, pipe_to, tail};
 pub(crate) use self::running::Running;
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use wflo_sandbox::workspace::{self, Hidden, HideRules, View};
 use wflo_sandbox::{Backend, Bare, Bind, EGRESS_PORT, Files, MODEL_PORT, Native, Sandbox, Spec, Stdio};
 
 use crate::error::EngineError;
-use crate::executor::Left;
+use crate::executor::Layer;
 use crate::interpreter::Surroundings;
 use crate::launch::{self, Launch};
 
@@ -55,12 +55,37 @@ pub(crate) struct Ask {
     /// Beside what model clients need.
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) fds: Vec<(OwnedFd, i32)>,
+    pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     pub(crate) layers: Vec<String>,
     pub(crate) timeout: Option<wflo_core::size::Millis>,
     /// Whether it may reach the hosts that its run allows.
     pub(crate) egress: bool,
+    /// Where in the workspace it starts; relative to it.
+    pub(crate) cwd: Option<PathBuf>,
+    /// The standard streams are a terminal that was made for it.
+    pub(crate) terminal: bool,
+}
+
+impl Ask {
+    /// A command that reads nothing and sees the project alone.
+    pub(crate) fn new(command: Vec<OsString>, stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        Ask {
+            name: None,
+            command,
+            env: Vec::new(),
+            fds: Vec::new(),
+            stdin: None,
+            stdout,
+            stderr,
+            layers: Vec::new(),
+            timeout: None,
+            cwd: None,
+            terminal: false,
+            egress: false,
+        }
+    }
 }
 
 fn failed(error: &impl Coded) -> EngineError {
@@ -205,11 +230,9 @@ impl Sandboxes {
             }
             launch::Backend::None => Ok(None),
         };
-        if let Some(interpreter) = &launch.interpreter {
-            let around = self.surroundings(&launch.project);
-            for folder in interpreter.folders.iter().filter(|folder| around.may_show(folder)) {
-                spec.ro.push(Bind { mask: masked(folder, None)?, ..Bind::same(folder) });
-            }
+        let around = self.surroundings(&launch.project);
+        for place in launch.shown().into_iter().filter(|place| around.may_show(place)) {
+            spec.ro.push(Bind { mask: masked(place, None)?, ..Bind::same(place) });
         }
         for (source, target) in &launch.ro {
             spec.ro.push(Bind { mask: masked(source, Some(launch))?, ..Bind::new(source, target) });
@@ -236,6 +259,11 @@ impl Sandboxes {
             timeout: ask.timeout,
         };
         spec.require_kernel = launch.require_kernel;
+        spec.cwd = ask.cwd;
+        // Programs that make terminals of their own (script, tmux, expect) find them where they look.
+        spec.pts = launch.program.is_some();
+        spec.terminal = ask.terminal;
+        spec.stdin = ask.stdin.map_or(Stdio::Null, Stdio::Fd);
         spec.preset = launch.preset;
         spec.stdout = Stdio::Fd(ask.stdout);
         spec.stderr = Stdio::Fd(ask.stderr);
@@ -248,7 +276,7 @@ impl Sandboxes {
     pub(crate) async fn capture(
         &self,
         running: &Running,
-    ) -> Result<(Option<Left>, Vec<String>), EngineError> {
+    ) -> Result<(Option<Layer>, Vec<String>), EngineError> {
         let Some(sandbox) = running.sandbox.clone() else { return Ok((None, Vec::new())) };
         let captured = tokio::task::spawn_blocking(move || sandbox.changes());
         let captured = captured.await.map_err(unreadable)?.map_err(|e| failed(&e))?;
@@ -256,7 +284,7 @@ impl Sandboxes {
             None => (None, Vec::new()),
             Some(captured) => {
                 let dropped = captured.dropped.iter().map(|d| format!("{} ({})", d.path, d.what)).collect();
-                (Some(Left { id: captured.layer.id.to_string(), pin: captured.pin }), dropped)
+                (Some(Layer { id: captured.layer.id.to_string(), pin: captured.pin }), dropped)
             }
         })
     }

@@ -1,4 +1,4 @@
-//! Carries out steps for real: code in a sandbox, prompts, commands, and undoing them.
+//! Carries out steps for real: code in a sandbox, prompts, commands, programs, and undoing them.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use wflo_core::ports::store::{Fence, Op, StoreError};
 
 use crate::broker::{Broker, Unanswered};
 use crate::chain::Halt;
+use crate::console::Console;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Executor, RunContext};
 use crate::journal::Journal;
@@ -28,6 +29,8 @@ pub(crate) use code::{runner_command, runner_env};
 mod command;
 mod conversation;
 mod outputs;
+mod process;
+mod program;
 mod prompt;
 mod retry;
 mod template;
@@ -42,14 +45,20 @@ const INTERNAL: Code = Code(9004);
 pub struct Steps {
     services: Arc<Services>,
     sandboxes: Arc<Sandboxes>,
+    /// What programs talk to, where somebody is there.
+    console: Option<Arc<dyn Console>>,
     /// Runs that have been told, here, what a notice says.
     told: std::sync::Mutex<std::collections::HashSet<(RunId, &'static str)>>,
 }
 
 impl Steps {
-    /// An executor with these services and sandboxes.
-    pub fn new(services: Arc<Services>, sandboxes: Arc<Sandboxes>) -> Self {
-        Steps { services, sandboxes, told: std::sync::Mutex::default() }
+    /// An executor with these services and sandboxes, and a console for programs.
+    pub fn new(
+        services: Arc<Services>,
+        sandboxes: Arc<Sandboxes>,
+        console: Option<Arc<dyn Console>>,
+    ) -> Self {
+        Steps { services, sandboxes, console, told: std::sync::Mutex::default() }
     }
 
     fn launch(&self, context: &RunContext) -> Result<Launch, EngineError> {
@@ -143,7 +152,7 @@ impl Steps {
             Halt::Failed(error) => {
                 let Some(spec) = attempt.spec() else { return failed(error) };
                 let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &[], &error, None);
-                End::Failed { error, timed_out: false, no_retry, keep }
+                End::Failed { error, timed_out: false, no_retry, keep, left: None }
             }
         }
     }
@@ -162,6 +171,7 @@ impl Executor for Steps {
                 Some(StepKind::Agent { prompt: Some(_), .. }) => self.prompt(&attempt).await,
                 Some(StepKind::Agent { .. }) => self.code(&attempt).await,
                 Some(StepKind::Tool { run }) => self.command(&attempt, &run).await,
+                Some(StepKind::Program { argv }) => self.program(&attempt, &argv).await,
                 _ => Ok(failed(Failure::new(INTERNAL, format!("step `{}` is nothing to run", attempt.step)))),
             };
             done.unwrap_or_else(|e| ended_by(&e))
@@ -193,7 +203,7 @@ impl Executor for Steps {
 
 /// A failure that no retry mends.
 pub(crate) fn failed(error: Failure) -> End {
-    End::Failed { no_retry: Some(error.clone()), error, timed_out: false, keep: Vec::new() }
+    End::Failed { no_retry: Some(error.clone()), error, timed_out: false, keep: Vec::new(), left: None }
 }
 
 /// What an error of the engine itself means for an attempt: gone, unless the reason is lasting.

@@ -18,12 +18,13 @@ use crate::discovery::{self, Described};
 use crate::error::EngineError;
 use crate::interpreter::{self, Interpreter, Surroundings, elsewhere, unusable};
 use crate::launch::{Backend, Launch, Limits};
+use crate::program::Program;
 use crate::runtime::Runtime;
 
 mod code;
 mod refused;
 
-use code::{code_digest, tool_files};
+use code::{code_digest, definition_of, tool_files};
 use refused::{agree, check_embedded, only_allowed, only_granted};
 
 /// Where the definition comes from.
@@ -37,6 +38,13 @@ pub enum Source {
         definition: Value,
         /// Its file, relative to the project.
         file: Option<String>,
+    },
+    /// A program that is run as it is.
+    Program {
+        /// What was typed.
+        argv: Vec<String>,
+        /// What it needs.
+        program: Box<Program>,
     },
 }
 
@@ -172,12 +180,18 @@ impl Runtime {
         let (workflow, written) = match &submission.source {
             Source::Code(entry) => (Some(entry.clone()), None),
             Source::Definition { file, .. } => (None, file.clone()),
+            Source::Program { .. } => (None, None),
+        };
+        let program = match &submission.source {
+            Source::Program { program, .. } => Some((**program).clone()),
+            Source::Code(_) | Source::Definition { .. } => None,
         };
         let mut launch = Launch {
             project,
             workflow,
             definition: written,
             interpreter,
+            program,
             sealed: sealed.id.to_string(),
             sandbox: submission.limits,
             env: submission.env,
@@ -203,6 +217,10 @@ impl Runtime {
             Source::Definition { definition, .. } => {
                 let files = tool_files(&definition);
                 Described { definition, files, interpreter: String::new() }
+            }
+            Source::Program { argv, program } => {
+                let definition = definition_of(&program.name, &argv);
+                Described { definition, files: argv, interpreter: String::new() }
             }
         };
         if let (Some(caller), Some(file)) = (&submission.caller, &launch.workflow) {

@@ -104,7 +104,7 @@ impl Bare {
                 spec.env.push((name.into(), value.into()));
             }
         }
-        spec.cwd.get_or_insert(work);
+        spec.cwd = Some(work.join(spec.cwd.unwrap_or_default()));
         spec.held = Some(place.lock()?);
         Ok((self.launcher.launch(spec)?, copy))
     }

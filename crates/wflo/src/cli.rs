@@ -121,7 +121,7 @@ pub(crate) enum ColorChoice {
 pub(crate) enum Command {
     /// Make a new project that runs as it is
     Init(InitArgs),
-    /// Run a workflow
+    /// Run a workflow, or any program as it is
     Run(Box<RunArgs>),
     /// See, resume, cancel and retry runs
     #[command(subcommand, arg_required_else_help = true)]

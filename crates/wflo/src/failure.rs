@@ -56,8 +56,6 @@ fn exit_of(code: Code) -> Exit {
 /// Refusals and mistakes that belong to the command line itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    #[error("running an unmodified program (`wflo run -- {program}`) belongs to a later release")]
-    ProgramRun { program: String },
     #[error("there is no error code `{given}`")]
     NoSuchCode { given: String, near: Vec<String> },
     #[error("{message}")]
@@ -84,7 +82,6 @@ impl Coded for CliError {
     fn code(&self) -> Code {
         Code(match self {
             CliError::NoSuchCode { .. } | CliError::Days { .. } => 8001,
-            CliError::ProgramRun { .. } => 8002,
             CliError::LaterBackend { .. } => 8006,
             CliError::NoSuchBackend { .. } => 8004,
             CliError::NoWorkflow { .. } | CliError::OtherFile { .. } | CliError::MissingWorkflow { .. } => {
@@ -104,11 +101,6 @@ impl Coded for CliError {
             }
             CliError::NoSuchCode { near, .. } => {
                 format!("near it: {}; `wflo explain` lists all", near.join(", "))
-            }
-            CliError::ProgramRun { .. } => {
-                "`wflo sandbox exec -- CMD` runs a program in a sandbox now; for budgets, approvals and resuming, \
-                 write a workflow (`wflo init my-agent`)"
-                    .to_owned()
             }
             CliError::LaterBackend { .. } | CliError::NoSuchBackend { .. } => {
                 "`wflo sandbox doctor` says whether the native sandbox works here".to_owned()

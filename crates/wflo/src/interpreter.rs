@@ -44,7 +44,7 @@ fn of_shim(program: &Path, root: &Path, environment: &Environment) -> Option<Pat
 
 /// The first program of these names on the search path. A relative entry of it is none: it would be a
 /// folder of the project.
-fn on_path(names: &[&str], root: &Path, environment: &Environment) -> Option<PathBuf> {
+pub(crate) fn on_path(names: &[&str], root: &Path, environment: &Environment) -> Option<PathBuf> {
     let path = environment.get("PATH").unwrap_or_default();
     for name in names {
         for folder in std::env::split_paths(path).filter(|folder| folder.is_absolute()) {

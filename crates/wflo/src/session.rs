@@ -12,6 +12,7 @@ use wflo_core::ports::spender::Spenders;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
+use wflo_engine::console::Console;
 use wflo_engine::launch::Limits;
 use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
 use wflo_gateway::error::GatewayError;
@@ -64,6 +65,17 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When a provider's key, a database or the data directory cannot be used.
     pub(crate) async fn runtime(&self) -> Result<Runtime, CommandError> {
+        self.runtime_with(None).await
+    }
+
+    /// The same, with what programs that are run as they are talk to.
+    ///
+    /// # Errors
+    /// As for [`Session::runtime`].
+    pub(crate) async fn runtime_with(
+        &self,
+        console: Option<Arc<dyn Console>>,
+    ) -> Result<Runtime, CommandError> {
         let launcher = std::env::current_exe().map_err(|e| {
             CommandError::from_failure(Failure::new(
                 Code(8013),
@@ -89,6 +101,7 @@ impl<'a> Session<'a> {
             hide: self.settings.sandbox.hide.clone(),
             max_steps: 64,
             journal_limit: self.settings.journal_limit,
+            console,
         });
         started.await.map_err(CommandError::engine)
     }

@@ -11,7 +11,7 @@
 mod asked;
 mod record;
 
-pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, of_run, reach_of_run};
+pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, of_program, of_run, reach_of_run};
 
 use wflo_core::error::{Code, Failure};
 

@@ -58,7 +58,8 @@ pub(super) fn check(definition: &Definition, step: &StepSpec, at: &str, problems
             templates(definition, step, texts).into_iter().for_each(bad);
         }
         StepKind::Tool { run } => templates(definition, step, run.iter()).into_iter().for_each(bad),
-        StepKind::Approval(_) => {}
+        // Braces of a program's arguments are the program's.
+        StepKind::Program { .. } | StepKind::Approval(_) => {}
     }
 }
 
@@ -200,7 +201,7 @@ fn judge(
             }
             let known = match &definition.steps[index].kind {
                 StepKind::Agent { prompt: Some(_), .. } => PROMPT,
-                StepKind::Tool { .. } => COMMAND,
+                StepKind::Tool { .. } | StepKind::Program { .. } => COMMAND,
                 _ => return None,
             };
             match (path.get(2), call) {

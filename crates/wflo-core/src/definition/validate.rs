@@ -186,6 +186,17 @@ fn check_step(definition: &Definition, index: usize, step: &StepSpec, problems: 
             bad(BAD_STEP, format!("tool step `{}` needs `run: [command, argument, …]`", step.name));
         }
         StepKind::Tool { .. } => {}
+        StepKind::Program { argv } => {
+            if argv.is_empty() || argv[0].is_empty() || definition.steps.len() > 1 {
+                bad(
+                    BAD_STEP,
+                    format!(
+                        "program step `{}` needs `argv: [program, argument, …]` and is alone in its definition",
+                        step.name
+                    ),
+                );
+            }
+        }
         StepKind::Approval(gate) => {
             if gate.quorum == 0 {
                 bad(BAD_NUMBER, format!("quorum of gate `{}` must be at least 1", step.name));

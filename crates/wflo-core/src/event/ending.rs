@@ -18,6 +18,17 @@ pub enum AfterFailure {
     Fail,
 }
 
+/// What a program left although it failed: its files are looked at all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// What it ended with: its own code, or what stands for a signal or a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// The workspace layer, if it changed files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+}
+
 /// Why a run is ending before all its steps are done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]

@@ -18,7 +18,7 @@ use crate::approval::ApprovalStatus;
 use crate::budget::{Measure, OnExceeded};
 use crate::definition::StepSpec;
 use crate::error::{Code, Failure};
-use crate::event::{AfterFailure, Ending, Event, EventBody};
+use crate::event::{AfterFailure, Ending, Event, EventBody, LeftBehind};
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
 use crate::run::RunStatus;
@@ -51,6 +51,14 @@ pub fn step(state: &RunState, command: Command) -> Result<(Vec<Event>, RunState)
     draft.run(command.body)?;
     settle(&mut draft);
     Ok((draft.events, draft.state))
+}
+
+/// How a generation failed.
+struct Failed {
+    error: Failure,
+    timed_out: bool,
+    no_retry: Option<Failure>,
+    left: Option<LeftBehind>,
 }
 
 /// The state as it becomes, and the events that make it so.
@@ -156,9 +164,9 @@ impl Draft {
                 });
                 Ok(())
             }
-            CommandBody::StepFailed { step, attempt, error, timed_out, no_retry } => {
+            CommandBody::StepFailed { step, attempt, error, timed_out, no_retry, left } => {
                 self.live(&step, attempt, "failed")?;
-                self.step_failed(&step, attempt.generation, error, timed_out, no_retry)
+                self.step_failed(&step, attempt.generation, Failed { error, timed_out, no_retry, left })
             }
             CommandBody::StepLost { step, attempt, reason, active_ms, answered } => {
                 let (_, found) = self.live(&step, attempt, "lost")?;
@@ -177,7 +185,8 @@ impl Draft {
                         "see its output with `wflo runs events ID`; after a fix, `wflo runs retry ID`",
                     );
                     let refused = error.clone();
-                    return self.step_failed(&step, generation, error, false, Some(refused));
+                    let failed = Failed { error, timed_out: false, no_retry: Some(refused), left: None };
+                    return self.step_failed(&step, generation, failed);
                 }
                 self.push(EventBody::StepLost { step, generation, attempt, reason, active_ms, answered });
                 Ok(())
@@ -277,14 +286,8 @@ impl Draft {
         Ok(())
     }
 
-    fn step_failed(
-        &mut self,
-        name: &str,
-        generation: u32,
-        error: Failure,
-        timed_out: bool,
-        no_retry: Option<Failure>,
-    ) -> Result<(), Rejection> {
+    fn step_failed(&mut self, name: &str, generation: u32, failed: Failed) -> Result<(), Rejection> {
+        let Failed { error, timed_out, no_retry, left } = failed;
         let (spec, step) = self.find(name)?;
         let wants_retry = step.failures < spec.retries && self.state.ending.is_none();
         let retry = wants_retry && no_retry.is_none();
@@ -305,7 +308,7 @@ impl Draft {
             None => error,
         };
         let step = name.to_owned();
-        self.push(EventBody::StepFailed { step, generation, error, timed_out, then });
+        self.push(EventBody::StepFailed { step, generation, error, timed_out, then, left });
         if retry && !undo {
             self.back_off(name);
         }

@@ -7,7 +7,7 @@ use crate::approval::{ApprovalRequest, Decision};
 use crate::budget::{OnExceeded, Shortfall};
 use crate::canonical::Digest;
 use crate::error::Failure;
-use crate::event::Wait;
+use crate::event::{LeftBehind, Wait};
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
 use crate::run::Carried;
@@ -71,6 +71,8 @@ pub enum CommandBody {
         timed_out: bool,
         /// Why a retry is out of the question, given the journal.
         no_retry: Option<Failure>,
+        /// What a program left although it failed.
+        left: Option<LeftBehind>,
     },
     /// The attempt's worker died without a word, or its engine did and the worker with it.
     StepLost {

@@ -199,7 +199,7 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
             step.layer.clone_from(layer);
             step.finished_at = Some(at);
         }
-        EventBody::StepFailed { error, timed_out, then, .. } => {
+        EventBody::StepFailed { error, timed_out, then, left, .. } => {
             step.failures += 1;
             step.error = Some(error.clone());
             step.timed_out = *timed_out;
@@ -212,7 +212,10 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
             };
             if *then == AfterFailure::Fail {
                 step.finished_at = Some(at);
+                // A generation that is tried again starts without the files of the one before it.
+                step.layer = left.as_ref().and_then(|left| left.layer.clone());
             }
+            step.exit_code = left.as_ref().and_then(|left| left.exit_code);
         }
         EventBody::StepUndone { error, retry, .. } => {
             if let Some(error) = error {

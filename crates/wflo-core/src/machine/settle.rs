@@ -91,9 +91,10 @@ fn advance(draft: &mut Draft) -> bool {
                     let before = draft.events.len();
                     match kind {
                         StepKind::Condition { when } => decide_condition(draft, spec, when),
-                        StepKind::Approval(_) | StepKind::Agent { .. } | StepKind::Tool { .. } => {
-                            ask_first(draft, spec)
-                        }
+                        StepKind::Approval(_)
+                        | StepKind::Agent { .. }
+                        | StepKind::Tool { .. }
+                        | StepKind::Program { .. } => ask_first(draft, spec),
                     }
                     if draft.events.len() > before {
                         return true;
@@ -138,6 +139,7 @@ fn fail(draft: &mut Draft, spec: &StepSpec, error: Failure) {
         error,
         timed_out: false,
         then: AfterFailure::Fail,
+        left: None,
     });
 }
 

@@ -90,6 +90,8 @@ pub struct StepState {
     pub cost: NanoUsd,
     /// The workspace layer it left.
     pub layer: Option<String>,
+    /// Of a program that failed: what it ended with.
+    pub exit_code: Option<u8>,
     /// When its first attempt began.
     pub started_at: Option<Timestamp>,
     /// When it was done.
@@ -213,6 +215,7 @@ impl RunState {
             timed_out: false,
             cost: NanoUsd::ZERO,
             layer: None,
+            exit_code: None,
             started_at: None,
             finished_at: None,
         };

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use wflo_core::approval::{ApprovalStatus, Decision};
 use wflo_core::budget::OnExceeded;
-use wflo_core::event::{Event, EventBody, Wait};
+use wflo_core::event::{Event, EventBody, LeftBehind, Wait};
 use wflo_core::machine::{Action, CommandBody, RunState, StepStatus, TimerKey, evolve, outstanding, replay};
 use wflo_core::money::NanoUsd;
 use wflo_core::run::RunStatus;
@@ -35,6 +35,7 @@ fn happen(driver: &mut Driver, what: u8, which: usize, flag: bool) {
             error: failure(),
             timed_out: false,
             no_retry: flag.then(failure),
+            left: flag.then(|| LeftBehind { exit_code: Some(3), layer: Some("layer".into()) }),
         },
         7 => lost(&name, attempt, flag.then_some(u32::try_from(which % 4).unwrap())),
         8 => {

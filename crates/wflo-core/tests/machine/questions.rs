@@ -35,6 +35,7 @@ fn a_question_whose_generation_is_over_is_taken_back() {
         error: failure(),
         timed_out: false,
         no_retry: None,
+        left: None,
     };
     driver.tell(failed).unwrap();
     let asked =

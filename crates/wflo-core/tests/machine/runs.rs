@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use wflo_core::approval::Decision;
-use wflo_core::event::Wait;
+use wflo_core::event::{LeftBehind, Wait};
 use wflo_core::machine::{Action, CommandBody, StepStatus, TimerKey, outstanding};
 use wflo_core::run::RunStatus;
 
@@ -55,6 +55,7 @@ fn a_failure_with_rollback_undoes_before_it_retries() {
         error: failure(),
         timed_out: false,
         no_retry: None,
+        left: None,
     };
     driver.tell(fail(attempt)).unwrap();
     assert!(outstanding(&driver.state).contains(&Action::Compensate { step: "b".into(), generation: 1 }));
@@ -139,6 +140,7 @@ fn a_generation_remembers_how_long_it_was_active_and_a_retry_begins_anew() {
         error: failure(),
         timed_out: false,
         no_retry: None,
+        left: None,
     };
     driver.tell(failed).unwrap();
     assert_eq!(driver.state.step("a").unwrap().active_ms, 0);
@@ -171,4 +173,30 @@ fn timer_names_read_back() {
     ] {
         assert_eq!(key.to_string().parse::<TimerKey>().unwrap(), key);
     }
+}
+
+#[test]
+fn a_program_that_fails_leaves_its_files_and_its_exit_code() {
+    let definition =
+        json!({"name": "p", "steps": [{"name": "p", "type": "program", "argv": ["sh", "{{ inputs.x }}"]}]});
+    let left = |driver: &Driver| {
+        let attempt = driver.attempt("p");
+        let left = Some(LeftBehind { exit_code: Some(3), layer: Some("layer".into()) });
+        let (error, no_retry) = (failure(), Some(failure()));
+        CommandBody::StepFailed { step: "p".into(), attempt, error, timed_out: false, no_retry, left }
+    };
+    let mut failed = Driver::new(&definition);
+    failed.tell(CommandBody::StepStarted { step: "p".into(), epoch: 1 }).unwrap();
+    failed.tell(left(&failed)).unwrap();
+    let step = failed.state.step("p").unwrap();
+    assert_eq!((step.layer.as_deref(), step.exit_code), (Some("layer"), Some(3)));
+    assert_eq!(failed.state.status, RunStatus::Failed);
+
+    // A run that ends keeps why it does, and the files of what it ends.
+    let mut cancelled = Driver::new(&definition);
+    cancelled.tell(CommandBody::StepStarted { step: "p".into(), epoch: 1 }).unwrap();
+    cancelled.tell(CommandBody::Cancel { by: "local:me".into(), reason: None }).unwrap();
+    cancelled.tell(left(&cancelled)).unwrap();
+    assert_eq!(cancelled.state.step("p").unwrap().layer.as_deref(), Some("layer"));
+    assert_eq!(cancelled.state.status, RunStatus::Cancelled);
 }

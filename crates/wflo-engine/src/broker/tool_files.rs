@@ -31,7 +31,7 @@ use wflo_sandbox::workspace::{Entry, Kind, Manifest, RelPath};
 
 use super::{Broker, Unanswered};
 use crate::error::EngineError;
-use crate::executor::Left;
+use crate::executor::Layer;
 use crate::outbox::Outbox;
 use crate::protocol::{EffectCall, EffectError, ToRunner};
 use crate::sandboxed::LiveFiles;
@@ -47,7 +47,7 @@ pub(crate) struct ToolFiles {
     /// Set once there is a sandbox.
     pub(crate) live: std::sync::OnceLock<LiveFiles>,
     /// How many tools run now, and what the first of them found.
-    running: Mutex<(usize, Arc<OnceCell<Option<Left>>>)>,
+    running: Mutex<(usize, Arc<OnceCell<Option<Layer>>>)>,
     /// Contents that were put back; none for what was removed.
     restored: Mutex<Restored>,
 }
@@ -57,7 +57,7 @@ type Restored = HashMap<RelPath, Option<Kind>>;
 /// A tool that runs, or is about to.
 pub(super) struct RunningTool<'a> {
     files: &'a ToolFiles,
-    found: Arc<OnceCell<Option<Left>>>,
+    found: Arc<OnceCell<Option<Layer>>>,
 }
 
 /// What is committed with a tool's result, and held until then.
@@ -67,7 +67,7 @@ pub(super) struct SealedTool {
     /// That the run needs both layers.
     pub(super) ops: Vec<Op>,
     #[expect(dead_code, reason = "its pin is held, not read")]
-    after: Option<Left>,
+    after: Option<Layer>,
 }
 
 impl ToolFiles {
@@ -120,7 +120,7 @@ impl Broker {
     /// then it keeps what was sealed before.
     pub(super) async fn after_tool(&self, tool: &RunningTool<'_>) -> Result<SealedTool, EngineError> {
         let after = self.seal().await?;
-        let id = |left: &Option<Left>| left.as_ref().map(|left| left.id.clone());
+        let id = |left: &Option<Layer>| left.as_ref().map(|left| left.id.clone());
         let (before, id) = (tool.found.get().and_then(id), id(&after));
         let mut sealed = SealedTool { after, attributes: Value::Null, ops: Vec::new() };
         if before != id {
@@ -132,7 +132,7 @@ impl Broker {
     }
 
     /// Seals what the step has changed in its workspace so far; none when that is nothing.
-    async fn seal(&self) -> Result<Option<Left>, EngineError> {
+    async fn seal(&self) -> Result<Option<Layer>, EngineError> {
         let Some(files) = self.files.live.get() else { return Ok(None) };
         let Some(captured) = files.changes().await? else { return Ok(None) };
         if !captured.dropped.is_empty() {
@@ -143,7 +143,7 @@ impl Broker {
             let notice = "workspace.dropped".to_owned();
             self.journal.note(vec![EventBody::Notice { notice, message }]).await?;
         }
-        Ok(Some(Left { id: captured.layer.id.to_string(), pin: captured.pin }))
+        Ok(Some(Layer { id: captured.layer.id.to_string(), pin: captured.pin }))
     }
 
     /// Puts the files of a recorded tool back through the runner, which waits for it.

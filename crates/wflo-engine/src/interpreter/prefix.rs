@@ -99,7 +99,7 @@ pub(super) fn read_small(path: &Path) -> Option<String> {
 }
 
 /// Whether every sandbox shows it.
-pub(super) fn is_toolchain(path: &Path) -> bool {
+pub(crate) fn is_toolchain(path: &Path) -> bool {
     TOOLCHAIN.iter().any(|root| path.starts_with(root))
 }
 
@@ -157,7 +157,7 @@ pub(super) fn links(program: &Path) -> Vec<PathBuf> {
 }
 
 /// What a link says, as a path without `..`.
-fn next_link(path: &Path) -> Option<PathBuf> {
+pub(crate) fn next_link(path: &Path) -> Option<PathBuf> {
     let target = std::fs::read_link(path).ok()?;
     let joined = path.parent()?.join(target);
     let mut plain = PathBuf::new();

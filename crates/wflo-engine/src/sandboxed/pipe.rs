@@ -11,6 +11,13 @@ pub(crate) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// A pipe to a sandbox: the program's end, as programs expect it, and ours, which does not block.
+pub(crate) fn pipe_to() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&write, true)?;
+    Ok((read, write))
+}
+
 /// Reads a pipe to its end and gives the last `most` bytes.
 pub(crate) async fn tail(pipe: OwnedFd, most: usize) -> Vec<u8> {
     let Ok(mut pipe) = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe) else { return Vec::new() };

@@ -45,16 +45,11 @@ impl Steps {
         let (stderr, stderr_in) = pipe().map_err(io)?;
         let ask = Ask {
             name: Some(format!("{}-{}", attempt.run, attempt.step)),
-            command: runner_command(&interpreter),
             env: runner_env(&interpreter, hash_seed),
             fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
-            stdout: stdout_in,
-            stderr: stderr_in,
             layers: attempt.layers.clone(),
-            // The engine's own deadline leaves durable waits out; pid 1 keeps a later one for the case
-            // that nobody is left to keep this one.
-            timeout: None,
             egress: true,
+            ..Ask::new(runner_command(&interpreter), stdout_in, stderr_in)
         };
         let running = self.sandboxes.open(&launch, ask).await?;
         if let Some(files) = running.files(&self.sandboxes) {

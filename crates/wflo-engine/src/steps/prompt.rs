@@ -76,7 +76,7 @@ impl Steps {
                     format!("step `{}` was active for longer than {} s", spec.name, limit.as_secs_f64());
                 let failure = Failure::new(STEP_TIMEOUT, message).with_hint("raise timeout_seconds of the step");
                 let (keep, no_retry) = retry::verdict(spec, &journal.all(), &[], &failure, None);
-                return Ok(End::Failed { error: failure, timed_out: true, no_retry, keep });
+                return Ok(End::Failed { error: failure, timed_out: true, no_retry, keep, left: None });
             }
             // Without a stream nothing is sent; reading keeps the channel open.
             Some(()) = async { while unread.next().await.is_some() {} Some(()) } => return Ok(End::Stopped),
@@ -127,7 +127,7 @@ impl Steps {
                 };
                 let left_by = On { path: "0".to_owned(), seq: 0 };
                 let (keep, no_retry) = retry::verdict(spec, &journal.all(), &[], &failure, Some(&left_by));
-                End::Failed { error: failure, timed_out: false, no_retry, keep }
+                End::Failed { error: failure, timed_out: false, no_retry, keep, left: None }
             }
         })
     }

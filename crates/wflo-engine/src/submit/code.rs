@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use wflo_core::canonical::Digest;
 
 use crate::discovery::Described;
@@ -16,6 +16,16 @@ pub(super) fn tool_files(definition: &Value) -> Vec<String> {
     let steps = definition["steps"].as_array().into_iter().flatten();
     let words = steps.flat_map(|step| step["run"].as_array().into_iter().flatten());
     words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+}
+
+/// The definition of a program that is run as it is: one step, named after it.
+pub(super) fn definition_of(name: &str, argv: &[String]) -> Value {
+    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let mut name: String = name.chars().take(60).map(fits).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        name.insert(0, '_');
+    }
+    json!({ "name": name, "steps": [{ "name": name, "type": "program", "argv": argv }] })
 }
 
 /// Hash of every project file imported at discovery, the lock file, and the interpreter's version.

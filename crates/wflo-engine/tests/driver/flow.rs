@@ -359,7 +359,7 @@ fn what_a_retry_keeps_is_copied_only_when_there_is_one() {
     script.on("a", |attempt, store| async move {
         crate::support::pays(&attempt, &store).await.unwrap();
         let End::Failed { error, .. } = failed() else { unreachable!() };
-        End::Failed { error, timed_out: false, no_retry: None, keep: vec![("0".into(), 0)] }
+        End::Failed { error, timed_out: false, no_retry: None, keep: vec![("0".into(), 0)], left: None }
     });
     let mut a = step("a", &[]);
     a["retries"] = json!(1);

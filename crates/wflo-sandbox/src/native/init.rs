@@ -168,7 +168,9 @@ pub(crate) fn program<'a>(
         );
         line
     });
+    let terminal = order.terminal;
     Program {
+        terminal,
         environment: environment.collect(),
         command: order.command.into_iter().map(OsStringExt::into_vec).collect(),
         cwd: order.cwd,

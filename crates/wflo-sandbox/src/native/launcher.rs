@@ -9,7 +9,7 @@ use super::wire::Order;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::process::{Child, Command};
 use std::sync::Mutex;
 use wflo_core::id::SandboxId;
@@ -209,11 +209,11 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
             return Err(Error::Invalid("its workspace has no layer or no place".into()));
         }
     }
-    let cwd = match (&spec.cwd, &spec.workspace) {
-        (Some(cwd), _) => cwd.clone(),
-        (None, Some(view)) => view.target.clone(),
-        (None, None) => PathBuf::from(WORKSPACE),
-    };
+    if spec.terminal && matches!(spec.stdin, Stdio::Null) {
+        return Err(Error::Invalid("it has a terminal and no standard input".into()));
+    }
+    let workspace = spec.workspace.as_ref().map_or(Path::new(WORKSPACE), |view| &view.target);
+    let cwd = workspace.join(spec.cwd.unwrap_or_default());
     let mut stdio = [false; 3];
     let held = spec.held.is_some();
     let mut sent: Vec<OwnedFd> = spec.held.into_iter().collect();
@@ -250,6 +250,7 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
         egress_listener: spec.egress_listener,
         hostname: spec.hostname,
         pts: spec.pts,
+        terminal: spec.terminal,
         preset: spec.preset,
     };
     Ok((order, sent))

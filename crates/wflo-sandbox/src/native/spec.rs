@@ -26,7 +26,7 @@ pub const EGRESS_PORT: &str = "{egress_port}";
 pub struct Spec {
     /// The program and its arguments. A name without a slash is searched in the `PATH` of `env`.
     pub command: Vec<OsString>,
-    /// Where it starts; the workspace by default.
+    /// Where it starts; the workspace by default. A relative one is below that.
     pub cwd: Option<PathBuf>,
     /// The whole environment: nothing is inherited. `HOME`, `PATH`, `TMPDIR`, `USER` and `LANG`
     /// get a value when they have none. `{model_port}` and
@@ -63,6 +63,9 @@ pub struct Spec {
     pub preset: Preset,
     /// Refuse to start when a limit would be only supervised.
     pub require_kernel: bool,
+    /// The standard streams are a terminal that the caller made for this program: it becomes the
+    /// controlling one of the program's session.
+    pub terminal: bool,
 }
 
 impl Spec {
@@ -87,6 +90,7 @@ impl Spec {
             pts: false,
             preset: Preset::default(),
             require_kernel: false,
+            terminal: false,
         }
     }
 }

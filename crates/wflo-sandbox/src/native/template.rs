@@ -64,7 +64,10 @@ const ETC_FOLDERS: &[&str] = &[
 /// Folders of those that hold private keys: an ordinary user's groups may read them.
 const KEY_FOLDERS: &[&str] = &["ssl/private", "pki/tls/private"];
 
-const DEVICES: &[(&str, u32)] = &[("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
+/// Name, major and minor number. The last is whatever terminal its opener's session has: of a sandbox
+/// none, or one that was made for it.
+const DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// What anybody may read in `/proc` and that tells about the host: keys, kernel addresses, boot
 /// parameters, interrupts (whose counts time keystrokes), hardware. Each is a mount in every
@@ -253,10 +256,10 @@ fn made_up_etc(uid: u32, gid: u32) -> std::io::Result<()> {
 
 fn made_up_dev(privileged: bool) -> Result<(), Fault> {
     let dev = Path::new("/tpl/dev");
-    for (name, minor) in DEVICES {
+    for (name, major, minor) in DEVICES {
         let place = dev.join(name);
         if privileged {
-            let device = rustix::fs::makedev(1, *minor);
+            let device = rustix::fs::makedev(*major, *minor);
             rustix::fs::mknodat(CWD, &place, FileType::CharacterDevice, Mode::from(0o666), device)
                 .and_then(|()| rustix::fs::chmod(&place, Mode::from(0o666)))
                 .step("making /dev")?;

@@ -120,6 +120,7 @@ pub(crate) struct Order {
     pub(crate) egress_listener: bool,
     pub(crate) hostname: String,
     pub(crate) pts: bool,
+    pub(crate) terminal: bool,
     pub(crate) preset: Preset,
 }
 
@@ -165,6 +166,7 @@ impl Order {
         to.flag(self.egress_listener);
         to.text(OsStr::new(&self.hostname));
         to.flag(self.pts);
+        to.flag(self.terminal);
         to.text(OsStr::new(self.preset.name()));
         to.bytes
     }
@@ -194,6 +196,7 @@ impl Order {
             egress_listener: from.flag()?,
             hostname: read_string(from)?,
             pts: from.flag()?,
+            terminal: from.flag()?,
             preset: Preset::named(&read_string(from)?)?,
         })
     }

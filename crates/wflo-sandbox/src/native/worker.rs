@@ -21,6 +21,8 @@ pub(crate) struct Program<'a> {
     pub(crate) stdio: [Option<RawFd>; 3],
     /// Further descriptors, each with its number for the program.
     pub(crate) fds: Vec<(RawFd, RawFd)>,
+    /// Whether standard input is the terminal that its session is to have.
+    pub(crate) terminal: bool,
     /// What it is shut into, if it is isolated.
     pub(crate) walls: Option<Walls<'a>>,
 }
@@ -66,6 +68,11 @@ fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, 
     };
     let _ = rustix::process::setsid();
     let rest = || {
+        if program.terminal {
+            // Opened by nobody before it, so it is no session's yet.
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+                .step("giving the program its terminal")?;
+        }
         rustix::process::chdir(&program.cwd)
             .at("entering the working directory", || program.cwd.display().to_string())?;
         if let Some(rules) = rules {

@@ -22,11 +22,14 @@ Examples:
   wflo run --json | jq .type                        One event a line
   wflo run --record calls.jsonl                     Keep the answers of all model calls in a file
   wflo run --replay calls.jsonl                     Answer them from it: no provider, no cost
+  wflo run --budget 2 -- python agent.py            A program that knows nothing of wflo
+  wflo run -- claude                                Interactive ones have a terminal
 
 Exit codes:
   0 completed   1 failed   2 wrong use or definition   3 rejected
   4 halted by a budget   5 cancelled or timed out   70 internal error
-  75 left waiting";
+  75 left waiting
+Of a program: its own code (128 and the signal's number, 124 for a time limit), unless wflo ended it: 3, 4, 5.";
 
 /// What to run and under which limits.
 #[derive(Debug, Args)]
@@ -81,7 +84,8 @@ pub(crate) struct RunArgs {
     /// Started by the SDK: standard input holds the caller's definition and the inputs, as one object
     #[arg(long, hide = true, conflicts_with_all = ["inputs", "input_files"])]
     pub(crate) from_sdk: bool,
-    /// An unmodified program (a later release)
-    #[arg(last = true, value_name = "CMD", hide = true)]
+    /// Run this program as it is, instead of a workflow: behind --, with its arguments
+    #[arg(last = true, value_name = "CMD")]
+    #[arg(conflicts_with_all = ["workflow", "inputs", "input_files", "from_sdk"])]
     pub(crate) command: Vec<OsString>,
 }

@@ -4,6 +4,7 @@
 //! reports on its standard output, one JSON line, once the run is durable or refused; then both its
 //! streams belong to the log.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -46,9 +47,7 @@ pub(crate) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -
         .map_err(|e| failed("the log of the background process cannot be written", &e))?;
     let program = std::env::current_exe().map_err(|e| failed("this program cannot find itself", &e))?;
     let mut child = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .arg("--background")
-        .arg(&log)
+        .args(in_background(std::env::args_os().skip(1).collect(), &log))
         .stdin(if reads_stdin { Stdio::inherit() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(file)
@@ -83,6 +82,13 @@ pub(crate) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -
             Err(CommandError { failures: vec![failure], exit: Exit::Failed })
         }
     }
+}
+
+/// The same command line for the process that stays: what stands behind `--` is a program's.
+fn in_background(mut words: Vec<OsString>, log: &Path) -> Vec<OsString> {
+    let own = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    words.splice(own..own, ["--background".into(), log.into()]);
+    words
 }
 
 fn of(code: u8) -> Exit {
@@ -127,5 +133,18 @@ fn tell(report: &Report) {
     let _ = rustix::stdio::dup2_stdout(rustix::stdio::stderr());
     if let Ok(null) = std::fs::File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_is_given_is_not_added_to() {
+        let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let made = |text: &str| in_background(line(text), Path::new("log"));
+        assert_eq!(made("run --detach -- cat --"), line("run --detach --background log -- cat --"));
+        assert_eq!(made("runs resume x --detach"), line("runs resume x --detach --background log"));
     }
 }

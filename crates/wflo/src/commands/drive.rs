@@ -6,6 +6,7 @@
 
 mod attend;
 mod closing;
+mod console;
 mod desk;
 mod end;
 mod feed;
@@ -15,6 +16,8 @@ mod terminal;
 mod tree;
 mod view;
 
+use std::sync::Arc;
+
 use tokio::sync::broadcast::Receiver;
 use wflo_core::error::{Code, Failure};
 use wflo_core::id::RunId;
@@ -22,6 +25,7 @@ use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{RunFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::Runtime;
+use wflo_engine::console::Console;
 use wflo_engine::engine::load;
 use wflo_store::Announced;
 
@@ -32,7 +36,7 @@ use self::feed::Feed;
 use self::signals::Signals;
 use self::view::View;
 use crate::cli::Detach;
-use crate::commands::runs::{exit_of, run_json};
+use crate::commands::runs::{exit_of_run, run_json};
 use crate::commands::{Context, detach};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -41,12 +45,15 @@ use crate::trust;
 
 pub(crate) use self::attend::Until;
 pub(crate) use self::closing::bring_in_late;
+pub(crate) use self::console::Outer;
 pub(crate) use self::terminal::Terminal;
 
 /// How a run is driven.
 pub(crate) struct How {
     /// The person at the terminal.
     pub(crate) terminal: Option<Terminal>,
+    /// What programs talk to; `None` where nobody is.
+    pub(crate) console: Option<Arc<Outer>>,
     /// In a background process: where it reports to its parent.
     pub(crate) background: Option<detach::Child>,
     /// How far the command stays.
@@ -64,7 +71,21 @@ impl How {
         let leaves = background.is_some() || detach.is_no_wait();
         let terminal = if leaves { None } else { Terminal::find(piped) };
         let until = if leaves { Until::Rests } else { Until::Ended };
-        How { terminal, background, until, says_waits: detach.is_no_wait(), run: None }
+        How { terminal, console: None, background, until, says_waits: detach.is_no_wait(), run: None }
+    }
+
+    /// The same, of a run whose program is run as it is: it has the streams of this command, and a person is
+    /// asked on the same terminal.
+    #[must_use]
+    pub(crate) fn of_program(mut self, context: &Context<'_>) -> Self {
+        if self.background.is_none() {
+            let console = Arc::new(Outer::new(context));
+            if let Some(terminal) = &mut self.terminal {
+                terminal.share(&console);
+            }
+            self.console = Some(console);
+        }
+        self
     }
 
     /// The same, of a run that was there before.
@@ -92,13 +113,14 @@ pub(crate) async fn drive(
     how: How,
     take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
 ) -> Result<Exit, CommandError> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(how.console.is_some())?;
     // Before anything is driven: a commit that begins when nobody listens is not announced, however late
     // it ends.
     let live = session.store.subscribe();
     // Whoever could be asked has been: nothing is driven that was not accepted.
     trust::require(context, &session.settings)?;
-    let runtime = session.runtime().await?;
+    let console = how.console.clone();
+    let runtime = session.runtime_with(console.map(|console| console as Arc<dyn Console>)).await?;
     let known = how.run;
     let mut ended = take_and_attend(session, context, &runtime, how, take, (live, &mut signals)).await;
     if let Ok(Ended { left: Left::Interrupted, run, .. }) = &mut ended {
@@ -175,7 +197,8 @@ async fn take_and_attend(
     }
     let record = session.store.run(run).await?.ok_or_else(|| vanished(run))?;
     let (definition, _) = load(session.store.as_ref(), &record).await.map_err(CommandError::engine)?;
-    let mut view = View::new(context, &definition, run);
+    let console = how.console;
+    let mut view = View::new(context, &definition, run, console.clone());
     let mut desk = Desk::new(context.printer, how.terminal);
     let mut attendance = Attendance {
         session,
@@ -191,6 +214,10 @@ async fn take_and_attend(
     };
     let left = attendance.stay(Feed::new(&session.store, run, live), how.until).await;
     let budget = attendance.budget().await?;
+    if let Some(console) = &console {
+        // A program that is still there shows nothing between what is said now.
+        console.pause().await;
+    }
     view.finish(session.clock.now(), budget);
     let left = left?;
     if left == Left::Interrupted {
@@ -224,7 +251,7 @@ async fn stopped(session: &Session<'_>, context: &Context<'_>, run: RunId) -> Re
         context.printer.complain(&resumable(run));
     }
     finished_line(session, context, &record).await?;
-    Ok(exit_of(&record))
+    exit_of_run(session.store.as_ref(), &record).await
 }
 
 /// The last line for scripts.

@@ -1,8 +1,11 @@
 //! `wflo run`: from what was typed to a run that has ended, waits, or goes on in the background.
 
 mod inputs;
+mod program;
 pub(crate) mod record;
 pub(crate) mod workflow;
+
+use std::io::IsTerminal as _;
 
 use wflo_core::id::RunId;
 use wflo_engine::{Runtime, Source, Submission};
@@ -41,13 +44,18 @@ fn handed_over(context: &Context<'_>, mut error: CommandError) -> CommandError {
 }
 
 fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) -> Result<Exit, CommandError> {
-    if let Some(program) = args.command.first() {
-        return Err(CliError::ProgramRun { program: program.to_string_lossy().into_owned() }.into());
-    }
     let given = args.sandbox.as_deref().map(backend).transpose()?;
     let settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
-    let workflow = workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?;
-    let stdin_taken = args.from_sdk || args.input_files.iter().any(|file| matches!(file, InputFile::Stdin));
+    let is_program = !args.command.is_empty();
+    let source = match is_program {
+        true => program::resolve(args, &settings, context)?,
+        false => workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?.into_source()?,
+    };
+    let stdin_taken = match is_program {
+        // What is piped in is the program's; at a terminal it shares it with questions.
+        true => !std::io::stdin().is_terminal(),
+        false => args.from_sdk || args.input_files.iter().any(|file| matches!(file, InputFile::Stdin)),
+    };
     if background.is_none() {
         trust::settle(context, &settings, &[], stdin_taken)?;
         if given == Some(Backend::None) {
@@ -60,10 +68,17 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
             let _ = trust::accept(&settings, &hosts);
         }
     }
+    if background.is_none()
+        && let Source::Program { program, .. } = &source
+        && !program.shown.is_empty()
+    {
+        // Named by hand: whoever resumes it is not asked about them.
+        let _ = trust::accept(&settings, &trust::of_program(program));
+    }
     let recorded_in =
         args.record.as_deref().map(|file| record::prepared(&context.current, file)).transpose()?;
     if args.detach.is_wanted() {
-        return detach::start(context, &settings.data_dir, stdin_taken);
+        return detach::start(context, &settings.data_dir, stdin_taken && !is_program);
     }
     let (inputs, caller) = if args.from_sdk {
         let handed = inputs::handed(&context.current)?;
@@ -71,9 +86,11 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     } else {
         (inputs::gather(args, &context.current)?, None)
     };
-    let source = workflow.into_source()?;
     let quiet = background.is_some() || context.printer.json_wanted();
-    let how = How::whole(&args.detach, background, stdin_taken);
+    let mut how = How::whole(&args.detach, background, stdin_taken);
+    if is_program {
+        how = how.of_program(context);
+    }
     let asked = (source, inputs, given);
     let (session, mut submission) = submission(args, context, settings, asked, how.terminal.is_some())?;
     submission.caller = caller;

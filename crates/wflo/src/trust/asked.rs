@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use wflo_engine::launch::Launch;
+use wflo_engine::program::Program;
 use wflo_gateway::cache::Address;
 use wflo_sandbox::workspace::{Digest, Hidden, HideRules, RelPath};
 
@@ -103,7 +104,14 @@ pub(crate) fn of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
             found.push(Asked::new(key, format!("{}:{}", source.display(), target.display()), does));
         }
     }
+    found.extend(launch.program.iter().flat_map(of_program));
     found
+}
+
+/// What a program's sandbox shows of the host because whoever started it named the program.
+pub(crate) fn of_program(program: &Program) -> Vec<Asked> {
+    let shown = program.shown.iter();
+    shown.map(|place| Asked::new("run.program", place.display().to_string(), "its program sees it")).collect()
 }
 
 /// A run without isolation, as the command line asks for it.

@@ -49,8 +49,8 @@ fn an_input_without_a_value_is_refused() {
 }
 
 #[test]
-fn an_unmodified_program_belongs_to_a_later_release() {
-    assert_snapshot!(Folder::new().shown(&["run", "--", "python", "agent.py"]));
+fn a_program_that_is_not_there_is_refused_before_a_run_is_made() {
+    assert_snapshot!(Folder::new().shown(&["run", "--budget", "2", "--", "no-such-program"]));
 }
 
 #[test]

@@ -236,3 +236,15 @@ fn a_wrong_shape_names_the_step() {
             .unwrap_err();
     assert_eq!((problems[0].code.as_str(), problems[0].place.as_deref()), ("WFLO-1001", Some("steps[1]")));
 }
+
+#[test]
+fn a_program_is_taken_literally_and_stands_alone() {
+    let program = |argv: Value| json!({"name": "p", "type": "program", "argv": argv});
+    let read = Definition::parse(&with_steps(json!([program(json!(["sh", "{{ outputs.x"]))]))).unwrap();
+    assert_eq!(read.program().unwrap()[1], "{{ outputs.x");
+    assert_eq!(codes(&with_steps(json!([program(json!([]))]))), ["WFLO-1009"]);
+    assert_eq!(
+        codes(&with_steps(json!([program(json!(["sh"])), code_step("after", &["p"])]))),
+        ["WFLO-1009"]
+    );
+}

@@ -54,7 +54,13 @@ async fn run_tools(attempt: Attempt, calls: &Arc<Calls>, many: u32) -> End {
         // Without an answer it is in the journal.
         if let Some(Answer::Error(error)) = answered.expect("it is answered").answer {
             let error = Failure::new(Code(4001), error.message);
-            end = End::Failed { no_retry: Some(error.clone()), error, timed_out: false, keep: Vec::new() };
+            end = End::Failed {
+                no_retry: Some(error.clone()),
+                error,
+                timed_out: false,
+                keep: Vec::new(),
+                left: None,
+            };
             break;
         }
     }

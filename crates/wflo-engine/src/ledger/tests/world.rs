@@ -264,7 +264,13 @@ pub(super) fn crowds(world: &World, many: u32) {
         let (answered, refused) = crowd(&gateway, &calls, many).await;
         if refused > 0 {
             let error = Failure::new(Code(4001), format!("{answered}/{refused}"));
-            return End::Failed { no_retry: Some(error.clone()), error, timed_out: false, keep: Vec::new() };
+            return End::Failed {
+                no_retry: Some(error.clone()),
+                error,
+                timed_out: false,
+                keep: Vec::new(),
+                left: None,
+            };
         }
         done(json!(answered))
     });

@@ -72,7 +72,7 @@ impl Conversation<'_> {
         let Some(spec) = self.attempt.spec() else { return failed(error.clone()) };
         let (rows, cancelled) = (self.broker.journal.all(), self.broker.journal.cancelled_waits());
         let (keep, no_retry) = retry::verdict(spec, &rows, &cancelled, error, left_by);
-        End::Failed { error: error.clone(), timed_out, no_retry, keep }
+        End::Failed { error: error.clone(), timed_out, no_retry, keep, left: None }
     }
 
     fn gone(&self, exit: Option<Result<Exit, Failure>>) -> End {

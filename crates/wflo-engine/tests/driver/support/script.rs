@@ -129,7 +129,7 @@ pub(crate) fn succeeded(step: &str) -> End {
 
 pub(crate) fn failed() -> End {
     let error = Failure::new(Code(3999), "boom");
-    End::Failed { error, timed_out: false, no_retry: None, keep: Vec::new() }
+    End::Failed { error, timed_out: false, no_retry: None, keep: Vec::new(), left: None }
 }
 
 /// Runs until it is asked to end.

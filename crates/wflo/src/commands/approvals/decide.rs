@@ -1,5 +1,6 @@
 //! `wflo approvals approve` and `reject`: a durable decision, and the run going on with it.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -189,9 +190,13 @@ async fn go_on(
     let run = record.id;
     let launch = launch_of(record).map_err(CommandError::engine)?;
     trust::settle(context, &session.settings, &trust::of_run(&launch, &session.settings), false)?;
-    let terminal = Terminal::find(false);
+    let piped = launch.program.is_some() && !std::io::stdin().is_terminal();
+    let terminal = Terminal::find(piped);
     let until = if terminal.is_some() { Until::Ended } else { Until::Rests };
-    let how = How { terminal, background: None, until, says_waits: false, run: Some(run) };
+    let mut how = How { terminal, console: None, background: None, until, says_waits: false, run: Some(run) };
+    if launch.program.is_some() {
+        how = how.of_program(context);
+    }
     drive::drive(session, context, how, async |runtime| match runtime.engine.drive(run).await {
         Ok(()) => Ok(Taken::Run { run, seen }),
         // Another process was faster: it has the decision.

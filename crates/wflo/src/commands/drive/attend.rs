@@ -77,7 +77,7 @@ impl Attendance<'_, '_> {
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let progress = loop {
             if self.desk.has_next() {
-                self.view.begin_question();
+                self.view.begin_question().await;
                 self.desk.put();
             }
             tokio::select! {

@@ -162,7 +162,7 @@ pub(crate) async fn bring_in_late(
     if !is_wanted(session, record).await? || Files::open(session, record).await?.changes()?.is_empty() {
         return Ok(None);
     }
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(false)?;
     let mut desk = Desk::new(context.printer, terminal);
     let exit = bring_in(session, context, record, (&mut desk, &mut signals)).await?;
     finished_line(session, context, record).await?;

@@ -10,7 +10,7 @@ use super::tree::Tree;
 use super::{closing, finished_line, summary, vanished};
 use crate::commands::Context;
 use crate::commands::run::record;
-use crate::commands::runs::{changed_files, exit_of};
+use crate::commands::runs::{changed_files, exit_of_run};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::Session;
@@ -30,13 +30,22 @@ impl End<'_, '_, '_> {
     pub(super) async fn finish(&mut self, run: RunId, tree: &Tree) -> Result<Exit, CommandError> {
         let (session, printer) = (self.session, self.context.printer);
         let record = session.store.run(run).await?.ok_or_else(|| vanished(run))?;
+        let program = summary::program(&record)?;
+        let exit = exit_of_run(session.store.as_ref(), &record).await?;
         if !printer.json_wanted() {
-            summary::verdict(printer, &record, tree, session.clock.now());
-            summary::outputs(printer, &record);
+            match &program {
+                Some(name) => summary::ended(printer, (&record, name), exit, tree, session.clock.now()),
+                None => {
+                    summary::verdict(printer, &record, tree, session.clock.now());
+                    summary::outputs(printer, &record);
+                }
+            }
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
             let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
             summary::account(session, printer, &record, budget, tree.spent()).await?;
-            summary::logged(printer, &record, tree.logged());
+            if program.is_none() {
+                summary::logged(printer, &record, tree.logged());
+            }
             if record.status.is_terminal() {
                 let (files, _) = changed_files(session, &record).await?;
                 summary::files(printer, &record, &files);
@@ -48,14 +57,16 @@ impl End<'_, '_, '_> {
             }
         }
         record::remark(session, self.context, &record).await;
-        summary::error(printer, &record);
+        if program.is_none() || !summary::is_own_failure(&record) {
+            summary::error(printer, &record);
+        }
         if let Some(error) = summary::paused_for(session, &record).await? {
             printer.complain(&error);
         }
         let brought = closing::bring_in(session, self.context, &record, (self.desk, self.signals)).await;
         finished_line(session, self.context, &record).await?;
         Ok(match brought {
-            Ok(exit) => exit.unwrap_or_else(|| exit_of(&record)),
+            Ok(other) => other.unwrap_or(exit),
             Err(error) => {
                 // `run.finished` stays the last line for scripts.
                 error.failures.iter().for_each(|failure| printer.complain(failure));

@@ -5,10 +5,12 @@ use wflo_core::error::{Code, Failure};
 
 use crate::failure::CommandError;
 
-/// Both signals.
+/// Both signals, and where a program has the terminal those that would leave it as the program has it.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
+    quit: Option<Signal>,
 }
 
 impl Signals {
@@ -16,21 +18,35 @@ impl Signals {
     ///
     /// # Errors
     /// When the system does not let them be taken.
-    pub(super) fn new() -> Result<Self, CommandError> {
+    pub(super) fn new(has_program: bool) -> Result<Self, CommandError> {
         let take = |kind| {
             signal(kind).map_err(|e| {
                 let message = format!("signals cannot be watched: {e}");
                 CommandError::from_failure(Failure::new(Code(9005), message))
             })
         };
-        Ok(Signals { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
+        let of_program = |kind| has_program.then(|| take(kind)).transpose();
+        Ok(Signals {
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+            hangup: of_program(SignalKind::hangup())?,
+            quit: of_program(SignalKind::quit())?,
+        })
     }
 
-    /// The next of either.
+    /// The next of any.
     pub(super) async fn next(&mut self) {
+        async fn of(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = of(&mut self.hangup) => {}
+            () = of(&mut self.quit) => {}
         }
     }
 }

@@ -13,6 +13,10 @@ use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
+mod program;
+
+pub(super) use program::{ended, is_own_failure, program};
+
 use super::tree::Tree;
 use crate::failure::{CommandError, of_run};
 use crate::plain;
@@ -209,7 +213,8 @@ pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
     if !record.options.apply || record.status != RunStatus::Completed {
         let id = record.id;
         printer.note(format_args!(
-            "             see them with `wflo diff {id}`, bring them in with `wflo apply {id}`"
+            "             see them with `wflo diff {id}`, bring them in with `wflo apply {id}`,\n             \
+             or throw them away with `wflo discard {id}`"
         ));
     }
 }

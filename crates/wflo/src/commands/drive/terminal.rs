@@ -3,13 +3,18 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
+
+use super::console::{Keyboard, Outer};
 
 /// A terminal that somebody can answer on.
 pub(crate) struct Terminal {
     device: File,
     lines: Option<mpsc::Receiver<String>>,
+    /// Whose keyboard it is while a program runs.
+    console: Option<Arc<Outer>>,
 }
 
 impl Terminal {
@@ -26,12 +31,24 @@ impl Terminal {
             stdin.is_terminal().then_some(())?;
             File::from(rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3).ok()?)
         };
-        Some(Terminal { device, lines: None })
+        Some(Terminal { device, lines: None, console: None })
+    }
+
+    /// Lines are read where a program's input is, for as long as it has it: two readers would each have half.
+    pub(super) fn share(&mut self, console: &Arc<Outer>) {
+        self.console = Some(Arc::clone(console));
+    }
+
+    fn keyboard(&self) -> Option<Arc<Keyboard>> {
+        self.console.as_ref().and_then(|console| console.keyboard())
     }
 
     /// Forgets what was typed before the question could be read: it cannot be the answer to it.
     pub(crate) fn forget(&mut self) {
         let _ = rustix::termios::tcflush(&self.device, rustix::termios::QueueSelector::IFlush);
+        if let Some(keyboard) = self.keyboard() {
+            keyboard.forget();
+        }
         if let Some(lines) = &mut self.lines {
             while lines.try_recv().is_ok() {}
         }
@@ -48,6 +65,9 @@ impl Terminal {
 
     /// The next line; `None` when the terminal is gone. Dropping the wait loses nothing.
     pub(super) async fn line(&mut self) -> Option<String> {
+        if let Some(keyboard) = self.keyboard() {
+            return keyboard.line().await;
+        }
         if self.lines.is_none() {
             let (sender, receiver) = mpsc::channel(4);
             let device = BufReader::new(self.device.try_clone().ok()?);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use wflo_core::budget::Budget;
 use wflo_core::definition::Definition;
+use wflo_core::effect::EffectKind;
 use wflo_core::event::{AfterFailure, EventBody, Recorded, Wait};
 use wflo_core::money::NanoUsd;
 
@@ -29,6 +30,8 @@ pub(super) struct Tree {
     spent: NanoUsd,
     /// Lines that steps logged or printed.
     logged: u64,
+    /// Model calls that were made.
+    calls: u64,
 }
 
 struct Node {
@@ -74,6 +77,7 @@ impl Tree {
             budget: None,
             spent: NanoUsd::ZERO,
             logged: 0,
+            calls: 0,
         }
     }
 
@@ -90,6 +94,11 @@ impl Tree {
     /// How many lines steps logged or printed.
     pub(super) fn logged(&self) -> u64 {
         self.logged
+    }
+
+    /// How many model calls were made.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// From the first event to the last, or to `now`.
@@ -159,7 +168,8 @@ impl Tree {
                 };
                 self.doing(&key.step, doing, Some(Stand::Running));
             }
-            EventBody::EffectFinished { key, cost_usd, .. } => {
+            EventBody::EffectFinished { key, kind, cost_usd, .. } => {
+                self.calls += u64::from(*kind == EffectKind::Llm);
                 self.spent = self.spent.saturating_add(*cost_usd);
                 if let Some(node) = self.node(&key.step) {
                     node.cost = node.cost.saturating_add(*cost_usd);

@@ -4,6 +4,8 @@
 //! **Architecture Invariant:** while a question is open nothing is drawn; what is said meanwhile comes
 //! after the answer.
 
+use std::sync::Arc;
+
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use wflo_core::budget::Budget;
@@ -11,6 +13,7 @@ use wflo_core::definition::Definition;
 use wflo_core::event::{EventBody, Recorded};
 use wflo_core::id::RunId;
 
+use super::console::Outer;
 use super::tree::Tree;
 use crate::commands::{Context, event_line};
 use crate::printer::Printer;
@@ -20,6 +23,9 @@ pub(super) struct View<'a> {
     printer: &'a Printer,
     pub(super) tree: Tree,
     live: Option<Live>,
+    /// Of a program that is run as it is: it has the streams.
+    console: Option<Arc<Outer>>,
+    is_program: bool,
     /// Whether a question is open.
     asking: bool,
     /// Said while a question is open.
@@ -36,10 +42,16 @@ struct Live {
 
 impl<'a> View<'a> {
     /// A view by the flags, the terminal and the environment.
-    pub(super) fn new(context: &Context<'a>, definition: &Definition, run: RunId) -> Self {
+    pub(super) fn new(
+        context: &Context<'a>,
+        definition: &Definition,
+        run: RunId,
+        console: Option<Arc<Outer>>,
+    ) -> Self {
         let printer = context.printer;
         let dumb = context.environment.get("TERM") == Some("dumb");
-        let is_live = printer.is_live() && !dumb;
+        let is_program = definition.program().is_some();
+        let is_live = printer.is_live() && !dumb && !is_program;
         let live = is_live.then(|| Live {
             all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
             lines: Vec::new(),
@@ -47,7 +59,7 @@ impl<'a> View<'a> {
             frame: 0,
         });
         let tree = Tree::new(definition, &run.to_string());
-        View { printer, tree, live, asking: false, held_back: Vec::new() }
+        View { printer, tree, live, console, is_program, asking: false, held_back: Vec::new() }
     }
 
     /// Whether the tree moves.
@@ -68,6 +80,11 @@ impl<'a> View<'a> {
             return;
         }
         let wanted = match self.live {
+            // Its own words are on the streams already.
+            _ if self.is_program => {
+                let is_its_own = matches!(event.event.body, EventBody::Log { .. });
+                is_said(&event.event.body) && !is_its_own
+            }
             Some(_) => is_said(&event.event.body),
             None => self.printer.verbosity() > 0 || is_news(&event.event.body),
         };
@@ -79,7 +96,7 @@ impl<'a> View<'a> {
 
     /// Says a line above the tree.
     pub(super) fn say(&mut self, line: String) {
-        if self.asking {
+        if self.asking || self.console.as_ref().is_some_and(|console| console.is_on_screen()) {
             self.held_back.push(line);
             return;
         }
@@ -107,16 +124,25 @@ impl<'a> View<'a> {
     }
 
     /// Takes the tree away for a question.
-    pub(super) fn begin_question(&mut self) {
+    pub(super) async fn begin_question(&mut self) {
         self.asking = true;
         self.clear();
+        if let Some(console) = &self.console {
+            console.pause().await;
+        }
     }
 
     /// Goes on after a question.
     pub(super) fn end_question(&mut self, now: Timestamp) {
         self.asking = false;
         for line in std::mem::take(&mut self.held_back) {
-            self.say(line);
+            match &self.live {
+                Some(live) => live.all.suspend(|| self.printer.note(line)),
+                None => self.printer.note(line),
+            }
+        }
+        if let Some(console) = &self.console {
+            console.resume();
         }
         self.draw(now);
     }

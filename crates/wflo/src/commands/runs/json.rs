@@ -1,7 +1,9 @@
 //! A run as scripts see it: RUN, and the exit code that its status stands for.
 
 use serde_json::{Value, json};
+use wflo_core::definition::{StepKind, StepSpec};
 use wflo_core::id::RunId;
+use wflo_core::machine::StepState;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::engine::load;
@@ -39,6 +41,7 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
                 "started_at": step.started_at,
                 "finished_at": step.finished_at,
                 "error": step.error,
+                "exit_code": exit_code(spec, step),
             })
         })
         .collect();
@@ -73,7 +76,31 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
     }))
 }
 
-/// The exit code that a run's end stands for.
+/// What a program ended with, as far as it has ended by itself or by a limit of its own.
+fn exit_code(spec: &StepSpec, step: &StepState) -> Option<u8> {
+    let is_program = matches!(spec.kind, StepKind::Program { .. });
+    let said = || u8::try_from(step.output.as_deref()?["exit_code"].as_u64()?).ok();
+    step.exit_code.or_else(said).filter(|_| is_program)
+}
+
+/// The exit code of a command that waited for a run: what its status stands for, and of a program that is run
+/// as it is what that ended with, unless wflo ended it.
+///
+/// # Errors
+/// Store errors.
+pub(crate) async fn exit_of_run(store: &dyn Store, record: &RunRecord) -> Result<Exit, CommandError> {
+    let ended = matches!(record.status, RunStatus::Completed | RunStatus::Failed | RunStatus::TimedOut);
+    if ended {
+        let (definition, state) = load(store, record).await.map_err(CommandError::engine)?;
+        let program = definition.steps.first().zip(state.steps.first());
+        if let Some(code) = program.and_then(|(spec, step)| exit_code(spec, step)) {
+            return Ok(Exit::Command(code));
+        }
+    }
+    Ok(exit_of(record))
+}
+
+/// The exit code that a run's status stands for.
 pub(crate) fn exit_of(record: &RunRecord) -> Exit {
     match record.status {
         RunStatus::Completed => Exit::Success,

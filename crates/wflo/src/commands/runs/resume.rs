@@ -1,5 +1,6 @@
 //! `wflo runs resume`: take a run over that nobody drives, and go on with it.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use wflo_core::run::{RunRecord, RunStatus};
@@ -53,7 +54,12 @@ pub(super) async fn run(
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);
     }
-    let how = How::whole(detach, background, false).of(record.id);
+    let is_program = launch_of(&record).map_err(CommandError::engine)?.program.is_some();
+    let piped = is_program && !std::io::stdin().is_terminal();
+    let mut how = How::whole(detach, background, piped).of(record.id);
+    if is_program {
+        how = how.of_program(context);
+    }
     drive::drive(&session, context, how, async |runtime| {
         if state.paused {
             tell(&session, &record).await?;

@@ -1,5 +1,6 @@
 //! `wflo runs retry`: a new run from one that has ended, on the project's present code.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use wflo_core::error::{Code, Failure};
@@ -46,7 +47,12 @@ pub(super) async fn run(
     if detach.is_wanted() {
         return detach::start(context, &session.settings.data_dir, false);
     }
-    let how = How::whole(detach, background, false);
+    let is_program = changes::launch_of(&old).map_err(CommandError::engine)?.program.is_some();
+    let piped = is_program && !std::io::stdin().is_terminal();
+    let mut how = How::whole(detach, background, piped);
+    if is_program {
+        how = how.of_program(context);
+    }
     drive::drive(&session, context, how, async |runtime| fork(&session, context, runtime, &old, again).await)
         .await
 }
@@ -94,9 +100,14 @@ fn tell(context: &Context<'_>, retried: &Retried, old: &RunRecord) {
 /// The run's workflow as the project now has it, with what the run was started with.
 async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission, CommandError> {
     let launch = changes::launch_of(old).map_err(CommandError::engine)?;
-    let source = match launch.workflow {
-        Some(entry) => Source::Code(entry),
-        None => written(session, old, launch.definition).await?,
+    let source = match (launch.workflow, launch.program) {
+        (Some(entry), _) => Source::Code(entry),
+        (None, Some(program)) => {
+            let argv = session.store.definition(old.id).await?["steps"][0]["argv"].take();
+            let argv = serde_json::from_value(argv).unwrap_or_default();
+            Source::Program { argv, program: Box::new(program) }
+        }
+        (None, None) => written(session, old, launch.definition).await?,
     };
     let mut submission = session.submission(source, old.inputs.clone(), Flags::default());
     // What was allowed by hand for it is still allowed; whoever retries it has been asked.

@@ -1,0 +1,136 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+/// A home folder with a project in it, and programs.
+struct World {
+    _root: tempfile::TempDir,
+    home: PathBuf,
+    project: PathBuf,
+    path: Vec<PathBuf>,
+}
+
+impl Search for World {
+    fn find(&self, name: &str) -> Option<PathBuf> {
+        self.path.iter().map(|folder| folder.join(name)).find(|path| is_program(path))
+    }
+
+    fn folders(&self) -> Vec<PathBuf> {
+        self.path.clone()
+    }
+}
+
+impl World {
+    fn new(path: &[&str]) -> World {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().canonicalize().unwrap().join("home/ada");
+        let project = home.join("work/project");
+        std::fs::create_dir_all(&project).unwrap();
+        let path = path.iter().map(|folder| home.join(folder)).collect();
+        World { _root: root, home, project, path }
+    }
+
+    fn program(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.home.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn around(&self) -> Surroundings {
+        let data = self.project.join(".wflo");
+        Surroundings::new(&self.project, Some(&data), |name| {
+            (name == "HOME").then(|| self.home.clone().into_os_string())
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<Program, Failure> {
+        Program::find(name, &self.project, self, &self.around())
+    }
+
+    fn below(&self, paths: &[PathBuf]) -> Vec<String> {
+        let short = |path: &PathBuf| path.strip_prefix(&self.home).unwrap_or(path).display().to_string();
+        let mut all: Vec<String> = paths.iter().map(short).collect();
+        all.sort();
+        all
+    }
+}
+
+#[test]
+fn what_the_toolchain_and_the_project_have_needs_nothing() {
+    let world = World::new(&[]);
+    let sh = Program::find("/bin/sh", &world.project, &world, &world.around()).unwrap();
+    assert!(sh.shown.is_empty(), "{:?}", sh.shown);
+    world.program("work/project/run.sh", "#!/bin/sh\n");
+    std::os::unix::fs::symlink(world.project.join("run.sh"), world.home.join("run")).unwrap();
+    let linked = world.find(&world.home.join("run").display().to_string()).unwrap();
+    assert_eq!((linked.file, linked.shown), (world.project.join("run.sh"), vec![]));
+    let own = world.find("./run.sh").unwrap();
+    assert_eq!((own.file, own.shown), (world.project.join("run.sh"), vec![]));
+}
+
+#[test]
+fn of_a_prefix_its_parts_are_shown_and_not_what_lies_beside() {
+    let world = World::new(&[".nvm/versions/node/v22/bin"]);
+    world.program(".nvm/versions/node/v22/bin/node", "\x7fELF");
+    world.program(".nvm/versions/node/v22/.npmrc", "secret");
+    std::fs::create_dir(world.home.join(".nvm/versions/node/v22/lib")).unwrap();
+    let cli = world.program(".nvm/versions/node/v22/lib/node_modules/cli/cli.js", "#!/usr/bin/env node\n");
+    std::os::unix::fs::symlink(&cli, world.home.join(".nvm/versions/node/v22/bin/cli")).unwrap();
+    let found = world.find("cli").unwrap();
+    let parts = [".nvm/versions/node/v22/bin", ".nvm/versions/node/v22/lib"];
+    assert_eq!(world.below(&found.shown), parts);
+    assert!(found.path.starts_with(&world.home.join(parts[0]).display().to_string()), "{}", found.path);
+}
+
+#[test]
+fn of_a_folder_that_is_everybodys_only_the_file_is_shown() {
+    let world = World::new(&["bin", ".local/bin"]);
+    world.program("bin/mine", "#!/bin/sh\n");
+    world.program(".local/share/claude/versions/2", "\x7fELF");
+    std::fs::create_dir_all(world.home.join(".local/bin")).unwrap();
+    let target = world.home.join(".local/share/claude/versions/2");
+    std::os::unix::fs::symlink(target, world.home.join(".local/bin/claude")).unwrap();
+    assert_eq!(world.below(&world.find("mine").unwrap().shown), ["bin/mine"]);
+    let claude = world.find("claude").unwrap();
+    assert_eq!(world.below(&claude.shown), [".local/bin/claude", ".local/share/claude/versions/2"]);
+    assert_eq!(claude.name, "claude");
+}
+
+#[test]
+fn the_interpreter_of_a_script_is_shown_with_it() {
+    let world = World::new(&["bin"]);
+    let python = world.home.join(".local/share/uv/tools/tool");
+    world.program(".local/share/uv/tools/tool/bin/python3", "\x7fELF");
+    let line = format!("#!{}\n", python.join("bin/python3").display());
+    world.program("bin/tool", &line);
+    let found = world.find("tool").unwrap();
+    assert_eq!(world.below(&found.shown), [".local/share/uv/tools/tool/bin", "bin/tool"]);
+    world.program("bin/broken", "#!/nowhere/interpreter\n");
+    assert_eq!(world.find("broken").unwrap_err().code, NOT_FOUND.to_string());
+}
+
+#[test]
+fn what_is_not_there_or_no_program_is_said_with_what_to_do() {
+    let world = World::new(&["bin"]);
+    std::fs::write(world.project.join("agent.py"), "").unwrap();
+    let refused = |name: &str| world.find(name).unwrap_err();
+    assert!(refused("nothing").hint.unwrap().contains("install it"));
+    assert!(refused("./agent.py").hint.unwrap().contains("chmod +x"));
+    assert!(refused("./other").message.contains("there is no program"));
+    world.program("work/project/own", "#!/bin/sh\n");
+    assert!(refused("own").hint.unwrap().contains("./own"));
+}
+
+#[test]
+fn what_holds_a_home_or_wflos_data_is_never_shown() {
+    let world = World::new(&["work/bin"]);
+    // A prefix that holds the project: of it only the file.
+    world.program("work/bin/near", "#!/bin/sh\n");
+    assert_eq!(world.below(&world.find("near").unwrap().shown), ["work/bin/near"]);
+    let path = world.program("work/project/.wflo/evil", "#!/bin/sh\n");
+    std::os::unix::fs::symlink(path, world.home.join("evil")).unwrap();
+    let name = world.home.join("evil").display().to_string();
+    assert_eq!(world.find(&name).unwrap_err().code, NOT_SHOWN.to_string());
+}

@@ -1,0 +1,124 @@
+//! A program that knows nothing of wflo, run as it is: `wflo run -- CMD`.
+//!
+//! Its files are kept however it ends, its streams go through the console of whoever drives the run, and a
+//! bounded copy of what it says is in the run's events. The order of things and what a crash between two of
+//! them leaves is in `docs/adr/0028-programs-as-they-are.md`.
+
+mod relay;
+mod terminal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use wflo_core::error::{Code, Failure};
+use wflo_core::event::EventBody;
+
+use self::relay::Relay;
+use super::process::{self, Ended, TIMEOUT};
+use super::{Steps, failed};
+use crate::broker::Broker;
+use crate::error::EngineError;
+use crate::executor::{Attempt, End, Left, Stop};
+use crate::journal::Journal;
+use crate::output::Output;
+use crate::program::Program;
+use crate::sandboxed::Running;
+
+/// The program failed.
+const PROGRAM_FAILED: Code = Code(3100);
+/// It could not be executed.
+const NOT_EXECUTED: Code = Code(3105);
+/// Its run ended before it.
+const ENDED_WITH_ITS_RUN: Code = Code(3101);
+/// The run has no program although it is one.
+const NO_PROGRAM: Code = Code(3102);
+/// How long what a stopped program has said may take to be passed on.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+impl Steps {
+    pub(super) async fn program(&self, attempt: &Attempt, argv: &[String]) -> Result<End, EngineError> {
+        let launch = self.launch(&attempt.context)?;
+        let Some(program) = launch.program.clone() else {
+            return Ok(failed(Failure::new(
+                NO_PROGRAM,
+                "the run was recorded without what its program needs",
+            )));
+        };
+        let journal = self.journal(attempt).await?;
+        let broker = Arc::new(Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services)));
+        let (output, keeper) =
+            Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
+        let io = |e: std::io::Error| EngineError::Unreadable(format!("a program's streams: {e}"));
+        let streams = self.console.clone().map(|console| console.attach()).transpose().map_err(io)?;
+        let (relay, mut ask) = Relay::prepare(streams, output).map_err(io)?;
+        ask.name = Some(format!("{}-{}", attempt.run, attempt.step));
+        ask.command = program.command(argv, &launch);
+        ask.env.extend(program.environment());
+        ask.cwd = Some(program.folder.clone());
+        ask.egress = true;
+        ask.layers.clone_from(&attempt.layers);
+        let running = self.sandboxes.open(&launch, ask).await?;
+        self.tell_of_walls(&journal, &running).await?;
+        let relay = relay.start().map_err(io)?;
+        let ended = self.attend(attempt, &launch, &broker, &running).await?;
+        match ended {
+            // What a slow reader has not taken is waited for, as it would without wflo.
+            Ended::Exit(_) => tokio::select! {
+                () = relay.drained() => {}
+                _ = attempt.stopped() => {}
+            },
+            _ => drop(tokio::time::timeout(LAST_WORDS, relay.drained()).await),
+        }
+        relay.end().await;
+        keeper.finish().await;
+        crate::failpoint::pass("program.ended");
+        self.ending(attempt, &program, (&journal, &running), ended).await
+    }
+
+    async fn ending(
+        &self,
+        attempt: &Attempt,
+        program: &Program,
+        (journal, running): (&Journal, &Running),
+        ended: Ended,
+    ) -> Result<End, EngineError> {
+        let name = &program.name;
+        let (failure, exit_code) = match ended {
+            Ended::Lost(reason) => return Ok(End::Lost { reason }),
+            // The run is over, and its files are looked at; else it goes on, and the program starts anew.
+            Ended::Stopped(Stop::Ending | Stop::Cancelled) => {
+                let message = format!("`{name}` was ended with its run");
+                (Some((ENDED_WITH_ITS_RUN, message)), None)
+            }
+            Ended::Stopped(_) => return Ok(End::Stopped),
+            Ended::OutOfTime(limit) => {
+                let message = format!("`{name}` ran for longer than {} s", limit.as_secs_f64());
+                (Some((TIMEOUT, message)), Some(124))
+            }
+            Ended::Exit(exit) => {
+                let what = format!("`{name}`");
+                (process::failure(&exit, &what, name, (PROGRAM_FAILED, NOT_EXECUTED)), Some(exit.code()))
+            }
+        };
+        let (layer, dropped) = self.sandboxes.capture(running).await?;
+        crate::failpoint::pass("layer.captured");
+        if !dropped.is_empty() {
+            let message = format!("not kept of the files of `{name}`: {}", dropped.join(", "));
+            let notice = "workspace.dropped".to_owned();
+            journal.note(vec![EventBody::Notice { notice, message }]).await?;
+        }
+        let Some((code, message)) = failure else {
+            let (output, cost) = (json!({ "exit_code": 0 }), self.cost(attempt).await?);
+            return Ok(End::Succeeded { output, state: None, cost, layer, ops: Vec::new() });
+        };
+        let error = Failure::new(code, message);
+        Ok(End::Failed {
+            no_retry: Some(error.clone()),
+            error,
+            timed_out: code == TIMEOUT,
+            keep: Vec::new(),
+            left: Some(Left { exit_code, layer }),
+        })
+    }
+}

@@ -1,0 +1,456 @@
+"""Programs that know nothing of wflo: their streams, their ends, their files, their money."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from model import MockModel
+from project import DEADLINE, Project, Running, approve, wait_for
+
+AGENT = """
+    import json, os, sys, urllib.request
+
+    def ask(word):
+        body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": word}]}
+        request = urllib.request.Request(
+            os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+            json.dumps(body).encode(),
+            {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)["choices"][0]["message"]["content"]
+        except urllib.error.HTTPError as error:
+            print("refused with", error.code, file=sys.stderr)
+            sys.exit(9)
+"""
+
+
+def agent(project: Project, source: str, name: str = "agent.py") -> None:
+    lines = source.strip("\n").splitlines()
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    body = "\n".join(line[indent:] for line in lines)
+    project.write(name, AGENT)
+    path = project.folder / name
+    path.write_text(path.read_text() + body + "\n")
+
+
+def program(
+    project: Project, *argv: str, stdin: bytes = b"", flags: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    """`wflo run FLAGS -- ARGV` with pipes, as bytes."""
+    return subprocess.run(
+        [project.wflo, "run", *flags, "--", *argv],
+        cwd=project.folder,
+        env=project.environment,
+        input=stdin,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def shell(project: Project, script: str, stdin: bytes = b"", *flags: str) -> subprocess.CompletedProcess:
+    return program(project, "sh", "-c", script, stdin=stdin, flags=flags)
+
+
+def latest(project: Project) -> dict:
+    return project.show("latest")
+
+
+# Streams
+
+
+def test_bytes_pass_through_unchanged_both_ways(project: Project) -> None:
+    every = bytes(range(256)) * 2_000
+    done = program(project, "cat", stdin=every)
+    assert (done.returncode, done.stdout) == (0, every), done.stderr[-2000:]
+    done = shell(project, "printf 'to \\033]52;c;eA==\\007 err' >&2; printf 'out\\n'")
+    assert done.stdout == b"out\n" and b"to \x1b]52;c;eA==\x07 err" in done.stderr, done
+
+
+def test_what_a_program_says_is_recorded_and_bounded(project: Project) -> None:
+    done = shell(project, "echo first; seq 1 400000; echo last >&2")
+    assert done.returncode == 0 and done.stdout.endswith(b"400000\n"), done.stderr[-2000:]
+    events = project.events("latest")
+    logged = [event for event in events if event["type"] == "log"]
+    assert logged[0]["message"] == "first" and any(e["message"] == "last" and e["level"] == "stderr" for e in logged)
+    assert sum(len(event["message"]) for event in logged) < 1 << 20
+    assert any("left out" in event["message"] for event in logged)
+    assert any(event["message"] == "400000" for event in logged), "the end is kept"
+
+
+def test_a_slow_reader_slows_the_program_and_grows_no_memory(project: Project) -> None:
+    process = subprocess.Popen(
+        [project.wflo, "run", "--", "sh", "-c", "head -c 300000000 /dev/zero; echo end"],
+        cwd=project.folder,
+        env=project.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    try:
+        first = process.stdout.read(1)
+        assert first == b"\0"
+
+        def memory() -> int:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+        before = memory()
+        rest = b""
+        count = 1
+        while chunk := process.stdout.read(1 << 20):
+            count += len(chunk)
+            rest = chunk
+        assert rest.endswith(b"end\n") and count == 300_000_004
+        assert process.wait(DEADLINE) == 0
+        assert before < 300_000, f"{before} KiB while nobody read"
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+
+
+def test_a_reader_that_goes_breaks_the_programs_pipe(project: Project) -> None:
+    reading = f"'{project.wflo}' run -- yes | head -n 2"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {reading}"],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.stdout == b"y\ny\n", done
+    assert done.returncode == 128 + signal.SIGPIPE, done
+
+
+def test_with_json_standard_output_has_only_events(project: Project) -> None:
+    done = project.run("--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert done.code == 3, done
+    assert "out\n" in done.err and "err\n" in done.err
+    assert done.run["status"] == "failed" and done.run["steps"][0]["exit_code"] == 3
+    assert {event["message"] for event in done.of("log")} == {"out", "err"}
+
+
+# Finding programs
+
+
+def test_a_program_of_the_project_starts_where_it_was_named(project: Project) -> None:
+    script = project.write("sub/here.sh", '#!/bin/sh\necho "$PWD" "$@"\n')
+    script.chmod(0o755)
+    done = subprocess.run(
+        [project.wflo, "run", "--", "./here.sh", "a b", "{{ inputs.x }}"],
+        cwd=project.folder / "sub",
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.stdout == f"{project.folder / 'sub'} a b {{{{ inputs.x }}}}\n", done
+
+
+def test_a_virtual_environment_of_the_project_is_used(project: Project) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", project.folder / ".venv"], check=True, timeout=DEADLINE
+    )
+    project.write(".gitignore", ".venv/\n")
+    packages = next((project.folder / ".venv/lib").iterdir()) / "site-packages"
+    (packages / "only_here.py").write_text("answer = 42\n")
+    done = program(project, ".venv/bin/python", "-c", "import only_here; print(only_here.answer)")
+    assert done.stdout == b"42\n", done
+
+
+def test_what_cannot_be_found_is_refused_with_a_hint(project: Project) -> None:
+    for name, hint in (("no-such-program", "install it"), ("./missing", "check its path"), ("./wflo.toml", "chmod +x")):
+        done = project.call("run", "--", name)
+        assert done.code == 127 and "WFLO-3103" in done.err and hint in done.err, done
+    assert "run_" not in project.call("runs", "list", "--json").out, "nothing was begun"
+
+
+def test_a_tool_of_the_home_folder_is_shown_and_nothing_beside_it(project: Project, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tool = home / "tools/thing/bin/tool"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(f"#!/bin/sh\ncat ../../secret {home}/secret 2>/dev/null; ls {home}\n")
+    tool.chmod(0o755)
+    (home / "secret").write_text("of the home folder\n")
+    project.environment |= {"HOME": str(home), "PATH": f"{tool.parent}:{project.environment['PATH']}"}
+    done = program(project, "tool")
+    assert done.stdout == b"tools\n", done
+
+
+def test_a_known_agent_without_a_provider_is_told_so_before_it_starts(project: Project) -> None:
+    fake = project.write("bin/claude", "#!/bin/sh\necho started\n")
+    fake.chmod(0o755)
+    bare = project.at(project.folder)
+    bare.environment = {**project.environment, "PATH": f"{fake.parent}:{project.environment['PATH']}"}
+    (project.folder / "wflo.toml").write_text('[project]\nname = "e2e"\n')
+    done = bare.call("run", "--", "claude")
+    assert done.code == 2 and "WFLO-8102" in done.err and "ANTHROPIC_API_KEY" in done.err, done
+    assert bare.call("run", "--", "claude", ANTHROPIC_API_KEY="sk-x").out == "started\n"
+
+
+def test_a_home_folder_is_no_project(project: Project) -> None:
+    done = project.call("run", "--", "true", HOME=str(project.folder))
+    assert done.code == 2 and "WFLO-8101" in done.err, done
+
+
+# Ends and files
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 42", 42), ("kill -TERM $$", 143), ("exit 75", 75)])
+def test_the_exit_code_is_the_programs_own(project: Project, script: str, code: int) -> None:
+    assert shell(project, script).returncode == code
+    assert latest(project)["status"] == ("completed" if code == 0 else "failed")
+    assert latest(project)["steps"][0]["exit_code"] == code
+
+
+def test_a_limit_of_time_ends_it_with_124_and_keeps_its_files(project: Project) -> None:
+    project.write_settings("\n[sandbox]\ntimeout_seconds = 1\n")
+    done = shell(project, "echo half > half.txt; sleep 3600")
+    assert done.returncode == 124, done
+    shown = project.call("diff", "latest")
+    assert "half.txt" in shown.out, shown
+
+
+def test_files_are_shown_before_they_are_applied(project: Project) -> None:
+    project.write("kept.txt", "old\n")
+    done = shell(project, "echo new > kept.txt; echo more > more.txt")
+    assert done.returncode == 0 and b"2 changed" in done.stderr, done
+    for verb in (b"wflo diff", b"wflo apply", b"wflo discard"):
+        assert verb in done.stderr, done
+    assert (project.folder / "kept.txt").read_text() == "old\n" and not (project.folder / "more.txt").exists()
+    assert "+new" in project.call("diff", "latest").out
+    assert project.call("apply", "latest").code == 0
+    assert (project.folder / "kept.txt").read_text() == "new\n"
+
+
+def test_a_program_that_fails_leaves_its_files_to_look_at(project: Project) -> None:
+    done = shell(project, "echo made > made.txt; exit 7", b"", "--apply")
+    assert done.returncode == 7, done
+    assert not (project.folder / "made.txt").exists(), "what failed is not applied by itself"
+    assert "made.txt" in project.call("diff", "latest").out
+    assert project.call("apply", "latest").code == 0
+    assert (project.folder / "made.txt").read_text() == "made\n"
+
+
+def test_apply_brings_the_files_in(project: Project) -> None:
+    assert shell(project, "echo made > made.txt", b"", "--apply").returncode == 0
+    assert (project.folder / "made.txt").read_text() == "made\n"
+    done = shell(project, "echo again > made.txt", b"", "--apply", "--require-approval")
+    assert done.returncode == 75 and b"wflo apply" in done.stderr, done
+    assert (project.folder / "made.txt").read_text() == "made\n"
+
+
+def test_runs_read_well(project: Project) -> None:
+    shell(project, "echo said; echo x > x.txt")
+    run = latest(project)
+    assert (run["workflow"], run["status"], run["steps"][0]["type"]) == ("sh", "completed", "program")
+    assert "sh" in project.call("runs", "list").out
+    page = project.call("runs", "show", "latest").out
+    assert "✓ sh" in page and "x.txt" in page, page
+    assert "said" in project.call("runs", "events", "latest").out
+    spans = [json.loads(line) for line in project.call("runs", "trace", "latest", "--json").out.splitlines()]
+    assert any(span["name"].endswith("sh") for span in spans), spans
+    shell(project, "echo said; exit 1")
+    failed = latest(project)["id"]
+    again = project.call("runs", "retry", failed)
+    assert again.code == 1 and again.out == "said\n", again
+    assert latest(project)["retried_from"] == failed
+
+
+# Models and money
+
+
+def test_a_client_that_knows_nothing_of_wflo_is_served_and_charged(project: Project, model: MockModel) -> None:
+    agent(project, 'print(ask("hello"))')
+    done = program(project, "python3", "agent.py", flags=("--budget", "2"))
+    assert done.returncode == 0 and b"hello" in done.stdout, done
+    assert model.entries[0]["key"] == "sk-the-real-key"
+    assert b"1 call" in done.stderr and b"of $2.00" in done.stderr, done
+    report = project.call("costs", "report", "--by", "agent", "--json")
+    assert "python3" in report.out and report.code == 0, report
+
+
+def test_node_and_the_shell_are_served_too(project: Project, model: MockModel) -> None:
+    project.write(
+        "agent.mjs",
+        """
+        const body = {model: "m", max_tokens: 5, messages: [{role: "user", content: "from node"}]};
+        const answer = await fetch(process.env.OPENAI_BASE_URL + "/chat/completions", {
+          method: "POST", body: JSON.stringify(body),
+          headers: {"content-type": "application/json", authorization: "Bearer " + process.env.OPENAI_API_KEY},
+        });
+        console.log((await answer.json()).choices[0].message.content);
+        """,
+    )
+    done = program(project, "node", "agent.mjs")
+    assert done.returncode == 0 and b"from node" in done.stdout, done
+    agent(project, "print(ask(sys.stdin.read().strip()))")
+    script = project.write("agent.sh", "#!/bin/sh\necho from the shell | python3 agent.py > answer.txt\n")
+    script.chmod(0o755)
+    done = program(project, "./agent.sh")
+    assert done.returncode == 0, done
+    assert "from the shell" in project.call("diff", "latest").out
+
+
+def test_a_budget_halts_a_program_and_its_files_are_kept(project: Project, model: MockModel) -> None:
+    agent(
+        project,
+        """
+        open("before.txt", "w").write("made")
+        for n in range(100):
+            ask(f"again {n}")
+        """,
+    )
+    done = program(project, "python3", "agent.py", flags=("--budget", "0.001"))
+    assert done.returncode == 4 and b"WFLO-4001" in done.stderr, done
+    assert latest(project)["status"] == "halted"
+    assert "before.txt" in project.call("diff", "latest").out
+
+
+def held(project: Project, model: MockModel) -> Running:
+    """A program whose one call waits for money."""
+    project.write_settings('\n[budget]\nmax_cost_usd = "0.0001"\naction_on_exceeded = "ask"\n')
+    agent(project, 'open("answer.txt", "w").write(ask("dear"))')
+    return start(project, "python3", "agent.py")
+
+
+def start(project: Project, *argv: str, **env: str) -> Running:
+    """`wflo run --json -- ARGV` in the background."""
+    process = subprocess.Popen(
+        [project.wflo, "run", "--json", "--", *argv],
+        cwd=project.folder,
+        env={**project.environment, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    running = Running(process)
+    project.running.append(running)
+    return running
+
+
+def test_a_call_that_asks_is_held_and_goes_on_once_people_have_said_yes(project: Project, model: MockModel) -> None:
+    running = held(project, model)
+    asked = running.until("approval.requested")
+    assert not model.entries
+    approve(project, asked)
+    done = running.finish()
+    assert done.code == 0 and len(model.entries) == 1, done
+    assert "dear" in project.call("diff", "latest").out
+
+
+def test_a_call_that_asks_goes_on_after_a_top_up(project: Project, model: MockModel) -> None:
+    running = held(project, model)
+    asked = running.until("approval.requested")
+    assert project.call("budgets", "top-up", asked["budget"], "1").code == 0
+    assert running.finish().code == 0
+
+
+# Resuming
+
+
+TWICE = """
+    import pathlib
+    print("began")
+    print(ask("one"))
+    pathlib.Path("one.txt").write_text("x")
+    print(ask("two"), flush=True)
+    print(pathlib.Path("one.txt").read_text(), len(list(pathlib.Path(".").glob("*.txt"))))
+"""
+
+
+def test_after_kill_9_it_starts_anew_and_no_finished_call_is_paid_again(project: Project, model: MockModel) -> None:
+    agent(project, TWICE)
+    model.faults["two"] = ["hang"]
+    running = start(project, "python3", "agent.py")
+    run = running.until("run.started")["run_id"]
+    model.wait_for(2)
+    running.kill()
+    running.finish()
+    (project.folder / "agent.py").write_text("raise SystemExit('the run has its own copy')\n")
+    wait_for(lambda: not any("agent.py" in line for line in project.processes()), "the sandbox is gone")
+    done = project.call("runs", "resume", run)
+    assert done.code == 0, done
+    assert done.out == "began\nYou said: one\nYou said: two\nx 1\n", done
+    assert model.asked()["one"] == 1, "a finished call is replayed"
+    assert project.show(run)["status"] == "completed"
+
+
+def test_ctrl_c_off_a_terminal_leaves_a_run_that_can_be_resumed(project: Project, model: MockModel) -> None:
+    agent(project, TWICE)
+    model.hold()
+    running = start(project, "python3", "agent.py")
+    run = running.until("run.started")["run_id"]
+    model.wait_for(1)
+    running.kill(signal.SIGINT)
+    model.release()
+    done = running.finish()
+    assert done.code == 75 and f"wflo runs resume {run}" in done.err, done
+    assert project.call("runs", "resume", run).code == 0
+    assert model.asked()["one"] == 1
+
+
+def test_cancelling_ends_the_program_and_keeps_its_files(project: Project, model: MockModel) -> None:
+    agent(project, 'open("early.txt", "w").write("x")\nask("slow")')
+    model.hold()
+    running = start(project, "python3", "agent.py")
+    run = running.until("run.started")["run_id"]
+    model.wait_for(1)
+    assert project.call("runs", "cancel", run).code == 0
+    model.release()
+    assert running.finish().code == 5
+    assert "early.txt" in project.call("diff", run).out
+    wait_for(lambda: not any("agent.py" in line for line in project.processes()), "the program is gone")
+
+
+@pytest.mark.parametrize("place", ["program.ended", "layer.captured"])
+@pytest.mark.usefixtures("failpoints")
+def test_a_crash_at_its_end_runs_it_again_on_what_it_was_given(project: Project, model: MockModel, place: str) -> None:
+    agent(project, TWICE)
+    done = subprocess.run(
+        [project.wflo, "run", "--", "python3", "agent.py"],
+        cwd=project.folder,
+        env={**project.environment, "WFLO_FAILPOINT": place},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode < 0, done
+    run = latest(project)["id"]
+    assert project.call("runs", "resume", run).code == 0
+    assert project.show(run)["steps"][0]["exit_code"] == 0
+    assert all(count == 1 for count in model.asked().values()), model.asked()
+
+
+def test_a_detached_program_reads_nothing_and_is_recorded(project: Project) -> None:
+    done = project.call("run", "--detach", "--", "sh", "-c", "cat; echo said; echo x > x.txt")
+    assert done.code == 0, done
+    run = done.out.strip()
+    wait_for(lambda: project.show(run)["status"] == "completed", "the end")
+    assert "said" in project.call("runs", "events", run).out
+    assert "x.txt" in project.call("diff", run).out
+
+
+# A hostile program
+
+
+def test_a_program_sees_no_key_no_host_file_and_no_terminal(project: Project) -> None:
+    script = "env; cat /etc/shadow; ls /home /root; tty; cat /proc/1/environ"
+    done = shell(project, script)
+    said = done.stdout + done.stderr
+    assert (
+        b"sk-the-real-key" not in said and b"root:*" not in said and b"root:x" not in said and b"root:!" not in said
+    ), said
+    assert b"not a tty" in done.stdout, said
+    assert os.environ.get("HOME", "/root").encode() + b"\n" not in done.stdout
