@@ -17,7 +17,7 @@ use crate::budget::{Figures, Quantity, Shortfall};
 use crate::canonical::Digest;
 use crate::effect::{EffectKey, EffectKind};
 use crate::error::Failure;
-use crate::id::{ApprovalId, BudgetId};
+use crate::id::{ApprovalId, BudgetId, RunId};
 use crate::machine::Changes;
 use crate::money::NanoUsd;
 
@@ -110,6 +110,15 @@ pub enum EventBody {
     RunTimedOut {
         /// Which.
         error: Failure,
+    },
+
+    /// It holds the files of another run as they stood before a step of that run.
+    #[serde(rename = "run.rolled_back")]
+    RunRolledBack {
+        /// The other run.
+        of: RunId,
+        /// The step.
+        step: String,
     },
 
     /// An attempt of a step began.

@@ -129,6 +129,9 @@ pub struct RunOptions {
     /// The file whose answers the run's model calls get instead of being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,
+    /// The run whose files this one holds as they stood before one of its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolls_back: Option<RunId>,
     /// Steps that a retried run had finished: they are not run again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub carried: Vec<Carried>,

@@ -80,7 +80,9 @@ fn view(
         .map(|(_, layer)| layer.parse())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| bad_id(&e))?;
-    Ok(View::open(workspaces, &sealed, &layers))
+    let undone = launch.undone.iter().map(|layer| layer.parse()).collect::<Result<Vec<_>, _>>();
+    let undone = undone.map_err(|e| bad_id(&e))?;
+    Ok(View::open(workspaces, &sealed, &layers).and_then(|view| view.taking_back(workspaces, &undone)))
 }
 
 /// What became of a run's changes; `None` while nobody has decided.
@@ -119,7 +121,7 @@ pub async fn unapplied(
         None => 0,
     };
     let (_, state) = load(store, record).await?;
-    if layers(&state).is_empty() {
+    if layers(&state).is_empty() && record.options.rolls_back.is_none() {
         return Ok(0);
     }
     let named = |e: WorkspaceError| EngineError::Failure(e.to_failure());

@@ -60,6 +60,9 @@ pub struct Launch {
     /// of before this was sealed has none, and goes where its process says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub providers: Option<BTreeMap<String, String>>,
+    /// Layers that a rollback took back, oldest first, on top of those that it kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undone: Vec<String>,
     /// What isolates its steps: the same for as long as the run lives.
     #[serde(default)]
     pub backend: Backend,

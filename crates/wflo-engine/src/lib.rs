@@ -38,6 +38,7 @@ pub mod protocol;
 pub mod recording;
 pub mod retention;
 mod retry;
+pub mod rollback;
 pub mod runtime;
 pub mod sandboxed;
 pub mod services;

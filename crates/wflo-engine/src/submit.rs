@@ -203,6 +203,7 @@ impl Runtime {
             require_kernel: submission.require_kernel,
             preset: submission.preset,
             providers: Some(self.gateway.routes().addresses()),
+            undone: Vec::new(),
             // What the code says cannot be known before it has been read somewhere.
             backend: Backend::choose(given, submission.backend, None)?,
         };

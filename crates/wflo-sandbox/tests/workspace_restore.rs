@@ -35,7 +35,7 @@ fn after(project: &Project, fill: impl FnOnce(&Path)) -> View {
     fill(upper.path());
     let folder = fs::File::open(upper.path()).unwrap();
     let captured = capture(folder.as_fd(), &project.store, &Bounds::default()).unwrap().unwrap();
-    View { sealed: project.seal(), layers: vec![captured.layer] }
+    View { layers: vec![captured.layer], ..project.view() }
 }
 
 #[test]

@@ -36,6 +36,7 @@ impl EventBody {
                 | EventBody::RunRejected { .. }
                 | EventBody::RunHalted { .. }
                 | EventBody::RunTimedOut { .. }
+                | EventBody::RunRolledBack { .. }
         )
     }
 }

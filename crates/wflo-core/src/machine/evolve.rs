@@ -66,6 +66,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
         EventBody::RunRejected { error } => end(state, at, RunStatus::Rejected, Some(error)),
         EventBody::RunHalted { error } => end(state, at, RunStatus::Halted, Some(error)),
         EventBody::RunTimedOut { error } => end(state, at, RunStatus::TimedOut, Some(error)),
+        EventBody::RunRolledBack { .. } => end(state, at, RunStatus::RolledBack, None),
 
         EventBody::ApprovalRequested { approval_id, request } => {
             // What people are shown may be large, and nothing follows from it.

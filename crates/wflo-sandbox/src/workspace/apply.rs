@@ -27,7 +27,7 @@ pub use self::sensitive::Sensitive;
 use self::journal::{Content, Journal, Op, State};
 use self::merge::{Decision, decide};
 use self::place::Place;
-use super::diff::{Change, diff};
+use super::diff::{Change, diff, rollback};
 use super::error::WorkspaceError;
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Kind};
@@ -138,7 +138,11 @@ pub fn apply(
     if let Some(pending) = desk.pending()? {
         return Err(WorkspaceError::ApplyInterrupted { id: pending.id });
     }
-    let changes = selected(diff(view, store)?, &options.paths)?;
+    let changes = match view.undone.is_empty() {
+        true => diff(view, store)?,
+        false => rollback(view, store, |path| place.entry(path))?,
+    };
+    let changes = selected(changes, &options.paths)?;
     let mut report = Report::default();
     let wanted = permitted(changes, store, &place, options, &mut report)?;
 
@@ -314,5 +318,5 @@ fn known_content(entry: &Entry, known: Option<&Entry>, from: Option<Digest>) -> 
 /// by [`Store::collect`].
 #[must_use]
 pub fn discard(view: View) -> View {
-    View { layers: Vec::new(), ..view }
+    View { layers: Vec::new(), undone: Vec::new(), ..view }
 }

@@ -75,7 +75,37 @@ impl Change {
 /// # Errors
 /// [`WorkspaceError::Missing`] and [`WorkspaceError::Io`] when a content cannot be read.
 pub fn diff(view: &View, store: &Store) -> Result<Vec<Change>, WorkspaceError> {
-    sniffed(changes(&view.base(), &view.merged()), store)
+    // A rollback changes what was there before it.
+    let base = view.taken_back().into_iter().next().unwrap_or_else(|| view.base());
+    sniffed(changes(&base, &view.merged()), store)
+}
+
+/// What a rollback must do where each path stands as `now` says: any state that the run has known is
+/// taken back, anything else is somebody's edit.
+///
+/// # Errors
+/// What `now` fails with; as [`diff`].
+pub(crate) fn rollback(
+    view: &View,
+    store: &Store,
+    now: impl Fn(&RelPath) -> Result<Option<Entry>, WorkspaceError>,
+) -> Result<Vec<Change>, WorkspaceError> {
+    let wanted = view.merged();
+    let mut known = view.taken_back();
+    known.push(view.base());
+    let paths: BTreeSet<&RelPath> = known.iter().chain([&wanted]).flat_map(|tree| tree.keys()).collect();
+    let mut found = Vec::new();
+    for path in paths {
+        let after = wanted.get(path);
+        let entry = |merged: Option<&Merged>| merged.map(|merged| merged.entry.clone());
+        let mut others =
+            known.iter().map(|tree| tree.get(path)).filter(|state| entry(*state) != entry(after)).peekable();
+        let Some(newest) = others.peek().copied() else { continue };
+        let there = now(path)?;
+        let before = others.find(|state| entry(*state) == there).unwrap_or(newest);
+        found.extend(change(path, before, after));
+    }
+    sniffed(found, store)
 }
 
 /// How the files of `after` differ from those of `before`.

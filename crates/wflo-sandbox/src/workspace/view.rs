@@ -54,6 +54,8 @@ pub struct View {
     pub sealed: Sealed,
     /// The changes, oldest first.
     pub layers: Vec<Layer>,
+    /// What was on top of these and was taken back, oldest first: of a rollback only.
+    pub undone: Vec<Layer>,
 }
 
 impl View {
@@ -64,7 +66,28 @@ impl View {
     pub fn open(store: &Store, sealed: &Digest, layers: &[Digest]) -> Result<View, WorkspaceError> {
         let sealed = Sealed::open(store, sealed)?;
         let layers = layers.iter().map(|id| Layer::open(store, id)).collect::<Result<_, _>>()?;
-        Ok(View { sealed, layers })
+        Ok(View { sealed, layers, undone: Vec::new() })
+    }
+
+    /// The same view with what it takes back.
+    ///
+    /// # Errors
+    /// As [`View::open`].
+    pub fn taking_back(self, store: &Store, undone: &[Digest]) -> Result<View, WorkspaceError> {
+        let undone = undone.iter().map(|id| Layer::open(store, id)).collect::<Result<_, _>>()?;
+        Ok(View { undone, ..self })
+    }
+
+    /// How the files stood before anything was taken back, newest first; nothing where nothing was.
+    pub(crate) fn taken_back(&self) -> Vec<MergedTree> {
+        let mut states: Vec<MergedTree> = Vec::new();
+        for layer in &self.undone {
+            let mut tree = states.last().cloned().unwrap_or_else(|| self.merged());
+            lay_over(&mut tree, &layer.manifest, layer.id);
+            states.push(tree);
+        }
+        states.reverse();
+        states
     }
 
     /// Opens a view and holds it: whatever is removed meanwhile, its trees stay until the pin is let go.

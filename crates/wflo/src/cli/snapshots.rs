@@ -38,6 +38,17 @@ Examples:
   wflo snapshots restore latest@draft report.md data/ --to out
   wflo snapshots restore latest@0 --to out --force";
 
+const ROLLBACK_HELP: &str = "\
+Nothing runs, and neither the run nor the project is changed: a new run is made, with the status
+rolled_back. `wflo diff` shows what it takes back, `wflo apply` brings that into the project, whether or
+not the run's changes had been applied there: a file that stands as the run had it at any time becomes what
+it was before the step, one that you have edited since is a conflict. To run the step again instead, with
+the files from before it: `wflo runs retry RUN --from STEP`.
+
+Examples:
+  wflo snapshots rollback latest publish
+  wflo diff latest && wflo apply latest";
+
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SnapshotRef {
@@ -122,6 +133,16 @@ pub(crate) enum SnapshotsCommand {
     },
     /// Write its files to a folder of their own
     Restore(RestoreArgs),
+    /// Make a run that holds the files as they stood before a step
+    #[command(after_help = ROLLBACK_HELP)]
+    Rollback {
+        /// The run's id, or latest; it has ended
+        #[arg(value_name = "RUN")]
+        run: RunRef,
+        /// The step: what it wrote, and what was written after it, is taken back
+        #[arg(value_name = "STEP")]
+        step: String,
+    },
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         EventBody::RunTimedOut { error } => {
             run(paint.bad(format_args!("timed out: {}", short(&error.message))))
         }
+        EventBody::RunRolledBack { of, step } => {
+            run(format!("holds the files of {of} as they stood before {}", plain::line(step)))
+        }
         EventBody::StepStarted { step, generation, attempt, .. } => {
             let what = if *attempt > 1 { "goes on" } else { "started" };
             let again = if *generation > 1 { format!(" (try {generation})") } else { String::new() };

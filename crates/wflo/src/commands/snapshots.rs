@@ -7,6 +7,7 @@ mod diff;
 mod error;
 mod list;
 mod restore;
+mod rollback;
 mod show;
 
 use wflo_core::run::RunRecord;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: &SnapshotsCommand, context: &Context<'_>) -> Result<E
             SnapshotsCommand::Diff { before, after, stat } => {
                 diff::run(before, after.as_ref(), *stat, context).await
             }
+            SnapshotsCommand::Rollback { run, step } => rollback::run(run, step, context).await,
             SnapshotsCommand::Restore(args) => restore::run(args, context).await,
         }
     })

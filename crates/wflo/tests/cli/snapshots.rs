@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use wflo_engine::rollback::FAILPOINTS;
 use wflo_sandbox::workspace::RESTORE_EVENTS;
 
 use super::documents::assert_fits;
@@ -159,4 +160,80 @@ fn a_removal_that_comes_meanwhile_takes_nothing_from_a_restore() {
         );
         assert!(!target.exists());
     }
+}
+
+/// Rolls the run back to before a step; gives the new run.
+fn rolled_back(folder: &Folder, run: &str, step: &str) -> String {
+    let made = lines(folder, "snapshots-rollback", &["snapshots", "rollback", run, step]);
+    made[0]["run_id"].as_str().unwrap().to_owned()
+}
+
+fn run_of(folder: &Folder, run: &str) -> Value {
+    let shown = done(folder, &["runs", "show", run, "--json"]).stdout;
+    assert_fits("run", shown.trim());
+    serde_json::from_str(&shown).unwrap()
+}
+
+#[test]
+fn a_rollback_is_a_run_with_the_files_of_before_the_step() {
+    let folder = project();
+    done(&folder, &["run"]);
+    let old = run_of(&folder, "latest");
+    let id = old["id"].as_str().unwrap();
+    let new = rolled_back(&folder, id, "review");
+    let shown = run_of(&folder, &new);
+    assert_eq!((&shown["status"], &shown["rolls_back"]), (&Value::from("rolled_back"), &old["id"]));
+    assert_eq!(run_of(&folder, id), old, "the old run is as it was");
+    let events = done(&folder, &["runs", "events", &new, "--json"]).stdout;
+    events.lines().for_each(|line| assert_fits("event", line));
+    assert!(events.lines().last().unwrap().contains("run.rolled_back"), "{events}");
+    let changed = lines(&folder, "diff", &["diff", &new]);
+    let kinds: Vec<_> = changed.iter().map(|one| (one["path"].as_str(), one["kind"].as_str())).collect();
+    assert_eq!(kinds, [(Some("notes.txt"), Some("added")), (Some("report.md"), Some("modified"))]);
+    // Nothing had been applied: the project gets what was kept.
+    done(&folder, &["apply", &new, "--yes"]);
+    assert_eq!((folder.read("report.md"), folder.read("notes.txt")), ("draft\n".into(), "one\n".into()));
+}
+
+#[test]
+fn a_rollback_takes_applied_changes_back_and_keeps_what_people_edited() {
+    let folder = project();
+    done(&folder, &["run"]);
+    let id = run_of(&folder, "latest")["id"].as_str().unwrap().to_owned();
+    done(&folder, &["apply", &id, "--yes"]);
+    assert!(!folder.exists("notes.txt"));
+    let new = rolled_back(&folder, &id, "review");
+    // An edit since is a conflict, and nothing is written.
+    folder.write("report.md", "mine\n");
+    refused(&folder, &["apply", &new, "--yes"], "WFLO-5111");
+    assert!(!folder.exists("notes.txt") && folder.read("report.md") == "mine\n");
+    folder.write("report.md", "draft\nreviewed\n");
+    done(&folder, &["apply", &new, "--yes"]);
+    assert_eq!((folder.read("report.md"), folder.read("notes.txt")), ("draft\n".into(), "one\n".into()));
+    // Further back, from the rollback itself: the project is as it was submitted.
+    let further = rolled_back(&folder, &new, "draft");
+    done(&folder, &["apply", &further, "--yes"]);
+    assert_eq!(names(&folder.path()), [".wflo", "flow.yaml", "notes.txt", "wflo.toml"]);
+    refused(&folder, &["snapshots", "rollback", &further, "draft"], "WFLO-5252");
+    refused(&folder, &["snapshots", "rollback", &id, "nothing"], "WFLO-5252");
+}
+
+#[test]
+fn a_killed_rollback_is_a_run_or_nothing_and_outlives_the_old_one() {
+    let folder = project();
+    done(&folder, &["run"]);
+    let id = run_of(&folder, "latest")["id"].as_str().unwrap().to_owned();
+    let arguments = ["snapshots", "rollback", id.as_str(), "review", "--json"];
+    let runs = || done(&folder, &["runs", "list", "--json"]).stdout.lines().count();
+    for (place, left) in FAILPOINTS.iter().zip([1, 2]) {
+        let killed = folder.ended(folder.start_under(&arguments, &[("WFLO_FAILPOINT", place)]));
+        assert_eq!((killed.code, runs()), (137, left), "{place}");
+    }
+    // The old run goes; what the rollback needs stays, as a file that nobody has decided about.
+    done(&folder, &["discard", &id]);
+    done(&folder, &["runs", "prune", "--older-than", "0s", "--json"]);
+    assert_eq!(runs(), 1);
+    done(&folder, &["apply", "latest", "--yes"]);
+    assert_eq!(folder.read("report.md"), "draft\n");
+    refused(&folder, &["snapshots", "show", &id], "WFLO-2002");
 }

@@ -59,7 +59,7 @@ fn scene() -> Scene {
     std::os::unix::fs::symlink("changed", upper.join("link")).unwrap();
     let folder = fs::File::open(&upper).unwrap();
     let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene { project, store, view: View { sealed, layers: vec![layer] }, _home: home }
+    Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, _home: home }
 }
 
 fn put(path: &Path, content: &str) {

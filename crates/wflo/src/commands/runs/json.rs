@@ -69,6 +69,7 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
         "approvals": approvals,
         "snapshots": layers,
         "retried_from": record.retried_from,
+        "rolls_back": record.options.rolls_back,
         "replayed_from": record.options.recording,
         "trace_id": record.trace_id,
         "created_at": record.created_at,

@@ -121,8 +121,12 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
             }
         }
     }
-    submission.options =
-        RunOptions { carried: Vec::new(), launch: serde_json::Value::Null, ..old.options.clone() };
+    submission.options = RunOptions {
+        carried: Vec::new(),
+        rolls_back: None,
+        launch: serde_json::Value::Null,
+        ..old.options.clone()
+    };
     Ok(submission)
 }
 
