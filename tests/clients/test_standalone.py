@@ -62,7 +62,7 @@ def test_nothing_of_a_refused_call_reaches_the_provider(measured: Measured, clie
 def test_a_wrong_key_is_refused_in_the_clients_own_shape_and_once(
     measured: Measured, talker: Client, tmp_path: Path
 ) -> None:
-    measured.gateway.key("some other")
+    measured.gateway.key(f"of another than {talker.id}")
     found = run(talker, tmp_path, measured.gateway, ["call"], "sk-wflo-of-nobody")
     error = found.cases["call"]["error"]
     assert error and "401" in error and "wflo keys create" in error, found
