@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 import time
 from pathlib import Path
@@ -105,6 +106,14 @@ class Host:
             except OSError:
                 pass
         return [pid for pid in found if pid != os.getpid()]
+
+    def end_processes(self) -> None:
+        """Ends those that have the marker."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def eventually(self, holds, seconds: float = 10) -> bool:
         """Waits for it, with a deadline."""

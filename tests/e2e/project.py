@@ -209,8 +209,12 @@ class Project:
 
     def start(self, *arguments: str, wrap: tuple[str, ...] = (), **env: str) -> Running:
         """`wflo ARGUMENTS --json` in the background."""
+        return self.begin(*wrap, str(self.wflo), *arguments, "--json", **env)
+
+    def begin(self, *command: str, **env: str) -> Running:
+        """A command of wflo, whole, that says what happens as JSON, in the background."""
         process = subprocess.Popen(
-            [*wrap, str(self.wflo), *arguments, "--json"],
+            command,
             cwd=self.folder,
             env={**self.environment, **env},
             stdin=subprocess.DEVNULL,

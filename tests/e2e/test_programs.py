@@ -325,18 +325,7 @@ def held(project: Project, model: MockModel) -> Running:
 
 def start(project: Project, *argv: str, **env: str) -> Running:
     """`wflo run --json -- ARGV` in the background."""
-    process = subprocess.Popen(
-        [project.wflo, "run", "--json", "--", *argv],
-        cwd=project.folder,
-        env={**project.environment, **env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    running = Running(process)
-    project.running.append(running)
-    return running
+    return project.begin(str(project.wflo), "run", "--json", "--", *argv, **env)
 
 
 def test_a_call_that_asks_is_held_and_goes_on_once_people_have_said_yes(project: Project, model: MockModel) -> None:

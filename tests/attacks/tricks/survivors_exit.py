@@ -1,26 +1,17 @@
 """Daemons left behind by a program that ends at once"""
 
 import os
-import signal
 import time
 
 from attack import Host, Ran, Setup
 from attack import Trick as Base
 
 
-def end(host: Host) -> None:
-    for pid in host.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
 class Trick(Base):
     area = "survivors"
 
     def prepare(self, host: Host) -> Setup:
-        host.finally_(lambda: end(host))
+        host.finally_(host.end_processes)
         return Setup(host.marker)
 
     def inside(self, marker: str) -> None:

@@ -1,19 +1,10 @@
 """A tree whose maker is killed by SIGKILL"""
 
 import os
-import signal
 import time
 
 from attack import Host, Ran, Setup
 from attack import Trick as Base
-
-
-def end(host: Host) -> None:
-    for pid in host.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 class Trick(Base):
@@ -21,7 +12,7 @@ class Trick(Base):
     wrapper = ("sh", "-c", '"$@" & wait', "sh")
 
     def prepare(self, host: Host) -> Setup:
-        host.finally_(lambda: end(host))
+        host.finally_(host.end_processes)
         setup = Setup(host.marker)
         setup.killed_at = "ready"
         return setup

@@ -27,20 +27,12 @@ def get_away() -> None:
     os._exit(0)
 
 
-def end(host: Host) -> None:
-    for pid in host.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
 class Trick(Base):
     area = "survivors"
     wrapper = ("timeout", "--signal=KILL", "1")
 
     def prepare(self, host: Host) -> Setup:
-        host.finally_(lambda: end(host))
+        host.finally_(host.end_processes)
         setup = Setup(host.marker)
         setup.limits["timeout"] = "1s"
         return setup
