@@ -22,14 +22,17 @@ WHEELS := $(CARGO_TARGET_DIR)/wheels
 # Cargo.lock is committed: a build that would change it is an error, not a surprise.
 CARGO_FLAGS ?= --locked
 PYTEST_FLAGS ?=
+# Tests that share nothing run at once, on as many cores as there are, up to eight.
+PYTEST_AT_ONCE ?= -n auto --maxprocesses 8 --dist worksteal
 # Folders of Python tests; each must hold tests.
 PYTHON_TESTS := python/tests
 CONFORMANCE_TESTS := tests/conformance
 E2E_TESTS := tests/e2e
 CLIENT_TESTS := tests/clients
 ATTACK_TESTS := tests/attacks
+E2B_TESTS := tests/e2b
 
-.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-attacks attacks-table test-clients clients-table test-docs test-demo \
+.PHONY: help venv dev install demo test test-rust test-python test-conformance test-e2e test-attacks attacks-table test-clients clients-table test-e2b-sdks e2b-table test-docs test-demo \
         check fmt bench deny clean-venv
 
 help: ## List the verbs
@@ -58,21 +61,21 @@ demo: install ## Run the example end to end on a real local model, with an appro
 
 # --- tests ---------------------------------------------------------------------------------
 
-test: test-rust test-python test-conformance test-e2e test-attacks test-clients test-docs test-demo ## Everything
+test: test-rust test-python test-conformance test-e2e test-attacks test-clients test-e2b-sdks test-docs test-demo ## Everything
 
 test-rust: ## Unit, property and integration tests of every crate
 	cargo test --workspace $(CARGO_FLAGS)
 
 test-python: install ## The SDK's own tests
-	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(PYTHON_TESTS)
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(PYTEST_AT_ONCE) $(PYTHON_TESTS)
 
-test-conformance: install ## The worker protocol, against the Python runner
+test-conformance: install ## The worker protocol, against the runners for Python and Node
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(CONFORMANCE_TESTS)
 
 # A few of these kill wflo at a named place, which only the debug build of the Rust tests has.
 test-e2e: install ## The installed wheel, driven as a user drives it
 	cargo test --workspace $(CARGO_FLAGS) --no-run --quiet
-	PATH="$(BIN):$$PATH" WFLO_FAILPOINT_BIN="$(CARGO_TARGET_DIR)/debug/wflo" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2E_TESTS)
+	PATH="$(BIN):$$PATH" WFLO_FAILPOINT_BIN="$(CARGO_TARGET_DIR)/debug/wflo" "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(PYTEST_AT_ONCE) $(E2E_TESTS)
 
 test-attacks: install ## Ways out of a sandbox, tried in each kind of it and without one
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(ATTACK_TESTS)
@@ -81,6 +84,12 @@ attacks-table: install ## Try them and write docs/reference/attacks.md
 	WFLO_ATTACKS_TABLE=1 "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(ATTACK_TESTS)
 
 # The clients are installed once, into the user's cache (about 2 GB); Node comes with them.
+test-e2b-sdks: install ## The stock SDKs of E2B, and who would misuse what serves them
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2B_TESTS)
+
+e2b-table: install ## Try their calls and write docs/reference/e2b.md
+	WFLO_E2B_TABLE=docs/reference/e2b.md "$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(E2B_TESTS)/test_calls.py
+
 test-clients: install ## Unchanged clients of all makers, in steps of `wflo run`
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS) $(CLIENT_TESTS)
 
@@ -100,14 +109,14 @@ test-demo: install ## The demo, off a terminal
 check: dev ## Format, lint, types and docs, in seconds when warm
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
-	"$(BIN)/ruff" format --check python scripts examples tests bench
-	"$(BIN)/ruff" check python scripts examples tests bench
+	"$(BIN)/ruff" format --check python crates/wflo-e2b/kernel scripts examples tests bench
+	"$(BIN)/ruff" check python crates/wflo-e2b/kernel scripts examples tests bench
 	"$(BIN)/pyright" --pythonpath "$(BIN)/python"
 	"$(BIN)/python" scripts/check.py
 
 fmt: dev ## Format Rust and Python
 	cargo fmt --all
-	"$(BIN)/ruff" format python scripts examples tests bench
+	"$(BIN)/ruff" format python crates/wflo-e2b/kernel scripts examples tests bench
 
 deny: ## Licences, advisories and duplicates (needs cargo-deny)
 	cargo deny check

@@ -23,12 +23,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import sandboxes
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve() / "release"
-
-BWRAP = ["--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin"]
-BWRAP += ["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
-BWRAP += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--", "/bin/true"]
 
 STEP = """
 @workflow.step(depends_on=[{before}])
@@ -45,6 +43,7 @@ class Bench:
         self.seconds = options.seconds
         self.dir = options.dir
         self.wflo = options.wflo
+        self.target = TARGET
         self.rows = []
 
     def row(self, section, what, unit, values, beside=None, floor=None, wanted=None, note=None):
@@ -66,25 +65,23 @@ class Bench:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         self.rows += [json.loads(line) for line in done.stdout.splitlines()]
 
-    def spawn(self, count, *command, limits=False, **options):
-        """The p50, in microseconds, of a command's create-to-exit in a loop; of a sandbox's without one."""
-        words = [TARGET / "examples" / "spawn", str(count)]
-        words += ["--limits"] if limits else []
-        words += ["--", *command] if command else []
-        return p50(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, **options).stdout)
+    def spawn(self, count, *words, **options):
+        """The p50, in microseconds, of a sandbox's create-to-exit in a loop; behind `--`, of a command's without one."""
+        return self.p50(self.target / "examples" / "spawn", count, *words, **options)
 
+    def p50(self, *command, **options):
+        """What a measuring program says of itself."""
+        words = [str(word) for word in command]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, **options)
+        return float(done.stdout.splitlines()[-1].split("p50 ")[1].split()[0])
 
-def p50(output):
-    return float(output.splitlines()[-1].split("p50 ")[1].split()[0])
-
-
-def in_turns(rounds, **measures):
-    """Each measure once a round, so that a machine that changes its pace changes it for all."""
-    taken = {name: [] for name in measures}
-    for _ in range(rounds):
-        for name, measure in measures.items():
-            taken[name].append(measure())
-    return taken
+    def in_turns(self, **measures):
+        """Each measure once a round, so that a machine that changes its pace changes it for all."""
+        taken = {name: [] for name in measures}
+        for _ in range(self.rounds):
+            for name, measure in measures.items():
+                taken[name].append(measure())
+        return taken
 
 
 def engine(bench):
@@ -101,37 +98,6 @@ def memory(bench):
 
 def gateway(bench):
     bench.inside("gateway")
-
-
-def sandbox(bench):
-    floor_program = TARGET / "examples" / "floor"
-    measures = {
-        "floor": lambda: p50(
-            subprocess.run([floor_program, "200"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        ),
-        "bare": lambda: bench.spawn(200, "/bin/true"),
-        "wflo": lambda: bench.spawn(200),
-        "limits": lambda: bench.spawn(200, limits=True),
-    }
-    bwrap = shutil.which("bwrap")
-    if bwrap:
-        measures["bwrap"] = lambda: bench.spawn(200, bwrap, *BWRAP)
-    try:
-        taken = in_turns(bench.rounds, **measures)
-    except subprocess.CalledProcessError:
-        return bench.skip("sandbox", "create to exit", "a program failed; see `wflo sandbox doctor`")
-    floor = statistics.median(taken["floor"])
-    bench.row("sandbox", "/bin/true without a sandbox: p50", "us", taken["bare"])
-    bench.row("sandbox", "bare floor, the same namespaces: p50", "us", taken["floor"])
-    bench.row("sandbox", "wflo: p50", "us", taken["wflo"], "bare floor", floor, "<= 2 x, and below bwrap")
-    bench.row("sandbox", "wflo, with limits (cgroups): p50", "us", taken["limits"], "bare floor", floor)
-    if bwrap:
-        bench.row("sandbox", "bwrap: p50", "us", taken["bwrap"], "bare floor", floor)
-        peer = statistics.median(taken["bwrap"])
-        bench.row("sandbox", "wflo beside bwrap: p50", "us", taken["wflo"], "bwrap", peer, "< 1 x")
-    else:
-        bench.skip("sandbox", "bwrap", "not installed (apt-get install bubblewrap)")
-    return None
 
 
 def snapshots(bench):
@@ -176,7 +142,7 @@ def python(bench):
     env = os.environ | {"WFLO_PYTHON": sys.executable}
 
     def code(text):
-        return bench.spawn(30, sys.executable, "-c", text)
+        return bench.spawn(30, "--", sys.executable, "-c", text)
 
     projects = {kind: project(bench, "bench-", word) for kind, word in [("sync", ""), ("async", "async ")]}
 
@@ -184,8 +150,7 @@ def python(bench):
         return statistics.median(step_times(bench, projects[kind], env))
 
     try:
-        taken = in_turns(
-            bench.rounds,
+        taken = bench.in_turns(
             bare=lambda: code("pass"),
             asyncio=lambda: code("import asyncio"),
             sdk=lambda: code("import wflo"),
@@ -220,12 +185,12 @@ def cli(bench):
         for words, what in [(["--version"], ""), (["runs", "list"], ", a project with one run")]:
             command = [bench.wflo, *words]
             measures = {
-                "bare": lambda: bench.spawn(100, "/bin/true"),
-                "wflo": lambda command=command: bench.spawn(50, *command, cwd=folder, env=env),
+                "bare": lambda: bench.spawn(100, "--", "/bin/true"),
+                "wflo": lambda command=command: bench.spawn(50, "--", *command, cwd=folder, env=env),
             }
             shown = f"wflo {' '.join(words)}{what}"
             try:
-                taken = in_turns(bench.rounds, **measures)
+                taken = bench.in_turns(**measures)
             except subprocess.CalledProcessError:
                 bench.skip("cli", shown, "the command failed")
                 continue
@@ -237,7 +202,8 @@ def cli(bench):
     bench.row("cli", "size of the release binary", "MiB", [size], wanted="< 40 MB")
 
 
-SECTIONS = {f.__name__: f for f in (engine, submission, memory, gateway, sandbox, snapshots, python, cli)}
+ALL = (engine, submission, memory, gateway, sandboxes.sandbox, sandboxes.work, snapshots, python, cli)
+SECTIONS = {section.__name__: section for section in ALL}
 
 
 def number(value, unit):

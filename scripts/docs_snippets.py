@@ -48,6 +48,7 @@ CHANGING = [
     ("<address>", re.compile(r"127\.0\.0\.1:\d+")),
     ("<money>", re.compile(r"\$\d+(?:\.\d+)?")),
     ("<duration>", re.compile(r"\b\d+(?:\.\d+)?\s?(?:ms|s|min|h)\b|\b\d+m ?\d+s\b")),
+    ("<resources>", re.compile(r"of a core(?:, \d+(?:\.\d+)? [kM]?B)?")),
     ("<pid>", re.compile(r"\b(?:pid|[Pp]rocess) \d+\b")),
     ("<user>", re.compile(r"\blocal:[\w.-]+")),
     ("<hash>", re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b")),

@@ -204,8 +204,17 @@ def step(context):
 def test_names_that_are_not_there_are_explained(project):
     project.steps("@workflow.step\ndef step(context):\n    return context.inputs['recrods']\n")
     error = project.start(inputs={"records": []}).end()["error"]
-    assert error["type"] == "KeyError"
+    assert error["type"] == "InputMissing"
     assert "did you mean 'records'?" in error["message"]
+
+
+def test_an_input_that_was_not_given_names_the_command_that_gives_it(project):
+    project.steps(
+        "@workflow.step\ndef step(context):\n    try:\n        context.inputs['records']\n"
+        "    except KeyError:\n        return context.inputs['records']\n"
+    )
+    error = project.start().end()["error"]
+    assert (error["code"], error["hint"]) == ("WFLO-1020", "`wflo run --input records=…`")
 
 
 STEPS = """

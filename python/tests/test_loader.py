@@ -134,7 +134,8 @@ def test_the_one_that_runs_is_the_one(project):
 
 def test_errors_name_what_is_missing(project):
     project.write("empty.py", "x = 1\n")
-    assert "has no workflow" in failed(project.describe("empty.py"), "WFLO-1504")["message"]
+    said = failed(project.describe("empty.py"), "WFLO-1504")
+    assert "has no workflow" in said["message"] and "`wflo run -- python empty.py`" in said["hint"]
     assert "cannot be read" in failed(project.describe("missing.py"), "WFLO-1506")["message"]
     assert "there is no module nope" in failed(project.describe("nope"), "WFLO-1506")["message"]
     project.write("workflow.py", SAMPLE)

@@ -20,6 +20,7 @@ __all__ = [
     "DefinitionError",
     "EffectError",
     "EffectTimeout",
+    "InputMissing",
     "Interrupted",
     "ModelError",
     "NotAvailable",
@@ -83,6 +84,10 @@ class ValueNotJson(StepError, TypeError):
 
 class ValueTooLarge(StepError, ValueError):
     """A value is larger than one protocol frame (8 MiB). Nothing of it was sent."""
+
+
+class InputMissing(StepError, KeyError):
+    """Step code read an input that the run was not given."""
 
 
 class StepCancelled(BaseException):

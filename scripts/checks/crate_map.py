@@ -1,6 +1,6 @@
 """The arrows of the crate map point inwards.
 
-ARCHITECTURE.md draws `core <- {store, sandbox, gateway, data, egress} <- {engine, proxy} <- wflo`. A crate may
+ARCHITECTURE.md draws `core <- {store, sandbox, gateway, data, egress} <- {engine, proxy, e2b} <- wflo`. A crate may
 depend on crates of a lower layer only; two crates of one layer never on each other. Tests may
 also use `wflo-testkit`, which stands on `wflo-core` alone.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 LAYERS = [
     {"wflo-core"},
     {"wflo-store", "wflo-sandbox", "wflo-gateway", "wflo-data", "wflo-egress", "wflo-events"},
-    {"wflo-engine", "wflo-proxy", "wflo-temporal"},
+    {"wflo-engine", "wflo-proxy", "wflo-e2b", "wflo-temporal"},
     {"wflo-api"},
     {"wflo"},
 ]

@@ -11,10 +11,15 @@ This file and the trick's are what runs inside: the standard library alone, and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
+import socket
+import ssl
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -40,6 +45,20 @@ class Setup:
         self.limits: dict[str, str] = {}
         self.project: Path | None = None
         """The program is a step of a run on this project; its changes are shown, and brought in without a yes."""
+        self.steps = 1
+        """So many steps beside each other."""
+        self.step = ""
+        """What else the definition says of a step: arguments of its decorator."""
+        self.runs: list[str] = []
+        """The project is run once with each word, and the program's last arguments are that and its step's name."""
+        self.options: list[str] = []
+        """Of `wflo run`."""
+        self.shown: list[list[str]] = []
+        """What is asked of wflo after each run, and printed."""
+        self.hosts: list[str] = []
+        """Hosts that may be reached, as rules."""
+        self.settings = ""
+        """More of a project's `[sandbox]`, and what follows it."""
         self.kept = False
         """Whether what is changed in the workspace is to be brought out."""
 
@@ -87,6 +106,45 @@ class Host:
             while path != self.folder.parent:
                 os.chown(path, self.user, self.user, follow_symlinks=False)
                 path = path.parent
+
+    def serve(self, address: str, answer) -> int:
+        """Listens at an address of this host for the attempt, and gives each connection to `answer`; the port."""
+        listener = socket.create_server((address, 0))
+        self.finally_(listener.close)
+
+        def accept() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=talk, args=(client,), daemon=True).start()
+
+        def talk(client: socket.socket) -> None:
+            with client:
+                answer(client)
+
+        threading.Thread(target=accept, daemon=True).start()
+        return listener.getsockname()[1]
+
+    def certified(self, address: str) -> ssl.SSLContext:
+        """A certificate for an address, by an authority whose own is in `authority/ca.pem`."""
+        folder = self.dir("authority")
+
+        def openssl(*arguments: str) -> None:
+            subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a company", "-keyout", "ca.key",
+                "-out", "ca.pem")  # fmt: skip
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=host", "-keyout", "host.key", "-out", "host.csr")
+        (folder / "names").write_text(f"subjectAltName=IP:{address}\n")
+        openssl("x509", "-req", "-in", "host.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-extfile", "names",
+                "-out", "host.crt")  # fmt: skip
+        for path in folder.iterdir():
+            self.give(path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "host.crt", folder / "host.key")
+        return context
 
     def finally_(self, end) -> None:
         """Called after the attempt, the last one first."""
@@ -150,6 +208,33 @@ class Trick:
 
     def outside(self, host: Host, setup: Setup) -> None:
         """Before the control starts: what a sandbox's maker would have done for it."""
+
+
+def settings_of_model(port: int, output: str = "0", context: int = 8192, most: int = 1) -> str:
+    """The settings of a model `m` at a provider on this port, whose key is in `A_KEY`; prices are for a million tokens."""
+    return f"""
+[providers.local]
+dialect = "openai"
+base_url = "http://127.0.0.1:{port}/v1"
+api_key_env = "A_KEY"
+[models.m]
+provider = "local"
+input = "1000"
+output = "{output}"
+context_tokens = {context}
+max_output_tokens = {most}
+"""
+
+
+def runner_socket() -> int:
+    """In a step: the descriptor that leads out to the engine."""
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+                with socket.socket(fileno=os.dup(number)) as copy:
+                    if copy.family == socket.AF_UNIX:
+                        return number
+    raise RuntimeError("there is no socket")
 
 
 def won(what: object = "") -> None:

@@ -13,7 +13,7 @@ NUMBERS = {
     "init_module": (175, 105), "quotactl": (179, 60), "add_key": (248, 217), "keyctl": (250, 219),
     "move_pages": (279, 239), "unshare": (272, 97), "perf_event_open": (298, 241), "fanotify_init": (300, 262),
     "prlimit64": (302, 261), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "setns": (308, 268),
-    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272), "bpf": (321, 280),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272), "renameat2": (316, 276), "bpf": (321, 280),
     "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "open_tree": (428, 428), "move_mount": (429, 429),
     "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "pidfd_open": (434, 434),
     "clone3": (435, 435), "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "mount_setattr": (442, 442),

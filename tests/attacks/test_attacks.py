@@ -13,11 +13,18 @@ def test_a_sandbox_holds(named: Named, backend, at_host, measured: Table) -> Non
     if reason := backend.missing():
         measured.add(named.name, named.trick.area, named.title, backend.name, reason)
         pytest.skip(reason)
+    if reason := backend.unjudged.get(named.name):
+        measured.add(named.name, named.trick.area, named.title, backend.name, f"not judged: {reason}")
+        pytest.skip(reason)
     with at_host(backend.user) as host:
         ran = backend.run(named.name, host, named.trick.prepare(host))
         got_out = named.trick.escaped(host, ran)
-    verdict = "held" if got_out is None else f"ESCAPED: {got_out}"
+    stated = backend.stated.get(named.name)
+    verdict = "held" if got_out is None else f"not held: {stated}" if stated else f"ESCAPED: {got_out}"
     measured.add(named.name, named.trick.area, named.title, backend.name, verdict)
+    if stated:
+        assert got_out is not None, f"it is held, and said not to be: {stated}"
+        return
     assert got_out is None, ran
     # The program has run: who does not even start is held by nothing.
     assert "Traceback" not in ran.output or named.name == "terminal_errors", ran

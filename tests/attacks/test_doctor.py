@@ -52,6 +52,14 @@ def test_where_user_namespaces_are_switched_off(at_host) -> None:
     assert "sysctl -w user.max_user_namespaces=" in found["sandbox"]["fix"], found
 
 
+def test_as_the_root_of_a_user_namespace(at_host) -> None:
+    code, found = doctor(at_host, USER, "unshare", "--user", "--map-root-user", "--mount")
+    assert code == 1
+    assert "--map-current-user" in found["sandbox"]["fix"], found
+    code, found = doctor(at_host, USER, "unshare", "--user", "--map-current-user", "--mount")
+    assert (code, found["sandbox"]["state"]) == (0, "ok"), found
+
+
 def test_as_a_containers_root(at_host) -> None:
     code, found = doctor(at_host, ROOT, "setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
     assert code == 1

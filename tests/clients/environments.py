@@ -17,8 +17,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements"
-NODE = HERE / "node"
-NODE_PINS = (NODE / "package.json", NODE / "package-lock.json")
+# Environments that have Node, too, and what it has.
+NODES = {"node": HERE / "node", "coding": HERE / "coding", "e2b": HERE.parent / "e2b" / "node"}
 PYTHON_SETS = ("sdks", "litellm", "crewai")
 
 
@@ -37,19 +37,25 @@ def python(name: str) -> Path:
     return folder_of(name) / "bin" / "python"
 
 
-def node() -> Path:
+def node(name: str = "node") -> Path:
     """Node, whose clients stand in `node_modules`."""
-    return wheel(folder_of("node")) / "bin" / "node"
+    return wheel(folder_of(name)) / "bin" / "node"
 
 
-def node_modules() -> Path:
-    return folder_of("node") / "node" / "node_modules"
+def node_modules(name: str = "node") -> Path:
+    return folder_of(name) / "node" / "node_modules"
+
+
+def pins(name: str) -> tuple[Path, ...]:
+    """What says which packages of Node are wanted."""
+    folder = NODES.get(name)
+    return (folder / "package.json", folder / "package-lock.json") if folder else ()
 
 
 @functools.cache
 def folder_of(name: str) -> Path:
     wanted = REQUIREMENTS / f"{name}.txt"
-    pinned = [wanted, *(NODE_PINS if name == "node" else ())]
+    pinned = [wanted, *pins(name)]
     told = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode())
     for path in pinned:
         told.update(path.read_bytes())
@@ -70,10 +76,10 @@ def make(name: str, wanted: Path, folder: Path) -> None:
     run(sys.executable, "-m", "venv", folder)
     # The file names every package: nothing is resolved, so nothing can come that is not pinned.
     run(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", wanted)
-    if name != "node":
+    if name not in NODES:
         return
     (folder / "node").mkdir()
-    for path in NODE_PINS:
+    for path in pins(name):
         shutil.copy(path, folder / "node")
     found = wheel(folder)
     npm = found / "lib/node_modules/npm/bin/npm-cli.js"
@@ -89,15 +95,15 @@ def wheel(folder: Path) -> Path:
 def versions(name: str) -> dict[str, str]:
     """What is pinned: of a requirements file, or of Node's packages."""
     if name == "node":
-        return json.loads((NODE / "package.json").read_text())["dependencies"]
+        return json.loads((NODES[name] / "package.json").read_text())["dependencies"]
     lines = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()
-    pins = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return {package.split("[")[0].strip(): version.split()[0] for package, version in pins}
+    split = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    return {package.split("[")[0].strip(): version.split()[0] for package, version in split}
 
 
 def prepare() -> None:
     """Everything, for who wants it done before the tests."""
-    for name in (*PYTHON_SETS, "node"):
+    for name in (*PYTHON_SETS, "node", "coding"):
         print(folder_of(name))
 
 

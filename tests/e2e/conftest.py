@@ -46,9 +46,34 @@ def project(tmp_path: Path, wflo: Path, model: MockModel) -> Iterator[Project]:
 
 
 @pytest.fixture
-def failpoints(project: Project) -> None:
-    """The project's wflo is one that `WFLO_FAILPOINT` kills at a named place: a debug build, since others
-    have no such places. `make test-e2e` builds it and names it in `WFLO_FAILPOINT_BIN`."""
+def with_failpoints() -> Path:
+    """A wflo that `WFLO_FAILPOINT` kills at a named place: a debug build, since others have no such places.
+    `make test-e2e` builds it and names it in `WFLO_FAILPOINT_BIN`."""
     named = os.environ.get("WFLO_FAILPOINT_BIN") or os.environ.get("WFLO_BIN") or ""
     assert Path(named).is_file(), "WFLO_FAILPOINT_BIN names no debug build of wflo: run `make test-e2e`"
-    project.wflo = Path(named)
+    return Path(named)
+
+
+@pytest.fixture
+def failpoints(project: Project, with_failpoints: Path) -> None:
+    """The project's wflo is one with failpoints."""
+    project.wflo = with_failpoints
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A folder with an authority, and the certificate of a server at 127.0.0.2 that it vouches for."""
+    folder = tmp_path / "authority"
+    folder.mkdir()
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a company", "-keyout", "ca.key",
+            "-out", "ca.pem")  # fmt: skip
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=host", "-keyout", "host.key", "-out", "host.csr")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.2,DNS:host.test\n")
+    openssl("x509", "-req", "-in", "host.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-extfile", "names",
+            "-out", "host.crt")  # fmt: skip
+    (folder / "host.pem").write_text((folder / "host.crt").read_text() + (folder / "host.key").read_text())
+    return folder

@@ -20,7 +20,7 @@ HOST = "127.0.0.2"
 class Server:
     """A server that remembers what it was asked."""
 
-    def __init__(self, tls: Path | None = None) -> None:
+    def __init__(self, tls: Path | None = None, host: str = HOST) -> None:
         seen: list[str] = []
 
         class Answer(http.server.BaseHTTPRequestHandler):
@@ -38,12 +38,12 @@ class Server:
                 pass
 
         self.seen = seen
-        self.server = http.server.ThreadingHTTPServer((HOST, 0), Answer)
+        self.server = http.server.ThreadingHTTPServer((host, 0), Answer)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(tls)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.at = f"{HOST}:{self.server.server_address[1]}"
+        self.at = f"{host}:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 

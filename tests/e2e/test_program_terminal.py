@@ -177,6 +177,23 @@ def test_applying_asks_after_the_program(project: Project) -> None:
     assert (project.folder / "made.txt").read_text() == "made\n"
 
 
+def test_a_question_stands_on_a_page_of_its_own(project: Project) -> None:
+    # Within margins of two rows the question would scroll away below the one that the program has drawn.
+    drawn = r"\033[2J\033[37;1H? apply 1 file\033[38;1H  +report.md\033[39;40r\033[40;1H\033]10;#000\007\033[8mdrawn"
+    script = f"echo made > made.txt; printf '{drawn}'"
+    with sitting(project, "sh", "-c", script, flags=("--apply", "--require-approval")) as screen:
+        screen.until(ASK)
+        after = screen.raw[screen.raw.index(b"drawn") : screen.raw.index(ASK.encode())]
+        page = b"\x1b[40;1H" + b"\r\n" * 40 + b"\x1b[H\x1b[J"
+        for plain in (b"\x1b[r", b"\x1b[0m", b"\x1b]110\x1b\\"):
+            assert plain in after[: after.index(page)], (plain, after)
+        assert b"made.txt" in after[after.index(page) :], after
+        screen.type("n")
+        screen.until("Comment?")
+        screen.type("")
+        assert screen.end() == 3, screen.text
+
+
 def test_nothing_of_the_persons_terminal_is_inside(project: Project) -> None:
     script = "import fcntl, os, termios, sys\n" + textwrap.dedent("""
         try:

@@ -197,6 +197,18 @@ def test_a_known_agent_without_a_provider_is_told_so_before_it_starts(project: P
     assert bare.call("run", "--", "claude", ANTHROPIC_API_KEY="sk-x").out == "started\n"
 
 
+@pytest.mark.parametrize("backend", ["native", "none"])
+def test_a_home_that_is_passed_through_is_left_as_it_is(project: Project, backend: str, tmp_path: Path) -> None:
+    homes = [tmp_path / "home", tmp_path / "absent"]
+    homes[0].mkdir()
+    project.write_settings('[sandbox]\nenv = ["HOME"]\n')
+    project.environment["XDG_STATE_HOME"] = str(tmp_path / "state")
+    for home in homes:
+        done = project.call("run", "--sandbox", backend, "--", "sh", "-c", "echo $HOME", HOME=str(home))
+        assert (done.code, done.out) == (0, f"{home}\n"), done
+    assert list(tmp_path.glob("home/*")) == list(tmp_path.glob("home/.*")) == list(tmp_path.glob("absent*")) == []
+
+
 def test_a_home_folder_is_no_project(project: Project) -> None:
     done = project.call("run", "--", "true", HOME=str(project.folder))
     assert done.code == 2 and "WFLO-8101" in done.err, done

@@ -166,12 +166,12 @@ def test_a_refused_option_says_why(project: Project) -> None:
     tail = """
     if __name__ == "__main__":
         try:
-            workflow.run_sync(sandbox="docker")
+            workflow.run_sync(sandbox="gvisor")
         except wflo.RunNotStarted as error:
-            print(type(error).__name__, error.code, error.exit_code, "docker" in error.message, bool(error.hint))
+            print(type(error).__name__, error.code, error.exit_code, "gVisor" in error.message, bool(error.hint))
     """
     done = script(project, tail)
-    assert done.out == "RunNotStarted WFLO-8006 2 True True\n", done
+    assert done.out == "RunNotStarted WFLO-8004 2 True True\n", done
     assert done.err == "", done
 
 

@@ -58,6 +58,11 @@ pub enum Purpose {
         /// The call.
         effect: EffectKey,
     },
+    /// A host that no rule of the run names.
+    Host {
+        /// The rule that a yes stands for.
+        rule: String,
+    },
     /// Writing the run's files to the project.
     Apply,
 }
@@ -75,6 +80,7 @@ impl Purpose {
             Purpose::Budget { budget, .. } => format!("budget:{budget}"),
             Purpose::Policy { policy } => format!("policy:{policy}"),
             Purpose::Repeat { effect } => format!("repeat:{effect}"),
+            Purpose::Host { rule } => format!("host:{rule}"),
             Purpose::Apply => "apply".to_owned(),
         }
     }
@@ -164,6 +170,19 @@ pub struct ApprovalRequest {
     pub notify: Vec<String>,
 }
 
+/// For how long an answer about a host holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Lasts {
+    /// For the connections that wait for it.
+    Once,
+    /// For this run.
+    #[default]
+    Run,
+    /// For this run, and for the user's later ones of the project.
+    Always,
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
@@ -177,6 +196,9 @@ pub struct Decision {
     /// For a budget: by how much its limit is raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<NanoUsd>,
+    /// For a host: for how long it holds; this run where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Lasts>,
     /// When.
     pub at: Timestamp,
 }

@@ -26,7 +26,7 @@ pub use approval::{ApprovalSpec, AskWhen, GateSpec, OnRejected};
 pub use backoff::Backoff;
 pub use budget::{BudgetSpec, Per};
 pub use compare::Difference;
-pub use inputs::{check_inputs, nearest};
+pub use inputs::{MISSING as MISSING_INPUT, check_inputs, nearest};
 pub use validate::CONDITION_NAMES;
 
 /// An immutable workflow: a DAG of steps with policies.
@@ -299,6 +299,11 @@ impl Definition {
             StepKind::Program { argv } => Some(argv),
             _ => None,
         }
+    }
+
+    /// Whether any step is code, which may read what nothing declares.
+    pub fn has_code(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.kind, StepKind::Agent { handler: Some(_), .. }))
     }
 
     /// The position of a step.

@@ -20,6 +20,7 @@ use crate::error::Failure;
 use crate::id::{ApprovalId, BudgetId, RunId};
 use crate::machine::Changes;
 use crate::money::NanoUsd;
+use crate::resources::Resources;
 
 pub use ending::{AfterFailure, Ending, LeftBehind};
 pub use wait::Wait;
@@ -178,6 +179,19 @@ pub enum EventBody {
         /// How long the generation had been active by then, in milliseconds.
         #[serde(default)]
         active_ms: u64,
+    },
+    /// What an attempt's sandbox took of the machine: stands before the attempt's end, in the same commit.
+    #[serde(rename = "sandbox.used")]
+    SandboxUsed {
+        /// The step.
+        step: String,
+        /// Its journal.
+        generation: u32,
+        /// The attempt.
+        attempt: u32,
+        /// What it took.
+        #[serde(flatten)]
+        resources: Resources,
     },
     /// A step is done.
     #[serde(rename = "step.succeeded")]
@@ -456,11 +470,14 @@ pub enum EventBody {
         host: String,
         /// The port.
         port: u16,
-        /// `tls`, `http` or `tcp`.
+        /// `tls`, `http`, `https` (a request of TLS that is ended on the way) or `tcp`.
         way: String,
         /// Method and path of a request that can be seen.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<String>,
+        /// The secrets whose values it carries, by name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<String>,
     },
     /// A connection of a step to another host has ended.
     #[serde(rename = "egress.closed")]
@@ -501,6 +518,16 @@ pub enum EventBody {
         port: Option<u16>,
         /// Why.
         error: Failure,
+    },
+    /// People let a host in, or keep it out, from now on.
+    #[serde(rename = "egress.changed")]
+    EgressChanged {
+        /// The host, as a rule.
+        rule: String,
+        /// Whether it may be reached.
+        allowed: bool,
+        /// Who.
+        by: String,
     },
     /// Connections and refusals of an attempt that have no event of their own.
     #[serde(rename = "egress.more")]

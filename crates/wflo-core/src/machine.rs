@@ -16,7 +16,7 @@ pub use action::{Action, TimerKey, outstanding};
 pub use apply::{apply, step};
 pub use command::{Attempt, Command, CommandBody, Rejection};
 pub use evolve::{evolve, replay};
-pub use state::{AfterUndo, ApprovalState, Outputs, RunState, StepState, StepStatus, object_of};
+pub use state::{AfterUndo, ApprovalState, HostChange, Outputs, RunState, StepState, StepStatus, object_of};
 pub use variables::Changes;
 
 /// An attempt that dies this many times in one generation without a word is not tried again.

@@ -55,7 +55,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("/policies", policy("mystery > 1", deny.clone()), "WFLO-1008", "policies[0]"),
         ("/policies", policy("estimated_cost >", deny), "WFLO-1008", "policies[0]"),
         ("/sandbox", json!({"network_enabled": true}), "WFLO-1010", "sandbox.network_enabled"),
-        ("/sandbox", json!({"backend": "docker"}), "WFLO-1010", "sandbox.backend"),
+        ("/sandbox", json!({"backend": "gvisor"}), "WFLO-1010", "sandbox.backend"),
         ("/sandbox", json!({"backend": "chroot"}), "WFLO-1001", "sandbox.backend"),
         ("/sandbox", json!({"timeout_seconds": 0}), "WFLO-1007", "sandbox.timeout_seconds"),
         ("/sandbox", json!({"memory_limit": "1m"}), "WFLO-1007", "sandbox.memory_limit"),

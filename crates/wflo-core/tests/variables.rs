@@ -234,7 +234,8 @@ fn nothing_passes_a_gate_that_asks_again_behind_what_is_kept() {
     assert_eq!(run.ready(), [""; 0], "`next` comes after the gate too");
     let approval = *run.state.approvals.keys().next().unwrap();
     let at = Timestamp::from_second(1_700_000_000).unwrap();
-    let decision = Decision { approved: true, by: "local:me".into(), comment: None, amount: None, at };
+    let decision =
+        Decision { approved: true, by: "local:me".into(), comment: None, amount: None, lasts: None, at };
     run.tell(CommandBody::ApprovalDecided { approval, decision });
     assert_eq!(run.ready(), ["next"]);
 }

@@ -4,17 +4,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 
 use crate::request::Framing;
+use crate::rules::MOST;
+use crate::secrets::Scanner;
 
 /// The longest line that begins a chunk.
 const LINE: usize = 18;
 
 /// Why a body does not end as it should.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the client has gone")]
     Gone,
@@ -22,6 +25,10 @@ pub(crate) enum BodyError {
     Chunk,
     #[error("the host takes no more")]
     Unwanted,
+    #[error("it is longer than is looked at")]
+    Long,
+    #[error("it holds the placeholder of the secret `{0}`")]
+    Misplaced(String),
 }
 
 /// The body as it is sent on.
@@ -83,10 +90,11 @@ pub(crate) async fn pump(
     buffer: &mut BytesMut,
     framing: Framing,
     parts: mpsc::Sender<Bytes>,
+    scanner: &mut Scanner,
 ) -> Result<(), BodyError> {
     match framing {
         Framing::Empty => return Ok(()),
-        Framing::Length(length) => pump_exactly(client, buffer, length, &parts).await?,
+        Framing::Length(length) => pump_exactly(client, buffer, length, &parts, scanner).await?,
         Framing::Chunked => loop {
             let length = chunk(&line(client, buffer).await?)?;
             if length == 0 {
@@ -96,7 +104,7 @@ pub(crate) async fn pump(
                     _ => Err(BodyError::Chunk),
                 };
             }
-            pump_exactly(client, buffer, length, &parts).await?;
+            pump_exactly(client, buffer, length, &parts, scanner).await?;
             if !line(client, buffer).await?.is_empty() {
                 return Err(BodyError::Chunk);
             }
@@ -105,11 +113,43 @@ pub(crate) async fn pump(
     send(&parts, Bytes::new()).await
 }
 
+/// Reads a whole body, which is kept in memory.
+pub(crate) async fn whole(
+    client: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    framing: Framing,
+) -> Result<Bytes, BodyError> {
+    let (parts, mut body) = sending(framing);
+    let (mut gathered, mut nothing) = (BytesMut::new(), Scanner::new(Vec::new()));
+    let gather = async {
+        while let Some(frame) = body.frame().await {
+            let part = frame?.into_data().unwrap_or_default();
+            if gathered.len() + part.len() > MOST {
+                return Err(BodyError::Long);
+            }
+            gathered.extend_from_slice(&part);
+        }
+        Ok(())
+    };
+    tokio::try_join!(pump(client, buffer, framing, parts, &mut nothing), gather)?;
+    Ok(gathered.freeze())
+}
+
+/// Puts a body that has been read.
+pub(crate) async fn put(body: Bytes, parts: mpsc::Sender<Bytes>) -> Result<(), BodyError> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    send(&parts, body).await?;
+    send(&parts, Bytes::new()).await
+}
+
 async fn pump_exactly(
     client: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     mut left: u64,
     parts: &mpsc::Sender<Bytes>,
+    scanner: &mut Scanner,
 ) -> Result<(), BodyError> {
     while left > 0 {
         if buffer.is_empty() {
@@ -117,7 +157,11 @@ async fn pump_exactly(
         }
         let part = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         left -= part as u64;
-        send(parts, buffer.split_to(part).freeze()).await?;
+        let part = buffer.split_to(part).freeze();
+        if let Some(name) = scanner.find(&part) {
+            return Err(BodyError::Misplaced(name.to_owned()));
+        }
+        send(parts, part).await?;
     }
     Ok(())
 }
@@ -159,7 +203,6 @@ fn chunk(line: &[u8]) -> Result<u64, BodyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt as _;
     use proptest::prelude::*;
 
     /// What is sent on of a body, and what is left for the next request.
@@ -168,7 +211,9 @@ mod tests {
         runtime.block_on(async {
             let (parts, body) = sending(framing);
             let (mut client, mut buffer) = (written, BytesMut::new());
-            let (pumped, sent) = tokio::join!(pump(&mut client, &mut buffer, framing, parts), body.collect());
+            let mut nothing = Scanner::new(Vec::new());
+            let (pumped, sent) =
+                tokio::join!(pump(&mut client, &mut buffer, framing, parts, &mut nothing), body.collect());
             pumped?;
             buffer.extend_from_slice(client);
             Ok((sent?.to_bytes().to_vec(), buffer.to_vec()))

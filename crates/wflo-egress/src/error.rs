@@ -50,9 +50,17 @@ pub enum RuleError {
         /// The rule as it was written.
         rule: String,
     },
-    /// Methods or a path of what is encrypted.
-    #[error("`{rule}` names methods or a path of https, which nobody on the way can see")]
-    Encrypted {
+    /// A part of a host, without the scheme.
+    #[error("`{rule}` names methods, a path or calls, and not whether of https:// or of http://")]
+    NoScheme {
+        /// The rule as it was written.
+        rule: String,
+    },
+    /// Calls that are none.
+    #[error(
+        "the end of `{rule}` names no calls, such as tools=search,read_* or graphql=query,mutation:addStar"
+    )]
+    Calls {
         /// The rule as it was written.
         rule: String,
     },
@@ -80,7 +88,7 @@ impl Coded for RuleError {
             RuleError::NotAllowed { .. } => {
                 "say so yourself: with --allow-host HOST, or as allow_hosts under [sandbox] in wflo.toml".to_owned()
             }
-            RuleError::Encrypted { .. } => "allow the whole host, or write the rule for http://".to_owned(),
+            RuleError::NoScheme { .. } => "write https:// or http:// in front of the host".to_owned(),
             RuleError::Address(_) => "write 10.1.2.3, 10.1.0.0/16 or fd00::/8".to_owned(),
             _ => "write api.example.org, *.example.org, api.example.org:8443, or GET http://api.example.org/status/**"
                 .to_owned(),

@@ -1,39 +1,80 @@
-//! Requests of plain HTTP: each judged, each on a connection of its own, written anew.
+//! Requests that can be seen: each judged, each on a connection of its own, written anew.
 //!
 //! The request is read by `request`, its body by `body`; hyper writes both to the host and reads the
-//! answer, which is written to the client from what hyper read. Nothing that a client wrote is copied, so
-//! that nothing can hide in it, and a host's connection never sees a second request.
+//! answer, which is written to the client from what hyper read (`answer`). Nothing that a client wrote is
+//! copied, so that nothing can hide in it, and a host's connection never sees a second request. Plain HTTP comes
+//! here, and so does what is seen because TLS is ended by the proxy.
+
+mod answer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use self::answer::{Asked, pass_on};
 use crate::body::{self, BodyError, Sending};
+use crate::host::Target;
+use crate::inspect::Inspection;
 use crate::limits::{Flow, Limit};
 use crate::refusal::Refusal;
 use crate::relay::Counted;
-use crate::request::{Forward, RequestError};
+use crate::request::{Forward, Framing, RequestError};
+use crate::rules::{CallError, Permit};
+use crate::secrets::{Misplaced, Place, Redactor, Scanner, Secrets, Swapped};
 use crate::serve::Shared;
-use crate::witness::{End, Open, Opening, Way};
+use crate::witness::{End, Open, Opening, Way, shown};
 
-/// The most of a path that is recorded.
-const RECORDED: usize = 200;
 /// Headers by which some servers take another method or path than the request's own.
 const OVERRIDES: &[&str] = &[
+    "x-envoy-original-path",
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-method",
+    "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
 ];
+
+/// Whether some server may take a header for one of those. Many know `_` and `-` as one (CGI).
+fn may_override(name: &str) -> bool {
+    name.contains('_') || OVERRIDES.contains(&name)
+}
+
+/// The way that a request has come, and goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Along<'a> {
+    /// Plain HTTP.
+    Plain,
+    /// TLS, which this proxy ends and begins anew.
+    Inspected {
+        /// With what.
+        inspection: &'a Inspection,
+        /// Whether people have let this very connection through.
+        free: bool,
+    },
+}
+
+impl Along<'_> {
+    const fn is_secure(self) -> bool {
+        matches!(self, Along::Inspected { .. })
+    }
+
+    const fn way(self) -> Way {
+        if self.is_secure() { Way::Https } else { Way::Http }
+    }
+}
 
 /// What became of a request.
 pub(crate) enum Served {
@@ -45,15 +86,36 @@ pub(crate) enum Served {
     Refused(Refusal),
 }
 
+/// Where a body comes from.
+enum Source {
+    /// From the client, while it is sent.
+    Client,
+    /// It has been read, and was judged.
+    Whole(Bytes),
+}
+
+/// A request that may be sent, once it is on record.
+struct Ready {
+    asked: Forward,
+    source: Source,
+    swapped: Swapped,
+}
+
 /// Serves one request; `buffer` is what the client has sent after its head.
-pub(crate) async fn serve(
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared,
-    client: &mut TcpStream,
+    client: &mut S,
     buffer: &mut BytesMut,
     asked: Forward,
+    along: Along<'_>,
 ) -> Served {
     let target = asked.target.clone();
-    let (flow, mut open, _slot) = match admit(shared, &asked).await {
+    let opened = async {
+        let ready = judge(shared, client, buffer, asked, along).await?;
+        let (flow, open, slot) = record(shared, &ready, along).await?;
+        Ok::<_, Refusal>((ready, flow, open, slot))
+    };
+    let (ready, flow, mut open, _slot) = match opened.await {
         Ok(opened) => opened,
         Err(refusal) => {
             shared.witness.refused(Some(&target), &refusal);
@@ -68,10 +130,28 @@ pub(crate) async fn serve(
         }
     };
     open.address = stream.peer_addr().ok().map(|peer| peer.ip());
-    let exchange = exchange(client, buffer, asked, Counted::new(stream, Arc::clone(&flow)));
+    let host = Counted::new(stream, Arc::clone(&flow));
+    let scanner = shared.secrets().map_or_else(|| Scanner::new(Vec::new()), Secrets::scanner);
+    let exchange = async {
+        match along {
+            Along::Plain => exchange(client, buffer, ready, scanner, host).await,
+            Along::Inspected { inspection, .. } => {
+                let greeting = timeout(shared.limits.dial, inspection.connect(host, &target)).await;
+                let late = || Refusal::Unreachable {
+                    target: target.clone(),
+                    why: "it did not answer in time".to_owned(),
+                };
+                match greeting.unwrap_or_else(|_| Err(late())) {
+                    Ok(host) => exchange(client, buffer, ready, scanner, host).await,
+                    Err(refusal) => Err(Failed { begun: false, end: End::Refused(refusal) }),
+                }
+            }
+        }
+    };
     let done = tokio::select! {
         done = exchange => done,
         () = flow.timed_out(&shared.limits) => Err(Failed { begun: true, end: End::TimedOut }),
+        refusal = shared.kept_out(&target) => Err(Failed { begun: true, end: End::Refused(refusal) }),
     };
     match done {
         Ok(kept) => {
@@ -88,20 +168,95 @@ pub(crate) async fn serve(
     }
 }
 
-type Opened = (Arc<Flow>, Open, tokio::sync::OwnedSemaphorePermit);
-
-async fn admit(shared: &Shared, asked: &Forward) -> Result<Opened, Refusal> {
-    let target = &asked.target;
+/// Whether it may be sent, with the values of its secrets where they belong.
+async fn judge<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    client: &mut S,
+    buffer: &mut BytesMut,
+    mut asked: Forward,
+    along: Along<'_>,
+) -> Result<Ready, Refusal> {
+    let target = asked.target.clone();
     let denied = |why| Refusal::Denied { target: target.clone(), why };
-    shared.rules.request(target, &asked.method, &asked.path).map_err(denied)?;
-    let overrides = asked.headers.iter().any(|(name, _)| OVERRIDES.contains(&name.as_str()));
-    if overrides && shared.rules.is_by_request(target) {
+    let free = matches!(along, Along::Inspected { free: true, .. });
+    let permit = match free {
+        // Unless they have said something else since.
+        true if !shared.rules().keep_out(&target) => Permit::Whole,
+        _ => shared.let_request(&asked, along.way()).await.map_err(denied)?,
+    };
+    if asked.headers.iter().any(|(name, _)| may_override(name))
+        && !free
+        && shared.rules().is_by_request(&target, along.is_secure())
+    {
         return Err(RequestError::Override.into());
     }
+    let source = match permit {
+        Permit::Whole => Source::Client,
+        Permit::Calls(_) if asked.query.is_some() => {
+            return Err(Refusal::Calls { target, why: CallError::Query });
+        }
+        Permit::Calls(calls) => {
+            let body = whole_body(client, buffer, &mut asked, shared.limits.idle).await;
+            let judged = body.and_then(|body| {
+                let mut last = CallError::Unreadable("nothing is named");
+                let fits = calls.iter().any(|calls| {
+                    calls.judge(&asked.method, &asked.headers, &body).map_err(|why| last = why).is_ok()
+                });
+                if fits { Ok(body) } else { Err(last) }
+            });
+            Source::Whole(judged.map_err(|why| Refusal::Calls { target: target.clone(), why })?)
+        }
+    };
+    let misplaced = |what| Refusal::Misplaced { target: target.clone(), what };
+    let swapped = match shared.secrets() {
+        Some(secrets) => {
+            if let Source::Whole(body) = &source
+                && let Some(name) = secrets.found_in(body)
+            {
+                return Err(misplaced(Misplaced { name: name.to_owned(), place: Place::Body }));
+            }
+            secrets.swap(&mut asked, along.is_secure()).map_err(misplaced)?
+        }
+        None => Swapped::default(),
+    };
+    Ok(Ready { asked, source, swapped })
+}
+
+/// A body that is read before anything of its request is sent.
+async fn whole_body<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut S,
+    buffer: &mut BytesMut,
+    asked: &mut Forward,
+    patience: Duration,
+) -> Result<Bytes, CallError> {
+    let unreadable = CallError::Unreadable;
+    if std::mem::take(&mut asked.expects_continue)
+        && client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err()
+    {
+        return Err(unreadable("the client has gone"));
+    }
+    let body = timeout(patience, body::whole(client, buffer, asked.body)).await;
+    let body = body.map_err(|_| unreadable("it did not arrive in time"))?;
+    let body = body.map_err(|error| match error {
+        BodyError::Long => unreadable("it is longer than 1 MiB"),
+        BodyError::Chunk => unreadable("its chunks are not written as RFC 9112 has them"),
+        _ => unreadable("it did not arrive whole"),
+    })?;
+    asked.body = if body.is_empty() { Framing::Empty } else { Framing::Length(body.len() as u64) };
+    Ok(body)
+}
+
+type Opened = (Arc<Flow>, Open, OwnedSemaphorePermit);
+
+async fn record(shared: &Shared, ready: &Ready, along: Along<'_>) -> Result<Opened, Refusal> {
     let slot = shared.allowance.admit()?;
-    let path: String = asked.path.chars().take(RECORDED).collect();
-    let request = Some(format!("{} {path}", asked.method));
-    let opening = Opening { id: shared.next_id(), target: target.clone(), way: Way::Http, request };
+    let opening = Opening {
+        id: shared.next_id(),
+        target: ready.asked.target.clone(),
+        way: along.way(),
+        request: Some(shown(&ready.asked.method, &ready.asked.path)),
+        secrets: ready.swapped.names.clone(),
+    };
     let flow = Arc::new(Flow::new(Arc::clone(&shared.allowance)));
     let open = Open::record(&shared.witness, opening, Arc::clone(&flow)).await?;
     Ok((flow, open, slot))
@@ -115,7 +270,7 @@ struct Failed {
 }
 
 impl Failed {
-    fn answerless(asked: &crate::host::Target, why: &str) -> Failed {
+    fn answerless(asked: &Target, why: &str) -> Failed {
         let refusal = Refusal::NoAnswer { target: asked.clone(), why: why.to_owned() };
         Failed { begun: false, end: End::Refused(refusal) }
     }
@@ -132,18 +287,24 @@ impl Drop for Driver {
     }
 }
 
-async fn exchange(
-    client: &mut TcpStream,
+async fn exchange<S, H>(
+    client: &mut S,
     buffer: &mut BytesMut,
-    asked: Forward,
-    host: Counted,
-) -> Result<bool, Failed> {
+    Ready { asked, source, swapped }: Ready,
+    mut scanner: Scanner,
+    host: H,
+) -> Result<bool, Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let target = asked.target.clone();
     let no_answer = |why: &str| Failed::answerless(&target, why);
     let (parts, body) = body::sending(asked.body);
-    let (framing, is_1_1, close) = (asked.body, asked.is_http_1_1, asked.close);
-    let (waits, is_head) = (asked.expects_continue, asked.method == "HEAD");
-    let request = written(asked, body).ok_or_else(|| no_answer("the request cannot be written"))?;
+    let (framing, waits) = (asked.body, asked.expects_continue);
+    let about = Asked { is_1_1: asked.is_http_1_1, close: asked.close, is_head: asked.method == "HEAD" };
+    let usual = asked.usual_port;
+    let request = written(asked, usual, body).ok_or_else(|| no_answer("the request cannot be written"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Sending>(TokioIo::new(host))
         .await
         .map_err(|_| no_answer("the connection broke"))?;
@@ -153,15 +314,28 @@ async fn exchange(
     if waits && client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
         return Err(Failed::BROKEN);
     }
-    let (mut read, mut write) = client.split();
-    let pump = body::pump(&mut read, buffer, framing, parts);
+    let (mut read, mut write) = tokio::io::split(client);
+    let pump = async {
+        match source {
+            Source::Client => body::pump(&mut read, buffer, framing, parts, &mut scanner).await,
+            Source::Whole(whole) => body::put(whole, parts).await,
+        }
+    };
+    let redactor = Redactor::new(swapped.values);
     let answer = async {
         let response = sender.send_request(request).await;
         let response = response.map_err(|_| no_answer("what it sent is no answer in HTTP/1.1"))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(no_answer("it changed the protocol"));
         }
-        pass_on(&mut write, response, is_1_1, close, is_head).await
+        if !is_plainly_framed(response.headers()) {
+            return Err(no_answer("its answer has a transfer coding other than `chunked`"));
+        }
+        let is_hidden = !redactor.is_idle() && response.headers().contains_key(header::CONTENT_ENCODING);
+        if is_hidden {
+            return Err(no_answer("its answer is encoded, so that a secret could be hidden in it"));
+        }
+        pass_on(&mut write, response, about, redactor).await.map_err(|_| Failed::BROKEN)
     };
     tokio::pin!(pump, answer);
     let mut pumped = false;
@@ -174,9 +348,14 @@ async fn exchange(
                 Ok(()) => pumped = true,
                 // The host has heard enough; its answer says why.
                 Err(BodyError::Unwanted) => return (&mut answer).await.map(|_| false),
-                Err(BodyError::Gone) => return Err(Failed::BROKEN),
+                Err(BodyError::Gone | BodyError::Long) => return Err(Failed::BROKEN),
                 Err(BodyError::Chunk) => {
                     let refusal = Refusal::Request(RequestError::Framing);
+                    return Err(Failed { begun: false, end: End::Refused(refusal) });
+                }
+                Err(BodyError::Misplaced(name)) => {
+                    let what = Misplaced { name, place: Place::Body };
+                    let refusal = Refusal::Misplaced { target: target.clone(), what };
                     return Err(Failed { begun: false, end: End::Refused(refusal) });
                 }
             },
@@ -184,14 +363,22 @@ async fn exchange(
     }
 }
 
+/// Whether nothing but its own bytes, in chunks or not, is what a body has. hyper takes off chunks alone, so that a
+/// compressed body would look like a plain one to whoever looks for secrets, and to the client.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    first && codings.next().is_none()
+}
+
 /// The request as it is sent, from what was read of the client's.
-fn written(asked: Forward, body: Sending) -> Option<http::Request<Sending>> {
+fn written(asked: Forward, usual: u16, body: Sending) -> Option<http::Request<Sending>> {
     let Forward { target, method, path, query, headers, .. } = asked;
     let uri = match query {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
-    let host = if target.port == 80 { target.host.to_string() } else { target.to_string() };
+    let host = if target.port == usual { target.host.to_string() } else { target.to_string() };
     let mut request = http::Request::builder()
         .method(Method::from_bytes(method.as_bytes()).ok()?)
         .uri(uri)
@@ -202,96 +389,4 @@ fn written(asked: Forward, body: Sending) -> Option<http::Request<Sending>> {
         request = request.header(name, HeaderValue::from_bytes(&value).ok()?);
     }
     request.body(body).ok()
-}
-
-/// Writes a host's answer to the client. Whether the client may ask again.
-async fn pass_on(
-    client: &mut (impl AsyncWrite + Unpin),
-    response: Response<Incoming>,
-    is_1_1: bool,
-    close: bool,
-    is_head: bool,
-) -> Result<bool, Failed> {
-    let (mut head, mut body) = response.into_parts();
-    let length = head.headers.get(header::CONTENT_LENGTH).cloned();
-    strip(&mut head.headers);
-    let is_empty = is_head || matches!(head.status.as_u16(), 204 | 304);
-    let exact = body.size_hint().exact();
-    let chunked = !is_empty && exact.is_none() && is_1_1;
-    // To a client of HTTP/1.0 the end of the connection is the end of the body.
-    let kept = !close && is_1_1;
-    let mut text = format!(
-        "HTTP/1.1 {} {}\r\n",
-        head.status.as_str(),
-        head.status.canonical_reason().unwrap_or_default()
-    )
-    .into_bytes();
-    for (name, value) in &head.headers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
-    }
-    match (is_empty, exact) {
-        // What a body would have had.
-        (true, _) => {
-            if let Some(length) = length {
-                text.extend_from_slice(b"content-length: ");
-                text.extend_from_slice(length.as_bytes());
-                text.extend_from_slice(b"\r\n");
-            }
-        }
-        (false, Some(exact)) => text.extend_from_slice(format!("content-length: {exact}\r\n").as_bytes()),
-        (false, None) if chunked => text.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        (false, None) => {}
-    }
-    text.extend_from_slice(if kept { b"\r\n" } else { b"connection: close\r\n\r\n" });
-    let broken = |_| Failed::BROKEN;
-    client.write_all(&text).await.map_err(broken)?;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failed::BROKEN)?;
-        let Some(data) = frame.data_ref().filter(|data| !data.is_empty() && !is_empty) else { continue };
-        write_part(client, data, chunked).await.map_err(broken)?;
-    }
-    if chunked {
-        client.write_all(b"0\r\n\r\n").await.map_err(broken)?;
-    }
-    client.flush().await.map_err(broken)?;
-    Ok(kept)
-}
-
-async fn write_part(
-    client: &mut (impl AsyncWrite + Unpin),
-    data: &Bytes,
-    chunked: bool,
-) -> std::io::Result<()> {
-    if chunked {
-        client.write_all(format!("{:x}\r\n", data.len()).as_bytes()).await?;
-    }
-    client.write_all(data).await?;
-    if chunked { client.write_all(b"\r\n").await } else { Ok(()) }
-}
-
-/// Takes off what is about the host's connection, or about proxies.
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in
-        ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"]
-    {
-        headers.remove(name);
-    }
-    let of_proxies: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("proxy-")).cloned().collect();
-    for name in of_proxies {
-        headers.remove(name);
-    }
 }

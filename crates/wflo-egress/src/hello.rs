@@ -42,18 +42,21 @@ pub enum HelloError {
 
 /// What the bytes so far are.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub enum Progress {
     /// The beginning of a first message.
     More,
-    /// A whole first message, and the name in it.
-    Whole { name: Option<Vec<u8>> },
+    /// A whole first message.
+    Whole {
+        /// The name in it.
+        name: Option<Vec<u8>>,
+    },
 }
 
 /// Whether TLS is begun for `host`.
 ///
 /// # Errors
 /// Why not.
-pub(crate) fn judge(name: Option<&[u8]>, host: &Host) -> Result<(), HelloError> {
+pub fn judge(name: Option<&[u8]>, host: &Host) -> Result<(), HelloError> {
     match (name, host) {
         // An address has no name (RFC 6066, 3).
         (None, Host::Address(_)) => Ok(()),
@@ -74,7 +77,7 @@ pub(crate) fn judge(name: Option<&[u8]>, host: &Host) -> Result<(), HelloError> 
 ///
 /// # Errors
 /// Why they are no first message.
-pub(crate) fn read(bytes: &[u8]) -> Result<Progress, HelloError> {
+pub fn read(bytes: &[u8]) -> Result<Progress, HelloError> {
     let mut message = Vec::new();
     let mut rest = Reader(bytes);
     while !rest.0.is_empty() {

@@ -10,18 +10,21 @@
 //! name server, before a rule allows it and its witness holds it.
 
 pub mod address;
+pub mod ask;
 mod body;
 pub mod dial;
 mod error;
 mod forward;
-mod hello;
+pub mod hello;
 pub mod host;
+pub mod inspect;
 mod limits;
 mod refusal;
 mod relay;
 pub mod request;
 pub mod resolve;
 pub mod rules;
+pub mod secrets;
 mod serve;
 mod tunnel;
 pub mod witness;

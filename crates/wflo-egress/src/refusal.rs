@@ -10,7 +10,8 @@ use crate::hello::HelloError;
 use crate::host::Target;
 use crate::limits::Limit;
 use crate::request::RequestError;
-use crate::rules::Denied;
+use crate::rules::{CallError, Denied};
+use crate::secrets::Misplaced;
 
 /// Why something did not go out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,38 @@ pub enum Refusal {
         /// Why.
         why: HelloError,
     },
+    /// The client does not take the TLS that is ended here.
+    #[error("TLS with the program was not made for {target}, whose requests are looked at: {why}")]
+    Handshake {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: String,
+    },
+    /// The host does not prove who it is.
+    #[error("TLS with {target} was not made: {why}")]
+    Certificate {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: String,
+    },
+    /// Its body asks for something that no rule names.
+    #[error("no rule allows this request to {target}: {why}")]
+    Calls {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: CallError,
+    },
+    /// A placeholder stands where its secret does not belong.
+    #[error("nothing was sent to {target}: {what}")]
+    Misplaced {
+        /// What was asked for.
+        target: Target,
+        /// Of which secret, and where.
+        what: Misplaced,
+    },
     /// A limit of the sandbox.
     #[error("{0}")]
     Limit(#[from] Limit),
@@ -84,16 +117,23 @@ fn denied(why: &Denied) -> String {
         Denied::Port => ", only other ports or ways of it".to_owned(),
         Denied::Request => " with this method and path".to_owned(),
         Denied::Path(error) => format!(" with this path: {error}"),
+        Denied::Said => ": people have said no".to_owned(),
+        Denied::Unanswered => ", and nobody has answered whether it may be reached".to_owned(),
     }
 }
 
 impl Coded for Refusal {
     fn code(&self) -> Code {
         Code(match self {
+            Refusal::Denied { why: Denied::Said | Denied::Unanswered, .. } => 5209,
             Refusal::Denied { .. } => 5202,
             Refusal::Address { .. } => 5203,
             Refusal::Request(_) | Refusal::Long | Refusal::Slow => 5204,
             Refusal::Hello { .. } => 5205,
+            Refusal::Misplaced { .. } => 5211,
+            Refusal::Handshake { .. } => 5213,
+            Refusal::Certificate { .. } => 5214,
+            Refusal::Calls { .. } => 5215,
             Refusal::Limit(_) => 5206,
             Refusal::Unresolved { .. } | Refusal::Unreachable { .. } | Refusal::NoAnswer { .. } => 5207,
             Refusal::Unrecorded => 5208,
@@ -109,6 +149,12 @@ impl Coded for Refusal {
                     format!("the user of wflo allows it with --allow-host {rule}, or allow_hosts under [sandbox] in wflo.toml")
                 }
             }),
+            Refusal::Handshake { .. } => Some(
+                "the program has to trust the certificates at SSL_CERT_FILE and speak HTTP/1.1; one that trusts its own alone is let through whole, by a rule without methods and paths".to_owned(),
+            ),
+            Refusal::Certificate { .. } => Some(
+                "the user of wflo names a company's own authority with ca_file under [sandbox] in wflo.toml".to_owned(),
+            ),
             Refusal::Address { .. } => Some(
                 "the user of wflo allows an address that is not public with allow_addresses under [sandbox] in wflo.toml"
                     .to_owned(),
@@ -126,7 +172,13 @@ fn suggested(target: &Target) -> String {
 impl Refusal {
     fn status(&self) -> u16 {
         match self {
-            Refusal::Denied { .. } | Refusal::Address { .. } | Refusal::Hello { .. } => 403,
+            Refusal::Denied { .. }
+            | Refusal::Address { .. }
+            | Refusal::Hello { .. }
+            | Refusal::Handshake { .. }
+            | Refusal::Calls { .. }
+            | Refusal::Misplaced { .. } => 403,
+            Refusal::Certificate { .. } => 502,
             Refusal::Request(_) => 400,
             Refusal::Slow => 408,
             Refusal::Long => 431,

@@ -40,6 +40,8 @@ pub struct Forward {
     pub is_http_1_1: bool,
     /// Whether the client wants the connection closed.
     pub close: bool,
+    /// The port that its scheme means where none is written.
+    pub usual_port: u16,
 }
 
 /// Where a body ends.
@@ -65,6 +67,9 @@ pub enum RequestError {
     /// It names a path only: it was not meant for a proxy.
     #[error("its target is a path; a proxy is asked for a whole address (http://host/path) or with CONNECT")]
     OriginForm,
+    /// It names more than a path, where the host is known already.
+    #[error("its target is more than a path, within a connection to one host")]
+    NotOrigin,
     /// TLS is the client's, through a tunnel.
     #[error(
         "its target begins with something else than http://; encrypted connections are asked for with CONNECT"
@@ -82,7 +87,9 @@ pub enum RequestError {
     )]
     Framing,
     /// Another method or path than its own, for servers that heed that.
-    #[error("a header of it stands for another method or path, where rules name methods and paths")]
+    #[error(
+        "a header of it stands for another method or path or has a `_`, where rules name methods and paths"
+    )]
     Override,
     /// An expectation that nobody knows.
     #[error("it expects something else than 100-continue")]
@@ -118,27 +125,49 @@ impl Request {
             return Ok(Request::Connect(target));
         }
         let (target, path, query) = absolute(head.target)?;
-        agree(&head, &target, Some(80))?;
-        let body = framing(&head)?;
-        let expects_continue = expectation(&head)?;
-        let named = connection_options(&head);
-        let is_sent = |name: &str| {
-            !OWN.contains(&name) && !name.starts_with("proxy-") && !named.iter().any(|option| option == name)
-        };
-        let headers = head.fields.iter().filter(|field| is_sent(&field.name));
-        let headers = headers.map(|field| (field.name.clone(), field.value.to_vec())).collect();
-        Ok(Request::Forward(Box::new(Forward {
-            target,
-            method: head.method.to_owned(),
-            path,
-            query,
-            headers,
-            body,
-            expects_continue,
-            is_http_1_1: head.is_1_1,
-            close: !head.is_1_1 || named.iter().any(|option| option == "close"),
-        })))
+        forward(&head, target, (path, query), 80).map(|asked| Request::Forward(Box::new(asked)))
     }
+
+    /// Reads the head of a request within TLS that is ended here, to the one host that it was begun for.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn within(head: &[u8], target: &Target) -> Result<Forward, RequestError> {
+        let head = Head::parse(head)?;
+        if !head.target.starts_with('/') || head.method == "CONNECT" {
+            return Err(RequestError::NotOrigin);
+        }
+        forward(&head, target.clone(), parted(head.target)?, 443)
+    }
+}
+
+fn forward(
+    head: &Head<'_>,
+    target: Target,
+    (path, query): (String, Option<String>),
+    usual_port: u16,
+) -> Result<Forward, RequestError> {
+    agree(head, &target, Some(usual_port))?;
+    let body = framing(head)?;
+    let expects_continue = expectation(head)?;
+    let named = connection_options(head);
+    let is_sent = |name: &str| {
+        !OWN.contains(&name) && !name.starts_with("proxy-") && !named.iter().any(|option| option == name)
+    };
+    let headers = head.fields.iter().filter(|field| is_sent(&field.name));
+    let headers = headers.map(|field| (field.name.clone(), field.value.to_vec())).collect();
+    Ok(Forward {
+        target,
+        method: head.method.to_owned(),
+        path,
+        query,
+        headers,
+        body,
+        expects_continue,
+        is_http_1_1: head.is_1_1,
+        close: !head.is_1_1 || named.iter().any(|option| option == "close"),
+        usual_port,
+    })
 }
 
 /// The parts of `http://host[:port]/path?query`.
@@ -150,7 +179,13 @@ fn absolute(text: &str) -> Result<(Target, String, Option<String>), RequestError
     let rest = scheme.and(text.get(7..)).ok_or(RequestError::Scheme)?;
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let target = Target::parse(authority, Some(80))?;
-    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let (path, query) = parted(rest)?;
+    Ok((target, path, query))
+}
+
+/// A path, and what follows its question mark.
+fn parted(text: &str) -> Result<(String, Option<String>), RequestError> {
+    let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
     let path = if path.is_empty() { "/" } else { path };
     // RFC 3986; brackets and bars are common in queries.
     let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte);
@@ -159,7 +194,7 @@ fn absolute(text: &str) -> Result<(Target, String, Option<String>), RequestError
     if !is_sound || !has_sound_escapes(path) || !query.is_none_or(has_sound_escapes) {
         return Err(RequestError::Character);
     }
-    Ok((target, path.to_owned(), query.map(str::to_owned)))
+    Ok((path.to_owned(), query.map(str::to_owned)))
 }
 
 /// Every `%` begins an escape of something else than a control character.

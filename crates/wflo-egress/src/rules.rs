@@ -10,11 +10,15 @@
 //! | `https://api.example.org` | TLS only |
 //! | `http://api.example.org` | plain HTTP only |
 //! | `GET,HEAD http://api.example.org/status/**` | requests of these methods to these paths |
+//! | `GET https://api.example.org/repos/**` | the same of TLS, which is ended on the way for that |
+//! | `https://mcp.example.org/mcp tools=search,read_*` | calls of these tools of an MCP server |
+//! | `https://api.example.org/graphql graphql=query,mutation:addStar` | these fields of GraphQL operations |
 //! | `tcp://db.example.org:5432` | any bytes to this port |
 //! | `127.0.0.1:8080` | this address, although it is not a public one |
 //!
 //! What no rule allows is refused.
 
+mod calls;
 mod path;
 mod rule;
 
@@ -24,6 +28,8 @@ use crate::address::Net;
 use crate::error::RuleError;
 use crate::host::{Host, Target};
 
+pub(crate) use self::calls::MOST;
+pub use self::calls::{CallError, Calls, Glob, Kind};
 pub use self::path::{PathError, Segments};
 pub use self::rule::Rule;
 
@@ -33,6 +39,19 @@ pub struct Rules {
     rules: Vec<Rule>,
     /// Addresses that names may stand for although they are not public.
     addresses: Vec<Net>,
+    /// What was said since, the latest last: it counts before the rules, and the later before the earlier.
+    changes: Vec<Change>,
+    /// Hosts whose requests are seen, beside those of which a rule names a part; `None` where nothing can be seen.
+    seen: Option<Vec<Rule>>,
+}
+
+/// A host that is let in, or kept out, whatever the rules say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The host.
+    pub rule: Rule,
+    /// Whether it may be reached.
+    pub allowed: bool,
 }
 
 /// How an allowed tunnel is let through.
@@ -40,8 +59,19 @@ pub struct Rules {
 pub enum Through {
     /// TLS, to this host by its own name.
     Tls,
+    /// TLS that is ended on the way, so that its requests are judged one by one.
+    Inspected,
     /// Any bytes.
     Raw,
+}
+
+/// On what an allowed request depends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permit {
+    /// On nothing else.
+    Whole,
+    /// On what its body asks for: one of these has to allow it.
+    Calls(Vec<Calls>),
 }
 
 /// Why no rule allows something.
@@ -55,6 +85,10 @@ pub enum Denied {
     Request,
     /// A path could be read in two ways, where rules name paths.
     Path(PathError),
+    /// People keep it out.
+    Said,
+    /// Nobody has answered whether it may be reached.
+    Unanswered,
 }
 
 impl Rules {
@@ -65,7 +99,57 @@ impl Rules {
     pub fn parse<T: AsRef<str>>(rules: &[T], addresses: &[T]) -> Result<Rules, RuleError> {
         let rules = rules.iter().map(|rule| rule.as_ref().parse()).collect::<Result<Vec<Rule>, _>>()?;
         let addresses = addresses.iter().map(|net| net.as_ref().parse()).collect::<Result<Vec<Net>, _>>()?;
-        Ok(Rules { rules, addresses })
+        Ok(Rules { rules, addresses, changes: Vec::new(), seen: None })
+    }
+
+    /// These, with what was said since, the latest last.
+    #[must_use]
+    pub fn with(mut self, changes: impl IntoIterator<Item = Change>) -> Rules {
+        self.changes.extend(changes);
+        self
+    }
+
+    /// These, of a sandbox whose encrypted requests can be seen: of the hosts of which a rule names a part, and
+    /// of `hosts`.
+    #[must_use]
+    pub fn seeing(mut self, hosts: Vec<Rule>) -> Rules {
+        self.seen = Some(hosts);
+        self
+    }
+
+    /// Whether a rule names a part of what is encrypted.
+    pub fn need_sight(&self) -> bool {
+        self.rules.iter().any(Rule::needs_sight)
+    }
+
+    /// The rules that count for `target`, the latest word first; and whether somebody keeps it out where none of
+    /// them lets it in.
+    fn counting(&self, target: &Target) -> (Vec<&Rule>, bool) {
+        let mut rules = Vec::new();
+        for Change { rule, allowed } in self.changes.iter().rev() {
+            match allowed {
+                true => rules.push(rule),
+                false if rule.keeps_out(target) => return (rules, true),
+                false => {}
+            }
+        }
+        rules.extend(&self.rules);
+        (rules, false)
+    }
+
+    /// Whether encrypted requests to `target` are seen.
+    pub fn see(&self, target: &Target) -> bool {
+        let Some(seen) = &self.seen else { return false };
+        let (rules, _) = self.counting(target);
+        let parts = rules.into_iter().filter(|rule| rule.needs_sight());
+        seen.iter().chain(parts).any(|rule| rule.lets_tls_to(target))
+    }
+
+    /// Whether people keep `target` out.
+    pub fn keep_out(&self, target: &Target) -> bool {
+        let (rules, barred) = self.counting(target);
+        let lets = |rule: &&Rule| rule.through(target, true).is_some() || rule.lets_http_to(target);
+        barred && !rules.iter().any(lets)
     }
 
     /// Whether nothing may be reached.
@@ -83,44 +167,57 @@ impl Rules {
     /// # Errors
     /// Why not.
     pub fn tunnel(&self, target: &Target) -> Result<Through, Denied> {
-        let named = || self.rules.iter().filter(|rule| rule.names(&target.host));
-        if named().any(|rule| rule.lets_bytes(target.port)) {
-            return Ok(Through::Raw);
+        let (is_seen, (rules, barred)) = (self.see(target), self.counting(target));
+        let found: Vec<Through> = rules.iter().filter_map(|rule| rule.through(target, is_seen)).collect();
+        match found.as_slice() {
+            all if all.contains(&Through::Raw) => Ok(Through::Raw),
+            [first, ..] => Ok(*first),
+            [] if barred => Err(Denied::Said),
+            [] if rules.iter().any(|rule| rule.names(&target.host)) => Err(Denied::Port),
+            [] => Err(Denied::Host),
         }
-        if named().any(|rule| rule.lets_tls(target.port)) {
-            return Ok(Through::Tls);
-        }
-        Err(if named().next().is_some() { Denied::Port } else { Denied::Host })
     }
 
-    /// Whether a request of plain HTTP may be sent; `path` is without its query.
+    /// Whether a request that can be seen may be sent; `path` is without its query, `secure` whether it goes over TLS.
     ///
     /// # Errors
     /// Why not.
-    pub fn request(&self, target: &Target, method: &str, path: &str) -> Result<(), Denied> {
-        let mut seen = Denied::Host;
-        for rule in self.rules.iter().filter(|rule| rule.names(&target.host)) {
-            if !rule.lets_http(target.port) {
+    pub fn request(&self, target: &Target, secure: bool, method: &str, path: &str) -> Result<Permit, Denied> {
+        let (rules, barred) = self.counting(target);
+        let (mut seen, mut calls) = (if barred { Denied::Said } else { Denied::Host }, Vec::new());
+        for rule in rules.into_iter().filter(|rule| rule.names(&target.host)) {
+            if !rule.lets(target, secure) {
                 seen = if seen == Denied::Host { Denied::Port } else { seen };
                 continue;
             }
             if rule.is_whole_host() {
-                return Ok(());
+                return Ok(Permit::Whole);
+            }
+            // Where none is named, how a path may be read does not matter.
+            if rule.is_by_method() {
+                if rule.lets_method(method) {
+                    return Ok(Permit::Whole);
+                }
+                seen = Denied::Request;
+                continue;
             }
             match Segments::read(path) {
-                Ok(segments) if rule.lets_request(method, &segments) => return Ok(()),
+                Ok(segments) if rule.lets_request(method, &segments) => match rule.calls() {
+                    None => return Ok(Permit::Whole),
+                    Some(named) => calls.push(named.clone()),
+                },
                 Ok(_) => seen = Denied::Request,
                 Err(error) => seen = Denied::Path(error),
             }
         }
-        Err(seen)
+        if calls.is_empty() { Err(seen) } else { Ok(Permit::Calls(calls)) }
     }
 
     /// Whether a request to `target` is allowed only by what its method and path are.
-    pub fn is_by_request(&self, target: &Target) -> bool {
-        let letting =
-            self.rules.iter().filter(|rule| rule.names(&target.host) && rule.lets_http(target.port));
-        letting.clone().count() > 0 && !letting.clone().any(Rule::is_whole_host)
+    pub fn is_by_request(&self, target: &Target, secure: bool) -> bool {
+        let (rules, _) = self.counting(target);
+        let mut letting = rules.into_iter().filter(|rule| rule.lets(target, secure)).peekable();
+        letting.peek().is_some() && !letting.any(Rule::is_whole_host)
     }
 
     /// Whether `address`, which `host` stands for, may be dialled although it is not a public one: because a
@@ -145,17 +242,20 @@ mod tests {
     #[test]
     fn nothing_is_allowed_by_nobody() {
         assert_eq!(Rules::default().tunnel(&target("a.example:443")), Err(Denied::Host));
-        assert_eq!(Rules::default().request(&target("a.example:80"), "GET", "/"), Err(Denied::Host));
+        assert_eq!(Rules::default().request(&target("a.example:80"), false, "GET", "/"), Err(Denied::Host));
     }
 
     #[test]
     fn a_host_is_itself_on_the_usual_ports() {
         let rules = rules(&["API.example.org"]);
         assert_eq!(rules.tunnel(&target("api.example.org:443")), Ok(Through::Tls));
-        assert_eq!(rules.request(&target("api.example.org:80"), "PUT", "/a//b/../c"), Ok(()));
+        assert_eq!(
+            rules.request(&target("api.example.org:80"), false, "PUT", "/a//b/../c"),
+            Ok(Permit::Whole)
+        );
         assert_eq!(rules.tunnel(&target("api.example.org:80")), Err(Denied::Port));
         assert_eq!(rules.tunnel(&target("api.example.org:22")), Err(Denied::Port));
-        assert_eq!(rules.request(&target("api.example.org:443"), "GET", "/"), Err(Denied::Port));
+        assert_eq!(rules.request(&target("api.example.org:443"), false, "GET", "/"), Err(Denied::Port));
         for other in [
             "example.org:443",
             "x.api.example.org:443",
@@ -183,27 +283,31 @@ mod tests {
         let rules =
             rules(&["https://a.example", "http://b.example:8080", "c.example:9000", "tcp://d.example:22"]);
         assert!(rules.tunnel(&target("a.example:443")).is_ok());
-        assert!(rules.request(&target("a.example:80"), "GET", "/").is_err());
-        assert!(rules.request(&target("b.example:8080"), "GET", "/").is_ok());
-        assert!(rules.request(&target("b.example:80"), "GET", "/").is_err());
+        assert!(rules.request(&target("a.example:80"), false, "GET", "/").is_err());
+        assert!(rules.request(&target("b.example:8080"), false, "GET", "/").is_ok());
+        assert!(rules.request(&target("b.example:80"), false, "GET", "/").is_err());
         assert!(rules.tunnel(&target("b.example:8080")).is_err());
         assert!(
             rules.tunnel(&target("c.example:9000")).is_ok()
                 && rules.tunnel(&target("c.example:443")).is_err()
         );
-        assert!(rules.request(&target("c.example:9000"), "GET", "/").is_ok());
+        assert!(rules.request(&target("c.example:9000"), false, "GET", "/").is_ok());
         assert_eq!(rules.tunnel(&target("d.example:22")), Ok(Through::Raw));
-        assert!(rules.request(&target("d.example:22"), "GET", "/").is_err());
+        assert!(rules.request(&target("d.example:22"), false, "GET", "/").is_err());
     }
 
     #[test]
     fn methods_and_paths_are_compared_as_a_server_reads_them() {
         let rules = rules(&["GET,HEAD http://a.example/repos/**", "http://a.example/one/*/end"]);
-        let asked = |method, path| rules.request(&target("a.example:80"), method, path);
-        for (method, path) in
-            [("GET", "/repos/x/y"), ("HEAD", "/repos"), ("GET", "/%72epos/x"), ("DELETE", "/one/x/end")]
-        {
-            assert_eq!(asked(method, path), Ok(()), "{method} {path}");
+        let asked = |method, path| rules.request(&target("a.example:80"), false, method, path);
+        for (method, path) in [
+            ("GET", "/repos/x/y"),
+            ("HEAD", "/repos"),
+            ("GET", "/%72epos/x"),
+            ("GET", "/repos/b%C3%BCcher"),
+            ("DELETE", "/one/x/end"),
+        ] {
+            assert_eq!(asked(method, path), Ok(Permit::Whole), "{method} {path}");
         }
         for (method, path) in [
             ("POST", "/repos/x"),
@@ -225,10 +329,23 @@ mod tests {
             "/repos/%zz",
             "/repos/.",
             "/repos/a;b",
+            // A dot and a slash in more bytes than they have.
+            "/repos/%c0%ae%c0%ae/admin",
+            "/repos/%E0%80%AE%E0%80%AE/admin",
+            "/repos/..%c0%af..",
+            "/repos/%ff",
         ] {
             assert!(matches!(asked("GET", path), Err(Denied::Path(_))), "{path}");
         }
-        assert!(rules.is_by_request(&target("a.example:80")));
+        assert!(rules.is_by_request(&target("a.example:80"), false));
+    }
+
+    #[test]
+    fn methods_alone_leave_a_path_to_the_server() {
+        let rules = rules(&["GET,HEAD http://a.example"]);
+        let asked = |method, path| rules.request(&target("a.example:80"), false, method, path);
+        assert_eq!(asked("GET", "/projects/group%2Fname/simple"), Ok(Permit::Whole));
+        assert_eq!(asked("POST", "/projects/group%2Fname/simple"), Err(Denied::Request));
     }
 
     #[test]
@@ -238,6 +355,62 @@ mod tests {
         assert!(rules.may_be_dialled(&Host::parse("127.0.0.2").unwrap(), ip("127.0.0.2")));
         let name = Host::parse("db.example").unwrap();
         assert!(rules.may_be_dialled(&name, ip("10.1.2.3")) && !rules.may_be_dialled(&name, ip("127.0.0.2")));
+    }
+
+    #[test]
+    fn a_part_of_what_is_encrypted_is_allowed_where_it_can_be_seen() {
+        let blind = rules(&[
+            "GET https://a.example/repos/**",
+            "b.example",
+            "POST https://m.example/mcp tools=search",
+        ]);
+        assert!(blind.need_sight());
+        assert_eq!(blind.tunnel(&target("a.example:443")), Err(Denied::Port), "unseen it is no whole host");
+        let seeing = blind.seeing(vec!["c.example".parse().unwrap()]);
+        assert_eq!(seeing.tunnel(&target("a.example:443")), Ok(Through::Inspected));
+        assert_eq!(seeing.tunnel(&target("b.example:443")), Ok(Through::Tls));
+        assert_eq!(seeing.tunnel(&target("c.example:443")), Err(Denied::Host), "seen is not let in");
+        let asked = |host: &str, method, path| seeing.request(&target(host), true, method, path);
+        assert_eq!(asked("a.example:443", "GET", "/repos/x"), Ok(Permit::Whole));
+        assert_eq!(asked("a.example:443", "POST", "/repos/x"), Err(Denied::Request));
+        assert!(matches!(asked("a.example:443", "GET", "/repos/%2e%2e/x"), Err(Denied::Path(_))));
+        assert_eq!(seeing.request(&target("a.example:80"), false, "GET", "/repos/x"), Err(Denied::Port));
+        assert!(matches!(asked("m.example:443", "POST", "/mcp"), Ok(Permit::Calls(_))));
+        assert_eq!(asked("m.example:443", "POST", "/other"), Err(Denied::Request));
+        let more = seeing.clone().with([Change { rule: "c.example".parse().unwrap(), allowed: true }]);
+        assert_eq!(more.tunnel(&target("c.example:443")), Ok(Through::Inspected));
+    }
+
+    #[test]
+    fn what_was_said_since_counts_and_the_later_before_the_earlier() {
+        let change = |text: &str, allowed| Change { rule: text.parse().unwrap(), allowed };
+        let base = rules(&["a.example", "*.b.example", "tcp://a.example:22"]);
+        let denied = base.clone().with([change("a.example", false)]);
+        for at in ["a.example:443", "a.example:22", "a.example:8080"] {
+            assert_eq!(denied.tunnel(&target(at)), Err(Denied::Said), "{at}");
+            assert!(denied.keep_out(&target(at)));
+        }
+        assert_eq!(denied.request(&target("a.example:80"), false, "GET", "/"), Err(Denied::Said));
+        assert!(denied.tunnel(&target("x.b.example:443")).is_ok());
+        let again = denied.with([change("https://a.example", true)]);
+        assert_eq!(again.tunnel(&target("a.example:443")), Ok(Through::Tls));
+        assert_eq!(again.request(&target("a.example:80"), false, "GET", "/"), Err(Denied::Said));
+        let more = base.clone().with([change("c.example", true), change("*.b.example", false)]);
+        assert!(more.tunnel(&target("c.example:443")).is_ok());
+        assert!(more.request(&target("c.example:80"), false, "GET", "/").is_ok());
+        assert_eq!(more.tunnel(&target("x.b.example:443")), Err(Denied::Said));
+        assert!(!base.keep_out(&target("nobody.example:443")));
+        // A part that is let in after the whole was kept out is let in, and the rest is not.
+        let part = rules(&["http://a.example"])
+            .with([change("a.example", false), change("GET http://a.example/x/**", true)]);
+        assert_eq!(part.request(&target("a.example:80"), false, "GET", "/x/y"), Ok(Permit::Whole));
+        assert_eq!(part.request(&target("a.example:80"), false, "GET", "/y"), Err(Denied::Request));
+        assert!(
+            part.is_by_request(&target("a.example:80"), false) && !part.keep_out(&target("a.example:80"))
+        );
+        let one_port = base.with([change("a.example:22", false)]);
+        assert_eq!(one_port.tunnel(&target("a.example:22")), Err(Denied::Said));
+        assert!(one_port.tunnel(&target("a.example:443")).is_ok());
     }
 
     #[test]
@@ -268,8 +441,11 @@ mod tests {
             "0x7f.1",
             "*.1.2.3.4",
             "GET a.example",
-            "GET https://a.example/x",
-            "https://a.example/x",
+            "a.example tools=x",
+            "https://a.example tools=",
+            "https://a.example graphql=write:x",
+            "https://a.example tools=x tools=y",
+            "GET POST https://a.example/x",
             "a.example/x",
             "http://a.example/x#y",
             "1.2.3.4/8",
@@ -303,6 +479,9 @@ mod tests {
             ("GET http://c.example/b", false),
             ("http://c.example", false),
             ("tcp://d.example:22", true),
+            ("GET https://x.example.org/a", true),
+            ("https://x.example.org tools=search", true),
+            ("GET http://c.example/a/b tools=search", true),
             ("tcp://x.example.org:443", false),
         ] {
             assert_eq!(granted.cover(&wanted.parse().unwrap()), covered, "{wanted}");

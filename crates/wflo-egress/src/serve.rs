@@ -6,21 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::ask::Asker;
 use crate::dial::dial;
-use crate::forward::{self, Served};
+use crate::forward::{self, Along, Served};
 use crate::host::Target;
+use crate::inspect::Inspection;
 use crate::limits::{Allowance, Bucket, Limits};
 use crate::refusal::Refusal;
 use crate::request::head::{self, HeadError};
 use crate::request::{Request, RequestError};
 use crate::resolve::Resolver;
-use crate::rules::Rules;
+use crate::rules::{Denied, Rules};
+use crate::secrets::Secrets;
 use crate::tunnel;
 use crate::witness::Witness;
 
@@ -37,8 +40,13 @@ const UNREAD: usize = 256 << 10;
 
 /// What lets connections out of one sandbox.
 pub struct Egress {
-    /// What may be reached.
-    pub rules: Rules,
+    /// What may be reached; what changes counts for connections from then on, and what people keep out ends
+    /// those that are open.
+    pub rules: watch::Receiver<Arc<Rules>>,
+    /// Who is asked about hosts that no rule names; nobody where there is none.
+    pub asker: Option<Arc<dyn Asker>>,
+    /// With what TLS is ended and secrets are put in; `None` where no request of TLS is seen.
+    pub inspection: Option<Arc<Inspection>>,
     /// How much of it.
     pub limits: Limits,
     /// Who knows what names stand for.
@@ -48,7 +56,9 @@ pub struct Egress {
 }
 
 pub(crate) struct Shared {
-    pub(crate) rules: Rules,
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
+    pub(crate) asker: Option<Arc<dyn Asker>>,
+    pub(crate) inspection: Option<Arc<Inspection>>,
     pub(crate) limits: Limits,
     pub(crate) allowance: Arc<Allowance>,
     pub(crate) witness: Arc<dyn Witness>,
@@ -62,7 +72,27 @@ impl Shared {
     }
 
     pub(crate) async fn dial(&self, target: &Target) -> Result<TcpStream, Refusal> {
-        dial(self.resolver.as_ref(), &self.rules, target, &self.limits).await
+        dial(self.resolver.as_ref(), &self.rules(), target, &self.limits).await
+    }
+
+    /// The secrets of the sandbox.
+    pub(crate) fn secrets(&self) -> Option<&Secrets> {
+        self.inspection.as_deref().map(Inspection::secrets)
+    }
+
+    /// What may be reached now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.borrow())
+    }
+
+    /// Resolves once people keep `target` out.
+    pub(crate) async fn kept_out(&self, target: &Target) -> Refusal {
+        let mut rules = self.rules.clone();
+        if rules.wait_for(|rules| rules.keep_out(target)).await.is_err() {
+            // Nobody changes them any more.
+            std::future::pending::<()>().await;
+        }
+        Refusal::Denied { target: target.clone(), why: Denied::Said }
     }
 }
 
@@ -104,6 +134,8 @@ impl Egress {
         let shared = Arc::new(Shared {
             allowance: Arc::new(Allowance::new(&self.limits)),
             rules: self.rules,
+            asker: self.asker,
+            inspection: self.inspection,
             limits: self.limits,
             witness: self.witness,
             resolver: self.resolver,
@@ -148,7 +180,7 @@ async fn client(shared: &Shared, mut stream: TcpStream) {
     let mut buffer = BytesMut::new();
     let mut is_first = true;
     loop {
-        let request = match next_request(shared, &mut stream, &mut buffer, is_first).await {
+        let request = match next_request(shared, &mut stream, &mut buffer, is_first, Request::parse).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
             Err(refusal) => {
@@ -162,25 +194,28 @@ async fn client(shared: &Shared, mut stream: TcpStream) {
                 tunnel::serve(shared, stream, buffer, target).await;
                 return;
             }
-            Request::Forward(asked) => match forward::serve(shared, &mut stream, &mut buffer, *asked).await {
-                Served::Kept => is_first = false,
-                Served::Closed => return,
-                Served::Refused(refusal) => {
-                    close_after(stream, &refusal.answer()).await;
-                    return;
+            Request::Forward(asked) => {
+                match forward::serve(shared, &mut stream, &mut buffer, *asked, Along::Plain).await {
+                    Served::Kept => is_first = false,
+                    Served::Closed => return,
+                    Served::Refused(refusal) => {
+                        close_after(stream, &refusal.answer()).await;
+                        return;
+                    }
                 }
-            },
+            }
         }
     }
 }
 
-/// The next request, whose head is taken out of `buffer`; `None` when the client has gone.
-async fn next_request(
+/// The next request, whose head is taken out of `buffer` and read by `parse`; `None` when the client has gone.
+pub(crate) async fn next_request<T>(
     shared: &Shared,
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     is_first: bool,
-) -> Result<Option<Request>, Refusal> {
+    parse: impl Fn(&[u8]) -> Result<T, RequestError>,
+) -> Result<Option<T>, Refusal> {
     let read = async {
         let mut searched = 0_usize;
         loop {
@@ -190,7 +225,7 @@ async fn next_request(
             let mut unseen = buffer.windows(4).take(HEAD).skip(searched);
             if let Some(at) = unseen.position(|window| window == b"\r\n\r\n") {
                 let head = buffer.split_to(searched + at + 4);
-                return Ok(Some(Request::parse(&head)?));
+                return Ok(Some(parse(&head)?));
             }
             searched = buffer.len().saturating_sub(3);
             if buffer.len() >= HEAD {
@@ -222,7 +257,7 @@ fn unasked(refusal: &Refusal, buffer: &[u8]) -> Vec<u8> {
 }
 
 /// Says a last word, and reads on for a while: closing with something unread would take the word back.
-pub(crate) async fn close_after(mut stream: TcpStream, word: &[u8]) {
+pub(crate) async fn close_after(mut stream: impl AsyncRead + AsyncWrite + Unpin, word: &[u8]) {
     let close = async {
         if stream.write_all(word).await.is_err() || stream.shutdown().await.is_err() {
             return;

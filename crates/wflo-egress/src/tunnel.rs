@@ -9,24 +9,37 @@ use tokio::time::timeout;
 
 use crate::hello::{self, HelloError, Progress};
 use crate::host::Target;
+use crate::inspect::{self, Inspection};
 use crate::limits::Flow;
 use crate::refusal::Refusal;
 use crate::relay::Counted;
 use crate::rules::Through;
+use crate::secrets::{Misplaced, Place};
 use crate::serve::{Shared, close_after};
 use crate::witness::{End, Open, Opening, Way};
 
 /// The fatal alert `access_denied` (RFC 8446, 6.2), for a client that waits for an answer in TLS.
 pub(crate) const TLS_DENIED: &[u8] = &[21, 3, 1, 0, 2, 2, 49];
 
+/// What a client is told whose tunnel is there.
+pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// What is said to a client that has begun TLS wrongly: who speaks none would not understand an alert.
+pub(crate) fn alert(why: &HelloError) -> &'static [u8] {
+    if *why == HelloError::NotTls { &[] } else { TLS_DENIED }
+}
+
 /// Serves one tunnel; `buffer` is what the client has sent after its request.
 pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, buffer: BytesMut, target: Target) {
     match open(shared, &target).await {
+        Ok(Opened::Inspected { free, inspection }) => {
+            inspect::serve(shared, &inspection, client, buffer, target, free).await;
+        }
         Err(refusal) => {
             shared.witness.refused(Some(&target), &refusal);
             close_after(client, &refusal.answer()).await;
         }
-        Ok((through, flow, mut open, slot)) => {
+        Ok(Opened::Blind(through, flow, mut open, slot)) => {
             open.end = match carry(shared, &mut client, buffer, &target, through, &flow, &mut open).await {
                 Ok(end) => end,
                 Err((refusal, answer)) => {
@@ -39,17 +52,31 @@ pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, buffer: BytesM
     }
 }
 
-type Opened = (Through, Arc<Flow>, Open, tokio::sync::OwnedSemaphorePermit);
+enum Opened {
+    /// What it carries is the client's and the host's.
+    Blind(Through, Arc<Flow>, Box<Open>, tokio::sync::OwnedSemaphorePermit),
+    /// Its requests are judged and recorded one by one.
+    Inspected { free: bool, inspection: Arc<Inspection> },
+}
 
 async fn open(shared: &Shared, target: &Target) -> Result<Opened, Refusal> {
     let denied = |why| Refusal::Denied { target: target.clone(), why };
-    let through = shared.rules.tunnel(target).map_err(denied)?;
+    let found = shared.secrets().and_then(|secrets| secrets.found_in(target.host.to_string().as_bytes()));
+    if let Some(name) = found {
+        let what = Misplaced { name: name.to_owned(), place: Place::Address };
+        return Err(Refusal::Misplaced { target: target.clone(), what });
+    }
+    let (through, free) = shared.let_tunnel(target).await.map_err(denied)?;
+    if let (Through::Inspected, Some(inspection)) = (through, &shared.inspection) {
+        return Ok(Opened::Inspected { free, inspection: Arc::clone(inspection) });
+    }
     let slot = shared.allowance.admit()?;
-    let way = if through == Through::Tls { Way::Tls } else { Way::Tcp };
-    let opening = Opening { id: shared.next_id(), target: target.clone(), way, request: None };
+    let way = if through == Through::Raw { Way::Tcp } else { Way::Tls };
+    let opening =
+        Opening { id: shared.next_id(), target: target.clone(), way, request: None, secrets: Vec::new() };
     let flow = Arc::new(Flow::new(Arc::clone(&shared.allowance)));
     let open = Open::record(&shared.witness, opening, Arc::clone(&flow)).await?;
-    Ok((through, flow, open, slot))
+    Ok(Opened::Blind(through, flow, Box::new(open), slot))
 }
 
 /// Carries bytes until both sides are done; an error comes with what the client is told of it.
@@ -69,16 +96,15 @@ async fn carry(
     let stream = shared.dial(target).await.map_err(told)?;
     open.address = stream.peer_addr().ok().map(|peer| peer.ip());
     let mut host = Counted::new(stream, Arc::clone(flow));
-    if client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.is_err() {
+    if client.write_all(ESTABLISHED).await.is_err() {
         return Ok(End::Broken);
     }
-    if through == Through::Tls {
+    if through != Through::Raw {
         match first_message(shared, client, &mut buffer, target).await {
             Ok(true) => {}
             Ok(false) => return Ok(End::Broken),
             Err(why) => {
-                // Who speaks no TLS would not understand an alert.
-                let answer = if why == HelloError::NotTls { Vec::new() } else { TLS_DENIED.to_vec() };
+                let answer = alert(&why).to_vec();
                 return Err((Refusal::Hello { target: target.clone(), why }, answer));
             }
         }
@@ -95,12 +121,13 @@ async fn carry(
             Err(_) => End::Broken,
         },
         () = flow.timed_out(&shared.limits) => End::TimedOut,
+        refusal = shared.kept_out(target) => End::Refused(refusal),
     };
     Ok(end)
 }
 
 /// Reads until TLS is begun for the host; false when the client has gone.
-async fn first_message(
+pub(crate) async fn first_message(
     shared: &Shared,
     client: &mut TcpStream,
     buffer: &mut BytesMut,

@@ -21,6 +21,17 @@ pub struct Opening {
     pub way: Way,
     /// Method and path of a request that can be seen; never its query.
     pub request: Option<String>,
+    /// The secrets whose values it carries, by name.
+    pub secrets: Vec<String>,
+}
+
+/// The most of a path that is recorded.
+const RECORDED: usize = 200;
+
+/// A request as it is shown and recorded: never its query.
+pub(crate) fn shown(method: &str, path: &str) -> String {
+    let path: String = path.chars().take(RECORDED).collect();
+    format!("{method} {path}")
 }
 
 /// What a connection carries.
@@ -30,6 +41,8 @@ pub enum Way {
     Tls,
     /// One request of plain HTTP.
     Http,
+    /// One request of TLS that is ended on the way.
+    Https,
     /// Any bytes.
     Tcp,
 }
@@ -40,6 +53,7 @@ impl Way {
         match self {
             Way::Tls => "tls",
             Way::Http => "http",
+            Way::Https => "https",
             Way::Tcp => "tcp",
         }
     }

@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use wflo_core::error::Coded;
 use wflo_core::event::{AfterFailure, Event, EventBody, LeftBehind};
 use wflo_core::id::RunId;
-use wflo_core::machine::{self, Action, Attempt as Spoken, Command, CommandBody, RunState, TimerKey};
+use wflo_core::machine::{
+    self, Action, Attempt as Spoken, Command, CommandBody, HostChange, RunState, TimerKey,
+};
 use wflo_core::ports::store::{Op, StoreError};
 use wflo_core::run::RunStatus;
 
@@ -85,6 +87,7 @@ pub(crate) struct Driver {
     wants_slot: bool,
     permits: Vec<OwnedSemaphorePermit>,
     decisions: watch::Sender<Arc<Decisions>>,
+    hosts: watch::Sender<Arc<Vec<HostChange>>>,
     stopping: Option<Stop>,
     /// Nothing is started until all that a predecessor left has been looked at.
     taking_over: bool,
@@ -103,6 +106,7 @@ impl Driver {
         (mailbox, receiver): (Mailbox, mpsc::UnboundedReceiver<Msg>),
     ) -> Self {
         let decisions = watch::channel(Arc::new(decisions_of(&state))).0;
+        let hosts = watch::channel(Arc::new(state.hosts.clone())).0;
         Driver {
             run: context.record.id,
             results: Results::of(&state),
@@ -117,6 +121,7 @@ impl Driver {
             wants_slot: false,
             permits: Vec::new(),
             decisions,
+            hosts,
             stopping: None,
             taking_over: false,
             ahead: Ahead::default(),
@@ -258,6 +263,7 @@ impl Driver {
     async fn ended(&mut self, step: String, spoken: Spoken, end: End) -> Result<(), EngineError> {
         let live = self.live.get(&step).filter(|live| live.spoken == spoken);
         let active_ms = live.map_or(0, |live| live.active.ms());
+        let used = live.map(|live| live.used.resources()).filter(|used| !used.is_empty());
         if live.is_some() {
             self.live.remove(&step);
         }
@@ -318,7 +324,8 @@ impl Driver {
             End::Suspended { on } => CommandBody::StepSuspended { step, attempt, on, active_ms },
             End::Stopped => CommandBody::StepStopped { step, attempt, active_ms },
         };
-        let told = self.end(body, ops, copies).await;
+        let used = used.map(|resources| CommandBody::SandboxUsed { step: name.clone(), attempt, resources });
+        let told = self.end(used, body, ops, copies).await;
         if let Err(EngineError::Store(e)) = &told
             && !is_fatal(e)
         {
@@ -331,14 +338,21 @@ impl Driver {
         tolerate_rejection(told)
     }
 
-    /// The end of an attempt; `copies` only go with it when a new generation follows.
+    /// The end of an attempt, behind what its sandbox `used`; `copies` only go with it when a new generation
+    /// follows.
     async fn end(
         &mut self,
+        used: Option<CommandBody>,
         body: CommandBody,
         mut ops: Vec<Op>,
         copies: Option<Op>,
     ) -> Result<Vec<Event>, EngineError> {
-        let (events, next) = machine::step(&self.state, self.told(self.shared.clock.now(), body))?;
+        let now = self.shared.clock.now();
+        let measured = used.map(|used| machine::step(&self.state, self.told(now, used))).transpose()?;
+        let state = measured.as_ref().map_or(&self.state, |(_, state)| state);
+        let (ends, next) = machine::step(state, self.told(now, body))?;
+        let events: Vec<Event> =
+            measured.map(|(events, _)| events).into_iter().flatten().chain(ends).collect();
         let retried = |e: &Event| {
             matches!(
                 e.body,

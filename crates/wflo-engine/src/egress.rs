@@ -4,22 +4,31 @@
 //! life beside an attempt. How many connections there are is the step's choice, so what is recorded of them is
 //! bounded (ADR 0029): nothing goes to a host that no durable event names, whatever is left out.
 
+mod ask;
+mod way_out;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wflo_core::error::Coded as _;
 use wflo_core::event::EventBody;
+use wflo_core::machine::HostChange;
 use wflo_core::ports::BoxFuture;
+use wflo_egress::ask::Asker;
 use wflo_egress::host::Target;
 use wflo_egress::resolve::SystemResolver;
+use wflo_egress::rules::Change;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
 use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
 
+use self::ask::Questions;
+pub(crate) use self::way_out::WayOut;
 use crate::error::EngineError;
+use crate::executor::Attempt;
 use crate::journal::Journal;
-use crate::launch::Launch;
+use crate::launch::{Backend, Launch};
 use crate::sandboxed::Running;
 
 /// So many connections of an attempt are events of their own, whatever their hosts.
@@ -34,6 +43,7 @@ pub(crate) struct Outlet {
     handle: EgressHandle,
     book: Arc<Book>,
     keeper: JoinHandle<()>,
+    follower: JoinHandle<()>,
 }
 
 impl Outlet {
@@ -45,20 +55,35 @@ impl Outlet {
         launch: &Launch,
         running: &Running,
         journal: &Arc<Journal>,
-        step: &str,
+        attempt: &Attempt,
+        way_out: &WayOut,
     ) -> Result<Option<Outlet>, EngineError> {
         let Some(listener) = running.take_egress_listener() else { return Ok(None) };
-        let rules = rules(launch)?;
+        let base = way_out.rules.clone();
+        let mut hosts = attempt.hosts.clone();
+        let now = base.clone().with(changes(&hosts.borrow_and_update()));
+        let (tell, rules) = watch::channel(Arc::new(now));
+        let follower = tokio::spawn(async move {
+            while hosts.changed().await.is_ok() {
+                let now = base.clone().with(changes(&hosts.borrow_and_update()));
+                tell.send_replace(Arc::new(now));
+            }
+        });
+        let asker = launch.ask_hosts.map(|patience| {
+            Arc::new(Questions::new(attempt.clone(), Arc::clone(journal), patience)) as Arc<dyn Asker>
+        });
         let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED);
         let book = Arc::new(Book {
             journal: Arc::clone(journal),
-            step: step.to_owned(),
+            step: attempt.step.clone(),
             facts,
             state: Mutex::default(),
         });
         let witness = Arc::clone(&book) as Arc<dyn Witness>;
         let egress = Egress {
             rules,
+            asker,
+            inspection: way_out.inspection.clone(),
             limits: Limits::default(),
             resolver: Arc::new(SystemResolver::default()),
             witness,
@@ -66,13 +91,15 @@ impl Outlet {
         let unusable =
             |e: std::io::Error| EngineError::Unreadable(format!("the egress listener of a sandbox: {e}"));
         let handle = egress.serve(listener).map_err(unusable)?;
-        Ok(Some(Outlet { handle, book, keeper: tokio::spawn(keep(Arc::clone(journal), kept)) }))
+        let keeper = tokio::spawn(keep(Arc::clone(journal), kept));
+        Ok(Some(Outlet { handle, book, keeper, follower }))
     }
 
     /// Ends every connection, and resolves once what became of them is recorded.
     pub(crate) async fn close(self) {
-        let Outlet { handle, book, keeper } = self;
+        let Outlet { handle, book, keeper, follower } = self;
         handle.stop().await;
+        follower.abort();
         book.tell(book.rest());
         // The keeper ends with the last of what it is sent.
         drop(book);
@@ -80,13 +107,43 @@ impl Outlet {
     }
 }
 
-/// What a run may reach.
+/// Whether an attempt's sandbox has a way out at all: where nothing may be reached there is nobody to ask, and
+/// asking fails at once.
+pub(crate) fn is_wanted(launch: &Launch, attempt: &Attempt) -> bool {
+    let let_in = || attempt.hosts.borrow().iter().any(|change| change.allowed);
+    launch.backend != Backend::None
+        && (!launch.allow_hosts.is_empty() || launch.ask_hosts.is_some() || let_in())
+}
+
+/// What a run may reach as it was started.
 ///
 /// # Errors
 /// A rule that is none.
 pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
-    Rules::parse(&launch.allow_hosts, &launch.allow_addresses)
-        .map_err(|e| EngineError::Failure(e.to_failure()))
+    let rules = Rules::parse(&launch.allow_hosts, &launch.allow_addresses);
+    without(rules.map_err(|e| EngineError::Failure(e.to_failure()))?, &launch.deny_hosts)
+}
+
+/// The rules, with these hosts kept out.
+///
+/// # Errors
+/// A host that is no rule: nothing is reached rather than what should not be.
+fn without(rules: Rules, hosts: &[String]) -> Result<Rules, EngineError> {
+    let never = hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false }));
+    let never = never.collect::<Result<Vec<_>, wflo_egress::RuleError>>();
+    Ok(rules.with(never.map_err(|e| EngineError::Failure(e.to_failure()))?))
+}
+
+/// What people have said since. Each was read before it became an event.
+fn changes(hosts: &[HostChange]) -> Vec<Change> {
+    let read = |change: &HostChange| match change.rule.parse() {
+        Ok(rule) => Some(Change { rule, allowed: change.allowed }),
+        Err(error) => {
+            tracing::warn!(%error, "what was said of a host cannot be read");
+            None
+        }
+    };
+    hosts.iter().filter_map(read).collect()
 }
 
 /// Writes facts that nobody waits for.
@@ -188,6 +245,7 @@ impl Witness for Book {
                 port: opening.target.port,
                 way: opening.way.as_str().to_owned(),
                 request: opening.request.clone(),
+                secrets: opening.secrets.clone(),
             };
             self.journal.note(vec![fact]).await.map_err(|error| {
                 tracing::warn!(%error, "a connection is not begun because it cannot be recorded");

@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) slots: Arc<Semaphore>,
+    pub(crate) max_steps: usize,
     pub(crate) timers: Timers,
     pub(crate) waiters: Waiters,
 }
@@ -89,6 +90,17 @@ struct Inner {
     _lock: EngineLock,
 }
 
+/// How much an engine has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Steps that may run at once.
+    pub slots: usize,
+    /// Of those, how many are in use.
+    pub slots_used: usize,
+    /// Runs that wait until they may begin.
+    pub queued_runs: usize,
+}
+
 /// Drives runs until it is shut down.
 #[derive(Clone)]
 pub struct Engine {
@@ -114,6 +126,7 @@ impl Engine {
             clock: options.clock,
             executor: options.executor,
             slots: Arc::new(Semaphore::new(options.max_steps.max(1))),
+            max_steps: options.max_steps.max(1),
             waiters: Waiters::default(),
         });
         let inner = Arc::new(Inner {
@@ -134,6 +147,16 @@ impl Engine {
             vec![tokio::spawn(engine.clone().watch_inbox()), tokio::spawn(engine.clone().watch_timers())];
         engine.background.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
         Ok(engine)
+    }
+
+    /// How much it has to do.
+    pub fn load(&self) -> Load {
+        let shared = &self.inner.shared;
+        Load {
+            slots: shared.max_steps,
+            slots_used: shared.max_steps.saturating_sub(shared.slots.available_permits()),
+            queued_runs: self.inner.queued.load(std::sync::atomic::Ordering::Relaxed),
+        }
     }
 
     /// This engine's id.
@@ -372,12 +395,14 @@ pub fn live_driver(data_dir: &std::path::Path, record: &RunRecord) -> Result<Opt
 /// # Errors
 /// Store errors, and [`EngineError::Unreadable`] for a definition that this build does not know.
 pub async fn load(store: &dyn Store, record: &RunRecord) -> Result<(Arc<Definition>, RunState), EngineError> {
+    // Its events first: of a run that is removed between the two reads there is no definition, never a
+    // definition without events.
+    let events = store.machine_events(record.id).await?;
     let json = store.definition(record.id).await?;
     let definition: Definition =
         serde_json::from_value(json).map_err(|e| EngineError::Unreadable(e.to_string()))?;
     let definition = Arc::new(definition);
     let initial =
         RunState::new(Arc::clone(&definition), Arc::new(record.inputs.clone()), record.code.clone());
-    let events = store.machine_events(record.id).await?;
     Ok((definition, machine::replay(initial, events.iter().map(|e| &e.event))))
 }

@@ -1,7 +1,7 @@
 //! The port between a run's driver and whatever carries out a step.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -15,7 +15,9 @@ use wflo_core::machine::Outputs;
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{Fence, Op, StoreError};
+use wflo_core::resources::Resources;
 use wflo_core::run::RunRecord;
+use wflo_sandbox::Usage;
 use wflo_sandbox::workspace::Pin;
 
 use crate::driver::DriverHandle;
@@ -79,6 +81,30 @@ impl Active {
     }
 }
 
+/// What the sandbox of an attempt took: kept by whoever ends it, recorded by the run's driver.
+#[derive(Debug, Clone, Default)]
+pub struct Used(Arc<Mutex<Usage>>);
+
+impl Used {
+    /// It took at least this.
+    pub fn reach(&self, usage: Usage) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.most(usage);
+    }
+
+    /// As a record has it.
+    pub fn resources(&self) -> Resources {
+        let used = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Resources {
+            cpu_ms: used.cpu.map(|cpu| u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX)),
+            memory_peak_bytes: used.memory_peak,
+            disk_read_bytes: used.disk.map(|disk| disk.read),
+            disk_written_bytes: used.disk.map(|disk| disk.written),
+            tasks_peak: used.tasks_peak,
+        }
+    }
+}
+
 /// One attempt of one generation of a step.
 #[derive(Clone)]
 pub struct Attempt {
@@ -102,10 +128,14 @@ pub struct Attempt {
     pub layers: Vec<String>,
     /// How long its generation has been active.
     pub active: Active,
+    /// What its sandbox took.
+    pub used: Used,
     /// Asks it to end.
     pub stop: watch::Receiver<Option<Stop>>,
     /// Tells it what people decided.
     pub decisions: watch::Receiver<Arc<Decisions>>,
+    /// Tells it what people say of hosts.
+    pub hosts: watch::Receiver<Arc<Vec<wflo_core::machine::HostChange>>>,
     /// The run's driver, for questions.
     pub driver: DriverHandle,
 }

@@ -51,6 +51,15 @@ pub enum Message {
         /// Who.
         by: String,
     },
+    /// Let a host in, or keep it out, from now on.
+    ChangeHost {
+        /// The host, as a rule.
+        rule: String,
+        /// Whether it may be reached.
+        allowed: bool,
+        /// Who.
+        by: String,
+    },
     /// A message for the workflow's code.
     Signal {
         /// Its name.
@@ -71,6 +80,7 @@ impl Message {
             }
             Message::Pause { by } => CommandBody::Pause { by, error: None },
             Message::Resume { by } => CommandBody::Resume { by },
+            Message::ChangeHost { rule, allowed, by } => CommandBody::ChangeHost { rule, allowed, by },
             Message::Signal { name, payload } => CommandBody::Signal { name, payload },
             Message::Overshot { overshot } => return Err(overshot),
         })

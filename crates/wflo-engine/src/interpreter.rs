@@ -9,7 +9,9 @@
 //! project, wflo's data or a home folder, whatever those files say.
 
 mod elsewhere;
+pub(crate) mod node;
 mod prefix;
+mod start;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,11 +22,13 @@ use wflo_core::error::{Code, Failure};
 pub use self::elsewhere::elsewhere;
 use self::prefix::{Prefix, prefix_of, real_program};
 pub(crate) use self::prefix::{is_toolchain, next_link};
+pub use self::start::Language;
+pub(crate) use self::start::RUNNER_FD;
 
 /// The interpreter cannot be used.
 const NO_INTERPRETER: Code = Code(3040);
 
-/// A Python, and what its sandboxes show of it.
+/// A Python or a Node, and what its sandboxes show of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
     /// What is started. A virtual environment's own path is kept: resolving its link would leave it.
@@ -33,6 +37,9 @@ pub struct Interpreter {
     pub folders: Vec<PathBuf>,
     /// The SDK's folder, when it is outside of the interpreter's own.
     pub sdk_path: Option<PathBuf>,
+    /// What it runs; with a run of before there was more than one language, Python.
+    #[serde(default)]
+    pub language: Language,
 }
 
 /// What decides which places may be shown.
@@ -109,22 +116,90 @@ impl Interpreter {
         if let Some(sdk) = &sdk_path {
             add(&mut folders, sdk.join("wflo"), around);
         }
-        Ok(Interpreter { program, folders, sdk_path })
+        Ok(Interpreter { program, folders, sdk_path, language: Language::Python })
+    }
+
+    /// The folder of the SDK's own files that this interpreter would use.
+    #[must_use]
+    pub fn sdk_files(&self, around: &Surroundings) -> Option<PathBuf> {
+        let own = || {
+            let home = prefix_of(&self.program)?;
+            home.packages().into_iter().find(|packages| packages.join("wflo/__init__.py").is_file())
+        };
+        let real = || {
+            let (_, real) = real_program(&self.program).ok()?;
+            let prefix = real.parent().and_then(Path::parent).and_then(Prefix::installation)?;
+            prefix.packages().into_iter().find(|packages| packages.join("wflo/__init__.py").is_file())
+        };
+        let found = self.sdk_path.clone().or_else(own).or_else(real)?.join("wflo");
+        around.may_show(&found).then_some(found)
+    }
+
+    /// The SDK's own files, for an environment that has nothing but what was asked for. Those of an environment in
+    /// the project are the project's, as all that is in it: they are shown as long as no link leads out of it.
+    #[must_use]
+    pub fn own_sdk(&self, around: &Surroundings) -> Option<PathBuf> {
+        let within = || {
+            let packages = prefix_of(&self.program)?.packages();
+            let found = packages.into_iter().map(|packages| packages.join("wflo"));
+            let real = found.filter_map(|sdk| sdk.canonicalize().ok());
+            let mut own = real.filter(|sdk| sdk.starts_with(&around.project));
+            own.find(|sdk| sdk.join("__init__.py").is_file())
+        };
+        self.sdk_files(around).or_else(within)
+    }
+
+    /// The same installation, in the environment of packages that was built for it.
+    #[must_use]
+    pub fn with_packages(&self) -> Interpreter {
+        Interpreter {
+            program: Path::new(crate::images::PYTHON).join("bin/python"),
+            folders: self.folders.clone(),
+            sdk_path: Some(PathBuf::from(crate::containers::SDK_IN_IMAGE)),
+            language: Language::Python,
+        }
+    }
+
+    /// The interpreter of an image or a template, by the name that it has there; Python with the SDK of this host,
+    /// which is in the folder `sdk`.
+    #[must_use]
+    pub fn in_image(language: Language, sdk: PathBuf) -> Interpreter {
+        let (program, sdk_path) = match language {
+            Language::Python => ("python3", Some(sdk)),
+            Language::Node => ("node", None),
+        };
+        Interpreter { program: PathBuf::from(program), folders: Vec::new(), sdk_path, language }
     }
 }
 
 /// There is no Python here.
-pub(crate) fn missing() -> Failure {
+#[must_use]
+pub fn missing() -> Failure {
     let message = "no Python was found: not beside wflo, not in an active environment, not on the PATH (a shim of pyenv, asdf or mise counts where a version is chosen)";
     let hint = "install Python 3.10 or newer and wflo's wheel (docs/reference/sdk.md), or name a Python with WFLO_PYTHON";
     Failure::new(NO_INTERPRETER, message).with_hint(hint)
+}
+
+/// There is no Node here.
+pub(crate) fn no_node() -> Failure {
+    let message = "no Node was found: not in WFLO_NODE, not on the PATH (a shim of asdf, mise or Volta counts where a version is chosen), not among those of nvm";
+    let hint = "install Node 20 or newer, or name one with WFLO_NODE";
+    Failure::new(NO_INTERPRETER, message).with_hint(hint)
+}
+
+/// The Node cannot run workflows.
+pub(crate) fn unusable_node(program: &Path, detail: &str) -> Failure {
+    let hint = "name a Node of version 20 or newer with WFLO_NODE";
+    Failure::new(NO_INTERPRETER, format!("{} cannot run workflows: {detail}", program.display()))
+        .with_hint(hint)
 }
 
 /// The interpreter cannot run workflows.
 pub(crate) fn unusable(program: &Path, detail: &str) -> Failure {
     let hint = format!(
         "put wflo into it with `{} -m pip install WHEEL` (`make install` in wflo's clone leaves the wheel in \
-         target/wheels), or name a Python that has it with WFLO_PYTHON",
+         target/wheels), or name a Python that has it with WFLO_PYTHON; what is no workflow runs unmodified by \
+         `wflo run -- python FILE`",
         program.display()
     );
     Failure::new(NO_INTERPRETER, format!("{} cannot run workflows: {detail}", program.display()))

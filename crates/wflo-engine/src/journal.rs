@@ -138,6 +138,11 @@ impl Journal {
         self.fence.run
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     /// The identity of an effect of this generation.
     pub fn key(&self, path: &str, seq: u32) -> EffectKey {
         EffectKey { step: self.step.clone(), generation: self.generation, path: path.to_owned(), seq }

@@ -5,16 +5,21 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use wflo_core::definition::SandboxSpec;
-use wflo_core::error::{Code, Failure};
+use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
-use wflo_sandbox::Preset;
+use wflo_sandbox::{IoLimits, Preset, e2b};
 
+use crate::clouds::InCloud;
+use crate::containers::Containers;
 use crate::error::EngineError;
+use crate::images::{Image, Packages};
 use crate::interpreter::Interpreter;
 use crate::program::Program;
 
 /// The workflow and the settings name different backends.
 const BACKENDS_DIFFER: Code = Code(1012);
+/// The backend has no place for packages that were built here.
+const NOT_FOR_BACKEND: Code = Code(5336);
 /// What is asked for needs isolation, and there is none.
 const NOT_ISOLATED: Code = Code(5008);
 
@@ -48,6 +53,18 @@ pub struct Launch {
     /// Hosts that steps may reach, as rules of `wflo-egress`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_hosts: Vec<String>,
+    /// Hosts that the user keeps out of every run of the project, whatever else says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny_hosts: Vec<String>,
+    /// Hosts whose requests over TLS are looked at, beside those of which a rule names a part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inspect_hosts: Vec<String>,
+    /// What its steps hold instead of the secrets of hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Placeholder>,
+    /// People are asked about a host that no rule names, and the connection is held for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_hosts: Option<Millis>,
     /// Addresses and networks that the names of those hosts may stand for although they are not public.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_addresses: Vec<String>,
@@ -66,12 +83,39 @@ pub struct Launch {
     /// What isolates its steps: the same for as long as the run lives.
     #[serde(default)]
     pub backend: Backend,
+    /// The packages that its interpreter finds, where the project names some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Packages>,
+    /// The programs of the machine's distribution that its sandboxes have, where the project names some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Image>,
+    /// The containers of a run whose backend is Docker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker: Option<Containers>,
+    /// The cloud of a run whose backend is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<InCloud>,
+}
+
+/// A secret of hosts, as the steps of a run hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placeholder {
+    /// What the settings call it.
+    pub name: String,
+    /// The variable that holds the placeholder.
+    pub env: String,
+    /// Nobody can guess it; it is worth nothing.
+    pub placeholder: String,
 }
 
 impl Launch {
     /// Files and folders of the host that are shown beside the workspace without being named by anybody, each
     /// once.
     pub(crate) fn shown(&self) -> Vec<&PathBuf> {
+        // An image has a toolchain of its own.
+        if self.in_image() {
+            return Vec::new();
+        }
         let of_interpreter = self.interpreter.iter().flat_map(|interpreter| &interpreter.folders);
         let of_program = self.program.iter().flat_map(|program| &program.shown);
         let mut shown: Vec<&PathBuf> = Vec::new();
@@ -83,16 +127,44 @@ impl Launch {
         shown
     }
 
+    /// Whether requests over TLS are looked at, of one host or another.
+    #[must_use]
+    pub fn looks(&self) -> bool {
+        let is_part =
+            |rule: &String| rule.parse().is_ok_and(|rule: wflo_egress::rules::Rule| rule.needs_sight());
+        !self.inspect_hosts.is_empty() || !self.secrets.is_empty() || self.allow_hosts.iter().any(is_part)
+    }
+
+    /// Whether its programs find the files of an image or a template, and none of this host's toolchain.
+    pub(crate) fn in_image(&self) -> bool {
+        self.backend == Backend::E2b
+            || self.docker.as_ref().is_some_and(|docker| !docker.image.name.is_empty())
+    }
+
+    /// Whether the project is somewhere else inside than it is here.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self.backend, Backend::None | Backend::E2b)
+    }
+
     /// Refuses what the backend could not keep, before anything is run.
     ///
     /// # Errors
     /// Each setting that it could not keep.
     pub fn check(&self) -> Result<(), EngineError> {
-        if self.backend != Backend::None {
-            return Ok(());
-        }
         let refuse = |message: &str, hint: &str| Failure::new(NOT_ISOLATED, message).with_hint(hint);
         let mut problems = Vec::new();
+        if self.packages.is_some() {
+            problems.extend(no_place_for_packages(self.backend, self.in_image()));
+        }
+        if self.system.is_some() {
+            problems.extend(no_place_for_programs(self.backend));
+        }
+        if self.backend == Backend::E2b {
+            problems.extend(self.unkept_in_cloud());
+        }
+        if self.backend != Backend::None {
+            return if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) };
+        }
         if self.require_kernel {
             problems.push(refuse(
                 "`require = \"kernel\"` and the backend \"none\" exclude each other: without isolation the kernel enforces nothing",
@@ -103,6 +175,18 @@ impl Launch {
             problems.push(refuse(
                 "allow_hosts needs isolation: with the backend \"none\" nothing keeps a step from any host",
                 "leave allow_hosts out, or use the backend \"native\"",
+            ));
+        }
+        if !self.secrets.is_empty() {
+            problems.push(refuse(
+                "[secrets] needs isolation: with the backend \"none\" nothing stands between a step and a host",
+                "leave it out, or use the backend \"native\"",
+            ));
+        }
+        if self.ask_hosts.is_some() {
+            problems.push(refuse(
+                "unknown_hosts = \"ask\" needs isolation: with the backend \"none\" nothing keeps a step from any host",
+                "leave it out, or use the backend \"native\"",
             ));
         }
         if self.preset == Preset::Strict {
@@ -129,6 +213,65 @@ impl Launch {
         }
         if problems.is_empty() { Ok(()) } else { Err(EngineError::Invalid(problems)) }
     }
+
+    /// What a cloud would not keep.
+    fn unkept_in_cloud(&self) -> Vec<Failure> {
+        let no_folder = "it sees no folder of this machine; what steps need belongs into the template";
+        let asked = [
+            (!self.ro.is_empty(), "`ro`", no_folder),
+            (!self.rw.is_empty(), "`rw`", no_folder),
+            (self.sandbox.disk.is_some(), "disk_limit", "the template decides how large its disk is"),
+            (
+                self.require_kernel,
+                "`require = \"kernel\"`",
+                "its kernel is the cloud's, and limits are watched over",
+            ),
+        ];
+        let asked = asked.into_iter().filter(|(asked, ..)| *asked);
+        asked.map(|(_, setting, why)| e2b::Error::Unkept { setting, why }.to_failure()).collect()
+    }
+}
+
+/// Why packages that are installed here are none for steps of this backend; `None` where they are.
+#[must_use]
+pub fn no_place_for_packages(backend: Backend, is_image: bool) -> Option<Failure> {
+    let (message, hint) = match backend {
+        Backend::None => (
+            "requirements are shown to sandboxes, and with the backend \"none\" there are none",
+            "install them into the project's virtual environment, or use the backend \"native\"",
+        ),
+        Backend::Docker if is_image => (
+            "requirements are installed for a Python of this machine, and steps of an image have its own",
+            "install them into the image, or leave `image` or `requirements` out",
+        ),
+        Backend::E2b => (
+            "requirements are installed for a Python of this machine, and steps in a cloud have the template's",
+            "install them into the template, or leave `requirements` out",
+        ),
+        Backend::Native | Backend::Docker => return None,
+    };
+    Some(Failure::new(NOT_FOR_BACKEND, message).with_hint(hint))
+}
+
+/// Why programs of this machine's distribution are none for steps of this backend; `None` where they are.
+#[must_use]
+pub fn no_place_for_programs(backend: Backend) -> Option<Failure> {
+    let (message, hint) = match backend {
+        Backend::Native => return None,
+        Backend::None => (
+            "packages are shown to sandboxes, and with the backend \"none\" there are none",
+            "install them on this machine, or use the backend \"native\"",
+        ),
+        Backend::Docker => (
+            "packages are fetched for this machine's toolchain, which containers are not laid over",
+            "use an `image` that has them and leave `packages` out, or use the backend \"native\"",
+        ),
+        Backend::E2b => (
+            "packages are fetched for this machine, and steps in a cloud have the programs of their template",
+            "install them into the template, and leave `packages` out",
+        ),
+    };
+    Some(Failure::new(NOT_FOR_BACKEND, message).with_hint(hint))
 }
 
 /// What keeps steps from the rest of the host.
@@ -138,6 +281,10 @@ pub enum Backend {
     /// Linux namespaces, made by wflo itself.
     #[default]
     Native,
+    /// Containers.
+    Docker,
+    /// Sandboxes of a cloud that speaks E2B's API.
+    E2b,
     /// Nothing; asked for by name.
     None,
 }
@@ -147,13 +294,17 @@ impl Backend {
     pub const fn name(self) -> &'static str {
         match self {
             Backend::Native => "native",
+            Backend::Docker => "docker",
+            Backend::E2b => "e2b",
             Backend::None => "none",
         }
     }
 
     /// The backend with a name.
     pub fn named(name: &str) -> Option<Backend> {
-        [Backend::Native, Backend::None].into_iter().find(|backend| backend.name() == name)
+        [Backend::Native, Backend::Docker, Backend::E2b, Backend::None]
+            .into_iter()
+            .find(|backend| backend.name() == name)
     }
 
     /// Whoever starts the run decides, by an option or by the settings. A workflow may insist on a
@@ -200,6 +351,9 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// All that is written inside.
     pub disk: Option<Bytes>,
+    /// What goes from disks and to them in a second.
+    #[serde(default, skip_serializing_if = "IoLimits::is_empty")]
+    pub io: IoLimits,
     /// The longest an attempt may be active.
     pub timeout: Option<Millis>,
 }
@@ -210,6 +364,7 @@ const USUAL: Limits = Limits {
     cpus: None,
     pids: Some(1024),
     disk: Some(Bytes(1 << 30)),
+    io: IoLimits { read: None, write: None, read_ops: None, write_ops: None },
     timeout: None,
 };
 
@@ -223,6 +378,7 @@ impl Limits {
             cpus: narrower(self.cpus, spec.cpu_limit),
             pids: narrower(self.pids, spec.pids_limit),
             disk: narrower(self.disk, spec.disk_limit),
+            io: self.io,
             timeout: narrower(self.timeout, spec.timeout_seconds),
         }
     }
@@ -237,7 +393,9 @@ impl Limits {
             memory: self.memory.or(USUAL.memory),
             cpus: self.cpus.or(USUAL.cpus),
             pids: self.pids.or(USUAL.pids),
-            disk: self.disk.or(USUAL.disk),
+            // How large a cloud's disk is, is not decided here.
+            disk: if backend == Backend::E2b { self.disk } else { self.disk.or(USUAL.disk) },
+            io: self.io,
             timeout: self.timeout.or(USUAL.timeout),
         }
     }
@@ -272,6 +430,8 @@ mod tests {
     fn a_run_of_an_earlier_release_is_isolated() {
         assert_eq!(Backend::default(), Backend::Native);
         assert_eq!(Backend::named("none"), Some(Backend::None));
-        assert_eq!(Backend::named("docker"), None);
+        assert_eq!(Backend::named("docker"), Some(Backend::Docker));
+        assert_eq!(Backend::named("e2b"), Some(Backend::E2b));
+        assert_eq!(Backend::named("gvisor"), None);
     }
 }

@@ -23,6 +23,8 @@ use crate::ledger::{ask_once, ending};
 use crate::protocol::On;
 
 const DENIED: Code = Code(7005);
+/// A placeholder stands where its secret does not belong.
+const MISPLACED: Code = Code(5211);
 
 /// What the run's policies say to a call; `None` lets it pass.
 pub(crate) async fn before_call(
@@ -31,7 +33,11 @@ pub(crate) async fn before_call(
     path: &str,
     seq: u32,
 ) -> Result<Option<Refusal>, EngineError> {
-    let policies = &calls.attempt.context.definition.policies;
+    let context = &calls.attempt.context;
+    if let Some(name) = crate::hosts::misplaced(&context.record.options.launch, &intent.body) {
+        return misplaced(calls, intent, &name).await.map(Some);
+    }
+    let policies = &context.definition.policies;
     if policies.is_empty() {
         return Ok(None);
     }
@@ -49,6 +55,20 @@ pub(crate) async fn before_call(
         }
     }
     Ok(None)
+}
+
+/// The placeholder of a host's secret is sent to a model: people are told, and the model is not.
+async fn misplaced(calls: &Arc<Calls>, intent: &CallIntent, name: &str) -> Result<Refusal, EngineError> {
+    let message = format!("the placeholder of the secret `{name}` was sent to a model, and belongs to hosts");
+    let failure = Failure::new(MISPLACED, message);
+    let told = EventBody::EgressRefused {
+        step: calls.attempt.step.clone(),
+        host: Some(intent.provider.clone()),
+        port: None,
+        error: failure.clone(),
+    };
+    calls.journal.note(vec![told]).await?;
+    Ok(Refusal::Other { status: 403, kind: "secret_misplaced".to_owned(), failure })
 }
 
 fn values(calls: &Calls, spent: NanoUsd, hold: NanoUsd) -> BTreeMap<&'static str, Value> {

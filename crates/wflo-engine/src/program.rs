@@ -5,7 +5,10 @@
 //! in the workspace. Of any other its own file is shown, and of a prefix that is one (`…/bin/name`) the parts
 //! that programs have.
 //! **Architecture Invariant:** a home folder is never shown, nor what of it is no program's: a script in
-//! `~/bin` is shown as that file.
+//! `~/bin` is shown as that file. What a file of the project leads to is told apart (`led`): whoever starts it
+//! has named that file, and not what it names.
+
+mod script;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use wflo_core::error::{Code, Failure};
 
 use crate::interpreter::{Interpreter, Surroundings, is_toolchain, next_link};
-use crate::launch::{Backend, Launch};
+use crate::launch::Launch;
 
 /// There is no such program.
 const NOT_FOUND: Code = Code(3103);
@@ -37,6 +40,9 @@ pub struct Program {
     pub folder: PathBuf,
     /// Files and folders that it needs to see, each at its own path.
     pub shown: Vec<PathBuf>,
+    /// What of that is shown because a file of the project leads there; known while it is found, and not recorded.
+    #[serde(skip)]
+    pub led: Vec<PathBuf>,
     /// Its search path: what of the user's is there inside.
     pub path: String,
     /// Further variables that it has from the user.
@@ -67,8 +73,9 @@ impl Program {
             false => search.find(name),
         };
         let file = within(file.ok_or_else(|| not_found(name, folder))?, around);
-        let mut shown = Vec::new();
-        need(&file, search, around, &mut shown, 0)?;
+        let mut needs = Needs { search, around, shown: Vec::new(), led: Vec::new() };
+        needs.add(&file, false, 0)?;
+        let Needs { shown, led, .. } = needs;
         let visible = |path: &Path| {
             is_everywhere(path)
                 || path.starts_with(&around.project)
@@ -88,19 +95,48 @@ impl Program {
         let called = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = Path::new(name).file_name().map(|name| name.to_string_lossy().into_owned()).or(called);
         let name = name.unwrap_or_default();
-        Ok(Program { name, file, folder, shown, path, variables: BTreeMap::new() })
+        Ok(Program { name, file, folder, shown, led, path, variables: BTreeMap::new() })
+    }
+
+    /// A program that the packages of the project bring: what it needs is shown with them.
+    #[must_use]
+    pub fn of_packages(name: &str, folder: &Path, around: &Surroundings) -> Program {
+        Program {
+            name: name.to_owned(),
+            file: Path::new(crate::images::PYTHON).join("bin").join(name),
+            folder: folder.strip_prefix(&around.project).unwrap_or(Path::new("")).to_owned(),
+            shown: Vec::new(),
+            led: Vec::new(),
+            path: wflo_sandbox::PATH.to_owned(),
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// A program of the distribution that was fetched for the project, at this path in each of its sandboxes.
+    #[must_use]
+    pub fn of_system(file: PathBuf, folder: &Path, around: &Surroundings) -> Program {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Program { file, ..Program::of_packages(&name, folder, around) }
+    }
+
+    /// Puts the programs of the project's packages before all others.
+    pub fn find_packages(&mut self) {
+        self.path = format!("{}/bin:{}", crate::images::PYTHON, self.path);
+        self.variables.insert("VIRTUAL_ENV".to_owned(), crate::images::PYTHON.to_owned());
     }
 
     /// The command that starts it where the project's files are in the sandbox.
     pub(crate) fn command(&self, argv: &[String], launch: &Launch) -> Vec<OsString> {
         let file = match self.file.strip_prefix(&launch.project) {
             // Its project is somewhere else there: the way from where it starts is the same.
-            Ok(within) if launch.backend == Backend::None => {
+            Ok(within) if launch.is_elsewhere() => {
                 let up = self.folder.components().filter(|part| matches!(part, Component::Normal(_)));
                 let mut file = PathBuf::from(".");
                 up.for_each(|_| file.push(".."));
                 file.join(within)
             }
+            // An image has its own, by the same name.
+            Err(_) if launch.in_image() => argv.first().map_or_else(|| self.file.clone(), PathBuf::from),
             _ => self.file.clone(),
         };
         std::iter::once(file.into_os_string()).chain(argv.iter().skip(1).map(Into::into)).collect()
@@ -131,50 +167,73 @@ fn is_everywhere(path: &Path) -> bool {
     is_toolchain(path) || path.starts_with("/etc/alternatives")
 }
 
-/// Adds what `file` needs to see, and what runs it if it is a script.
-fn need(
-    file: &Path,
-    search: &dyn Search,
-    around: &Surroundings,
-    shown: &mut Vec<PathBuf>,
-    deep: usize,
-) -> Result<(), Failure> {
-    if deep > DEEPEST {
-        return Ok(());
+/// What a program needs to see that its links lead to; nothing of what runs it.
+///
+/// # Errors
+/// That it may not be shown.
+pub(crate) fn shown_of(file: &Path, around: &Surroundings) -> Result<Vec<PathBuf>, Failure> {
+    let mut shown = Vec::new();
+    for path in on_the_way(file) {
+        show(&path, around, &mut shown)?;
     }
-    let mut on_the_way = vec![file.to_owned()];
-    while let Some(next) =
-        on_the_way.last().and_then(|last| next_link(last)).filter(|_| on_the_way.len() < 40)
-    {
-        on_the_way.push(next);
+    Ok(shown)
+}
+
+/// The file, what its links lead to one after the other, and what it is in the end.
+fn on_the_way(file: &Path) -> Vec<PathBuf> {
+    let mut found = vec![file.to_owned()];
+    while let Some(next) = found.last().and_then(|last| next_link(last)).filter(|_| found.len() < 40) {
+        found.push(next);
     }
-    on_the_way.extend(file.canonicalize());
-    for path in &on_the_way {
-        show(path, around, shown)?;
-    }
-    // An interpreter says itself what belongs to it.
-    if file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python"))
-        && let Ok(interpreter) = Interpreter::read(file, around)
-    {
-        interpreter.folders.into_iter().for_each(|folder| add(folder, shown));
-    }
-    let Some(line) = shebang(file) else { return Ok(()) };
-    let mut words = line.split_whitespace();
-    let Some(runs) = words.next() else { return Ok(()) };
-    let by_name = Path::new(runs).file_name().is_some_and(|name| name == "env");
-    let runner = match by_name {
-        true => {
-            let named = words.find(|word| !word.starts_with('-') && !word.contains('='));
-            named.and_then(|name| search.find(name))
+    found.extend(file.canonicalize());
+    found
+}
+
+/// What a program needs, as far as it is known.
+struct Needs<'a> {
+    search: &'a dyn Search,
+    around: &'a Surroundings,
+    shown: Vec<PathBuf>,
+    led: Vec<PathBuf>,
+}
+
+impl Needs<'_> {
+    /// Adds what `file` needs to see, and what runs it if it is a script. Whatever comes after a file of the
+    /// project is its word: `by_project`.
+    fn add(&mut self, file: &Path, mut by_project: bool, deep: usize) -> Result<(), Failure> {
+        if deep > DEEPEST {
+            return Ok(());
         }
-        false => Some(PathBuf::from(runs)).filter(|path| is_program(path)),
-    };
-    match runner {
-        Some(runner) => need(&runner, search, around, shown, deep + 1),
-        None => {
-            Err(Failure::new(NOT_FOUND, format!("{} is run by `{line}`, which is not there", file.display()))
-                .with_hint("install what its first line names"))
+        for path in on_the_way(file) {
+            by_project |= path.starts_with(&self.around.project);
+            self.show(by_project, |around, shown| show(&path, around, shown))?;
         }
+        // An interpreter says itself what belongs to it.
+        if file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python"))
+            && let Ok(interpreter) = Interpreter::read(file, self.around)
+        {
+            self.show(by_project, |_, shown| {
+                interpreter.folders.into_iter().for_each(|folder| add(folder, shown));
+                Ok(())
+            })?;
+        }
+        match script::runner_of(file, self.search)? {
+            Some(runner) => self.add(&runner, by_project, deep + 1),
+            None => Ok(()),
+        }
+    }
+
+    fn show(
+        &mut self,
+        by_project: bool,
+        more: impl FnOnce(&Surroundings, &mut Vec<PathBuf>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let before = self.shown.clone();
+        more(self.around, &mut self.shown)?;
+        if by_project {
+            self.led.extend(self.shown.iter().filter(|path| !before.contains(path)).cloned());
+        }
+        Ok(())
     }
 }
 
@@ -193,6 +252,13 @@ fn show(path: &Path, around: &Surroundings, shown: &mut Vec<PathBuf>) -> Result<
             .with_hint(
                 "it lies in wflo's own data, or holds the project or a home folder: install it elsewhere",
             ));
+    }
+    // A package of Node needs those beside it, and is looked for in the folder that holds them.
+    if let Some(packages) = path.ancestors().filter(|folder| folder.ends_with("node_modules")).last()
+        && around.may_show(packages)
+    {
+        add(packages.to_owned(), shown);
+        return Ok(());
     }
     match prefix(path, around) {
         Some(prefix) => {
@@ -232,15 +298,6 @@ fn prefix(path: &Path, around: &Surroundings) -> Option<PathBuf> {
         .filter(|prefix| !is_shared(prefix) && around.may_show(prefix))
         .find(|prefix| prefix.join("bin").is_dir())
         .map(Path::to_owned)
-}
-
-/// What runs a script, by its first line.
-fn shebang(file: &Path) -> Option<String> {
-    use std::io::Read as _;
-    let mut head = Vec::new();
-    std::fs::File::open(file).ok()?.take(256).read_to_end(&mut head).ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    Some(String::from_utf8_lossy(line).trim().to_owned())
 }
 
 /// Whether it can be executed.

@@ -11,6 +11,8 @@
 //! **Architecture Invariant:** a run goes only after it has ended and only while no retry of it goes on;
 //! files that nobody decided about are not thrown away unless that was asked for.
 
+mod files;
+mod images;
 mod records;
 mod trees;
 
@@ -26,6 +28,8 @@ use wflo_core::ports::store::{Batch, Op, RunFilter, Store, StoreError};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_sandbox::workspace;
 
+pub use files::{FILES_FAILPOINTS, FilesPlan, FilesSelection, Losing, plan_files, remove_files};
+pub use images::remove_images;
 pub use records::{Forgotten, Waiting, forget_records};
 pub use trees::{Trees, collect_trees};
 
@@ -82,7 +86,7 @@ pub struct Staying {
     pub why: Why,
 }
 
-/// Why a run stays.
+/// Why a run, or its files, stay.
 #[derive(Debug)]
 pub enum Why {
     /// It changed files that were neither applied nor discarded: so many.
@@ -112,9 +116,7 @@ pub async fn plan(
             store.runs(newest).await?.into_iter().map(|run| run.id).collect()
         }
     };
-    let open = RunFilter { statuses: RunStatus::OPEN.to_vec(), ..RunFilter::default() };
-    let open = store.runs(open).await?;
-    let going_on: HashMap<String, RunId> = open.into_iter().map(|run| (run.budget_key, run.id)).collect();
+    let going_on = going_on(store).await?;
     let selected = RunFilter { finished_before: selection.ended_before, ..terminal };
     let mut plan = Plan::default();
     for record in store.runs(selected).await?.into_iter().rev().filter(|run| !kept.contains(&run.id)) {
@@ -137,6 +139,12 @@ pub async fn plan(
         }
     }
     Ok(plan)
+}
+
+/// Runs that have not ended, by the budget that they share with what they retry.
+async fn going_on(store: &dyn Store) -> Result<HashMap<String, RunId>, EngineError> {
+    let open = RunFilter { statuses: RunStatus::OPEN.to_vec(), ..RunFilter::default() };
+    Ok(store.runs(open).await?.into_iter().map(|run| (run.budget_key, run.id)).collect())
 }
 
 async fn unapplied(

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::task::JoinSet;
 use wflo_core::error::{Coded, Failure};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::spender::Spenders;
@@ -16,11 +17,14 @@ use wflo_gateway::route::Routes;
 use wflo_gateway::{Deadlines, Gateway, Limits};
 use wflo_sandbox::workspace::{self, HideRules};
 
+use crate::clouds::Clouds;
 use crate::console::Console;
 use crate::engine::{Engine, Options};
 use crate::error::EngineError;
+use crate::hosts::Hosts;
 use crate::journal::Meters;
 use crate::ledger::RunLedger;
+use crate::live::Outside;
 use crate::sandboxed::Sandboxes;
 use crate::services::Services;
 use crate::steps::Steps;
@@ -57,6 +61,10 @@ pub struct RuntimeOptions {
     pub max_steps: usize,
     /// The most that one run may journal.
     pub journal_limit: Bytes,
+    /// What connections to hosts are made with.
+    pub hosts: Hosts,
+    /// Which cloud runs may be in, and the key to it.
+    pub clouds: Arc<dyn Clouds>,
     /// What programs that are run as they are talk to; `None` where nobody is.
     pub console: Option<Arc<dyn Console>>,
 }
@@ -71,6 +79,8 @@ pub struct Runtime {
     pub gateway: Gateway,
     /// The databases of the project.
     pub databases: Arc<Databases>,
+    /// What looks at live sandboxes, and tells others of them.
+    looking: Mutex<JoinSet<()>>,
 }
 
 impl Runtime {
@@ -99,8 +109,8 @@ impl Runtime {
             databases: databases.hidden_files(),
             globs: options.hide,
         };
-        let sandboxes =
-            Arc::new(Sandboxes::new(options.launcher, Arc::new(workspaces), rules, options.environment));
+        let sandboxes = Sandboxes::new(options.launcher, Arc::new(workspaces), rules, options.environment);
+        let sandboxes = Arc::new(sandboxes.in_clouds(options.clouds));
         let databases = Arc::new(databases);
         let services = Arc::new(Services {
             store: Arc::clone(&options.store),
@@ -110,6 +120,7 @@ impl Runtime {
             settled: Arc::new(tokio::sync::Notify::new()),
             spenders: options.spenders,
             turns: crate::ledger::Turns::default(),
+            hosts: options.hosts,
             gateway: std::sync::OnceLock::new(),
         });
         let cache = options.cache.map(|settings| Cache::new(settings, Arc::clone(&options.clock)));
@@ -117,6 +128,7 @@ impl Runtime {
         let gateway = Gateway::caching(options.routes, ledger, cache, deadlines, Limits::default());
         // The services are new, so nobody has set it before.
         let _ = services.gateway.set(gateway.clone());
+        let data_dir = options.data_dir.clone();
         let engine = Engine::start(Options {
             data_dir: options.data_dir,
             store: options.store,
@@ -127,12 +139,23 @@ impl Runtime {
             max_queued: 100_000,
         })
         .await?;
-        Ok(Runtime { engine, sandboxes, gateway, databases })
+        let mut looking = JoinSet::new();
+        looking.spawn(Arc::clone(&sandboxes.live).look());
+        match Outside::open(&data_dir, engine.id()) {
+            Ok(outside) => drop(looking.spawn(outside.answer(Arc::clone(&sandboxes.live)))),
+            // Nothing of a run depends on it.
+            Err(error) => {
+                tracing::info!(%error, "what sandboxes take is not told to other processes");
+            }
+        }
+        Ok(Runtime { engine, sandboxes, gateway, databases, looking: Mutex::new(looking) })
     }
 
     /// Ends everything; running model calls settle first.
     pub async fn shutdown(&self) {
         self.engine.shutdown().await;
         self.gateway.shutdown().await;
+        let mut looking = std::mem::take(&mut *self.looking.lock().unwrap_or_else(PoisonError::into_inner));
+        looking.shutdown().await;
     }
 }

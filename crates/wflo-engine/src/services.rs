@@ -9,6 +9,7 @@ use wflo_core::ports::store::Store;
 use wflo_data::Databases;
 use wflo_gateway::Gateway;
 
+use crate::hosts::Hosts;
 use crate::journal::Meters;
 
 /// Shared by every attempt of an engine.
@@ -27,6 +28,8 @@ pub struct Services {
     pub spenders: Arc<dyn Spenders>,
     /// Whose turn it is to take room in a budget.
     pub turns: crate::ledger::Turns,
+    /// What connections to hosts are made with.
+    pub hosts: Hosts,
     /// The model gateway; set once it has been made over this engine's ledger.
     pub gateway: std::sync::OnceLock<Gateway>,
 }

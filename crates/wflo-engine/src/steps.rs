@@ -25,7 +25,6 @@ use crate::sandboxed::{Running, Sandboxes};
 use crate::services::Services;
 
 mod code;
-pub(crate) use code::{runner_command, runner_env};
 mod command;
 mod conversation;
 mod outputs;

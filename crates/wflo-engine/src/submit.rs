@@ -11,18 +11,22 @@ use wflo_core::event::{Event, EventBody};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Op;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
-use wflo_sandbox::{Preset, workspace};
+use wflo_sandbox::{Preset, docker, workspace};
 
 use crate::budgets::{self, Applied};
+use crate::clouds;
+use crate::containers::SDK_IN_IMAGE;
 use crate::discovery::{self, Described};
 use crate::error::EngineError;
-use crate::interpreter::{self, Interpreter, Surroundings, elsewhere, unusable};
-use crate::launch::{Backend, Launch, Limits};
+use crate::images::{Held, Installed, Packages, System};
+use crate::interpreter::{self, Interpreter, Language, Surroundings, elsewhere, unusable};
+use crate::launch::{Backend, Launch, Limits, Placeholder};
 use crate::program::Program;
 use crate::runtime::Runtime;
 
 mod code;
 mod refused;
+mod unread;
 
 use code::{code_digest, definition_of, tool_files};
 use refused::{agree, check_embedded, only_allowed, only_granted};
@@ -65,6 +69,10 @@ pub struct Submission {
     pub limits: Limits,
     /// The Python that runs code steps.
     pub python: Option<PathBuf>,
+    /// What is installed for its steps, where the project names something.
+    pub installed: Installed,
+    /// The Node that runs those of a workflow in JavaScript.
+    pub node: Option<PathBuf>,
     /// Names of host environment variables passed through.
     pub env: Vec<String>,
     /// Further files and folders to read: source and target.
@@ -75,6 +83,15 @@ pub struct Submission {
     pub hide: Vec<String>,
     /// Hosts that steps may reach.
     pub allow_hosts: Vec<String>,
+    /// Hosts that the user keeps out, whatever else says so.
+    pub deny_hosts: Vec<String>,
+    /// Hosts whose requests over TLS are looked at.
+    pub inspect_hosts: Vec<String>,
+    /// Secrets of hosts: what the settings call each, and the variable that its placeholder stands in.
+    pub secrets: Vec<(String, String)>,
+    /// For how long a connection to an unknown host is held while people are asked; at once refused where
+    /// nothing is said.
+    pub ask_hosts: Option<wflo_core::size::Millis>,
     /// Addresses that are no public ones and may be reached under the names of those hosts.
     pub allow_addresses: Vec<String>,
     /// Limits must be enforced by the kernel.
@@ -83,6 +100,8 @@ pub struct Submission {
     pub preset: Preset,
     /// What the settings say about isolation; `options.backend` says what whoever starts it does.
     pub backend: Option<Backend>,
+    /// What the settings say about containers.
+    pub docker: docker::Options,
 }
 
 /// A run that is ready to be accepted.
@@ -98,6 +117,8 @@ pub struct Prepared {
     pub trees: Vec<String>,
     /// Keeps them from being collected until the run is committed.
     pub pins: Vec<workspace::Pin>,
+    /// Keeps what is installed for it from being removed until then.
+    pub held: Vec<Held>,
 }
 
 fn failed(error: &impl Coded) -> EngineError {
@@ -119,10 +140,10 @@ impl Runtime {
     /// # Errors
     /// Store errors; too many runs in the queue.
     pub async fn accept(&self, prepared: Prepared) -> Result<RunId, EngineError> {
-        let Prepared { record, definition, ops, trees, pins } = prepared;
+        let Prepared { record, definition, ops, trees, pins, held } = prepared;
         let keep = Op::KeepTrees { run: record.id, trees };
         let accepted = self.engine.submit(record, &definition, [vec![keep], ops].concat()).await;
-        drop(pins);
+        drop((pins, held));
         accepted
     }
 
@@ -132,7 +153,7 @@ impl Runtime {
     /// # Errors
     /// Store errors.
     pub async fn record(&self, prepared: Prepared) -> Result<RunId, EngineError> {
-        let Prepared { mut record, definition, mut ops, trees, pins } = prepared;
+        let Prepared { mut record, definition, mut ops, trees, pins, held } = prepared;
         (record.engine, record.status) = (None, RunStatus::Pending);
         let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
         let digest = definition.digest().map_err(unreadable)?.to_string();
@@ -146,7 +167,7 @@ impl Runtime {
         all.append(&mut ops);
         let batch = wflo_core::ports::store::Batch { fence: None, ops: all };
         self.engine.store().commit(batch).await?;
-        drop(pins);
+        drop((pins, held));
         Ok(run)
     }
 
@@ -159,22 +180,11 @@ impl Runtime {
             EngineError::Failure(Failure::new(Code(5100), format!("{}: {e}", submission.project.display())))
         })?;
         let around = self.sandboxes.surroundings(&project);
-        let interpreter = match &submission.python {
-            Some(python) => match Interpreter::read(python, &around) {
-                Ok(interpreter) => Some(interpreter),
-                Err(e) if matches!(submission.source, Source::Code(_)) => {
-                    return Err(EngineError::Failure(unusable(python, &e)));
-                }
-                // A workflow without code may still run commands.
-                Err(_) => None,
-            },
-            None if matches!(submission.source, Source::Code(_)) => {
-                return Err(EngineError::Failure(interpreter::missing()));
-            }
-            None => None,
+        let interpreter = interpreter_of(&submission, &around)?;
+        let not_shown = match &interpreter {
+            Some(python) if python.language == Language::Python => elsewhere(python, &around, &submission.ro),
+            _ => Vec::new(),
         };
-        let not_shown =
-            interpreter.as_ref().map_or_else(Vec::new, |python| elsewhere(python, &around, &submission.ro));
         let given = submission.options.backend.as_deref().and_then(Backend::named);
         let sealed = self.seal(&project, &submission.hide).await?;
         let (workflow, written) = match &submission.source {
@@ -199,6 +209,10 @@ impl Runtime {
             rw: submission.rw,
             hide: submission.hide,
             allow_hosts: submission.allow_hosts,
+            deny_hosts: submission.deny_hosts,
+            ask_hosts: submission.ask_hosts,
+            inspect_hosts: submission.inspect_hosts,
+            secrets: placeholders(submission.secrets)?,
             allow_addresses: submission.allow_addresses,
             require_kernel: submission.require_kernel,
             preset: submission.preset,
@@ -206,11 +220,37 @@ impl Runtime {
             undone: Vec::new(),
             // What the code says cannot be known before it has been read somewhere.
             backend: Backend::choose(given, submission.backend, None)?,
+            packages: None,
+            system: submission.installed.system.as_ref().map(System::image),
+            docker: None,
+            cloud: None,
         };
+        if let Some(ready) = &submission.installed.python {
+            let sdk = launch.interpreter.as_ref().and_then(|python| python.own_sdk(&around));
+            launch.packages = Some(Packages { key: ready.record.key.clone(), tree: ready.record.tree, sdk });
+            launch.interpreter = Some(ready.interpreter());
+        }
         launch.check()?;
+        if launch.backend == Backend::Docker {
+            let sdk = launch.interpreter.as_ref().and_then(|python| python.sdk_files(&around));
+            launch.docker = Some(self.sandboxes.containers(submission.docker, sdk).await?);
+            if launch.in_image() {
+                let own = launch.interpreter.take();
+                let sdk = PathBuf::from(SDK_IN_IMAGE);
+                launch.interpreter = own.map(|own| Interpreter::in_image(own.language, sdk));
+            }
+        }
+        if launch.backend == Backend::E2b {
+            let own = launch.interpreter.take();
+            let sdk = own.as_ref().and_then(|python| python.sdk_files(&around));
+            launch.cloud = Some(self.sandboxes.in_cloud(sdk)?);
+            launch.interpreter = own.map(|own| Interpreter::in_image(own.language, clouds::sdk()));
+        }
         let operators = launch.sandbox;
         launch.sandbox = operators.or_usual(launch.backend);
-        let described = match submission.source {
+        // Containers are known by now.
+        launch.check()?;
+        let mut described = match submission.source {
             Source::Code(_) => match discovery::describe(&self.sandboxes, &launch).await {
                 Ok(described) => described,
                 Err(error) => return Err(self.explain(error, &launch, &not_shown).await),
@@ -224,6 +264,12 @@ impl Runtime {
                 Described { definition, files: argv, interpreter: String::new() }
             }
         };
+        let installed = &submission.installed;
+        let python = installed.python.as_ref().map(|ready| &ready.record);
+        for record in python.into_iter().chain(installed.system.as_ref().map(|system| &system.record)) {
+            // Other packages are other code.
+            described.interpreter.push_str(&format!(" {} {}", record.key, record.tree));
+        }
         if let (Some(caller), Some(file)) = (&submission.caller, &launch.workflow) {
             agree(caller, &described.definition, file)?;
         }
@@ -240,9 +286,11 @@ impl Runtime {
         only_allowed(&definition.sandbox.allow_hosts, &launch)?;
         launch.hide.extend(definition.sandbox.hide.iter().cloned());
         let tree = self.sandboxes.store.tree(&sealed.digest);
-        let code = tokio::task::spawn_blocking(move || code_digest(&tree, &described))
-            .await
-            .map_err(|e| EngineError::Unreadable(e.to_string()))?;
+        let (declared, given) = (definition.clone(), inputs.clone());
+        let read =
+            move || (code_digest(&tree, &described), unread::notice(&tree, &described, &declared, &given));
+        let (code, unread) =
+            tokio::task::spawn_blocking(read).await.map_err(|e| EngineError::Unreadable(e.to_string()))?;
         let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
         let digest = definition.digest().map_err(unreadable)?;
         let version =
@@ -272,6 +320,10 @@ impl Runtime {
             finished_at: None,
         };
         let mut ops = self.budget_ops(&record, &definition).await?;
+        if let Some(message) = unread {
+            let body = EventBody::Notice { notice: "inputs.unread".to_owned(), message };
+            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
+        }
         if !not_shown.is_empty() && launch.backend == Backend::Native {
             let message = format!(
                 "packages of the interpreter point at folders that steps do not see: {}; name them under `ro` in \
@@ -281,7 +333,25 @@ impl Runtime {
             let body = EventBody::Notice { notice: "interpreter.elsewhere".to_owned(), message };
             ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
         }
-        Ok(Prepared { record, definition, ops, trees: vec![sealed.id.to_string()], pins: vec![sealed.pin] })
+        let python = submission.installed.python.as_ref().map(|ready| ready.described());
+        for message in python.into_iter().chain(submission.installed.system.as_ref().map(System::described)) {
+            let body = EventBody::Notice { notice: "sandbox.packages".to_owned(), message };
+            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
+        }
+        if let Some(docker) = &launch.docker {
+            let body = EventBody::Notice { notice: "sandbox.image".to_owned(), message: docker.described() };
+            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
+        }
+        if let Some(of) = &launch.cloud {
+            let body =
+                EventBody::Notice { notice: "sandbox.cloud".to_owned(), message: of.cloud.described() };
+            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
+        }
+        let (trees, pins) = (vec![sealed.id.to_string()], vec![sealed.pin]);
+        let Installed { python, system } = submission.installed;
+        let held =
+            python.map(|ready| ready.held).into_iter().chain(system.map(|system| system.held)).collect();
+        Ok(Prepared { record, definition, ops, trees, pins, held })
     }
 
     /// Why a file could not be described: when its interpreter ended without a word, that is asked whether
@@ -291,7 +361,12 @@ impl Runtime {
         let (EngineError::Failure(failure), Some(interpreter)) = (&error, &launch.interpreter) else {
             return error;
         };
-        if failure.code != silent || launch.backend != Backend::Native {
+        let is_python = interpreter.language == Language::Python;
+        if failure.code != silent
+            || launch.backend != Backend::Native
+            || !is_python
+            || launch.packages.is_some()
+        {
             return error;
         }
         let around = Surroundings { alone: true, ..self.sandboxes.surroundings(&launch.project) };
@@ -377,6 +452,34 @@ impl Runtime {
     }
 }
 
+/// What runs the code of a submission. A workflow without code may still run commands, beside a Python where
+/// there is one.
+fn interpreter_of(
+    submission: &Submission,
+    around: &Surroundings,
+) -> Result<Option<Interpreter>, EngineError> {
+    let Source::Code(entry) = &submission.source else {
+        return Ok(submission.python.as_ref().and_then(|python| Interpreter::read(python, around).ok()));
+    };
+    let found = match (Language::of(entry), &submission.python, &submission.node) {
+        (Language::Python, Some(python), _) => {
+            Interpreter::read(python, around).map_err(|e| unusable(python, &e))
+        }
+        (Language::Python, None, _) => Err(interpreter::missing()),
+        (Language::Node, _, Some(node)) => {
+            Interpreter::node(node, around).map_err(|e| interpreter::unusable_node(node, &e))
+        }
+        (Language::Node, _, None) => Err(interpreter::no_node()),
+    };
+    found.map(Some).map_err(EngineError::Failure)
+}
+
 fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// New placeholders, for one run.
+fn placeholders(secrets: Vec<(String, String)>) -> Result<Vec<Placeholder>, EngineError> {
+    let held = |(name, env)| Ok(Placeholder { name, env, placeholder: crate::sandboxed::token()? });
+    secrets.into_iter().map(held).collect()
 }

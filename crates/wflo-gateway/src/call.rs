@@ -231,7 +231,7 @@ impl Gateway {
             body,
             positional,
             since: tokio::time::Instant::now(),
-            _buffered: Some(buffered),
+            buffered: Some(buffered),
         };
         let call = exchange::start(&self.shared, ask);
         self.reply(call, dialect, &model, sink.filter(|_| stream)).await

@@ -95,6 +95,12 @@ pub enum GatewayError {
         /// The path.
         path: String,
     },
+    /// A connection that is to become another protocol.
+    #[error("{path} is asked for as a WebSocket, and the gateway speaks HTTP alone")]
+    WebSocket {
+        /// The path.
+        path: String,
+    },
     /// The head is one that two servers could read differently.
     #[error("two servers could read the request differently: {what}")]
     Ambiguous {
@@ -231,6 +237,7 @@ impl Coded for GatewayError {
             GatewayError::Ambiguous { .. } => Code(4120),
             GatewayError::NotTheCaller => Code(4022),
             GatewayError::UnknownEndpoint { .. } => Code(4004),
+            GatewayError::WebSocket { .. } => Code(4025),
             GatewayError::Request(_) | GatewayError::BodyBroke { .. } => Code(4006),
             GatewayError::TooLarge { .. } | GatewayError::TooMuch => Code(4007),
             GatewayError::Unreachable { .. } => Code(4008),

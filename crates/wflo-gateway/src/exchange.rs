@@ -67,8 +67,8 @@ pub(crate) struct Ask {
     pub(crate) positional: Option<(String, u32)>,
     /// When all of it was there.
     pub(crate) since: Instant,
-    /// The memory that the body takes, given back when the call ends.
-    pub(crate) _buffered: Option<Buffered>,
+    /// The memory that the body takes, given back when it is no longer needed.
+    pub(crate) buffered: Option<Buffered>,
 }
 
 impl Ask {
@@ -251,7 +251,11 @@ async fn run(
         parts,
         slot: course.slot(&ask),
     };
-    live.dispatch(&ask, &mut course).await
+    let Some((live, head, body)) = live.dispatch(&ask, &mut course).await? else { return Ok(()) };
+    // No further attempt is made, and an answer can take minutes: what was asked is kept no longer.
+    drop(course);
+    (ask.headers, ask.body, ask.buffered) = (HeaderMap::new(), Bytes::new(), None);
+    live.answer(head, body).await
 }
 
 impl Live<'_> {

@@ -42,6 +42,6 @@ pub mod turn;
 mod upstream;
 pub mod usage;
 
-pub use env::{KEY_VARIABLES, PLACEHOLDER_KEY, client_env};
+pub use env::{KEY_VARIABLES, PLACEHOLDER_KEY, client_env, client_files};
 pub use gateway::{Gateway, Limits};
 pub use upstream::Deadlines;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -185,6 +185,12 @@ async fn serve(gateway: Gateway, served: Served, caller: Caller, mut stopped: wa
     }
 }
 
+/// Whether the connection is to become a WebSocket.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+}
+
 async fn respond(
     gateway: &Gateway,
     caller: Caller,
@@ -209,6 +215,12 @@ async fn respond(
     if caller.key().is_some_and(|key| !key::is_carried(&head.headers, head.uri.query(), key)) {
         discard(gateway, body).await;
         return turned_away(asked.dialect(), &GatewayError::NotTheCaller);
+    }
+    if is_websocket(&head.headers) {
+        let error = GatewayError::WebSocket { path: path.to_owned() };
+        let mut response = turned_away(asked.dialect(), &error);
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        return response;
     }
     let (dialect, endpoint, suffix) = match asked {
         Target::Served { dialect, endpoint, suffix } => (dialect, endpoint, suffix),
@@ -236,7 +248,7 @@ async fn respond(
         body,
         positional: None,
         since: Instant::now(),
-        _buffered: Some(buffered),
+        buffered: Some(buffered),
     };
     // What a run is told must be the same when it is told again.
     let says_cost = !gateway.shared.ledger.keeps_answers();

@@ -16,6 +16,7 @@ mod ledger;
 mod log;
 mod metrics;
 mod rules;
+mod scrape;
 mod server;
 mod spender;
 mod spending;
@@ -23,6 +24,7 @@ mod treasury;
 
 pub use keys::{Client, KeyWish, MadeKey, rotated};
 pub use rules::{GATEWAY, Rules};
+pub use scrape::{Maker, Scrape};
 pub use server::{Browsers, Config, Notice, ProxyError, Server, ServerOptions, TlsFiles};
 pub use spender::DeadSpenders;
 pub use treasury::{TreasuryError, TreasuryOptions, recover_dead};

@@ -4,18 +4,17 @@
 //! or words of this file: no client can make a series.
 
 mod cache;
-mod page;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use wflo_core::exposition::{Page, usd};
 use wflo_gateway::Gateway;
 use wflo_gateway::counts::{AtProvider, Ended, Histogram, WAITS};
 use wflo_gateway::health::Phase;
 
-use self::page::Page;
 use crate::keys::Client;
 use crate::log::End;
 
@@ -156,7 +155,7 @@ impl Metrics {
         self.cache(&mut page, gateway.cache());
         page.metric(ROOM_WAITING, "gauge", "Calls that wait for room in a budget.").is(now.waiting);
         page.metric(ROOM_WAIT, "histogram", "How long calls waited for room in a budget, in vain or not.")
-            .histogram(&[], &self.room);
+            .histogram(&[], self.room.below(), self.room.micros());
         page.text()
     }
 
@@ -201,7 +200,7 @@ impl Metrics {
             "histogram",
             "What the gateway itself took: to the dispatch, and for the settlement.",
         )
-        .histogram(&[], &self.added);
+        .histogram(&[], self.added.below(), self.added.micros());
     }
 }
 
@@ -216,11 +215,6 @@ fn spent(page: &mut Page, keys: &BTreeMap<String, OfKey>) {
     for (key, of) in keys {
         cost.of(&[("key", key)], usd(of.cost_nanos));
     }
-}
-
-/// Nano-USD as a decimal number of USD.
-fn usd(nanos: i128) -> String {
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
 /// How calls found their way.
@@ -263,7 +257,7 @@ fn queues(page: &mut Page, gateway: &Gateway) {
     let limits = gateway.counts().limits();
     let mut waited = page.metric(LIMIT_WAIT, "histogram", "How long the calls waited that passed a limit.");
     for (name, at) in &limits {
-        waited.histogram(&[("limit", name)], at.waited());
+        waited.histogram(&[("limit", name)], at.waited().below(), at.waited().micros());
     }
     let mut denied = page.metric(LIMIT_DENIED, "counter", "Calls whose turn at a limit did not come.");
     for (name, at) in &limits {

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--disk" => spec.limits.disk = Some(value()?.parse()?),
             "--timeout" => spec.limits.timeout = Some(value()?.parse()?),
             "--ro" => spec.ro.push(Bind::same(value()?)),
+            "--beneath" => spec.beneath = Some(PathBuf::from(value()?)),
             "--rw" => spec.rw.push(Bind::same(value()?)),
             "--workspace" => {
                 let folder = PathBuf::from(value()?);

@@ -8,7 +8,7 @@
 //! **Architecture Invariant:** an engine knows no backend but by its name: what differs is asked of
 //! [`Backend::capabilities`] and [`Sandbox::workspace`].
 
-use crate::native::{Capabilities, Enforcement, Error, Exit, Spec};
+use crate::native::{Capabilities, Enforcement, Error, Exit, Spec, Usage};
 use crate::workspace::{Captured, Hidden, Store, View, WorkspaceError};
 use std::fmt::Debug;
 use std::net::TcpListener;
@@ -54,6 +54,21 @@ pub trait Sandbox: Debug + Send + Sync {
     /// # Errors
     /// When the sandbox cannot be asked.
     fn try_wait(&self) -> Result<Option<Exit>, Error>;
+
+    /// What its processes take now and took so far; what is not known is left out. A backend that cannot say
+    /// more than [`Exit::usage`] says nothing.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be asked.
+    fn usage(&self) -> Result<Usage, Error> {
+        Ok(Usage::default())
+    }
+
+    /// What they took when they were last looked at, without waiting for anybody: a figure may be as old as the
+    /// call before, which asked for it. `None` when nothing is known, or it has ended.
+    fn sample(&self) -> Option<Usage> {
+        None
+    }
 
     /// Kills the whole tree and waits until it is dead.
     ///

@@ -8,12 +8,12 @@
 //! The launcher forks a [`supervisor`] for each program, which has the whole [`tree`] below it;
 //! [`place`] is where the copy of the workspace is, at the same path for every attempt at a step.
 
-mod place;
+pub(crate) mod place;
 pub(crate) mod supervisor;
 pub(crate) mod tree;
 
 use crate::backend::{Backend, Files, Sandbox};
-use crate::native::{Capabilities, Enforcement, Error, Exit, Launcher, ProcessTree, Spec};
+use crate::native::{Capabilities, Enforcement, Error, Exit, Launcher, ProcessTree, Spec, Usage};
 use crate::workspace::{Bounds, Captured, Copy, Store, WorkspaceError};
 use place::Place;
 use std::ffi::OsStr;
@@ -69,6 +69,9 @@ impl Backend for Bare {
         }
         if spec.egress_listener {
             return Err(Error::Invalid("nothing keeps a program without isolation from other hosts".into()));
+        }
+        if spec.beneath.is_some() {
+            return Err(Error::Invalid("without isolation there is nothing to lay packages beneath".into()));
         }
         if let Some(bind) = spec.ro.iter().chain(&spec.rw).find(|bind| bind.source != bind.target) {
             let (source, target) = (bind.source.display(), bind.target.display());
@@ -133,6 +136,14 @@ impl Sandbox for Unconfined {
 
     fn try_wait(&self) -> Result<Option<Exit>, Error> {
         self.tree.try_wait()
+    }
+
+    fn usage(&self) -> Result<Usage, Error> {
+        self.tree.usage()
+    }
+
+    fn sample(&self) -> Option<Usage> {
+        self.tree.sample()
     }
 
     fn kill(&self) -> Result<Exit, Error> {

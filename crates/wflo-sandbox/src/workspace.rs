@@ -13,7 +13,8 @@
 //! except by [`apply()`] and [`resume_apply`], and by [`restore()`] where that is asked for by name.
 
 mod apply;
-mod beneath;
+mod attributes;
+pub(crate) mod beneath;
 mod copy;
 mod diff;
 mod error;
@@ -34,6 +35,7 @@ pub use apply::{
     ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Pending, Report, Sensitive, apply, discard,
     pending_apply, resume_apply,
 };
+pub use beneath::open_in_tree;
 pub use copy::Copy;
 pub use diff::{Change, ChangeKind, Text, TextLimits, between, diff};
 pub(crate) use error::IoAt;
@@ -47,6 +49,6 @@ pub use path::RelPath;
 pub use restore::{RESTORE_EVENTS, RestoreError, RestoreOptions, Restored, restore};
 pub use seal::{Rest, Sealed, seal};
 pub use state_root::state_root;
-pub use store::{Collected, Freed, Pin, Store};
+pub use store::{Collected, Freed, Pin, Store, Usage};
 pub(crate) use store::{lock_file, remove_tree};
 pub use view::{LiveMount, Mounts, View};

@@ -182,6 +182,18 @@ fn the_environment_is_what_was_given_and_its_folders_are_private() {
 }
 
 #[test]
+fn its_home_folder_begins_with_the_files_that_were_given() {
+    let world = World::new();
+    let mut spec = sh("cat $HOME/.tool/config; stat -c %a $HOME/.tool/config");
+    spec.home.push((".tool/config".into(), format!("port {MODEL_PORT}\n").into()));
+    spec.model_listener = true;
+    let (text, exit, _) = world.run(&world.project.view(), spec);
+    let (port, mode) = text.trim().split_once('\n').unwrap();
+    assert!(exit.success() && mode == "600", "{text}");
+    assert!(port.strip_prefix("port ").unwrap().parse::<u16>().is_ok(), "{text}");
+}
+
+#[test]
 fn its_model_listener_is_handed_out_and_is_on_loopback_alone() {
     let world = World::new();
     let mut spec = sh("exit 0");

@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "native/beneath.rs"]
+mod beneath;
 #[path = "native/blank.rs"]
 mod blank;
 #[path = "native/death.rs"]

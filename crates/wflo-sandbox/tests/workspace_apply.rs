@@ -245,6 +245,28 @@ fn modes_and_contents_merge_separately_and_links_are_written_as_they_are() {
 }
 
 #[test]
+fn a_mode_reaches_no_other_name_of_the_file() {
+    let mut run = Run::new(&[("script", "old"), ("merged", "old")]);
+    let elsewhere = ["script", "merged"].map(|name| run.project.home.path().join(format!("other-{name}")));
+    for (name, other) in ["script", "merged"].iter().zip(&elsewhere) {
+        fs::set_permissions(run.project.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::hard_link(run.project.path().join(name), other).unwrap();
+        run.writes(name, "old");
+        fs::set_permissions(run.upper(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    run.ends();
+    run.project.write("merged", "host");
+    let report = run.apply(&everything()).unwrap();
+    assert_eq!(paths(&report), ["merged", "script"]);
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    for (name, other) in ["script", "merged"].iter().zip(&elsewhere) {
+        assert_eq!(mode(&run.project.path().join(name)), 0o755);
+        assert_eq!(mode(other), 0o644, "a store of packages that links files keeps its own mode");
+    }
+    assert_eq!([run.reads("script"), run.reads("merged")], ["old", "host"]);
+}
+
+#[test]
 fn selecting_takes_what_is_needed_and_refuses_what_is_not_there() {
     let mut run = Run::new(&[("a", "old")]);
     run.writes("new/deep/file", "x");
@@ -288,6 +310,8 @@ fn the_diff_is_net_and_safe_to_print() {
     assert_eq!(text(0).body, "--- a/a\n+++ b/a\n@@ -1,3 +1,3 @@\n one\n-two\n+\\u{1b}[2Jtwo\n three\n");
     assert!(text(1).shortened && text(1).body.len() < 200, "{}", text(1).body);
     assert!(text(2).body.ends_with("binary, 4 -> 4 bytes\n"));
+    assert_eq!(text(3).body, "--- a/dir/\n+++ /dev/null\nfolder removed\n");
+    assert!(text(4).body.starts_with("--- a/dir/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n"));
     assert!(diff(&discard(run.view.clone()), &run.project.store).unwrap().is_empty());
 }
 

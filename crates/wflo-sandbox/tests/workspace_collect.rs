@@ -58,6 +58,35 @@ fn what_is_named_stays_and_the_rest_goes() {
 }
 
 #[test]
+fn what_goes_is_known_before_it_goes() {
+    let project = Project::new();
+    project.write("shared", "shared".repeat(30_000));
+    project.write("own", "first".repeat(20_000));
+    let first = project.seal().id;
+    project.write("own", "second".repeat(10_000));
+    let second = project.seal().id;
+    // A hole takes nothing, and a content that both have counts once.
+    let upper = tempfile::tempdir().unwrap();
+    fs::File::create(upper.path().join("hole")).unwrap().set_len(1 << 30).unwrap();
+    let dir = fs::File::open(upper.path()).unwrap();
+    let hole = capture(dir.as_fd(), &project.store, &Bounds::default()).unwrap().unwrap().layer.id;
+    let mut usage = project.store.usage();
+    let mut bytes = Vec::new();
+    for needed in [&[first][..], &[second, hole], &[second], &[Digest::of(b"gone")]] {
+        usage.add(needed).unwrap();
+        bytes.push(usage.bytes());
+    }
+    assert!(bytes[0] >= 280_000 && bytes[1] - bytes[0] >= 60_000, "{bytes:?}");
+    assert!(bytes[1] < 600_000 && bytes[1..].iter().all(|b| *b == bytes[1]), "{bytes:?}");
+    assert_eq!(usage.remove(&[second]).unwrap(), 0, "it is needed once more");
+    let freed = usage.remove(&[first]).unwrap();
+    assert_eq!(collect(&project.store, &[second, hole]).bytes, freed);
+    let freed = usage.remove(&[second, hole]).unwrap();
+    assert_eq!(usage.bytes(), 0);
+    assert_eq!(collect(&project.store, &[]).bytes, freed);
+}
+
+#[test]
 fn what_nothing_refers_to_yet_is_held_by_its_pin() {
     let project = Project::new();
     project.write("f", "f");

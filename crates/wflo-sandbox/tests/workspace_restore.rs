@@ -162,6 +162,76 @@ fn hidden_paths_of_a_project_are_never_written() {
     assert!(beside.join(".env").exists());
 }
 
+/// Everything that a run may not put into a project by itself, in a project's own view.
+fn acting(project: &Project) -> View {
+    project.write("wflo.toml", "[project]\n");
+    project.write("Makefile", "all:\n");
+    project.write("f", "f");
+    after(project, |upper| {
+        write(&upper.join(".vscode/tasks.json"), "{}");
+        write(&upper.join("Makefile"), "all: evil\n");
+        write(&upper.join("wtool"), "#!/bin/sh\n");
+        symlink("/etc/passwd", upper.join("lnk")).unwrap();
+        write(&upper.join("open/plain"), "plain");
+        fs::set_permissions(upper.join("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(upper.join("open/plain"), fs::Permissions::from_mode(0o666)).unwrap();
+    })
+}
+
+#[test]
+fn a_project_gets_nothing_that_an_apply_would_ask_about() {
+    let project = Project::new();
+    let view = acting(&project);
+    let before = tree(&project.path());
+    let inside = project.path().join("inside");
+    for (target, options) in [(project.path(), forced()), (inside.clone(), RestoreOptions::default())] {
+        let refused = restore(&view, &project.store, &target, &options, &|_| {}).unwrap_err();
+        let RestoreError::AsksFirst { paths, .. } = &refused else { panic!("{refused}") };
+        let asked = [".vscode", ".vscode/tasks.json", "Makefile", "lnk", "wtool"].map(rel);
+        assert_eq!((paths.as_slice(), refused.code().0), (&asked[..], 5245));
+        assert_eq!(tree(&project.path()), before);
+    }
+    // A definition of the project is one of them, whatever its name is.
+    let plain = || vec![rel("open")];
+    let defines = RestoreOptions {
+        paths: plain(),
+        definitions: vec![rel("inside/open/plain")],
+        ..RestoreOptions::default()
+    };
+    let refused = restore(&view, &project.store, &inside, &defines, &|_| {}).unwrap_err();
+    assert!(matches!(refused, RestoreError::AsksFirst { .. }), "{refused}");
+    // What needs no word is written, and opens nothing to others.
+    let options = RestoreOptions { paths: plain(), ..forced() };
+    restore(&view, &project.store, &project.path(), &options, &|_| {}).unwrap();
+    let mode = |path: &str| project.path().join(path).metadata().unwrap().mode() & 0o777;
+    assert_eq!((mode("open"), mode("open/plain")), (0o755, 0o644));
+    // What the user submitted is the user's.
+    fs::write(project.path().join("Makefile"), "mine").unwrap();
+    restore(&project.view(), &project.store, &project.path(), &forced(), &|_| {}).unwrap();
+}
+
+#[test]
+fn outside_of_a_project_all_is_restored_also_again() {
+    let project = Project::new();
+    let view = acting(&project);
+    // Whichever file it is killed after: the settings come last, until then the folder is no project.
+    for killed_after in 0..=7 {
+        let target = project.home.path().join(format!("after-{killed_after}"));
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("mine"), "mine").unwrap();
+        let placed = std::cell::Cell::new(0);
+        let _killed = catch_unwind(AssertUnwindSafe(|| {
+            restore(&view, &project.store, &target, &forced(), &|passed| {
+                assert_ne!(placed.get(), killed_after, "killed");
+                placed.set(placed.get() + usize::from(passed == "restore.placed.one"));
+            })
+        }));
+        restore(&view, &project.store, &target, &forced(), &|_| {}).unwrap();
+        assert_eq!(fs::read_to_string(target.join("Makefile")).unwrap(), "all: evil\n");
+        assert!(target.join("wtool").exists() && target.join("wflo.toml").exists());
+    }
+}
+
 /// Where the content of a view's file is stored.
 fn stored(project: &Project, view: &View, path: &str) -> PathBuf {
     project.store.tree(&view.sealed.digest).join(path)

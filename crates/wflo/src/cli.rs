@@ -8,6 +8,7 @@ mod budgets;
 mod changes;
 mod costs;
 mod detach;
+mod egress;
 mod explain;
 mod gateway;
 mod help;
@@ -29,6 +30,7 @@ pub(crate) use costs::{
     CostsBy, CostsCommand, Days, EstimateArgs, ModelsArgs, PriceArgs, ReconcileArgs, ReportArgs, UpdateArgs,
 };
 pub(crate) use detach::Detach;
+pub(crate) use egress::{ChangeArgs, EgressCommand};
 pub(crate) use explain::ExplainArgs;
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use help::{WIDEST, command};
@@ -37,11 +39,14 @@ pub(crate) use input::{Input, InputFile, Label};
 pub(crate) use keys::{CreateKeyArgs, KeyPeriod, KeysCommand, UpdateKeyArgs};
 pub(crate) use run::RunArgs;
 pub(crate) use runs::{PruneArgs, RunRef, RunsCommand};
-pub(crate) use sandbox::{ExecArgs, ProfileArgs, ProfileFormat, SandboxCommand, WorkspaceArg};
-pub(crate) use snapshots::{At, RestoreArgs, SnapshotRef, SnapshotsCommand};
+pub(crate) use sandbox::{
+    ExecArgs, ImagesCommand, ProfileArgs, ProfileFormat, PruneImagesArgs, SandboxCommand, ServeArgs,
+    WorkspaceArg,
+};
+pub(crate) use snapshots::{At, PruneFilesArgs, RestoreArgs, SnapshotRef, SnapshotsCommand};
 pub(crate) use trust::TrustArgs;
 pub(crate) use usage::render as render_usage_error;
-pub(crate) use value::Expiry;
+pub(crate) use value::{Expiry, ports};
 
 use std::path::{Path, PathBuf};
 
@@ -138,6 +143,9 @@ pub(crate) enum Command {
     /// See and decide what waits for a person
     #[command(subcommand, arg_required_else_help = true)]
     Approvals(ApprovalsCommand),
+    /// See and change which hosts a run may reach
+    #[command(subcommand, arg_required_else_help = true)]
+    Egress(EgressCommand),
     /// See, set and top up budgets
     #[command(subcommand, arg_required_else_help = true)]
     Budgets(BudgetsCommand),

@@ -10,6 +10,7 @@ mod docs;
 mod doctor;
 mod drive;
 mod drivers;
+mod egress;
 mod event_line;
 mod evidence;
 mod explain;
@@ -92,7 +93,9 @@ fn carry_out(
         Command::Trust(args) => trust::run(args, context),
         Command::Sandbox(SandboxCommand::Exec(args)) => sandbox::exec(args, context),
         Command::Sandbox(SandboxCommand::Doctor) => sandbox::doctor(context),
+        Command::Sandbox(SandboxCommand::Images(command)) => sandbox::images::run(command, context),
         Command::Sandbox(SandboxCommand::Profile(args)) => sandbox::profile(args, context),
+        Command::Sandbox(SandboxCommand::Serve(args)) => sandbox::serve(args, context),
         Command::Run(args) => run::run(args, context, background),
         Command::Runs(command) => runs::run(command, context, background),
         Command::Approvals(command) => approvals::run(command, context),
@@ -106,6 +109,7 @@ fn carry_out(
         Command::Diff(args) => changes::diff(args, context),
         Command::Apply(args) => changes::apply(args, context),
         Command::Discard(args) => changes::discard(args, context),
+        Command::Egress(command) => egress::run(command, context),
         Command::Snapshots(command) => snapshots::run(command, context),
     }
 }

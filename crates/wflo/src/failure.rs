@@ -8,9 +8,10 @@ use crate::exit::Exit;
 
 /// The failure of a run with the run's own id in the commands of its hint.
 pub(crate) fn of_run(failure: &Failure, run: RunId) -> Failure {
+    const VERBS: [&str; 6] = ["runs retry", "runs events", "runs resume", "diff", "apply", "discard"];
     let hint = failure.hint.as_ref().map(|hint| {
-        ["retry", "events", "resume"].iter().fold(hint.clone(), |hint, verb| {
-            hint.replace(&format!("`wflo runs {verb} ID"), &format!("`wflo runs {verb} {run}"))
+        VERBS.iter().fold(hint.clone(), |hint, verb| {
+            hint.replace(&format!("`wflo {verb} ID"), &format!("`wflo {verb} {run}"))
         })
     });
     Failure { hint, ..failure.clone() }
@@ -28,6 +29,15 @@ impl CommandError {
     /// Several mistakes in what the user wrote.
     pub(crate) fn usage(failures: Vec<Failure>) -> Self {
         CommandError { failures, exit: Exit::Usage }
+    }
+
+    /// The same error, with the run's own id in its hints.
+    #[must_use]
+    pub(crate) fn of_run(mut self, run: RunId) -> Self {
+        for failure in &mut self.failures {
+            *failure = of_run(failure, run);
+        }
+        self
     }
 
     /// The same error, ending with another code.
@@ -59,11 +69,9 @@ pub(crate) enum CliError {
     #[error("there is no error code `{given}`")]
     NoSuchCode { given: String, near: Vec<String> },
     #[error("{message}")]
-    LaterBackend { message: String },
-    #[error("{message}")]
     NoSuchBackend { message: String },
     #[error(
-        "there is no workflow here: {looked_in} has no wflo.toml that names one, no workflow.py and no flow.yaml"
+        "there is no workflow here: {looked_in} has no wflo.toml that names one, no workflow.py, workflow.mjs or flow.yaml"
     )]
     NoWorkflow { looked_in: String },
     #[error("{path} is no workflow file")]
@@ -82,7 +90,6 @@ impl Coded for CliError {
     fn code(&self) -> Code {
         Code(match self {
             CliError::NoSuchCode { .. } | CliError::Days { .. } => 8001,
-            CliError::LaterBackend { .. } => 8006,
             CliError::NoSuchBackend { .. } => 8004,
             CliError::NoWorkflow { .. } | CliError::OtherFile { .. } | CliError::MissingWorkflow { .. } => {
                 8007
@@ -102,7 +109,7 @@ impl Coded for CliError {
             CliError::NoSuchCode { near, .. } => {
                 format!("near it: {}; `wflo explain` lists all", near.join(", "))
             }
-            CliError::LaterBackend { .. } | CliError::NoSuchBackend { .. } => {
+            CliError::NoSuchBackend { .. } => {
                 "`wflo sandbox doctor` says whether the native sandbox works here".to_owned()
             }
             CliError::NoWorkflow { .. } => {
@@ -110,8 +117,11 @@ impl Coded for CliError {
                     .to_owned()
             }
             CliError::MissingWorkflow { near: Some(near), .. } => format!("did you mean `{near}`?"),
+            CliError::MissingWorkflow { near: None, path } if !path.contains(['/', '.', ':']) => {
+                format!("give a .py, .mjs, .js or .yaml file; a program is run by `wflo run -- {path} ARGS`")
+            }
             CliError::OtherFile { .. } | CliError::MissingWorkflow { near: None, .. } => {
-                "give a .py or .yaml file, or package.module:attribute".to_owned()
+                "give a .py, .mjs, .js or .yaml file, or package.module:attribute".to_owned()
             }
             CliError::Input { hint, .. } => hint.clone(),
             CliError::Days { .. } => "give the earlier day to --since".to_owned(),

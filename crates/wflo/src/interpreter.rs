@@ -1,7 +1,9 @@
-//! Which Python runs a project's steps.
+//! Which Python, or which Node, runs a project's steps.
 //!
-//! Order: `WFLO_PYTHON`, the active virtual environment, the project's `.venv`, the `python3` beside this
+//! Of Python: `WFLO_PYTHON`, the active virtual environment, the project's `.venv`, the `python3` beside this
 //! program (the environment that `wflo` was installed in), `python3` and `python` on the path.
+//!
+//! Of Node: `WFLO_NODE`, `node` on the path, the one that nvm has chosen for the project or by default.
 //!
 //! Nothing is run to find out: a virtual environment in a project is the project's word, and a version
 //! manager's shim would read the project's files. What a shim leads to is read instead.
@@ -34,6 +36,18 @@ pub(crate) fn find(root: &Path, environment: &Environment) -> Option<PathBuf> {
 fn beside_this_program() -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?.with_file_name("python3");
     is_program(&path).then_some(path)
+}
+
+/// The Node that a project's steps run with, absolute.
+pub(crate) fn node(root: &Path, environment: &Environment) -> Option<PathBuf> {
+    if let Some(given) = environment.get("WFLO_NODE") {
+        let found = match given.contains('/') {
+            true => of_shim(Path::new(given), root, environment),
+            false => on_path(&[given], root, environment),
+        };
+        return found.or_else(|| std::path::absolute(given).ok());
+    }
+    on_path(&["node"], root, environment).or_else(|| shim::nvm(root, environment))
 }
 
 /// What a shim that was named by its path leads to.

@@ -11,6 +11,7 @@
 mod cli;
 mod commands;
 mod definition;
+mod descriptors;
 mod document;
 mod error_page;
 mod exit;
@@ -43,6 +44,11 @@ pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == wflo_sandbox::LAUNCHER_ARGUMENT) {
         return wflo_sandbox::launcher_main();
     }
+    // In a served sandbox this program is the agent there, and nothing else.
+    if let Some(code) = std::env::args_os().nth(1).and_then(|first| wflo_e2b::inside(&first)) {
+        return code;
+    }
+    descriptors::raise();
     let environment = Environment::capture();
     let exit = match typed(&environment) {
         Ok(cli) => {

@@ -29,6 +29,21 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     console::truncate_str(&line(text), most, "…").into_owned()
 }
 
+/// The text, of one line, in pieces of at most so many columns of a terminal, with nothing left out.
+pub(crate) fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let (mut pieces, mut columns) = (vec![String::new()], 0);
+    for c in text.chars() {
+        let wide = console::measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if columns + wide > most && columns > 0 {
+            pieces.push(String::new());
+            columns = 0;
+        }
+        columns += wide;
+        pieces.last_mut().into_iter().for_each(|piece| piece.push(c));
+    }
+    pieces
+}
+
 /// The text with blanks behind it, to so many columns of a terminal.
 pub(crate) fn padded(text: &str, columns: usize) -> String {
     console::pad_str(text, columns, console::Alignment::Left, None).into_owned()
@@ -82,6 +97,7 @@ mod tests {
         assert_eq!(short("abcdef", 4), "abc…");
         assert_eq!(short("山田太郎", 5), "山田…", "a wide character has two columns");
         assert_eq!(padded("山田", 6), "山田  ");
+        assert_eq!(wrapped("ab山田c", 4), ["ab山", "田c"], "nothing is lost");
         assert_eq!(value(&serde_json::json!("x")), "x");
         assert_eq!(value(&serde_json::json!({"a": [1]})), r#"{"a":[1]}"#);
     }

@@ -13,6 +13,8 @@ use wflo_core::ports::store::Store;
 use wflo_core::run::RunOptions;
 use wflo_engine::clock::SystemClock;
 use wflo_engine::console::Console;
+use wflo_engine::hosts::Hosts;
+use wflo_engine::images::Installed;
 use wflo_engine::launch::Limits;
 use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
 use wflo_gateway::error::GatewayError;
@@ -24,7 +26,8 @@ use wflo_store::{SqliteStore, StoreOptions};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::settings::{Backend, Dialect, KeySource, Settings};
+use crate::settings::{Backend, Dialect, Environment, KeySource, ProjectCloud, ProjectSecrets, Settings};
+use crate::trust;
 
 /// The project's durable state, opened for a command.
 pub(crate) struct Session<'a> {
@@ -101,9 +104,17 @@ impl<'a> Session<'a> {
             hide: self.settings.sandbox.hide.clone(),
             max_steps: 64,
             journal_limit: self.settings.journal_limit,
+            hosts: hosts(&self.settings, self.context.environment),
+            clouds: Arc::new(self.cloud()),
             console,
         });
         started.await.map_err(CommandError::engine)
+    }
+
+    /// Which cloud runs may be in.
+    fn cloud(&self) -> ProjectCloud {
+        let settings = self.settings.sandbox.cloud.clone();
+        ProjectCloud { settings, environment: self.context.environment.clone() }
     }
 
     /// Gateways that share budgets with runs.
@@ -206,6 +217,12 @@ impl<'a> Session<'a> {
         }
         let root = self.settings.project.root.clone();
         let mount = |mount: &crate::settings::Mount| mount.places(&root);
+        let remembered = trust::hosts::read(&root);
+        let asks = sandbox.ask_hosts || flags.ask_hosts;
+        let mut allow_hosts: Vec<String> =
+            sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect();
+        // What was answered for always is an answer where people would be asked, and nowhere else.
+        allow_hosts.extend(remembered.allow.into_iter().filter(|_| asks));
         Submission {
             source,
             caller: None,
@@ -229,21 +246,42 @@ impl<'a> Session<'a> {
                 cpus: sandbox.cpu_limit,
                 pids: sandbox.pids_limit,
                 disk: sandbox.disk_limit,
+                io: sandbox.io,
                 timeout: sandbox.timeout,
             },
             python: crate::interpreter::find(&root, self.context.environment),
+            installed: Installed::default(),
+            node: crate::interpreter::node(&root, self.context.environment),
             env: sandbox.env.clone(),
             ro: sandbox.ro.iter().map(mount).collect(),
             rw: sandbox.rw.iter().map(mount).collect(),
             hide: sandbox.hide.clone(),
-            allow_hosts: sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect(),
+            allow_hosts,
+            inspect_hosts: sandbox.inspect_hosts.clone(),
+            secrets: self
+                .settings
+                .secrets
+                .iter()
+                .map(|(name, secret)| (name.clone(), secret.env.clone()))
+                .collect(),
+            deny_hosts: remembered.deny.into_iter().collect(),
+            ask_hosts: asks.then_some(sandbox.patience),
             allow_addresses: sandbox.allow_addresses.clone(),
             require_kernel: sandbox.require_kernel,
             preset: sandbox.preset,
             backend: sandbox.backend,
+            docker: sandbox.docker.clone(),
             project: root.clone(),
         }
     }
+}
+
+/// What connections to hosts are made with.
+pub(crate) fn hosts(settings: &Settings, environment: &Environment) -> Hosts {
+    let (secrets, environment) = (settings.secrets.clone(), environment.clone());
+    let root = settings.project.root.clone();
+    Hosts::new(Arc::new(ProjectSecrets { secrets, environment }), settings.sandbox.ca_file.clone())
+        .keeping_out(move || trust::hosts::read(&root).deny.into_iter().collect())
 }
 
 /// What the command line adds to a submission.
@@ -260,6 +298,8 @@ pub(crate) struct Flags {
     pub(crate) notify: Vec<String>,
     /// Hosts that steps may reach, beside those of the settings.
     pub(crate) allow_hosts: Vec<String>,
+    /// People are asked about others.
+    pub(crate) ask_hosts: bool,
     /// The file that the run's model calls are answered from.
     pub(crate) recording: Option<String>,
     /// Somebody sits at the terminal: a budget that says nothing asks.

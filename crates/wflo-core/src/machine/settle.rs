@@ -52,7 +52,11 @@ fn take_back_what_nobody_asks(draft: &mut Draft) {
     let over = |request: &ApprovalRequest| {
         let bound = matches!(
             request.purpose,
-            Purpose::Write { .. } | Purpose::Asked { .. } | Purpose::Repeat { .. } | Purpose::Output
+            Purpose::Write { .. }
+                | Purpose::Asked { .. }
+                | Purpose::Repeat { .. }
+                | Purpose::Output
+                | Purpose::Host { .. }
         );
         let step = request.step.as_deref().filter(|_| bound).and_then(|name| state.step(name));
         step.is_some_and(|step| {

@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::event::{Ending, Wait};
 use crate::id::ApprovalId;
 use crate::money::NanoUsd;
+use crate::resources::Resources;
 use crate::run::RunStatus;
 
 /// Outputs of steps by name, shared with the run's state: they may be large.
@@ -39,6 +40,8 @@ pub struct RunState {
     pub steps: Vec<StepState>,
     /// Every question put so far.
     pub approvals: BTreeMap<ApprovalId, ApprovalState>,
+    /// What people have said of hosts since it began, each once, the latest last.
+    pub hosts: Vec<HostChange>,
     /// Whether it is paused.
     pub paused: bool,
     /// What must be put right before it can go on, where it was not a person who paused it.
@@ -88,6 +91,8 @@ pub struct StepState {
     pub timed_out: bool,
     /// What its model calls were billed.
     pub cost: NanoUsd,
+    /// What its sandboxes took, all attempts.
+    pub resources: Resources,
     /// The workspace layer it left.
     pub layer: Option<String>,
     /// Of a program that failed: what it ended with.
@@ -183,6 +188,15 @@ impl StepStatus {
     }
 }
 
+/// A host that people let in, or kept out, while the run went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostChange {
+    /// The host, as a rule.
+    pub rule: String,
+    /// Whether it may be reached.
+    pub allowed: bool,
+}
+
 /// A question in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovalState {
@@ -214,6 +228,7 @@ impl RunState {
             error: None,
             timed_out: false,
             cost: NanoUsd::ZERO,
+            resources: Resources::default(),
             layer: None,
             exit_code: None,
             started_at: None,
@@ -227,6 +242,7 @@ impl RunState {
             status: RunStatus::Pending,
             steps,
             approvals: BTreeMap::new(),
+            hosts: Vec::new(),
             paused: false,
             paused_for: None,
             ending: None,
@@ -236,6 +252,12 @@ impl RunState {
             started_at: None,
             finished_at: None,
         }
+    }
+
+    /// What is said of a host replaces what was said before.
+    pub(super) fn change_host(&mut self, rule: &str, allowed: bool) {
+        self.hosts.retain(|known| known.rule != rule);
+        self.hosts.push(HostChange { rule: rule.to_owned(), allowed });
     }
 
     /// A step by name.

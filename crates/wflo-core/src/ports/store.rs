@@ -36,7 +36,7 @@ pub use batch::{Batch, EffectEnd, Fence, Op, OpResult};
 pub use error::StoreError;
 pub use filter::{ApprovalFilter, RunFilter};
 pub use queue::{EngineRow, InboxMessage, Timer};
-pub use retention::{Leftover, Reclaimed};
+pub use retention::{Leftover, Reclaimed, RunTrees};
 pub use slice::{Fold, Part, SliceOp, SliceStore, Want};
 
 /// What becomes of a posted batch: ready once it is durable, or will never be.
@@ -128,6 +128,8 @@ pub trait Store: Send + Sync + 'static {
     fn overruns(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
     /// Trees of workspace stores that runs need, each once.
     fn trees(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
+    /// The same by run, for each run that needs some.
+    fn run_trees(&self) -> BoxFuture<'_, Result<Vec<RunTrees>, StoreError>>;
     /// What removed runs spent, oldest removal first.
     fn spent(&self) -> BoxFuture<'_, Result<Vec<Spent>, StoreError>>;
     /// Removed runs whose records still stand in users' databases.

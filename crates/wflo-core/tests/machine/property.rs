@@ -8,6 +8,7 @@ use wflo_core::budget::OnExceeded;
 use wflo_core::event::{Event, EventBody, LeftBehind, Wait};
 use wflo_core::machine::{Action, CommandBody, RunState, StepStatus, TimerKey, evolve, outstanding, replay};
 use wflo_core::money::NanoUsd;
+use wflo_core::resources::Resources;
 use wflo_core::run::RunStatus;
 
 use crate::driver::{Driver, ask, diamond, failure, lost, shortfall};
@@ -19,7 +20,7 @@ fn happen(driver: &mut Driver, what: u8, which: usize, flag: bool) {
     let attempt = driver.attempt(&name);
     let approvals: Vec<_> = driver.state.approvals.keys().copied().collect();
     let approval = approvals.get(which % approvals.len().max(1)).copied();
-    let body = match what % 16 {
+    let body = match what % 17 {
         0..=3 => CommandBody::StepStarted { step: name, epoch: driver.epoch },
         4 | 5 => CommandBody::StepSucceeded {
             step: name,
@@ -45,12 +46,18 @@ fn happen(driver: &mut Driver, what: u8, which: usize, flag: bool) {
             CommandBody::StepSuspended { step: name, attempt, on, active_ms: 5 }
         }
         9 => CommandBody::StepStopped { step: name, attempt, active_ms: 7 },
+        16 => CommandBody::SandboxUsed {
+            step: name,
+            attempt,
+            resources: Resources { cpu_ms: Some(1), ..Resources::default() },
+        },
         10 => CommandBody::StepUndone { step: name, report: json!({}), error: flag.then(failure) },
         11 => ask(&name),
         12 => match approval {
             Some(approval) => {
                 let by = "local:me".to_owned();
-                let decision = Decision { approved: flag, by, comment: None, amount: None, at: driver.now };
+                let decision =
+                    Decision { approved: flag, by, comment: None, amount: None, lasts: None, at: driver.now };
                 CommandBody::ApprovalDecided { approval, decision }
             }
             None => return,

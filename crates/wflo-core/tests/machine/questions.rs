@@ -1,10 +1,10 @@
 //! What people are asked.
 
-use wflo_core::approval::{ApprovalStatus, Decision, Purpose};
+use wflo_core::approval::{ApprovalStatus, Decision, Lasts, Purpose};
 use wflo_core::budget::Measure;
 use wflo_core::event::Event;
 use wflo_core::id::BudgetId;
-use wflo_core::machine::CommandBody;
+use wflo_core::machine::{CommandBody, HostChange, Rejection};
 use wflo_core::money::NanoUsd;
 
 use crate::driver::{Driver, ask, diamond, failure, succeed};
@@ -18,7 +18,14 @@ fn question(step: &str, purpose: Purpose) -> CommandBody {
 fn decide(driver: &mut Driver, approved: bool) -> Result<Vec<Event>, wflo_core::machine::Rejection> {
     let asked = |a: &wflo_core::machine::ApprovalState| a.request.purpose != Purpose::Gate;
     let approval = *driver.state.approvals.iter().rfind(|(_, a)| asked(a)).unwrap().0;
-    let decision = Decision { approved, by: "local:me".into(), comment: None, amount: None, at: driver.now };
+    let decision = Decision {
+        approved,
+        by: "local:me".into(),
+        comment: None,
+        amount: None,
+        lasts: None,
+        at: driver.now,
+    };
     driver.tell(CommandBody::ApprovalDecided { approval, decision })
 }
 
@@ -69,4 +76,39 @@ fn questions_of_the_run_are_put_once() {
     let policy = || question("a", Purpose::Policy { policy: "dear".into() });
     driver.tell(policy()).unwrap();
     assert!(driver.tell(policy()).is_err());
+}
+
+#[test]
+fn what_is_said_of_a_host_holds_as_long_as_is_said_and_ends_nothing() {
+    let mut driver = Driver::new(&diamond());
+    driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+    let host = |name: &str| question("a", Purpose::Host { rule: format!("https://{name}") });
+    let said = |driver: &mut Driver, approved, lasts, by: &str| {
+        let open = driver.state.approvals.iter().find(|(_, a)| a.status == ApprovalStatus::Pending);
+        let approval = *open.unwrap().0;
+        let decision =
+            Decision { approved, by: by.into(), comment: None, amount: None, lasts, at: driver.now };
+        driver.tell(CommandBody::ApprovalDecided { approval, decision }).unwrap();
+    };
+    driver.tell(host("once")).unwrap();
+    assert!(matches!(driver.tell(host("once")), Err(Rejection::AskedAlready(_))), "one question at a time");
+    said(&mut driver, true, Some(Lasts::Once), "local:me");
+    assert!(driver.state.hosts.is_empty());
+    driver.tell(host("once")).expect("once is over");
+    said(&mut driver, false, None, "timeout");
+    assert!(driver.state.hosts.is_empty(), "whoever was not there has said nothing");
+    driver.tell(host("run")).unwrap();
+    said(&mut driver, true, None, "local:me");
+    driver.tell(host("never")).unwrap();
+    said(&mut driver, false, Some(Lasts::Always), "local:me");
+    let change = |name: &str, allowed| HostChange { rule: format!("https://{name}"), allowed };
+    assert_eq!(driver.state.hosts, [change("run", true), change("never", false)]);
+    // What is said later of the same host replaces it, and is the last word.
+    let deny = CommandBody::ChangeHost { rule: "https://run".into(), allowed: false, by: "local:me".into() };
+    driver.tell(deny).unwrap();
+    assert_eq!(driver.state.hosts, [change("never", false), change("run", false)]);
+    assert!(
+        !driver.state.status.is_terminal() && driver.state.ending.is_none(),
+        "a no is the program's to hear"
+    );
 }

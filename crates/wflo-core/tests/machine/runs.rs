@@ -18,8 +18,14 @@ fn a_run_goes_through_its_steps_and_gates() {
     assert!(outstanding(&driver.state).contains(&Action::RequestApproval { approval }));
     succeed(&mut driver, "b");
     assert_eq!(driver.state.status, RunStatus::Waiting);
-    let decision =
-        Decision { approved: true, by: "local:me".into(), comment: None, amount: None, at: driver.now };
+    let decision = Decision {
+        approved: true,
+        by: "local:me".into(),
+        comment: None,
+        amount: None,
+        lasts: None,
+        at: driver.now,
+    };
     driver.tell(CommandBody::ApprovalDecided { approval, decision }).unwrap();
     assert_eq!(driver.state.status, RunStatus::Running);
     succeed(&mut driver, "c");
@@ -156,8 +162,14 @@ fn the_run_time_out_does_not_count_waiting() {
     driver.now = driver.now.checked_add(SignedDuration::from_hours(5)).unwrap();
     assert!(driver.tell(CommandBody::TimerFired { timer: TimerKey::Run }).is_err());
     let approval = *driver.state.approvals.keys().next().unwrap();
-    let decision =
-        Decision { approved: true, by: "local:me".into(), comment: None, amount: None, at: driver.now };
+    let decision = Decision {
+        approved: true,
+        by: "local:me".into(),
+        comment: None,
+        amount: None,
+        lasts: None,
+        at: driver.now,
+    };
     driver.tell(CommandBody::ApprovalDecided { approval, decision }).unwrap();
     driver.now = driver.now.checked_add(SignedDuration::from_secs(11)).unwrap();
     driver.tell(CommandBody::TimerFired { timer: TimerKey::Run }).unwrap();

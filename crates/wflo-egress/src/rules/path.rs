@@ -22,6 +22,9 @@ pub enum PathError {
     /// A part that holds what separates parts, a control character, or an escape within an escape.
     #[error("one of its parts hides a separator, a control character or a second escape")]
     Hidden,
+    /// A part that is not UTF-8: some servers read a dot or a slash in a form of it that is too long.
+    #[error("one of its parts is not UTF-8")]
+    NotText,
 }
 
 impl Segments {
@@ -41,6 +44,9 @@ impl Segments {
             let hidden = |byte: &u8| matches!(byte, b'/' | b'\\' | b';') || byte.is_ascii_control();
             if part.iter().any(hidden) || has_escape(&part) {
                 return Err(PathError::Hidden);
+            }
+            if std::str::from_utf8(&part).is_err() {
+                return Err(PathError::NotText);
             }
             parts.push(part);
         }

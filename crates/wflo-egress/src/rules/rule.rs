@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Through;
+use super::calls::Calls;
 use super::path::{Pattern, Segments};
 use crate::error::RuleError;
 use crate::host::{Host, Target, TargetError};
@@ -17,6 +19,8 @@ pub struct Rule {
     /// Empty is every method.
     methods: Vec<String>,
     path: Option<Pattern>,
+    /// What a body may ask for.
+    calls: Option<Calls>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +41,32 @@ enum Scheme {
 }
 
 impl Rule {
+    /// Whether it is a host and perhaps a port, and says nothing of how.
+    pub fn is_only_a_host(&self) -> bool {
+        self.scheme == Scheme::Web && self.is_whole_host()
+    }
+
     pub(super) fn names(&self, host: &Host) -> bool {
         match &self.hosts {
             Hosts::One(own) => own == host,
             Hosts::Below(suffix) => host.is_below(suffix),
         }
+    }
+
+    /// How this lets a tunnel through, if it does. A part of a host is let through only where requests are seen.
+    pub(super) fn through(&self, target: &Target, is_seen: bool) -> Option<Through> {
+        match () {
+            () if self.names(&target.host) && self.lets_bytes(target.port) => Some(Through::Raw),
+            () if !self.lets_tls_to(target) => None,
+            () if is_seen => Some(Through::Inspected),
+            () => self.is_whole_host().then_some(Through::Tls),
+        }
+    }
+
+    /// Whether a host that is kept out by this is the target's: whatever the way, and on every port unless it
+    /// names one.
+    pub(super) fn keeps_out(&self, target: &Target) -> bool {
+        self.names(&target.host) && self.port.is_none_or(|port| port == target.port)
     }
 
     pub(super) fn lets_bytes(&self, port: u16) -> bool {
@@ -56,13 +81,42 @@ impl Rule {
         matches!(self.scheme, Scheme::Web | Scheme::Http) && port == self.port.unwrap_or(80)
     }
 
+    pub(super) fn lets(&self, target: &Target, secure: bool) -> bool {
+        if secure { self.lets_tls_to(target) } else { self.lets_http_to(target) }
+    }
+
+    pub(super) fn lets_http_to(&self, target: &Target) -> bool {
+        self.names(&target.host) && self.lets_http(target.port)
+    }
+
+    pub(crate) fn lets_tls_to(&self, target: &Target) -> bool {
+        self.names(&target.host) && self.lets_tls(target.port)
+    }
+
     pub(super) fn is_whole_host(&self) -> bool {
-        self.methods.is_empty() && self.path.is_none()
+        self.methods.is_empty() && self.path.is_none() && self.calls.is_none()
+    }
+
+    /// Whether it names a part of what is encrypted, which has to be seen for that.
+    pub fn needs_sight(&self) -> bool {
+        self.scheme == Scheme::Https && !self.is_whole_host()
+    }
+
+    pub(super) fn calls(&self) -> Option<&Calls> {
+        self.calls.as_ref()
+    }
+
+    /// Whether it depends on the method of a request and on nothing else.
+    pub(super) fn is_by_method(&self) -> bool {
+        self.path.is_none() && self.calls.is_none()
+    }
+
+    pub(super) fn lets_method(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|own| own == method)
     }
 
     pub(super) fn lets_request(&self, method: &str, path: &Segments) -> bool {
-        let has_method = self.methods.is_empty() || self.methods.iter().any(|own| own == method);
-        has_method && self.path.as_ref().is_none_or(|own| own.fits(path))
+        self.lets_method(method) && self.path.as_ref().is_none_or(|own| own.fits(path))
     }
 
     /// Whether this allows everything that `other` allows.
@@ -88,7 +142,8 @@ impl Rule {
             (Some(own), Some(other)) => own.covers(other),
             (Some(_), None) => false,
         };
-        hosts && has_ways && has_methods && has_paths
+        let has_calls = self.calls.is_none() || self.calls == other.calls;
+        hosts && has_ways && has_methods && has_paths && has_calls
     }
 }
 
@@ -97,11 +152,18 @@ impl FromStr for Rule {
 
     fn from_str(text: &str) -> Result<Rule, RuleError> {
         let rule = || text.to_owned();
-        let (methods, rest) = match text.split_once(' ') {
-            Some((methods, rest)) => {
-                (read_methods(methods).ok_or_else(|| RuleError::Method { rule: rule() })?, rest)
+        let mut parts: Vec<&str> = text.split(' ').collect();
+        let is_calls = |part: &&str| part.starts_with("tools=") || part.starts_with("graphql=");
+        let calls = match parts.pop_if(|last| is_calls(&&**last)) {
+            Some(calls) => Some(Calls::parse(calls).ok_or_else(|| RuleError::Calls { rule: rule() })?),
+            None => None,
+        };
+        let (methods, rest) = match parts.as_slice() {
+            [rest] => (Vec::new(), *rest),
+            [methods, rest] => {
+                (read_methods(methods).ok_or_else(|| RuleError::Method { rule: rule() })?, *rest)
             }
-            None => (Vec::new(), text),
+            _ => return Err(RuleError::Method { rule: rule() }),
         };
         let (scheme, rest) = match rest.split_once("://") {
             Some(("https", rest)) => (Scheme::Https, rest),
@@ -121,10 +183,11 @@ impl FromStr for Rule {
         if scheme == Scheme::Tcp && port.is_none() {
             return Err(RuleError::NoPort { rule: rule() });
         }
-        if scheme != Scheme::Http && (path.is_some() || !methods.is_empty()) {
-            return Err(RuleError::Encrypted { rule: rule() });
+        let is_part = path.is_some() || !methods.is_empty() || calls.is_some();
+        if is_part && !matches!(scheme, Scheme::Http | Scheme::Https) {
+            return Err(RuleError::NoScheme { rule: rule() });
         }
-        Ok(Rule { text: rule(), hosts, port, scheme, methods, path })
+        Ok(Rule { text: rule(), hosts, port, scheme, methods, path, calls })
     }
 }
 

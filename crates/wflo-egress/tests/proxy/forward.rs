@@ -203,7 +203,15 @@ async fn headers_that_override_a_request_are_refused_where_requests_are_judged()
             "GET http://a.example:{port}{path} HTTP/1.1\r\nHost: a.example:{port}\r\n{header}Connection: close\r\n\r\n"
         )
     };
-    for header in ["X-HTTP-Method-Override: DELETE\r\n", "X-Original-URL: /admin\r\n"] {
+    for header in [
+        "X-HTTP-Method-Override: DELETE\r\n",
+        "X_HTTP_Method_Override: DELETE\r\n",
+        "X-Original-URL: /admin\r\n",
+        "X-Original-Uri: /admin\r\n",
+        "X-Forwarded-Uri: /admin\r\n",
+        "X-Forwarded-Prefix: /admin\r\n",
+        "X-Envoy-Original-Path: /admin\r\n",
+    ] {
         let said = by_request.say(ask("/public/x", header).as_bytes()).await;
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     }

@@ -7,7 +7,9 @@
     reason = "clippy knows tests, not what they call"
 )]
 
+mod ask;
 mod forward;
+mod inspect;
 mod limits;
 mod tunnel;
 mod world;

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wflo_core::ports::BoxFuture;
+use wflo_egress::ask::Asker;
 use wflo_egress::host::Target;
+use wflo_egress::inspect::Inspection;
 use wflo_egress::resolve::Resolver;
+use wflo_egress::rules::{Change, Rule};
 use wflo_egress::witness::{Ended, Opening, Unrecorded, Witness};
 use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
 
@@ -64,6 +67,8 @@ pub(crate) struct World {
     pub(crate) names: Arc<Names>,
     pub(crate) book: Arc<Book>,
     pub(crate) handle: Option<EgressHandle>,
+    /// What may be reached, to be changed.
+    pub(crate) rules: watch::Sender<Arc<Rules>>,
 }
 
 impl World {
@@ -78,6 +83,39 @@ impl World {
         names: &[(&str, &[&str])],
         limits: Limits,
     ) -> World {
+        World::asking(rules, addresses, names, limits, None)
+    }
+
+    pub(crate) fn asking(
+        rules: &[String],
+        addresses: &[&str],
+        names: &[(&str, &[&str])],
+        limits: Limits,
+        asker: Option<Arc<dyn Asker>>,
+    ) -> World {
+        World::whole((rules, addresses, names), limits, asker, None)
+    }
+
+    /// One that looks into TLS: of the hosts of which a rule names a part, and of those that are `seen`.
+    pub(crate) fn looking(
+        rules: &[String],
+        addresses: &[&str],
+        names: &[(&str, &[&str])],
+        seen: &[String],
+        inspection: &Arc<Inspection>,
+    ) -> World {
+        let seen = seen.iter().map(|host| host.parse().unwrap()).collect();
+        let inspection = Some((Arc::clone(inspection), seen));
+        World::whole((rules, addresses, names), Limits::default(), None, inspection)
+    }
+
+    #[expect(clippy::type_complexity, reason = "what a test says of the world")]
+    fn whole(
+        (rules, addresses, names): (&[String], &[&str], &[(&str, &[&str])]),
+        limits: Limits,
+        asker: Option<Arc<dyn Asker>>,
+        inspection: Option<(Arc<Inspection>, Vec<Rule>)>,
+    ) -> World {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = listener.local_addr().unwrap();
         let known = names
@@ -88,13 +126,27 @@ impl World {
             .collect();
         let (names, book) = (Arc::new(Names { known, asked: Mutex::default() }), Arc::new(Book::default()));
         let addresses: Vec<String> = addresses.iter().map(|text| (*text).to_owned()).collect();
+        let mut parsed = Rules::parse(rules, &addresses).unwrap();
+        let (inspection, seen) = inspection.unzip();
+        if let Some(seen) = seen {
+            parsed = parsed.seeing(seen);
+        }
+        let (rules, seen) = watch::channel(Arc::new(parsed));
         let egress = Egress {
-            rules: Rules::parse(rules, &addresses).unwrap(),
+            rules: seen,
+            asker,
+            inspection,
             limits,
             resolver: Arc::clone(&names) as Arc<dyn Resolver>,
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };
-        World { proxy, names, book, handle: Some(egress.serve(listener).unwrap()) }
+        World { proxy, names, book, handle: Some(egress.serve(listener).unwrap()), rules }
+    }
+
+    /// Somebody says something of a host.
+    pub(crate) fn change(&self, rule: &str, allowed: bool) {
+        let change = Change { rule: rule.parse().unwrap(), allowed };
+        self.rules.send_modify(|rules| *rules = Arc::new(Rules::clone(rules).with([change])));
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

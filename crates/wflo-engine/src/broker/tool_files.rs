@@ -27,7 +27,7 @@ use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::ports::store::Op;
-use wflo_sandbox::workspace::{Entry, Kind, Manifest, RelPath};
+use wflo_sandbox::workspace::{Entry, Kind, Manifest, RelPath, open_in_tree};
 
 use super::{Broker, Unanswered};
 use crate::error::EngineError;
@@ -279,8 +279,7 @@ fn deltas(put: &Put, tree: &Path) -> std::io::Result<Deltas> {
         Put::Mode(path, mode) => one(json!({ "mode_of": name(path.as_bytes()), "mode": mode })),
         Put::Link(path, target) => one(json!({ "link": name(path.as_bytes()), "target": name(target) })),
         Put::File(path, mode) => {
-            let place: PathBuf = tree.join(path.as_path());
-            let mut file = std::fs::File::open(&place)?;
+            let mut file = open_in_tree(tree, path)?;
             let found = rustix::fs::fstat(&file).map_err(std::io::Error::from)?;
             let modified = i128::from(found.st_mtime) * 1_000_000_000 + i128::from(found.st_mtime_nsec);
             let (shown, mode, mut over) = (name(path.as_bytes()), *mode, false);

@@ -10,13 +10,14 @@ use wflo_core::ports::store::{Fence, StoreError};
 use super::mailbox::Msg;
 use super::{Driver, DriverHandle, Left};
 use crate::error::EngineError;
-use crate::executor::{Active, Attempt, End, Stop};
+use crate::executor::{Active, Attempt, End, Stop, Used};
 
 /// An attempt that has not said its last word.
 pub(super) struct Live {
     pub(super) stop: watch::Sender<Option<Stop>>,
     pub(super) spoken: Spoken,
     pub(super) active: Active,
+    pub(super) used: Used,
 }
 
 impl Driver {
@@ -24,7 +25,7 @@ impl Driver {
         let Some(found) = self.state.step(&step) else { return };
         let spoken = Spoken { generation: found.generation, attempt: found.attempt };
         let (stop, stopped) = watch::channel(None);
-        let active = Active::new(found.active_ms);
+        let (active, used) = (Active::new(found.active_ms), Used::default());
         let attempt = Attempt {
             run: self.run,
             step: step.clone(),
@@ -36,11 +37,13 @@ impl Driver {
             variables: Arc::new(self.state.variables_for(&step)),
             layers: self.layers_before(&step),
             active: active.clone(),
+            used: used.clone(),
             stop: stopped,
             decisions: self.decisions.subscribe(),
+            hosts: self.hosts.subscribe(),
             driver: DriverHandle { mailbox: self.mailbox.clone() },
         };
-        self.live.insert(step.clone(), Live { stop, spoken, active });
+        self.live.insert(step.clone(), Live { stop, spoken, active, used });
         let (executor, mailbox) = (Arc::clone(&self.shared.executor), self.mailbox.clone());
         let Spoken { generation, attempt: number } = spoken;
         let span = tracing::info_span!("step", step, generation, attempt = number);

@@ -164,6 +164,9 @@ impl Driver {
         if was.approvals != self.state.approvals {
             self.decisions.send_replace(Arc::new(decisions_of(&self.state)));
         }
+        if was.hosts != self.state.hosts {
+            self.hosts.send_replace(Arc::new(self.state.hosts.clone()));
+        }
         let holding = self.state.paused || self.state.ending.is_some();
         if holding {
             let reason = match &self.state.ending {

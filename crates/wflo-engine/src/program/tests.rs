@@ -99,6 +99,21 @@ fn of_a_folder_that_is_everybodys_only_the_file_is_shown() {
 }
 
 #[test]
+fn a_package_of_node_is_shown_with_those_beside_it() {
+    let world = World::new(&["tools/node_modules/.bin", "bin"]);
+    world.program("bin/node", "\x7fELF");
+    let cli = world.program("tools/node_modules/@maker/cli/bin/cli.js", "#!/usr/bin/env node\n");
+    world.program("tools/node_modules/@maker/cli-linux/cli", "\x7fELF");
+    std::fs::create_dir_all(world.home.join("tools/node_modules/.bin")).unwrap();
+    std::os::unix::fs::symlink(&cli, world.home.join("tools/node_modules/.bin/cli")).unwrap();
+    assert_eq!(world.below(&world.find("cli").unwrap().shown), ["bin/node", "tools/node_modules"]);
+    // Of packages within packages all that the outermost folder holds is needed.
+    let inner = world.program("tools/node_modules/a/node_modules/b/cli.js", "#!/usr/bin/env node\n");
+    let found = world.find(&inner.display().to_string()).unwrap();
+    assert_eq!(world.below(&found.shown), ["bin/node", "tools/node_modules"]);
+}
+
+#[test]
 fn the_interpreter_of_a_script_is_shown_with_it() {
     let world = World::new(&["bin"]);
     let python = world.home.join(".local/share/uv/tools/tool");
@@ -133,4 +148,57 @@ fn what_holds_a_home_or_wflos_data_is_never_shown() {
     std::os::unix::fs::symlink(path, world.home.join("evil")).unwrap();
     let name = world.home.join("evil").display().to_string();
     assert_eq!(world.find(&name).unwrap_err().code, NOT_SHOWN.to_string());
+}
+
+#[test]
+fn what_a_file_of_the_project_leads_to_is_told_apart() {
+    let world = World::new(&["bin", "other/bin"]);
+    let other = world.program("other/bin/manage", "\x7fELF");
+    std::fs::create_dir_all(world.home.join("other/lib")).unwrap();
+    let parts = ["other/bin", "other/lib"];
+    let led = |name: &str| {
+        let found = world.find(name).unwrap();
+        assert_eq!(found.led, found.shown, "{name}");
+        world.below(&found.led)
+    };
+    world.program("work/project/path", &format!("#!{}\n", other.display()));
+    assert_eq!(led("./path"), parts);
+    world.program("work/project/name", "#!/usr/bin/env -S manage -u\n");
+    assert_eq!(led("./name"), parts);
+    std::os::unix::fs::symlink(&other, world.project.join("link")).unwrap();
+    assert_eq!(led("./link"), parts);
+    std::os::unix::fs::symlink(world.home.join("other"), world.project.join("folder")).unwrap();
+    assert_eq!(led("folder/bin/manage"), parts);
+    // By way of the project, to elsewhere.
+    std::os::unix::fs::symlink(world.project.join("link"), world.home.join("round")).unwrap();
+    let found = world.find(&world.home.join("round").display().to_string()).unwrap();
+    assert_eq!(world.below(&found.led), parts);
+    // Named by hand, and what that leads to.
+    world.program("bin/mine", "#!/usr/bin/env manage\n");
+    let found = world.find("mine").unwrap();
+    assert_eq!(
+        (world.below(&found.shown), found.led),
+        (vec!["bin/mine".to_owned(), parts[0].to_owned(), parts[1].to_owned()], vec![])
+    );
+}
+
+#[test]
+fn a_first_line_that_hides_what_it_leads_to_is_refused() {
+    let world = World::new(&[]);
+    let other = world.program("other/bin/manage", "\x7fELF");
+    world.program("work/project/env", "\x7fELF");
+    let other = other.display();
+    for line in [
+        format!("./env {other}"),
+        format!("{}/env {other}", world.project.display()),
+        format!("/usr/bin/env {other}"),
+        format!("/usr/bin/env -S -u {other} sh"),
+        format!("/usr/bin/env -S -C {other} sh"),
+    ] {
+        world.program("work/project/run", &format!("#!{line}\n"));
+        match world.find("./run") {
+            Ok(found) => assert!(found.shown.is_empty(), "{line}: {:?}", found.shown),
+            Err(failure) => assert_eq!(failure.code, NOT_FOUND.to_string(), "{line}"),
+        }
+    }
 }

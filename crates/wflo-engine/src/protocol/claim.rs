@@ -11,12 +11,13 @@ use wflo_core::error::Failure;
 use super::StepError;
 
 /// Codes of errors that the SDK raises, about definitions, steps and commands.
-const OWN: [&str; 28] = [
+const OWN: [&str; 29] = [
     "WFLO-1002",
     "WFLO-1003",
     "WFLO-1004",
     "WFLO-1007",
     "WFLO-1009",
+    "WFLO-1020",
     "WFLO-1501",
     "WFLO-1503",
     "WFLO-1504",

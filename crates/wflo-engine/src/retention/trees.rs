@@ -84,6 +84,26 @@ pub async fn collect_trees(
     }
 }
 
+/// What the runs of other databases need, as far as they can be asked; the others keep it all the same.
+///
+/// # Errors
+/// When the list of databases cannot be read.
+pub(super) async fn needed_by_others(
+    workspaces: &workspace::Store,
+    storage: &Path,
+) -> Result<Vec<Digest>, EngineError> {
+    let owners = workspaces.owners().map_err(|e| EngineError::Failure(e.to_failure()))?;
+    let mut needed = Vec::new();
+    for other in owners.iter().filter(|owner| *owner != storage) {
+        match trees_of(workspaces, other).await.and_then(digests) {
+            Ok(trees) => needed.extend(trees),
+            Err(Stop::Left(_)) => {}
+            Err(Stop::Failed(e)) => return Err(e),
+        }
+    }
+    Ok(needed)
+}
+
 /// What the runs of another database need.
 async fn trees_of(workspaces: &workspace::Store, database: &Path) -> Result<Vec<String>, Stop> {
     let path = database.display();

@@ -11,6 +11,8 @@ use wflo_sandbox::{Exit, Sandbox};
 
 use super::Sandboxes;
 use super::files::LiveFiles;
+use crate::executor::Used;
+use crate::live::Entered;
 
 /// A running sandbox of an attempt.
 pub(crate) struct Running {
@@ -19,6 +21,10 @@ pub(crate) struct Running {
     pub(super) status: tokio::net::UnixDatagram,
     /// What a model client must carry, where others than this sandbox can reach its listener.
     pub(super) key: Option<String>,
+    /// What it took, known once it is ended.
+    pub(super) used: Used,
+    /// Dropped after that is known, so that sums never shrink.
+    pub(super) _entered: Option<Entered>,
 }
 
 impl Running {
@@ -95,7 +101,13 @@ impl Running {
     /// Kills the whole tree and waits until it is gone.
     pub(crate) async fn kill(&self) {
         let Some(sandbox) = self.sandbox.clone() else { return };
-        let killed = tokio::task::spawn_blocking(move || sandbox.kill()).await;
+        let used = self.used.clone();
+        let killed = tokio::task::spawn_blocking(move || {
+            // What those that still run took is told by nobody after a kill.
+            sandbox.usage().into_iter().for_each(|usage| used.reach(usage));
+            sandbox.kill().map(|exit| used.reach(exit.usage))
+        });
+        let killed = killed.await;
         if let Ok(Err(e)) = killed {
             tracing::warn!(error = %e, "a sandbox could not be killed");
         }

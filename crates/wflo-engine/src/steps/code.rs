@@ -10,19 +10,18 @@ use wflo_core::error::{Code, Failure};
 use super::conversation::Conversation;
 use super::{Steps, failed, outputs};
 use crate::broker::Broker;
-use crate::egress::Outlet;
+use crate::egress::{Outlet, WayOut};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
-use crate::interpreter::Interpreter;
+use crate::interpreter::RUNNER_FD;
 use crate::launch::Launch;
+use crate::live::Whose;
 use crate::output::Output;
 use crate::protocol::RunStep;
 use crate::sandboxed::{Ask, pipe};
 
 /// The run has no interpreter although it runs code.
 const NO_INTERPRETER: Code = Code(3040);
-/// Where the runner finds its socket.
-const RUNNER_FD: i32 = 3;
 
 impl Steps {
     pub(super) async fn code(&self, attempt: &Attempt) -> Result<End, EngineError> {
@@ -43,15 +42,19 @@ impl Steps {
         let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
-        let ask = Ask {
+        let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
+        let mut ask = Ask {
             name: Some(format!("{}-{}", attempt.run, attempt.step)),
-            env: runner_env(&interpreter, hash_seed),
+            env: interpreter.runner_env(hash_seed),
             fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
             layers: attempt.layers.clone(),
-            egress: true,
-            ..Ask::new(runner_command(&interpreter), stdout_in, stderr_in)
+            used: attempt.used.clone(),
+            whose: Some(Whose::of(attempt)),
+            ..Ask::new(self.sandboxes.runner_command(&launch, &interpreter)?, stdout_in, stderr_in)
         };
+        way_out.dress(&mut ask);
         let running = self.sandboxes.open(&launch, ask).await?;
+        way_out.is_dressed();
         if let Some(files) = running.files(&self.sandboxes) {
             // Set once; a broker has one attempt and one sandbox.
             let _ = broker.files.live.set(files);
@@ -61,7 +64,7 @@ impl Steps {
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
             [output.follow("stdout", stdout).map_err(io)?, output.follow("stderr", stderr).map_err(io)?];
-        let outlet = Outlet::open(&launch, &running, &journal, &attempt.step)?;
+        let outlet = Outlet::open(&launch, &running, &journal, attempt, &way_out)?;
         let caller = broker.calls.caller();
         let served = running.serve(self.services.gateway(), caller).map_err(io)?;
         let (inputs, state) = (attempt.context.record.inputs.clone(), (*attempt.variables).clone());
@@ -125,28 +128,6 @@ impl Steps {
         keeper.finish().await;
         Ok(end)
     }
-}
-
-pub(crate) fn runner_command(interpreter: &Interpreter) -> Vec<std::ffi::OsString> {
-    let program = interpreter.program.clone().into_os_string();
-    // Not `-m`: importing runpy costs some milliseconds of every step.
-    vec![program, "-c".into(), "from wflo.runner import main; main()".into()]
-}
-
-pub(crate) fn runner_env(
-    interpreter: &Interpreter,
-    hash_seed: u32,
-) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let mut env: Vec<(std::ffi::OsString, std::ffi::OsString)> = vec![
-        ("WFLO_RUNNER_FD".into(), RUNNER_FD.to_string().into()),
-        ("PYTHONHASHSEED".into(), hash_seed.to_string().into()),
-        ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
-        ("PYTHONUNBUFFERED".into(), "1".into()),
-    ];
-    if let Some(sdk) = &interpreter.sdk_path {
-        env.push(("PYTHONPATH".into(), sdk.clone().into_os_string()));
-    }
-    env
 }
 
 /// The same in every attempt of a generation, so that what iterates a set repeats itself on resume.

@@ -8,9 +8,11 @@ use wflo_core::error::{Code, Failure};
 use super::process::{self, Ended, TIMEOUT};
 use super::{Steps, failed, retry, template};
 use crate::broker::Broker;
+use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::launch::Launch;
+use crate::live::Whose;
 use crate::sandboxed::{Ask, pipe, tail};
 
 const BAD_TEMPLATE: Code = Code(3009);
@@ -38,17 +40,21 @@ impl Steps {
         let io = |e: std::io::Error| EngineError::Unreadable(format!("a command's pipe: {e}"));
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
-        let ask = Ask {
+        let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
+        let mut ask = Ask {
             env: self.command_env(&launch),
             layers: attempt.layers.clone(),
             name: Some(format!("{}-{}", attempt.run, attempt.step)),
-            egress: true,
+            used: attempt.used.clone(),
+            whose: Some(Whose::of(attempt)),
             ..Ask::new(argv.iter().map(Into::into).collect(), stdout_in, stderr_in)
         };
+        way_out.dress(&mut ask);
         let running = self.sandboxes.open(&launch, ask).await?;
+        way_out.is_dressed();
         self.tell_of_walls(&journal, &running).await?;
         let (out, err) = (tokio::spawn(tail(stdout, KEPT)), tokio::spawn(tail(stderr, KEPT)));
-        let failure = match self.attend(attempt, &launch, &broker, &running).await? {
+        let failure = match self.attend(attempt, &launch, &broker, (&running, &way_out)).await? {
             Ended::Stopped(_) => return Ok(End::Stopped),
             Ended::Lost(reason) => return Ok(End::Lost { reason }),
             Ended::OutOfTime(limit) => {
@@ -81,14 +87,8 @@ impl Steps {
 
     fn command_env(&self, launch: &Launch) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
         let Some(interpreter) = &launch.interpreter else { return Vec::new() };
-        let mut env = super::code::runner_env(interpreter, 0);
-        env.retain(|(name, _)| name != "WFLO_RUNNER_FD" && name != "PYTHONHASHSEED");
-        if let Some(folder) = interpreter.program.parent() {
-            let mut path = folder.as_os_str().to_owned();
-            path.push(":");
-            path.push(wflo_sandbox::PATH);
-            env.push(("PATH".into(), path));
-        }
+        let mut env = interpreter.env();
+        env.push(("PATH".into(), interpreter.path()));
         env
     }
 }

@@ -8,7 +8,7 @@ use wflo_sandbox::{Exit, Outcome};
 
 use super::Steps;
 use crate::broker::Broker;
-use crate::egress::Outlet;
+use crate::egress::{Outlet, WayOut};
 use crate::error::EngineError;
 use crate::executor::{Attempt, Stop};
 use crate::launch::Launch;
@@ -37,9 +37,9 @@ impl Steps {
         attempt: &Attempt,
         launch: &Launch,
         broker: &Broker,
-        running: &Running,
+        (running, way_out): (&Running, &WayOut),
     ) -> Result<Ended, EngineError> {
-        let outlet = Outlet::open(launch, running, &broker.journal, &attempt.step)?;
+        let outlet = Outlet::open(launch, running, &broker.journal, attempt, way_out)?;
         let served = running.serve(self.services.gateway(), broker.calls.caller());
         let served =
             served.map_err(|e| EngineError::Unreadable(format!("a sandbox's model listener: {e}")))?;

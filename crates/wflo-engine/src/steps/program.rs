@@ -18,9 +18,11 @@ use self::relay::Relay;
 use super::process::{self, Ended, TIMEOUT};
 use super::{Steps, failed};
 use crate::broker::Broker;
+use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Left, Stop};
 use crate::journal::Journal;
+use crate::live::Whose;
 use crate::output::Output;
 use crate::program::Program;
 use crate::sandboxed::Running;
@@ -56,12 +58,16 @@ impl Steps {
         ask.command = program.command(argv, &launch);
         ask.env.extend(program.environment());
         ask.cwd = Some(program.folder.clone());
-        ask.egress = true;
+        let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
+        way_out.dress(&mut ask);
+        ask.used = attempt.used.clone();
+        ask.whose = Some(Whose::of(attempt));
         ask.layers.clone_from(&attempt.layers);
         let running = self.sandboxes.open(&launch, ask).await?;
+        way_out.is_dressed();
         self.tell_of_walls(&journal, &running).await?;
         let relay = relay.start().map_err(io)?;
-        let ended = self.attend(attempt, &launch, &broker, &running).await?;
+        let ended = self.attend(attempt, &launch, &broker, (&running, &way_out)).await?;
         match ended {
             // What a slow reader has not taken is waited for, as it would without wflo.
             Ended::Exit(_) => tokio::select! {

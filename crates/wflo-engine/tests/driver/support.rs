@@ -174,7 +174,14 @@ impl Host {
 }
 
 pub(crate) fn decide(approval: ApprovalId, approved: bool, clock: &dyn Clock) -> Message {
-    let decision = Decision { approved, by: "local:me".into(), comment: None, amount: None, at: clock.now() };
+    let decision = Decision {
+        approved,
+        by: "local:me".into(),
+        comment: None,
+        amount: None,
+        lasts: None,
+        at: clock.now(),
+    };
     Message::Decide { approval, decision }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn of(error: &GatewayError) -> Option<String> {
             "The call names no max_tokens, so all {tokens} output tokens that the model can write count: send max_tokens, raise the budget, or use a cheaper model."
         ),
         GatewayError::BudgetExceeded { .. } => {
-            "Raise the budget, lower max_tokens, or use a cheaper model.".to_owned()
+            "Raise the budget, lower max_tokens, shorten the input, or use a cheaper model.".to_owned()
         }
         GatewayError::Refused { hint, .. } | GatewayError::Later { hint, .. } => return hint.clone(),
         GatewayError::Repeated { .. } => {
@@ -35,6 +35,9 @@ pub(super) fn of(error: &GatewayError) -> Option<String> {
         }
         GatewayError::UnknownEndpoint { .. } => {
             "Served are OpenAI chat/completions, responses, embeddings and models; Anthropic messages, count_tokens and models; Google generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents and models; Cohere v2 chat, embed, rerank and models.".to_owned()
+        }
+        GatewayError::WebSocket { .. } => {
+            "Clients that can do both go on over HTTP by themselves; else turn their WebSocket transport off.".to_owned()
         }
         GatewayError::Request(RequestError::Unreadable { .. }) => {
             "Leave it out: alt=json and alt=sse are served, each with the whole answer.".to_owned()

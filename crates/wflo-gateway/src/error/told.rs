@@ -27,6 +27,7 @@ impl GatewayError {
             GatewayError::MediaType { .. } => "unsupported_media_type",
             GatewayError::NotTheCaller => "authentication_error",
             GatewayError::UnknownEndpoint { .. } => "endpoint_not_served",
+            GatewayError::WebSocket { .. } => "websocket_not_served",
             GatewayError::TooLarge { .. } | GatewayError::TooMuch => "request_too_large",
             GatewayError::Unreachable { .. } => "upstream_unreachable",
             GatewayError::NoAnswer { .. } => "upstream_no_answer",
@@ -54,6 +55,8 @@ impl GatewayError {
             GatewayError::Repeated { .. } => S::FORBIDDEN,
             GatewayError::NotTheCaller => S::UNAUTHORIZED,
             GatewayError::UnknownEndpoint { .. } => S::NOT_FOUND,
+            // Clients that have both take this, and no other status, for the word to use HTTP.
+            GatewayError::WebSocket { .. } => S::UPGRADE_REQUIRED,
             GatewayError::Loop => S::LOOP_DETECTED,
             GatewayError::TooLarge { .. } => S::PAYLOAD_TOO_LARGE,
             GatewayError::MediaType { .. } => S::UNSUPPORTED_MEDIA_TYPE,

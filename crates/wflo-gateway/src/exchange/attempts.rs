@@ -85,8 +85,12 @@ impl Failure {
 }
 
 impl<'a> Live<'a> {
-    /// Makes attempts until one answers or none is left, and settles the call.
-    pub(super) async fn dispatch(mut self, ask: &Ask, course: &mut Course<'a>) -> Result<(), GatewayError> {
+    /// Makes attempts until one answers, which is given back, or none is left; then the call is settled.
+    pub(super) async fn dispatch(
+        mut self,
+        ask: &Ask,
+        course: &mut Course<'a>,
+    ) -> Result<Option<(Live<'a>, Parts, Incoming)>, GatewayError> {
         loop {
             if let Some(budget) =
                 self.shared.retries.get(&self.provider.name).filter(|_| course.is_new_here())
@@ -111,7 +115,7 @@ impl<'a> Live<'a> {
                             if How::of(head.status).is_some() {
                                 course.discourage(&mut head.headers);
                             }
-                            return self.answer(head, body).await;
+                            return Ok(Some((self, head, body)));
                         }
                     }
                 }
@@ -127,7 +131,7 @@ impl<'a> Live<'a> {
                 }
             };
             if !self.goes_on(ask, course, &failure).await {
-                return self.end(failure, course).await;
+                return self.end(failure, course).await.map(|()| None);
             }
         }
     }

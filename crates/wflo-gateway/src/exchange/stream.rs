@@ -159,6 +159,8 @@ pub(super) async fn pass(
         charge: Charge::Held(live.before.saturating_add(live.hold)),
         held: None,
     };
+    // Its fields hold what was read from the connection with them.
+    drop(head);
     let mut listening = live.parts.send(Part::Stream(Box::new(first))).await.is_ok();
     let broke = read(&live, &mut body, framing, &mut progress, &mut listening).await;
     let broke = broke.or_else(|| progress.ended_badly());

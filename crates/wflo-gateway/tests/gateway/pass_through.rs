@@ -131,3 +131,17 @@ async fn what_is_not_served_is_refused_in_the_clients_own_shape() {
     }
     assert!(world.mock.seen().is_empty());
 }
+
+/// Codex tries one first, and goes on over HTTP at once for this status alone.
+#[tokio::test]
+async fn a_websocket_is_told_to_come_by_http() {
+    let world = World::new(MemoryLedger::unlimited());
+    for value in ["websocket", "WebSocket", "h2c, websocket"] {
+        let wanted = [("connection", "upgrade"), ("upgrade", value), ("sec-websocket-version", "13")];
+        let got = send(world.port, "GET", "/openai/v1/responses", &wanted, "").await;
+        assert_eq!((got.status.as_u16(), got.text().contains("WFLO-4025")), (426, true), "{}", got.text());
+        assert_eq!(got.headers["upgrade"], "HTTP/1.1");
+    }
+    let other = send(world.port, "GET", "/openai/v1/models", &[("upgrade", "h2c")], "").await;
+    assert_ne!(other.status.as_u16(), 426);
+}

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use wflo_core::exposition::{Page, usd};
 use wflo_core::money::NanoUsd;
 use wflo_gateway::cache::Cache;
 
-use super::page::Page;
-use super::{CACHE_BYTES, CACHE_FAILURES, CACHED, KEPT, LOOKUPS, Metrics, OfKey, SAVED, usd};
+use super::{CACHE_BYTES, CACHE_FAILURES, CACHED, KEPT, LOOKUPS, Metrics, OfKey, SAVED};
 use crate::keys::Client;
 
 impl Metrics {

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use wflo_core::error::Code;
+use wflo_core::exposition::MEDIA_TYPE;
 use wflo_core::key::KeyRefusal;
 use wflo_gateway::Gateway;
 use wflo_gateway::cache::Scope;
@@ -183,7 +184,7 @@ fn metrics(shared: &Shared, peer: SocketAddr, request: &Request<Incoming>) -> Re
         }
     };
     let mut response = Response::new(Full::from(text));
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let kind = HeaderValue::from_static(MEDIA_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

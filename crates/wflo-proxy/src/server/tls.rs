@@ -62,6 +62,14 @@ impl Certificate {
 }
 
 impl TlsFiles {
+    /// What accepts connections with them.
+    ///
+    /// # Errors
+    /// When they cannot be read or do not belong together.
+    pub fn accept(&self) -> Result<TlsAcceptor, super::ProxyError> {
+        Ok(self.acceptor()?.0)
+    }
+
     /// Reads both.
     fn acceptor(&self) -> Result<(TlsAcceptor, Chain), TlsError> {
         let wrong = |file: &PathBuf, why: String| TlsError { file: file.clone(), why };

@@ -27,7 +27,7 @@ pub(super) struct Account {
     /// The largest hold, and the sum of all holds, since the last look.
     largest: i64,
     flow: i64,
-    /// How much room this process wants to have at hand.
+    /// How much room this process wanted to have at hand at the last look.
     pub(super) target: i64,
     /// As it was last seen in the store.
     pub(super) seen: Option<Budget>,
@@ -82,17 +82,30 @@ impl Account {
         (self.flow, self.largest) = (0, 0);
     }
 
+    /// Somebody else wants what is not needed here: nothing is had at hand until calls come again.
+    pub(super) fn forgo(&mut self) {
+        (self.target, self.flow, self.largest) = (0, 0, 0);
+    }
+
+    /// How much room this process wants to have at hand now: as much again as it took since the last look,
+    /// if that is more. So a process that has just begun asks the store twice as much each time, and not for
+    /// every few calls.
+    fn at_hand(&self) -> i64 {
+        self.target.max(self.flow).max(self.largest.saturating_mul(4))
+    }
+
     /// What to fetch ahead, if anything.
     pub(super) fn ahead(&self) -> Option<Want> {
-        let low = self.target > 0 && self.waiting == 0 && self.free() < self.target / 2;
-        let most = Amount::from_units(self.target.saturating_sub(self.free()));
+        let target = self.at_hand();
+        let low = target > 0 && self.waiting == 0 && self.free() < target / 2;
+        let most = Amount::from_units(target.saturating_sub(self.free()));
         low.then_some(Want { budget: self.budget, least: Amount::ZERO, most })
     }
 
     /// What a call lacks that takes `amount` of it, if anything.
     pub(super) fn lack(&self, amount: i64) -> Option<Want> {
         let least = amount.saturating_sub(self.free());
-        let most = least.saturating_add(self.target.max(self.wanted));
+        let most = least.saturating_add(self.at_hand().max(self.wanted));
         let units = Amount::from_units;
         (least > 0).then(|| Want { budget: self.budget, least: units(least), most: units(most) })
     }
@@ -124,4 +137,38 @@ pub(super) struct Room {
     pub(super) possible: i128,
     /// What there is now.
     pub(super) now: i128,
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_just_begun_asks_the_store_more_seldom_each_time() {
+        let mut account = Account::new(BudgetId::from_uuid(Uuid::nil()), Measure::Cost);
+        let (hold, bill, mut asked) = (1_000, 120, 0);
+        for _ in 0..2_000 {
+            if let Some(want) = account.lack(hold) {
+                account.granted += want.most.units();
+                asked += 1;
+            }
+            account.hold(hold);
+            account.settle(hold, bill);
+        }
+        assert!(asked <= 12, "{asked}");
+    }
+
+    #[test]
+    fn what_is_wanted_elsewhere_is_not_had_at_hand() {
+        let mut account = Account::new(BudgetId::from_uuid(Uuid::nil()), Measure::Cost);
+        account.granted = 100;
+        (0..10).for_each(|_| account.hold(10));
+        account.adjust();
+        account.hold(10);
+        account.forgo();
+        assert_eq!(account.ahead(), None);
+        assert_eq!(account.lack(10).unwrap().most.units(), 20);
+    }
 }

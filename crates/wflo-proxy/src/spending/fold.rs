@@ -26,7 +26,7 @@ impl Spending {
         for account in &mut self.accounts {
             account.adjust();
             if ends || recalled.contains(&account.budget) {
-                account.target = 0;
+                account.forgo();
             }
             // Twice the target before any goes back: what is returned now is not fetched in a moment.
             let keep = account.target.saturating_mul(2);

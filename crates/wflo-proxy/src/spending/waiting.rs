@@ -178,7 +178,7 @@ impl Spending {
     pub(crate) fn retire(&mut self, budget: BudgetId) {
         if let Some(account) = self.of(budget) {
             account.retired = account.retired.saturating_add(account.free().max(0));
-            account.target = 0;
+            account.forgo();
         }
     }
 

@@ -47,7 +47,7 @@ fn supervise(
     let signals = process::signal_descriptor(&[libc::SIGCHLD]).step("preparing signals")?;
     let _ = rustix::process::setsid();
     if let Some(groups) = &common.groups {
-        groups.join(&order.name, &order.limits, true)?;
+        groups.join(&order.name, &order.limits, &order.disks, true)?;
     }
     // A program that gains another user's rights could not be ended by this one.
     process::no_new_privileges().step("forbidding new privileges")?;

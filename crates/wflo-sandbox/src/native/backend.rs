@@ -2,7 +2,7 @@
 
 use super::capabilities::Capabilities;
 use super::error::Error;
-use super::exit::Exit;
+use super::exit::{Exit, Usage};
 use super::launcher::Launcher;
 use super::process_tree::ProcessTree;
 use super::spec::{Bind, Enforcement, Spec, View};
@@ -82,6 +82,14 @@ impl Sandbox for Isolated {
 
     fn try_wait(&self) -> Result<Option<Exit>, Error> {
         self.tree.try_wait()
+    }
+
+    fn usage(&self) -> Result<Usage, Error> {
+        self.tree.usage()
+    }
+
+    fn sample(&self) -> Option<Usage> {
+        self.tree.sample()
     }
 
     fn kill(&self) -> Result<Exit, Error> {

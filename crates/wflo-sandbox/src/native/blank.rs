@@ -1,107 +1,93 @@
-//! Namespaces with the beginnings of a root in them, which no order has touched.
+//! A pid 1 without an order: in its namespaces, with the beginnings of a root.
 //!
-//! Making these is a third of what a sandbox costs and depends on no order, so the launcher makes
-//! one ahead when it has nothing else to do. Where none is ready, pid 1 makes its own, by the same
-//! steps. **Architecture Invariant:** a blank is used once, and holds nothing but what the launcher's
-//! mold has.
+//! Making one is more than half of what a sandbox costs and depends on no order, so the launcher makes one
+//! ahead when it has nothing else to do. Where none is ready, one is made by the same steps, its order in its
+//! hands. **Architecture Invariant:** a blank gets one order, and holds nothing but what the launcher's mold
+//! has: no descriptor of another order, and none of the engine's.
 
+use super::halt::Halt;
+use super::landlock::Rules;
 use super::mold::Mold;
-use super::net;
-use super::root;
-use super::sys::process::{self, enter_namespace};
-use super::sys::{At, Fault};
-use rustix::fs::{Mode, OFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use super::root::{self, Begun};
+use super::server::Common;
+use super::sys::process::{self, Forked, enter_namespace};
+use super::sys::{At, Fault, socket};
+use super::{init, net};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// What a blank has of its own, by its name in `/proc`, mounts first. Process and cgroup namespaces are
-/// missing: a pid 1 begins the former, and the latter begins at the sandbox's own group.
-const OWN: [(&str, libc::c_int); 4] = [
-    ("mnt", libc::CLONE_NEWNS),
-    ("net", libc::CLONE_NEWNET),
-    ("ipc", libc::CLONE_NEWIPC),
-    ("uts", libc::CLONE_NEWUTS),
-];
+/// The namespaces that a pid 1 makes for itself, beside the process namespace that it is forked into. The
+/// cgroup namespace begins at the sandbox's own group, of which an order decides.
+pub(super) const KINDS: libc::c_int =
+    libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
-/// The flags of [`OWN`].
-pub(super) const KINDS: libc::c_int = OWN[0].1 | OWN[1].1 | OWN[2].1 | OWN[3].1;
-
-/// One made ahead. It lives as long as its descriptors do.
+/// One, as the launcher has it. It ends when `orders` is closed before it has got one.
 #[derive(Debug)]
-pub(crate) struct Blank(Namespaces);
-
-/// A descriptor for each of [`OWN`].
-#[derive(Debug)]
-pub(crate) struct Namespaces([OwnedFd; 4]);
-
-/// Where the launcher can see which namespaces it is in, and those that it belongs in.
-#[derive(Debug)]
-pub(crate) struct Home {
-    /// Its own `/proc/…/ns`, which shows the namespaces of the moment.
-    seen: OwnedFd,
-    own: Namespaces,
+pub(crate) struct Blank {
+    pub(crate) pid: i32,
+    pub(crate) process: OwnedFd,
+    /// Where it takes its order. What comes back on it is its mount namespace, which is not to be read: with
+    /// one more reference to it in here, the sandbox's end does not wait for that of its mounts, which takes
+    /// the kernel longer than all the rest. That is for whoever closes this, once the end has been told.
+    pub(crate) orders: OwnedFd,
 }
 
-impl Home {
-    /// Takes the namespaces that this process is in for its home. It must own all of them: nobody
-    /// can return to namespaces of others.
-    ///
-    /// # Errors
-    /// The step that the kernel refused.
-    pub(crate) fn here() -> Result<Self, Fault> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let seen = rustix::fs::open("/host/proc/self/ns", flags, Mode::empty())
-            .step("finding the launcher's namespaces")?;
-        let own = Namespaces::now(&seen)?;
-        Ok(Home { seen, own })
-    }
-}
-
-impl Namespaces {
-    fn now(seen: &OwnedFd) -> Result<Self, Fault> {
-        let one = |name: &str| {
-            rustix::fs::openat(seen, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .at("finding the launcher's namespaces", || name.into())
-        };
-        let [mnt, net, ipc, uts] = OWN.map(|(name, _)| one(name));
-        Ok(Namespaces([mnt?, net?, ipc?, uts?]))
-    }
-
-    fn enter(&self) -> Result<(), Fault> {
-        for (namespace, (_, kind)) in self.0.iter().zip(OWN) {
-            enter_namespace(namespace.as_fd(), kind).step("entering prepared namespaces")?;
-        }
-        Ok(())
-    }
+/// What a blank is made of, as itself has it.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) signals: OwnedFd,
+    pub(crate) root: Begun,
+    pub(crate) rules: Rules,
 }
 
 impl Blank {
-    /// Makes one in this process, which is in its own namespaces again afterwards.
+    /// Forks one that is made ahead, or, with where it is to halt, for an order that it is about to get.
     ///
     /// # Errors
-    /// The step that the kernel refused; the outer one when this process could not return, and must
-    /// not go on.
-    pub(crate) fn ahead(mold: &Mold) -> Result<Result<Self, Fault>, Fault> {
-        let made = begin(mold).and_then(|()| Namespaces::now(&mold.home.seen));
-        mold.home.own.enter()?;
-        Ok(made.map(Blank))
-    }
-
-    /// Moves this process into it.
-    ///
-    /// # Errors
-    /// The step that the kernel refused.
-    pub(crate) fn enter(&self) -> Result<(), Fault> {
-        self.0.enter()
+    /// When the kernel refused the process. What it refuses to that is told to whoever it has an order of.
+    pub(crate) fn fork(mold: &Mold, common: &Common, at_once: Option<&Halt<'_>>) -> Result<Self, Fault> {
+        let step = "forking the sandbox";
+        let (orders, theirs) = socket::pair().step(step)?;
+        match process::fork(libc::CLONE_NEWPID).step(step)? {
+            Forked::Child => init::main(mold, common, &theirs, at_once),
+            Forked::Parent(pid, process) => Ok(Blank { pid, process, orders }),
+        }
     }
 }
 
-/// Moves this process into new namespaces and begins a root there.
+/// Makes this process, which has just been forked, a blank.
 ///
 /// # Errors
 /// The step that the kernel refused.
-pub(crate) fn begin(mold: &Mold) -> Result<(), Fault> {
+pub(crate) fn make(
+    mold: &Mold,
+    common: &Common,
+    orders: BorrowedFd<'_>,
+    halt: &Halt<'_>,
+) -> Result<Made, Fault> {
+    process::die_with_parent().step("tying the sandbox to the launcher")?;
+    forget(mold, common, orders, halt).step("closing descriptors")?;
+    halt.at("forked");
+    let signals = process::signal_descriptor(&[libc::SIGCHLD]).step("preparing signals")?;
+    let _ = rustix::process::setsid();
     enter_namespace(mold.mounts.as_fd(), libc::CLONE_NEWNS).step("entering the template's mounts")?;
     process::unshare(KINDS).step("making namespaces")?;
-    root::begin(&mold.template)?;
-    net::up()
+    let root = root::begin(&mold.template, root::new_proc()?)?;
+    net::up()?;
+    let rules = Rules::begin(root.root())?;
+    let mounts = root.namespace()?;
+    socket::send(orders, b"N", &[mounts.as_fd()]).step("telling the launcher of its mounts")?;
+    halt.at("begun");
+    Ok(Made { signals, root, rules })
+}
+
+/// Closes every descriptor that the launcher had for anything else.
+fn forget(mold: &Mold, common: &Common, orders: BorrowedFd<'_>, halt: &Halt<'_>) -> std::io::Result<()> {
+    // The first is the engine's socket, in whose place the null device is.
+    process::place(1, 0)?;
+    let mut keep: Vec<RawFd> = vec![0, 1, 2];
+    keep.extend([orders, mold.mounts.as_fd(), common.lifeline()].map(|fd| fd.as_raw_fd()));
+    keep.extend(common.groups.iter().flat_map(|groups| groups.descriptors()).map(|fd| fd.as_raw_fd()));
+    keep.extend(halt.told().map(|fd| fd.as_raw_fd()));
+    process::close_all_but(&mut keep);
+    Ok(())
 }

@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub sockets_told: bool,
     /// How the processor limit is enforced.
     pub cpus: Level,
+    /// How limits on disks are enforced: by the kernel, or not at all.
+    pub io: Level,
     /// The Landlock ABI of the kernel; 0 without Landlock.
     pub landlock_abi: u32,
     /// Whether a sandbox's clocks that count from boot are its own.
@@ -78,6 +80,9 @@ impl Capabilities {
         } else if limits.disk.is_some() {
             found.push(Enforcement { limit: "disk", level: Level::None, by: "nothing" });
         }
+        if !limits.io.is_empty() {
+            found.push(Enforcement { limit: "io", level: self.io, by: group });
+        }
         if limits.timeout.is_some() {
             let by = if self.isolated { "a timer in pid 1" } else { "a timer in a supervisor" };
             found.push(Enforcement { limit: "timeout", level: Level::Supervised, by });
@@ -103,6 +108,7 @@ impl Capabilities {
         });
         to.flag(self.sockets_told);
         to.flag(self.cpus == Level::Kernel);
+        to.flag(self.io == Level::Kernel);
         to.u32(self.landlock_abi);
         to.flag(self.clocks);
         to.text(OsStr::new(&self.cgroup_note));
@@ -138,6 +144,7 @@ impl Capabilities {
             },
             sockets_told: from.flag()?,
             cpus: level(from.flag()?),
+            io: if from.flag()? { Level::Kernel } else { Level::None },
             landlock_abi: from.u32()?,
             clocks: from.flag()?,
             cgroup_note: from.text()?.into_string().ok()?,
@@ -158,6 +165,7 @@ mod tests {
             sockets: Level::None,
             sockets_told: false,
             cpus: Level::Supervised,
+            io: Level::Kernel,
             landlock_abi: 0,
             clocks: false,
             cgroup_note: String::new(),

@@ -5,15 +5,19 @@
 //! it is, so that [`sweep`] can tell the groups of the dead from those of the living.
 
 mod found;
+mod gauge;
 mod sweep;
+
+pub(crate) use gauge::{Gauge, Gauges, transferred, transferred_v1};
 
 pub use sweep::{Swept, sweep};
 
 use super::exit::Usage;
+use super::io::Device;
 use super::spec::Limits;
 use super::sys::{At, Fault, process};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How often, and how far apart, the removal of a launcher's own groups is tried: a second in all.
 const CLOSE_TRIES: u32 = 200;
@@ -37,6 +41,9 @@ pub(crate) struct Groups {
     memory: Option<(OwnedFd, OwnedFd)>,
     /// As `memory`; the same hierarchy under v2, and then not opened twice.
     cpu: Option<(OwnedFd, OwnedFd)>,
+    /// As `memory`; under v2 only whether its groups limit disks.
+    io: Option<(OwnedFd, OwnedFd)>,
+    unified_io: bool,
 }
 
 impl Groups {
@@ -48,16 +55,30 @@ impl Groups {
         let own = found::own_groups().map_err(|error| error.to_string())?;
         if let Some(unified) = found::delegated_v2(&own) {
             let group = open_new(&unified, &name).map_err(|error| format!("cgroup v2: {error}"))?;
+            // Of an old kernel, or where it is not handed down: nothing else depends on it.
+            let _ = write(&unified, "cgroup.subtree_control", "+io");
             let wanted = "+memory +cpu +pids";
             if let Err(error) = write(&group, "cgroup.subtree_control", wanted) {
                 let _ = rustix::fs::unlinkat(&unified, &*name, AtFlags::REMOVEDIR);
                 return Err(format!("cgroup v2: its controllers cannot be enabled: {error}"));
             }
-            return Ok(Groups { version: Version::V2, name, memory: Some((unified, group)), cpu: None });
+            let _ = write(&group, "cgroup.subtree_control", "+io");
+            let controllers = read(&group, "cgroup.subtree_control").unwrap_or_default();
+            return Ok(Groups {
+                version: Version::V2,
+                name,
+                memory: Some((unified, group)),
+                cpu: None,
+                io: None,
+                unified_io: controllers.split_whitespace().any(|name| name == "io"),
+            });
         }
-        let mut groups = Groups { version: Version::V1, name, memory: None, cpu: None };
+        let mut groups =
+            Groups { version: Version::V1, name, memory: None, cpu: None, io: None, unified_io: false };
         let mut why = Vec::new();
-        for (controller, slot) in [("memory", &mut groups.memory), ("cpu", &mut groups.cpu)] {
+        for (controller, slot) in
+            [("memory", &mut groups.memory), ("cpu", &mut groups.cpu), ("blkio", &mut groups.io)]
+        {
             let opened = found::own_v1(&own, controller).and_then(|parent| {
                 let group = open_new(&parent, &groups.name)?;
                 Ok((parent, group))
@@ -67,7 +88,11 @@ impl Groups {
                 Err(error) => why.push(format!("{controller}: {error}")),
             }
         }
-        if groups.memory.is_none() && groups.cpu.is_none() { Err(why.join("; ")) } else { Ok(groups) }
+        if groups.memory.is_none() && groups.cpu.is_none() {
+            groups.close();
+            return Err(why.join("; "));
+        }
+        Ok(groups)
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -82,12 +107,32 @@ impl Groups {
         self.cpu.is_some() || self.version == Version::V2
     }
 
+    pub(crate) fn limits_io(&self) -> bool {
+        self.io.is_some() || self.unified_io
+    }
+
+    /// The folders of each hierarchy: the one that the launcher's group is in, and the group.
+    fn hierarchies(&self) -> impl Iterator<Item = &(OwnedFd, OwnedFd)> {
+        [&self.memory, &self.cpu, &self.io].into_iter().flatten()
+    }
+
+    /// Whatever is open of them.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.hierarchies().flat_map(|(folder, group)| [folder.as_fd(), group.as_fd()])
+    }
+
     /// Moves the calling process into a new group with these limits; where no limit needs one, only
     /// to know by it, with `track`, who belongs to the sandbox.
     ///
     /// # Errors
     /// The limit that the kernel refused: the sandbox must not run then.
-    pub(crate) fn join(&self, name: &str, limits: &Limits, track: bool) -> Result<(), Fault> {
+    pub(crate) fn join(
+        &self,
+        name: &str,
+        limits: &Limits,
+        disks: &[Device],
+        track: bool,
+    ) -> Result<(), Fault> {
         match self.version {
             Version::V1 => {
                 if let (true, None, Some((_, parent))) = (track, limits.memory, &self.memory) {
@@ -119,6 +164,14 @@ impl Groups {
                     write(&group, "cpu.cfs_quota_us", &quota.to_string()).step(step)?;
                     write(&group, "cgroup.procs", "0").step(step)?;
                 }
+                if let (false, Some((_, parent))) = (disks.is_empty(), &self.io) {
+                    let step = "limiting disks";
+                    let group = open_new(parent, name).step(step)?;
+                    for (disk, (_, file, limit)) in limits_of(disks, limits) {
+                        write(&group, file, &format!("{disk} {limit}")).step(step)?;
+                    }
+                    write(&group, "cgroup.procs", "0").step(step)?;
+                }
             }
             Version::V2 => {
                 let Some((_, parent)) = &self.memory else { return Ok(()) };
@@ -142,6 +195,9 @@ impl Groups {
                     // One more for the sandbox's pid 1.
                     write(&group, "pids.max", &(u64::from(limit) + 1).to_string()).step(step)?;
                 }
+                for (disk, (key, _, limit)) in limits_of(disks, limits) {
+                    write(&group, "io.max", &format!("{disk} {key}={limit}")).step("limiting disks")?;
+                }
                 write(&group, "cgroup.procs", "0").step(step)?;
             }
         }
@@ -151,7 +207,7 @@ impl Groups {
     /// Kills whoever is still in a sandbox's groups and waits until nobody is.
     pub(crate) fn end(&self, name: &str) {
         let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        for (_, parent) in [&self.memory, &self.cpu].into_iter().flatten() {
+        for (_, parent) in self.hierarchies() {
             let Ok(group) = rustix::fs::openat(parent, name, folder, Mode::empty()) else { continue };
             // The unified hierarchy does it in one step, forks under way included.
             let _ = write(&group, "cgroup.kill", "1");
@@ -171,12 +227,9 @@ impl Groups {
         let mut usage = Usage::default();
         let mut oom_kills = 0;
         let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        for (_, parent) in [&self.memory, &self.cpu].into_iter().flatten() {
+        for (_, parent) in self.hierarchies() {
             let Ok(group) = rustix::fs::openat(parent, name, folder, Mode::empty()) else { continue };
-            for file in ["memory.max_usage_in_bytes", "memory.peak"] {
-                usage.memory_peak =
-                    usage.memory_peak.max(read(&group, file).and_then(|text| text.trim().parse().ok()));
-            }
+            usage = usage.most(gauge::figures(&group).over());
             for file in ["memory.oom_control", "memory.events"] {
                 oom_kills +=
                     read(&group, file).and_then(|text| number_after(&text, "oom_kill ")).unwrap_or(0);
@@ -195,7 +248,7 @@ impl Groups {
     /// Removes the launcher's own groups, with those that [`Groups::finish`] could not remove yet:
     /// the kernel lets go of a dead process's group a little later. Every sandbox must have ended.
     pub(crate) fn close(&self) {
-        for (folder, group) in [&self.memory, &self.cpu].into_iter().flatten() {
+        for (folder, group) in self.hierarchies() {
             for _ in 0..CLOSE_TRIES {
                 for entry in rustix::fs::Dir::read_from(group).into_iter().flatten().flatten() {
                     // What is no group, or is in use, refuses.
@@ -208,6 +261,15 @@ impl Groups {
             }
         }
     }
+}
+
+/// Each limit on each disk.
+fn limits_of(
+    disks: &[Device],
+    limits: &Limits,
+) -> impl Iterator<Item = (Device, (&'static str, &'static str, u64))> {
+    let io = limits.io;
+    disks.iter().flat_map(move |disk| io.each().map(|limit| (*disk, limit)))
 }
 
 /// Microseconds in each period; the kernel takes no quota below a millisecond.
@@ -239,7 +301,8 @@ fn read(group: &OwnedFd, file: &str) -> Option<String> {
     Some(text)
 }
 
-fn number_after(text: &str, key: &str) -> Option<u64> {
+/// The number behind `key` at the beginning of a line, as the kernel writes its figures.
+pub(super) fn number_after(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)).and_then(|rest| rest.trim().parse().ok())
 }
 

@@ -64,7 +64,9 @@ pub fn doctor(program: &Path) -> Vec<Finding> {
     found.push(if can.privileged {
         finding("user", State::Ok, "an unused user for each sandbox, owners mapped back", None)
     } else {
-        finding("user", State::Ok, "your own user, in a user namespace", None)
+        let detail = "your own user, in a user namespace; what the kernel counts for each user (watches, pipes, \
+                      descriptors on their way between processes) it counts with yours";
+        finding("user", State::Ok, detail, None)
     });
     let fix = "run as root, or in a session whose cgroups are delegated: \
                `systemd-run --user --scope -p Delegate=yes -- wflo …`";

@@ -51,12 +51,21 @@ pub enum Error {
         /// How it would be enforced.
         level: super::spec::Level,
     },
+    /// A limit on disks cannot be kept.
+    #[error(transparent)]
+    NoIoLimit(#[from] super::io::IoRefusal),
     /// The request makes no sense.
     #[error("this sandbox cannot be made: {0}")]
     Invalid(String),
     /// The files that a program is to see could not be prepared.
     #[error(transparent)]
     Workspace(#[from] crate::workspace::WorkspaceError),
+    /// A container engine could not make it.
+    #[error(transparent)]
+    Docker(#[from] crate::docker::Error),
+    /// A cloud could not make it.
+    #[error(transparent)]
+    Cloud(#[from] crate::e2b::Error),
     /// Talking to the launcher or the sandbox failed.
     #[error("the sandbox could not be {what}: {source}")]
     Io {
@@ -125,9 +134,12 @@ impl Coded for Error {
             Error::LauncherGone => 5003,
             Error::Setup { .. } => 5004,
             Error::NotEnforced { .. } => 5005,
+            Error::NoIoLimit(refusal) => return refusal.code(),
             Error::Invalid(_) => 5006,
             Error::Io { .. } => 5007,
             Error::Workspace(error) => return error.code(),
+            Error::Docker(error) => return error.code(),
+            Error::Cloud(error) => return error.code(),
         })
     }
 
@@ -152,8 +164,11 @@ impl Coded for Error {
                 "drop the {limit} limit or `require = \"kernel\"`, or run where cgroups are delegated \
                  (as root, or under systemd with Delegate=yes)"
             ),
+            Error::NoIoLimit(refusal) => refusal.hint(),
             Error::Invalid(_) => return None,
             Error::Workspace(error) => return error.hint(),
+            Error::Docker(error) => return error.hint(),
+            Error::Cloud(error) => return error.hint(),
         })
     }
 }

@@ -26,10 +26,27 @@ pub enum Outcome {
 /// What a sandbox used, as far as it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
+    /// The memory that the tree holds now, in bytes; nothing is said of a tree that has ended.
+    pub memory: Option<u64>,
     /// The most memory the tree held, in bytes; from the cgroup, or what the supervisor saw.
     pub memory_peak: Option<u64>,
     /// Processor time of the tree.
     pub cpu: Option<Duration>,
+    /// What the tree read from disks and wrote to them, in bytes.
+    pub disk: Option<Disk>,
+    /// Its processes and threads now; nothing is said of a tree that has ended.
+    pub tasks: Option<u64>,
+    /// The most processes and threads at once.
+    pub tasks_peak: Option<u64>,
+}
+
+/// Bytes from disks and to them: what the page cache had, or keeps in memory for good, is none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Disk {
+    /// Read.
+    pub read: u64,
+    /// Written.
+    pub written: u64,
 }
 
 /// The end of a sandbox. When it exists, no process of the sandbox does.
@@ -97,20 +114,66 @@ impl Outcome {
 
 impl Usage {
     pub(crate) fn write(&self, to: &mut Writer) {
+        to.option(self.memory, Writer::u64);
         to.option(self.memory_peak, Writer::u64);
         to.option(self.cpu.map(|cpu| cpu.as_nanos() as u64), Writer::u64);
+        to.option(self.disk.map(|disk| disk.read), Writer::u64);
+        to.option(self.disk.map(|disk| disk.written), Writer::u64);
+        to.option(self.tasks, Writer::u64);
+        to.option(self.tasks_peak, Writer::u64);
     }
 
     pub(crate) fn read(from: &mut Reader<'_>) -> Option<Self> {
         Some(Usage {
+            memory: from.option(Reader::u64)?,
             memory_peak: from.option(Reader::u64)?,
             cpu: from.option(Reader::u64)?.map(Duration::from_nanos),
+            disk: {
+                let (read, written) = (from.option(Reader::u64)?, from.option(Reader::u64)?);
+                read.zip(written).map(|(read, written)| Disk { read, written })
+            },
+            tasks: from.option(Reader::u64)?,
+            tasks_peak: from.option(Reader::u64)?,
         })
     }
 
     /// The larger of each figure.
-    pub(crate) fn most(self, other: Usage) -> Usage {
-        Usage { memory_peak: self.memory_peak.max(other.memory_peak), cpu: self.cpu.max(other.cpu) }
+    pub fn most(self, other: Usage) -> Usage {
+        Usage {
+            memory: self.memory.max(other.memory),
+            memory_peak: self.memory_peak.max(other.memory_peak),
+            cpu: self.cpu.max(other.cpu),
+            disk: match (self.disk, other.disk) {
+                (Some(one), Some(other)) => {
+                    Some(Disk { read: one.read.max(other.read), written: one.written.max(other.written) })
+                }
+                (known, None) | (None, known) => known,
+            },
+            tasks: self.tasks.max(other.tasks),
+            tasks_peak: self.tasks_peak.max(other.tasks_peak),
+        }
+    }
+
+    /// These figures, and `other`'s where there are none: of what two count differently, one is believed.
+    pub(crate) fn or(self, other: Usage) -> Usage {
+        Usage {
+            memory: self.memory.or(other.memory),
+            memory_peak: self.memory_peak.or(other.memory_peak),
+            cpu: self.cpu.or(other.cpu),
+            disk: self.disk.or(other.disk),
+            tasks: self.tasks.or(other.tasks),
+            tasks_peak: self.tasks_peak.or(other.tasks_peak),
+        }
+    }
+
+    /// Whether nothing of a live tree is left to be asked; a peak is the highest of what was seen.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.memory.is_some() && self.cpu.is_some() && self.disk.is_some() && self.tasks.is_some()
+    }
+
+    /// What stays to be said of a tree that has ended.
+    pub(crate) fn over(self) -> Usage {
+        Usage { memory: None, tasks: None, ..self }
     }
 }
 
@@ -129,6 +192,23 @@ mod tests {
         assert_eq!(code(Outcome::Killed), 137);
         assert_eq!(code(Outcome::NotExecuted(libc::ENOENT)), 127);
         assert_eq!(code(Outcome::NotExecuted(libc::EACCES)), 126);
+    }
+
+    #[test]
+    fn figures_survive_the_wire() {
+        let usage = Usage {
+            memory: Some(1),
+            memory_peak: Some(2),
+            cpu: Some(Duration::from_millis(3)),
+            disk: Some(Disk { read: 4, written: 5 }),
+            tasks: Some(6),
+            tasks_peak: Some(7),
+        };
+        for usage in [usage, usage.over(), Usage::default()] {
+            let mut writer = Writer::default();
+            usage.write(&mut writer);
+            assert_eq!(Usage::read(&mut Reader::new(&writer.bytes)), Some(usage));
+        }
     }
 
     #[test]

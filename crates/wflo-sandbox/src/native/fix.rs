@@ -73,6 +73,18 @@ pub(crate) fn of_sandbox(step: &str, errno: i32) -> Option<String> {
             "root needs CAP_NET_ADMIN: in a container `--cap-add NET_ADMIN`; or run wflo as an ordinary user"
                 .into(),
         ),
+        "making the sandbox's user" if is_root_of_a_namespace() => Some(
+            "root of a user namespace may not be mapped once more: make the namespace for your own user \
+             (`unshare --user --map-current-user`, `podman run --userns=keep-id`), or start wflo outside of it"
+                .into(),
+        ),
         _ => None,
     }
+}
+
+/// Whether this is root where not every user is mapped, and so nobody outside.
+fn is_root_of_a_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let all = map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"];
+    rustix::process::geteuid().is_root() && !all
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 const NAME: &str = "WFLO_SANDBOX_HALT";
 
 /// Where one sandbox's making halts, if anywhere.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Halt<'a> {
     place: Option<OsString>,
     /// The first of the program's descriptors: told when the place has been reached.
@@ -21,6 +21,16 @@ impl<'a> Halt<'a> {
         let named = order.env.iter().find(|(name, _)| name == OsStr::new(NAME));
         let place = named.filter(|_| cfg!(debug_assertions)).map(|(_, place)| place.clone());
         Halt { place, told: fds.first().map(AsFd::as_fd) }
+    }
+
+    /// Whether there is any place.
+    pub(crate) fn is_set(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Whom it tells, if it is to halt.
+    pub(crate) fn told(&self) -> Option<BorrowedFd<'a>> {
+        self.told.filter(|_| self.is_set())
     }
 
     /// Goes no further, if this is the place.

@@ -1,13 +1,15 @@
-//! Pid 1 of a sandbox: builds it, starts its program, watches over it, ends with it.
+//! Pid 1 of a sandbox: takes its order, builds it, starts its program, watches over it, ends with it.
 //!
-//! It is the launcher's forked child. When it exits, for whatever reason, the kernel kills every
+//! It is the launcher's forked child, often older than its order: `blank` is what it does before. When it exits, for whatever reason, the kernel kills every
 //! process of the sandbox. It ends when the program ends, when the time is up, when the engine or
 //! the launcher is gone, or when a supervised limit is broken.
 //! **Architecture Invariant:** pid 1 is not dumpable, holds no environment and no descriptor of
 //! the program's, and reads nothing that the program wrote but numbers under `/proc`.
 
+use super::blank::{self, Made};
 use super::halt::Halt;
 use super::mold::Mold;
+use super::net;
 use super::plan::Plan;
 use super::root;
 use super::server::{Common, Given};
@@ -16,17 +18,35 @@ use super::spec::{EGRESS_PORT, HOME, Level, MODEL_PORT, WORKSPACE};
 use super::supervise::{Members, Supervisor, Watched};
 use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
+use super::task::Task;
 use super::watch::{self, Sources};
 use super::wire::{Notice, Order, Ports};
 use super::worker::{self, Program, Walls};
-use super::{blank, landlock, net};
+use rustix::net::Shutdown;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Never returns: whatever the end, it is an exit of this process.
-pub(crate) fn main(mold: &Mold, plan: &Plan, common: &Common, order: Order, given: &Given<'_>) -> ! {
-    let fault = match sandbox(mold, plan, common, order, given) {
+/// Never returns: whatever the end, it is an exit of this process. `at_once` says that an order for this
+/// process is under way, and where it is to halt.
+pub(crate) fn main(mold: &Mold, common: &Common, orders: &OwnedFd, at_once: Option<&Halt<'_>>) -> ! {
+    let made = blank::make(mold, common, orders.as_fd(), at_once.unwrap_or(&Halt::default()));
+    if made.is_err() && at_once.is_none() {
+        // From here on its orders go to another one; who was faster is answered.
+        let _ = rustix::net::shutdown(orders, Shutdown::Read);
+    }
+    let Ok(task) = Task::receive(orders.as_fd(), made.is_ok() || at_once.is_some()) else {
+        process::exit_now(1)
+    };
+    let Task { order, control, held, fds, plan } = task;
+    let given = Given {
+        control: control.as_fd(),
+        lifeline: common.lifeline(),
+        held: held.as_ref().map(AsFd::as_fd),
+        fds: &fds,
+    };
+    let fault = match made.and_then(|made| sandbox(mold, &plan, common, order, &given, made)) {
         Err(fault) => fault,
         Ok(never) => match never {},
     };
@@ -42,29 +62,22 @@ fn sandbox(
     plan: &Plan,
     common: &Common,
     order: Order,
-    &Given { blank, control, lifeline, held, fds }: &Given<'_>,
+    &Given { control, lifeline, held, fds }: &Given<'_>,
+    Made { signals, root, mut rules }: Made,
 ) -> Result<Never, Fault> {
-    process::die_with_parent().step("tying the sandbox to the launcher")?;
     let halt = Halt::of(&order, fds);
-    halt.at("forked");
-    let signals = process::signal_descriptor(&[libc::SIGCHLD]).step("preparing signals")?;
-    let _ = rustix::process::setsid();
     if let Some(groups) = &common.groups {
-        groups.join(&order.name, &order.limits, false)?;
+        groups.join(&order.name, &order.limits, &order.disks, false)?;
     }
     halt.at("grouped");
-    match blank {
-        Some(blank) => blank.enter()?,
-        None => blank::begin(mold)?,
-    }
-    halt.at("begun");
     process::unshare(libc::CLONE_NEWCGROUP).step("making a cgroup namespace")?;
-    let root = root::build(&mold.template, plan)?;
+    let root = root::build(root, &mold.template, &order, plan)?;
     halt.at("built");
     rustix::system::sethostname(order.hostname.as_bytes()).step("naming the host")?;
     let listener = if order.model_listener { Some(net::listen()?) } else { None };
     let egress = if order.egress_listener { Some(net::listen()?) } else { None };
-    let rules = landlock::prepare(&writable(&order))?;
+    rules.allow(&writable(&order))?;
+    let rules = rules.complete();
     if plan.privileged {
         process::become_user(plan.uid, plan.gid).step("becoming the sandbox's user")?;
     }
@@ -85,12 +98,12 @@ fn sandbox(
     let worker = match process::fork(0).step("forking the program")? {
         Forked::Child => {
             let walls = Walls {
-                ids: ((mold.inside.0, plan.uid), (mold.inside.1, plan.gid)),
+                ids: Some(((mold.inside.0, plan.uid), (mold.inside.1, plan.gid))),
                 pids: limits.pids,
                 rules: rules.as_ref().map(AsRawFd::as_raw_fd),
-                filter,
+                filter: &filter,
                 clocks: common.capabilities.clocks,
-                halt: &halt,
+                halt: Some(&halt),
             };
             worker::main(&program(order, fds, ports, Some(walls)), report_end.as_raw_fd())
         }
@@ -156,22 +169,23 @@ pub(crate) fn program<'a>(
 ) -> Program<'a> {
     let marks = [(MODEL_PORT, ports.model), (EGRESS_PORT, ports.egress)];
     let marks = marks.map(|(mark, port)| (mark, port.map(|port| port.to_string()).unwrap_or_default()));
+    let told = |text: OsString| {
+        let known = marks.iter().filter(|(_, port)| !port.is_empty());
+        known.fold(text.into_vec(), |text, (mark, port)| filled(&text, mark.as_bytes(), port.as_bytes()))
+    };
     let mut given = fds.iter().map(AsRawFd::as_raw_fd);
     let stdio = order.stdio.map(|given_one| if given_one { given.next() } else { None });
     let environment = order.env.into_iter().map(|(name, value)| {
         let mut line = name.into_vec();
         line.push(b'=');
-        let known = marks.iter().filter(|(_, port)| !port.is_empty());
-        let value = value.into_vec();
-        line.extend(
-            known.fold(value, |value, (mark, port)| filled(&value, mark.as_bytes(), port.as_bytes())),
-        );
+        line.extend(told(value));
         line
     });
     let terminal = order.terminal;
     Program {
         terminal,
         environment: environment.collect(),
+        home: order.home.into_iter().map(|(path, text)| (path, told(text))).collect(),
         command: order.command.into_iter().map(OsStringExt::into_vec).collect(),
         cwd: order.cwd,
         stdio,

@@ -1,7 +1,9 @@
 //! The engine's side of the launcher process: starting it, and asking it for sandboxes.
 
 use super::capabilities::Capabilities;
+use super::cgroup::Gauges;
 use super::error::Error;
+use super::io;
 use super::process_tree::ProcessTree;
 use super::spec::{HOME, Level, PATH, Spec, Stdio, WORKSPACE};
 use super::sys::socket;
@@ -11,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Component, Path};
 use std::process::{Child, Command};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use wflo_core::id::SandboxId;
 
 /// The first argument that makes the binary the launcher.
@@ -31,6 +33,7 @@ pub struct Launcher {
     socket: Option<OwnedFd>,
     child: Mutex<Child>,
     capabilities: Capabilities,
+    gauges: Arc<Gauges>,
 }
 
 impl Launcher {
@@ -74,14 +77,19 @@ impl Launcher {
                 sockets: Level::None,
                 sockets_told: false,
                 cpus: Level::None,
+                io: Level::None,
                 landlock_abi: 0,
                 clocks: false,
                 cgroup_note: String::new(),
             },
+            gauges: Arc::default(),
         };
         let mut buffer = [0; 4_096];
         let greeting = launcher.greeting(&mut buffer).map_err(failed)?;
         launcher.capabilities = Capabilities::decode(greeting).map_err(Error::unsupported)?;
+        if launcher.capabilities.cgroup.is_some() {
+            launcher.gauges = Arc::new(Gauges::of(launcher.pid()));
+        }
         Ok(launcher)
     }
 
@@ -123,6 +131,7 @@ impl Launcher {
     /// found is no error here: it is the sandbox's outcome.
     pub fn launch(&self, spec: Spec) -> Result<ProcessTree, Error> {
         let id = SandboxId::from_uuid(uuid::Uuid::now_v7());
+        let disks = io::disks(&spec, &self.capabilities)?;
         let enforcement = self.capabilities.enforcement(&spec.limits);
         for limit in &enforcement {
             let strict = spec.require_kernel && limit.limit != "timeout";
@@ -130,7 +139,8 @@ impl Launcher {
                 return Err(Error::NotEnforced { limit: limit.limit, level: limit.level });
             }
         }
-        let (order, fds) = order(id, spec)?;
+        let (mut order, fds) = order(id, spec)?;
+        order.disks = disks;
         let io = |what| move |source| Error::Io { what, source };
         let request = memory_file(&order.encode()).map_err(io("described"))?;
         let (ours, theirs) = socket::pair().map_err(io("connected"))?;
@@ -142,7 +152,8 @@ impl Launcher {
         };
         self.socket().and_then(|socket| socket::send(socket, b"L", &sent)).map_err(gone)?;
         drop((theirs, fds, request));
-        ProcessTree::await_start(id, ours, enforcement, self.capabilities.isolated)
+        let gauge = self.gauges.gauge(id.to_string());
+        ProcessTree::await_start(id, ours, enforcement, self.capabilities.isolated, gauge)
     }
 }
 
@@ -187,7 +198,7 @@ fn plain(path: &Path, what: &str) -> Result<(), Error> {
 }
 
 /// Parses the request into what the launcher takes, and the descriptors that go beside it.
-fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
+pub(crate) fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
     if spec.command.is_empty() {
         return Err(Error::Invalid("it has no command".into()));
     }
@@ -202,11 +213,19 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
             return Err(Error::Invalid(format!("`{}` cannot be replaced", bind.target.display())));
         }
     }
+    spec.beneath.iter().try_for_each(|tree| plain(tree, "the tree beneath the toolchain"))?;
     if let Some(view) = &spec.workspace {
         plain(&view.target, "the workspace's target")?;
         view.lowers.iter().try_for_each(|lower| plain(lower, "the workspace's layer"))?;
         if view.lowers.is_empty() || view.target == Path::new("/") || view.target.starts_with("/proc") {
             return Err(Error::Invalid("its workspace has no layer or no place".into()));
+        }
+    }
+    for (path, _) in &spec.home {
+        let place = Path::new(HOME).join(path);
+        plain(&place, "a file of the home folder")?;
+        if !place.starts_with(HOME) {
+            return Err(Error::Invalid(format!("`{}` is not in the home folder", path.display())));
         }
     }
     if spec.terminal && matches!(spec.stdin, Stdio::Null) {
@@ -239,10 +258,13 @@ fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), Error> {
         command: spec.command,
         cwd,
         env: with_defaults(spec.env),
+        home: spec.home,
         workspace: spec.workspace,
+        beneath: spec.beneath,
         ro: spec.ro,
         rw: spec.rw,
         limits: spec.limits,
+        disks: Vec::new(),
         stdio,
         fds: numbers,
         held,

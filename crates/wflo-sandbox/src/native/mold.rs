@@ -3,7 +3,7 @@
 //! Owns the template, the filters, the mount namespace that sandboxes begin in and the users that
 //! they run as.
 
-use super::blank::{self, Home};
+use super::blank;
 use super::idmap::OwnerMaps;
 use super::plan::Plan;
 use super::preset::Preset;
@@ -12,6 +12,7 @@ use super::sys::process;
 use super::sys::{At, Fault};
 use super::template::{self, Template};
 use super::wire::Order;
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
 /// Users of privileged sandboxes: a range that distributions and service managers leave unused.
@@ -25,8 +26,6 @@ pub(crate) struct Mold {
     /// The filters that were asked for so far.
     filters: Vec<((Preset, bool), Vec<libc::sock_filter>)>,
     pub(crate) init_filter: Vec<libc::sock_filter>,
-    /// Where the launcher itself is.
-    pub(crate) home: Home,
     /// Where a sandbox's own mounts begin.
     pub(crate) mounts: OwnedFd,
     pub(crate) inside: (u32, u32),
@@ -83,7 +82,6 @@ impl Mold {
         let template = Template::build(inside.0, inside.1, privileged)?;
         let mounts = template::namespace_without_host(privileged)?;
         Ok(Mold {
-            home: Home::here()?,
             template,
             filters: Vec::new(),
             init_filter: seccomp::compile_for_init(),
@@ -98,15 +96,17 @@ impl Mold {
 
     /// Compiles a filter, if that has not been done; `accounted` as for [`seccomp::compile`].
     pub(crate) fn prepare_filter(&mut self, preset: Preset, accounted: bool) {
-        if self.filter(preset, accounted).is_empty() {
+        if self.filters.iter().all(|(known, _)| *known != (preset, accounted)) {
             self.filters.push(((preset, accounted), seccomp::compile(preset, accounted)));
         }
     }
 
-    /// A filter that has been prepared.
-    pub(crate) fn filter(&self, preset: Preset, accounted: bool) -> &[libc::sock_filter] {
-        let found = self.filters.iter().find(|(known, _)| *known == (preset, accounted));
-        found.map(|(_, filter)| filter.as_slice()).unwrap_or_default()
+    /// A filter: the one that was prepared, or was not because its pid 1 is older than the first order for it.
+    pub(crate) fn filter(&self, preset: Preset, accounted: bool) -> Cow<'_, [libc::sock_filter]> {
+        match self.filters.iter().find(|(known, _)| *known == (preset, accounted)) {
+            Some((_, filter)) => Cow::Borrowed(filter),
+            None => Cow::Owned(seccomp::compile(preset, accounted)),
+        }
     }
 
     /// Opens what an order names, for the user that has the fewest sandboxes.

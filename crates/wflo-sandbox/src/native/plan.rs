@@ -1,65 +1,53 @@
-//! An order whose host paths are detached mounts already: what a child needs to build.
+//! What an order names on the host, opened: detached mounts, and whose they are.
 //!
-//! Made by the launcher before it forks: only in its own mount namespace can the host's mounts be
-//! copied, and owner maps are kept from one sandbox to the next. **Architecture Invariant:** each
-//! host path is resolved once, here, so that it cannot change its meaning in between.
+//! Made by the launcher: only in its own mount namespace can the host's mounts be copied, and owner
+//! maps are kept from one sandbox to the next. A pid 1 gets it beside its order. **Architecture
+//! Invariant:** each host path is resolved once, here, so that it cannot change its meaning in between.
 
 use super::idmap::OwnerMaps;
 use super::preset::Preset;
-use super::spec::{Bind, Limits};
+use super::spec::Bind;
 use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
 use super::template::open_host;
-use super::wire::Order;
+use super::wire::{Order, Reader, Writer};
 use rustix::fs::FileType;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// One host file or folder to be shown.
+/// A file or folder of the host to be shown: mounts that are attached nowhere, with their attributes and
+/// owners as they will be.
 #[derive(Debug)]
-pub(crate) struct Shown {
-    /// Detached, with its attributes and owners as they will be.
-    pub(crate) mount: OwnedFd,
-    pub(crate) target: PathBuf,
-    pub(crate) folder: bool,
+pub(crate) enum Opened {
+    /// A file, or a folder that is written.
+    Bind { mount: OwnedFd, folder: bool },
+    /// A folder that is only read: the lower layers of an overlay, the topmost first; one alone is completed
+    /// with an empty folder.
+    ///
+    /// Not a bind: through one, a read-only one too, a Unix socket is the host's and a FIFO's other
+    /// end may be a host process. An overlay's inodes are its own, so that a connection is refused and a
+    /// FIFO is another pipe. And its whiteouts are by path: what is renamed onto one stays hidden.
+    Layers(Vec<OwnedFd>),
 }
 
-/// One layer of the workspace.
+/// A tree that is seen beneath the toolchain.
 #[derive(Debug)]
-pub(crate) struct Lower {
+pub(crate) struct Beneath {
     /// Detached, read-only, with its owners as they will be.
     pub(crate) mount: OwnedFd,
-    pub(crate) path: PathBuf,
+    /// Where file systems are mounted in the template, by its paths.
+    pub(crate) apart: Vec<PathBuf>,
 }
 
-/// The workspace.
-#[derive(Debug)]
-pub(crate) struct Workspace {
-    pub(crate) lowers: Vec<Lower>,
-    pub(crate) target: PathBuf,
+/// A mount of a sandbox that its order asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// The layers of the workspace.
+    Workspace(&'a [OwnedFd]),
+    Shown(&'a Opened),
 }
 
-/// A folder that is only read, as the lower layers of an overlay.
-///
-/// Not as a bind: through one, a read-only one too, a Unix socket is the host's and a FIFO's other
-/// end may be a host process. An overlay's inodes are its own, so that a connection is refused and a
-/// FIFO is another pipe. And its whiteouts are by path: what is renamed onto one stays hidden.
-#[derive(Debug)]
-pub(crate) struct Folder {
-    /// The topmost first; one alone is completed with an empty folder.
-    pub(crate) lowers: Vec<OwnedFd>,
-    pub(crate) target: PathBuf,
-}
-
-/// A mount whose place in the order depends on where it goes.
-#[derive(Debug)]
-pub(crate) enum Source {
-    Workspace,
-    Folder(Folder),
-    Bind(Shown),
-}
-
-/// Everything that the child needs to build its root.
+/// Everything that a pid 1 needs beside its order.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) privileged: bool,
@@ -69,13 +57,11 @@ pub(crate) struct Plan {
     /// Who they stand for on the host.
     pub(crate) host_uid: u32,
     pub(crate) host_gid: u32,
-    pub(crate) limits: Limits,
-    pub(crate) workspace: Option<Workspace>,
-    /// Outer mounts before inner ones.
-    pub(crate) mounts: Vec<Source>,
-    pub(crate) pts: bool,
-    /// Nothing that is written can be executed.
-    pub(crate) inert: bool,
+    /// The layers of the workspace, the topmost first: detached, read-only, owners mapped.
+    layers: Vec<OwnedFd>,
+    pub(crate) beneath: Option<Beneath>,
+    /// What is read and then what is written, each in the order's order.
+    shown: Vec<Opened>,
 }
 
 impl Plan {
@@ -87,26 +73,20 @@ impl Plan {
         let privileged = maps.is_some();
         let mut opener = Opener { ids, maps };
         let (mut host_uid, mut host_gid) = ids;
-        let mut mounts: Vec<(PathBuf, Source)> = Vec::new();
-        let workspace = match &order.workspace {
-            None => None,
-            Some(view) => {
-                let mut lowers = Vec::new();
-                for path in &view.lowers {
-                    let (mount, found) = opener.open(path, false, true)?;
-                    if lowers.is_empty() {
-                        (host_uid, host_gid) = (found.st_uid, found.st_gid);
-                    }
-                    mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false)
-                        .at("reading a workspace layer", || path.display().to_string())?;
-                    lowers.push(Lower { mount, path: path.clone() });
-                }
-                mounts.push((view.target.clone(), Source::Workspace));
-                Some(Workspace { lowers, target: view.target.clone() })
+        let mut layers = Vec::new();
+        for path in order.workspace.iter().flat_map(|view| &view.lowers) {
+            let (mount, found) = opener.open(path, false, true)?;
+            if layers.is_empty() {
+                (host_uid, host_gid) = (found.st_uid, found.st_gid);
             }
-        };
+            mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false)
+                .at("reading a workspace layer", || path.display().to_string())?;
+            layers.push(mount);
+        }
+        let beneath = order.beneath.as_deref().map(|tree| opener.beneath(tree)).transpose()?;
+        let mut shown = Vec::new();
         for bind in &order.ro {
-            mounts.push((bind.target.clone(), opener.read_only(bind)?));
+            shown.push(opener.read_only(bind)?);
         }
         for bind in &order.rw {
             let (mount, found) = opener.open(&bind.source, true, true)?;
@@ -114,14 +94,65 @@ impl Plan {
             mount::set_attributes(mount.as_fd(), NOSUID | NODEV | inert, true)
                 .at("showing a folder", || bind.source.display().to_string())?;
             let folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-            let target = bind.target.clone();
-            mounts.push((target.clone(), Source::Bind(Shown { mount, target, folder })));
+            shown.push(Opened::Bind { mount, folder });
         }
-        mounts.sort_by_key(|(target, _)| target.components().count());
-        let mounts = mounts.into_iter().map(|(_, source)| source).collect();
         let (uid, gid) = ids;
-        let (limits, pts, inert) = (order.limits, order.pts, order.preset == Preset::Strict);
-        Ok(Plan { privileged, uid, gid, host_uid, host_gid, limits, workspace, mounts, pts, inert })
+        Ok(Plan { privileged, uid, gid, host_uid, host_gid, layers, beneath, shown })
+    }
+
+    /// Each mount at its place inside, outer ones before inner ones.
+    pub(crate) fn mounts<'a>(&'a self, order: &'a Order) -> Vec<(&'a Path, Source<'a>)> {
+        let workspace = order.workspace.iter().map(|view| (&*view.target, Source::Workspace(&self.layers)));
+        let targets = order.ro.iter().chain(&order.rw).map(|bind| &*bind.target);
+        let mut mounts: Vec<_> = workspace.chain(targets.zip(self.shown.iter().map(Source::Shown))).collect();
+        mounts.sort_by_key(|(target, _)| target.components().count());
+        mounts
+    }
+
+    /// The plan for somebody who has its order: in bytes, and the descriptors that they speak of.
+    pub(crate) fn encode(&self) -> (Vec<u8>, Vec<BorrowedFd<'_>>) {
+        let mut to = Writer::default();
+        to.flag(self.privileged);
+        [self.uid, self.gid, self.host_uid, self.host_gid].iter().for_each(|id| to.u32(*id));
+        to.u32(self.layers.len() as u32);
+        let mut fds: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
+        to.option(self.beneath.as_ref(), |to, tree| to.list(&tree.apart, |to, place| to.path(place)));
+        fds.extend(self.beneath.iter().map(|tree| tree.mount.as_fd()));
+        to.u32(self.shown.len() as u32);
+        for opened in &self.shown {
+            match opened {
+                Opened::Bind { mount, folder } => {
+                    to.u32(0);
+                    to.flag(*folder);
+                    fds.push(mount.as_fd());
+                }
+                Opened::Layers(layers) => {
+                    to.u32(layers.len() as u32);
+                    fds.extend(layers.iter().map(AsFd::as_fd));
+                }
+            }
+        }
+        (to.bytes, fds)
+    }
+
+    /// What [`Plan::encode`] said; `None` when it said something else.
+    pub(crate) fn decode(bytes: &[u8], mut fds: impl Iterator<Item = OwnedFd>) -> Option<Self> {
+        let from = &mut Reader::new(bytes);
+        let privileged = from.flag()?;
+        let [uid, gid, host_uid, host_gid] = [from.u32()?, from.u32()?, from.u32()?, from.u32()?];
+        let mut take = |count: u32| -> Option<Vec<OwnedFd>> { (0..count).map(|_| fds.next()).collect() };
+        let layers = take(from.u32()?)?;
+        let beneath = match from.option(|from| from.list(Reader::path))? {
+            Some(apart) => Some(Beneath { mount: take(1)?.pop()?, apart }),
+            None => None,
+        };
+        let shown = from.list(|from| {
+            Some(match from.u32()? {
+                0 => Opened::Bind { folder: from.flag()?, mount: take(1)?.pop()? },
+                count => Opened::Layers(take(count)?),
+            })
+        })?;
+        Some(Plan { privileged, uid, gid, host_uid, host_gid, layers, beneath, shown })
     }
 }
 
@@ -132,7 +163,14 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    fn read_only(&mut self, bind: &Bind) -> Result<Source, Fault> {
+    fn beneath(&mut self, tree: &Path) -> Result<Beneath, Fault> {
+        let (mount, _) = self.open(tree, false, false)?;
+        mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false)
+            .at("showing packages", || tree.display().to_string())?;
+        Ok(Beneath { mount, apart: super::template::mounted().step("reading the mounts of the toolchain")? })
+    }
+
+    fn read_only(&mut self, bind: &Bind) -> Result<Opened, Fault> {
         let step = "showing a path to read";
         let named = |path: &Path| path.display().to_string();
         let shut = |mount: OwnedFd, path: &Path| {
@@ -148,17 +186,17 @@ impl Opener<'_> {
             }
             _ => fault,
         })?;
-        let (mount, target) = (shut(mount, &bind.source)?, bind.target.clone());
+        let mount = shut(mount, &bind.source)?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory => {
-                let mut lowers = Vec::new();
+                let mut layers = Vec::new();
                 if let Some(mask) = &bind.mask {
-                    lowers.push(shut(self.open(mask, false, false)?.0, mask)?);
+                    layers.push(shut(self.open(mask, false, false)?.0, mask)?);
                 }
-                lowers.push(mount);
-                Ok(Source::Folder(Folder { lowers, target }))
+                layers.push(mount);
+                Ok(Opened::Layers(layers))
             }
-            FileType::RegularFile => Ok(Source::Bind(Shown { mount, target, folder: false })),
+            FileType::RegularFile => Ok(Opened::Bind { mount, folder: false }),
             // A socket, a FIFO or a device is not made harmless by mounting it read-only.
             _ => Err(Fault::new(step, libc::EACCES, named(&bind.source))),
         }

@@ -1,5 +1,6 @@
 //! The live processes of one sandbox, as the engine holds them.
 
+use super::cgroup::Gauge;
 use super::error::Error;
 use super::exit::{Exit, Outcome, Usage};
 use super::spec::{Enforcement, Owner};
@@ -12,6 +13,9 @@ use wflo_core::id::SandboxId;
 
 /// How long making a sandbox may take, in milliseconds.
 const START_MS: i64 = 30_000;
+
+/// How long a pid 1 may take to say what its tree takes, in milliseconds.
+const MEASURE_MS: i64 = 1_000;
 
 /// How long a supervisor that is asked to end its tree has for it, in milliseconds.
 const END_MS: i64 = 5_000;
@@ -32,6 +36,7 @@ pub struct ProcessTree {
     ports: Ports,
     upper: Option<OwnedFd>,
     merged: Option<OwnedFd>,
+    gauge: Gauge,
     progress: Mutex<Progress>,
 }
 
@@ -39,6 +44,8 @@ pub struct ProcessTree {
 struct Progress {
     ended: Option<(Outcome, Usage)>,
     measured: Option<Usage>,
+    /// Its pid 1 was asked to measure, and has not answered.
+    asked: bool,
     exit: Option<Exit>,
 }
 
@@ -63,6 +70,7 @@ impl ProcessTree {
         control: OwnedFd,
         enforcement: Vec<Enforcement>,
         isolated: bool,
+        gauge: Gauge,
     ) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, source };
         let mut seen = Arrivals::default();
@@ -101,6 +109,7 @@ impl ProcessTree {
             ports: seen.ports,
             upper: seen.upper,
             merged: seen.merged,
+            gauge,
             progress: Mutex::new(seen.progress),
         })
     }
@@ -231,13 +240,17 @@ impl ProcessTree {
         self.ask(b"C")
     }
 
-    /// What it uses now, measured by its pid 1; what it used, once it has ended.
+    /// What it uses now, from its groups and its pid 1; what it used, once it has ended.
     ///
     /// # Errors
-    /// [`Error::Io`] when the sandbox cannot be asked.
+    /// [`Error::Io`] when the sandbox cannot be asked, or does not answer in a second.
     pub fn usage(&self) -> Result<Usage, Error> {
         if let Some(exit) = self.try_wait()? {
             return Ok(exit.usage);
+        }
+        let counted = self.gauge.usage();
+        if counted.is_complete() {
+            return Ok(counted);
         }
         let mut progress = self.progress();
         progress.measured = None;
@@ -245,12 +258,45 @@ impl ProcessTree {
             drop(progress);
             return Ok(self.wait()?.usage);
         }
+        let deadline = process::boot_ms() + MEASURE_MS;
         loop {
-            if let Some(usage) = progress.measured.or(progress.exit.map(|exit| exit.usage)) {
-                return Ok(usage);
+            if let Some(exit) = progress.exit {
+                return Ok(exit.usage);
             }
-            self.step(&mut progress, true)?;
+            if let Some(usage) = progress.measured {
+                return Ok(counted.or(usage));
+            }
+            if self.step(&mut progress, false)? {
+                continue;
+            }
+            let io = |source| Error::Io { what: "measured", source };
+            let left = deadline - process::boot_ms();
+            if left <= 0 {
+                // The answer, should it come, is read with what follows.
+                return Err(io(timed_out()));
+            }
+            socket::poll(&[(self.control.as_fd(), libc::POLLIN)], Some(left)).map_err(io)?;
         }
+    }
+
+    /// What it used when last looked at, without waiting for anybody: what its groups do not count, its pid 1
+    /// said since the last call, which asks it again. `None` of what has ended.
+    pub fn sample(&self) -> Option<Usage> {
+        let counted = self.gauge.usage();
+        if counted.is_complete() {
+            return Some(counted);
+        }
+        // Whoever holds it waits for an answer, which is the next look's.
+        let Ok(mut progress) = self.progress.try_lock() else { return Some(counted) };
+        while progress.exit.is_none() && self.step(&mut progress, false).unwrap_or(false) {}
+        if progress.exit.is_some() {
+            return None;
+        }
+        let measured = progress.measured.take();
+        if !progress.asked {
+            progress.asked = self.ask(b"U").is_ok();
+        }
+        Some(counted.or(measured.unwrap_or_default()))
     }
 
     fn ask(&self, what: &[u8]) -> Result<(), Error> {
@@ -276,9 +322,12 @@ impl ProcessTree {
         match next(&self.control, wait).map_err(io)? {
             Arrival::Nothing => return Ok(false),
             Arrival::Notice(Notice::Ended(outcome, usage), _) => progress.ended = Some((outcome, usage)),
-            Arrival::Notice(Notice::Measured(usage), _) => progress.measured = Some(usage),
+            Arrival::Notice(Notice::Measured(usage), _) => {
+                progress.measured = Some(usage);
+                progress.asked = false;
+            }
             Arrival::Notice(Notice::Reaped { oom_kills, usage }, _) => {
-                progress.exit = Some(verdict(progress.ended, oom_kills, usage));
+                progress.exit = Some(verdict(progress.ended, oom_kills, usage.over()));
             }
             Arrival::Notice(..) => {}
             Arrival::Gone => {
@@ -339,7 +388,12 @@ enum Arrival {
 
 fn next(control: &OwnedFd, wait: bool) -> std::io::Result<Arrival> {
     let mut buffer = [0; 4_096];
-    match socket::receive(control.as_fd(), &mut buffer, wait) {
+    let mut received = socket::receive(control.as_fd(), &mut buffer, wait);
+    if received.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECONNRESET)) {
+        // Said once, of a question that the other end closed on unread; what it had said before is still there.
+        received = socket::receive(control.as_fd(), &mut buffer, wait);
+    }
+    match received {
         Ok(Some((length, fds))) => Notice::decode(buffer.get(..length).unwrap_or_default())
             .map(|notice| Arrival::Notice(notice, fds))
             .ok_or_else(|| std::io::Error::from_raw_os_error(libc::EPROTO)),

@@ -1,16 +1,23 @@
 //! Puts one sandbox's root together: toolchain, scratch space, workspace, binds, `/proc`.
 //!
-//! Runs in the forked child, in its own mount namespace, before it enters the root.
-//! Owns the order of mounts; what is shown is decided by the template and the plan.
+//! Runs in a pid 1, in its own mount namespace, before it enters the root: what no order has a say in
+//! is made before there is one. Owns the order of mounts; what is shown is decided by the template and the plan.
 
-use super::plan::{Folder, Plan, Source};
+mod beneath;
+mod overlay;
+
+use super::plan::{Opened, Plan, Source};
+use super::preset::Preset;
+use super::sockets;
 use super::spec::{DEFAULT_DISK, HOME, WORKSPACE};
 use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
 use super::template::{Template, split};
+use super::wire::Order;
+use overlay::Overlay;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use wflo_core::size::Bytes;
 
@@ -26,6 +33,7 @@ pub(crate) struct Root {
 }
 
 /// The file systems whose folders may be made to hang a mount in: never one of the host's.
+#[derive(Debug)]
 struct Ground {
     root: OwnedFd,
     devices: [u64; 2],
@@ -36,11 +44,21 @@ const STAGE: &str = "/stage";
 const STAGED: &str = "/stage/root";
 const SCRATCH: &str = "/stage/scratch";
 
-/// Begins a root: all of it that no order has a say in.
+/// A root without anything of an order's.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    ground: Ground,
+    scratch: OwnedFd,
+    proc: OwnedFd,
+    /// The settings of its network, which may be written through this alone; where there are any.
+    settings: Option<OwnedFd>,
+}
+
+/// Begins a root: all of it that no order has a say in. `proc` is the sandbox's.
 ///
 /// # Errors
 /// The step that failed. The mount namespace is to be thrown away then.
-pub(crate) fn begin(template: &Template) -> Result<(), Fault> {
+pub(crate) fn begin(template: &Template, proc: OwnedFd) -> Result<Begun, Fault> {
     let options = [(c"mode", c"0755"), (c"size", c"1m"), (c"source", c"root")];
     let root = staged(STAGED, &options)?;
     let scratch = scratch()?;
@@ -49,42 +67,76 @@ pub(crate) fn begin(template: &Template) -> Result<(), Fault> {
     for (from, to) in [("tmp", "/tmp"), ("home", HOME), ("shm", "/dev/shm")] {
         ground.show(&scratch, from, to)?;
     }
-    Ok(())
+    // Before what may only be read is laid upon them.
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let settings = rustix::fs::openat(&proc, sockets::SETTINGS, folder, Mode::empty()).ok();
+    processes(template, &ground, &proc)?;
+    Ok(Begun { ground, scratch, proc, settings })
+}
+
+/// Makes a `/proc` of the process namespace that this process is in, attached nowhere.
+///
+/// # Errors
+/// When the kernel refused.
+pub(crate) fn new_proc() -> Result<OwnedFd, Fault> {
+    mount::new_fs(c"proc", &[(c"source", c"proc")], NOSUID | NODEV | NOEXEC).step("mounting /proc")
+}
+
+impl Begun {
+    /// The root, which is not yet this process's.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.ground.root.as_fd()
+    }
+
+    /// The mount namespace that it is in, which is this process's.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(crate) fn namespace(&self) -> Result<OwnedFd, Fault> {
+        rustix::fs::openat(&self.proc, "self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .step("finding the sandbox's mounts")
+    }
 }
 
 /// Completes the root that was begun in this mount namespace, and enters it.
 ///
 /// # Errors
 /// The step that failed. The mount namespace is to be thrown away then.
-pub(crate) fn build(template: &Template, plan: &Plan) -> Result<Root, Fault> {
-    let open = |path| {
-        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(path, folder, Mode::empty()).step("making the root")
-    };
-    let scratch = open(SCRATCH)?;
-    let ground = Ground::new(open(STAGED)?, &scratch)?;
-    hand_over(plan, &scratch)?;
-    if plan.workspace.is_none() {
+pub(crate) fn build(begun: Begun, template: &Template, order: &Order, plan: &Plan) -> Result<Root, Fault> {
+    let Begun { ground, scratch, settings, .. } = begun;
+    hand_over(order, plan, &scratch)?;
+    if let Some(tree) = &plan.beneath {
+        beneath::lay(template, plan, &ground, tree)?;
+    }
+    let inert = order.preset == Preset::Strict;
+    if order.workspace.is_none() {
         ground.show(&scratch, "work", WORKSPACE)?;
     }
-    if plan.inert {
-        let own = if plan.workspace.is_none() { Some(WORKSPACE) } else { None };
+    if inert {
+        let own = if order.workspace.is_none() { Some(WORKSPACE) } else { None };
         for path in ["/tmp", HOME, "/dev/shm"].into_iter().chain(own) {
             let place = ground.find(Path::new(path)).at("shutting a folder", || path.into())?;
             mount::set_attributes(place.as_fd(), NOEXEC, false).at("shutting a folder", || path.into())?;
         }
     }
-    let stage = Path::new(STAGE);
     let mut layers = None;
-    for (index, mounted) in plan.mounts.iter().enumerate() {
-        match mounted {
-            Source::Workspace => layers = Some(workspace(plan, &ground, &scratch, stage)?),
-            Source::Folder(folder) => read_only(plan, &ground, folder, &stage.join(format!("r{index}-")))?,
-            Source::Bind(bind) => ground.attach(&bind.mount, &bind.target, bind.folder)?,
+    for (index, (target, source)) in plan.mounts(order).into_iter().enumerate() {
+        let stage = Path::new(STAGE).join(format!("{index}-"));
+        match source {
+            Source::Workspace(lowers) => {
+                let view = Overlay { lowers, target, stage: &stage, plan };
+                layers = Some(view.workspace(&ground, &scratch, inert)?);
+            }
+            Source::Shown(Opened::Layers(lowers)) => {
+                let view = Overlay { lowers, target, stage: &stage, plan };
+                view.read_only(&ground)?;
+            }
+            Source::Shown(Opened::Bind { mount, folder }) => ground.attach(mount, target, *folder)?,
         }
     }
-    let bounded = processes(template, &ground, plan.limits.memory.is_some())?;
-    if plan.pts {
+    let bound = |settings: OwnedFd| sockets::bound(settings.as_fd()).is_ok();
+    let bounded = order.limits.memory.is_some() && settings.is_some_and(bound);
+    if order.pts {
         let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"newinstance", c"")];
         let pts = mount::new_fs(c"devpts", &options, NOSUID | NOEXEC).step("making /dev/pts")?;
         ground.attach(&pts, Path::new("/dev/pts"), true)?;
@@ -143,9 +195,9 @@ fn scratch() -> Result<OwnedFd, Fault> {
 }
 
 /// Gives the scratch space to the sandbox's user, as much of it as the order allows.
-fn hand_over(plan: &Plan, scratch: &OwnedFd) -> Result<(), Fault> {
+fn hand_over(order: &Order, plan: &Plan, scratch: &OwnedFd) -> Result<(), Fault> {
     let step = "making the writable folders";
-    if let Some(disk) = plan.limits.disk {
+    if let Some(disk) = order.limits.disk {
         let room = room(disk);
         let options: Vec<(&CStr, &CStr)> =
             room.iter().map(|(name, value)| (*name, value.as_c_str())).collect();
@@ -194,13 +246,11 @@ fn toolchain(template: &Template, root: &OwnedFd) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `bound` wants sockets bounded; gives whether they are.
-fn processes(template: &Template, ground: &Ground, bound: bool) -> Result<bool, Fault> {
+/// Shows a `/proc`, what tells of the host covered.
+fn processes(template: &Template, ground: &Ground, proc: &OwnedFd) -> Result<(), Fault> {
     let step = "mounting /proc";
-    let proc = mount::new_fs(c"proc", &[(c"source", c"proc")], NOSUID | NODEV | NOEXEC).step(step)?;
-    let bounded = bound && super::sockets::bound(proc.as_fd()).is_ok();
-    ground.attach(&proc, Path::new("/proc"), true)?;
-    let sys = copy_below(&proc, "sys").step(step)?;
+    ground.attach(proc, Path::new("/proc"), true)?;
+    let sys = copy_below(proc, "sys").step(step)?;
     mount::set_attributes(sys.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false).step(step)?;
     ground.attach(&sys, Path::new("/proc/sys"), true)?;
     for (path, folder) in &template.masks {
@@ -215,88 +265,7 @@ fn processes(template: &Template, ground: &Ground, bound: bool) -> Result<bool, 
             Err(error) => return Err(error).at("covering /proc", || path.clone()),
         }
     }
-    Ok(bounded)
-}
-
-/// Shows a folder through an overlay without an upper layer, which needs two lower ones.
-fn read_only(plan: &Plan, ground: &Ground, folder: &Folder, stage: &Path) -> Result<(), Fault> {
-    let step = "showing a folder";
-    let named = || folder.target.display().to_string();
-    let mut lowers = Vec::new();
-    for (index, lower) in folder.lowers.iter().enumerate() {
-        let mut place = stage.to_path_buf().into_os_string();
-        place.push(index.to_string());
-        let place = Path::new(&place);
-        make_folder(place)?;
-        let at = super::template::open(place).step(step)?;
-        mount::attach(lower.as_fd(), at.as_fd()).at(step, named)?;
-        lowers.push(mount::c_path(place).step(step)?.into_bytes());
-    }
-    if lowers.len() == 1 {
-        lowers.push(b"/tpl/void".to_vec());
-    }
-    let joined = CString::new(lowers.join(&b':')).unwrap_or_default();
-    let mut options: Vec<(&CStr, &CStr)> =
-        vec![(c"lowerdir", &joined), (c"source", c"folder"), (c"xino", c"off")];
-    options.extend(own_marks(plan));
-    let view = mount::new_fs(c"overlay", &options, RDONLY | NOSUID | NODEV).at(step, named)?;
-    ground.attach(&view, &folder.target, true)
-}
-
-/// A layer's own marks never lead to another path.
-fn own_marks(plan: &Plan) -> &'static [(&'static CStr, &'static CStr)] {
-    if plan.privileged {
-        &[(c"metacopy", c"off"), (c"redirect_dir", c"nofollow")]
-    } else {
-        // Marks that a user may set; it implies the two above, and refuses to be told.
-        &[(c"userxattr", c"")]
-    }
-}
-
-/// Mounts the copy-on-write view. The layers are staged outside the root, so that only the
-/// merged view is reachable from inside.
-fn workspace(
-    plan: &Plan,
-    ground: &Ground,
-    scratch: &OwnedFd,
-    stage: &Path,
-) -> Result<(OwnedFd, OwnedFd), Fault> {
-    let Some(workspace) = &plan.workspace else {
-        return Err(Fault::new("mounting the workspace", libc::EINVAL, ""));
-    };
-    let step = "mounting the workspace";
-    let mut lowers = Vec::new();
-    for (index, lower) in workspace.lowers.iter().enumerate() {
-        let place = stage.join(format!("l{index}"));
-        make_folder(&place)?;
-        let at = super::template::open(&place).step(step)?;
-        mount::attach(lower.mount.as_fd(), at.as_fd()).at(step, || lower.path.display().to_string())?;
-        lowers.push(mount::c_path(&place).step(step)?);
-    }
-    // One option holds 255 bytes; more layers than fit are added one by one (Linux 6.8).
-    let joined = CString::new(lowers.iter().map(|lower| lower.to_bytes()).collect::<Vec<_>>().join(&b':'))
-        .unwrap_or_default();
-    let layers: Vec<(&CStr, &CStr)> = if joined.count_bytes() < 256 {
-        vec![(c"lowerdir", &joined)]
-    } else {
-        lowers.iter().map(|lower| (c"lowerdir+", lower.as_c_str())).collect()
-    };
-    let mut options = layers;
-    options.extend([
-        (c"source", c"workspace"),
-        (c"upperdir", c"/stage/scratch/upper"),
-        (c"workdir", c"/stage/scratch/index"),
-        (c"index", c"off"),
-        (c"xino", c"off"),
-    ]);
-    options.extend(own_marks(plan));
-    let inert = if plan.inert { NOEXEC } else { 0 };
-    let view = mount::new_fs(c"overlay", &options, NOSUID | NODEV | inert).step(step)?;
-    ground.attach(&view, &workspace.target, true)?;
-    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let upper = rustix::fs::openat(scratch, "upper", folder, Mode::empty()).step(step)?;
-    let merged = rustix::fs::openat(&view, ".", folder, Mode::empty()).step(step)?;
-    Ok((upper, merged))
+    Ok(())
 }
 
 impl Ground {

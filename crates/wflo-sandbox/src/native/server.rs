@@ -1,8 +1,9 @@
-//! The launcher process: waits for orders, forks a pid 1 for each, cleans up after them.
+//! The launcher process: waits for orders, has a pid 1 for each, cleans up after them.
 //!
 //! Single-threaded, not dumpable, without environment or secrets, with one descriptor from
 //! outside: the socket at number 0. It ends with its engine, and ends its sandboxes first.
-//! A launcher makes sandboxes of one kind, isolated ones or bare ones.
+//! A launcher makes sandboxes of one kind, isolated ones or bare ones. The same binary is pid 1 of a
+//! container, and the helper that keeps listeners for containers private: by its second argument.
 //! **Architecture Invariant:** the launcher reads nothing that a sandboxed program wrote.
 
 use super::blank::Blank;
@@ -10,21 +11,29 @@ use super::capabilities::Capabilities;
 use super::cgroup::{Groups, Version};
 use super::clocks;
 use super::halt::Halt;
-use super::init;
 use super::mold::{Mold, User};
 use super::sockets;
 use super::spec::{Level, Limits};
 use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
+use super::task::{self, Handed};
 use super::wire::{Notice, Order};
-use crate::bare;
+use crate::{bare, remote};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// How long nothing must happen before a blank is made ahead, in milliseconds: making one while a
-/// sandbox begins takes from it what the next one gains.
-const IDLE_MS: i64 = 1;
+/// How long nothing must happen behind an end before there is time for what is not urgent: often the next
+/// order follows at once.
+const BEHIND_AN_END: Duration = Duration::from_millis(1);
+/// The same behind an order. A pid 1 has entered its root by then: while it does, the kernel waits for
+/// whoever makes namespaces or ends mounts. The rest of a sandbox's life is the best time for both.
+const BEHIND_AN_ORDER: Duration = Duration::from_micros(200);
+
+/// How many ends of mounts are put off at most.
+const GRAVES: usize = 32;
 
 /// How long sandboxes that end by themselves have for it, in milliseconds.
 const PATIENCE_MS: i64 = 5_000;
@@ -40,6 +49,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// What ends with the launcher.
+    pub(crate) fn lifeline(&self) -> BorrowedFd<'_> {
+        self.lifeline.0.as_fd()
+    }
+
     /// Whether all that a sandbox holds is counted where its memory is limited.
     pub(crate) fn accounts(&self, limits: &Limits) -> bool {
         self.capabilities.memory == Level::Kernel || limits.memory.is_none()
@@ -51,8 +65,6 @@ pub(crate) struct Given<'a> {
     pub(crate) control: BorrowedFd<'a>,
     pub(crate) lifeline: BorrowedFd<'a>,
     pub(crate) held: Option<BorrowedFd<'a>>,
-    /// What an isolated sandbox begins in, if it was made ahead.
-    pub(crate) blank: Option<&'a Blank>,
     pub(crate) fds: &'a [OwnedFd],
 }
 
@@ -62,9 +74,13 @@ struct Server {
     mold: Option<Mold>,
     spare: Spare,
     live: HashMap<i32, Live>,
+    /// Sockets of pid 1s that are dead, with what is left of their sandboxes' mounts.
+    graves: Vec<OwnedFd>,
+    /// How long nothing must happen now before there is time for what is not urgent.
+    patience: Duration,
 }
 
-/// What the next isolated sandbox begins in.
+/// The pid 1 of the next isolated sandbox.
 enum Spare {
     /// To be made when there is nothing else to do.
     Wanted,
@@ -77,7 +93,8 @@ struct Live {
     name: String,
     control: OwnedFd,
     process: OwnedFd,
-    user: Option<User>,
+    /// Of an isolated one: its user, and where it took its order.
+    isolated: Option<(User, OwnedFd)>,
     /// Not let go before the sandbox's last process is gone.
     _held: Option<OwnedFd>,
 }
@@ -85,12 +102,20 @@ struct Live {
 /// The whole life of the launcher process. The binary calls this, and nothing before it, when its
 /// first argument is [`crate::LAUNCHER_ARGUMENT`].
 pub fn launcher_main() -> ExitCode {
+    let role = std::env::args_os().nth(2);
+    if role.as_deref() == Some(OsStr::new(remote::KEEPER)) {
+        let own = std::env::args_os().nth(3).map(std::path::PathBuf::from);
+        remote::keeper::main(own.as_deref());
+    }
+    if role.as_deref() == Some(OsStr::new(remote::loopback::LOOPBACK)) {
+        return remote::loopback::main();
+    }
     let engine = rustix::stdio::stdin();
     let kind = rustix::net::sockopt::socket_type(engine);
     if kind != Ok(rustix::net::SocketType::SEQPACKET) {
         return ExitCode::from(2);
     }
-    let isolated = std::env::args_os().nth(2).is_none_or(|argument| argument != super::launcher::BARE);
+    let isolated = role.is_none_or(|role| role != super::launcher::BARE);
     process::close_range(3, i32::MAX);
     process::default_actions();
     match Server::prepare(isolated) {
@@ -141,6 +166,10 @@ impl Server {
             },
             sockets_told: isolated && sockets::can_tell(),
             cpus: level(groups.as_ref().is_some_and(Groups::limits_cpu)),
+            io: match groups.as_ref().is_some_and(Groups::limits_io) {
+                true => Level::Kernel,
+                false => Level::None,
+            },
             landlock_abi: process::landlock_abi().max(0) as u32,
             clocks: isolated && clocks::can_be_own(),
             cgroup_note,
@@ -148,7 +177,7 @@ impl Server {
         let lifeline = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
         let spare = if mold.is_some() { Spare::Wanted } else { Spare::None };
         let common = Common { groups, capabilities, sockets_fit, lifeline };
-        Ok(Server { common, mold, spare, live: HashMap::new() })
+        Ok(Server { common, mold, spare, live: HashMap::new(), graves: Vec::new(), patience: BEHIND_AN_END })
     }
 
     /// Prepares this process for the sandboxes that it is to make, and hides it.
@@ -167,10 +196,9 @@ impl Server {
         let mut buffer = [0; 64];
         loop {
             let sources = [(engine, libc::POLLIN), (signals.as_fd(), libc::POLLIN)];
-            let patience = matches!(self.spare, Spare::Wanted).then_some(IDLE_MS);
-            let ready = socket::poll(&sources, patience)?;
+            let ready = socket::poll_for(&sources, self.patience())?;
             if ready.iter().all(|events| *events == 0) {
-                self.make_spare()?;
+                self.do_a_chore();
                 continue;
             }
             if ready.get(1).is_some_and(|events| *events != 0) {
@@ -189,80 +217,117 @@ impl Server {
         }
     }
 
-    fn make_spare(&mut self) -> std::io::Result<()> {
-        let made = self.mold.as_ref().map(Blank::ahead).transpose();
-        // In somebody else's namespaces there is nothing right that it could still do.
-        let made = made.map_err(|fault| std::io::Error::from_raw_os_error(fault.errno))?;
-        self.spare = match made {
-            Some(Ok(blank)) => Spare::Ready(blank),
-            // The next sandbox will meet the same obstacle, and can say so.
-            Some(Err(_)) | None => Spare::None,
-        };
-        Ok(())
+    /// How long to wait for something to happen before a chore is done; for ever without one.
+    fn patience(&self) -> Option<Duration> {
+        let wanted = matches!(self.spare, Spare::Wanted);
+        match self.graves.len() {
+            GRAVES.. => Some(Duration::ZERO),
+            left => (wanted || left > 0).then_some(self.patience),
+        }
+    }
+
+    fn do_a_chore(&mut self) {
+        if let (Spare::Wanted, Some(mold)) = (&self.spare, &self.mold) {
+            // Where it cannot be had the next sandbox meets the same obstacle, and can say so.
+            self.spare = Blank::fork(mold, &self.common, None).map_or(Spare::None, Spare::Ready);
+        } else {
+            self.graves.pop();
+        }
     }
 
     fn launch(&mut self, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
-        let (Some(order), Some(control)) = (fds.next(), fds.next()) else { return };
-        if let Err(fault) = self.fork(order, &control, fds) {
+        let (Some(request), Some(control)) = (fds.next(), fds.next()) else { return };
+        self.patience = BEHIND_AN_ORDER;
+        if let Err(fault) = self.begin(&request, &control, fds) {
             let _ = socket::send(control.as_fd(), &Notice::Failed(fault).encode(), &[]);
         }
     }
 
-    fn fork(
+    fn begin(
         &mut self,
-        order: OwnedFd,
+        request: &OwnedFd,
         control: &OwnedFd,
         mut fds: impl Iterator<Item = OwnedFd>,
     ) -> Result<(), Fault> {
-        let order = read_order(&order).step("reading the order")?;
+        let order = task::read(request).step("reading the order")?;
         let held = if order.held { fds.next() } else { None };
         let fds: Vec<OwnedFd> = fds.collect();
-        let accounted = self.common.accounts(&order.limits);
-        let planned = self.mold.as_mut().map(|mold| {
-            mold.prepare_filter(order.preset, accounted);
-            mold.plan(&order)
-        });
-        let planned = planned.transpose()?;
-        let (namespaces, next) =
-            if planned.is_some() { (libc::CLONE_NEWPID, Spare::Wanted) } else { (0, Spare::None) };
-        let blank = match std::mem::replace(&mut self.spare, next) {
-            Spare::Ready(blank) => Some(blank),
-            Spare::Wanted | Spare::None => None,
-        };
         let theirs = control.try_clone().step("forking the sandbox")?;
         let halt = Halt::of(&order, &fds);
+        let (pid, process, isolated) = if self.mold.is_some() {
+            let (blank, user) = self.hand_over(&order, request, control, held.as_ref(), &fds, &halt)?;
+            (blank.pid, blank.process, Some((user, blank.orders)))
+        } else {
+            halt.at("planned");
+            match process::fork(0).step("forking the sandbox")? {
+                Forked::Child => {
+                    let held = held.as_ref().map(AsFd::as_fd);
+                    let lifeline = self.common.lifeline();
+                    let given = Given { control: theirs.as_fd(), lifeline, held, fds: &fds };
+                    bare::supervisor::main(&self.common, order, &given)
+                }
+                Forked::Parent(pid, process) => (pid, process, None),
+            }
+        };
+        halt.at("parted");
+        let notice = Notice::Forked { pid: pid as u32 };
+        let _ = socket::send(control.as_fd(), &notice.encode(), &[process.as_fd()]);
+        self.live.insert(pid, Live { name: order.name, control: theirs, process, isolated, _held: held });
+        Ok(())
+    }
+
+    /// Gives an order to the pid 1 that is ready, or to one that is forked for it.
+    fn hand_over(
+        &mut self,
+        order: &Order,
+        request: &OwnedFd,
+        control: &OwnedFd,
+        held: Option<&OwnedFd>,
+        fds: &[OwnedFd],
+        halt: &Halt<'_>,
+    ) -> Result<(Blank, User), Fault> {
+        let step = "handing the order over";
+        let Some(mold) = &mut self.mold else { return Err(Fault::new(step, libc::EINVAL, "")) };
+        mold.prepare_filter(order.preset, self.common.accounts(&order.limits));
+        let (plan, user) = mold.plan(order)?;
+        let handed = Handed {
+            request: request.as_fd(),
+            control: control.as_fd(),
+            held: held.map(AsFd::as_fd),
+            fds,
+            plan: &plan,
+        };
         halt.at("planned");
-        match process::fork(namespaces).step("forking the sandbox")? {
-            Forked::Child => {
-                let (lifeline, held) = (self.common.lifeline.0.as_fd(), held.as_ref().map(AsFd::as_fd));
-                let blank = blank.as_ref();
-                let given = Given { control: theirs.as_fd(), lifeline, held, blank, fds: &fds };
-                match (&self.mold, &planned) {
-                    (Some(mold), Some((plan, _))) => init::main(mold, plan, &self.common, order, &given),
-                    _ => bare::supervisor::main(&self.common, order, &given),
-                }
+        // One that is to halt on its way has to know that from its beginning.
+        let ready = if halt.is_set() { None } else { self.spare.take() };
+        // It may be dead, or have met an obstacle: no part of the order has been begun then.
+        let ready = ready.filter(|blank| handed.send(blank.orders.as_fd()).is_ok());
+        let blank = match ready {
+            Some(blank) => blank,
+            None => {
+                let blank = Blank::fork(mold, &self.common, Some(halt))?;
+                handed.send(blank.orders.as_fd()).step(step)?;
+                blank
             }
-            Forked::Parent(pid, process) => {
-                halt.at("parted");
-                let notice = Notice::Forked { pid: pid as u32 };
-                let _ = socket::send(control.as_fd(), &notice.encode(), &[process.as_fd()]);
-                let user = planned.map(|(_, user)| user);
-                if let (Some(mold), Some(user)) = (&mut self.mold, user) {
-                    mold.take(user);
-                }
-                self.live.insert(pid, Live { name: order.name, control: theirs, process, user, _held: held });
-                Ok(())
-            }
-        }
+        };
+        mold.take(user);
+        Ok((blank, user))
     }
 
     /// Takes the dead: when a pid 1 is one of them, its whole tree is.
     fn reap(&mut self) {
+        self.patience = BEHIND_AN_END;
         while let Some((pid, _)) = process::reap() {
-            let Some(dead) = self.live.remove(&pid) else { continue };
-            match (&mut self.mold, dead.user) {
-                (Some(mold), Some(user)) => mold.give_back(user),
+            let Some(dead) = self.live.remove(&pid) else {
+                self.spare.is_dead(pid);
+                continue;
+            };
+            match (&mut self.mold, dead.isolated) {
+                (Some(mold), Some((user, orders))) => {
+                    mold.give_back(user);
+                    self.graves.push(orders);
+                }
                 // No namespace ended them: whoever is left of a supervisor that was killed.
                 _ => {
                     let live = &self.live;
@@ -281,6 +346,10 @@ impl Server {
 
     fn end_all(&mut self) {
         let began = process::boot_ms();
+        if let Some(blank) = self.spare.take() {
+            let _ = process::signal_process(blank.process.as_fd(), libc::SIGKILL);
+            let _ = socket::poll(&[(blank.process.as_fd(), libc::POLLIN)], None);
+        }
         while !self.live.is_empty() {
             // Bare ones see that their engine is gone and end their trees themselves.
             if self.mold.is_some() || process::boot_ms() - began > PATIENCE_MS {
@@ -298,16 +367,19 @@ impl Server {
     }
 }
 
-fn read_order(file: &OwnedFd) -> std::io::Result<Order> {
-    let size = rustix::fs::fstat(file)?.st_size as usize;
-    let mut bytes = vec![0; size];
-    let mut at = 0;
-    while at < size {
-        let Some(rest) = bytes.get_mut(at..) else { break };
-        match rustix::io::pread(file, rest, at as u64)? {
-            0 => break,
-            read => at += read,
+impl Spare {
+    /// Takes the one that is ready; the next is wanted.
+    fn take(&mut self) -> Option<Blank> {
+        match std::mem::replace(self, Spare::Wanted) {
+            Spare::Ready(blank) => Some(blank),
+            Spare::Wanted | Spare::None => None,
         }
     }
-    Order::decode(&bytes).ok_or_else(|| std::io::Error::from_raw_os_error(libc::EPROTO))
+
+    /// This process is dead. A blank that ends by itself could not be made.
+    fn is_dead(&mut self, pid: i32) {
+        if matches!(self, Spare::Ready(blank) if blank.pid == pid) {
+            *self = Spare::None;
+        }
+    }
 }

@@ -17,18 +17,19 @@ const TCP_MOST: u64 = 512 << 10;
 /// The most that one socket holds, with a last packet on top.
 const MOST: u64 = 2 * TCP_MOST + (256 << 10);
 
+/// Where settings of TCP are, below `/proc`.
+pub(crate) const SETTINGS: &str = "sys/net/ipv4";
 /// Least, at first and most, as the kernel's settings want them.
-const SETTINGS: [(&str, &str); 2] =
-    [("sys/net/ipv4/tcp_wmem", "4096 16384 524288"), ("sys/net/ipv4/tcp_rmem", "4096 131072 524288")];
+const BOUNDS: [(&str, &str); 2] = [("tcp_wmem", "4096 16384 524288"), ("tcp_rmem", "4096 131072 524288")];
 
-/// Bounds what TCP keeps for one socket of this process's network namespace. `proc` is a `/proc`
-/// that may be written.
+/// Bounds what TCP keeps for one socket of this process's network namespace. `settings` is [`SETTINGS`]
+/// of a `/proc` that may be written.
 ///
 /// # Errors
 /// What the kernel says: each sum has to be asked for then.
-pub(crate) fn bound(proc: BorrowedFd<'_>) -> io::Result<()> {
-    for (setting, value) in SETTINGS {
-        let file = rustix::fs::openat(proc, setting, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+pub(crate) fn bound(settings: BorrowedFd<'_>) -> io::Result<()> {
+    for (setting, value) in BOUNDS {
+        let file = rustix::fs::openat(settings, setting, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
         rustix::io::write(&file, value.as_bytes())?;
     }
     Ok(())

@@ -1,12 +1,13 @@
 //! What a sandbox is asked to be: the program, what it sees, its limits, its descriptors.
 
+use super::io::IoLimits;
 use super::preset::Preset;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 
-/// The home folder inside every sandbox: empty, writable, gone at the end.
+/// The home folder inside every sandbox: empty but for [`Spec::home`], writable, gone at the end.
 pub const HOME: &str = "/home/wflo";
 /// The working directory of a sandbox without a workspace: empty and writable.
 pub const WORKSPACE: &str = "/workspace";
@@ -16,9 +17,9 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 pub const DEFAULT_DISK: Bytes = Bytes(1 << 30);
 /// How many tasks may live inside when [`Limits::pids`] is not set.
 pub const DEFAULT_PIDS: u32 = 4_096;
-/// In an environment value: the port of the model listener.
+/// In an environment value or a file of the home folder: the port of the model listener.
 pub const MODEL_PORT: &str = "{model_port}";
-/// In an environment value: the port of the egress listener.
+/// In an environment value or a file of the home folder: the port of the egress listener.
 pub const EGRESS_PORT: &str = "{egress_port}";
 
 /// One sandbox to be made. Consumed by [`crate::Launcher::launch`].
@@ -32,8 +33,14 @@ pub struct Spec {
     /// get a value when they have none. `{model_port}` and
     /// `{egress_port}` in a value become the listeners' ports.
     pub env: Vec<(OsString, OsString)>,
+    /// Files that its home folder begins with: paths in it, and what they hold, with the ports as in `env`. Only
+    /// for a home that the sandbox makes: with a `HOME` in `env` there must be none.
+    pub home: Vec<(PathBuf, OsString)>,
     /// A copy-on-write view of folders; without it [`WORKSPACE`] is an empty folder.
     pub workspace: Option<View>,
+    /// A folder on the host that is laid out as a root: its `usr`, `etc`, `opt` and `var/lib` are seen beneath the
+    /// toolchain's, adding files and replacing none.
+    pub beneath: Option<PathBuf>,
     /// Further files and folders to read, such as an interpreter's prefix. A folder is shown through an
     /// overlay, so that sockets and FIFOs in it lead nowhere; file systems mounted below it are not shown.
     pub ro: Vec<Bind>,
@@ -75,7 +82,9 @@ impl Spec {
             command: command.into_iter().map(Into::into).collect(),
             cwd: None,
             env: Vec::new(),
+            home: Vec::new(),
             workspace: None,
+            beneath: None,
             ro: Vec::new(),
             rw: Vec::new(),
             limits: Limits::default(),
@@ -141,6 +150,8 @@ pub struct Limits {
     /// Bytes in `/tmp`, the home folder, `/dev/shm` and the workspace's changes together;
     /// [`DEFAULT_DISK`] by default.
     pub disk: Option<Bytes>,
+    /// What goes from each disk that it has to do with, and to it.
+    pub io: IoLimits,
     /// From the program's start to its end, by the clock that counts time asleep.
     pub timeout: Option<Millis>,
 }
@@ -178,7 +189,7 @@ impl std::fmt::Display for Level {
 /// One limit of one sandbox, and how it is enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enforcement {
-    /// `memory`, `cpus`, `pids`, `disk` or `timeout`.
+    /// `memory`, `cpus`, `pids`, `disk`, `io` or `timeout`.
     pub limit: &'static str,
     /// How.
     pub level: Level,

@@ -9,7 +9,8 @@
 //! counted, where no namespace has a limit of its own. Where a cgroup counts memory but no sockets,
 //! these alone are counted.
 
-use super::exit::Usage;
+use super::cgroup::number_after;
+use super::exit::{Disk, Usage};
 use super::sockets::Sockets;
 use super::sys::process;
 use crate::bare::tree;
@@ -65,6 +66,8 @@ pub(crate) struct Supervisor<'a> {
     own: Option<(BorrowedFd<'a>, Sockets<'a>)>,
     next: i64,
     peak: Option<u64>,
+    /// The most tasks seen, where they are counted.
+    tasks_peak: Option<u64>,
     /// Processor time that may still be used, in microseconds; negative is debt.
     credit: i64,
     last: Option<(i64, i64)>,
@@ -76,6 +79,7 @@ pub(crate) struct Supervisor<'a> {
 struct Tree {
     resident: u64,
     cpu_us: i64,
+    disk: Disk,
     tasks: u64,
 }
 
@@ -96,6 +100,7 @@ impl<'a> Supervisor<'a> {
             own,
             next: 0,
             peak: None,
+            tasks_peak: None,
             credit: 0,
             last: None,
             throttled: false,
@@ -121,6 +126,7 @@ impl<'a> Supervisor<'a> {
                 return Verdict::Again(Some(self.next));
             }
             let tree = self.measure(false);
+            self.tasks_peak = self.tasks_peak.max(Some(tree.tasks));
             if self.tasks.is_some_and(|limit| tree.tasks > u64::from(limit)) {
                 return Verdict::TooManyTasks;
             }
@@ -194,26 +200,46 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The most memory seen, if memory is supervised.
-    pub(crate) fn peak(&self) -> Option<u64> {
-        self.peak
-    }
-
     /// What the tree uses now.
-    pub(crate) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&mut self) -> Usage {
         let tree = self.measure(true);
         let held = tree.resident + self.written();
         let cpu = Duration::from_micros(u64::try_from(tree.cpu_us).unwrap_or(0));
-        Usage { memory_peak: Some(held).max(self.peak), cpu: Some(cpu) }
+        self.peak = self.peak.max(Some(held));
+        self.tasks_peak = self.tasks_peak.max(Some(tree.tasks));
+        Usage {
+            memory: Some(held),
+            memory_peak: self.peak,
+            cpu: Some(cpu),
+            disk: Some(tree.disk),
+            tasks: Some(tree.tasks),
+            tasks_peak: self.tasks_peak,
+        }
     }
 
-    /// Processor time of all that pid 1 has reaped, with what those had reaped.
-    pub(crate) fn cpu_of_the_dead(&self) -> Duration {
-        Duration::from_micros(u64::try_from(children_us()).unwrap_or(0))
+    /// What all that pid 1 has reaped took, with what those had reaped.
+    pub(crate) fn of_the_dead(&self) -> Usage {
+        let reaped = of_children();
+        Usage {
+            // Who came and went between two looks is remembered by the kernel.
+            memory_peak: self.peak.max(Some(reaped.largest)),
+            cpu: Some(Duration::from_micros(u64::try_from(reaped.cpu_us).unwrap_or(0))),
+            disk: Some(reaped.disk),
+            tasks_peak: self.tasks_peak,
+            ..Usage::default()
+        }
     }
 }
 
-fn children_us() -> i64 {
+/// What reaped children took, with what those had reaped.
+struct Reaped {
+    cpu_us: i64,
+    disk: Disk,
+    /// The most memory that one of them held, in bytes.
+    largest: u64,
+}
+
+fn of_children() -> Reaped {
     // SAFETY: an all-zero structure is valid and is filled by the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -221,7 +247,13 @@ fn children_us() -> i64 {
         usage
     };
     let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
-    micros(usage.ru_utime) + micros(usage.ru_stime)
+    let of = |count: libc::c_long, unit: u64| u64::try_from(count).unwrap_or(0) * unit;
+    Reaped {
+        cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+        // The kernel counts blocks of 512 bytes here, whatever the disk's are.
+        disk: Disk { read: of(usage.ru_inblock, 512), written: of(usage.ru_oublock, 512) },
+        largest: of(usage.ru_maxrss, 1_024),
+    }
 }
 
 /// Everybody in this pid namespace but its pid 1, which is this process.
@@ -231,7 +263,8 @@ fn namespace() -> impl Iterator<Item = i32> {
 }
 
 fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
-    let mut tree = Tree { resident: 0, cpu_us: children_us(), tasks: 0 };
+    let Reaped { cpu_us, disk, .. } = of_children();
+    let mut tree = Tree { resident: 0, cpu_us, disk, tasks: 0 };
     let page = process::page_size();
     let tick_us = 1_000_000 / process::ticks_per_second();
     for pid in pids {
@@ -249,6 +282,13 @@ fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
             let ticks: i64 =
                 rest.split_whitespace().skip(11).take(4).filter_map(|n| n.parse::<i64>().ok()).sum();
             tree.cpu_us += ticks * tick_us;
+            // Field 20: its threads.
+            tree.tasks += rest.split_whitespace().nth(17).and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
+        }
+        if proportional {
+            let io = read("io");
+            tree.disk.read += number_after(&io, "read_bytes:").unwrap_or(0);
+            tree.disk.written += number_after(&io, "write_bytes:").unwrap_or(0);
         }
     }
     tree

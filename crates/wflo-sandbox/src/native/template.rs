@@ -12,16 +12,16 @@ use super::sys::{At, Fault, process};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
 /// Folders and links at the root that hold the toolchain; of the two package stores what is installed,
 /// which anybody may read, and not the profiles, logs and sockets beside it.
-const TOOLCHAIN: &[&str] =
+pub(crate) const TOOLCHAIN: &[&str] =
     &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store"];
 
 /// Small files of `/etc` that programs need and that name nobody.
-const ETC_FILES: &[&str] = &[
+pub(crate) const ETC_FILES: &[&str] = &[
     "ld.so.cache",
     "ld.so.conf",
     "services",
@@ -44,7 +44,7 @@ const ETC_FILES: &[&str] = &[
 ];
 
 /// Folders of `/etc` that programs need. Each is a mount in every sandbox: no more than needed.
-const ETC_FOLDERS: &[&str] = &[
+pub(crate) const ETC_FOLDERS: &[&str] = &[
     "ssl",
     "pki",
     "alternatives",
@@ -62,7 +62,7 @@ const ETC_FOLDERS: &[&str] = &[
 ];
 
 /// Folders of those that hold private keys: an ordinary user's groups may read them.
-const KEY_FOLDERS: &[&str] = &["ssl/private", "pki/tls/private"];
+pub(crate) const KEY_FOLDERS: &[&str] = &["ssl/private", "pki/tls/private"];
 
 /// Name, major and minor number. The last is whatever terminal its opener's session has: of a sandbox
 /// none, or one that was made for it.
@@ -146,6 +146,38 @@ pub(crate) fn open_host(path: &Path) -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(&host, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
+/// Where file systems are mounted in `/tpl`, outer ones first.
+pub(crate) fn mounted() -> std::io::Result<Vec<PathBuf>> {
+    let mounts = std::fs::read("/host/proc/self/mountinfo")?;
+    let place = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).map(unescaped);
+    let mut found: Vec<PathBuf> = mounts.split(|byte| *byte == b'\n').filter_map(place).collect();
+    found.retain(|place| place.starts_with("/tpl"));
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// A path of `mountinfo`, in which spaces and the like are written as `\040`.
+fn unescaped(text: &[u8]) -> PathBuf {
+    let mut path = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| *byte == b'\\');
+        let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(code) => {
+                path.push(code);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                path.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(path))
+}
+
 impl Template {
     /// Builds `/tpl` for a sandbox user with these ids.
     ///
@@ -223,7 +255,8 @@ fn read_small(name: &str) -> std::io::Result<Vec<u8>> {
     std::fs::read(real?)
 }
 
-fn made_up_etc(uid: u32, gid: u32) -> std::io::Result<()> {
+/// The files of a made-up `/etc`, for a user with these ids.
+pub(crate) fn etc_files(uid: u32, gid: u32) -> Vec<(&'static str, String)> {
     let nobody = 65_534;
     let mut passwd = format!("wflo:x:{uid}:{gid}:sandbox user:{HOME}:/bin/sh\n");
     let mut group = format!("wflo:x:{gid}:\n");
@@ -239,16 +272,22 @@ fn made_up_etc(uid: u32, gid: u32) -> std::io::Result<()> {
     if gid != nobody {
         group.push_str("nogroup:x:65534:\n");
     }
-    let files = [
-        ("passwd", passwd.as_str()),
-        ("group", group.as_str()),
-        ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"),
-        ("host.conf", "multi on\n"),
-        ("hostname", "sandbox\n"),
+    vec![
+        ("passwd", passwd),
+        ("group", group),
+        ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n".to_owned()),
+        ("host.conf", "multi on\n".to_owned()),
+        ("hostname", "sandbox\n".to_owned()),
         // No DNS: a name that is not in `hosts` fails at once.
-        ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\n"),
-    ];
-    for (name, text) in files {
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\n".to_owned(),
+        ),
+    ]
+}
+
+fn made_up_etc(uid: u32, gid: u32) -> std::io::Result<()> {
+    for (name, text) in etc_files(uid, gid) {
         std::fs::write(Path::new("/tpl/etc").join(name), text)?;
     }
     std::os::unix::fs::symlink("/proc/self/mounts", "/tpl/etc/mtab")

@@ -3,7 +3,7 @@
 //! Shared by every process that stands above a program, with a namespace of its own or without.
 //! Owns the order in which ends are looked for; what an end means for the tree is the caller's.
 
-use super::exit::{Outcome, Usage};
+use super::exit::Outcome;
 use super::supervise::{Supervisor, Verdict};
 use super::sys::process::{self, Status};
 use super::sys::socket;
@@ -41,7 +41,7 @@ pub(crate) fn started(report: BorrowedFd<'_>, control: BorrowedFd<'_>) -> bool {
 /// Waits, and tells the engine how it ended. Returns when the tree has to end.
 pub(crate) fn watch(worker: i32, from: Sources<'_>, deadline: Option<i64>, mut supervisor: Supervisor<'_>) {
     if let Some(outcome) = outcome(worker, from, deadline, &mut supervisor) {
-        let usage = Usage { memory_peak: supervisor.peak(), cpu: Some(supervisor.cpu_of_the_dead()) };
+        let usage = supervisor.of_the_dead();
         let _ = socket::send(from.control, &Notice::Ended(outcome, usage).encode(), &[]);
     }
 }

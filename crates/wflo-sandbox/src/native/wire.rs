@@ -3,6 +3,7 @@
 //! Both ends are the same binary, so there is no version; the frames never leave this host.
 
 use super::exit::{Outcome, Usage};
+use super::io::{Device, IoLimits};
 use super::preset::Preset;
 use super::spec::{Bind, Limits, View};
 use super::sys::Fault;
@@ -106,10 +107,14 @@ pub(crate) struct Order {
     pub(crate) command: Vec<OsString>,
     pub(crate) cwd: PathBuf,
     pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) home: Vec<(PathBuf, OsString)>,
     pub(crate) workspace: Option<View>,
+    pub(crate) beneath: Option<PathBuf>,
     pub(crate) ro: Vec<Bind>,
     pub(crate) rw: Vec<Bind>,
     pub(crate) limits: Limits,
+    /// Those that limits on disks hold for.
+    pub(crate) disks: Vec<Device>,
     /// Whether standard input, output and error came as descriptors.
     pub(crate) stdio: [bool; 3],
     /// The numbers inside of the descriptors that came after those.
@@ -148,10 +153,15 @@ impl Order {
             to.text(name);
             to.text(value);
         });
+        to.list(&self.home, |to, (path, text)| {
+            to.path(path);
+            to.text(text);
+        });
         to.option(self.workspace.as_ref(), |to, view| {
             to.list(&view.lowers, |to, lower| to.path(lower));
             to.path(&view.target);
         });
+        to.option(self.beneath.as_ref(), |to, tree| to.path(tree));
         to.list(&self.ro, write_bind);
         to.list(&self.rw, write_bind);
         to.option(self.limits.memory, |to, limit| to.u64(limit.0));
@@ -159,6 +169,15 @@ impl Order {
         to.option(self.limits.pids, Writer::u32);
         to.option(self.limits.disk, |to, limit| to.u64(limit.0));
         to.option(self.limits.timeout, |to, limit| to.u64(limit.0));
+        let io = self.limits.io;
+        to.option(io.read, |to, limit| to.u64(limit.0));
+        to.option(io.write, |to, limit| to.u64(limit.0));
+        to.option(io.read_ops, Writer::u32);
+        to.option(io.write_ops, Writer::u32);
+        to.list(&self.disks, |to, disk| {
+            to.u32(disk.0);
+            to.u32(disk.1);
+        });
         self.stdio.iter().for_each(|given| to.flag(*given));
         to.list(&self.fds, |to, fd| to.u32(*fd as u32));
         to.flag(self.held);
@@ -178,8 +197,10 @@ impl Order {
             command: from.list(Reader::text)?,
             cwd: from.path()?,
             env: from.list(|from| Some((from.text()?, from.text()?)))?,
+            home: from.list(|from| Some((from.path()?, from.text()?)))?,
             workspace: from
                 .option(|from| Some(View { lowers: from.list(Reader::path)?, target: from.path()? }))?,
+            beneath: from.option(Reader::path)?,
             ro: from.list(read_bind)?,
             rw: from.list(read_bind)?,
             limits: Limits {
@@ -188,7 +209,14 @@ impl Order {
                 pids: from.option(Reader::u32)?,
                 disk: from.option(Reader::u64)?.map(Bytes),
                 timeout: from.option(Reader::u64)?.map(Millis),
+                io: IoLimits {
+                    read: from.option(Reader::u64)?.map(Bytes),
+                    write: from.option(Reader::u64)?.map(Bytes),
+                    read_ops: from.option(Reader::u32)?,
+                    write_ops: from.option(Reader::u32)?,
+                },
             },
+            disks: from.list(|from| Some(Device(from.u32()?, from.u32()?)))?,
             stdio: [from.flag()?, from.flag()?, from.flag()?],
             fds: from.list(|from| from.u32().map(|fd| fd as RawFd))?,
             held: from.flag()?,

@@ -8,14 +8,22 @@ use super::sys::process;
 use super::sys::{At, Fault};
 use super::wire::Notice;
 use std::ffi::CString;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// How many descriptors a process of a sandbox may ask for, where its launcher may have that many.
+const DESCRIPTORS: u64 = 16_384;
 
 /// The program to be, with nothing left to look up but its file.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
     pub(crate) command: Vec<Vec<u8>>,
     pub(crate) environment: Vec<Vec<u8>>,
+    /// Files that its home folder begins with.
+    pub(crate) home: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) cwd: PathBuf,
     /// Descriptors for standard input, output and error; none is the null device.
     pub(crate) stdio: [Option<RawFd>; 3],
@@ -30,15 +38,17 @@ pub(crate) struct Program<'a> {
 /// What isolates one program, beside the namespaces that its pid 1 made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walls<'a> {
-    /// User and group: inside, and as the host sees them.
-    pub(crate) ids: ((u32, u32), (u32, u32)),
+    /// User and group, inside and as the host sees them: of a user namespace that is to be made; `None`
+    /// where somebody else has given the program its user already.
+    pub(crate) ids: Option<((u32, u32), (u32, u32))>,
     pub(crate) pids: Option<u32>,
     /// The Landlock rules, where there is Landlock.
     pub(crate) rules: Option<RawFd>,
     pub(crate) filter: &'a [libc::sock_filter],
     /// Whether its clocks are to be its own.
     pub(crate) clocks: bool,
-    pub(crate) halt: &'a Halt<'a>,
+    /// Where a test may stop it.
+    pub(crate) halt: Option<&'a Halt<'a>>,
 }
 
 /// Becomes the program. On failure says why through `report` and exits.
@@ -55,9 +65,10 @@ pub(crate) fn main(program: &Program<'_>, report: RawFd) -> ! {
 
 /// Gives the error number of the exec, and where the report pipe now is.
 fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, RawFd) {
-    let halt = |place| program.walls.iter().for_each(|walls| walls.halt.at(place));
+    let halt = |place| program.walls.iter().flat_map(|walls| walls.halt).for_each(|halt| halt.at(place));
     halt("worker");
-    let entered = program.walls.map_or(Ok(()), |walls| enter_user_namespace(walls.ids, walls.clocks));
+    let own_user = program.walls.and_then(|walls| Some((walls.ids?, walls.clocks)));
+    let entered = own_user.map_or(Ok(()), |(ids, clocks)| enter_user_namespace(ids, clocks));
     if let Err(fault) = entered.and_then(|()| limits(program.walls)) {
         return (Err(fault), report);
     }
@@ -73,6 +84,7 @@ fn become_program(program: &Program<'_>, report: RawFd) -> (Result<i32, Fault>, 
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
                 .step("giving the program its terminal")?;
         }
+        furnish(program)?;
         rustix::process::chdir(&program.cwd)
             .at("entering the working directory", || program.cwd.display().to_string())?;
         if let Some(rules) = rules {
@@ -128,12 +140,25 @@ fn limits(walls: Option<Walls<'_>>) -> Result<(), Fault> {
         let pids = u64::from(walls.pids.unwrap_or(DEFAULT_PIDS));
         process::limit(libc::RLIMIT_NPROC, pids, pids).step(step)?;
     }
-    process::limit(libc::RLIMIT_NOFILE, 1_024, 16_384).step(step)?;
+    // A user's descriptors on their way count against whoever sends the next one: what a sandbox can have there
+    // leaves most of its engine's room.
+    let descriptors = process::most(libc::RLIMIT_NOFILE).step(step)? / 4;
+    process::limit(libc::RLIMIT_NOFILE, 1_024, descriptors.clamp(1_024, DESCRIPTORS)).step(step)?;
     process::limit(libc::RLIMIT_MEMLOCK, 8 << 20, 8 << 20).step(step)?;
-    process::limit(libc::RLIMIT_MSGQUEUE, 819_200, 819_200).step(step)?;
-    process::limit(libc::RLIMIT_SIGPENDING, 4_096, 4_096).step(step)?;
-    process::limit(libc::RLIMIT_NICE, 0, 0).step(step)?;
-    process::limit(libc::RLIMIT_RTPRIO, 0, 0).step(step)?;
+    for (resource, most) in [
+        (libc::RLIMIT_MSGQUEUE, 819_200),
+        (libc::RLIMIT_SIGPENDING, 4_096),
+        (libc::RLIMIT_NICE, 0),
+        (libc::RLIMIT_RTPRIO, 0),
+    ] {
+        match process::limit(resource, most, most) {
+            // A container's own kernel (gVisor) has neither the limit nor what it limits.
+            Err(error)
+                if error.raw_os_error() == Some(libc::EPERM)
+                    && walls.is_some_and(|walls| walls.ids.is_none()) => {}
+            limited => limited.step(step)?,
+        }
+    }
     // Where the host runs out of memory, sandboxes go first.
     write("/proc/self/oom_score_adj", "500").step(step)?;
     rustix::process::umask(rustix::fs::Mode::from(0o022));
@@ -168,6 +193,28 @@ fn descriptors(program: &Program<'_>, report: RawFd) -> std::io::Result<(RawFd, 
     keep.extend(rules);
     process::close_all_but(&mut keep);
     Ok((report, rules))
+}
+
+/// Writes the files of the home folder, as the program's user. One that is there is somebody's own.
+fn furnish(program: &Program<'_>) -> Result<(), Fault> {
+    let home = program.environment.iter().find_map(|line| line.strip_prefix(b"HOME="));
+    let Some(home) = home.map(|home| Path::new(std::ffi::OsStr::from_bytes(home))) else { return Ok(()) };
+    for (path, text) in &program.home {
+        let path = home.join(path);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let begun = made
+            .and_then(|()| std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path));
+        match begun.and_then(|mut file| file.write_all(text)) {
+            // With no room for a few lines the program will say so itself.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::AlreadyExists | ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                ) => {}
+            written => written.at("writing a file of its home folder", || path.display().to_string())?,
+        }
+    }
+    Ok(())
 }
 
 /// Executes the program, searched in its own `PATH` when its name has no slash; gives the error.

@@ -22,7 +22,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::journal::{Direction, Pending, pending_apply, resume_apply};
+pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
+pub(super) use self::sensitive::mode as mode_in_project;
 
 use self::journal::{Content, Journal, Op, State};
 use self::merge::{Decision, decide};
@@ -249,10 +251,12 @@ impl Plan<'_> {
         };
         let from = theirs.map(|entry| State {
             content: known_content(&entry, change.before.as_ref(), change.before_from),
+            link: None,
             entry,
         });
         let to = to.map(|entry| State {
             content: known_content(&entry, change.after.as_ref(), change.after_from),
+            link: change.after_link.clone(),
             entry,
         });
         self.ops.insert(change.path.clone(), Op { path: change.path.clone(), from, to, may_stay: false });

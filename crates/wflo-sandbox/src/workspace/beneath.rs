@@ -4,6 +4,7 @@
 //! directory or a stored tree through this module, so no `..`, symbolic link or magic link on the
 //! way is ever followed, whoever swaps what at the same moment.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -43,14 +44,31 @@ pub(crate) fn open_file(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
     open(at.as_fd(), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())
 }
 
+/// A regular file of a stored tree, for reading. Links between folders of the tree are followed as the
+/// program in a sandbox would, and never out of it; a link in the file's own place is none.
+///
+/// # Errors
+/// The system's; `InvalidInput` for what is no regular file.
+pub fn open_in_tree(tree: &Path, path: &RelPath) -> io::Result<File> {
+    let root = open_root(tree)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(&root, path.as_bytes(), flags, Mode::empty(), within)?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(file)
+}
+
 /// Whatever stands at `path`, a link itself included, without opening it.
 pub(crate) fn open_any(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
     open(at.as_fd(), path, OFlags::PATH, Mode::empty())
 }
 
-/// A new file below `at`, which must not exist.
+/// A new file below `at`, which must not exist. It can be read, too: a content that a file system has cloned
+/// is hashed from there.
 pub(crate) fn create_file(at: impl AsFd, path: &[u8], mode: u32) -> io::Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     open(at.as_fd(), path, flags, Mode::from_raw_mode(mode))
 }
 
@@ -112,4 +130,23 @@ pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<Name>> {
 /// The target of a link opened by [`open_any`].
 pub(crate) fn link_target(link: impl AsFd) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(link, c"", Vec::new())?.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Seek as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_to_a_new_file_can_be_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = open_root(folder.path()).unwrap();
+        let mut file = File::from(create_file(&root, b"f", 0o600).unwrap());
+        file.write_all(b"content").unwrap();
+        file.rewind().unwrap();
+        let mut read = String::new();
+        file.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "content");
+    }
 }

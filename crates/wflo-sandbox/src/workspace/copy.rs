@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, Stat};
@@ -19,11 +20,11 @@ use rustix::fs::{AtFlags, CWD, Mode, Stat};
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::Hidden;
-use super::layer::{Bounds, Captured, MergedTree, capture_difference};
+use super::layer::{Bounds, Captured, MergedTree, OneFile, capture_difference};
 use super::manifest::{Digest, Entry, Kind};
 use super::path::RelPath;
 use super::store::Store;
-use super::store::blob::{hash_file, nanos, set_mtime};
+use super::store::blob::{copy_into, hash_file, nanos, set_mtime, set_mtime_at};
 use super::view::View;
 
 /// A change this soon after the copy could have the copy's own time.
@@ -74,6 +75,26 @@ impl Copy {
         hidden: &Hidden,
         folder: &Path,
     ) -> Result<Copy, WorkspaceError> {
+        Copy::fill(view, store, folder, |copy| {
+            view.sealed.rest.live.iter().try_for_each(|path| copy.link(path, project, hidden))
+        })
+    }
+
+    /// The same without what is shown live: for who takes the files elsewhere, where those links lead
+    /// nowhere.
+    ///
+    /// # Errors
+    /// As [`Copy::make`].
+    pub fn without_live(view: &View, store: &Store, folder: &Path) -> Result<Copy, WorkspaceError> {
+        Copy::fill(view, store, folder, |_| Ok(()))
+    }
+
+    fn fill(
+        view: &View,
+        store: &Store,
+        folder: &Path,
+        link: impl FnOnce(&mut Copy) -> Result<(), WorkspaceError>,
+    ) -> Result<Copy, WorkspaceError> {
         let _in_use = store.using()?;
         let mut copy = Copy {
             folder: folder.to_owned(),
@@ -84,18 +105,27 @@ impl Copy {
             complete: 0,
         };
         let base = std::mem::take(&mut copy.base);
+        let mut several: BTreeMap<OneFile, &RelPath> = BTreeMap::new();
         for (path, merged) in &base {
-            copy.put(path, &merged.entry, &merged.from, store)?;
+            let first = merged.file().map(|file| *several.entry(file).or_insert(path));
+            match first
+                .filter(|first| *first != path && base.get(*first).map(|m| &m.entry) == Some(&merged.entry))
+            {
+                Some(first) => copy.put_name(path, first)?,
+                None => copy.put(path, &merged.entry, &merged.from, store)?,
+            }
         }
         copy.base = base;
-        for path in &view.sealed.rest.live {
-            copy.link(path, project, hidden)?;
-        }
+        link(&mut copy)?;
         // Deepest first, so that a read-only folder is filled before it is closed.
         for (path, merged) in copy.base.iter().rev().filter(|(_, merged)| merged.entry.is_dir()) {
             let full = copy.folder.join(path.as_path());
             let mode = Mode::from_raw_mode(merged.entry.mode);
             rustix::fs::chmodat(CWD, &full, mode, AtFlags::empty()).at("set the mode of", &full)?;
+            if let Ok(stored) = store.tree(&merged.from).join(path.as_path()).symlink_metadata() {
+                let time = nanos(stored.mtime(), stored.mtime_nsec());
+                set_mtime_at(&full, time).at("set the time of", &full)?;
+            }
         }
         let clock =
             tempfile::tempfile_in(folder.parent().unwrap_or(folder)).at("create a file beside", folder)?;
@@ -139,18 +169,37 @@ impl Copy {
             Kind::File { .. } => {
                 let source = store.open_content(from, path)?;
                 let stat = rustix::fs::fstat(&source).at("read", &full)?;
-                let made = File::create_new(&full).at("create", &full)?;
-                if rustix::fs::ioctl_ficlone(&made, &source).is_err() {
-                    std::io::copy(&mut &source, &mut &made).at("write", &full)?;
-                }
+                let mut made = File::options()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(&full)
+                    .at("create", &full)?;
+                copy_into(&source, &mut made, u64::MAX).at("write", &full)?;
                 rustix::fs::fchmod(&made, Mode::from_raw_mode(entry.mode)).at("set the mode of", &full)?;
                 set_mtime(&made, Stamp::of(&stat).modified).at("set the time of", &full)?;
-                let stat = rustix::fs::fstat(&made).at("read", &full)?;
-                self.stamps.insert(path.clone(), Stamp::of(&stat));
+                self.stamp(path)?;
             }
             // A merged tree has none.
             Kind::Whiteout => {}
         }
+        Ok(())
+    }
+
+    /// Another name of a file that was put.
+    fn put_name(&mut self, path: &RelPath, first: &RelPath) -> Result<(), WorkspaceError> {
+        let full = self.folder.join(path.as_path());
+        self.parents(path)?;
+        // The stamps of the other names are old by that: who looks reads them.
+        fs::hard_link(self.folder.join(first.as_path()), &full).at("create", &full)?;
+        self.stamp(path)
+    }
+
+    /// Notes what the file at a path is like while nobody has written it.
+    fn stamp(&mut self, path: &RelPath) -> Result<(), WorkspaceError> {
+        let full = self.folder.join(path.as_path());
+        let stat = rustix::fs::lstat(&full).at("read", &full)?;
+        self.stamps.insert(path.clone(), Stamp::of(&stat));
         Ok(())
     }
 

@@ -53,9 +53,18 @@ pub struct Change {
     pub(crate) before_from: Option<Digest>,
     #[serde(skip)]
     pub(crate) after_from: Option<Digest>,
+    #[serde(skip)]
+    pub(crate) after_link: Option<RelPath>,
 }
 
 impl Change {
+    /// Whether it is about a folder and nothing else: what is in it is listed beside it.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        let sides = [&self.before, &self.after];
+        sides.into_iter().flatten().all(Entry::is_dir)
+    }
+
     /// The first bytes of what the file is now; zeros when it is none.
     pub(crate) fn start(&self, store: &Store) -> [u8; 2] {
         let mut start = [0; 2];
@@ -152,6 +161,7 @@ fn change(path: &RelPath, before: Option<&Merged>, after: Option<&Merged>) -> Op
         binary: false,
         before_from: before.map(|side| side.from),
         after_from: after.map(|side| side.from),
+        after_link: after.and_then(|side| side.link.clone()),
     })
 }
 

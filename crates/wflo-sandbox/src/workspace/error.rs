@@ -99,7 +99,7 @@ pub enum WorkspaceError {
         paths: Vec<RelPath>,
     },
     /// The project and the run changed the same files (WFLO-5111).
-    #[error("{} changed in the project since the run was submitted, first {}", paths.len(), paths_first(paths))]
+    #[error("{} changed in the project since the run was submitted", paths_named(paths))]
     Conflict {
         /// The files.
         paths: Vec<RelPath>,
@@ -112,6 +112,14 @@ pub enum WorkspaceError {
         /// The folder it must not be in.
         project: PathBuf,
     },
+}
+
+/// `notes.txt`, or `3 paths, the first of them notes.txt,`.
+fn paths_named(paths: &[RelPath]) -> String {
+    match paths {
+        [only] => only.to_string(),
+        paths => format!("{} paths, the first of them {},", paths.len(), paths_first(paths)),
+    }
 }
 
 fn paths_first(paths: &[RelPath]) -> String {
@@ -170,8 +178,11 @@ impl Coded for WorkspaceError {
             WorkspaceError::ChangedWhileApplying { .. } => {
                 "nothing of yours was overwritten; stop other writers, then `wflo apply --resume` or `--undo`"
             }
-            WorkspaceError::Conflict { .. } => {
-                "nothing was written; `wflo apply ID --force PATH` takes the run's version"
+            WorkspaceError::Conflict { paths } => {
+                return Some(format!(
+                    "nothing was written; `wflo diff ID` shows the run's version, and `wflo apply ID --force {}` takes it",
+                    paths_first(paths)
+                ));
             }
             WorkspaceError::StateInside { .. } => "set XDG_STATE_HOME to a folder outside of it",
         };

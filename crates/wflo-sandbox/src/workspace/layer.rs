@@ -42,6 +42,19 @@ impl Layer {
 pub(crate) struct Merged {
     pub(crate) entry: Entry,
     pub(crate) from: Digest,
+    /// Of a file with several names in that tree: the first of them. Two paths with the same `from` and
+    /// `link` are one file.
+    pub(crate) link: Option<RelPath>,
+}
+
+/// What the names of one file have in common: the tree that they come from, and the first of them in it.
+pub(crate) type OneFile = (Digest, RelPath);
+
+impl Merged {
+    /// The file, if it has several names.
+    pub(crate) fn file(&self) -> Option<OneFile> {
+        self.link.clone().map(|link| (self.from, link))
+    }
 }
 
 /// What overlayfs shows for a stack of trees.
@@ -66,7 +79,8 @@ pub(crate) fn lay_over(tree: &mut MergedTree, layer: &Manifest, from: Digest) {
             }
         }
         let kind = if entry.is_dir() { Kind::Dir { opaque: false } } else { entry.kind.clone() };
-        tree.insert(path.clone(), Merged { entry: Entry { kind, mode: entry.mode }, from });
+        let link = layer.links.get(path).cloned();
+        tree.insert(path.clone(), Merged { entry: Entry { kind, mode: entry.mode }, from, link });
     }
 }
 

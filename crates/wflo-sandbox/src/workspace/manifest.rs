@@ -178,9 +178,24 @@ impl Entry {
 pub struct Manifest {
     /// The entries.
     pub entries: BTreeMap<RelPath, Entry>,
+    /// Files with several names in this tree: each of the names, with the first of them.
+    pub links: BTreeMap<RelPath, RelPath>,
 }
 
 impl Manifest {
+    /// Notes which names are one file: those of each group that are the same file by their entries, too.
+    pub(crate) fn link(&mut self, groups: impl IntoIterator<Item = Vec<RelPath>>) {
+        for mut names in groups {
+            names.sort_unstable();
+            let Some(first) = names.first().cloned() else { continue };
+            let Some(entry) = self.entries.get(&first).cloned() else { continue };
+            names.retain(|name| self.entries.get(name) == Some(&entry));
+            if names.len() > 1 {
+                self.links.extend(names.into_iter().map(|name| (name, first.clone())));
+            }
+        }
+    }
+
     /// The digest of the canonical form.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -218,6 +233,12 @@ impl Manifest {
                 Kind::Whiteout => out.push(b'w'),
             }
         }
+        for (path, first) in &self.links {
+            put_bytes(&mut out, path.as_bytes());
+            out.extend_from_slice(&0_u32.to_be_bytes());
+            out.push(b'h');
+            put_bytes(&mut out, first.as_bytes());
+        }
         out
     }
 
@@ -225,7 +246,7 @@ impl Manifest {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Manifest> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
-        let mut entries = BTreeMap::new();
+        let mut manifest = Manifest::default();
         while !rest.is_empty() {
             let path = RelPath::from_bytes(take_bytes(&mut rest)?).ok()?;
             let mode = u32::from_be_bytes(take(&mut rest)?);
@@ -238,11 +259,16 @@ impl Manifest {
                 }
                 b'l' => Kind::Symlink { target: Target(take_bytes(&mut rest)?.to_vec()) },
                 b'w' => Kind::Whiteout,
+                b'h' => {
+                    let first = RelPath::from_bytes(take_bytes(&mut rest)?).ok()?;
+                    manifest.links.insert(path, first);
+                    continue;
+                }
                 _ => return None,
             };
-            entries.insert(path, Entry { kind, mode });
+            manifest.entries.insert(path, Entry { kind, mode });
         }
-        Some(Manifest { entries })
+        Some(manifest)
     }
 }
 
@@ -277,6 +303,10 @@ mod tests {
         manifest.entries.insert(path("a/f"), Entry::file(0o4644, 3, Digest::of(b"abc")));
         manifest.entries.insert(path("l"), Entry::symlink(b"\xff/..".to_vec()));
         manifest.entries.insert(path("w"), Entry::whiteout());
+        manifest.entries.insert(path("b"), Entry::file(0o644, 3, Digest::of(b"abc")));
+        manifest.entries.insert(path("c"), Entry::file(0o644, 3, Digest::of(b"abd")));
+        manifest.link([vec![path("b"), path("a/f"), path("c")], vec![path("c"), path("gone")]]);
+        assert_eq!(manifest.links, [(path("a/f"), path("a/f")), (path("b"), path("a/f"))].into());
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
         assert_eq!(manifest.entries[&path("a/f")].mode, 0o644, "setuid is dropped");

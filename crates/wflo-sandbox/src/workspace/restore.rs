@@ -9,12 +9,15 @@
 //!
 //! *Over a folder that is there*, when that is asked for. 1. everything that would stop it is looked
 //! for; 2. every file is staged in that folder as above; crash: as above; 3. each file is renamed over
-//! its place; crash: some files are the snapshot's and whole, some are as before: the same command ends it.
+//! its place, the folder's settings last; crash: some files are the snapshot's and whole, some are as before:
+//! the same command ends it. (With its settings in it the folder is a project, and `gate` looks at the rest.)
 //!
 //! **Architecture Invariant:** nothing has its place before every content was found to have its
-//! recorded hash; and no name below the target is resolved through a link.
+//! recorded hash; no name below the target is resolved through a link; and a project gets nothing here that
+//! [`super::apply()`] would ask about.
 
 mod error;
+mod gate;
 mod staging;
 mod write;
 
@@ -37,6 +40,7 @@ use super::layer::{Merged, MergedTree};
 use super::manifest::{Entry, Kind};
 use super::path::RelPath;
 use super::store::Store;
+use super::store::blob::set_mtime_at;
 use super::view::View;
 
 /// Every place at which a test may kill a restore, in this order.
@@ -52,6 +56,8 @@ pub struct RestoreOptions {
     pub over: bool,
     /// What is never written: the target is, or lies in, a project that hides it.
     pub hidden: Option<(PathBuf, Hidden)>,
+    /// The files of that project that define workflows.
+    pub definitions: Vec<RelPath>,
 }
 
 /// What was restored.
@@ -83,7 +89,7 @@ impl Restored {
 /// Writes the files of `view` to the folder `target`. `passed` is told of each of [`RESTORE_EVENTS`].
 ///
 /// Who calls holds a pin on the view's trees. Modes are kept without setuid, links as they are, times
-/// of files, holes; the folder itself is its owner's alone (mode 700).
+/// of files and folders, holes, several names of one file; the folder itself is its owner's alone (mode 700).
 ///
 /// # Errors
 /// All of [`RestoreError`].
@@ -106,6 +112,7 @@ pub fn restore(
             let empty =
                 meta.is_dir() && std::fs::read_dir(&target).is_ok_and(|mut names| names.next().is_none());
             if !empty && options.over && target.is_dir() {
+                gate::pass(&mut tree, view, store, &target, options)?;
                 over(&tree, store, &target, passed)?;
                 return Ok(done);
             }
@@ -114,6 +121,7 @@ pub fn restore(
             }
         }
     }
+    gate::pass(&mut tree, view, store, &target, options)?;
     anew(&tree, store, &target, passed)?;
     Ok(done)
 }
@@ -170,6 +178,7 @@ fn anew(
     let staging = Staging::open(parent_fd, target)?;
     let filled = fill(tree, store, &staging.folder, target, passed)
         .and_then(|()| set_modes(tree, &staging.folder, target))
+        .and_then(|()| set_times(tree, store, &staging.folder, target))
         .and_then(|()| Ok(sync(&staging.folder, target)?));
     if let Err(error) = filled {
         staging.remove();
@@ -189,12 +198,11 @@ fn fill(
     target: &Path,
     passed: &dyn Fn(&'static str),
 ) -> Result<(), RestoreError> {
-    let mut sources = Sources::new(store);
+    let mut sources = Sources::new(store, root);
     for (path, merged) in tree {
         let shown = target.join(path.as_path());
         make_folders(root, path, merged, &shown)?;
-        let (parent, name) = beneath::open_parent(root, path).at("open the folder of", &shown)?;
-        sources.put((&parent, name), path, merged, &shown)?;
+        sources.put(path, path, merged, &shown)?;
         passed("restore.staged.one");
     }
     Ok(())
@@ -229,6 +237,21 @@ fn set_modes(tree: &MergedTree, root: &OwnedFd, target: &Path) -> Result<(), Res
         let magic = format!("/proc/self/fd/{}", folder.as_raw_fd());
         let mode = Mode::from_raw_mode(merged.entry.mode & 0o777);
         rustix::fs::chmod(magic, mode).at("set the mode of", &shown)?;
+    }
+    Ok(())
+}
+
+/// The folders' times, once nothing is made in them any more. Those of a folder that was there before are
+/// left: the names in it did change.
+fn set_times(tree: &MergedTree, store: &Store, root: &OwnedFd, target: &Path) -> Result<(), RestoreError> {
+    let mut sources = Sources::new(store, root);
+    for (path, merged) in tree.iter().filter(|(_, merged)| merged.entry.is_dir()) {
+        let shown = target.join(path.as_path());
+        if let Some(time) = sources.folder_time(path, merged).at("read", &shown)? {
+            let folder = beneath::open_any(root, path.as_bytes()).at("open the folder", &shown)?;
+            let magic = format!("/proc/self/fd/{}", folder.as_raw_fd());
+            set_mtime_at(Path::new(&magic), time).at("set the time of", &shown)?;
+        }
     }
     Ok(())
 }
@@ -268,16 +291,18 @@ fn stage<'a>(
     target: &Path,
     passed: &dyn Fn(&'static str),
 ) -> Result<Vec<(&'a RelPath, String)>, RestoreError> {
-    let mut sources = Sources::new(store);
+    let mut sources = Sources::new(store, &staging.folder);
     let mut staged = Vec::new();
     for (path, merged) in tree.iter().filter(|(_, merged)| !merged.entry.is_dir()) {
         let name = staged.len().to_string();
-        sources.put((&staging.folder, name.as_bytes()), path, merged, &target.join(path.as_path()))?;
+        let place = RelPath::root().join(name.as_bytes());
+        sources.put(&place, path, merged, &target.join(path.as_path()))?;
         passed("restore.staged.one");
         staged.push((path, name));
     }
     sync(&staging.folder, target)?;
     passed("restore.staged.all");
+    staged.sort_by_key(|(path, _)| path.as_bytes() == gate::SETTINGS.as_bytes());
     Ok(staged)
 }
 

@@ -12,7 +12,6 @@
 mod cache;
 mod intake;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -213,6 +212,3 @@ fn plain_entry(seen: &Seen, target: impl FnOnce() -> io::Result<Vec<u8>>) -> io:
         SeenKind::File | SeenKind::Replaced => None,
     })
 }
-
-/// The contents of a tree's files.
-type Contents = BTreeMap<RelPath, blob::Content>;

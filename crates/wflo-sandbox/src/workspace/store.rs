@@ -22,6 +22,7 @@ mod collect;
 mod owner;
 mod pin;
 pub(crate) mod tree;
+mod usage;
 
 use std::fs;
 use std::io;
@@ -36,6 +37,7 @@ use super::manifest::{Digest, Manifest};
 
 pub use collect::{Collected, Freed};
 pub use pin::Pin;
+pub use usage::Usage;
 
 const FOLDERS: [&str; 9] =
     ["blobs", "trees", "sealed", "derived", "owners", "cache", "apply", "tmp", "masks"];

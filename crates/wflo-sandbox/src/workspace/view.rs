@@ -12,6 +12,7 @@
 
 mod live_rest;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -171,7 +172,14 @@ impl View {
     /// Everything the view holds, live folders apart: what a program in the sandbox finds.
     #[must_use]
     pub fn contents(&self) -> Manifest {
-        let entries = self.merged().into_iter().map(|(path, merged)| (path, merged.entry)).collect();
-        Manifest { entries }
+        let (mut manifest, mut names) = (Manifest::default(), BTreeMap::new());
+        for (path, merged) in self.merged() {
+            if let Some(file) = merged.file() {
+                names.entry(file).or_insert_with(Vec::new).push(path.clone());
+            }
+            manifest.entries.insert(path, merged.entry);
+        }
+        manifest.link(names.into_values());
+        manifest
     }
 }

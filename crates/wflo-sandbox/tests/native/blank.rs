@@ -1,16 +1,23 @@
 //! What is made ahead is used once, and is no other than what is made on demand.
 
+use super::death::dead;
+use super::killed::{children, kill};
 use super::{eventually, launcher, program, run, sh, start};
 use std::collections::HashSet;
 use wflo_sandbox::Launcher;
 
 const NAMESPACES: &str = "for kind in mnt net ipc uts pid cgroup user; do readlink /proc/self/ns/$kind; done";
 
-/// How many network namespaces a launcher holds: its own, and one that is made ahead.
-fn held(launcher: u32) -> usize {
-    let folder = std::fs::read_dir(format!("/proc/{launcher}/fd")).unwrap();
-    let targets = folder.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("net:[")).count()
+/// The one child of a launcher that has no sandbox: what it has made ahead.
+fn ahead(launcher: &Launcher) -> u32 {
+    let mut found = None;
+    eventually("a blank is made", || {
+        if let [only] = *children(launcher.pid()) {
+            found = Some(only);
+        }
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 #[test]
@@ -38,33 +45,110 @@ fn no_two_sandboxes_share_a_namespace() {
 #[test]
 fn one_is_made_ahead_and_leaves_nothing_to_the_next() {
     let launcher = Launcher::start(&program()).unwrap();
-    let ready = || {
-        // Only root may look into a launcher; for others the rest holds, ready or not.
-        if super::is_root() {
-            eventually("a blank is made", || held(launcher.pid()) == 2);
-        }
-    };
     let (mut shown, write) = super::pipe();
-    ready();
+    let first = ahead(&launcher);
     let mut spec = sh("hostname; echo x > /tmp/left; echo x > ~/left; echo x > /dev/shm/left; ipcmk -Q");
     spec.hostname = "first".into();
     spec.limits.disk = Some("1m".parse().unwrap());
     spec.stdout = wflo_sandbox::Stdio::Fd(write);
-    launcher.launch(spec).unwrap().wait().unwrap();
-    let mut first = String::new();
-    std::io::Read::read_to_string(&mut shown, &mut first).unwrap();
-    assert!(first.starts_with("first\n"), "{first}");
-    ready();
+    let sandbox = launcher.launch(spec).unwrap();
+    assert_eq!(sandbox.pid(), first, "it is what was made ahead");
+    sandbox.wait().unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut shown, &mut text).unwrap();
+    assert!(text.starts_with("first\n"), "{text}");
+    let second = ahead(&launcher);
+    assert_ne!(first, second);
     let (mut shown, write) = super::pipe();
     let mut spec = sh(
         "hostname; find /tmp ~ /dev/shm -mindepth 1; df -k --output=size /tmp | tail -1; wc -l < /proc/sysvipc/msg",
     );
     spec.stdout = wflo_sandbox::Stdio::Fd(write);
-    launcher.launch(spec).unwrap().wait().unwrap();
-    let mut second = String::new();
-    std::io::Read::read_to_string(&mut shown, &mut second).unwrap();
-    let lines: Vec<&str> = second.split_whitespace().collect();
-    assert_eq!(lines, ["sandbox", "1048576", "1"], "{second}");
+    let sandbox = launcher.launch(spec).unwrap();
+    assert_eq!(sandbox.pid(), second);
+    sandbox.wait().unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut shown, &mut text).unwrap();
+    let lines: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!(lines, ["sandbox", "1048576", "1"], "{text}");
+}
+
+#[test]
+fn what_is_made_ahead_holds_nothing_of_who_is_there_already() {
+    if !super::is_root() {
+        // Only root may look into it.
+        return;
+    }
+    let launcher = Launcher::start(&program()).unwrap();
+    let (folder, mut live) = (tempfile::tempdir().unwrap(), Vec::new());
+    let lock = std::fs::File::create(folder.path().join("lock")).unwrap();
+    for _ in 0..2 {
+        let mut spec = sh("echo on; sleep 1000");
+        let (mut shown, write) = super::pipe();
+        spec.stdout = wflo_sandbox::Stdio::Fd(write);
+        spec.held = Some(lock.try_clone().unwrap().into());
+        spec.model_listener = true;
+        live.push(launcher.launch(spec).unwrap());
+        super::read_until(&mut shown, "on\n");
+    }
+    let known: Vec<u32> = live.iter().map(wflo_sandbox::ProcessTree::pid).collect();
+    let spare = || children(launcher.pid()).into_iter().find(|pid| !known.contains(pid));
+    let mut held = Vec::new();
+    eventually("one is made ahead, and has forgotten what it was forked with", || {
+        let folder = spare().and_then(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).ok());
+        let entries = folder.into_iter().flatten().flatten();
+        held = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        held.iter().any(|target| target.to_string_lossy().contains("landlock"))
+    });
+    let of = |kind: &str| held.iter().filter(|target| target.to_string_lossy().starts_with(kind)).count();
+    // Where it takes its order, and what tells it of the launcher's end.
+    assert_eq!((of("socket:"), of("pipe:")), (1, 1), "{held:?}");
+    assert_eq!(of(&folder.path().display().to_string()), 0, "{held:?}");
+    assert_eq!(of("/memfd:"), 0, "{held:?}");
+    let status = std::fs::read_to_string(format!("/proc/{}/environ", spare().unwrap())).unwrap();
+    assert_eq!(status, "");
+}
+
+#[test]
+fn one_that_is_killed_before_its_order_is_replaced() {
+    let launcher = Launcher::start(&program()).unwrap();
+    for _ in 0..3 {
+        let first = ahead(&launcher);
+        if super::is_root() {
+            kill(first);
+            eventually("it is dead", || dead(first));
+        }
+        // Whether or not the launcher knows already.
+        assert!(launcher.launch(sh("true")).unwrap().wait().unwrap().success());
+        eventually("the next is made", || children(launcher.pid()).iter().any(|pid| *pid != first));
+    }
+}
+
+#[test]
+fn one_that_waits_ends_with_its_launcher() {
+    let launcher = Launcher::start(&program()).unwrap();
+    let waiting = ahead(&launcher);
+    drop(launcher);
+    assert!(dead(waiting));
+    let launcher = Launcher::start(&program()).unwrap();
+    let waiting = ahead(&launcher);
+    kill(launcher.pid());
+    eventually("it is dead", || dead(waiting));
+}
+
+#[test]
+fn what_a_dead_sandbox_has_written_is_given_back() {
+    let shared = || {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Shmem:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let (sandbox, mut output) = start(sh("head -c 200m /dev/zero > /tmp/large; echo full; sleep 1000"));
+    super::read_until(&mut output, "full\n");
+    let full = shared();
+    sandbox.kill().unwrap();
+    // Nobody asks for another one: the launcher does it by itself.
+    eventually("its memory is free", || shared() + (100 << 10) < full);
 }
 
 #[test]

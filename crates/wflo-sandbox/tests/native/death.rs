@@ -90,6 +90,36 @@ fn a_killed_launcher_takes_its_sandboxes_along_and_its_groups_are_swept() {
     assert!(!has_groups(pid));
 }
 
+/// Not a promise: what the next test does where another time is told.
+#[test]
+#[ignore = "started by another test"]
+fn a_sweep() {
+    wflo_sandbox::sweep();
+    Launcher::start(&program()).unwrap();
+}
+
+#[test]
+fn a_launcher_lives_for_those_too_whose_clock_says_another_time_since_boot() {
+    if !Path::new("/proc/self/ns/time").exists() {
+        println!("this kernel has no time namespaces");
+        return;
+    }
+    let launcher = Launcher::start(&program()).unwrap();
+    let (sandbox, _output) = watched(&launcher);
+    let had = has_groups(launcher.pid());
+    let user: &[&str] = if super::is_root() { &[] } else { &["--map-root-user"] };
+    let swept = Command::new("unshare")
+        .args(user)
+        .args(["--time", "--boottime", "100000", "--fork"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "death::a_sweep", "--ignored"])
+        .output()
+        .unwrap();
+    assert!(swept.status.success(), "{swept:?}");
+    assert_eq!(sandbox.try_wait().unwrap(), None, "its processes were killed");
+    assert_eq!(has_groups(launcher.pid()), had);
+}
+
 #[test]
 fn a_killed_pid_1_is_the_end_of_its_tree() {
     let launcher = Launcher::start(&program()).unwrap();

@@ -1,6 +1,6 @@
 //! What a sandbox sees, and where it may write.
 
-use super::{is_root, python, run, sh, start};
+use super::{is_root, launcher, python, run, sh, start};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,26 @@ fn nothing_can_be_written_but_the_writable_folders() {
          for d in /tmp /home/wflo /dev/shm /workspace; do echo x > $d/f && echo may $d; done"));
     assert_eq!(ran.text, "may /tmp\nmay /home/wflo\nmay /dev/shm\nmay /workspace\n");
     assert!(!Path::new("/usr/wflo-test").exists());
+}
+
+#[test]
+fn the_home_folder_begins_with_the_files_that_were_given_and_they_are_the_programs_own() {
+    let mut spec =
+        sh("cd; cat .tool/config; stat -c '%a %U' .tool .tool/config; echo more >> .tool/config; ls -A");
+    spec.home = vec![(".tool/config".into(), "at {model_port}\n".into()), (".other".into(), "".into())];
+    spec.model_listener = true;
+    let (sandbox, mut output) = start(spec);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut output, &mut text).unwrap();
+    let port = sandbox.model_port().unwrap();
+    assert_eq!(text, format!("at {port}\n755 wflo\n600 wflo\n.other\n.tool\n"));
+    assert!(sandbox.wait().unwrap().success());
+    for path in ["../out", "/etc/passwd", "a/../../b"] {
+        let mut spec = sh("exit 0");
+        spec.home = vec![(path.into(), "".into())];
+        let refused = launcher().launch(spec).map(drop);
+        assert!(refused.is_err(), "{path}");
+    }
 }
 
 #[test]

@@ -130,6 +130,68 @@ fn a_running_sandbox_can_be_measured_stopped_and_continued() {
     assert!(sandbox.status_fd().as_raw_fd() > 2 && (is_root() || sandbox.owner().host_uid != 0));
 }
 
+/// Holds memory, has children and used a processor.
+const TAKES: &str = "import os, time\n\
+held = b'x' * (40 << 20)\n\
+for _ in range(9):\n\
+\x20 if os.fork() == 0: time.sleep(1000)\n\
+while time.process_time() < 0.1: pass\n\
+print('ready', flush=True); time.sleep(1000)";
+
+#[test]
+fn what_a_sandbox_takes_is_known_while_it_runs_and_its_peaks_are_after_its_end() {
+    for memory in [None, Some("256m".parse().unwrap())] {
+        let mut spec = python(TAKES);
+        spec.limits.memory = memory;
+        let (sandbox, mut output) = start(spec);
+        read_until(&mut output, "ready\n");
+        let taken = |usage: wflo_sandbox::Usage| {
+            usage.memory.is_some_and(|bytes| bytes >= 40 << 20)
+                && usage.tasks == Some(10)
+                && usage.cpu.is_some_and(|cpu| cpu.as_millis() >= 90)
+                && usage.disk.is_some()
+        };
+        // The first look asks, and a later one has the answer.
+        eventually("a look that waits for nobody has everything", || sandbox.sample().is_some_and(taken));
+        let usage = sandbox.usage().unwrap();
+        assert!(taken(usage), "{usage:?}");
+        assert!(usage.memory_peak.unwrap() >= 40 << 20 && usage.tasks_peak >= Some(10), "{usage:?}");
+        let ended = sandbox.kill().unwrap().usage;
+        assert_eq!((ended.memory, ended.tasks), (None, None), "nobody is left who could take anything");
+        assert!(sandbox.sample().is_none());
+    }
+}
+
+#[test]
+fn an_end_is_told_although_a_question_was_never_read() {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let (sandbox, mut output) = start(sh("echo ready; exec sleep 1000"));
+    read_until(&mut output, "ready\n");
+    let first = rustix::process::Pid::from_raw(sandbox.pid() as i32).unwrap();
+    rustix::process::kill_process(first, rustix::process::Signal::STOP).unwrap();
+    sandbox.sample();
+    rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+    eventually("the other end is closed, with the question in it", || {
+        let mut polled = [PollFd::from_borrowed_fd(sandbox.status_fd(), PollFlags::IN)];
+        poll(&mut polled, None).unwrap();
+        polled[0].revents().contains(PollFlags::HUP)
+    });
+    assert_eq!(sandbox.wait().unwrap().outcome, wflo_sandbox::Outcome::Killed);
+}
+
+#[test]
+fn looks_that_nobody_takes_do_not_pile_up() {
+    let (sandbox, mut output) = start(sh("echo ready; exec sleep 1000"));
+    read_until(&mut output, "ready\n");
+    sandbox.freeze().unwrap();
+    // Far more than the socket has room for.
+    for _ in 0..2_000 {
+        sandbox.sample();
+    }
+    assert!(sandbox.usage().is_ok() && sandbox.try_wait().unwrap().is_none());
+    sandbox.kill().unwrap();
+}
+
 #[test]
 fn proc_does_not_tell_about_the_host() {
     let ran =

@@ -6,9 +6,9 @@
 //! **Architecture Invariant:** the database file is opened by SQLite only, never by this program:
 //! closing another descriptor of it would drop SQLite's own record locks.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -202,6 +202,10 @@ fn make_dir(dir: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(dir, &error))?;
+    // Nobody means to commit it to the project that it lies in. Without this it only shows there.
+    let ignored = dir.join(".gitignore");
+    let begun = OpenOptions::new().write(true).create_new(true).mode(0o600).open(ignored);
+    let _ = begun.and_then(|mut file| file.write_all(b"*\n"));
     // SQLite flushes the names inside the folder; the folder's own name is ours to flush.
     match dir.parent() {
         Some(parent) => sync_dir(parent).map_err(|error| failed(parent, &error)),

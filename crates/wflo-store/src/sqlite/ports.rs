@@ -17,7 +17,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::store::{
     ApprovalFilter, Batch, EngineRow, InboxMessage, Leftover, OpResult, Receipt, Reclaimed, RunFilter,
-    SliceStore, Store, StoreError, Timer,
+    RunTrees, SliceStore, Store, StoreError, Timer,
 };
 use wflo_core::run::RunRecord;
 use wflo_core::slice::{CallRecord, CallsLine, Slice, Spender};
@@ -183,6 +183,10 @@ impl Store for SqliteStore {
 
     fn trees(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         read!(self, |conn| retention::trees(conn))
+    }
+
+    fn run_trees(&self) -> BoxFuture<'_, Result<Vec<RunTrees>, StoreError>> {
+        read!(self, |conn| retention::run_trees(conn))
     }
 
     fn spent(&self) -> BoxFuture<'_, Result<Vec<Spent>, StoreError>> {

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, params};
 use wflo_core::cost::{PromptCache, Spent, Sum};
 use wflo_core::id::RunId;
-use wflo_core::ports::store::{Leftover, OpResult, StoreError};
+use wflo_core::ports::store::{Leftover, OpResult, RunTrees, StoreError};
 
 use super::budget;
 use super::column::{self, Money, Parsed, Unsigned};
@@ -152,6 +152,23 @@ pub(crate) fn drop_leftover(tx: &Tx<'_>, leftover: &Leftover) -> Result<OpResult
 pub(crate) fn trees(conn: &Connection) -> Result<Vec<String>, Fault> {
     let mut statement = conn.prepare_cached("SELECT DISTINCT tree FROM run_trees ORDER BY tree")?;
     let found = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(found)
+}
+
+pub(crate) fn run_trees(conn: &Connection) -> Result<Vec<RunTrees>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT runs.id, run_trees.tree FROM run_trees JOIN runs ON runs.n = run_trees.run
+         ORDER BY run_trees.run, run_trees.tree",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, Parsed<RunId>>(0)?.0, row.get(1)?)))?;
+    let mut found: Vec<RunTrees> = Vec::new();
+    for row in rows {
+        let (run, tree) = row?;
+        match found.last_mut().filter(|last| last.run == run) {
+            Some(last) => last.trees.push(tree),
+            None => found.push(RunTrees { run, trees: vec![tree] }),
+        }
+    }
     Ok(found)
 }
 

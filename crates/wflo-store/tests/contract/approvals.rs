@@ -43,6 +43,7 @@ fn answer() -> Decision {
         by: "local:ann".to_owned(),
         comment: Some("fine".to_owned()),
         amount: Some(usd("5")),
+        lasts: None,
         at: at(3),
     }
 }

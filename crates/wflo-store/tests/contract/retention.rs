@@ -7,7 +7,7 @@ use wflo_core::budget::{Budget, Period, Scope};
 use wflo_core::cost::{PromptCache, Spent, Sum};
 use wflo_core::id::RunId;
 use wflo_core::ports::clock::Moment;
-use wflo_core::ports::store::{Leftover, Op, RunFilter, Store, StoreError};
+use wflo_core::ports::store::{Leftover, Op, RunFilter, RunTrees, Store, StoreError};
 use wflo_core::run::{RunRecord, RunStatus};
 
 use super::ground::*;
@@ -201,8 +201,15 @@ pub async fn trees_are_needed_until_they_are_dropped(fixture: &Fixture) {
     commit(&*store, vec![keep(run.id, &["a", "b"]), keep(run.id, &["b", "c"])]).await.unwrap();
     commit(&*store, vec![keep(other.id, &["b"])]).await.unwrap();
     assert_eq!(store.trees().await.unwrap(), ["a", "b", "c"]);
+    let needed = |run: RunId, trees: &[&str]| RunTrees {
+        run,
+        trees: trees.iter().map(|&tree| tree.to_owned()).collect(),
+    };
+    let by_run = store.run_trees().await.unwrap();
+    assert_eq!(by_run, [needed(run.id, &["a", "b", "c"]), needed(other.id, &["b"])]);
     commit(&*store, vec![Op::DropTrees { run: run.id }]).await.unwrap();
     assert_eq!(store.trees().await.unwrap(), ["b"]);
+    assert_eq!(store.run_trees().await.unwrap(), [needed(other.id, &["b"])]);
     commit(&*store, vec![ended(other.id), remove(&other)]).await.unwrap();
     assert_eq!(fixture.open().trees().await.unwrap(), Vec::<String>::new());
 }

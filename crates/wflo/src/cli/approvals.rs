@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use wflo_core::approval::Lasts;
 use wflo_core::id::ApprovalId;
 use wflo_core::money::NanoUsd;
 
@@ -53,11 +54,13 @@ end or its next wait, with the exit codes of `wflo run`; --no-drive only records
 Examples:
   wflo approvals approve latest
   wflo approvals approve apr_0190f2e4… --comment \"checked with finance\"
-  wflo approvals approve latest --amount 5.00     A budget asked for more: give it 5 USD more";
+  wflo approvals approve latest --amount 5.00     A budget asked for more: give it 5 USD more
+  wflo approvals approve latest --for always      Let later runs of the project reach the host";
 
 const REJECT_HELP: &str = "\
 Examples:
-  wflo approvals reject latest --comment \"not on a Friday\"";
+  wflo approvals reject latest --comment \"not on a Friday\"
+  wflo approvals reject latest --for always       Keep the host out of later runs of the project";
 
 /// One decision.
 #[derive(Debug, Args)]
@@ -68,9 +71,33 @@ pub(crate) struct Decision {
     /// Why, for the record and for the workflow
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
+    /// Of a host: for how long the answer holds [default: run]
+    #[arg(long = "for", value_name = "HOW-LONG", value_enum)]
+    pub(crate) lasts: Option<HowLong>,
     /// Only record the decision; `wflo runs resume` goes on
     #[arg(long)]
     pub(crate) no_drive: bool,
+}
+
+/// For how long an answer about a host holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HowLong {
+    /// For the connections that wait for it
+    Once,
+    /// For this run
+    Run,
+    /// For this run, and later ones of the project
+    Always,
+}
+
+impl From<HowLong> for Lasts {
+    fn from(how_long: HowLong) -> Lasts {
+        match how_long {
+            HowLong::Once => Lasts::Once,
+            HowLong::Run => Lasts::Run,
+            HowLong::Always => Lasts::Always,
+        }
+    }
 }
 
 /// The verbs of approvals.

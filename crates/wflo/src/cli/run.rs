@@ -7,8 +7,9 @@ use clap::Args;
 use wflo_core::money::NanoUsd;
 use wflo_egress::rules::Rule;
 
-use super::value::usd;
+use super::value::{ports, usd};
 use super::{Detach, Input, InputFile, Label};
+use crate::settings::Ports;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -18,6 +19,7 @@ Examples:
   wflo run --budget 10.00 --require-approval        Spend at most 10 USD, ask before every write
   wflo run workflow.py --detach                     Go on in the background and print the run's id
   wflo run --allow-host api.example.org             Let steps reach a host, and no other
+  wflo run --ask-hosts                              Ask about each host that steps want to reach
   wflo run --no-wait                                From cron: ends with 75 when people are asked
   wflo run --json | jq .type                        One event a line
   wflo run --record calls.jsonl                     Keep the answers of all model calls in a file
@@ -35,7 +37,7 @@ Of a program: its own code (128 and the signal's number, 124 for a time limit), 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RunArgs {
-    /// workflow.py[:attribute], flow.yaml or package.module:attribute [default: what wflo.toml names]
+    /// workflow.py[:attribute], workflow.mjs[:export], flow.yaml or package.module:attribute [default: what wflo.toml names]
     pub(crate) workflow: Option<String>,
     /// Give the workflow an input; may be repeated
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
@@ -57,18 +59,27 @@ pub(crate) struct RunArgs {
     /// Bring the run's file changes into the project when it completes, in whichever process that is
     #[arg(long)]
     pub(crate) apply: bool,
-    /// What isolates steps: native, or none [default: what wflo.toml or the workflow says, else native]
+    /// What isolates steps: native, docker, e2b (a cloud), or none [default: what wflo.toml or the workflow says, else native]
     #[arg(long, value_name = "BACKEND")]
     pub(crate) sandbox: Option<String>,
     /// Let steps reach this host, such as api.example.org or *.example.org; may be repeated
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<Rule>,
+    /// Ask about hosts that nobody has named; the program's connection waits for the answer
+    #[arg(long)]
+    pub(crate) ask_hosts: bool,
+    /// Start only if the packages that wflo.toml names for steps are installed already
+    #[arg(long)]
+    pub(crate) no_build: bool,
     /// Send notifications to this channel, such as slack://team; may be repeated
     #[arg(long, value_name = "CHANNEL")]
     pub(crate) notify: Vec<String>,
     /// Refuse to start when a notification channel is not configured
     #[arg(long)]
     pub(crate) strict_channels: bool,
+    /// Serve metrics for Prometheus at this address while the command runs; a range of ports takes the first free one
+    #[arg(long, value_name = "ADDR[-PORT]", value_parser = ports)]
+    pub(crate) metrics: Option<Ports>,
     /// Export the run's trace to OTEL_EXPORTER_OTLP_ENDPOINT; without one, `wflo runs trace` has it
     #[arg(long)]
     pub(crate) trace: bool,

@@ -1,5 +1,8 @@
 //! `wflo sandbox …`.
 
+mod images;
+mod serve;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,16 +12,25 @@ use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_egress::rules::Rule;
 use wflo_sandbox::Preset;
 
+use super::value::rate;
 use crate::settings::Mount;
+
+pub(crate) use self::images::{ImagesCommand, PruneImagesArgs};
+pub(crate) use self::serve::ServeArgs;
 
 const EXEC_HELP: &str = "\
 Examples:
   wflo sandbox exec -- id
-  wflo sandbox exec --memory 512m --timeout 10s -- python3 script.py
-  wflo sandbox exec --workspace . -- make test        Writes go to a copy, thrown away at the end
+  wflo sandbox exec --workspace . -- make test        In this folder; writes go to a copy, thrown away at the end
+  wflo sandbox exec --workspace . --memory 512m --timeout 10s -- python3 script.py
   wflo sandbox exec --workspace . --keep -- make      The copy's changes are kept; where is printed
   wflo sandbox exec --ro ./models:/models --env LANG=C -- ./agent
   wflo sandbox exec --allow-host pypi.org -- curl https://pypi.org/simple/
+  wflo sandbox exec --sandbox docker --image python:3.12 --runtime runsc -- python3 -V
+  wflo sandbox exec --sandbox e2b --workspace . -- make test    In the cloud that E2B_API_KEY opens
+
+Without --workspace the command starts in an empty folder, /workspace. `wflo run -- CMD` runs a program on the
+project within a budget, and keeps what it changed.
 
 Exits with the command's own code; 124 when its time was up, 125 when the sandbox could not be made,
 137 when a limit killed it.";
@@ -37,9 +49,15 @@ pub(crate) enum SandboxCommand {
     Exec(Box<ExecArgs>),
     /// Start a sandbox and report what protects it here, with a fix for each missing piece
     Doctor,
+    /// Install packages and programs for steps, once; list and remove what is installed
+    #[command(subcommand)]
+    Images(ImagesCommand),
     /// Print the policy of sandboxes for another engine, such as Docker, Kubernetes or AppArmor
     #[command(after_help = PROFILE_HELP)]
     Profile(ProfileArgs),
+    /// Serve sandboxes to the stock SDKs of E2B, on this machine
+    #[command(after_help = serve::HELP)]
+    Serve(Box<ServeArgs>),
 }
 
 /// Which policy, and how it is written.
@@ -77,6 +95,18 @@ pub(crate) struct ExecArgs {
     /// All that is written inside, /tmp and the workspace's copy together
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk: Option<Bytes>,
+    /// Bytes read from each disk in a second, such as 10m
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub(crate) io_read: Option<Bytes>,
+    /// Bytes written to each disk in a second
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub(crate) io_write: Option<Bytes>,
+    /// Operations that read from each disk in a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) io_read_ops: Option<u32>,
+    /// Operations that write to each disk in a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) io_write_ops: Option<u32>,
     /// What it may ask the kernel for: strict, default or build
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) preset: Preset,
@@ -101,6 +131,18 @@ pub(crate) struct ExecArgs {
     /// Let the command reach this host, such as api.example.org or *.example.org; may be repeated
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<Rule>,
+    /// What isolates it: native, docker for a container of its own, or e2b for a sandbox of a cloud
+    #[arg(long, value_name = "NAME", default_value = "native", value_parser = ["native", "docker", "e2b"])]
+    pub(crate) sandbox: String,
+    /// The template of the cloud's sandbox [default: base]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<String>,
+    /// The image of the container; without one it has this machine's programs
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// The container's runtime by its name in the Docker daemon, such as runsc
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<String>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use wflo_core::size::{Bytes, Millis};
 
 use super::RunRef;
 
@@ -48,6 +49,20 @@ the files from before it: `wflo runs retry RUN --from STEP`.
 Examples:
   wflo snapshots rollback latest publish
   wflo diff latest && wflo apply latest";
+
+const PRUNE_HELP: &str = "\
+Files go, runs stay: what they did, said and cost is still there, and `wflo runs prune` removes runs whole.
+The files of a run go together, since each snapshot of it builds on the one before. Never those of a run
+that has not ended, whose retry has not ended, or that changed files which were neither applied nor
+discarded; nor anything that is being read at this moment. Contents that other runs have, too, stay for them.
+
+One of --older-than and --max-size is enough for a run's files to go; --keep-last protects from both. What
+is not given is taken from [snapshots] in wflo.toml; where that says nothing either, 30 days.
+
+Examples:
+  wflo snapshots prune --dry-run
+  wflo snapshots prune --older-than 7d --keep-last 20
+  wflo snapshots prune --max-size 5g";
 
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +113,27 @@ pub(crate) struct RestoreArgs {
     pub(crate) force: bool,
 }
 
+/// Which files go.
+#[derive(Debug, Args)]
+#[command(after_help = PRUNE_HELP)]
+pub(crate) struct PruneFilesArgs {
+    /// Not those of the newest so many runs that have ended
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<u32>,
+    /// Those of runs that ended longer ago than this, such as 7d or 12h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<Millis>,
+    /// The oldest, until all that are left take at most this on the disk, such as 5g
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<Bytes>,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
 /// The verbs of snapshots.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotsCommand {
@@ -143,6 +179,8 @@ pub(crate) enum SnapshotsCommand {
         #[arg(value_name = "STEP")]
         step: String,
     },
+    /// Free the files of runs that ended, by age, number and size
+    Prune(PruneFilesArgs),
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(crate) fn render(error: &clap::Error) -> Usage {
     tips.retain(|tip| !tip.contains("use '-- "));
     let command = usage.unwrap_or_default();
     let hint = elsewhere(error, command)
+        .or_else(|| program(error, command))
         .or_else(|| suggestion(error))
         .or_else(|| (!tips.is_empty()).then(|| tips.join("; ")))
         .or_else(|| missing(error).map(str::to_owned));
@@ -50,6 +51,17 @@ fn missing(error: &clap::Error) -> Option<&'static str> {
         "<SHELL>" => "such as `wflo completions bash`",
         "<CMD>..." => "write the command after --, such as `wflo sandbox exec -- python3 script.py`",
         _ => return None,
+    })
+}
+
+/// A program that is to be run as it is stands behind `--`.
+fn program(error: &clap::Error, command: &str) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    let is_word = error.kind() == ErrorKind::UnknownArgument && !given.starts_with('-');
+    (is_word && command.starts_with("wflo run ")).then(|| {
+        format!(
+            "a program with its arguments stands behind --, such as `wflo run --budget 2 -- python {given}`"
+        )
     })
 }
 
@@ -76,10 +88,9 @@ fn elsewhere(error: &clap::Error, command: &str) -> Option<String> {
         ("gateway", "--debug" | "--detailed_debug" | "--detailed-debug") => {
             "`--log` writes a line for each call, `-v` more about what happens"
         }
-        (
-            "wflo gateway",
-            "--ssl_certfile_path" | "--ssl_keyfile_path" | "--ssl-certfile" | "--ssl-keyfile",
-        ) => "a certificate is given by `--tls-cert FILE --tls-key FILE`",
+        ("gateway", "--ssl_certfile_path" | "--ssl_keyfile_path" | "--ssl-certfile" | "--ssl-keyfile") => {
+            "a certificate is given by `--tls-cert FILE --tls-key FILE`"
+        }
         ("keys update", "--name") => {
             "a key keeps its name, by which budgets, metrics and reports know it; `wflo keys create` makes another"
         }

@@ -1,9 +1,14 @@
 //! Value parsers that several commands share.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use wflo_core::money::NanoUsd;
+use wflo_core::size::{Bytes, ParseUnitError};
+
+use crate::settings::Ports;
 
 /// An amount in USD that is not negative.
 pub(super) fn usd(text: &str) -> Result<NanoUsd, String> {
@@ -124,6 +129,55 @@ pub(super) fn is_beginning(text: &str, prefix: &str) -> bool {
     })
 }
 
+/// `IP:PORT`, an IP alone, a port alone, or `localhost` with or without a port. Other names are not looked up:
+/// which address one leads to may change.
+pub(super) fn address(text: &str, default: u16) -> Result<SocketAddr, String> {
+    let ip = |text: &str| match text {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        text => {
+            let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            plain.unwrap_or(text).parse().ok()
+        }
+    };
+    let with_port = || {
+        let (host, port) = text.rsplit_once(':')?;
+        let ip = if host.is_empty() { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { ip(host) };
+        Some(SocketAddr::new(ip?, port.parse().ok()?))
+    };
+    let alone = || Some(SocketAddr::new(ip(text)?, default));
+    text.parse().ok().or_else(alone).or_else(with_port).ok_or_else(|| {
+        format!("write an IP address and a port, such as 127.0.0.1:{default}, 0.0.0.0:443 or [::1]:{default}")
+    })
+}
+
+/// Bytes in a second: some.
+pub(super) fn rate(text: &str) -> Result<Bytes, String> {
+    match text.parse() {
+        Ok(Bytes(0)) => Err("write at least 1 byte a second".to_owned()),
+        parsed => parsed.map_err(|error: ParseUnitError| error.to_string()),
+    }
+}
+
+/// Where metrics are served when no port is named: what OpenTelemetry gives to Prometheus exporters.
+const METRICS: u16 = 9464;
+
+/// An address with a port or a range of them, such as `127.0.0.1:9464-9479`.
+pub(crate) fn ports(text: &str) -> Result<Ports, String> {
+    let range = || {
+        let (before, last) = text.rsplit_once('-')?;
+        Some((address(before, METRICS).ok()?, last.parse::<u16>().ok()?))
+    };
+    let (first, last) = match range() {
+        Some((first, last)) if first.port() != 0 && first.port() <= last => (first, last),
+        Some(_) => return Err("a range of ports ascends, such as 9464-9479".to_owned()),
+        None => {
+            let only = address(text, METRICS)?;
+            (only, only.port())
+        }
+    };
+    Ok(Ports { ip: first.ip(), ports: (first.port(), last) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +193,34 @@ mod tests {
         assert!(told("2027-01-31T18:00:00").contains("offset"));
         for text in ["", "soon", "30", "0d", "2027-02-30", "31.01.2027", "2027-01"] {
             assert!(told(text).contains("such as 12h or 30d"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_leave_out_its_port_and_is_no_name() {
+        for (text, meant) in [
+            ("127.0.0.1:4000", "127.0.0.1:4000"),
+            ("127.0.0.1", "127.0.0.1:4000"),
+            ("0.0.0.0", "0.0.0.0:4000"),
+            ("::1", "[::1]:4000"),
+            ("[::1]", "[::1]:4000"),
+            ("[::]:443", "[::]:443"),
+            ("localhost", "127.0.0.1:4000"),
+            ("localhost:0", "127.0.0.1:0"),
+            (":8080", "127.0.0.1:8080"),
+        ] {
+            assert_eq!(address(text, 4000).unwrap(), meant.parse().unwrap(), "{text}");
+        }
+        for text in [
+            "",
+            "gateway.internal",
+            "gateway.internal:80",
+            "127.0.0.1:",
+            "127.0.0.1:99999",
+            "1.2.3:80",
+            "[::1",
+        ] {
+            assert!(address(text, 4000).is_err(), "{text}");
         }
     }
 }

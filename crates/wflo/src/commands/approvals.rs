@@ -1,6 +1,7 @@
 //! `wflo approvals …`: see and decide what waits for a person.
 
 mod decide;
+mod going;
 mod list;
 mod show;
 
@@ -13,6 +14,8 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::{Session, block_on};
+
+pub(crate) use self::going::Going;
 
 /// Carries out one of the verbs.
 pub(crate) fn run(command: &ApprovalsCommand, context: &Context<'_>) -> Result<Exit, CommandError> {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use wflo_core::id::RunId;
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
+use wflo_engine::launch::Launch;
 use wflo_sandbox::workspace::{
     self, ApplyOptions, Change, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
 };
@@ -68,14 +69,11 @@ impl Files {
         let store = freed::workspaces(settings, &settings.project.root)?;
         let view = workspace_view(session.store.as_ref(), &store, record).await;
         let launch = launch_of(record).map_err(CommandError::engine)?;
-        let named =
-            [launch.workflow.as_deref(), launch.definition.as_deref(), settings.project.workflow.as_deref()];
-        let usual = [Some("workflow.py"), Some("flow.yaml"), Some("workflow.yaml")];
         Ok(Files {
             view: view.map_err(CommandError::engine)?,
             store,
             hidden: hidden(settings, &launch.hide)?,
-            definitions: named.into_iter().chain(usual).flatten().filter_map(definition_file).collect(),
+            definitions: definitions(settings, &launch),
             project: launch.project,
             run: record.id,
         })
@@ -102,6 +100,14 @@ impl Files {
         let options = ApplyOptions { by: Some(self.run.to_string()), ..options.clone() };
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
+}
+
+/// The files of the project that define workflows.
+pub(crate) fn definitions(settings: &Settings, launch: &Launch) -> Vec<RelPath> {
+    let named =
+        [launch.workflow.as_deref(), launch.definition.as_deref(), settings.project.workflow.as_deref()];
+    let usual = [Some("workflow.py"), Some("workflow.mjs"), Some("flow.yaml"), Some("workflow.yaml")];
+    named.into_iter().chain(usual).flatten().filter_map(definition_file).collect()
 }
 
 /// What no apply touches: what the settings hide now, and what was hidden from the run.

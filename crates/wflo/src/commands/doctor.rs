@@ -2,10 +2,12 @@
 
 mod cache;
 mod data;
+mod node;
 mod python;
 mod upstream;
 
 use serde::Serialize;
+use wflo_engine::interpreter::Language;
 
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -98,7 +100,11 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     checks.extend(super::sandbox::summary());
     if let Some(settings) = &settings {
         checks.extend(data::check(settings));
-        checks.extend(python::check(settings, context.environment));
+        let workflow = settings.project.workflow.as_deref().unwrap_or_default();
+        checks.extend(match Language::of(workflow) {
+            Language::Python => python::check(settings, context.environment),
+            Language::Node => node::check(settings, context.environment),
+        });
         // A key may come from a command of the project's.
         match crate::trust::missing(context, settings, &[]).len() {
             0 => {

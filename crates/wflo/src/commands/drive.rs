@@ -10,6 +10,7 @@ mod console;
 mod desk;
 mod end;
 mod feed;
+mod metrics;
 mod signals;
 mod summary;
 mod terminal;
@@ -119,8 +120,10 @@ pub(crate) async fn drive(
     let live = session.store.subscribe();
     // Whoever could be asked has been: nothing is driven that was not accepted.
     trust::require(context, &session.settings)?;
+    let metrics = metrics::prepare(session)?;
     let console = how.console.clone();
     let runtime = session.runtime_with(console.map(|console| console as Arc<dyn Console>)).await?;
+    let _metrics = metrics.map(|metrics| metrics.serve(context, &runtime)).transpose()?;
     let known = how.run;
     let mut ended = take_and_attend(session, context, &runtime, how, take, (live, &mut signals)).await;
     if let Ok(Ended { left: Left::Interrupted, run, .. }) = &mut ended {

@@ -3,7 +3,7 @@
 use wflo_core::event::{AfterFailure, Ending, EventBody, Recorded, Wait};
 
 use crate::plain;
-use crate::printer::{Paint, money};
+use crate::printer::{Paint, money, resources};
 
 /// How long a title or a log line may be.
 const WIDTH: usize = 160;
@@ -61,6 +61,9 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             of(step, format!("sleeps until {}", on.join(", ")))
         }
         EventBody::StepStopped { step, .. } => of(step, "stopped".to_owned()),
+        EventBody::SandboxUsed { step, resources: took, .. } => {
+            of(step, paint.faint(format_args!("took {}", resources(took))))
+        }
         EventBody::StepSucceeded { step, cost_usd, layer, .. } => {
             let files = if layer.is_some() { ", changed files" } else { "" };
             of(step, paint.good(format_args!("completed, {}{files}", money(*cost_usd))))
@@ -157,9 +160,14 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         EventBody::Emitted { step, name, data } => {
             of(step, format!("emitted {}: {}", short(name), plain::short(&data.to_string(), WIDTH)))
         }
-        EventBody::EgressOpened { step, host, port, request, .. } => {
+        EventBody::EgressOpened { step, host, port, request, secrets, .. } => {
             let what = request.as_ref().map(|request| format!(" {}", short(request))).unwrap_or_default();
-            of(step, paint.faint(format_args!("connects to {}:{port}{what} …", plain::line(host))))
+            let with = if secrets.is_empty() {
+                String::new()
+            } else {
+                format!(" with {}", short(&secrets.join(", ")))
+            };
+            of(step, paint.faint(format_args!("connects to {}:{port}{what}{with} …", plain::line(host))))
         }
         EventBody::EgressClosed { step, host, port, sent_bytes, received_bytes, error, .. } => {
             let host = plain::line(host);
@@ -183,6 +191,10 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
                 "{connections} further connections ({sent_bytes} bytes sent, {received_bytes} received), {refused} further refusals"
             ),
         ),
+        EventBody::EgressChanged { rule, allowed, by } => {
+            let what = if *allowed { "may be reached" } else { "is kept out" };
+            run(format!("{} {what} from now on: {}", short(rule), plain::line(by)))
+        }
         EventBody::Notice { message, .. } => run(paint.careful(short(message))),
         EventBody::WorkspaceApplied { files, discarded: false } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))

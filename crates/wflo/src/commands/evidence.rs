@@ -61,8 +61,7 @@ pub(crate) fn question(paint: Paint, request: &ApprovalRequest, room: Room) -> V
         Purpose::Write { .. } => room.width.map_or(240, |width| width.saturating_sub(2)),
         _ => 240,
     };
-    let title = plain::short(&request.title, most);
-    let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(title))];
+    let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(title(request, most)))];
     out.extend(lines(paint, request, room));
     if !request.approvers.is_empty() {
         let who =
@@ -75,6 +74,14 @@ pub(crate) fn question(paint: Paint, request: &ApprovalRequest, room: Room) -> V
     out
 }
 
+/// The question in one line of at most so many columns. A host is never shortened: it is read from its end.
+pub(crate) fn title(request: &ApprovalRequest, most: usize) -> String {
+    match request.purpose {
+        Purpose::Host { .. } => plain::line(&request.title),
+        _ => plain::short(&request.title, most),
+    }
+}
+
 /// What the question rests on.
 pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<String> {
     let evidence = &request.evidence;
@@ -84,6 +91,11 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
         Purpose::Write { .. } => tree(evidence, 1, room, &mut out),
         Purpose::Budget { .. } | Purpose::Policy { .. } | Purpose::Repeat { .. } => {
             amounts(evidence, room, &mut out);
+        }
+        Purpose::Host { .. } => {
+            if let Some(request) = evidence["request"].as_str() {
+                out.push(format!("  {}", plain::short(request, room.line)));
+            }
         }
         Purpose::Output => text(evidence["output"].as_str().unwrap_or_default(), room, &mut out),
         Purpose::Asked { .. } => tree(&evidence["details"], 1, room, &mut out),
@@ -95,11 +107,7 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
             }
         }
         Purpose::Apply => {
-            for file in evidence["files"].as_array().into_iter().flatten().take(room.lines) {
-                let kind = file["kind"].as_str().unwrap_or_default();
-                let path = file["path"].as_str().unwrap_or_default();
-                out.push(format!("  {kind:<9} {}", plain::short(path, room.line)));
-            }
+            files(paint, evidence, room, &mut out);
             diff(paint, evidence["diff"].as_str().unwrap_or_default(), room, &mut out);
         }
     }
@@ -202,6 +210,21 @@ fn text(text: &str, room: Room, out: &mut Vec<String>) {
     let count = text.lines().count();
     out.extend(text.lines().take(room.lines).map(|line| format!("  {}", plain::short(line, room.line))));
     more_lines(count, room, out);
+}
+
+/// Names of files; where not all fit, how many there are besides and what shows them.
+fn files(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
+    let all = evidence["files"].as_array().map_or(&[][..], Vec::as_slice);
+    for file in all.iter().take(room.lines) {
+        let kind = file["kind"].as_str().unwrap_or_default();
+        let path = file["path"].as_str().unwrap_or_default();
+        out.push(format!("  {kind:<9} {}", plain::short(path, room.line)));
+    }
+    if all.len() > room.lines {
+        let run = plain::short(evidence["run"].as_str().unwrap_or("ID"), NAME);
+        let more = all.len() - room.lines;
+        out.push(paint.careful(format_args!("  … and {more} more files: `wflo diff {run}` shows them all")));
+    }
 }
 
 fn diff(paint: Paint, text: &str, room: Room, out: &mut Vec<String>) {

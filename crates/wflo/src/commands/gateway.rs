@@ -82,7 +82,6 @@ enum Line<'a> {
 
 /// Serves until it is told to end.
 pub(crate) fn run(args: &GatewayArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
-    raise_descriptors();
     let threads = args.threads.map(usize::from);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = match threads.unwrap_or_else(cores) {
@@ -356,12 +355,4 @@ fn config(session: &Session<'_>) -> Result<Config, CommandError> {
         browsers: session.settings.gateway.browsers.clone(),
         cache: session.settings.cache.clone(),
     })
-}
-
-/// Each client is a descriptor, and each of its calls another.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, fewer clients are served at a time, and the others wait.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

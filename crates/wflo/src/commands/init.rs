@@ -26,6 +26,8 @@ enum InitError {
     NotAFolder { path: PathBuf },
     #[error("the example database cannot be made: {source}")]
     Database { source: rusqlite::Error },
+    #[error("this folder is called {name} already: a project of that name would be {name}/{name}")]
+    Nested { name: String },
     #[error("`{name}` cannot be a project's name")]
     Name { name: String },
 }
@@ -33,7 +35,7 @@ enum InitError {
 impl Coded for InitError {
     fn code(&self) -> Code {
         Code(match self {
-            InitError::Occupied { .. } | InitError::NotAFolder { .. } => 8009,
+            InitError::Occupied { .. } | InitError::NotAFolder { .. } | InitError::Nested { .. } => 8009,
             InitError::Database { .. } => 8012,
             InitError::Name { .. } => 8001,
         })
@@ -47,6 +49,9 @@ impl Coded for InitError {
             )),
             InitError::NotAFolder { .. } => Some("choose another name".to_owned()),
             InitError::Database { .. } => None,
+            InitError::Nested { name } => Some(format!(
+                "`wflo init .` makes the project in this folder, `wflo init ./{name}` one below it"
+            )),
             InitError::Name { .. } => {
                 Some("use letters, digits, _ and -, starting with a letter: --name my-agent".to_owned())
             }
@@ -65,6 +70,13 @@ struct Made<'a> {
 
 /// Makes the project.
 pub(crate) fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    // `./x` says that a folder below is meant.
+    if context.current.file_name() == Some(args.folder.as_os_str())
+        && !args.folder.as_os_str().as_encoded_bytes().contains(&b'/')
+        && !context.current.join(&args.folder).exists()
+    {
+        return Err(InitError::Nested { name: args.folder.display().to_string() }.into());
+    }
     let folder = context.current.join(&args.folder);
     let name = project_name(args, &folder)?;
     if folder.exists() && !folder.is_dir() {
@@ -155,6 +167,13 @@ fn report(args: &InitArgs, context: &Context<'_>, folder: &Path, name: &str, mod
             "It has no model step: no key is in the environment and no model server answers on this machine.\n\
              README.md says how to add one.",
         ),
+    }
+    let around = folder.parent().into_iter().flat_map(Path::ancestors);
+    if let Some(outer) = around.into_iter().find(|outer| outer.join("wflo.toml").is_file()) {
+        printer.note(format_args!(
+            "note: it lies within the project {}, whose runs see its files, too",
+            outer.display()
+        ));
     }
     let here = folder == context.current || args.folder == Path::new(".");
     let enter = if here { String::new() } else { format!("  cd {}\n", args.folder.display()) };

@@ -11,6 +11,7 @@ use wflo_engine::EngineError;
 
 use crate::cli::{ApprovalRef, RunRef};
 use crate::commands::Context;
+use crate::commands::approvals::Going;
 use crate::failure::CommandError;
 use crate::plain;
 use crate::session::Session;
@@ -25,7 +26,7 @@ pub(crate) enum PickError {
     #[error("there are no runs in {data_dir} yet")]
     NoRuns { data_dir: String },
     #[error("no approval waits for a decision")]
-    NoApprovals,
+    NoApprovals { going: Option<Going> },
     #[error("{} approvals wait for a decision: which of them?", waiting.len())]
     WhichApproval { waiting: Vec<(ApprovalId, String)> },
     #[error("there is no approval {id}")]
@@ -50,7 +51,8 @@ impl Coded for PickError {
                 "start one with `wflo run`; runs of another project are seen from its folder, or with --project"
                     .to_owned()
             }
-            PickError::NoApprovals | PickError::NoSuchApproval { .. } => {
+            PickError::NoApprovals { going: Some(going) } => going.to_string(),
+            PickError::NoApprovals { going: None } | PickError::NoSuchApproval { .. } => {
                 "`wflo approvals list --all` lists the decided ones, too".to_owned()
             }
             PickError::WhichApproval { waiting } => {
@@ -134,7 +136,10 @@ pub(crate) async fn approval(session: &Session<'_>, which: &ApprovalRef) -> Resu
         ApprovalRef::Latest => {
             let statuses = vec![ApprovalStatus::Pending];
             let newest = store.approvals(ApprovalFilter { statuses, run: None, limit: 1 }).await?;
-            newest.into_iter().next().ok_or_else(|| PickError::NoApprovals.into())
+            match newest.into_iter().next() {
+                Some(newest) => Ok(newest),
+                None => Err(PickError::NoApprovals { going: Going::find(session).await? }.into()),
+            }
         }
         ApprovalRef::Prefix(prefix) => {
             let all = store.approvals(ApprovalFilter::default()).await?;
@@ -162,7 +167,7 @@ pub(crate) async fn undecided(session: &Session<'_>, which: &ApprovalRef) -> Res
             let waiting = all.map(|approval| (approval.id, approval.request.title)).collect();
             Err(PickError::WhichApproval { waiting }.into())
         }
-        (None, _) => Err(PickError::NoApprovals.into()),
+        (None, _) => Err(PickError::NoApprovals { going: Going::find(session).await? }.into()),
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod workflow;
 use std::io::IsTerminal as _;
 
 use wflo_core::id::RunId;
+use wflo_engine::images::{Building, Installed};
 use wflo_engine::{Runtime, Source, Submission};
 
 use crate::cli::{InputFile, RunArgs};
@@ -15,6 +16,7 @@ use crate::commands::Context;
 use crate::commands::detach::{self, Child};
 use crate::commands::drive::{self, How, Taken};
 use crate::commands::runs::run_json;
+use crate::commands::sandbox::images;
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::plain;
@@ -45,10 +47,19 @@ fn handed_over(context: &Context<'_>, mut error: CommandError) -> CommandError {
 
 fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) -> Result<Exit, CommandError> {
     let given = args.sandbox.as_deref().map(backend).transpose()?;
-    let settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
+    let mut settings = context.settings(args.workflow.as_deref().map(workflow::file_of))?;
+    settings.metrics.listen = args.metrics.or(settings.metrics.listen);
     let is_program = !args.command.is_empty();
+    // What packages bring is a program like any other, so that they are there before one is looked for.
+    let mut installed = Installed::default();
+    if is_program && images::wants(&settings) {
+        if background.is_none() {
+            trust::settle(context, &settings, &[], !std::io::stdin().is_terminal())?;
+        }
+        installed = block_on(images::for_run(context, &settings, given, building(args)))?;
+    }
     let source = match is_program {
-        true => program::resolve(args, &settings, context)?,
+        true => program::resolve(args, &settings, &installed, context)?,
         false => workflow::resolve(args.workflow.as_deref(), &settings, &context.current)?.into_source()?,
     };
     let stdin_taken = match is_program {
@@ -57,10 +68,15 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
         false => args.from_sdk || args.input_files.iter().any(|file| matches!(file, InputFile::Stdin)),
     };
     if background.is_none() {
-        trust::settle(context, &settings, &[], stdin_taken)?;
-        if given == Some(Backend::None) {
+        // A program is named by hand; what a file of the project leads to is the project's word.
+        let led = match &source {
+            Source::Program { program, .. } => trust::led_to(program),
+            _ => Vec::new(),
+        };
+        trust::settle(context, &settings, &led, stdin_taken)?;
+        if let Some(by_hand) = given.and_then(trust::by_hand) {
             // Said by hand: whoever resumes it is not asked again. Where that cannot be kept, they are.
-            let _ = trust::accept(&settings, &[trust::by_hand()]);
+            let _ = trust::accept(&settings, &[by_hand]);
         }
         if !args.allow_hosts.is_empty() {
             let hosts: Vec<_> =
@@ -73,10 +89,18 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
         && !program.shown.is_empty()
     {
         // Named by hand: whoever resumes it is not asked about them.
-        let _ = trust::accept(&settings, &trust::of_program(program));
+        let (led, mut named) = (trust::led_to(program), trust::of_program(program));
+        named.retain(|asked| !led.contains(asked));
+        let _ = trust::accept(&settings, &named);
+    }
+    if background.is_none() && is_program {
+        program::report_hidden(&settings, context);
     }
     let recorded_in =
         args.record.as_deref().map(|file| record::prepared(&context.current, file)).transpose()?;
+    if !is_program && images::wants(&settings) {
+        installed = block_on(images::for_workflow(context, &settings, &source, given, building(args)))?;
+    }
     if args.detach.is_wanted() {
         return detach::start(context, &settings.data_dir, stdin_taken && !is_program);
     }
@@ -94,6 +118,7 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     let asked = (source, inputs, given);
     let (session, mut submission) = submission(args, context, settings, asked, how.terminal.is_some())?;
     submission.caller = caller;
+    submission.installed = installed;
     let mut started = None;
     let exit = block_on(drive::drive(&session, context, how, async |runtime| {
         if !quiet {
@@ -114,6 +139,10 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
     Ok(exit)
 }
 
+fn building(args: &RunArgs) -> Building {
+    if args.no_build { Building::Never } else { Building::WhereMissing }
+}
+
 fn submission<'a>(
     args: &RunArgs,
     context: &'a Context<'a>,
@@ -131,6 +160,7 @@ fn submission<'a>(
         backend,
         notify: args.notify.clone(),
         allow_hosts: args.allow_hosts.iter().map(ToString::to_string).collect(),
+        ask_hosts: args.ask_hosts,
         recording: args.replay.as_deref().map(|file| record::checked(&context.current, file)).transpose()?,
         interactive,
     };
@@ -169,8 +199,5 @@ async fn name_left_behind(context: &Context<'_>, runtime: &Runtime) -> Result<()
 }
 
 fn backend(name: &str) -> Result<Backend, CliError> {
-    parse_backend(name).map_err(|(kind, message)| match kind {
-        crate::document::Kind::Later => CliError::LaterBackend { message },
-        _ => CliError::NoSuchBackend { message },
-    })
+    parse_backend(name).map_err(|message| CliError::NoSuchBackend { message })
 }

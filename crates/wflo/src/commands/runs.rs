@@ -12,6 +12,7 @@ mod trace;
 
 pub(crate) use json::{exit_of_run, run_json};
 pub(crate) use list::age;
+pub(crate) use prune::{Kept, STAY, kept, runs};
 pub(crate) use show::{changed_files, in_colour, letter};
 pub(crate) use trace::{Kind as SpanKind, Span, Status as SpanStatus, spans_of};
 

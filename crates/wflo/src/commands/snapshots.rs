@@ -6,6 +6,7 @@
 mod diff;
 mod error;
 mod list;
+mod prune;
 mod restore;
 mod rollback;
 mod show;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: &SnapshotsCommand, context: &Context<'_>) -> Result<E
                 diff::run(before, after.as_ref(), *stat, context).await
             }
             SnapshotsCommand::Rollback { run, step } => rollback::run(run, step, context).await,
+            SnapshotsCommand::Prune(args) => prune::run(args, context).await,
             SnapshotsCommand::Restore(args) => restore::run(args, context).await,
         }
     })

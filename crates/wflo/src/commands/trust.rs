@@ -38,15 +38,18 @@ pub(crate) fn run(args: &TrustArgs, context: &Context<'_>) -> Result<Exit, Comma
             if was { "no longer" } else { "not" }
         ));
     } else {
-        trust::accept(&settings, &settings.asked)?;
         if settings.asked.is_empty() {
             printer.line(format_args!("{} asks for nothing that needs trust.", project.display()));
         } else {
-            printer.line(format_args!("{} is trusted with:\n", project.display()));
-            for line in trust::lines(&settings.asked) {
-                printer.line(format_args!("  {line}"));
+            printer.line(format_args!("{} asks for:\n", project.display()));
+            for line in trust::lines(&settings.asked, printer.width()) {
+                printer.line(line);
             }
-            printer.note("\n`wflo trust --revoke` takes it back.");
+        }
+        trust::accept(&settings, &settings.asked)?;
+        if !settings.asked.is_empty() {
+            printer.line("\nIt is trusted with them.");
+            printer.note("`wflo trust --revoke` takes it back.");
         }
     }
     printer.object(&Report { project, trusted, settings: &settings.asked });

@@ -115,16 +115,11 @@ fn wrong_values_are_refused_where_they_stand() {
 
 #[test]
 fn what_belongs_to_a_later_release_is_refused_by_name() {
-    for (head, says) in [
-        ("sandbox: {network_enabled: true}", "sandbox.network_enabled"),
-        ("sandbox: {backend: docker}", "docker"),
-    ] {
-        let text =
-            with_steps("  - {name: a, type: tool, run: [x]}\n").replace("steps:", &format!("{head}\nsteps:"));
-        let (code, place, message, _) = wrong(&text);
-        assert_eq!((code, place.as_str()), (1010, "flow.yaml:4"), "{message}");
-        assert!(message.contains(says), "{message}");
-    }
+    let text = with_steps("  - {name: a, type: tool, run: [x]}\n")
+        .replace("steps:", "sandbox: {network_enabled: true}\nsteps:");
+    let (code, place, message, _) = wrong(&text);
+    assert_eq!((code, place.as_str()), (1010, "flow.yaml:4"), "{message}");
+    assert!(message.contains("sandbox.network_enabled"), "{message}");
 }
 
 #[test]

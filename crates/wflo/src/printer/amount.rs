@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use wflo_core::budget::{Amount, Measure};
 use wflo_core::money::NanoUsd;
+use wflo_core::resources::Resources;
 
 /// `$1.25`, `$0.0021`, `$0`: exact to four significant digits below a cent, rounded up.
 pub(crate) fn money(amount: NanoUsd) -> String {
@@ -62,6 +63,12 @@ pub(crate) fn duration(span: Duration) -> String {
         60_000..3_600_000 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
     }
+}
+
+/// `0.8 s of a core, 41.2 MB`: what is not known is left out.
+pub(crate) fn resources(took: &Resources) -> String {
+    let cpu = took.cpu_ms.map(|ms| format!("{} of a core", duration(Duration::from_millis(ms))));
+    cpu.into_iter().chain(took.memory_peak_bytes.map(size)).collect::<Vec<_>>().join(", ")
 }
 
 /// `0 B`, `812 kB`, `12.3 MB`: decimal, as disks are sold and `ls -h --si` shows them.

@@ -31,6 +31,11 @@ impl Environment {
         Environment { variables: std::env::vars_os().filter_map(utf8).collect() }
     }
 
+    /// All of it, as a program gets it.
+    pub(crate) fn all(&self) -> BTreeMap<std::ffi::OsString, std::ffi::OsString> {
+        self.variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
     #[cfg(test)]
     pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::document::{Node, Value};
 
 /// Sections whose entries people name.
-const NAMED: [&str; 6] = ["providers", "models", "aliases", "routes", "limits", "databases"];
+const NAMED: [&str; 7] = ["providers", "models", "aliases", "routes", "limits", "databases", "secrets"];
 
 /// The parts of a file.
 #[derive(Debug, Clone, Default)]

@@ -6,18 +6,22 @@ use wflo_egress::RuleError;
 use wflo_egress::address::Net;
 use wflo_egress::rules::Rule;
 pub(crate) use wflo_engine::launch::Backend;
-use wflo_sandbox::Preset;
+use wflo_sandbox::docker::{Options, Pull};
+use wflo_sandbox::{IoLimits, Preset};
 
+use super::{CloudSettings, Packages};
 use crate::document::{Field, Kind, Problem, Reader};
 
 /// The settings of sandboxes; an absent limit is the backend's default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
     pub(crate) backend: Option<Backend>,
     pub(crate) memory_limit: Option<Bytes>,
     pub(crate) cpu_limit: Option<MilliCpus>,
     pub(crate) pids_limit: Option<u32>,
     pub(crate) disk_limit: Option<Bytes>,
+    /// `[sandbox.io]`.
+    pub(crate) io: IoLimits,
     pub(crate) timeout: Option<Millis>,
     /// Refuse when a limit would be enforced by anything weaker than the kernel.
     pub(crate) require_kernel: bool,
@@ -31,10 +35,57 @@ pub(crate) struct Sandbox {
     pub(crate) rw: Vec<Mount>,
     /// Hosts that steps may reach, each read as a rule.
     pub(crate) allow_hosts: Vec<String>,
+    /// People are asked about other hosts.
+    pub(crate) ask_hosts: bool,
+    /// For so long a connection is held while they are.
+    pub(crate) patience: Millis,
+    /// Hosts whose requests over TLS are looked at.
+    pub(crate) inspect_hosts: Vec<String>,
+    /// A PEM file with further authorities that vouch for hosts.
+    pub(crate) ca_file: Option<std::path::PathBuf>,
     /// Addresses that are no public ones and may be reached under the names of those hosts.
     pub(crate) allow_addresses: Vec<String>,
     /// Paths in the workspace that the sandbox must not see.
     pub(crate) hide: Vec<String>,
+    /// What is installed for steps.
+    pub(crate) packages: Packages,
+    /// What the backend `docker` makes its containers of.
+    pub(crate) docker: Options,
+    /// Where the sandboxes of the backend `e2b` are.
+    pub(crate) cloud: CloudSettings,
+}
+
+/// How long a connection to an unknown host is held where nothing is said: people may look elsewhere for a
+/// moment, and clients that wait for longer are rare.
+const PATIENCE: Millis = Millis(120_000);
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Sandbox {
+            backend: None,
+            memory_limit: None,
+            cpu_limit: None,
+            pids_limit: None,
+            disk_limit: None,
+            io: IoLimits::default(),
+            timeout: None,
+            require_kernel: false,
+            preset: Preset::default(),
+            env: Vec::new(),
+            ro: Vec::new(),
+            rw: Vec::new(),
+            allow_hosts: Vec::new(),
+            ask_hosts: false,
+            patience: PATIENCE,
+            inspect_hosts: Vec::new(),
+            ca_file: None,
+            allow_addresses: Vec::new(),
+            hide: Vec::new(),
+            packages: Packages::default(),
+            docker: Options::default(),
+            cloud: CloudSettings::default(),
+        }
+    }
 }
 
 /// `source:target`, or one path for both.
@@ -70,27 +121,26 @@ impl std::str::FromStr for Mount {
     }
 }
 
-/// Reads a backend's name; a known one of a later release is refused with what to use.
+/// Reads a backend's name; one that is another's setting is refused with what to use.
 ///
 /// # Errors
-/// What to tell the user: the refusal and its hint.
-pub(crate) fn parse_backend(name: &str) -> Result<Backend, (Kind, String)> {
+/// What to tell the user.
+pub(crate) fn parse_backend(name: &str) -> Result<Backend, String> {
     match (Backend::named(name), name) {
         (Some(backend), _) => Ok(backend),
-        (None, "docker" | "gvisor" | "e2b") => Err((
-            Kind::Later,
-            format!("the sandbox backend \"{name}\" belongs to a later release; use \"native\""),
-        )),
-        (None, _) => Err((
-            Kind::WrongValue,
-            format!("\"{name}\" is not a sandbox backend; use \"native\" or \"none\""),
+        (None, "gvisor") => Err(
+            "gVisor is a runtime of the backend \"docker\": write backend = \"docker\" and runtime = \"runsc\""
+                .to_owned(),
+        ),
+        (None, _) => Err(format!(
+            "\"{name}\" is not a sandbox backend; use \"native\", \"docker\", \"e2b\" or \"none\""
         )),
     }
 }
 
 impl Sandbox {
     /// Reads `[sandbox]` of the settings file.
-    pub(super) fn read(field: &Field<'_>) -> Result<Self, Problem> {
+    pub(super) fn read(field: &Field<'_>, root: &std::path::Path) -> Result<Self, Problem> {
         let mut reader = field.table()?;
         let mut sandbox = Sandbox::read_shared(&mut reader)?;
         if let Some(field) = reader.optional("require") {
@@ -103,7 +153,27 @@ impl Sandbox {
         if let Some(field) = reader.optional("allow_addresses") {
             sandbox.allow_addresses = each_read::<Net>(&field)?;
         }
+        if let Some(field) = reader.optional("inspect_hosts") {
+            sandbox.inspect_hosts = each_read::<Rule>(&field)?;
+            let is_part = |host: &String| !host.parse::<Rule>().is_ok_and(|rule| rule.is_only_a_host());
+            if sandbox.inspect_hosts.iter().any(is_part) {
+                return Err(field.wrong("hosts, each with or without a port, such as [\"api.example.org\"]"));
+            }
+        }
+        sandbox.ca_file =
+            reader.optional("ca_file").map(|field| field.name().map(|file| root.join(file))).transpose()?;
+        let asks = [("deny", false), ("ask", true)];
+        let asks = reader.optional("unknown_hosts").map(|field| field.choice(&asks)).transpose()?;
+        let patience =
+            reader.optional("ask_timeout_seconds").map(|field| read_seconds(&field)).transpose()?;
+        sandbox.patience = patience.unwrap_or(PATIENCE);
+        sandbox.ask_hosts = asks == Some(true);
         sandbox.rw = mounts(reader.optional("rw"))?;
+        sandbox.io = reader.optional("io").map(|field| read_io(&field)).transpose()?.unwrap_or_default();
+        sandbox.docker = containers(&mut reader)?;
+        sandbox.packages = Packages::read(&mut reader)?;
+        let cloud = reader.optional("e2b").map(|field| CloudSettings::read(&field, root)).transpose()?;
+        sandbox.cloud = cloud.unwrap_or_default();
         reader.finish()?;
         Ok(sandbox)
     }
@@ -120,7 +190,7 @@ impl Sandbox {
         let mut sandbox = Sandbox::default();
         if let Some(field) = reader.optional("backend") {
             let name = field.text()?;
-            let refuse = |(kind, message)| Problem::new(kind, &field.node.origin, message);
+            let refuse = |message| Problem::new(Kind::WrongValue, &field.node.origin, message);
             sandbox.backend = Some(parse_backend(name).map_err(refuse)?);
         }
         sandbox.memory_limit = reader.optional("memory_limit").map(|field| field.parse()).transpose()?;
@@ -142,6 +212,24 @@ impl Sandbox {
     }
 }
 
+fn containers(reader: &mut Reader<'_>) -> Result<Options, Problem> {
+    let mut options = Options::default();
+    if let Some(field) = reader.optional("image") {
+        options.image = Some(field.text()?.to_owned());
+    }
+    if let Some(field) = reader.optional("runtime") {
+        options.runtime = Some(field.text()?.to_owned());
+    }
+    if let Some(field) = reader.optional("pull") {
+        let policies = [("never", Pull::Never), ("missing", Pull::Missing), ("always", Pull::Always)];
+        options.pull = field.choice(&policies)?;
+    }
+    if let Some(field) = reader.optional("require_scan") {
+        options.require_scan = field.boolean()?;
+    }
+    Ok(options)
+}
+
 fn network(field: &Field<'_>, message: &str) -> Problem {
     field
         .problem(Kind::Later, message)
@@ -149,7 +237,7 @@ fn network(field: &Field<'_>, message: &str) -> Problem {
 }
 
 /// Texts that are read here, so that a wrong one is told with its line, and kept as they are written.
-fn each_read<T>(field: &Field<'_>) -> Result<Vec<String>, Problem>
+pub(super) fn each_read<T>(field: &Field<'_>) -> Result<Vec<String>, Problem>
 where
     T: std::str::FromStr,
     RuleError: From<T::Err>,
@@ -162,6 +250,23 @@ where
         }
     }
     Ok(texts)
+}
+
+/// A limit of 0 would let nothing through, and a control group takes it for none.
+fn read_io(field: &Field<'_>) -> Result<IoLimits, Problem> {
+    let mut reader = field.table()?;
+    let mut bytes = |key| {
+        let field = reader.optional(key);
+        field.map(|field| match field.parse()? {
+            Bytes(0) => Err(field.wrong("at least 1 byte a second")),
+            bytes => Ok(bytes),
+        })
+    };
+    let (read, write) = (bytes("read").transpose()?, bytes("write").transpose()?);
+    let mut operations = |key| reader.optional(key).map(|field| read_pids(&field)).transpose();
+    let io = IoLimits { read, write, read_ops: operations("read_ops")?, write_ops: operations("write_ops")? };
+    reader.finish()?;
+    Ok(io)
 }
 
 fn read_pids(field: &Field<'_>) -> Result<u32, Problem> {

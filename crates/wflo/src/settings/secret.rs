@@ -45,9 +45,18 @@ pub(crate) enum KeySource {
 impl KeySource {
     /// Reads `api_key_env`, `api_key_file` or `api_key_command`; at most one.
     pub(super) fn read(reader: &mut Reader<'_>, root: &std::path::Path) -> Result<Option<Self>, Problem> {
-        let variable = reader.optional("api_key_env");
-        let file = reader.optional("api_key_file");
-        let command = reader.optional("api_key_command");
+        KeySource::read_as(reader, root, ["api_key_env", "api_key_file", "api_key_command"])
+    }
+
+    /// Reads one of these: a variable, a file, a command.
+    pub(super) fn read_as(
+        reader: &mut Reader<'_>,
+        root: &std::path::Path,
+        [variable, file, command]: [&'static str; 3],
+    ) -> Result<Option<Self>, Problem> {
+        let variable = reader.optional(variable);
+        let file = reader.optional(file);
+        let command = reader.optional(command);
         let given: Vec<_> = [&variable, &file, &command].into_iter().flatten().collect();
         if let [_, second, ..] = given[..] {
             return Err(second.problem(Kind::WrongValue, "is a second place for the same key; keep one"));
@@ -74,8 +83,19 @@ impl KeySource {
     /// # Errors
     /// [`SettingsError::Key`], which never holds any part of the key or of a command's output.
     pub(crate) fn fetch(&self, provider: &str, environment: &Environment) -> Result<Secret, SettingsError> {
-        let refuse =
-            |reason: String, hint: String| SettingsError::Key { provider: provider.to_owned(), reason, hint };
+        self.value(environment).map_err(|NotHad { reason, hint }| SettingsError::Key {
+            provider: provider.to_owned(),
+            reason,
+            hint,
+        })
+    }
+
+    /// Fetches what is there; blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be had, without any part of it.
+    pub(crate) fn value(&self, environment: &Environment) -> Result<Secret, NotHad> {
+        let refuse = |reason: String, hint: String| NotHad { reason, hint };
         let text = match self {
             KeySource::Variable(name) => environment.get(name).map(str::to_owned).ok_or_else(|| {
                 refuse(format!("the environment variable {name} is not set"), format!("export {name}=…"))
@@ -85,10 +105,7 @@ impl KeySource {
                 refuse(format!("{}: {error}", path.display()), hint)
             })?,
             KeySource::Command(words) => run(words).map_err(|reason| {
-                refuse(
-                    reason,
-                    "run api_key_command by hand: it must print the key and exit with 0".to_owned(),
-                )
+                refuse(reason, "run the command by hand: it must print the key and exit with 0".to_owned())
             })?,
         };
         let key = text.trim();
@@ -98,6 +115,13 @@ impl KeySource {
         }
         Ok(Secret(key.to_owned()))
     }
+}
+
+/// Why a key cannot be had, and what helps.
+#[derive(Debug)]
+pub(crate) struct NotHad {
+    pub(crate) reason: String,
+    pub(crate) hint: String,
 }
 
 /// What stands in a file. A device or a pipe has no end.

@@ -36,6 +36,7 @@ memory_limit = "512m"
 cpu_limit = "0.5"
 pids_limit = 128
 disk_limit = "256m"
+io = { read = "50m", write_ops = 100 }
 network_enabled = false
 allow_hosts = []
 timeout_seconds = 300
@@ -103,6 +104,8 @@ fn the_designs_file_is_read_whole() {
     assert_eq!(settings.budgets[0].max_cost_usd.unwrap().to_string(), "10.00");
     assert_eq!(settings.budgets[0].action_on_exceeded, Some(wflo_core::budget::OnExceeded::Ask));
     assert_eq!(settings.sandbox.memory_limit.unwrap().0, 512 << 20);
+    let io = settings.sandbox.io;
+    assert_eq!((io.read, io.write, io.write_ops), (Some(Bytes(50 << 20)), None, Some(100)));
     assert_eq!(settings.sandbox.ro[0].target, "/models");
     assert_eq!(settings.databases["main"].path, here.root().join("data/support.db"));
     assert_eq!(settings.storage, here.root().join(".wflo/wflo.db"));
@@ -171,6 +174,10 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[budget]\nmax_cost_usd = true", "text or a number, not true/false"),
         ("[sandbox]\nmemory_limit = \"lots\"", "is not a size"),
         ("[sandbox]\npids_limit = 0", "at least 1"),
+        ("[sandbox]\nio = { read = 0 }", "at least 1 byte a second"),
+        ("[sandbox]\nio = { write_ops = 0 }", "at least 1"),
+        ("[sandbox]\nio = \"50m\"", "a table"),
+        ("[metrics]\nlisten = \"127.0.0.1:9-8\"", "a range of ports ascends"),
         ("[sandbox]\ntimeout_seconds = 0", "longer than nothing"),
         ("[sandbox]\nbackend = \"vm\"", "not a sandbox backend"),
         ("[sandbox]\nro = [\"a:b\"]", "is not a mount"),
@@ -201,6 +208,25 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[databases.main]\nurl = \"data.db\"", "a SQLite address"),
         ("[sandbox]\nallow_hosts = [\"a.example\", \"*.org\"]", "`*.org` is not a host"),
         ("[sandbox]\nallow_addresses = [\"10.0.0.0/40\"]", "neither an address nor a network"),
+        ("[sandbox]\nunknown_hosts = \"allow\"", "unknown_hosts"),
+        ("[sandbox]\nask_timeout_seconds = 0", "longer than nothing"),
+        ("[sandbox]\ninspect_hosts = [\"https://a.example/x\"]", "hosts, each with or without a port"),
+        ("[secrets.a]\nvalue_env = \"A\"\nhosts = [\"a.example\"]", "`secrets.a.env` is missing"),
+        ("[secrets.a]\nenv = \"A\"\nhosts = [\"a.example\"]", "has no value"),
+        ("[secrets.a]\nenv = \"A=B\"\nvalue_env = \"A\"\nhosts = [\"a.example\"]", "the name of a variable"),
+        ("[secrets.a]\nenv = \"A\"\nvalue_env = \"A\"\nhosts = []", "at least one host"),
+        (
+            "[secrets.a]\nenv = \"A\"\nvalue_env = \"A\"\nhosts = [\"*.example.org\"]",
+            "hosts, each with or without",
+        ),
+        (
+            "[secrets.a]\nenv = \"A\"\nvalue_env = \"A\"\nvalue_file = \"b\"\nhosts = [\"a.example\"]",
+            "second place",
+        ),
+        (
+            "[sandbox]\nenv = [\"TOKEN\"]\n[secrets.a]\nenv = \"A\"\nvalue_env = \"TOKEN\"\nhosts = [\"a.example\"]",
+            "would pass the key TOKEN on",
+        ),
     ] {
         let (code, place, said, _) = refusal(text, &[]);
         assert_eq!(code, 8004, "{text}: {said}");
@@ -210,10 +236,38 @@ fn wrong_values_are_refused_where_they_stand() {
 }
 
 #[test]
+fn secrets_of_hosts_and_what_is_asked_about_are_read() {
+    let text = "[sandbox]\nunknown_hosts = \"ask\"\nask_timeout_seconds = \"5s\"\nca_file = \"company.pem\"\n\
+        inspect_hosts = [\"b.example\"]\n[secrets.github]\nenv = \"GITHUB_TOKEN\"\nvalue_file = \"../token\"\n\
+        hosts = [\"api.github.com\", \"a.example:8443\"]\nheaders = [\"X-Api-Key\"]\nquery = [\"key\"]\n";
+    let here = Here::with(text);
+    let settings = here.load(&[]).unwrap();
+    assert!(settings.sandbox.ask_hosts && settings.sandbox.patience.0 == 5_000);
+    assert_eq!(settings.sandbox.ca_file, Some(here.root().join("company.pem")));
+    let secret = &settings.secrets["github"];
+    assert_eq!((secret.env.as_str(), secret.hosts.len()), ("GITHUB_TOKEN", 2));
+    assert_eq!(
+        (secret.headers.as_slice(), secret.query.as_slice()),
+        (&["x-api-key".into()][..], &["key".into()][..])
+    );
+    assert_eq!(secret.source, KeySource::File(here.root().join("../token")));
+}
+
+#[test]
+fn packages_of_a_distribution_are_names_and_versions() {
+    let here = Here::with("[sandbox]\npackages = [\"jq\", \"poppler-utils=22*\"]\n");
+    assert_eq!(here.load(&[]).unwrap().sandbox.packages.system, ["jq", "poppler-utils=22*"]);
+    for package in ["-y", "jq-", "jq/stable", "./jq.deb", "jq=", "?name(jq)"] {
+        let (code, place, said, _) = refusal(&format!("[sandbox]\npackages = [\"tree\", {package:?}]"), &[]);
+        assert_eq!((code, place.as_str()), (8004, "wflo.toml:2"), "{said}");
+        assert!(said.contains(package), "{said}");
+    }
+}
+
+#[test]
 fn what_belongs_to_a_later_release_is_refused_by_name() {
     for (text, says) in [
         ("[sandbox]\nnetwork_enabled = true", "network_enabled"),
-        ("[sandbox]\nbackend = \"gvisor\"", "gvisor"),
         ("[databases.main]\nurl = \"postgres://u:secret@h/d\"", "Postgres"),
         ("[storage]\nurl = \"postgresql://h/d\"", "Postgres"),
     ] {

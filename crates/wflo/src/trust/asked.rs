@@ -12,6 +12,7 @@ use wflo_gateway::cache::Address;
 use wflo_sandbox::workspace::{Digest, Hidden, HideRules, RelPath};
 
 use crate::document::{Node, Table, Value};
+use crate::plain;
 use crate::settings::{Backend, Settings};
 
 /// One setting, or one entry of a list.
@@ -38,6 +39,15 @@ impl Asked {
         format!("{} = {:?}", self.key, self.value)
     }
 
+    /// The same in so many columns, or in those that an address needs to show its host whole.
+    pub(crate) fn brief(&self, columns: usize) -> String {
+        let host = self.value.split_once("://").map_or(0, |(scheme, rest)| {
+            let host = rest.split('/').next().unwrap_or_default();
+            self.key.len() + scheme.len() + host.len() + " = \"://...\"".len()
+        });
+        plain::short(&self.setting(), columns.max(host))
+    }
+
     /// As it is remembered.
     pub(crate) fn recorded(&self) -> String {
         let files = self.files.iter().map(|file| format!(" [{file}]")).collect::<String>();
@@ -59,6 +69,12 @@ pub(crate) fn asked(file: &Node, root: &Path) -> Vec<Asked> {
     }
     if let Some(Value::Table(sandbox)) = table.get("sandbox").map(|node| &node.value) {
         of_sandbox(sandbox, root, &mut found);
+    }
+    if let Some(Value::Table(metrics)) = table.get("metrics").map(|node| &node.value) {
+        of_metrics(metrics, &mut found);
+    }
+    for (name, secret) in tables(table, "secrets") {
+        of_secret(&format!("secrets.{name}"), secret, root, &mut found);
     }
     for (name, database) in tables(table, "databases") {
         if matches!(database.get("allow_unseen").map(|node| &node.value), Some(Value::Bool(true))) {
@@ -83,13 +99,28 @@ pub(crate) fn asked(file: &Node, root: &Path) -> Vec<Asked> {
     found
 }
 
+fn of_metrics(metrics: &Table, found: &mut Vec<Asked>) {
+    if let Some(listen) = text(metrics, "listen") {
+        let does = "other users of this machine may read which workflows run and what they cost";
+        found.push(Asked::new("metrics.listen", listen, does));
+    }
+    if matches!(metrics.get("beyond_loopback").map(|node| &node.value), Some(Value::Bool(true))) {
+        let does = "other machines may read which workflows run and what they cost";
+        found.push(Asked::new("metrics.beyond_loopback", "true", does));
+    }
+}
+
 /// What a recorded run was started with beyond what the settings say now: a `.wflo` may have been brought
 /// along too, with runs that nobody of this machine has started.
 pub(crate) fn of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
     let (sandbox, root) = (&settings.sandbox, &settings.project.root);
     let mut found = Vec::new();
-    if launch.backend == Backend::None && sandbox.backend != Some(Backend::None) {
-        found.push(by_hand());
+    found.extend(by_hand(launch.backend).filter(|_| sandbox.backend != Some(launch.backend)));
+    if let Some(docker) = &launch.docker
+        && docker.options != sandbox.docker
+    {
+        let does = "its steps run in containers that the settings do not ask for";
+        found.push(Asked::new("run.docker", docker.options.image.clone().unwrap_or_default(), does));
     }
     found.extend(reach_of_run(launch, settings));
     for name in launch.env.iter().filter(|name| !sandbox.env.contains(name)) {
@@ -114,15 +145,34 @@ pub(crate) fn of_program(program: &Program) -> Vec<Asked> {
     shown.map(|place| Asked::new("run.program", place.display().to_string(), "its program sees it")).collect()
 }
 
-/// A run without isolation, as the command line asks for it.
-pub(crate) fn by_hand() -> Asked {
-    Asked::new("run.backend", "none", "its steps are not isolated from this machine")
+/// Of that, what a file of the project leads to: nobody has named it by hand.
+pub(crate) fn led_to(program: &Program) -> Vec<Asked> {
+    let (asked, led) = (of_program(program), program.led.iter().map(|place| place.display().to_string()));
+    let led: Vec<String> = led.collect();
+    asked.into_iter().filter(|asked| led.contains(&asked.value)).collect()
+}
+
+/// A run with a backend that reaches further than this machine's own walls, as the command line asks for it.
+pub(crate) fn by_hand(backend: Backend) -> Option<Asked> {
+    let does = reach(backend.name())?;
+    Some(Asked::new("run.backend", backend.name(), does))
+}
+
+/// What somebody has to agree to who runs steps with a backend.
+fn reach(backend: &str) -> Option<&'static str> {
+    match backend {
+        "none" => Some("steps are not isolated from this machine"),
+        "e2b" => Some("steps, and the project's files with them, go to a cloud that is paid for"),
+        _ => None,
+    }
 }
 
 /// The hosts and addresses among that.
 pub(crate) fn reach_of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
     let sandbox = &settings.sandbox;
-    let hosts = launch.allow_hosts.iter().filter(|host| !sandbox.allow_hosts.contains(host));
+    let remembered = super::hosts::read(&settings.project.root);
+    let is_known = |host: &&String| sandbox.allow_hosts.contains(host) || remembered.allow.contains(*host);
+    let hosts = launch.allow_hosts.iter().filter(|host| !is_known(host));
     let addresses =
         launch.allow_addresses.iter().filter(|address| !sandbox.allow_addresses.contains(address));
     let does = "its steps reach it, though it is no public one";
@@ -139,15 +189,7 @@ pub(crate) fn host_by_hand(host: &str) -> Asked {
 
 fn of_provider(key: &str, provider: &Table, root: &Path, found: &mut Vec<Asked>) {
     if let Some(command) = provider.get("api_key_command") {
-        let words = match &command.value {
-            Value::List(items) => items.iter().filter_map(text_of).map(str::to_owned).collect(),
-            _ => text_of(command).map(str::to_owned).into_iter().collect::<Vec<_>>(),
-        };
-        let mut asked =
-            Asked::new(format!("{key}.api_key_command"), words.join(" "), "runs outside of every sandbox");
-        let named = words.iter().flat_map(|word| word.split_whitespace());
-        asked.files = named.filter_map(|word| digest_of(word, root)).collect();
-        found.push(asked);
+        found.push(of_command(format!("{key}.api_key_command"), command, root));
     }
     if let Some(file) = text(provider, "api_key_file").filter(|file| is_outside(file, root)) {
         found.push(Asked::new(format!("{key}.api_key_file"), file, "is read and sent to the provider"));
@@ -162,6 +204,43 @@ fn of_provider(key: &str, provider: &Table, root: &Path, found: &mut Vec<Asked>)
     }
 }
 
+/// A secret of hosts: a project could have any value that can be read sent to a host of its own.
+fn of_secret(key: &str, secret: &Table, root: &Path, found: &mut Vec<Asked>) {
+    let hosts: Vec<&str> = texts(secret, "hosts").collect();
+    for host in &hosts {
+        found.push(Asked::new(format!("{key}.hosts"), *host, "gets the secret's value"));
+    }
+    for (name, does) in [
+        ("headers", "the secret's value may stand in this header"),
+        ("query", "the secret's value may stand in this parameter"),
+    ] {
+        let places = texts(secret, name);
+        found.extend(places.map(|place| Asked::new(format!("{key}.{name}"), place, does)));
+    }
+    if let Some(command) = secret.get("value_command") {
+        found.push(of_command(format!("{key}.value_command"), command, root));
+    }
+    for (name, does) in [
+        ("value_env", "the variable's value is sent to the secret's hosts"),
+        ("value_file", "is read and sent to the secret's hosts"),
+    ] {
+        if let Some(value) = text(secret, name) {
+            found.push(Asked::new(format!("{key}.{name}"), value, does));
+        }
+    }
+}
+
+fn of_command(key: String, command: &Node, root: &Path) -> Asked {
+    let words = match &command.value {
+        Value::List(items) => items.iter().filter_map(text_of).map(str::to_owned).collect(),
+        _ => text_of(command).map(str::to_owned).into_iter().collect::<Vec<_>>(),
+    };
+    let mut asked = Asked::new(key, words.join(" "), "runs outside of every sandbox");
+    let named = words.iter().flat_map(|word| word.split_whitespace());
+    asked.files = named.filter_map(|word| digest_of(word, root)).collect();
+    asked
+}
+
 /// A Redis elsewhere; what is shown of its address holds no password. One that cannot be read is refused.
 fn of_cache(url: &str, found: &mut Vec<Asked>) {
     let Ok(address) = Address::parse(url).map(|address| address.to_string()) else { return };
@@ -174,10 +253,56 @@ fn of_cache(url: &str, found: &mut Vec<Asked>) {
     }
 }
 
+/// A cloud, which sees what steps see, and gets the key that is named for it.
+fn of_cloud(cloud: &Table, root: &Path, found: &mut Vec<Asked>) {
+    let key = "sandbox.e2b";
+    if let Some(command) = cloud.get("api_key_command") {
+        found.push(of_command(format!("{key}.api_key_command"), command, root));
+    }
+    if let Some(file) = text(cloud, "api_key_file").filter(|file| is_outside(file, root)) {
+        found.push(Asked::new(format!("{key}.api_key_file"), file, "is read and sent to the cloud"));
+    }
+    let elsewhere = |name: &str| text(cloud, name).filter(|url| name == "domain" || !is_this_machine(url));
+    let places: Vec<_> = ["domain", "api_url", "sandbox_url"]
+        .into_iter()
+        .filter_map(|name| Some((name, elsewhere(name)?)))
+        .collect();
+    for (name, place) in &places {
+        found.push(Asked::new(
+            format!("{key}.{name}"),
+            *place,
+            "steps, and the project's files with them, go there",
+        ));
+    }
+    if let Some(name) = text(cloud, "api_key_env").filter(|name| !places.is_empty() || *name != "E2B_API_KEY")
+    {
+        found.push(Asked::new(
+            format!("{key}.api_key_env"),
+            name,
+            "the variable's value is sent to the cloud",
+        ));
+    }
+    if let Some(template) = text(cloud, "template") {
+        found.push(Asked::new(format!("{key}.template"), template, "steps run in it"));
+    }
+}
+
 fn of_sandbox(sandbox: &Table, root: &Path, found: &mut Vec<Asked>) {
-    if let Some(name) = text(sandbox, "backend").filter(|name| *name == "none") {
-        let does = "steps are not isolated from this machine";
+    if let Some((name, does)) = text(sandbox, "backend").and_then(|name| Some((name, reach(name)?))) {
         found.push(Asked::new("sandbox.backend", name, does));
+    }
+    if let Some(Value::Table(cloud)) = sandbox.get("e2b").map(|node| &node.value) {
+        of_cloud(cloud, root, found);
+    }
+    if let Some(image) = text(sandbox, "image") {
+        found.push(Asked::new(
+            "sandbox.image",
+            image,
+            "it is fetched from its registry, and steps run in it",
+        ));
+    }
+    if let Some(runtime) = text(sandbox, "runtime").filter(|name| *name != "runsc") {
+        found.push(Asked::new("sandbox.runtime", runtime, "it is what isolates steps from this machine"));
     }
     for host in texts(sandbox, "allow_hosts") {
         found.push(Asked::new("sandbox.allow_hosts", host, "steps reach it"));
@@ -188,6 +313,10 @@ fn of_sandbox(sandbox: &Table, root: &Path, found: &mut Vec<Asked>) {
             address,
             "steps reach it, though it is no public one",
         ));
+    }
+    of_packages(sandbox, found);
+    if let Some(file) = text(sandbox, "ca_file") {
+        found.push(Asked::new("sandbox.ca_file", file, "hosts that it vouches for are believed"));
     }
     for name in texts(sandbox, "env") {
         found.push(Asked::new("sandbox.env", name, "steps see the variable's value"));
@@ -201,6 +330,49 @@ fn of_sandbox(sandbox: &Table, root: &Path, found: &mut Vec<Asked>) {
     for mount in texts(sandbox, "rw") {
         found.push(Asked::new("sandbox.rw", mount, "steps write there, not on a copy"));
     }
+}
+
+/// Packages are installed in a sandbox; still it is this machine that fetches them.
+fn of_packages(sandbox: &Table, found: &mut Vec<Asked>) {
+    let does = "packages are fetched for steps, and kept";
+    for requirement in text(sandbox, "requirements").into_iter().chain(texts(sandbox, "requirements")) {
+        found.push(Asked::new("sandbox.requirements", requirement, does));
+    }
+    for package in texts(sandbox, "packages") {
+        let does = "this machine's distribution is asked for it, and steps have its programs";
+        found.push(Asked::new("sandbox.packages", package, does));
+    }
+    if let Some(url) = text(sandbox, "index_url") {
+        found.push(Asked::new("sandbox.index_url", without_user(url), "packages are fetched from there"));
+    }
+    if let Some(limit) = sandbox.get("build_disk_limit").and_then(|node| match &node.value {
+        Value::Number(digits) => Some(digits.as_str()),
+        _ => text_of(node),
+    }) {
+        let does = "so much of this machine's memory may be taken while packages are installed";
+        found.push(Asked::new("sandbox.build_disk_limit", limit, does));
+    }
+    for (key, does) in [
+        ("extra_index_urls", "packages are fetched from there, too"),
+        ("index_hosts", "files of packages are fetched from there"),
+    ] {
+        for place in texts(sandbox, key) {
+            found.push(Asked::new(format!("sandbox.{key}"), without_user(place), does));
+        }
+    }
+    if matches!(sandbox.get("source_builds").map(|node| &node.value), Some(Value::Bool(true))) {
+        let does = "packages run their own code while they are built, in a sandbox";
+        found.push(Asked::new("sandbox.source_builds", "true", does));
+    }
+}
+
+/// An address whose host stands first: what is before it may be secret, or look like a host.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// The tables below a table, by the user's names.
@@ -321,8 +493,15 @@ mod tests {
             [providers.c]\napi_key_file = \"../../token\"\n[providers.d]\nbase_url = \"http://localhost.evil.example\"\n\
             [providers.e]\nbase_url = \"http://evil.example\\\\@127.0.0.1/\"\n\
             [sandbox]\nbackend = \"none\"\nenv = [\"HOME\", \"AWS\"]\nro = [\"inside:/e\", \"later:/l\", \"/home:/h\", \"wflo.toml:/w\", \".aws:/a\"]\nrw = [\"./x:/x\"]\nallow_hosts = [\"evil.example\"]\nallow_addresses = [\"10.0.0.0/8\"]\n\
+            requirements = \"r.txt\"\nindex_url = \"https://pypi.org:s3cret@evil.example/simple\"\nbuild_disk_limit = \"900g\"\nsource_builds = true\n\
+            [sandbox.e2b]\napi_url = \"https://evil.example\"\ndomain = \"evil.example\"\nsandbox_url = \"http://127.0.0.1:1\"\n\
+            template = \"t\"\napi_key_env = \"E2B_API_KEY\"\n\
             [databases.m]\nurl = \"sqlite://../other.db\"\nallow_unseen = true\n[storage]\nurl = \"sqlite:inside/x.db\"\n\
-            [cache]\nurl = \"redis://localhost:s3cret-w0rd@evil.example/1\"\n";
+            [metrics]\nlisten = \"127.0.0.1:9464\"\nbeyond_loopback = true\n\
+            [cache]\nurl = \"redis://localhost:s3cret-w0rd@evil.example/1\"\n\
+            [secrets.s]\nenv = \"S\"\nvalue_env = \"AWS_SECRET\"\nhosts = [\"evil.example\"]\n\
+            [secrets.t]\nenv = \"T\"\nvalue_command = \"./key.sh\"\nhosts = [\"evil.example\"]\n\
+            headers = [\"referer\"]\nquery = [\"key\"]\n";
         let found = of(text, &root);
         for wanted in [
             "providers.a.api_key_command = \"./key.sh x\"",
@@ -343,15 +522,45 @@ mod tests {
             "sandbox.rw = \"./x:/x\"",
             "sandbox.allow_hosts = \"evil.example\"",
             "sandbox.allow_addresses = \"10.0.0.0/8\"",
+            "sandbox.requirements = \"r.txt\"",
+            "sandbox.index_url = \"https://evil.example/simple\"",
+            "sandbox.build_disk_limit = \"900g\"",
+            "sandbox.source_builds = \"true\"",
+            "sandbox.e2b.api_url = \"https://evil.example\"",
+            "sandbox.e2b.domain = \"evil.example\"",
+            "sandbox.e2b.template = \"t\"",
+            "sandbox.e2b.api_key_env = \"E2B_API_KEY\"",
             "databases.m.url",
             "databases.m.allow_unseen",
             "storage.url",
+            "metrics.listen = \"127.0.0.1:9464\"",
+            "metrics.beyond_loopback",
             "cache.url = \"redis://evil.example/1\"",
+            "secrets.s.hosts = \"evil.example\"",
+            "secrets.s.value_env = \"AWS_SECRET\"",
+            "secrets.t.hosts = \"evil.example\"",
+            "secrets.t.headers = \"referer\"",
+            "secrets.t.query = \"key\"",
+            "secrets.t.value_command = \"./key.sh\"",
         ] {
             assert!(found.iter().any(|setting| setting.starts_with(wanted)), "{wanted}: {found:?}");
         }
-        assert_eq!(found.len(), 22, "{found:?}");
+        assert_eq!(found.len(), 38, "{found:?}");
         assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+    }
+
+    #[test]
+    fn a_cloud_is_asked_for_by_whoever_names_it() {
+        let root = Path::new("/project");
+        let found = of("[sandbox]\nbackend = \"e2b\"\n[sandbox.e2b]\napi_key_env = \"E2B_API_KEY\"\n", root);
+        assert_eq!(found, ["sandbox.backend = \"e2b\""]);
+        let other = of("[sandbox.e2b]\napi_key_env = \"AWS_SECRET\"\n", root);
+        assert_eq!(other, ["sandbox.e2b.api_key_env = \"AWS_SECRET\""]);
+        assert_eq!(
+            by_hand(Backend::E2b).map(|asked| asked.setting()),
+            Some("run.backend = \"e2b\"".to_owned())
+        );
+        assert_eq!(by_hand(Backend::Docker), None);
     }
 
     #[test]

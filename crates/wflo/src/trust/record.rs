@@ -27,8 +27,8 @@ struct Record {
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be written: {source}", path.display())]
 pub(super) struct Unkept {
-    path: PathBuf,
-    source: io::Error,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
 }
 
 impl Coded for Unkept {
@@ -43,11 +43,16 @@ impl Coded for Unkept {
 
 /// Where the record of the project at `root` is.
 fn place(root: &Path) -> PathBuf {
+    beside(root, "trust")
+}
+
+/// The file of the project at `root` in one of the user's own folders.
+pub(super) fn beside(root: &Path, folder: &str) -> PathBuf {
     // A data directory in the project asks for a folder outside of it.
     let own = state_root(root, &root.join(".wflo"));
     let mut name = own.file_name().unwrap_or_default().to_owned();
     name.push(".json");
-    own.with_file_name("trust").join(name)
+    own.with_file_name(folder).join(name)
 }
 
 /// What was accepted; nothing when there is no record that counts.
@@ -56,6 +61,12 @@ pub(super) fn read(root: &Path) -> BTreeSet<String> {
 }
 
 fn read_at(path: &Path, root: &Path) -> Option<BTreeSet<String>> {
+    let record: Record = read_own(path)?;
+    (record.project == root).then_some(record.settings)
+}
+
+/// What a file of the user's own holds; nobody else can have written it.
+pub(super) fn read_own<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     let me = rustix::process::geteuid().as_raw();
     let own = |about: std::fs::Metadata| about.uid() == me && about.mode() & 0o022 == 0;
     path.parent()?.symlink_metadata().ok().filter(|folder| folder.is_dir())?;
@@ -68,8 +79,7 @@ fn read_at(path: &Path, root: &Path) -> Option<BTreeSet<String>> {
     }
     let mut text = String::new();
     file.take(LIMIT).read_to_string(&mut text).ok()?;
-    let record: Record = serde_json::from_str(&text).ok()?;
-    (record.project == root).then_some(record.settings)
+    serde_json::from_str(&text).ok()
 }
 
 /// Keeps what is accepted from now on.
@@ -79,7 +89,7 @@ pub(super) fn write(root: &Path, settings: BTreeSet<String>) -> Result<(), Unkep
     written.map_err(|source| Unkept { path, source })
 }
 
-fn write_at(path: &Path, record: &Record) -> io::Result<()> {
+pub(super) fn write_at(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut unfinished = path.as_os_str().to_owned();

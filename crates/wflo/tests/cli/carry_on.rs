@@ -213,6 +213,42 @@ fn following_says_when_nobody_drives() {
 }
 
 #[test]
+fn who_asks_for_a_question_too_early_is_told_which_run_has_not_asked_yet() {
+    let folder = Folder::with(&[("flow.yaml", &STRAIGHT.replace("echo made", "sleep 600; echo made"))]);
+    assert_eq!(folder.run(&["run", "--no-drive"]).code, 0);
+    let recorded = folder.run(&["approvals", "show", "latest"]);
+    assert_eq!(recorded.code, 1);
+    assert!(recorded.stderr.contains("no process drives it: `wflo runs resume run_"), "{}", recorded.stderr);
+    assert_eq!(folder.run(&["runs", "cancel", "latest"]).code, 0);
+    let ended = folder.run(&["approvals", "show", "latest"]);
+    assert!(ended.stderr.contains("`wflo approvals list --all`"), "{}", ended.stderr);
+
+    assert_eq!(folder.run(&["run", "--detach"]).code, 0);
+    for arguments in [["approvals", "show", "latest"], ["approvals", "approve", "latest"]] {
+        let early = folder.run(&arguments);
+        assert_eq!(early.code, 1);
+        assert!(
+            early.stderr.contains("still goes and has not asked anything yet: `wflo runs events run_"),
+            "{}",
+            early.stderr
+        );
+    }
+    let list = folder.run(&["approvals", "list"]);
+    assert_eq!((list.code, list.stdout.as_str()), (0, ""));
+    assert!(list.stderr.contains("--follow` shows when it does"), "{}", list.stderr);
+    assert_eq!(folder.run(&["runs", "cancel", "latest"]).code, 0);
+}
+
+#[test]
+fn inputs_that_a_written_workflow_does_not_declare_are_refused() {
+    let folder = Folder::with(&[("flow.yaml", STRAIGHT)]);
+    let refused = folder.run(&["run", "--input", "age=365"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("[WFLO-1022]"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`inputs: {age: {type: string}}`"), "{}", refused.stderr);
+}
+
+#[test]
 fn following_notices_that_the_process_has_died() {
     let folder = Folder::with(&[("flow.yaml", &STRAIGHT.replace("echo made", "sleep 600; echo made"))]);
     let child = folder.start(&["run", "--detach"]);

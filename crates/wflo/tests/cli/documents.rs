@@ -41,7 +41,7 @@ fn every_error_code_of_the_command_line_has_a_page() {
         .chain(8020..=8022)
         .chain(5120..=5124)
         .chain(5240..=5244)
-        .chain(5250..=5252)
+        .chain(5250..=5253)
         .chain(1101..=1104)
     {
         let page = std::fs::read_to_string(docs().join(format!("errors/WFLO-{code}.md"))).unwrap();

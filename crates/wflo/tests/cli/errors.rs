@@ -54,8 +54,17 @@ fn a_program_that_is_not_there_is_refused_before_a_run_is_made() {
 }
 
 #[test]
-fn a_backend_of_a_later_release_is_named() {
-    assert_snapshot!(Folder::with(&[WORKFLOW]).shown(&["run", "--sandbox", "docker"]));
+fn who_forgets_the_dashes_before_a_program_is_told() {
+    let said = |words: &[&str]| Folder::with(&[("agent.py", "print('hi')\n")]).run(words).stderr;
+    for words in [&["run", "--budget", "2", "python", "agent.py"][..], &["run", "python", "agent.py"]] {
+        assert!(said(words).contains("`wflo run --budget 2 -- python agent.py`"), "{}", said(words));
+    }
+    assert!(said(&["run", "python"]).contains("`wflo run -- python ARGS`"), "{}", said(&["run", "python"]));
+}
+
+#[test]
+fn a_backend_that_is_a_runtime_is_named() {
+    assert_snapshot!(Folder::with(&[WORKFLOW]).shown(&["run", "--sandbox", "gvisor"]));
 }
 
 #[test]

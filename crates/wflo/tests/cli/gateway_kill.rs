@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -174,15 +175,14 @@ fn sharing(limit: i64) -> World {
 #[test]
 fn a_run_that_waits_does_not_wait_for_the_dead() {
     let world = sharing(BILL + BOUND + BOUND / 2);
-    // It ends at the first commit of what it has spent: what was billed is in its log, all else in its slice.
-    let mut gateway = world.start_under(&[("WFLO_FAILPOINT", "gateway.fold.before:1")]);
+    // It ends once its call is settled in its log, whatever of its slice it has given back before.
+    let mut gateway = world.start_under(&[("WFLO_FAILPOINT", "gateway.settle.after:1")]);
     world.mock.hold();
     let port = gateway.port;
     let client = std::thread::spawn(move || call(port));
     until("its call is sent", || world.mock.counts().requests == 1);
     let mut run = world.folder.start(&["run", "--json"]);
     let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
-    // The engine has looked for the dead, and found none.
     lines.by_ref().find(|line| line.contains("\"step.started\"")).expect("the step starts");
     assert!(gateway.child.try_wait().unwrap().is_none());
     world.mock.release();
@@ -201,22 +201,27 @@ fn runs_and_a_gateway_share_a_budget_to_the_nano() {
     let world = sharing(limit);
     let gateway = world.start();
     let port = gateway.port;
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(move || {
-                    loop {
-                        match call(port) {
-                            200 => {}
-                            402 => return,
-                            other => panic!("{other}"),
-                        }
-                    }
-                })
-            })
-            .collect();
+        let client = || {
+            let mut answered = 0;
+            loop {
+                // However slow the run is to begin, half of the budget is left to it.
+                if answered >= 200 && !over.load(Ordering::Acquire) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                match call(port) {
+                    200 => answered += 1,
+                    402 => return,
+                    other => panic!("{other}"),
+                }
+            }
+        };
+        let clients: Vec<_> = (0..2).map(|_| scope.spawn(client)).collect();
         // The gateway has most of what is left at hand; it gives back what no call of it holds.
         let ran = world.folder.run(&["run", "--json"]);
+        over.store(true, Ordering::Release);
         assert_eq!(ran.code, 0, "{} {}", ran.stdout, ran.stderr);
         clients.into_iter().for_each(|client| client.join().unwrap());
     });

@@ -40,6 +40,24 @@ fn without_a_model_the_project_has_no_model_step_and_says_how_to_add_one() {
 }
 
 #[test]
+fn a_project_is_not_made_in_a_folder_of_its_name_unless_that_is_said() {
+    let folder = Folder::new();
+    let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let nested = folder.run(&["init", &name, "--no-model"]);
+    assert_eq!(nested.code, 2, "{}", nested.stderr);
+    assert!(
+        nested.stderr.contains("[WFLO-8009]") && nested.stderr.contains("`wflo init .`"),
+        "{}",
+        nested.stderr
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+    assert_eq!(folder.run(&["init", ".", "--no-model"]).code, 0);
+    let said = folder.run(&["init", &format!("./{name}"), "--no-model"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("it lies within the project"), "{}", said.stderr);
+}
+
+#[test]
 fn a_model_server_of_this_machine_is_used_and_priced() {
     let server = ModelServer::listing(
         r#"{"data": [{"id": "nomic-embed-text"}, {"id": "smollm2 \"135m\"", "meta": {"n_ctx": 8192}}]}"#,

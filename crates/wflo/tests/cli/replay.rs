@@ -1,5 +1,7 @@
 //! `wflo run --record` and `--replay`: what is said when a recording cannot be kept, or tests nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use wflo_testkit::model_server::{Answer, ModelServer};
 
 use super::documents::assert_fits;
@@ -117,4 +119,20 @@ fn a_call_that_is_not_recorded_says_what_is_another_in_it() {
     let limit = replayed(&FIRST.replace("300", "301"));
     assert!(limit.contains("max_tokens differs;") && !limit.contains("messages"), "{limit}");
     assert_eq!(server.counts().requests, 2);
+}
+
+/// The head of a recording, as one is known by.
+const KEPT: &str = "{\"wflo_recording\":1,\"workflow\":\"sh\"}\n";
+
+#[test]
+fn a_recording_is_left_as_it_was_when_there_is_nothing_to_record() {
+    let folder = Folder::with(&[("calls.jsonl", KEPT)]);
+    let ran = folder.run(&["run", "--sandbox", "none", "--record", "calls.jsonl", "--", "true"]);
+    assert!(ran.code == 0 && ran.stderr.contains("called no model"), "{}", ran.stderr);
+    assert_eq!(folder.read("calls.jsonl"), KEPT);
+    let shown = folder.run(&["runs", "show", "latest"]).stdout;
+    assert!(shown.contains("  runs true\n"), "{shown}");
+    assert_eq!(folder.read(".wflo/.gitignore"), "*\n");
+    let mode = std::fs::metadata(folder.path().join(".wflo/.gitignore")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "as all that the folder holds");
 }

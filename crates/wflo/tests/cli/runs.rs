@@ -10,7 +10,7 @@ use super::documents::assert_fits;
 use super::wflo::{Ended, Folder, shown};
 
 /// Ids, times and process ids differ each time; so do the widths of the columns that hold them.
-const FILTERS: [(&str, &str); 12] = [
+const FILTERS: [(&str, &str); 13] = [
     (r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\d\b", "[DAY]"),
     (r"freed \d+(\.\d+)? (B|kB)", "freed [SIZE]"),
     (r"local:[\w.-]+", "local:[USER]"),
@@ -20,6 +20,7 @@ const FILTERS: [(&str, &str); 12] = [
     (r": nightly [0-9a-f]{12}", ": nightly [HASH]"),
     (r"\b\d\d:\d\d:\d\d\.\d{3} ", "[TIME] "),
     (r"\b\d+(\.\d+)? (ms|s|min)\b( \d\d s\b)?", "[T]"),
+    (r"\[T\] of a core(, \d+(\.\d+)? [kM]?B)?", "[RESOURCES]"),
     (r"process \d+", "process [PID]"),
     (r"(waiting|running|paused)  \[T\]  (\S+)  \d+", "$1  [T]  $2  [PID]"),
     (r"[ ─]{3,}", "  "),

@@ -29,7 +29,21 @@ fn a_time_out_ends_with_124() {
 fn a_program_that_is_not_there_ends_with_127_and_a_hint() {
     let ended = Folder::new().run(&["sandbox", "exec", "--", "no-such-program"]);
     assert_eq!(ended.code, 127);
-    assert!(ended.stderr.contains("hint:"), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("error: `no-such-program`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("[WFLO-3105]") && ended.stderr.contains("hint:"), "{}", ended.stderr);
+}
+
+#[test]
+fn who_names_a_file_of_this_folder_is_told_that_the_command_starts_in_another() {
+    let folder = Folder::with(&[("agent.sh", "#!/bin/sh\necho run\n")]);
+    let unseen = folder.run(&["sandbox", "exec", "--", "sh", "agent.sh"]);
+    assert_ne!(unseen.code, 0);
+    assert!(unseen.stderr.contains("agent.sh of this folder is not seen"), "{}", unseen.stderr);
+    assert!(unseen.stderr.contains("`wflo sandbox exec --workspace . -- …`"), "{}", unseen.stderr);
+    let seen = folder.run(&["sandbox", "exec", "--workspace", ".", "--", "sh", "agent.sh"]);
+    assert_eq!((seen.code, seen.stdout.as_str(), seen.stderr.as_str()), (0, "run\n", ""));
+    let program = folder.run(&["sandbox", "exec", "--", "agent.sh"]);
+    assert!(program.stderr.contains("--workspace . -- ./agent.sh`"), "{}", program.stderr);
 }
 
 #[test]

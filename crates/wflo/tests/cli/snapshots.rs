@@ -118,6 +118,35 @@ fn what_cannot_be_is_said_and_nothing_is_made() {
 }
 
 #[test]
+fn a_restore_is_no_way_around_an_apply() {
+    let folder = project();
+    let acts = "mkdir .vscode open; echo {} > .vscode/tasks.json; echo plain > open/plain; chmod 777 open; \
+                printf '#!/bin/sh\\n' > tool; chmod 755 tool; ln -s /etc/passwd lnk; echo '[project]' > wflo.toml";
+    let flow = FLOW.replace(
+        "echo draft > report.md;",
+        &format!("echo draft > report.md; {};", acts.replace('\\', "\\\\")),
+    );
+    folder.write("flow.yaml", &flow);
+    done(&folder, &["run"]);
+    let before = (names(&folder.path()), folder.read("wflo.toml"));
+    for arguments in [
+        &["snapshots", "restore", "latest@draft", "--to", ".", "--force"][..],
+        &["snapshots", "restore", "latest@draft", "--to", "inside"],
+        &["snapshots", "restore", "latest@draft", "wflo.toml", "--to", ".", "--force"],
+    ] {
+        refused(&folder, arguments, "WFLO-5245");
+        assert_eq!((names(&folder.path()), folder.read("wflo.toml")), before, "{arguments:?}");
+    }
+    done(&folder, &["snapshots", "restore", "latest@draft", "open", "--to", ".", "--force"]);
+    let open = std::fs::metadata(folder.path().join("open")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&open) & 0o777, 0o755);
+    // What was submitted is the user's own; and another folder may have everything.
+    done(&folder, &["snapshots", "restore", "latest@0", "--to", ".", "--force"]);
+    done(&folder, &["snapshots", "restore", "latest@draft", "--to", "../all"]);
+    assert!(folder.exists("../all/.vscode/tasks.json"));
+}
+
+#[test]
 fn a_killed_restore_leaves_no_folder_and_the_next_one_ends_it() {
     let folder = project();
     done(&folder, &["run"]);

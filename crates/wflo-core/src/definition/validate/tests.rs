@@ -201,7 +201,7 @@ fn a_circle_is_shown_whole() {
 #[test]
 fn what_a_later_release_brings_is_refused_by_name() {
     let mut json = with_steps(json!([code_step("a", &[])]));
-    json["sandbox"] = json!({"network_enabled": true, "allow_hosts": ["x.org"], "backend": "docker"});
+    json["sandbox"] = json!({"network_enabled": true, "allow_hosts": ["x.org"], "backend": "gvisor"});
     assert_eq!(codes(&json), ["WFLO-1010"; 2]);
 }
 

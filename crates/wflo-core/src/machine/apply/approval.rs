@@ -27,7 +27,7 @@ impl Draft {
         }
         match purpose {
             // The code that asked hears the answer and decides itself.
-            Purpose::Asked { .. } | Purpose::Apply => Ok(()),
+            Purpose::Asked { .. } | Purpose::Host { .. } | Purpose::Apply => Ok(()),
             Purpose::Gate if gate_goes_on => Ok(()),
             Purpose::Budget { .. } => {
                 self.begin_ending(Ending::Halted { error: Failure::new(HALTED, refusal) })
@@ -44,7 +44,7 @@ impl Draft {
     }
 
     /// Questions of the run as a whole are put once, however many calls come to them at the same moment:
-    /// one about a budget while it is open, one of a policy for good. So are those of a step about its circles
+    /// one about a budget or a host while it is open, one of a policy for good. So are those of a step about its circles
     /// while one is open.
     pub(super) fn asked_already(&self, purpose: &Purpose) -> Option<ApprovalId> {
         let same = |known: &ApprovalState| match (purpose, &known.request.purpose) {
@@ -55,6 +55,9 @@ impl Draft {
                 effect.step == other.step
                     && effect.generation == other.generation
                     && known.status == ApprovalStatus::Pending
+            }
+            (Purpose::Host { rule }, Purpose::Host { rule: other }) => {
+                rule == other && known.status == ApprovalStatus::Pending
             }
             (Purpose::Policy { policy }, Purpose::Policy { policy: other }) => {
                 policy == other && known.status != ApprovalStatus::Superseded

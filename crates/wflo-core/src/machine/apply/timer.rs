@@ -41,6 +41,7 @@ impl Draft {
                             by: "timeout".to_owned(),
                             comment,
                             amount: None,
+                            lasts: None,
                             at: self.at,
                         };
                         return self.decided(*approval, decision);

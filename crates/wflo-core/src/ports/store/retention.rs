@@ -13,6 +13,15 @@ pub struct Leftover {
     pub run: RunId,
 }
 
+/// The trees of workspace stores that one run needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunTrees {
+    /// The run.
+    pub run: RunId,
+    /// Seals and layers, each once.
+    pub trees: Vec<String>,
+}
+
 /// What [`Store::collect`](super::Store::collect) freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reclaimed {

@@ -8,7 +8,8 @@ fn tree(entries: &[(&str, Kind)]) -> Manifest {
     let entry =
         |kind: &Kind| Entry { kind: kind.clone(), mode: if *kind == Kind::Whiteout { 0 } else { 0o755 } };
     let path = |text: &str| RelPath::from_bytes(text.as_bytes()).unwrap();
-    Manifest { entries: entries.iter().map(|(name, kind)| (path(name), entry(kind))).collect() }
+    let entries = entries.iter().map(|(name, kind)| (path(name), entry(kind))).collect();
+    Manifest { entries, ..Manifest::default() }
 }
 
 fn file(content: &str) -> Kind {

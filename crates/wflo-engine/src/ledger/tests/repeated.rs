@@ -47,7 +47,14 @@ async fn asked(world: &World, run: RunId, many: usize) -> Vec<Approval> {
 }
 
 async fn answer(world: &World, run: RunId, approval: &Approval, approved: bool) {
-    let decision = Decision { approved, by: "me".into(), comment: None, amount: None, at: world.clock.now() };
+    let decision = Decision {
+        approved,
+        by: "me".into(),
+        comment: None,
+        amount: None,
+        lasts: None,
+        at: world.clock.now(),
+    };
     world.engine.send(run, &Message::Decide { approval: approval.id, decision }).await.unwrap();
 }
 

@@ -121,8 +121,14 @@ async fn a_no_to_more_time_halts_the_run() {
     let run = world.submit(&time("0.2", "ask")).await;
     until("it asks", || async { world.approvals(run).await.len() == 1 }).await;
     let approval = world.approvals(run).await.remove(0).id;
-    let decision =
-        Decision { approved: false, by: "me".into(), comment: None, amount: None, at: world.clock.now() };
+    let decision = Decision {
+        approved: false,
+        by: "me".into(),
+        comment: None,
+        amount: None,
+        lasts: None,
+        at: world.clock.now(),
+    };
     world.engine.send(run, &Message::Decide { approval, decision }).await.unwrap();
     assert_eq!(world.ended(run).await, RunStatus::Halted);
     assert_eq!(attempts.load(std::sync::atomic::Ordering::Relaxed), 1);

@@ -112,6 +112,7 @@ pub(super) async fn world_within(
     let databases =
         wflo_data::Databases::open(&BTreeMap::new(), dir.path(), &wflo_data::Limits::default()).unwrap();
     let services = Arc::new(Services {
+        hosts: crate::hosts::Hosts::default(),
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
         databases: Arc::new(databases),
@@ -197,6 +198,7 @@ impl World {
             by: "local:me".into(),
             comment: None,
             amount: amount.map(NanoUsd::from_nanos),
+            lasts: None,
             at: self.clock.now(),
         };
         self.engine.send(run, &Message::Decide { approval: approval.id, decision }).await.unwrap();

@@ -166,6 +166,9 @@ impl Store for Faulty {
     fn trees(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         self.inner.trees()
     }
+    fn run_trees(&self) -> BoxFuture<'_, Result<Vec<wflo_core::ports::store::RunTrees>, StoreError>> {
+        self.inner.run_trees()
+    }
     fn spent(&self) -> BoxFuture<'_, Result<Vec<wflo_core::cost::Spent>, StoreError>> {
         self.inner.spent()
     }

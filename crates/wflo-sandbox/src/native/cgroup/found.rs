@@ -13,7 +13,7 @@ pub(super) struct Own {
     /// The folder of this process's group.
     pub(super) folder: PathBuf,
     /// The folder of the topmost group that can be seen.
-    top: PathBuf,
+    pub(super) top: PathBuf,
 }
 
 #[cfg(test)]
@@ -24,19 +24,29 @@ impl Own {
     }
 }
 
-/// When a process was started, in clock ticks since boot: with its id, its identity.
+/// When a process was started, in clock ticks since boot by the clock of this process's time namespace.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything: what follows the last one is fields 3 and on.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// The state of a process, as the kernel writes it.
+pub(super) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// The number of this process's pid namespace.
+pub(super) fn namespace() -> Option<String> {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(namespace.to_str()?.chars().filter(char::is_ascii_digit).collect())
+}
+
 /// The name of the groups of the launcher with this process id. The namespace is part of it: a
 /// number means nothing in another one.
 pub(super) fn name_of(pid: u32) -> Option<String> {
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    let inode: String = namespace.to_str()?.chars().filter(char::is_ascii_digit).collect();
-    Some(format!("wflo-{inode}-{pid}-{}", start_time(pid)?))
+    Some(format!("wflo-{}-{pid}-{}", namespace()?, start_time(pid)?))
 }
 
 /// Every hierarchy that this process is in and that is mounted.
@@ -76,7 +86,7 @@ fn parse(groups: &str, mounts: &str) -> Vec<Own> {
     found
 }
 
-fn open(folder: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open(folder: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(folder, flags, Mode::empty())?)
 }

@@ -1,6 +1,7 @@
 //! Removes the groups of launchers that died without doing so, with whatever still runs in them.
 
 use super::found;
+use crate::native::LAUNCHER_ARGUMENT;
 use crate::native::sys::process;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,7 +19,7 @@ pub struct Swept {
 }
 
 /// Removes what dead launchers left below this process's groups. A living launcher's groups are
-/// not touched: their name holds its process id and start time.
+/// not touched: their name holds its process id.
 pub fn sweep() -> Swept {
     let mut swept = Swept::default();
     for own in found::own_groups().unwrap_or_default() {
@@ -37,18 +38,38 @@ pub fn sweep() -> Swept {
 
 /// Whether a name is that of a launcher's group, made where process ids mean what they mean here,
 /// whose launcher is no more.
+///
+/// The start time in the name keeps two launchers of the same id apart, and is not compared: what the kernel says
+/// of it differs from one time namespace to the next, and by it a living launcher would be taken for a dead one.
+/// What is left of a launcher whose id another one has got is removed once that is gone too.
 fn is_dead(name: &str) -> bool {
-    let Some(own) = found::name_of(std::process::id()) else { return false };
-    let parts = |name: &str| -> Option<(u64, u32, u64)> {
+    let parts = |name: &str| -> Option<(String, u32, u64)> {
         let mut parts = name.strip_prefix("wflo-")?.split('-');
-        let found = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let namespace = parts.next()?.parse::<u64>().ok()?.to_string();
+        let found = (namespace, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         parts.next().is_none().then_some(found)
     };
-    match (parts(&own), parts(name)) {
-        (Some((here, ..)), Some((namespace, pid, start))) => {
-            namespace == here && found::start_time(pid) != Some(start)
-        }
-        _ => false,
+    parts(name).is_some_and(|(namespace, pid, _)| {
+        found::namespace().is_some_and(|here| here == namespace) && !is_launcher(pid)
+    })
+}
+
+/// Whether this process lives and is, or may be, a launcher: this process's own groups are no others'.
+fn is_launcher(pid: u32) -> bool {
+    let Ok(raw) = i32::try_from(pid) else { return false };
+    let Some(known) = rustix::process::Pid::from_raw(raw) else { return false };
+    if pid == std::process::id() {
+        return true;
+    }
+    if rustix::process::test_kill_process(known) == Err(rustix::io::Errno::SRCH) {
+        return false;
+    }
+    match std::fs::read(format!("/proc/{pid}/cmdline")) {
+        // A dead process that nobody has taken note of has no arguments any more.
+        Ok(line) if line.is_empty() => !matches!(found::state(pid), Some('Z' | 'X')),
+        Ok(line) => line.split(|byte| *byte == 0).nth(1) == Some(LAUNCHER_ARGUMENT.as_bytes()),
+        // Nothing is said of it here, as where processes are hidden.
+        Err(_) => true,
     }
 }
 
@@ -89,13 +110,37 @@ fn remove(group: &Path, swept: &mut Swept) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
 
     #[test]
     fn only_groups_of_dead_launchers_are_dead() {
         let own = found::name_of(std::process::id()).unwrap();
         assert!(!is_dead(&own));
-        assert!(is_dead(&format!("{own}1")), "another start time");
-        assert!(!is_dead(&own.replacen('4', "5", 1)), "another pid namespace");
+        assert!(!is_dead(&format!("{own}1")), "another time namespace tells another start time");
+        let here = found::namespace().unwrap();
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let name = format!("wflo-{here}-{}-7", other.id());
+        // It is a process, and no launcher: which is told from its arguments, once it has them.
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is_dead(&name) {
+            assert!(Instant::now() < end, "{name} is dead");
+            std::thread::yield_now();
+        }
+        assert!(!is_dead(&format!("wflo-{here}0-{}-7", other.id())), "another pid namespace");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(is_dead(&name), "it is none");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(LAUNCHER_ARGUMENT), "read line").unwrap();
+        let mut launcher = Command::new("sh");
+        launcher.arg(LAUNCHER_ARGUMENT).current_dir(folder.path()).stdin(Stdio::piped());
+        let mut launcher = launcher.spawn().unwrap();
+        let name = format!("wflo-{here}-{}-7", launcher.id());
+        assert!(!is_dead(&name), "a launcher that lives, whenever it was started");
+        drop(launcher.stdin.take());
+        launcher.wait().unwrap();
+        assert!(is_dead(&name));
         assert!(!is_dead("wflo-workers"));
         assert!(!is_dead("user.slice"));
     }

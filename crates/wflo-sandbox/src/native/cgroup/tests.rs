@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use wflo_core::size::{Bytes, MilliCpus};
 
 use super::*;
+use crate::native::io::IoLimits;
 
 #[test]
 fn a_share_becomes_a_quota_the_kernel_takes() {
@@ -34,7 +35,14 @@ fn unified(folder: &Path) -> Groups {
     let own = folder.join("launcher");
     std::fs::create_dir_all(&own).unwrap();
     let memory = Some((opened(folder), opened(&own)));
-    Groups { version: Version::V2, name: "launcher".to_owned(), memory, cpu: None }
+    Groups {
+        version: Version::V2,
+        name: "launcher".to_owned(),
+        memory,
+        cpu: None,
+        io: None,
+        unified_io: true,
+    }
 }
 
 const FILES: [&str; 6] =
@@ -59,7 +67,7 @@ fn each_limit_is_written_before_anybody_is_in_the_group() {
     let dir = tempfile::tempdir().unwrap();
     let groups = unified(dir.path());
     let group = group(dir.path(), "one", &FILES);
-    groups.join("one", &limits(), false).unwrap();
+    groups.join("one", &limits(), &[], false).unwrap();
     let written = FILES.map(|file| std::fs::read_to_string(group.join(file)).unwrap());
     assert_eq!(written, ["67108864", "1", "0", "50000 100000", "17", "0"], "one more process for pid 1");
     assert!(groups.limits_memory() && groups.limits_cpu());
@@ -70,9 +78,27 @@ fn what_is_not_asked_for_is_not_limited() {
     let dir = tempfile::tempdir().unwrap();
     let groups = unified(dir.path());
     let group = group(dir.path(), "one", &FILES);
-    groups.join("one", &Limits { memory: None, cpus: None, pids: None, ..Limits::default() }, true).unwrap();
+    groups
+        .join("one", &Limits { memory: None, cpus: None, pids: None, ..Limits::default() }, &[], true)
+        .unwrap();
     let written = FILES.map(|file| std::fs::read_to_string(group.join(file)).unwrap());
     assert_eq!(written, ["", "", "", "", "", "0"]);
+}
+
+#[test]
+fn limits_on_disks_are_written_for_each_disk_and_refused_where_the_kernel_has_none() {
+    let io = IoLimits { read: Some(Bytes(1 << 20)), ..IoLimits::default() };
+    let limits = Limits { io, ..Limits::default() };
+    let disk = [Device(8, 0)];
+    let dir = tempfile::tempdir().unwrap();
+    let groups = unified(dir.path());
+    let with = group(dir.path(), "one", &["io.max", "cgroup.procs"]);
+    groups.join("one", &limits, &disk, false).unwrap();
+    assert_eq!(std::fs::read_to_string(with.join("io.max")).unwrap(), "8:0 rbps=1048576");
+    assert_eq!(std::fs::read_to_string(with.join("cgroup.procs")).unwrap(), "0");
+    let without = group(dir.path(), "two", &["cgroup.procs"]);
+    assert!(groups.join("two", &limits, &disk, false).is_err());
+    assert_eq!(std::fs::read_to_string(without.join("cgroup.procs")).unwrap(), "", "nobody joins");
 }
 
 #[test]
@@ -82,7 +108,7 @@ fn a_limit_that_the_kernel_does_not_have_is_refused_and_nobody_joins() {
         let groups = unified(dir.path());
         let files: Vec<&str> = FILES.into_iter().filter(|file| *file != missing).collect();
         let group = group(dir.path(), "one", &files);
-        assert!(groups.join("one", &limits(), false).is_err(), "{missing}");
+        assert!(groups.join("one", &limits(), &[], false).is_err(), "{missing}");
         assert_eq!(std::fs::read_to_string(group.join("cgroup.procs")).unwrap(), "", "{missing}");
     }
     // Where swap is not counted there is nothing to limit.
@@ -90,7 +116,7 @@ fn a_limit_that_the_kernel_does_not_have_is_refused_and_nobody_joins() {
     let groups = unified(dir.path());
     let files: Vec<&str> = FILES.into_iter().filter(|file| *file != "memory.swap.max").collect();
     group(dir.path(), "one", &files);
-    groups.join("one", &limits(), false).unwrap();
+    groups.join("one", &limits(), &[], false).unwrap();
 }
 
 #[test]
@@ -140,7 +166,7 @@ fn a_real_group_is_left_by_nobody_and_ended_as_a_whole() {
     command.args(["-c", "sleep 600 & sleep 600 & echo ready; wait"]).stdout(Stdio::piped());
     let join = move || {
         joining
-            .join("one", &Limits { memory: None, cpus: None, pids: None, ..Limits::default() }, true)
+            .join("one", &Limits { memory: None, cpus: None, pids: None, ..Limits::default() }, &[], true)
             .map_err(|_| std::io::Error::other("not joined"))
     };
     // SAFETY: it opens and writes files of a group; the child has one thread and nobody holds its locks.

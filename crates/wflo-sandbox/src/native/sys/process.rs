@@ -34,6 +34,17 @@ pub(crate) fn fork(namespaces: libc::c_int) -> io::Result<Forked> {
     Ok(Forked::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(descriptor) }))
 }
 
+/// Forks without new namespaces, by the call that every filter of a container engine allows. `None` is the
+/// child.
+///
+/// Must only be called by a single-threaded process, as [`fork`].
+pub(crate) fn fork_plainly() -> io::Result<Option<i32>> {
+    // SAFETY: without CLONE_VM the child has its own copy of memory; the caller is single-threaded.
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0_usize, 0_usize, 0_usize, 0_usize) })?;
+    Ok((pid != 0).then_some(pid as i32))
+}
+
 /// Ends this process at once, running nothing.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: never returns; no destructor is meant to run in a forked child.
@@ -50,6 +61,23 @@ pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
 pub(crate) fn enter_namespace(namespace: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: takes integers only.
     check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), kind) })).map(drop)
+}
+
+/// Acts as this user, in no other group, and stays who it was: nobody who is that user may signal it.
+pub(crate) fn act_as(user: u32) -> io::Result<()> {
+    // SAFETY: an empty list needs no memory; the others take integers.
+    unsafe {
+        check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        check(libc::syscall(libc::SYS_setresgid, user, user, user))?;
+        check(libc::syscall(libc::SYS_setresuid, 0, user, 0))?;
+    }
+    Ok(())
+}
+
+/// Is this user for good, after [`act_as`].
+pub(crate) fn be_user(user: u32) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) }).map(drop)
 }
 
 /// Becomes another user for good, with no supplementary groups.
@@ -167,15 +195,26 @@ pub(crate) fn execute(program: &CString, arguments: &[CString], environment: &[C
     io::Error::last_os_error()
 }
 
-/// Sets a resource limit, soft and hard, no higher than the hard limit already in force.
-pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+/// The most that a limit may be set to.
+pub(crate) fn most(resource: u32) -> io::Result<u64> {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: fills a live structure.
     check(i64::from(unsafe { libc::getrlimit(resource as _, &raw mut now) }))?;
-    let hard = hard.min(now.rlim_max);
+    Ok(now.rlim_max)
+}
+
+/// Sets a resource limit, soft and hard, no higher than the hard limit already in force.
+pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let hard = hard.min(most(resource)?);
     let wanted = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
     // SAFETY: reads a live structure.
     check(i64::from(unsafe { libc::setrlimit(resource as _, &raw const wanted) })).map(drop)
+}
+
+/// Ignores a signal, as do programs that are executed from here on.
+pub(crate) fn ignore_signal(signal: libc::c_int) {
+    // SAFETY: sets an action that runs no code.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Blocks the given signals and gives a descriptor that reads them.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// The most descriptors that one message carries (`SCM_MAX_FD`).
 pub(crate) const MAX_FDS: usize = 253;
@@ -114,12 +115,19 @@ pub(crate) fn receive(
 ///
 /// `None` waits for ever. A hang-up is always reported.
 pub(crate) fn poll(fds: &[(BorrowedFd<'_>, i16)], timeout_ms: Option<i64>) -> io::Result<Vec<i16>> {
+    poll_for(fds, timeout_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())))
+}
+
+/// As [`poll`], with a time-out that may be shorter than a millisecond.
+pub(crate) fn poll_for(fds: &[(BorrowedFd<'_>, i16)], timeout: Option<Duration>) -> io::Result<Vec<i16>> {
     let mut polled: Vec<libc::pollfd> = fds
         .iter()
         .map(|(fd, events)| libc::pollfd { fd: fd.as_raw_fd(), events: *events, revents: 0 })
         .collect();
-    let timeout = timeout_ms
-        .map(|ms| libc::timespec { tv_sec: ms.max(0) / 1_000, tv_nsec: (ms.max(0) % 1_000) * 1_000_000 });
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
     let pointer = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the array and the time-out live through the call; no signal mask is passed.
     let ready =

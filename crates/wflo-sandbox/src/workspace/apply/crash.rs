@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::super::error::WorkspaceError;
@@ -31,7 +32,7 @@ pub(super) fn now() -> bool {
 }
 
 struct Scene {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     project: PathBuf,
     store: Store,
     view: View,
@@ -41,25 +42,36 @@ struct Scene {
 fn scene() -> Scene {
     let home = tempfile::tempdir().unwrap();
     let (project, upper) = (home.path().join("project"), home.path().join("upper"));
-    for (path, content) in
-        [("changed", "old"), ("gone", "old"), ("dir/a", "1"), ("dir/b", "2"), ("becomes", "file")]
-    {
+    for (path, content) in [
+        ("changed", "old"),
+        ("gone", "old"),
+        ("dir/a", "1"),
+        ("dir/b", "2"),
+        ("becomes", "file"),
+        ("script", "x"),
+    ] {
         put(&project.join(path), content);
     }
+    fs::hard_link(project.join("script"), home.path().join("elsewhere")).unwrap();
     let store = Store::open(home.path().join("state")).unwrap();
     let sealed = seal(&project, &hidden(&project), &store).unwrap();
-    for (path, content) in
-        [("changed", "new"), ("fresh/deep/file", "new"), ("becomes/inside", "x"), ("added", "y")]
-    {
+    for (path, content) in [
+        ("changed", "new"),
+        ("fresh/deep/file", "new"),
+        ("becomes/inside", "x"),
+        ("added", "y"),
+        ("script", "x"),
+    ] {
         put(&upper.join(path), content);
     }
+    fs::set_permissions(upper.join("script"), fs::Permissions::from_mode(0o755)).unwrap();
     for path in ["gone", "dir"] {
         whiteout(&upper.join(path)).unwrap();
     }
     std::os::unix::fs::symlink("changed", upper.join("link")).unwrap();
     let folder = fs::File::open(&upper).unwrap();
     let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, _home: home }
+    Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, home }
 }
 
 fn put(path: &Path, content: &str) {
@@ -82,7 +94,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
                 found.extend(files(&path));
                 "folder".to_owned()
             }
-            () => fs::read_to_string(&path).unwrap(),
+            () => format!("{:o} {}", meta.permissions().mode() & 0o777, fs::read_to_string(&path).unwrap()),
         };
         found.insert(path, shown);
     }
@@ -138,6 +150,12 @@ fn a_crash_at_any_point_can_be_finished_and_undone() {
                 resume_apply(&scene.store, &scene.project, &hidden(&scene.project), direction).unwrap();
             assert!(left.is_empty());
             assert_eq!(&relative(&scene), expected, "{direction:?} after a crash at point {points}");
+            let elsewhere = scene.home.path().join("elsewhere").metadata().unwrap();
+            assert_eq!(
+                elsewhere.permissions().mode() & 0o777,
+                0o644,
+                "another name of a file is another file"
+            );
             assert!(pending_apply(&scene.store, &scene.project).unwrap().is_none());
             points += 1;
         }

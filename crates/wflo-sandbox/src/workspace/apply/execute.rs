@@ -184,11 +184,21 @@ impl Hands<'_> {
     /// Writes the content that a step puts in place, whole, into the staging folder.
     fn stage_content(&self, slot: Slot, op: &Op) -> Result<(), Halt> {
         let Some(to) = &op.to else { return Ok(()) };
-        let chmod_only = op.from.as_ref().is_some_and(|from| from.entry.kind == to.entry.kind);
-        if !chmod_only && !to.entry.is_dir() && !self.is(&op.path, Some(to))? {
+        if to.entry.is_dir() || self.is(&op.path, Some(to))? {
+            return Ok(());
+        }
+        if !op.from.as_ref().is_some_and(|from| from.entry.kind == to.entry.kind) {
             self.stage.write(slot, &op.path, to)?;
+        } else if self.is_shared(&op.path)? {
+            self.stage.copy(slot, &op.path, to)?;
         }
         Ok(())
+    }
+
+    /// Whether what stands at a path is a file that has other names, here or anywhere.
+    fn is_shared(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        let found = beneath::look(self.place.root(), path.as_bytes()).at("read", &self.place.shown(path))?;
+        Ok(found.is_some_and(|(_, stat)| is_shared(&stat)))
     }
 
     fn is(&self, path: &RelPath, state: Option<&State>) -> Result<bool, WorkspaceError> {
@@ -205,7 +215,13 @@ impl Hands<'_> {
             return Err(Halt::Blocked);
         }
         match (&op.from, &op.to) {
-            (Some(from), Some(to)) if from.entry.kind == to.entry.kind => self.set_mode(&op.path, to),
+            (Some(from), Some(to)) if from.entry.kind == to.entry.kind => {
+                // Other names of the file, which may lie outside of the project, keep their mode.
+                match self.stage.holds(slot)? {
+                    true => self.replace(slot, &op.path, from),
+                    false => self.set_mode(&op.path, to),
+                }
+            }
             (None, Some(to)) if to.entry.is_dir() => self.make_folder(&op.path, to),
             (Some(from), None) if from.entry.is_dir() => self.remove_folder(op),
             (None, Some(_)) => self.put(slot, &op.path),
@@ -226,7 +242,7 @@ impl Hands<'_> {
         let shown = self.place.shown(path);
         let found = beneath::look(self.place.root(), path.as_bytes()).at("open", &shown)?;
         let (found, stat) = found.ok_or(Halt::Blocked)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink || is_shared(&stat) {
             return Err(Halt::Blocked);
         }
         // The magic link of the descriptor is the very file that was looked at.
@@ -343,6 +359,11 @@ fn matches(now: Option<&Entry>, state: Option<&State>) -> bool {
 
 fn same(a: &Entry, b: &Entry) -> bool {
     a.same_content(b) && (a.mode == b.mode || matches!(a.kind, Kind::Symlink { .. }))
+}
+
+/// Whether a file has several names. The links of a folder are not such.
+fn is_shared(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) != FileType::Directory && stat.st_nlink > 1
 }
 
 /// What stands at a name of the staging folder.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::hidden::Hidden;
+use super::super::layer::OneFile;
 use super::super::manifest::{Digest, Entry, Kind};
 use super::super::path::RelPath;
 use super::super::seal::write_durably;
@@ -28,6 +29,19 @@ pub(super) struct State {
     pub(super) entry: Entry,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<Content>,
+    /// Of one of several names of a file of that tree: the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) link: Option<RelPath>,
+}
+
+impl State {
+    /// The file, if it has several names.
+    pub(super) fn file(&self) -> Option<OneFile> {
+        match (&self.content, &self.link) {
+            (Some(Content::Tree(tree)), Some(link)) => Some((*tree, link.clone())),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +114,11 @@ impl Journal {
 fn add(additions: &mut Vec<Op>, modes: &mut Vec<Op>, path: &RelPath, to: State) {
     let step = |from, to| Op { path: path.clone(), from, to: Some(to), may_stay: false };
     if to.entry.is_dir() && to.entry.mode & 0o700 != 0o700 {
-        let open = State { entry: Entry { mode: to.entry.mode | 0o700, ..to.entry.clone() }, content: None };
+        let open = State {
+            entry: Entry { mode: to.entry.mode | 0o700, ..to.entry.clone() },
+            content: None,
+            link: None,
+        };
         additions.push(step(None, open.clone()));
         modes.push(step(Some(open), to));
     } else {

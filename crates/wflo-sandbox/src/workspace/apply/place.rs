@@ -112,7 +112,7 @@ impl Place {
 
 /// What stands at `path` below `at`. Something that a workspace cannot hold (a socket, a device) is
 /// given as a whiteout, which equals no side of a merge.
-pub(super) fn entry_at(at: impl AsFd, path: &[u8]) -> io::Result<Option<Entry>> {
+pub(in crate::workspace) fn entry_at(at: impl AsFd, path: &[u8]) -> io::Result<Option<Entry>> {
     let at = at.as_fd();
     let Some((found, stat)) = beneath::look(at, path)? else { return Ok(None) };
     let mode = stat.st_mode & 0o777;

@@ -1,11 +1,13 @@
 //! Paths whose change acts on the user's machine or on a server without anybody running it by hand:
 //! each is asked about separately.
 
+mod folded;
 mod rules;
 mod standard;
 
 use serde::{Deserialize, Serialize};
 
+use self::folded::folded;
 use self::rules::RULES;
 use super::super::diff::Change;
 use super::super::manifest::Kind;
@@ -29,7 +31,7 @@ pub enum Sensitive {
     Packages,
     /// A file that makes a container or a machine.
     Container,
-    /// A file that an editor runs by itself.
+    /// A file that an editor, a debugger or a prompt of a language runs by itself.
     Editor,
     /// A file that says to a coding agent what to do or which servers to start.
     Agent,
@@ -45,35 +47,19 @@ impl Sensitive {
     /// Why `change` needs the user's word; `None` when it does not. `start` reads the first bytes of
     /// what the file would be.
     #[must_use]
-    pub(super) fn of(
+    pub(in crate::workspace) fn of(
         change: &Change,
         definitions: &[RelPath],
         start: impl FnOnce() -> [u8; 2],
     ) -> Option<Sensitive> {
         let path = &change.path;
-        let parts: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
-        let name = parts.last()?;
-        if name == b"wflo.toml" {
-            return Some(Sensitive::Settings);
-        }
         if definitions.contains(path) {
             return Some(Sensitive::Definition);
         }
-        if parts.iter().any(|part| part.ends_with(b".git")) {
-            return Some(Sensitive::Git);
-        }
-        let in_bin = parts.iter().rev().nth(1).is_some_and(|folder| folder == b"bin" || folder == b"scripts");
-        let shadows = parts.len() > 1 && parts.first().is_some_and(|first| first == b"wflo");
-        let metadata = |part: &Vec<u8>| part.ends_with(b".egg-info") || part.ends_with(b".dist-info");
-        if shadows
-            || (in_bin && name.starts_with(b"python"))
-            || parts.iter().any(metadata)
-            || standard::shadowed(&parts)
-        {
-            return Some(Sensitive::Interpreter);
-        }
-        if let Some(rule) = RULES.iter().find(|rule| rule.matches(&parts, name)) {
-            return Some(rule.why);
+        let here: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
+        let elsewhere: Vec<Vec<u8>> = here.iter().map(|part| folded(part)).collect();
+        if let Some(why) = Sensitive::by_name(&here).or_else(|| Sensitive::by_name(&elsewhere)) {
+            return Some(why);
         }
         match change.after.as_ref().map(|entry| (&entry.kind, entry.mode)) {
             Some((Kind::Symlink { target }, _)) if leads_outside(path, &target.0) => {
@@ -88,10 +74,32 @@ impl Sensitive {
             _ => None,
         }
     }
+
+    /// Why a path with these parts, in lower case, needs it.
+    fn by_name(parts: &[Vec<u8>]) -> Option<Sensitive> {
+        let name = parts.last()?;
+        if name == b"wflo.toml" {
+            return Some(Sensitive::Settings);
+        }
+        if parts.iter().any(|part| part.ends_with(b".git")) {
+            return Some(Sensitive::Git);
+        }
+        let in_bin = parts.iter().rev().nth(1).is_some_and(|folder| folder == b"bin" || folder == b"scripts");
+        let shadows = parts.len() > 1 && parts.first().is_some_and(|first| first == b"wflo");
+        let metadata = |part: &Vec<u8>| part.ends_with(b".egg-info") || part.ends_with(b".dist-info");
+        if shadows
+            || (in_bin && name.starts_with(b"python"))
+            || parts.iter().any(metadata)
+            || standard::shadowed(parts)
+        {
+            return Some(Sensitive::Interpreter);
+        }
+        RULES.iter().find(|rule| rule.matches(parts, name)).map(|rule| rule.why)
+    }
 }
 
 /// The mode that a path gets in the project: a run cannot open a file to others that were kept out.
-pub(super) fn mode(change: &Change, mode: u32) -> u32 {
+pub(in crate::workspace) fn mode(change: &Change, mode: u32) -> u32 {
     let before = change.before.as_ref().map_or(0, |entry| entry.mode);
     mode & (0o755 | (before & 0o022))
 }
@@ -133,6 +141,7 @@ mod tests {
             binary: false,
             before_from: None,
             after_from: None,
+            after_link: None,
         }
     }
 
@@ -154,17 +163,20 @@ mod tests {
                 Some(Sensitive::Interpreter),
                 ".venv/bin/python .venv/lib/x.py tools/bin/python3.12 env/pyvenv.cfg a/b.pth sitecustomize.py \
                  lib/usercustomize.py wflo.py wflo/__init__.py src/__pycache__/x.pyc .python-version \
-                 json.py asyncio/__init__.py Random.py p.egg-info/entry_points.txt lib/fast.so",
+                 json.py .pdbrc asyncio/__init__.py Random.py p.egg-info/entry_points.txt lib/fast.so",
             ),
             (
                 Some(Sensitive::Ci),
                 ".github/workflows/x.yml Makefile rules.mk tests/conftest.py setup.py noxfile.py tox.ini build.rs \
                  CMakeLists.txt pyproject.toml Rakefile .pre-commit-config.yaml .eslintrc.js vite.config.ts .lefthook.yml .githooks/pre-commit Cargo.toml \
-                 main.tf .prettierrc.js x.csproj",
+                 main.tf .prettierrc.js x.csproj .bazelrc .rubocop.yml .rspec phpunit.xml",
             ),
             (Some(Sensitive::Packages), "package.json .npmrc .cargo/config.toml .yarnrc.yml Gemfile"),
             (Some(Sensitive::Container), "Dockerfile app/Dockerfile.dev docker-compose.yml compose.yaml"),
-            (Some(Sensitive::Editor), ".vscode/tasks.json .vimrc .exrc .dir-locals.el x.code-workspace"),
+            (
+                Some(Sensitive::Editor),
+                ".vscode/tasks.json .vimrc .exrc .dir-locals.el x.code-workspace .irbrc .ghci .iex.exs",
+            ),
             (Some(Sensitive::Agent), ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules"),
             (Some(Sensitive::Shell), "bin/run.SH .bashrc .mise.toml .config/mise/config.toml .tool-versions"),
             (

@@ -51,6 +51,14 @@ impl Change {
         {
             head.push_str(&format!("mode {:03o} -> {:03o}\n", before.mode, after.mode));
         }
+        if self.is_folder() {
+            match (&self.before, &self.after) {
+                (None, _) => head.push_str("new folder\n"),
+                (_, None) => head.push_str("folder removed\n"),
+                _ => {}
+            }
+            return Ok(Text { body: head, shortened: false });
+        }
         let old = side(store, self.before_from, &self.path, self.before.as_ref(), limits)?;
         let new = side(store, self.after_from, &self.path, self.after.as_ref(), limits)?;
         let (Side::Text(old), Side::Text(new)) = (&old, &new) else {
@@ -81,6 +89,7 @@ impl Change {
 
     fn names(&self) -> (String, String) {
         let name = |prefix: &str, side: &Option<Entry>| match side {
+            Some(entry) if entry.is_dir() => format!("{prefix}/{}/", self.path),
             Some(_) => format!("{prefix}/{}", self.path),
             None => "/dev/null".to_owned(),
         };

@@ -17,12 +17,14 @@ use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::super::attributes;
 use super::super::beneath;
 use super::super::copy::Copy;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Entry, Kind, Manifest};
 use super::super::path::RelPath;
 use super::super::store::blob::{Content, nanos};
+use super::super::store::tree::Parts;
 use super::super::store::{Pin, Store};
 use super::super::survey::MAX_DEPTH;
 use super::Layer;
@@ -48,7 +50,8 @@ impl Default for Bounds {
 pub struct Dropped {
     /// Where.
     pub path: RelPath,
-    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`.
+    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`; `extended attributes` of a file that is
+    /// in the layer otherwise.
     pub what: String,
 }
 
@@ -110,7 +113,9 @@ struct Walk<'a> {
     bounds: Bounds,
     bytes: u64,
     manifest: Manifest,
-    contents: BTreeMap<RelPath, Content>,
+    parts: Parts,
+    /// Files with several names, by inode: what was read under the first, and all of them.
+    several: BTreeMap<u64, (Entry, Content, Vec<RelPath>)>,
     dropped: Vec<Dropped>,
     /// What was there before, where that is not below but in the same folder.
     copy: Option<&'a Copy>,
@@ -143,18 +148,20 @@ impl<'a> Walk<'a> {
             bounds: *bounds,
             bytes: 0,
             manifest: Manifest::default(),
-            contents: BTreeMap::new(),
+            parts: Parts::default(),
+            several: BTreeMap::new(),
             dropped: Vec::new(),
             copy,
             seen: BTreeMap::new(),
         }
     }
 
-    fn finish(self) -> Result<Option<Captured>, WorkspaceError> {
+    fn finish(mut self) -> Result<Option<Captured>, WorkspaceError> {
+        self.manifest.link(std::mem::take(&mut self.several).into_values().map(|(.., names)| names));
         if self.manifest.entries.is_empty() {
             return Ok(None);
         }
-        let id = self.store.add_tree(&self.manifest, &self.contents)?;
+        let id = self.store.add_tree(&self.manifest, &self.parts)?;
         let layer = Layer { id, manifest: self.manifest };
         Ok(Some(Captured { layer, dropped: self.dropped, pin: self.store.pin_layer(&id)? }))
     }
@@ -231,6 +238,8 @@ impl<'a> Walk<'a> {
                 };
                 self.refuse_marks(&inner, path)?;
                 let kind = Kind::Dir { opaque: self.is_opaque(&inner)? };
+                let changed = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
+                self.parts.times.insert(path.clone(), changed);
                 if self.copy.is_none_or(|copy| !copy.is_implied(path)) {
                     self.enter(path, Entry { kind, mode: stat.st_mode & 0o777 });
                 }
@@ -263,12 +272,27 @@ impl<'a> Walk<'a> {
         if self.copy.is_some_and(|copy| copy.is_unwritten(path, &file, stat)) {
             return Ok(());
         }
+        // Nobody writes any more: what was read under one name is what the others have.
+        if let Some((entry, content, names)) = self.several.get_mut(&stat.st_ino) {
+            names.push(path.clone());
+            self.manifest.entries.insert(path.clone(), entry.clone());
+            self.parts.contents.insert(path.clone(), content.clone());
+            return Ok(());
+        }
+        if !attributes::names(&file)?.is_empty() {
+            self.drop(path.clone(), "extended attributes");
+        }
         let room = self.bounds.bytes.saturating_sub(self.bytes);
         let mtime = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
         let blob = self.store.add_file(&file, stat.st_mode, mtime, room)?;
         self.bytes = self.bytes.saturating_add(blob.size);
-        self.manifest.entries.insert(path.clone(), Entry::file(stat.st_mode, blob.size, blob.hash));
-        self.contents.insert(path.clone(), blob.content);
+        let entry = Entry::file(stat.st_mode, blob.size, blob.hash);
+        if stat.st_nlink > 1 {
+            let one = (entry.clone(), blob.content.clone(), vec![path.clone()]);
+            self.several.insert(stat.st_ino, one);
+        }
+        self.manifest.entries.insert(path.clone(), entry);
+        self.parts.contents.insert(path.clone(), blob.content);
         Ok(())
     }
 

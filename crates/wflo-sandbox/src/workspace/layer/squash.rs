@@ -1,12 +1,14 @@
 //! Making one layer of several, because a mount takes only so many lower directories.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 
-use super::super::error::WorkspaceError;
+use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Digest, Entry, Kind, Manifest};
 use super::super::path::RelPath;
 use super::super::store::Store;
-use super::super::store::blob::Content;
+use super::super::store::blob::{Content, nanos};
+use super::super::store::tree::Parts;
 use super::super::view::View;
 use super::{Layer, MergedTree, remove_below};
 
@@ -29,15 +31,28 @@ pub fn squash(store: &Store, view: &View) -> Result<Layer, WorkspaceError> {
     }
     drop_idle_whiteouts(&mut combined, &view.base());
     let mut manifest = Manifest::default();
-    let mut contents: BTreeMap<RelPath, Content> = BTreeMap::new();
+    let mut parts = Parts::default();
+    let mut names: BTreeMap<(Digest, &RelPath), Vec<RelPath>> = BTreeMap::new();
     for (path, (entry, from)) in combined {
-        if matches!(entry.kind, Kind::File { .. }) {
-            let stored = store.tree(&from).join(path.as_path());
-            contents.insert(path.clone(), Content::Stored(stored));
+        let stored = store.tree(&from).join(path.as_path());
+        let layer = view.layers.iter().find(|layer| layer.id == from);
+        if let Some(first) = layer.and_then(|layer| layer.manifest.links.get(&path)) {
+            names.entry((from, first)).or_default().push(path.clone());
+        }
+        match entry.kind {
+            Kind::File { .. } => {
+                parts.contents.insert(path.clone(), Content::Stored(stored));
+            }
+            Kind::Dir { .. } => {
+                let meta = stored.symlink_metadata().at("read", &stored)?;
+                parts.times.insert(path.clone(), nanos(meta.mtime(), meta.mtime_nsec()));
+            }
+            Kind::Symlink { .. } | Kind::Whiteout => {}
         }
         manifest.entries.insert(path, entry);
     }
-    let id = store.add_tree(&manifest, &contents)?;
+    manifest.link(names.into_values());
+    let id = store.add_tree(&manifest, &parts)?;
     Ok(Layer { id, manifest })
 }
 

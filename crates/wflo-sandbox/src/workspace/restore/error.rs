@@ -44,9 +44,27 @@ pub enum RestoreError {
         /// The stored tree that held it.
         tree: Digest,
     },
+    /// A run wrote what `wflo apply` would ask about, and the target is, or lies in, a project (WFLO-5245).
+    #[error("{} lies in a project, which takes {} from a run by `wflo apply` alone", target.display(), named(paths))]
+    AsksFirst {
+        /// The folder.
+        target: PathBuf,
+        /// What would be asked about; never empty.
+        paths: Vec<RelPath>,
+    },
     /// Something else about the files.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+}
+
+/// The first few of them.
+fn named(paths: &[RelPath]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = paths.iter().take(SHOWN).map(ToString::to_string).collect();
+    match paths.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 impl Coded for RestoreError {
@@ -57,6 +75,7 @@ impl Coded for RestoreError {
             RestoreError::InTheWay { .. } => Code(5242),
             RestoreError::UnderWay { .. } => Code(5243),
             RestoreError::Lost { .. } => Code(5244),
+            RestoreError::AsksFirst { .. } => Code(5245),
             RestoreError::Workspace(error) => error.code(),
         }
     }
@@ -74,6 +93,10 @@ impl Coded for RestoreError {
             RestoreError::Lost { .. } => {
                 "nothing was written; check the disk. Other files can still be restored by naming them, and an \
                  earlier or later snapshot may have this one with another content"
+            }
+            RestoreError::AsksFirst { .. } => {
+                "nothing was written; `wflo snapshots rollback RUN STEP` and then `wflo apply` bring a run's earlier \
+                 files into the project, or restore to a folder outside of it (--to ../out)"
             }
             RestoreError::Workspace(error) => return error.hint(),
         };

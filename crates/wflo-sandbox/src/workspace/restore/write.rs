@@ -3,37 +3,53 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
 
 use super::super::beneath;
 use super::super::error::IoAt;
-use super::super::layer::Merged;
-use super::super::manifest::{Digest, Kind};
+use super::super::layer::{Merged, OneFile};
+use super::super::manifest::{Digest, Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::Store;
-use super::super::store::blob::{copy_into, nanos, set_mtime};
+use super::super::store::blob::{Nanos, copy_into, nanos, set_mtime};
 use super::error::RestoreError;
 
-/// The stored trees that contents come from, each opened once.
+/// The stored trees that contents come from, each opened once, and the folder below which they are written.
 pub(super) struct Sources<'a> {
     store: &'a Store,
+    root: &'a OwnedFd,
     trees: HashMap<Digest, OwnedFd>,
+    /// Files with several names: where the first of them was written.
+    several: HashMap<OneFile, (RelPath, Entry)>,
 }
 
 impl<'a> Sources<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
-        Sources { store, trees: HashMap::new() }
+    pub(super) fn new(store: &'a Store, root: &'a OwnedFd) -> Self {
+        Sources { store, root, trees: HashMap::new(), several: HashMap::new() }
+    }
+
+    fn tree(&mut self, tree: &Digest) -> io::Result<&OwnedFd> {
+        Ok(match self.trees.entry(*tree) {
+            std::collections::hash_map::Entry::Occupied(opened) => opened.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(beneath::open_root(&self.store.tree(tree))?)
+            }
+        })
+    }
+
+    /// When the names in a folder last changed; `None` when its tree has no such folder.
+    pub(super) fn folder_time(&mut self, path: &RelPath, merged: &Merged) -> io::Result<Option<Nanos>> {
+        let found = beneath::look(self.tree(&merged.from)?, path.as_bytes())?;
+        let folder = found.filter(|(_, stat)| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        Ok(folder.map(|(_, stat)| nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed())))
     }
 
     /// `None` when it is not there, or is no file.
     fn open(&mut self, tree: &Digest, path: &RelPath) -> io::Result<Option<File>> {
-        if !self.trees.contains_key(tree) {
-            self.trees.insert(*tree, beneath::open_root(&self.store.tree(tree))?);
-        }
-        let Some(root) = self.trees.get(tree) else { return Ok(None) };
+        let root = self.tree(tree)?;
         let file = match beneath::open_file(root, path.as_bytes()) {
             Err(error) if beneath::is_absent(&error) => return Ok(None),
             other => other?,
@@ -43,21 +59,23 @@ impl<'a> Sources<'a> {
         Ok(regular.then(|| File::from(file)))
     }
 
-    /// Makes a file or a link as `name` in `dir`, where nothing is; gives its bytes.
+    /// Makes a file or a link at `place`, where nothing is; gives its bytes.
     ///
     /// A content is hashed as it is written, so what is there under its name has the recorded hash.
     pub(super) fn put(
         &mut self,
-        (dir, name): (&OwnedFd, &[u8]),
+        place: &RelPath,
         path: &RelPath,
         merged: &Merged,
         shown: &Path,
     ) -> Result<u64, RestoreError> {
+        let (dir, name) = &beneath::open_parent(self.root, place).at("open the folder of", shown)?;
         match &merged.entry.kind {
             Kind::Symlink { target } => {
-                rustix::fs::symlinkat(target.0.as_slice(), dir, name).at("create", shown)?;
+                rustix::fs::symlinkat(target.0.as_slice(), dir, *name).at("create", shown)?;
                 Ok(0)
             }
+            Kind::File { size, .. } if self.link(dir, name, merged) => Ok(*size),
             Kind::File { size, hash } => {
                 let lost = || RestoreError::Lost { path: path.clone(), tree: merged.from };
                 let source = self.open(&merged.from, path).at("read", shown)?.ok_or_else(lost)?;
@@ -73,10 +91,27 @@ impl<'a> Sources<'a> {
                 let stat = rustix::fs::fstat(&source).at("read", shown)?;
                 let modified = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
                 set_mtime(&made, modified).at("set the time of", shown)?;
+                if let Some(file) = merged.file() {
+                    self.several.insert(file, (place.clone(), merged.entry.clone()));
+                }
                 Ok(*size)
             }
             // Folders are made by who fills them, and a merged tree has no removals.
             Kind::Dir { .. } | Kind::Whiteout => Ok(0),
         }
+    }
+
+    /// Makes another name of a file that was written; false where it must be written itself.
+    fn link(&self, dir: &OwnedFd, name: &[u8], merged: &Merged) -> bool {
+        let Some((first, entry)) = merged.file().and_then(|file| self.several.get(&file)) else {
+            return false;
+        };
+        let link = || -> io::Result<()> {
+            let found = beneath::open_any(self.root, first.as_bytes())?;
+            // The magic link of the descriptor is the very file.
+            let magic = format!("/proc/self/fd/{}", found.as_raw_fd());
+            Ok(rustix::fs::linkat(CWD, magic, dir, name, AtFlags::SYMLINK_FOLLOW)?)
+        };
+        *entry == merged.entry && link().is_ok()
     }
 }

@@ -1,5 +1,6 @@
 //! Taking files into the store: by known hash where possible, else copied, on all processors.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,9 +16,10 @@ use super::super::manifest::{Digest, Entry, Manifest};
 use super::super::path::RelPath;
 use super::super::store::Store;
 use super::super::store::blob::{Content, read_up_to};
+use super::super::store::tree::Parts;
 use super::super::survey::{Seen, SeenKind};
 use super::cache::Cache;
-use super::{Contents, plain_entry};
+use super::plain_entry;
 
 /// How often a file that changes while it is copied is tried again.
 const TRIES: usize = 5;
@@ -79,8 +81,8 @@ impl Intake<'_> {
                 _ => {}
             }
         }
-        let (manifest, contents) = manifest_of(seen, &taken);
-        Ok((self.store.add_tree(&manifest, &contents)?, manifest))
+        let (manifest, parts) = manifest_of(seen, &taken);
+        Ok((self.store.add_tree(&manifest, &parts)?, manifest))
     }
 
     /// Whether nothing needs to be read for this entry.
@@ -146,21 +148,30 @@ impl Intake<'_> {
     }
 }
 
-fn manifest_of(seen: &[Seen], taken: &[Taken]) -> (Manifest, Contents) {
-    let (mut manifest, mut contents) = (Manifest::default(), Contents::new());
-    for (seen, taken) in seen.iter().zip(taken) {
+fn manifest_of(seen: &[Seen], taken: &[Taken]) -> (Manifest, Parts) {
+    let (mut manifest, mut parts) = (Manifest::default(), Parts::default());
+    let mut names: BTreeMap<(u64, u64), Vec<RelPath>> = BTreeMap::new();
+    for (looked, taken) in seen.iter().zip(taken) {
+        let path = &looked.path;
         match taken {
             Taken::Gone | Taken::LeftOut => {}
             Taken::Entry(entry) => {
-                manifest.entries.insert(seen.path.clone(), entry.clone());
+                manifest.entries.insert(path.clone(), entry.clone());
+                if looked.kind == SeenKind::Dir {
+                    parts.times.insert(path.clone(), looked.mtime);
+                }
             }
-            Taken::File { entry, content, .. } => {
-                manifest.entries.insert(seen.path.clone(), entry.clone());
-                contents.insert(seen.path.clone(), content.clone());
+            Taken::File { entry, content, seen, .. } => {
+                manifest.entries.insert(path.clone(), entry.clone());
+                parts.contents.insert(path.clone(), content.clone());
+                if seen.links > 1 && seen.kind == SeenKind::File {
+                    names.entry((seen.device, seen.inode)).or_default().push(path.clone());
+                }
             }
         }
     }
-    (manifest, contents)
+    manifest.link(names.into_values());
+    (manifest, parts)
 }
 
 /// Maps every item, in order, on as many threads as there are processors.

@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
@@ -135,9 +135,18 @@ pub(crate) fn stored_folder_mode(mode: u32) -> u32 {
 }
 
 pub(crate) fn set_mtime(file: impl AsFd, mtime: Nanos) -> io::Result<()> {
+    Ok(rustix::fs::futimens(file, &modified(mtime))?)
+}
+
+/// The same for what stands at a path that the caller trusts.
+pub(crate) fn set_mtime_at(path: &Path, mtime: Nanos) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &modified(mtime), AtFlags::empty())?)
+}
+
+fn modified(mtime: Nanos) -> Timestamps {
     let time = Timespec { tv_sec: mtime.div_euclid(1_000_000_000), tv_nsec: mtime.rem_euclid(1_000_000_000) };
     let accessed = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-    Ok(rustix::fs::futimens(file, &Timestamps { last_access: accessed, last_modification: time })?)
+    Timestamps { last_access: accessed, last_modification: time }
 }
 
 /// The hash and size of a file from its start.

@@ -13,20 +13,26 @@ use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Digest, Kind, Manifest};
 use super::super::path::RelPath;
-use super::blob::Content;
+use super::blob::{Content, Nanos};
 use super::{Marks, Store, blob, sync_folder};
 
 /// Above so many files one sync of the file system is cheaper than one of each file.
 const SYNC_EACH: usize = 32;
 
+/// What a tree is built of, beside its manifest.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// The contents of its files.
+    pub(crate) contents: BTreeMap<RelPath, Content>,
+    /// When the names in a folder last changed; a folder that is not here has the time of its making.
+    pub(crate) times: BTreeMap<RelPath, Nanos>,
+}
+
 impl Store {
-    /// Stores the tree that `manifest` describes, its files taken from `contents` by hard link,
-    /// and gives its digest. Durable when it returns. A tree that is there is left alone.
-    pub(crate) fn add_tree(
-        &self,
-        manifest: &Manifest,
-        contents: &BTreeMap<RelPath, Content>,
-    ) -> Result<Digest, WorkspaceError> {
+    /// Stores the tree that `manifest` describes, its files taken from `parts` by hard link,
+    /// and gives its digest. Durable when it returns. A tree that is there is left alone: times are no part
+    /// of what a tree is.
+    pub(crate) fn add_tree(&self, manifest: &Manifest, parts: &Parts) -> Result<Digest, WorkspaceError> {
         let canonical = manifest.encode();
         let digest = Digest::of(&canonical);
         if self.has(&digest) {
@@ -38,11 +44,11 @@ impl Store {
         let staging = tempfile::TempDir::new_in(&tmp).at("create a folder in", &tmp)?;
         let tree = staging.path().join("tree");
         fs::create_dir(&tree).at("create the folder", &tree)?;
-        self.fill(&tree, manifest, contents)?;
+        self.fill(&tree, manifest, parts)?;
         let list = staging.path().join("manifest");
         File::create(&list).and_then(|mut file| file.write_all(&canonical)).at("write", &list)?;
         self.make_durable(staging.path(), &tree, manifest)?;
-        for (path, content) in contents {
+        for (path, content) in &parts.contents {
             let full = tree.join(path.as_path());
             content.settle(&full).at("name the content of", &full)?;
         }
@@ -57,12 +63,7 @@ impl Store {
         Ok(digest)
     }
 
-    fn fill(
-        &self,
-        tree: &Path,
-        manifest: &Manifest,
-        contents: &BTreeMap<RelPath, Content>,
-    ) -> Result<(), WorkspaceError> {
+    fn fill(&self, tree: &Path, manifest: &Manifest, parts: &Parts) -> Result<(), WorkspaceError> {
         for (path, entry) in &manifest.entries {
             let full = tree.join(path.as_path());
             match &entry.kind {
@@ -73,7 +74,7 @@ impl Store {
                     }
                 }
                 Kind::File { hash, .. } => {
-                    let blob = contents.get(path).ok_or_else(|| WorkspaceError::Missing {
+                    let blob = parts.contents.get(path).ok_or_else(|| WorkspaceError::Missing {
                         what: "content",
                         id: hash.to_string(),
                         root: self.root.clone(),
@@ -92,6 +93,9 @@ impl Store {
             let full = tree.join(path.as_path());
             let mode = Mode::from_raw_mode(blob::stored_folder_mode(entry.mode));
             rustix::fs::chmodat(CWD, &full, mode, AtFlags::empty()).at("set the mode of", &full)?;
+            if let Some(time) = parts.times.get(path) {
+                blob::set_mtime_at(&full, *time).at("set the time of", &full)?;
+            }
         }
         Ok(())
     }

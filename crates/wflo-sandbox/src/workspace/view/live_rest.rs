@@ -1,6 +1,6 @@
 //! The live part of a view: large ignored folders, shown as they are without what is hidden.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -15,6 +15,7 @@ use super::super::manifest::{Digest, Entry, Manifest};
 use super::super::mask::{Mask, hidden_below};
 use super::super::path::RelPath;
 use super::super::store::Store;
+use super::super::store::tree::Parts;
 use super::{LiveMount, View};
 
 /// The mounts, and the tree of their mount points when there are any.
@@ -104,14 +105,14 @@ fn points(store: &Store, points: &Manifest) -> Result<Option<Digest>, WorkspaceE
         return Ok(None);
     }
     let _adding = store.adding()?;
-    let mut contents = BTreeMap::new();
+    let mut parts = Parts::default();
     for (path, entry) in &points.entries {
         if matches!(entry.kind, super::super::manifest::Kind::File { .. }) {
             let blob = store.add_bytes(b"", 0o644, 0).at("store in", store.root())?;
-            contents.insert(path.clone(), blob.content);
+            parts.contents.insert(path.clone(), blob.content);
         }
     }
-    let digest = store.add_tree(points, &contents)?;
+    let digest = store.add_tree(points, &parts)?;
     store.note_derived(&digest)?;
     Ok(Some(digest))
 }

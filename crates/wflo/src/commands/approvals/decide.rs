@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde::Serialize;
-use wflo_core::approval::{Approval, ApprovalStatus, Decision, Purpose};
+use wflo_core::approval::{Approval, ApprovalStatus, Decision, Lasts, Purpose};
 use wflo_core::error::{Code, Coded};
 use wflo_core::id::{ApprovalId, RunId};
 use wflo_core::money::NanoUsd;
@@ -19,10 +19,10 @@ use wflo_engine::inbox::Message;
 use crate::cli::Decision as Given;
 use crate::commands::drive::{self, How, Taken, Terminal, Until};
 use crate::commands::drivers::LiveDriver;
+use crate::commands::evidence;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::plain;
 use crate::session::Session;
 use crate::trust;
 
@@ -46,6 +46,8 @@ enum DecideError {
     NoBudget { id: ApprovalId },
     #[error("--amount must be more than 0")]
     NoAmount,
+    #[error("approval {id} is not about a host, so it takes no --for")]
+    Lasting { id: ApprovalId },
 }
 
 impl Coded for DecideError {
@@ -56,6 +58,7 @@ impl Coded for DecideError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             DecideError::NoBudget { id } => format!("`wflo approvals approve {id}` says yes to it"),
+            DecideError::Lasting { id } => format!("`wflo approvals show {id}` shows what it is about"),
             DecideError::NoAmount => "leave it out to give what the question suggests".to_owned(),
         })
     }
@@ -79,7 +82,7 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
     let session = pick::existing(context)?;
     let approval = pick::undecided(&session, &given.approval).await?;
     let id = approval.id;
-    let amount = check(&session, &approval, answer).await?;
+    let amount = check(&session, &approval, answer, given).await?;
     let missing = session.store.run(approval.run).await?;
     let record = missing.ok_or_else(|| CommandError::engine(EngineError::NoRun(approval.run)))?;
     if record.status.is_terminal() {
@@ -90,8 +93,11 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         by: who::local(),
         comment: given.comment.clone(),
         amount,
+        lasts: given.lasts.map(Lasts::from),
         at: session.clock.now(),
     };
+    // Before the decision: what was said for always is not lost with this process.
+    trust::hosts::remember(&session.settings.project.root, &approval.request.purpose, &decision)?;
     let message = Message::Decide { approval: id, decision: decision.clone() };
     let seen = drive::last_event(&session, record.id).await?;
     let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, &message).await;
@@ -113,7 +119,7 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
     };
     context.printer.object(&done);
     let word = if decision.approved { "approved" } else { "rejected" };
-    context.printer.line(format_args!("{id} {word}: {}", plain::short(&approval.request.title, 120)));
+    context.printer.line(format_args!("{id} {word}: {}", evidence::title(&approval.request, 120)));
     match driver {
         Some(driver) => {
             live(context, driver, taken, &record);
@@ -133,6 +139,7 @@ async fn check(
     session: &Session<'_>,
     approval: &Approval,
     answer: Answer,
+    given: &Given,
 ) -> Result<Option<NanoUsd>, CommandError> {
     let id = approval.id;
     if approval.status != ApprovalStatus::Pending {
@@ -141,6 +148,9 @@ async fn check(
     if let Some(earlier) = waiting_decision(session, approval).await? {
         let status = if earlier.approved { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
         return Err(StoreError::AlreadyDecided { id, status }.into());
+    }
+    if given.lasts.is_some() && !matches!(approval.request.purpose, Purpose::Host { .. }) {
+        return Err(DecideError::Lasting { id }.into());
     }
     match (answer, &approval.request.purpose) {
         (Answer::Yes { amount: Some(NanoUsd::ZERO) }, _) => Err(DecideError::NoAmount.into()),

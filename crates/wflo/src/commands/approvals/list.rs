@@ -5,14 +5,14 @@ use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 
 use crate::cli::RunRef;
+use crate::commands::evidence;
 use crate::commands::runs::age;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::plain;
 use crate::printer::Table;
 
-use super::{json, waiting_decision};
+use super::{Going, json, waiting_decision};
 
 /// Lists approvals, newest first.
 pub(super) async fn run(
@@ -56,11 +56,14 @@ pub(super) async fn run(
             status,
             age(now, approval.requested_at),
             approval.run.to_string(),
-            plain::short(&approval.request.title, 80),
+            evidence::title(&approval.request, 80),
         ]);
     }
     if shown == 0 {
         printer.note(nothing);
+        if !all && let Some(going) = Going::find(&session).await? {
+            printer.note(format_args!("But {going}."));
+        }
     } else {
         printer.line(table);
         if !all {

@@ -71,6 +71,7 @@ pub(super) async fn wake(
             by: who::local(),
             comment: Some("by a top-up of the budget".to_owned()),
             amount: Some(NanoUsd::ZERO),
+            lasts: None,
             at: session.clock.now(),
         };
         tell(session, approval.run, &Message::Decide { approval: approval.id, decision }).await?;

@@ -60,7 +60,7 @@ pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit,
         Err(error) => match fate(session.store.as_ref(), record.id).await {
             // Whatever it met: somebody threw them away meanwhile, and their contents with them.
             Ok(Some(Fate::Discarded)) => Err(ChangesError::Discarded { run: record.id }.into()),
-            _ => Err(error),
+            _ => Err(error.of_run(record.id)),
         },
         ended => ended,
     }
@@ -221,7 +221,7 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
         Sensitive::Agent => "a file that steers a coding agent",
         Sensitive::Executable => "a new program",
         Sensitive::Ci => "a file that a build server, build tool or test runner runs",
-        Sensitive::Editor => "a file that an editor runs",
+        Sensitive::Editor => "a file that an editor, a debugger or a prompt of a language runs",
         Sensitive::LinkOutside => "a link that leads out of the project",
     }
 }

@@ -47,13 +47,19 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
     let wanted = in_project(&args.paths, &files.project, &context.current)?;
     let mut changes = files.changes()?;
     if let Some(path) = wanted.iter().find(|path| !changes.iter().any(|change| change.path.is_within(path))) {
-        return Err(WorkspaceError::NotChanged { path: path.clone() }.into());
+        return Err(CommandError::from(WorkspaceError::NotChanged { path: path.clone() }).of_run(run));
     }
     if !wanted.is_empty() {
         changes.retain(|change| wanted.iter().any(|path| change.path.is_within(path)));
     }
     if changes.is_empty() {
-        printer.note(format_args!("Run {run} changed no files."));
+        match record.status.is_terminal() {
+            true => printer.note(format_args!("Run {run} changed no files.")),
+            false => printer.note(format_args!(
+                "Run {run} is {} and has changed no files yet: what a step or a program writes is seen once it has ended.",
+                record.status
+            )),
+        }
         return Ok(Exit::Success);
     }
     if show(&changes, &files.store, Some(&files.hidden), args.stat, printer)?.is_break() {
@@ -146,10 +152,12 @@ fn summed(
     let bar = format!("{}{}", paint.good("+".repeat(scaled(added))), paint.bad("-".repeat(scaled(removed))));
     let note = match hidden {
         Some(_) => "hidden: never applied",
+        None if change.is_folder() => "folder",
         None if change.binary => "binary",
         None => "",
     };
-    let name = in_colour(paint, change.kind, &format!("{} {}", letter(change.kind), change.path));
+    let slash = if change.is_folder() { "/" } else { "" };
+    let name = in_colour(paint, change.kind, &format!("{} {}{slash}", letter(change.kind), change.path));
     vec![name, format!("+{added}"), format!("-{removed}"), bar, paint.faint(note)]
 }
 

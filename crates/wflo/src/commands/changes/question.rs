@@ -40,7 +40,7 @@ impl Files {
             Digest::of_json(value).map_err(|e| CommandError::from_failure(broken(e)))
         };
         let action = digest(&json!(["apply", record.id, files]))?;
-        let evidence = json!({ "files": files, "diff": diff });
+        let evidence = json!({ "run": record.id, "files": files, "diff": diff });
         Ok(ApprovalRequest {
             purpose: Purpose::Apply,
             step: None,

@@ -15,6 +15,7 @@ use wflo_core::definition::{BudgetSpec, Definition, StepKind, StepSpec};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{RunFilter, Store as _};
 use wflo_core::run::RunStatus;
+use wflo_engine::images::Building;
 use wflo_gateway::dialect::request::Request;
 use wflo_gateway::dialect::wire::Asked;
 use wflo_gateway::dialect::{Dialect, Endpoint};
@@ -24,6 +25,7 @@ use wflo_gateway::route::Routes;
 use crate::cli::EstimateArgs;
 use crate::commands::Context;
 use crate::commands::run::workflow;
+use crate::commands::sandbox::images;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
@@ -90,7 +92,10 @@ pub(crate) fn estimate(args: &EstimateArgs, context: &Context<'_>) -> Result<Exi
     let inputs = args.inputs.iter().map(|input| (input.name.clone(), input.value.clone())).collect();
     block_on(async {
         let runtime = session.runtime().await?;
-        let submission = session.submission(source, serde_json::Value::Object(inputs), Flags::default());
+        let mut submission = session.submission(source, serde_json::Value::Object(inputs), Flags::default());
+        let (settings, source) = (&session.settings, &submission.source);
+        submission.installed =
+            images::for_workflow(context, settings, source, None, Building::WhereMissing).await?;
         let prepared = runtime.prepare(submission).await.map_err(CommandError::engine);
         let printed = match prepared {
             Ok(prepared) => {

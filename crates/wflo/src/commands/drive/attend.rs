@@ -21,6 +21,7 @@ use super::view::View;
 use crate::commands::who;
 use crate::failure::CommandError;
 use crate::session::Session;
+use crate::trust;
 
 /// How often the tree moves.
 const FRAME: Duration = Duration::from_millis(100);
@@ -200,8 +201,12 @@ impl Attendance<'_, '_> {
             return Ok(());
         };
         self.view.end_question(now);
-        let Answer { approval, approved, comment, amount } = answer;
-        let decision = Decision { approved, by: who::local(), comment, amount, at: now };
+        let Answer { approval, approved, comment, amount, lasts } = answer;
+        let decision = Decision { approved, by: who::local(), comment, amount, lasts, at: now };
+        if let Some(request) = open.get(&approval) {
+            // Before the decision: what was said for always is not lost with this process.
+            trust::hosts::remember(&self.session.settings.project.root, &request.purpose, &decision)?;
+        }
         let message = Message::Decide { approval, decision };
         match self.runtime.engine.send(self.run, &message).await {
             Ok(()) | Err(EngineError::Ended { .. }) => Ok(()),

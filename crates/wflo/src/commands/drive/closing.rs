@@ -56,7 +56,7 @@ pub(super) async fn bring_in(
     {
         return Ok(Some(exit));
     }
-    write(session, context, record, &files).await?;
+    write(session, context, record, &files).await.map_err(|error| error.of_run(record.id))?;
     Ok(None)
 }
 
@@ -88,6 +88,7 @@ async fn ask(
         by: who::local(),
         comment: answer.comment,
         amount: None,
+        lasts: None,
         at: session.clock.now(),
     };
     changes::record_answer(session, record, (approval, request), decision, asked_at).await?;

@@ -11,7 +11,7 @@ mod filter;
 mod keyboard;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,6 +149,23 @@ impl Outer {
         }
     }
 
+    /// Begins a page for a question: nothing of what a program has drawn stands beside it, and all of that
+    /// is still there when one scrolls up, as are the ends of a long question.
+    pub(super) fn turn_page(&self) {
+        let is_dumb = |(name, value): &(OsString, OsString)| name == "TERM" && value == "dumb";
+        if self.variables.iter().any(is_dumb) {
+            return;
+        }
+        let error = std::io::stderr();
+        let rows = match rustix::termios::tcgetwinsize(&error) {
+            Ok(size) if size.ws_row > 0 => size.ws_row,
+            Ok(_) => Keyboard::USUAL.rows,
+            Err(_) => return,
+        };
+        let page = format!("\x1b[{rows};1H{}\x1b[H\x1b[J", "\n".repeat(rows.into()));
+        let _ = error.lock().write_all(page.as_bytes());
+    }
+
     /// Gives the terminal back to the program, which draws itself again.
     pub(super) fn resume(&self) {
         if !*self.asking.borrow() {
@@ -262,15 +279,21 @@ impl Streams for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.outer.attached.store(false, Ordering::SeqCst);
-        let Some(keyboard) = self.outer.keyboard.as_ref().filter(|_| self.outer.screen) else { return };
         // Nobody writes any more: the tasks that did are gone with what they had of this.
-        if let Ok(mut sink) = self.outer.output.try_lock()
-            && let Some(filter) = sink.filter.take()
-        {
-            let _ = keyboard.show(&filter.reset());
-            sink.filter = Some(Filter::default());
-            sink.resumes = false;
+        reset(&self.outer.output, std::io::stdout());
+        reset(&self.outer.error, std::io::stderr());
+        if let Some(keyboard) = self.outer.keyboard.as_ref().filter(|_| self.outer.screen) {
+            keyboard.cooked();
         }
-        keyboard.cooked();
+    }
+}
+
+/// Takes back what a program that is gone has left of a terminal. Nothing can be reported when that is gone.
+fn reset(sink: &Mutex<Sink>, mut to: impl io::Write) {
+    if let Ok(mut sink) = sink.try_lock()
+        && let Some(filter) = &mut sink.filter
+    {
+        let _ = to.write_all(&std::mem::take(filter).suspend()).and_then(|()| to.flush());
+        sink.resumes = false;
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_core::approval::{ApprovalRequest, Lasts, Purpose};
 use wflo_core::budget::Measure;
 use wflo_core::id::ApprovalId;
 use wflo_core::money::NanoUsd;
@@ -21,6 +21,7 @@ pub(super) struct Answer {
     pub(super) approved: bool,
     pub(super) comment: Option<String>,
     pub(super) amount: Option<NanoUsd>,
+    pub(super) lasts: Option<Lasts>,
 }
 
 /// Where the conversation about the first question stands.
@@ -28,6 +29,7 @@ pub(super) struct Answer {
 enum Stage {
     YesNo,
     Amount,
+    Host,
     Comment { approved: bool, amount: Option<NanoUsd> },
 }
 
@@ -81,12 +83,14 @@ impl<'a> Desk<'a> {
             return;
         };
         let paint = self.printer.beside();
+        terminal.turn_page();
         self.printer.aside("");
         for line in evidence::question(paint, request, Room::prompt(self.printer.width_beside())) {
             self.printer.aside(line);
         }
         terminal.forget();
-        self.stage = Some(Stage::YesNo);
+        let is_host = matches!(request.purpose, Purpose::Host { .. });
+        self.stage = Some(if is_host { Stage::Host } else { Stage::YesNo });
         self.prompt();
     }
 
@@ -96,6 +100,7 @@ impl<'a> Desk<'a> {
         let text = match &self.stage {
             None => return,
             Some(Stage::YesNo) => "Approve? [y/n]".to_owned(),
+            Some(Stage::Host) => "Let it? [once/run/always/no/never]".to_owned(),
             Some(Stage::Amount) => {
                 let (unit, ask) = (measure(request).unit(), suggested(request));
                 let enter = ask.map(|ask| format!(" [Enter for {}]", show(request, ask))).unwrap_or_default();
@@ -133,6 +138,21 @@ impl<'a> Desk<'a> {
                 "n" | "no" => Stage::Comment { approved: false, amount: None },
                 _ => Stage::YesNo,
             },
+            // Its connection is held meanwhile: there is one question, and no comment.
+            Stage::Host => {
+                let (approved, lasts) = match line.to_ascii_lowercase().as_str() {
+                    "o" | "once" => (true, Lasts::Once),
+                    "r" | "run" | "y" | "yes" => (true, Lasts::Run),
+                    "a" | "always" => (true, Lasts::Always),
+                    "n" | "no" => (false, Lasts::Run),
+                    "never" => (false, Lasts::Always),
+                    _ => return None,
+                };
+                let approval = *approval;
+                self.questions.pop_front();
+                self.stage = None;
+                return Some(Answer { approval, approved, comment: None, amount: None, lasts: Some(lasts) });
+            }
             Stage::Amount => {
                 let least = missing(request);
                 let given = match line.trim_start_matches('$').parse::<NanoUsd>() {
@@ -152,7 +172,7 @@ impl<'a> Desk<'a> {
             }
             Stage::Comment { approved, amount } => {
                 let comment = (!line.is_empty()).then(|| line.to_owned());
-                let answer = Answer { approval: *approval, approved, comment, amount };
+                let answer = Answer { approval: *approval, approved, comment, amount, lasts: None };
                 self.questions.pop_front();
                 self.stage = None;
                 return Some(answer);
@@ -202,16 +222,20 @@ mod tests {
     fn typed(purpose: serde_json::Value, lines: &[&str]) -> Option<Answer> {
         let printer = Printer::mute();
         let mut desk = Desk::new(&printer, None);
+        let approval: ApprovalId = "apr_01a1fe1eea157971a9ee952eebb5480f".parse().unwrap();
+        desk.add(approval, question(purpose));
+        desk.stage = Some(Stage::YesNo);
+        lines.iter().find_map(|line| desk.take(line))
+    }
+
+    fn question(purpose: serde_json::Value) -> Box<ApprovalRequest> {
         let mut request = json!({
             "step": null, "generation": 1, "title": "go on", "evidence": {}, "approvers": [], "quorum": 1,
             "expires_at": null, "on_timeout": "hold", "notify": [],
             "binding": {"action": "0".repeat(64), "code": "0".repeat(64), "evidence": "0".repeat(64)},
         });
         request.as_object_mut().unwrap().extend(purpose.as_object().unwrap().clone());
-        let approval: ApprovalId = "apr_01a1fe1eea157971a9ee952eebb5480f".parse().unwrap();
-        desk.add(approval, serde_json::from_value(request).unwrap());
-        desk.stage = Some(Stage::YesNo);
-        lines.iter().find_map(|line| desk.take(line))
+        serde_json::from_value(request).unwrap()
     }
 
     fn budget() -> serde_json::Value {
@@ -229,6 +253,29 @@ mod tests {
         let no = typed(gate.clone(), &["no", ""]).unwrap();
         assert_eq!((no.approved, no.comment), (false, None));
         assert_eq!(typed(gate, &["", "maybe", "y"]), None, "nothing is decided before the comment");
+    }
+
+    #[test]
+    fn a_host_is_let_in_or_kept_out_for_as_long_as_is_said() {
+        let said = |line: &str| {
+            let printer = Printer::mute();
+            let mut desk = Desk::new(&printer, None);
+            let request = question(json!({"purpose": "host", "rule": "https://a.example"}));
+            desk.add("apr_01a1fe1eea157971a9ee952eebb5480f".parse().unwrap(), request);
+            desk.stage = Some(Stage::Host);
+            desk.take(line).map(|answer| (answer.approved, answer.lasts.unwrap()))
+        };
+        for (line, expected) in [
+            ("once", (true, Lasts::Once)),
+            ("Run", (true, Lasts::Run)),
+            ("a", (true, Lasts::Always)),
+            ("n", (false, Lasts::Run)),
+            ("never", (false, Lasts::Always)),
+        ] {
+            assert_eq!(said(line), Some(expected), "{line}");
+        }
+        assert_eq!(said(""), None);
+        assert_eq!(said("nev"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::ApprovalStatus;
 use wflo_core::budget::Budget;
+use wflo_core::definition::MISSING_INPUT;
 use wflo_core::error::Failure;
 use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
@@ -47,7 +48,9 @@ pub(super) fn error(printer: &Printer, record: &RunRecord) {
     let Some(error) = &record.error else { return };
     printer.complain(&of_run(error, record.id));
     let failed = matches!(record.status, RunStatus::Failed | RunStatus::TimedOut);
-    let is_said = error.hint.as_ref().is_some_and(|hint| hint.contains("runs retry"));
+    // A run that lacks an input lacks it again.
+    let is_said = error.code == MISSING_INPUT.to_string()
+        || error.hint.as_ref().is_some_and(|hint| hint.contains("runs retry"));
     if failed && !is_said && !printer.json_wanted() {
         printer
             .note(format_args!("`wflo runs retry {}` runs it again and keeps what had finished.", record.id));
@@ -76,13 +79,21 @@ pub(super) async fn paused_for(
     }
     let (_, state) = load(session.store.as_ref(), record).await.map_err(CommandError::engine)?;
     Ok(state.paused_for.map(|error| {
-        let then = format!("then `wflo runs resume {}` goes on", record.id);
-        let hint = error.hint.as_ref().map_or_else(|| then.clone(), |hint| format!("{hint} {then}"));
+        let hint = then_resume(error.hint.as_deref(), record.id);
         of_run(
             &Failure { message: plain::block(&error.message), hint: Some(plain::block(&hint)), ..error },
             record.id,
         )
     }))
+}
+
+/// What helps, and that the run goes on then.
+fn then_resume(hint: Option<&str>, run: RunId) -> String {
+    let resume = format!("`wflo runs resume {run}` goes on");
+    match hint {
+        Some(hint) => format!("{}, then {resume}", hint.trim_end_matches('.')),
+        None => resume,
+    }
 }
 
 /// The result, on standard output: whole for a file or a pipe, bounded on a terminal.
@@ -136,7 +147,7 @@ pub(super) async fn account(
     if !said.is_empty() {
         printer.note(format_args!("  {}  {}", paint.faint("approvals"), said.join(", ")));
     } else if record.options.require_approval && record.status.is_terminal() {
-        printer.note(format_args!("  {}  0 approvals were needed", paint.faint("approvals")));
+        printer.note(format_args!("  {}  no step needed one", paint.faint("approvals")));
     }
     Ok(())
 }
@@ -221,4 +232,17 @@ pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
 
 fn is_folder(change: &Change) -> bool {
     change.after.as_ref().or(change.before.as_ref()).is_some_and(wflo_sandbox::workspace::Entry::is_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_and_what_comes_then_are_one_sentence() {
+        let run = RunId::from_uuid(uuid::Uuid::nil());
+        let hint = then_resume(Some("Set the key again."), run);
+        assert_eq!(hint, format!("Set the key again, then `wflo runs resume {run}` goes on"));
+        assert_eq!(then_resume(None, run), format!("`wflo runs resume {run}` goes on"));
+    }
 }

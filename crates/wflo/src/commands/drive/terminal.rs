@@ -43,6 +43,13 @@ impl Terminal {
         self.console.as_ref().and_then(|console| console.keyboard())
     }
 
+    /// Begins a page, where a program has drawn on the one before.
+    pub(super) fn turn_page(&self) {
+        if let Some(console) = &self.console {
+            console.turn_page();
+        }
+    }
+
     /// Forgets what was typed before the question could be read: it cannot be the answer to it.
     pub(crate) fn forget(&mut self) {
         let _ = rustix::termios::tcflush(&self.device, rustix::termios::QueueSelector::IFlush);

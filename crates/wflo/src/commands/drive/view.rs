@@ -212,6 +212,7 @@ fn is_said(body: &EventBody) -> bool {
             | EventBody::Emitted { .. }
             | EventBody::Notice { .. }
             | EventBody::EgressRefused { .. }
+            | EventBody::EgressChanged { .. }
             | EventBody::NotificationUndelivered { .. }
             | EventBody::BudgetAlert { .. }
             | EventBody::BudgetQueued { .. }
@@ -236,6 +237,7 @@ fn is_news(body: &EventBody) -> bool {
             | EventBody::RunStopping { .. }
             | EventBody::StepWoken { .. }
             | EventBody::StepStopped { .. }
+            | EventBody::SandboxUsed { .. }
             | EventBody::TimerFired { .. }
             | EventBody::ApprovalConsumed { .. }
     );

@@ -64,6 +64,44 @@ fn a_budget_of_time_shows_it_as_time() {
 }
 
 #[test]
+fn the_end_of_a_host_is_never_out_of_sight() {
+    let host = format!("api.github.com.{}.evil.example", ["a"; 3].map(|a| a.repeat(60)).join("."));
+    let title = format!("step `{}` wants to reach https://{host}:8443", "s".repeat(60));
+    let mut request = json!({
+        "purpose": "host", "rule": format!("https://{host}:8443"), "step": "s", "generation": 1, "title": title,
+        "evidence": {}, "approvers": [], "quorum": 1, "expires_at": null, "on_timeout": "reject", "notify": [],
+        "binding": {"action": "0".repeat(64), "code": "0".repeat(64), "evidence": "0".repeat(64)},
+    });
+    let shown = |request: &Value| {
+        let request = serde_json::from_value(request.clone()).unwrap();
+        let asked = question(Printer::mute().beside(), &request, Room::prompt(Some(40))).join("\n");
+        (asked, super::title(&request, 80))
+    };
+    let (asked, listed) = shown(&request);
+    assert!(
+        asked.contains(&format!("{host}:8443")) && listed.ends_with(".evil.example:8443"),
+        "{asked}\n{listed}"
+    );
+    request["purpose"] = json!("gate");
+    assert!(shown(&request).1.ends_with('…'), "what else is long is shortened");
+}
+
+#[test]
+fn files_that_are_not_named_are_counted() {
+    let named = |count: usize| {
+        let files: Vec<Value> =
+            (0..count).map(|at| json!({"path": format!("f{at}"), "kind": "added"})).collect();
+        json!({"run": "run_01a1fe1eea157971a9ee952eebb5480f", "files": files, "diff": ""})
+    };
+    let text = |count, room| shown(json!({"purpose": "apply"}), named(count), room);
+    let many = text(43, Room::prompt(None));
+    let more = "  … and 3 more files: `wflo diff run_01a1fe1eea157971a9ee952eebb5480f` shows them all";
+    assert!(many.contains("added     f39") && !many.contains("f40") && many.contains(more), "{many}");
+    assert!(!text(40, Room::prompt(None)).contains("more files"));
+    assert!(text(43, Room::page(None)).contains("added     f42"));
+}
+
+#[test]
 fn a_circle_shows_what_goes_round() {
     let effect = json!({"step": "research", "generation": 1, "path": "0", "effect_seq": 5});
     let evidence = json!({

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use wflo_core::error::{Code, Failure};
 use wflo_engine::Source;
+use wflo_engine::images::{Images, Installed};
 use wflo_engine::interpreter::Surroundings;
 use wflo_engine::program::{Program, Search};
+use wflo_sandbox::workspace::state_root;
 
 use crate::cli::RunArgs;
 use crate::commands::Context;
@@ -48,6 +50,7 @@ const VARIABLES: [&str; 11] = [
 pub(super) fn resolve(
     args: &RunArgs,
     settings: &Settings,
+    installed: &Installed,
     context: &Context<'_>,
 ) -> Result<Source, CommandError> {
     let argv = args.command.iter().map(|word| word.to_str().map(str::to_owned));
@@ -64,14 +67,24 @@ pub(super) fn resolve(
     let folder = if current.starts_with(root) { &current } else { root };
     let search = OnPath { root, environment };
     let name = argv.first().map(String::as_str).unwrap_or_default();
-    let mut program = Program::find(name, folder, &search, &around).map_err(|failure| CommandError {
+    let found = match brought(name, installed, &state_root(root, &settings.data_dir))? {
+        Some(Brought::Python) => Ok(Program::of_packages(name, folder, &around)),
+        Some(Brought::System(file)) => {
+            // What the machine has itself comes first, as it does in every sandbox.
+            Program::find(name, folder, &search, &around).or(Ok(Program::of_system(file, folder, &around)))
+        }
+        None => Program::find(name, folder, &search, &around),
+    };
+    let mut program = found.map_err(|failure| CommandError {
         exit: Exit::Command(not_begun(&failure)),
         failures: vec![failure],
     })?;
     let passed =
         VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())));
     program.variables = passed.collect();
-    if let Some(active) = environment.get("VIRTUAL_ENV").map(PathBuf::from)
+    if installed.python.is_some() {
+        program.find_packages();
+    } else if let Some(active) = environment.get("VIRTUAL_ENV").map(PathBuf::from)
         && std::env::split_paths(&program.path).any(|folder| folder == active.join("bin"))
     {
         program.variables.insert("VIRTUAL_ENV".to_owned(), active.display().to_string());
@@ -80,6 +93,39 @@ pub(super) fn resolve(
         has_provider(&program.name, &argv, settings, environment)?;
     }
     Ok(Source::Program { argv, program: Box::new(program) })
+}
+
+/// What brings a program.
+enum Brought {
+    Python,
+    /// Where it is in sandboxes.
+    System(PathBuf),
+}
+
+fn brought(name: &str, installed: &Installed, images: &Path) -> Result<Option<Brought>, CommandError> {
+    let Installed { python, system } = installed;
+    if python.is_none() && system.is_none() {
+        return Ok(None);
+    }
+    let images = Images::open_in(images)?;
+    if python.as_ref().is_some_and(|ready| ready.has_program(name, &images)) {
+        return Ok(Some(Brought::Python));
+    }
+    Ok(system.as_ref().and_then(|system| system.program(name, &images)).map(Brought::System))
+}
+
+/// Files of databases are not shown: said where a program of the project may miss them.
+pub(super) fn report_hidden(settings: &Settings, context: &Context<'_>) {
+    let root = &settings.project.root;
+    let files = settings.databases.values().map(|database| &database.path).filter(|path| path.is_file());
+    let named: Vec<String> =
+        files.filter_map(|path| Some(path.strip_prefix(root).ok()?.display().to_string())).collect();
+    if !named.is_empty() {
+        context.printer.note(format_args!(
+            "note: the program does not see {} ([databases] in wflo.toml): steps of workflows reach it through `context.db`",
+            named.join(", ")
+        ));
+    }
 }
 
 /// As shells end for a program that they do not find, and for one that they may not start.

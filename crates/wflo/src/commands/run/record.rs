@@ -23,6 +23,11 @@ pub(crate) async fn write(
     file: &Path,
 ) -> Result<(), CommandError> {
     let recording = Recording::of_run(session.store.as_ref(), run).await.map_err(CommandError::engine)?;
+    if recording.calls() == 0 && file.exists() {
+        let file = file.display();
+        context.printer.warning(format_args!("{run} called no model: {file} is left as it was"));
+        return Ok(());
+    }
     recording.write(file).map_err(|error| {
         // The run is over and paid for: its answers are kept, wherever else they may go.
         let file = file.display();

@@ -1,5 +1,5 @@
-//! Which workflow is meant: `workflow.py`, `workflow.py:attribute`, `package.module:attribute`, or a
-//! YAML file.
+//! Which workflow is meant: `workflow.py`, `workflow.mjs`, `workflow.py:attribute`, `package.module:attribute`,
+//! or a YAML file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 /// A workflow that was found.
 #[derive(Debug, Clone)]
 pub(crate) enum Workflow {
-    /// Python code, to be asked for its definition in a sandbox: `file` or `file:attribute`, the file
+    /// Python or JavaScript, to be asked for its definition in a sandbox: `file` or `file:attribute`, the file
     /// relative to the project, or `package.module:attribute`.
     Code(String),
     /// A YAML file, relative to the project, and its definition.
@@ -55,8 +55,9 @@ pub(crate) fn resolve(
     if let Some(configured) = &settings.project.workflow {
         return named(configured, root, root);
     }
-    let usual =
-        ["workflow.py", "flow.yaml", "workflow.yaml"].into_iter().find(|name| root.join(name).is_file());
+    let usual = ["workflow.py", "workflow.mjs", "flow.yaml", "workflow.yaml"]
+        .into_iter()
+        .find(|name| root.join(name).is_file());
     let usual = usual.ok_or_else(|| CliError::NoWorkflow { looked_in: root.display().to_string() })?;
     named(usual, root, root)
 }
@@ -73,7 +74,7 @@ fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError>
             })?;
             Ok(Workflow::Written { file, definition: Box::new(definition) })
         }
-        Some("py") => Ok(Workflow::Code(relative(&existing(name, base)?, root))),
+        Some("py" | "mjs" | "js") => Ok(Workflow::Code(relative(&existing(name, base)?, root))),
         _ if is_module(name) => Ok(Workflow::Code(name.to_owned())),
         Some(_) if file_of(name) != name => {
             let attribute = name.strip_prefix(file_of(name)).unwrap_or_default();
@@ -87,9 +88,14 @@ fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError>
 /// The file of `file.py:attribute`; anything else as it is.
 pub(crate) fn file_of(name: &str) -> &str {
     match name.rsplit_once(':') {
-        Some((file, attribute)) if file.ends_with(".py") && is_dotted(attribute) => file,
+        Some((file, attribute)) if is_code(file) && is_dotted(attribute) => file,
         _ => name,
     }
+}
+
+/// The name of a file that is code.
+fn is_code(name: &str) -> bool {
+    [".py", ".mjs", ".js"].iter().any(|end| name.ends_with(end))
 }
 
 fn existing(name: &str, base: &Path) -> Result<PathBuf, CliError> {
@@ -105,9 +111,8 @@ fn relative(path: &Path, root: &Path) -> String {
 
 /// `package.module:attribute`. `workflow.py:attribute` is a file, not the module `py` of a package.
 fn is_module(name: &str) -> bool {
-    name.split_once(':').is_some_and(|(module, attribute)| {
-        is_dotted(module) && !module.ends_with(".py") && is_dotted(attribute)
-    })
+    name.split_once(':')
+        .is_some_and(|(module, attribute)| is_dotted(module) && !is_code(module) && is_dotted(attribute))
 }
 
 /// Python names with dots between them.
@@ -126,7 +131,7 @@ fn missing(name: &str, base: &Path) -> CliError {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| [".py", ".yaml", ".yml"].iter().any(|end| name.ends_with(end)))
+        .filter(|name| [".py", ".mjs", ".js", ".yaml", ".yml"].iter().any(|end| name.ends_with(end)))
         .collect();
     let last = wanted.file_name().and_then(|name| name.to_str()).unwrap_or(name);
     let near = nearest(last, names.iter().map(String::as_str)).map(str::to_owned);

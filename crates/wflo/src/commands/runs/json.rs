@@ -38,6 +38,7 @@ pub(crate) async fn run_json(store: &dyn Store, id: RunId) -> Result<Value, Comm
                 "status": step.status.as_str(),
                 "generation": step.generation,
                 "cost_usd": cost_of(&spec.name),
+                "resources": step.resources,
                 "started_at": step.started_at,
                 "finished_at": step.finished_at,
                 "error": step.error,

@@ -23,7 +23,7 @@ use crate::printer::{Printer, size};
 use crate::session::Session;
 
 /// What ends a run's stay when nothing is said: 30 days.
-const STAY: Millis = Millis(30 * 86_400_000);
+pub(crate) const STAY: Millis = Millis(30 * 86_400_000);
 
 /// What `--json` prints.
 #[derive(Serialize, Default)]
@@ -48,13 +48,14 @@ struct Removed {
     discarded: u64,
 }
 
+/// What was selected and stays.
 #[derive(Serialize)]
-struct Kept {
-    run_id: RunId,
+pub(crate) struct Kept {
+    pub(crate) run_id: RunId,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<u64>,
-    message: String,
+    pub(crate) files: Option<u64>,
+    pub(crate) message: String,
 }
 
 #[derive(Serialize, Default)]
@@ -190,7 +191,8 @@ fn removed(going: Going) -> Removed {
     }
 }
 
-fn kept(staying: Staying) -> Kept {
+/// What is said of it.
+pub(crate) fn kept(staying: Staying) -> Kept {
     let (reason, files, message) = match staying.why {
         Why::Unapplied(files) => {
             ("unapplied", Some(files), format!("{} neither applied nor discarded", count(files)))
@@ -251,6 +253,7 @@ fn show(report: &Report, printer: &Printer) {
     }
 }
 
-fn runs(number: usize) -> String {
+/// `1 run`, `3 runs`.
+pub(crate) fn runs(number: usize) -> String {
     if number == 1 { "1 run".to_owned() } else { format!("{number} runs") }
 }

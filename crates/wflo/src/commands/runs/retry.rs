@@ -7,13 +7,16 @@ use wflo_core::error::{Code, Failure};
 use wflo_core::ports::store::Store;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_engine::engine::send;
+use wflo_engine::images::Building;
 use wflo_engine::inbox::Message;
+use wflo_engine::launch::Backend;
 use wflo_engine::{Again, Retried, Runtime, Source, Submission, changes};
 
 use crate::cli::{Detach, RunRef};
 use crate::commands::detach::{self, Child};
 use crate::commands::drive::{self, How, Taken};
 use crate::commands::run::workflow;
+use crate::commands::sandbox::images;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -64,7 +67,11 @@ async fn fork(
     old: &RunRecord,
     again: &Again,
 ) -> Result<Taken, CommandError> {
-    let submission = submission(session, old).await?;
+    let mut submission = submission(session, old).await?;
+    let given = submission.options.backend.as_deref().and_then(Backend::named);
+    let settings = &session.settings;
+    submission.installed =
+        images::for_workflow(context, settings, &submission.source, given, Building::WhereMissing).await?;
     if matches!(old.status, RunStatus::Waiting | RunStatus::Paused) {
         // A run that waits is only given up once it is known that the new one can begin.
         runtime.prepare(submission.clone()).await.map_err(CommandError::engine)?;
@@ -121,6 +128,7 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
             }
         }
     }
+    submission.ask_hosts = submission.ask_hosts.or(launch.ask_hosts);
     submission.options = RunOptions {
         carried: Vec::new(),
         rolls_back: None,

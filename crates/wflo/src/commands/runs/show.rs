@@ -3,6 +3,7 @@
 mod budgets;
 pub(crate) use budgets::bar;
 
+mod live;
 mod steps;
 
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, C
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
     if context.printer.json_wanted() {
-        let run = run_json(session.store.as_ref(), record.id).await?;
+        let mut run = run_json(session.store.as_ref(), record.id).await?;
+        live::add(&mut run, &live::of(&session, &record).await);
         context.printer.object(&run);
         return Ok(Exit::Success);
     }
@@ -54,8 +56,12 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     budgets::show(session, printer, record, (&definition, cost)).await?;
 
     printer.line(format_args!("\n{}", paint.strong("Steps")));
-    let table = steps::table(session, paint, record, &state).await?;
-    printer.line(table.within(printer.width(), &[0, 4], &[4, 3]));
+    let sandboxes = live::of(session, record).await;
+    let table = steps::table(session, paint, record, (&state, &sandboxes)).await?;
+    printer.line(table.within(printer.width(), &[0, 5], &[4, 5, 3]));
+    if let Some(line) = live::supervised(paint, &sandboxes) {
+        printer.line(format_args!("  {line}"));
+    }
     for (spec, step) in definition.steps.iter().zip(&state.steps) {
         if let Some(error) = step.error.as_ref().filter(|error| record.error.as_ref() != Some(error)) {
             let name = format!("{}:", plain::line(&spec.name));
@@ -125,6 +131,10 @@ fn head(
     facts.push(format!("version {}", record.version.short()));
     facts.extend(record.label.as_ref().map(|label| format!("({})", plain::short(label, 40))));
     printer.line(format_args!("  {}", paint.faint(facts.join(", "))));
+    if let Some(argv) = state.definition.program() {
+        let words = argv.iter().map(|word| plain::line(word).to_string()).collect::<Vec<_>>().join(" ");
+        printer.line(format_args!("  runs {}", plain::short(&words, 200)));
+    }
     if let Some(old) = record.retried_from {
         printer.line(format_args!("  retries {old}"));
     }

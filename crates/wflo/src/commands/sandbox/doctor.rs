@@ -7,6 +7,7 @@ use crate::commands::Context;
 use crate::commands::doctor::{Check, Outcome};
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
+use crate::settings::CloudSettings;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -26,7 +27,13 @@ struct Entry {
 
 /// Prints every finding; exits with 1 when sandboxes do not work.
 pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
-    let found = wflo_sandbox::doctor(&this_program()?);
+    let program = this_program()?;
+    let mut found = wflo_sandbox::doctor(&program);
+    found.push(wflo_sandbox::docker::doctor(&program, &super::exec::docker_host(context)));
+    // The environment's cloud alone: a project's settings may name a command, and are not trusted here.
+    let cloud = CloudSettings::default();
+    let named = cloud.key(context.environment).and_then(|key| Ok((cloud.cloud(context.environment)?, key)));
+    found.push(wflo_sandbox::e2b::doctor(named));
     let ok = found.iter().all(|finding| finding.state != State::Missing);
     let printer = context.printer;
     let paint = printer.paint();

@@ -1,15 +1,19 @@
 //! `wflo sandbox exec`: one command in a sandbox, with this terminal's streams.
 
+mod cloud;
+mod container;
 mod network;
-mod shown;
+mod remote;
+pub(super) mod shown;
 mod workspace;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use wflo_core::error::{Code, Coded, Failure};
-use wflo_sandbox::{Bind, Launcher, Level, Limits, Outcome, ProcessTree, Spec, Stdio};
+use wflo_sandbox::{Bind, Enforcement, IoLimits, Launcher, Level, Limits, Outcome, Spec, Stdio};
 
 use crate::cli::ExecArgs;
 use crate::commands::Context;
@@ -17,22 +21,20 @@ use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::settings::Mount;
 
-use network::Network;
+pub(crate) use container::docker_host;
+use network::{Network, TRUSTED};
 use shown::Shown;
 use workspace::Workspace;
 
+/// A command that was not begun.
+const NOT_EXECUTED: Code = Code(3105);
+/// What shows the command the current folder, copy-on-write.
+const WITH_THIS_FOLDER: &str = "wflo sandbox exec --workspace .";
+
 /// Runs the command; ends with its code.
 pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
-    let env = environment(&args.env, context)?;
-    let workspace = match &args.workspace {
-        Some(given) => Some(Workspace::open(given, context)?),
-        None => None,
-    };
-    let no_sandbox = |error: wflo_sandbox::Error| CommandError::from(error).exiting(Exit::NoSandbox);
-    let launcher = Launcher::start(&super::doctor::this_program()?).map_err(no_sandbox)?;
     let mut spec = Spec::new(args.command.iter().cloned());
-    spec.env = env;
-    spec.workspace = workspace.as_ref().map(Workspace::view);
+    spec.env = environment(&args.env, context)?;
     let shown = Shown::new(binds(&args.ro, &context.current), &context.current)?;
     spec.ro = shown.binds.clone();
     spec.rw = binds(&args.rw, &context.current);
@@ -42,6 +44,12 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         cpus: args.cpus,
         pids: args.pids,
         disk: args.disk,
+        io: IoLimits {
+            read: args.io_read,
+            write: args.io_write,
+            read_ops: args.io_read_ops,
+            write_ops: args.io_write_ops,
+        },
         timeout: args.timeout,
     };
     spec.stdin = inherited(rustix::stdio::stdin());
@@ -52,21 +60,61 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
             .printer
             .note(format_args!("note: {} is written directly, not on a copy", mount.source.display()));
     }
-    network::ask(&mut spec, &args.allow_hosts);
+    report_folder(args, context);
+    if args.template.is_some() && args.sandbox != "e2b" {
+        return Err(usage(
+            "--template is of a cloud's sandboxes".to_owned(),
+            "add --sandbox e2b, or leave it out",
+        ));
+    }
+    if args.sandbox != "docker" && (args.image.is_some() || args.runtime.is_some()) {
+        let hint = "add --sandbox docker, or leave them out";
+        return Err(usage("--image and --runtime are of containers".to_owned(), hint));
+    }
+    match args.sandbox.as_str() {
+        "docker" => container::run(spec, args, context),
+        "e2b" => cloud::run(spec, args, context),
+        _ => native(spec, args, context),
+    }
+}
+
+/// The same in a sandbox that is made with the kernel alone.
+fn native(mut spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+    let workspace = match &args.workspace {
+        Some(given) => Some(Workspace::open(given, context)?),
+        None => None,
+    };
+    spec.workspace = workspace.as_ref().map(Workspace::view);
+    let launcher = Launcher::start(&super::doctor::this_program()?).map_err(no_sandbox)?;
+    let sight = network::ask(&mut spec, &args.allow_hosts, TRUSTED)?;
     let sandbox = launcher.launch(spec).map_err(no_sandbox)?;
-    let network = Network::open(&sandbox, &args.allow_hosts)?;
-    report_limits(&sandbox, context);
+    let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
+    report_limits(sandbox.enforcement(), context);
     let exit = sandbox.wait().map_err(no_sandbox)?;
     if let Some(network) = network {
         network.close(context);
     }
-    report_end(exit.outcome, args, context);
+    report(exit, args, context)?;
     if args.keep
         && let Some(workspace) = &workspace
     {
         workspace.keep(&sandbox, context)?;
     }
     Ok(Exit::Command(exit.code()))
+}
+
+/// Says how it ended, where it was not by itself.
+fn report(exit: wflo_sandbox::Exit, args: &ExecArgs, context: &Context<'_>) -> Result<(), CommandError> {
+    report_end(exit.outcome, args, context);
+    if let Outcome::NotExecuted(error) = exit.outcome {
+        let failures = vec![not_executed(error, args, context)];
+        return Err(CommandError { failures, exit: Exit::Command(exit.code()) });
+    }
+    Ok(())
+}
+
+fn no_sandbox(error: wflo_sandbox::Error) -> CommandError {
+    CommandError::from(error).exiting(Exit::NoSandbox)
 }
 
 /// `K=V`, or `K` for this process's value.
@@ -105,8 +153,8 @@ fn inherited(stream: impl AsFd) -> Stdio {
 }
 
 /// Limits that the kernel does not enforce are said once; all of them with `-v`.
-fn report_limits(sandbox: &ProcessTree, context: &Context<'_>) {
-    for limit in sandbox.enforcement() {
+fn report_limits(limits: &[Enforcement], context: &Context<'_>) {
+    for limit in limits {
         let line = format!("limit {}: {} ({})", limit.limit, limit.level, limit.by);
         if limit.level == Level::Supervised && limit.limit != "timeout" && context.printer.verbosity() == 0 {
             context.printer.note(format_args!("note: {line}"));
@@ -118,8 +166,6 @@ fn report_limits(sandbox: &ProcessTree, context: &Context<'_>) {
 
 /// Says what ended the command when it was not the command itself.
 fn report_end(outcome: Outcome, args: &ExecArgs, context: &Context<'_>) {
-    let program =
-        args.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let printer = context.printer;
     match outcome {
         Outcome::TimedOut => {
@@ -130,16 +176,50 @@ fn report_end(outcome: Outcome, args: &ExecArgs, context: &Context<'_>) {
             let limit = args.memory.map(|memory| memory.to_string()).unwrap_or_default();
             printer.warning(format_args!("the command used more than its memory ({limit}); it was killed"));
         }
-        Outcome::NotExecuted(error) => {
-            let reason = std::io::Error::from_raw_os_error(error);
-            printer.warning(format_args!("`{program}` cannot be executed in the sandbox: {reason}"));
-            printer.hint(
-                "the sandbox sees this machine's installed programs, nothing of your home folder; \
-                 show it a folder with --ro DIR:DIR",
-            );
-        }
-        Outcome::Exited(_) | Outcome::Signalled(_) | Outcome::TooManyTasks | Outcome::Killed => {}
+        Outcome::NotExecuted(_)
+        | Outcome::Exited(_)
+        | Outcome::Signalled(_)
+        | Outcome::TooManyTasks
+        | Outcome::Killed => {}
     }
+}
+
+/// A command that was not begun, and what would let it be.
+fn not_executed(error: i32, args: &ExecArgs, context: &Context<'_>) -> Failure {
+    let program =
+        args.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    let reason = std::io::Error::from_raw_os_error(error);
+    let message = format!("`{program}` cannot be executed in the sandbox: {reason}");
+    let is_here = args.workspace.is_none() && context.current.join(&program).is_file();
+    Failure::new(NOT_EXECUTED, message).with_hint(match is_here {
+        true => format!("it is in this folder, which the sandbox does not see: `{WITH_THIS_FOLDER} -- ./{program}`"),
+        false => "the sandbox sees this machine's installed programs, nothing of your home folder; show it a folder \
+                  with --ro DIR:DIR"
+            .to_owned(),
+    })
+}
+
+/// The command starts in an empty folder: said to whoever may expect another one, which is a person in a
+/// project, and anybody who names a file of this folder.
+fn report_folder(args: &ExecArgs, context: &Context<'_>) {
+    if args.workspace.is_some() {
+        return;
+    }
+    let here = |word: &&OsString| {
+        let path = Path::new(word);
+        path.is_relative() && context.current.join(path).exists()
+    };
+    // The program itself is told about when it is not found.
+    let named = args.command.iter().skip(1).find(here);
+    let in_project = || context.current.ancestors().any(|folder| folder.join("wflo.toml").is_file());
+    let why = match named {
+        Some(word) => format!("{} of this folder is not seen", word.to_string_lossy()),
+        None if std::io::stderr().is_terminal() && in_project() => "this project is not seen".to_owned(),
+        None => return,
+    };
+    context.printer.note(format_args!(
+        "note: the command starts in an empty folder, and {why}; `{WITH_THIS_FOLDER} -- …` gives it a copy of this one"
+    ));
 }
 
 /// What the workspace's part of a sandbox can fail with, as a sandbox that could not be made.

@@ -6,7 +6,7 @@ use wflo_engine::snapshots;
 use wflo_sandbox::workspace::{RelPath, RestoreOptions, Restored, WorkspaceError};
 
 use crate::cli::RestoreArgs;
-use crate::commands::changes::{hidden, in_project};
+use crate::commands::changes::{definitions, hidden, in_project};
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -34,7 +34,8 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         return Err(WorkspaceError::BadPath { shown: ".".to_owned() }.into());
     }
     let hidden = (root.clone(), hidden(&session.settings, &launch.hide)?);
-    let options = RestoreOptions { paths, over: args.force, hidden: Some(hidden) };
+    let definitions = definitions(&session.settings, &launch);
+    let options = RestoreOptions { paths, over: args.force, hidden: Some(hidden), definitions };
     let target = context.current.join(&args.to);
     let restored = snapshots::restore(&held.view, &held.store, &target, &options)?;
     printer.object(&Done {

@@ -3,20 +3,24 @@
 //! It lies in the project's root, because a rename works only within one file system; its name
 //! holds the journal's id, so a resumed apply finds it. It is hidden like wflo's own data.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
+use super::super::super::attributes;
 use super::super::super::beneath;
 use super::super::super::error::{IoAt, WorkspaceError};
 use super::super::super::hidden::STAGING_PREFIX;
+use super::super::super::layer::OneFile;
 use super::super::super::manifest::{Entry, Kind};
 use super::super::super::path::RelPath;
 use super::super::super::store::Store;
-use super::super::super::store::blob::hash_file;
+use super::super::super::store::blob::copy_into;
 use super::super::journal::{Content, Desk, Direction, State};
 use super::super::place::Place;
 use super::{Halt, same, staged_entry};
@@ -57,13 +61,18 @@ impl Slot {
     }
 }
 
+/// What was written, and under which name of the staging folder.
+type Staged = (Entry, Vec<u8>);
+
 pub(super) struct Stage<'a> {
     store: &'a Store,
     desk: &'a Desk,
     place: &'a Place,
     name: String,
     folder: OwnedFd,
-    written: std::cell::Cell<usize>,
+    written: Cell<usize>,
+    /// Files with several names, under the name that the first of them was written to.
+    several: RefCell<HashMap<OneFile, Staged>>,
 }
 
 impl<'a> Stage<'a> {
@@ -81,7 +90,8 @@ impl<'a> Stage<'a> {
             Err(error) => return Err(error).at("create the folder", &shown),
         }
         let folder = beneath::open_dir(place.root(), name.as_bytes()).at("open the folder", &shown)?;
-        Ok(Stage { store, desk, place, name, folder, written: std::cell::Cell::new(0) })
+        let (written, several) = (Cell::new(0), RefCell::default());
+        Ok(Stage { store, desk, place, name, folder, written, several })
     }
 
     pub(super) fn folder(&self) -> BorrowedFd<'_> {
@@ -124,25 +134,79 @@ impl<'a> Stage<'a> {
                 rustix::fs::symlinkat(target.0.as_slice(), &self.folder, part.as_slice())
                     .at("write", &shown)?;
             }
-            Kind::File { size, hash } => {
+            Kind::File { .. } if self.link(to, &part) => {}
+            Kind::File { .. } => {
                 let source = self.open_content(path, to)?;
-                let copy = beneath::create_file(&self.folder, &part, 0o600).at("write", &shown)?;
-                let (read_hash, read_size) =
-                    copy_file(&source, File::from(copy), to.entry.mode).at("write", &shown)?;
-                // The store's content is proven on its way out.
-                if (read_hash, read_size) != (*hash, *size) {
-                    self.remove(&part)?;
-                    return Err(WorkspaceError::Damaged { what: format!("content of {path}") });
-                }
-                self.written.set(self.written.get() + 1);
-                if self.written.get() <= SYNC_EACH {
-                    let file = beneath::open_file(&self.folder, &part).at("sync", &shown)?;
-                    rustix::fs::fsync(file).at("sync", &shown)?;
+                self.fill(slot, path, &to.entry, &source)?;
+                if let Some(file) = to.file() {
+                    self.several.borrow_mut().insert(file, (to.entry.clone(), slot.new_name()));
                 }
             }
             Kind::Dir { .. } | Kind::Whiteout => return Ok(()),
         }
-        rustix::fs::renameat(&self.folder, part.as_slice(), &self.folder, slot.new_name()).at("write", &shown)
+        self.finish(slot, &shown)
+    }
+
+    /// Writes what stands at a path as a file of its own, with the mode of `to`.
+    pub(super) fn copy(&self, slot: Slot, path: &RelPath, to: &State) -> Result<(), Halt> {
+        let shown = self.place.shown(path);
+        let source = match beneath::open_file(self.place.root(), path.as_bytes()) {
+            Err(error) if beneath::is_absent(&error) => return Err(Halt::Blocked),
+            other => File::from(other.at("read", &shown)?),
+        };
+        self.remove(&slot.part_name())?;
+        self.remove(&slot.new_name())?;
+        match self.fill(slot, path, &to.entry, &source) {
+            // It is the project's own file: who writes to it now has changed it.
+            Err(WorkspaceError::Damaged { .. }) => return Err(Halt::Blocked),
+            other => other?,
+        }
+        Ok(self.finish(slot, &shown)?)
+    }
+
+    /// Writes a file under the name of a part; its content is proven on the way.
+    fn fill(&self, slot: Slot, path: &RelPath, entry: &Entry, source: &File) -> Result<(), WorkspaceError> {
+        let Kind::File { size, hash } = &entry.kind else { return Ok(()) };
+        let (shown, part) = (self.place.shown(path), slot.part_name());
+        let mut copy = File::from(beneath::create_file(&self.folder, &part, 0o600).at("write", &shown)?);
+        match copy_into(source, &mut copy, *size) {
+            Ok(copied) if copied == (*hash, *size) => {}
+            Err(error) if error.kind() != io::ErrorKind::FileTooLarge => {
+                return Err(error).at("write", &shown);
+            }
+            _ => {
+                self.remove(&part)?;
+                return Err(WorkspaceError::Damaged { what: format!("content of {path}") });
+            }
+        }
+        rustix::fs::fchmod(&copy, Mode::from_raw_mode(entry.mode)).at("set the mode of", &shown)?;
+        self.written.set(self.written.get() + 1);
+        if self.written.get() <= SYNC_EACH {
+            let file = beneath::open_file(&self.folder, &part).at("sync", &shown)?;
+            rustix::fs::fsync(file).at("sync", &shown)?;
+        }
+        Ok(())
+    }
+
+    /// Gives what is whole the name that says so.
+    fn finish(&self, slot: Slot, shown: &std::path::Path) -> Result<(), WorkspaceError> {
+        rustix::fs::renameat(&self.folder, slot.part_name(), &self.folder, slot.new_name()).at("write", shown)
+    }
+
+    /// Whether a content is staged for a step, unread.
+    pub(super) fn holds(&self, slot: Slot) -> Result<bool, WorkspaceError> {
+        let found = beneath::look(&self.folder, &slot.new_name()).at("read", self.place.path())?;
+        Ok(found.is_some())
+    }
+
+    /// Makes another name of a file that is staged already; false where it must be written.
+    fn link(&self, to: &State, part: &[u8]) -> bool {
+        let several = self.several.borrow();
+        let Some((entry, first)) = to.file().and_then(|file| several.get(&file)) else { return false };
+        let folder = &self.folder;
+        // It may have gone to its place already: then this becomes a file of its own.
+        *entry == to.entry
+            && rustix::fs::linkat(folder, first.as_slice(), folder, part, AtFlags::empty()).is_ok()
     }
 
     fn open_content(&self, path: &RelPath, state: &State) -> Result<File, WorkspaceError> {
@@ -156,19 +220,42 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Gives a staged file the owner of what it replaces, else of its folder.
+    /// Gives a staged file the owner of what it replaces, else of its folder; and of what it replaces the attributes
+    /// that are its user's.
     pub(super) fn own_like(
         &self,
         slot: Slot,
         parent: &OwnedFd,
         name: Option<&[u8]>,
     ) -> Result<(), WorkspaceError> {
-        let Some((staged, _)) =
-            beneath::look(&self.folder, &slot.new_name()).at("read", self.place.path())?
-        else {
-            return Ok(());
+        let give = || -> io::Result<()> {
+            let Some((staged, stat)) = beneath::look(&self.folder, &slot.new_name())? else { return Ok(()) };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && let Some(replaced) = name.and_then(|name| beneath::open_file(parent, name).ok())
+            {
+                attributes::copy(replaced.as_fd(), &staged)?;
+            }
+            let Some(owner) = owner_like(parent, name)? else { return Ok(()) };
+            if stat.st_nlink > 1 && (stat.st_uid, stat.st_gid) != owner {
+                // Another name of it has another owner: who owns one must not own the other.
+                return give_to(self.unshared(slot)?, owner);
+            }
+            give_to(staged, owner)
         };
-        own_like(&staged, parent, name).at("give away a file in", self.place.path())
+        give().at("give away a file in", self.place.path())
+    }
+
+    /// Makes one of several names a file of its own.
+    fn unshared(&self, slot: Slot) -> io::Result<OwnedFd> {
+        let (name, part) = (slot.new_name(), slot.part_name());
+        let source = File::from(beneath::open_file(&self.folder, &name)?);
+        let mut copy = File::from(beneath::create_file(&self.folder, &part, 0o600)?);
+        copy_into(&source, &mut copy, u64::MAX)?;
+        attributes::copy(source.as_fd(), &copy)?;
+        rustix::fs::fchmod(&copy, Mode::from_raw_mode(rustix::fs::fstat(&source)?.st_mode & 0o777))?;
+        copy.sync_all()?;
+        rustix::fs::renameat(&self.folder, part.as_slice(), &self.folder, name.as_slice())?;
+        Ok(copy.into())
     }
 
     /// Makes everything written so far durable.
@@ -203,27 +290,15 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn copy_file(
-    source: &File,
-    mut copy: File,
-    mode: u32,
-) -> io::Result<(super::super::super::manifest::Digest, u64)> {
-    let cloned = rustix::fs::ioctl_ficlone(&copy, source).is_ok();
-    if !cloned {
-        let mut reader = source;
-        reader.rewind()?;
-        io::copy(&mut reader, &mut copy)?;
-        copy.flush()?;
-    }
-    rustix::fs::fchmod(&copy, Mode::from_raw_mode(mode))?;
-    // Of the source: what was copied is what it holds, and the copy is not open for reading.
-    hash_file(source, u64::MAX)
-}
-
 /// Root gives files away: to the owner of `name` in `parent` when there is one, else of `parent`.
 pub(super) fn own_like(file: impl AsFd, parent: &OwnedFd, name: Option<&[u8]>) -> io::Result<()> {
+    owner_like(parent, name)?.map_or(Ok(()), |owner| give_to(file, owner))
+}
+
+/// To whom a file is given: user and group.
+fn owner_like(parent: &OwnedFd, name: Option<&[u8]>) -> io::Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
-        return Ok(());
+        return Ok(None);
     }
     let like: Option<Stat> = match name {
         Some(name) => beneath::look(parent, name)?.map(|(_, stat)| stat),
@@ -233,13 +308,11 @@ pub(super) fn own_like(file: impl AsFd, parent: &OwnedFd, name: Option<&[u8]>) -
         Some(stat) => stat,
         None => rustix::fs::fstat(parent)?,
     };
-    let owner = rustix::fs::Uid::from_raw(like.st_uid);
-    let group = rustix::fs::Gid::from_raw(like.st_gid);
-    Ok(rustix::fs::chownat(
-        file,
-        c"",
-        Some(owner),
-        Some(group),
-        AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW,
-    )?)
+    Ok(Some((like.st_uid, like.st_gid)))
+}
+
+fn give_to(file: impl AsFd, (user, group): (u32, u32)) -> io::Result<()> {
+    let (user, group) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::chownat(file, c"", Some(user), Some(group), flags)?)
 }

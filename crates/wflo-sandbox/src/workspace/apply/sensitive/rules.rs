@@ -27,7 +27,7 @@ pub(super) const RULES: [Rule; 8] = [
         why: Sensitive::Interpreter,
         folders: ".venv venv .tox .nox site-packages dist-packages __pycache__ .ipython",
         // `wflo.py` would be imported in the SDK's place.
-        files: "pyvenv.cfg sitecustomize.py usercustomize.py wflo.py .python-version",
+        files: "pyvenv.cfg sitecustomize.py usercustomize.py wflo.py .python-version .pdbrc .pythonrc",
         starts: "",
         endings: ".pth .egg-link .pyc .pyo .pyd .so .dylib .dll",
     },
@@ -45,9 +45,12 @@ pub(super) const RULES: [Rule; 8] = [
                 ansible.cfg manage.py magefile.go go.work conanfile.py project.clj stack.yaml setup.hs \
                 rebar.config dune earthfile buck build.bazel workspace workspace.bazel module.bazel \
                 guardfile pulumi.yaml devenv.nix nx.json turbo.json angular.json cargo.toml \
-                directory.build.props directory.build.targets gradle-wrapper.properties",
+                directory.build.props directory.build.targets gradle-wrapper.properties .bazelrc user.bazelrc \
+                .bazelversion .rspec .simplecov .formatter.exs .credo.exs .sqlfluff nodemon.json snakefile \
+                terragrunt.hcl helmfile.yaml dvc.yaml phpunit.xml phpunit.xml.dist",
         starts: ".gitlab-ci. .drone. .woodpecker. .pre-commit- .eslintrc .mocharc .babelrc .prettierrc \
-                 .stylelintrc .pylintrc .flake8 .coveragerc .mypy. .ansible. .lintstagedrc karma.conf.",
+                 .stylelintrc .pylintrc .flake8 .coveragerc .mypy. .ansible. .lintstagedrc karma.conf. .rubocop .parcelrc .postcssrc .nycrc .c8rc .swcrc .releaserc \
+                 .commitlintrc .remarkrc .textlintrc .markdownlint .php-cs-fixer phpstan. .nodemon .golangci.",
         endings: ".mk .cmake .gradle .gradle.kts .sbt .config.js .config.cjs .config.mjs .config.ts \
                 .config.mts .config.cts .csproj .fsproj .vbproj .cabal .tf",
     },
@@ -70,7 +73,8 @@ pub(super) const RULES: [Rule; 8] = [
         why: Sensitive::Editor,
         folders: ".vscode .idea .zed .vim .nvim .fleet",
         files: ".vimrc _vimrc .gvimrc .nvimrc .exrc _exrc .nvim.lua .lvimrc .dir-locals.el \
-                .dir-locals-2.el .kakrc .ycm_extra_conf.py .gdbinit .lldbinit .rprofile startup.jl",
+                .dir-locals-2.el .kakrc .ycm_extra_conf.py .gdbinit .lldbinit .rprofile startup.jl \
+                .irbrc .pryrc .byebugrc .iex.exs .ghci .ocamlinit .octaverc .perldb .erlang",
         starts: "",
         endings: ".sublime-project .code-workspace",
     },

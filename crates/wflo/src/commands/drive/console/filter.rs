@@ -30,6 +30,12 @@ pub(super) struct Filter {
     /// What has been gathered of a sequence or a character.
     held: Vec<u8>,
     modes: Modes,
+    /// Something has passed that is more than text: only then is there anything to take back.
+    acted: bool,
+    /// The terminal's colours were others.
+    coloured: bool,
+    /// A link was begun.
+    linked: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -106,17 +112,38 @@ impl Filter {
 
     fn finish(&mut self, allowed: bool, out: &mut Vec<u8>) {
         if allowed {
+            self.note();
             out.extend_from_slice(&self.held);
         }
         self.held.clear();
         self.state = State::Text;
     }
 
+    /// What passes now may have to be taken back.
+    fn note(&mut self) {
+        self.acted |= self.held.first() == Some(&0x1b);
+        let Some(command) = self.held.strip_prefix(b"\x1b]") else { return };
+        let asks = command.contains(&b'?');
+        let number = command.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+        match number {
+            // One that asks and sets has two parts.
+            b"4" | b"10" | b"11" | b"12" => {
+                let parts = command.iter().filter(|byte| **byte == b';').count();
+                self.coloured |= !asks || parts > if number == b"4" { 2 } else { 1 };
+            }
+            b"8" => self.linked = true,
+            _ => {}
+        }
+    }
+
     fn text(&mut self, byte: u8, out: &mut Vec<u8>) {
         match byte {
             0x1b => self.begin(),
             // Bell, backspace, tabulator, line ends, character sets. Not ENQ, which asks for an answer.
-            0x07..=0x0f | 0x20..=0x7e => out.push(byte),
+            0x07..=0x0f | 0x20..=0x7e => {
+                self.acted |= matches!(byte, 0x0e | 0x0f);
+                out.push(byte);
+            }
             0xc2..=0xdf => self.open(byte, 2),
             0xe0..=0xef => self.open(byte, 3),
             0xf0..=0xf4 => self.open(byte, 4),
@@ -184,7 +211,7 @@ impl Filter {
             _ => false,
         };
         if self.held == b"\x1bc" {
-            self.modes = Modes::default();
+            self.modes.forget();
         }
         self.finish(allowed, out);
     }
@@ -223,19 +250,24 @@ impl Filter {
         }
     }
 
-    /// Brings a terminal from what the program has set to what a question needs.
+    /// Brings a terminal from what the program has set, or has left, to what a question needs, and a shell.
     pub(super) fn suspend(&self) -> Vec<u8> {
-        self.modes.suspend()
+        if !self.acted {
+            return Vec::new();
+        }
+        let mut out = self.modes.suspend();
+        if self.linked {
+            out.extend_from_slice(b"\x1b]8;;\x1b\\");
+        }
+        if self.coloured {
+            out.extend_from_slice(b"\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\");
+        }
+        out
     }
 
-    /// The opposite.
+    /// The opposite; a program that is told of a new size draws the rest of it itself.
     pub(super) fn resume(&self) -> Vec<u8> {
         self.modes.resume()
-    }
-
-    /// Brings a terminal from what the program has left to what a shell expects.
-    pub(super) fn reset(&self) -> Vec<u8> {
-        self.modes.suspend()
     }
 }
 
@@ -249,11 +281,12 @@ fn may_command(whole: &[u8]) -> bool {
     if text.chars().any(char::is_control) {
         return false;
     }
-    let number = text.split(';').next().unwrap_or_default();
-    matches!(
-        number,
-        "0" | "1" | "2" | "4" | "8" | "9" | "10" | "11" | "12" | "104" | "110" | "111" | "112" | "133"
-    )
+    let (number, rest) = text.split_once(';').unwrap_or((text, ""));
+    if number == "9" {
+        // A notice, or progress. Other numbers are commands of some terminals: they wait, run, change folders.
+        return rest.starts_with("4;") || !rest.starts_with(|c: char| c.is_ascii_digit());
+    }
+    matches!(number, "0" | "1" | "2" | "4" | "8" | "10" | "11" | "12" | "104" | "110" | "111" | "112" | "133")
 }
 
 #[cfg(test)]

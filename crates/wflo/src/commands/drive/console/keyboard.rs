@@ -4,7 +4,6 @@
 //! have the same terminal open.
 
 use std::fs::File;
-use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -50,6 +49,9 @@ impl Input {
 }
 
 impl Keyboard {
+    /// The size of a terminal that does not say it.
+    pub(super) const USUAL: Size = Size { rows: 24, columns: 80 };
+
     /// The terminal of standard input, if it is one that can be opened.
     pub(super) fn open() -> Option<Self> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -83,13 +85,8 @@ impl Keyboard {
             Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
                 Size { rows: size.ws_row, columns: size.ws_col }
             }
-            _ => Size { rows: 24, columns: 80 },
+            _ => Self::USUAL,
         }
-    }
-
-    /// Shows something at once.
-    pub(super) fn show(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.device).write_all(bytes)
     }
 
     /// What is typed next; nothing when the terminal is gone.

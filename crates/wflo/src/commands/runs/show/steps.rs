@@ -5,11 +5,12 @@ use wflo_core::machine::{RunState, StepState, StepStatus};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunRecord;
+use wflo_engine::live::Live;
 
-use super::span;
+use super::{live, span};
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Paint, Table, duration, money};
+use crate::printer::{Paint, Table, duration, money, resources};
 use crate::session::Session;
 
 /// The steps in the order of the definition.
@@ -20,11 +21,11 @@ pub(super) async fn table(
     session: &Session<'_>,
     paint: Paint,
     record: &RunRecord,
-    state: &RunState,
+    (state, sandboxes): (&RunState, &[Live]),
 ) -> Result<Table, CommandError> {
     let limit = run_limit(session, record).await?;
     let costs = step_costs(session, record, &state.definition).await?;
-    Ok(steps(paint, &state.definition, state, &costs, limit))
+    Ok(steps(paint, (state, sandboxes), &costs, limit))
 }
 
 async fn run_limit(session: &Session<'_>, record: &RunRecord) -> Result<Option<NanoUsd>, CommandError> {
@@ -47,11 +48,11 @@ async fn step_costs(
 
 fn steps(
     paint: Paint,
-    definition: &Definition,
-    state: &RunState,
+    (state, sandboxes): (&RunState, &[Live]),
     costs: &[NanoUsd],
     limit: Option<NanoUsd>,
 ) -> Table {
+    let definition = &state.definition;
     let mut table = Table::bare();
     let count = definition.steps.len();
     let rows = definition.steps.iter().zip(&state.steps).zip(costs);
@@ -77,6 +78,10 @@ fn steps(
             word(paint, step),
             took,
             share(*cost, limit),
+            paint.faint(match sandboxes.iter().find(|live| live.step == spec.name) {
+                Some(live) => live::shown(live),
+                None => resources(&step.resources),
+            }),
             after,
         ]);
         before = Some(spec.name.as_str());

@@ -50,6 +50,11 @@ pub(super) fn of_step(spec: &StepSpec, step: &StepState) -> Map<String, Value> {
         "wflo.step.status": step.status.as_str(),
         "wflo.step.generation": step.generation,
         "gen_ai.agent.name": (spec.type_name() == "agent").then(|| spec.agent_name()),
+        "wflo.sandbox.cpu_ms": step.resources.cpu_ms,
+        "wflo.sandbox.memory_peak_bytes": step.resources.memory_peak_bytes,
+        "wflo.sandbox.disk_read_bytes": step.resources.disk_read_bytes,
+        "wflo.sandbox.disk_written_bytes": step.resources.disk_written_bytes,
+        "wflo.sandbox.tasks_peak": step.resources.tasks_peak,
         "error.type": step.error.as_ref().map(|error| error.code.clone()),
     }))
 }

@@ -41,22 +41,25 @@ pub(super) async fn of_run(store: &dyn Store, run: RunId) -> Result<Vec<Connecti
 
 fn take(found: &mut Vec<Connection>, recorded: &Recorded) {
     match &recorded.event.body {
-        EventBody::EgressOpened { step, connection, host, port, way, request } => found.push(Connection {
-            step: step.clone(),
-            seq: recorded.seq,
-            name: format!("{way} {host}:{port}"),
-            start: recorded.event.at,
-            end: None,
-            status: Status::Unset,
-            attributes: attributes::object(json!({
-                "wflo.step": step,
-                "server.address": host,
-                "server.port": port,
-                "wflo.egress.way": way,
-                "wflo.egress.request": request,
-            })),
-            number: *connection,
-        }),
+        EventBody::EgressOpened { step, connection, host, port, way, request, secrets } => {
+            found.push(Connection {
+                step: step.clone(),
+                seq: recorded.seq,
+                name: format!("{way} {host}:{port}"),
+                start: recorded.event.at,
+                end: None,
+                status: Status::Unset,
+                attributes: attributes::object(json!({
+                    "wflo.step": step,
+                    "server.address": host,
+                    "server.port": port,
+                    "wflo.egress.way": way,
+                    "wflo.egress.request": request,
+                    "wflo.egress.secrets": secrets,
+                })),
+                number: *connection,
+            })
+        }
         EventBody::EgressClosed {
             step, connection, address, sent_bytes, received_bytes, end, error, ..
         } => {

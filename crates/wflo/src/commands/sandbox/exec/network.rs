@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::ports::BoxFuture;
 use wflo_egress::host::Target;
+use wflo_egress::inspect::roots::Roots;
+use wflo_egress::inspect::{Inspection, Shown, trust_env};
 use wflo_egress::resolve::SystemResolver;
 use wflo_egress::rules::Rule;
+use wflo_egress::secrets::Secrets;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
 use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, client_env};
-use wflo_sandbox::{EGRESS_PORT, ProcessTree, Spec};
+use wflo_sandbox::{Bind, EGRESS_PORT, Spec};
 
 use crate::commands::Context;
 use crate::failure::CommandError;
@@ -26,36 +30,66 @@ pub(super) struct Network {
     book: Arc<Book>,
 }
 
-/// Asks for the listener, where a host is allowed.
-pub(super) fn ask(spec: &mut Spec, hosts: &[Rule]) {
+/// Where the certificates are that the command trusts, where its requests are looked at; a sandbox of a cloud has
+/// them at a place of its own.
+pub(super) const TRUSTED: &str = "/opt/wflo/trusted.pem";
+
+/// What looks at requests, and the file that the command trusts: needed until its sandbox is there.
+pub(super) type Sight = (Arc<Inspection>, Shown);
+
+/// Asks for the listener, where a host is allowed; where a rule names a part of one, for what sees that, and for
+/// the file `trusted` inside.
+///
+/// # Errors
+/// When nothing can be seen here.
+pub(super) fn ask(spec: &mut Spec, hosts: &[Rule], trusted: &str) -> Result<Option<Sight>, CommandError> {
     if hosts.is_empty() {
-        return;
+        return Ok(None);
     }
     spec.egress_listener = true;
     let given: Vec<OsString> = spec.env.iter().map(|(name, _)| name.clone()).collect();
     let own = client_env(EGRESS_PORT).into_iter().map(|(name, value)| (name.into(), value.into()));
     spec.env.extend(own.filter(|(name, _)| !given.contains(name)));
+    if !rules(hosts)?.need_sight() {
+        return Ok(None);
+    }
+    let inspection = Inspection::new(Arc::new(Roots::load(None)?), Secrets::default())?;
+    let file = inspection.shown().map_err(unusable)?;
+    spec.ro.push(Bind::new(file.path(), trusted));
+    let trusted = trust_env(trusted).into_iter().map(|(name, value)| (name.into(), value.into()));
+    spec.env.extend(trusted.filter(|(name, _): &(OsString, OsString)| !given.contains(name)));
+    Ok(Some((Arc::new(inspection), file)))
+}
+
+fn rules(hosts: &[Rule]) -> Result<Rules, CommandError> {
+    let texts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    Ok(Rules::parse(&texts, &[])?)
+}
+
+fn unusable(error: std::io::Error) -> CommandError {
+    CommandError::from_failure(Failure::new(Code(9005), format!("connections cannot be served: {error}")))
 }
 
 impl Network {
-    /// Serves the sandbox's listener, if it has one.
+    /// Serves the listener of a sandbox, if it has one.
     ///
     /// # Errors
     /// When it cannot be served.
-    pub(super) fn open(sandbox: &ProcessTree, hosts: &[Rule]) -> Result<Option<Network>, CommandError> {
-        let Some(listener) = sandbox.take_egress_listener() else { return Ok(None) };
-        let unusable = |error: std::io::Error| {
-            CommandError::from_failure(Failure::new(
-                Code(9005),
-                format!("connections cannot be served: {error}"),
-            ))
-        };
+    pub(super) fn open(
+        listener: Option<TcpListener>,
+        hosts: &[Rule],
+        sight: Option<Sight>,
+    ) -> Result<Option<Network>, CommandError> {
+        let Some(listener) = listener else { return Ok(None) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(unusable)?;
-        let texts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let rules = if sight.is_some() { rules(hosts)?.seeing(Vec::new()) } else { rules(hosts)? };
         let book = Arc::new(Book::default());
         let egress = Egress {
-            rules: Rules::parse(&texts, &[])?,
+            // Nobody changes them while the command runs, and nobody is asked.
+            rules: tokio::sync::watch::channel(Arc::new(rules)).1,
+            asker: None,
+            inspection: sight.map(|(inspection, _)| inspection),
             limits: Limits::default(),
             resolver: Arc::new(SystemResolver::default()),
             witness: Arc::clone(&book) as Arc<dyn Witness>,

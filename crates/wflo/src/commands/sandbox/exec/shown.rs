@@ -10,15 +10,15 @@ use crate::failure::CommandError;
 use super::no_workspace;
 
 /// The binds, and what they need while the sandbox lives.
-pub(super) struct Shown {
-    pub(super) binds: Vec<Bind>,
+pub(in super::super) struct Shown {
+    pub(in super::super) binds: Vec<Bind>,
     // Dropping them shows what they hide.
-    _masks: Vec<Mask>,
+    pub(in super::super) masks: Vec<Mask>,
 }
 
 impl Shown {
     /// Looks for what is hidden in each folder. A file was named itself, and is shown.
-    pub(super) fn new(mut binds: Vec<Bind>, current: &Path) -> Result<Self, CommandError> {
+    pub(in super::super) fn new(mut binds: Vec<Bind>, current: &Path) -> Result<Self, CommandError> {
         let mut masks = Vec::new();
         for bind in binds.iter_mut().filter(|bind| bind.source.is_dir()) {
             // As for `--workspace`: in the user's own state folder, never below what is shown.
@@ -31,6 +31,6 @@ impl Shown {
                 masks.push(mask);
             }
         }
-        Ok(Shown { binds, _masks: masks })
+        Ok(Shown { binds, masks })
     }
 }

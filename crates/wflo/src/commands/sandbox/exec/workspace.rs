@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use wflo_sandbox::workspace::{Bounds, Hidden, HideRules, LiveView, Mounts, Store, capture, state_root};
+use wflo_sandbox::workspace::{
+    Bounds, Captured, Hidden, HideRules, LiveView, Mounts, Store, capture, state_root,
+};
 use wflo_sandbox::{ProcessTree, View};
 
 use crate::cli::WorkspaceArg;
@@ -12,18 +14,16 @@ use crate::settings::{Location, Settings};
 
 use super::{missing, no_workspace};
 
-/// The view and what it needs while the sandbox lives.
-pub(super) struct Workspace {
-    store: Store,
-    mounts: Mounts,
-    target: PathBuf,
-    // Dropping it removes what hides secrets: it stays as long as the sandbox.
-    _view: LiveView,
+/// The folder that is shown, what is hidden of it, and where what belongs to it is kept.
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+    pub(super) hidden: Hidden,
+    pub(super) store: Store,
 }
 
-impl Workspace {
-    /// Prepares the view. The folder's own settings say which databases and paths are hidden.
-    pub(super) fn open(given: &WorkspaceArg, context: &Context<'_>) -> Result<Self, CommandError> {
+impl Place {
+    /// The folder's own settings say which databases and paths are hidden.
+    pub(super) fn find(given: &WorkspaceArg, context: &Context<'_>) -> Result<Place, CommandError> {
         let named = context.current.join(&given.folder);
         let folder = std::fs::canonicalize(&named).map_err(|_| missing(&given.folder))?;
         let location = Location {
@@ -43,6 +43,23 @@ impl Workspace {
         let root = state_root(&folder, &settings.data_dir).join("exec");
         let store = Store::open(root).map_err(no_workspace)?;
         store.tidy().map_err(no_workspace)?;
+        Ok(Place { folder, hidden, store })
+    }
+}
+
+/// The view and what it needs while the sandbox lives.
+pub(super) struct Workspace {
+    store: Store,
+    mounts: Mounts,
+    target: PathBuf,
+    // Dropping it removes what hides secrets: it stays as long as the sandbox.
+    _view: LiveView,
+}
+
+impl Workspace {
+    /// Prepares the view.
+    pub(super) fn open(given: &WorkspaceArg, context: &Context<'_>) -> Result<Self, CommandError> {
+        let Place { folder, hidden, store } = Place::find(given, context)?;
         let view = LiveView::new(&folder, &hidden, &store).map_err(no_workspace)?;
         let mounts = view.mounts();
         let target = given.target.clone().unwrap_or(folder);
@@ -57,18 +74,23 @@ impl Workspace {
     /// Stores what the command changed and says where.
     pub(super) fn keep(&self, sandbox: &ProcessTree, context: &Context<'_>) -> Result<(), CommandError> {
         let Some(upper) = sandbox.upper() else { return Ok(()) };
-        let printer = context.printer;
-        let Some(captured) = capture(upper, &self.store, &Bounds::default())? else {
-            printer.note("Nothing was changed in the workspace.");
-            return Ok(());
-        };
-        for dropped in &captured.dropped {
-            printer.warning(format_args!("{} was not kept: {}", dropped.path, dropped.what));
-        }
-        let count = captured.layer.manifest.entries.len();
-        let tree = self.store.tree(&captured.layer.id);
-        let noun = if count == 1 { "change" } else { "changes" };
-        printer.note(format_args!("Kept {count} {noun} in {}", tree.display()));
+        kept(capture(upper, &self.store, &Bounds::default())?, &self.store, context);
         Ok(())
     }
+}
+
+/// Says where the changes are.
+pub(super) fn kept(captured: Option<Captured>, store: &Store, context: &Context<'_>) {
+    let printer = context.printer;
+    let Some(captured) = captured else {
+        printer.note("Nothing was changed in the workspace.");
+        return;
+    };
+    for dropped in &captured.dropped {
+        printer.warning(format_args!("{} was not kept: {}", dropped.path, dropped.what));
+    }
+    let count = captured.layer.manifest.entries.len();
+    let tree = store.tree(&captured.layer.id);
+    let noun = if count == 1 { "change" } else { "changes" };
+    printer.note(format_args!("Kept {count} {noun} in {}", tree.display()));
 }

@@ -24,7 +24,7 @@ fn what_interactive_programs_need_passes_as_it_is() {
         "\x1b7\x1b8\x1b(B\x1b)0\x1b=\x1b>\x1bM\x1b[3;20r\x1b[2 q\x1b[!p",
         "\x1b[6n\x1b[c\x1b[>c\x1b[>0q\x1b[?u\x1b[>1u\x1b[<u\x1b[?2026$p\x1b[>4;2m\x1b[>4m",
         "\x1b]0;a title\x07\x1b]2;another\x1b\\\x1b]11;?\x1b\\\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x1b\\",
-        "\x1b]133;A\x07\x1b]9;4;1;50\x07\x1b[22;0t\x1b[23;0t\x1b[14t",
+        "\x1b]133;A\x07\x1b]9;4;1;50\x07\x1b]9;a notice\x07\x1b[22;0t\x1b[23;0t\x1b[14t",
     ] {
         assert_eq!(text(needed), needed);
     }
@@ -61,6 +61,14 @@ fn what_answers_with_the_programs_own_words_does_not() {
         "\x1b[12l",
         "\x1b[?2l",
         "\x1b[?3h",
+        // Modes put aside and taken up again are modes that nobody has noted.
+        "\x1b[?1003s",
+        "\x1b[?1003r",
+        // Levels of the keyboard that the person's own shell has set.
+        "\x1b[<u",
+        "\x1b]9;3;a title\x07",
+        "\x1b]9;9;C:\\\x07",
+        "\x1b]9;12\x07",
         "\x1b]0;a\x1b]52;c;eA==\x07",
     ] {
         assert_eq!(text(&format!("a{hostile}b")), "ab", "{hostile:?}");
@@ -94,19 +102,65 @@ fn what_has_no_end_is_not_gathered_for_ever() {
     assert!(filter.held.len() <= CONTROL && out.iter().all(|byte| *byte == b'1'), "{out:?}");
 }
 
+/// What takes back what a program has shown, and what gives it back.
+fn around(shown: &str) -> (String, String) {
+    let mut filter = Filter::default();
+    filter.pass(shown.as_bytes(), &mut Vec::new());
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(filter.suspend()), text(filter.resume()))
+}
+
 #[test]
 fn a_question_finds_a_plain_terminal_and_the_program_its_own_again() {
-    let mut filter = Filter::default();
-    let mut out = Vec::new();
-    assert!(filter.suspend().is_empty(), "a plain program has set nothing");
-    filter.pass(b"\x1b[?25l\x1b[?1049h\x1b[?1000;2004h\x1b[>1u\x1b[?2004l", &mut out);
-    assert_eq!(
-        String::from_utf8(filter.suspend()).unwrap(),
-        "\x1b[<u\x1b[?1000l\x1b[?25h\x1b[?1049l\x1b[0m\x1b[r"
-    );
-    assert_eq!(String::from_utf8(filter.resume()).unwrap(), "\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[>1u");
-    filter.pass(b"\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[<u", &mut out);
-    assert!(filter.reset().is_empty());
+    assert_eq!(around("text\r\n"), Default::default(), "text has set nothing");
+    let (suspend, resume) =
+        around("\x1b[?25l\x1b[?1049h\x1b[?1000;2004h\x1b[>1u\x1b[=4;2u\x1b[?2004l\x1b[>4;2m\x1b[2 q");
+    for part in ["\x1b[?1000l", "\x1b[?25h", "\x1b[?1049l", "\x1b[>4;0m", "\x1b[0 q"] {
+        assert!(suspend.contains(part), "{part:?}: {suspend:?}");
+    }
+    let other = "\x1b[?1049h\x1b[<u\x1b[=0u\x1b[?1049l";
+    assert!(suspend.rfind(other) > suspend.find("\x1b[?1049l"), "each keyboard on its screen: {suspend:?}");
+    assert_eq!(resume, "\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[>4;1m\x1b[>5u");
+    let (_, resume) = around("\x1b[?1049h\x1b[?25l\x1b[>1u\x1b[<u\x1b[?25h\x1b[?1049l");
+    assert_eq!(resume, "");
+}
+
+#[test]
+fn what_hides_a_question_is_taken_back_whatever_is_known_of_it() {
+    let plain =
+        ["\x1b[!p", "\x1b[r", "\x1b[0m", "\x1b[4l", "\x1b[20l", "\x0f", "\x1b(B", "\x1b[?1003l", "\x1b[?25h"];
+    for hides in [
+        "\x1b[39;40r",
+        "\x1b(0",
+        "\x0e",
+        "\x1b[4h",
+        "\x1b[20h",
+        "\x1b[8m",
+        // A soft reset leaves the mouse on, a whole one may leave more than is known.
+        "\x1b[?1003h\x1b[!p",
+        "\x1b[?1003h\x1bc",
+    ] {
+        let (suspend, _) = around(hides);
+        for part in plain {
+            assert!(suspend.contains(part), "{hides:?}, {part:?}: {suspend:?}");
+        }
+        assert!(!suspend.contains("\x1b[?1049l"), "that would move the cursor: {suspend:?}");
+        assert!(suspend.contains("\x1b7\x1b[r\x1b8"), "so would margins: {suspend:?}");
+    }
+    for keys in ["\x1b[=31;1u", "\x1b[?1049h\x1b[=31u\x1b[?47l", "\x1b[=31u\x1bc"] {
+        assert_eq!(around(keys).0.matches("\x1b[=0u").count(), 2, "both screens: {keys:?}");
+    }
+    for colours in ["\x1b]10;#000\x07", "\x1b]4;3;#000\x07", "\x1b]10;?;#000\x07", "\x1b]4;1;?;2;#000\x1b\\"]
+    {
+        let (suspend, _) = around(colours);
+        for number in [104, 110, 111, 112] {
+            assert!(suspend.contains(&format!("\x1b]{number}\x1b\\")), "{colours:?}: {suspend:?}");
+        }
+    }
+    for asked in ["\x1b]10;?\x07", "\x1b]4;3;?\x07"] {
+        assert!(!around(asked).0.contains("\x1b]104"), "a person's own colours stay: {asked:?}");
+    }
+    assert!(around("\x1b]8;;https://a.example\x07").0.contains("\x1b]8;;\x1b\\"));
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! Bodies of requests, which are untrusted: bounded in size, and in how long a client may be silent.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+
+/// How long a client may send nothing of what it has begun to send.
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
+
+/// The longest message, in bytes.
+pub(crate) const MESSAGE: usize = 8 << 20;
+
+/// The next part; `None` at the end.
+pub(crate) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        let frame = tokio::time::timeout(SILENCE, body.frame()).await;
+        let frame = frame.map_err(|_| ApiError::Slow(SILENCE.as_secs()))?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(ApiError::Unclear("the request's body broke off".to_owned())),
+            Some(Ok(frame)) => {
+                // Trailers say nothing here.
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// All of it, up to `most` bytes.
+pub(crate) async fn collected(body: &mut Incoming, most: usize) -> Result<Bytes, ApiError> {
+    let mut all = BytesMut::new();
+    while let Some(part) = next(body).await? {
+        if all.len() + part.len() > most {
+            return Err(ApiError::TooLarge(wflo_core::size::Bytes(most as u64)));
+        }
+        all.extend_from_slice(&part);
+    }
+    Ok(all.freeze())
+}
+
+/// How much of a body is read for nothing, and for how long, so that its client comes to read why it was refused.
+const UNREAD: usize = 128 << 20;
+const LINGER: Duration = Duration::from_secs(15);
+
+/// Reads what is left of a body that is refused, within bounds.
+pub(crate) async fn drain(body: &mut Incoming) {
+    let drained = async {
+        let mut left = UNREAD;
+        while let Ok(Some(part)) = next(body).await {
+            left = left.saturating_sub(part.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+/// A message; an empty body is an empty one.
+pub(crate) async fn message<T: DeserializeOwned>(body: &mut Incoming) -> Result<T, ApiError> {
+    parsed(&collected(body, MESSAGE).await?)
+}
+
+/// As [`message`], of what has arrived.
+pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| ApiError::Unclear(format!("the message is not understood: {error}")))
+}

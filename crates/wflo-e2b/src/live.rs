@@ -1,0 +1,394 @@
+//! One sandbox that this server has made, from its making to its end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::Instant;
+use wflo_sandbox::ProcessTree;
+
+use crate::access::Tokens;
+use crate::ask::Ask;
+use crate::error::ApiError;
+use crate::frame::{self, Frames};
+use crate::network::Network;
+
+/// A sandbox, and what its clients know of it.
+pub(crate) struct Live {
+    pub(crate) id: String,
+    pub(crate) template: String,
+    pub(crate) tokens: Tokens,
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// What its programs begin with, as its client has set it.
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) started: Timestamp,
+    /// What it may reach.
+    hosts: Mutex<Vec<String>>,
+    /// What a client gave to be told the same sandbox when it asks for it twice.
+    pub(crate) idempotency: Option<String>,
+    pub(crate) tree: ProcessTree,
+    network: Mutex<Option<Network>>,
+    /// The agent's standard input.
+    agent: OwnedFd,
+    life: Mutex<Life>,
+    /// Its time has changed.
+    pub(crate) changed: Notify,
+    /// Room among the server's sandboxes, and in their memory.
+    room: Mutex<Vec<OwnedSemaphorePermit>>,
+}
+
+/// What is done when its time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    Kill,
+    Pause,
+}
+
+/// What of it changes.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    ends: Timestamp,
+    deadline: Instant,
+    /// The last time that was asked for.
+    span: Duration,
+    paused: bool,
+    at_end: AtEnd,
+    /// Whether a request that finds it paused lets it go on.
+    wakes: bool,
+    /// Processor time when somebody looked last, and when that was.
+    measured: Option<(Instant, Duration)>,
+}
+
+/// What a new one is made of.
+pub(crate) struct Made {
+    pub(crate) id: String,
+    pub(crate) template: String,
+    pub(crate) tokens: Tokens,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) now: Timestamp,
+    pub(crate) span: Duration,
+    pub(crate) at_end: AtEnd,
+    pub(crate) wakes: bool,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) idempotency: Option<String>,
+    pub(crate) tree: ProcessTree,
+    pub(crate) network: Option<Network>,
+    pub(crate) agent: OwnedFd,
+    pub(crate) room: Vec<OwnedSemaphorePermit>,
+}
+
+impl Made {
+    pub(crate) fn live(self) -> Live {
+        let life = Life {
+            ends: later(self.now, self.span),
+            deadline: Instant::now() + self.span,
+            span: self.span,
+            paused: false,
+            at_end: self.at_end,
+            wakes: self.wakes,
+            measured: None,
+        };
+        Live {
+            id: self.id,
+            template: self.template,
+            tokens: self.tokens,
+            metadata: self.metadata,
+            env: self.env,
+            started: self.now,
+            hosts: Mutex::new(self.hosts),
+            idempotency: self.idempotency,
+            tree: self.tree,
+            network: Mutex::new(self.network),
+            agent: self.agent,
+            life: Mutex::new(life),
+            changed: Notify::new(),
+            room: Mutex::new(self.room),
+        }
+    }
+}
+
+fn later(now: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span).ok().and_then(|span| now.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    fn life(&self) -> MutexGuard<'_, Life> {
+        held(&self.life)
+    }
+
+    /// The rules of hosts that it may reach.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        held(&self.hosts).clone()
+    }
+
+    /// Lets it reach these hosts from now on, and no others.
+    ///
+    /// # Errors
+    /// When it was made without a network, and is to have one.
+    pub(crate) fn allow(&self, hosts: Vec<String>) -> Result<(), ApiError> {
+        let network = held(&self.network);
+        match &*network {
+            Some(network) => network.allow(&hosts)?,
+            None if hosts.is_empty() => {}
+            None => {
+                let why = "the sandbox was made without a network, and gets none any more";
+                return Err(ApiError::NotHere { what: "network".to_owned(), why });
+            }
+        }
+        *held(&self.hosts) = hosts;
+        Ok(())
+    }
+
+    /// What lets its connections out. Given once, to be ended.
+    pub(crate) fn take_network(&self) -> Option<Network> {
+        held(&self.network).take()
+    }
+
+    /// Leaves its room to others, once no process of it is left: whoever still holds it holds nothing but a name.
+    pub(crate) fn leave(&self) {
+        held(&self.room).clear();
+    }
+
+    /// When its time is up, by the wall's clock.
+    pub(crate) fn ends(&self) -> Timestamp {
+        self.life().ends
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.life().paused
+    }
+
+    /// When something is to be done, and what; nothing while it is paused.
+    pub(crate) fn next(&self) -> Option<(Instant, AtEnd)> {
+        let life = self.life();
+        (!life.paused).then_some((life.deadline, life.at_end))
+    }
+
+    pub(crate) fn at_end(&self) -> AtEnd {
+        self.life().at_end
+    }
+
+    pub(crate) fn wakes(&self) -> bool {
+        self.life().wakes
+    }
+
+    /// Gives it `span` from now on; only more than it has where `only_more`.
+    pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) {
+        {
+            let mut life = self.life();
+            let deadline = Instant::now() + span;
+            if only_more && deadline < life.deadline && !life.paused {
+                return;
+            }
+            (life.deadline, life.ends, life.span) = (deadline, later(now, span), span);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Stops all of it; whether it was not stopped before. Blocks.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn pause(&self) -> Result<bool, ApiError> {
+        let mut life = self.life();
+        if life.paused {
+            return Ok(false);
+        }
+        self.tree.freeze().map_err(|_| ApiError::Gone(self.id.clone()))?;
+        life.paused = true;
+        drop(life);
+        self.changed.notify_one();
+        Ok(true)
+    }
+
+    /// Lets it go on, with `span` from now on or as much as it was given last; whether it was stopped. Blocks.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn resume(&self, span: Option<Duration>, now: Timestamp) -> Result<bool, ApiError> {
+        let span = {
+            let mut life = self.life();
+            if !life.paused {
+                return Ok(false);
+            }
+            self.tree.thaw().map_err(|_| ApiError::Gone(self.id.clone()))?;
+            life.paused = false;
+            span.unwrap_or(life.span)
+        };
+        self.give(span, now, false);
+        Ok(true)
+    }
+
+    /// The share of one processor that was used since somebody looked last, in percent.
+    pub(crate) fn share(&self, used: Duration) -> f64 {
+        let now = Instant::now();
+        let before = self.life().measured.replace((now, used));
+        let Some((when, then)) = before else { return 0.0 };
+        let passed = now.duration_since(when).as_secs_f64();
+        if passed <= 0.0 { 0.0 } else { used.saturating_sub(then).as_secs_f64() / passed * 100.0 }
+    }
+
+    /// Asks the agent for something, on a socket of its own.
+    ///
+    /// # Errors
+    /// When it takes no requests.
+    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Conversation, ApiError> {
+        let (ours, theirs) = self.socket().map_err(|_| ApiError::Gone(self.id.clone()))?;
+        let (reading, mut writing) = ours.into_split();
+        drop(theirs);
+        let asked = serde_json::to_vec(ask).unwrap_or_default();
+        let broken = |_| ApiError::Broken(self.id.clone());
+        let sent = frame::send(&mut writing, frame::Kind::Message, &asked);
+        tokio::time::timeout(ANSWER, sent)
+            .await
+            .map_err(|_| ApiError::Broken(self.id.clone()))?
+            .map_err(broken)?;
+        Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading), writing })
+    }
+
+    /// A connected pair, whose other end the agent has.
+    fn socket(&self) -> io::Result<(UnixStream, OwnedFd)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = UnixStream::from_std(ours)?;
+        let theirs = OwnedFd::from(theirs);
+        let fds = [theirs.as_fd()];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        // An agent that takes nothing any more is broken; nobody waits for it.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        rustix::net::sendmsg(&self.agent, &[io::IoSlice::new(b"R")], &mut control, flags)?;
+        Ok((ours, theirs))
+    }
+}
+
+/// How long an agent has to begin its answer, where nothing else is said.
+pub(crate) const ANSWER: Duration = Duration::from_secs(120);
+
+/// One request, at the agent.
+pub(crate) struct Conversation {
+    id: String,
+    frames: Frames<tokio::net::unix::OwnedReadHalf>,
+    writing: tokio::net::unix::OwnedWriteHalf,
+}
+
+/// What an agent has said.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Message(Vec<u8>),
+    Bytes(Vec<u8>),
+    End,
+}
+
+impl Conversation {
+    /// What is said next. May be given up and called again.
+    ///
+    /// # Errors
+    /// What the agent said went wrong, or that it makes no sense.
+    pub(crate) async fn next(&mut self) -> Result<Said, ApiError> {
+        let broken = || ApiError::Broken(self.id.clone());
+        let frame = self.frames.next().await.map_err(|_| broken())?.ok_or_else(broken)?;
+        match frame.kind {
+            frame::Kind::Message => Ok(Said::Message(frame.payload)),
+            frame::Kind::Bytes => Ok(Said::Bytes(frame.payload)),
+            frame::Kind::End => Ok(Said::End),
+            frame::Kind::Failed => Err(match serde_json::from_slice(&frame.payload) {
+                Ok(fault) => ApiError::Fault(fault),
+                Err(_) => broken(),
+            }),
+        }
+    }
+
+    /// The one message of an answer.
+    ///
+    /// # Errors
+    /// As [`Conversation::next`].
+    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Vec<u8>, ApiError> {
+        let said = tokio::time::timeout(within, self.next()).await;
+        match said.map_err(|_| ApiError::Broken(self.id.clone()))?? {
+            Said::Message(message) => Ok(message),
+            Said::Bytes(_) | Said::End => Err(ApiError::Broken(self.id.clone())),
+        }
+    }
+
+    /// Sends more of the request. Where the agent takes no more of it, it says why.
+    ///
+    /// # Errors
+    /// What the agent said.
+    pub(crate) async fn send(&mut self, kind: frame::Kind, payload: &[u8]) -> Result<(), ApiError> {
+        let sent = tokio::time::timeout(ANSWER, frame::send(&mut self.writing, kind, payload)).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => {
+                let said = tokio::time::timeout(ANSWER, self.next()).await;
+                Err(match said {
+                    Ok(Err(error)) => error,
+                    Ok(Ok(_)) | Err(_) => ApiError::Broken(self.id.clone()),
+                })
+            }
+            Err(_) => Err(ApiError::Broken(self.id.clone())),
+        }
+    }
+}
+
+/// A sandbox's own name for the log.
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sandbox {}", self.id)
+    }
+}
+
+/// Sandboxes by their names.
+pub(crate) type ById = BTreeMap<String, Arc<Live>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Kind;
+
+    /// What the server makes of an agent that says this.
+    async fn said(bytes: &[u8]) -> Result<Said, ApiError> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.try_write(bytes).unwrap();
+        drop(theirs);
+        let (reading, writing) = ours.into_split();
+        Conversation { id: "i".to_owned(), frames: Frames::new(reading), writing }.next().await
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_says_what_makes_no_sense_ends_its_request_alone() {
+        for broken in [
+            &b""[..],
+            b"M",
+            b"?\0\0\0\0",
+            b"M\xff\xff\xff\xff",
+            b"M\0\0\0\x05{}",
+            b"F\0\0\0\x02{}",
+            b"F\0\0\0\x04\xff\xff\xff\xff",
+        ] {
+            let found = said(broken).await;
+            assert!(matches!(found, Err(ApiError::Broken(_))), "{broken:?}: {found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_the_agents_is_told() {
+        let fault = serde_json::to_vec(&crate::fault::Fault::new(Kind::NotFound, "gone")).unwrap();
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, frame::Kind::Failed, &fault).unwrap();
+        let found = said(&bytes).await.unwrap_err();
+        assert_eq!((found.status(), found.told().as_str()), (404, "gone"));
+    }
+}

@@ -1,0 +1,339 @@
+//! The sandboxes of a server: made, found, ended. Owns how many there may be, and that each ends in time.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use wflo_core::error::{Code, Coded as _};
+use wflo_core::ports::clock::Clock;
+use wflo_core::size::{Bytes, MilliCpus};
+use wflo_egress::client_env;
+use wflo_egress::inspect::trust_env;
+use wflo_sandbox::{Bind, EGRESS_PORT, Launcher, Limits, Outcome, ProcessTree, Spec, Stdio, View};
+
+use crate::access::{Tokens, USER};
+use crate::audit::Audit;
+use crate::error::{ApiError, ServeError};
+use crate::live::{AtEnd, ById, Live, Made};
+use crate::network::Sight;
+use crate::{AGENT_ARGUMENT, network, secret};
+
+/// Where its agent is, inside.
+const AGENT: &str = "/run/wflo/agent";
+/// Where the certificates are that programs trust, where their requests are seen.
+const TRUSTED: &str = "/opt/wflo/trusted.pem";
+/// The home folder inside, which is where E2B's is.
+pub(crate) const HOME: &str = "/home/user";
+/// So much of the sandboxes' memory is one permit.
+const UNIT: u64 = 1 << 20;
+
+/// What each sandbox gets.
+#[derive(Debug, Clone)]
+pub struct Each {
+    /// Memory, everything written included.
+    pub memory: Bytes,
+    /// Processors.
+    pub cpus: MilliCpus,
+    /// Processes and threads.
+    pub pids: u32,
+    /// All that is written.
+    pub disk: Bytes,
+    /// What it may ask the kernel for.
+    pub preset: wflo_sandbox::Preset,
+    /// What it may read beside this machine's toolchain.
+    pub ro: Vec<Bind>,
+    /// Folders that are searched for programs before the usual ones.
+    pub path: Vec<PathBuf>,
+    /// Rules of hosts that it may reach.
+    pub hosts: Vec<String>,
+    /// The longest time that a client may ask for.
+    pub longest: Duration,
+}
+
+/// What all of them share.
+pub(crate) struct Sandboxes {
+    launcher: Launcher,
+    program: PathBuf,
+    /// An empty folder, under every home folder.
+    empty: PathBuf,
+    pub(crate) each: Each,
+    most: usize,
+    memory: Option<Bytes>,
+    room: Arc<Semaphore>,
+    memory_room: Option<Arc<Semaphore>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<Audit>,
+    all: Mutex<ById>,
+    /// One waits for the end of each sandbox.
+    ends: TaskTracker,
+}
+
+/// What a client wants of a new one.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) template: String,
+    pub(crate) span: Duration,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) at_end: AtEnd,
+    pub(crate) wakes: bool,
+    /// Rules, all of them the server's.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) idempotency: Option<String>,
+}
+
+/// What the sandboxes need.
+pub(crate) struct Ground {
+    pub(crate) launcher: Launcher,
+    pub(crate) program: PathBuf,
+    pub(crate) empty: PathBuf,
+    pub(crate) each: Each,
+    pub(crate) most: usize,
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<Audit>,
+}
+
+impl Sandboxes {
+    pub(crate) fn new(ground: Ground) -> Sandboxes {
+        let Ground { launcher, program, empty, each, most, memory, clock, audit } = ground;
+        let units = |memory: Bytes| usize::try_from(memory.0 / UNIT).unwrap_or(usize::MAX);
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Sandboxes {
+            launcher,
+            program,
+            empty,
+            each,
+            most,
+            memory,
+            room: semaphore(most),
+            memory_room: memory.map(|memory| semaphore(units(memory))),
+            clock,
+            audit,
+            all: Mutex::default(),
+            ends: TaskTracker::new(),
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, ById> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that there are.
+    pub(crate) fn list(&self) -> Vec<Arc<Live>> {
+        self.all().values().cloned().collect()
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Live>> {
+        self.all().get(id).cloned()
+    }
+
+    /// Room for one more; it is free again when the sandbox is gone.
+    fn room(&self) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
+        let one = Arc::clone(&self.room).try_acquire_owned().map_err(|_| ApiError::TooMany(self.most))?;
+        let mut room = vec![one];
+        if let (Some(semaphore), Some(memory)) = (&self.memory_room, self.memory) {
+            let units = u32::try_from(self.each.memory.0.div_ceil(UNIT)).unwrap_or(u32::MAX);
+            let acquired = Arc::clone(semaphore).try_acquire_many_owned(units);
+            room.push(acquired.map_err(|_| ApiError::NoMemory(memory))?);
+        }
+        Ok(room)
+    }
+
+    /// Makes one.
+    pub(crate) async fn create(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
+        if let Some(key) = &wish.idempotency {
+            let there = self.all().values().find(|live| live.idempotency.as_ref() == Some(key)).cloned();
+            if let Some(live) = there {
+                return Ok(live);
+            }
+        }
+        let room = self.room()?;
+        let (id, tokens) = (|| {
+            let tokens = Tokens { access: secret::token()?, traffic: secret::token()? };
+            std::io::Result::Ok((secret::name()?, tokens))
+        })()
+        .map_err(|error| not_made(Code(9005), &error))?;
+        let (own, env, name) = (Arc::clone(self), wish.env.clone(), id.clone());
+        let hosts = wish.hosts.clone();
+        let launched = tokio::task::spawn_blocking(move || own.launch(&name, env, &hosts)).await;
+        let (tree, agent, sight) = launched.map_err(|error| not_made(Code(9005), &error))??;
+        let network = network::open(&tree, &wish.hosts, sight, &id, &self.audit)
+            .map_err(|error| not_made(error.code(), &error))?;
+        let made = Made {
+            id: id.clone(),
+            template: wish.template,
+            tokens,
+            metadata: wish.metadata,
+            env: wish.env,
+            now: self.clock.now(),
+            span: wish.span,
+            at_end: wish.at_end,
+            wakes: wish.wakes,
+            hosts: wish.hosts,
+            idempotency: wish.idempotency,
+            tree,
+            network,
+            agent,
+            room,
+        };
+        let live = Arc::new(made.live());
+        let details = json!({
+            "template": live.template, "metadata": live.metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
+        });
+        self.audit.record("sandbox.created", &id, &details);
+        self.all().insert(id, Arc::clone(&live));
+        self.ends.spawn(Arc::clone(self).until_end(Arc::clone(&live)));
+        Ok(live)
+    }
+
+    /// Starts the sandbox and its agent. Blocks.
+    fn launch(
+        &self,
+        id: &str,
+        env: BTreeMap<String, String>,
+        hosts: &[String],
+    ) -> Result<(ProcessTree, OwnedFd, Option<Sight>), ApiError> {
+        let sight = Sight::of(hosts).map_err(|error| not_made(error.code(), &error))?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|error| not_made(Code(9005), &error))?;
+        let mut spec = Spec::new([AGENT, AGENT_ARGUMENT]);
+        let path = self.each.path.iter().map(|folder| folder.display().to_string());
+        let path = path.chain([wflo_sandbox::PATH.to_owned()]).collect::<Vec<_>>().join(":");
+        let mut all: BTreeMap<String, String> = [
+            ("HOME", HOME),
+            ("USER", USER),
+            ("LOGNAME", USER),
+            ("SHELL", "/bin/bash"),
+            ("PATH", &path),
+            ("E2B_SANDBOX", "true"),
+            ("E2B_SANDBOX_ID", id),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        if !hosts.is_empty() {
+            all.extend(client_env(EGRESS_PORT));
+        }
+        if sight.is_some() {
+            all.extend(trust_env(TRUSTED));
+        }
+        all.extend(env);
+        spec.env = all.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        spec.workspace = Some(View { lowers: vec![self.empty.clone()], target: HOME.into() });
+        spec.ro = self.each.ro.iter().cloned().chain([Bind::new(&self.program, AGENT)]).collect();
+        spec.ro.extend(sight.iter().map(|sight| Bind::new(sight.trusted.path(), TRUSTED)));
+        spec.stdin = Stdio::Fd(theirs);
+        spec.pts = true;
+        spec.preset = self.each.preset;
+        spec.egress_listener = !hosts.is_empty();
+        "e2b".clone_into(&mut spec.hostname);
+        // Its time is the server's affair: it may be changed.
+        spec.limits = Limits {
+            memory: Some(self.each.memory),
+            cpus: Some(self.each.cpus),
+            pids: Some(self.each.pids),
+            disk: Some(self.each.disk),
+            ..Limits::default()
+        };
+        let tree = self.launcher.launch(spec).map_err(|error| not_made(error.code(), &error))?;
+        Ok((tree, ours, sight))
+    }
+
+    /// Waits until it has ended, by itself or in time, and forgets it.
+    async fn until_end(self: Arc<Self>, live: Arc<Live>) {
+        let waiting = Arc::clone(&live);
+        let mut ended = tokio::task::spawn_blocking(move || waiting.tree.wait());
+        let mut why = "program";
+        let exit = loop {
+            let next = live.next();
+            let deadline = async {
+                match next {
+                    Some((deadline, _)) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                exit = &mut ended => break exit,
+                () = live.changed.notified() => {}
+                () = deadline => match next.map(|(_, at_end)| at_end) {
+                    Some(AtEnd::Pause) => {
+                        let pausing = Arc::clone(&live);
+                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause()).await {
+                            self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
+                        }
+                    }
+                    Some(AtEnd::Kill) | None => {
+                        why = "timeout";
+                        self.kill(&live).await;
+                        break (&mut ended).await;
+                    }
+                }
+            }
+        };
+        if let Some(network) = live.take_network() {
+            network.stop().await;
+        }
+        self.all().remove(&live.id);
+        live.leave();
+        let outcome = exit.ok().and_then(Result::ok).map(|exit| exit.outcome);
+        let outcome = match outcome {
+            Some(Outcome::OutOfMemory) => "out of memory",
+            Some(Outcome::TooManyTasks) => "too many processes",
+            Some(Outcome::Killed | Outcome::Signalled(_)) => "killed",
+            Some(Outcome::TimedOut | Outcome::Exited(_) | Outcome::NotExecuted(_)) => "ended",
+            None => "unknown",
+        };
+        self.audit.record("sandbox.ended", &live.id, &json!({ "why": why, "outcome": outcome }));
+    }
+
+    /// Ends it with all its processes; returns when none is left.
+    pub(crate) async fn kill(&self, live: &Arc<Live>) {
+        // From now on nobody finds it.
+        self.all().remove(&live.id);
+        let dying = Arc::clone(live);
+        // What cannot be killed has been.
+        let _ = tokio::task::spawn_blocking(move || dying.tree.kill()).await;
+        live.leave();
+    }
+
+    /// Ends all of them, and waits until each is gone.
+    pub(crate) async fn end(&self) {
+        self.room.close();
+        for live in self.list() {
+            self.kill(&live).await;
+        }
+        self.ends.close();
+        self.ends.wait().await;
+    }
+}
+
+fn not_made(code: Code, error: &dyn std::error::Error) -> ApiError {
+    ApiError::NotMade { code, message: error.to_string() }
+}
+
+impl std::fmt::Debug for Sandboxes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} sandboxes", self.all().len(), self.most)
+    }
+}
+
+/// The folder that is under every home folder: nothing is ever in it.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn empty_folder(state: &std::path::Path) -> Result<PathBuf, ServeError> {
+    let path = state.join("empty");
+    match std::fs::create_dir(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(ServeError::Audit { path, source: error })
+        }
+        _ => Ok(path),
+    }
+}

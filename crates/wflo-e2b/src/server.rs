@@ -1,0 +1,271 @@
+//! The server: connections are accepted, spoken to in HTTP/1 or 2, and ended.
+//!
+//! **Architecture Invariant:** a client that sends nothing, or nothing of what it has begun, loses its connection
+//! after a stated time; what it has asked for is never held in memory beyond a few parts; the end of the server is
+//! the end of every sandbox.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+use wflo_core::ports::clock::Clock;
+use wflo_core::size::Bytes;
+use wflo_sandbox::Launcher;
+
+use crate::access::Keys;
+use crate::answer::Body;
+use crate::audit::Audit;
+use crate::error::ServeError;
+use crate::quiet::Requests;
+use crate::route::{self, Shared};
+use crate::sandboxes::{Each, Ground, Sandboxes, empty_folder};
+
+/// The most connections at a time; more wait.
+const MOST: usize = 1_024;
+/// Streams that one HTTP/2 connection may have at a time.
+const STREAMS: u32 = 256;
+/// The most that a head may take, and what is held of a body at a time, in bytes.
+const BUFFER: usize = 64 * 1024;
+/// How long a client has for a handshake, or a head, or the answer to a ping; and about how long a connection
+/// stays that nothing is asked on.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection without a request may take to end once it is told to.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How sandboxes are served.
+pub struct ServerOptions {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Certificate and key; without, it is plain HTTP, which is for this machine alone.
+    pub tls: Option<TlsAcceptor>,
+    /// Who may make sandboxes.
+    pub keys: Keys,
+    /// What each gets.
+    pub each: Each,
+    /// How many there may be.
+    pub most: usize,
+    /// How much memory all of them may have together.
+    pub memory: Option<Bytes>,
+    /// This program, which is also the agent inside.
+    pub program: PathBuf,
+    /// Where the audit log is.
+    pub state: PathBuf,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A server that runs. It must be ended.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts it. What a server before this one could not clean up is cleaned up first.
+    ///
+    /// # Errors
+    /// When it cannot listen, or could not be trusted, or can make no sandbox.
+    pub async fn start(options: ServerOptions) -> Result<Server, ServeError> {
+        let listen = |source| ServeError::Listen { address: options.listen, source };
+        if options.tls.is_none() && !options.listen.ip().is_loopback() {
+            return Err(ServeError::InClear { address: options.listen });
+        }
+        wflo_egress::Rules::parse(&options.each.hosts, &[])?;
+        let audit = Arc::new(Audit::open(&options.state, Arc::clone(&options.clock))?);
+        let empty = empty_folder(&options.state)?;
+        let swept = wflo_sandbox::sweep();
+        if swept.groups > 0 {
+            tracing::info!(
+                groups = swept.groups,
+                processes = swept.processes,
+                "cleaned up after a server that died"
+            );
+        }
+        let launcher = Launcher::start(&options.program)?;
+        let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let sandboxes = Arc::new(Sandboxes::new(Ground {
+            launcher,
+            program: options.program,
+            empty,
+            each: options.each,
+            most: options.most,
+            memory: options.memory,
+            clock: options.clock,
+            audit,
+        }));
+        let shared = Arc::new(Shared { sandboxes, keys: options.keys, streams: TaskTracker::new() });
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(accept(Arc::clone(&shared), listener, options.tls, stopped));
+        Ok(Server { address, shared, stop, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends every sandbox, then every connection.
+    pub async fn end(self) {
+        self.stop.send_replace(true);
+        self.shared.sandboxes.end().await;
+        self.shared.streams.close();
+        self.accepting.abort();
+        let _ = self.accepting.await;
+        self.shared.streams.wait().await;
+    }
+}
+
+async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(MOST));
+    let http = Arc::new(http());
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, or a connection that died in the queue: the next may do better.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let (shared, http, tls) = (Arc::clone(&shared), Arc::clone(&http), tls.clone());
+        connections.spawn(async move {
+            let answer = |request| {
+                let shared = Arc::clone(&shared);
+                async move { route::answer(&shared, request).await }
+            };
+            // A connection that breaks is its client's affair.
+            let _ = match tls {
+                None => speak(&http, stream, answer).await,
+                Some(tls) => match tokio::time::timeout(HEAD, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => speak(&http, stream, answer).await,
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Ok(()),
+                },
+            };
+            drop(slot);
+        });
+    }
+    // Those that are answered get their answers; the server waits for them no longer than it must.
+    while connections.join_next().await.is_some() {}
+}
+
+/// Both versions: a client of HTTP/2 says so first, in clear and under TLS.
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(BUFFER as u32)
+        .keep_alive_interval(HEAD)
+        .keep_alive_timeout(HEAD)
+        .max_send_buf_size(BUFFER);
+    http
+}
+
+/// Serves the requests of a connection, for as long as its client has some.
+async fn speak<S, A, F>(http: &auto::Builder<TokioExecutor>, stream: S, answer: A) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let requests = Requests::default();
+    let service = service_fn(|request| {
+        let (begun, answered) = (requests.begin(), answer(request));
+        async move { Ok::<_, Infallible>(answered.await.map(|body| begun.answered(body))) }
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // What tells the versions apart waits for the first bytes without an end, and pings are answered by a
+    // client that wants nothing.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = requests.quiet(HEAD) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                // One of HTTP/2 ends by an answer of its client's.
+                () = requests.quiet(GOODBYE) => return Ok(()),
+            }
+        }
+    };
+    ended.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long the connection of a client stays that sends so much and then nothing.
+    async fn stays(sent: &[u8]) -> Duration {
+        let (mut client, server) = tokio::io::duplex(BUFFER);
+        client.write_all(sent).await.unwrap();
+        let (since, http) = (Instant::now(), http());
+        let spoken = speak(&http, server, |_| async { crate::answer::status(http::StatusCode::OK) });
+        let _ended = tokio::time::timeout(Duration::from_secs(3_600), spoken).await.expect("it ends");
+        since.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_asks_for_nothing_loses_its_connection() {
+        let nothing_asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let begun = &nothing_asked[..14];
+        for sent in [&b""[..], b"P", begun, nothing_asked, b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"]
+        {
+            let stayed = stays(sent).await;
+            assert!(stayed <= HEAD * 3, "{:?} stayed for {stayed:?}", String::from_utf8_lossy(sent));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_its_time_keeps_its_connection() {
+        let (mut client, server) = tokio::io::duplex(BUFFER);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let http = http();
+        let answer = |_| async {
+            tokio::time::sleep(HEAD * 60).await;
+            let (fill, body) = crate::answer::flow();
+            tokio::spawn(async move {
+                tokio::time::sleep(HEAD * 60).await;
+                fill.send(Ok("late".into())).await
+            });
+            Response::new(body)
+        };
+        let mut said = String::new();
+        let (spoken, read) = tokio::join!(speak(&http, server, answer), client.read_to_string(&mut said));
+        assert!(spoken.is_ok() && read.is_ok());
+        assert!(said.starts_with("HTTP/1.1 200") && said.contains("late"), "{said}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Hosts that no rule names, and rules that change while connections are open.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use wflo_core::ports::BoxFuture;
+use wflo_egress::Limits;
+use wflo_egress::ask::{Answer, Asker, Question};
+use wflo_egress::witness::End;
+
+use crate::world::{World, host, within};
+
+/// People whom a test speaks for: each question comes out, with where its answer goes.
+struct People {
+    asked: mpsc::UnboundedSender<(Question, oneshot::Sender<Answer>)>,
+}
+
+type Asked = mpsc::UnboundedReceiver<(Question, oneshot::Sender<Answer>)>;
+
+fn people() -> (Arc<dyn Asker>, Asked) {
+    let (asked, questions) = mpsc::unbounded_channel();
+    (Arc::new(People { asked }), questions)
+}
+
+impl Asker for People {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
+        let (tell, told) = oneshot::channel();
+        let _ = self.asked.send((question.clone(), tell));
+        Box::pin(async move { told.await.unwrap_or(Answer::Nothing) })
+    }
+}
+
+fn world(rules: &[String], asker: Arc<dyn Asker>) -> World {
+    World::asking(rules, &["127.0.0.1"], &[("a.example", &["127.0.0.1"])], Limits::default(), Some(asker))
+}
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+#[tokio::test]
+async fn an_unknown_host_is_asked_about_and_held_until_somebody_answers() {
+    let (port, mut told) = host(HELLO).await;
+    let (asker, mut questions) = people();
+    let world = world(&[], asker);
+    let request = format!(
+        "GET http://a.example:{port}/x?secret=1 HTTP/1.1\r\nHost: a.example:{port}\r\nConnection: close\r\n\r\n"
+    );
+    for (answer, expected) in
+        [(Answer::Yes, "200 OK"), (Answer::No, "[WFLO-5209]"), (Answer::Nothing, "[WFLO-5209]")]
+    {
+        let said = world.say(request.as_bytes());
+        tokio::pin!(said);
+        let (question, tell) = tokio::select! {
+            asked = within(questions.recv()) => asked.unwrap(),
+            said = &mut said => panic!("nobody was asked: {said}"),
+        };
+        assert_eq!(question.to_string(), format!("http://a.example:{port}"));
+        assert_eq!(question.request.as_deref(), Some("GET /x"), "a query is nobody's business");
+        // Nothing of it has left meanwhile, not even a question to a name server.
+        assert!(told.try_recv().is_err());
+        let before = world.names.asked.lock().unwrap().len();
+        tell.send(answer).unwrap();
+        assert!(within(said).await.contains(expected), "{answer:?}");
+        let asked = world.names.asked.lock().unwrap().len();
+        assert_eq!(asked - before, usize::from(answer == Answer::Yes), "{answer:?}");
+        if answer == Answer::Yes {
+            assert!(told.recv().await.is_some());
+        }
+    }
+    assert_eq!(world.book.opened.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn addresses_that_are_no_public_ones_and_named_requests_are_not_asked_about() {
+    let (asker, mut questions) = people();
+    let world = world(&["GET http://a.example/x/**".to_owned()], asker);
+    for asked in [
+        "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "GET http://169.254.169.254/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n",
+        "CONNECT 10.0.0.1:443 HTTP/1.1\r\nHost: 10.0.0.1:443\r\n\r\n",
+        "GET http://a.example/y HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    ] {
+        assert!(world.say(asked.as_bytes()).await.contains("[WFLO-5202]"), "{asked}");
+    }
+    assert!(questions.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn whoever_allows_the_host_meanwhile_has_answered() {
+    let (port, _told) = host(HELLO).await;
+    let (asker, mut questions) = people();
+    let world = world(&[], asker);
+    let request = format!(
+        "GET http://a.example:{port}/ HTTP/1.1\r\nHost: a.example:{port}\r\nConnection: close\r\n\r\n"
+    );
+    let said = world.say(request.as_bytes());
+    tokio::pin!(said);
+    let _asked = tokio::select! {
+        asked = within(questions.recv()) => asked.unwrap(),
+        said = &mut said => panic!("{said}"),
+    };
+    world.change(&format!("http://a.example:{port}"), true);
+    assert!(within(&mut said).await.contains("200 OK"));
+    // And who keeps it out as well, however it was answered before.
+    world.change("a.example", false);
+    assert!(world.say(request.as_bytes()).await.contains("[WFLO-5209]"));
+}
+
+#[tokio::test]
+async fn a_yes_does_not_outweigh_what_was_said_meanwhile() {
+    let (asker, mut questions) = people();
+    let world = world(&[], asker);
+    let said = world.say(b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n");
+    tokio::pin!(said);
+    let (_, tell) = tokio::select! {
+        asked = within(questions.recv()) => asked.unwrap(),
+        said = &mut said => panic!("{said}"),
+    };
+    world.change("a.example", false);
+    let _ = tell.send(Answer::Yes);
+    assert!(within(said).await.contains("[WFLO-5209]"));
+    assert!(world.names.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
+    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = echo.local_addr().unwrap().port();
+    let streams = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&streams);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = echo.accept().await {
+            kept.lock().unwrap().push(stream);
+        }
+    });
+    let rules = [format!("tcp://a.example:{port}"), format!("tcp://b.example:{port}")];
+    let names: &[(&str, &[&str])] = &[("a.example", &["127.0.0.1"]), ("b.example", &["127.0.0.1"])];
+    let world = World::new(&rules, &["127.0.0.1"], names);
+    let open = |name: &'static str| {
+        let world = &world;
+        async move {
+            let mut stream = world.connect().await;
+            let ask = format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n");
+            stream.write_all(ask.as_bytes()).await.unwrap();
+            let mut answer = [0; 39];
+            within(stream.read_exact(&mut answer)).await.unwrap();
+            stream
+        }
+    };
+    let (mut one, mut other) = (open("a.example").await, open("b.example").await);
+    world.change("a.example", false);
+    assert_eq!(within(one.read(&mut [0; 8])).await.unwrap_or(0), 0, "it is closed");
+    let ended = world.ends(1).await;
+    assert!(matches!(&ended[0].end, End::Refused(_)), "{ended:?}");
+    other.write_all(b"still there").await.unwrap();
+    assert_eq!(world.book.ended.lock().unwrap().len(), 1);
+    let again = format!("CONNECT a.example:{port} HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
+    assert!(world.say(again.as_bytes()).await.contains("[WFLO-5209]"));
+}

@@ -1,0 +1,127 @@
+//! Questions about hosts that no rule of a run names.
+//!
+//! A question is an approval like any other: durable before anybody sees it, decided in whichever process, and
+//! kept with the run. What a program may make people read is bounded, and once a question has run out of time
+//! nobody is there: the attempt asks no more. The order of things is in `docs/adr/0032`.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Binding, OnTimeout, Purpose};
+use wflo_core::canonical::Digest;
+use wflo_core::ports::BoxFuture;
+use wflo_core::size::Millis;
+use wflo_egress::ask::{Answer, Asker, Question};
+
+use crate::error::EngineError;
+use crate::executor::Attempt;
+use crate::journal::Journal;
+use crate::ledger::ask_once;
+
+/// So many hosts an attempt may ask about.
+const MOST: usize = 50;
+
+/// Asks people about the hosts of one attempt.
+pub(super) struct Questions {
+    attempt: Attempt,
+    journal: Arc<Journal>,
+    /// How long a connection is held.
+    patience: Millis,
+    asked: Mutex<BTreeSet<String>>,
+    /// A question has run out of time.
+    unattended: AtomicBool,
+}
+
+impl Questions {
+    pub(super) fn new(attempt: Attempt, journal: Arc<Journal>, patience: Millis) -> Self {
+        let (asked, unattended) = (Mutex::default(), AtomicBool::new(false));
+        Questions { attempt, journal, patience, asked, unattended }
+    }
+
+    /// Whether it may be put: no program makes people read without end.
+    fn may_ask(&self, rule: &str) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = asked.len() < MOST || asked.contains(rule);
+        if fits {
+            asked.insert(rule.to_owned());
+        }
+        fits && !self.unattended.load(Ordering::Relaxed)
+    }
+
+    async fn decided(&self, question: &Question) -> Result<ApprovalStatus, EngineError> {
+        loop {
+            let id = ask_once(&self.attempt, self.request(question)?).await?;
+            crate::failpoint::pass("egress.asked");
+            let mut decisions = self.attempt.decisions.clone();
+            let is_decided = |known: &Arc<crate::executor::Decisions>| {
+                known.get(&id).is_some_and(|(status, _)| *status != ApprovalStatus::Pending)
+            };
+            let known = decisions.wait_for(is_decided).await.map_err(|_| EngineError::ShuttingDown)?;
+            match known.get(&id).map(|(status, _)| *status) {
+                // It was another step's, which is over: this one asks for itself.
+                Some(ApprovalStatus::Superseded) => {}
+                status => return status.ok_or(EngineError::ShuttingDown),
+            }
+        }
+    }
+
+    fn request(&self, question: &Question) -> Result<ApprovalRequest, EngineError> {
+        let unreadable = |e: serde_json::Error| EngineError::Unreadable(e.to_string());
+        let (step, rule) = (&self.attempt.step, question.to_string());
+        let mut evidence = json!({
+            "step": step,
+            "host": question.target.host.to_string(),
+            "port": question.target.port,
+        });
+        if let Some(request) = &question.request {
+            evidence["request"] = json!(request);
+        }
+        let now = self.journal.now();
+        Ok(ApprovalRequest {
+            step: Some(step.clone()),
+            generation: self.attempt.generation,
+            title: format!("step `{step}` wants to reach {rule}"),
+            binding: Binding {
+                action: Digest::of_json(&json!(["host", rule])).map_err(unreadable)?,
+                code: self.attempt.context.record.code.clone(),
+                evidence: Digest::of_json(&evidence).map_err(unreadable)?,
+            },
+            purpose: Purpose::Host { rule },
+            evidence,
+            approvers: Vec::new(),
+            quorum: 1,
+            expires_at: now.checked_add(self.patience.duration()).ok(),
+            on_timeout: OnTimeout::Reject,
+            notify: Vec::new(),
+        })
+    }
+}
+
+impl Asker for Questions {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            if !self.may_ask(&question.to_string()) {
+                return Answer::Nothing;
+            }
+            let decided = tokio::select! {
+                decided = self.decided(question) => decided,
+                _ = self.attempt.stopped() => return Answer::Nothing,
+            };
+            match decided {
+                Ok(ApprovalStatus::Approved | ApprovalStatus::Consumed) => Answer::Yes,
+                Ok(ApprovalStatus::Rejected) => Answer::No,
+                Ok(ApprovalStatus::Expired) => {
+                    self.unattended.store(true, Ordering::Relaxed);
+                    Answer::Nothing
+                }
+                Ok(ApprovalStatus::Pending | ApprovalStatus::Superseded) => Answer::Nothing,
+                Err(error) => {
+                    tracing::warn!(%error, "nobody can be asked about a host");
+                    Answer::Nothing
+                }
+            }
+        })
+    }
+}

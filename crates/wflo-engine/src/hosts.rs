@@ -1,0 +1,148 @@
+//! What connections to hosts are made with, in this process: whom it trusts to vouch for them, and their secrets.
+//!
+//! A run holds names and placeholders; values, and the hosts that they belong to, are what the settings of
+//! the process say that drives it. So a run that somebody has brought along gets no value sent elsewhere.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+use wflo_core::error::{Code, Coded as _, Failure};
+use wflo_egress::inspect::roots::Roots;
+use wflo_egress::rules::Rule;
+use wflo_egress::secrets::{Secret, Value};
+
+use crate::error::EngineError;
+use crate::launch::Placeholder;
+
+/// A secret cannot be had.
+pub const NOT_HAD: Code = Code(5216);
+
+/// A secret as the settings have it.
+#[derive(Debug)]
+pub struct HostSecret {
+    /// Fetched now.
+    pub value: Value,
+    /// Whom it belongs to.
+    pub hosts: Vec<Rule>,
+    /// The headers that it may stand in.
+    pub headers: Vec<String>,
+    /// The parameters of a query that it may be the value of.
+    pub query: Vec<String>,
+}
+
+/// The secrets of hosts that the settings name.
+pub trait HostSecrets: Send + Sync + 'static {
+    /// Fetches one; blocks. `None` where none has this name.
+    ///
+    /// # Errors
+    /// Why its value cannot be had.
+    fn fetch(&self, name: &str) -> Option<Result<HostSecret, Failure>>;
+}
+
+/// No secrets.
+#[derive(Debug, Default)]
+pub struct NoSecrets;
+
+impl HostSecrets for NoSecrets {
+    fn fetch(&self, _: &str) -> Option<Result<HostSecret, Failure>> {
+        None
+    }
+}
+
+/// What connections to hosts are made with.
+pub struct Hosts {
+    secrets: Arc<dyn HostSecrets>,
+    /// A further authority to trust.
+    ca_file: Option<PathBuf>,
+    roots: OnceCell<Arc<Roots>>,
+    /// Hosts that people keep out of every run, as rules; it may block.
+    kept_out: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Hosts::new(Arc::new(NoSecrets), None)
+    }
+}
+
+impl Hosts {
+    /// With these secrets, and trusting the authorities in a PEM file beside this machine's.
+    pub fn new(secrets: Arc<dyn HostSecrets>, ca_file: Option<PathBuf>) -> Self {
+        Hosts { secrets, ca_file, roots: OnceCell::new(), kept_out: Arc::new(Vec::new) }
+    }
+
+    /// And keeping out what `kept_out` names, asked anew for each attempt: of a run that was recorded before
+    /// people said so, too.
+    #[must_use]
+    pub fn keeping_out(mut self, kept_out: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.kept_out = Arc::new(kept_out);
+        self
+    }
+
+    /// What people keep out of every run by now.
+    pub(crate) async fn kept_out(&self) -> Result<Vec<String>, EngineError> {
+        let kept_out = Arc::clone(&self.kept_out);
+        let read = tokio::task::spawn_blocking(move || kept_out()).await;
+        read.map_err(|e| EngineError::Unreadable(e.to_string()))
+    }
+
+    /// Whether a further authority is trusted than this machine trusts.
+    pub(crate) fn has_authority(&self) -> bool {
+        self.ca_file.is_some()
+    }
+
+    /// Whom this process trusts to vouch for hosts; read when it is first needed.
+    pub(crate) async fn roots(&self) -> Result<Arc<Roots>, EngineError> {
+        let file = self.ca_file.clone();
+        let load = || async {
+            let loaded = tokio::task::spawn_blocking(move || {
+                let Some(file) = file else {
+                    return Roots::load(None).map_err(|e| EngineError::Failure(e.to_failure()));
+                };
+                let name = file.display().to_string();
+                let pem = std::fs::read(&file).map_err(|e| {
+                    let message = format!("ca_file {name} cannot be read: {e}");
+                    EngineError::Failure(Failure::new(Code(5212), message))
+                })?;
+                Roots::load(Some((&name, &pem))).map_err(|e| EngineError::Failure(e.to_failure()))
+            });
+            let loaded = loaded.await.map_err(|e| EngineError::Unreadable(e.to_string()))?;
+            loaded.map(Arc::new)
+        };
+        self.roots.get_or_try_init(load).await.cloned()
+    }
+
+    /// The values that a run's placeholders stand for.
+    pub(crate) async fn secrets(&self, held: &[Placeholder]) -> Result<Vec<Secret>, EngineError> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (source, held) = (Arc::clone(&self.secrets), held.to_vec());
+        let fetched =
+            tokio::task::spawn_blocking(move || held.iter().map(|one| fetch(&*source, one)).collect());
+        fetched.await.map_err(|e| EngineError::Unreadable(e.to_string()))?
+    }
+}
+
+fn fetch(source: &dyn HostSecrets, held: &Placeholder) -> Result<Secret, EngineError> {
+    let name = held.name.clone();
+    let Some(found) = source.fetch(&name) else {
+        let message =
+            format!("the run holds a placeholder of the secret `{name}`, which the settings do not name");
+        let hint = format!("put [secrets.{name}] back into wflo.toml, or retry the run without it");
+        return Err(EngineError::Failure(Failure::new(NOT_HAD, message).with_hint(hint)));
+    };
+    let HostSecret { value, hosts, headers, query } = found.map_err(EngineError::Failure)?;
+    Ok(Secret { name, placeholder: held.placeholder.clone(), value, hosts, headers, query })
+}
+
+/// The secret whose placeholder stands in the body of a model call: it belongs to hosts and not there.
+pub(crate) fn misplaced(launch: &serde_json::Value, body: &[u8]) -> Option<String> {
+    let held = launch.get("secrets")?.as_array()?;
+    let stands_in = |one: &&serde_json::Value| {
+        let word = one["placeholder"].as_str().unwrap_or_default().as_bytes();
+        !word.is_empty() && body.windows(word.len()).any(|window| window == word)
+    };
+    held.iter().find(stands_in).and_then(|one| one["name"].as_str()).map(str::to_owned)
+}

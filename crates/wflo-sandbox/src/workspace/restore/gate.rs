@@ -1,0 +1,72 @@
+//! What a run wrote and [`super::super::apply()`] would ask about is not written to a project by a restore.
+//!
+//! A restore asks nothing, so in a project it refuses: the files that act by themselves, the links that lead
+//! out, what becomes a program. What stands there already is no question, and neither is what the user
+//! submitted. Modes are those that an apply gives.
+
+use std::path::Path;
+
+use super::super::apply::{Sensitive, entry_at, mode_in_project};
+use super::super::beneath;
+use super::super::diff::{Change, ChangeKind};
+use super::super::error::IoAt;
+use super::super::layer::MergedTree;
+use super::super::path::RelPath;
+use super::super::store::Store;
+use super::super::view::View;
+use super::{RestoreError, RestoreOptions};
+
+/// A folder with this file is a project.
+pub(super) const SETTINGS: &str = "wflo.toml";
+
+/// Lets `tree` through to a target outside of every project, and to one in a project what needs no word.
+pub(super) fn pass(
+    tree: &mut MergedTree,
+    view: &View,
+    store: &Store,
+    target: &Path,
+    options: &RestoreOptions,
+) -> Result<(), RestoreError> {
+    let whole = target.canonicalize().unwrap_or_else(|_| target.to_owned());
+    let own = options.hidden.as_ref().map(|(project, _)| project.as_path());
+    let is_project = |folder: &&Path| Some(*folder) == own || folder.join(SETTINGS).is_file();
+    // Names are judged by where they are in a project, and one may lie in another.
+    let places: Vec<&Path> =
+        whole.ancestors().filter(is_project).filter_map(|project| whole.strip_prefix(project).ok()).collect();
+    if places.is_empty() {
+        return Ok(());
+    }
+    let root =
+        if whole.is_dir() { Some(beneath::open_root(&whole).at("open the folder", &whole)?) } else { None };
+    let mut paths = Vec::new();
+    for (path, merged) in tree.iter_mut().filter(|(_, merged)| merged.from != view.sealed.digest) {
+        let before = match &root {
+            Some(root) => entry_at(root, path.as_bytes()).at("read", &whole.join(path.as_path()))?,
+            None => None,
+        };
+        let mut change = Change {
+            path: path.clone(),
+            kind: if before.is_some() { ChangeKind::Modified } else { ChangeKind::Added },
+            before,
+            after: None,
+            binary: false,
+            before_from: None,
+            after_from: Some(merged.from),
+            after_link: merged.link.clone(),
+        };
+        merged.entry.mode = mode_in_project(&change, merged.entry.mode);
+        change.after = Some(merged.entry.clone());
+        if change.before == change.after {
+            continue;
+        }
+        let start = change.start(store);
+        for place in &places {
+            change.path = RelPath::from_bytes(place.join(path.as_path()).as_os_str().as_encoded_bytes())?;
+            if Sensitive::of(&change, &options.definitions, || start).is_some() {
+                paths.push(path.clone());
+                break;
+            }
+        }
+    }
+    if paths.is_empty() { Ok(()) } else { Err(RestoreError::AsksFirst { target: whole, paths }) }
+}

@@ -1,0 +1,69 @@
+//! The command under a keeper, in a container or in a sandbox of a cloud: what is the same for both.
+
+use std::sync::Arc;
+
+use wflo_sandbox::workspace::{Store, View, seal, state_root};
+use wflo_sandbox::{Files, Kept, Sandbox as _, Spec};
+
+use crate::cli::ExecArgs;
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::CommandError;
+
+use super::network::{self, Network};
+use super::workspace::{Place, kept};
+use super::{no_sandbox, no_workspace, report, report_limits};
+
+/// Where the workspace is, if there is one, and where its files are kept.
+pub(super) fn store(
+    args: &ExecArgs,
+    context: &Context<'_>,
+) -> Result<(Option<Place>, Arc<Store>), CommandError> {
+    let place = args.workspace.as_ref().map(|given| Place::find(given, context)).transpose()?;
+    let store = match &place {
+        Some(place) => place.store.clone(),
+        None => {
+            let root = state_root(&context.current, &context.current.join(".wflo")).join("exec");
+            Store::open(root).map_err(no_workspace)?
+        }
+    };
+    Ok((place, Arc::new(store)))
+}
+
+/// Launches the command, waits for its end, and keeps its changes where that is asked for. `trusted` is the
+/// file of authorities inside.
+pub(super) fn carry_out(
+    mut spec: Spec,
+    args: &ExecArgs,
+    context: &Context<'_>,
+    (place, store): (Option<&Place>, &Arc<Store>),
+    trusted: &str,
+    launch: impl FnOnce(Spec, Option<&Files<'_>>) -> Result<Kept, wflo_sandbox::Error>,
+) -> Result<Exit, CommandError> {
+    let sight = network::ask(&mut spec, &args.allow_hosts, trusted)?;
+    let sandbox = match (place, &args.workspace) {
+        (Some(place), Some(given)) => {
+            let sealed = seal(&place.folder, &place.hidden, store).map_err(no_workspace)?;
+            let view = View { sealed, layers: Vec::new(), undone: Vec::new() };
+            let target = given.target.as_ref().unwrap_or(&place.folder);
+            let name = format!("exec-{}", std::process::id());
+            let files = Files { name: &name, view: &view, store, project: target, hidden: &place.hidden };
+            launch(spec, Some(&files))
+        }
+        _ => launch(spec, None),
+    };
+    let sandbox = sandbox.map_err(no_sandbox)?;
+    let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
+    report_limits(sandbox.enforcement(), context);
+    let exit = sandbox.wait().map_err(no_sandbox)?;
+    if let Some(network) = network {
+        network.close(context);
+    }
+    // What it printed last is still on its way to this process's streams.
+    sandbox.drained();
+    report(exit, args, context)?;
+    if args.keep {
+        kept(sandbox.changes()?, store, context);
+    }
+    Ok(Exit::Command(exit.code()))
+}

@@ -1,0 +1,112 @@
+//! Hosts that the user has let in, or kept out, for always: in the user's own folder, never in the project.
+//!
+//! They answer the question about an unknown host, for the project in which it was asked. What is kept out is
+//! kept out of every run of that project, whatever its `wflo.toml` says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wflo_core::approval::{Decision, Lasts, Purpose};
+
+use super::record::{self, Unkept};
+use crate::failure::CommandError;
+
+/// What was said for always, as rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) allow: BTreeSet<String>,
+    pub(crate) deny: BTreeSet<String>,
+}
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    project: PathBuf,
+    #[serde(default)]
+    allow: BTreeSet<String>,
+    #[serde(default)]
+    deny: BTreeSet<String>,
+}
+
+fn place(root: &Path) -> PathBuf {
+    record::beside(root, "hosts")
+}
+
+/// What was said for the project at `root`; nothing where there is no record that counts.
+pub(crate) fn read(root: &Path) -> Remembered {
+    read_at(&place(root), root)
+}
+
+fn read_at(path: &Path, root: &Path) -> Remembered {
+    let found = record::read_own::<Record>(path).filter(|record| record.project == root);
+    found.map(|Record { allow, deny, .. }| Remembered { allow, deny }).unwrap_or_default()
+}
+
+/// Keeps an answer about a host that holds for always.
+///
+/// # Errors
+/// When it cannot be kept.
+pub(crate) fn remember(root: &Path, purpose: &Purpose, decision: &Decision) -> Result<(), CommandError> {
+    match purpose {
+        Purpose::Host { rule } if decision.lasts == Some(Lasts::Always) => {
+            say(root, rule, Some(decision.approved)).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keeps what is said of a host from now on; `None` forgets it. Whether that was new.
+///
+/// # Errors
+/// When it cannot be kept.
+pub(crate) fn say(root: &Path, rule: &str, allowed: Option<bool>) -> Result<bool, CommandError> {
+    let path = place(root);
+    let known = read_at(&path, root);
+    let said = changed(known.clone(), rule, allowed);
+    if said == known {
+        return Ok(false);
+    }
+    let record = Record { project: root.to_owned(), allow: said.allow, deny: said.deny };
+    let written = record::write_at(&path, &record);
+    written.map_err(|source| CommandError::from(Unkept { path, source }))?;
+    Ok(true)
+}
+
+fn changed(mut known: Remembered, rule: &str, allowed: Option<bool>) -> Remembered {
+    known.allow.remove(rule);
+    known.deny.remove(rule);
+    match allowed {
+        Some(true) => drop(known.allow.insert(rule.to_owned())),
+        Some(false) => drop(known.deny.insert(rule.to_owned())),
+        None => {}
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_on_a_host_counts_and_can_be_forgotten() {
+        let known = changed(Remembered::default(), "https://a.example", Some(true));
+        let known = changed(known, "https://b.example", Some(false));
+        let known = changed(known, "https://a.example", Some(false));
+        assert!(known.allow.is_empty());
+        assert_eq!(known.deny.len(), 2);
+        let known = changed(known, "https://a.example", None);
+        assert_eq!(known.deny.iter().collect::<Vec<_>>(), ["https://b.example"]);
+    }
+
+    #[test]
+    fn what_was_said_is_of_one_project() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, root) = (folder.path().join("hosts/x.json"), Path::new("/a/project"));
+        let allow = BTreeSet::from(["https://a.example".to_owned()]);
+        let record = Record { project: root.to_owned(), allow: allow.clone(), deny: BTreeSet::new() };
+        record::write_at(&path, &record).unwrap();
+        assert_eq!(read_at(&path, root).allow, allow);
+        assert_eq!(read_at(&path, Path::new("/another")), Remembered::default());
+    }
+}

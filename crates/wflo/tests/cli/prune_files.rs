@@ -1,0 +1,198 @@
+//! Removing runs' files: what goes, what stays, what comes back; killed at each step, beside other processes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use wflo_engine::retention::FILES_FAILPOINTS;
+
+use super::documents::assert_fits;
+use super::wflo::{Ended, Folder, shown};
+
+/// Writes 1 MiB that nothing else in the world has, beside 1 MiB that all runs share.
+const FLOW: &str = "\
+apiVersion: wflo.dev/v1
+kind: Workflow
+name: nightly
+steps:
+  - {name: write, type: tool, run: [sh, -c, \"head -c 1048576 /dev/urandom > own.bin\"]}
+";
+const MIB: u64 = 1 << 20;
+
+fn project(more: &str) -> Folder {
+    let settings = format!("[project]\nworkflow = \"flow.yaml\"\n{more}");
+    let folder = Folder::with(&[("wflo.toml", &settings), ("flow.yaml", FLOW)]);
+    folder.write("shared.bin", &"shared by all\n".repeat(80_000));
+    folder
+}
+
+fn done(folder: &Folder, arguments: &[&str]) -> Ended {
+    let ended = folder.run(arguments);
+    assert_eq!(ended.code, 0, "{}", shown(arguments, &ended));
+    ended
+}
+
+fn read(ended: &Ended) -> Value {
+    let line = ended.stdout.lines().next().unwrap_or_default();
+    assert_fits("snapshots-prune", line);
+    serde_json::from_str(line).unwrap()
+}
+
+fn prune(folder: &Folder, more: &[&str]) -> Value {
+    read(&done(folder, &[&["snapshots", "prune", "--json"], more].concat()))
+}
+
+/// Runs whose changes are in the project, oldest first.
+fn applied(folder: &Folder, number: usize) -> Vec<String> {
+    (0..number)
+        .map(|_| {
+            done(folder, &["run"]);
+            done(folder, &["apply", "latest", "--yes", "--force", "own.bin"]);
+            let listed = done(folder, &["runs", "list", "--json", "-n", "1"]).stdout;
+            let run: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+            run["id"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+fn removed(report: &Value) -> Vec<&str> {
+    report["removed"].as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap()).collect()
+}
+
+fn has_files(folder: &Folder, run: &str) -> bool {
+    folder.run(&["snapshots", "show", run]).code == 0
+}
+
+#[test]
+fn files_go_by_number_and_their_runs_stay() {
+    let folder = project("");
+    let all = applied(&folder, 3);
+    let planned = prune(&folder, &["--keep-last", "1", "--dry-run"]);
+    assert_eq!(removed(&planned), all[..2], "oldest first");
+    assert!(all.iter().all(|run| has_files(&folder, run)), "nothing was removed");
+    let report = prune(&folder, &["--keep-last", "1"]);
+    assert_eq!((&report["removed"], &report["left_bytes"]), (&planned["removed"], &planned["left_bytes"]));
+    // What the first two wrote, and what the second had sealed of the first, which apply gave a time of its own.
+    assert_eq!(report["freed_bytes"].as_u64().unwrap() / MIB, 3, "{report}");
+    let each: u64 =
+        report["removed"].as_array().unwrap().iter().map(|run| run["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(report["freed_bytes"], each);
+    assert_eq!(all.iter().map(|run| has_files(&folder, run)).collect::<Vec<_>>(), [false, false, true]);
+    // What the run did is still there, and what of it is gone is said.
+    done(&folder, &["runs", "show", &all[0]]);
+    let gone = folder.run(&["snapshots", "show", &all[0]]);
+    assert!(gone.stderr.contains("WFLO-5251"), "{}", gone.stderr);
+    done(&folder, &["snapshots", "restore", "latest", "--to", "../out"]);
+    assert_eq!(folder.read("../out/shared.bin"), folder.read("shared.bin"));
+    let again = prune(&folder, &["--keep-last", "1"]);
+    assert_eq!((removed(&again).len(), &again["freed_bytes"]), (0, &Value::from(0)));
+}
+
+#[test]
+fn files_go_by_age_and_by_size_the_oldest_first() {
+    let folder = project("");
+    let all = applied(&folder, 3);
+    assert_eq!(removed(&prune(&folder, &[])).len(), 0, "none is 30 days old");
+    assert_eq!(removed(&prune(&folder, &["--older-than", "1h"])).len(), 0);
+    // The shared content once, three of their own, and two of these as the next run has sealed them.
+    let whole = prune(&folder, &["--max-size", "1t", "--dry-run"])["left_bytes"].as_u64().unwrap();
+    assert!((6 * MIB..7 * MIB).contains(&whole), "{whole}");
+    let report = prune(&folder, &["--max-size", &format!("{}b", whole - 1)]);
+    assert_eq!(removed(&report), all[..1], "one is enough");
+    let left = prune(&folder, &["--max-size", "3500k"]);
+    assert!(left["left_bytes"].as_u64().unwrap() <= 3500 << 10, "{left}");
+    assert!(has_files(&folder, &all[2]));
+    // A quota that what is kept does not fit is no success.
+    let arguments = ["snapshots", "prune", "--max-size", "1m", "--keep-last", "1", "--json"];
+    let full = folder.run(&arguments);
+    assert!(full.code == 1 && full.stdout.contains("WFLO-5253"), "{}", shown(&arguments, &full));
+    assert!(read(&full)["left_bytes"].as_u64().unwrap() > MIB);
+    assert!(has_files(&folder, &all[2]) && !has_files(&folder, &all[1]));
+    let last = prune(&folder, &["--older-than", "0s"]);
+    assert_eq!((removed(&last), &last["left_bytes"]), (vec![all[2].as_str()], &Value::from(0)));
+}
+
+#[test]
+fn the_settings_say_it_where_the_command_does_not() {
+    let folder = project("[snapshots]\nkeep_last = 2\nolder_than = \"0s\"\nmax_size = \"1t\"\n");
+    let all = applied(&folder, 3);
+    assert_eq!(removed(&prune(&folder, &["--dry-run"])), all[..1]);
+    assert_eq!(removed(&prune(&folder, &["--keep-last", "0", "--dry-run"])), all);
+    assert_eq!(removed(&prune(&folder, &["--older-than", "1d"])).len(), 0);
+}
+
+#[test]
+fn what_nobody_decided_about_stays_whatever_is_asked() {
+    let folder = project("");
+    done(&folder, &["run"]);
+    let everything = ["--older-than", "0s", "--keep-last", "0"];
+    let report = prune(&folder, &everything);
+    assert_eq!((removed(&report).len(), &report["kept"][0]["reason"]), (0, &Value::from("unapplied")));
+    done(&folder, &["apply", "latest", "--yes"]);
+    assert!(folder.exists("own.bin"));
+    assert_eq!(removed(&prune(&folder, &everything)).len(), 1);
+    // A run that was rolled back to needs what it takes back, until that is decided.
+    let second = applied(&folder, 1);
+    done(&folder, &["snapshots", "rollback", &second[0], "write"]);
+    let report = prune(&folder, &everything);
+    assert_eq!((removed(&report), report["kept"].as_array().unwrap().len()), (vec![second[0].as_str()], 1));
+    done(&folder, &["apply", "latest", "--yes"]);
+}
+
+/// Killed after each step: nothing that lives is lost, and the next pass ends it.
+#[test]
+fn a_removal_that_was_killed_is_ended_by_the_next() {
+    for place in FILES_FAILPOINTS {
+        let folder = project("");
+        let all = applied(&folder, 2);
+        let arguments = ["snapshots", "prune", "--keep-last", "1", "--json"];
+        let killed = folder.start_under(&arguments, &[("WFLO_FAILPOINT", place)]);
+        let killed = folder.ended(killed);
+        assert_eq!(killed.code, 137, "{place}: {}", shown(&arguments, &killed));
+        assert!(has_files(&folder, &all[1]), "{place}");
+        prune(&folder, &["--keep-last", "1"]);
+        assert!(!has_files(&folder, &all[0]) && has_files(&folder, &all[1]), "{place}");
+        done(&folder, &["snapshots", "restore", &all[1], "--to", "../out"]);
+        assert_eq!(prune(&folder, &["--keep-last", "1"])["freed_bytes"], 0, "{place}");
+    }
+}
+
+/// Two that remove, others that seal and restore, all at once: each of these finds everything it needs.
+#[test]
+fn removing_beside_others_takes_nothing_from_them() {
+    let folder = project("");
+    let kept = applied(&folder, 1);
+    let mut runs: Vec<_> = (0..3).map(|_| folder.start(&["run"])).collect();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut round = 0;
+    while runs.iter_mut().any(|run| run.try_wait().unwrap().is_none()) {
+        assert!(Instant::now() < deadline);
+        let arguments = ["snapshots", "prune", "--older-than", "0s", "--keep-last", "1", "--json"];
+        let target = format!("../out-{round}");
+        let others = [folder.start(&arguments), folder.start(&arguments)];
+        let restored = folder.run(&["snapshots", "restore", &kept[0], "--to", &target]);
+        // Whole, or told that it is gone: never a part.
+        match restored.code {
+            0 => assert_eq!(folder.read(&format!("{target}/shared.bin")), folder.read("shared.bin")),
+            _ => assert!(
+                restored.stderr.contains("WFLO-5251") && !folder.exists(&target),
+                "{}",
+                restored.stderr
+            ),
+        }
+        for other in others {
+            let ended = folder.ended(other);
+            assert_eq!(ended.code, 0, "{}", shown(&arguments, &ended));
+        }
+        round += 1;
+    }
+    assert!(round > 0);
+    for run in runs {
+        let ended = folder.ended(run);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+    let listed = done(&folder, &["runs", "list", "--json"]).stdout;
+    let open: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for run in open.iter().filter(|run| run["id"] != kept[0].as_str()) {
+        done(&folder, &["diff", run["id"].as_str().unwrap()]);
+    }
+}
