@@ -134,7 +134,8 @@ def test_names_and_tokens_cannot_be_guessed(served: Served, box: Box, other: Box
     assert len(box.id) >= 26 and box.id != other.id
     assert len({box.token, box.traffic, other.token, other.traffic}) == 4
     assert all(len(token) == 64 for token in (box.token, box.traffic))
-    assert served.ask("GET", f"/sandboxes/{box.id[:-1]}a").status == 404
+    like_it = box.id[:-1] + ("b" if box.id.endswith("a") else "a")
+    assert served.ask("GET", f"/sandboxes/{like_it}").status == 404
 
 
 def test_a_sandbox_is_known_by_its_hosts_name(served: Served, box: Box) -> None:
