@@ -25,9 +25,7 @@ pub(super) const KINDS: libc::c_int =
 pub(crate) struct Blank {
     pub(crate) pid: i32,
     pub(crate) process: OwnedFd,
-    /// Where it takes its order. What comes back on it is its mount namespace, which is not to be read: with
-    /// one more reference to it in here, the sandbox's end does not wait for that of its mounts, which takes
-    /// the kernel longer than all the rest. That is for whoever closes this, once the end has been told.
+    /// Where it takes its order.
     pub(crate) orders: OwnedFd,
 }
 
@@ -74,8 +72,6 @@ pub(crate) fn make(
     let root = root::begin(&mold.template, root::new_proc()?)?;
     net::up()?;
     let rules = Rules::begin(root.root())?;
-    let mounts = root.namespace()?;
-    socket::send(orders, b"N", &[mounts.as_fd()]).step("telling the launcher of its mounts")?;
     halt.at("begun");
     Ok(Made { signals, root, rules })
 }

@@ -49,7 +49,6 @@ const SCRATCH: &str = "/stage/scratch";
 pub(crate) struct Begun {
     ground: Ground,
     scratch: OwnedFd,
-    proc: OwnedFd,
     /// The settings of its network, which may be written through this alone; where there are any.
     settings: Option<OwnedFd>,
 }
@@ -71,7 +70,7 @@ pub(crate) fn begin(template: &Template, proc: OwnedFd) -> Result<Begun, Fault> 
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let settings = rustix::fs::openat(&proc, sockets::SETTINGS, folder, Mode::empty()).ok();
     processes(template, &ground, &proc)?;
-    Ok(Begun { ground, scratch, proc, settings })
+    Ok(Begun { ground, scratch, settings })
 }
 
 /// Makes a `/proc` of the process namespace that this process is in, attached nowhere.
@@ -87,15 +86,6 @@ impl Begun {
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.ground.root.as_fd()
     }
-
-    /// The mount namespace that it is in, which is this process's.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub(crate) fn namespace(&self) -> Result<OwnedFd, Fault> {
-        rustix::fs::openat(&self.proc, "self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .step("finding the sandbox's mounts")
-    }
 }
 
 /// Completes the root that was begun in this mount namespace, and enters it.
@@ -103,7 +93,7 @@ impl Begun {
 /// # Errors
 /// The step that failed. The mount namespace is to be thrown away then.
 pub(crate) fn build(begun: Begun, template: &Template, order: &Order, plan: &Plan) -> Result<Root, Fault> {
-    let Begun { ground, scratch, settings, .. } = begun;
+    let Begun { ground, scratch, settings } = begun;
     hand_over(order, plan, &scratch)?;
     if let Some(tree) = &plan.beneath {
         beneath::lay(template, plan, &ground, tree)?;

@@ -29,11 +29,8 @@ use std::time::Duration;
 /// order follows at once.
 const BEHIND_AN_END: Duration = Duration::from_millis(1);
 /// The same behind an order. A pid 1 has entered its root by then: while it does, the kernel waits for
-/// whoever makes namespaces or ends mounts. The rest of a sandbox's life is the best time for both.
+/// whoever makes namespaces. The rest of a sandbox's life is the best time for that.
 const BEHIND_AN_ORDER: Duration = Duration::from_micros(200);
-
-/// How many ends of mounts are put off at most.
-const GRAVES: usize = 32;
 
 /// How long sandboxes that end by themselves have for it, in milliseconds.
 const PATIENCE_MS: i64 = 5_000;
@@ -74,8 +71,6 @@ struct Server {
     mold: Option<Mold>,
     spare: Spare,
     live: HashMap<i32, Live>,
-    /// Sockets of pid 1s that are dead, with what is left of their sandboxes' mounts.
-    graves: Vec<OwnedFd>,
     /// How long nothing must happen now before there is time for what is not urgent.
     patience: Duration,
 }
@@ -93,8 +88,8 @@ struct Live {
     name: String,
     control: OwnedFd,
     process: OwnedFd,
-    /// Of an isolated one: its user, and where it took its order.
-    isolated: Option<(User, OwnedFd)>,
+    /// The user of an isolated one.
+    user: Option<User>,
     /// Not let go before the sandbox's last process is gone.
     _held: Option<OwnedFd>,
 }
@@ -177,7 +172,7 @@ impl Server {
         let lifeline = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
         let spare = if mold.is_some() { Spare::Wanted } else { Spare::None };
         let common = Common { groups, capabilities, sockets_fit, lifeline };
-        Ok(Server { common, mold, spare, live: HashMap::new(), graves: Vec::new(), patience: BEHIND_AN_END })
+        Ok(Server { common, mold, spare, live: HashMap::new(), patience: BEHIND_AN_END })
     }
 
     /// Prepares this process for the sandboxes that it is to make, and hides it.
@@ -198,7 +193,7 @@ impl Server {
             let sources = [(engine, libc::POLLIN), (signals.as_fd(), libc::POLLIN)];
             let ready = socket::poll_for(&sources, self.patience())?;
             if ready.iter().all(|events| *events == 0) {
-                self.do_a_chore();
+                self.make_the_next();
                 continue;
             }
             if ready.get(1).is_some_and(|events| *events != 0) {
@@ -217,22 +212,15 @@ impl Server {
         }
     }
 
-    /// How long to wait for something to happen before a chore is done; for ever without one.
+    /// How long to wait for something to happen before the next pid 1 is made; for ever without one to make.
     fn patience(&self) -> Option<Duration> {
-        let wanted = matches!(self.spare, Spare::Wanted);
-        match self.graves.len() {
-            GRAVES.. => Some(Duration::ZERO),
-            left => (wanted || left > 0).then_some(self.patience),
-        }
+        matches!(self.spare, Spare::Wanted).then_some(self.patience)
     }
 
-    fn do_a_chore(&mut self) {
-        if let (Spare::Wanted, Some(mold)) = (&self.spare, &self.mold) {
-            // Where it cannot be had the next sandbox meets the same obstacle, and can say so.
-            self.spare = Blank::fork(mold, &self.common, None).map_or(Spare::None, Spare::Ready);
-        } else {
-            self.graves.pop();
-        }
+    fn make_the_next(&mut self) {
+        let Some(mold) = &self.mold else { return };
+        // Where it cannot be had the next sandbox meets the same obstacle, and can say so.
+        self.spare = Blank::fork(mold, &self.common, None).map_or(Spare::None, Spare::Ready);
     }
 
     fn launch(&mut self, fds: Vec<OwnedFd>) {
@@ -255,9 +243,9 @@ impl Server {
         let fds: Vec<OwnedFd> = fds.collect();
         let theirs = control.try_clone().step("forking the sandbox")?;
         let halt = Halt::of(&order, &fds);
-        let (pid, process, isolated) = if self.mold.is_some() {
+        let (pid, process, user) = if self.mold.is_some() {
             let (blank, user) = self.hand_over(&order, request, control, held.as_ref(), &fds, &halt)?;
-            (blank.pid, blank.process, Some((user, blank.orders)))
+            (blank.pid, blank.process, Some(user))
         } else {
             halt.at("planned");
             match process::fork(0).step("forking the sandbox")? {
@@ -273,7 +261,7 @@ impl Server {
         halt.at("parted");
         let notice = Notice::Forked { pid: pid as u32 };
         let _ = socket::send(control.as_fd(), &notice.encode(), &[process.as_fd()]);
-        self.live.insert(pid, Live { name: order.name, control: theirs, process, isolated, _held: held });
+        self.live.insert(pid, Live { name: order.name, control: theirs, process, user, _held: held });
         Ok(())
     }
 
@@ -323,11 +311,8 @@ impl Server {
                 self.spare.is_dead(pid);
                 continue;
             };
-            match (&mut self.mold, dead.isolated) {
-                (Some(mold), Some((user, orders))) => {
-                    mold.give_back(user);
-                    self.graves.push(orders);
-                }
+            match (&mut self.mold, dead.user) {
+                (Some(mold), Some(user)) => mold.give_back(user),
                 // No namespace ended them: whoever is left of a supervisor that was killed.
                 _ => {
                     let live = &self.live;
