@@ -106,6 +106,21 @@ def run_step(runner: Runner) -> None:
         expect(end["state"] == {"n": 2}, f"{end['state']}")
 
 
+def prepare(runner: Runner) -> None:
+    """`prepare` is answered by nothing, may come twice, and changes nothing of the step behind it."""
+    with runner.engine() as engine:
+        for _ in range(2):
+            engine.send({"type": "prepare", "project": runner.project, "workflow": runner.workflow})
+        engine.start(runner.project, runner.workflow, "echo", state={"n": 1})
+        end = engine.end()
+        expect(end["type"] == "succeeded" and end["state"] == {"n": 2}, f"{end}")
+    with runner.engine() as engine:
+        engine.send({"type": "prepare", "project": runner.project, "workflow": runner.workflow})
+        engine.close()
+        code, _ = engine.ended()
+        expect(code == 0, f"it ended with {code}")
+
+
 def sequence(runner: Runner) -> None:
     """Effects of the main branch are ("0", 0), ("0", 1), ... and answers reach the step."""
     with runner.start("order") as engine:
@@ -408,6 +423,7 @@ CHECKS: list[Callable[[Runner], None]] = [
     describe,
     describe_what_is_not_there,
     run_step,
+    prepare,
     sequence,
     branches,
     replay_order,

@@ -14,7 +14,7 @@ use crate::error::EngineError;
 use crate::interpreter::RUNNER_FD;
 use crate::launch::Launch;
 use crate::protocol::{self, FrameError, FromRunner, ToRunner};
-use crate::sandboxed::{Ask, Sandboxes, pipe, tail};
+use crate::sandboxed::{Ask, Sandboxes, Shape, pipe, tail};
 
 /// The user's file could not be read as a workflow.
 pub(crate) const NOT_DESCRIBED: Code = Code(1030);
@@ -49,15 +49,14 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
     ours.set_nonblocking(true).map_err(io)?;
     let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
     let (printed, printed_in) = pipe().map_err(io)?;
-    let ask = Ask {
+    let shape = Shape {
         env: interpreter.runner_env(0),
-        fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
         timeout: Some(Millis(u64::try_from(LIMIT.as_millis()).unwrap_or(60_000) + 5_000)),
-        ..Ask::new(
-            sandboxes.runner_command(launch, interpreter)?,
-            printed_in.try_clone().map_err(io)?,
-            printed_in,
-        )
+        ..Shape::new(sandboxes.runner_command(launch, interpreter)?)
+    };
+    let ask = Ask {
+        fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
+        ..Ask::new(shape, printed_in.try_clone().map_err(io)?, printed_in)
     };
     let running = sandboxes.open(launch, ask).await?;
     // A call at import finds nobody, and is told so at once.

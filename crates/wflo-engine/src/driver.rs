@@ -143,6 +143,7 @@ impl Driver {
             Err(e) => Left::GivenUp(e),
         };
         self.end_attempts(&left).await;
+        self.shared.executor.leave(self.run).await;
         (left, self.receiver)
     }
 

@@ -228,6 +228,12 @@ pub trait Executor: Send + Sync + 'static {
     /// Carries out one attempt; returns only once nothing of it is left running.
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, End>;
 
+    /// The run is left by its driver, or is about to be over: ends what was made for attempts that do not come.
+    /// No attempt of it runs.
+    fn leave(&self, _run: RunId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Ops that finish, in the journal of a generation that is over, the writes that were made without its
     /// journal's knowing. `rows` are that journal.
     ///

@@ -89,6 +89,10 @@ pub struct Launch {
     /// The programs of the machine's distribution that its sandboxes have, where the project names some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<Image>,
+    /// What iterates a set repeats itself in all steps of the run alike, and not in each by a seed of its own, as
+    /// in runs of before.
+    #[serde(default)]
+    pub one_seed: bool,
     /// The containers of a run whose backend is Docker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker: Option<Containers>,

@@ -49,6 +49,7 @@ pub mod runtime;
 pub mod sandboxed;
 pub mod services;
 pub mod snapshots;
+mod standby;
 pub mod steps;
 pub mod submit;
 mod timers;

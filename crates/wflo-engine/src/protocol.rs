@@ -42,6 +42,11 @@ pub(crate) enum ToRunner {
         project: String,
         workflow: String,
     },
+    /// A step of this workflow may follow: what needs no order can be done by then, and nothing of the project's.
+    Prepare {
+        project: String,
+        workflow: String,
+    },
     RunStep(Box<RunStep>),
     EffectResult {
         path: String,

@@ -3,17 +3,20 @@
 //! Owns the choice of the backend and the address that stock model clients find; what a backend does
 //! is its own. A sandbox that runs is watched and ended by `running`.
 
+mod ask;
 mod files;
 mod pipe;
+mod runner;
 mod running;
 
+pub(crate) use self::ask::{Ask, Shape};
 pub(crate) use self::files::LiveFiles;
 pub(crate) use self::pipe::{pipe, pipe_to, tail};
+pub(crate) use self::runner::Runner;
 pub(crate) use self::running::Running;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -30,11 +33,11 @@ use wflo_sandbox::{
 use crate::clouds::{self, Clouds, InCloud, NoClouds};
 use crate::containers::{Containers, SDK_IN_IMAGE};
 use crate::error::EngineError;
-use crate::executor::{Layer, Used};
+use crate::executor::Layer;
 use crate::images::Images;
 use crate::interpreter::{Interpreter, Language, Surroundings, node};
 use crate::launch::{self, Launch};
-use crate::live::{LiveSandboxes, Whose};
+use crate::live::LiveSandboxes;
 
 /// By the folder and the globs.
 type Masks = HashMap<(PathBuf, Vec<String>), Option<Arc<workspace::Mask>>>;
@@ -77,56 +80,6 @@ pub struct Sandboxes {
     masks: Mutex<Masks>,
     /// Those that run.
     pub live: Arc<LiveSandboxes>,
-}
-
-/// What an attempt's sandbox differs in.
-pub(crate) struct Ask {
-    /// The same for every attempt at one thing; `None` for what is done once.
-    pub(crate) name: Option<String>,
-    pub(crate) command: Vec<OsString>,
-    /// Beside what model clients need.
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) fds: Vec<(OwnedFd, i32)>,
-    pub(crate) stdin: Option<OwnedFd>,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
-    pub(crate) layers: Vec<String>,
-    pub(crate) timeout: Option<wflo_core::size::Millis>,
-    /// Further files to read.
-    pub(crate) ro: Vec<Bind>,
-    /// Whether there is a way out to hosts.
-    pub(crate) egress: bool,
-    /// Where in the workspace it starts; relative to it.
-    pub(crate) cwd: Option<PathBuf>,
-    /// The standard streams are a terminal that was made for it.
-    pub(crate) terminal: bool,
-    /// Where it is kept what it took.
-    pub(crate) used: Used,
-    /// Whose it is; `None` of one that is no step's, which nobody looks at.
-    pub(crate) whose: Option<Whose>,
-}
-
-impl Ask {
-    /// A command that reads nothing and sees the project alone.
-    pub(crate) fn new(command: Vec<OsString>, stdout: OwnedFd, stderr: OwnedFd) -> Self {
-        Ask {
-            name: None,
-            command,
-            env: Vec::new(),
-            fds: Vec::new(),
-            stdin: None,
-            stdout,
-            stderr,
-            layers: Vec::new(),
-            timeout: None,
-            cwd: None,
-            terminal: false,
-            ro: Vec::new(),
-            egress: false,
-            used: Used::default(),
-            whose: None,
-        }
-    }
 }
 
 async fn started(
@@ -315,6 +268,16 @@ impl Sandboxes {
         Ok(Containers { options, image, sdk })
     }
 
+    /// The files and folders of the project that a run's sandboxes show as they are.
+    ///
+    /// # Errors
+    /// When what was sealed cannot be read.
+    pub(crate) fn live_places(&self, launch: &Launch) -> Result<Vec<PathBuf>, EngineError> {
+        let sealed = launch.sealed.parse().map_err(unreadable)?;
+        let view = View::open(&self.store, &sealed, &[]).map_err(|e| failed(&e))?;
+        Ok(view.sealed.rest.live.iter().map(|path| launch.project.join(path.as_path())).collect())
+    }
+
     /// What never enters this run's workspaces.
     ///
     /// # Errors
@@ -343,7 +306,7 @@ impl Sandboxes {
         status.set_nonblocking(true).map_err(unwatchable)?;
         let status = tokio::net::UnixDatagram::from_std(status).map_err(unwatchable)?;
         let entered = whose.map(|whose| self.live.enter(whose, &sandbox, used.clone()));
-        Ok(Running { sandbox: Some(sandbox), status, key, used, _entered: entered })
+        Ok(Running { sandbox: Some(sandbox), status, key, used, entered })
     }
 
     fn create(
@@ -357,8 +320,13 @@ impl Sandboxes {
             EngineError::Unreadable(format!("a stored tree has no readable id: {e}"))
         };
         let sealed = launch.sealed.parse().map_err(|e| bad_id(&e))?;
-        let layers =
-            ask.layers.iter().map(|l| l.parse()).collect::<Result<Vec<_>, _>>().map_err(|e| bad_id(&e))?;
+        let layers = ask
+            .shape
+            .layers
+            .iter()
+            .map(|l| l.parse())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| bad_id(&e))?;
         let view = View::open(&self.store, &sealed, &layers).map_err(|e| failed(&e))?;
         let hidden = self.hidden(&launch.project, &launch.hide)?;
         let name = match &ask.name {
@@ -371,7 +339,8 @@ impl Sandboxes {
     }
 
     fn spec(&self, launch: &Launch, ask: Ask, key: Option<&str>) -> Result<Spec, EngineError> {
-        let mut spec = Spec::new(ask.command);
+        let shape = ask.shape;
+        let mut spec = Spec::new(shape.command);
         // Containers have no masks, so what would need one is refused there.
         let masked = |folder: &Path, named: Option<&Launch>| match launch.backend {
             launch::Backend::Native | launch::Backend::Docker => {
@@ -412,8 +381,8 @@ impl Sandboxes {
         let sdk = launch.cloud.as_ref().and_then(|of| of.sdk.as_ref());
         spec.ro.extend(sdk.map(|sdk| Bind::new(sdk, clouds::sdk().join("wflo"))));
         spec.rw = launch.rw.iter().map(|(source, target)| Bind::new(source, target)).collect();
-        spec.ro.extend(ask.ro);
-        spec.env = ask.env;
+        spec.ro.extend(shape.ro);
+        spec.env = shape.env;
         if launch.in_image() {
             // The folders of this host mean nothing there.
             spec.env.retain(|(name, _)| name != "PATH");
@@ -421,7 +390,7 @@ impl Sandboxes {
         let key = key.unwrap_or(PLACEHOLDER_KEY);
         let variables = client_env(MODEL_PORT, key).into_iter();
         spec.env.extend(variables.map(|(name, value)| (name.into(), value.into())));
-        spec.egress_listener = ask.egress;
+        spec.egress_listener = shape.egress;
         if spec.egress_listener {
             spec.env
                 .extend(egress_env(EGRESS_PORT).into_iter().map(|(name, value)| (name.into(), value.into())));
@@ -442,13 +411,13 @@ impl Sandboxes {
             pids: launch.sandbox.pids,
             disk: launch.sandbox.disk,
             io: launch.sandbox.io,
-            timeout: ask.timeout,
+            timeout: shape.timeout,
         };
         spec.require_kernel = launch.require_kernel;
-        spec.cwd = ask.cwd;
+        spec.cwd = shape.cwd;
         // Programs that make terminals of their own (script, tmux, expect) find them where they look.
         spec.pts = launch.program.is_some();
-        spec.terminal = ask.terminal;
+        spec.terminal = shape.terminal;
         spec.stdin = ask.stdin.map_or(Stdio::Null, Stdio::Fd);
         spec.preset = launch.preset;
         spec.stdout = Stdio::Fd(ask.stdout);

@@ -23,6 +23,7 @@ use crate::ledger::within;
 use crate::made;
 use crate::sandboxed::{Running, Sandboxes};
 use crate::services::Services;
+use crate::standby::Standbys;
 
 mod code;
 mod command;
@@ -44,6 +45,7 @@ const INTERNAL: Code = Code(9004);
 pub struct Steps {
     services: Arc<Services>,
     sandboxes: Arc<Sandboxes>,
+    standbys: Arc<Standbys>,
     /// What programs talk to, where somebody is there.
     console: Option<Arc<dyn Console>>,
     /// Runs that have been told, here, what a notice says.
@@ -57,7 +59,8 @@ impl Steps {
         sandboxes: Arc<Sandboxes>,
         console: Option<Arc<dyn Console>>,
     ) -> Self {
-        Steps { services, sandboxes, console, told: std::sync::Mutex::default() }
+        let told = std::sync::Mutex::default();
+        Steps { services, sandboxes, standbys: Standbys::new(), console, told }
     }
 
     fn launch(&self, context: &RunContext) -> Result<Launch, EngineError> {
@@ -176,6 +179,10 @@ impl Executor for Steps {
             done.unwrap_or_else(|e| ended_by(&e))
         };
         Box::pin(within(&self.services, attempt, work))
+    }
+
+    fn leave(&self, run: RunId) -> BoxFuture<'_, ()> {
+        Box::pin(self.standbys.end(run))
     }
 
     fn made(&self, run: RunId, rows: Vec<EffectRecord>) -> BoxFuture<'_, Result<Vec<Op>, StoreError>> {

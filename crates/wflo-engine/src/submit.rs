@@ -222,6 +222,7 @@ impl Runtime {
             backend: Backend::choose(given, submission.backend, None)?,
             packages: None,
             system: submission.installed.system.as_ref().map(System::image),
+            one_seed: true,
             docker: None,
             cloud: None,
         };

@@ -47,7 +47,11 @@ def _serve(channel: Channel) -> NoReturn:
     while True:
         frame = channel.receive_one()
         kind = frame["type"]
-        if kind == "describe":
+        if kind == "prepare":
+            from . import ahead
+
+            ahead.prepare(channel, *_target(frame))
+        elif kind == "describe":
             _describe(channel, frame, loaded)
         elif kind == "run_step":
             _run_step(channel, frame, loaded, features)

@@ -34,7 +34,7 @@ def load(project: str, target: str) -> Workflow:
     Raises `DefinitionError` when there is not exactly one, and whatever the user's code raises.
     """
     place, _, attribute = target.partition(":")
-    _tidy_path(project)
+    tidy_path(project)
     session.mode = "loading"
     session.created.clear()
     session.reached = None
@@ -48,7 +48,7 @@ def load(project: str, target: str) -> Workflow:
     return _choose(module, attribute, place)
 
 
-def _tidy_path(project: str) -> None:
+def tidy_path(project: str) -> None:
     """Undoes what starting the runner put on `sys.path`, so that it is as the user's Python has it."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if path not in ("", ".", here)]

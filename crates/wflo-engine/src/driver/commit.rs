@@ -25,6 +25,10 @@ impl Driver {
         mut ops: Vec<Op>,
     ) -> Result<(), EngineError> {
         self.close_leftovers(&events).await?;
+        if next.status.is_terminal() && !self.state.status.is_terminal() {
+            // Nothing of it is left when it is said to be over.
+            self.shared.executor.leave(self.run).await;
+        }
         let starts = self.admit(&mut events, &mut next);
         let was = std::mem::replace(&mut self.state, next);
         // Callers' ops come first: they may refuse the batch (a hold, a use of an approval).

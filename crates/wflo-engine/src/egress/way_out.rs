@@ -13,7 +13,7 @@ use super::{is_wanted, rules, without};
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::launch::{Backend, Launch};
-use crate::sandboxed::Ask;
+use crate::sandboxed::Shape;
 use crate::services::Services;
 
 /// Where the certificates are that the program trusts, where the sandbox is on this machine.
@@ -72,12 +72,17 @@ impl WayOut {
     }
 
     /// Adds what the program needs to what its sandbox is asked to be.
-    pub(crate) fn dress(&self, ask: &mut Ask) {
-        ask.egress = self.is_wanted;
+    pub(crate) fn dress(&self, shape: &mut Shape) {
+        shape.egress = self.is_wanted;
         let held = self.placeholders.iter().cloned();
         let trusted = self.file.as_ref().map(|_| trust_env(self.trusted)).unwrap_or_default();
-        ask.env.extend(held.chain(trusted).map(|(name, value)| (name.into(), value.into())));
-        ask.ro.extend(self.file.iter().map(|file| Bind::new(file.path(), self.trusted)));
+        shape.env.extend(held.chain(trusted).map(|(name, value)| (name.into(), value.into())));
+        shape.ro.extend(self.file.iter().map(|file| Bind::new(file.path(), self.trusted)));
+    }
+
+    /// Whether it is this attempt's alone: an authority for its certificates.
+    pub(crate) fn is_its_own(&self) -> bool {
+        self.inspection.is_some()
     }
 
     /// The sandbox is there: it keeps what it was shown.

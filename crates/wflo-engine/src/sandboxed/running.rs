@@ -12,7 +12,8 @@ use wflo_sandbox::{Exit, Sandbox};
 use super::Sandboxes;
 use super::files::LiveFiles;
 use crate::executor::Used;
-use crate::live::Entered;
+use crate::live::{Entered, Whose};
+use crate::protocol::{self, ToRunner};
 
 /// A running sandbox of an attempt.
 pub(crate) struct Running {
@@ -24,13 +25,30 @@ pub(crate) struct Running {
     /// What it took, known once it is ended.
     pub(super) used: Used,
     /// Dropped after that is known, so that sums never shrink.
-    pub(super) _entered: Option<Entered>,
+    pub(super) entered: Option<Entered>,
 }
 
 impl Running {
     fn sandbox(&self) -> Result<&Arc<dyn Sandbox>, Failure> {
         let gone = || Failure::new(wflo_core::error::Code(9003), "the sandbox is gone");
         self.sandbox.as_ref().ok_or_else(gone)
+    }
+
+    /// What was made for nobody is somebody's now; what it took before is told with the rest.
+    pub(crate) fn belongs_to(&mut self, sandboxes: &Sandboxes, whose: Whose, used: Used) {
+        let entered = self.sandbox.as_ref().map(|sandbox| sandboxes.live.enter(whose, sandbox, used.clone()));
+        (self.entered, self.used) = (entered, used);
+    }
+
+    /// Whether a process of it is left.
+    pub(crate) fn lives(&self) -> bool {
+        self.sandbox.as_ref().is_some_and(|sandbox| matches!(sandbox.try_wait(), Ok(None)))
+    }
+
+    /// The first frame for a runner in it.
+    pub(crate) fn hello(&self) -> ToRunner {
+        let (_, isolated) = self.enforcement();
+        ToRunner::Hello { protocol: protocol::VERSION, features: protocol::FEATURES, isolated }
     }
 
     /// Where the program finds the workspace.

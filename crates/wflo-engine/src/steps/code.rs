@@ -1,6 +1,5 @@
 //! A step of the user's code: its sandbox, its runner, its model listener.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use crate::broker::Broker;
 use crate::egress::{Outlet, WayOut};
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
-use crate::interpreter::RUNNER_FD;
 use crate::launch::Launch;
 use crate::live::Whose;
 use crate::output::Output;
 use crate::protocol::RunStep;
-use crate::sandboxed::{Ask, pipe};
+use crate::sandboxed::{Runner, Shape};
+use crate::standby::{self, Wish};
 
 /// The run has no interpreter although it runs code.
 const NO_INTERPRETER: Code = Code(3040);
@@ -35,31 +34,24 @@ impl Steps {
         if let Err(unanswered) = broker.chain.take_up().await {
             return self.unanswered(attempt, &broker, unanswered);
         }
-        let hash_seed = hash_seed(attempt);
-        let io = |e: std::io::Error| EngineError::Unreadable(format!("a runner's socket: {e}"));
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
-        ours.set_nonblocking(true).map_err(io)?;
-        let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
-        let (stdout, stdout_in) = pipe().map_err(io)?;
-        let (stderr, stderr_in) = pipe().map_err(io)?;
+        let hash_seed = hash_seed(attempt, launch.one_seed);
         let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
-        let mut ask = Ask {
-            name: Some(format!("{}-{}", attempt.run, attempt.step)),
+        let mut shape = Shape {
             env: interpreter.runner_env(hash_seed),
-            fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
             layers: attempt.layers.clone(),
-            used: attempt.used.clone(),
-            whose: Some(Whose::of(attempt)),
-            ..Ask::new(self.sandboxes.runner_command(&launch, &interpreter)?, stdout_in, stderr_in)
+            ..Shape::new(self.sandboxes.runner_command(&launch, &interpreter)?)
         };
-        way_out.dress(&mut ask);
-        let running = self.sandboxes.open(&launch, ask).await?;
+        way_out.dress(&mut shape);
+        let wish = Wish { launch: launch.clone(), shape };
+        let ahead = standby::may_be(&launch) && !way_out.is_its_own();
+        let Runner { running, socket, stdout, stderr, greeted } = self.runner(attempt, &wish, ahead).await?;
         way_out.is_dressed();
         if let Some(files) = running.files(&self.sandboxes) {
             // Set once; a broker has one attempt and one sandbox.
             let _ = broker.files.live.set(files);
         }
         self.tell_of_walls(&journal, &running).await?;
+        let io = |e: std::io::Error| EngineError::Unreadable(format!("a runner's streams: {e}"));
         let (output, keeper) =
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let followed =
@@ -94,8 +86,9 @@ impl Steps {
             clients: served.as_ref().map(wflo_gateway::serve::ServeHandle::connections),
             output: output.clone(),
             deadline: deadline(attempt, &launch),
+            next: Some(wish).filter(|_| ahead && is_followed(attempt)),
         };
-        let end = conversation.hold(socket, order).await;
+        let end = conversation.hold((socket, greeted), order).await;
         // It holds a sender of the output, which must be gone before the keeper can finish.
         drop(conversation);
         // Nothing of the attempt outlives it: calls are settled, the tree is dead, its output is kept.
@@ -128,11 +121,27 @@ impl Steps {
         keeper.finish().await;
         Ok(end)
     }
+
+    /// A runner for the attempt: the one that waits for it, or, as when none does, one that starts now.
+    async fn runner(&self, attempt: &Attempt, wish: &Wish, ahead: bool) -> Result<Runner, EngineError> {
+        let (whose, used) = (Whose::of(attempt), attempt.used.clone());
+        if ahead && let Some(mut runner) = self.standbys.take(attempt.run, wish).await {
+            runner.running.belongs_to(&self.sandboxes, whose, used);
+            return Ok(runner);
+        }
+        let name = format!("{}-{}", attempt.run, attempt.step);
+        let Wish { launch, shape } = wish;
+        Runner::start(&self.sandboxes, launch, shape.clone(), name, Some((whose, used))).await
+    }
 }
 
-/// The same in every attempt of a generation, so that what iterates a set repeats itself on resume.
-fn hash_seed(attempt: &Attempt) -> u32 {
-    let text = format!("{}/{}/{}", attempt.run, attempt.step, attempt.generation);
+/// The same in every attempt of a generation, so that what iterates a set repeats itself on resume; `of_run`, in all
+/// steps, so that a sandbox that is made for the next one fits.
+fn hash_seed(attempt: &Attempt, of_run: bool) -> u32 {
+    let text = match of_run {
+        true => attempt.run.to_string(),
+        false => format!("{}/{}/{}", attempt.run, attempt.step, attempt.generation),
+    };
     let digest = blake3::hash(text.as_bytes());
     u32::from_le_bytes([
         digest.as_bytes()[0],
@@ -140,6 +149,10 @@ fn hash_seed(attempt: &Attempt) -> u32 {
         digest.as_bytes()[2],
         digest.as_bytes()[3],
     ])
+}
+
+fn is_followed(attempt: &Attempt) -> bool {
+    standby::is_followed(&attempt.context.definition, &attempt.step, &attempt.outputs)
 }
 
 fn deadline(attempt: &Attempt, launch: &Launch) -> Option<Duration> {

@@ -13,7 +13,7 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::launch::Launch;
 use crate::live::Whose;
-use crate::sandboxed::{Ask, pipe, tail};
+use crate::sandboxed::{Ask, Shape, pipe, tail};
 
 const BAD_TEMPLATE: Code = Code(3009);
 /// The command failed.
@@ -41,15 +41,18 @@ impl Steps {
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
         let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
-        let mut ask = Ask {
+        let mut shape = Shape {
             env: self.command_env(&launch),
             layers: attempt.layers.clone(),
+            ..Shape::new(argv.iter().map(Into::into).collect())
+        };
+        way_out.dress(&mut shape);
+        let ask = Ask {
             name: Some(format!("{}-{}", attempt.run, attempt.step)),
             used: attempt.used.clone(),
             whose: Some(Whose::of(attempt)),
-            ..Ask::new(argv.iter().map(Into::into).collect(), stdout_in, stderr_in)
+            ..Ask::new(shape, stdout_in, stderr_in)
         };
-        way_out.dress(&mut ask);
         let running = self.sandboxes.open(&launch, ask).await?;
         way_out.is_dressed();
         self.tell_of_walls(&journal, &running).await?;

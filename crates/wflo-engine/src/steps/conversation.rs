@@ -24,6 +24,7 @@ use crate::protocol::{
     self, Answer, CallsState, EffectCall, FrameError, FromRunner, On, RunStep, StepError, ToRunner,
 };
 use crate::sandboxed::Running;
+use crate::standby::Wish;
 
 /// The runner broke the protocol.
 const BROKEN: Code = Code(3030);
@@ -56,6 +57,8 @@ pub(super) struct Conversation<'a> {
     pub(super) clients: Option<Connections>,
     pub(super) output: Output,
     pub(super) deadline: Option<Duration>,
+    /// What the next step will ask for, where one follows.
+    pub(super) next: Option<Wish>,
 }
 
 /// The runner's last word, or what came instead of it.
@@ -76,7 +79,12 @@ enum Last {
 }
 
 impl Conversation<'_> {
-    pub(super) async fn hold(&self, socket: UnixStream, order: RunStep) -> Result<End, EngineError> {
+    /// Gives the runner at the other end of the socket its order, and does what it asks for until its last word.
+    pub(super) async fn hold(
+        &self,
+        (socket, greeted): (UnixStream, bool),
+        order: RunStep,
+    ) -> Result<End, EngineError> {
         let (reader, mut writer) = socket.into_split();
         let mut received = Incoming::read(reader);
         let (sink, mut line) = Outbox::new();
@@ -89,9 +97,9 @@ impl Conversation<'_> {
             }
             drop((line, writer));
         });
-        let (version, features) = (protocol::VERSION, protocol::FEATURES);
-        let (_, isolated) = self.running.enforcement();
-        sink.small(ToRunner::Hello { protocol: version, features, isolated });
+        if !greeted {
+            sink.small(self.running.hello());
+        }
         sink.small(ToRunner::RunStep(Box::new(order)));
         let mut effects = JoinSet::new();
         let last = tokio::select! {
@@ -191,7 +199,13 @@ impl Conversation<'_> {
                 Some(Err(FrameError::Closed)) | None => return Last::Gone,
             };
             match frame {
-                FromRunner::Hello { protocol: version } if version == protocol::VERSION => {}
+                FromRunner::Hello { protocol: version } if version == protocol::VERSION => {
+                    // Not before: what this step needs comes first.
+                    if let Some(next) = &self.next {
+                        let (standbys, sandboxes) = (&self.steps.standbys, &self.steps.sandboxes);
+                        standbys.begin(sandboxes, self.attempt.run, next.clone());
+                    }
+                }
                 FromRunner::Hello { protocol: version } => {
                     let message = format!(
                         "the runner speaks protocol {version}, this wflo speaks {}",

@@ -36,6 +36,40 @@ fn a_line_of_steps_is_carried_out_once_each_in_order() {
 }
 
 #[test]
+fn nothing_that_was_made_for_a_run_is_left_when_it_is_said_to_be_over() {
+    for end in [RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled] {
+        let (_dir, script, host) = world();
+        script.on("b", move |attempt, _| async move {
+            match end {
+                RunStatus::Failed => failed(),
+                RunStatus::Cancelled => until_stopped(&attempt).await,
+                _ => succeeded("b"),
+            }
+        });
+        let run = host.submit(&workflow(vec![step("a", &[]), step("b", &["a"]), step("c", &["b"])]));
+        if end == RunStatus::Cancelled {
+            host.until("b runs", || script.times("b") == 1);
+            host.send(run, &cancel());
+        }
+        assert_eq!(host.finish(run), end);
+        let left = script.left.lock().unwrap().clone();
+        let (live, status) = left[0];
+        assert_eq!(live, 0, "{end:?}: no attempt can ask for more");
+        assert!(!status.is_terminal(), "{end:?}: it was left before that was durable, at {status:?}");
+    }
+}
+
+#[test]
+fn a_run_that_rests_keeps_nothing_that_was_made_for_it() {
+    let (_dir, script, host) = world();
+    let asking = json!({ "name": "b", "type": "approval", "depends_on": ["a"] });
+    let run = host.submit(&workflow(vec![step("a", &[]), asking]));
+    let parked = host.block_on(host.engine.settled(run)).unwrap();
+    assert_eq!(parked, Progress::Parked(RunStatus::Waiting));
+    assert_eq!(*script.left.lock().unwrap(), [(0, RunStatus::Waiting)]);
+}
+
+#[test]
 fn branches_run_beside_each_other_within_the_slots() {
     let dir = tempfile::tempdir().unwrap();
     let script = Arc::new(Script::default());

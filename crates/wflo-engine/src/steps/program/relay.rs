@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::terminal::{self, Screen};
 use crate::console::{Stream, Streams};
 use crate::output::{Lines, Output};
-use crate::sandboxed::{Ask, pipe, pipe_to};
+use crate::sandboxed::{Ask, Shape, pipe, pipe_to};
 
 /// The most that is read at once, in bytes.
 pub(super) const CHUNK: usize = 32 << 10;
@@ -50,15 +50,15 @@ impl Relay {
         {
             let (master, slave) = terminal::open(size)?;
             let (stdin, stdout) = (slave.try_clone()?, slave.try_clone()?);
-            let mut ask = Ask::new(Vec::new(), stdout, slave);
-            (ask.stdin, ask.terminal) = (Some(stdin), true);
-            ask.env = streams.variables();
+            let mut ask = Ask::new(Shape::new(Vec::new()), stdout, slave);
+            (ask.stdin, ask.shape.terminal) = (Some(stdin), true);
+            ask.shape.env = streams.variables();
             let relay = Relay { ends: Ends::Terminal(master), streams: Some(Arc::clone(streams)), output };
             return Ok((relay, ask));
         }
         let (stdout, stdout_in) = pipe()?;
         let (stderr, stderr_in) = pipe()?;
-        let mut ask = Ask::new(Vec::new(), stdout_in, stderr_in);
+        let mut ask = Ask::new(Shape::new(Vec::new()), stdout_in, stderr_in);
         let mut stdin = None;
         if streams.is_some() {
             let (theirs, ours) = pipe_to()?;

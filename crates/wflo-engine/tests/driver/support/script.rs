@@ -13,6 +13,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{EffectEnd, Fence, Op, Store, StoreError};
+use wflo_core::run::RunStatus;
 use wflo_engine::clock::SystemClock;
 use wflo_engine::executor::{Attempt, End, Executor, RunContext};
 
@@ -33,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) made: AtomicBool,
     pub(crate) live: AtomicUsize,
     pub(crate) most_live: AtomicUsize,
+    /// When runs were left: how many attempts were live then, and where the run stood in the store.
+    pub(crate) left: Mutex<Vec<(usize, RunStatus)>>,
 }
 
 impl Script {
@@ -80,6 +83,15 @@ impl Executor for Playing {
             match act {
                 Some(act) => act(attempt, Arc::clone(&self.store)).await,
                 None => succeeded(&attempt.step),
+            }
+        })
+    }
+
+    fn leave(&self, run: RunId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let live = self.script.live.load(Ordering::SeqCst);
+            if let Ok(Some(run)) = self.store.run(run).await {
+                self.script.left.lock().unwrap().push((live, run.status));
             }
         })
     }

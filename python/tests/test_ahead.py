@@ -1,0 +1,125 @@
+"""What a runner imports before it has an order, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SHOWN = """
+import json, os, sys
+from wflo.runner import ahead
+class Channel:
+    def __init__(self, asked): self.asked = asked
+    def wait(self, timeout_ms):
+        assert timeout_ms == 0
+        self.asked -= 1
+        return self.asked < 0
+ahead.prepare(Channel(int(sys.argv[3])), sys.argv[1], sys.argv[2])
+print(json.dumps([sorted(sys.modules), sys.path, os.getcwd()]))
+"""
+NEVER = 1000
+
+
+def prepared(project, order_after: int = NEVER, workflow: str = "workflow.py") -> set[str]:
+    """The modules of a runner that has prepared for a workflow, with an order that came after so many looks."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHOWN, project.path, workflow, str(order_after)],
+        env={"PYTHONPATH": str(ROOT / "python"), "PATH": os.environ["PATH"]},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    modules, path, folder = json.loads(done.stdout)
+    assert folder == project.path
+    assert not [entry for entry in path if entry.startswith(project.path)], "nothing of the project is on the path"
+    return set(modules)
+
+
+def test_what_every_step_needs_is_there(project):
+    assert {"wflo.runner.steps", "wflo.runner.loop", "asyncio", "ssl"} <= prepared(project)
+
+
+def test_an_order_is_not_kept_waiting(project):
+    modules = prepared(project, order_after=1)
+    assert "wflo.runner.steps" in modules and "asyncio" not in modules
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["queue.py", "asyncio/__init__.py", "ssl.so", "lib/logging.py", "src/ssl/__init__.py", "flows/signal.py"],
+)
+def test_nothing_stands_before_a_module_of_the_project(project, name):
+    project.write(name, "")
+    project.write("flows/workflow.py", "")
+    assert "asyncio" not in prepared(project, workflow="flows/workflow.py")
+
+
+@pytest.mark.parametrize(
+    "name", ["app/__init__.py", "app/logging.py", "notes/queue.txt", ".venv/lib/queue.py", "os.py", "queues.py"]
+)
+def test_other_names_keep_nothing_out(project, name):
+    project.write("app/__init__.py", "")
+    project.write(name, "")
+    assert "asyncio" in prepared(project)
+
+
+def test_a_project_that_is_too_large_to_look_through_is_left_alone(project):
+    for number in range(100):
+        project.write(f"folder-{number}/text.txt", "")
+    assert "asyncio" not in prepared(project)
+
+
+def test_a_module_of_the_project_is_the_one_that_a_step_gets(project):
+    project.write("lib/queue.py", "WHOSE = 'the project'\n")
+    project.steps(
+        """
+        import sys
+        sys.path.insert(0, "lib")
+        import queue
+        @workflow.step
+        async def step(context):
+            return queue.WHOSE
+        """
+    )
+    for ahead in (False, True):
+        engine = project.engine()
+        if ahead:
+            engine.send({"type": "prepare", "project": project.path, "workflow": "workflow.py"})
+        engine.start(project.path, "workflow.py", "step")
+        assert engine.end()["output"] == "the project", ahead
+
+
+def test_no_line_of_the_project_runs_before_the_order(project):
+    project.steps(
+        """
+        import os, pathlib
+        pathlib.Path("ran").write_text("it did")
+        @workflow.step
+        async def step(context):
+            return "done"
+        """
+    )
+    engine = project.engine()
+    engine.send({"type": "prepare", "project": project.path, "workflow": "workflow.py"})
+    # The runner looks at frames in their order: what it answers now comes after whatever it prepared.
+    assert engine.describe(project.path, "absent.py")["type"] == "failed"
+    assert not (project.folder / "ran").exists()
+    engine.start(project.path, "workflow.py", "step")
+    assert engine.end()["output"] == "done"
+    assert (project.folder / "ran").exists()
+
+
+def test_a_folder_that_cannot_be_entered_is_told_of_by_the_order(project):
+    engine = project.engine()
+    engine.send({"type": "prepare", "project": "/nowhere/at/all", "workflow": "workflow.py"})
+    engine.start("/nowhere/at/all", "workflow.py", "step")
+    assert engine.end()["error"]["code"] == "WFLO-1506"

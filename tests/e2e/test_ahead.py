@@ -1,0 +1,242 @@
+"""The next step's sandbox, made while a step runs: who gets it, who does not, and that nothing of it is left.
+
+Each step waits at a gate on the host, so that the test sees what there is before it goes on.
+"""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project, Running, wait_for
+
+HEAD = """
+import pathlib
+
+def born():
+    "When this process began, and now, in seconds since the start of its clock."
+    fields = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return float(fields[19]) / os.sysconf("SC_CLK_TCK"), time.clock_gettime(time.CLOCK_BOOTTIME)
+
+def gate(name):
+    pathlib.Path("/gate", name + "-is-here").write_text("")
+    while not pathlib.Path("/gate", name).exists():
+        time.sleep(0.01)
+
+LOADED = time.time()
+"""
+TWO = """
+@workflow.step
+def first(context):
+    gate("first")
+    return time.time()
+
+@workflow.step(depends_on=["first"])
+async def second(context):
+    began, now = born()
+    return {"loaded": LOADED, "age": now - began, "hash": hash("text"), "files": sorted(os.listdir()), "inputs": context.inputs}
+"""
+
+
+@pytest.fixture
+def gate(project: Project, tmp_path: Path) -> Path:
+    """A folder that the steps see as `/gate`."""
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    folder.chmod(0o777)
+    project.write_settings(f'\n[sandbox]\nrw = ["{folder}:/gate"]\n')
+    return folder
+
+
+def runners(project: Project) -> list[str]:
+    return [process for process in project.processes() if "wflo.runner" in process]
+
+
+def held(project: Project, gate: Path, step: str) -> None:
+    """The step stands at its gate."""
+    wait_for(lambda: (gate / f"{step}-is-here").exists(), f"{step} begins")
+
+
+def standby(project: Project, gate: Path, step: str) -> str:
+    """The step stands at its gate, and the next one's sandbox is there: its runner."""
+    held(project, gate, step)
+    before = set(runners(project))
+    wait_for(lambda: len(runners(project)) == 2, f"there is another runner while {step} runs: {before}")
+    newest = max(runners(project), key=lambda process: int(process.partition(":")[0]))
+    return newest.partition(":")[0]
+
+
+def finished(running: Running) -> dict:
+    done = running.finish()
+    assert done.run["status"] == "completed", done
+    return done.run
+
+
+def test_a_step_begins_in_a_sandbox_that_waits_for_it(project: Project, gate: Path) -> None:
+    project.steps(HEAD + TWO)
+    running = project.start("run", "--input", "a=1")
+    standby(project, gate, "first")
+    time.sleep(2)
+    (gate / "first").touch()
+    of = finished(running)["outputs"]
+    second = of["second"]
+    # Its process was there all the while, and no line of its module has run before its turn.
+    assert second["age"] >= 2 and second["loaded"] >= of["first"]
+    assert second["inputs"] == {"a": 1} and second["files"] == ["wflo.toml", "workflow.py"]
+    assert runners(project) == []
+
+
+def test_what_a_step_wrote_is_there_for_the_next(project: Project, gate: Path) -> None:
+    project.steps(HEAD + TWO.replace('gate("first")', 'gate("first"); pathlib.Path("written").write_text("w")'))
+    running = project.start("run")
+    standby(project, gate, "first")
+    (gate / "first").touch()
+    assert "written" in finished(running)["outputs"]["second"]["files"]
+
+
+def test_a_set_has_one_order_in_all_steps_and_on_resume(project: Project, gate: Path) -> None:
+    project.steps(
+        HEAD
+        + """
+@workflow.step
+def first(context):
+    gate("first")
+    return hash("text")
+
+@workflow.step(depends_on=["first"])
+def second(context):
+    gate("second")
+    return hash("text")
+"""
+    )
+    running = project.start("run")
+    run = running.until("run.started")["run_id"]
+    standby(project, gate, "first")
+    (gate / "first").touch()
+    held(project, gate, "second")
+    running.kill()
+    running.finish()
+    wait_for(lambda: not project.processes(), "nothing of a killed engine is left")
+    (gate / "second").touch()
+    assert project.call("runs", "resume", run).code == 0
+    of = project.show(run)["outputs"]
+    assert of["first"] == of["second"]
+
+
+@pytest.mark.parametrize("end", ["fails", "is cancelled", "is killed", "shuts down"])
+def test_nothing_is_left_of_one_that_nobody_took(project: Project, gate: Path, end: str) -> None:
+    raises = 'gate("first"); raise ValueError("no")' if end == "fails" else 'gate("first")'
+    project.steps(HEAD + TWO.replace('gate("first")', raises))
+    running = project.start("run")
+    run = running.until("run.started")["run_id"]
+    pid = standby(project, gate, "first")
+    if end == "fails":
+        (gate / "first").touch()
+    elif end == "is cancelled":
+        assert project.call("runs", "cancel", run).code == 0
+    else:
+        running.kill(signal.SIGKILL if end == "is killed" else signal.SIGTERM)
+    while (event := running.next()) is not None:
+        if event["type"] in ("run.failed", "run.cancelled"):
+            # Nothing of a run is alive when it is said to be over.
+            assert not Path("/proc", pid).exists()
+    running.finish()
+    wait_for(lambda: not project.processes(), "nothing is left")
+
+
+LINE = """
+def work(name):
+    gate(name)
+    pathlib.Path(name).write_text("what the next one's sandbox does not have")
+
+@workflow.step
+def s0(context): work("s0")
+"""
+
+
+def test_one_that_is_made_for_nothing_twice_is_made_no_more(project: Project, gate: Path) -> None:
+    steps = [f'@workflow.step(depends_on=["s{n - 1}"])\ndef s{n}(context): work("s{n}")\n' for n in range(1, 6)]
+    project.steps(HEAD + LINE + "\n".join(steps))
+    running = project.start("run")
+    for name in ("s0", "s1"):
+        standby(project, gate, name)
+        (gate / name).touch()
+    for name in ("s2", "s3", "s4"):
+        held(project, gate, name)
+        # Its own runner has said hello long ago: it stands at its gate.
+        assert len(runners(project)) == 1, name
+        (gate / name).touch()
+    held(project, gate, "s5")
+    (gate / "s5").touch()
+    finished(running)
+
+
+def made_anew(folder: Path) -> None:
+    shutil.move(folder, folder.with_name("old"))
+    shutil.copytree(folder.with_name("old"), folder)
+    (folder / "new").write_text("new")
+
+
+def left_as_it_is(folder: Path) -> None:
+    (folder / "new").write_text("new")
+
+
+@pytest.mark.parametrize("change", [made_anew, left_as_it_is])
+def test_a_shown_folder_is_the_one_that_stands_there(
+    project: Project, gate: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    project.write_settings(f'ro = ["{shown}:/shown"]\n')
+    project.steps(HEAD + TWO.replace("os.listdir()", 'os.listdir("/shown")'))
+    running = project.start("run")
+    standby(project, gate, "first")
+    change(shown)
+    (gate / "first").touch()
+    assert finished(running)["outputs"]["second"]["files"] == ["new"]
+
+
+def test_it_holds_no_model_and_is_billed_to_the_step_that_takes_it(project: Project, gate: Path) -> None:
+    project.steps(
+        HEAD
+        + """
+@workflow.step
+def first(context):
+    gate("first")
+
+@workflow.step(depends_on=["first"])
+def second(context):
+    import json, urllib.request
+    body = {"model": "m", "max_tokens": 8, "messages": [{"role": "user", "content": "hello"}]}
+    request = urllib.request.Request(
+        os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]},
+    )
+    return json.loads(urllib.request.urlopen(request).read())["choices"][0]["message"]["content"]
+"""
+    )
+    running = project.start("run")
+    standby(project, gate, "first")
+    (gate / "first").touch()
+    done = running.finish()
+    assert done.run["status"] == "completed", done
+    calls = done.of("effect.finished", kind="llm")
+    assert [call["step"] for call in calls] == ["second"], done
+
+
+def test_a_step_that_people_are_asked_about_has_none(project: Project, gate: Path) -> None:
+    project.steps(
+        HEAD
+        + TWO.replace(
+            '@workflow.step(depends_on=["first"])',
+            '@workflow.step(depends_on=["first"], approval=ApprovalPolicy(required=True, when="start"))',
+        )
+    )
+    running = project.start("run")
+    held(project, gate, "first")
+    assert len(runners(project)) == 1
+    (gate / "first").touch()
+    running.until("run.waiting")
+    wait_for(lambda: not runners(project), "a run that waits for people keeps no sandbox")
