@@ -31,8 +31,10 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve() /
 STEP = """
 @workflow.step(depends_on=[{before}])
 {kind}def step_{n}(context):
-    return {n}
+    {body}
 """
+# A step that lasts: when it began, and for how long.
+LASTS = "begun = time.time(); time.sleep(0.15); return [begun, time.time() - begun]"
 
 
 class Bench:
@@ -113,14 +115,27 @@ def snapshots(bench):
     row("snapshot of one file of 500 MB, 1 % changed", "us", taken["large"], "what chunks need", floor["large_floor"])
 
 
-def step_times(bench, project, env):
-    """The whole time of each step but the first, from one success to the next, in microseconds."""
+def steps(bench, project, env):
+    """When each step succeeded, in seconds, and what it returned."""
     command = [bench.wflo, "run", "workflow.py", "--json"]
     printed = subprocess.run(command, cwd=project, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
     lines = map(json.loads, printed.splitlines())
-    ends = [line["time"] for line in lines if line.get("type") == "step.succeeded"]
-    ends = [datetime.datetime.fromisoformat(cut_to_micros(time)).timestamp() for time in ends]
+    ends = [line for line in lines if line.get("type") == "step.succeeded"]
+    return [(datetime.datetime.fromisoformat(cut_to_micros(e["time"])).timestamp(), e["output"]) for e in ends]
+
+
+def step_times(bench, project, env):
+    """The whole time of each step but the first, from one success to the next, in microseconds."""
+    ends = [end for end, _ in steps(bench, project, env)]
     return [(after - before) * 1e6 for before, after in itertools.pairwise(ends)]
+
+
+def warm_times(bench, project, env):
+    """Of each step but the first two, in microseconds: from its turn to its first line, and all but its own work."""
+    taken = steps(bench, project, env)[1:]
+    pairs = [(before, end, *own) for (before, _), (end, own) in itertools.pairwise(taken)]
+    first_line = [(begun - before) * 1e6 for before, _, begun, _ in pairs]
+    return first_line, [(end - before - lasted) * 1e6 for before, end, _, lasted in pairs]
 
 
 def cut_to_micros(time):
@@ -129,11 +144,12 @@ def cut_to_micros(time):
     return f"{whole}.{rest[:6]:0<6}+00:00"
 
 
-def project(bench, name, kind):
+def project(bench, name, kind, body="return 1"):
     folder = Path(tempfile.mkdtemp(prefix=name, dir=bench.dir))
     names = [None, *[f'"step_{n}"' for n in range(10)]]
-    steps = [STEP.format(before=names[n] or "", kind=kind, n=n) for n in range(11)]
-    (folder / "workflow.py").write_text('from wflo import Workflow\n\nworkflow = Workflow("bench")\n' + "".join(steps))
+    steps = [STEP.format(before=names[n] or "", kind=kind, n=n, body=body) for n in range(11)]
+    head = 'import time\n\nfrom wflo import Workflow\n\nworkflow = Workflow("bench")\n'
+    (folder / "workflow.py").write_text(head + "".join(steps))
     (folder / "wflo.toml").write_text('[project]\nname = "bench"\nworkflow = "workflow.py"\n')
     return folder
 
@@ -149,6 +165,13 @@ def python(bench):
     def step(kind):
         return statistics.median(step_times(bench, projects[kind], env))
 
+    projects |= {
+        f"warm {kind}": project(bench, "bench-", word, LASTS) for kind, word in [("sync", ""), ("async", "async ")]
+    }
+
+    def warm(kind):
+        return [statistics.median(times) for times in warm_times(bench, projects[f"warm {kind}"], env)]
+
     try:
         taken = bench.in_turns(
             bare=lambda: code("pass"),
@@ -156,6 +179,9 @@ def python(bench):
             sdk=lambda: code("import wflo"),
             sync=lambda: step("sync"),
             async_=lambda: step("async"),
+            floor=lambda: bench.p50(TARGET / "examples" / "floor", 200),
+            warm_sync=lambda: warm("sync"),
+            warm_async=lambda: warm("async"),
         )
     except subprocess.CalledProcessError as error:
         return bench.skip("python", "steps", f"exit {error.returncode} of {Path(error.cmd[0]).name}")
@@ -173,6 +199,13 @@ def python(bench):
     bench.row("python", "sync step over bare", "us", added("sync", bare), wanted="<= 45000 us")
     bench.row("python", "whole async step: p50", "us", taken["async_"], "bare + asyncio", asyncio)
     bench.row("python", "async step over bare + asyncio", "us", added("async_", asyncio), wanted="<= 45000 us")
+    floor = statistics.median(taken["floor"])
+    bench.row("python", "bare floor of a sandbox, `/bin/true`: p50", "us", taken["floor"])
+    for kind in ("sync", "async"):
+        first_line, whole = zip(*taken[f"warm_{kind}"], strict=True)
+        bench.row("python", f"warm {kind} step, its turn to its first line: p50", "us", first_line, "bare floor", floor)
+        wanted = f"< {floor + 5000:.0f} us"
+        bench.row("python", f"warm {kind} step but its own work: p50", "us", whole, "bare floor", floor, wanted)
     bench.row("python", "`import wflo` adds", "us", added("sdk", bare), wanted="< 25000 us")
     return None
 
