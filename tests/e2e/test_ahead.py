@@ -165,7 +165,8 @@ def test_one_that_is_made_for_nothing_twice_is_made_no_more(project: Project, ga
         (gate / name).touch()
     for name in ("s2", "s3", "s4"):
         held(project, gate, name)
-        # Its own runner has said hello long ago: it stands at its gate.
+        # Its own runner has said hello by now; one for the next step would be on its way.
+        time.sleep(0.5)
         assert len(runners(project)) == 1, name
         (gate / name).touch()
     held(project, gate, "s5")
@@ -236,6 +237,7 @@ def test_a_step_that_people_are_asked_about_has_none(project: Project, gate: Pat
     )
     running = project.start("run")
     held(project, gate, "first")
+    time.sleep(0.5)
     assert len(runners(project)) == 1
     (gate / "first").touch()
     running.until("run.waiting")
