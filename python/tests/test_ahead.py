@@ -17,14 +17,13 @@ import json, os, sys
 from wflo.runner import ahead
 class Channel:
     def __init__(self, asked): self.asked = asked
-    def wait(self, timeout_ms):
-        assert timeout_ms == 0
+    def pending(self):
         self.asked -= 1
         return self.asked < 0
 ahead.prepare(Channel(int(sys.argv[3])), sys.argv[1], sys.argv[2])
 print(json.dumps([sorted(sys.modules), sys.path, os.getcwd()]))
 """
-NEVER = 1000
+NEVER = 100_000
 
 
 def prepared(project, order_after: int = NEVER, workflow: str = "workflow.py") -> set[str]:
@@ -48,9 +47,28 @@ def test_what_every_step_needs_is_there(project):
     assert {"wflo.runner.steps", "wflo.runner.loop", "asyncio", "ssl"} <= prepared(project)
 
 
-def test_an_order_is_not_kept_waiting(project):
-    modules = prepared(project, order_after=1)
+@pytest.mark.parametrize("looks", [0, 1, 5])
+def test_an_order_is_not_kept_waiting(project, looks):
+    modules = prepared(project, order_after=looks)
     assert "wflo.runner.steps" in modules and "asyncio" not in modules
+
+
+def test_an_order_that_came_at_once_is_seen(project):
+    project.steps(
+        """
+        import sys
+        @workflow.step
+        def step(context):
+            return "asyncio" in sys.modules
+        """
+    )
+    engine = project.engine(greet=False)
+    frames = [{"type": "hello", "protocol": 1}, {"type": "prepare", "project": project.path, "workflow": "workflow.py"}]
+    bodies = [json.dumps(frame).encode() for frame in frames]
+    engine.send_bytes(b"".join(len(body).to_bytes(4, "big") + body for body in bodies))
+    engine.start(project.path, "workflow.py", "step")
+    engine.receive("hello")
+    assert engine.end()["output"] is False
 
 
 @pytest.mark.parametrize(
@@ -73,9 +91,51 @@ def test_other_names_keep_nothing_out(project, name):
 
 
 def test_a_project_that_is_too_large_to_look_through_is_left_alone(project):
-    for number in range(100):
-        project.write(f"folder-{number}/text.txt", "")
+    for number in range(4_001):
+        (project.folder / f"{number}.txt").touch()
     assert "asyncio" not in prepared(project)
+
+
+def test_a_project_that_decides_how_openssl_is_loaded_does_so(project):
+    project.steps(
+        """
+        import os
+        os.environ["OPENSSL_CONF"] = os.path.abspath("openssl.cnf")
+        import ssl
+        @workflow.step
+        def step(context):
+            return bool(ssl.create_default_context().options & 0x40000)
+        """
+    )
+    project.write(
+        "openssl.cnf",
+        """
+        openssl_conf = all
+        [all]
+        ssl_conf = tls
+        [tls]
+        system_default = default
+        [default]
+        Options = UnsafeLegacyRenegotiation
+        """,
+    )
+    outputs = []
+    for ahead in (False, True):
+        engine = project.engine()
+        if ahead:
+            engine.send({"type": "prepare", "project": project.path, "workflow": "workflow.py"})
+            # It looks at frames in their order, so it is as ready as it will be.
+            engine.describe(project.path, "absent.py")
+        engine.start(project.path, "workflow.py", "step")
+        outputs.append(engine.end()["output"])
+    assert outputs == [True, True]
+
+
+@pytest.mark.parametrize("name", ["net.py", "app/deep/er/net.py", "lib/net.py"])
+def test_a_word_of_openssl_anywhere_keeps_it_out(project, name):
+    project.write("app/__init__.py", "")
+    project.write(name, "import os\nos.environ['OPENSSL_CONF'] = 'x'\n")
+    assert "ssl" not in prepared(project)
 
 
 def test_a_module_of_the_project_is_the_one_that_a_step_gets(project):

@@ -3,14 +3,19 @@
 Each step waits at a gate on the host, so that the test sees what there is before it goes on.
 """
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from project import Project, Running, wait_for
+
+import wflo
 
 HEAD = """
 import pathlib
@@ -197,6 +202,74 @@ def test_a_shown_folder_is_the_one_that_stands_there(
     change(shown)
     (gate / "first").touch()
     assert finished(running)["outputs"]["second"]["files"] == ["new"]
+
+
+def test_a_hidden_file_that_came_meanwhile_is_hidden(project: Project, gate: Path) -> None:
+    subprocess.run(["git", "init", "-q", "."], cwd=project.folder, check=True)
+    project.write(".gitignore", "node_modules/\n")
+    package = project.folder / "node_modules" / "package"
+    package.mkdir(parents=True)
+    for number in range(2500):  # so many that they are not copied
+        (package / f"file-{number}.js").write_text("x")
+    shown = 'sorted(name for name in os.listdir("node_modules/package") if not name.startswith("file-"))'
+    project.steps(HEAD + TWO.replace("sorted(os.listdir())", shown))
+    running = project.start("run")
+    standby(project, gate, "first")
+    (package / ".env").write_text("SECRET=1\n")
+    (package / "more.js").write_text("")
+    (gate / "first").touch()
+    assert finished(running)["outputs"]["second"]["files"] == ["more.js"]
+
+
+def test_a_package_that_was_installed_meanwhile_is_there(project: Project, gate: Path, tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    python = os.path.realpath(sys.executable)
+    subprocess.run([python, "-m", "venv", "--without-pip", str(venv)], check=True)
+    site = next((venv / "lib").glob("python*/site-packages"))
+    (site / "source").mkdir()
+    (site / "source" / "extra.py").write_text("X = 1\n")
+    project.environment["WFLO_PYTHON"] = str(venv / "bin" / "python")
+    project.environment["PYTHONPATH"] = str(Path(wflo.__file__).parents[1])
+    project.steps(HEAD + TWO.replace("    began, now", "    import extra\n    began, now"))
+    running = project.start("run")
+    standby(project, gate, "first")
+    # Read by an interpreter when it starts.
+    (site / "extra.pth").write_text("source\n")
+    (gate / "first").touch()
+    finished(running)
+
+
+def test_no_module_of_the_project_is_taken_for_the_librarys(project: Project, gate: Path) -> None:
+    for name in ("keyword", "operator", "select", "contextvars"):
+        project.write(f"{name}.py", 'import pathlib\npathlib.Path("/gate/ran").write_text(__name__)\n')
+    project.steps(HEAD + TWO)
+    running = project.start("run")
+    standby(project, gate, "first")
+    (gate / "first").touch()
+    finished(running)
+    assert not (gate / "ran").exists()
+
+
+def test_a_step_that_is_woken_again_and_again_makes_no_more_of_them(project: Project, gate: Path) -> None:
+    project.steps(
+        HEAD
+        + """
+@workflow.step
+def first(context):
+    for number in range(2):
+        context.sleep(3)
+    gate("first")
+
+@workflow.step(depends_on=["first"])
+def second(context): pass
+"""
+    )
+    running = project.start("run")
+    held(project, gate, "first")
+    time.sleep(0.5)
+    assert len(runners(project)) == 1
+    (gate / "first").touch()
+    finished(running)
 
 
 def test_it_holds_no_model_and_is_billed_to_the_step_that_takes_it(project: Project, gate: Path) -> None:

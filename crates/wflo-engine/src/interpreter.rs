@@ -89,6 +89,15 @@ impl Surroundings {
     }
 }
 
+/// The environment and the installations that an interpreter belongs to.
+fn prefixes(program: &Path, real: &Path) -> Vec<Prefix> {
+    let own = prefix_of(program);
+    let home = own.as_ref().and_then(Prefix::home);
+    let base = home.and_then(Path::parent).and_then(Prefix::installation);
+    let installation = real.parent().and_then(Path::parent).and_then(Prefix::installation);
+    own.into_iter().chain(base).chain(installation).collect()
+}
+
 impl Interpreter {
     /// Reads what `program`, an absolute path, needs.
     ///
@@ -96,12 +105,7 @@ impl Interpreter {
     /// Why it cannot be used, as text for a person.
     pub fn read(program: &Path, around: &Surroundings) -> Result<Interpreter, String> {
         let (program, real) = real_program(program)?;
-        let own = prefix_of(&program);
-        let mut prefixes: Vec<Prefix> = own.clone().into_iter().collect();
-        if let Some(home) = own.as_ref().and_then(Prefix::home) {
-            prefixes.extend(home.parent().and_then(Prefix::installation));
-        }
-        prefixes.extend(real.parent().and_then(Path::parent).and_then(Prefix::installation));
+        let prefixes = prefixes(&program, &real);
         let mut folders = Vec::new();
         for part in prefixes.iter().flat_map(Prefix::parts) {
             add(&mut folders, part, around);
@@ -117,6 +121,13 @@ impl Interpreter {
             add(&mut folders, sdk.join("wflo"), around);
         }
         Ok(Interpreter { program, folders, sdk_path, language: Language::Python })
+    }
+
+    /// Where its packages and the SDK are installed: what a Python looks through when it starts.
+    pub(crate) fn packages(&self) -> Vec<PathBuf> {
+        let Ok((program, real)) = real_program(&self.program) else { return Vec::new() };
+        let installed = prefixes(&program, &real).iter().flat_map(Prefix::packages).collect::<Vec<_>>();
+        installed.into_iter().chain(self.sdk_path.iter().map(|sdk| sdk.join("wflo"))).collect()
     }
 
     /// The folder of the SDK's own files that this interpreter would use.

@@ -268,14 +268,18 @@ impl Sandboxes {
         Ok(Containers { options, image, sdk })
     }
 
-    /// The files and folders of the project that a run's sandboxes show as they are.
+    /// The files of a run with these layers.
     ///
     /// # Errors
-    /// When what was sealed cannot be read.
-    pub(crate) fn live_places(&self, launch: &Launch) -> Result<Vec<PathBuf>, EngineError> {
-        let sealed = launch.sealed.parse().map_err(unreadable)?;
-        let view = View::open(&self.store, &sealed, &[]).map_err(|e| failed(&e))?;
-        Ok(view.sealed.rest.live.iter().map(|path| launch.project.join(path.as_path())).collect())
+    /// When what was stored cannot be read.
+    pub(crate) fn view(&self, launch: &Launch, layers: &[String]) -> Result<View, EngineError> {
+        let bad_id = |e: &dyn std::fmt::Display| {
+            EngineError::Unreadable(format!("a stored tree has no readable id: {e}"))
+        };
+        let sealed = launch.sealed.parse().map_err(|e| bad_id(&e))?;
+        let layers =
+            layers.iter().map(|l| l.parse()).collect::<Result<Vec<_>, _>>().map_err(|e| bad_id(&e))?;
+        View::open(&self.store, &sealed, &layers).map_err(|e| failed(&e))
     }
 
     /// What never enters this run's workspaces.
@@ -316,18 +320,7 @@ impl Sandboxes {
         ask: Ask,
         key: Option<&str>,
     ) -> Result<Box<dyn Sandbox>, EngineError> {
-        let bad_id = |e: &dyn std::fmt::Display| {
-            EngineError::Unreadable(format!("a stored tree has no readable id: {e}"))
-        };
-        let sealed = launch.sealed.parse().map_err(|e| bad_id(&e))?;
-        let layers = ask
-            .shape
-            .layers
-            .iter()
-            .map(|l| l.parse())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| bad_id(&e))?;
-        let view = View::open(&self.store, &sealed, &layers).map_err(|e| failed(&e))?;
+        let view = self.view(launch, &ask.shape.layers)?;
         let hidden = self.hidden(&launch.project, &launch.hide)?;
         let name = match &ask.name {
             Some(name) => name.clone(),

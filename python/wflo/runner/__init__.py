@@ -1,7 +1,8 @@
 """The runner: the process in the sandbox that loads the user's file and runs its steps.
 
 Owns the conversation with the engine (`docs/protocol.md`). The quickest way to start it is
-`python -c "from wflo.runner import main; main()"`; `python -m wflo.runner` does the same.
+`python -c "from wflo.runner import main; main()"`; `python -m wflo.runner` does the same. Whoever starts it where
+the project is takes that folder off the path first.
 
 **Architecture Invariant:** the runner is not trusted and keeps nothing: the journal, fingerprints
 and digests are the engine's. It only says what step code asked for and returned.

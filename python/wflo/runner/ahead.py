@@ -1,7 +1,8 @@
 """What a runner does before it has an order: it imports what the steps of any project need.
 
-Owns which modules those are, and when they stay out. Nothing of the project's is imported, and nothing that its
-modules might be meant to stand before: a step must not be able to tell whether its runner had time for this.
+Owns which modules those are, and when they stay out. Nothing of the project's is imported, and no module of the
+library that the project may want to be another one, or to be loaded by its own leave: whether a runner had
+time for this must change nothing but how soon a step begins.
 """
 
 from __future__ import annotations
@@ -13,60 +14,95 @@ import sys
 from .frames import Channel
 from .loader import tidy_path
 
-# Those of every step come first. The engine may order at any time: between two of them it is looked at.
-_MODULES = (
-    "wflo.runner.steps",
-    "wflo.runner.finish",
+# They come first in any step, whatever its project is.
+_OURS = "wflo.runner.steps"
+# What takes longest comes last: the engine may order at any time.
+_LIBRARY = (
     "inspect",
     "logging",
     "socket",
     "subprocess",
-    "ssl",
     "concurrent.futures",
+    "ssl",
     "asyncio",
     "wflo.runner.forgotten",
     "wflo.runner.loop",
 )
-# A project that spreads over more folders than this is not looked through.
-_FOLDERS = 64
+# A project with more entries, or more bytes of Python, is not looked through.
+_ENTRIES = 4_000
+_BYTES = 8 << 20
+# Variables by which a program decides how OpenSSL is loaded, which is when `ssl` is.
+_OPENSSL = b"OPENSSL_"
+_NO_SOURCE = frozenset({"__pycache__", "node_modules"})
 
 
 def prepare(channel: Channel, project: str, workflow: str) -> None:
     """Imports ahead, until there is an order or nothing is left. Never raises: a step imports what it needs."""
     try:
+        importlib.import_module(_OURS)
         tidy_path(project)
-        if _hides_the_library(project, workflow):
+        if channel.pending() or not _Look(channel, project, workflow).is_plain():
             return
-        for name in _MODULES:
-            if channel.wait(0):
+        for name in _LIBRARY:
+            if channel.pending():
                 return
             importlib.import_module(name)
     except Exception:
         return
 
 
-def _hides_the_library(project: str, workflow: str) -> bool:
-    """Whether the project has a module of a name that the library has too, where a path may lead to it.
+class _Look:
+    """A look through a project: whether anything in it could be meant to come before what is imported ahead.
 
-    That is beside the workflow, in the project's folder, and in folders below that are no packages.
+    That is a module of a name that the library has too, where a path may lead to it (beside the workflow, in
+    the project's folder, in folders below these that are no packages), and a word of OpenSSL's variables anywhere.
     """
-    beside = os.path.dirname(os.path.join(project, workflow.partition(":")[0]))
-    waiting = [project, beside]
-    for folder in waiting:
-        if len(waiting) > _FOLDERS:
-            return True
-        try:
-            entries = list(os.scandir(folder))
-        except OSError:
-            continue
-        for entry in entries:
-            name = entry.name.partition(".")[0]
-            is_folder = entry.is_dir()
-            if not is_folder and not entry.name.endswith((".py", ".so")):
+
+    def __init__(self, channel: Channel, project: str, workflow: str) -> None:
+        self._channel = channel
+        self._roots = {project, os.path.dirname(os.path.join(project, workflow.partition(":")[0]))}
+        self._entries = _ENTRIES
+        self._bytes = _BYTES
+        self._waiting = [(root, True) for root in self._roots]
+
+    def is_plain(self) -> bool:
+        """False too when an order came meanwhile, or there is too much to look at."""
+        for folder, on_path in self._waiting:
+            if self._channel.pending():
+                return False
+            try:
+                entries = os.scandir(folder)
+            except OSError:
                 continue
-            if name in sys.stdlib_module_names and name not in sys.modules:
-                return True
-            is_path = is_folder and folder in (project, beside) and not name.startswith("__") and entry.name[:1] != "."
-            if is_path and not os.path.exists(os.path.join(entry.path, "__init__.py")):
-                waiting.append(entry.path)
-    return False
+            with entries:
+                for entry in entries:
+                    self._entries -= 1
+                    is_late = self._entries % 64 == 0 and self._channel.pending()
+                    too_much = self._entries < 0 or self._bytes < 0
+                    if is_late or too_much or not self._is_plain(entry, folder, on_path):
+                        return False
+        return True
+
+    def _is_plain(self, entry: os.DirEntry[str], folder: str, on_path: bool) -> bool:
+        name = entry.name.partition(".")[0]
+        is_folder = entry.is_dir(follow_symlinks=False)
+        is_source = entry.name.endswith(".py")
+        is_module = is_folder or is_source or entry.name.endswith(".so") or entry.is_symlink()
+        if on_path and is_module and name in sys.stdlib_module_names and name not in sys.modules:
+            return False
+        if is_source:
+            return self._has_no_word(entry)
+        if is_folder and name and entry.name not in _NO_SOURCE and entry.path not in self._roots:
+            is_package = os.path.exists(os.path.join(entry.path, "__init__.py"))
+            if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                self._waiting.append((entry.path, folder in self._roots and not is_package))
+        return True
+
+    def _has_no_word(self, entry: os.DirEntry[str]) -> bool:
+        # Never waits for a pipe, and never reads a device.
+        if not entry.is_file():
+            return True
+        with open(entry.path, "rb") as file:
+            source = file.read(self._bytes + 1)
+        self._bytes -= len(source)
+        return _OPENSSL not in source

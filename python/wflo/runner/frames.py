@@ -127,6 +127,10 @@ class Channel:
         poll.register(self.fd, _POLLIN)
         return bool(poll.poll(timeout_ms))
 
+    def pending(self) -> bool:
+        """Whether a frame has arrived that nobody has been given, as far as can be told without waiting."""
+        return bool(self._early) or self.wait(0)
+
     def _ready(self) -> bool:
         have = len(self._buffer)
         return have >= 4 and have - 4 >= int.from_bytes(self._buffer[:4], "big")

@@ -10,6 +10,11 @@ use super::Interpreter;
 /// Where the runner finds its socket.
 pub(crate) const RUNNER_FD: i32 = 3;
 
+/// Starts the runner for Python. Not `-m`: importing runpy costs some milliseconds of every step. The folder that it
+/// starts in is the project's: no module there is to be taken for one of the library's, and run before its turn.
+const PYTHON_RUNNER: &str =
+    "import sys; sys.path[:] = filter(None, sys.path); from wflo.runner import main; main()";
+
 /// What an interpreter runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,8 +42,7 @@ impl Interpreter {
         let program = self.program.clone().into_os_string();
         match (self.language, node_runner) {
             (Language::Node, Some(folder)) => vec![program, folder.join("runner/main.mjs").into()],
-            // Not `-m`: importing runpy costs some milliseconds of every step.
-            _ => vec![program, "-c".into(), "from wflo.runner import main; main()".into()],
+            _ => vec![program, "-c".into(), PYTHON_RUNNER.into()],
         }
     }
 

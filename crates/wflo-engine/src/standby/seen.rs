@@ -1,53 +1,88 @@
 //! What a sandbox shows of this host as it is, looked at before it is made and again before it is given.
 //!
-//! A folder that was made anew meanwhile (`uv sync`, `npm ci`) is not the one that is shown: the sandbox has the old
-//! one. What changes in a folder is seen by all who have it.
+//! A folder that was made anew meanwhile (`uv sync`, `npm ci`) is not the one that is shown, a hidden file that came
+//! into one is shown, and of a package that was installed meanwhile the interpreter knows nothing: a sandbox that
+//! is made now would have the folder and the package, and not the file.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use wflo_core::error::Coded as _;
+use wflo_sandbox::workspace::{Standing, View};
+
 use crate::error::EngineError;
+use crate::interpreter::Interpreter;
 use crate::launch::Launch;
 use crate::sandboxed::{Sandboxes, Shape};
 
 /// Device and inode; `None` where there is nothing.
 type Identity = Option<(u64, u64)>;
+/// When names were added or removed last.
+type Changed = Option<(i64, i64)>;
 
-/// Places, and what stood there.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen(Vec<(PathBuf, Identity)>);
+/// What a look saw.
+#[derive(PartialEq, Eq)]
+struct Sight {
+    places: Vec<Identity>,
+    packages: Vec<(Identity, Changed)>,
+    live: Vec<Standing>,
+}
+
+/// A look at all that such a sandbox shows.
+pub(super) struct Seen {
+    at: At,
+    seen: Sight,
+}
+
+/// Where to look.
+struct At {
+    sandboxes: Arc<Sandboxes>,
+    launch: Launch,
+    view: View,
+    /// Beside the project.
+    places: Vec<PathBuf>,
+    packages: Vec<PathBuf>,
+}
+
+impl At {
+    fn look(&self) -> Result<Sight, EngineError> {
+        let project = &self.launch.project;
+        let hidden = self.sandboxes.hidden(project, &self.launch.hide)?;
+        let live = self.view.standing(project, &hidden);
+        let live = live.map_err(|e| EngineError::Failure(e.to_failure()))?;
+        let places = self.places.iter().map(|place| identity(place)).collect();
+        let packages = self.packages.iter().map(|folder| (identity(folder), changed(folder))).collect();
+        Ok(Sight { places, packages, live })
+    }
+}
 
 impl Seen {
-    /// Looks at all that such a sandbox shows.
+    /// Looks now.
+    ///
+    /// # Errors
+    /// When the files of the run cannot be read.
     pub(super) async fn of(
         sandboxes: &Arc<Sandboxes>,
         launch: &Launch,
         shape: &Shape,
     ) -> Result<Seen, EngineError> {
-        let (sandboxes, launch, binds) = (Arc::clone(sandboxes), launch.clone(), shape.ro.clone());
+        let (sandboxes, launch, shape) = (Arc::clone(sandboxes), launch.clone(), shape.clone());
         let look = move || {
             let beside = launch.ro.iter().chain(&launch.rw).map(|(source, _)| source);
-            let shown = launch.shown().into_iter().chain(beside).chain(binds.iter().map(|bind| &bind.source));
-            let places = shown.cloned().chain(sandboxes.live_places(&launch)?);
-            Ok(Seen::at(places.collect()))
+            let bound = shape.ro.iter().map(|bind| &bind.source);
+            let places = launch.shown().into_iter().chain(beside).chain(bound).cloned().collect();
+            let view = sandboxes.view(&launch, &shape.layers)?;
+            let packages = launch.interpreter.iter().flat_map(Interpreter::packages).collect();
+            let at = At { sandboxes, launch, view, places, packages };
+            Ok(Seen { seen: at.look()?, at })
         };
         tokio::task::spawn_blocking(look).await.map_err(|e| EngineError::Unreadable(e.to_string()))?
     }
 
-    fn at(places: Vec<PathBuf>) -> Seen {
-        Seen(
-            places
-                .into_iter()
-                .map(|place| (identity(&place), place))
-                .map(|(found, at)| (at, found))
-                .collect(),
-        )
-    }
-
-    /// Whether the same still stands there.
+    /// Looks again: whether nothing is another.
     pub(super) async fn still_stands(self) -> bool {
-        let look = move || self.0.iter().all(|(place, found)| identity(place) == *found);
+        let look = move || self.at.look().is_ok_and(|seen| seen == self.seen);
         tokio::task::spawn_blocking(look).await.unwrap_or(false)
     }
 }
@@ -56,25 +91,6 @@ fn identity(place: &Path) -> Identity {
     std::fs::metadata(place).ok().map(|found| (found.dev(), found.ino()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_that_was_made_anew_is_another_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let (shown, absent) = (folder.path().join("shown"), folder.path().join("absent"));
-        std::fs::create_dir(&shown).unwrap();
-        let places = vec![shown.clone(), absent.clone()];
-        let seen = Seen::at(places.clone());
-        std::fs::write(shown.join("more"), "").unwrap();
-        assert_eq!(Seen::at(places.clone()), seen, "what is in it is shown as it is");
-        // The old one stays, so that its number is not given again.
-        std::fs::rename(&shown, folder.path().join("old")).unwrap();
-        std::fs::create_dir(&shown).unwrap();
-        assert_ne!(Seen::at(places.clone()), seen);
-        let seen = Seen::at(places.clone());
-        std::fs::create_dir(&absent).unwrap();
-        assert_ne!(Seen::at(places), seen);
-    }
+fn changed(folder: &Path) -> Changed {
+    std::fs::metadata(folder).ok().map(|found| (found.mtime(), found.mtime_nsec()))
 }

@@ -151,8 +151,10 @@ fn hash_seed(attempt: &Attempt, of_run: bool) -> u32 {
     ])
 }
 
+/// Whether a standby for the step behind this one is worth its while. A step that was suspended may be so again, and
+/// ended what it had made; one that failed may fail again.
 fn is_followed(attempt: &Attempt) -> bool {
-    standby::is_followed(&attempt.context.definition, &attempt.step, &attempt.outputs)
+    attempt.attempt == 1 && standby::is_followed(&attempt.context.definition, &attempt.step, &attempt.outputs)
 }
 
 fn deadline(attempt: &Attempt, launch: &Launch) -> Option<Duration> {

@@ -12,6 +12,8 @@
 
 mod live_rest;
 
+pub use live_rest::Standing;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,6 +152,14 @@ impl View {
             lowers.push(store.tree(&digest));
         }
         Ok(Mounts { lowers, ro: rest.ro, in_use: Some(in_use) })
+    }
+
+    /// What is shown of `project` as it is, looked at now: two sandboxes between which it did not change show the same.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn standing(&self, project: &Path, hidden: &Hidden) -> Result<Vec<Standing>, WorkspaceError> {
+        live_rest::standing(self, project, hidden)
     }
 
     /// What was there at submission: the sealed tree over the copied rest.

@@ -25,6 +25,16 @@ pub(super) struct LiveRest {
     pub(super) mount_points: Option<Digest>,
 }
 
+/// A file or folder of the project that is shown as it is: what stands there, and what of it is not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    path: RelPath,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Of a folder: the paths below it that are hidden.
+    hidden: Option<Vec<RelPath>>,
+}
+
 pub(super) fn mounts(
     view: &View,
     store: &Store,
@@ -32,67 +42,92 @@ pub(super) fn mounts(
     hidden: &Hidden,
     target: &Path,
 ) -> Result<LiveRest, WorkspaceError> {
-    if view.sealed.rest.live.is_empty() {
-        return Ok(LiveRest::default());
-    }
-    let linked = view.sealed.rest.linked.iter().copied().collect();
-    let mut plan =
-        Plan { hidden, project, target, store, linked, points: Manifest::default(), ro: Vec::new() };
-    let root = beneath::open_root(project).at("open the project", project)?;
-    let merged = view.merged();
-    for path in &view.sealed.rest.live {
-        // A layer may have put something else there or above.
-        let covered = merged.contains_key(path)
-            || path.folders().any(|folder| merged.get(&folder).is_some_and(|found| !found.entry.is_dir()));
-        if !covered && hidden.by_path(path).is_none() {
-            plan.top(&root, path)?;
+    let mut plan = Plan { project, target, points: Manifest::default(), ro: Vec::new() };
+    for Standing { path, hidden, .. } in standing(view, project, hidden)? {
+        match hidden {
+            None => plan.show(&path, Entry::file(0o644, 0, Digest::of(b"")), None),
+            Some(hidden) => {
+                let mask = Mask::new(&project.join(path.as_path()), store)?;
+                hidden.iter().try_for_each(|inside| mask.hide(inside))?;
+                mask.hide_expected()?;
+                plan.show(&path, Entry::dir(0o755), Some(Arc::new(mask)));
+            }
         }
     }
     let mount_points = points(store, &plan.points)?;
     Ok(LiveRest { ro: plan.ro, mount_points })
 }
 
-struct Plan<'a> {
+/// What is shown of the project as it is, looked at now.
+pub(super) fn standing(
+    view: &View,
+    project: &Path,
+    hidden: &Hidden,
+) -> Result<Vec<Standing>, WorkspaceError> {
+    if view.sealed.rest.live.is_empty() {
+        return Ok(Vec::new());
+    }
+    let linked = view.sealed.rest.linked.iter().copied().collect();
+    let look = Look { hidden, project, linked };
+    let root = beneath::open_root(project).at("open the project", project)?;
+    let merged = view.merged();
+    let mut found = Vec::new();
+    for path in &view.sealed.rest.live {
+        // A layer may have put something else there or above.
+        let covered = merged.contains_key(path)
+            || path.folders().any(|folder| merged.get(&folder).is_some_and(|found| !found.entry.is_dir()));
+        if !covered && hidden.by_path(path).is_none() {
+            found.extend(look.at(&root, path)?);
+        }
+    }
+    Ok(found)
+}
+
+struct Look<'a> {
     hidden: &'a Hidden,
     project: &'a Path,
-    target: &'a Path,
-    store: &'a Store,
     linked: HashSet<(u64, u64)>,
+}
+
+impl Look<'_> {
+    fn at(&self, root: &OwnedFd, path: &RelPath) -> Result<Option<Standing>, WorkspaceError> {
+        let shown = self.project.join(path.as_path());
+        let Some((found, stat)) = beneath::look(root, path.as_bytes()).at("open", &shown)? else {
+            return Ok(None);
+        };
+        let identity = (stat.st_dev, stat.st_ino);
+        let standing = |hidden| Ok(Some(Standing { path: path.clone(), identity, hidden }));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if !self.linked.contains(&identity) => standing(None),
+            FileType::Directory => {
+                drop(found);
+                let dir = match beneath::open_dir(root, path.as_bytes()) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+                    Err(error) if beneath::is_absent(&error) => return Ok(None),
+                    other => other.at("open", &shown)?,
+                };
+                let mut inside = Vec::new();
+                for hidden in hidden_below(self.project, &dir, path, self.hidden, &self.linked)? {
+                    if let Some(below) = hidden.as_bytes().get(path.as_bytes().len() + 1..) {
+                        inside.push(RelPath::from_bytes(below)?);
+                    }
+                }
+                inside.sort_unstable();
+                standing(Some(inside))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+struct Plan<'a> {
+    project: &'a Path,
+    target: &'a Path,
     points: Manifest,
     ro: Vec<LiveMount>,
 }
 
 impl Plan<'_> {
-    fn top(&mut self, root: &OwnedFd, path: &RelPath) -> Result<(), WorkspaceError> {
-        let shown = self.project.join(path.as_path());
-        let Some((found, stat)) = beneath::look(root, path.as_bytes()).at("open", &shown)? else {
-            return Ok(());
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if !self.linked.contains(&(stat.st_dev, stat.st_ino)) => {
-                self.show(path, Entry::file(0o644, 0, Digest::of(b"")), None);
-            }
-            FileType::Directory => {
-                drop(found);
-                let dir = match beneath::open_dir(root, path.as_bytes()) {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-                    Err(error) if beneath::is_absent(&error) => return Ok(()),
-                    other => other.at("open", &shown)?,
-                };
-                let mask = Mask::new(&shown, self.store)?;
-                for hidden in hidden_below(self.project, &dir, path, self.hidden, &self.linked)? {
-                    if let Some(inside) = hidden.as_bytes().get(path.as_bytes().len() + 1..) {
-                        mask.hide(&RelPath::from_bytes(inside)?)?;
-                    }
-                }
-                mask.hide_expected()?;
-                self.show(path, Entry::dir(0o755), Some(Arc::new(mask)));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn show(&mut self, path: &RelPath, point: Entry, mask: Option<Arc<Mask>>) {
         self.points.entries.insert(path.clone(), point);
         let (source, target) = (self.project.join(path.as_path()), self.target.join(path.as_path()));
