@@ -31,8 +31,8 @@ _LIBRARY = (
 # A project with more entries, or more bytes of Python, is not looked through.
 _ENTRIES = 4_000
 _BYTES = 8 << 20
-# Variables by which a program decides how OpenSSL is loaded, which is when `ssl` is.
-_OPENSSL = b"OPENSSL_"
+# By these a program decides how OpenSSL is loaded (which is when `ssl` is), and where modules are looked for.
+_WORDS = (b"OPENSSL_", b"sys.path", b"from sys import", b"addsitedir", b"meta_path", b"path_hooks")
 _NO_SOURCE = frozenset({"__pycache__", "node_modules"})
 
 
@@ -54,8 +54,8 @@ def prepare(channel: Channel, project: str, workflow: str) -> None:
 class _Look:
     """A look through a project: whether anything in it could be meant to come before what is imported ahead.
 
-    That is a module of a name that the library has too, where a path may lead to it (beside the workflow, in
-    the project's folder, in folders below these that are no packages), and a word of OpenSSL's variables anywhere.
+    That is a module of a name that the library has too, in the folders that its steps have on their path, and in any
+    source a word by which other folders come there, or by which OpenSSL is told how to be loaded.
     """
 
     def __init__(self, channel: Channel, project: str, workflow: str) -> None:
@@ -63,11 +63,11 @@ class _Look:
         self._roots = {project, os.path.dirname(os.path.join(project, workflow.partition(":")[0]))}
         self._entries = _ENTRIES
         self._bytes = _BYTES
-        self._waiting = [(root, True) for root in self._roots]
+        self._waiting = list(self._roots)
 
     def is_plain(self) -> bool:
         """False too when an order came meanwhile, or there is too much to look at."""
-        for folder, on_path in self._waiting:
+        for folder in self._waiting:
             if self._channel.pending():
                 return False
             try:
@@ -79,24 +79,28 @@ class _Look:
                     self._entries -= 1
                     is_late = self._entries % 64 == 0 and self._channel.pending()
                     too_much = self._entries < 0 or self._bytes < 0
-                    if is_late or too_much or not self._is_plain(entry, folder, on_path):
+                    if is_late or too_much or not self._is_plain(entry, folder in self._roots):
                         return False
         return True
 
-    def _is_plain(self, entry: os.DirEntry[str], folder: str, on_path: bool) -> bool:
-        name = entry.name.partition(".")[0]
-        is_folder = entry.is_dir(follow_symlinks=False)
-        is_source = entry.name.endswith(".py")
-        is_module = is_folder or is_source or entry.name.endswith(".so") or entry.is_symlink()
-        if on_path and is_module and name in sys.stdlib_module_names and name not in sys.modules:
-            return False
+    def _is_plain(self, entry: os.DirEntry[str], on_path: bool) -> bool:
+        is_folder, is_source = entry.is_dir(), entry.name.endswith(".py")
+        if on_path and (is_source or entry.name.endswith(".so") or (is_folder and self._holds(entry, "__init__.py"))):
+            name = entry.name.partition(".")[0]
+            if name in sys.stdlib_module_names and name not in sys.modules:
+                return False
         if is_source:
             return self._has_no_word(entry)
-        if is_folder and name and entry.name not in _NO_SOURCE and entry.path not in self._roots:
-            is_package = os.path.exists(os.path.join(entry.path, "__init__.py"))
-            if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
-                self._waiting.append((entry.path, folder in self._roots and not is_package))
+        is_looked_into = is_folder and entry.name[0] != "." and entry.name not in _NO_SOURCE
+        if is_looked_into and entry.path not in self._roots and not self._holds(entry, "pyvenv.cfg"):
+            if entry.is_symlink():
+                return False
+            self._waiting.append(entry.path)
         return True
+
+    @staticmethod
+    def _holds(folder: os.DirEntry[str], name: str) -> bool:
+        return os.path.exists(os.path.join(folder.path, name))
 
     def _has_no_word(self, entry: os.DirEntry[str]) -> bool:
         # Never waits for a pipe, and never reads a device.
@@ -105,4 +109,4 @@ class _Look:
         with open(entry.path, "rb") as file:
             source = file.read(self._bytes + 1)
         self._bytes -= len(source)
-        return _OPENSSL not in source
+        return not any(word in source for word in _WORDS)
