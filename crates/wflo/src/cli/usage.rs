@@ -32,6 +32,7 @@ pub(crate) fn render(error: &clap::Error) -> Usage {
     tips.retain(|tip| !tip.contains("use '-- "));
     let command = usage.unwrap_or_default();
     let hint = elsewhere(error, command)
+        .or_else(|| deeper(error, command))
         .or_else(|| program(error, command))
         .or_else(|| suggestion(error))
         .or_else(|| (!tips.is_empty()).then(|| tips.join("; ")))
@@ -97,6 +98,31 @@ fn elsewhere(error: &clap::Error, command: &str) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// What stands one level below.
+fn deeper(error: &clap::Error, command: &str) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    command.ends_with("[OPTIONS] <COMMAND>").then_some(())?;
+    (command.split_whitespace().count() == 3).then_some(())?;
+    let below = match given.as_str() {
+        "list" | "ls" | "ps" => "runs list",
+        "show" | "status" | "describe" => "runs show latest",
+        "events" | "logs" | "log" | "tail" => "runs events latest --follow",
+        "resume" | "continue" => "runs resume latest",
+        "retry" | "rerun" => "runs retry latest",
+        "cancel" | "stop" | "kill" => "runs cancel latest",
+        "pause" => "runs pause latest",
+        "trace" => "runs trace latest",
+        "approve" => "approvals approve latest",
+        "reject" | "deny" => "approvals reject latest",
+        "exec" => "sandbox exec -- CMD",
+        "rollback" | "undo" | "restore" => "snapshots list latest",
+        "report" | "cost" => "costs report",
+        "proxy" | "serve" | "server" => "gateway",
+        _ => return None,
+    };
+    Some(format!("did you mean `wflo {below}`?"))
 }
 
 /// "did you mean" from clap's suggestions, the nearest of them.

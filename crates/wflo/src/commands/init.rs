@@ -177,5 +177,5 @@ fn report(args: &InitArgs, context: &Context<'_>, folder: &Path, name: &str, mod
     }
     let here = folder == context.current || args.folder == Path::new(".");
     let enter = if here { String::new() } else { format!("  cd {}\n", args.folder.display()) };
-    printer.line(format_args!("\nNext:\n{enter}  wflo run\n  wflo run --require-approval"));
+    printer.line(format_args!("\nNext:\n{enter}  wflo run --require-approval   # shows what it would change, and asks\n  wflo run                      # does it at once"));
 }

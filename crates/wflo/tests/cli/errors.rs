@@ -29,6 +29,21 @@ fn an_unknown_command_names_the_nearest() {
 }
 
 #[test]
+fn a_command_of_one_level_below_is_named_whole() {
+    for (given, hint) in [
+        ("list", "wflo runs list"),
+        ("status", "wflo runs show latest"),
+        ("logs", "wflo runs events latest --follow"),
+        ("resume", "wflo runs resume latest"),
+        ("approve", "wflo approvals approve latest"),
+        ("exec", "wflo sandbox exec -- CMD"),
+    ] {
+        let said = Folder::new().shown(&[given]);
+        assert!(said.contains(&format!("hint: did you mean `{hint}`?")), "{given}: {said}");
+    }
+}
+
+#[test]
 fn an_unknown_option_names_the_nearest() {
     assert_snapshot!(Folder::new().shown(&["run", "--bugdet", "5"]));
 }

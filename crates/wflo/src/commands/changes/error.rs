@@ -32,6 +32,9 @@ impl Coded for ChangesError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            ChangesError::NotEnded { run, status: RunStatus::Paused } => {
+                format!("`wflo runs resume {run}` goes on with it; `wflo runs cancel {run}` ends it")
+            }
             ChangesError::NotEnded { run, .. } => {
                 format!(
                     "`wflo diff {run}` shows what it changed so far; wait for its end with `wflo runs events {run} --follow`"

@@ -25,6 +25,7 @@ use wflo_engine::console::{Console, Size, Stream, Streams};
 
 use self::filter::Filter;
 pub(super) use self::keyboard::Keyboard;
+use super::terminal::is_behind;
 use crate::commands::Context;
 
 /// The most that is read at once, in bytes.
@@ -107,7 +108,9 @@ pub(crate) struct Outer {
 
 impl Outer {
     pub(super) fn new(context: &Context<'_>) -> Self {
-        let (input, output) = (std::io::stdin().is_terminal(), std::io::stdout().is_terminal());
+        let (stdin, output) = (std::io::stdin(), std::io::stdout().is_terminal());
+        let is_behind = is_behind(&stdin);
+        let input = stdin.is_terminal() && !is_behind;
         let json = context.printer.json_wanted();
         let keyboard = if input { Keyboard::open().map(Arc::new) } else { None };
         let variable = |name: &str| Some((name.into(), context.environment.get(name)?.into()));
@@ -115,7 +118,8 @@ impl Outer {
             screen: keyboard.is_some() && output && !json,
             keyboard,
             variables: OF_A_TERMINAL.into_iter().filter_map(variable).collect(),
-            stdin: Mutex::new(own(std::io::stdin())),
+            // To read there would stop this process.
+            stdin: Mutex::new(own(stdin).filter(|_| !is_behind)),
             output: Sink::new(std::io::stdout(), output),
             error: Sink::new(std::io::stderr(), std::io::stderr().is_terminal()),
             json,

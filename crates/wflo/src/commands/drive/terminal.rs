@@ -17,9 +17,15 @@ pub(crate) struct Terminal {
     console: Option<Arc<Outer>>,
 }
 
+/// Whether this process is in the background of this terminal, where others are in its foreground.
+pub(super) fn is_behind(device: impl AsFd) -> bool {
+    rustix::termios::tcgetpgrp(device).is_ok_and(|front| front != rustix::process::getpgrp())
+}
+
 impl Terminal {
     /// The terminal, when there is one to show questions on and one to read answers from.
     /// `stdin_taken`: standard input was the run's inputs, so answers come from the terminal itself.
+    /// None either for a command in the background of its shell, which the kernel would stop when it read.
     pub(crate) fn find(stdin_taken: bool) -> Option<Terminal> {
         if !std::io::stderr().is_terminal() {
             return None;
@@ -31,7 +37,7 @@ impl Terminal {
             stdin.is_terminal().then_some(())?;
             File::from(rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3).ok()?)
         };
-        Some(Terminal { device, lines: None, console: None })
+        (!is_behind(&device)).then_some(Terminal { device, lines: None, console: None })
     }
 
     /// Lines are read where a program's input is, for as long as it has it: two readers would each have half.

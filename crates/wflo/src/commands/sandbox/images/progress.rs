@@ -40,6 +40,11 @@ pub(super) async fn show(mut heard: Receiver<Progress>, what: &str, printer: &Pr
 
 /// Says what is there now.
 pub(super) fn done(record: &Record, printer: &Printer) {
+    if record.packages.is_empty() && record.left_out.is_empty() {
+        printer
+            .note(format_args!("Nothing was to be installed for {}: all of it is there.", what_for(record)));
+        return;
+    }
     printer.note(format_args!(
         "Installed {} for {} ({}, {}).",
         counted(record.packages.len()),
