@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,23 @@ def gate(project: Project, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def containers(project: Project, gate: Path) -> Iterator[None]:
+    """Steps run in containers of a Docker daemon of the test's own."""
+    if os.geteuid() or not shutil.which("dockerd"):
+        pytest.skip("a Docker daemon of one's own needs root and dockerd (apt-get install docker.io)")
+    script = Path(__file__).resolve().parents[2] / "scripts" / "test_dockerd.sh"
+    with subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdin and daemon.stdout
+        project.environment["DOCKER_HOST"] = daemon.stdout.readline().strip()
+        # Of the system: of others, folders would have to be shown without what is hidden in them.
+        project.environment["WFLO_PYTHON"] = "/usr/bin/python3"
+        project.environment["PYTHONPATH"] = str(Path(wflo.__file__).parents[1])
+        project.write_settings('backend = "docker"\n')
+        yield
+        daemon.stdin.close()
+
+
 def runners(project: Project) -> list[str]:
     return [process for process in project.processes() if "wflo.runner" in process]
 
@@ -91,6 +108,21 @@ def test_a_step_begins_in_a_sandbox_that_waits_for_it(project: Project, gate: Pa
     assert second["age"] >= 2 and second["loaded"] >= of["first"]
     assert second["inputs"] == {"a": 1} and second["files"] == ["wflo.toml", "workflow.py"]
     assert runners(project) == []
+
+
+@pytest.mark.usefixtures("containers")
+def test_so_it_is_in_containers(project: Project, gate: Path) -> None:
+    project.steps(
+        HEAD
+        + TWO.replace('@workflow.step(depends_on=["first"])', '@workflow.step(name="standby-0", depends_on=["first"])')
+    )
+    running = project.start("run")
+    standby(project, gate, "first")
+    time.sleep(2)
+    (gate / "first").touch()
+    second = finished(running)["outputs"]["standby-0"]
+    assert second["age"] >= 2
+    wait_for(lambda: not runners(project), "nothing of the run is left")
 
 
 def test_what_a_step_wrote_is_there_for_the_next(project: Project, gate: Path) -> None:
@@ -314,4 +346,13 @@ def test_a_step_that_people_are_asked_about_has_none(project: Project, gate: Pat
     assert len(runners(project)) == 1
     (gate / "first").touch()
     running.until("run.waiting")
-    wait_for(lambda: not runners(project), "a run that waits for people keeps no sandbox")
+
+
+def test_a_run_that_waits_keeps_none(project: Project, gate: Path) -> None:
+    project.steps(HEAD + TWO.replace('gate("first")', 'gate("first"); context.sleep(86_400)'))
+    running = project.start("run")
+    standby(project, gate, "first")
+    (gate / "first").touch()
+    running.until("run.waiting")
+    # Long before it would be ended for having been kept too long.
+    wait_for(lambda: not runners(project), "no sandbox is kept", seconds=30)

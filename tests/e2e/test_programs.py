@@ -326,6 +326,12 @@ def test_a_budget_halts_a_program_and_its_files_are_kept(project: Project, model
     assert done.returncode == 4 and b"WFLO-4001" in done.stderr, done
     assert latest(project)["status"] == "halted"
     assert "before.txt" in project.call("diff", "latest").out
+    paid = model.asked()
+    assert 0 < len(paid) < 100
+    done = project.call("runs", "retry", "latest", "--budget", "1")
+    assert done.code == 0, done
+    # What had been answered is not paid again.
+    assert set(model.asked().values()) == {1} and len(model.asked()) == 100
 
 
 def held(project: Project, model: MockModel) -> Running:

@@ -200,7 +200,7 @@ impl Ready {
     #[must_use]
     pub fn described(&self) -> String {
         let key = self.record.key.get(..12).unwrap_or_default();
-        format!("steps find the packages {key} (tree {}): {}", self.record.tree, self.record.some_packages())
+        format!("steps find the packages {key}: {}", self.record.some_packages())
     }
 
     /// Whether the packages bring a program of this name.

@@ -24,7 +24,7 @@ use wflo_core::id::{EngineId, RunId};
 use wflo_core::machine::{StepState, StepStatus};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
-use wflo_core::run::{Carried, RunRecord};
+use wflo_core::run::{Carried, RunRecord, RunStatus};
 
 use crate::budgets;
 use crate::changes::{Fate, fate};
@@ -142,7 +142,7 @@ impl Runtime {
                         prepared.record.options.carried.push(kept(spec, step));
                     }
                 }
-                StepStatus::Cancelled if !code_changed && !stale.contains_key(&spec.name) => {
+                _ if !code_changed && was_stopped(&record, spec, step) && !stale.contains_key(&spec.name) => {
                     forbid_unknown(&record, says, &own, &unknown, undone)?;
                     // Their answers are delivered again in the order in which they were delivered.
                     own.retain(|row| {
@@ -299,6 +299,16 @@ fn kept(spec: &StepSpec, step: &StepState) -> Carried {
         output: step.output.as_deref().cloned().unwrap_or_default(),
         changes: step.changes.clone(),
         layer: step.layer.clone(),
+    }
+}
+
+/// Whether a step ended because its run did. A program's files are kept then, so it counts as one that has failed.
+fn was_stopped(old: &RunRecord, spec: &StepSpec, step: &StepState) -> bool {
+    let by_the_run = || matches!(old.status, RunStatus::Halted | RunStatus::Cancelled | RunStatus::TimedOut);
+    match step.status {
+        StepStatus::Cancelled => true,
+        StepStatus::Failed => matches!(spec.kind, StepKind::Program { .. }) && by_the_run(),
+        _ => false,
     }
 }
 

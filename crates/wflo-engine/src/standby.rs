@@ -30,6 +30,9 @@ const IN_VAIN: u32 = 2;
 /// How long one is kept. A step that takes longer does not feel what the next one's start takes.
 const KEPT: Duration = Duration::from_secs(60);
 
+/// How long a run's end waits for that of its standby.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the next step of a run will ask for, if nothing changes until then.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wish {
@@ -55,8 +58,17 @@ struct State {
 struct Place {
     making: Option<Making>,
     in_vain: u32,
-    /// Ends of those that were kept too long.
+    /// Ends of those that nobody took.
     ending: Vec<JoinHandle<()>>,
+}
+
+impl Place {
+    /// One was made for nothing. Nobody waits for its end but that of the run.
+    fn was_in_vain(&mut self, end: impl Future<Output = ()> + Send + 'static) {
+        self.in_vain += 1;
+        self.ending.retain(|ending| !ending.is_finished());
+        self.ending.push(tokio::spawn(end));
+    }
 }
 
 /// One that is there, or will be.
@@ -97,7 +109,8 @@ impl Standbys {
             tokio::time::sleep(KEPT).await;
             own.expire(run, number);
         });
-        let name = format!("{run}-standby-{number}");
+        // No step's sandbox is called so: a dot is in no name of a step.
+        let name = format!("{run}.standby-{number}");
         let made = tokio::spawn(make(Arc::clone(sandboxes), wish.clone(), name));
         place.making = Some(Making { number, wish, made, expiry: expiry.abort_handle() });
         state.next += 1;
@@ -106,37 +119,48 @@ impl Standbys {
     /// The runner that waits for a step of the run which asks for this; `None` where there is none. One that
     /// is being made is waited for: whoever began now would have it later.
     pub(crate) async fn take(&self, run: RunId, wish: &Wish) -> Option<Runner> {
-        let making = self.state().runs.get_mut(&run)?.making.take()?;
-        if making.wish != *wish {
-            self.was_in_vain(run);
-            making.end().await;
-            return None;
-        }
-        making.expiry.abort();
-        let made = making.made.await.ok().flatten().filter(|made| made.runner.running.lives());
-        let Some(made) = made else {
-            self.was_in_vain(run);
-            return None;
+        let making = {
+            let mut state = self.state();
+            let place = state.runs.get_mut(&run)?;
+            let making = place.making.take()?;
+            if making.wish != *wish {
+                place.was_in_vain(making.end());
+                return None;
+            }
+            making
         };
-        if !made.seen.still_stands().await {
-            self.was_in_vain(run);
-            made.runner.running.kill().await;
+        making.expiry.abort();
+        let Made { runner, seen } = match making.made.await.ok().flatten() {
+            Some(made) if made.runner.running.lives() => made,
+            _ => {
+                self.was_in_vain(run, async {});
+                return None;
+            }
+        };
+        if !seen.still_stands().await {
+            self.was_in_vain(run, async move { runner.running.kill().await });
             return None;
         }
         if let Some(place) = self.state().runs.get_mut(&run) {
             place.in_vain = 0;
         }
-        Some(made.runner)
+        Some(runner)
     }
 
-    /// Ends the run's. None may be begun for it any more by an attempt that runs now.
+    /// Ends the run's. None may be begun for it any more by an attempt that runs now. One that a container engine
+    /// takes long to make is ended once it is there.
     pub(crate) async fn end(&self, run: RunId) {
-        let Some(place) = self.state().runs.remove(&run) else { return };
-        if let Some(making) = place.making {
-            making.end().await;
-        }
-        for ending in place.ending {
-            let _ = ending.await;
+        let Some(Place { making, ending, .. }) = self.state().runs.remove(&run) else { return };
+        let ends = async {
+            if let Some(making) = making {
+                making.end().await;
+            }
+            for ending in ending {
+                let _ = ending.await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, ends).await.is_err() {
+            tracing::warn!(run_id = %run, "a sandbox that was made ahead is not ended yet");
         }
     }
 
@@ -144,14 +168,13 @@ impl Standbys {
         let mut state = self.state();
         let Some(place) = state.runs.get_mut(&run) else { return };
         if let Some(making) = place.making.take_if(|making| making.number == number) {
-            place.in_vain += 1;
-            place.ending.push(tokio::spawn(kill(making.made)));
+            place.was_in_vain(kill(making.made));
         }
     }
 
-    fn was_in_vain(&self, run: RunId) {
+    fn was_in_vain(&self, run: RunId, end: impl Future<Output = ()> + Send + 'static) {
         if let Some(place) = self.state().runs.get_mut(&run) {
-            place.in_vain += 1;
+            place.was_in_vain(end);
         }
     }
 }
@@ -175,18 +198,22 @@ async fn make(sandboxes: Arc<Sandboxes>, wish: Wish, name: String) -> Option<Mad
     let workflow = launch.workflow.clone()?;
     // Before it is made: what changes meanwhile is seen as changed.
     let seen = Seen::of(&sandboxes, &launch, &shape).await;
-    let made = Runner::start(&sandboxes, &launch, shape, name, None).await;
-    let made = made.and_then(|runner| Ok((runner, seen?)));
-    let (mut runner, seen) = match made {
-        Ok(made) => made,
+    let started = Runner::start(&sandboxes, &launch, shape, name, None).await;
+    let mut runner = match started {
+        Ok(runner) => runner,
         Err(error) => {
             // The step that would have taken it meets the same, and says so.
             tracing::debug!(%error, "the next step's sandbox cannot be made ahead");
             return None;
         }
     };
-    runner.prepare(&workflow).await.ok()?;
-    Some(Made { runner, seen })
+    match (seen, runner.prepare(&workflow).await) {
+        (Ok(seen), Ok(())) => Some(Made { runner, seen }),
+        _ => {
+            runner.running.kill().await;
+            None
+        }
+    }
 }
 
 /// Whether the sandboxes of a run may be made ahead. In a cloud one costs money for as long as it waits, and

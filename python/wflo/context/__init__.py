@@ -61,7 +61,8 @@ class Inputs(Values):
     def _missing(self, name: object, message: str) -> KeyError:
         from ..errors import InputMissing
 
-        return InputMissing(message, code="WFLO-1020", hint=f"`wflo run --input {name}=…`")
+        hint = "correct the name in the code" if "did you mean" in message else f"`wflo run --input {name}=…`"
+        return InputMissing(message, code="WFLO-1020", hint=hint)
 
 
 class Outputs(Values):

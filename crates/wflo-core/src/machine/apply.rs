@@ -235,7 +235,7 @@ impl Draft {
             CommandBody::BudgetExhausted { step, shortfall, action } => {
                 self.find(&step)?;
                 let raise = match shortfall.budget.measure {
-                    Measure::Cost => "raise the limit with `wflo runs retry ID --budget USD`".to_owned(),
+                    Measure::Cost => "add to the limit with `wflo runs retry ID --budget USD`".to_owned(),
                     _ => format!(
                         "raise the limit with `wflo budgets top-up {} AMOUNT`, then `wflo runs retry ID`",
                         shortfall.budget.id

@@ -16,8 +16,8 @@ use crate::interpreter::Interpreter;
 use crate::launch::Launch;
 use crate::sandboxed::{Sandboxes, Shape};
 
-/// Device and inode; `None` where there is nothing.
-type Identity = Option<(u64, u64)>;
+/// Device and inode, of what stands there and of what it leads to; `None` where there is nothing.
+type Identity = [Option<(u64, u64)>; 2];
 /// When names were added or removed last.
 type Changed = Option<(i64, i64)>;
 
@@ -88,7 +88,8 @@ impl Seen {
 }
 
 fn identity(place: &Path) -> Identity {
-    std::fs::metadata(place).ok().map(|found| (found.dev(), found.ino()))
+    [std::fs::symlink_metadata(place), std::fs::metadata(place)]
+        .map(|found| found.ok().map(|found| (found.dev(), found.ino())))
 }
 
 fn changed(folder: &Path) -> Changed {

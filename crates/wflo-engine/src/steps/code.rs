@@ -129,6 +129,10 @@ impl Steps {
             runner.running.belongs_to(&self.sandboxes, whose, used);
             return Ok(runner);
         }
+        if !ahead {
+            // It would fit no step from here on.
+            self.standbys.end(attempt.run).await;
+        }
         let name = format!("{}-{}", attempt.run, attempt.step);
         let Wish { launch, shape } = wish;
         Runner::start(&self.sandboxes, launch, shape.clone(), name, Some((whose, used))).await

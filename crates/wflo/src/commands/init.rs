@@ -82,23 +82,30 @@ pub(crate) fn run(args: &InitArgs, context: &Context<'_>) -> Result<Exit, Comman
     if folder.exists() && !folder.is_dir() {
         return Err(InitError::NotAFolder { path: args.folder.clone() }.into());
     }
+    let is_there = |name: &&str| folder.join(name).exists();
+    let [readme, otherwise] = template::READMES;
+    let readme = if is_there(&readme) { otherwise } else { readme };
     // Occupied folders are refused before anything else takes time.
-    let found: Vec<String> = template::NAMES
-        .iter()
-        .filter(|name| folder.join(name).exists())
-        .map(|name| (*name).to_owned())
-        .collect();
+    let found = ["workflow.py", "wflo.toml", readme, template::DATABASE];
+    let found: Vec<String> = found.into_iter().filter(is_there).map(str::to_owned).collect();
     if !found.is_empty() {
         return Err(InitError::Occupied { folder: args.folder.clone(), found }.into());
     }
     let model = if args.no_model { None } else { model::pick(context.environment) };
-    let files = template::files(&name, model.as_ref());
+    let mut files = template::files(&name, model.as_ref(), readme).to_vec();
+    files.retain(|(path, _)| *path != template::GITIGNORE_NAME || !is_there(path));
     for (path, text) in &files {
         write_new(&folder.join(path), text)?;
     }
     make_database(&folder.join(template::DATABASE))?;
     trust_from_birth(&folder, context)?;
-    report(args, context, &folder, &name, model.as_ref());
+    let made = files.iter().map(|(path, _)| *path).chain([template::DATABASE]).collect();
+    report(
+        args,
+        context,
+        &Made { project: &folder, name: &name, files: made, model: model.as_ref() },
+        readme,
+    );
     Ok(Exit::Success)
 }
 
@@ -155,18 +162,19 @@ fn make_database(path: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn report(args: &InitArgs, context: &Context<'_>, folder: &Path, name: &str, model: Option<&Model>) {
+fn report(args: &InitArgs, context: &Context<'_>, made: &Made<'_>, readme: &str) {
+    let Made { project: folder, name, model, .. } = *made;
     let printer = context.printer;
     let paint = printer.paint();
-    printer.object(&Made { project: folder, name, files: template::NAMES.to_vec(), model });
+    printer.object(made);
     printer.line(format_args!("Made the project {} in {}.", paint.strong(name), args.folder.display()));
     match model {
         Some(model) => printer.line(format_args!("Its model is {} ({}).", paint.strong(&model.name), model.found)),
         None if args.no_model => {}
-        None => printer.line(
+        None => printer.line(format_args!(
             "It has no model step: no key is in the environment and no model server answers on this machine.\n\
-             README.md says how to add one.",
-        ),
+             {readme} says how to add one."
+        )),
     }
     let around = folder.parent().into_iter().flat_map(Path::ancestors);
     if let Some(outer) = around.into_iter().find(|outer| outer.join("wflo.toml").is_file()) {

@@ -85,6 +85,20 @@ fn a_key_of_the_environment_names_the_provider_and_is_written_nowhere() {
 }
 
 #[test]
+fn what_a_folder_has_already_is_left_as_it_is() {
+    let folder = Folder::with(&[("README.md", "mine"), (".gitignore", "mine")]);
+    let ended = folder.run(&["init", ".", "--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let made: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(made["files"], serde_json::json!(["workflow.py", "wflo.toml", "WFLO.md", "data/tickets.db"]));
+    assert_eq!((folder.read("README.md"), folder.read(".gitignore")), ("mine".into(), "mine".into()));
+    assert!(folder.read("WFLO.md").contains("## Add a model step"));
+    let again = folder.run(&["init", "."]);
+    assert_ne!(again.code, 0, "{}", again.stderr);
+    assert!(again.stderr.contains("workflow.py, wflo.toml, WFLO.md"), "{}", again.stderr);
+}
+
+#[test]
 fn the_settings_of_a_new_project_are_valid() {
     let server = ModelServer::listing(r#"{"data": [{"id": "a'b\"c"}]}"#);
     let folder = Folder::new().setting("WFLO_MODEL_PORTS", &server.port.to_string());

@@ -6,8 +6,10 @@ use super::model::Model;
 pub(super) const DATABASE: &str = "data/tickets.db";
 /// What makes the example database.
 pub(super) const TICKETS: &str = include_str!("../../../templates/init/tickets.sql");
-/// Everything that is made, in the order in which a reader wants it.
-pub(super) const NAMES: [&str; 5] = ["workflow.py", "wflo.toml", "README.md", ".gitignore", DATABASE];
+/// What explains the project, and what does so where somebody's own is there already.
+pub(super) const READMES: [&str; 2] = ["README.md", "WFLO.md"];
+/// Made where there is none; somebody's own is as good.
+pub(super) const GITIGNORE_NAME: &str = ".gitignore";
 
 const WORKFLOW: &str = include_str!("../../../templates/init/workflow.py");
 const SUMMARISE: &str = include_str!("../../../templates/init/summarise.py");
@@ -16,8 +18,12 @@ const README: &str = include_str!("../../../templates/init/README.md");
 const ADD_MODEL: &str = include_str!("../../../templates/init/add_model.md");
 const GITIGNORE: &str = include_str!("../../../templates/init/gitignore");
 
-/// The text files, with the project's name and model put in.
-pub(super) fn files(name: &str, model: Option<&Model>) -> [(&'static str, String); 4] {
+/// The text files, with the project's name and model put in, in the order in which a reader wants them.
+pub(super) fn files(
+    name: &str,
+    model: Option<&Model>,
+    readme_name: &'static str,
+) -> [(&'static str, String); 4] {
     // A JSON string is a Python string too.
     let summarise = model.map_or(String::new(), |model| {
         SUMMARISE.replace("@MODEL@", &serde_json::Value::from(model.name.as_str()).to_string())
@@ -33,8 +39,8 @@ pub(super) fn files(name: &str, model: Option<&Model>) -> [(&'static str, String
     [
         ("workflow.py", workflow),
         ("wflo.toml", settings),
-        ("README.md", readme),
-        (".gitignore", GITIGNORE.to_owned()),
+        (readme_name, readme),
+        (GITIGNORE_NAME, GITIGNORE.to_owned()),
     ]
 }
 
