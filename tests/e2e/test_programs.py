@@ -322,7 +322,7 @@ def test_a_budget_halts_a_program_and_its_files_are_kept(project: Project, model
             ask(f"again {n}")
         """,
     )
-    done = program(project, "python3", "agent.py", flags=("--budget", "0.001"))
+    done = program(project, "python3", "agent.py", flags=("--budget", "0.045"))
     assert done.returncode == 4 and b"WFLO-4001" in done.stderr, done
     assert latest(project)["status"] == "halted"
     assert "before.txt" in project.call("diff", "latest").out
