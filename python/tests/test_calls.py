@@ -28,13 +28,13 @@ def asking(project, features=("effect_cancelled", "calls"), first="pass", **more
     """A step whose client has asked the gateway; the gateway's end of the connection."""
     project.steps(STEP.replace("FIRST", first))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(60)
         port = server.getsockname()[1]
         engine = project.engine(features, OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1")
         engine.start(project.path, "workflow.py", "step", inputs={"port": port}, **more)
         client, _ = server.accept()
         with client:
-            client.settimeout(20)
+            client.settimeout(60)
             assert client.recv(100) == b"question\n"
             yield engine, client
 

@@ -15,7 +15,7 @@ from provider import Entry, Provider
 
 import wflo as sdk
 
-DEADLINE = 300  # for a hang; not a measure
+DEADLINE = 900  # for a hang; not a measure
 
 # USD per million tokens: what the provider below bills, and what makes the dear models fit no budget.
 CHEAP, DEAR = ("1.00", "4.00"), ("100000.00", "400000.00")
@@ -34,7 +34,7 @@ from wflo import Workflow
 workflow = Workflow("client")
 
 
-@workflow.step(timeout_seconds=240)
+@workflow.step(timeout_seconds=800)
 async def client(context):
     pipe = subprocess.PIPE
     process = subprocess.Popen({command!r}, stdin=pipe, stdout=pipe, text=True)

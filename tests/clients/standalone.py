@@ -154,7 +154,7 @@ def run(client: Client, folder: Path, gateway: Gateway, cases: list[str], key: s
         with process:
             assert process.stdin and process.stdout
             # A hang ends with the line that never comes.
-            limit = threading.Timer(240, process.kill)
+            limit = threading.Timer(800, process.kill)
             limit.start()
             try:
                 for case in cases:

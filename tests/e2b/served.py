@@ -83,7 +83,9 @@ class Served:
         return {**os.environ, "E2B_API_URL": base, "E2B_SANDBOX_URL": base, "E2B_API_KEY": self.key}
 
     def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in Path(self.told["audit"]).read_text().splitlines()]
+        # It may be read in the middle of a line that is being written.
+        whole = Path(self.told["audit"]).read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, key: str | None = ""

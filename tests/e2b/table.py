@@ -44,7 +44,7 @@ class Did:
             (folder / "node_modules").symlink_to(environments.node_modules("e2b"))
             command = [str(environments.node("e2b")), "calls.mjs"]
         with Served(self.wflo, folder, "--python", str(python)) as served:
-            ran = subprocess.run(command, cwd=folder, env=served.env(), capture_output=True, text=True, timeout=400)
+            ran = subprocess.run(command, cwd=folder, env=served.env(), capture_output=True, text=True, timeout=1200)
         found = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
         did = {one["call"]: one["error"] for one in found}
         missing = f"it was not tried: {ran.stderr[-3000:]}"

@@ -68,7 +68,9 @@ class Cloud:
         return {"E2B_API_URL": self.address, "E2B_SANDBOX_URL": self.address, "E2B_API_KEY": self.key}
 
     def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in Path(self.told["audit"]).read_text().splitlines()]
+        # It may be read in the middle of a line that is being written.
+        whole = Path(self.told["audit"]).read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.audit() if line["event"] == event]

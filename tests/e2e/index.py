@@ -67,7 +67,7 @@ class Index:
                 index.asked.append(self.path)
                 index.begun.set()
                 if hold:
-                    hold.wait(60)
+                    hold.wait(600)
                 given = self.headers.get("Authorization")
                 if given:
                     index.credentials.append(base64.b64decode(given.split()[1]).decode())

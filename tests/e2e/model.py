@@ -82,7 +82,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         with self.server_model.lock:
             self.server_model.entries.append(entry)
             self.server_model.lock.notify_all()
-        self.server_model.open_gate.wait(60)
+        self.server_model.open_gate.wait(600)
         try:
             if self.refuse(said) or self.goes_wrong(body, said):
                 return

@@ -71,7 +71,7 @@ class Repository:
                 repository.asked.append(self.path)
                 repository.begun.set()
                 if hold:
-                    hold.wait(60)
+                    hold.wait(600)
                 body = repository.body(self.path)
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Length", str(len(body or b"")))

@@ -72,8 +72,9 @@ def test_an_answer_that_was_read_is_read_again(project: Project, model: MockMode
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_that_was_given_up_is_given_up_again(project: Project, model: MockModel, way: str, late: bool) -> None:
     model.hold()
-    running = start(project, WAYS[way], 0.5)
+    running = start(project, WAYS[way], 2)
     written = running.until("effect.finished", kind="db")
+    model.wait_for(1)
     if late:
         model.release()
         running.until("effect.finished", kind="llm")
@@ -97,7 +98,7 @@ REPEATED = """
     async def impatient(context):
         said = []
         # Three tries of one call; then the same again, as a call of its own that attaches to the first.
-        for wait in (ask(max_retries=2, timeout=0.2), asyncio.wait_for(ask(max_retries=0), 0.2)):
+        for wait in (ask(max_retries=2, timeout=1), asyncio.wait_for(ask(max_retries=0), 1)):
             try:
                 said.append(await wait)
             except (openai.APITimeoutError, asyncio.TimeoutError):
@@ -115,8 +116,9 @@ def test_every_try_of_a_client_is_given_up_again_and_the_call_goes_on_being_one(
     project: Project, model: MockModel, late: bool
 ) -> None:
     model.hold()
-    running = start(project, REPEATED, 0.2)
+    running = start(project, REPEATED, 1)
     written = running.until("effect.finished", kind="db")
+    model.wait_for(1)
     if late:
         model.release()
         running.until("effect.finished", kind="llm")

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import struct
+import time
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,17 +18,19 @@ DAY = 86_400
 
 
 class Wall:
-    """The wall clock of the commands that are started with its environment."""
+    """The wall clock of the commands that are started with its environment. It is noon when a test begins, so that no
+    day passes by itself."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "clock"
+        self.noon = DAY // 2 - int(time.time()) % DAY
         self.set(0)
         self.environment = {"LD_PRELOAD": str(disk.build(folder)), "CLOCK_FILE": str(self.file)}
 
     def set(self, seconds: int) -> None:
         # In place: running commands look at it by a mapping of the file.
         with open(self.file, "r+b" if self.file.exists() else "w+b") as file:
-            file.write(struct.pack("<q", seconds))
+            file.write(struct.pack("<q", self.noon + seconds))
 
 
 def test_a_run_whose_clock_is_set_back_and_forth_ends_and_can_be_shown(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cloud import Cloud
 from model import MockModel
-from project import Project
+from project import Project, wait_for
 
 ASK = '[{"role": "user", "content": "hello"}]'
 
@@ -138,6 +138,8 @@ def test_what_a_killed_engine_has_left_is_ended_by_the_next(project: Project, mo
     """)
     running = project.start("run", "--sandbox", "e2b")
     run = running.until("effect.finished", kind="llm")["run_id"]
+    # The sandbox in which the workflow was read is ended beside the step.
+    wait_for(lambda: len(cloud.living()) == 1, "the step's sandbox alone")
     running.kill()
     running.finish()
     left = cloud.living()
@@ -304,6 +306,7 @@ def test_two_engines_leave_each_others_sandboxes_alone(project: Project, cloud: 
     """)
     slow = project.start("run", "--sandbox", "e2b", "--input", "pace=slow")
     slow.until("effect.finished", kind="random")
+    wait_for(lambda: len(cloud.living()) == 1, "the step's sandbox alone")
     before = cloud.living()
     quick = project.run("--sandbox", "e2b", "--input", "pace=quick")
     assert quick.code == 0, quick

@@ -28,6 +28,15 @@ async def hello(context):
     return {"said": said.strip(), "at": shutil.which("wflo-hello")}
 """
 HELLO = "#!/bin/sh\necho hello $(cat /usr/share/wflo-words/word)\n"
+# Outside of every folder of the tests, where nothing of a package may come. Each process of the tests knows it by this
+# name, since it is in the names of tests.
+MARK = Path("/tmp/wflo-apt-mark")
+
+
+@pytest.fixture(autouse=True)
+def _no_mark() -> None:
+    """What an earlier, broken build may have left."""
+    MARK.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -226,7 +235,7 @@ HOST = "127.0.0.2"
 def test_settings_and_scripts_of_others_are_not_run(
     asking: Project, repository: Repository, machine: Machine, tmp_path: Path
 ) -> None:
-    marks = [tmp_path / "mark", asking.folder / "mark", Path("/tmp/wflo-apt-mark")]
+    marks = [tmp_path / "mark", asking.folder / "mark", MARK]
     marking = "; ".join(f"touch {mark}" for mark in marks)
     hooks = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "DPkg::Pre-Invoke", "DPkg::Pre-Install-Pkgs")
     settings = "".join(f'{hook} {{ "{marking}; exit 7"; }};\n' for hook in hooks)
@@ -327,7 +336,8 @@ def test_a_source_that_may_be_unsigned_is_left_out(asking: Project, repository: 
 def test_a_link_of_a_package_leads_what_is_unpacked_nowhere(
     asking: Project, repository: Repository, tmp_path: Path
 ) -> None:
-    for number, (target, name) in enumerate([("/etc", "shadow"), (str(tmp_path), "mark"), ("../../../../tmp", "mark")]):
+    links = [("/etc", "shadow"), (str(tmp_path), "mark"), ("../../../../tmp", MARK.name)]
+    for number, (target, name) in enumerate(links):
         link = f"./usr/share/wflo-{number}"
         more = [(entry(link, linkname=target, **LINK), b""), (entry(f"{link}/{name}"), b"hijacked")]
         repository.add(f"wflo-link-{number}", "1.0", {"usr/bin/wflo-x": "x"}, more=more)
@@ -336,8 +346,8 @@ def test_a_link_of_a_package_leads_what_is_unpacked_nowhere(
         assert done.code == 0 or "WFLO-5288" in done.err, done
         for image in images(asking):
             kept = next(Path(asking.environment["XDG_STATE_HOME"]).glob(f"wflo/*/images/trees/{image['tree']}/tree"))
-            assert not [file for file in kept.rglob("*") if file.name in ("shadow", "mark")]
-    assert not (tmp_path / "mark").exists() and not Path("/tmp/mark").exists()
+            assert not [file for file in kept.rglob("*") if file.name in ("shadow", "mark", MARK.name)]
+    assert not (tmp_path / "mark").exists() and not MARK.exists()
 
 
 @pytest.mark.parametrize(
@@ -347,7 +357,7 @@ def test_a_link_of_a_package_leads_what_is_unpacked_nowhere(
         entry("./usr/share/wflo-null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
         entry("./usr/share/wflo-whiteout", type=tarfile.CHRTYPE, devmajor=0, devminor=0),
         entry("./usr/share/../../../../mark"),
-        entry("../../../../../../tmp/wflo-apt-mark"),
+        entry(f"../../../../../..{MARK}"),
     ],
     ids=lambda member: member.name.rsplit("/", 1)[-1],
 )
@@ -355,7 +365,7 @@ def test_what_no_image_may_hold_is_refused(asking: Project, repository: Reposito
     repository.add("wflo-evil", "1.0", {"usr/bin/wflo-evil": "x"}, more=[(member, b"")])
     wants(asking, "wflo-evil")
     refused(asking, "WFLO-5288", "wflo-evil=1.0")
-    assert not Path("/tmp/wflo-apt-mark").exists()
+    assert not MARK.exists()
 
 
 def test_links_that_a_script_would_install_are_there(asking: Project, repository: Repository) -> None:

@@ -44,7 +44,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def hostile(project: Project, code: str, limit: float = 30) -> None:
+def hostile(project: Project, code: str, limit: float = 120) -> None:
     body = textwrap.indent(textwrap.dedent(code).strip(), "    ")
     project.steps(f'{RAW}\n@workflow.step(timeout_seconds={limit})\ndef hostile(context):\n{body}\n    return "ok"\n')
 

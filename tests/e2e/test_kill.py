@@ -98,8 +98,17 @@ def is_launcher(pid: int) -> bool:
         return False
 
 
-def mounts() -> int:
-    return len(Path("/proc/self/mountinfo").read_text().splitlines())
+def mounts() -> set[str]:
+    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def without_its_number(what: str) -> str:
+    """What a write of `ask` says, without the random number at its end, however that is written."""
+    said = re.fullmatch(r"(You said: ask \d) (\S+)", what)
+    if not said:
+        return what
+    assert 0 <= float(said[2]) < 1, what
+    return said[1]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -161,7 +170,7 @@ def test_a_random_killer(project: Project, model: MockModel, seed: int, capsys: 
     assert sum(extra.values()) <= kills
     # Each write happened once, and the undone one left nothing.
     log = project.rows("SELECT what, checked FROM log")
-    texts = Counter(re.sub(r" 0\.\d+(e-\d+)?$", "", what) for what, _ in log)
+    texts = Counter(without_its_number(what) for what, _ in log)
     assert texts == {f"You said: {said}": 1 for said in CALLS.values() if said != "last"}
     assert {checked for _, checked in log} == {11}
     assert done["outputs"]["change"] == "\n".join(f"You said: together {n}" for n in range(3))
@@ -177,7 +186,8 @@ def test_a_random_killer(project: Project, model: MockModel, seed: int, capsys: 
         return not any(groups_of(pid) for pid in launchers)
 
     wait_for(swept, "no control group is left")
-    assert mounts() == mounted
+    # Others of this machine may mount and unmount meanwhile; what was left behind would stay.
+    wait_for(lambda: mounts() <= mounted, "no mount is left")
 
 
 def kill_if_alive(running: Running) -> None:
@@ -243,7 +253,7 @@ EFFECTS = {
     "llm": """(await context.llm.chat(model="m", messages=[{"role": "user", "content": "once"}], max_tokens=5)).text""",
     "db": """(await context.db.execute("INSERT INTO log (what) VALUES ('once')")).rows_affected""",
     "tool": """(await context.tools.run(["sh", "-c", "until [ -e /gate/open ]; do sleep 0.05; done; echo ran"])).stdout""",
-    "sleep": "await context.sleep(1.5)",
+    "sleep": "await context.sleep(5)",
 }
 
 

@@ -67,9 +67,9 @@ def test_a_pending_wait_buys_no_time(project: Project) -> None:
 
 def test_a_step_that_only_waits_has_all_its_time(project: Project) -> None:
     project.steps("""
-        @workflow.step(timeout_seconds=2)
+        @workflow.step(timeout_seconds=6)
         async def waits(context):
-            await context.sleep(4)
+            await context.sleep(7)
             return "rested"
     """)
     done = project.run()

@@ -80,7 +80,7 @@ workflow.step(async function ask({{ llm, db, random }}) {{
   }}
 }});
 
-workflow.step(async function together({{ branch, llm, db, sleep }}) {{
+workflow.step(async function together({{ branch, llm, db, sleep, inputs, resumes }}) {{
   const one = async (n) => {{
     const {{ text }} = await llm.chat(asked(`together ${{n}}`));
     await db.execute("INSERT INTO log (what) VALUES (?)", [text]);
@@ -88,6 +88,8 @@ workflow.step(async function together({{ branch, llm, db, sleep }}) {{
   }};
   const said = await Promise.all([0, 1, 2].map((n) => branch(() => one(n))));
   await sleep(0.05);
+  // Whoever is to be killed here is not at its end before.
+  if (inputs.hold && resumes === 0) await new Promise((wake) => setTimeout(wake, 3_600_000));
   return said;
 }});
 """
@@ -97,7 +99,8 @@ workflow.step(async function together({{ branch, llm, db, sleep }}) {{
 def test_a_kill_after_any_effect_repeats_nothing_that_had_finished(project: Project, model: MockModel, steps, nth: int):
     project.database("CREATE TABLE log (id INTEGER PRIMARY KEY, what TEXT)")
     steps(KILLED)
-    run = project.start("run")
+    # The first step has nine effects.
+    run = project.start("run", "--input", f"hold={int(nth > 9)}")
     for _ in range(nth):
         run.until("effect.finished")
     run.kill()

@@ -1,6 +1,7 @@
 """Python packages that a project names for its steps: installed once, in a sandbox, and shown to every step."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -335,7 +336,7 @@ def test_code_of_a_package_runs_in_a_sandbox_and_only_where_that_is_wanted(
     secret.write_text("SECRET")
     other = Index()
     host, port = other.at.split(":")
-    marks = [str(tmp_path / "mark"), str(asking.folder / "mark"), "/tmp/wflo-evil-mark"]
+    marks = [str(tmp_path / "mark"), str(asking.folder / "mark"), f"/tmp/wflo-evil-mark-{os.getpid()}"]
     text = HOSTILE.format(places=marks, secret=secret, project=asking.folder, home=tmp_path, other=host, port=port)
     index.files["evil-1.0.tar.gz"] = source("evil", "1.0", {
         "backend.py": text,

@@ -225,7 +225,7 @@ def test_the_exit_code_is_the_programs_own(project: Project, script: str, code: 
 
 
 def test_a_limit_of_time_ends_it_with_124_and_keeps_its_files(project: Project) -> None:
-    project.write_settings("\n[sandbox]\ntimeout_seconds = 1\n")
+    project.write_settings("\n[sandbox]\ntimeout_seconds = 5\n")
     done = shell(project, "echo half > half.txt; sleep 3600")
     assert done.returncode == 124, done
     shown = project.call("diff", "latest")

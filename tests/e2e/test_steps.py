@@ -212,13 +212,13 @@ def test_a_step_out_of_time_ends_the_run_with_its_code(project: Project) -> None
 
 def test_a_step_has_its_time_once_however_often_it_is_resumed(project: Project) -> None:
     project.steps("""
-        @workflow.step(timeout_seconds=5)
+        @workflow.step(timeout_seconds=12)
         async def slow(context):
             await context.random()
-            await asyncio.sleep(3.5)  # skipped to on resume, and counted all the same
+            await asyncio.sleep(7)  # skipped to on resume, and counted all the same
             await context.now()
             if context.resumes:
-                await asyncio.sleep(4)  # alone it would do
+                await asyncio.sleep(7)  # alone it would do
             else:
                 await asyncio.sleep(3600)
             return "done"

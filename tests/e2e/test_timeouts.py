@@ -48,6 +48,7 @@ def test_an_answer_that_came_too_late_comes_too_late_after_a_kill(project: Proje
 def test_a_call_that_was_given_up_is_not_made_again(project: Project, model: MockModel) -> None:
     running = start(project, model)
     written = running.until("effect.finished", kind="db")
+    model.wait_for(1)
     running.kill()
     running.process.wait()
     model.release()
@@ -167,6 +168,7 @@ def test_a_step_that_waits_for_what_it_had_given_up_fails_and_says_so(project: P
 """,
     )
     written = running.until("effect.finished", kind="db")
+    model.wait_for(1)
     running.kill()
     running.process.wait()
     model.release()

@@ -119,12 +119,17 @@ def test_a_tool_is_not_run_again(project: Project, model: MockModel, kind: str) 
 
 
 def test_a_file_that_other_code_wrote_meanwhile_is_refused_by_name(project: Project, model: MockModel) -> None:
+    gate = project.folder.parent / "gate"
+    gate.mkdir()
+    project.write_settings(f'\n[sandbox]\nrw = ["{gate}:/gate"]\n')
     project.steps("""
         @workflow.step
         async def clash(context):
             tool = asyncio.create_task(context.tools.run(
-                ["sh", "-c", "while test ! -e shared.txt; do sleep 0.01; done; echo ok"]))
-            await context.sleep(1.5)  # by then the tool has begun
+                ["sh", "-c", "touch /gate/begun; while test ! -e shared.txt; do sleep 0.01; done; echo ok"]))
+            await context.sleep(0.01)
+            while not os.path.exists("/gate/begun"):
+                await asyncio.sleep(0.01)
             # What it writes differs each time, and the tool waits for it.
             (context.workspace / "shared.txt").write_text(os.urandom(8).hex())
             await tool

@@ -78,9 +78,11 @@ def test_whoever_leaves_the_run_exports_it_and_the_ids_stay(project: Project) ->
 
 def test_a_collector_that_is_not_there_is_one_warning(project: Project) -> None:
     project.steps(CALL)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        gone = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    done = project.run("--trace", OTEL_EXPORTER_OTLP_ENDPOINT=gone)
+    # Held, so that nobody else's server comes to stand there.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        done = project.run("--trace", OTEL_EXPORTER_OTLP_ENDPOINT=gone)
     assert done.code == 0, done
     assert done.err.count("WFLO-8023") == 1 and "wflo runs trace" in done.err, done
 

@@ -116,7 +116,7 @@ def test_two_engines_and_a_killer_lose_and_repeat_nothing(
     project.steps(WORKFLOW)
     killer = Killer(project, chance)
     submitted, rounds, left = 0, 0, []
-    deadline = time.monotonic() + 180 + max(0.0, until - time.monotonic())
+    deadline = time.monotonic() + 600 + max(0.0, until - time.monotonic())
     while submitted < RUNS or left or time.monotonic() < until:
         assert time.monotonic() < deadline, (seed, left)
         rounds += 1

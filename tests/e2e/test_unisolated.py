@@ -174,10 +174,10 @@ def test_a_killed_engine_leaves_nothing_and_the_run_goes_on(project: Project, mo
     assert project.call("approvals", "approve", asked["approval_id"]).code == 0
     running.until("effect.started", kind="sleep")
     launchers = [pid for pid in children(running.pid) if is_launcher(pid)]
-    wait_for(lambda: marked(mark) and launchers, "the step started something", 3)
+    wait_for(lambda: marked(mark) and launchers, "the step started something")
     running.kill(signal.SIGKILL)
-    wait_for(lambda: not marked(mark), "everything that the step started is dead", 10)
-    wait_for(lambda: not any(map(is_launcher, launchers)), "the launcher is dead", 10)
+    wait_for(lambda: not marked(mark), "everything that the step started is dead")
+    wait_for(lambda: not any(map(is_launcher, launchers)), "the launcher is dead")
 
     done = project.start("runs", "resume", run).finish()
     assert done.code == 0, done

@@ -12,7 +12,7 @@ from typing import Protocol
 from attack import Host, Ran, Setup
 
 HERE = Path(__file__).resolve().parents[1]
-DEADLINE = 60
+DEADLINE = 240
 MOST = 4 << 20
 """Bytes of output that are looked at."""
 

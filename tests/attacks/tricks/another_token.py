@@ -39,7 +39,7 @@ class Accomplice:
                     self.changed.notify_all()
                     # The other step of the run is there too, and stays until it has been told of this one.
                     run = said["me"].split()[0]
-                    self.changed.wait_for(lambda: all(f"{run} {step}" in self.told for step in STEPS), 20)
+                    self.changed.wait_for(lambda: all(f"{run} {step}" in self.told for step in STEPS), 60)
                 others = [held for whose, held in self.told.items() if whose != said["me"]]
             usage = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
             message = {"role": "assistant", "content": json.dumps(others)}
@@ -98,7 +98,7 @@ def holds() -> dict:
 def model(address: str, key: str, said: dict) -> str:
     """What the model says, asked at this address with this key."""
     where = re.sub(r"^https?://", "", address).split("/")[0]
-    connection = http.client.HTTPConnection(where, timeout=30)
+    connection = http.client.HTTPConnection(where, timeout=120)
     body = json.dumps({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": json.dumps(said)}]})
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     connection.request("POST", "/v1/chat/completions", body, headers)

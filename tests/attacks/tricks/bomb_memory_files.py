@@ -36,6 +36,6 @@ class Trick(Base):
             with contextlib.suppress(OSError):
                 os.unlink(folder + made)
         # A look may be a while away.
-        time.sleep(1)
+        time.sleep(5)
         if held >= WANTED:
             won(f"{held >> 20} MiB under a limit of {LIMIT >> 20} MiB")

@@ -34,6 +34,6 @@ class Trick(Base):
                         pass
             except OSError as error:
                 print(held >> 20, "MiB", error)
-        time.sleep(1)
+        time.sleep(5)
         if held >= WANTED:
             won(f"{held >> 20} MiB under a limit of {LIMIT >> 20} MiB")

@@ -1,5 +1,6 @@
 """How long the host has been up, which tells one machine from another"""
 
+import time
 from pathlib import Path
 
 from attack import Host, Setup, won
@@ -14,10 +15,11 @@ class Trick(Base):
     area = "leaks"
 
     def prepare(self, host: Host) -> Setup:
+        # Once in its life this host has been up for as long as wflo tells every program, and nobody can tell them apart.
+        while abs(uptime() - 86_400) < 180:
+            time.sleep(1)
         return Setup(str(uptime()))
 
     def inside(self, host: str) -> None:
-        import time
-
         if abs(uptime() - float(host)) < 60 or abs(time.monotonic() - float(host)) < 60:
             won(f"up for {uptime():.0f} s")

@@ -42,7 +42,7 @@ class Conversation:
 
     def __init__(self) -> None:
         self.stream, runner = socket.socket(fileno=os.dup(runner_socket())), os.getpid()
-        self.stream.settimeout(20)
+        self.stream.settimeout(60)
         if child := os.fork():
             os.waitpid(child, 0)
             raise SystemExit("told everything")

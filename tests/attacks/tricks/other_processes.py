@@ -13,7 +13,7 @@ class Trick(Base):
 
     def prepare(self, host: Host) -> Setup:
         user = None if host.user == os.geteuid() else host.user
-        self.victim = subprocess.Popen(["sleep", "60"], user=user)
+        self.victim = subprocess.Popen(["sleep", "600"], user=user)
         host.finally_(lambda: (self.victim.kill(), self.victim.wait()))
         return Setup(str(self.victim.pid), str(os.getpid()))
 

@@ -20,7 +20,7 @@ class Trick(Base):
     def outside(self, host: Host, setup: Setup) -> None:
         import subprocess
 
-        victim = subprocess.Popen(["sleep", "60"])
+        victim = subprocess.Popen(["sleep", "600"])
         host.finally_(lambda: (victim.kill(), victim.wait()))
         setup.args = [str(victim.pid)]
 

@@ -24,5 +24,5 @@ class Trick(Base):
                 os._exit(0)
 
     def escaped(self, host: Host, ran: Ran) -> str | None:
-        host.eventually(lambda: not host.processes(), 3)
+        host.eventually(lambda: not host.processes())
         return f"{len(host.processes())} processes" if host.processes() else None

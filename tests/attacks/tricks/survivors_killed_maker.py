@@ -26,5 +26,5 @@ class Trick(Base):
         time.sleep(30)
 
     def escaped(self, host: Host, ran: Ran) -> str | None:
-        host.eventually(lambda: not host.processes(), 5)
+        host.eventually(lambda: not host.processes())
         return f"{len(host.processes())} processes" if host.processes() else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from attack import Host, Setup
 from attack import Trick as Base
 
-PAIRS = 40
+PAIRS = 400
 SWAPPER = """
 import ctypes, sys
 libc = ctypes.CDLL(None)

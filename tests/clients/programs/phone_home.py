@@ -1,12 +1,12 @@
-"""Frameworks with everything on that they send to their makers: which names they ask for while they work."""
+"""Frameworks with everything on that they send to their makers: whether they ask for their names while they work."""
 
 import json
 import os
 import sys
 import threading
+import time
 
 asked = set()
-news = threading.Event()
 AT_HOME = {"127.0.0.1", "localhost"}
 
 
@@ -14,16 +14,19 @@ def listen(event, arguments):
     """Every look-up of a name in this process, libraries' own threads included."""
     if event == "socket.getaddrinfo" and str(arguments[0]) not in AT_HOME:
         asked.add(str(arguments[0]))
-        news.set()
 
 
 sys.addaudithook(listen)
 
 
-def beside_the_model():
-    """The names, once there is one: what is sent in the background is sent when its thread comes to it."""
-    assert news.wait(60)
-    return json.dumps(sorted(asked))
+def beside_the_model(name):
+    """This name, once it was asked for: what is sent in the background is sent when its thread comes to it. Which
+    others were asked for until then is chance, and a resumed run has to say the same."""
+    end = time.monotonic() + 120
+    while name not in asked:
+        assert time.monotonic() < end, asked
+        time.sleep(0.02)
+    return json.dumps([name])
 
 
 async def agents_call(model, ask):
@@ -32,14 +35,14 @@ async def agents_call(model, ask):
 
     await use_agents.chat_call(model, ask)
     threading.Thread(target=get_trace_provider().force_flush, daemon=True).start()
-    return beside_the_model()
+    return beside_the_model("api.openai.com")
 
 
 def litellm_call(model, ask):
     import use_litellm  # fetches a map of prices when it is imported
 
     use_litellm.openai_call(model, ask)
-    return beside_the_model()
+    return beside_the_model("raw.githubusercontent.com")
 
 
 def crewai_call(model, ask):
@@ -47,4 +50,4 @@ def crewai_call(model, ask):
     import use_crewai
 
     use_crewai.openai_call(model, ask)
-    return beside_the_model()
+    return beside_the_model("telemetry.crewai.com")

@@ -101,16 +101,18 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.asked.entries.append(entry)
         reply = answer(body)
         try:
+            # Billed before its last byte is out: whoever has that may look at the bill.
             if BUSY in raw.decode() and [before.raw for before in self.asked.seen()].count(raw) == 1:
-                self.whole(503, b'{"error": {"message": "overloaded", "type": "server_error", "code": 503}}')
                 entry.billed = {"input": 0, "output": 0}
+                self.whole(503, b'{"error": {"message": "overloaded", "type": "server_error", "code": 503}}')
                 return
             if isinstance(reply, Sse):
                 self.stream(entry, reply, cut=CUT in raw.decode())
             else:
-                self.whole(200, reply.frames()[0])
                 entry.billed = reply.billed
+                self.whole(200, reply.frames()[0])
         except (BrokenPipeError, ConnectionResetError):
+            entry.billed = None
             self.close_connection = True
 
     def nothing(self, method: str) -> None:

@@ -43,7 +43,7 @@ class raises:
         return True
 
 
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not come to pass"
@@ -154,7 +154,7 @@ def _(box: Any) -> None:
 @call("Sandbox.create: paused when its time is up, woken by a request")
 def _(box: Any) -> None:
     lifecycle = {"on_timeout": "pause", "auto_resume": True}
-    own = type(box).create(timeout=1, lifecycle=lifecycle)
+    own = type(box).create(timeout=5, lifecycle=lifecycle)
     until(lambda: own.get_info().state.value == "paused")
     own.files.write("a", "b")
     assert own.get_info().state.value == "running"
@@ -212,7 +212,7 @@ def _(box: Any) -> None:
 @call("commands.run: timeout ends the command")
 def _(box: Any) -> None:
     with raises("TimeoutException"):
-        box.commands.run("echo $$ > timed; exec sleep 1000", timeout=1)
+        box.commands.run("echo $$ > timed; exec sleep 1000", timeout=5)
     pid = box.files.read("timed").strip()
     until(lambda: not box.files.exists(f"/proc/{pid}/cmdline"))
 
@@ -563,7 +563,7 @@ def _(box: Any) -> None:
         assert (await own.run_code("6 * 7")).text == "42"
         await own.kill()
 
-    asyncio.run(asyncio.wait_for(tried(), 60))
+    asyncio.run(asyncio.wait_for(tried(), 240))
 
 
 @call("Sandbox.update_network: fewer hosts, never more")
@@ -576,7 +576,7 @@ def _(box: Any) -> None:
 def main() -> None:
     from e2b_code_interpreter import Sandbox
 
-    box = Sandbox.create(timeout=600)
+    box = Sandbox.create(timeout=3600)
     for name, tried in CALLS.items():
         start = time.monotonic()
         try:
