@@ -173,19 +173,24 @@ mod tests {
 
     #[tokio::test]
     async fn who_says_nothing_keeps_nobody_out_for_ever_and_ends_with_it() {
-        let scrape = serving();
-        let at = scrape.address();
-        let mut silent = Vec::new();
-        for _ in 0..MOST - 1 {
-            silent.push(TcpStream::connect(at).await.unwrap());
+        let mut reached = 0;
+        for _ in 0..3 {
+            let scrape = serving();
+            let at = scrape.address();
+            let mut silent = Vec::new();
+            for _ in 0..MOST - 1 {
+                silent.push(TcpStream::connect(at).await.unwrap());
+            }
+            let page = ask(at, "GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
+            assert!(page.ends_with("m 1\n"), "{page}");
+            drop(scrape);
+            for mut stream in silent {
+                // Ended with the server, by a close or by a reset.
+                assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+            }
+            reached += usize::from(TcpStream::connect(at).await.is_ok());
         }
-        let page = ask(at, "GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
-        assert!(page.ends_with("m 1\n"), "{page}");
-        drop(scrape);
-        for mut stream in silent {
-            // Ended with the server, by a close or by a reset.
-            assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
-        }
-        assert!(TcpStream::connect(at).await.is_err());
+        // Another test may listen there by now: once, and not each time.
+        assert!(reached < 3);
     }
 }

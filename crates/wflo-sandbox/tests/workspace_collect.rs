@@ -17,7 +17,7 @@ use wflo_sandbox::workspace::{
     Bounds, Captured, Collected, Digest, Freed, Layer, Sealed, Store, View, WorkspaceError, capture,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn collect(store: &Store, wanted: &[Digest]) -> Freed {
     match store.collect(PATIENCE, || Ok::<_, WorkspaceError>(wanted.to_vec())).unwrap() {
@@ -171,7 +171,7 @@ fn nothing_that_is_referred_to_is_ever_collected() {
     let root = project.store.root().to_owned();
     let records: Mutex<BTreeMap<u64, Vec<Digest>>> = Mutex::default();
     let (next, done, freed) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
-    let (passes, deadline) = (AtomicU64::new(0), Instant::now() + Duration::from_secs(120));
+    let (passes, deadline) = (AtomicU64::new(0), Instant::now() + Duration::from_secs(600));
     let write = |writer: u64| {
         let store = Store::open(&root).unwrap();
         for round in 0.. {

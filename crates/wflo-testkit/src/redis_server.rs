@@ -51,7 +51,7 @@ impl RedisServer {
                 io::Error::other(format!("redis-server cannot be started ({error}): {help}"))
             })?;
         self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
             if Instant::now() >= deadline {
                 return Err(io::Error::other("redis-server did not come up"));

@@ -307,7 +307,7 @@ fn approving(project: &Project, args: &[&str], failpoint: Option<&str>, meddle: 
     let (told, events) = std::sync::mpsc::channel();
     let printed = BufReader::new(child.stdout.take().unwrap());
     let reader = std::thread::spawn(move || printed.lines().try_for_each(|line| told.send(line.unwrap())));
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(600);
     loop {
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {

@@ -126,7 +126,7 @@ impl Project {
     fn answering(&self, args: &[&str], failpoint: Option<&str>, answer: &str) -> Output {
         let mut command = self.command(args, failpoint);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_secs(600);
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > deadline {
                 child.kill().unwrap();

@@ -117,7 +117,7 @@ async fn nothing_is_smuggled_in_a_body() {
     for body in ["3;x=y\r\nabc\r\n0\r\n\r\n", "3\r\nabc\r\n0\r\nX: 1\r\n\r\n", "3\nabc\n0\n\n"] {
         let said =
             world.say(format!("{head}Transfer-Encoding: chunked\r\n\r\n{body}{inner}").as_bytes()).await;
-        assert!(said.starts_with("HTTP/1.1 400 ") && !said.contains("200"), "{body:?}: {said}");
+        assert!(said.starts_with("HTTP/1.1 400 ") && !said.contains(" 200 "), "{body:?}: {said}");
     }
     // What looks like a request is a body where the framing says so.
     let said = world
@@ -142,7 +142,7 @@ async fn chunked_bodies_are_written_anew() {
     assert!(said.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{said}");
     let seen = within(seen.recv()).await.unwrap();
     assert!(seen.contains("transfer-encoding: chunked\r\n") && !seen.contains("expect"), "{seen}");
-    assert!(seen.ends_with("0\r\n\r\n") && !seen.contains("0003"), "{seen}");
+    assert!(seen.ends_with("0\r\n\r\n") && !seen.contains("\r\n0003\r\n"), "{seen}");
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ impl World {
 
 /// A condition has a deadline, which only a failing test meets.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(120), future).await.expect("it hangs")
 }
 
 /// A host that answers every connection with `answer` once its request's head has arrived, and tells what it

@@ -59,7 +59,7 @@ use world::*;
 const EACH: i64 = 200_000;
 /// How much more it holds: a provider may count some tokens of its own.
 const MARGIN: i64 = 16_000;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_callers_against_a_budget_for_three_make_three_calls_and_halt_the_run() {
@@ -137,10 +137,8 @@ async fn calls_as_dear_as_the_limit_double_it_with_each_yes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_never_sent_costs_nothing() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", closed.local_addr().unwrap());
-    drop(closed);
-    let world = world_at(ModelServer::start().unwrap(), &url).await;
+    // No other test can come to listen there, as it could at a port that was free a moment ago.
+    let world = world_at(ModelServer::start().unwrap(), "http://127.0.0.1:1/v1").await;
     world.on(|_, calls, gateway| async move {
         let said = call(gateway, calls, 0).await;
         assert!(matches!(said, Err(CallError::Gateway(GatewayError::Unreachable { .. }))), "{said:?}");

@@ -66,7 +66,8 @@ fn the_next_step_computes_during_the_flush_and_nobody_hears_of_it_before() {
 fn an_end_that_never_became_durable_takes_all_that_followed_with_it() {
     let (dir, lock) = (tempfile::tempdir().unwrap(), Lock::default());
     let script = script(dir.path(), &lock);
-    let impatient = StoreOptions { lock_wait: Duration::from_millis(300), ..StoreOptions::default() };
+    // Long enough for b to begin meanwhile.
+    let impatient = StoreOptions { lock_wait: Duration::from_secs(3), ..StoreOptions::default() };
     let store = Arc::new(SqliteStore::open(dir.path().join("wflo.db"), impatient).unwrap());
     let first = Host::over(dir.path(), &script, store, 4);
     let run = first.submit(&line());

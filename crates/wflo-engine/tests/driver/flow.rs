@@ -324,7 +324,8 @@ fn a_message_from_another_process_wakes_a_waiting_run_at_once() {
     host.block_on(host.engine.ended(run)).unwrap();
     let took = since.elapsed();
     println!("woken, run and completed {took:?} after the decision");
-    assert!(took < Duration::from_secs(5));
+    // At once, as far as a busy machine can tell: not when a timer happens to be looked at.
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use wflo_store::{SqliteStore, StoreOptions};
 
 use self::script::Playing;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) fn successes(events: &[Recorded]) -> Vec<String> {
     let done = events.iter().filter_map(|e| match &e.event.body {

@@ -22,7 +22,7 @@ async fn connected() -> (Together, TcpStream) {
 }
 
 async fn in_time<T>(done: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), done).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(120), done).await.unwrap()
 }
 
 /// What is written in some pieces, and between which of them the writer waits for the flush or lets others run.

@@ -32,7 +32,7 @@ pub(crate) fn provider(answer: &'static str) -> (String, JoinHandle<String>) {
 
 /// Reads a message to the end that its content-length tells, or to the connection's.
 fn message(stream: &mut TcpStream) -> String {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     let (mut all, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
         let text = String::from_utf8_lossy(&all).into_owned();

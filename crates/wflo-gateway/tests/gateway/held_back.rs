@@ -73,7 +73,7 @@ async fn a_breaker_lets_one_call_through_to_see_and_closes_when_it_is_answered()
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), half_open).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(120), half_open).await.unwrap();
     world.mock.fault_always(None);
     world.mock.hold();
     let port = world.port;

@@ -135,7 +135,7 @@ impl MemoryLedger {
                 notified.await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+        tokio::time::timeout(std::time::Duration::from_secs(120), wait)
             .await
             .unwrap_or_else(|_| panic!("never happened: {what}: {:?}", self.calls()));
     }

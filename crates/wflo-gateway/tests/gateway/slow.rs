@@ -11,11 +11,15 @@ use crate::ledger::MemoryLedger;
 use crate::shapes::SHAPES;
 use crate::world::{World, deadlines};
 
-/// A gateway with little patience for clients.
+/// A gateway with little patience for clients, and with more than an honest one needs here, however busy the
+/// machine is.
 fn world() -> World {
-    let short = Duration::from_millis(500);
+    let short = Duration::from_secs(2);
     World::with(MemoryLedger::unlimited(), Deadlines { head: short, request_idle: short, ..deadlines() })
 }
+
+/// Between two bytes of a client that dribbles: a request of these takes it longer than is waited for.
+const TICK: Duration = Duration::from_millis(100);
 
 /// What a client is told that sends this, and then a byte now and then.
 async fn dribbles(port: u16, sent: &str, more: &str) -> String {
@@ -23,7 +27,7 @@ async fn dribbles(port: u16, sent: &str, more: &str) -> String {
     write.write_all(sent.as_bytes()).await.unwrap();
     let more = more.to_owned();
     let dribble = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let mut ticks = tokio::time::interval(TICK);
         for byte in more.bytes() {
             ticks.tick().await;
             if write.write_all(&[byte]).await.is_err() {
@@ -34,7 +38,7 @@ async fn dribbles(port: u16, sent: &str, more: &str) -> String {
         std::future::pending::<()>().await;
     });
     let mut told = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(20), read.read_to_end(&mut told));
+    let ended = tokio::time::timeout(Duration::from_secs(120), read.read_to_end(&mut told));
     // A reset is an end, too.
     let _ = ended.await.unwrap_or_else(|_| panic!("{sent:?} is waited for"));
     dribble.abort();

@@ -120,7 +120,8 @@ async fn calls(
 
 /// Whether a call went to the provider of this world.
 fn is_of(call: &Call, world: &World) -> bool {
-    call.intent.address.contains(&format!(":{}", world.mock.port()))
+    let port = format!(":{}", world.mock.port());
+    call.intent.address.split('/').any(|part| part.ends_with(&port))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use crate::world::{World, chat};
 async fn raw(port: u16, request: Vec<u8>, until: &'static str) -> String {
     tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(&request).unwrap();
         let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
         while !String::from_utf8_lossy(&all).contains(until) {

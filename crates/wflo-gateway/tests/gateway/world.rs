@@ -32,7 +32,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn deadlines() -> Deadlines {
-    Deadlines { connect: Duration::from_secs(2), ..Deadlines::default() }
+    Deadlines { connect: Duration::from_secs(20), ..Deadlines::default() }
 }
 
 impl World {
@@ -171,8 +171,8 @@ pub(crate) async fn start(
 }
 
 pub(crate) async fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
-    let response = tokio::time::timeout(Duration::from_secs(30), start(port, method, path, headers, body));
-    let (head, mut incoming) = response.await.expect("no answer in 30 s").into_parts();
+    let response = tokio::time::timeout(Duration::from_secs(120), start(port, method, path, headers, body));
+    let (head, mut incoming) = response.await.expect("no answer in 120 s").into_parts();
     let mut body = Vec::new();
     let whole = loop {
         match incoming.frame().await {

@@ -178,7 +178,25 @@ impl Running {
             }
         };
         self.treasury.wake();
-        tokio::time::timeout(Duration::from_secs(30), answer).await.expect("no answer in 30 s").unwrap()
+        tokio::time::timeout(Duration::from_secs(120), answer).await.expect("no answer in 120 s").unwrap()
+    }
+
+    /// Asks for a hold as calls do, and gives up after this time: what is granted in that very moment is heard.
+    async fn hold_within(&self, patience: Duration, accounts: &Accounts, nanos: i64) -> Option<Answer> {
+        let intent = intent(NanoUsd::from_nanos(nanos).into());
+        let answer = {
+            let mut spending = self.treasury.spending();
+            match spending.hold(Wanted { accounts: Arc::clone(accounts), intent }) {
+                Held::Asked(answer) => return Some(answer),
+                Held::NoRoom(wanted) => spending.wait(wanted),
+            }
+        };
+        self.treasury.wake();
+        let mut hope = self.treasury.hope(answer);
+        match tokio::time::timeout(patience, hope.answered()).await {
+            Ok(answer) => answer,
+            Err(_) => hope.give_up(),
+        }
     }
 
     fn settle(&self, seq: Seq, nanos: i64) {
@@ -213,5 +231,5 @@ async fn until(mut ready: impl FnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it did not come in 30 s");
+    tokio::time::timeout(Duration::from_secs(120), wait).await.expect("it did not come in 120 s");
 }

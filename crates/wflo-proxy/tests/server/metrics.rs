@@ -70,7 +70,7 @@ async fn fallbacks_are_counted_where_they_lead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_that_wait_for_a_limit_or_for_room_are_counted() {
-    let limit = Limit { concurrent: Some(1), wait: Duration::from_secs(20), queue: 1, ..Limit::new("one") };
+    let limit = Limit { concurrent: Some(1), wait: Duration::from_secs(120), queue: 1, ..Limit::new("one") };
     let world = World::with(Setup {
         routing: Routing { limits: vec![limit], ..Routing::default() },
         ..Setup::default()
@@ -82,7 +82,7 @@ async fn those_that_wait_for_a_limit_or_for_room_are_counted() {
         || tokio::spawn(async move { over1(tokio::net::TcpStream::connect(address).await.unwrap()).await });
     let reach = async |series: &str, value: f64| {
         let reached = async { while world.metric(series).await != Some(value) {} };
-        tokio::time::timeout(Duration::from_secs(20), reached)
+        tokio::time::timeout(Duration::from_secs(120), reached)
             .await
             .unwrap_or_else(|_| panic!("{series} {value}"));
     };

@@ -27,12 +27,15 @@ const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// HEADERS of stream 1 that do not end: one byte, `:method: POST`.
 const HEADERS: [u8; 10] = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83];
 
-/// A gateway with little patience.
+/// A gateway with little patience, and with more than an honest client needs here, however busy the machine is.
 fn impatient(tls: bool) -> Setup {
-    let short = Duration::from_millis(500);
+    let short = Duration::from_secs(2);
     let deadlines = Deadlines { head: short, request_idle: short, idle: short * 2, ..Deadlines::default() };
     Setup { tls, deadlines, ..Setup::default() }
 }
+
+/// Between two bytes of a client that dribbles: a request of these takes it longer than is waited for.
+const TICK: Duration = Duration::from_millis(100);
 
 /// What the server says until it ends the connection, to a client that sends this, and then a byte now and then.
 async fn told<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, sent: &[u8], more: &[u8]) -> Vec<u8> {
@@ -40,7 +43,7 @@ async fn told<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, sent: &[u8]
     write.write_all(sent).await.unwrap();
     let more = more.to_vec();
     let dribble = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let mut ticks = tokio::time::interval(TICK);
         for byte in more {
             ticks.tick().await;
             if write.write_all(&[byte]).await.is_err() || write.flush().await.is_err() {
@@ -51,11 +54,24 @@ async fn told<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, sent: &[u8]
         std::future::pending::<()>().await;
     });
     let mut told = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(20), read.read_to_end(&mut told)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(120), read.read_to_end(&mut told)).await;
     dribble.abort();
     // A reset is an end, too.
     let _ = ended.unwrap_or_else(|_| panic!("{:?} is waited for", String::from_utf8_lossy(sent)));
     told
+}
+
+/// What the server says to each of these, which wait at the same time, in no order.
+async fn each_told<S>(clients: Vec<(S, &[u8], &[u8])>) -> Vec<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let mut told_all = tokio::task::JoinSet::new();
+    for (stream, sent, more) in clients {
+        let (sent, more) = (sent.to_vec(), more.to_vec());
+        told_all.spawn(async move { told(stream, &sent, &more).await });
+    }
+    told_all.join_all().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,6 +81,7 @@ async fn a_client_that_does_not_get_to_its_request_loses_its_connection() {
     let half_head = [PREFACE.as_bytes(), &SETTINGS, &HEADERS].concat();
     // CONTINUATION of a header that never ends, a byte of a literal name at a time.
     let continuation = [&[0, 0x40, 0, 9, 0, 0, 0, 0, 1, 0, 0x7f][..], &long].concat();
+    let mut clients = Vec::new();
     for (sent, more) in [
         (&b""[..], &b""[..]),
         (b"G", b""),
@@ -76,7 +93,9 @@ async fn a_client_that_does_not_get_to_its_request_loses_its_connection() {
         (&half_head, b""),
         (&half_head, &continuation),
     ] {
-        let told = told(world.connect().await, sent, more).await;
+        clients.push((world.connect().await, sent, more));
+    }
+    for told in each_told(clients).await {
         let text = String::from_utf8_lossy(&told);
         assert!(!text.starts_with("HTTP/1.1 200"), "{text}");
     }
@@ -89,15 +108,19 @@ async fn a_client_that_does_not_get_through_its_handshake_loses_its_connection()
     let world = World::with(impatient(true)).await;
     // Of a ClientHello: a record of 512 bytes that never comes.
     let hello = [22, 3, 1, 2, 0, 1, 0, 1, 252];
+    let mut clients = Vec::new();
     for (sent, more) in [(&b""[..], &b""[..]), (&hello, b""), (&hello, &[3; 400])] {
-        assert!(!told(world.connect().await, sent, more).await.starts_with(b"HTTP/"));
+        clients.push((world.connect().await, sent, more));
     }
+    assert!(each_told(clients).await.iter().all(|told| !told.starts_with(b"HTTP/")));
     // And one that is through, and then says nothing, or too little.
+    let mut clients = Vec::new();
     for protocol in [&b"h2"[..], b"http/1.1"] {
         for sent in [&b""[..], b"P", PREFACE.as_bytes()] {
-            told(world.secured(protocol).await, sent, b"").await;
+            clients.push((world.secured(protocol).await, sent, &b""[..]));
         }
     }
+    each_told(clients).await;
     assert_eq!(over1(world.secured(b"http/1.1").await).await, StatusCode::OK, "others are served");
     assert_eq!(world.charged().await, BILL);
 }
@@ -120,7 +143,7 @@ async fn a_body_that_dribbles_or_stops_is_refused_and_never_sent() {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(world.connect().await)).await.unwrap();
     tokio::spawn(connection);
-    for pause in [Duration::from_millis(20), Duration::from_secs(600)] {
+    for pause in [TICK, Duration::from_secs(600)] {
         let (bytes, body) = mpsc::channel(1);
         let dribble = tokio::spawn(async move {
             for byte in CHAT.bytes() {
@@ -172,7 +195,7 @@ async fn an_answer_that_nobody_takes_is_billed_and_its_connection_ended() {
             let request = Request::post("http://localhost/v1/chat/completions");
             let response =
                 sender.send_request(request.body(Full::<Bytes>::from(CHAT)).unwrap()).await.unwrap();
-            let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
+            let ended = tokio::time::timeout(Duration::from_secs(120), connection).await;
             let _ = ended.expect("the connection is kept").unwrap();
             drop(response);
         } else {
@@ -190,7 +213,7 @@ async fn an_answer_that_nobody_takes_is_billed_and_its_connection_ended() {
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(20), alone).await.expect("the connection is kept");
+            tokio::time::timeout(Duration::from_secs(120), alone).await.expect("the connection is kept");
             drop(stream);
         }
         assert_eq!(over1(world.connect().await).await, StatusCode::OK, "others are served");
@@ -202,7 +225,8 @@ async fn an_answer_that_nobody_takes_is_billed_and_its_connection_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_its_provider_writes_slowly_is_no_slow_clients() {
     let setup = impatient(false);
-    let wait = setup.deadlines.idle / 2;
+    // All of it together takes longer than a client that takes nothing is waited for.
+    let wait = setup.deadlines.idle / 4;
     let world = World::with(setup).await;
     world.mock.fault_next(Fault::Slow(wait));
     let (mut sender, connection) =

@@ -102,9 +102,14 @@ mod tests {
     fn only_the_same_file_is_started_where_a_template_has_one() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("wflo");
-        std::fs::write(&at, "#!/bin/sh\necho \"$@\"\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&at, mode).unwrap();
+        // By another process: a file that this one has open to write is "busy" in whatever a test beside this one
+        // starts meanwhile, and cannot be run.
+        let write = |text: &str| {
+            let script = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+            let status = Command::new("sh").args(["-c", script]).arg(&at).arg(text).status();
+            assert!(status.unwrap().success());
+        };
+        write("#!/bin/sh\necho \"$@\"\n");
         let program = Program::new(&at).unwrap();
         let run = || {
             let [shell, option, line] = program.of_template().unwrap().try_into().unwrap();
@@ -114,7 +119,7 @@ mod tests {
         };
         let told = format!("{LAUNCHER_ARGUMENT} {KEEPER} {}\n", at.display());
         assert_eq!(run(), (Some(0), told));
-        std::fs::write(&at, "#!/bin/sh\necho another\n").unwrap();
+        write("#!/bin/sh\necho another\n");
         assert_eq!(run(), (Some(127), String::new()));
         std::fs::remove_file(&at).unwrap();
         assert_eq!(run(), (Some(127), String::new()));

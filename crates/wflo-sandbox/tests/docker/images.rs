@@ -1,8 +1,6 @@
 //! Which image is run, and when none is.
 
 use super::{Daemon, World};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use wflo_core::error::Coded as _;
 use wflo_sandbox::Spec;
@@ -72,10 +70,13 @@ fn a_run_keeps_the_image_that_it_was_submitted_with() {
 /// Answers as trivy does, whatever it is asked.
 fn fake_scanner(name: &str, answer: &str) -> (tempfile::TempDir, Environment) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
-    let mut file = std::fs::File::create(&path).unwrap();
-    write!(file, "#!/bin/sh\n[ \"$1\" = image ] || exit 9\ncat <<'END'\n{answer}\nEND\n").unwrap();
-    file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+    let text = folder.path().join("text");
+    std::fs::write(&text, format!("#!/bin/sh\n[ \"$1\" = image ] || exit 9\ncat <<'END'\n{answer}\nEND\n"))
+        .unwrap();
+    // By another process: a file that this one has open to write is "busy" in whatever a test beside this one starts
+    // meanwhile, and cannot be run.
+    let made = Command::new("install").args(["-m", "755"]).args([&text, &folder.path().join(name)]).status();
+    assert!(made.unwrap().success());
     let search = format!("{}:/usr/bin:/bin", folder.path().display());
     (folder, [("PATH".into(), search.into())].into())
 }

@@ -22,7 +22,7 @@ fn its_time_ends() {
         let mut text = String::new();
         output.read_to_string(&mut text).unwrap();
         assert_eq!(sandbox.wait().unwrap().outcome, Outcome::TimedOut, "{text}");
-        assert!(began.elapsed() < Duration::from_secs(20));
+        assert!(began.elapsed() < Duration::from_secs(500), "it slept to its end");
     });
 }
 

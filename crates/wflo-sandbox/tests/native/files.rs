@@ -220,7 +220,10 @@ fn an_interpreter_in_a_home_folder_works() {
     std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let prefix = home.path().join("versions/3.11");
     std::fs::create_dir_all(prefix.join("bin")).unwrap();
-    std::fs::copy("/bin/sh", prefix.join("bin/interpreter")).unwrap();
+    // By another process: a file that this one has open to write is "busy" in whatever a test beside this one
+    // starts meanwhile, and cannot be run.
+    let copied = std::process::Command::new("cp").arg("/bin/sh").arg(prefix.join("bin/interpreter")).status();
+    assert!(copied.unwrap().success());
     let mut spec =
         Spec::new([prefix.join("bin/interpreter").into_os_string(), "-c".into(), "echo $0; ls ..".into()]);
     spec.cwd = Some(prefix.clone());

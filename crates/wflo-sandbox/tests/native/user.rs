@@ -15,9 +15,11 @@ fn an_ordinary_user_is_promised_the_same() {
     // Where the build lies, an ordinary user may not go.
     let reachable = tempfile::tempdir().unwrap();
     let copy = |from: &std::path::Path, name: &str| {
+        // By another process: a file that this one has open to write is "busy" in whatever a test beside this one
+        // starts meanwhile, and cannot be run.
         let to = reachable.path().join(name);
-        std::fs::copy(from, &to).unwrap();
-        std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
+        let made = Command::new("install").args(["-m", "755"]).args([from, &to]).status();
+        assert!(made.unwrap().success());
         to
     };
     std::fs::set_permissions(reachable.path(), PermissionsExt::from_mode(0o777)).unwrap();

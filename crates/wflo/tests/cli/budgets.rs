@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use wflo_testkit::model_server::{Answer, ModelServer};
 
 use super::documents::assert_fits;
-use super::wflo::Folder;
+use super::wflo::{Folder, within_one_day};
 
 /// Ids and times differ each time; so do the widths of the columns that hold them.
 const FILTERS: [(&str, &str); 8] = [
@@ -63,6 +63,7 @@ fn id_of(folder: &Folder, name: &str) -> String {
 
 #[test]
 fn standing_budgets_are_set_used_shown_topped_up_and_told_of() {
+    within_one_day();
     let server = ModelServer::start().unwrap();
     let folder = project(&server);
     let set = |more: &[&str]| {

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use wflo_testkit::model_server::{Answer, ModelServer};
 
 use super::documents::assert_fits;
-use super::wflo::{Ended, Folder, shown};
+use super::wflo::{Ended, Folder, shown, within_one_day};
 
 /// Ids, times and process ids differ each time; so do the widths of the columns that hold them.
 const FILTERS: [(&str, &str); 13] = [
@@ -52,7 +52,7 @@ pub fn project() -> Folder {
 
 /// Waits until a command prints something that is wanted.
 pub fn until(folder: &Folder, arguments: &[&str], wanted: impl Fn(&Ended) -> bool) -> Ended {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let ended = folder.run(arguments);
         if wanted(&ended) {
@@ -337,6 +337,7 @@ fn the_json_of_every_command_fits_its_schema() {
 
 #[test]
 fn costs_are_added_up_by_run_step_and_model() {
+    within_one_day();
     let server = ModelServer::start().unwrap();
     server.answer_always(Answer::billed(1_000, 200));
     let settings = format!(

@@ -4,11 +4,27 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use wflo_core::ports::clock::Clock as _;
 
 /// A folder in which commands run; gone at the end.
 pub struct Folder {
     temporary: tempfile::TempDir,
     environment: Vec<(String, String)>,
+}
+
+/// Waits while a day is about to end, by UTC or in Berlin: what is told by the day stands in one line then.
+pub fn within_one_day() {
+    loop {
+        let now = wflo_engine::clock::SystemClock::default().now().as_second() % (24 * 3_600);
+        let ends = |hour: i64| (0..=120).contains(&(hour * 3_600 - now));
+        // Berlin's is two hours earlier in summer, and one in winter.
+        if ![22, 23, 24].into_iter().any(ends) {
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// How a command ended.

@@ -53,7 +53,7 @@ fn lines(output: &Output) -> Vec<Value> {
 
 /// Does something again and again until a command has ended.
 fn beside(mut child: Child, what: &str, mut act: impl FnMut()) -> Output {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
@@ -240,7 +240,7 @@ fn a_kill_around_a_queue_waits_once_and_goes_on_after_a_top_up() {
 fn a_run_that_is_queued_outlives_its_engine_and_is_woken_in_another() {
     let project = Project::new(&CALLS.replace("ACTION", "queue"));
     let mut child = start(&project, &["run", "--json"], None);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while !waits(&project) {
         assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it does not wait");
     }

@@ -36,7 +36,7 @@ fn run(project: &Project, failpoint: &str) -> Output {
     project.model.hold();
     let mut command = project.command(&["run", "--json"], Some(failpoint));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while child.try_wait().unwrap().is_none() && project.count("SELECT count(*) FROM log") == 0 {
         if Instant::now() > deadline {
             child.kill().unwrap();

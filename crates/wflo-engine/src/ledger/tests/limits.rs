@@ -55,7 +55,7 @@ async fn a_budget_of_an_organisation_holds_for_all_its_runs_and_a_labels_for_tho
     let world = world().await;
     one_by_one(&world, 2);
     let limits = budgets(&json!([
-        {"max_model_calls": 5, "per": "org", "period": "month", "time_zone": "Europe/Berlin"},
+        {"max_model_calls": 5, "per": "org", "period": "month", "time_zone": at_noon()},
         {"max_model_calls": 1, "per": "label", "label": "user"},
     ]));
     let mut statuses = Vec::new();
@@ -74,7 +74,7 @@ fn standing(limit: i64) -> Standing {
         scope: Scope::Workflow,
         key: "t".into(),
         period: Period::Day,
-        time_zone: "Asia/Kolkata".parse().unwrap(),
+        time_zone: at_noon(),
         measure: Measure::ModelCalls,
         limit: Amount::from_units(limit),
         action_on_exceeded: Some(wflo_core::budget::OnExceeded::Queue),

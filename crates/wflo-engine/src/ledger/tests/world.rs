@@ -211,6 +211,17 @@ impl World {
     }
 }
 
+/// A zone in which it is about noon: no day, and so no month, ends there in the middle of a test. The same for all
+/// that asks, whichever hour ends meanwhile.
+pub(super) fn at_noon() -> wflo_core::budget::Zone {
+    static ZONE: std::sync::LazyLock<wflo_core::budget::Zone> = std::sync::LazyLock::new(|| {
+        let hour = SystemClock::default().now().to_zoned(jiff::tz::TimeZone::UTC).hour();
+        // What is called so lies behind UTC by its number.
+        format!("Etc/GMT{:+}", hour - 12).parse().unwrap()
+    });
+    ZONE.clone()
+}
+
 pub(super) async fn until<Fut: Future<Output = bool>>(what: &str, holds: impl Fn() -> Fut) {
     let since = Instant::now();
     while !holds().await {
