@@ -6,7 +6,7 @@
 //! `docs/adr/0036-the-next-steps-sandbox.md`.
 //!
 //! **Architecture Invariants:** a standby is one run's, and is given once. Whoever takes it would have asked for the
-//! very same. When [`Standbys::end`] returns, none of the run's is alive.
+//! very same. When [`Standbys::end`] returns, none of the run's is alive, or a slow container engine still makes it.
 
 mod seen;
 #[cfg(test)]
