@@ -253,7 +253,8 @@ EFFECTS = {
     "llm": """(await context.llm.chat(model="m", messages=[{"role": "user", "content": "once"}], max_tokens=5)).text""",
     "db": """(await context.db.execute("INSERT INTO log (what) VALUES ('once')")).rows_affected""",
     "tool": """(await context.tools.run(["sh", "-c", "until [ -e /gate/open ]; do sleep 0.05; done; echo ran"])).stdout""",
-    "sleep": "await context.sleep(5)",
+    # Shorter than a wait that its sandbox is ended for.
+    "sleep": "await context.sleep(1.9)",
 }
 
 
