@@ -1,7 +1,6 @@
 //! Discovery: what workflow a user's file defines, asked in a sandbox without network.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::error::EngineError;
 use crate::interpreter::RUNNER_FD;
 use crate::launch::Launch;
 use crate::protocol::{self, FrameError, FromRunner, ToRunner};
-use crate::sandboxed::{Ask, Sandboxes, Shape, pipe, tail};
+use crate::sandboxed::{Ask, Sandboxes, Shape, pipe, socket, tail};
 
 /// The user's file could not be read as a workflow.
 pub(crate) const NOT_DESCRIBED: Code = Code(1030);
@@ -45,9 +44,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
         return Err(EngineError::Unreadable("a workflow without code is not described".to_owned()));
     };
     let io = |e: std::io::Error| EngineError::Unreadable(format!("discovery: {e}"));
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
-    ours.set_nonblocking(true).map_err(io)?;
-    let socket = tokio::net::UnixStream::from_std(ours).map_err(io)?;
+    let (socket, theirs) = socket().map_err(io)?;
     let (printed, printed_in) = pipe().map_err(io)?;
     let shape = Shape {
         env: interpreter.runner_env(0),
@@ -55,7 +52,7 @@ pub async fn describe(sandboxes: &Arc<Sandboxes>, launch: &Launch) -> Result<Des
         ..Shape::new(sandboxes.runner_command(launch, interpreter)?)
     };
     let ask = Ask {
-        fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
+        fds: vec![(theirs, RUNNER_FD)],
         ..Ask::new(shape, printed_in.try_clone().map_err(io)?, printed_in)
     };
     let running = sandboxes.open(launch, ask).await?;

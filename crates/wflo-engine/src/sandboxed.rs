@@ -11,7 +11,7 @@ mod running;
 
 pub(crate) use self::ask::{Ask, Shape};
 pub(crate) use self::files::LiveFiles;
-pub(crate) use self::pipe::{pipe, pipe_to, tail};
+pub(crate) use self::pipe::{pipe, pipe_to, socket, tail};
 pub(crate) use self::runner::Runner;
 pub(crate) use self::running::Running;
 

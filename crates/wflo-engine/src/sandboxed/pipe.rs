@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 
 /// A pipe from a sandbox: our end does not block, the program's is as programs expect it.
 pub(crate) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
@@ -16,6 +17,13 @@ pub(crate) fn pipe_to() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&write, true)?;
     Ok((read, write))
+}
+
+/// A socket to a runner: our end, and the one that it is given.
+pub(crate) fn socket() -> std::io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs.into()))
 }
 
 /// Reads a pipe to its end and gives the last `most` bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
-use super::{Ask, Running, Sandboxes, Shape, pipe};
+use super::{Ask, Running, Sandboxes, Shape, pipe, socket};
 use crate::error::EngineError;
 use crate::executor::Used;
 use crate::interpreter::RUNNER_FD;
@@ -36,15 +36,13 @@ impl Runner {
         owner: Option<(Whose, Used)>,
     ) -> Result<Runner, EngineError> {
         let io = |e: std::io::Error| EngineError::Unreadable(format!("a runner's socket: {e}"));
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
-        ours.set_nonblocking(true).map_err(io)?;
-        let socket = UnixStream::from_std(ours).map_err(io)?;
+        let (socket, theirs) = socket().map_err(io)?;
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
         let (whose, used) = owner.unzip();
         let ask = Ask {
             name: Some(name),
-            fds: vec![(OwnedFd::from(theirs), RUNNER_FD)],
+            fds: vec![(theirs, RUNNER_FD)],
             used: used.unwrap_or_default(),
             whose,
             ..Ask::new(shape, stdout_in, stderr_in)
