@@ -160,14 +160,13 @@ def python(bench):
     def code(text):
         return bench.spawn(30, "--", sys.executable, "-c", text)
 
-    projects = {kind: project(bench, "bench-", word) for kind, word in [("sync", ""), ("async", "async ")]}
+    projects = {}
+    for kind, word in [("sync", ""), ("async", "async ")]:
+        projects[kind] = project(bench, "bench-", word)
+        projects[f"warm {kind}"] = project(bench, "bench-", word, LASTS)
 
     def step(kind):
         return statistics.median(step_times(bench, projects[kind], env))
-
-    projects |= {
-        f"warm {kind}": project(bench, "bench-", word, LASTS) for kind, word in [("sync", ""), ("async", "async ")]
-    }
 
     def warm(kind):
         return [statistics.median(times) for times in warm_times(bench, projects[f"warm {kind}"], env)]
