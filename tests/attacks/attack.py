@@ -42,6 +42,8 @@ class Setup:
         """Shown copy-on-write, at its own path."""
         self.read_only: list[Path] = []
         """Shown at their own paths."""
+        self.writable: list[Path] = []
+        """The same, and written to."""
         self.limits: dict[str, str] = {}
         self.project: Path | None = None
         """The program is a step of a run on this project; its changes are shown, and brought in without a yes."""

@@ -245,3 +245,19 @@ def test_a_host_is_let_in_while_its_connection_waits(asking: Project, server: Se
     assert unseen.code != 0, "nothing looks into this run's TLS"
     ended = asking.call("egress", "allow", "latest", server.at)
     assert ended.code != 0, "a run that has ended reaches nothing"
+
+
+def test_a_step_that_began_without_a_way_out_is_said_to_have_none(project: Project) -> None:
+    project.steps("""
+    @workflow.step
+    def sit(context):
+        time.sleep(300)
+    """)
+    running = project.start("run")
+    running.until("step.started")
+    done = project.call("egress", "allow", "latest", "api.example.org")
+    assert done.code == 0 and "has no way out: for it, this counts from its next attempt on" in done.err, done
+    denied = project.call("egress", "deny", "latest", "other.example.org")
+    assert denied.code == 0 and "no way out" not in denied.err, denied
+    assert project.call("runs", "cancel", "latest").code == 0
+    running.finish()

@@ -62,7 +62,7 @@ pub use spec::{
 
 /// The system call filter of a preset, as Docker, Podman and Kubernetes read it.
 pub fn seccomp_profile(preset: Preset) -> serde_json::Value {
-    seccomp::json(preset)
+    seccomp::json(seccomp::Screen::of_containers(preset))
 }
 
 /// An AppArmor profile of the same shape.

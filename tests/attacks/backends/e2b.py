@@ -47,6 +47,7 @@ def cloud() -> dict[str, str]:
 
 
 ELSEWHERE = "the workspace is at a place of its own there, and the trick looks for it at its path"
+NO_FOLDER = "no folder of the host can be shown there"
 
 
 class E2b(Native):
@@ -56,7 +57,7 @@ class E2b(Native):
         "proc_host": "the server's own agent is there, which is this binary",
         "survivors_killed_maker": "nobody tells the cloud: it ends the sandbox within two minutes, or the next wflo does",
     }
-    unjudged = {"links_out": ELSEWHERE, "modes_out": ELSEWHERE, "swap_kept": ELSEWHERE}
+    unjudged = {"links_out": ELSEWHERE, "modes_out": ELSEWHERE, "swap_kept": ELSEWHERE, "modes_left": NO_FOLDER}
 
     def __init__(self) -> None:
         super().__init__("root")

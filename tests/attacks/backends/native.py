@@ -130,6 +130,8 @@ class Native:
             options += ["--allow-host", rule]
         for path in setup.read_only:
             options += ["--ro", f"{path}:{path}"]
+        for path in setup.writable:
+            options += ["--rw", f"{path}:{path}"]
         inside = program(trick, host, setup)
         command = [*self.command(), "sandbox", "exec", *options, "--", *inside]
         ran = carry_out(command, {**self.environment(host), **setup.env}, setup, host.folder)

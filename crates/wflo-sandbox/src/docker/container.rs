@@ -8,8 +8,9 @@
 
 use super::error::Error;
 use super::image::Image;
+use crate::native::seccomp::{self, Screen};
 use crate::native::spec::{Bind, DEFAULT_DISK, DEFAULT_PIDS, HOME, Limits};
-use crate::native::{LAUNCHER_ARGUMENT, Preset, seccomp_profile};
+use crate::native::{LAUNCHER_ARGUMENT, Preset};
 use crate::remote::KEEPER;
 use crate::remote::linked::Linked;
 use bollard::models::{
@@ -215,10 +216,10 @@ impl Shape {
     }
 }
 
-/// The filter around all of a container. The keeper asks the kernel about sockets, which the program may
-/// not; what the program may is decided again, exactly, by the filter that the keeper gives it.
+/// The filter around all of a container. The keeper asks the kernel about sockets and opens files in ways
+/// that the program may not; what the program may is decided again, exactly, by the filter that the keeper gives it.
 fn filter(preset: Preset) -> String {
-    let mut profile = seccomp_profile(preset);
+    let mut profile = seccomp::json(Screen { preset, accounted: true, lasting: false });
     if let Some(calls) = profile.get_mut("syscalls").and_then(|calls| calls.as_array_mut()) {
         let is_socket = |entry: &serde_json::Value| {
             entry.get("names").and_then(|names| names.as_array()).is_some_and(|names| {

@@ -90,7 +90,7 @@ fn sandbox(
     let port = |listener: &Option<(OwnedFd, u16)>| listener.as_ref().map(|(_, port)| *port);
     let ports = Ports { model: port(&listener), egress: port(&egress) };
     let kernel = |level: Level| level == Level::Kernel;
-    let filter = mold.filter(order.preset, common.accounts(&order.limits));
+    let filter = mold.filter(common.screen(&order));
     let (report, report_end) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
     let started = process::boot_ms();

@@ -6,8 +6,7 @@
 use super::blank;
 use super::idmap::OwnerMaps;
 use super::plan::Plan;
-use super::preset::Preset;
-use super::seccomp;
+use super::seccomp::{self, Screen};
 use super::sys::process;
 use super::sys::{At, Fault};
 use super::template::{self, Template};
@@ -24,7 +23,7 @@ const USERS: usize = 64;
 pub(crate) struct Mold {
     pub(crate) template: Template,
     /// The filters that were asked for so far.
-    filters: Vec<((Preset, bool), Vec<libc::sock_filter>)>,
+    filters: Vec<(Screen, Vec<libc::sock_filter>)>,
     pub(crate) init_filter: Vec<libc::sock_filter>,
     /// Where a sandbox's own mounts begin.
     pub(crate) mounts: OwnedFd,
@@ -94,18 +93,18 @@ impl Mold {
         })
     }
 
-    /// Compiles a filter, if that has not been done; `accounted` as for [`seccomp::compile`].
-    pub(crate) fn prepare_filter(&mut self, preset: Preset, accounted: bool) {
-        if self.filters.iter().all(|(known, _)| *known != (preset, accounted)) {
-            self.filters.push(((preset, accounted), seccomp::compile(preset, accounted)));
+    /// Compiles a filter, if that has not been done.
+    pub(crate) fn prepare_filter(&mut self, screen: Screen) {
+        if self.filters.iter().all(|(known, _)| *known != screen) {
+            self.filters.push((screen, seccomp::compile(screen)));
         }
     }
 
     /// A filter: the one that was prepared, or was not because its pid 1 is older than the first order for it.
-    pub(crate) fn filter(&self, preset: Preset, accounted: bool) -> Cow<'_, [libc::sock_filter]> {
-        match self.filters.iter().find(|(known, _)| *known == (preset, accounted)) {
+    pub(crate) fn filter(&self, screen: Screen) -> Cow<'_, [libc::sock_filter]> {
+        match self.filters.iter().find(|(known, _)| *known == screen) {
             Some((_, filter)) => Cow::Borrowed(filter),
-            None => Cow::Owned(seccomp::compile(preset, accounted)),
+            None => Cow::Owned(seccomp::compile(screen)),
         }
     }
 

@@ -17,6 +17,25 @@ pub(crate) use profile::json;
 use super::preset::Preset;
 use libc::{c_long, sock_filter};
 
+/// What a filter depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Screen {
+    pub(crate) preset: Preset,
+    /// The kernel counts the tree's memory. Without it, memory that belongs to no process cannot be seen by the
+    /// supervisor and is not to be had.
+    pub(crate) accounted: bool,
+    /// Folders of the host can be written to. What is left there runs outside, where `nosuid` does not hold: it
+    /// must not run as its owner.
+    pub(crate) lasting: bool,
+}
+
+impl Screen {
+    /// A container of other people's making: what will be mounted into it is not known.
+    pub(crate) fn of_containers(preset: Preset) -> Self {
+        Screen { preset, accounted: true, lasting: true }
+    }
+}
+
 /// What a filter answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -73,7 +92,9 @@ impl Ruling {
 /// Whether a call is refused by name whatever its arguments.
 pub(crate) fn refuses(preset: Preset, name: &str) -> bool {
     let refused = Rule::Always(Answer::Errno(libc::EPERM));
-    calls::rules(preset, true).iter().any(|ruling| ruling.name == name && ruling.rule == refused)
+    calls::rules(Screen::of_containers(preset))
+        .iter()
+        .any(|ruling| ruling.name == name && ruling.rule == refused)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -105,10 +126,9 @@ fn answer(answer: Answer) -> sock_filter {
     }
 }
 
-/// Compiles the filter. `accounted` says that the kernel counts the tree's memory; without it,
-/// memory that belongs to no process cannot be seen by the supervisor and is not to be had.
-pub(crate) fn compile(preset: Preset, accounted: bool) -> Vec<sock_filter> {
-    let mut rules = calls::rules(preset, accounted);
+/// Compiles the filter.
+pub(crate) fn compile(screen: Screen) -> Vec<sock_filter> {
+    let mut rules = calls::rules(screen);
     rules.sort_by_key(|ruling| ruling.number);
     // Where the answer changes, number by number: the leaves of the tree.
     let unknown = Rule::Always(Answer::Errno(libc::ENOSYS));

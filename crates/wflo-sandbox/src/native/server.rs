@@ -12,8 +12,9 @@ use super::cgroup::{Groups, Version};
 use super::clocks;
 use super::halt::Halt;
 use super::mold::{Mold, User};
+use super::seccomp::Screen;
 use super::sockets;
-use super::spec::{Level, Limits};
+use super::spec::Level;
 use super::sys::process::{self, Forked};
 use super::sys::{At, Fault, socket};
 use super::task::{self, Handed};
@@ -51,9 +52,11 @@ impl Common {
         self.lifeline.0.as_fd()
     }
 
-    /// Whether all that a sandbox holds is counted where its memory is limited.
-    pub(crate) fn accounts(&self, limits: &Limits) -> bool {
-        self.capabilities.memory == Level::Kernel || limits.memory.is_none()
+    /// What the filter of an order's program depends on.
+    pub(crate) fn screen(&self, order: &Order) -> Screen {
+        // Whether all that the sandbox holds is counted where its memory is limited.
+        let accounted = self.capabilities.memory == Level::Kernel || order.limits.memory.is_none();
+        Screen { preset: order.preset, accounted, lasting: !order.rw.is_empty() }
     }
 }
 
@@ -277,7 +280,7 @@ impl Server {
     ) -> Result<(Blank, User), Fault> {
         let step = "handing the order over";
         let Some(mold) = &mut self.mold else { return Err(Fault::new(step, libc::EINVAL, "")) };
-        mold.prepare_filter(order.preset, self.common.accounts(&order.limits));
+        mold.prepare_filter(self.common.screen(order));
         let (plan, user) = mold.plan(order)?;
         let handed = Handed {
             request: request.as_fd(),

@@ -26,7 +26,7 @@ use crate::native::exit::{Outcome, Usage};
 use crate::native::init;
 use crate::native::landlock;
 use crate::native::net;
-use crate::native::seccomp;
+use crate::native::seccomp::{self, Screen};
 use crate::native::sockets::{self, Sockets};
 use crate::native::spec::HOME;
 use crate::native::supervise::{Members, Supervisor, Verdict, Watched};
@@ -240,7 +240,8 @@ impl Keeper {
             egress: egress.as_ref().map(|(_, port)| *port),
         };
         let rules = landlock::prepare(&writable(&order, &self.workspace))?;
-        let filter = seccomp::compile(order.preset, true);
+        let filter =
+            seccomp::compile(Screen { preset: order.preset, accounted: true, lasting: !order.rw.is_empty() });
         let (fds, order) = self.streams.for_program(order).step("making the program's streams")?;
         let limits = order.limits;
         // The kernel counts a user's tasks together: those that are there already are nobody's of the program.

@@ -4,7 +4,7 @@
 //! on x86-64 alone stand apart.
 
 use super::Answer::{Allow, Errno};
-use super::{Answer, Check, Number, Rule, Ruling, Test};
+use super::{Answer, Check, Number, Rule, Ruling, Screen, Test};
 use crate::native::preset::Preset;
 
 /// The constant's name and its number.
@@ -26,8 +26,7 @@ const MADE: &[Call] = calls![
     SYS_flock, SYS_mkdirat, SYS_unlinkat, SYS_symlinkat, SYS_linkat,
     SYS_renameat2, SYS_statfs, SYS_fstatfs, SYS_truncate, SYS_ftruncate,
     SYS_fallocate, SYS_faccessat, SYS_faccessat2, SYS_chdir, SYS_fchdir,
-    SYS_fchmod, SYS_fchmodat, SYS_fchownat, SYS_fchown, SYS_openat,
-    SYS_openat2, SYS_close, SYS_close_range, SYS_pipe2, SYS_getdents64,
+    SYS_fchownat, SYS_fchown, SYS_close, SYS_close_range, SYS_pipe2, SYS_getdents64,
     SYS_lseek, SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64,
     SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2,
     SYS_sendfile, SYS_pselect6, SYS_ppoll, SYS_signalfd4,
@@ -73,11 +72,11 @@ const MADE: &[Call] = calls![
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const MADE_HERE: &[Call] = calls![
-    SYS_open, SYS_renameat, SYS_sync_file_range, SYS_getrlimit, SYS_stat,
+    SYS_renameat, SYS_sync_file_range, SYS_getrlimit, SYS_stat,
     SYS_lstat, SYS_poll, SYS_access, SYS_pipe, SYS_select, SYS_dup2,
     SYS_pause, SYS_alarm, SYS_fork, SYS_vfork, SYS_getpgrp, SYS_rename,
-    SYS_mkdir, SYS_rmdir, SYS_creat, SYS_link, SYS_unlink, SYS_symlink,
-    SYS_readlink, SYS_chmod, SYS_chown, SYS_lchown, SYS_utime,
+    SYS_mkdir, SYS_rmdir, SYS_link, SYS_unlink, SYS_symlink,
+    SYS_readlink, SYS_chown, SYS_lchown, SYS_utime,
     SYS_arch_prctl, SYS_time, SYS_futimesat, SYS_utimes, SYS_getdents,
     SYS_epoll_create, SYS_epoll_wait, SYS_inotify_init, SYS_signalfd,
     SYS_eventfd,
@@ -90,7 +89,6 @@ const MADE_HERE: &[Call] = &[("SYS_renameat", 38), ("SYS_sync_file_range", 84), 
 /// everywhere.
 const MADE_BY_NUMBER: &[Call] = &[
     ("SYS_cachestat", 451),
-    ("SYS_fchmodat2", 452),
     ("SYS_map_shadow_stack", 453),
     ("SYS_futex_wake", 454),
     ("SYS_futex_wait", 455),
@@ -172,7 +170,8 @@ const fn high(argument: u32, test: Test, then: Answer) -> Check {
 }
 
 /// Every call that has a rule, in no order.
-pub(super) fn rules(preset: Preset, accounted: bool) -> Vec<Ruling> {
+pub(super) fn rules(screen: Screen) -> Vec<Ruling> {
+    let Screen { preset, accounted, lasting } = screen;
     let refused = Errno(libc::EPERM);
     let strict = preset == Preset::Strict;
     let given = |answer: Answer, tables: &[&'static [Call]]| -> Vec<Ruling> {
@@ -189,6 +188,7 @@ pub(super) fn rules(preset: Preset, accounted: bool) -> Vec<Ruling> {
     // it, and what it writes to a bind it can flush by file.
     rules.extend(given(Errno(0), &[calls![SYS_sync, SYS_syncfs]]));
     rules.extend(checked(preset));
+    rules.extend(moded(lasting));
     rules
 }
 
@@ -227,13 +227,8 @@ fn personalities(preset: Preset) -> Rule {
 
 fn checked(preset: Preset) -> Vec<Ruling> {
     let refused = Errno(libc::EPERM);
-    let device = |argument| {
-        let kind = |value| low(argument, Test::Masked(libc::S_IFMT, value), refused);
-        Rule::Checked(vec![kind(libc::S_IFCHR), kind(libc::S_IFBLK)], Allow)
-    };
     let core = |argument| low(argument, Test::Differs(libc::RLIMIT_CORE), Allow);
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
-    let mut rules = vec![
+    let rules = vec![
         (
             "SYS_clone",
             libc::SYS_clone,
@@ -274,7 +269,6 @@ fn checked(preset: Preset) -> Vec<Ruling> {
             ),
         ),
         ("SYS_personality", libc::SYS_personality, personalities(preset)),
-        ("SYS_mknodat", libc::SYS_mknodat, device(2)),
         // Core dumps are off by a limit of 1 byte, which also stops dumps into a pipe; a program
         // that sets 0 means the same and would undo that.
         ("SYS_setrlimit", SETRLIMIT, Rule::Checked(vec![core(0)], Errno(0))),
@@ -292,7 +286,51 @@ fn checked(preset: Preset) -> Vec<Ruling> {
             ),
         ),
     ];
+    rules.into_iter().map(|(name, number, rule)| Ruling::new(name, number, rule)).collect()
+}
+
+/// Calls that give a file its mode, or make one with it. Devices are never made. Where files are `lasting`, the bits
+/// by which one runs as its owner or group are refused: who can write there could leave a program for whoever starts
+/// it outside.
+fn moded(lasting: bool) -> Vec<Ruling> {
+    const RUNS_AS: u32 = libc::S_ISUID | libc::S_ISGID;
+    // `O_TMPFILE` but for `O_DIRECTORY`, which is in it.
+    const MAKES: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)) as u32;
+    let refused = Errno(libc::EPERM);
+    let runs_as = |argument| low(argument, Test::HasAny(RUNS_AS), refused);
+    let rule = |checks: Vec<Check>| match checks.is_empty() {
+        true => Rule::Always(Allow),
+        false => Rule::Checked(checks, Allow),
+    };
+    let changes = |argument| rule(lasting.then(|| runs_as(argument)).into_iter().collect());
+    // Without a file to make, the mode is whatever stood in the register.
+    let opens = |flags, mode| {
+        let checks = [low(flags, Test::Masked(MAKES, 0), Allow), runs_as(mode)];
+        rule(checks.into_iter().filter(|_| lasting).collect())
+    };
+    let makes = |mode| {
+        let kind = |value| low(mode, Test::Masked(libc::S_IFMT, value), refused);
+        let devices = [kind(libc::S_IFCHR), kind(libc::S_IFBLK)];
+        rule(devices.into_iter().chain(lasting.then(|| runs_as(mode))).collect())
+    };
+    // Its mode is in memory, where a filter cannot look: programs fall back to openat.
+    let unseen = Rule::Always(if lasting { Errno(libc::ENOSYS) } else { Allow });
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut rules = vec![
+        ("SYS_fchmod", libc::SYS_fchmod, changes(1)),
+        ("SYS_fchmodat", libc::SYS_fchmodat, changes(2)),
+        // By number: the C library's headers are older than the call.
+        ("SYS_fchmodat2", 452, changes(2)),
+        ("SYS_openat", libc::SYS_openat, opens(2, 3)),
+        ("SYS_openat2", libc::SYS_openat2, unseen),
+        ("SYS_mknodat", libc::SYS_mknodat, makes(2)),
+    ];
     #[cfg(target_arch = "x86_64")]
-    rules.push(("SYS_mknod", libc::SYS_mknod, device(1)));
+    rules.extend([
+        ("SYS_chmod", libc::SYS_chmod, changes(1)),
+        ("SYS_open", libc::SYS_open, opens(1, 2)),
+        ("SYS_creat", libc::SYS_creat, changes(1)),
+        ("SYS_mknod", libc::SYS_mknod, makes(1)),
+    ]);
     rules.into_iter().map(|(name, number, rule)| Ruling::new(name, number, rule)).collect()
 }

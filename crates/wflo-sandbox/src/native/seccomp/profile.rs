@@ -4,8 +4,7 @@
 //! turned into [`cubes`](super::cubes). What is allowed is exactly what the filter allows. What is refused has
 //! the filter's error where a few rules can say so, and else the profile's own (ENOSYS).
 
-use super::{Answer, Ruling, calls, cubes};
-use crate::native::preset::Preset;
+use super::{Answer, Ruling, Screen, calls, cubes};
 use serde_json::{Value, json as object};
 
 /// How many rules a refusal may take to have its own error.
@@ -18,8 +17,8 @@ const ARCHITECTURE: &str = "SCMP_ARCH_AARCH64";
 
 /// The profile, for the architecture that this is built for. Another one's calls, 32-bit ones included, end
 /// the program.
-pub(crate) fn json(preset: Preset) -> Value {
-    let mut rules = calls::rules(preset, true);
+pub(crate) fn json(screen: Screen) -> Value {
+    let mut rules = calls::rules(screen);
     rules.sort_by_key(|ruling| (ruling.name, ruling.number));
     let mut syscalls = Vec::new();
     let (whole, parted): (Vec<_>, Vec<_>) =

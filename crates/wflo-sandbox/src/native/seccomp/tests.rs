@@ -29,16 +29,20 @@ fn run(program: &[sock_filter], architecture: u32, number: u32, arguments: [u64;
     }
 }
 
+fn of(preset: Preset, accounted: bool) -> Screen {
+    Screen { preset, accounted, lasting: false }
+}
+
 fn call(number: c_long, arguments: [u64; 6]) -> u32 {
-    run(&compile(Preset::Default, true), ARCHITECTURE, number as u32, arguments)
+    run(&compile(of(Preset::Default, true)), ARCHITECTURE, number as u32, arguments)
 }
 
 const EPERM: u32 = ERRNO | libc::EPERM as u32;
 
 #[test]
 fn the_tree_answers_every_number_as_its_rule_says() {
-    let program = compile(Preset::Default, true);
-    let rules = calls::rules(Preset::Default, true);
+    let program = compile(of(Preset::Default, true));
+    let rules = calls::rules(of(Preset::Default, true));
     for number in 0..2_000_u32 {
         let wanted = match rules
             .iter()
@@ -57,14 +61,14 @@ fn the_tree_answers_every_number_as_its_rule_says() {
 #[test]
 fn the_filter_is_short() {
     // Each hundred instructions cost every start about 20 µs.
-    assert!(compile(Preset::Default, true).len() < 400, "{}", compile(Preset::Default, true).len());
+    assert!(compile(of(Preset::Default, true)).len() < 400, "{}", compile(of(Preset::Default, true)).len());
 }
 
 #[test]
 fn no_call_has_two_rules() {
     for preset in Preset::ALL {
         let mut numbers: Vec<c_long> =
-            calls::rules(preset, false).iter().map(|ruling| ruling.number).collect();
+            calls::rules(of(preset, false)).iter().map(|ruling| ruling.number).collect();
         numbers.sort_unstable();
         let all = numbers.len();
         numbers.dedup();
@@ -75,9 +79,9 @@ fn no_call_has_two_rules() {
 #[test]
 fn foreign_numbers_and_architectures_are_refused() {
     let read = libc::SYS_read as u32;
-    assert_eq!(run(&compile(Preset::Default, true), 0x4000_0003, read, [0; 6]), KILL_PROCESS);
+    assert_eq!(run(&compile(of(Preset::Default, true)), 0x4000_0003, read, [0; 6]), KILL_PROCESS);
     assert_eq!(
-        run(&compile(Preset::Default, true), ARCHITECTURE, read | FOREIGN, [0; 6]),
+        run(&compile(of(Preset::Default, true)), ARCHITECTURE, read | FOREIGN, [0; 6]),
         ERRNO | libc::ENOSYS as u32
     );
 }
@@ -127,7 +131,7 @@ fn core_limits_are_pretended_and_other_processes_limits_refused() {
 
 #[test]
 fn memory_nobody_counts_is_refused_where_only_processes_are_counted() {
-    let supervised = compile(Preset::Default, false);
+    let supervised = compile(of(Preset::Default, false));
     let calls =
         [libc::SYS_memfd_create, libc::SYS_shmget, libc::SYS_msgget, libc::SYS_semget, libc::SYS_vmsplice];
     for number in calls {
@@ -158,7 +162,7 @@ fn devices_are_not_made() {
 
 #[test]
 fn a_strict_sandbox_has_unix_sockets_and_tcp_and_nothing_that_can_be_executed_unseen() {
-    let strict = compile(Preset::Strict, true);
+    let strict = compile(of(Preset::Strict, true));
     let socket = |family: i32, kind: i32, protocol: i32| {
         run(
             &strict,
@@ -187,7 +191,7 @@ fn a_strict_sandbox_has_unix_sockets_and_tcp_and_nothing_that_can_be_executed_un
 #[test]
 fn only_a_sandbox_to_build_in_traces() {
     for preset in Preset::ALL {
-        let program = compile(preset, true);
+        let program = compile(of(preset, true));
         let answers = |number: c_long, first: u64| {
             run(&program, ARCHITECTURE, number as u32, [first, 0, 0, 0, 0, 0]) == ALLOW
         };
@@ -221,9 +225,9 @@ fn told(profile: &serde_json::Value, name: &str, arguments: [u64; 6]) -> Option<
 
 #[test]
 fn the_profile_for_containers_allows_exactly_what_the_filter_allows() {
-    for preset in Preset::ALL {
-        let (profile, program) = (json(preset), compile(preset, true));
-        for Ruling { name, number, rule } in calls::rules(preset, true) {
+    for screen in Preset::ALL.iter().flat_map(|preset| [of(*preset, true), Screen::of_containers(*preset)]) {
+        let (profile, program) = (json(screen), compile(screen));
+        for Ruling { name, number, rule } in calls::rules(screen) {
             // Around every constant of every check, on every argument, whatever the upper half says.
             let mut values = vec![0, 1, 17, u64::MAX];
             if let Rule::Checked(checks, _) = &rule {
@@ -257,8 +261,12 @@ fn the_profile_for_containers_allows_exactly_what_the_filter_allows() {
                         let answer = run(&program, ARCHITECTURE, number as u32, arguments);
                         let filter = (answer != ALLOW).then_some(i64::from(answer & 0xffff));
                         let container = told(&profile, name, arguments);
-                        assert_eq!(filter.is_none(), container.is_none(), "{preset} {name} {arguments:x?}");
-                        assert_eq!(filter == Some(0), container == Some(0), "{preset} {name} {arguments:x?}");
+                        assert_eq!(filter.is_none(), container.is_none(), "{screen:?} {name} {arguments:x?}");
+                        assert_eq!(
+                            filter == Some(0),
+                            container == Some(0),
+                            "{screen:?} {name} {arguments:x?}"
+                        );
                     }
                 }
             }
@@ -270,7 +278,67 @@ fn the_profile_for_containers_allows_exactly_what_the_filter_allows() {
 fn a_profile_fits_into_a_filter_of_the_kernel() {
     // 4,096 instructions at most, about eight for each comparison.
     for preset in Preset::ALL {
-        let rules = json(preset)["syscalls"].as_array().unwrap().len();
+        let rules = json(Screen::of_containers(preset))["syscalls"].as_array().unwrap().len();
         assert!(rules < 450, "{preset}: {rules}");
     }
+}
+
+/// Every way to give a file a mode: the call, and its arguments with the mode.
+fn modes(mode: u64) -> Vec<(c_long, [u64; 6])> {
+    let makes = (libc::O_CREAT | libc::O_WRONLY) as u64;
+    let nameless = libc::O_TMPFILE as u64;
+    let file = u64::from(libc::S_IFREG);
+    let mut calls = vec![
+        (libc::SYS_fchmod, [3, mode, 0, 0, 0, 0]),
+        (libc::SYS_fchmodat, [3, 1, mode, 0, 0, 0]),
+        (452, [3, 1, mode, 0, 0, 0]),
+        (libc::SYS_openat, [3, 1, makes, mode, 0, 0]),
+        (libc::SYS_openat, [3, 1, nameless, mode, 0, 0]),
+        (libc::SYS_mknodat, [3, 1, file | mode, 0, 0, 0]),
+    ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([
+        (libc::SYS_chmod, [1, mode, 0, 0, 0, 0]),
+        (libc::SYS_open, [1, makes, mode, 0, 0, 0]),
+        (libc::SYS_open, [1, nameless, mode, 0, 0, 0]),
+        (libc::SYS_creat, [1, mode, 0, 0, 0, 0]),
+        (libc::SYS_mknod, [1, file | mode, 0, 0, 0, 0]),
+    ]);
+    calls
+}
+
+#[test]
+fn nothing_that_lasts_runs_as_its_owner() {
+    for preset in Preset::ALL {
+        for accounted in [true, false] {
+            let lasting = compile(Screen { preset, accounted, lasting: true });
+            let gone = compile(of(preset, accounted));
+            let answer =
+                |program, number: c_long, arguments| run(program, ARCHITECTURE, number as u32, arguments);
+            for mode in [0o4755, 0o2755, 0o6777, 0o4000, 0o2000, 0xffff_0000_0000 | 0o4755] {
+                for (number, arguments) in modes(mode) {
+                    assert_eq!(answer(&lasting, number, arguments), EPERM, "{number} {mode:o}");
+                    assert_eq!(answer(&gone, number, arguments), ALLOW, "{number} {mode:o}");
+                }
+            }
+            for mode in [0, 0o644, 0o777, 0o1777] {
+                for (number, arguments) in modes(mode) {
+                    assert_eq!(answer(&lasting, number, arguments), ALLOW, "{number} {mode:o}");
+                }
+            }
+            // A file that is there is opened whatever stands where a mode would.
+            let read = [3, 1, libc::O_RDWR as u64 | libc::O_DIRECTORY as u64, u64::MAX, 0, 0];
+            assert_eq!(answer(&lasting, libc::SYS_openat, read), ALLOW);
+            // What it would make cannot be seen.
+            assert_eq!(answer(&lasting, libc::SYS_openat2, [0; 6]), ERRNO | libc::ENOSYS as u32);
+            assert_eq!(answer(&gone, libc::SYS_openat2, [0; 6]), ALLOW);
+        }
+    }
+}
+
+#[test]
+fn a_profile_is_of_what_lasts() {
+    let profile = json(Screen::of_containers(Preset::Default));
+    assert_eq!(told(&profile, "fchmodat", [3, 1, 0o4755, 0, 0, 0]), Some(libc::EPERM.into()));
+    assert_eq!(told(&profile, "fchmodat", [3, 1, 0o755, 0, 0, 0]), None);
 }

@@ -69,6 +69,13 @@ pub(super) async fn run(
         context.printer.line(format_args!("{host} {what} by {}", record.id));
     }
     match (taken, driver) {
+        // Nothing is bound for connections in a sandbox that could reach nothing when it was made.
+        (true, Some(_)) if allowed && launch.allow_hosts.is_empty() && launch.ask_hosts.is_none() => {
+            context.printer.note(format_args!(
+                "A step that began while nothing could be reached has no way out: for it, this counts from its next attempt on."
+            ));
+            context.printer.hint("start a run with `--allow-host HOST`, or with `--ask-hosts`, to let hosts in while a step runs");
+        }
         (true, _) => {}
         (false, Some(driver)) => {
             context.printer.note(format_args!("Process {} acts on it as soon as it can.", driver.pid));
