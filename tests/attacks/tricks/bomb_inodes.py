@@ -6,7 +6,7 @@ import shutil
 from attack import Host, Setup, won
 from attack import Trick as Base
 
-WANTED = 4_000
+WANTED = 12_000
 
 
 class Trick(Base):

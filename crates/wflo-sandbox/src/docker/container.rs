@@ -140,7 +140,7 @@ impl Shape {
         let [work, tmp, home, shm] = shares(limits);
         let noexec = if self.preset == Preset::Strict { "noexec" } else { "exec" };
         let room = |size: u64, mode: &str, owner: u32| {
-            let inodes = (size >> 14).clamp(256, 1 << 20);
+            let inodes = (size >> 12).clamp(256, 1 << 20);
             format!(
                 "rw,nosuid,nodev,{noexec},size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
             )

@@ -97,7 +97,19 @@ pub fn doctor(program: &Path) -> Vec<Finding> {
         let fix = "boot with `lsm=landlock,…` on a kernel with CONFIG_SECURITY_LANDLOCK";
         finding("landlock", State::Degraded, "this kernel has none: one wall less", Some(fix))
     });
+    found.push(apparmor(Path::new("/sys/module/apparmor/parameters/enabled")));
     found
+}
+
+/// Whether the kernel would enforce the profiles that `wflo sandbox profile` prints. Sandboxes do not need them.
+fn apparmor(enabled: &Path) -> Finding {
+    let detail = match std::fs::read(enabled) {
+        Ok(word) if word.starts_with(b"Y") => {
+            "this kernel has it; whether it enforces the profiles that `wflo sandbox profile` prints was not tried"
+        }
+        _ => "this kernel enforces none: the profiles that `wflo sandbox profile` prints are untested here",
+    };
+    finding("apparmor", State::Untested, detail, None)
 }
 
 /// Who keeps socket buffers to the memory limit.
@@ -136,5 +148,27 @@ fn probe(launcher: &Launcher) -> Finding {
             let fix = error.hint();
             finding("sandbox", State::Missing, error.to_string(), fix.as_deref())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_apparmor_is_said_to_enforce_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |word: Option<&str>| {
+            let file = folder.path().join("enabled");
+            if let Some(word) = word {
+                std::fs::write(&file, word).unwrap();
+            }
+            let Finding { state, detail, .. } = apparmor(&file);
+            assert_eq!(state, State::Untested);
+            detail
+        };
+        assert!(said(None).contains("enforces none"));
+        assert!(said(Some("N\n")).contains("enforces none"));
+        assert!(said(Some("Y\n")).contains("was not tried"));
     }
 }

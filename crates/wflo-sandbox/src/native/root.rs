@@ -155,8 +155,9 @@ fn staged(place: &str, options: &[(&CStr, &CStr)]) -> Result<OwnedFd, Fault> {
 /// The size of the scratch space, and how many files it may have, as a mount's options.
 fn room(size: Bytes) -> [(&'static CStr, CString); 2] {
     let size = size.0.max(1 << 16);
-    // An inode costs about a KiB of kernel memory: one for each 16 KiB of space.
-    let inodes = (size >> 14).clamp(1 << 10, 1 << 20);
+    // A file that holds anything takes a page, so a tree of files meets the limit on bytes first; names without bytes
+    // cost about a KiB of kernel memory each.
+    let inodes = (size >> 12).clamp(1 << 10, 1 << 20);
     let number = |value: u64| CString::new(value.to_string()).unwrap_or_default();
     [(c"size", number(size)), (c"nr_inodes", number(inodes))]
 }
