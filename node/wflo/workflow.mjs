@@ -61,7 +61,7 @@ export class Workflow {
     return this;
   }
 
-  /** Limits of each step's sandbox: `{ memory_limit: "512m", timeout_seconds: 60 }`. */
+  /** Limits of each step's sandbox: `{ memory_limit: "512m", timeout_seconds: 60, io: { read: "50m" } }`. */
   configure_sandbox(limits) {
     this.#sandbox = { ...this.#sandbox, ...plain(limits, "sandbox") };
     return this;

@@ -65,6 +65,29 @@ def _pids(name: str, value: object) -> int:
     return arguments.integer(name, value, least=2)
 
 
+def _io(name: str, value: object) -> dict[str, str | int]:
+    checks: dict[str, Callable[[str, object], str | int]] = {
+        "read": size,
+        "write": size,
+        "read_ops": _operations,
+        "write_ops": _operations,
+    }
+    if not isinstance(value, dict):
+        hint = f'write {name}={{"read": "50m", "write_ops": 100}}'
+        raise arguments.wrong(f"{name} must be a dict of limits, not {arguments.show(value)}", hint=hint)
+    limits: dict[Any, object] = value  # pyright: ignore[reportUnknownVariableType]
+    for key in limits:
+        if key not in checks:
+            close = arguments.nearest(str(key), checks)
+            hint = f"did you mean `{close}`?" if close else f"it takes {', '.join(checks)}"
+            raise arguments.wrong(f"{name} has no limit {arguments.show(key)}", hint=hint)
+    return {key: checks[key](f"{name}[{key!r}]", limit) for key, limit in limits.items()}
+
+
+def _operations(name: str, value: object) -> int:
+    return arguments.integer(name, value, least=1)
+
+
 def _backend(name: str, value: object) -> str:
     return arguments.choice(name, value, BACKENDS)
 
@@ -76,6 +99,7 @@ def settings(given: dict[str, Any]) -> dict[str, Any]:
         "disk_limit": _disk,
         "cpu_limit": cpus,
         "pids_limit": _pids,
+        "io": _io,
         "network_enabled": arguments.boolean,
         "timeout_seconds": arguments.seconds,
         "allow_hosts": arguments.texts,

@@ -36,6 +36,8 @@ class Setup:
         self.stdin: int | None = None
         self.stdout: int | None = None
         """Where output goes that is not looked at."""
+        self.terminal: tuple[int, int] | None = None
+        """A terminal, as the person at it has it and as programs have it: all three streams are on it."""
         self.killed_at = ""
         """What the program says when its maker is to be killed by SIGKILL."""
         self.workspace: Path | None = None

@@ -84,6 +84,8 @@ def describe(runner: Runner) -> None:
         missing = set(expected) - set(steps)
         expect(not missing, f"steps are missing: {sorted(missing)}")
         expect(all(isinstance(step.get("depends_on"), list) for step in steps.values()), "depends_on is explicit")
+        limits = {"memory_limit": "64m", "io": {"read": "1m", "write_ops": 5}}
+        expect(definition.get("sandbox") == limits, f"limits of the sandbox are {definition.get('sandbox')}")
         expect(frame["files"] == sorted(frame["files"]) and frame["files"], "files are listed in order of name")
         expect(all(not name.startswith("/") for name in frame["files"]), "files are relative to the project")
 

@@ -94,6 +94,9 @@ pub struct SandboxSpec {
     /// All that is written inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_limit: Option<Bytes>,
+    /// What goes from each disk and to it in a second.
+    #[serde(default, skip_serializing_if = "IoSpec::is_empty")]
+    pub io: IoSpec,
     /// Must be false in this release.
     #[serde(default)]
     pub network_enabled: bool,
@@ -109,6 +112,31 @@ pub struct SandboxSpec {
     /// Further paths of the project that are never seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hide: Vec<String>,
+}
+
+/// Limits on disks, on each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IoSpec {
+    /// Bytes that are read in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Bytes>,
+    /// Bytes that are written in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Bytes>,
+    /// Operations that read, in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ops: Option<u32>,
+    /// Operations that write, in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_ops: Option<u32>,
+}
+
+impl IoSpec {
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == IoSpec::default()
+    }
 }
 
 /// A condition and what it leads to.

@@ -6,11 +6,17 @@
 //! **Architecture Invariant:** a program never has a descriptor of the console itself: what it can do to a
 //! terminal is what the console lets through.
 
+pub(crate) mod relaying;
+mod screen;
+
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
 use wflo_core::ports::BoxFuture;
+
+pub use self::relaying::Relaying;
+pub use self::screen::Screen;
 
 /// Which of a program's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wflo_core::definition::SandboxSpec;
+use wflo_core::definition::{IoSpec, SandboxSpec};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_sandbox::{IoLimits, Preset, e2b};
@@ -382,7 +382,7 @@ impl Limits {
             cpus: narrower(self.cpus, spec.cpu_limit),
             pids: narrower(self.pids, spec.pids_limit),
             disk: narrower(self.disk, spec.disk_limit),
-            io: self.io,
+            io: narrower_io(self.io, spec.io),
             timeout: narrower(self.timeout, spec.timeout_seconds),
         }
     }
@@ -412,9 +412,29 @@ fn narrower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     }
 }
 
+fn narrower_io(one: IoLimits, other: IoSpec) -> IoLimits {
+    IoLimits {
+        read: narrower(one.read, other.read),
+        write: narrower(one.write, other.write),
+        read_ops: narrower(one.read_ops, other.read_ops),
+        write_ops: narrower(one.write_ops, other.write_ops),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_definition_lowers_each_limit_on_disks_and_raises_none() {
+        let io = |read, write, read_ops| IoLimits { read, write, read_ops, write_ops: None };
+        let operator = Limits { io: io(Some(Bytes(10)), Some(Bytes(20)), None), ..Limits::default() };
+        let asked =
+            IoSpec { read: Some(Bytes(30)), write: Some(Bytes(5)), read_ops: Some(7), write_ops: None };
+        let narrowed = operator.with(&SandboxSpec { io: asked, ..SandboxSpec::default() });
+        assert_eq!(narrowed.io, io(Some(Bytes(10)), Some(Bytes(5)), Some(7)));
+        assert_eq!(operator.with(&SandboxSpec::default()).io, operator.io, "what is left out stands");
+    }
 
     #[test]
     fn whoever_starts_the_run_decides_and_nobody_else_lowers_a_wall() {

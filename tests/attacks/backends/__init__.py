@@ -50,11 +50,14 @@ def carry_out(command: list[str], env: dict[str, str], setup: Setup, cwd: Path, 
     began = time.monotonic()
     stdin = DEVNULL if setup.stdin is None else setup.stdin
     stdout, stderr = (PIPE, STDOUT) if setup.stdout is None else (setup.stdout, PIPE)
+    if setup.terminal:
+        stdin = stdout = stderr = setup.terminal[1]
     with Popen(
         command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, pass_fds=setup.fds, **more
     ) as process:
         try:
-            text = read(process, setup.killed_at.encode())
+            shown = setup.terminal[0] if setup.terminal else (process.stdout or process.stderr).fileno()
+            text = read(process, shown, setup.killed_at.encode())
         except TimeoutExpired:
             process.kill()
             text = b"(the deadline of the suite)"
@@ -62,19 +65,17 @@ def carry_out(command: list[str], env: dict[str, str], setup: Setup, cwd: Path, 
     return Ran(code, text.decode(errors="replace"), time.monotonic() - began)
 
 
-def read(process: Popen[bytes], killed_at: bytes) -> bytes:
+def read(process: Popen[bytes], shown: int, killed_at: bytes) -> bytes:
     """Its output, to the end of the last writer or, where somebody outlives it, to its own."""
-    stream = process.stdout or process.stderr
-    assert stream
     end, kept = time.monotonic() + DEADLINE, b""
     poll = select.poll()
-    poll.register(stream)
+    poll.register(shown, select.POLLIN)
     while True:
         left = end - time.monotonic()
         if left <= 0:
             raise TimeoutExpired(process.args, DEADLINE)
         if poll.poll(min(left, 0.5) * 1000):
-            if not (more := os.read(stream.fileno(), 1 << 16)):
+            if not (more := os.read(shown, 1 << 16)):
                 return kept
             kept = (kept + more)[-MOST:]
             if killed_at and killed_at in kept:

@@ -6,6 +6,7 @@ import path from "node:path";
 import { Workflow } from "wflo";
 
 export const workflow = new Workflow("conformance");
+workflow.configure_sandbox({ memory_limit: "64m", io: { read: "1m", write_ops: 5 } });
 
 workflow.step(async function echo(context) {
   context.state.n += 1;

@@ -7,6 +7,7 @@ import asyncio
 from wflo import Context, SyncContext, Workflow
 
 workflow = Workflow("conformance")
+workflow.configure_sandbox(memory_limit="64m", io={"read": "1m", "write_ops": 5})
 
 
 @workflow.step

@@ -138,6 +138,17 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
     if sandbox.pids_limit.is_some_and(|p| p < 2) {
         problems.push(Failure::new(BAD_NUMBER, "pids_limit must be at least 2").at("sandbox.pids_limit"));
     }
+    let io = sandbox.io;
+    let bytes =
+        [("read", io.read), ("write", io.write)].map(|(key, bytes)| (key, bytes.map(|bytes| bytes.0)));
+    let operations =
+        [("read_ops", io.read_ops), ("write_ops", io.write_ops)].map(|(key, ops)| (key, ops.map(u64::from)));
+    // A control group takes 0 for no limit.
+    for (key, _) in bytes.into_iter().chain(operations).filter(|(_, limit)| *limit == Some(0)) {
+        let failure = Failure::new(BAD_NUMBER, format!("io.{key} must be at least 1"))
+            .with_hint("leave it out where nothing is to be limited");
+        problems.push(failure.at(format!("sandbox.io.{key}")));
+    }
 }
 
 fn check_condition(

@@ -5,7 +5,6 @@
 //! them leaves is in `docs/adr/0028-programs-as-they-are.md`.
 
 mod relay;
-mod terminal;
 
 use std::sync::Arc;
 use std::time::Duration;

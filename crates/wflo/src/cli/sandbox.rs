@@ -21,6 +21,7 @@ pub(crate) use self::serve::ServeArgs;
 const EXEC_HELP: &str = "\
 Examples:
   wflo sandbox exec -- id
+  wflo sandbox exec --workspace . -- bash             A shell in this folder
   wflo sandbox exec --workspace . -- make test        In this folder; writes go to a copy, thrown away at the end
   wflo sandbox exec --workspace . --memory 512m --timeout 10s -- python3 script.py
   wflo sandbox exec --workspace . --keep -- make      The copy's changes are kept; where is printed
@@ -30,10 +31,11 @@ Examples:
   wflo sandbox exec --sandbox e2b --workspace . -- make test    In the cloud that E2B_API_KEY opens
 
 Without --workspace the command starts in an empty folder, /workspace. `wflo run -- CMD` runs a program on the
-project within a budget, and keeps what it changed.
+project within a budget, and keeps what it changed. At a terminal the command has one of its own: `-- bash` is a
+shell with job control.
 
 Exits with the command's own code; 124 when its time was up, 125 when the sandbox could not be made,
-137 when a limit killed it.";
+137 when a limit killed it, 128 plus the number of a signal to wflo that ended it.";
 
 const PROFILE_HELP: &str = "\
 Examples:

@@ -34,7 +34,6 @@ use self::attend::{Attendance, Left};
 use self::desk::Desk;
 use self::end::End;
 use self::feed::Feed;
-use self::signals::Signals;
 use self::view::View;
 use crate::cli::Detach;
 use crate::commands::runs::{exit_of_run, run_json};
@@ -47,6 +46,7 @@ use crate::trust;
 pub(crate) use self::attend::Until;
 pub(crate) use self::closing::bring_in_late;
 pub(crate) use self::console::Outer;
+pub(crate) use self::signals::Signals;
 pub(crate) use self::terminal::Terminal;
 
 /// How a run is driven.

@@ -50,7 +50,7 @@ name: everything
 version: 3
 timeout: 2h
 budgets: [{max_cost_usd: 1.5, per: day}, {max_cost_usd: 9, per: agent, agent: writer}]
-sandbox: {memory_limit: 512m, cpu_limit: 0.5, pids_limit: 64, disk_limit: 1g, timeout_seconds: 30, env: [LANG], hide: [notes]}
+sandbox: {memory_limit: 512m, cpu_limit: 0.5, pids_limit: 64, disk_limit: 1g, io: {read: 50m, write: 1048576, read_ops: 9}, timeout_seconds: 30, allow_hosts: [a.example], env: [LANG], hide: [notes]}
 policies:
   - {name: dear, condition: "estimated_cost > 100", actions: [{type: require_approval, approvers: [finance]}, {type: notify, channel: "slack://x"}]}
 steps:
@@ -74,6 +74,10 @@ steps:
     assert_eq!(definition.version.as_deref(), Some("3"));
     assert_eq!(definition.budgets.len(), 2);
     assert_eq!(definition.sandbox.cpu_limit.unwrap().0, 500);
+    let io = definition.sandbox.io;
+    assert_eq!((io.read.unwrap().0, io.write.unwrap().0), (50 << 20, 1 << 20));
+    assert_eq!((io.read_ops, io.write_ops), (Some(9), None));
+    assert_eq!(definition.sandbox.allow_hosts, ["a.example"]);
     assert_eq!(write.timeout_seconds.unwrap().0, 90_000);
     assert_eq!(write.retry_backoff.as_ref().unwrap().initial_seconds.0, 500);
     assert_eq!(write.approval.as_ref().unwrap().timeout_seconds.unwrap().0, 300_000);
@@ -175,6 +179,14 @@ fn the_published_schema_accepts_what_is_accepted_here() {
             "sandbox: {allow_hosts: [example.org]}",
             "sandbox: {cpu_limit: 0.5}",
             "sandbox: {ro: []}",
+            "sandbox: {backend: docker}",
+            "sandbox: {backend: e2b}",
+            "sandbox: {backend: gvisor}",
+            "sandbox: {io: {read: 50m, write: 1, read_ops: 2, write_ops: 3}}",
+            "sandbox: {io: {read: 0}}",
+            "sandbox: {io: {write_ops: 0}}",
+            "sandbox: {io: {speed: 1}}",
+            "sandbox: {io: 50m}",
             "colour: red",
             "version: 3",
             "inputs: {x: {type: text}}",

@@ -169,7 +169,6 @@ impl Sandbox {
         sandbox.patience = patience.unwrap_or(PATIENCE);
         sandbox.ask_hosts = asks == Some(true);
         sandbox.rw = mounts(reader.optional("rw"))?;
-        sandbox.io = reader.optional("io").map(|field| read_io(&field)).transpose()?.unwrap_or_default();
         sandbox.docker = containers(&mut reader)?;
         sandbox.packages = Packages::read(&mut reader)?;
         let cloud = reader.optional("e2b").map(|field| CloudSettings::read(&field, root)).transpose()?;
@@ -197,6 +196,7 @@ impl Sandbox {
         sandbox.cpu_limit = reader.optional("cpu_limit").map(|field| field.parse()).transpose()?;
         sandbox.pids_limit = reader.optional("pids_limit").map(|field| read_pids(&field)).transpose()?;
         sandbox.disk_limit = reader.optional("disk_limit").map(|field| field.parse()).transpose()?;
+        sandbox.io = reader.optional("io").map(|field| read_io(&field)).transpose()?.unwrap_or_default();
         sandbox.timeout = reader.optional("timeout_seconds").map(|field| read_seconds(&field)).transpose()?;
         sandbox.env = texts(reader.optional("env"))?;
         sandbox.hide = texts(reader.optional("hide"))?;

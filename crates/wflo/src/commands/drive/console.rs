@@ -107,7 +107,7 @@ pub(crate) struct Outer {
 }
 
 impl Outer {
-    pub(super) fn new(context: &Context<'_>) -> Self {
+    pub(crate) fn new(context: &Context<'_>) -> Self {
         let (stdin, output) = (std::io::stdin(), std::io::stdout().is_terminal());
         let is_behind = is_behind(&stdin);
         let input = stdin.is_terminal() && !is_behind;
@@ -127,6 +127,16 @@ impl Outer {
             attached: AtomicBool::new(false),
             redraw: Notify::new(),
         }
+    }
+
+    /// The size of the terminal that a program is to have; `None` for pipes.
+    pub(crate) fn size(&self) -> Option<Size> {
+        Some(self.keyboard.as_ref().filter(|_| self.screen)?.size())
+    }
+
+    /// Variables that say what that terminal is.
+    pub(crate) fn variables(&self) -> &[(OsString, OsString)] {
+        &self.variables
     }
 
     /// Where lines come from while a program has the terminal's input.
@@ -209,8 +219,7 @@ struct Connection {
 
 impl Streams for Connection {
     fn terminal(&self) -> Option<Size> {
-        let keyboard = self.outer.keyboard.as_ref().filter(|_| self.outer.screen)?;
-        Some(keyboard.size())
+        self.outer.size()
     }
 
     fn variables(&self) -> Vec<(OsString, OsString)> {

@@ -6,7 +6,7 @@ use wflo_core::error::{Code, Failure};
 use crate::failure::CommandError;
 
 /// Both signals, and where a program has the terminal those that would leave it as the program has it.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
@@ -18,7 +18,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the system does not let them be taken.
-    pub(super) fn new(has_program: bool) -> Result<Self, CommandError> {
+    pub(crate) fn new(has_program: bool) -> Result<Self, CommandError> {
         let take = |kind| {
             signal(kind).map_err(|e| {
                 let message = format!("signals cannot be watched: {e}");
@@ -36,6 +36,11 @@ impl Signals {
 
     /// The next of any.
     pub(super) async fn next(&mut self) {
+        self.which().await;
+    }
+
+    /// The next of any, and which it is.
+    pub(crate) async fn which(&mut self) -> SignalKind {
         async fn of(signal: &mut Option<Signal>) {
             match signal {
                 Some(signal) => drop(signal.recv().await),
@@ -43,10 +48,10 @@ impl Signals {
             }
         }
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = of(&mut self.hangup) => {}
-            () = of(&mut self.quit) => {}
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            () = of(&mut self.hangup) => SignalKind::hangup(),
+            () = of(&mut self.quit) => SignalKind::quit(),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! `wflo sandbox exec`: one command in a sandbox, with this terminal's streams.
+//! `wflo sandbox exec`: one command in a sandbox, with this process's streams or a terminal of its own.
 
 mod cloud;
 mod container;
 mod network;
 mod remote;
 pub(super) mod shown;
+mod terminal;
 mod workspace;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use crate::settings::Mount;
 pub(crate) use container::docker_host;
 use network::{Network, TRUSTED};
 use shown::Shown;
+use terminal::{Ended, Terminal, attend};
 use workspace::Workspace;
 
 /// A command that was not begun.
@@ -71,15 +73,21 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         let hint = "add --sandbox docker, or leave them out";
         return Err(usage("--image and --runtime are of containers".to_owned(), hint));
     }
+    // Under a keeper all that a terminal shows is one stream.
+    let terminal = Terminal::open(&mut spec, args.sandbox != "native", context)?;
     match args.sandbox.as_str() {
-        "docker" => container::run(spec, args, context),
-        "e2b" => cloud::run(spec, args, context),
-        _ => native(spec, args, context),
+        "docker" => container::run((spec, terminal), args, context),
+        "e2b" => cloud::run((spec, terminal), args, context),
+        _ => native((spec, terminal), args, context),
     }
 }
 
 /// The same in a sandbox that is made with the kernel alone.
-fn native(mut spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+fn native(
+    (mut spec, terminal): (Spec, Option<Terminal>),
+    args: &ExecArgs,
+    context: &Context<'_>,
+) -> Result<Exit, CommandError> {
     let workspace = match &args.workspace {
         Some(given) => Some(Workspace::open(given, context)?),
         None => None,
@@ -90,25 +98,25 @@ fn native(mut spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<Exit
     let sandbox = launcher.launch(spec).map_err(no_sandbox)?;
     let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
     report_limits(sandbox.enforcement(), context);
-    let exit = sandbox.wait().map_err(no_sandbox)?;
+    let ended = attend(terminal, || sandbox.wait(), || drop(sandbox.kill()))?;
     if let Some(network) = network {
         network.close(context);
     }
-    report(exit, args, context)?;
+    report(&ended, args, context)?;
     if args.keep
         && let Some(workspace) = &workspace
     {
         workspace.keep(&sandbox, context)?;
     }
-    Ok(Exit::Command(exit.code()))
+    Ok(Exit::Command(ended.code()))
 }
 
 /// Says how it ended, where it was not by itself.
-fn report(exit: wflo_sandbox::Exit, args: &ExecArgs, context: &Context<'_>) -> Result<(), CommandError> {
-    report_end(exit.outcome, args, context);
-    if let Outcome::NotExecuted(error) = exit.outcome {
+fn report(ended: &Ended, args: &ExecArgs, context: &Context<'_>) -> Result<(), CommandError> {
+    report_end(ended.exit.outcome, args, context);
+    if let Outcome::NotExecuted(error) = ended.exit.outcome {
         let failures = vec![not_executed(error, args, context)];
-        return Err(CommandError { failures, exit: Exit::Command(exit.code()) });
+        return Err(CommandError { failures, exit: Exit::Command(ended.code()) });
     }
     Ok(())
 }

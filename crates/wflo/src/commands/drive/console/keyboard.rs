@@ -123,3 +123,28 @@ impl Drop for Keyboard {
         self.cooked();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::LocalModes;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_leaves_the_terminal_as_it_was_found() {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        unlockpt(&master).unwrap();
+        let device = File::from(ioctl_tiocgptpeer(&master, flags).unwrap());
+        let is_raw = || !tcgetattr(&master).unwrap().local_modes.contains(LocalModes::ICANON);
+        let keyboard = Keyboard { device, found: Mutex::default(), input: Default::default() };
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let keyboard = keyboard;
+            keyboard.raw();
+            assert!(is_raw());
+            panic!("while a program has the terminal");
+        }));
+        assert!(ended.is_err() && !is_raw());
+    }
+}

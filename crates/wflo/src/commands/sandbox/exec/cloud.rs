@@ -8,10 +8,15 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::settings::CloudSettings;
 
+use super::terminal::Terminal;
 use super::{no_sandbox, remote, usage};
 
 /// Makes the sandbox, waits for the command's end, and keeps its changes where that is asked for.
-pub(super) fn run(spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) fn run(
+    ordered: (Spec, Option<Terminal>),
+    args: &ExecArgs,
+    context: &Context<'_>,
+) -> Result<Exit, CommandError> {
     let failed = |error: e2b::Error| no_sandbox(error.into());
     if args.workspace.as_ref().is_some_and(|given| given.target.is_some()) {
         let hint = "leave `:TARGET` out: the folder is below /tmp/wflo there";
@@ -27,7 +32,7 @@ pub(super) fn run(spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<
     let (place, store) = remote::store(args, context)?;
     let program = crate::commands::sandbox::doctor::this_program()?;
     let engine = E2b::start(&program, &cloud, key, &store).map_err(failed)?;
-    remote::carry_out(spec, args, context, (place.as_ref(), &store), e2b::TRUSTED, |spec, files| {
+    remote::carry_out(ordered, args, context, (place.as_ref(), &store), e2b::TRUSTED, |spec, files| {
         engine.launch(spec, files)
     })
 }

@@ -8,10 +8,15 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 
+use super::terminal::Terminal;
 use super::{network, no_sandbox, remote};
 
 /// Makes the container, waits for its end, and keeps its changes where that is asked for.
-pub(super) fn run(spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) fn run(
+    ordered: (Spec, Option<Terminal>),
+    args: &ExecArgs,
+    context: &Context<'_>,
+) -> Result<Exit, CommandError> {
     let failed = |error: docker::Error| no_sandbox(error.into());
     let options = Options { image: args.image.clone(), runtime: args.runtime.clone(), ..Options::default() };
     let host = docker_host(context);
@@ -21,7 +26,7 @@ pub(super) fn run(spec: Spec, args: &ExecArgs, context: &Context<'_>) -> Result<
     let engine = Docker::start(&program, &host, &store, &options, &image).map_err(failed)?;
     // One command needs one container.
     engine.make_none_ahead();
-    remote::carry_out(spec, args, context, (place.as_ref(), &store), network::TRUSTED, |spec, files| {
+    remote::carry_out(ordered, args, context, (place.as_ref(), &store), network::TRUSTED, |spec, files| {
         engine.launch(spec, files)
     })
 }

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 
 use super::network::{self, Network};
+use super::terminal::{Terminal, attend};
 use super::workspace::{Place, kept};
 use super::{no_sandbox, no_workspace, report, report_limits};
 
@@ -33,7 +34,7 @@ pub(super) fn store(
 /// Launches the command, waits for its end, and keeps its changes where that is asked for. `trusted` is the
 /// file of authorities inside.
 pub(super) fn carry_out(
-    mut spec: Spec,
+    (mut spec, terminal): (Spec, Option<Terminal>),
     args: &ExecArgs,
     context: &Context<'_>,
     (place, store): (Option<&Place>, &Arc<Store>),
@@ -55,15 +56,19 @@ pub(super) fn carry_out(
     let sandbox = sandbox.map_err(no_sandbox)?;
     let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
     report_limits(sandbox.enforcement(), context);
-    let exit = sandbox.wait().map_err(no_sandbox)?;
+    let wait = || {
+        let exit = sandbox.wait();
+        // What it printed last is still on its way.
+        sandbox.drained();
+        exit
+    };
+    let ended = attend(terminal, wait, || drop(sandbox.kill()))?;
     if let Some(network) = network {
         network.close(context);
     }
-    // What it printed last is still on its way to this process's streams.
-    sandbox.drained();
-    report(exit, args, context)?;
+    report(&ended, args, context)?;
     if args.keep {
         kept(sandbox.changes()?, store, context);
     }
-    Ok(Exit::Command(exit.code()))
+    Ok(Exit::Command(ended.code()))
 }
