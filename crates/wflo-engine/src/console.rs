@@ -6,6 +6,7 @@
 //! **Architecture Invariant:** a program never has a descriptor of the console itself: what it can do to a
 //! terminal is what the console lets through.
 
+mod pipes;
 pub(crate) mod relaying;
 mod screen;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use wflo_core::ports::BoxFuture;
 
+pub use self::pipes::Pipes;
 pub use self::relaying::Relaying;
 pub use self::screen::Screen;
 

@@ -30,7 +30,8 @@ impl Drop for Counted {
 }
 
 impl Relaying {
-    pub(crate) fn new(streams: Option<Arc<dyn Streams>>) -> Self {
+    /// Of a program with this console, or with none; nothing is passed on yet.
+    pub fn new(streams: Option<Arc<dyn Streams>>) -> Self {
         Relaying { left: Arc::new(watch::channel(0).0), tasks: JoinSet::new(), streams }
     }
 

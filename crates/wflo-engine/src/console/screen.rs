@@ -41,13 +41,11 @@ impl Screen {
     ///
     /// # Errors
     /// When it cannot be waited for.
-    pub fn connect(self, streams: &Arc<dyn Streams>) -> io::Result<Relaying> {
-        let mut relaying = Relaying::new(Some(Arc::clone(streams)));
-        self.join(streams, None, &mut relaying)?;
-        Ok(relaying)
+    pub fn connect(self, streams: &Arc<dyn Streams>, relaying: &mut Relaying) -> io::Result<()> {
+        self.join(streams, None, relaying)
     }
 
-    /// The same, as a part of a program's streams; what is shown is recorded in `output`.
+    /// The same; what is shown is recorded in `output`.
     pub(crate) fn join(
         self,
         streams: &Arc<dyn Streams>,

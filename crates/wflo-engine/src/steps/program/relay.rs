@@ -1,24 +1,15 @@
-//! The bytes between a program and its console, and the copy of them that is kept.
-//!
-//! Nothing is gathered: a chunk is passed on before the next is read, so a reader that is slow slows the
-//! program, as a pipe between the two would. A reader that is gone ends the program's pipe, and the program
-//! gets what a broken pipe is to it.
+//! A program's streams, and the copy of them that is kept: a terminal of its own, or pipes.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe::{Receiver, Sender};
-
-use crate::console::relaying::{CHUNK, feed};
-use crate::console::{Relaying, Screen, Stream, Streams};
-use crate::output::{Lines, Output};
-use crate::sandboxed::{Ask, Shape, pipe, pipe_to};
+use crate::console::{Pipes, Relaying, Screen, Stream, Streams};
+use crate::output::Output;
+use crate::sandboxed::{Ask, Shape};
 
 /// Our ends of a program's streams.
 enum Ends {
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes(Pipes),
     Terminal(Screen),
 }
 
@@ -43,15 +34,13 @@ impl Relay {
             let relay = Relay { ends: Ends::Terminal(screen), streams: Some(Arc::clone(streams)), output };
             return Ok((relay, ask));
         }
-        let (stdout, stdout_in) = pipe()?;
-        let (stderr, stderr_in) = pipe()?;
-        let mut ask = Ask::new(Shape::new(Vec::new()), stdout_in, stderr_in);
-        let mut stdin = None;
+        let mut pipes = Pipes::default();
+        let (stdout, stderr) = (pipes.output(Stream::Output)?, pipes.output(Stream::Error)?);
+        let mut ask = Ask::new(Shape::new(Vec::new()), stdout, stderr);
         if streams.is_some() {
-            let (theirs, ours) = pipe_to()?;
-            (ask.stdin, stdin) = (Some(theirs), Some(ours));
+            ask.stdin = Some(pipes.input()?);
         }
-        Ok((Relay { ends: Ends::Pipes { stdin, stdout, stderr }, streams, output }, ask))
+        Ok((Relay { ends: Ends::Pipes(pipes), streams, output }, ask))
     }
 
     /// Begins to pass bytes on. To be called once the program has its ends.
@@ -64,34 +53,8 @@ impl Relay {
                     screen.join(streams, Some(output), &mut relaying)?;
                 }
             }
-            Ends::Pipes { stdin, stdout, stderr } => {
-                if let (Some(stdin), Some(streams)) = (stdin, &streams) {
-                    relaying.spawn(feed(Sender::from_owned_fd(stdin)?, Arc::clone(streams)));
-                }
-                for (fd, stream, level) in
-                    [(stdout, Stream::Output, "stdout"), (stderr, Stream::Error, "stderr")]
-                {
-                    let lines = Lines::new(output.clone(), level);
-                    relaying.bring(pass(Receiver::from_owned_fd(fd)?, streams.clone(), stream, lines));
-                }
-            }
+            Ends::Pipes(pipes) => pipes.join(streams.as_ref(), Some(&output), &mut relaying)?,
         }
         Ok(relaying)
     }
-}
-
-async fn pass(mut from: Receiver, streams: Option<Arc<dyn Streams>>, stream: Stream, mut lines: Lines) {
-    let mut buffer = vec![0_u8; CHUNK];
-    while let Ok(read) = from.read(&mut buffer).await {
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        lines.push(bytes).await;
-        if let Some(streams) = &streams
-            && streams.write(stream, bytes).await.is_err()
-        {
-            break;
-        }
-    }
-    // First the pipe: nobody writes into it while the rest is kept.
-    drop(from);
-    lines.end().await;
 }

@@ -107,11 +107,20 @@ pub(crate) struct Outer {
 }
 
 impl Outer {
+    /// For the programs of runs.
     pub(crate) fn new(context: &Context<'_>) -> Self {
+        Outer::with(context, context.printer.json_wanted())
+    }
+
+    /// For a command whose output is all that comes.
+    pub(crate) fn of_command(context: &Context<'_>) -> Self {
+        Outer::with(context, false)
+    }
+
+    fn with(context: &Context<'_>, json: bool) -> Self {
         let (stdin, output) = (std::io::stdin(), std::io::stdout().is_terminal());
         let is_behind = is_behind(&stdin);
         let input = stdin.is_terminal() && !is_behind;
-        let json = context.printer.json_wanted();
         let keyboard = if input { Keyboard::open().map(Arc::new) } else { None };
         let variable = |name: &str| Some((name.into(), context.environment.get(name)?.into()));
         Outer {

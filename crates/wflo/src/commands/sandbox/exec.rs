@@ -2,10 +2,10 @@
 
 mod cloud;
 mod container;
+mod ends;
 mod network;
 mod remote;
 pub(super) mod shown;
-mod terminal;
 mod workspace;
 
 use std::ffi::OsString;
@@ -23,9 +23,9 @@ use crate::failure::{CliError, CommandError};
 use crate::settings::Mount;
 
 pub(crate) use container::docker_host;
+use ends::{Ended, Ends, attend};
 use network::{Network, TRUSTED};
 use shown::Shown;
-use terminal::{Ended, Terminal, attend};
 use workspace::Workspace;
 
 /// A command that was not begun.
@@ -74,17 +74,17 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         return Err(usage("--image and --runtime are of containers".to_owned(), hint));
     }
     // Under a keeper all that a terminal shows is one stream.
-    let terminal = Terminal::open(&mut spec, args.sandbox != "native", context)?;
+    let ends = Ends::open(&mut spec, args.sandbox != "native", context)?;
     match args.sandbox.as_str() {
-        "docker" => container::run((spec, terminal), args, context),
-        "e2b" => cloud::run((spec, terminal), args, context),
-        _ => native((spec, terminal), args, context),
+        "docker" => container::run((spec, ends), args, context),
+        "e2b" => cloud::run((spec, ends), args, context),
+        _ => native((spec, ends), args, context),
     }
 }
 
 /// The same in a sandbox that is made with the kernel alone.
 fn native(
-    (mut spec, terminal): (Spec, Option<Terminal>),
+    (mut spec, ends): (Spec, Option<Ends>),
     args: &ExecArgs,
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {
@@ -98,7 +98,7 @@ fn native(
     let sandbox = launcher.launch(spec).map_err(no_sandbox)?;
     let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
     report_limits(sandbox.enforcement(), context);
-    let ended = attend(terminal, || sandbox.wait(), || drop(sandbox.kill()))?;
+    let ended = attend(ends, || sandbox.wait(), || drop(sandbox.kill()))?;
     if let Some(network) = network {
         network.close(context);
     }

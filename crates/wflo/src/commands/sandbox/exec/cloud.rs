@@ -8,12 +8,12 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::settings::CloudSettings;
 
-use super::terminal::Terminal;
+use super::ends::Ends;
 use super::{no_sandbox, remote, usage};
 
 /// Makes the sandbox, waits for the command's end, and keeps its changes where that is asked for.
 pub(super) fn run(
-    ordered: (Spec, Option<Terminal>),
+    ordered: (Spec, Option<Ends>),
     args: &ExecArgs,
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {

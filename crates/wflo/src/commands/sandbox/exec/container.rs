@@ -8,12 +8,12 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 
-use super::terminal::Terminal;
+use super::ends::Ends;
 use super::{network, no_sandbox, remote};
 
 /// Makes the container, waits for its end, and keeps its changes where that is asked for.
 pub(super) fn run(
-    ordered: (Spec, Option<Terminal>),
+    ordered: (Spec, Option<Ends>),
     args: &ExecArgs,
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {

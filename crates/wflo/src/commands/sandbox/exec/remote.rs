@@ -10,8 +10,8 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 
+use super::ends::{Ends, attend};
 use super::network::{self, Network};
-use super::terminal::{Terminal, attend};
 use super::workspace::{Place, kept};
 use super::{no_sandbox, no_workspace, report, report_limits};
 
@@ -34,7 +34,7 @@ pub(super) fn store(
 /// Launches the command, waits for its end, and keeps its changes where that is asked for. `trusted` is the
 /// file of authorities inside.
 pub(super) fn carry_out(
-    (mut spec, terminal): (Spec, Option<Terminal>),
+    (mut spec, ends): (Spec, Option<Ends>),
     args: &ExecArgs,
     context: &Context<'_>,
     (place, store): (Option<&Place>, &Arc<Store>),
@@ -62,7 +62,7 @@ pub(super) fn carry_out(
         sandbox.drained();
         exit
     };
-    let ended = attend(terminal, wait, || drop(sandbox.kill()))?;
+    let ended = attend(ends, wait, || drop(sandbox.kill()))?;
     if let Some(network) = network {
         network.close(context);
     }

@@ -1,15 +1,19 @@
-//! The command at a terminal: it has one of its own, made and served by what serves the programs of `wflo run --`.
+//! The command's streams: a terminal of its own, or pipes, made and served by what serves the programs of
+//! `wflo run --`.
 //!
-//! The terminal is raw from the moment that the command runs to its end, and is given back before anything else
+//! A terminal is raw from the moment that the command runs to its end, and is given back before anything else
 //! is said. A signal to wflo, a terminal that goes among them, ends the command.
+//!
+//! **Architecture Invariant:** the command never holds a file, a terminal or a socket that this process was given.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use wflo_core::error::{Code, Failure};
-use wflo_engine::console::{Console as _, Relaying, Screen, Streams};
+use wflo_engine::console::{Console as _, Pipes, Relaying, Screen, Size, Stream, Streams};
 use wflo_sandbox::{Exit, Spec, Stdio};
 
 use super::no_sandbox;
@@ -20,10 +24,11 @@ use crate::failure::CommandError;
 /// How long what an ended command has said may take to be shown.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The terminal of a command that does not run yet.
-pub(super) struct Terminal {
+/// Our ends of the streams of a command that does not run yet.
+pub(super) struct Ends {
     outer: Arc<Outer>,
-    screen: Screen,
+    screen: Option<Screen>,
+    pipes: Pipes,
 }
 
 /// How it ended.
@@ -45,41 +50,51 @@ impl Ended {
     }
 }
 
-impl Terminal {
-    /// Makes one for the command, where this process has one; `None` where it has this process's streams.
-    /// `all`: standard error must be on it as well, because the sandbox cannot have it elsewhere.
+impl Ends {
+    /// Makes what the command needs; `None` where it can have this process's own streams. `all`: standard error must
+    /// be on a terminal with the rest, because the sandbox cannot have it elsewhere.
     ///
     /// # Errors
-    /// When there is none left.
+    /// When the kernel has no terminal or no descriptors left.
     pub(super) fn open(
         spec: &mut Spec,
         all: bool,
         context: &Context<'_>,
-    ) -> Result<Option<Terminal>, CommandError> {
-        let outer = Outer::new(context);
+    ) -> Result<Option<Ends>, CommandError> {
+        let outer = Outer::of_command(context);
         let shows_errors = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let Some(size) = outer.size().filter(|_| shows_errors || !all) else { return Ok(None) };
-        let unusable = |source| no_sandbox(wflo_sandbox::Error::Io { what: "given a terminal", source });
-        let (screen, theirs) = Screen::open(size).map_err(unusable)?;
-        spec.stdin = Stdio::Fd(theirs.try_clone().map_err(unusable)?);
-        if shows_errors {
-            spec.stderr = Stdio::Fd(theirs.try_clone().map_err(unusable)?);
+        let unusable = |source| no_sandbox(wflo_sandbox::Error::Io { what: "given streams", source });
+        let screen = match outer.size().filter(|_| shows_errors || !all) {
+            Some(size) => Some(screen(spec, size, shows_errors, &outer).map_err(unusable)?),
+            None => None,
+        };
+        let mut pipes = Pipes::default();
+        let of_screen = |stream| screen.is_some() && (stream != Some(Stream::Error) || shows_errors);
+        let mut made = screen.is_some();
+        for (stream, theirs) in [
+            (None, &mut spec.stdin),
+            (Some(Stream::Output), &mut spec.stdout),
+            (Some(Stream::Error), &mut spec.stderr),
+        ] {
+            if of_screen(stream) || !is_kept_from(theirs) {
+                continue;
+            }
+            let pipe = match stream {
+                None => pipes.input(),
+                Some(stream) => pipes.output(stream),
+            };
+            *theirs = Stdio::Fd(pipe.map_err(unusable)?);
+            made = true;
         }
-        spec.stdout = Stdio::Fd(theirs);
-        // Programs that make terminals of their own find them where they look.
-        (spec.terminal, spec.pts) = (true, true);
-        let given: Vec<_> = spec.env.iter().map(|(name, _)| name.clone()).collect();
-        let own = outer.variables().iter().filter(|(name, _)| !given.contains(name));
-        spec.env.extend(own.cloned());
-        Ok(Some(Terminal { outer: Arc::new(outer), screen }))
+        Ok(made.then(|| Ends { outer: Arc::new(outer), screen, pipes }))
     }
 
-    /// Gives it to the command, which runs.
+    /// Gives them to the command, which runs.
     fn attach(self) -> Result<Attached, CommandError> {
-        let unusable = |error: std::io::Error| {
+        let unusable = |error: io::Error| {
             CommandError::from_failure(Failure::new(
                 Code(9005),
-                format!("a terminal cannot be served: {error}"),
+                format!("the command's streams cannot be served: {error}"),
             ))
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -87,13 +102,44 @@ impl Terminal {
         let within = runtime.enter();
         let signals = Signals::new(true)?;
         let streams = self.outer.attach().map_err(unusable)?;
-        let relaying = self.screen.connect(&streams).map_err(unusable)?;
+        let mut relaying = Relaying::new(Some(Arc::clone(&streams)));
+        if let Some(screen) = self.screen {
+            screen.connect(&streams, &mut relaying).map_err(unusable)?;
+        }
+        self.pipes.connect(&streams, &mut relaying).map_err(unusable)?;
         drop(within);
         Ok(Attached { relaying, signals, streams, runtime })
     }
 }
 
-/// The terminal of a command that runs.
+/// A terminal of the command's own.
+fn screen(spec: &mut Spec, size: Size, shows_errors: bool, outer: &Outer) -> io::Result<Screen> {
+    let (screen, theirs) = Screen::open(size)?;
+    spec.stdin = Stdio::Fd(theirs.try_clone()?);
+    if shows_errors {
+        spec.stderr = Stdio::Fd(theirs.try_clone()?);
+    }
+    spec.stdout = Stdio::Fd(theirs);
+    // Programs that make terminals of their own find them where they look.
+    (spec.terminal, spec.pts) = (true, true);
+    let given: Vec<_> = spec.env.iter().map(|(name, _)| name.clone()).collect();
+    let own = outer.variables().iter().filter(|(name, _)| !given.contains(name));
+    spec.env.extend(own.cloned());
+    Ok(screen)
+}
+
+/// Whether a stream is more than the bytes that it brings or takes. Whoever holds a file can empty it, set its mode
+/// and its times, whatever it was opened for; a terminal, what it would obey; a socket, the other direction. A pipe
+/// without a name is nothing but bytes, and passed on as fast as it is.
+fn is_kept_from(stream: &Stdio) -> bool {
+    const PIPEFS: i64 = 0x5049_5045;
+    match stream {
+        Stdio::Fd(fd) => !rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == PIPEFS),
+        _ => false,
+    }
+}
+
+/// The streams of a command that runs.
 struct Attached {
     relaying: Relaying,
     signals: Signals,
@@ -147,14 +193,14 @@ impl Attached {
     }
 }
 
-/// Until the command has ended: at a terminal or without one. `wait` returns once its output has left the sandbox.
+/// Until the command has ended. `wait` returns once its output has left the sandbox.
 pub(super) fn attend(
-    terminal: Option<Terminal>,
+    ends: Option<Ends>,
     wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send,
     kill: impl FnOnce(),
 ) -> Result<Ended, CommandError> {
-    match terminal {
-        Some(terminal) => terminal.attach()?.stay(wait, kill),
+    match ends {
+        Some(ends) => ends.attach()?.stay(wait, kill),
         None => wait().map(Ended::alone).map_err(no_sandbox),
     }
 }
