@@ -199,7 +199,9 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         EventBody::WorkspaceApplied { files, discarded: false } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))
         }
-        EventBody::WorkspaceApplied { .. } => run("its file changes were discarded".to_owned()),
+        EventBody::WorkspaceApplied { files, .. } => {
+            run(format!("discarded: {files} {}", if *files == 1 { "changed file" } else { "changed files" }))
+        }
     }
 }
 

@@ -152,6 +152,30 @@ fn what_a_run_changed_is_shown_and_brought_in_once() {
 }
 
 #[test]
+fn what_an_apply_left_out_can_be_discarded_and_is_said() {
+    let folder = project();
+    left_behind(&folder);
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    assert_eq!(folder.run(&["apply", "latest", "notes.txt"]).code, 0);
+    // One that was applied and changed since is not left out.
+    folder.write("notes.txt", "one\nmore\nmine\n");
+    assert_eq!(folder.run(&["apply", "latest", "report.md"]).code, 0);
+    assert_page!(pages(
+        &folder,
+        &[
+            &["apply", "latest", "report.md"],
+            &["runs", "show", "latest"],
+            &["discard", "latest"],
+            &["runs", "show", "latest"],
+            &["apply", "latest", "deploy.sh"],
+            &["discard", "latest"],
+        ]
+    ));
+    assert_eq!(folder.read("notes.txt"), "one\nmore\nmine\n");
+    assert!(folder.exists("report.md") && !folder.exists("deploy.sh"));
+}
+
+#[test]
 fn a_conflict_writes_nothing() {
     let folder = project();
     left_behind(&folder);
