@@ -77,10 +77,11 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             };
             of(step, paint.bad(format_args!("failed: {}{then}", short(&error.message))))
         }
-        EventBody::StepUndone { step, error, .. } => of(
+        EventBody::StepUndone { step, report, error, .. } => of(
             step,
             match error {
-                None => "undone".to_owned(),
+                None if has_undone(report) => "its data changes were undone".to_owned(),
+                None => "had no data changes to undo".to_owned(),
                 Some(error) => paint.bad(format_args!("could not be undone: {}", short(&error.message))),
             },
         ),
@@ -203,6 +204,12 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             run(format!("discarded: {files} {}", if *files == 1 { "changed file" } else { "changed files" }))
         }
     }
+}
+
+/// Whether an undo changed any row back: its report has one for each database, with the rows by table.
+pub(crate) fn has_undone(report: &serde_json::Value) -> bool {
+    let rows = |of_one: &serde_json::Value| of_one["tables"].as_object().is_some_and(|tables| !tables.is_empty());
+    report.as_object().is_some_and(|databases| databases.values().any(rows))
 }
 
 fn short(text: &str) -> String {

@@ -136,10 +136,12 @@ impl Tree {
                 let stand = if *then == AfterFailure::Fail { Stand::Failed } else { Stand::Waiting };
                 self.become_(step, stand, at, plain::short(&error.message, 100));
             }
-            EventBody::StepUndone { step, error, retry, .. } => {
+            EventBody::StepUndone { step, report, error, retry, .. } => {
                 let stand = if *retry { Stand::Waiting } else { Stand::Failed };
                 let doing = match error {
-                    None => "its data changes were undone".to_owned(),
+                    None if event_line::has_undone(report) => "its data changes were undone".to_owned(),
+                    // It had written nothing: why it failed is still what there is to say.
+                    None => self.node(step).map(|node| node.doing.clone()).unwrap_or_default(),
                     Some(error) => format!("not undone: {}", plain::short(&error.message, 80)),
                 };
                 self.become_(step, stand, at, doing);

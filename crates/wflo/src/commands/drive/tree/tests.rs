@@ -68,3 +68,29 @@ fn the_tree_never_leaves_its_room() {
     assert!(lines.iter().any(|line| line.contains('⠋')), "what runs is shown: {lines:?}");
     assert!(lines.last().unwrap().contains("more steps"), "{lines:?}");
 }
+
+#[test]
+fn only_what_was_written_is_said_to_be_undone() {
+    let undone = |report: serde_json::Value| {
+        let mut tree = tree(&["book"]);
+        let error = json!({"code": "WFLO-5001", "message": "the write was rejected"});
+        happen(
+            &mut tree,
+            0,
+            json!({"type": "step.failed", "step": "book", "generation": 1, "attempt": 1, "error": error, "then": "undo"}),
+        );
+        happen(
+            &mut tree,
+            10,
+            json!({"type": "step.undone", "step": "book", "generation": 1, "report": report, "retry": false}),
+        );
+        shown(&tree, 20, (80, 24))[1].clone()
+    };
+    let nothing = json!({"app": {"tables": {}}});
+    for report in [json!({}), nothing] {
+        let line = undone(report);
+        assert!(line.contains("the write was rejected") && !line.contains("undone"), "{line}");
+    }
+    let line = undone(json!({"app": {"tables": {"bookings": {"inserted": 1, "updated": 0, "deleted": 0}}}}));
+    assert!(line.contains("its data changes were undone"), "{line}");
+}
