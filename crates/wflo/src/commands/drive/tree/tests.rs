@@ -77,7 +77,7 @@ fn only_what_was_written_is_said_to_be_undone() {
         happen(
             &mut tree,
             0,
-            json!({"type": "step.failed", "step": "book", "generation": 1, "attempt": 1, "error": error, "then": "undo"}),
+            json!({"type": "step.failed", "step": "book", "generation": 1, "error": error, "timed_out": false, "then": "undo_then_fail"}),
         );
         happen(
             &mut tree,
@@ -93,4 +93,28 @@ fn only_what_was_written_is_said_to_be_undone() {
     }
     let line = undone(json!({"app": {"tables": {"bookings": {"inserted": 1, "updated": 0, "deleted": 0}}}}));
     assert!(line.contains("its data changes were undone"), "{line}");
+}
+
+#[test]
+fn calls_are_under_way_from_their_start_to_their_end_or_that_of_their_step() {
+    let mut tree = tree(&["ask"]);
+    let effect = |path: &str, of: &str, kind: &str| {
+        json!({
+            "type": of, "step": "ask", "generation": 1, "path": path, "effect_seq": 0, "kind": kind, "name": "chat",
+            "cost_usd": "0.01"
+        })
+    };
+    for (path, kind) in [("0", "llm"), ("1", "llm"), ("2", "db")] {
+        happen(&mut tree, 0, effect(path, "effect.started", kind));
+    }
+    assert_eq!(tree.calling(), 2);
+    happen(&mut tree, 1, effect("2", "effect.finished", "db"));
+    happen(&mut tree, 1, effect("0", "effect.finished", "llm"));
+    assert_eq!(tree.calling(), 1);
+    happen(
+        &mut tree,
+        2,
+        json!({"type": "step.lost", "step": "ask", "generation": 1, "attempt": 1, "reason": "its sandbox is gone"}),
+    );
+    assert_eq!(tree.calling(), 0);
 }
