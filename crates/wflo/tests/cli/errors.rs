@@ -93,6 +93,25 @@ fn a_missing_workflow_names_the_nearest_file() {
 }
 
 #[test]
+fn a_missing_workflow_that_the_settings_name_is_said_to_be_theirs() {
+    let names = ("wflo.toml", "[project]\nworkflow = \"worfklow.py\"\n");
+    let named = "there is no workflow file worfklow.py, which wflo.toml names";
+    let folder = Folder::with(&[WORKFLOW, names]);
+    refused(
+        &folder,
+        &["run"],
+        2,
+        &[named, "`workflow` under [project] in wflo.toml: did you mean `workflow.py`?"],
+    );
+    refused(
+        &Folder::with(&[names]),
+        &["run"],
+        2,
+        &[named, "`workflow` under [project] in wflo.toml, or give"],
+    );
+}
+
+#[test]
 fn a_misspelt_setting_is_named_with_its_line() {
     let folder = Folder::with(&[WORKFLOW, ("wflo.toml", "[sandbox]\n\nmemory_limt = \"1g\"\n")]);
     assert_snapshot!(folder.shown(&["run"]));
