@@ -9,7 +9,7 @@ use wflo_core::error::Failure;
 use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{ApprovalFilter, Store};
+use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
@@ -57,12 +57,24 @@ pub(super) fn error(printer: &Printer, record: &RunRecord) {
     }
 }
 
+/// What a person types for the run: `latest` while it is the newest, which is shorter than a line.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn name_of(session: &Session<'_>, run: RunId) -> Result<String, CommandError> {
+    let newest = session.store.runs(RunFilter { limit: 1, ..RunFilter::default() }).await?;
+    Ok(match newest.first() {
+        Some(newest) if newest.id == run => "latest".to_owned(),
+        _ => run.to_string(),
+    })
+}
+
 /// Where the lines are that steps logged or printed: the tree has no room for them.
-pub(super) fn logged(printer: &Printer, record: &RunRecord, lines: u64) {
+pub(super) fn logged(printer: &Printer, name: &str, lines: u64) {
     if lines > 0 {
         let lines = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
         let what = printer.beside().faint("output   ");
-        printer.note(format_args!("  {what}  {lines}: `wflo runs events {}`", record.id));
+        printer.note(format_args!("  {what}  {lines}: `wflo runs events {name}`"));
     }
 }
 
@@ -205,7 +217,7 @@ async fn wakes(session: &Session<'_>, run: RunId) -> Result<Option<String>, Comm
 }
 
 /// The changed files, and how to bring them in when the run itself was not told to.
-pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
+pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), changes: &[Change]) {
     let changed: Vec<&Change> = changes.iter().filter(|change| !is_folder(change)).collect();
     if changed.is_empty() {
         return;
@@ -222,11 +234,10 @@ pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
     }
     printer.note(format_args!("  {}  {} changed: {names}", paint.faint("files    "), changed.len()));
     if !record.options.apply || record.status != RunStatus::Completed {
-        let id = record.id;
-        printer.note(format_args!(
-            "             see them with `wflo diff {id}`, bring them in with `wflo apply {id}`,\n             \
-             or throw them away with `wflo discard {id}`"
-        ));
+        // A line each: with an id two do not fit.
+        for (what, verb) in [("see them", "diff"), ("bring them in", "apply"), ("throw them away", "discard")] {
+            printer.note(format_args!("             {what:<15}  wflo {verb} {name}"));
+        }
     }
 }
 
