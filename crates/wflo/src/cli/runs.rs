@@ -43,6 +43,14 @@ pub(crate) struct OneRun {
     pub(crate) run: RunRef,
 }
 
+/// A command that only reads, and takes the newest run where none is named.
+#[derive(Debug, Args)]
+pub(crate) struct ReadRun {
+    /// The run's id, or latest
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub(crate) run: RunRef,
+}
+
 const LIST_HELP: &str = "\
 Examples:
   wflo runs list
@@ -51,7 +59,7 @@ Examples:
 
 const SHOW_HELP: &str = "\
 Examples:
-  wflo runs show latest
+  wflo runs show                          The run that was started last
   wflo runs show run_0190f2e4             The beginning of an id is enough when only one run has it
   wflo runs show run_0190f2e4… --json | jq .outputs";
 
@@ -142,12 +150,12 @@ pub(crate) enum RunsCommand {
     },
     /// Show one run: its steps, costs, approvals and outputs
     #[command(after_help = SHOW_HELP)]
-    Show(OneRun),
+    Show(ReadRun),
     /// Show what happened in a run, in order
     #[command(after_help = EVENTS_HELP)]
     Events {
         #[command(flatten)]
-        run: OneRun,
+        run: ReadRun,
         /// Go on until the run has ended, through its waits
         #[arg(short, long)]
         follow: bool,
@@ -197,5 +205,5 @@ pub(crate) enum RunsCommand {
     Prune(PruneArgs),
     /// Show where a run's time went
     #[command(after_help = TRACE_HELP)]
-    Trace(OneRun),
+    Trace(ReadRun),
 }

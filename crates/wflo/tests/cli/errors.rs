@@ -215,7 +215,9 @@ fn a_file_of_another_kind_is_not_called_missing() {
 #[test]
 fn a_missing_argument_says_where_it_comes_from() {
     let folder = Folder::new();
-    refused(&folder, &["runs", "show"], 2, &["wflo runs list", "latest"]);
+    for verb in [&["apply"][..], &["discard"], &["runs", "cancel"]] {
+        refused(&folder, verb, 2, &["wflo runs list", "latest"]);
+    }
     refused(&folder, &["approvals", "approve"], 2, &["wflo approvals list"]);
     let short = folder.run(&["runs", "show", "run_ab"]);
     assert!(short.code == 2 && short.stderr.contains("at least 4 digits"), "{}", short.stderr);

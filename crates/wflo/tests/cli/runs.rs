@@ -176,6 +176,21 @@ fn what_an_apply_left_out_can_be_discarded_and_is_said() {
 }
 
 #[test]
+fn what_only_reads_takes_the_newest_run() {
+    let folder = project();
+    left_behind(&folder);
+    for verb in [&["diff"][..], &["runs", "show"], &["runs", "events"], &["runs", "trace"]] {
+        let named = folder.run(&[verb, &["latest"]].concat());
+        let ended = folder.run(verb);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        // Ages and times of what goes on move.
+        assert_eq!(ended.stdout.lines().next(), named.stdout.lines().next());
+    }
+    let path = folder.run(&["diff", "report.md"]);
+    assert!(path.code == 2 && path.stderr.contains("wflo diff latest report.md"), "{}", path.stderr);
+}
+
+#[test]
 fn a_conflict_writes_nothing() {
     let folder = project();
     left_behind(&folder);
