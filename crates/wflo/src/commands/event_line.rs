@@ -196,7 +196,7 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             let what = if *allowed { "may be reached" } else { "is kept out" };
             run(format!("{} {what} from now on: {}", short(rule), plain::line(by)))
         }
-        EventBody::Notice { message, .. } => run(paint.careful(short(message))),
+        EventBody::Notice { message, .. } => run(paint.careful(short(&plain::hashes(message)))),
         EventBody::WorkspaceApplied { files, discarded: false } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))
         }
