@@ -112,7 +112,10 @@ mod tests {
         assert_eq!(short("山田太郎", 5), "山田…", "a wide character has two columns");
         assert_eq!(padded("山田", 6), "山田  ");
         let hash = "0123456789abcdef".repeat(4);
-        assert_eq!(hashes(&format!("of {hash} (tree {hash}): 山 {hash}")), "of 0123456789ab (tree 0123456789ab): 山 0123456789ab");
+        assert_eq!(
+            hashes(&format!("of {hash} (tree {hash}): 山 {hash}")),
+            "of 0123456789ab (tree 0123456789ab): 山 0123456789ab"
+        );
         assert_eq!(hashes(&format!("a{hash} {}", &hash[1..])), format!("a{hash} {}", &hash[1..]));
         assert_eq!(wrapped("ab山田c", 4), ["ab山", "田c"], "nothing is lost");
         assert_eq!(value(&serde_json::json!("x")), "x");

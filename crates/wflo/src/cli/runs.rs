@@ -86,7 +86,8 @@ const RETRY_HELP: &str = "\
 The new run keeps what had finished, even if the code has changed since, and runs the rest with the
 project's present code. What comes after a step that is new, gone or runs again runs again too.
 Only approval gates ask again when the code has changed. The new run is charged to the same budget;
---budget adds to that, as a recorded decision.
+what is spent of it stays spent. --budget is added to that budget's limit, as a recorded decision: after
+a limit of 2.00, --budget 5.00 makes it 7.00.
 
 Examples:
   wflo runs retry latest
@@ -191,7 +192,7 @@ pub(crate) enum RunsCommand {
     Retry {
         #[command(flatten)]
         run: OneRun,
-        /// Add this many USD to the run's budget
+        /// Add this many USD to the limit of the run's budget
         #[arg(long, value_name = "USD", value_parser = usd)]
         budget: Option<NanoUsd>,
         /// Run this step again although it had finished, and all that depends on it (repeatable)

@@ -208,7 +208,8 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
 
 /// Whether an undo changed any row back: its report has one for each database, with the rows by table.
 pub(crate) fn has_undone(report: &serde_json::Value) -> bool {
-    let rows = |of_one: &serde_json::Value| of_one["tables"].as_object().is_some_and(|tables| !tables.is_empty());
+    let rows =
+        |of_one: &serde_json::Value| of_one["tables"].as_object().is_some_and(|tables| !tables.is_empty());
     report.as_object().is_some_and(|databases| databases.values().any(rows))
 }
 

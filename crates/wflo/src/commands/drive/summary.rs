@@ -140,8 +140,8 @@ pub(super) async fn account(
 ) -> Result<(), CommandError> {
     let paint = printer.beside();
     if spent > NanoUsd::ZERO || budget.is_some() {
-        let of = budget.map(|b| format!(" of {}", money(b.limit.money()))).unwrap_or_default();
-        printer.note(format_args!("  {}  {}{of}", paint.faint("cost     "), money(spent)));
+        let cost = cost(spent, budget, record.retried_from.is_some());
+        printer.note(format_args!("  {}  {cost}", paint.faint("cost     ")));
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
     let approvals = session.store.approvals(filter).await?;
@@ -162,6 +162,19 @@ pub(super) async fn account(
         printer.note(format_args!("  {}  no step needed one", paint.faint("approvals")));
     }
     Ok(())
+}
+
+/// What the run was billed, and of a retry what its budget has been, too: that counts what it retries.
+fn cost(spent: NanoUsd, budget: Option<&Budget>, retries: bool) -> String {
+    let Some(budget) = budget else { return money(spent) };
+    let limit = money(budget.limit.money());
+    match retries {
+        false => format!("{} of {limit}", money(spent)),
+        true => {
+            let settled = money(budget.settled.money());
+            format!("{}; its budget, with what it retries: {settled} of {limit}", money(spent))
+        }
+    }
 }
 
 /// What lets a run that rests go on. Questions have been named already.
@@ -235,7 +248,8 @@ pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), chang
     printer.note(format_args!("  {}  {} changed: {names}", paint.faint("files    "), changed.len()));
     if !record.options.apply || record.status != RunStatus::Completed {
         // A line each: with an id two do not fit.
-        for (what, verb) in [("see them", "diff"), ("bring them in", "apply"), ("throw them away", "discard")] {
+        for (what, verb) in [("see them", "diff"), ("bring them in", "apply"), ("throw them away", "discard")]
+        {
             printer.note(format_args!("             {what:<15}  wflo {verb} {name}"));
         }
     }
@@ -248,6 +262,31 @@ fn is_folder(change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_retry_cost_is_told_from_what_its_budget_has_been() {
+        use wflo_core::budget::{Measure, OnExceeded, Period, Scope, Zone};
+        let usd = |text: &str| text.parse::<NanoUsd>().unwrap();
+        let budget = Budget {
+            id: wflo_core::id::BudgetId::from_uuid(uuid::Uuid::nil()),
+            scope: Scope::Run,
+            key: "run_1".to_owned(),
+            period: Period::Total,
+            period_start: String::new(),
+            time_zone: Zone::default(),
+            standing: false,
+            measure: Measure::Cost,
+            limit: usd("1.03").into(),
+            settled: usd("0.0793").into(),
+            held: wflo_core::budget::Amount::ZERO,
+            action_on_exceeded: OnExceeded::Halt,
+            alert_thresholds: Vec::new(),
+        };
+        let retry = cost(usd("0.0721"), Some(&budget), true);
+        assert_eq!(retry, "$0.0721; its budget, with what it retries: $0.0793 of $1.03");
+        assert_eq!(cost(usd("0.0793"), Some(&budget), false), "$0.0793 of $1.03");
+        assert_eq!(cost(usd("0.0793"), None, true), "$0.0793");
+    }
 
     #[test]
     fn a_hint_and_what_comes_then_are_one_sentence() {
