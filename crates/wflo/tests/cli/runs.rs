@@ -176,6 +176,22 @@ fn what_an_apply_left_out_can_be_discarded_and_is_said() {
 }
 
 #[test]
+fn a_run_that_is_not_the_newest_is_named_by_its_id_at_its_end() {
+    let folder = project();
+    assert_eq!(folder.run(&["run", "--no-wait"]).code, 75);
+    let waiting = folder.run(&["approvals", "list", "--json"]).stdout;
+    let waiting: serde_json::Value = serde_json::from_str(waiting.trim()).unwrap();
+    assert_eq!(folder.run(&["run", "--no-wait"]).code, 75);
+    let ended = folder.run(&["approvals", "approve", waiting["id"].as_str().unwrap()]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for verb in ["diff", "apply", "discard"] {
+        let named = format!("wflo {verb} {}", waiting["run_id"].as_str().unwrap());
+        let line = ended.stderr.lines().find(|line| line.ends_with(&named));
+        assert!(line.is_some_and(|line| line.len() <= 80), "no {named:?} in {}", ended.stderr);
+    }
+}
+
+#[test]
 fn what_only_reads_takes_the_newest_run() {
     let folder = project();
     left_behind(&folder);
