@@ -29,8 +29,27 @@ pub enum Fate {
         /// How many.
         files: u64,
     },
-    /// They were thrown away.
-    Discarded,
+    /// They were thrown away: all that had not been written before.
+    Discarded {
+        /// How many files had been written.
+        applied: u64,
+    },
+}
+
+impl Fate {
+    /// Whether nothing more can become of the changes.
+    #[must_use]
+    pub fn is_discarded(self) -> bool {
+        matches!(self, Fate::Discarded { .. })
+    }
+
+    /// How many files were written to the project, over all times.
+    #[must_use]
+    pub fn applied(self) -> u64 {
+        match self {
+            Fate::Applied { files } | Fate::Discarded { applied: files } => files,
+        }
+    }
 }
 
 /// The layers that a run's steps left, in the order in which they ended: step and layer.
@@ -97,10 +116,10 @@ pub async fn fate(store: &dyn Store, run: RunId) -> Result<Option<Fate>, EngineE
         seen = last.seq;
         for recorded in page {
             let EventBody::WorkspaceApplied { files, discarded } = recorded.event.body else { continue };
-            fate = Some(match (discarded, fate) {
-                (true, _) => Fate::Discarded,
-                (false, Some(Fate::Applied { files: before })) => Fate::Applied { files: before + files },
-                (false, _) => Fate::Applied { files },
+            let before = fate.map_or(0, Fate::applied);
+            fate = Some(match discarded {
+                true => Fate::Discarded { applied: before },
+                false => Fate::Applied { files: before + files },
             });
         }
     }
@@ -116,7 +135,7 @@ pub async fn unapplied(
     record: &RunRecord,
 ) -> Result<u64, EngineError> {
     let applied = match fate(store, record.id).await? {
-        Some(Fate::Discarded) => return Ok(0),
+        Some(Fate::Discarded { .. }) => return Ok(0),
         Some(Fate::Applied { files }) => files,
         None => 0,
     };

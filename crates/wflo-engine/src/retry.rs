@@ -250,7 +250,7 @@ impl Runtime {
         if layers.is_empty() {
             return Ok(());
         }
-        if fate(self.engine.store().as_ref(), old.id).await? == Some(Fate::Discarded) {
+        if fate(self.engine.store().as_ref(), old.id).await?.is_some_and(Fate::is_discarded) {
             return Err(files_discarded(old));
         }
         let ids: Result<Vec<_>, _> = layers.iter().map(|layer| layer.parse()).collect();

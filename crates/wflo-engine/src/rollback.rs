@@ -64,7 +64,7 @@ pub async fn rollback(
         let hint = format!("wait for its end, or end it with `wflo runs cancel {}`", old.id);
         return Err(failure(NOT_ENDED, message, hint));
     }
-    if fate(store, old.id).await? == Some(Fate::Discarded) {
+    if fate(store, old.id).await?.is_some_and(Fate::is_discarded) {
         let message = format!("the files that {} left were discarded", old.id);
         return Err(failure(FILES_DISCARDED, message, "start afresh with `wflo run`".to_owned()));
     }

@@ -49,13 +49,21 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// The project's settings; `workflow` is the file that was named, if one was.
     pub(crate) fn settings(&self, workflow: Option<&str>) -> Result<Settings, CommandError> {
-        let location = Location {
+        Ok(Settings::load(&self.location(workflow), self.environment)?)
+    }
+
+    /// The settings of a project whose file cannot be read: what holds where a file says nothing.
+    pub(crate) fn without_file(&self) -> Result<Settings, CommandError> {
+        Ok(Settings::without_file(&self.location(None))?)
+    }
+
+    fn location(&self, workflow: Option<&str>) -> Location {
+        Location {
             project: self.global.project.clone(),
             data_dir: self.global.data_dir.clone(),
             workflow: workflow.map(PathBuf::from),
             current: self.current.clone(),
-        };
-        Ok(Settings::load(&location, self.environment)?)
+        }
     }
 }
 

@@ -76,8 +76,8 @@ pub(crate) enum CliError {
     NoWorkflow { looked_in: String },
     #[error("{path} is no workflow file")]
     OtherFile { path: String },
-    #[error("there is no workflow file {path}")]
-    MissingWorkflow { path: String, near: Option<String> },
+    #[error("there is no workflow file {path}{}", if *in_settings { ", which wflo.toml names" } else { "" })]
+    MissingWorkflow { path: String, near: Option<String>, in_settings: bool },
     #[error("{source_name}: {reason}")]
     Input { source_name: String, reason: String, hint: String },
     #[error("--since {since} is after --until {until}")]
@@ -116,8 +116,15 @@ impl Coded for CliError {
                 "`wflo init my-agent` makes a project that runs as it is; or give a file: `wflo run FILE.py`"
                     .to_owned()
             }
+            CliError::MissingWorkflow { near, in_settings: true, .. } => {
+                let place = "correct `workflow` under [project] in wflo.toml";
+                match near {
+                    Some(near) => format!("{place}: did you mean `{near}`?"),
+                    None => format!("{place}, or give another file: `wflo run FILE.py`"),
+                }
+            }
             CliError::MissingWorkflow { near: Some(near), .. } => format!("did you mean `{near}`?"),
-            CliError::MissingWorkflow { near: None, path } if !path.contains(['/', '.', ':']) => {
+            CliError::MissingWorkflow { near: None, path, .. } if !path.contains(['/', '.', ':']) => {
                 format!("give a .py, .mjs, .js or .yaml file; a program is run by `wflo run -- {path} ARGS`")
             }
             CliError::OtherFile { .. } | CliError::MissingWorkflow { near: None, .. } => {

@@ -29,6 +29,20 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     console::truncate_str(&line(text), most, "…").into_owned()
 }
 
+/// The text with each whole hash (64 digits) as its beginning, as other commands name it.
+pub(crate) fn hashes(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let shown = words.map(|word| {
+        let digits = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_hash = digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        match is_hash {
+            true => format!("{}{}", &digits[..12], &word[digits.len()..]),
+            false => word.to_owned(),
+        }
+    });
+    shown.collect()
+}
+
 /// The text, of one line, in pieces of at most so many columns of a terminal, with nothing left out.
 pub(crate) fn wrapped(text: &str, most: usize) -> Vec<String> {
     let (mut pieces, mut columns) = (vec![String::new()], 0);
@@ -97,6 +111,12 @@ mod tests {
         assert_eq!(short("abcdef", 4), "abc…");
         assert_eq!(short("山田太郎", 5), "山田…", "a wide character has two columns");
         assert_eq!(padded("山田", 6), "山田  ");
+        let hash = "0123456789abcdef".repeat(4);
+        assert_eq!(
+            hashes(&format!("of {hash} (tree {hash}): 山 {hash}")),
+            "of 0123456789ab (tree 0123456789ab): 山 0123456789ab"
+        );
+        assert_eq!(hashes(&format!("a{hash} {}", &hash[1..])), format!("a{hash} {}", &hash[1..]));
         assert_eq!(wrapped("ab山田c", 4), ["ab山", "田c"], "nothing is lost");
         assert_eq!(value(&serde_json::json!("x")), "x");
         assert_eq!(value(&serde_json::json!({"a": [1]})), r#"{"a":[1]}"#);

@@ -129,6 +129,14 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    /// The defaults for the project whose file cannot be read, without the environment.
+    ///
+    /// # Errors
+    /// [`SettingsError::NoFolder`].
+    pub(crate) fn without_file(location: &Location) -> Result<Self, SettingsError> {
+        read(&empty(), project::find(location)?, location)
+    }
 }
 
 /// The tree of a file that is not there.

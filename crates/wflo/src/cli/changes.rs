@@ -10,8 +10,8 @@ const DIFF_HELP: &str = "\
 A run works on a copy of the project. Nothing it writes reaches the project until `wflo apply`.
 
 Examples:
-  wflo diff latest
-  wflo diff latest --stat
+  wflo diff                               What the newest run changed
+  wflo diff run_0190f2e4 --stat
   wflo diff latest src/report.md";
 
 const APPLY_HELP: &str = "\
@@ -34,7 +34,7 @@ Examples:
 #[command(after_help = DIFF_HELP)]
 pub(crate) struct DiffArgs {
     /// The run's id, or latest
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "latest")]
     pub(crate) run: RunRef,
     /// Only these files and folders
     pub(crate) paths: Vec<PathBuf>,

@@ -69,7 +69,8 @@ Examples:
 
 const ESTIMATE_HELP: &str = "\
 P50 and P90 are of earlier completed runs of the workflow. AT MOST is what a prompt step's one call can cost, or the
-budget that stops it. Nothing is run; a Python workflow is read in a sandbox, as `wflo run` does.
+budget that stops it. A step that called no model in any of those runs cost $0; ? is what nobody knows before a step's code
+has run. Nothing is run; a Python workflow is read in a sandbox, as `wflo run` does.
 
 Examples:
   wflo costs estimate

@@ -43,6 +43,14 @@ pub(crate) struct OneRun {
     pub(crate) run: RunRef,
 }
 
+/// A command that only reads, and takes the newest run where none is named.
+#[derive(Debug, Args)]
+pub(crate) struct ReadRun {
+    /// The run's id, or latest
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub(crate) run: RunRef,
+}
+
 const LIST_HELP: &str = "\
 Examples:
   wflo runs list
@@ -51,7 +59,7 @@ Examples:
 
 const SHOW_HELP: &str = "\
 Examples:
-  wflo runs show latest
+  wflo runs show                          The run that was started last
   wflo runs show run_0190f2e4             The beginning of an id is enough when only one run has it
   wflo runs show run_0190f2e4… --json | jq .outputs";
 
@@ -78,7 +86,8 @@ const RETRY_HELP: &str = "\
 The new run keeps what had finished, even if the code has changed since, and runs the rest with the
 project's present code. What comes after a step that is new, gone or runs again runs again too.
 Only approval gates ask again when the code has changed. The new run is charged to the same budget;
---budget adds to that, as a recorded decision.
+what is spent of it stays spent. --budget is added to that budget's limit, as a recorded decision: after
+a limit of 2.00, --budget 5.00 makes it 7.00.
 
 Examples:
   wflo runs retry latest
@@ -142,12 +151,12 @@ pub(crate) enum RunsCommand {
     },
     /// Show one run: its steps, costs, approvals and outputs
     #[command(after_help = SHOW_HELP)]
-    Show(OneRun),
+    Show(ReadRun),
     /// Show what happened in a run, in order
     #[command(after_help = EVENTS_HELP)]
     Events {
         #[command(flatten)]
-        run: OneRun,
+        run: ReadRun,
         /// Go on until the run has ended, through its waits
         #[arg(short, long)]
         follow: bool,
@@ -183,7 +192,7 @@ pub(crate) enum RunsCommand {
     Retry {
         #[command(flatten)]
         run: OneRun,
-        /// Add this many USD to the run's budget
+        /// Add this many USD to the limit of the run's budget
         #[arg(long, value_name = "USD", value_parser = usd)]
         budget: Option<NanoUsd>,
         /// Run this step again although it had finished, and all that depends on it (repeatable)
@@ -197,5 +206,5 @@ pub(crate) enum RunsCommand {
     Prune(PruneArgs),
     /// Show where a run's time went
     #[command(after_help = TRACE_HELP)]
-    Trace(OneRun),
+    Trace(ReadRun),
 }

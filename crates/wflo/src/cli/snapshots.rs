@@ -10,7 +10,8 @@ use super::RunRef;
 
 const LIST_HELP: &str = "\
 A snapshot is named by its run and step. RUN@0 is the project as it was submitted, RUN alone means the
-newest of that run.
+newest of that run. FILES and SIZE are those of the whole project at RUN@0, and at a step of what it changed,
+added or removed. All of a step's files are seen with `wflo snapshots show RUN@STEP`.
 
 Examples:
   wflo snapshots list

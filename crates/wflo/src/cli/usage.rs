@@ -34,6 +34,7 @@ pub(crate) fn render(error: &clap::Error) -> Usage {
     let hint = elsewhere(error, command)
         .or_else(|| deeper(error, command))
         .or_else(|| program(error, command))
+        .or_else(|| a_path(error))
         .or_else(|| suggestion(error))
         .or_else(|| (!tips.is_empty()).then(|| tips.join("; ")))
         .or_else(|| missing(error).map(str::to_owned));
@@ -64,6 +65,15 @@ fn program(error: &clap::Error, command: &str) -> Option<String> {
             "a program with its arguments stands behind --, such as `wflo run --budget 2 -- python {given}`"
         )
     })
+}
+
+/// The run stands before the files. A value that is refused comes without the command that it was given to.
+fn a_path(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidValue) else { return None };
+    let is_run = error.kind() == ErrorKind::ValueValidation && matches!(arg.as_str(), "[RUN]" | "<RUN>");
+    (is_run && given.contains(['.', '/']))
+        .then(|| format!("files stand behind the run, such as `wflo diff latest {given}`"))
 }
 
 /// What other proxies call so.

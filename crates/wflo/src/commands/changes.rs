@@ -9,6 +9,7 @@ mod discard;
 mod error;
 mod question;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use wflo_core::id::RunId;
@@ -16,7 +17,7 @@ use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
 use wflo_engine::launch::Launch;
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
+    self, ApplyOptions, Change, Confirmed, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
 };
 
 use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
@@ -100,6 +101,38 @@ impl Files {
         let options = ApplyOptions { by: Some(self.run.to_string()), ..options.clone() };
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
+
+    /// What an apply would still bring in, where `applied` files have been written so far.
+    ///
+    /// # Errors
+    /// As for [`Files::write`].
+    pub(crate) fn left(&self, applied: u64) -> Result<Left, WorkspaceError> {
+        let report = self.write(&ApplyOptions {
+            confirmed: Confirmed::All,
+            dry_run: true,
+            ..ApplyOptions::default()
+        })?;
+        let mut changes = self.changes()?;
+        let mut without = |paths: BTreeSet<&RelPath>| {
+            changes.retain(|change| !paths.contains(&change.path));
+            files_in(&changes)
+        };
+        // What is hidden is never written.
+        let all = without(report.hidden.iter().map(|(path, _)| path).collect());
+        let missing = without(report.already.iter().collect());
+        let untouched = without(report.conflicts.iter().map(|conflict| &conflict.path).collect());
+        // A file that is neither as it was nor as the run left it may have been written and changed since.
+        let files = untouched.max(missing.min(all.saturating_sub(applied)));
+        Ok(Left { files, all })
+    }
+}
+
+/// What of a run's changes is not in the project.
+pub(crate) struct Left {
+    /// So many files.
+    pub(crate) files: u64,
+    /// Of so many that can be there.
+    pub(crate) all: u64,
 }
 
 /// The files of the project that define workflows.
@@ -170,7 +203,7 @@ async fn open_fate(session: &Session<'_>, record: &RunRecord) -> Result<Option<F
         return Err(ChangesError::NotEnded { run, status: record.status }.into());
     }
     match fate(session.store.as_ref(), run).await.map_err(CommandError::engine)? {
-        Some(Fate::Discarded) => Err(ChangesError::Discarded { run }.into()),
+        Some(Fate::Discarded { applied }) => Err(ChangesError::discarded(run, applied).into()),
         fate => Ok(fate),
     }
 }

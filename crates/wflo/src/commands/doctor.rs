@@ -7,6 +7,7 @@ mod python;
 mod upstream;
 
 use serde::Serialize;
+use wflo_core::error::Failure;
 use wflo_engine::interpreter::Language;
 
 use crate::commands::Context;
@@ -86,14 +87,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
             Some(settings)
         }
         Err(error) => {
-            for failure in &error.failures {
-                let place = failure.place.as_ref().map_or(String::new(), |place| format!("{place}: "));
-                let check = Check::new("settings", Outcome::Missing, format!("{place}{}", failure.message));
-                checks.push(match &failure.hint {
-                    Some(hint) => check.fix(hint),
-                    None => check,
-                });
-            }
+            checks.extend(error.failures.iter().map(unreadable));
             None
         }
     };
@@ -113,6 +107,13 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
             }
             count => checks.push(untrusted(count)),
         }
+    } else if let Ok(settings) = context.without_file() {
+        checks.extend(data::check(&settings));
+        let found = python::check(&settings, context.environment);
+        // Which folders steps see is said in the file.
+        checks.extend(found.into_iter().filter(|check| check.name != "packages"));
+        let detail = "models and the cache are not looked at: that needs the settings";
+        checks.push(Check::new("models", Outcome::Note, detail));
     }
     let ok = checks.iter().all(|check| check.outcome != Outcome::Missing);
     context.printer.object(&Report { ok, checks: &checks });
@@ -126,6 +127,20 @@ pub(crate) fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
         "\nSomething is missing; see the fixes above."
     });
     Ok(if ok { Exit::Success } else { Exit::Failed })
+}
+
+/// A mistake in the settings, with where it is and what to do about it.
+fn unreadable(failure: &Failure) -> Check {
+    let place = failure.place.as_deref();
+    let detail = place.map_or(String::new(), |place| format!("{place}: "));
+    let fix = match (&failure.hint, place) {
+        (Some(hint), _) => hint.clone(),
+        (None, Some(place)) => {
+            format!("correct {place}; `wflo explain {}` says more about the mistake", failure.code)
+        }
+        (None, None) => format!("see `wflo explain {}`", failure.code),
+    };
+    Check::new("settings", Outcome::Missing, format!("{detail}{}", failure.message)).fix(fix)
 }
 
 fn untrusted(count: usize) -> Check {

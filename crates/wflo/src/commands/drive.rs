@@ -126,15 +126,18 @@ pub(crate) async fn drive(
     let _metrics = metrics.map(|metrics| metrics.serve(context, &runtime)).transpose()?;
     let known = how.run;
     let mut ended = take_and_attend(session, context, &runtime, how, take, (live, &mut signals)).await;
-    if let Ok(Ended { left: Left::Interrupted, run, .. }) = &mut ended {
+    if let Ok(Ended { left: Left::Interrupted, run, calling, .. }) = &mut ended {
         if run.is_none() {
             // The signal may have come between the commit that accepted the run and the answer to it.
             *run = newest_of(session, &runtime).await?.or(known);
         }
         if let Some(run) = run {
-            context.printer.note(format_args!(
-                "\nStopping run {run}: model calls that are under way are finished first. Again to stop at once."
-            ));
+            let first = match calling {
+                0 => "",
+                1 => ": the model call that is under way is finished first",
+                _ => ": the model calls that are under way are finished first",
+            };
+            context.printer.note(format_args!("\nStopping run {run}{first}. Again to stop at once."));
         }
     }
     // Model calls settle first; a second signal does not wait for them.
@@ -174,6 +177,8 @@ struct Ended {
     run: Option<RunId>,
     /// The exit code, when everything has been said.
     exit: Option<Exit>,
+    /// Model calls that were under way.
+    calling: u64,
 }
 
 async fn take_and_attend(
@@ -186,12 +191,12 @@ async fn take_and_attend(
 ) -> Result<Ended, CommandError> {
     let taken = tokio::select! {
         taken = take(runtime) => taken?,
-        () = signals.next() => return Ok(Ended { left: Left::Interrupted, run: None, exit: None }),
+        () = signals.next() => return Ok(Ended { left: Left::Interrupted, run: None, exit: None, calling: 0 }),
     };
     let (run, seen) = match taken {
         Taken::Run { run, seen } => (run, seen),
         Taken::Nothing(exit) => {
-            return Ok(Ended { left: Left::Done, run: None, exit: Some(exit) });
+            return Ok(Ended { left: Left::Done, run: None, exit: Some(exit), calling: 0 });
         }
     };
     let (is_background, says_waits) = (how.background.is_some(), how.says_waits);
@@ -224,11 +229,11 @@ async fn take_and_attend(
     view.finish(session.clock.now(), budget);
     let left = left?;
     if left == Left::Interrupted {
-        return Ok(Ended { left, run: Some(run), exit: None });
+        return Ok(Ended { left, run: Some(run), exit: None, calling: view.tree.calling() });
     }
     let mut end = End { session, context, desk: &mut desk, signals, says_waits };
     let exit = end.finish(run, &view.tree).await?;
-    Ok(Ended { left, run: Some(run), exit: Some(exit) })
+    Ok(Ended { left, run: Some(run), exit: Some(exit), calling: 0 })
 }
 
 /// The run that this process drives, if it does.

@@ -77,10 +77,11 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             };
             of(step, paint.bad(format_args!("failed: {}{then}", short(&error.message))))
         }
-        EventBody::StepUndone { step, error, .. } => of(
+        EventBody::StepUndone { step, report, error, .. } => of(
             step,
             match error {
-                None => "undone".to_owned(),
+                None if has_undone(report) => "its data changes were undone".to_owned(),
+                None => "had no data changes to undo".to_owned(),
                 Some(error) => paint.bad(format_args!("could not be undone: {}", short(&error.message))),
             },
         ),
@@ -195,12 +196,21 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             let what = if *allowed { "may be reached" } else { "is kept out" };
             run(format!("{} {what} from now on: {}", short(rule), plain::line(by)))
         }
-        EventBody::Notice { message, .. } => run(paint.careful(short(message))),
+        EventBody::Notice { message, .. } => run(paint.careful(short(&plain::hashes(message)))),
         EventBody::WorkspaceApplied { files, discarded: false } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))
         }
-        EventBody::WorkspaceApplied { .. } => run("its file changes were discarded".to_owned()),
+        EventBody::WorkspaceApplied { files, .. } => {
+            run(format!("discarded: {files} {}", if *files == 1 { "changed file" } else { "changed files" }))
+        }
     }
+}
+
+/// Whether an undo changed any row back: its report has one for each database, with the rows by table.
+pub(crate) fn has_undone(report: &serde_json::Value) -> bool {
+    let rows =
+        |of_one: &serde_json::Value| of_one["tables"].as_object().is_some_and(|tables| !tables.is_empty());
+    report.as_object().is_some_and(|databases| databases.values().any(rows))
 }
 
 fn short(text: &str) -> String {

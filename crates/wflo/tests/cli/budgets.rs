@@ -50,6 +50,21 @@ fn pages(folder: &Folder, commands: &[&[&str]]) -> String {
     commands.iter().map(|command| folder.shown(command)).collect::<Vec<_>>().join("\n\n")
 }
 
+#[test]
+fn a_step_that_called_no_model_is_forecast_to_cost_nothing() {
+    let server = ModelServer::start().unwrap();
+    let folder = project(&server);
+    folder.write("flow.yaml", &format!("{FLOW}  - {{name: third, type: tool, run: [\"true\"]}}\n"));
+    let third = || {
+        let lines = folder.run(&["costs", "estimate", "--json"]).stdout;
+        let found = lines.lines().find(|line| line.contains("\"step\":\"third\"")).unwrap();
+        serde_json::from_str::<serde_json::Value>(found).unwrap()
+    };
+    assert!(third()["p90_usd"].is_null(), "nobody knows before it has run");
+    assert_eq!(folder.run(&["run"]).code, 0);
+    assert_eq!((third()["p90_usd"].clone(), third()["runs"].clone()), ("0.00".into(), 1.into()));
+}
+
 /// The id of the one account of these.
 fn id_of(folder: &Folder, name: &str) -> String {
     let listed = folder.run(&["budgets", "list", "--all", "--json"]).stdout;

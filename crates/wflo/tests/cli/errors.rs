@@ -93,6 +93,25 @@ fn a_missing_workflow_names_the_nearest_file() {
 }
 
 #[test]
+fn a_missing_workflow_that_the_settings_name_is_said_to_be_theirs() {
+    let names = ("wflo.toml", "[project]\nworkflow = \"worfklow.py\"\n");
+    let named = "there is no workflow file worfklow.py, which wflo.toml names";
+    let folder = Folder::with(&[WORKFLOW, names]);
+    refused(
+        &folder,
+        &["run"],
+        2,
+        &[named, "`workflow` under [project] in wflo.toml: did you mean `workflow.py`?"],
+    );
+    refused(
+        &Folder::with(&[names]),
+        &["run"],
+        2,
+        &[named, "`workflow` under [project] in wflo.toml, or give"],
+    );
+}
+
+#[test]
 fn a_misspelt_setting_is_named_with_its_line() {
     let folder = Folder::with(&[WORKFLOW, ("wflo.toml", "[sandbox]\n\nmemory_limt = \"1g\"\n")]);
     assert_snapshot!(folder.shown(&["run"]));
@@ -196,7 +215,9 @@ fn a_file_of_another_kind_is_not_called_missing() {
 #[test]
 fn a_missing_argument_says_where_it_comes_from() {
     let folder = Folder::new();
-    refused(&folder, &["runs", "show"], 2, &["wflo runs list", "latest"]);
+    for verb in [&["apply"][..], &["discard"], &["runs", "cancel"]] {
+        refused(&folder, verb, 2, &["wflo runs list", "latest"]);
+    }
     refused(&folder, &["approvals", "approve"], 2, &["wflo approvals list"]);
     let short = folder.run(&["runs", "show", "run_ab"]);
     assert!(short.code == 2 && short.stderr.contains("at least 4 digits"), "{}", short.stderr);

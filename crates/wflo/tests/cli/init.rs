@@ -132,3 +132,20 @@ fn a_folder_with_other_files_is_no_obstacle() {
 fn a_name_that_cannot_be_is_refused() {
     assert_snapshot!(Folder::new().shown(&["init", "x", "--name", "9 lives"]));
 }
+
+#[test]
+fn a_settings_file_that_cannot_be_read_is_named_with_its_line_and_what_needs_it_not_is_looked_at() {
+    let folder = Folder::with(&[("wflo.toml", "[project]\nname = \"demo\"\nworkflow = flow.py\n")]);
+    let ended = folder.run(&["doctor", "--json"]);
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let check = |name: &str| {
+        let found = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("{name} in {report}"))
+    };
+    let settings = check("settings");
+    assert!(settings["detail"].as_str().unwrap().starts_with("wflo.toml:3: this is not TOML"), "{settings}");
+    assert!(settings["fix"].as_str().unwrap().starts_with("correct wflo.toml:3; "), "{settings}");
+    assert_eq!((&check("data")["outcome"], &check("models")["outcome"]), (&"ok".into(), &"note".into()));
+    assert!(check("python")["detail"].is_string());
+}

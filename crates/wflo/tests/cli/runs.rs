@@ -152,6 +152,61 @@ fn what_a_run_changed_is_shown_and_brought_in_once() {
 }
 
 #[test]
+fn what_an_apply_left_out_can_be_discarded_and_is_said() {
+    let folder = project();
+    left_behind(&folder);
+    assert_eq!(folder.run(&["approvals", "approve", "latest"]).code, 0);
+    assert_eq!(folder.run(&["apply", "latest", "notes.txt"]).code, 0);
+    // One that was applied and changed since is not left out.
+    folder.write("notes.txt", "one\nmore\nmine\n");
+    assert_eq!(folder.run(&["apply", "latest", "report.md"]).code, 0);
+    assert_page!(pages(
+        &folder,
+        &[
+            &["apply", "latest", "report.md"],
+            &["runs", "show", "latest"],
+            &["discard", "latest"],
+            &["runs", "show", "latest"],
+            &["apply", "latest", "deploy.sh"],
+            &["discard", "latest"],
+        ]
+    ));
+    assert_eq!(folder.read("notes.txt"), "one\nmore\nmine\n");
+    assert!(folder.exists("report.md") && !folder.exists("deploy.sh"));
+}
+
+#[test]
+fn a_run_that_is_not_the_newest_is_named_by_its_id_at_its_end() {
+    let folder = project();
+    assert_eq!(folder.run(&["run", "--no-wait"]).code, 75);
+    let waiting = folder.run(&["approvals", "list", "--json"]).stdout;
+    let waiting: serde_json::Value = serde_json::from_str(waiting.trim()).unwrap();
+    assert_eq!(folder.run(&["run", "--no-wait"]).code, 75);
+    let ended = folder.run(&["approvals", "approve", waiting["id"].as_str().unwrap()]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for verb in ["diff", "apply", "discard"] {
+        let named = format!("wflo {verb} {}", waiting["run_id"].as_str().unwrap());
+        let line = ended.stderr.lines().find(|line| line.ends_with(&named));
+        assert!(line.is_some_and(|line| line.len() <= 80), "no {named:?} in {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_only_reads_takes_the_newest_run() {
+    let folder = project();
+    left_behind(&folder);
+    for verb in [&["diff"][..], &["runs", "show"], &["runs", "events"], &["runs", "trace"]] {
+        let named = folder.run(&[verb, &["latest"]].concat());
+        let ended = folder.run(verb);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        // Ages and times of what goes on move.
+        assert_eq!(ended.stdout.lines().next(), named.stdout.lines().next());
+    }
+    let path = folder.run(&["diff", "report.md"]);
+    assert!(path.code == 2 && path.stderr.contains("wflo diff latest report.md"), "{}", path.stderr);
+}
+
+#[test]
 fn a_conflict_writes_nothing() {
     let folder = project();
     left_behind(&folder);

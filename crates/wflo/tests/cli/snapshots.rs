@@ -59,6 +59,11 @@ fn each_step_that_wrote_has_one_and_they_can_be_compared_and_restored() {
     // The report, what is in the folder, and the link; then the report and what was removed.
     assert_eq!((&listed[1]["files"], &listed[2]["files"]), (&Value::from(3), &Value::from(2)));
     assert_eq!(lines(&folder, "snapshots-list", &["snapshots", "list"]), listed);
+    // Of a step, what it changed; of the first, the whole project.
+    let shown = folder.run(&["snapshots", "list"]).stdout;
+    for (line, one) in shown.lines().skip(1).zip(&listed) {
+        assert_eq!(line.contains(" changed "), !one["step"].is_null(), "{shown}");
+    }
 
     let files = lines(&folder, "snapshots-show", &["snapshots", "show", "latest@draft"]);
     let report = files.iter().find(|file| file["path"] == "report.md").unwrap();

@@ -59,7 +59,7 @@ pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit,
     match bring_in(&session, context, &record, &wish).await {
         Err(error) => match fate(session.store.as_ref(), record.id).await {
             // Whatever it met: somebody threw them away meanwhile, and their contents with them.
-            Ok(Some(Fate::Discarded)) => Err(ChangesError::Discarded { run: record.id }.into()),
+            Ok(Some(Fate::Discarded { applied })) => Err(ChangesError::discarded(record.id, applied).into()),
             _ => Err(error.of_run(record.id)),
         },
         ended => ended,
@@ -107,7 +107,8 @@ async fn bring_in(
             list_unconfirmed(context, run, &report);
             return Err(ChangesError::Unconfirmed { run }.into());
         }
-        if matches!(before, Some(Fate::Applied { .. })) {
+        // Of what was named nothing follows for the rest.
+        if wish.paths.is_empty() && matches!(before, Some(Fate::Applied { .. })) {
             return Err(ChangesError::Applied { run }.into());
         }
     }

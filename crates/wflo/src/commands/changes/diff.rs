@@ -40,8 +40,9 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
     let session = pick::existing(context)?;
     let record = pick::run(&session, &args.run).await?;
     let run = record.id;
-    if fate(session.store.as_ref(), run).await.map_err(CommandError::engine)? == Some(Fate::Discarded) {
-        return Err(ChangesError::Discarded { run }.into());
+    let fate = fate(session.store.as_ref(), run).await.map_err(CommandError::engine)?;
+    if let Some(Fate::Discarded { applied }) = fate {
+        return Err(ChangesError::discarded(run, applied).into());
     }
     let files = Files::open(&session, &record).await?;
     let wanted = in_project(&args.paths, &files.project, &context.current)?;

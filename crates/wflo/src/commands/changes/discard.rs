@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use serde::Serialize;
+use wflo_core::error::Code;
 use wflo_core::id::RunId;
+use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, launch_of, record_discarded};
 use wflo_engine::retention::Trees;
 
@@ -12,10 +14,14 @@ use crate::commands::{Context, freed, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::size;
+use crate::session::Session;
 
 use super::apply::yes;
 use super::error::ChangesError;
 use super::{Files, count, files_in, open_fate};
+
+/// A stored tree that is not there any more.
+const GONE: Code = Code(5105);
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -31,32 +37,26 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
     let session = pick::existing(context)?;
     let record = pick::run(&session, &args.run).await?;
     let run = record.id;
-    let seen = open_fate(&session, &record).await?;
-    if let Some(Fate::Applied { .. }) = seen {
-        return Err(ChangesError::Applied { run }.into());
-    }
-    let changes = Files::open(&session, &record).await?.changes()?;
-    if changes.is_empty() {
-        return Err(ChangesError::Nothing { run }.into());
-    }
-    let files = files_in(&changes);
-    // Off a terminal the command itself is the answer.
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if terminal && !args.yes && !printer.json_wanted() {
-        printer.note(format_args!("Throw away what run {run} changed ({})? [y/N]", count(files)));
-        if !yes() {
-            printer.note("Nothing was discarded.");
-            return Ok(Exit::Failed);
-        }
-    }
     let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-    let recorded = record_discarded(store, clock, &record, files, seen).await;
-    match recorded.map_err(CommandError::engine)? {
-        Ok(()) => {}
-        Err(Some(Fate::Discarded)) => return Err(ChangesError::Discarded { run }.into()),
-        // Somebody brought them in while this waited for an answer.
-        Err(_) => return Err(ChangesError::Applied { run }.into()),
-    }
+    let (files, applied) = loop {
+        let seen = open_fate(&session, &record).await?;
+        let (files, applied) = wanted(&session, &record, seen).await?;
+        // Off a terminal the command itself is the answer.
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if terminal && !args.yes && !printer.json_wanted() {
+            let what = if applied > 0 { "is left of what run" } else { "run" };
+            printer.note(format_args!("Throw away what {what} {run} changed ({})? [y/N]", count(files)));
+            if !yes() {
+                printer.note("Nothing was discarded.");
+                return Ok(Exit::Failed);
+            }
+        }
+        let recorded = record_discarded(store, clock, &record, files, seen).await;
+        // Else somebody brought files in while this waited for an answer: perhaps not all.
+        if recorded.map_err(CommandError::engine)?.is_ok() {
+            break (files, applied);
+        }
+    };
     // It is discarded now, whatever becomes of this: what is not freed here goes with a later pass.
     let project = launch_of(&record).map(|launch| launch.project);
     let freed = match freed::trees(&session, &project.map_err(CommandError::engine)?).await {
@@ -67,8 +67,42 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
     let freed_bytes = *freed.as_ref().unwrap_or(&0);
     printer.object(&Done { run_id: run, discarded: files, freed_bytes });
     printer.line(format_args!("Discarded {} of run {run}; freed {}.", count(files), size(freed_bytes)));
+    if applied > 0 {
+        printer.line("What was applied before stays in the project.");
+    }
     if let Err(why) = freed {
         printer.note(format_args!("Its files go with a later pass (`wflo runs prune`): {why}"));
     }
     Ok(Exit::Success)
+}
+
+/// How many files there are to throw away, and how many were applied before.
+///
+/// # Errors
+/// [`ChangesError::Nothing`]; [`ChangesError::Applied`] where the project has all of them.
+async fn wanted(
+    session: &Session<'_>,
+    record: &RunRecord,
+    seen: Option<Fate>,
+) -> Result<(u64, u64), CommandError> {
+    let run = record.id;
+    let Some(applied) = seen.map(Fate::applied) else {
+        let changes = Files::open(session, record).await?.changes()?;
+        return match changes.is_empty() {
+            true => Err(ChangesError::Nothing { run }.into()),
+            false => Ok((files_in(&changes), 0)),
+        };
+    };
+    let files = match Files::open(session, record).await {
+        Ok(files) => files,
+        // Nothing is left where the trees are gone (`wflo snapshots prune`).
+        Err(error) if error.failures.iter().all(|failure| failure.code == GONE.to_string()) => {
+            return Err(ChangesError::Applied { run }.into());
+        }
+        Err(error) => return Err(error),
+    };
+    match files.left(applied)?.files {
+        0 => Err(ChangesError::Applied { run }.into()),
+        left => Ok((left, applied)),
+    }
 }

@@ -13,10 +13,17 @@ pub(super) enum ChangesError {
     Nothing { run: RunId },
     #[error("the changes of run {run} are in the project already")]
     Applied { run: RunId },
-    #[error("the changes of run {run} were discarded")]
-    Discarded { run: RunId },
+    #[error("the changes of run {run} {}were discarded", if *rest { "that were not applied " } else { "" })]
+    Discarded { run: RunId, rest: bool },
     #[error("nothing was written: all that is left of run {run} needs your word")]
     Unconfirmed { run: RunId },
+}
+
+impl ChangesError {
+    /// They were thrown away, after so many files had been `applied`.
+    pub(super) fn discarded(run: RunId, applied: u64) -> Self {
+        ChangesError::Discarded { run, rest: applied > 0 }
+    }
 }
 
 impl Coded for ChangesError {
@@ -42,7 +49,7 @@ impl Coded for ChangesError {
             }
             ChangesError::Nothing { .. } => return None,
             ChangesError::Applied { run } => format!("`wflo diff {run}` shows them"),
-            ChangesError::Discarded { run } => format!("`wflo runs retry {run}` runs it again"),
+            ChangesError::Discarded { run, .. } => format!("`wflo runs retry {run}` runs it again"),
             ChangesError::Unconfirmed { run } => {
                 format!(
                     "look at them with `wflo diff {run}`, then apply them on a terminal, or with `wflo apply {run} --yes`"

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use wflo_core::budget::{Period, Scope};
+use wflo_core::canonical::Digest;
 use wflo_core::cost;
 use wflo_core::definition::{BudgetSpec, Definition, StepKind, StepSpec};
 use wflo_core::money::NanoUsd;
@@ -176,7 +177,16 @@ async fn history(session: &Session<'_>, workflow: &str) -> Result<History, Comma
         ..RunFilter::default()
     };
     let mut history = History::default();
+    let mut definitions: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    let mut had: BTreeMap<String, usize> = BTreeMap::new();
     for run in session.store.runs(filter).await? {
+        if !definitions.contains_key(&run.version) {
+            let definition = session.store.definition(run.id).await?;
+            definitions.insert(run.version.clone(), step_names(&definition));
+        }
+        for step in definitions.get(&run.version).into_iter().flatten() {
+            *had.entry(step.clone()).or_default() += 1;
+        }
         let effects = session.store.run_effects(run.id).await?;
         let mut steps: BTreeMap<String, (NanoUsd, u64)> = BTreeMap::new();
         let mut whole = NanoUsd::ZERO;
@@ -193,7 +203,17 @@ async fn history(session: &Session<'_>, workflow: &str) -> Result<History, Comma
         }
         history.runs.push(whole);
     }
+    // No run has a bill of it: it called no model.
+    for (step, runs) in had {
+        history.steps.entry(step).or_insert_with(|| (vec![NanoUsd::ZERO; runs], vec![0; runs]));
+    }
     Ok(history)
+}
+
+/// The steps of a definition as it is kept.
+fn step_names(definition: &Value) -> Vec<String> {
+    let steps = definition["steps"].as_array().into_iter().flatten();
+    steps.filter_map(|step| step["name"].as_str().map(str::to_owned)).collect()
 }
 
 fn of_history(known: Option<&(Vec<NanoUsd>, Vec<u64>)>) -> Forecast {

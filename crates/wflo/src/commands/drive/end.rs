@@ -43,12 +43,13 @@ impl End<'_, '_, '_> {
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
             let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
             summary::account(session, printer, &record, budget, tree.spent()).await?;
+            let name = summary::name_of(session, run).await?;
             if program.is_none() {
-                summary::logged(printer, &record, tree.logged());
+                summary::logged(printer, &name, tree.logged());
             }
             if record.status.is_terminal() {
                 let (files, _) = changed_files(session, &record).await?;
-                summary::files(printer, &record, &files);
+                summary::files(printer, (&record, &name), &files);
             } else {
                 summary::rests(session, printer, &record).await?;
                 if self.says_waits {

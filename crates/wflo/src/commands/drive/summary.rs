@@ -9,7 +9,7 @@ use wflo_core::error::Failure;
 use wflo_core::id::RunId;
 use wflo_core::machine::TimerKey;
 use wflo_core::money::NanoUsd;
-use wflo_core::ports::store::{ApprovalFilter, Store};
+use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
@@ -57,12 +57,24 @@ pub(super) fn error(printer: &Printer, record: &RunRecord) {
     }
 }
 
+/// What a person types for the run: `latest` while it is the newest, which is shorter than a line.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn name_of(session: &Session<'_>, run: RunId) -> Result<String, CommandError> {
+    let newest = session.store.runs(RunFilter { limit: 1, ..RunFilter::default() }).await?;
+    Ok(match newest.first() {
+        Some(newest) if newest.id == run => "latest".to_owned(),
+        _ => run.to_string(),
+    })
+}
+
 /// Where the lines are that steps logged or printed: the tree has no room for them.
-pub(super) fn logged(printer: &Printer, record: &RunRecord, lines: u64) {
+pub(super) fn logged(printer: &Printer, name: &str, lines: u64) {
     if lines > 0 {
         let lines = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
         let what = printer.beside().faint("output   ");
-        printer.note(format_args!("  {what}  {lines}: `wflo runs events {}`", record.id));
+        printer.note(format_args!("  {what}  {lines}: `wflo runs events {name}`"));
     }
 }
 
@@ -128,8 +140,8 @@ pub(super) async fn account(
 ) -> Result<(), CommandError> {
     let paint = printer.beside();
     if spent > NanoUsd::ZERO || budget.is_some() {
-        let of = budget.map(|b| format!(" of {}", money(b.limit.money()))).unwrap_or_default();
-        printer.note(format_args!("  {}  {}{of}", paint.faint("cost     "), money(spent)));
+        let cost = cost(spent, budget, record.retried_from.is_some());
+        printer.note(format_args!("  {}  {cost}", paint.faint("cost     ")));
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
     let approvals = session.store.approvals(filter).await?;
@@ -150,6 +162,19 @@ pub(super) async fn account(
         printer.note(format_args!("  {}  no step needed one", paint.faint("approvals")));
     }
     Ok(())
+}
+
+/// What the run was billed, and of a retry what its budget has been, too: that counts what it retries.
+fn cost(spent: NanoUsd, budget: Option<&Budget>, retries: bool) -> String {
+    let Some(budget) = budget else { return money(spent) };
+    let limit = money(budget.limit.money());
+    match retries {
+        false => format!("{} of {limit}", money(spent)),
+        true => {
+            let settled = money(budget.settled.money());
+            format!("{}; its budget, with what it retries: {settled} of {limit}", money(spent))
+        }
+    }
 }
 
 /// What lets a run that rests go on. Questions have been named already.
@@ -205,7 +230,7 @@ async fn wakes(session: &Session<'_>, run: RunId) -> Result<Option<String>, Comm
 }
 
 /// The changed files, and how to bring them in when the run itself was not told to.
-pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
+pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), changes: &[Change]) {
     let changed: Vec<&Change> = changes.iter().filter(|change| !is_folder(change)).collect();
     if changed.is_empty() {
         return;
@@ -222,11 +247,11 @@ pub(super) fn files(printer: &Printer, record: &RunRecord, changes: &[Change]) {
     }
     printer.note(format_args!("  {}  {} changed: {names}", paint.faint("files    "), changed.len()));
     if !record.options.apply || record.status != RunStatus::Completed {
-        let id = record.id;
-        printer.note(format_args!(
-            "             see them with `wflo diff {id}`, bring them in with `wflo apply {id}`,\n             \
-             or throw them away with `wflo discard {id}`"
-        ));
+        // A line each: with an id two do not fit.
+        for (what, verb) in [("see them", "diff"), ("bring them in", "apply"), ("throw them away", "discard")]
+        {
+            printer.note(format_args!("             {what:<15}  wflo {verb} {name}"));
+        }
     }
 }
 
@@ -237,6 +262,31 @@ fn is_folder(change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_retry_cost_is_told_from_what_its_budget_has_been() {
+        use wflo_core::budget::{Measure, OnExceeded, Period, Scope, Zone};
+        let usd = |text: &str| text.parse::<NanoUsd>().unwrap();
+        let budget = Budget {
+            id: wflo_core::id::BudgetId::from_uuid(uuid::Uuid::nil()),
+            scope: Scope::Run,
+            key: "run_1".to_owned(),
+            period: Period::Total,
+            period_start: String::new(),
+            time_zone: Zone::default(),
+            standing: false,
+            measure: Measure::Cost,
+            limit: usd("1.03").into(),
+            settled: usd("0.0793").into(),
+            held: wflo_core::budget::Amount::ZERO,
+            action_on_exceeded: OnExceeded::Halt,
+            alert_thresholds: Vec::new(),
+        };
+        let retry = cost(usd("0.0721"), Some(&budget), true);
+        assert_eq!(retry, "$0.0721; its budget, with what it retries: $0.0793 of $1.03");
+        assert_eq!(cost(usd("0.0793"), Some(&budget), false), "$0.0793 of $1.03");
+        assert_eq!(cost(usd("0.0793"), None, true), "$0.0793");
+    }
 
     #[test]
     fn a_hint_and_what_comes_then_are_one_sentence() {

@@ -44,6 +44,8 @@ struct Node {
     cost: NanoUsd,
     /// What it does or waits for.
     doing: String,
+    /// Model calls that are under way.
+    calling: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Tree {
             before: Duration::ZERO,
             cost: NanoUsd::ZERO,
             doing: String::new(),
+            calling: 0,
         });
         Tree {
             title: format!("{}  {run}", plain::short(&definition.name, 60)),
@@ -99,6 +102,11 @@ impl Tree {
     /// How many model calls were made.
     pub(super) fn calls(&self) -> u64 {
         self.calls
+    }
+
+    /// How many model calls are under way.
+    pub(super) fn calling(&self) -> u64 {
+        self.steps.iter().map(|node| node.calling).sum()
     }
 
     /// From the first event to the last, or to `now`.
@@ -136,10 +144,12 @@ impl Tree {
                 let stand = if *then == AfterFailure::Fail { Stand::Failed } else { Stand::Waiting };
                 self.become_(step, stand, at, plain::short(&error.message, 100));
             }
-            EventBody::StepUndone { step, error, retry, .. } => {
+            EventBody::StepUndone { step, report, error, retry, .. } => {
                 let stand = if *retry { Stand::Waiting } else { Stand::Failed };
                 let doing = match error {
-                    None => "its data changes were undone".to_owned(),
+                    None if event_line::has_undone(report) => "its data changes were undone".to_owned(),
+                    // It had written nothing: why it failed is still what there is to say.
+                    None => self.node(step).map(|node| node.doing.clone()).unwrap_or_default(),
                     Some(error) => format!("not undone: {}", plain::short(&error.message, 80)),
                 };
                 self.become_(step, stand, at, doing);
@@ -167,6 +177,9 @@ impl Tree {
                     format!("{} {}", kind.as_str(), plain::short(name, 40))
                 };
                 self.doing(&key.step, doing, Some(Stand::Running));
+                if let Some(node) = self.node(&key.step).filter(|_| *kind == EffectKind::Llm) {
+                    node.calling += 1;
+                }
             }
             EventBody::EffectFinished { key, kind, cost_usd, .. } => {
                 self.calls += u64::from(*kind == EffectKind::Llm);
@@ -174,6 +187,7 @@ impl Tree {
                 if let Some(node) = self.node(&key.step) {
                     node.cost = node.cost.saturating_add(*cost_usd);
                     node.doing.clear();
+                    node.calling = node.calling.saturating_sub(u64::from(*kind == EffectKind::Llm));
                 }
             }
             _ => {}
@@ -202,6 +216,8 @@ impl Tree {
         }
         node.stand = stand;
         node.doing = doing;
+        // An attempt ends after its calls, or they are lost with it.
+        node.calling = 0;
     }
 }
 

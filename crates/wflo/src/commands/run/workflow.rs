@@ -1,7 +1,7 @@
 //! Which workflow is meant: `workflow.py`, `workflow.mjs`, `workflow.py:attribute`, `package.module:attribute`,
 //! or a YAML file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wflo_core::definition::Definition;
 use wflo_core::error::{Code, Failure};
@@ -50,23 +50,28 @@ pub(crate) fn resolve(
 ) -> Result<Workflow, CommandError> {
     let root = &settings.project.root;
     if let Some(given) = given {
-        return named(given, current, root);
+        return named(given, root, (current, false));
     }
     if let Some(configured) = &settings.project.workflow {
-        return named(configured, root, root);
+        return named(configured, root, (root, true));
     }
     let usual = ["workflow.py", "workflow.mjs", "flow.yaml", "workflow.yaml"]
         .into_iter()
         .find(|name| root.join(name).is_file());
     let usual = usual.ok_or_else(|| CliError::NoWorkflow { looked_in: root.display().to_string() })?;
-    named(usual, root, root)
+    named(usual, root, (root, false))
 }
 
-fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError> {
+/// The workflow of a name below `base`, and whether it is the settings that give the name.
+fn named(name: &str, root: &Path, (base, in_settings): (&Path, bool)) -> Result<Workflow, CommandError> {
+    let existing = |name: &str| {
+        let path = base.join(name);
+        if path.is_file() { Ok(path) } else { Err(missing(name, (base, in_settings))) }
+    };
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     match extension {
         Some("yaml" | "yml") => {
-            let path = existing(name, base)?;
+            let path = existing(name)?;
             let file = relative(&path, root);
             let definition = definition::load(&path, &file).map_err(|error| match error {
                 definition::DefinitionError::Invalid { problems } => CommandError::usage(problems),
@@ -74,14 +79,14 @@ fn named(name: &str, base: &Path, root: &Path) -> Result<Workflow, CommandError>
             })?;
             Ok(Workflow::Written { file, definition: Box::new(definition) })
         }
-        Some("py" | "mjs" | "js") => Ok(Workflow::Code(relative(&existing(name, base)?, root))),
+        Some("py" | "mjs" | "js") => Ok(Workflow::Code(relative(&existing(name)?, root))),
         _ if is_module(name) => Ok(Workflow::Code(name.to_owned())),
         Some(_) if file_of(name) != name => {
             let attribute = name.strip_prefix(file_of(name)).unwrap_or_default();
-            Ok(Workflow::Code(format!("{}{attribute}", relative(&existing(file_of(name), base)?, root))))
+            Ok(Workflow::Code(format!("{}{attribute}", relative(&existing(file_of(name))?, root))))
         }
         _ if base.join(name).exists() => Err(CliError::OtherFile { path: name.to_owned() }.into()),
-        _ => Err(missing(name, base).into()),
+        _ => Err(missing(name, (base, in_settings)).into()),
     }
 }
 
@@ -96,11 +101,6 @@ pub(crate) fn file_of(name: &str) -> &str {
 /// The name of a file that is code.
 fn is_code(name: &str) -> bool {
     [".py", ".mjs", ".js"].iter().any(|end| name.ends_with(end))
-}
-
-fn existing(name: &str, base: &Path) -> Result<PathBuf, CliError> {
-    let path = base.join(name);
-    if path.is_file() { Ok(path) } else { Err(missing(name, base)) }
 }
 
 /// The file's path in the project; absolute when it is elsewhere.
@@ -124,7 +124,7 @@ fn is_dotted(text: &str) -> bool {
 }
 
 /// The refusal, with the workflow file beside it whose name is nearest.
-fn missing(name: &str, base: &Path) -> CliError {
+fn missing(name: &str, (base, in_settings): (&Path, bool)) -> CliError {
     let wanted = Path::new(name);
     let folder = base.join(wanted.parent().unwrap_or(Path::new("")));
     let names: Vec<String> = std::fs::read_dir(folder)
@@ -135,5 +135,5 @@ fn missing(name: &str, base: &Path) -> CliError {
         .collect();
     let last = wanted.file_name().and_then(|name| name.to_str()).unwrap_or(name);
     let near = nearest(last, names.iter().map(String::as_str)).map(str::to_owned);
-    CliError::MissingWorkflow { path: name.to_owned(), near }
+    CliError::MissingWorkflow { path: name.to_owned(), near, in_settings }
 }

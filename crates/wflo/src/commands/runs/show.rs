@@ -182,7 +182,8 @@ fn approvals_table(paint: Paint, approvals: &[Approval]) -> Table {
 }
 
 async fn files(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> Result<(), CommandError> {
-    let (changes, fate) = changed_files(session, record).await?;
+    let (files, fate) = files_of(session, record).await?;
+    let changes = files.as_ref().map_or_else(Vec::new, |files| files.changes().unwrap_or_default());
     if changes.is_empty() && fate.is_none() {
         return Ok(());
     }
@@ -199,20 +200,27 @@ async fn files(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> 
             record.id
         ));
     }
-    printer.line(format_args!(
-        "  {}",
-        paint.faint(match fate {
-            Some(Fate::Applied { files }) => format!("applied to the project ({files} written)"),
-            Some(Fate::Discarded) => "discarded".to_owned(),
-            None if record.status.is_terminal() => {
-                format!(
-                    "`wflo diff {0}` shows them, `wflo apply {0}` brings them into the project",
-                    record.id
-                )
-            }
-            None => format!("`wflo diff {}` shows them so far", record.id),
-        })
-    ));
+    let said = match fate {
+        Some(Fate::Applied { files: applied }) => match files.and_then(|files| files.left(applied).ok()) {
+            Some(left) if left.files > 0 => format!(
+                "in the project: {} of {}; `wflo apply {2}` brings in the rest, `wflo discard {2}` throws it away",
+                left.all - left.files,
+                changes::count(left.all),
+                record.id
+            ),
+            _ => format!("applied to the project ({applied} written)"),
+        },
+        Some(Fate::Discarded { applied: 0 }) => "discarded".to_owned(),
+        Some(Fate::Discarded { applied }) => {
+            format!("applied to the project ({applied} written); the rest was discarded")
+        }
+        None if record.status.is_terminal() => {
+            format!("`wflo diff {0}` shows them, `wflo apply {0}` brings them into the project", record.id)
+        }
+        None => format!("`wflo diff {}` shows them so far", record.id),
+    };
+    let width = printer.width().map_or(usize::MAX, |width| width.saturating_sub(2));
+    wrap(&said, width, 0).lines().for_each(|line| printer.line(format_args!("  {}", paint.faint(line))));
     Ok(())
 }
 
@@ -222,16 +230,21 @@ pub(crate) async fn changed_files(
     session: &Session<'_>,
     record: &RunRecord,
 ) -> Result<(Vec<Change>, Option<Fate>), CommandError> {
+    let (files, fate) = files_of(session, record).await?;
+    Ok((files.map_or_else(Vec::new, |files| files.changes().unwrap_or_default()), fate))
+}
+
+/// A run's files, where they can be read, and what became of them.
+async fn files_of(
+    session: &Session<'_>,
+    record: &RunRecord,
+) -> Result<(Option<changes::Files>, Option<Fate>), CommandError> {
     let fate = wflo_engine::changes::fate(session.store.as_ref(), record.id).await;
     let fate = fate.map_err(CommandError::engine)?;
-    if fate == Some(Fate::Discarded) {
-        return Ok((Vec::new(), fate));
+    if fate.is_some_and(Fate::is_discarded) {
+        return Ok((None, fate));
     }
-    let changes = match changes::Files::open(session, record).await {
-        Ok(files) => files.changes().unwrap_or_default(),
-        Err(_) => Vec::new(),
-    };
-    Ok((changes, fate))
+    Ok((changes::Files::open(session, record).await.ok(), fate))
 }
 
 /// `A`, `M`, `D`: as version control says it.

@@ -64,6 +64,8 @@ pub(super) async fn run(
                 kept: counted.is_some(),
             });
             let (files, bytes) = match counted {
+                // Of a step, what it left; of the first, the whole project.
+                Some((files, bytes)) if snapshot.step.is_some() => (format!("{files} changed"), size(bytes)),
                 Some((files, bytes)) => (files.to_string(), size(bytes)),
                 None => ("gone".to_owned(), String::new()),
             };

@@ -68,3 +68,53 @@ fn the_tree_never_leaves_its_room() {
     assert!(lines.iter().any(|line| line.contains('⠋')), "what runs is shown: {lines:?}");
     assert!(lines.last().unwrap().contains("more steps"), "{lines:?}");
 }
+
+#[test]
+fn only_what_was_written_is_said_to_be_undone() {
+    let undone = |report: serde_json::Value| {
+        let mut tree = tree(&["book"]);
+        let error = json!({"code": "WFLO-5001", "message": "the write was rejected"});
+        happen(
+            &mut tree,
+            0,
+            json!({"type": "step.failed", "step": "book", "generation": 1, "error": error, "timed_out": false, "then": "undo_then_fail"}),
+        );
+        happen(
+            &mut tree,
+            10,
+            json!({"type": "step.undone", "step": "book", "generation": 1, "report": report, "retry": false}),
+        );
+        shown(&tree, 20, (80, 24))[1].clone()
+    };
+    let nothing = json!({"app": {"tables": {}}});
+    for report in [json!({}), nothing] {
+        let line = undone(report);
+        assert!(line.contains("the write was rejected") && !line.contains("undone"), "{line}");
+    }
+    let line = undone(json!({"app": {"tables": {"bookings": {"inserted": 1, "updated": 0, "deleted": 0}}}}));
+    assert!(line.contains("its data changes were undone"), "{line}");
+}
+
+#[test]
+fn calls_are_under_way_from_their_start_to_their_end_or_that_of_their_step() {
+    let mut tree = tree(&["ask"]);
+    let effect = |path: &str, of: &str, kind: &str| {
+        json!({
+            "type": of, "step": "ask", "generation": 1, "path": path, "effect_seq": 0, "kind": kind, "name": "chat",
+            "cost_usd": "0.01"
+        })
+    };
+    for (path, kind) in [("0", "llm"), ("1", "llm"), ("2", "db")] {
+        happen(&mut tree, 0, effect(path, "effect.started", kind));
+    }
+    assert_eq!(tree.calling(), 2);
+    happen(&mut tree, 1, effect("2", "effect.finished", "db"));
+    happen(&mut tree, 1, effect("0", "effect.finished", "llm"));
+    assert_eq!(tree.calling(), 1);
+    happen(
+        &mut tree,
+        2,
+        json!({"type": "step.lost", "step": "ask", "generation": 1, "attempt": 1, "reason": "its sandbox is gone"}),
+    );
+    assert_eq!(tree.calling(), 0);
+}

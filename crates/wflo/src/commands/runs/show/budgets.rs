@@ -34,7 +34,10 @@ pub(super) async fn show(
         printer.line(format_args!("  cost    {} (no run budget)", money(cost)));
     }
     for budget in &budgets {
-        let name = budget.name();
+        let mut name = budget.name();
+        if record.retried_from.is_some() && budget.is_money_of_a_run() {
+            name.push_str(", with what it retries");
+        }
         let held = match budget.held {
             Amount::ZERO => String::new(),
             held => format!(", {} held by running calls", amount(budget.measure, held)),
