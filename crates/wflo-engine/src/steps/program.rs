@@ -37,6 +37,10 @@ const ENDED_WITH_ITS_RUN: Code = Code(3101);
 const NO_PROGRAM: Code = Code(3102);
 /// How long what a stopped program has said may take to be passed on.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Of a program that found no network. What is said of names holds whatever the run allows.
+const NO_NETWORK: &str = "programs have no network and resolve no names: models are reached at the addresses in their \
+                          variables (OPENAI_BASE_URL and its like), other hosts once you name them with --allow-host HOST \
+                          or allow_hosts under [sandbox], through the proxy in HTTPS_PROXY";
 
 impl Steps {
     pub(super) async fn program(&self, attempt: &Attempt, argv: &[String]) -> Result<End, EngineError> {
@@ -77,9 +81,9 @@ impl Steps {
             _ => drop(tokio::time::timeout(LAST_WORDS, relay.drained()).await),
         }
         relay.end().await;
-        keeper.finish().await;
+        let found_no_network = keeper.finish().await;
         crate::failpoint::pass("program.ended");
-        self.ending(attempt, &program, (&journal, &running), ended).await
+        self.ending(attempt, &program, (&journal, &running), (ended, found_no_network)).await
     }
 
     async fn ending(
@@ -87,7 +91,7 @@ impl Steps {
         attempt: &Attempt,
         program: &Program,
         (journal, running): (&Journal, &Running),
-        ended: Ended,
+        (ended, found_no_network): (Ended, bool),
     ) -> Result<End, EngineError> {
         let name = &program.name;
         let (failure, exit_code) = match ended {
@@ -118,7 +122,10 @@ impl Steps {
             let (output, cost) = (json!({ "exit_code": 0 }), self.cost(attempt).await?);
             return Ok(End::Succeeded { output, state: None, cost, layer, ops: Vec::new() });
         };
-        let error = Failure::new(code, message);
+        let mut error = Failure::new(code, message);
+        if code == PROGRAM_FAILED && found_no_network && running.enforcement().1 {
+            error = error.with_hint(NO_NETWORK);
+        }
         Ok(End::Failed {
             no_retry: Some(error.clone()),
             error,

@@ -43,8 +43,9 @@ impl End<'_, '_, '_> {
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
             let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
             summary::account(session, printer, &record, budget, tree.spent()).await?;
-            if program.is_none() {
-                summary::logged(printer, &record, tree.logged());
+            match program {
+                None => summary::logged(printer, &record, tree.logged()),
+                Some(_) => summary::refused(session, printer, &record).await?,
             }
             if record.status.is_terminal() {
                 let (files, _) = changed_files(session, &record).await?;
@@ -57,8 +58,9 @@ impl End<'_, '_, '_> {
             }
         }
         record::remark(session, self.context, &record).await;
-        if program.is_none() || !summary::is_own_failure(&record) {
-            summary::error(printer, &record);
+        match program.is_some() && summary::is_own_failure(&record) {
+            true => summary::hint(printer, &record),
+            false => summary::error(printer, &record),
         }
         if let Some(error) = summary::paused_for(session, &record).await? {
             printer.complain(&error);
