@@ -502,3 +502,21 @@ def test_a_program_that_resolves_no_name_is_told_how_hosts_are_reached(project: 
     assert "--allow-host HOST" in latest(project)["error"]["hint"]
     other = project.call("run", "--", "python3", "-c", "raise SystemExit('another reason')")
     assert other.code == 1 and "hint:" not in other.err, other
+
+
+def test_what_python_has_printed_is_not_lost_with_a_program_that_is_ended(project: Project, model: MockModel) -> None:
+    agent(project, "print('before'); ask('held')")
+    model.hold()
+    running = start(project, "python3", "agent.py")
+    running.until("log", message="before")
+    model.release()
+    assert running.finish().code == 0
+
+
+def test_who_names_the_variable_of_python_decides_about_it(project: Project) -> None:
+    say = ("python3", "-c", "import os; print(os.environ.get('PYTHONUNBUFFERED'))")
+    assert project.call("run", "--", *say).out == "1\n"
+    project.write_settings('\n[sandbox]\nenv = ["PYTHONUNBUFFERED"]\n')
+    assert project.call("run", "--", *say).out == "None\n"
+    project.environment["PYTHONUNBUFFERED"] = "yes"
+    assert project.call("run", "--", *say).out == "yes\n"

@@ -33,14 +33,16 @@ const PROGRAM_FAILED: Code = Code(3100);
 const NOT_EXECUTED: Code = Code(3105);
 /// Its run ended before it.
 const ENDED_WITH_ITS_RUN: Code = Code(3101);
+/// The variable by which Python writes at once.
+const UNBUFFERED: &str = "PYTHONUNBUFFERED";
 /// The run has no program although it is one.
 const NO_PROGRAM: Code = Code(3102);
-/// How long what a stopped program has said may take to be passed on.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Of a program that found no network. What is said of names holds whatever the run allows.
 const NO_NETWORK: &str = "programs have no network and resolve no names: models are reached at the addresses in their \
                           variables (OPENAI_BASE_URL and its like), other hosts once you name them with --allow-host HOST \
                           or allow_hosts under [sandbox], through the proxy in HTTPS_PROXY";
+/// How long what a stopped program has said may take to be passed on.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 impl Steps {
     pub(super) async fn program(&self, attempt: &Attempt, argv: &[String]) -> Result<End, EngineError> {
@@ -61,6 +63,10 @@ impl Steps {
         ask.name = Some(format!("{}-{}", attempt.run, attempt.step));
         ask.shape.command = program.command(argv, &launch);
         ask.shape.env.extend(program.environment());
+        // A pipe is written in blocks: what is in one when a program is ended would be lost.
+        if !ask.shape.terminal && !launch.env.iter().any(|name| name == UNBUFFERED) {
+            ask.shape.env.push((UNBUFFERED.into(), "1".into()));
+        }
         ask.shape.cwd = Some(program.folder.clone());
         let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
         way_out.dress(&mut ask.shape);
