@@ -484,6 +484,19 @@ def test_a_build_reaches_its_index_and_no_other_host(asking: Project, index: Ind
     other.close()
 
 
+def test_an_index_at_an_own_address_is_refused_by_that_name_with_the_setting_that_lets_it(
+    asking: Project, index: Index
+) -> None:
+    named = index.url.replace("127.0.0.2", "localhost")
+    asking.settings = asking.settings.replace(index.url, named)
+    asking.write_settings()
+    done = asking.call("sandbox", "images", "build")
+    said = " ".join(done.err.split())
+    assert done.code == 1 and "WFLO-5331" in said and not index.asked, done
+    assert "could not be installed: localhost:" in said and "[WFLO-5203]" in said, done
+    assert "allow_addresses under [sandbox]" in said and "index_hosts" not in said, done
+
+
 def test_a_build_has_the_room_that_it_is_given(asking: Project, index: Index) -> None:
     index.add("greeting", "2.0", {"greeting.py": "", "large.txt": "0" * (40 << 20)})
     asking.write("requirements.txt", "greeting==2.0\n")

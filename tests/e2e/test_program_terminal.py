@@ -209,3 +209,25 @@ def test_nothing_of_the_persons_terminal_is_inside(project: Project) -> None:
         assert screen.end() == 0, screen.text
         assert "refused" in screen.text and "typed" not in screen.text, screen.text
         assert "session True True" in screen.text and "['ptmx']" in screen.text, screen.text
+
+
+def test_what_came_of_an_answer_is_said_before_the_next_question(project: Project, model: MockModel) -> None:
+    project.write_settings('\n[budget]\nmax_cost_usd = "0.0001"\naction_on_exceeded = "ask"\n')
+    agent(project, "[ask(word) for word in ('one', 'two', 'three', 'four')]")
+    with sitting(project, "python3", "agent.py") as screen:
+        screen.until(ASK)
+        screen.type("")
+        screen.until("y or n", 1)
+        screen.until(ASK, 2)
+        assert "missing" in screen.text and "at least" not in screen.text, screen.text
+        for line, asked in (("y", "How many USD more?"), ("", "Comment?"), ("", ASK)):
+            before = len(screen.text)
+            screen.type(line)
+            wait_for(lambda at=before, asked=asked: asked in screen.text[at:], asked)
+        between = screen.text[screen.text.index("Comment?") : screen.text.rindex(ASK)]
+        assert "approved by" in between and "raised by $" in between, screen.text
+        assert between.index("raised by") < between.index("? raise the run budget"), between
+        screen.type("n")
+        screen.until("Comment?", 2)
+        screen.type("")
+        assert screen.end() == 4, screen.text

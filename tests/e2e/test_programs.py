@@ -461,3 +461,62 @@ def test_a_program_sees_no_key_no_host_file_and_no_terminal(project: Project) ->
     ), said
     assert b"not a tty" in done.stdout, said
     assert os.environ.get("HOME", "/root").encode() + b"\n" not in done.stdout
+
+
+# What it was refused
+
+
+def test_a_call_that_the_gateway_refused_is_named_at_the_end(project: Project, model: MockModel) -> None:
+    agent(project, "ask('a'); ask('a')")
+    source = (project.folder / "agent.py").read_text()
+    project.write("agent.py", source.replace('"m"', '"unheard-of"').replace("sys.exit(9)", "return None"))
+    done = project.call("run", "--", "python3", "agent.py")
+    assert done.code == 0 and not model.entries, done
+    end = done.err.split("ended with 0")[1]
+    assert end.count("the model `unheard-of` has no price at the provider `openai-here`") == 1, done.err
+    assert "[WFLO-4002]" in end and 'provider = "openai-here"' in "".join(end.split("\n")), done.err
+    shown = project.call("runs", "show", "latest").out
+    assert "Refused" in shown and "[WFLO-4002]" in shown, shown
+    (told,) = [e for e in project.events("latest") if e["type"] == "run.notice" and e["notice"] == "call.refused"]
+    assert "unheard-of" in told["message"], told
+
+
+def test_a_host_that_no_rule_allows_is_named_at_the_end_with_the_flag_that_does(project: Project) -> None:
+    fetch = "import urllib.request as u\ntry: u.urlopen('http://evil.example/')\nexcept OSError: print('no luck')\n"
+    project.write("fetch.py", fetch)
+    done = project.call("run", "--allow-host", "good.example", "--", "python3", "fetch.py")
+    assert (done.code, done.out) == (0, "no luck\n"), done
+    end = done.err.split("ended with 0")[1]
+    assert "no rule allows evil.example:80" in end and "--allow-host evil.example" in end, done.err
+    assert "--allow-host evil.example" in " ".join(project.call("runs", "show", "latest").out.split())
+    quiet = project.call("run", "--", "true")
+    assert "refused" not in quiet.err, quiet.err
+
+
+@pytest.mark.parametrize("rules", [(), ("--allow-host", "good.example")])
+def test_a_program_that_resolves_no_name_is_told_how_hosts_are_reached(project: Project, rules: tuple) -> None:
+    project.write("net.py", "import socket\nsocket.create_connection(('api.example.org', 443))\n")
+    done = project.call("run", *rules, "--", "python3", "net.py")
+    assert done.code == 1 and "gaierror" in done.err, done
+    assert "hint: programs have no network and resolve no names" in done.err and "--allow-host HOST" in done.err, done
+    assert "--allow-host HOST" in latest(project)["error"]["hint"]
+    other = project.call("run", "--", "python3", "-c", "raise SystemExit('another reason')")
+    assert other.code == 1 and "hint:" not in other.err, other
+
+
+def test_what_python_has_printed_is_not_lost_with_a_program_that_is_ended(project: Project, model: MockModel) -> None:
+    agent(project, "print('before'); ask('held')")
+    model.hold()
+    running = start(project, "python3", "agent.py")
+    running.until("log", message="before")
+    model.release()
+    assert running.finish().code == 0
+
+
+def test_who_names_the_variable_of_python_decides_about_it(project: Project) -> None:
+    say = ("python3", "-c", "import os; print(os.environ.get('PYTHONUNBUFFERED'))")
+    assert project.call("run", "--", *say).out == "1\n"
+    project.write_settings('\n[sandbox]\nenv = ["PYTHONUNBUFFERED"]\n')
+    assert project.call("run", "--", *say).out == "None\n"
+    project.environment["PYTHONUNBUFFERED"] = "yes"
+    assert project.call("run", "--", *say).out == "yes\n"

@@ -25,6 +25,9 @@ use crate::resources::Resources;
 pub use ending::{AfterFailure, Ending, LeftBehind};
 pub use wait::Wait;
 
+/// The [`Notice`](EventBody::Notice) of a program's model call that the gateway ended.
+pub const CALL_REFUSED: &str = "call.refused";
+
 /// One fact and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {

@@ -4,7 +4,7 @@
 //! request and its occurrence: five identical requests are five calls, unless the earlier one's
 //! connection closed before its last byte or the client says that it repeats itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +24,7 @@ use crate::waits::Waits;
 
 mod caller;
 mod given_up;
+mod refused;
 mod replaying;
 
 /// Which journal entry a request is.
@@ -100,6 +101,8 @@ pub(crate) struct Calls {
     /// Of stock clients: what their connections wait for.
     asked: Mutex<Vec<given_up::Asked>>,
     giving_up: tokio::sync::Mutex<()>,
+    /// What was said of calls that the gateway ended.
+    refused: Mutex<BTreeSet<String>>,
     reached: AtomicU32,
     ended: AtomicBool,
     in_flight: AtomicUsize,
@@ -135,6 +138,7 @@ impl Calls {
             expected: Mutex::default(),
             asked: Mutex::default(),
             giving_up: tokio::sync::Mutex::default(),
+            refused: Mutex::default(),
             reached: AtomicU32::new(0),
             ended: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),

@@ -19,8 +19,10 @@ use wflo_core::event::EventBody;
 use wflo_core::id::{BudgetId, HoldId};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::{EffectEnd, Op};
+use wflo_gateway::error::GatewayError;
 use wflo_gateway::ledger::{
-    BoxFuture, CallIntent, Further, Ledger, LedgerError, Next, Opened, Outcome, Recorded, Refusal, Ticket,
+    BoxFuture, CallIntent, Caller, Further, Ledger, LedgerError, Next, Opened, Outcome, Recorded, Refusal,
+    Ticket,
 };
 
 use crate::broker::{Unanswered, full};
@@ -48,7 +50,7 @@ pub(crate) use time::within;
 pub use turns::Turns;
 
 /// The attempt that made the call is being ended.
-const ENDING: Code = Code(3025);
+pub(crate) const ENDING: Code = Code(3025);
 /// The writes before a call were not approved.
 const REJECTED: Code = Code(7003);
 /// A call that was never sent.
@@ -143,6 +145,14 @@ impl Ledger for RunLedger {
         if let Some(call) = ticket.get::<Dispatched>() {
             call.calls.abandoned(&call.key.path, call.key.seq);
         }
+    }
+
+    fn refused<'a>(&'a self, caller: &'a Caller, error: &'a GatewayError) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(calls) = caller.get::<Arc<Calls>>() {
+                calls.refused(error).await;
+            }
+        })
     }
 
     fn ending<'a>(&'a self, ticket: &'a Ticket) -> BoxFuture<'a, ()> {

@@ -12,6 +12,7 @@ use wflo_core::event::EventBody;
 use crate::journal::Journal;
 use crate::services::Services;
 
+mod network;
 mod plain;
 
 pub(crate) use plain::Plain;
@@ -39,7 +40,7 @@ pub(crate) struct Output {
 
 /// Writes lines until every [`Output`] is dropped.
 pub(crate) struct Keeper {
-    task: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<bool>,
 }
 
 impl Output {
@@ -167,9 +168,10 @@ impl Tail {
 }
 
 impl Keeper {
-    /// Waits until everything is committed; every [`Output`] must be gone.
-    pub(crate) async fn finish(self) {
-        let _ = self.task.await;
+    /// Waits until everything is committed; every [`Output`] must be gone. Gives whether the last lines say
+    /// that there is no network.
+    pub(crate) async fn finish(self) -> bool {
+        self.task.await.unwrap_or(false)
     }
 }
 
@@ -178,8 +180,9 @@ async fn keep(
     services: Arc<Services>,
     step: String,
     mut receiver: mpsc::Receiver<(String, String, Value)>,
-) {
+) -> bool {
     let (mut kept, mut is_full) = (0_usize, false);
+    let mut last = network::LastLines::default();
     while let Some(first) = receiver.recv().await {
         let mut lines = vec![first];
         let until = tokio::time::Instant::now() + GATHER;
@@ -191,6 +194,7 @@ async fn keep(
         }
         let mut facts = Vec::new();
         for (level, message, fields) in lines {
+            last.push(&message);
             if kept > KEPT {
                 if !std::mem::replace(&mut is_full, true) {
                     let message = format!("… more than {KEPT} bytes of output: the rest is not kept");
@@ -209,6 +213,7 @@ async fn keep(
             tracing::warn!(step, error = %e, "output of a step could not be kept");
         }
     }
+    last.name_no_network()
 }
 
 #[cfg(test)]

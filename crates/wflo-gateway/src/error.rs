@@ -14,6 +14,7 @@ use crate::dialect::request::RequestError;
 use crate::ledger::{LedgerError, Refusal};
 use crate::price::PriceError;
 use crate::reserve::BoundError;
+use crate::route::Written;
 
 /// A call that the gateway ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +68,7 @@ pub enum GatewayError {
         times: u32,
     },
     /// The model has no price.
-    #[error("the model `{model}` has no price at the provider `{provider}`, so its cost cannot be bounded")]
+    #[error("{}", unpriced(model, provider, no_key.is_some()))]
     Unpriced {
         /// The model.
         model: String,
@@ -77,6 +78,8 @@ pub enum GatewayError {
         named: bool,
         /// The priced model that was most likely meant.
         near: Option<String>,
+        /// The variable that would hold the provider's key, where that is missing as well.
+        no_key: Option<String>,
     },
     /// The request has no upper bound at this price.
     #[error("{0}")]
@@ -133,6 +136,8 @@ pub enum GatewayError {
     Unreachable {
         /// The provider.
         provider: String,
+        /// Who says where it is.
+        written: Written,
         /// What happened.
         reason: String,
     },
@@ -258,6 +263,17 @@ impl Coded for GatewayError {
     fn hint(&self) -> Option<String> {
         hint::of(self)
     }
+}
+
+/// What is missing: without a key there, the provider is most likely not the one that was meant.
+fn unpriced(model: &str, provider: &str, no_key: bool) -> String {
+    let what = match no_key {
+        true => format!(
+            "there is no key for the provider `{provider}`, and no price of the model `{model}` there"
+        ),
+        false => format!("the model `{model}` has no price at the provider `{provider}`"),
+    };
+    format!("{what}, so its cost cannot be bounded")
 }
 
 /// The arithmetic of a refusal.

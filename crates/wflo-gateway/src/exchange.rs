@@ -163,8 +163,10 @@ pub(crate) fn start(shared: &Arc<Shared>, ask: Ask) -> Running {
     let owned = Arc::clone(shared);
     Running::new(shared, |parts, gone| {
         async move {
+            let caller = ask.caller.clone();
             if let Err(error) = run(&owned, ask, (&parts, &gone)).await {
                 telemetry::failed(&error);
+                owned.ledger.refused(&caller, &error).await;
                 // A caller that is gone needs no error.
                 let _ = parts.send(Part::Failed(Box::new(error))).await;
             }

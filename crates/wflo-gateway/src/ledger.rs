@@ -31,6 +31,7 @@ use wflo_core::money::NanoUsd;
 use crate::cache::Lookup;
 use crate::closer::Closer;
 use crate::dialect::{Dialect, Endpoint};
+use crate::error::GatewayError;
 use crate::gone::Gone;
 use crate::repeats::Circle;
 use crate::shorter::Shorter;
@@ -281,6 +282,11 @@ pub trait Ledger: Send + Sync {
     /// request may attach to the call instead of being made again. Comes at most once for a call,
     /// before `close` or after it, and must not block.
     fn connection_closed_early(&self, ticket: &Ticket);
+
+    /// The gateway ends a call of this caller with an error. Its client is told once this resolves.
+    fn refused<'a>(&'a self, _caller: &'a Caller, _error: &'a GatewayError) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Whether answers are kept to be given again. If not, [`CallIntent::fingerprint`] is empty, and of
     /// [`Recorded`] there is only the status: a long stream then takes no memory, and no body is hashed.

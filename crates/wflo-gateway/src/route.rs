@@ -21,7 +21,7 @@ mod served;
 mod written;
 
 pub use passthrough::{NoPath, Passthrough};
-pub use provider::{Provider, ProviderError, Standard};
+pub use provider::{Provider, ProviderError, Standard, Written};
 
 /// The providers and the operator's prices.
 #[derive(Debug, Clone, Default)]
@@ -217,6 +217,11 @@ impl Routes {
         })
     }
 
+    /// Who says where a provider is.
+    pub(crate) fn written_by(&self, provider: &Provider) -> Written {
+        if self.is_named(&provider.name) { Written::Settings } else { provider.written_outside() }
+    }
+
     /// The providers of `wflo.toml`.
     pub fn named_providers(&self) -> &[Provider] {
         self.providers.get(..self.named).unwrap_or_default()
@@ -352,6 +357,57 @@ mod tests {
         assert!(claude.contains("does not translate") && claude.contains("/v1/messages"), "{claude}");
         let gpt = told(Dialect::Anthropic, "gpt-5-mini");
         assert!(gpt.contains("provider `openai`") && gpt.contains("/v1/chat/completions"), "{gpt}");
+    }
+
+    #[test]
+    fn a_model_without_a_price_at_a_provider_without_a_key_is_told_of_the_key_first() {
+        let provider = Provider::from_environment(Dialect::OpenAi, |_| None).unwrap();
+        let routes = Routes::new(Vec::new(), vec![provider], BTreeMap::new()).unwrap();
+        let told = routes.find(Some(Dialect::OpenAi), None, "tiny").unwrap_err().full_message();
+        assert!(told.starts_with("there is no key for the provider `openai`"), "{told}");
+        assert!(told.contains(". Export OPENAI_API_KEY, or name the provider"), "{told}");
+        assert!(told.contains("[models.\"tiny\"]"), "{told}");
+    }
+
+    #[test]
+    fn who_has_a_provider_of_their_own_and_no_key_is_told_both_ways() {
+        let public = Provider::from_environment(Dialect::OpenAi, |_| None).unwrap();
+        let routes = Routes::new(vec![local()], vec![public], BTreeMap::new()).unwrap();
+        let route = routes.find(Some(Dialect::OpenAi), None, "gpt-5-mini").unwrap();
+        let told = routes.usable(route.provider).unwrap_err().full_message();
+        assert!(told.contains(". Export OPENAI_API_KEY. To let `local` answer instead, "), "{told}");
+        assert!(told.contains("prices = \"openai\" under [providers.local]"), "{told}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_provider_out_of_reach_is_where_its_address_is_written() {
+        let told = |routes: &Routes| {
+            let provider = &routes.providers()[0];
+            let written = routes.written_by(provider);
+            let error = GatewayError::Unreachable {
+                provider: provider.name.clone(),
+                written,
+                reason: "it is not there".into(),
+            };
+            error.full_message()
+        };
+        let outside = |address: Option<&str>| {
+            let variable = |name: &str| (name == "OPENAI_BASE_URL").then(|| address.map(str::to_owned))?;
+            let provider = Provider::from_environment(Dialect::OpenAi, variable).unwrap();
+            Routes::new(Vec::new(), vec![provider], BTreeMap::new()).unwrap()
+        };
+        let public = told(&outside(None));
+        assert!(
+            public.contains("this machine reaches api.openai.com") && !public.contains("wflo.toml"),
+            "{public}"
+        );
+        let of_variable = told(&outside(Some("http://127.0.0.1:1/v1")));
+        assert!(
+            of_variable.contains("Check OPENAI_BASE_URL") && !of_variable.contains("wflo.toml"),
+            "{of_variable}"
+        );
+        let named = told(&Routes::new(vec![local()], Vec::new(), BTreeMap::new()).unwrap());
+        assert!(named.contains("under [providers.local] in wflo.toml"), "{named}");
     }
 
     #[test]

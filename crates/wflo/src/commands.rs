@@ -20,6 +20,7 @@ mod init;
 mod keys;
 mod otlp;
 mod pick;
+mod refusals;
 mod run;
 mod runs;
 mod sandbox;

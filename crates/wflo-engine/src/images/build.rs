@@ -21,6 +21,7 @@ use std::sync::Arc;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use wflo_core::error::Coded as _;
+use wflo_core::error::Failure;
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_sandbox::workspace::{Bounds, Captured, Pin, capture};
 use wflo_sandbox::{Bind, Launcher, Limits, Outcome, ProcessTree, Spec, Stdio, View};
@@ -110,7 +111,7 @@ struct Worked {
     /// What it said last.
     said: String,
     /// Connections that were refused.
-    refused: Vec<String>,
+    refused: Vec<Failure>,
     sandbox: Arc<ProcessTree>,
     launcher: Launcher,
 }

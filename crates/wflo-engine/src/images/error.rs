@@ -8,6 +8,11 @@ use wflo_sandbox::workspace::WorkspaceError;
 
 use crate::error::EngineError;
 
+/// No rule allows a host.
+const DENIED: Code = Code(5202);
+/// A host's address is no public one.
+const SPECIAL: Code = Code(5203);
+
 /// Why an image cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -94,7 +99,7 @@ pub enum ImageError {
         said: String,
     },
     /// A source does not answer, is not signed, or gave out something else than its index says.
-    #[error("{what} could not be fetched: {why}")]
+    #[error("{what} could not be fetched: {}", cause(why, refused))]
     Unfetched {
         /// What was asked for.
         what: String,
@@ -103,7 +108,7 @@ pub enum ImageError {
         /// What it said in the end.
         said: String,
         /// Connections that were refused.
-        refused: Vec<String>,
+        refused: Vec<Failure>,
         /// Sources that were not asked.
         left_out: Vec<String>,
     },
@@ -118,7 +123,7 @@ pub enum ImageError {
         said: String,
     },
     /// The installer has failed.
-    #[error("the packages of {what} could not be installed: {why}")]
+    #[error("the packages of {what} could not be installed: {}", cause(why, refused))]
     Failed {
         /// What names them.
         what: String,
@@ -127,7 +132,7 @@ pub enum ImageError {
         /// What it said in the end.
         said: String,
         /// Connections that were refused.
-        refused: Vec<String>,
+        refused: Vec<Failure>,
     },
     /// It needs more than it may have.
     #[error("the packages of {what} need more than {limit} while they are installed")]
@@ -168,6 +173,39 @@ pub enum ImageError {
     /// Something of this process broke.
     #[error("packages: {0}")]
     Broken(String),
+}
+
+/// Why there is none: what was refused on the way comes before what an installer makes of it.
+fn cause(why: &str, refused: &[Failure]) -> String {
+    refused.first().map_or_else(|| why.to_owned(), said)
+}
+
+fn said(refused: &Failure) -> String {
+    format!("{} [{}]", refused.message, refused.code)
+}
+
+/// What to do about connections that were refused.
+fn way(to: &str, refused: &[Failure]) -> String {
+    let has = |code: Code| refused.iter().any(|refused| refused.code == code.to_string());
+    let fixes = [
+        (has(DENIED), format!("name further hosts of {to} with index_hosts under [sandbox]")),
+        (
+            has(SPECIAL),
+            "allow the address, if it is one of your own network, with allow_addresses under [sandbox]"
+                .to_owned(),
+        ),
+    ];
+    let fixes: Vec<String> = fixes.into_iter().filter_map(|(is_so, fix)| is_so.then_some(fix)).collect();
+    let own = || refused.first().and_then(|refused| refused.hint.clone());
+    let mut text = match fixes.as_slice() {
+        [] => own().unwrap_or_else(|| format!("look at the way to {to}")),
+        fixes => fixes.join(", and "),
+    };
+    if let Some(others) = refused.get(1..).filter(|others| !others.is_empty()) {
+        let others = others.iter().map(said).collect::<Vec<_>>().join("; ");
+        text.push_str(&format!("; refused on the way was also: {others}"));
+    }
+    text
 }
 
 impl From<Failure> for ImageError {
@@ -246,11 +284,7 @@ impl Coded for ImageError {
             ImageError::Unresolved { .. } => {
                 "its words are above; `apt-get -s install NAME` on this machine says the same at length".to_owned()
             }
-            ImageError::Unfetched { refused, .. } if !refused.is_empty() => format!(
-                "refused on the way: {}; name further hosts of the sources with index_hosts, and addresses of an own \
-                 network with allow_addresses, under [sandbox]",
-                refused.join("; ")
-            ),
+            ImageError::Unfetched { refused, .. } if !refused.is_empty() => way("the sources", refused),
             ImageError::Unfetched { left_out, .. } if !left_out.is_empty() => {
                 format!("look at the way to the sources; left out were: {}", left_out.join("; "))
             }
@@ -267,10 +301,7 @@ impl Coded for ImageError {
                         .to_owned()
                 }
                 [] => "its last words are above; `wflo sandbox images build` tries it again".to_owned(),
-                refused => format!(
-                    "refused on the way: {}; name further hosts of the index with index_hosts under [sandbox]",
-                    refused.join("; ")
-                ),
+                refused => way("the index", refused),
             },
             ImageError::TooLarge { .. } => {
                 "raise build_disk_limit under [sandbox]; it is taken from this machine's memory while packages are \

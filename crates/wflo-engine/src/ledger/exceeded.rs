@@ -148,12 +148,7 @@ fn top_up_request(
         purpose: raise_of(shortfall),
         step: Some(attempt.step.clone()),
         generation: attempt.generation,
-        title: format!(
-            "raise the {} by {} (at least {})",
-            budget.name(),
-            budget.show(suggested),
-            budget.show(missing)
-        ),
+        title: format!("raise the {} by {}", budget.name(), budget.show(suggested)),
         binding: wflo_core::approval::Binding {
             action: Digest::of_json(&json!(["top_up", budget.id])).map_err(unreadable)?,
             code: attempt.context.record.code.clone(),

@@ -32,8 +32,14 @@ const PROGRAM_FAILED: Code = Code(3100);
 const NOT_EXECUTED: Code = Code(3105);
 /// Its run ended before it.
 const ENDED_WITH_ITS_RUN: Code = Code(3101);
+/// The variable by which Python writes at once.
+const UNBUFFERED: &str = "PYTHONUNBUFFERED";
 /// The run has no program although it is one.
 const NO_PROGRAM: Code = Code(3102);
+/// Of a program that found no network. What is said of names holds whatever the run allows.
+const NO_NETWORK: &str = "programs have no network and resolve no names: models are reached at the addresses in their \
+                          variables (OPENAI_BASE_URL and its like), other hosts once you name them with --allow-host HOST \
+                          or allow_hosts under [sandbox], through the proxy in HTTPS_PROXY";
 /// How long what a stopped program has said may take to be passed on.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -56,6 +62,10 @@ impl Steps {
         ask.name = Some(format!("{}-{}", attempt.run, attempt.step));
         ask.shape.command = program.command(argv, &launch);
         ask.shape.env.extend(program.environment());
+        // A pipe is written in blocks: what is in one when a program is ended would be lost.
+        if !ask.shape.terminal && !launch.env.iter().any(|name| name == UNBUFFERED) {
+            ask.shape.env.push((UNBUFFERED.into(), "1".into()));
+        }
         ask.shape.cwd = Some(program.folder.clone());
         let mut way_out = WayOut::prepare(&launch, attempt, &self.services).await?;
         way_out.dress(&mut ask.shape);
@@ -76,9 +86,9 @@ impl Steps {
             _ => drop(tokio::time::timeout(LAST_WORDS, relay.drained()).await),
         }
         relay.end().await;
-        keeper.finish().await;
+        let found_no_network = keeper.finish().await;
         crate::failpoint::pass("program.ended");
-        self.ending(attempt, &program, (&journal, &running), ended).await
+        self.ending(attempt, &program, (&journal, &running), (ended, found_no_network)).await
     }
 
     async fn ending(
@@ -86,7 +96,7 @@ impl Steps {
         attempt: &Attempt,
         program: &Program,
         (journal, running): (&Journal, &Running),
-        ended: Ended,
+        (ended, found_no_network): (Ended, bool),
     ) -> Result<End, EngineError> {
         let name = &program.name;
         let (failure, exit_code) = match ended {
@@ -117,7 +127,10 @@ impl Steps {
             let (output, cost) = (json!({ "exit_code": 0 }), self.cost(attempt).await?);
             return Ok(End::Succeeded { output, state: None, cost, layer, ops: Vec::new() });
         };
-        let error = Failure::new(code, message);
+        let mut error = Failure::new(code, message);
+        if code == PROGRAM_FAILED && found_no_network && running.enforcement().1 {
+            error = error.with_hint(NO_NETWORK);
+        }
         Ok(End::Failed {
             no_retry: Some(error.clone()),
             error,

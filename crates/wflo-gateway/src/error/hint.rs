@@ -8,6 +8,7 @@ use super::GatewayError;
 use crate::dialect::Dialect;
 use crate::dialect::request::RequestError;
 use crate::price::suggestion;
+use crate::route::Written;
 
 /// What can be done, where anything can.
 pub(super) fn of(error: &GatewayError) -> Option<String> {
@@ -22,8 +23,14 @@ pub(super) fn of(error: &GatewayError) -> Option<String> {
         GatewayError::Repeated { .. } => {
             "Find out why it repeats itself; [repeats] in wflo.toml says from how many on a call is refused.".to_owned()
         }
-        GatewayError::Unpriced { model, provider, named, near } => {
-            unpriced_hint(model, provider, *named, near.as_deref())
+        GatewayError::Unpriced { model, provider, named, near, no_key } => {
+            let price = unpriced_hint(model, provider, *named, near.as_deref());
+            match no_key {
+                None => price,
+                Some(variable) => format!(
+                    "Export {variable}, or name the provider that serves the model under [providers] in wflo.toml. {price}"
+                ),
+            }
         }
         GatewayError::Unboundable(error) => return error.hint(),
         GatewayError::Request(RequestError::Unboundable { instead, .. }) => instead.clone(),
@@ -51,7 +58,15 @@ pub(super) fn of(error: &GatewayError) -> Option<String> {
         GatewayError::NotTheCaller => {
             "Leave the API key to the step's environment: wflo sets it for each attempt.".to_owned()
         }
-        GatewayError::Unreachable { .. } => "Check base_url under [providers] in wflo.toml, and that the server runs.".to_owned(),
+        GatewayError::Unreachable { provider, written, .. } => match written {
+            Written::Settings => {
+                format!("Check base_url under [providers.{provider}] in wflo.toml, and that the server runs.")
+            }
+            Written::Variable(name) => format!("Check {name} where wflo was started, and that the server runs."),
+            Written::Nowhere(host) => format!(
+                "Check that this machine reaches {host} (its name server, a firewall): calls go there directly, and through no proxy."
+            ),
+        },
         GatewayError::Redirected { .. } => "Write the final address as base_url.".to_owned(),
         GatewayError::NoProvider { .. } => "Name the provider under [models.\"…\"] in wflo.toml.".to_owned(),
         GatewayError::OtherDialect { model, speaks, asked, .. } => other_dialect_hint(model, *speaks, *asked),
@@ -59,7 +74,7 @@ pub(super) fn of(error: &GatewayError) -> Option<String> {
             "Check base_url under [providers] in wflo.toml and OPENAI_BASE_URL, ANTHROPIC_BASE_URL, GOOGLE_GEMINI_BASE_URL and CO_API_URL where the gateways on the way were started: those variables are for clients of a gateway.".to_owned()
         }
         GatewayError::NoKey { provider, variable, meant: Some(meant) } => format!(
-            "Export {variable}. Or, where `{meant}` is to serve it and costs what {provider} does, write prices = \"{provider}\" under [providers.{meant}] in wflo.toml: by its name alone no price of the map counts there."
+            "Export {variable}. To let `{meant}` answer instead, say in wflo.toml what the model costs there: prices = \"{provider}\" under [providers.{meant}] takes those of {provider}, [models] has others."
         ),
         GatewayError::NoKey { variable, .. } => format!(
             "Export {variable}, or name another provider (a local model server, for example) under [providers] in wflo.toml."

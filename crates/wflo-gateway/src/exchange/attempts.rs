@@ -161,7 +161,10 @@ impl<'a> Live<'a> {
     /// Sends the request once.
     async fn attempt(&self, ask: &Ask, at: &Candidate<'_>) -> Result<hyper::Response<Incoming>, Failure> {
         let provider = || at.provider.name.clone();
-        let never = |reason| Failure::NeverSent(GatewayError::Unreachable { provider: provider(), reason });
+        let never = |reason| {
+            let written = self.shared.routes.written_by(at.provider);
+            Failure::NeverSent(GatewayError::Unreachable { provider: provider(), written, reason })
+        };
         let body = at.outgoing().map_err(Failure::NeverSent)?;
         let uri = at.provider.endpoint(&at.suffix, ask.query.as_deref());
         let uri = uri.ok_or_else(|| never("its address does not join with the endpoint".to_owned()))?;

@@ -22,8 +22,12 @@ impl Routes {
         if price.is_none() && endpoint.is_none_or(Endpoint::is_billed) {
             let named = self.is_named(&provider.name);
             let near = self.near(provider.priced_as(), model);
-            let provider = provider.name.clone();
-            return Err(GatewayError::Unpriced { model: model.to_owned(), provider, named, near });
+            let no_key = match provider.usable() {
+                Err(GatewayError::NoKey { variable, .. }) => Some(variable),
+                _ => None,
+            };
+            let (model, provider) = (model.to_owned(), provider.name.clone());
+            return Err(GatewayError::Unpriced { model, provider, named, near, no_key });
         }
         Ok(Route { provider, price })
     }

@@ -57,6 +57,17 @@ impl wflo_core::error::Coded for ProviderError {
     }
 }
 
+/// Who says where a provider is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// `wflo.toml`.
+    Settings,
+    /// This variable of the environment.
+    Variable(&'static str),
+    /// Nobody: it is at its public address, on this host.
+    Nowhere(String),
+}
+
 /// Where a dialect's own provider is, and which variables name another address and the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standard {
@@ -145,6 +156,15 @@ impl Provider {
         let address = base_url.as_deref().unwrap_or(standard.public);
         let known = Provider::new(dialect.name(), dialect, address, api_key)?;
         Ok(Provider { missing_key, ..known })
+    }
+
+    /// Who says where it is, if `wflo.toml` does not.
+    pub(crate) fn written_outside(&self) -> Written {
+        let standard = Standard::of(self.dialect);
+        match standard.public.parse::<Uri>().is_ok_and(|public| public == self.base_url) {
+            true => Written::Nowhere(self.host().to_owned()),
+            false => Written::Variable(standard.address),
+        }
     }
 
     /// Whether calls can be sent to it.

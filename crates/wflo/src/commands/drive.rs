@@ -219,6 +219,7 @@ async fn take_and_attend(
         view: &mut view,
         desk: &mut desk,
         signals,
+        answered: None,
     };
     let left = attendance.stay(Feed::new(&session.store, run, live), how.until).await;
     let budget = attendance.budget().await?;

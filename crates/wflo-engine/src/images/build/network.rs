@@ -1,6 +1,5 @@
 //! The way from a build to its index, and to nothing else.
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -131,21 +130,22 @@ impl Network {
     }
 
     /// Ends every connection; what was refused.
-    pub(super) async fn close(self) -> Vec<String> {
+    pub(super) async fn close(self) -> Vec<Failure> {
         self.handle.stop().await;
-        self.book.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.book.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// A build's connections are not kept: what was refused is said where it fails.
 #[derive(Default)]
-struct Book(Mutex<BTreeSet<String>>);
+struct Book(Mutex<Vec<Failure>>);
 
 impl Book {
     fn note(&self, refusal: &Refusal) {
         let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < SAID {
-            refused.insert(format!("{refusal} [{}]", refusal.code()));
+        let failure = refusal.to_failure();
+        if refused.len() < SAID && !refused.contains(&failure) {
+            refused.push(failure);
         }
     }
 }

@@ -5,6 +5,7 @@ mod rest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Decision};
 use wflo_core::budget::Budget;
 use wflo_core::event::{EventBody, Recorded};
@@ -25,6 +26,9 @@ use crate::trust;
 
 /// How often the tree moves.
 const FRAME: Duration = Duration::from_millis(100);
+
+/// How long the next question waits for what came of an answer: one that another process takes up may come late.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How far a command stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub(super) struct Attendance<'s, 'a> {
     pub(super) view: &'s mut View<'a>,
     pub(super) desk: &'s mut Desk<'a>,
     pub(super) signals: &'s mut Signals,
+    /// The question that was answered last, while no event says so, and when.
+    pub(super) answered: Option<(ApprovalId, Instant)>,
 }
 
 impl Attendance<'_, '_> {
@@ -77,14 +83,18 @@ impl Attendance<'_, '_> {
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let progress = loop {
-            if self.desk.has_next() {
-                self.view.begin_question().await;
-                self.desk.put();
-            }
+            // What came of one answer is shown before the next question: nothing is while one is open.
+            let patience = self.answered.map(|(_, at)| at + PATIENCE);
+            let may_ask = self.desk.has_next() && patience.is_none();
             tokio::select! {
                 biased;
                 () = self.signals.next() => return Ok(Left::Interrupted),
                 event = feed.next() => self.take(&event?, &mut open),
+                () = std::future::ready(()), if may_ask => {
+                    let before = self.view.begin_question().await;
+                    self.desk.put(&before);
+                }
+                () = reached(patience), if patience.is_some() => self.answered = None,
                 answer = self.desk.answer(), if self.desk.is_asking() => self.heard(answer, &open).await?,
                 _ = frames.tick(), if self.view.is_live() => {
                     let budget = self.budget().await?;
@@ -165,6 +175,7 @@ impl Attendance<'_, '_> {
             EventBody::ApprovalDecided { approval_id, .. }
             | EventBody::ApprovalSuperseded { approval_id, .. } => {
                 open.remove(approval_id);
+                self.answered.take_if(|(answered, _)| answered == approval_id);
                 if self.desk.withdraw(*approval_id) {
                     self.view.end_question(now);
                 }
@@ -209,9 +220,20 @@ impl Attendance<'_, '_> {
         }
         let message = Message::Decide { approval, decision };
         match self.runtime.engine.send(self.run, &message).await {
-            Ok(()) | Err(EngineError::Ended { .. }) => Ok(()),
+            Ok(()) => {
+                self.answered = Some((approval, Instant::now()));
+                Ok(())
+            }
+            Err(EngineError::Ended { .. }) => Ok(()),
             Err(e) => Err(CommandError::engine(e)),
         }
+    }
+}
+
+async fn reached(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -78,7 +78,7 @@ async fn ask(
     let (asked_at, approval) = (session.clock.now(), ApprovalId::from_uuid(session.clock.uuid()));
     let request = files.question(record)?;
     desk.add(approval, Box::new(request.clone()));
-    desk.put();
+    desk.put(&[]);
     let Some(answer) = answer(desk, signals).await else {
         printer.note(format_args!("\nThe files are not in the project. `wflo apply {id}` brings them in."));
         return Ok(Some(Exit::Waiting));

@@ -77,13 +77,14 @@ impl<'a> Desk<'a> {
         was_asked
     }
 
-    /// Puts the first question: its evidence and the prompt.
-    pub(super) fn put(&mut self) {
+    /// Puts the first question: what happened before it, its evidence and the prompt.
+    pub(super) fn put(&mut self, before: &[String]) {
         let (Some((_, request)), Some(terminal)) = (self.questions.front(), &mut self.terminal) else {
             return;
         };
         let paint = self.printer.beside();
         terminal.turn_page();
+        before.iter().for_each(|line| self.printer.note(line));
         self.printer.aside("");
         for line in evidence::question(paint, request, Room::prompt(self.printer.width_beside())) {
             self.printer.aside(line);
@@ -136,7 +137,10 @@ impl<'a> Desk<'a> {
                 "y" | "yes" if is_budget => Stage::Amount,
                 "y" | "yes" => Stage::Comment { approved: true, amount: None },
                 "n" | "no" => Stage::Comment { approved: false, amount: None },
-                _ => Stage::YesNo,
+                _ => {
+                    self.printer.aside("  y or n: nothing is decided without one of them");
+                    Stage::YesNo
+                }
             },
             // Its connection is held meanwhile: there is one question, and no comment.
             Stage::Host => {
@@ -146,7 +150,10 @@ impl<'a> Desk<'a> {
                     "a" | "always" => (true, Lasts::Always),
                     "n" | "no" => (false, Lasts::Run),
                     "never" => (false, Lasts::Always),
-                    _ => return None,
+                    _ => {
+                        self.printer.aside("  one of these words: nothing is decided without it");
+                        return None;
+                    }
                 };
                 let approval = *approval;
                 self.questions.pop_front();

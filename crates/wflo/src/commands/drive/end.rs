@@ -44,8 +44,9 @@ impl End<'_, '_, '_> {
             let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
             summary::account(session, printer, &record, budget, tree.spent()).await?;
             let name = summary::name_of(session, run).await?;
-            if program.is_none() {
-                summary::logged(printer, &name, tree.logged());
+            match program {
+                None => summary::logged(printer, &name, tree.logged()),
+                Some(_) => summary::refused(session, printer, &record).await?,
             }
             if record.status.is_terminal() {
                 let (files, _) = changed_files(session, &record).await?;
@@ -58,8 +59,9 @@ impl End<'_, '_, '_> {
             }
         }
         record::remark(session, self.context, &record).await;
-        if program.is_none() || !summary::is_own_failure(&record) {
-            summary::error(printer, &record);
+        match program.is_some() && summary::is_own_failure(&record) {
+            true => summary::hint(printer, &record),
+            false => summary::error(printer, &record),
         }
         if let Some(error) = summary::paused_for(session, &record).await? {
             printer.complain(&error);

@@ -16,7 +16,7 @@ use wflo_sandbox::workspace::{Change, ChangeKind};
 
 mod program;
 
-pub(super) use program::{ended, is_own_failure, program};
+pub(super) use program::{ended, hint, is_own_failure, program, refused};
 
 use super::tree::Tree;
 use crate::failure::{CommandError, of_run};

@@ -123,13 +123,15 @@ impl<'a> View<'a> {
         self.draw(now);
     }
 
-    /// Takes the tree away for a question.
-    pub(super) async fn begin_question(&mut self) {
+    /// Takes the tree away for a question. Gives what happened before it and could not be said while a program had
+    /// the screen.
+    pub(super) async fn begin_question(&mut self) -> Vec<String> {
         self.asking = true;
         self.clear();
         if let Some(console) = &self.console {
             console.pause().await;
         }
+        std::mem::take(&mut self.held_back)
     }
 
     /// Goes on after a question.

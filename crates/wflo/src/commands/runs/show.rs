@@ -19,7 +19,7 @@ use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use crate::cli::RunRef;
-use crate::commands::{Context, changes, drivers, pick};
+use crate::commands::{Context, changes, drivers, pick, refusals};
 use crate::exit::Exit;
 use crate::failure::{CommandError, of_run};
 use crate::plain;
@@ -71,6 +71,9 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
                 failure_text(&of_run(error, record.id), paint)
             ));
         }
+    }
+    if definition.program().is_some() {
+        refused(printer, &refusals::of(store, record.id).await?);
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
     let mut approvals = store.approvals(filter).await?;
@@ -159,6 +162,18 @@ fn head(
         printer.line(format_args!("  inputs  {}", plain::short(&record.inputs.to_string(), 200)));
     }
     Ok(())
+}
+
+/// What a program was refused on its way out.
+fn refused(printer: &Printer, refused: &[String]) {
+    if refused.is_empty() {
+        return;
+    }
+    printer.line(format_args!("\n{}", printer.paint().strong("Refused")));
+    let width = printer.width().map_or(usize::MAX, |width| width.saturating_sub(2));
+    for text in refused {
+        wrap(text, width, 2).lines().for_each(|line| printer.line(format_args!("  {line}")));
+    }
 }
 
 fn approvals_table(paint: Paint, approvals: &[Approval]) -> Table {
