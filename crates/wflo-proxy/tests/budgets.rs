@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -85,6 +86,11 @@ impl World {
 
     /// A gateway that has this key from the beginning, if any.
     async fn knowing(budgets: Vec<BudgetSpec>, key: Option<&str>) -> World {
+        World::at(Ipv4Addr::LOCALHOST, budgets, key).await
+    }
+
+    /// The same, on an address of this machine's loopback.
+    async fn at(address: Ipv4Addr, budgets: Vec<BudgetSpec>, key: Option<&str>) -> World {
         let dir = tempfile::tempdir().unwrap();
         let mock = ModelServer::start().unwrap();
         mock.answer_always(Answer { text: Some("fine".into()), ..Answer::billed(10, 5) });
@@ -98,7 +104,7 @@ impl World {
         }
         let routes = routes(&mock);
         let server = Server::start(ServerOptions {
-            listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+            listener: std::net::TcpListener::bind((address, 0)).unwrap(),
             tls: None,
             plain: false,
             treasury: TreasuryOptions {
@@ -495,7 +501,9 @@ async fn tokens_are_counted_as_they_were_billed_and_cut_where_the_budget_permits
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_refuses_who_is_queued() {
     let queue = BudgetSpec { action_on_exceeded: Some(OnExceeded::Queue), ..daily(1, "UTC") };
-    let world = World::new(vec![queue]).await;
+    // An address that nobody else listens on: a port that is free again stays free.
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let world = World::at(Ipv4Addr::new(127, 77, high, low), vec![queue], None).await;
     assert_eq!(world.call().await, StatusCode::OK);
     let queued = [world.calls(), world.calls()];
     let waiting = async || metrics(world.server.address()).await.contains("budget_waiting_calls 2\n");

@@ -102,13 +102,7 @@ mod tests {
     fn only_the_same_file_is_started_where_a_template_has_one() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("wflo");
-        // By another process: a file that this one has open to write is "busy" in whatever a test beside this one
-        // starts meanwhile, and cannot be run.
-        let write = |text: &str| {
-            let script = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
-            let status = Command::new("sh").args(["-c", script]).arg(&at).arg(text).status();
-            assert!(status.unwrap().success());
-        };
+        let write = |text: &str| wflo_testkit::executable::written(&at, text);
         write("#!/bin/sh\necho \"$@\"\n");
         let program = Program::new(&at).unwrap();
         let run = || {

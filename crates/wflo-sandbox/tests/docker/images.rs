@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use wflo_core::error::Coded as _;
 use wflo_sandbox::Spec;
 use wflo_sandbox::docker::{Options, Pull, resolve};
+use wflo_testkit::executable;
 
 type Environment = std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>;
 
@@ -70,13 +71,8 @@ fn a_run_keeps_the_image_that_it_was_submitted_with() {
 /// Answers as trivy does, whatever it is asked.
 fn fake_scanner(name: &str, answer: &str) -> (tempfile::TempDir, Environment) {
     let folder = tempfile::tempdir().unwrap();
-    let text = folder.path().join("text");
-    std::fs::write(&text, format!("#!/bin/sh\n[ \"$1\" = image ] || exit 9\ncat <<'END'\n{answer}\nEND\n"))
-        .unwrap();
-    // By another process: a file that this one has open to write is "busy" in whatever a test beside this one starts
-    // meanwhile, and cannot be run.
-    let made = Command::new("install").args(["-m", "755"]).args([&text, &folder.path().join(name)]).status();
-    assert!(made.unwrap().success());
+    let text = format!("#!/bin/sh\n[ \"$1\" = image ] || exit 9\ncat <<'END'\n{answer}\nEND\n");
+    executable::written(folder.path().join(name), text);
     let search = format!("{}:/usr/bin:/bin", folder.path().display());
     (folder, [("PATH".into(), search.into())].into())
 }

@@ -4,12 +4,12 @@ use super::{launcher, run, sh};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use wflo_sandbox::Spec;
+use wflo_testkit::executable;
 
 fn write(root: &Path, name: &str, text: &str) {
     let file = root.join(name);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, text).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    executable::written(&file, text);
 }
 
 fn with(tree: &Path, script: &str) -> Spec {

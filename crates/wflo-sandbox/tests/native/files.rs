@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use wflo_sandbox::{Bind, Spec, View};
+use wflo_testkit::executable;
 
 /// A folder that this user owns.
 fn folder() -> tempfile::TempDir {
@@ -220,10 +221,7 @@ fn an_interpreter_in_a_home_folder_works() {
     std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let prefix = home.path().join("versions/3.11");
     std::fs::create_dir_all(prefix.join("bin")).unwrap();
-    // By another process: a file that this one has open to write is "busy" in whatever a test beside this one
-    // starts meanwhile, and cannot be run.
-    let copied = std::process::Command::new("cp").arg("/bin/sh").arg(prefix.join("bin/interpreter")).status();
-    assert!(copied.unwrap().success());
+    executable::copied("/bin/sh", prefix.join("bin/interpreter"));
     let mut spec =
         Spec::new([prefix.join("bin/interpreter").into_os_string(), "-c".into(), "echo $0; ls ..".into()]);
     spec.cwd = Some(prefix.clone());

@@ -3,6 +3,7 @@
 use super::is_root;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use wflo_testkit::executable;
 
 const NOBODY: &str = "65534";
 
@@ -15,11 +16,8 @@ fn an_ordinary_user_is_promised_the_same() {
     // Where the build lies, an ordinary user may not go.
     let reachable = tempfile::tempdir().unwrap();
     let copy = |from: &std::path::Path, name: &str| {
-        // By another process: a file that this one has open to write is "busy" in whatever a test beside this one
-        // starts meanwhile, and cannot be run.
         let to = reachable.path().join(name);
-        let made = Command::new("install").args(["-m", "755"]).args([from, &to]).status();
-        assert!(made.unwrap().success());
+        executable::copied(from, &to);
         to
     };
     std::fs::set_permissions(reachable.path(), PermissionsExt::from_mode(0o777)).unwrap();

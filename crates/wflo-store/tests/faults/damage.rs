@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use wflo_core::ports::store::{Op, Store as _, StoreError};
 use wflo_store::{SqliteStore, StoreOptions};
+use wflo_testkit::executable;
 
 use crate::child::{self, Running};
 use crate::contract::ground::*;
@@ -145,11 +146,8 @@ fn a_read_only_folder_is_named() {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&folder, Permissions::from_mode(0o555)).unwrap();
     // Root may write anywhere, so it becomes somebody who may not, with a copy of this program that they can run.
-    // Another process copies it: a file that this one has open to write is "busy" in whatever a test beside this
-    // one starts meanwhile, and cannot be run.
     let binary = dir.path().join("test");
-    let copy = std::process::Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&binary).status();
-    assert!(copy.unwrap().success());
+    executable::copied(std::env::current_exe().unwrap(), &binary);
     let test = child::command("damage::child_opens_in_a_read_only_folder", &folder);
     let mut command = std::process::Command::new(binary);
     command.args(test.get_args()).envs(test.get_envs().filter_map(|(name, value)| Some((name, value?))));
