@@ -32,6 +32,7 @@ mod answer;
 mod ask;
 mod cancelled;
 mod db;
+mod done;
 mod full;
 mod llm;
 pub(crate) mod question;

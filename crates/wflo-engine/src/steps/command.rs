@@ -79,7 +79,7 @@ impl Steps {
             return Ok(End::Failed { error, timed_out: code == TIMEOUT, no_retry, keep, left: None });
         }
         let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });
-        let ops = match broker.release_output(&output).await {
+        let ops = match broker.release_output(&output, Some(&argv)).await {
             Ok(Ok(ops)) => ops,
             Ok(Err(wait)) => return Ok(End::Suspended { on: vec![wait] }),
             Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
