@@ -31,7 +31,7 @@ impl Broker {
         if own_policy(&self.attempt).is_none() {
             return Ok(Ok(Vec::new()));
         }
-        if self.asked_at_a_write().await? {
+        if self.step_was_let_start().await? || self.asked_at_a_write().await? {
             return Ok(Ok(Vec::new()));
         }
         let (run, step) = (self.attempt.run, &self.attempt.step);
