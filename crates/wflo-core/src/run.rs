@@ -96,9 +96,12 @@ impl std::fmt::Display for RunStatus {
 /// What a run was started with, beside its definition and inputs. Sealed at submission.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunOptions {
-    /// Ask at every write effect.
+    /// Ask at writes to databases, at guarded commands, and before files are applied.
     #[serde(default)]
     pub require_approval: bool,
+    /// Commands that people are asked about before they start, as patterns in which `*` is any characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ask_commands: Vec<String>,
     /// Refuse at submission when a channel is not configured.
     #[serde(default)]
     pub strict_channels: bool,

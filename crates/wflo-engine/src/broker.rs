@@ -32,7 +32,9 @@ mod answer;
 mod ask;
 mod cancelled;
 mod db;
+mod done;
 mod full;
+mod held;
 mod llm;
 pub(crate) mod question;
 mod recorded;
@@ -57,7 +59,9 @@ use work::Work;
 
 pub(crate) use db::{effect_id, in_database, not_known, own_writes, settled_in_database};
 pub(crate) use full::full;
+pub(crate) use held::Start;
 pub(crate) use question::asks_at_writes;
+pub(crate) use tool::{not_known as command_not_known, skipped};
 
 /// A running tool hands its result over here.
 pub(crate) type ToolDone = tokio::sync::oneshot::Sender<Value>;

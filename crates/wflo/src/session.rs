@@ -229,6 +229,7 @@ impl<'a> Session<'a> {
             inputs,
             options: RunOptions {
                 require_approval: flags.require_approval,
+                ask_commands: self.settings.approvals.commands.clone(),
                 strict_channels: flags.strict_channels,
                 apply: flags.apply,
                 trace: flags.trace,

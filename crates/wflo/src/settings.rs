@@ -5,6 +5,7 @@
 //! **Architecture Invariant:** a setting that exists is valid, and one that cannot be honoured yet
 //! is refused by name. Nothing in `wflo.toml` is ignored.
 
+mod approvals;
 mod budget;
 mod cache;
 mod cloud;
@@ -25,6 +26,7 @@ mod sandbox;
 mod secret;
 mod snapshots;
 
+pub(crate) use approvals::Approvals;
 pub(crate) use budget::{read_budget, read_money};
 pub(crate) use cloud::{CloudSettings, ProjectCloud};
 pub(crate) use database::SqliteUrl;
@@ -95,6 +97,8 @@ pub(crate) struct Settings {
     pub(crate) storage: PathBuf,
     /// The most that one run may journal.
     pub(crate) journal_limit: Bytes,
+    /// What people are asked about whatever a run says.
+    pub(crate) approvals: Approvals,
     /// Which files of runs `wflo snapshots prune` frees.
     pub(crate) snapshots: Snapshots,
     /// Where what is counted is served.
@@ -189,6 +193,8 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     };
     let snapshots =
         reader.optional("snapshots").map(|field| Snapshots::read(&field)).transpose()?.unwrap_or_default();
+    let approvals =
+        reader.optional("approvals").map(|field| Approvals::read(&field)).transpose()?.unwrap_or_default();
     let metrics =
         reader.optional("metrics").map(|field| Metrics::read(&field)).transpose()?.unwrap_or_default();
     reader.finish()?;
@@ -202,6 +208,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
     Ok(Settings {
         storage: storage.file.unwrap_or_else(|| data_dir.join("wflo.db")),
         journal_limit: storage.journal_limit.unwrap_or(database::JOURNAL_LIMIT),
+        approvals,
         snapshots,
         metrics,
         asked: Vec::new(),

@@ -5,8 +5,8 @@
 //!   stays, and both are journaled without being told to anybody;
 //! - a call that waits for room, for a budget or for a policy is not sent;
 //! - a sleep is dropped;
-//! - a question (`context.approve`, a write that is asked about alone) is taken back, and the write is not
-//!   made; one that was decided first is carried out;
+//! - a question (`context.approve`, a write that is asked about alone, a command that is held) is taken back,
+//!   and the write is not made; one that was decided first is carried out;
 //! - what waits until earlier writes are approved is not begun; a write that was previewed stays among those
 //!   that people are asked about;
 //! - a tool's command has been ended by the runner, and its result is not journaled.
@@ -51,7 +51,7 @@ impl Broker {
     /// Takes back the question that an effect put, so that nobody is asked for nothing and a late answer
     /// changes nothing. The end of the wait is durable: a resume does not ask again.
     pub(super) async fn take_back_question(&self, call: &EffectCall) -> Result<(), Unanswered> {
-        if !matches!(call.kind, EffectKind::Approval | EffectKind::Db) {
+        if !matches!(call.kind, EffectKind::Approval | EffectKind::Db | EffectKind::Tool) {
             return Ok(());
         }
         let key = self.journal.key(&call.path, call.seq);
@@ -59,6 +59,7 @@ impl Broker {
         let alone = self.journal.get(&call.path, call.seq).is_some_and(|row| row.attributes["alone"] == true);
         let about = match call.kind {
             EffectKind::Approval => Purpose::Asked { effect: key },
+            EffectKind::Tool => Purpose::Write { effect: key },
             _ if alone => Purpose::Write { effect: key },
             _ => return Ok(()),
         };

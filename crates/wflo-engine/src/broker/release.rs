@@ -1,5 +1,5 @@
 //! Releasing a step's output: a step that wants to be approved, and was asked about no write of its own,
-//! is asked about what it returns before that is committed.
+//! is asked about what it returns before that is committed. The question names what else it has done.
 
 use serde_json::{Value, json};
 use wflo_core::approval::{ApprovalStatus, Purpose};
@@ -18,19 +18,28 @@ const SHOWN: usize = 20_000;
 
 impl Broker {
     /// Ops that use the approval of an output in the commit of the step's success, or what the step must
-    /// wait for first: the question about its writes, or about the output.
-    pub(crate) async fn release_output(&self, output: &Value) -> Result<Result<Vec<Op>, Wait>, Unanswered> {
+    /// wait for first: the question about its writes, or about the output. `command` is what the step is, where
+    /// it is one.
+    pub(crate) async fn release_output(
+        &self,
+        output: &Value,
+        command: Option<&[String]>,
+    ) -> Result<Result<Vec<Op>, Wait>, Unanswered> {
         if let Some(wait) = self.chain.at_end().await? {
             return Ok(Err(wait));
         }
         if own_policy(&self.attempt).is_none() {
             return Ok(Ok(Vec::new()));
         }
-        if self.asked_at_a_write().await? {
+        if self.step_was_let_start().await? || self.asked_at_a_write().await? {
             return Ok(Ok(Vec::new()));
         }
         let (run, step) = (self.attempt.run, &self.attempt.step);
-        let action = json!(["output", step, output]);
+        let done = self.done(command).await?;
+        let action = match done.is_empty() {
+            true => json!(["output", step, output]),
+            false => json!(["output", step, output, done.action()]),
+        };
         let mut mine = self.services.store.approvals_about(run, Purpose::Output).await?;
         mine.retain(|a| {
             a.request.step.as_deref() == Some(step) && a.request.generation == self.attempt.generation
@@ -48,7 +57,7 @@ impl Broker {
                     ]));
                 }
                 ApprovalStatus::Pending | ApprovalStatus::Approved => {
-                    let reason = "the step returned something else".to_owned();
+                    let reason = "the step returned or did something else".to_owned();
                     let body = CommandBody::Supersede { approval: known.id, reason };
                     self.attempt.driver.tell(body, Vec::new()).await?;
                 }
@@ -56,8 +65,10 @@ impl Broker {
             }
         }
         let shown: String = output.to_string().chars().take(SHOWN).collect();
-        let title = format!("commit the output of step `{step}`, which wrote nothing");
-        let evidence = json!({ "output": shown, "writes": 0 });
+        let what = if done.is_empty() { "wrote nothing".to_owned() } else { done.title() };
+        let title = format!("commit the output of step `{step}`, which {what}");
+        let mut evidence = json!({ "output": shown, "writes": 0 });
+        done.show(&mut evidence);
         let clock = &*self.services.clock;
         let request = question::request(&self.attempt, clock, Purpose::Output, title, &action, evidence)?;
         let approval_id = ask_once(&self.attempt, request).await?;

@@ -1,9 +1,9 @@
-//! Commands journaled with their result: the runner carries them out, inside its sandbox.
+//! Commands journaled with their result: the runner carries them out, inside its sandbox. One that is
+//! [held](super::held) waits for people first.
 
 use serde_json::{Value, json};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous, memory_of};
-use wflo_core::error::Code;
 use wflo_core::ports::store::EffectEnd;
 
 use super::{AMBIGUOUS, Broker, Outcome, Unanswered, on};
@@ -11,8 +11,20 @@ use crate::error::EngineError;
 use crate::outbox::{Outbox, Told};
 use crate::protocol::{Answer, EffectCall, EffectError, On};
 
-/// A guarded tool under approval.
-const NEEDS_APPROVAL: Code = Code(3024);
+/// A command of which nobody knows whether it ran to its end.
+pub(crate) fn not_known() -> EffectError {
+    EffectError {
+        code: AMBIGUOUS.to_string(),
+        kind: "failed".to_owned(),
+        message: "whether this command finished before the crash is not known".to_owned(),
+        hint: Some("look at what it did, then set on_ambiguous=\"rerun\" or \"skip\" on the step".to_owned()),
+    }
+}
+
+/// What is said of a command that is not run a second time.
+pub(crate) fn skipped() -> Value {
+    json!({ "exit_code": null, "stdout": "", "stderr": "", "skipped": true })
+}
 
 impl Broker {
     pub(super) async fn tool(
@@ -25,46 +37,33 @@ impl Broker {
         let spec = self.attempt.spec();
         let guarded = spec.and_then(|s| s.effect_class) == Some(EffectClass::Guarded);
         let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
-        if guarded && self.chain.asks() {
-            let error = EffectError {
-                code: NEEDS_APPROVAL.to_string(),
-                kind: "not_available".to_owned(),
-                message: "a guarded tool cannot be previewed for an approval in this release".to_owned(),
-                hint: Some(
-                    "put an ApprovalGate before the step, or use ApprovalPolicy(when=\"start\")".to_owned(),
-                ),
-            };
-            return self.fail(call, print, found, error).await;
-        }
         let row = match found {
             // A guarded command may have run before the crash; any other is computation and runs again.
-            Some(row) if guarded => {
-                match ambiguous {
-                    OnAmbiguous::Rerun => row,
-                    OnAmbiguous::Skip => {
-                        let skipped =
-                            json!({ "exit_code": null, "stdout": "", "stderr": "", "skipped": true });
-                        self.journal
-                            .finish(row, self.journal.ok(skipped.clone()), Vec::new(), Vec::new())
-                            .await?;
-                        return Ok(Ok(skipped));
-                    }
-                    OnAmbiguous::Fail => {
-                        let error = EffectError {
-                        code: AMBIGUOUS.to_string(),
-                        kind: "failed".to_owned(),
-                        message: "whether this command finished before the crash is not known".to_owned(),
-                        hint: Some("look at what it did, then set on_ambiguous=\"rerun\" or \"skip\" on the step".to_owned()),
-                    };
-                        return self.fail(call, print, Some(row), error).await;
-                    }
+            Some(row) if guarded => match ambiguous {
+                OnAmbiguous::Rerun => row,
+                OnAmbiguous::Skip => {
+                    let skipped = skipped();
+                    self.journal
+                        .finish(row, self.journal.ok(skipped.clone()), Vec::new(), Vec::new())
+                        .await?;
+                    return Ok(Ok(skipped));
+                }
+                OnAmbiguous::Fail => {
+                    return self.fail(call, print, Some(row), not_known()).await;
+                }
+            },
+            Some(row) => row,
+            None => {
+                let approval = match self.let_start(call).await? {
+                    Some(Err(rejected)) => return Ok(Err(rejected)),
+                    Some(Ok(approval)) => Some(approval),
+                    None => None,
+                };
+                match self.counted(call, &print, approval.as_ref()).await? {
+                    Ok(row) => row,
+                    Err(error) => return self.fail(call, print, None, error).await,
                 }
             }
-            Some(row) => row,
-            None => match self.counted(call, &print).await? {
-                Ok(row) => row,
-                Err(error) => return self.fail(call, print, None, error).await,
-            },
         };
         self.let_go(call);
         let tool = self.before_tool().await?;

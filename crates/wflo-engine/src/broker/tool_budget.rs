@@ -3,6 +3,7 @@
 //! Owns the order: the intent and what it counts are one commit. A call counts once it has begun, whatever
 //! comes of it; a resume finds the intent, and counts nothing again.
 
+use wflo_core::approval::Approval;
 use wflo_core::budget::{Amounts, Measure};
 use wflo_core::canonical::Digest;
 use wflo_core::effect::EffectRecord;
@@ -16,11 +17,13 @@ use crate::ledger::{Then, accounts_that, exceeded, hold_ops, queue};
 use crate::protocol::{EffectCall, EffectError};
 
 impl Broker {
-    /// The intent of a tool's call, counted on every budget that counts calls of tools; else why not.
+    /// The intent of a tool's call, counted on every budget that counts calls of tools; else why not. An
+    /// approval that it needed is used up in the same commit.
     pub(super) async fn counted(
         &self,
         call: &EffectCall,
         print: &Digest,
+        approval: Option<&Approval>,
     ) -> Result<Result<EffectRecord, EffectError>, Unanswered> {
         let amounts = Amounts { tool_calls: 1, ..Amounts::default() };
         let (on, mut queued) = (on(call), None);
@@ -39,7 +42,15 @@ impl Broker {
                 ops = hold_ops(self.attempt.run, &applied, id, amounts);
                 ops.push(Op::Settle { id, actual: amounts, at: self.services.clock.now() });
             }
-            let intent = self.intent(call, print.clone(), serde_json::Value::Null);
+            let mut attributes = serde_json::Value::Null;
+            if let Some(approval) = approval {
+                let key = self.journal.key(&call.path, call.seq);
+                ops.extend(self.use_up(approval, &key.to_string()));
+                if approval.request.evidence["rule"].is_null() {
+                    attributes = serde_json::json!({ "write": true });
+                }
+            }
+            let intent = self.intent(call, print.clone(), attributes);
             let shortfall = match self.journal.intend(intent, ops).await {
                 Ok(row) => return Ok(Ok(row)),
                 Err(StoreError::Short(shortfall)) => shortfall,

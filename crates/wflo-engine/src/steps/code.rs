@@ -85,6 +85,7 @@ impl Steps {
             running: &running,
             clients: served.as_ref().map(wflo_gateway::serve::ServeHandle::connections),
             output: output.clone(),
+            outlet: std::sync::Mutex::new(outlet),
             deadline: deadline(attempt, &launch),
             next: Some(wish).filter(|_| ahead && is_followed(attempt)),
         };
@@ -94,9 +95,6 @@ impl Steps {
         // Nothing of the attempt outlives it: calls are settled, the tree is dead, its output is kept.
         broker.calls.close().await;
         running.kill().await;
-        if let Some(outlet) = outlet {
-            outlet.close().await;
-        }
         if let Some(served) = served {
             served.stop(Duration::from_millis(0)).await;
         }

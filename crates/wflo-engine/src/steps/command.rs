@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use wflo_core::effect::OnAmbiguous;
 use wflo_core::error::{Code, Failure};
 
 use super::process::{self, Ended, TIMEOUT};
 use super::{Steps, failed, retry, template};
-use crate::broker::Broker;
+use crate::broker::{Broker, Start, command_not_known, failure_of, skipped};
 use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End};
@@ -37,6 +38,20 @@ impl Steps {
         };
         let journal = self.journal(attempt).await?;
         let broker = Arc::new(Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services)));
+        match broker.let_step_start(&argv).await {
+            Ok(Start::Now) => {}
+            Ok(Start::Again) => match spec.on_ambiguous.unwrap_or(OnAmbiguous::Fail) {
+                OnAmbiguous::Rerun => {}
+                OnAmbiguous::Skip => {
+                    let (output, cost) = (skipped(), self.cost(attempt).await?);
+                    return Ok(End::Succeeded { output, state: None, cost, layer: None, ops: Vec::new() });
+                }
+                OnAmbiguous::Fail => return Ok(failed(failure_of(&command_not_known()))),
+            },
+            Ok(Start::Waits(wait)) => return Ok(End::Suspended { on: vec![wait] }),
+            Ok(Start::Refused(no)) => return Ok(failed(failure_of(&no))),
+            Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
+        }
         let io = |e: std::io::Error| EngineError::Unreadable(format!("a command's pipe: {e}"));
         let (stdout, stdout_in) = pipe().map_err(io)?;
         let (stderr, stderr_in) = pipe().map_err(io)?;
@@ -79,7 +94,7 @@ impl Steps {
             return Ok(End::Failed { error, timed_out: code == TIMEOUT, no_retry, keep, left: None });
         }
         let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });
-        let ops = match broker.release_output(&output).await {
+        let ops = match broker.release_output(&output, Some(&argv)).await {
             Ok(Ok(ops)) => ops,
             Ok(Err(wait)) => return Ok(End::Suspended { on: vec![wait] }),
             Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),

@@ -1,6 +1,6 @@
 //! The conversation with a runner during one attempt, from hello to its last word.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +16,7 @@ use wflo_gateway::serve::{Connections, UnderWay};
 use super::Steps;
 use crate::at_hand;
 use crate::broker::{Broker, Unanswered};
+use crate::egress::Outlet;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Stop};
 use crate::outbox::{Outbox, Told};
@@ -56,6 +57,8 @@ pub(super) struct Conversation<'a> {
     /// Of its stock clients, where they are served.
     pub(super) clients: Option<Connections>,
     pub(super) output: Output,
+    /// Its way out; taken when it is closed.
+    pub(super) outlet: Mutex<Option<Outlet>>,
     pub(super) deadline: Option<Duration>,
     /// What the next step will ask for, where one follows.
     pub(super) next: Option<Wish>,
@@ -132,6 +135,10 @@ impl Conversation<'_> {
         };
         // The tree goes first: nothing new is asked, and nothing inside sees the engine hang up.
         self.running.kill().await;
+        let outlet = self.outlet.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(outlet) = outlet {
+            outlet.close().await;
+        }
         // So that what follows knows all that happened.
         self.broker.end_waits();
         self.broker.calls.close().await;

@@ -16,7 +16,7 @@ use wflo_core::event::EventBody;
 use self::relay::Relay;
 use super::process::{self, Ended, TIMEOUT};
 use super::{Steps, failed};
-use crate::broker::Broker;
+use crate::broker::{Broker, Start, failure_of};
 use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::executor::{Attempt, End, Left, Stop};
@@ -54,6 +54,12 @@ impl Steps {
         };
         let journal = self.journal(attempt).await?;
         let broker = Arc::new(Broker::new(attempt.clone(), Arc::clone(&journal), Arc::clone(&self.services)));
+        match broker.let_step_start(argv).await {
+            Ok(Start::Now | Start::Again) => {}
+            Ok(Start::Waits(wait)) => return Ok(End::Suspended { on: vec![wait] }),
+            Ok(Start::Refused(no)) => return Ok(failed(failure_of(&no))),
+            Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
+        }
         let (output, keeper) =
             Output::new(Arc::clone(&journal), Arc::clone(&self.services), attempt.step.clone());
         let io = |e: std::io::Error| EngineError::Unreadable(format!("a program's streams: {e}"));

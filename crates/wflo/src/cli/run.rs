@@ -16,7 +16,7 @@ Examples:
   wflo run                                          The workflow that wflo.toml names
   wflo run workflow.py --input age=365              With an input (JSON when it is JSON, else text)
   wflo run flow.yaml --input-file inputs.json       With inputs from a file; - reads standard input
-  wflo run --budget 10.00 --require-approval        Spend at most 10 USD, ask before every write
+  wflo run --budget 10.00 --require-approval        Spend at most 10 USD, ask before writes
   wflo run workflow.py --detach                     Go on in the background and print the run's id
   wflo run --allow-host api.example.org             Let steps reach a host, and no other
   wflo run --ask-hosts                              Ask about each host that steps want to reach
@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     /// Say whose run it is, such as user=anna, for budgets per label; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<Label>,
-    /// Ask a person before every effect that writes
+    /// Ask a person before database writes, guarded commands, and what --apply brings in
     #[arg(long)]
     pub(crate) require_approval: bool,
     #[command(flatten)]

@@ -236,6 +236,17 @@ fn wrong_values_are_refused_where_they_stand() {
 }
 
 #[test]
+fn commands_that_are_asked_about_are_read_and_one_that_names_none_is_refused() {
+    let here = Here::with("[approvals]\ncommands = [\"git push *\", \"terraform apply*\"]\n");
+    assert_eq!(here.load(&[]).unwrap().approvals.commands, ["git push *", "terraform apply*"]);
+    for wrong in ["", "git  push", " git", "git push ", "a\\tb"] {
+        let error = Here::with(&format!("[approvals]\ncommands = [\"{wrong}\"]\n")).load(&[]).unwrap_err();
+        assert!(error.to_string().contains("names no command"), "{wrong}: {error}");
+    }
+    assert!(Here::with("[approvals]\ncommand = [\"git\"]\n").load(&[]).is_err(), "nothing is ignored");
+}
+
+#[test]
 fn secrets_of_hosts_and_what_is_asked_about_are_read() {
     let text = "[sandbox]\nunknown_hosts = \"ask\"\nask_timeout_seconds = \"5s\"\nca_file = \"company.pem\"\n\
         inspect_hosts = [\"b.example\"]\n[secrets.github]\nenv = \"GITHUB_TOKEN\"\nvalue_file = \"../token\"\n\

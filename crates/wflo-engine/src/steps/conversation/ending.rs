@@ -122,7 +122,7 @@ impl Conversation<'_> {
     }
 
     async fn succeeded(&self, output: Value, state: Option<Value>) -> Result<End, EngineError> {
-        Ok(match self.broker.release_output(&output).await {
+        Ok(match self.broker.release_output(&output, None).await {
             Ok(Ok(ops)) => End::Succeeded { output, state, cost: NanoUsd::ZERO, layer: None, ops },
             Ok(Err(wait)) => End::Suspended { on: vec![wait] },
             Err(unanswered) => self.steps.unanswered(self.attempt, &self.broker, unanswered)?,

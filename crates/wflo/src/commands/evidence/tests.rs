@@ -40,6 +40,26 @@ fn a_write_shows_its_statement_and_the_rows() {
 }
 
 #[test]
+fn an_output_shows_what_the_step_ran_and_reached() {
+    let way = |request: Option<&str>, times: u64, unknown: u64| {
+        json!({
+            "host": "api.example.org", "port": 443, "way": "tls", "request": request, "times": times,
+            "sent_bytes": 120, "received_bytes": 7, "bytes_unknown_of": unknown,
+        })
+    };
+    let evidence = json!({
+        "output": "{\"ok\":true}", "writes": 0,
+        "commands": ["git push\u{1b}[2J origin main"],
+        "connections": [way(Some("DELETE /v1/x"), 1, 0), way(None, 3, 1), way(None, 2, 2)],
+        "connections_more": 5,
+    });
+    let text = shown(json!({"purpose": "output"}), evidence, Room::prompt(None));
+    assert_snapshot!(text);
+    let text = shown(json!({"purpose": "output"}), json!({"output": "1", "writes": 0}), Room::prompt(None));
+    assert!(!text.contains("it ran") && !text.contains("it reached"), "{text}");
+}
+
+#[test]
 fn a_budget_shows_the_arithmetic() {
     let purpose =
         json!({"purpose": "budget", "budget": "bud_01a1fe1eea157971a9ee952eebb5480f", "missing": "0.50"});

@@ -129,7 +129,11 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         }
     }
     submission.ask_hosts = submission.ask_hosts.or(launch.ask_hosts);
+    let mut ask_commands = old.options.ask_commands.clone();
+    let named = std::mem::take(&mut submission.options.ask_commands);
+    ask_commands.extend(named.into_iter().filter(|rule| !old.options.ask_commands.contains(rule)));
     submission.options = RunOptions {
+        ask_commands,
         carried: Vec::new(),
         rolls_back: None,
         launch: serde_json::Value::Null,

@@ -1,0 +1,34 @@
+//! `[approvals]`: what people are asked about whatever a run says.
+
+use crate::document::{Field, Kind, Problem};
+
+/// What is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Approvals {
+    /// Commands that are asked about before they start, as patterns in which `*` is any characters.
+    pub(crate) commands: Vec<String>,
+}
+
+impl Approvals {
+    pub(super) fn read(field: &Field<'_>) -> Result<Self, Problem> {
+        let mut reader = field.table()?;
+        let mut approvals = Approvals::default();
+        if let Some(field) = reader.optional("commands") {
+            approvals.commands = field.texts()?;
+            // One that can name no command would ask about nothing, and look as if it did.
+            let is_none = |rule: &String| {
+                let words = rule.split(' ').collect::<Vec<_>>();
+                rule.is_empty() || words.contains(&"") || rule.chars().any(|c| c.is_control())
+            };
+            if let Some(rule) = approvals.commands.iter().find(|rule| is_none(rule)) {
+                let problem =
+                    field.problem(Kind::WrongValue, format!(": `{}` names no command", rule.escape_debug()));
+                return Err(problem.hint(
+                    "write its words with one space between them, `*` for any characters, such as \"git push *\"",
+                ));
+            }
+        }
+        reader.finish()?;
+        Ok(approvals)
+    }
+}
