@@ -99,6 +99,8 @@ pub(crate) struct Calls {
     expected: Mutex<HashMap<(String, u32), (Digest, u32)>>,
     /// Of stock clients: what their connections wait for.
     asked: Mutex<Vec<given_up::Asked>>,
+    /// The pieces of requests that this attempt has kept.
+    pub(crate) kept: crate::ledger::Kept,
     giving_up: tokio::sync::Mutex<()>,
     reached: AtomicU32,
     ended: AtomicBool,
@@ -134,6 +136,7 @@ impl Calls {
             unmatched: Mutex::new(unmatched),
             expected: Mutex::default(),
             asked: Mutex::default(),
+            kept: crate::ledger::Kept::default(),
             giving_up: tokio::sync::Mutex::default(),
             reached: AtomicU32::new(0),
             ended: AtomicBool::new(false),

@@ -24,6 +24,7 @@ mod routing;
 mod sandbox;
 mod secret;
 mod snapshots;
+mod traces;
 
 pub(crate) use budget::{read_budget, read_money};
 pub(crate) use cloud::{CloudSettings, ProjectCloud};
@@ -41,6 +42,7 @@ pub(crate) use provider::{Dialect, Provider};
 pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
 pub(crate) use secret::KeySource;
 pub(crate) use snapshots::Snapshots;
+pub(crate) use traces::Traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -97,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) journal_limit: Bytes,
     /// Which files of runs `wflo snapshots prune` frees.
     pub(crate) snapshots: Snapshots,
+    /// What traces are made of.
+    pub(crate) traces: Traces,
     /// Where what is counted is served.
     pub(crate) metrics: Metrics,
     /// What the project's file asks for beyond its own sandbox.
@@ -183,6 +187,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         reader.optional("snapshots").map(|field| Snapshots::read(&field)).transpose()?.unwrap_or_default();
     let metrics =
         reader.optional("metrics").map(|field| Metrics::read(&field)).transpose()?.unwrap_or_default();
+    let traces = reader.optional("traces").map(|field| Traces::read(&field)).transpose()?.unwrap_or_default();
     reader.finish()?;
     if let Some((field, model)) = models.values().find_map(|(field, model)| {
         model.provider.as_ref().filter(|name| !names.contains(&name.as_str())).map(|name| (field, name))
@@ -196,6 +201,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         journal_limit: storage.journal_limit.unwrap_or(database::JOURNAL_LIMIT),
         snapshots,
         metrics,
+        traces,
         asked: Vec::new(),
         outline: Outline::default(),
         project,
