@@ -23,6 +23,8 @@ class MockModel:
         self.refuse: dict[str, int] = {}
         # Last user message -> how its answers go wrong, one after the other (see `Answer.goes_wrong`).
         self.faults: dict[str, list[str]] = {}
+        # Last user message -> the tools that its answer asks for: id, name, arguments.
+        self.tools: dict[str, list[tuple[str, str, dict]]] = {}
         # Tokens that each answer bills.
         self.input_tokens, self.output_tokens = 10, 5
         self.open_gate = threading.Event()
@@ -76,7 +78,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers.get("content-length") or 0)
         body = json.loads(self.rfile.read(length))
-        last = body["messages"][-1]["content"]
+        last = body["messages"][-1]["content"] or ""
         said = last if isinstance(last, str) else " ".join(part.get("text", "") for part in last)
         entry = {"path": self.path, "said": said, "body": body, "sent": False, "key": self.key()}
         with self.server_model.lock:
@@ -202,7 +204,14 @@ class Answer(http.server.BaseHTTPRequestHandler):
         usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         head = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
         if not body.get("stream"):
-            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            message: dict = {"role": "assistant", "content": text}
+            if tools := self.server_model.tools.get(said):
+                calls = [
+                    {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+                    for id, name, arguments in tools
+                ]
+                message = {"role": "assistant", "content": None, "tool_calls": calls}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
             self.whole({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
             return
         parts: list[dict] = [{"role": "assistant", "content": ""}]
@@ -225,7 +234,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
             "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": read, "output_tokens": 1},
         }  # fmt: skip
         if not body.get("stream"):
-            content = [{"type": "text", "text": text}]
+            content: list[dict] = [{"type": "text", "text": text}]
+            for id, name, arguments in self.server_model.tools.get(said, []):
+                content.append({"type": "tool_use", "id": id, "name": name, "input": arguments})
             usage = {"input_tokens": read, "output_tokens": written}
             self.whole({**message, "content": content, "stop_reason": "end_turn", "usage": usage})
             return

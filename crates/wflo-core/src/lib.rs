@@ -8,6 +8,7 @@ pub mod approval;
 pub mod budget;
 pub mod canonical;
 pub mod condition;
+pub mod content;
 pub mod cost;
 pub mod definition;
 pub mod effect;

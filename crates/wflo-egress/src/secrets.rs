@@ -41,6 +41,13 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Every usual way of writing it: as it is, and as addresses, JSON, HTML and basic authentication have it.
+    pub fn forms(&self) -> Vec<String> {
+        forms::all(&self.0)
+    }
+}
+
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Value(…)")

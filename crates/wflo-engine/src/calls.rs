@@ -100,6 +100,8 @@ pub(crate) struct Calls {
     expected: Mutex<HashMap<(String, u32), (Digest, u32)>>,
     /// Of stock clients: what their connections wait for.
     asked: Mutex<Vec<given_up::Asked>>,
+    /// The pieces of requests that this attempt has kept.
+    pub(crate) kept: crate::ledger::Kept,
     giving_up: tokio::sync::Mutex<()>,
     /// What was said of calls that the gateway ended.
     refused: Mutex<BTreeSet<String>>,
@@ -137,6 +139,7 @@ impl Calls {
             unmatched: Mutex::new(unmatched),
             expected: Mutex::default(),
             asked: Mutex::default(),
+            kept: crate::ledger::Kept::default(),
             giving_up: tokio::sync::Mutex::default(),
             refused: Mutex::default(),
             reached: AtomicU32::new(0),

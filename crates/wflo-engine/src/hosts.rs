@@ -3,8 +3,9 @@
 //! A run holds names and placeholders; values, and the hosts that they belong to, are what the settings of
 //! the process say that drives it. So a run that somebody has brought along gets no value sent elsewhere.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 use wflo_core::error::{Code, Coded as _, Failure};
@@ -56,6 +57,8 @@ pub struct Hosts {
     /// A further authority to trust.
     ca_file: Option<PathBuf>,
     roots: OnceCell<Arc<Roots>>,
+    /// Every way in which a value that was fetched here may be written, the longest first.
+    values: Mutex<BTreeSet<(std::cmp::Reverse<usize>, String)>>,
     /// Hosts that people keep out of every run, as rules; it may block.
     kept_out: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
@@ -69,7 +72,13 @@ impl Default for Hosts {
 impl Hosts {
     /// With these secrets, and trusting the authorities in a PEM file beside this machine's.
     pub fn new(secrets: Arc<dyn HostSecrets>, ca_file: Option<PathBuf>) -> Self {
-        Hosts { secrets, ca_file, roots: OnceCell::new(), kept_out: Arc::new(Vec::new) }
+        Hosts {
+            secrets,
+            ca_file,
+            roots: OnceCell::new(),
+            values: Mutex::default(),
+            kept_out: Arc::new(Vec::new),
+        }
     }
 
     /// And keeping out what `kept_out` names, asked anew for each attempt: of a run that was recorded before
@@ -121,7 +130,25 @@ impl Hosts {
         let (source, held) = (Arc::clone(&self.secrets), held.to_vec());
         let fetched =
             tokio::task::spawn_blocking(move || held.iter().map(|one| fetch(&*source, one)).collect());
-        fetched.await.map_err(|e| EngineError::Unreadable(e.to_string()))?
+        let fetched: Result<Vec<Secret>, EngineError> =
+            fetched.await.map_err(|e| EngineError::Unreadable(e.to_string()))?;
+        let fetched = fetched?;
+        let forms = fetched.iter().flat_map(|secret| secret.value.forms());
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.extend(forms.map(|form| (std::cmp::Reverse(form.len()), form)));
+        drop(values);
+        Ok(fetched)
+    }
+
+    /// `text` without any value that was fetched here, however it is written.
+    pub(crate) fn redact(&self, mut text: String) -> String {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, form) in values.iter() {
+            if text.contains(form.as_str()) {
+                text = text.replace(form.as_str(), "[redacted]");
+            }
+        }
+        text
     }
 }
 
@@ -145,4 +172,42 @@ pub(crate) fn misplaced(launch: &serde_json::Value, body: &[u8]) -> Option<Strin
         !word.is_empty() && body.windows(word.len()).any(|window| window == word)
     };
     held.iter().find(stands_in).and_then(|one| one["name"].as_str()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = r#"tok/en-"of"-a-host-1"#;
+
+    struct One;
+
+    impl HostSecrets for One {
+        fn fetch(&self, _: &str) -> Option<Result<HostSecret, Failure>> {
+            let value = Value::new(VALUE)?;
+            Some(Ok(HostSecret { value, hosts: Vec::new(), headers: Vec::new(), query: Vec::new() }))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_that_was_fetched_is_taken_out_however_it_is_written() {
+        let hosts = Hosts::new(Arc::new(One), None);
+        let asked = serde_json::json!({"text": VALUE, "inner": serde_json::json!({"x": VALUE}).to_string()})
+            .to_string();
+        assert_eq!(hosts.redact(asked.clone()), asked, "nobody has fetched it");
+        let held = Placeholder { name: "api".to_owned(), env: "X".to_owned(), placeholder: "p".to_owned() };
+        hosts.secrets(&[held]).await.unwrap();
+        let clean = |text: String| {
+            let clean = hosts.redact(text);
+            wflo_core::content::strings(&clean, |read| {
+                let cleaned = hosts.redact(read.to_owned());
+                (cleaned != read).then_some(cleaned)
+            })
+        };
+        let cleaned = clean(asked);
+        assert!(!cleaned.contains("of") && cleaned.matches("[redacted]").count() == 2, "{cleaned}");
+        for form in [VALUE.to_owned(), "tok%2Fen-%22of%22-a-host-1".to_owned()] {
+            assert_eq!(clean(format!("a {form} b")), "a [redacted] b");
+        }
+    }
 }

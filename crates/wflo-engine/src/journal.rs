@@ -268,6 +268,20 @@ impl Journal {
         self.answer(row, end, Vec::new(), facts, true).await
     }
 
+    /// The same, with further ops in its commit.
+    ///
+    /// # Errors
+    /// Store errors; nothing was written then.
+    pub async fn record_with(
+        &self,
+        intent: Intent,
+        end: EffectEnd,
+        with: Vec<Op>,
+    ) -> Result<EffectRecord, StoreError> {
+        let row = self.row(intent);
+        self.answer(row, end, with, Vec::new(), true).await
+    }
+
     async fn answer(
         &self,
         mut row: EffectRecord,

@@ -32,6 +32,7 @@ use crate::policy;
 use crate::protocol::On;
 
 mod again;
+mod content;
 mod exceeded;
 mod operator;
 mod overshot;
@@ -42,6 +43,7 @@ mod reserve;
 mod time;
 mod turns;
 
+pub(crate) use content::Kept;
 pub(crate) use exceeded::{Then, ask_once, exceeded};
 pub use overshot::Overshot;
 pub(crate) use queue::queue;

@@ -61,6 +61,8 @@ pub struct RuntimeOptions {
     pub max_steps: usize,
     /// The most that one run may journal.
     pub journal_limit: Bytes,
+    /// Whether what is asked of models is kept.
+    pub keeps_content: bool,
     /// What connections to hosts are made with.
     pub hosts: Hosts,
     /// Which cloud runs may be in, and the key to it.
@@ -120,6 +122,7 @@ impl Runtime {
             settled: Arc::new(tokio::sync::Notify::new()),
             spenders: options.spenders,
             turns: crate::ledger::Turns::default(),
+            keeps_content: options.keeps_content,
             hosts: options.hosts,
             gateway: std::sync::OnceLock::new(),
         });

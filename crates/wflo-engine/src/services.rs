@@ -28,6 +28,8 @@ pub struct Services {
     pub spenders: Arc<dyn Spenders>,
     /// Whose turn it is to take room in a budget.
     pub turns: crate::ledger::Turns,
+    /// Whether what is asked of models is kept.
+    pub keeps_content: bool,
     /// What connections to hosts are made with.
     pub hosts: Hosts,
     /// The model gateway; set once it has been made over this engine's ledger.
@@ -47,6 +49,20 @@ impl Services {
             Some(gateway) => gateway.routes().redact(text),
             None => text,
         }
+    }
+
+    /// What a step asked of a model without anything secret that this process knows, escaped or not.
+    #[must_use]
+    pub(crate) fn redact_request(&self, text: String) -> String {
+        let clean = |text: String| self.hosts.redact(self.redact(text));
+        let text = clean(text);
+        if !text.contains('\\') {
+            return text;
+        }
+        wflo_core::content::strings(&text, |read| {
+            let cleaned = clean(read.to_owned());
+            (cleaned != read).then_some(cleaned)
+        })
     }
 
     /// A failure without any key that this process holds.

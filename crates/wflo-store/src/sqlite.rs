@@ -10,6 +10,7 @@ mod budget;
 mod calls;
 mod collect;
 mod column;
+mod content;
 mod definition;
 mod effect;
 mod engine;

@@ -104,6 +104,7 @@ impl<'a> Session<'a> {
             hide: self.settings.sandbox.hide.clone(),
             max_steps: 64,
             journal_limit: self.settings.journal_limit,
+            keeps_content: self.settings.traces.content,
             hosts: hosts(&self.settings, self.context.environment),
             clouds: Arc::new(self.cloud()),
             console,

@@ -25,6 +25,7 @@ mod routing;
 mod sandbox;
 mod secret;
 mod snapshots;
+mod traces;
 
 pub(crate) use approvals::Approvals;
 pub(crate) use budget::{read_budget, read_money};
@@ -43,6 +44,7 @@ pub(crate) use provider::{Dialect, Provider};
 pub(crate) use sandbox::{Backend, Mount, Sandbox, parse_backend, read_seconds};
 pub(crate) use secret::KeySource;
 pub(crate) use snapshots::Snapshots;
+pub(crate) use traces::Traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -101,6 +103,8 @@ pub(crate) struct Settings {
     pub(crate) approvals: Approvals,
     /// Which files of runs `wflo snapshots prune` frees.
     pub(crate) snapshots: Snapshots,
+    /// What traces are made of.
+    pub(crate) traces: Traces,
     /// Where what is counted is served.
     pub(crate) metrics: Metrics,
     /// What the project's file asks for beyond its own sandbox.
@@ -197,6 +201,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         reader.optional("approvals").map(|field| Approvals::read(&field)).transpose()?.unwrap_or_default();
     let metrics =
         reader.optional("metrics").map(|field| Metrics::read(&field)).transpose()?.unwrap_or_default();
+    let traces = reader.optional("traces").map(|field| Traces::read(&field)).transpose()?.unwrap_or_default();
     reader.finish()?;
     if let Some((field, model)) = models.values().find_map(|(field, model)| {
         model.provider.as_ref().filter(|name| !names.contains(&name.as_str())).map(|name| (field, name))
@@ -211,6 +216,7 @@ fn read(root: &Node, found: project::Found, location: &Location) -> Result<Setti
         approvals,
         snapshots,
         metrics,
+        traces,
         asked: Vec::new(),
         outline: Outline::default(),
         project,

@@ -25,6 +25,7 @@ use serde_json::Value;
 use super::BoxFuture;
 use crate::approval::{Approval, Purpose};
 use crate::budget::{Budget, BudgetChange, Hold, Standing};
+use crate::content::Contents;
 use crate::cost::Spent;
 use crate::effect::{CancelledWait, EffectKey, EffectRecord};
 use crate::event::Recorded;
@@ -83,6 +84,10 @@ pub trait Store: Send + Sync + 'static {
     /// What a run's journal takes: of each effect the JSON of its request, answer and attributes in bytes,
     /// and its path, which is kept in several places, four times; at least `least`.
     fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// What is kept of a run's requests to models.
+    fn contents(&self, run: RunId) -> BoxFuture<'_, Result<Contents, StoreError>>;
+    /// What that takes, in bytes ([`Piece::bytes`](crate::content::Piece::bytes)).
+    fn kept_content(&self, run: RunId) -> BoxFuture<'_, Result<u64, StoreError>>;
     /// An approval.
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>>;
     /// Approvals, newest first.

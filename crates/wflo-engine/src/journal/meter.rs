@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use wflo_core::content::MOST_OF_RUN;
 use wflo_core::effect::{EffectRecord, Kept};
 use wflo_core::error::Failure;
 use wflo_core::id::RunId;
@@ -23,12 +24,14 @@ const LEAST: u64 = 8 << 10;
 pub struct Meter {
     limit: Bytes,
     used: AtomicU64,
+    /// What is kept of requests to models, which has a limit of its own.
+    content: AtomicU64,
 }
 
 impl Default for Meter {
     /// One without a limit.
     fn default() -> Self {
-        Meter { limit: Bytes(u64::MAX), used: AtomicU64::new(0) }
+        Meter { limit: Bytes(u64::MAX), used: AtomicU64::new(0), content: AtomicU64::new(0) }
     }
 }
 
@@ -37,6 +40,16 @@ impl Meter {
     pub(super) fn add(&self, before: u64, now: u64) {
         let before = if before == 0 { 0 } else { before.max(LEAST) };
         self.used.fetch_add(now.max(LEAST).saturating_sub(before), Ordering::Relaxed);
+    }
+
+    /// Whether so many more bytes of requests to models may be kept.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.content.load(Ordering::Relaxed).saturating_add(bytes) <= MOST_OF_RUN
+    }
+
+    /// Counts what was kept of a request.
+    pub(crate) fn add_content(&self, bytes: u64) {
+        self.content.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The limit, once it is reached.
@@ -68,12 +81,13 @@ impl Meters {
         }
         // Nobody adds to it before there is a meter; who is first sets what all count on from.
         let used = store.journaled(run, LEAST).await?.into();
+        let content = store.kept_content(run).await?.into();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = open.get(&run).and_then(Weak::upgrade) {
             return Ok(meter);
         }
         open.retain(|_, meter| meter.strong_count() > 0);
-        let meter = Arc::new(Meter { limit: self.limit, used });
+        let meter = Arc::new(Meter { limit: self.limit, used, content });
         open.insert(run, Arc::downgrade(&meter));
         Ok(meter)
     }
@@ -102,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_effect_counts_once_and_never_as_nothing() {
-        let meter = Meter { limit: Bytes(3 * LEAST), used: AtomicU64::new(0) };
+        let meter = Meter { limit: Bytes(3 * LEAST), ..Meter::default() };
         // Asked and answered in two commits, and in one.
         meter.add(0, 10);
         meter.add(10, 20);

@@ -10,6 +10,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::EffectEnd;
 use wflo_gateway::ledger::{CallIntent, Opened, Recorded, Refusal};
 
+use super::content::Asked;
 use super::operator;
 use crate::calls::Calls;
 use crate::error::EngineError;
@@ -87,13 +88,16 @@ async fn given(
         "agent": calls.attempt.spec().map(|step| step.agent_name().to_owned()),
     });
     merge(&mut attributes, from);
+    let asked = Asked::of(calls, &intent.body);
+    let mut request = request_of(intent);
+    asked.outline(&mut request);
     let made = Intent {
         path: path.to_owned(),
         seq,
         kind: EffectKind::Llm,
         name: intent.path.endpoint.name().to_owned(),
         fingerprint,
-        request: request_of(intent),
+        request,
         hold: None,
         attributes,
         after,
@@ -107,7 +111,9 @@ async fn given(
         attributes,
         at: calls.services.clock.now(),
     };
-    calls.journal.record(made, end, Vec::new()).await?;
+    let with = asked.op(calls.attempt.run).into_iter().collect();
+    calls.journal.record_with(made, end, with).await?;
+    asked.committed(calls);
     Ok(())
 }
 

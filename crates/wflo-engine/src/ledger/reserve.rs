@@ -21,6 +21,7 @@ use wflo_core::ports::store::{Batch, Op, SliceOp, StoreError};
 use wflo_gateway::ledger::{CallIntent, Opened, Refusal, Ticket};
 use wflo_gateway::shorter::Most;
 
+use super::content::Asked;
 use super::exceeded::{Then, exceeded};
 use super::queue::{Queued, queue};
 use super::replayed::request_of;
@@ -74,6 +75,11 @@ pub(super) async fn reserve(
         Some(row) => Some(charged(calls, row).await?),
         None => None,
     };
+    // One that was begun before has it.
+    let asked = match found {
+        None => Asked::of(calls, &intent.body),
+        Some(_) => Asked::default(),
+    };
     let since = Instant::now();
     let on = On { path, seq };
     let mut whole = Size::whole(intent);
@@ -108,11 +114,12 @@ pub(super) async fn reserve(
         }
         let Some(flight) = calls.take_off() else { return Ok(Opened::Refused(ending())) };
         let settled = calls.services.settled.notified();
-        let shortfall = match try_reserve(calls, intent, &on, size, &applied, found.clone(), flight).await {
-            Ok(opened) => return Ok(opened),
-            Err(StoreError::Short(shortfall)) => shortfall,
-            Err(e) => return Err(e.into()),
-        };
+        let shortfall =
+            match try_reserve(calls, intent, &on, size, &applied, (found.clone(), &asked), flight).await {
+                Ok(opened) => return Ok(opened),
+                Err(StoreError::Short(shortfall)) => shortfall,
+                Err(e) => return Err(e.into()),
+            };
         // Before it waits, or is cut: it may be less than its bytes say.
         if let Some(closer) = intent.counted() {
             whole = Size::whole(&closer);
@@ -228,7 +235,7 @@ async fn try_reserve(
     on: &On,
     size: Size,
     applied: &[Applied],
-    found: Option<EffectRecord>,
+    (found, asked): (Option<EffectRecord>, &Asked),
     flight: Flight,
 ) -> Result<Opened, StoreError> {
     let hold = HoldId::from_uuid(calls.services.clock.uuid());
@@ -251,7 +258,9 @@ async fn try_reserve(
         }
         None => {
             ops.extend(hold_ops(calls.attempt.run, applied, hold, size.amounts));
-            let request = request_of(intent);
+            ops.extend(asked.op(calls.attempt.run));
+            let mut request = request_of(intent);
+            asked.outline(&mut request);
             let (fingerprint, after) = calls.expected(&on.path, on.seq, &intent.fingerprint);
             let draft = Intent {
                 path: on.path.clone(),
@@ -265,7 +274,9 @@ async fn try_reserve(
                 after,
             };
             crate::failpoint::pass("llm.intent.before");
-            calls.journal.intend(draft, ops).await?
+            let row = calls.journal.intend(draft, ops).await?;
+            asked.committed(calls);
+            row
         }
     };
     crate::failpoint::pass("llm.intent.after");

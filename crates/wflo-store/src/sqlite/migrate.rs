@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_budgets.sql"),
     include_str!("migrations/0006_corrections.sql"),
     include_str!("migrations/0007_cache.sql"),
+    include_str!("migrations/0008_contents.sql"),
 ];
 
 /// The schema that this program writes.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::{Approval, Purpose};
 use wflo_core::budget::{Budget, BudgetChange, Hold, Standing};
+use wflo_core::content::Contents;
 use wflo_core::cost::Spent;
 use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord};
 use wflo_core::event::Recorded;
@@ -23,8 +24,8 @@ use wflo_core::run::RunRecord;
 use wflo_core::slice::{CallRecord, CallsLine, Slice, Spender};
 
 use super::{
-    SqliteStore, approval, aside, budget, calls, collect, definition, effect, engine, event, hold, inbox,
-    key, retention, run, slice, standing, timer, why,
+    SqliteStore, approval, aside, budget, calls, collect, content, definition, effect, engine, event, hold,
+    inbox, key, retention, run, slice, standing, timer, why,
 };
 
 /// Reads are short and are done where they are asked for.
@@ -103,6 +104,14 @@ impl Store for SqliteStore {
 
     fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         read!(self, |conn| effect::bytes_of_run(conn, run, least))
+    }
+
+    fn contents(&self, run: RunId) -> BoxFuture<'_, Result<Contents, StoreError>> {
+        read!(self, |conn| content::of_run(conn, run))
+    }
+
+    fn kept_content(&self, run: RunId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        read!(self, |conn| content::bytes_of_run(conn, run))
     }
 
     fn approval(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<Approval>, StoreError>> {

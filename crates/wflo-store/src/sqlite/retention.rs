@@ -64,6 +64,8 @@ pub(crate) fn remove(
         "DELETE FROM effect_requests WHERE n IN (SELECT n FROM effects WHERE run = ?1)",
         "DELETE FROM effects WHERE run = ?1",
         "DELETE FROM cancelled_waits WHERE run = ?1",
+        "DELETE FROM contents WHERE run = ?1",
+        "DELETE FROM content_links WHERE run = ?1",
         "DELETE FROM events WHERE run = ?1",
         "DELETE FROM approvals WHERE run = ?1",
         "DELETE FROM holds WHERE run = ?1",

@@ -17,7 +17,7 @@ use super::event;
 use super::fault::Fault;
 use super::run::{self, NewRun, RunState};
 use super::tx::Tx;
-use super::{budget, definition, engine, hold, inbox, key, retention, slice, standing, timer};
+use super::{budget, content, definition, engine, hold, inbox, key, retention, slice, standing, timer};
 use crate::blob::Adding;
 use crate::cell::{self, CellWriter};
 
@@ -166,6 +166,11 @@ fn encode(op: Op, cells: &mut CellWriter) -> Result<Write, StoreError> {
             let decision = approval.decision.as_ref().map(cell::plain).transpose()?;
             Write::NewApproval(Box::new(NewApproval { approval, request, evidence, decision }))
         }
+        Op::KeepContent { run, pieces } => {
+            cells.bytes +=
+                pieces.iter().map(|piece| usize::try_from(piece.bytes()).unwrap_or(0)).sum::<usize>();
+            Write::Plain(Op::KeepContent { run, pieces })
+        }
         Op::PushInbox { run, message, at } => Write::Message { run, text: cells.text(&message)?, at },
         other => Write::Plain(other),
     })
@@ -216,6 +221,7 @@ fn plain(tx: &mut Tx<'_>, op: &Op) -> Result<OpResult, Fault> {
         Op::CarryEffects { source, run, step, generation, keep } => {
             effect::copy(tx, step, (*source, *generation), (*run, 1), keep)
         }
+        Op::KeepContent { run, pieces } => content::keep(tx, *run, pieces),
         Op::OpenBudget(budget) => budget::open(tx, budget),
         Op::Settle { id, actual, at } => hold::settle(tx, *id, actual, *at),
         Op::ReleaseHold { id } => hold::release(tx, *id),

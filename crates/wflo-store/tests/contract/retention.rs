@@ -61,6 +61,7 @@ pub async fn full(store: &Arc<dyn Store>) -> (RunRecord, Budget) {
         put(run.id, key("0", 0)),
         finish(run.id, key("0", 0), json!("x".repeat(100_000))),
         Op::CancelWait { run: run.id, key: key("0", 1), after: 1 },
+        Op::KeepContent { run: run.id, pieces: wflo_core::content::cut(&"{\"a\": 1}".repeat(9)).1 },
         Op::OpenBudget(Box::new(budget.clone())),
         Op::Hold { id: hold, run: run.id, budgets: vec![own], amounts: usd("0.5").into() },
         Op::Settle { id: hold, actual: usd("0.02").into(), at: at(3) },

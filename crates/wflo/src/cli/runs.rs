@@ -111,7 +111,9 @@ Examples:
 const TRACE_HELP: &str = "\
 Examples:
   wflo runs trace latest
-  wflo runs trace latest --json";
+  wflo runs trace latest --json
+  wflo runs trace latest --content        What was asked and answered, and the tools that were called
+  wflo runs trace latest --content --json | jq .request";
 
 /// Which runs go.
 #[derive(Debug, Args)]
@@ -204,7 +206,16 @@ pub(crate) enum RunsCommand {
     /// Remove runs that ended long ago, and give their disk space back
     #[command(after_help = PRUNE_HELP)]
     Prune(PruneArgs),
-    /// Show where a run's time went
+    /// Show where a run's time went, or what its models were asked and said
     #[command(after_help = TRACE_HELP)]
-    Trace(ReadRun),
+    Trace {
+        #[command(flatten)]
+        run: ReadRun,
+        /// Show the conversation: what each model call asked, what was answered, which tools were called
+        #[arg(long)]
+        content: bool,
+        /// The same, with nothing shortened
+        #[arg(long)]
+        full: bool,
+    },
 }

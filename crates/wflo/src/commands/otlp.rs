@@ -86,7 +86,7 @@ fn failed(run: RunId, reason: &str) -> Failure {
 
 /// The spans that have an end: a collector takes no others.
 async fn finished(session: &Session<'_>, record: &RunRecord) -> Result<Vec<Span>, CommandError> {
-    let mut spans = spans_of(session, record).await?;
+    let mut spans = spans_of(session, record, session.settings.traces.export_content).await?;
     spans.retain(|span| span.end.is_some());
     Ok(spans)
 }

@@ -52,7 +52,9 @@ pub(crate) fn run(
         }
         RunsCommand::Record { run, file } => block_on(record(&run.run, file, context)),
         RunsCommand::Prune(args) => block_on(prune::run(args, context)),
-        RunsCommand::Trace(one) => block_on(trace::run(&one.run, context)),
+        RunsCommand::Trace { run, content, full } => {
+            block_on(trace::run(&run.run, *content || *full, *full, context))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalStatus, Decision};
 use crate::budget::{Amount, Amounts, Budget, Standing};
+use crate::content::Piece;
 use crate::cost::Spent;
 use crate::effect::{EffectKey, EffectRecord};
 use crate::error::Failure;
@@ -96,6 +97,14 @@ pub enum Op {
         run: RunId,
         /// The row; its state must be `Intent`, its request must be here.
         effect: Box<EffectRecord>,
+    },
+    /// Keeps pieces of what was asked of a model, for as long as the run is there; keeping one again changes
+    /// nothing. They go with the intent of the call whose outline names them.
+    KeepContent {
+        /// The run.
+        run: RunId,
+        /// The pieces.
+        pieces: Vec<Piece>,
     },
     /// An effect's result. Its `order` is the next of its generation. Result: [`OpResult::Order`].
     /// Fails with [`StoreError::EffectNotOpen`] unless it is an intent.

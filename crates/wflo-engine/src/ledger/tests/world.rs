@@ -112,6 +112,7 @@ pub(super) async fn world_within(
     let databases =
         wflo_data::Databases::open(&BTreeMap::new(), dir.path(), &wflo_data::Limits::default()).unwrap();
     let services = Arc::new(Services {
+        keeps_content: true,
         hosts: crate::hosts::Hosts::default(),
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),

@@ -101,6 +101,12 @@ impl Store for Faulty {
     fn effect(&self, run: RunId, key: EffectKey) -> BoxFuture<'_, Result<Option<EffectRecord>, StoreError>> {
         self.inner.effect(run, key)
     }
+    fn contents(&self, run: RunId) -> BoxFuture<'_, Result<wflo_core::content::Contents, StoreError>> {
+        self.inner.contents(run)
+    }
+    fn kept_content(&self, run: RunId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.kept_content(run)
+    }
     fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.journaled(run, least)
     }

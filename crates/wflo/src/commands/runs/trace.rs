@@ -3,8 +3,12 @@
 //! The spans are made from what the store keeps, so they are there for every run, exported or not.
 
 mod attributes;
+mod calls;
 mod connections;
+mod conversation;
+mod messages;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,13 +16,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use wflo_core::approval::{Approval, ApprovalStatus, Purpose};
 use wflo_core::canonical::Digest;
-use wflo_core::effect::{EffectRecord, EffectState};
+use wflo_core::effect::{EffectKey, EffectRecord, EffectState};
 use wflo_core::machine::{RunState, StepStatus};
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::RunRecord;
 use wflo_engine::engine::load;
 
+use self::calls::Call;
 use self::connections::Connection;
 use crate::cli::RunRef;
 use crate::commands::{Context, pick};
@@ -54,6 +59,8 @@ pub(crate) enum Kind {
     Effect,
     Approval,
     Connection,
+    /// What a model asked for, and its program did.
+    Tool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,10 +72,18 @@ pub(crate) enum Status {
 }
 
 /// Shows a run's spans.
-pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, CommandError> {
+pub(super) async fn run(
+    which: &RunRef,
+    content: bool,
+    full: bool,
+    context: &Context<'_>,
+) -> Result<Exit, CommandError> {
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
-    let spans = spans_of(&session, &record).await?;
+    if content {
+        return conversation::show(&session, &record, full, context).await;
+    }
+    let spans = spans_of(&session, &record, false).await?;
     for span in &spans {
         context.printer.object(span);
     }
@@ -78,18 +93,23 @@ pub(super) async fn run(which: &RunRef, context: &Context<'_>) -> Result<Exit, C
     Ok(Exit::Success)
 }
 
-/// A run's spans as they are now, parents first, then by start.
+/// A run's spans as they are now, parents first, then by start; with `content`, what models were asked and said.
 ///
 /// # Errors
 /// Store errors.
-pub(crate) async fn spans_of(session: &Session<'_>, record: &RunRecord) -> Result<Vec<Span>, CommandError> {
+pub(crate) async fn spans_of(
+    session: &Session<'_>,
+    record: &RunRecord,
+    content: bool,
+) -> Result<Vec<Span>, CommandError> {
     let store = session.store.as_ref();
     let (_, state) = load(store, record).await.map_err(CommandError::engine)?;
     let effects = store.run_effects(record.id).await?;
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
     let approvals = store.approvals(filter).await?;
     let connections = connections::of_run(store, record.id).await?;
-    Ok(spans(record, &state, &effects, &approvals, &connections))
+    let calls = calls::of_run(store, record, &effects).await?;
+    Ok(spans(record, &state, &effects, &approvals, &connections, (&calls, content)))
 }
 
 /// An id that is the same whenever the trace is read: of the trace and the span's place in the run.
@@ -105,6 +125,7 @@ fn spans(
     effects: &[EffectRecord],
     approvals: &[Approval],
     connections: &[Connection],
+    (calls, content): (&[Call], bool),
 ) -> Vec<Span> {
     let id = |place: &str| span_id(&record.trace_id, place);
     let make = |place: &str, parent: Option<&str>, name: String, kind: Kind, start: Timestamp| Span {
@@ -126,6 +147,7 @@ fn spans(
         _ => Status::Unset,
     };
     root.attributes = attributes::of_run(record);
+    let calls: HashMap<&EffectKey, &Call> = calls.iter().map(|call| (&call.key, call)).collect();
     let mut all = vec![root];
     for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
         let place = format!("step/{}", spec.name);
@@ -142,7 +164,21 @@ fn spans(
                 EffectState::Failed { .. } => Status::Error,
             };
             span.attributes = attributes::of_effect(effect);
+            let call = calls.get(&effect.key).copied();
+            if let Some(call) = call.filter(|_| content) {
+                span.attributes.extend(attributes::of_content(call));
+            }
             inner.push(span);
+            for (nth, tool) in call.into_iter().flat_map(|call| call.tools.iter().enumerate()) {
+                let at = format!("tool/{}/{nth}", effect.key);
+                let name = format!("execute_tool {}", plain::short(&tool.name, 80));
+                let mut span = make(&at, Some(&place), name, Kind::Tool, tool.asked);
+                // One whose result no later call carries is as long as nobody knows.
+                span.end = tool.answered.or(record.status.is_terminal().then_some(tool.asked));
+                span.status = if tool.answered.is_some() { Status::Ok } else { Status::Unset };
+                span.attributes = attributes::of_tool(&effect.key, tool, content);
+                inner.push(span);
+            }
         }
         let own = approvals.iter().filter(|a| a.request.step.as_deref() == Some(&spec.name));
         // A question that code asks is an effect of its own.
@@ -208,7 +244,7 @@ fn tree(paint: Paint, spans: &[Span], now: Timestamp) -> Table {
         let indent = match span.kind {
             Kind::Run => String::new(),
             Kind::Step => (if last_here(false) { "└─ " } else { "├─ " }).to_owned(),
-            Kind::Effect | Kind::Approval | Kind::Connection => {
+            Kind::Effect | Kind::Approval | Kind::Connection | Kind::Tool => {
                 let above = if later_steps { "│  " } else { "   " };
                 format!("{above}{}", if last_here(true) { "└─ " } else { "├─ " })
             }

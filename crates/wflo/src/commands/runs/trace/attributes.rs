@@ -6,10 +6,13 @@
 use serde_json::{Map, Value, json};
 use wflo_core::approval::Approval;
 use wflo_core::definition::StepSpec;
-use wflo_core::effect::{EffectKind, EffectRecord, EffectState};
+use wflo_core::effect::{EffectKey, EffectKind, EffectRecord, EffectState};
 use wflo_core::machine::StepState;
 use wflo_core::money::NanoUsd;
 use wflo_core::run::RunRecord;
+
+use super::calls::{Call, Tool};
+use super::messages::Message;
 
 /// A longer statement is cut in a trace; the journal has it whole.
 const STATEMENT: usize = 1_000;
@@ -98,6 +101,29 @@ pub(super) fn of_effect(effect: &EffectRecord) -> Map<String, Value> {
     };
     all.extend(object(further));
     all
+}
+
+/// What a call asked and was answered: for who has opted in.
+pub(super) fn of_content(call: &Call) -> Map<String, Value> {
+    let all = |messages: Vec<Message>| (!messages.is_empty()).then_some(messages);
+    object(json!({
+        "gen_ai.input.messages": all(call.asked()),
+        "gen_ai.output.messages": all(call.answered.clone()),
+    }))
+}
+
+/// A tool that a model asked for.
+pub(super) fn of_tool(key: &EffectKey, tool: &Tool, content: bool) -> Map<String, Value> {
+    object(json!({
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool.name,
+        "gen_ai.tool.call.id": (!tool.id.is_empty()).then_some(&tool.id),
+        "gen_ai.tool.call.arguments": content.then_some(&tool.arguments),
+        "wflo.step": key.step,
+        "wflo.step.generation": key.generation,
+        "wflo.effect.path": key.path,
+        "wflo.effect.seq": key.seq,
+    }))
 }
 
 pub(super) fn of_approval(approval: &Approval) -> Map<String, Value> {

@@ -1,0 +1,523 @@
+//! What was asked of a model, cut into pieces that are kept once.
+//!
+//! Owns how a request is cut and put together again. A conversation repeats its history in every call, so each
+//! list of a request (`messages`, `input`, `contents`, `system`, `tools`) becomes a chain of pieces: a longer list
+//! that begins as an earlier one adds its new pieces and nothing else. No field is known by name: a request is
+//! its bytes, in whatever dialect.
+//!
+//! **Architecture Invariant:** the pieces of a request, put together, are the text that was cut, byte for byte; where a
+//! bound left something out, a note with its size and its hash stands there.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::canonical::Digest;
+
+/// An element of a list, or another field, beyond so many bytes is kept as its size and its hash.
+pub const MOST_OF_ELEMENT: usize = 256 << 10;
+/// So much of one request is kept, in bytes.
+pub const MOST_OF_REQUEST: usize = 4 << 20;
+/// So much of all requests of one run is kept, in bytes.
+pub const MOST_OF_RUN: u64 = 64 << 20;
+/// Elements are put together until a piece has so many bytes: a list of numbers is not one of as many pieces.
+const PIECE: usize = 512;
+/// A field of fewer bytes stands in the outline itself.
+const SMALL: usize = 256;
+/// An outline has so many bytes at most; a request with more is one list of its bytes.
+const OUTLINE: usize = 4 << 10;
+/// The key of a note in place of what is not kept.
+pub const NOT_KEPT: &str = "wflo.not_kept";
+
+/// The name of a piece: a BLAKE3.
+pub type Name = [u8; 32];
+
+/// What is kept beside the outline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A text.
+    Text {
+        /// Its name.
+        name: Name,
+        /// Itself.
+        text: Arc<str>,
+    },
+    /// A list that ends in a text.
+    Link {
+        /// Its name.
+        name: Name,
+        /// The list before; none for its first piece.
+        before: Option<Name>,
+        /// The name of the text.
+        text: Name,
+    },
+}
+
+impl Piece {
+    /// Its name.
+    pub const fn name(&self) -> &Name {
+        match self {
+            Piece::Text { name, .. } | Piece::Link { name, .. } => name,
+        }
+    }
+
+    /// About what it takes, in bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Piece::Text { text, .. } => text.len() as u64 + 64,
+            Piece::Link { .. } => 128,
+        }
+    }
+}
+
+/// How a request is put together; it stands with the call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    /// How long the request was, in bytes.
+    pub bytes: u64,
+    /// Its BLAKE3, where nothing else of it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<Digest>,
+    /// Its parts in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// How many elements or fields are kept as size and hash.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_kept: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// One part of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Part {
+    /// Some of it.
+    Text(String),
+    /// A list of pieces.
+    List {
+        /// The name of its last link, in hexadecimal.
+        list: String,
+    },
+}
+
+impl Outline {
+    /// The outline of a request of which only the size and the hash are kept.
+    pub fn unkept(body: &[u8]) -> Outline {
+        Outline {
+            bytes: body.len() as u64,
+            blake3: Some(Digest::of_bytes(body)),
+            not_kept: 1,
+            ..Outline::default()
+        }
+    }
+}
+
+/// Cuts a request.
+pub fn cut(text: &str) -> (Outline, Vec<Piece>) {
+    let mut cutter = Cutter::default();
+    if !cutter.object(text) {
+        cutter = Cutter::default();
+        cutter.bytes(text);
+    }
+    let Cutter { parts, pieces, not_kept, .. } = cutter;
+    (Outline { bytes: text.len() as u64, blake3: None, parts, not_kept }, pieces)
+}
+
+#[derive(Default)]
+struct Cutter {
+    parts: Vec<Part>,
+    pieces: Vec<Piece>,
+    not_kept: u64,
+    /// What is kept so far, in bytes.
+    kept: usize,
+}
+
+impl Cutter {
+    /// Cuts an object by its fields; `false` for anything that is better cut by its bytes.
+    fn object(&mut self, text: &str) -> bool {
+        let Some(values) = values(text) else { return false };
+        let (mut at, mut outline) = (0, 0);
+        for range in values {
+            let Some(value) = text.get(range.clone()) else { return false };
+            if value.len() <= SMALL {
+                continue;
+            }
+            let Some(between) = text.get(at..range.start) else { return false };
+            self.literal(between);
+            outline += between.len() + 80;
+            at = range.end;
+            match elements(value) {
+                Some(ends) => self.list(value, &ends),
+                None => {
+                    let whole = 0..value.len();
+                    self.list(value, std::slice::from_ref(&whole));
+                }
+            }
+        }
+        let Some(rest) = text.get(at..) else { return false };
+        self.literal(rest);
+        outline + rest.len() <= OUTLINE
+    }
+
+    fn literal(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.parts.push(Part::Text(text.to_owned()));
+        }
+    }
+
+    /// Cuts what is no object of a few fields into pieces of one size.
+    fn bytes(&mut self, text: &str) {
+        let (mut ranges, mut from) = (Vec::new(), 0);
+        while from < text.len() {
+            let mut to = (from + (32 << 10)).min(text.len());
+            while !text.is_char_boundary(to) {
+                to += 1;
+            }
+            ranges.push(from..to);
+            from = to;
+        }
+        self.list(text, &ranges);
+    }
+
+    /// Cuts a value at the ends of its elements.
+    fn list(&mut self, value: &str, elements: &[Range<usize>]) {
+        let (mut before, mut at, mut piece) = (None, 0, String::new());
+        for range in elements {
+            let between = value.get(at..range.start).unwrap_or_default();
+            let element = value.get(range.clone()).unwrap_or_default();
+            piece.push_str(between);
+            at = range.end;
+            if self.kept + piece.len() + element.len() > MOST_OF_REQUEST {
+                // Of the rest one note, without the bracket that ends it.
+                let end = value.len() - usize::from(value.starts_with('['));
+                let rest = value.get(range.start..end).unwrap_or_default();
+                piece.push_str(&self.note(rest));
+                at = end;
+                break;
+            }
+            match element.len() > MOST_OF_ELEMENT {
+                true => piece.push_str(&self.note(element)),
+                false => piece.push_str(element),
+            }
+            if piece.len() >= PIECE {
+                before = Some(self.link(before, &piece));
+                piece.clear();
+            }
+        }
+        piece.push_str(value.get(at..).unwrap_or_default());
+        if !piece.is_empty() {
+            before = Some(self.link(before, &piece));
+        }
+        let list = before.map(|name| hex(&name)).unwrap_or_default();
+        self.parts.push(Part::List { list });
+    }
+
+    fn note(&mut self, left_out: &str) -> String {
+        self.not_kept += 1;
+        let (bytes, hash) = (left_out.len(), Digest::of_bytes(left_out.as_bytes()));
+        serde_json::json!({ NOT_KEPT: { "bytes": bytes, "blake3": hash } }).to_string()
+    }
+
+    fn link(&mut self, before: Option<Name>, text: &str) -> Name {
+        self.kept += text.len();
+        let name = *blake3::hash(text.as_bytes()).as_bytes();
+        self.pieces.push(Piece::Text { name, text: text.into() });
+        let mut hasher = blake3::Hasher::new_derive_key("wflo content link");
+        hasher.update(&before.unwrap_or_default()).update(&name);
+        let link = *hasher.finalize().as_bytes();
+        self.pieces.push(Piece::Link { name: link, before, text: name });
+        link
+    }
+}
+
+/// Where the values of an object's fields stand.
+fn values(text: &str) -> Option<Vec<Range<usize>>> {
+    struct Fields;
+    impl<'de> serde::de::Visitor<'de> for Fields {
+        type Value = Vec<&'de str>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut values = Vec::new();
+            while let Some((_, value)) = map.next_entry::<serde::de::IgnoredAny, &'de RawValue>()? {
+                values.push(value.get());
+            }
+            Ok(values)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let values = serde::Deserializer::deserialize_map(&mut reader, Fields).ok()?;
+    reader.end().ok()?;
+    Some(values.into_iter().map(|value| within(text, value)).collect())
+}
+
+/// Where the elements of a list stand, if it is one that has some.
+fn elements(text: &str) -> Option<Vec<Range<usize>>> {
+    let elements =
+        serde_json::from_str::<Vec<&RawValue>>(text).ok().filter(|elements| !elements.is_empty())?;
+    Some(elements.into_iter().map(|element| within(text, element.get())).collect())
+}
+
+/// Where a part of a text stands in it.
+fn within(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// The text with each of its strings passed through `change`, which sees it without escapes; what is not changed
+/// stays as it was written.
+pub fn strings(text: &str, change: impl Fn(&str) -> Option<String>) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut kept, mut at) = (String::new(), 0, 0);
+    while let Some(start) = memchr(b'"', bytes, at) {
+        let Some(end) = string_end(bytes, start) else { break };
+        let written = text.get(start..end).unwrap_or_default();
+        if written.contains('\\')
+            && let Ok(read) = serde_json::from_str::<String>(written)
+            && let Some(changed) = change(&read)
+        {
+            out.push_str(text.get(kept..start).unwrap_or_default());
+            out.push_str(&serde_json::Value::String(changed).to_string());
+            kept = end;
+        }
+        at = end;
+    }
+    out.push_str(text.get(kept..).unwrap_or_default());
+    out
+}
+
+fn memchr(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
+    bytes.get(from..)?.iter().position(|found| *found == byte).map(|at| from + at)
+}
+
+/// Where the string ends that begins at `start`, behind its quotation mark.
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// A name in hexadecimal.
+pub fn hex(name: &Name) -> String {
+    name.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name that stands in hexadecimal.
+pub fn name(hex: &str) -> Option<Name> {
+    let hash = blake3::Hash::from_hex(hex).ok()?;
+    Some(*hash.as_bytes())
+}
+
+/// What is kept of one run's requests.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    texts: HashMap<Name, String>,
+    links: HashMap<Name, (Option<Name>, Name)>,
+}
+
+impl Contents {
+    /// Adds a text.
+    pub fn text(&mut self, name: Name, text: String) {
+        self.texts.insert(name, text);
+    }
+
+    /// Adds a link.
+    pub fn link(&mut self, name: Name, before: Option<Name>, text: Name) {
+        self.links.insert(name, (before, text));
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The request of an outline; none where it was not kept, or not all of it is there.
+    pub fn request(&self, outline: &Outline) -> Option<String> {
+        if outline.parts.is_empty() {
+            return None;
+        }
+        let mut request =
+            String::with_capacity(usize::try_from(outline.bytes).unwrap_or(0).min(MOST_OF_REQUEST));
+        for part in &outline.parts {
+            match part {
+                Part::Text(text) => request.push_str(text),
+                Part::List { list } => {
+                    for (_, text) in self.pieces_of(list, &HashSet::new())? {
+                        request.push_str(text);
+                    }
+                }
+            }
+        }
+        Some(request)
+    }
+
+    /// The texts of an outline's lists that no earlier outline had in the same place, in their order.
+    /// `seen` learns them.
+    pub fn new_texts<'a>(&'a self, outline: &Outline, seen: &mut HashSet<Name>) -> Vec<&'a str> {
+        let mut texts = Vec::new();
+        for part in &outline.parts {
+            let Part::List { list } = part else { continue };
+            let found = self.pieces_of(list, seen).unwrap_or_default();
+            for (link, text) in found {
+                seen.insert(link);
+                texts.push(text);
+            }
+        }
+        texts
+    }
+
+    /// The pieces of a list, behind the last one that is in `until`.
+    fn pieces_of(&self, list: &str, until: &HashSet<Name>) -> Option<Vec<(Name, &str)>> {
+        let (mut next, mut found) = (Some(name(list)?), Vec::new());
+        while let Some(link) = next.filter(|link| !until.contains(link)) {
+            let (before, text) = self.links.get(&link)?;
+            // A chain cannot be longer than there are links, unless somebody wrote a circle.
+            if found.len() > self.links.len() {
+                return None;
+            }
+            found.push((link, self.texts.get(text)?.as_str()));
+            next = *before;
+        }
+        found.reverse();
+        Some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Keeps requests as a store does; how many bytes that takes.
+    fn keep(contents: &mut Contents, pieces: &[Piece]) -> u64 {
+        let mut new = 0;
+        for piece in pieces {
+            let is_new = match piece {
+                Piece::Text { name, text } => contents.texts.insert(*name, text.to_string()).is_none(),
+                Piece::Link { name, before, text } => {
+                    contents.links.insert(*name, (*before, *text)).is_none()
+                }
+            };
+            new += if is_new { piece.bytes() } else { 0 };
+        }
+        new
+    }
+
+    fn back(text: &str) -> String {
+        let (outline, pieces) = cut(text);
+        let outline = serde_json::from_str(&serde_json::to_string(&outline).unwrap()).unwrap();
+        let mut contents = Contents::default();
+        keep(&mut contents, &pieces);
+        contents.request(&outline).unwrap()
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,40}".prop_map(Value::from),
+            "[a-z\"\\\\é]{300,700}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 60, 12, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..12).prop_map(Value::from),
+                prop::collection::hash_map("[a-z]{1,8}", inner, 0..12)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn what_was_cut_is_put_together_byte_for_byte(value in any_json(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let text = text.unwrap();
+            prop_assert_eq!(back(&text), text);
+        }
+
+        #[test]
+        fn anything_at_all_is_put_together(text in ".{0,2000}") {
+            let (outline, pieces) = cut(&text);
+            let mut contents = Contents::default();
+            keep(&mut contents, &pieces);
+            prop_assert_eq!(contents.request(&outline).unwrap_or_default(), text);
+        }
+    }
+
+    #[test]
+    fn a_conversation_takes_what_is_new_in_it() {
+        let message = |n: usize| json!({"role": "user", "content": format!("{n} {}", "word ".repeat(400))});
+        let tools: Vec<Value> =
+            (0..20).map(|n| json!({"name": format!("t{n}"), "description": "x".repeat(600)})).collect();
+        let (mut contents, mut total, mut asked, mut said) = (Contents::default(), 0, 0, Vec::new());
+        for n in 0..200 {
+            said.push(message(n));
+            let body = json!({"model": "m", "seed": n, "messages": said, "tools": tools}).to_string();
+            let (outline, pieces) = cut(&body);
+            let new = keep(&mut contents, &pieces);
+            if n > 0 {
+                assert!(new < 3_000, "call {n} took {new}");
+            }
+            total += new;
+            asked += body.len() as u64;
+            assert!(serde_json::to_string(&outline).unwrap().len() < 400);
+            assert_eq!(contents.request(&outline).unwrap(), body);
+        }
+        assert!(total < 600_000 && asked > 40_000_000, "{total} of {asked}");
+    }
+
+    #[test]
+    fn what_is_too_large_is_a_note_and_the_rest_stays() {
+        let picture = "A".repeat(MOST_OF_ELEMENT);
+        let body = json!({"messages": [{"content": "one"}, {"image": picture}, {"content": "three"}]});
+        let (outline, pieces) = cut(&body.to_string());
+        assert_eq!(outline.not_kept, 1);
+        let mut contents = Contents::default();
+        assert!(keep(&mut contents, &pieces) < 1_000);
+        let read: Value = serde_json::from_str(&contents.request(&outline).unwrap()).unwrap();
+        assert_eq!(read["messages"][0]["content"], "one");
+        assert_eq!(read["messages"][1][NOT_KEPT]["bytes"], json!({"image": picture}).to_string().len());
+        assert_eq!(read["messages"][2]["content"], "three");
+        // All of it is bounded too, and stays JSON.
+        let many: Vec<Value> = (0..60).map(|_| json!("y".repeat(MOST_OF_ELEMENT - 2))).collect();
+        let (outline, pieces) = cut(&json!({"input": many}).to_string());
+        let mut contents = Contents::default();
+        assert!(keep(&mut contents, &pieces) <= MOST_OF_REQUEST as u64 + 10_000);
+        let read: Value = serde_json::from_str(&contents.request(&outline).unwrap()).unwrap();
+        assert!(read["input"].as_array().unwrap().last().unwrap()[NOT_KEPT].is_object());
+        let numbers: Vec<u32> = (0..3_000_000).collect();
+        let (_, pieces) = cut(&json!({"input": [numbers]}).to_string());
+        assert_eq!(pieces.len(), 2);
+        let (_, pieces) = cut(&json!({"input": numbers}).to_string());
+        assert!(pieces.len() < 20_000);
+    }
+
+    #[test]
+    fn what_an_escape_hides_is_seen() {
+        let change = |text: &str| text.contains("key\"x").then(|| text.replace("key\"x", "-"));
+        assert_eq!(strings(r#"{"a": "my key\"x.", "b": "key"}"#, change), r#"{"a": "my -.", "b": "key"}"#);
+        assert_eq!(strings(r#"{"a": "\u006bey\"x\\"}"#, change), r#"{"a": "-\\"}"#);
+        for odd in ["", "\"", "\"\\", "a\"b\\\"c", "\"\\u12\""] {
+            assert_eq!(strings(odd, change), odd);
+        }
+    }
+}
