@@ -181,12 +181,14 @@ async fn judge<S: AsyncRead + AsyncWrite + Unpin>(
     let free = matches!(along, Along::Inspected { free: true, .. });
     let permit = match free {
         // Unless they have said something else since.
-        true if !shared.rules().keep_out(&target) => Permit::Whole,
+        true if !shared.rules().keep_out(&target) => {
+            shared.settle_request(&asked, along.way()).await.map_err(denied)?;
+            Permit::Whole
+        }
         _ => shared.let_request(&asked, along.way()).await.map_err(denied)?,
     };
     if asked.headers.iter().any(|(name, _)| may_override(name))
-        && !free
-        && shared.rules().is_by_request(&target, along.is_secure())
+        && shared.rules().is_by_request(&target, along.is_secure(), free)
     {
         return Err(RequestError::Override.into());
     }

@@ -118,14 +118,16 @@ fn denied(why: &Denied) -> String {
         Denied::Request => " with this method and path".to_owned(),
         Denied::Path(error) => format!(" with this path: {error}"),
         Denied::Said => ": people have said no".to_owned(),
-        Denied::Unanswered => ", and nobody has answered whether it may be reached".to_owned(),
+        Denied::Unanswered | Denied::Asked => {
+            ", and nobody has answered whether it may be reached".to_owned()
+        }
     }
 }
 
 impl Coded for Refusal {
     fn code(&self) -> Code {
         Code(match self {
-            Refusal::Denied { why: Denied::Said | Denied::Unanswered, .. } => 5209,
+            Refusal::Denied { why: Denied::Said | Denied::Unanswered | Denied::Asked, .. } => 5209,
             Refusal::Denied { .. } => 5202,
             Refusal::Address { .. } => 5203,
             Refusal::Request(_) | Refusal::Long | Refusal::Slow => 5204,

@@ -17,7 +17,12 @@
 //! | `127.0.0.1:8080` | this address, although it is not a public one |
 //!
 //! What no rule allows is refused.
+//!
+//! Rules of the same form say what people are asked about. Such a rule stands before all that allow something, and is
+//! never passed without a question: only what people say of it lets through what it names ([`Rules::before_tunnel`],
+//! [`Rules::before_request`]). What is kept out stands before it.
 
+mod asks;
 mod calls;
 mod path;
 mod rule;
@@ -37,6 +42,8 @@ pub use self::rule::Rule;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// What is asked about although a rule allows it.
+    asks: Vec<Rule>,
     /// Addresses that names may stand for although they are not public.
     addresses: Vec<Net>,
     /// What was said since, the latest last: it counts before the rules, and the later before the earlier.
@@ -89,6 +96,8 @@ pub enum Denied {
     Said,
     /// Nobody has answered whether it may be reached.
     Unanswered,
+    /// A rule says that people are asked.
+    Asked,
 }
 
 impl Rules {
@@ -99,13 +108,20 @@ impl Rules {
     pub fn parse<T: AsRef<str>>(rules: &[T], addresses: &[T]) -> Result<Rules, RuleError> {
         let rules = rules.iter().map(|rule| rule.as_ref().parse()).collect::<Result<Vec<Rule>, _>>()?;
         let addresses = addresses.iter().map(|net| net.as_ref().parse()).collect::<Result<Vec<Net>, _>>()?;
-        Ok(Rules { rules, addresses, changes: Vec::new(), seen: None })
+        Ok(Rules { rules, asks: Vec::new(), addresses, changes: Vec::new(), seen: None })
     }
 
     /// These, with what was said since, the latest last.
     #[must_use]
     pub fn with(mut self, changes: impl IntoIterator<Item = Change>) -> Rules {
         self.changes.extend(changes);
+        self
+    }
+
+    /// These, of which people are asked about what `asks` name.
+    #[must_use]
+    pub fn asking(mut self, asks: Vec<Rule>) -> Rules {
+        self.asks.extend(asks);
         self
     }
 
@@ -119,7 +135,7 @@ impl Rules {
 
     /// Whether a rule names a part of what is encrypted.
     pub fn need_sight(&self) -> bool {
-        self.rules.iter().any(Rule::needs_sight)
+        self.rules.iter().chain(&self.asks).any(Rule::needs_sight)
     }
 
     /// The rules that count for `target`, the latest word first; and whether somebody keeps it out where none of
@@ -129,7 +145,8 @@ impl Rules {
         for Change { rule, allowed } in self.changes.iter().rev() {
             match allowed {
                 true => rules.push(rule),
-                false if rule.keeps_out(target) => return (rules, true),
+                // A no to a part that was asked about is one to that part.
+                false if rule.keeps_out(target) && !self.is_asked_part(rule) => return (rules, true),
                 false => {}
             }
         }
@@ -141,7 +158,7 @@ impl Rules {
     pub fn see(&self, target: &Target) -> bool {
         let Some(seen) = &self.seen else { return false };
         let (rules, _) = self.counting(target);
-        let parts = rules.into_iter().filter(|rule| rule.needs_sight());
+        let parts = rules.into_iter().chain(&self.asks).filter(|rule| rule.needs_sight());
         seen.iter().chain(parts).any(|rule| rule.lets_tls_to(target))
     }
 
@@ -154,19 +171,38 @@ impl Rules {
 
     /// Whether nothing may be reached.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.asks.is_empty()
     }
 
-    /// Whether everything that `wanted` allows is allowed by one of these rules.
+    /// Whether everything that `wanted` allows is allowed, or asked about, by one of these rules.
     pub fn cover(&self, wanted: &Rule) -> bool {
-        self.rules.iter().any(|rule| rule.covers(wanted))
+        self.rules.iter().chain(&self.asks).any(|rule| rule.covers(wanted))
     }
 
-    /// Whether a tunnel to `target` may be made.
+    /// Whether a tunnel to `target` may be made without anybody being asked.
     ///
     /// # Errors
     /// Why not.
     pub fn tunnel(&self, target: &Target) -> Result<Through, Denied> {
+        match self.before_tunnel(target, &[])? {
+            Some(_) => Err(Denied::Asked),
+            None => self.allowed_through(target),
+        }
+    }
+
+    /// Whether a rule lets a tunnel to `target` through, or each request within it is asked about.
+    pub(crate) fn allowed_through(&self, target: &Target) -> Result<Through, Denied> {
+        match self.ruled_through(target) {
+            // Nothing goes through it but what people say yes to, request by request.
+            Err(Denied::Host | Denied::Port) if self.see(target) && self.asks_by_request(target, true) => {
+                Ok(Through::Inspected)
+            }
+            through => through,
+        }
+    }
+
+    /// Whether a rule that allows something lets a tunnel to `target` through.
+    pub(crate) fn ruled_through(&self, target: &Target) -> Result<Through, Denied> {
         let (is_seen, (rules, barred)) = (self.see(target), self.counting(target));
         let found: Vec<Through> = rules.iter().filter_map(|rule| rule.through(target, is_seen)).collect();
         match found.as_slice() {
@@ -178,11 +214,26 @@ impl Rules {
         }
     }
 
-    /// Whether a request that can be seen may be sent; `path` is without its query, `secure` whether it goes over TLS.
+    /// Whether a request that can be seen may be sent without anybody being asked; `path` is without its query,
+    /// `secure` whether it goes over TLS.
     ///
     /// # Errors
     /// Why not.
     pub fn request(&self, target: &Target, secure: bool, method: &str, path: &str) -> Result<Permit, Denied> {
+        match self.before_request((target, secure), (method, path), &[])? {
+            Some(_) => Err(Denied::Asked),
+            None => self.allowed_request(target, secure, method, path),
+        }
+    }
+
+    /// Whether a rule allows a request.
+    pub(crate) fn allowed_request(
+        &self,
+        target: &Target,
+        secure: bool,
+        method: &str,
+        path: &str,
+    ) -> Result<Permit, Denied> {
         let (rules, barred) = self.counting(target);
         let (mut seen, mut calls) = (if barred { Denied::Said } else { Denied::Host }, Vec::new());
         for rule in rules.into_iter().filter(|rule| rule.names(&target.host)) {
@@ -213,11 +264,13 @@ impl Rules {
         if calls.is_empty() { Err(seen) } else { Ok(Permit::Calls(calls)) }
     }
 
-    /// Whether a request to `target` is allowed only by what its method and path are.
-    pub fn is_by_request(&self, target: &Target, secure: bool) -> bool {
+    /// Whether a request to `target` is allowed, or asked about, by what its method and path are; `free` is that people
+    /// have let its connection through whatever the rules allow.
+    pub fn is_by_request(&self, target: &Target, secure: bool, free: bool) -> bool {
         let (rules, _) = self.counting(target);
         let mut letting = rules.into_iter().filter(|rule| rule.lets(target, secure)).peekable();
-        letting.peek().is_some() && !letting.any(Rule::is_whole_host)
+        let allowed = !free && letting.peek().is_some() && !letting.any(Rule::is_whole_host);
+        allowed || self.asks_by_request(target, secure)
     }
 
     /// Whether `address`, which `host` stands for, may be dialled although it is not a public one: because a
@@ -337,7 +390,7 @@ mod tests {
         ] {
             assert!(matches!(asked("GET", path), Err(Denied::Path(_))), "{path}");
         }
-        assert!(rules.is_by_request(&target("a.example:80"), false));
+        assert!(rules.is_by_request(&target("a.example:80"), false, false));
     }
 
     #[test]
@@ -406,7 +459,8 @@ mod tests {
         assert_eq!(part.request(&target("a.example:80"), false, "GET", "/x/y"), Ok(Permit::Whole));
         assert_eq!(part.request(&target("a.example:80"), false, "GET", "/y"), Err(Denied::Request));
         assert!(
-            part.is_by_request(&target("a.example:80"), false) && !part.keep_out(&target("a.example:80"))
+            part.is_by_request(&target("a.example:80"), false, false)
+                && !part.keep_out(&target("a.example:80"))
         );
         let one_port = base.with([change("a.example:22", false)]);
         assert_eq!(one_port.tunnel(&target("a.example:22")), Err(Denied::Said));

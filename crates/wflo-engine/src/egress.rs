@@ -19,7 +19,7 @@ use wflo_core::ports::BoxFuture;
 use wflo_egress::ask::Asker;
 use wflo_egress::host::Target;
 use wflo_egress::resolve::SystemResolver;
-use wflo_egress::rules::Change;
+use wflo_egress::rules::{Change, Rule};
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
 use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
 
@@ -69,8 +69,10 @@ impl Outlet {
                 tell.send_replace(Arc::new(now));
             }
         });
-        let asker = launch.ask_hosts.map(|patience| {
-            Arc::new(Questions::new(attempt.clone(), Arc::clone(journal), patience)) as Arc<dyn Asker>
+        let asker = launch.ask_hosts.or(launch.patience).map(|patience| {
+            let unknown = launch.ask_hosts.is_some();
+            Arc::new(Questions::new(attempt.clone(), Arc::clone(journal), patience, unknown))
+                as Arc<dyn Asker>
         });
         let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED);
         let book = Arc::new(Book {
@@ -112,7 +114,10 @@ impl Outlet {
 pub(crate) fn is_wanted(launch: &Launch, attempt: &Attempt) -> bool {
     let let_in = || attempt.hosts.borrow().iter().any(|change| change.allowed);
     launch.backend != Backend::None
-        && (!launch.allow_hosts.is_empty() || launch.ask_hosts.is_some() || let_in())
+        && (!launch.allow_hosts.is_empty()
+            || !launch.ask_rules.is_empty()
+            || launch.ask_hosts.is_some()
+            || let_in())
 }
 
 /// What a run may reach as it was started.
@@ -121,7 +126,13 @@ pub(crate) fn is_wanted(launch: &Launch, attempt: &Attempt) -> bool {
 /// A rule that is none.
 pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
     let rules = Rules::parse(&launch.allow_hosts, &launch.allow_addresses);
-    without(rules.map_err(|e| EngineError::Failure(e.to_failure()))?, &launch.deny_hosts)
+    let read =
+        |rules: &[String]| rules.iter().map(|rule| rule.parse::<Rule>()).collect::<Result<Vec<_>, _>>();
+    let failed = |e: wflo_egress::RuleError| EngineError::Failure(e.to_failure());
+    let asks = read(&launch.ask_rules).map_err(failed)?;
+    let told = read(&launch.told_hosts).map_err(failed)?;
+    let told = told.into_iter().map(|rule| Change { rule, allowed: true });
+    without(rules.map_err(failed)?.asking(asks).with(told), &launch.deny_hosts)
 }
 
 /// The rules, with these hosts kept out.

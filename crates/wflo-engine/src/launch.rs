@@ -65,6 +65,15 @@ pub struct Launch {
     /// People are asked about a host that no rule names, and the connection is held for so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_hosts: Option<Millis>,
+    /// Hosts, and parts of hosts, that people are asked about although a rule allows them: rules of the same form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ask_rules: Vec<String>,
+    /// What of that the user has let in for always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told_hosts: Vec<String>,
+    /// For so long a connection that such a rule names is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Millis>,
     /// Addresses and networks that the names of those hosts may stand for although they are not public.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_addresses: Vec<String>,
@@ -136,7 +145,9 @@ impl Launch {
     pub fn looks(&self) -> bool {
         let is_part =
             |rule: &String| rule.parse().is_ok_and(|rule: wflo_egress::rules::Rule| rule.needs_sight());
-        !self.inspect_hosts.is_empty() || !self.secrets.is_empty() || self.allow_hosts.iter().any(is_part)
+        !self.inspect_hosts.is_empty()
+            || !self.secrets.is_empty()
+            || self.allow_hosts.iter().chain(&self.ask_rules).any(is_part)
     }
 
     /// Whether its programs find the files of an image or a template, and none of this host's toolchain.
@@ -191,6 +202,12 @@ impl Launch {
             problems.push(refuse(
                 "unknown_hosts = \"ask\" needs isolation: with the backend \"none\" nothing keeps a step from any host",
                 "leave it out, or use the backend \"native\"",
+            ));
+        }
+        if !self.ask_rules.is_empty() {
+            problems.push(refuse(
+                "ask_hosts needs isolation: with the backend \"none\" nothing keeps a step from any host",
+                "leave ask_hosts out, or use the backend \"native\"",
             ));
         }
         if self.preset == Preset::Strict {

@@ -92,6 +92,12 @@ pub struct Submission {
     /// For how long a connection to an unknown host is held while people are asked; at once refused where
     /// nothing is said.
     pub ask_hosts: Option<wflo_core::size::Millis>,
+    /// Hosts, and parts of hosts, that people are asked about although a rule allows them.
+    pub ask_rules: Vec<String>,
+    /// What of that the user has let in for always.
+    pub told_hosts: Vec<String>,
+    /// For how long a connection that such a rule names is held while people are asked.
+    pub patience: wflo_core::size::Millis,
     /// Addresses that are no public ones and may be reached under the names of those hosts.
     pub allow_addresses: Vec<String>,
     /// Limits must be enforced by the kernel.
@@ -211,6 +217,9 @@ impl Runtime {
             allow_hosts: submission.allow_hosts,
             deny_hosts: submission.deny_hosts,
             ask_hosts: submission.ask_hosts,
+            patience: (!submission.ask_rules.is_empty()).then_some(submission.patience),
+            ask_rules: submission.ask_rules,
+            told_hosts: submission.told_hosts,
             inspect_hosts: submission.inspect_hosts,
             secrets: placeholders(submission.secrets)?,
             allow_addresses: submission.allow_addresses,

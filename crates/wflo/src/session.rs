@@ -11,6 +11,8 @@ use wflo_core::money::NanoUsd;
 use wflo_core::ports::spender::Spenders;
 use wflo_core::ports::store::Store;
 use wflo_core::run::RunOptions;
+use wflo_egress::Rules;
+use wflo_egress::rules::Rule;
 use wflo_engine::clock::SystemClock;
 use wflo_engine::console::Console;
 use wflo_engine::hosts::Hosts;
@@ -222,6 +224,10 @@ impl<'a> Session<'a> {
         let asks = sandbox.ask_hosts || flags.ask_hosts;
         let mut allow_hosts: Vec<String> =
             sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect();
+        let ask_rules: Vec<String> = sandbox.ask_rules.iter().cloned().chain(flags.ask_rules).collect();
+        let about = Rules::default().asking(ask_rules.iter().filter_map(|rule| rule.parse().ok()).collect());
+        let is_about = |told: &&String| told.parse().is_ok_and(|told: Rule| about.cover(&told));
+        let told_hosts = remembered.allow.iter().filter(is_about).cloned().collect();
         // What was answered for always is an answer where people would be asked, and nowhere else.
         allow_hosts.extend(remembered.allow.into_iter().filter(|_| asks));
         Submission {
@@ -268,6 +274,9 @@ impl<'a> Session<'a> {
                 .collect(),
             deny_hosts: remembered.deny.into_iter().collect(),
             ask_hosts: asks.then_some(sandbox.patience),
+            ask_rules,
+            told_hosts,
+            patience: sandbox.patience,
             allow_addresses: sandbox.allow_addresses.clone(),
             require_kernel: sandbox.require_kernel,
             preset: sandbox.preset,
@@ -300,6 +309,8 @@ pub(crate) struct Flags {
     pub(crate) notify: Vec<String>,
     /// Hosts that steps may reach, beside those of the settings.
     pub(crate) allow_hosts: Vec<String>,
+    /// What people are asked about although a rule allows it.
+    pub(crate) ask_rules: Vec<String>,
     /// People are asked about others.
     pub(crate) ask_hosts: bool,
     /// The file that the run's model calls are answered from.

@@ -46,6 +46,37 @@ impl Rule {
         self.scheme == Scheme::Web && self.is_whole_host()
     }
 
+    /// All of one host and port, by this scheme, whose usual port is `usual`.
+    pub(crate) fn at(scheme: &str, Target { host, port }: &Target, usual: u16) -> Rule {
+        let text = match *port == usual {
+            true => format!("{scheme}://{host}"),
+            false => format!("{scheme}://{host}:{port}"),
+        };
+        let (written, scheme) = match scheme {
+            "https" => (*port != usual, Scheme::Https),
+            "http" => (*port != usual, Scheme::Http),
+            _ => (true, Scheme::Tcp),
+        };
+        let port = written.then_some(*port);
+        Rule {
+            text,
+            hosts: Hosts::One(host.clone()),
+            port,
+            scheme,
+            methods: Vec::new(),
+            path: None,
+            calls: None,
+        }
+    }
+
+    /// The one host that it names, if it is one.
+    pub(super) fn host(&self) -> Option<&Host> {
+        match &self.hosts {
+            Hosts::One(host) => Some(host),
+            Hosts::Below(_) => None,
+        }
+    }
+
     pub(super) fn names(&self, host: &Host) -> bool {
         match &self.hosts {
             Hosts::One(own) => own == host,
@@ -67,6 +98,19 @@ impl Rule {
     /// names one.
     pub(super) fn keeps_out(&self, target: &Target) -> bool {
         self.names(&target.host) && self.port.is_none_or(|port| port == target.port)
+    }
+
+    /// Whether it is about something that may go to `target`, on whatever way.
+    pub(super) fn touches(&self, target: &Target) -> bool {
+        let Target { host, port } = target;
+        self.names(host) && (self.lets_bytes(*port) || self.lets_tls(*port) || self.lets_http(*port))
+    }
+
+    /// The same rule of this one host: that of a host by which a name below was meant.
+    pub(super) fn of_host(&self, host: &Host) -> Rule {
+        let Hosts::Below(suffix) = &self.hosts else { return self.clone() };
+        let text = self.text.replacen(&format!("*{suffix}"), &host.to_string(), 1);
+        Rule { text, hosts: Hosts::One(host.clone()), ..self.clone() }
     }
 
     pub(super) fn lets_bytes(&self, port: u16) -> bool {

@@ -157,3 +157,101 @@ async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
     let again = format!("CONNECT a.example:{port} HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
     assert!(world.say(again.as_bytes()).await.contains("[WFLO-5209]"));
 }
+
+/// A world in which these are asked about, whatever is allowed.
+fn asking(rules: &[String], asks: &[String], asker: Option<Arc<dyn Asker>>) -> World {
+    let world =
+        World::asking(rules, &["127.0.0.1"], &[("a.example", &["127.0.0.1"])], Limits::default(), asker);
+    let asks: Vec<_> = asks.iter().map(|ask| ask.parse().unwrap()).collect();
+    world.rules.send_modify(|rules| *rules = Arc::new(wflo_egress::Rules::clone(rules).asking(asks.clone())));
+    world
+}
+
+#[tokio::test]
+async fn what_a_rule_says_is_asked_about_waits_although_another_allows_it() {
+    let (port, mut told) = host(HELLO).await;
+    let (asker, mut questions) = people();
+    let allowed = [format!("a.example:{port}")];
+    let world = asking(&allowed, &[format!("POST http://a.example:{port}/v1/**")], Some(asker));
+    let request = |method: &str, path: &str| {
+        format!(
+            "{method} http://a.example:{port}{path} HTTP/1.1\r\nHost: a.example:{port}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    // What it does not name goes on.
+    for (method, path) in [("GET", "/v1/x"), ("POST", "/v2")] {
+        assert!(world.say(request(method, path).as_bytes()).await.contains("200 OK"));
+        assert!(told.recv().await.is_some());
+    }
+    let asked = request("POST", "/v1/x");
+    for (answer, expected) in
+        [(Answer::Yes, "200 OK"), (Answer::No, "[WFLO-5209]"), (Answer::Nothing, "[WFLO-5209]")]
+    {
+        let said = world.say(asked.as_bytes());
+        tokio::pin!(said);
+        let (question, tell) = tokio::select! {
+            asked = within(questions.recv()) => asked.unwrap(),
+            said = &mut said => panic!("nobody was asked: {said}"),
+        };
+        assert_eq!(question.to_string(), format!("POST http://a.example:{port}/v1/**"));
+        assert_eq!(question.request.as_deref(), Some("POST /v1/x"));
+        assert!(told.try_recv().is_err(), "nothing of it has left");
+        tell.send(answer).unwrap();
+        assert!(within(said).await.contains(expected), "{answer:?}");
+        if answer == Answer::Yes {
+            assert!(told.recv().await.is_some());
+        }
+    }
+    // A header that stands for another method for some servers is no way around it.
+    let hidden =
+        request("GET", "/v1/x").replace("Connection:", "X-HTTP-Method-Override: POST\r\nConnection:");
+    assert!(!world.say(hidden.as_bytes()).await.contains("200 OK"));
+    assert!(told.try_recv().is_err());
+    // Said for longer, it is not asked about any more.
+    world.change(&format!("POST http://a.example:{port}/v1/**"), true);
+    assert!(world.say(asked.as_bytes()).await.contains("200 OK"));
+    assert!(questions.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_asked_what_is_asked_about_is_refused() {
+    let (port, mut told) = host(HELLO).await;
+    let world = asking(&[format!("a.example:{port}")], &[format!("a.example:{port}")], None);
+    for asked in [
+        format!("GET http://a.example:{port}/ HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n"),
+        format!("CONNECT a.example:{port} HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n"),
+    ] {
+        assert!(world.say(asked.as_bytes()).await.contains("[WFLO-5209]"), "{asked}");
+    }
+    assert!(told.try_recv().is_err() && world.names.asked.lock().unwrap().is_empty());
+}
+
+/// Who asks about what rules name, and about nothing else.
+struct Strict(Arc<dyn Asker>);
+
+impl Asker for Strict {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
+        self.0.ask(question)
+    }
+
+    fn asks_about_unknown(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_named_is_refused_beside_those_that_are_asked_about() {
+    let (asker, mut questions) = people();
+    let world = asking(&[], &["b.example".to_owned()], Some(Arc::new(Strict(asker))));
+    let unknown = b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n";
+    assert!(world.say(unknown).await.contains("[WFLO-5202]"));
+    let said = world.say(b"CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n\r\n");
+    tokio::pin!(said);
+    let (question, tell) = tokio::select! {
+        asked = within(questions.recv()) => asked.unwrap(),
+        said = &mut said => panic!("{said}"),
+    };
+    assert_eq!(question.to_string(), "https://b.example");
+    tell.send(Answer::No).unwrap();
+    assert!(within(said).await.contains("[WFLO-5209]"));
+}

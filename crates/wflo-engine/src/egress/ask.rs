@@ -1,4 +1,4 @@
-//! Questions about hosts that no rule of a run names.
+//! Questions about hosts that no rule of a run names, and about what a rule says people are asked about.
 //!
 //! A question is an approval like any other: durable before anybody sees it, decided in whichever process, and
 //! kept with the run. What a program may make people read is bounded, and once a question has run out of time
@@ -29,15 +29,17 @@ pub(super) struct Questions {
     journal: Arc<Journal>,
     /// How long a connection is held.
     patience: Millis,
+    /// Also about hosts that no rule names.
+    unknown: bool,
     asked: Mutex<BTreeSet<String>>,
     /// A question has run out of time.
     unattended: AtomicBool,
 }
 
 impl Questions {
-    pub(super) fn new(attempt: Attempt, journal: Arc<Journal>, patience: Millis) -> Self {
+    pub(super) fn new(attempt: Attempt, journal: Arc<Journal>, patience: Millis, unknown: bool) -> Self {
         let (asked, unattended) = (Mutex::default(), AtomicBool::new(false));
-        Questions { attempt, journal, patience, asked, unattended }
+        Questions { attempt, journal, patience, unknown, asked, unattended }
     }
 
     /// Whether it may be put: no program makes people read without end.
@@ -100,6 +102,10 @@ impl Questions {
 }
 
 impl Asker for Questions {
+    fn asks_about_unknown(&self) -> bool {
+        self.unknown
+    }
+
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             if !self.may_ask(&question.to_string()) {

@@ -65,6 +65,9 @@ pub(crate) struct RunArgs {
     /// Let steps reach this host, such as api.example.org or *.example.org; may be repeated
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<Rule>,
+    /// Ask before anything goes to this host, or such a request, although a rule allows it; may be repeated
+    #[arg(long = "ask-host", value_name = "HOST")]
+    pub(crate) ask_rules: Vec<Rule>,
     /// Ask about hosts that nobody has named; the program's connection waits for the answer
     #[arg(long)]
     pub(crate) ask_hosts: bool,

@@ -160,6 +160,7 @@ fn submission<'a>(
         backend,
         notify: args.notify.clone(),
         allow_hosts: args.allow_hosts.iter().map(ToString::to_string).collect(),
+        ask_rules: args.ask_rules.iter().map(ToString::to_string).collect(),
         ask_hosts: args.ask_hosts,
         recording: args.replay.as_deref().map(|file| record::checked(&context.current, file)).transpose()?,
         interactive,

@@ -35,6 +35,8 @@ pub(crate) struct Sandbox {
     pub(crate) rw: Vec<Mount>,
     /// Hosts that steps may reach, each read as a rule.
     pub(crate) allow_hosts: Vec<String>,
+    /// What people are asked about although a rule allows it, each read as a rule.
+    pub(crate) ask_rules: Vec<String>,
     /// People are asked about other hosts.
     pub(crate) ask_hosts: bool,
     /// For so long a connection is held while they are.
@@ -75,6 +77,7 @@ impl Default for Sandbox {
             ro: Vec::new(),
             rw: Vec::new(),
             allow_hosts: Vec::new(),
+            ask_rules: Vec::new(),
             ask_hosts: false,
             patience: PATIENCE,
             inspect_hosts: Vec::new(),
@@ -162,6 +165,15 @@ impl Sandbox {
         }
         sandbox.ca_file =
             reader.optional("ca_file").map(|field| field.name().map(|file| root.join(file))).transpose()?;
+        if let Some(field) = reader.optional("ask_hosts") {
+            sandbox.ask_rules = each_read::<Rule>(&field)?;
+            let by_calls = |rule: &String| rule.contains(" tools=") || rule.contains(" graphql=");
+            if sandbox.ask_rules.iter().any(by_calls) {
+                return Err(field.wrong(
+                    "rules without tools= and graphql=: a request is asked about by its method and path",
+                ));
+            }
+        }
         let asks = [("deny", false), ("ask", true)];
         let asks = reader.optional("unknown_hosts").map(|field| field.choice(&asks)).transpose()?;
         let patience =

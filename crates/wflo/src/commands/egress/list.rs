@@ -70,6 +70,9 @@ pub(super) async fn of_run(which: &RunRef, context: &Context<'_>) -> Result<Exit
     if lines.is_empty() {
         context.printer.note("It may reach no host.");
     }
+    for rule in &launch.ask_rules {
+        context.printer.note(format_args!("People are asked about {rule}, although a rule allows it."));
+    }
     if let Some(patience) = launch.ask_hosts {
         let seconds = patience.duration().as_secs();
         context

@@ -121,6 +121,9 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
     for (own, more) in [
         (&mut submission.allow_hosts, launch.allow_hosts),
         (&mut submission.allow_addresses, launch.allow_addresses),
+        // What was asked about still is.
+        (&mut submission.ask_rules, launch.ask_rules),
+        (&mut submission.told_hosts, launch.told_hosts),
     ] {
         for text in more {
             if !own.contains(&text) {

@@ -1,0 +1,118 @@
+"""Hosts and requests that a rule says people are asked about: they are, although another rule allows them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import Done, Project, Running
+from test_network import Server
+
+STEPS = """
+    import http.client
+
+    def get(host, path="/"):
+        name, port = os.environ["HTTP_PROXY"].split("//")[1].split(":")
+        proxy = http.client.HTTPConnection(name, int(port))
+        proxy.request("GET", f"http://{host}{path}", headers={"Host": host, "Connection": "close"})
+        answer = proxy.getresponse()
+        return f"{answer.status} {answer.read().decode().splitlines()[0]}"
+
+    @workflow.step
+    def fetch(context):
+        return [get(context.inputs["host"], path) for path in context.inputs["paths"]]
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def asking(project: Project, tmp_path: Path) -> Project:
+    """A project whose user keeps what is said for always in a folder of the test."""
+    project.environment["XDG_STATE_HOME"] = str(tmp_path / "state")
+    project.steps(STEPS)
+    return project
+
+
+def start(project: Project, server: Server, *more: str, paths: tuple[str, ...] = ("/x",)) -> Running:
+    given = ["--input", f"host={server.at}", "--input", f"paths={json.dumps(paths)}"]
+    return project.start("run", *given, *more)
+
+
+def said(done: Done) -> list[str]:
+    assert done.code == 0, done
+    [answers] = [step["output"] for step in done.of("step.succeeded")]
+    return answers
+
+
+@pytest.mark.parametrize("how", ["settings", "flag"])
+def test_an_allowed_host_is_asked_about_where_a_rule_says_so(asking: Project, server: Server, how: str) -> None:
+    flags = ["--allow-host", server.at]
+    if how == "flag":
+        flags += ["--ask-host", server.at]
+    else:
+        asking.write_settings(f'[sandbox]\nask_hosts = ["{server.at}"]\n')
+    running = start(asking, server, *flags, paths=("/a", "/b", "/c"))
+    asked = running.until("approval.requested")
+    assert (asked["purpose"], asked["rule"]) == ("host", f"http://{server.at}"), asked
+    assert server.seen == [], "the connection waits"
+    shown = asking.call("approvals", "show", asked["approval_id"])
+    assert server.at in shown.out and "GET /a" in shown.out, shown
+    for how_long in ("once", "run"):
+        assert asking.call("approvals", "approve", asked["approval_id"], "--for", how_long).code == 0
+        if how_long == "once":
+            asked = running.until("approval.requested")
+    done = running.finish()
+    assert said(done) == ["200 hello"] * 3 and len(done.of("approval.requested")) == 2, done
+    # Another run asks anew, and a no is a no for the run.
+    running = start(asking, server, *flags, paths=("/a", "/b"))
+    asked = running.until("approval.requested")
+    assert asking.call("approvals", "reject", asked["approval_id"]).code == 0
+    refused = said(running.finish())
+    assert all(line.startswith("403") and "WFLO-5209" in line for line in refused), refused
+    assert len(server.seen) == 3
+
+
+def test_a_request_is_asked_about_and_the_rest_of_its_host_is_not(asking: Project, server: Server) -> None:
+    rule = f"GET http://{server.at}/v1/**"
+    running = start(asking, server, "--allow-host", server.at, "--ask-host", rule, paths=("/x", "/v1/a", "/y", "/v1/b"))
+    asked = running.until("approval.requested")
+    assert asked["rule"] == rule and server.seen == ["/x"], asked
+    assert asking.call("approvals", "reject", asked["approval_id"]).code == 0
+    answers = said(running.finish())
+    assert [answer[:3] for answer in answers] == ["200", "403", "200", "403"], answers
+    assert server.seen == ["/x", "/y"]
+
+
+def test_always_is_remembered_and_never_beats_the_question(asking: Project, server: Server) -> None:
+    flags = ["--allow-host", server.at, "--ask-host", server.at]
+    running = start(asking, server, *flags)
+    asked = running.until("approval.requested")
+    assert asking.call("approvals", "approve", asked["approval_id"], "--for", "always").code == 0
+    assert said(running.finish()) == ["200 hello"]
+    done = start(asking, server, *flags).finish()
+    assert said(done) == ["200 hello"] and not done.of("approval.requested"), done
+    assert asking.call("egress", "forget", f"http://{server.at}").code == 0
+    running = start(asking, server, *flags)
+    asked = running.until("approval.requested")
+    assert asking.call("approvals", "reject", asked["approval_id"], "--for", "always").code == 0
+    assert "WFLO-5209" in said(running.finish())[0]
+    done = start(asking, server, *flags).finish()
+    assert "WFLO-5209" in said(done)[0] and not done.of("approval.requested"), done
+
+
+def test_nobody_there_is_a_no(asking: Project, server: Server) -> None:
+    asking.write_settings('[sandbox]\nask_timeout_seconds = "1s"\n')
+    done = start(asking, server, "--allow-host", server.at, "--ask-host", server.at).finish()
+    assert "WFLO-5209" in said(done)[0] and server.seen == [], done
+
+
+def test_other_hosts_are_refused_without_a_question(asking: Project, server: Server) -> None:
+    done = start(asking, server, "--ask-host", "api.example.org").finish()
+    assert "WFLO-5202" in said(done)[0] and not done.of("approval.requested"), done
