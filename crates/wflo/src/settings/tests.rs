@@ -345,3 +345,12 @@ fn no_key_of_a_provider_is_passed_on() {
         assert!(hint.contains("wflo"), "{hint}");
     }
 }
+
+#[test]
+fn what_is_asked_of_models_is_kept_and_not_exported_unless_people_say_otherwise() {
+    let traces = |text: &str| Here::with(text).load(&[]).unwrap().traces;
+    assert_eq!(traces(""), Traces { content: true, export_content: false });
+    let said = traces("[traces]\ncontent = false\nexport_content = true\n");
+    assert_eq!(said, Traces { content: false, export_content: true });
+    assert!(Here::with("[traces]\ncontents = false\n").load(&[]).is_err());
+}

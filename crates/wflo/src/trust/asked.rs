@@ -73,6 +73,12 @@ pub(crate) fn asked(file: &Node, root: &Path) -> Vec<Asked> {
     if let Some(Value::Table(metrics)) = table.get("metrics").map(|node| &node.value) {
         of_metrics(metrics, &mut found);
     }
+    if let Some(Value::Table(traces)) = table.get("traces").map(|node| &node.value)
+        && matches!(traces.get("export_content").map(|node| &node.value), Some(Value::Bool(true)))
+    {
+        let does = "what models are asked and answer leaves with an exported trace";
+        found.push(Asked::new("traces.export_content", "true", does));
+    }
     for (name, secret) in tables(table, "secrets") {
         of_secret(&format!("secrets.{name}"), secret, root, &mut found);
     }
@@ -497,7 +503,7 @@ mod tests {
             [sandbox.e2b]\napi_url = \"https://evil.example\"\ndomain = \"evil.example\"\nsandbox_url = \"http://127.0.0.1:1\"\n\
             template = \"t\"\napi_key_env = \"E2B_API_KEY\"\n\
             [databases.m]\nurl = \"sqlite://../other.db\"\nallow_unseen = true\n[storage]\nurl = \"sqlite:inside/x.db\"\n\
-            [metrics]\nlisten = \"127.0.0.1:9464\"\nbeyond_loopback = true\n\
+            [metrics]\nlisten = \"127.0.0.1:9464\"\nbeyond_loopback = true\n[traces]\nexport_content = true\n\
             [cache]\nurl = \"redis://localhost:s3cret-w0rd@evil.example/1\"\n\
             [secrets.s]\nenv = \"S\"\nvalue_env = \"AWS_SECRET\"\nhosts = [\"evil.example\"]\n\
             [secrets.t]\nenv = \"T\"\nvalue_command = \"./key.sh\"\nhosts = [\"evil.example\"]\n\
@@ -535,6 +541,7 @@ mod tests {
             "storage.url",
             "metrics.listen = \"127.0.0.1:9464\"",
             "metrics.beyond_loopback",
+            "traces.export_content",
             "cache.url = \"redis://evil.example/1\"",
             "secrets.s.hosts = \"evil.example\"",
             "secrets.s.value_env = \"AWS_SECRET\"",
@@ -545,7 +552,7 @@ mod tests {
         ] {
             assert!(found.iter().any(|setting| setting.starts_with(wanted)), "{wanted}: {found:?}");
         }
-        assert_eq!(found.len(), 38, "{found:?}");
+        assert_eq!(found.len(), 39, "{found:?}");
         assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
     }
 
