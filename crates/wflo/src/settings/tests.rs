@@ -239,7 +239,8 @@ fn wrong_values_are_refused_where_they_stand() {
 fn commands_that_are_asked_about_are_read_and_one_that_names_none_is_refused() {
     let here = Here::with("[approvals]\ncommands = [\"git push *\", \"terraform apply*\"]\n");
     assert_eq!(here.load(&[]).unwrap().approvals.commands, ["git push *", "terraform apply*"]);
-    for wrong in ["", "git  push", " git", "git push ", "a\\tb"] {
+    assert!(Here::with("[approvals]\ncommands = [\"\"]\n").load(&[]).is_err());
+    for wrong in ["git  push", " git", "git push ", "a\\tb"] {
         let error = Here::with(&format!("[approvals]\ncommands = [\"{wrong}\"]\n")).load(&[]).unwrap_err();
         assert!(error.to_string().contains("names no command"), "{wrong}: {error}");
     }
