@@ -149,3 +149,38 @@ def test_a_guarded_command_that_may_have_run_is_not_run_again_by_itself(marked: 
         assert done.code == 0 and runs(marked) == 2, done
     else:
         assert done.code == 1 and "WFLO-3023" in done.out and runs(marked) == 1, done
+
+
+@pytest.mark.parametrize("of", ["step", "tools", "program"])
+def test_a_yes_to_a_command_that_a_rule_names_is_one_start(marked: Project, of: str) -> None:
+    """Guarded or not: a kill while it runs does not start it again by the same yes."""
+    stay = MARK + "; if [ $(wc -l < /marks/ran) = 1 ]; then sleep 1000; fi"
+    marked.write_settings('[approvals]\ncommands = ["sh -c *"]\n')
+    if of == "step":
+        marked.write("flow.yaml", YAML.format(mark=stay, more="").replace(", effect_class: guarded", ""))
+        running = marked.start("run", "flow.yaml")
+    elif of == "tools":
+        marked.steps(f"""
+    @workflow.step
+    async def publish(context):
+        await context.tools.run(["sh", "-c", {stay!r}])
+    """)
+        running = marked.start("run")
+    else:
+        marked.steps("")
+        running = marked.begin(str(marked.wflo), "run", "--json", "--", "sh", "-c", stay)
+    asked = running.until("approval.requested")
+    assert marked.call("approvals", "approve", asked["approval_id"]).code == 0
+    wait_for(lambda: runs(marked) == 1, "it has begun")
+    running.kill()
+    running.finish()
+    if of != "program":
+        done = marked.call("runs", "resume", asked["run_id"], "--json")
+        assert done.code == 1 and "WFLO-3023" in done.out and runs(marked) == 1, done
+        return
+    # A program begins anew, and people are asked anew.
+    running = marked.start("runs", "resume", asked["run_id"])
+    again = running.until("approval.requested")
+    assert again["approval_id"] != asked["approval_id"] and runs(marked) == 1, again
+    assert marked.call("approvals", "approve", again["approval_id"]).code == 0
+    assert running.finish().code == 0 and runs(marked) == 2

@@ -41,7 +41,7 @@ def test_files_come_and_go_as_bytes(project: Project, bytes_of: Path, tmp_path: 
     assert err.read_text().split() == [PIPE] * 3, "it holds no file"
 
 
-def test_pipes_are_passed_on_and_sockets_are_not(project: Project, bytes_of: Path) -> None:
+def test_it_holds_no_socket_and_no_pipe_of_the_callers(project: Project, bytes_of: Path) -> None:
     import socket
 
     ours, theirs = socket.socketpair()
@@ -52,8 +52,37 @@ def test_pipes_are_passed_on_and_sockets_are_not(project: Project, bytes_of: Pat
         theirs.close()
         assert ours.recv(100) == b"said\n"
     assert done.stderr.split() == [PIPE.encode()] * 3
-    done = run(project, "readlink", "/proc/self/fd/0", input=b"", stdout=subprocess.PIPE)
-    assert done.stdout.startswith(b"pipe:")
+    # Who holds a pipe can write to the end that it reads from, and what it writes is read by who comes next.
+    reading, writing = os.pipe()
+    os.write(writing, b"hi\n")
+    os.close(writing)
+    try:
+        code = "echo INJECTED > /proc/self/fd/0; true"
+        done = run(project, "sh", "-c", code, stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert done.returncode == 0
+        assert b"INJECTED" not in os.read(reading, 100)
+    finally:
+        os.close(reading)
+
+
+def test_what_goes_to_one_file_keeps_its_order(project: Project, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = "for n in 1 2 3 4 5 6 7 8 9; do echo o$n; echo e$n >&2; done"
+    with log.open("wb") as taken:
+        done = run(project, "sh", "-c", script, stdin=subprocess.DEVNULL, stdout=taken, stderr=subprocess.STDOUT)
+    assert done.returncode == 0
+    said = [line for line in log.read_text().split() if line[1:].isdigit()]
+    assert said == [f"{kind}{n}" for n in range(1, 10) for kind in "oe"]
+
+
+def test_output_that_cannot_be_written_is_no_success(project: Project) -> None:
+    with open("/dev/full", "wb") as full:
+        done = run(project, "echo", "hi", stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 1 and b"No space left on device" in done.stderr, done
+        done = run(
+            project, "sh", "-c", "echo hi; exit 7", stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE
+        )
+        assert done.returncode == 7, done
 
 
 def test_a_named_pipe_is_a_file(project: Project, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ const PIECE: usize = 512;
 const SMALL: usize = 256;
 /// An outline has so many bytes at most; a request with more is one list of its bytes.
 const OUTLINE: usize = 4 << 10;
+/// About the length of a note, in bytes.
+const NOTE: usize = 128;
 /// The key of a note in place of what is not kept.
 pub const NOT_KEPT: &str = "wflo.not_kept";
 
@@ -192,17 +194,28 @@ impl Cutter {
         for range in elements {
             let between = value.get(at..range.start).unwrap_or_default();
             let element = value.get(range.clone()).unwrap_or_default();
-            piece.push_str(between);
-            at = range.end;
-            if self.kept + piece.len() + element.len() > MOST_OF_REQUEST {
+            let is_large = element.len() > MOST_OF_ELEMENT;
+            let taken = if is_large { NOTE } else { element.len() };
+            // White space is bounded like an element: between two of them nobody needs more.
+            if between.len() > MOST_OF_ELEMENT
+                || self.kept + piece.len() + between.len() + taken > MOST_OF_REQUEST
+            {
                 // Of the rest one note, without the bracket that ends it.
-                let end = value.len() - usize::from(value.starts_with('['));
-                let rest = value.get(range.start..end).unwrap_or_default();
+                let is_list = value.starts_with('[');
+                let end = value.len() - usize::from(is_list);
+                let rest = value.get(at..end).unwrap_or_default();
+                piece.push_str(match at {
+                    _ if !is_list => "",
+                    0 => "[",
+                    _ => ",",
+                });
                 piece.push_str(&self.note(rest));
                 at = end;
                 break;
             }
-            match element.len() > MOST_OF_ELEMENT {
+            piece.push_str(between);
+            at = range.end;
+            match is_large {
                 true => piece.push_str(&self.note(element)),
                 false => piece.push_str(element),
             }
@@ -211,7 +224,8 @@ impl Cutter {
                 piece.clear();
             }
         }
-        piece.push_str(value.get(at..).unwrap_or_default());
+        let rest = value.get(at..).unwrap_or_default();
+        piece.push_str(if rest.len() > MOST_OF_ELEMENT { rest.trim_start() } else { rest });
         if !piece.is_empty() {
             before = Some(self.link(before, &piece));
         }
@@ -504,6 +518,27 @@ mod tests {
         assert!(keep(&mut contents, &pieces) <= MOST_OF_REQUEST as u64 + 10_000);
         let read: Value = serde_json::from_str(&contents.request(&outline).unwrap()).unwrap();
         assert!(read["input"].as_array().unwrap().last().unwrap()[NOT_KEPT].is_object());
+        // What is nothing but space between two is bounded like the rest, and stays JSON.
+        let space = " ".repeat(30_000_000);
+        for body in [
+            format!(r#"{{"messages":[{{"content":"one"}},{space}{{"content":"two"}}]}}"#),
+            format!(r#"{{"messages":[{space}{{"content":"two"}}]}}"#),
+            format!(r#"{{"messages":[{{"content":"{}"}}{space}]}}"#, "one".repeat(100)),
+            format!(r#"{{"messages":{space}[{{"content":"one"}}]}}"#),
+        ] {
+            let (outline, pieces) = cut(&body);
+            let mut contents = Contents::default();
+            assert!(keep(&mut contents, &pieces) <= MOST_OF_REQUEST as u64 + 10_000);
+            let read = contents.request(&outline).unwrap();
+            assert!(read.len() <= MOST_OF_REQUEST + 10_000);
+        }
+        // One that is too large takes nothing from those behind it.
+        let image = "B".repeat(5 << 20);
+        let body = json!({"messages": [{"image": image}, {"content": "behind"}]}).to_string();
+        let (outline, pieces) = cut(&body);
+        let mut contents = Contents::default();
+        keep(&mut contents, &pieces);
+        assert!(contents.request(&outline).unwrap().contains("behind"));
         let numbers: Vec<u32> = (0..3_000_000).collect();
         let (_, pieces) = cut(&json!({"input": [numbers]}).to_string());
         assert_eq!(pieces.len(), 2);

@@ -62,7 +62,7 @@ impl Rules {
             // What a body asks for is not looked at: each request to this path is asked about.
             let fits = match ask.is_by_method() {
                 true => ask.lets_method(method),
-                false => ask.lets_request(method, &Segments::read(path).map_err(Denied::Path)?),
+                false => ask.asks_about(method, &Segments::read(path).map_err(Denied::Path)?),
             };
             if fits && let Some(rule) = self.open(ask.of_host(&target.host), target, answered)? {
                 return Ok(Some(rule));
@@ -187,6 +187,11 @@ mod tests {
         assert_eq!(rules.request(&api, true, "GET", "/v1/x"), Ok(Permit::Whole));
         assert_eq!(rules.request(&api, true, "POST", "/v2/x"), Ok(Permit::Whole));
         assert_eq!(rules.request(&api, true, "POST", "/v1/x"), Err(Denied::Asked));
+        assert_eq!(
+            rules.request(&api, true, "POST", "/V1/x"),
+            Err(Denied::Asked),
+            "many servers take it for the same"
+        );
         assert!(matches!(rules.request(&api, true, "POST", "/v2/../v1/x"), Err(Denied::Path(_))));
         assert!(rules.is_by_request(&api, true, true), "headers that name another method are refused");
         let yes = rules.before_request((&api, true), ("POST", "/v1/x"), &[]).unwrap().unwrap();

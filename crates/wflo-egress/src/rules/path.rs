@@ -108,10 +108,21 @@ impl Pattern {
         Some(Pattern { parts, open })
     }
 
-    pub(super) fn fits(&self, Segments(path): &Segments) -> bool {
+    pub(super) fn fits(&self, path: &Segments) -> bool {
+        self.fits_by(path, |own, other| own == other)
+    }
+
+    /// The same whatever the case of letters: there are servers to which that is one path.
+    pub(super) fn fits_in_any_case(&self, path: &Segments) -> bool {
+        let lower = |part: &[u8]| String::from_utf8_lossy(part).to_lowercase();
+        self.fits_by(path, |own, other| lower(own) == lower(other))
+    }
+
+    fn fits_by(&self, Segments(path): &Segments, same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         let long_enough =
             if self.open { path.len() >= self.parts.len() } else { path.len() == self.parts.len() };
-        let fits = |(own, other): (&Option<Vec<u8>>, &Vec<u8>)| own.as_ref().is_none_or(|own| own == other);
+        let fits =
+            |(own, other): (&Option<Vec<u8>>, &Vec<u8>)| own.as_ref().is_none_or(|own| same(own, other));
         long_enough && self.parts.iter().zip(path).all(fits)
     }
 

@@ -163,6 +163,11 @@ impl Rule {
         self.lets_method(method) && self.path.as_ref().is_none_or(|own| own.fits(path))
     }
 
+    /// Whether people are asked about a request where this is what they are asked about.
+    pub(super) fn asks_about(&self, method: &str, path: &Segments) -> bool {
+        self.lets_method(method) && self.path.as_ref().is_none_or(|own| own.fits_in_any_case(path))
+    }
+
     /// Whether this allows everything that `other` allows.
     pub(super) fn covers(&self, other: &Rule) -> bool {
         let hosts = match (&self.hosts, &other.hosts) {

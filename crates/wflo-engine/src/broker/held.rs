@@ -45,7 +45,7 @@ pub(super) enum Why {
 pub(crate) enum Start {
     /// It may.
     Now,
-    /// It may have run before a crash, and is guarded.
+    /// People let it start, and it may have run before a crash.
     Again,
     /// People have not answered.
     Waits(Wait),
@@ -124,13 +124,17 @@ impl Broker {
         }
     }
 
-    /// Lets the command start that the step itself is, and uses the approval up; else what it must wait for, or
-    /// why it may not.
+    /// Lets the command start that the step itself is, and uses the approval up: one yes is one start. Else what it
+    /// must wait for, or why it may not.
     pub(crate) async fn let_step_start(&self, argv: &[String]) -> Result<Start, Unanswered> {
         let Some(why) = self.holds(argv) else { return Ok(Start::Now) };
         let action = json!(["command", self.attempt.step, argv]);
         let key = self.journal.key(OWN, 0);
-        let question = match self.standing(&key, &action).await? {
+        // A program begins anew in each attempt, whatever it did in the one before: people are asked about each.
+        let is_program =
+            self.attempt.spec().is_some_and(|spec| matches!(spec.kind, StepKind::Program { .. }));
+        let is_of_now = |question: &Approval| !is_program || question.status != ApprovalStatus::Consumed;
+        let question = match self.standing(&key, &action).await?.filter(is_of_now) {
             Some(question) => question,
             None => {
                 let request = json!({ "argv": argv });
@@ -145,8 +149,7 @@ impl Broker {
                 crate::failpoint::pass("command.consumed.after");
                 Ok(Start::Now)
             }
-            ApprovalStatus::Consumed if matches!(why, Why::Guarded) => Ok(Start::Again),
-            ApprovalStatus::Consumed => Ok(Start::Now),
+            ApprovalStatus::Consumed => Ok(Start::Again),
             ApprovalStatus::Rejected | ApprovalStatus::Expired => {
                 Ok(Start::Refused(question::rejected(&question)))
             }

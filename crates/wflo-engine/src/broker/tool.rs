@@ -6,7 +6,7 @@ use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectClass, EffectRecord, OnAmbiguous, memory_of};
 use wflo_core::ports::store::EffectEnd;
 
-use super::{AMBIGUOUS, Broker, Outcome, Unanswered, on};
+use super::{AMBIGUOUS, Broker, Outcome, Unanswered, done, on};
 use crate::error::EngineError;
 use crate::outbox::{Outbox, Told};
 use crate::protocol::{Answer, EffectCall, EffectError, On};
@@ -35,10 +35,12 @@ impl Broker {
         sink: &Outbox,
     ) -> Outcome {
         let spec = self.attempt.spec();
-        let guarded = spec.and_then(|s| s.effect_class) == Some(EffectClass::Guarded);
+        // What people let start is let start once.
+        let guarded = spec.and_then(|s| s.effect_class) == Some(EffectClass::Guarded)
+            || self.holds(&done::argv_of(&call.request)).is_some();
         let ambiguous = spec.and_then(|s| s.on_ambiguous).unwrap_or(OnAmbiguous::Fail);
         let row = match found {
-            // A guarded command may have run before the crash; any other is computation and runs again.
+            // It may have run before the crash; any other command is computation and runs again.
             Some(row) if guarded => match ambiguous {
                 OnAmbiguous::Rerun => row,
                 OnAmbiguous::Skip => {

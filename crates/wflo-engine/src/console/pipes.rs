@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-use super::relaying::{CHUNK, Relaying, feed};
+use super::relaying::{CHUNK, Lost, Relaying, feed};
 use super::{Stream, Streams};
 use crate::output::{Lines, Output};
 use crate::sandboxed::{pipe, pipe_to};
@@ -69,7 +69,8 @@ impl Pipes {
                 Stream::Error => "stderr",
             };
             let lines = output.map(|output| Lines::new(output.clone(), level));
-            relaying.bring(pass(Receiver::from_owned_fd(fd)?, streams.cloned(), stream, lines));
+            let to = (streams.cloned(), stream, relaying.lost());
+            relaying.bring(pass(Receiver::from_owned_fd(fd)?, to, lines));
         }
         Ok(())
     }
@@ -77,8 +78,7 @@ impl Pipes {
 
 async fn pass(
     mut from: Receiver,
-    streams: Option<Arc<dyn Streams>>,
-    stream: Stream,
+    (streams, stream, lost): (Option<Arc<dyn Streams>>, Stream, Lost),
     mut lines: Option<Lines>,
 ) {
     let mut buffer = vec![0_u8; CHUNK];
@@ -88,8 +88,9 @@ async fn pass(
             lines.push(bytes).await;
         }
         if let Some(streams) = &streams
-            && streams.write(stream, bytes).await.is_err()
+            && let Err(error) = streams.write(stream, bytes).await
         {
+            let _ = lost.set(error);
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! The tasks that pass bytes between a program that runs and its console.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe::Sender;
@@ -18,7 +18,11 @@ pub struct Relaying {
     left: Arc<watch::Sender<usize>>,
     tasks: JoinSet<()>,
     streams: Option<Arc<dyn Streams>>,
+    lost: Lost,
 }
+
+/// Why output could not be passed on, once that is so.
+pub(crate) type Lost = Arc<OnceLock<std::io::Error>>;
 
 /// One of the tasks that bring output.
 struct Counted(Arc<watch::Sender<usize>>);
@@ -32,7 +36,12 @@ impl Drop for Counted {
 impl Relaying {
     /// Of a program with this console, or with none; nothing is passed on yet.
     pub fn new(streams: Option<Arc<dyn Streams>>) -> Self {
-        Relaying { left: Arc::new(watch::channel(0).0), tasks: JoinSet::new(), streams }
+        Relaying {
+            left: Arc::new(watch::channel(0).0),
+            tasks: JoinSet::new(),
+            streams,
+            lost: Lost::default(),
+        }
     }
 
     /// Begins a task that lasts until the end.
@@ -48,6 +57,17 @@ impl Relaying {
             task.await;
             drop(counted);
         });
+    }
+
+    /// Where it is said that output could not be passed on.
+    pub(crate) fn lost(&self) -> Lost {
+        Arc::clone(&self.lost)
+    }
+
+    /// Why some output was not taken, but for a reader that had enough.
+    pub fn failure(&self) -> Option<String> {
+        let lost = self.lost.get().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+        lost.map(ToString::to_string)
     }
 
     /// Resolves once all that the program has said is passed on; it must have ended.

@@ -29,7 +29,11 @@ impl Signals {
         Ok(Signals {
             interrupt: take(SignalKind::interrupt())?,
             terminate: take(SignalKind::terminate())?,
-            hangup: of_program(SignalKind::hangup())?,
+            // Under `nohup` it is ignored, and stays so.
+            hangup: match is_ignored(SignalKind::hangup()) {
+                true => None,
+                false => of_program(SignalKind::hangup())?,
+            },
             quit: of_program(SignalKind::quit())?,
         })
     }
@@ -54,4 +58,12 @@ impl Signals {
             () = of(&mut self.quit) => SignalKind::quit(),
         }
     }
+}
+
+/// Whether this process was started to ignore a signal.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }

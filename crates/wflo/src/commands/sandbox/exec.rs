@@ -30,6 +30,8 @@ use workspace::Workspace;
 
 /// A command that was not begun.
 const NOT_EXECUTED: Code = Code(3105);
+/// The command's streams cannot be served.
+const STREAMS: Code = Code(9005);
 /// What shows the command the current folder, copy-on-write.
 const WITH_THIS_FOLDER: &str = "wflo sandbox exec --workspace .";
 
@@ -118,7 +120,13 @@ fn report(ended: &Ended, args: &ExecArgs, context: &Context<'_>) -> Result<(), C
         let failures = vec![not_executed(error, args, context)];
         return Err(CommandError { failures, exit: Exit::Command(ended.code()) });
     }
-    Ok(())
+    match &ended.lost {
+        Some(why) if ended.code() == 0 => {
+            let message = format!("not all that the command said could be written: {why}");
+            Err(CommandError { failures: vec![Failure::new(STREAMS, message)], exit: Exit::Failed })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn no_sandbox(error: wflo_sandbox::Error) -> CommandError {

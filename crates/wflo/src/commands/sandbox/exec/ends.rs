@@ -4,7 +4,8 @@
 //! A terminal is raw from the moment that the command runs to its end, and is given back before anything else
 //! is said. A signal to wflo, a terminal that goes among them, ends the command.
 //!
-//! **Architecture Invariant:** the command never holds a file, a terminal or a socket that this process was given.
+//! **Architecture Invariant:** the command never holds what this process was given. Whoever holds a file can empty it and
+//! set its mode, whatever it was opened for; a terminal, write what that obeys; a pipe, read what others wrote to it.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use wflo_core::error::{Code, Failure};
+use wflo_core::error::Failure;
 use wflo_engine::console::{Console as _, Pipes, Relaying, Screen, Size, Stream, Streams};
 use wflo_sandbox::{Exit, Spec, Stdio};
 
@@ -36,12 +37,14 @@ pub(super) struct Ended {
     pub(super) exit: Exit,
     /// The signal to wflo that ended it.
     pub(super) signal: Option<u8>,
+    /// Why not all of its output was taken.
+    pub(super) lost: Option<String>,
 }
 
 impl Ended {
     /// By itself, or by a limit.
     pub(super) fn alone(exit: Exit) -> Ended {
-        Ended { exit, signal: None }
+        Ended { exit, signal: None, lost: None }
     }
 
     /// The code, as shells give it.
@@ -71,12 +74,13 @@ impl Ends {
         let mut pipes = Pipes::default();
         let of_screen = |stream| screen.is_some() && (stream != Some(Stream::Error) || shows_errors);
         let mut made = screen.is_some();
+        let together = is_one_file(&spec.stdout, &spec.stderr);
         for (stream, theirs) in [
             (None, &mut spec.stdin),
             (Some(Stream::Output), &mut spec.stdout),
             (Some(Stream::Error), &mut spec.stderr),
         ] {
-            if of_screen(stream) || !is_kept_from(theirs) {
+            if of_screen(stream) || !matches!(theirs, Stdio::Fd(_)) {
                 continue;
             }
             let pipe = match stream {
@@ -85,6 +89,12 @@ impl Ends {
             };
             *theirs = Stdio::Fd(pipe.map_err(unusable)?);
             made = true;
+            if together && stream == Some(Stream::Output) {
+                break;
+            }
+        }
+        if let (true, Stdio::Fd(one)) = (together, &spec.stdout) {
+            spec.stderr = Stdio::Fd(one.try_clone().map_err(unusable)?);
         }
         Ok(made.then(|| Ends { outer: Arc::new(outer), screen, pipes }))
     }
@@ -93,7 +103,7 @@ impl Ends {
     fn attach(self) -> Result<Attached, CommandError> {
         let unusable = |error: io::Error| {
             CommandError::from_failure(Failure::new(
-                Code(9005),
+                super::STREAMS,
                 format!("the command's streams cannot be served: {error}"),
             ))
         };
@@ -128,13 +138,11 @@ fn screen(spec: &mut Spec, size: Size, shows_errors: bool, outer: &Outer) -> io:
     Ok(screen)
 }
 
-/// Whether a stream is more than the bytes that it brings or takes. Whoever holds a file can empty it, set its mode
-/// and its times, whatever it was opened for; a terminal, what it would obey; a socket, the other direction. A pipe
-/// without a name is nothing but bytes, and passed on as fast as it is.
-fn is_kept_from(stream: &Stdio) -> bool {
-    const PIPEFS: i64 = 0x5049_5045;
-    match stream {
-        Stdio::Fd(fd) => !rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type == PIPEFS),
+/// Whether what is said to both comes into one place, in the order in which it is said.
+fn is_one_file(output: &Stdio, error: &Stdio) -> bool {
+    let (Stdio::Fd(output), Stdio::Fd(error)) = (output, error) else { return false };
+    match (rustix::fs::fstat(output), rustix::fs::fstat(error)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
         _ => false,
     }
 }
@@ -155,7 +163,7 @@ impl Attached {
         kill: impl FnOnce(),
     ) -> Result<Ended, CommandError> {
         let Attached { relaying, mut signals, streams, runtime } = self;
-        let (ended, signal) = std::thread::scope(|scope| {
+        let (ended, (signal, lost)) = std::thread::scope(|scope| {
             let (over, mut told) = oneshot::channel();
             let waiting = scope.spawn(move || {
                 let exit = wait();
@@ -176,8 +184,9 @@ impl Attached {
                     kill();
                     let _ = tokio::time::timeout(LAST_WORDS, relaying.drained()).await;
                 }
+                let lost = relaying.failure();
                 relaying.end().await;
-                signal
+                (signal, lost)
             });
             (waiting.join(), signal)
         });
@@ -189,7 +198,7 @@ impl Attached {
             Err(panic) => std::panic::resume_unwind(panic),
         };
         let signal = signal.and_then(|signal| u8::try_from(signal.as_raw_value()).ok());
-        Ok(Ended { exit, signal })
+        Ok(Ended { exit, signal, lost })
     }
 }
 
