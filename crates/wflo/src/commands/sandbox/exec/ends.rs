@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use wflo_core::error::Failure;
 use wflo_engine::console::{Console as _, Pipes, Relaying, Screen, Size, Stream, Streams};
-use wflo_sandbox::{Exit, Spec, Stdio};
+use wflo_sandbox::{Exit, Outcome, Spec, Stdio};
 
 use super::no_sandbox;
 use crate::commands::Context;
@@ -167,14 +167,18 @@ impl Attached {
             let (over, mut told) = oneshot::channel();
             let waiting = scope.spawn(move || {
                 let exit = wait();
-                let _ = over.send(());
+                let by_itself = matches!(&exit, Ok(exit) if matches!(exit.outcome, Outcome::Exited(_)));
+                let _ = over.send(by_itself);
                 exit
             });
             let signal = runtime.block_on(async {
-                // What a slow reader has not taken is waited for, as it would be without wflo.
+                // What a slow reader has not taken is waited for, as it would be without wflo. Behind one that was
+                // ended, by its time or another limit, there may be more than anybody takes.
                 let whole = async {
-                    let _ = (&mut told).await;
-                    relaying.drained().await;
+                    match (&mut told).await {
+                        Ok(true) => relaying.drained().await,
+                        _ => drop(tokio::time::timeout(LAST_WORDS, relaying.drained()).await),
+                    }
                 };
                 let signal = tokio::select! {
                     () = whole => None,
