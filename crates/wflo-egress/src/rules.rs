@@ -284,11 +284,11 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn rules(texts: &[&str]) -> Rules {
+    pub(super) fn rules(texts: &[&str]) -> Rules {
         Rules::parse(texts, &[]).unwrap()
     }
 
-    fn target(text: &str) -> Target {
+    pub(super) fn target(text: &str) -> Target {
         Target::parse(text, None).unwrap()
     }
 

@@ -129,15 +129,8 @@ fn whole_at(target: &Target, ask: &Rule, through: Option<Through>) -> Rule {
 #[cfg(test)]
 mod tests {
     use super::super::Permit;
+    use super::super::tests::{rules, target};
     use super::*;
-
-    fn rules(texts: &[&str]) -> Rules {
-        Rules::parse(texts, &[]).unwrap()
-    }
-
-    fn target(text: &str) -> Target {
-        Target::parse(text, None).unwrap()
-    }
 
     fn asked(rules: &[&str], asks: &[&str]) -> Rules {
         self::rules(rules).asking(asks.iter().map(|ask| ask.parse().unwrap()).collect())
