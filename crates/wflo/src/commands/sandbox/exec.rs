@@ -86,7 +86,7 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
 
 /// The same in a sandbox that is made with the kernel alone.
 fn native(
-    (mut spec, ends): (Spec, Option<Ends>),
+    (mut spec, ends): (Spec, Ends),
     args: &ExecArgs,
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {

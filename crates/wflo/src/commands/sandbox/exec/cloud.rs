@@ -13,7 +13,7 @@ use super::{no_sandbox, remote, usage};
 
 /// Makes the sandbox, waits for the command's end, and keeps its changes where that is asked for.
 pub(super) fn run(
-    ordered: (Spec, Option<Ends>),
+    ordered: (Spec, Ends),
     args: &ExecArgs,
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {

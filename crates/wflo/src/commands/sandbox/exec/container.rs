@@ -13,7 +13,7 @@ use super::{network, no_sandbox, remote};
 
 /// Makes the container, waits for its end, and keeps its changes where that is asked for.
 pub(super) fn run(
-    ordered: (Spec, Option<Ends>),
+    ordered: (Spec, Ends),
     args: &ExecArgs,
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {

@@ -42,11 +42,6 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// By itself, or by a limit.
-    pub(super) fn alone(exit: Exit) -> Ended {
-        Ended { exit, signal: None, lost: None }
-    }
-
     /// The code, as shells give it.
     pub(super) fn code(&self) -> u8 {
         self.signal.map_or(self.exit.code(), |number| 128 + number)
@@ -54,16 +49,12 @@ impl Ended {
 }
 
 impl Ends {
-    /// Makes what the command needs; `None` where it can have this process's own streams. `all`: standard error must
-    /// be on a terminal with the rest, because the sandbox cannot have it elsewhere.
+    /// Makes what the command needs in place of this process's own streams. `all`: standard error must be on a
+    /// terminal with the rest, because the sandbox cannot have it elsewhere.
     ///
     /// # Errors
     /// When the kernel has no terminal or no descriptors left.
-    pub(super) fn open(
-        spec: &mut Spec,
-        all: bool,
-        context: &Context<'_>,
-    ) -> Result<Option<Ends>, CommandError> {
+    pub(super) fn open(spec: &mut Spec, all: bool, context: &Context<'_>) -> Result<Ends, CommandError> {
         let outer = Outer::of_command(context);
         let shows_errors = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let unusable = |source| no_sandbox(wflo_sandbox::Error::Io { what: "given streams", source });
@@ -73,7 +64,6 @@ impl Ends {
         };
         let mut pipes = Pipes::default();
         let of_screen = |stream| screen.is_some() && (stream != Some(Stream::Error) || shows_errors);
-        let mut made = screen.is_some();
         let together = is_one_file(&spec.stdout, &spec.stderr);
         for (stream, theirs) in [
             (None, &mut spec.stdin),
@@ -88,7 +78,6 @@ impl Ends {
                 Some(stream) => pipes.output(stream),
             };
             *theirs = Stdio::Fd(pipe.map_err(unusable)?);
-            made = true;
             if together && stream == Some(Stream::Output) {
                 break;
             }
@@ -96,7 +85,7 @@ impl Ends {
         if let (true, Stdio::Fd(one)) = (together, &spec.stdout) {
             spec.stderr = Stdio::Fd(one.try_clone().map_err(unusable)?);
         }
-        Ok(made.then(|| Ends { outer: Arc::new(outer), screen, pipes }))
+        Ok(Ends { outer: Arc::new(outer), screen, pipes })
     }
 
     /// Gives them to the command, which runs.
@@ -208,12 +197,9 @@ impl Attached {
 
 /// Until the command has ended. `wait` returns once its output has left the sandbox.
 pub(super) fn attend(
-    ends: Option<Ends>,
+    ends: Ends,
     wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send,
     kill: impl FnOnce(),
 ) -> Result<Ended, CommandError> {
-    match ends {
-        Some(ends) => ends.attach()?.stay(wait, kill),
-        None => wait().map(Ended::alone).map_err(no_sandbox),
-    }
+    ends.attach()?.stay(wait, kill)
 }

@@ -34,7 +34,7 @@ pub(super) fn store(
 /// Launches the command, waits for its end, and keeps its changes where that is asked for. `trusted` is the
 /// file of authorities inside.
 pub(super) fn carry_out(
-    (mut spec, ends): (Spec, Option<Ends>),
+    (mut spec, ends): (Spec, Ends),
     args: &ExecArgs,
     context: &Context<'_>,
     (place, store): (Option<&Place>, &Arc<Store>),
