@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 
+from . import finish
 from .frames import Channel
 from .loader import tidy_path
 
@@ -47,6 +48,7 @@ def prepare(channel: Channel, project: str, workflow: str) -> None:
             if channel.pending():
                 return
             importlib.import_module(name)
+        finish.set_apart()
     except Exception:
         return
 

@@ -13,7 +13,7 @@ import sys
 from .. import session
 from ..errors import DefinitionError
 from ..origin import is_ours, short
-from . import branches
+from . import branches, finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def load(project: str, target: str) -> Workflow:
     session.mode = "loading"
     session.created.clear()
     session.reached = None
+    finish.set_apart()
     try:
         if place.endswith(".py") or "/" in place or os.path.isfile(os.path.join(project, place)):
             module = _load_file(os.path.join(project, place), place)
