@@ -214,7 +214,7 @@ pub(crate) enum RunsCommand {
         /// Show the conversation: what each model call asked, what was answered, which tools were called
         #[arg(long)]
         content: bool,
-        /// The same, with nothing shortened
+        /// The same, with long texts whole
         #[arg(long)]
         full: bool,
     },
