@@ -77,7 +77,7 @@ pub(super) async fn reserve(
     };
     // One that was begun before has it.
     let asked = match found {
-        None => Asked::of(calls, &intent.body),
+        None => Asked::of(calls, &intent.body).await,
         Some(_) => Asked::default(),
     };
     let since = Instant::now();

@@ -41,6 +41,7 @@ use crate::services::Services;
 mod again;
 mod cached;
 mod capped;
+mod content;
 mod counted;
 mod held;
 mod limits;
