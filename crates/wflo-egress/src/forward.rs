@@ -26,7 +26,7 @@ use crate::limits::{Flow, Limit};
 use crate::refusal::Refusal;
 use crate::relay::Counted;
 use crate::request::{Forward, Framing, RequestError};
-use crate::rules::{CallError, Permit};
+use crate::rules::{CallError, Permit, Rule};
 use crate::secrets::{Misplaced, Place, Redactor, Scanner, Secrets, Swapped};
 use crate::serve::Shared;
 use crate::witness::{End, Open, Opening, Way, shown};
@@ -61,14 +61,21 @@ pub(crate) enum Along<'a> {
     Inspected {
         /// With what.
         inspection: &'a Inspection,
-        /// Whether people have let this very connection through.
-        free: bool,
+        /// The questions to which people have said yes for this very connection.
+        answered: &'a [Rule],
     },
 }
 
 impl Along<'_> {
     const fn is_secure(self) -> bool {
         matches!(self, Along::Inspected { .. })
+    }
+
+    const fn answered(&self) -> &[Rule] {
+        match self {
+            Along::Plain => &[],
+            Along::Inspected { answered, .. } => answered,
+        }
     }
 
     const fn way(self) -> Way {
@@ -178,17 +185,9 @@ async fn judge<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Ready, Refusal> {
     let target = asked.target.clone();
     let denied = |why| Refusal::Denied { target: target.clone(), why };
-    let free = matches!(along, Along::Inspected { free: true, .. });
-    let permit = match free {
-        // Unless they have said something else since.
-        true if !shared.rules().keep_out(&target) => {
-            shared.settle_request(&asked, along.way()).await.map_err(denied)?;
-            Permit::Whole
-        }
-        _ => shared.let_request(&asked, along.way()).await.map_err(denied)?,
-    };
+    let permit = shared.let_request(&asked, along.way(), along.answered()).await.map_err(denied)?;
     if asked.headers.iter().any(|(name, _)| may_override(name))
-        && shared.rules().is_by_request(&target, along.is_secure(), free)
+        && shared.rules().answered(along.answered()).is_by_request(&target, along.is_secure())
     {
         return Err(RequestError::Override.into());
     }

@@ -131,7 +131,7 @@ pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
     let failed = |e: wflo_egress::RuleError| EngineError::Failure(e.to_failure());
     let asks = read(&launch.ask_rules).map_err(failed)?;
     let told = read(&launch.told_hosts).map_err(failed)?;
-    let told = told.into_iter().map(|rule| Change { rule, allowed: true });
+    let told = told.into_iter().map(|rule| Change { rule, allowed: true, is_answer: true });
     without(rules.map_err(failed)?.asking(asks).with(told), &launch.deny_hosts)
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
 /// # Errors
 /// A host that is no rule: nothing is reached rather than what should not be.
 fn without(rules: Rules, hosts: &[String]) -> Result<Rules, EngineError> {
-    let never = hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false }));
+    let never = hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false, is_answer: true }));
     let never = never.collect::<Result<Vec<_>, wflo_egress::RuleError>>();
     Ok(rules.with(never.map_err(|e| EngineError::Failure(e.to_failure()))?))
 }
@@ -148,7 +148,7 @@ fn without(rules: Rules, hosts: &[String]) -> Result<Rules, EngineError> {
 /// What people have said since. Each was read before it became an event.
 fn changes(hosts: &[HostChange]) -> Vec<Change> {
     let read = |change: &HostChange| match change.rule.parse() {
-        Ok(rule) => Some(Change { rule, allowed: change.allowed }),
+        Ok(rule) => Some(Change { rule, allowed: change.allowed, is_answer: change.is_answer }),
         Err(error) => {
             tracing::warn!(%error, "what was said of a host cannot be read");
             None

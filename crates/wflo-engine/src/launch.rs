@@ -68,7 +68,7 @@ pub struct Launch {
     /// Hosts, and parts of hosts, that people are asked about although a rule allows them: rules of the same form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ask_rules: Vec<String>,
-    /// What of that the user has let in for always.
+    /// What the user has let in for always, where people would be asked about it: answers, and no rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told_hosts: Vec<String>,
     /// For so long a connection that such a rule names is held.
@@ -148,6 +148,8 @@ impl Launch {
         !self.inspect_hosts.is_empty()
             || !self.secrets.is_empty()
             || self.allow_hosts.iter().chain(&self.ask_rules).any(is_part)
+            // What is kept out of a host has to be told from the rest of it.
+            || self.told_hosts.iter().chain(&self.deny_hosts).any(is_part)
     }
 
     /// Whether its programs find the files of an image or a template, and none of this host's toolchain.

@@ -99,7 +99,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
                     && approval.status != ApprovalStatus::Expired
                     && lasts != Lasts::Once
                 {
-                    state.change_host(&rule, decision.approved);
+                    state.change_host(&rule, decision.approved, true);
                 }
             }
             wake(state, |wait| matches!(wait, Wait::Approval { approval_id: id } if id == approval_id));
@@ -118,7 +118,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
                 approval.status = ApprovalStatus::Superseded;
             }
         }
-        EventBody::EgressChanged { rule, allowed, .. } => state.change_host(rule, *allowed),
+        EventBody::EgressChanged { rule, allowed, .. } => state.change_host(rule, *allowed, false),
         EventBody::ApprovalEscalated { approval_id } => {
             if let Some(approval) = state.approvals.get_mut(approval_id) {
                 approval.escalated = true;

@@ -101,12 +101,19 @@ fn what_is_said_of_a_host_holds_as_long_as_is_said_and_ends_nothing() {
     said(&mut driver, true, None, "local:me");
     driver.tell(host("never")).unwrap();
     said(&mut driver, false, Some(Lasts::Always), "local:me");
-    let change = |name: &str, allowed| HostChange { rule: format!("https://{name}"), allowed };
-    assert_eq!(driver.state.hosts, [change("run", true), change("never", false)]);
+    let change =
+        |name: &str, allowed, is_answer| HostChange { rule: format!("https://{name}"), allowed, is_answer };
+    assert_eq!(driver.state.hosts, [change("run", true, true), change("never", false, true)]);
     // What is said later of the same host replaces it, and is the last word.
     let deny = CommandBody::ChangeHost { rule: "https://run".into(), allowed: false, by: "local:me".into() };
     driver.tell(deny).unwrap();
-    assert_eq!(driver.state.hosts, [change("never", false), change("run", false)]);
+    assert_eq!(driver.state.hosts, [change("never", false, true), change("run", false, false)]);
+    // What was let in unasked is more than a yes to a question, and stays it.
+    let allow = CommandBody::ChangeHost { rule: "https://both".into(), allowed: true, by: "local:me".into() };
+    driver.tell(allow).unwrap();
+    driver.tell(host("both")).unwrap();
+    said(&mut driver, true, None, "local:me");
+    assert_eq!(driver.state.hosts.last(), Some(&change("both", true, false)));
     assert!(
         !driver.state.status.is_terminal() && driver.state.ending.is_none(),
         "a no is the program's to hear"

@@ -145,7 +145,7 @@ impl World {
 
     /// Somebody says something of a host.
     pub(crate) fn change(&self, rule: &str, allowed: bool) {
-        let change = Change { rule: rule.parse().unwrap(), allowed };
+        let change = Change { rule: rule.parse().unwrap(), allowed, is_answer: false };
         self.rules.send_modify(|rules| *rules = Arc::new(Rules::clone(rules).with([change])));
     }
 

@@ -110,7 +110,10 @@ impl Network {
         let none = || ImageError::Broken("a build's sandbox has no way out".to_owned());
         let listener = listener.ok_or_else(none)?;
         let rules = Rules::parse(rules, &builder.allow_addresses).map_err(refused)?;
-        let never = builder.deny_hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false }));
+        let never = builder
+            .deny_hosts
+            .iter()
+            .map(|rule| Ok(Change { rule: rule.parse()?, allowed: false, is_answer: true }));
         let mut rules = rules.with(never.collect::<Result<Vec<_>, _>>().map_err(refused)?);
         if let Some(seen) = &sight.seen {
             rules = rules.seeing(seen.hosts.clone());
