@@ -183,12 +183,15 @@ pub enum Lasts {
     Always,
 }
 
+/// Who has decided where nobody did in time ([`Decision::by`]).
+pub const TIMEOUT: &str = "timeout";
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Yes or no.
     pub approved: bool,
-    /// Who: `local:<os user>` in embedded mode, or `timeout`.
+    /// Who: `local:<os user>` in embedded mode, or [`TIMEOUT`].
     pub by: String,
     /// What they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]

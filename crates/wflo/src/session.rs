@@ -237,6 +237,7 @@ impl<'a> Session<'a> {
             options: RunOptions {
                 require_approval: flags.require_approval,
                 ask_commands: self.settings.approvals.commands.clone(),
+                budget_timeout: self.settings.approvals.budget_timeout,
                 strict_channels: flags.strict_channels,
                 apply: flags.apply,
                 trace: flags.trace,

@@ -4,7 +4,7 @@ use wflo_core::approval::{ApprovalStatus, Decision, Lasts, Purpose};
 use wflo_core::budget::Measure;
 use wflo_core::event::Event;
 use wflo_core::id::BudgetId;
-use wflo_core::machine::{CommandBody, HostChange, Rejection};
+use wflo_core::machine::{CommandBody, HostChange, Rejection, TimerKey};
 use wflo_core::money::NanoUsd;
 
 use crate::driver::{Driver, ask, diamond, failure, succeed};
@@ -111,4 +111,39 @@ fn what_is_said_of_a_host_holds_as_long_as_is_said_and_ends_nothing() {
         !driver.state.status.is_terminal() && driver.state.ending.is_none(),
         "a no is the program's to hear"
     );
+}
+
+#[test]
+fn a_budgets_question_that_nobody_answers_in_time_ends_nothing_and_the_first_word_counts() {
+    for (yes_first, status) in [(false, ApprovalStatus::Expired), (true, ApprovalStatus::Approved)] {
+        let mut driver = Driver::new(&diamond());
+        driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+        let (budget, missing) = (BudgetId::from_uuid(uuid::Uuid::from_u128(7)), NanoUsd::from_nanos(1));
+        let purpose = Purpose::Budget { budget, measure: Measure::Cost, missing, suggested: None };
+        let CommandBody::Ask { mut request } = question("a", purpose) else { unreachable!() };
+        request.expires_at = Some(driver.now);
+        driver.tell(CommandBody::Ask { request }).unwrap();
+        let approval = *driver.state.approvals.keys().next().unwrap();
+        let timer = CommandBody::TimerFired { timer: TimerKey::Approval { approval } };
+        if yes_first {
+            decide(&mut driver, true).unwrap();
+            assert!(driver.tell(timer).is_err(), "it was answered");
+        } else {
+            driver.tell(timer).unwrap();
+            let late = CommandBody::ApprovalDecided {
+                approval,
+                decision: Decision {
+                    approved: true,
+                    by: "local:me".into(),
+                    comment: None,
+                    amount: None,
+                    lasts: None,
+                    at: driver.now,
+                },
+            };
+            assert!(matches!(driver.tell(late), Err(Rejection::NotPending(_))), "too late raises nothing");
+        }
+        assert_eq!(driver.state.approvals[&approval].status, status);
+        assert!(!driver.state.status.is_terminal() && driver.state.ending.is_none(), "the run goes on");
+    }
 }

@@ -51,6 +51,7 @@ mod share;
 mod time;
 mod tools;
 mod turns;
+mod unanswered;
 mod world;
 
 use world::*;

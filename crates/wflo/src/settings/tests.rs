@@ -209,6 +209,7 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[sandbox]\nallow_hosts = [\"a.example\", \"*.org\"]", "`*.org` is not a host"),
         ("[sandbox]\nallow_addresses = [\"10.0.0.0/40\"]", "neither an address nor a network"),
         ("[sandbox]\nunknown_hosts = \"allow\"", "unknown_hosts"),
+        ("[approvals]\nbudget_timeout_seconds = 0", "longer than nothing"),
         ("[sandbox]\nask_timeout_seconds = 0", "longer than nothing"),
         ("[sandbox]\ninspect_hosts = [\"https://a.example/x\"]", "hosts, each with or without a port"),
         ("[secrets.a]\nvalue_env = \"A\"\nhosts = [\"a.example\"]", "`secrets.a.env` is missing"),

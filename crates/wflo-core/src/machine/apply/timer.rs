@@ -1,7 +1,7 @@
 //! Timers that fired: the end of a pause, a sleep, a question's deadline, the run's own.
 
 use super::{Draft, RUN_TIMEOUT};
-use crate::approval::{ApprovalStatus, Decision, OnTimeout};
+use crate::approval::{ApprovalStatus, Decision, OnTimeout, TIMEOUT};
 use crate::error::Failure;
 use crate::event::{Ending, EventBody, Wait};
 use crate::machine::action::{TimerKey, run_deadline};
@@ -38,7 +38,7 @@ impl Draft {
                         let comment = Some("nobody decided in time".to_owned());
                         let decision = Decision {
                             approved: false,
-                            by: "timeout".to_owned(),
+                            by: TIMEOUT.to_owned(),
                             comment,
                             amount: None,
                             lasts: None,

@@ -107,6 +107,9 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         Some(LiveDriver { stopped: false, .. }) => taken(&session, &record, id).await?,
         _ => false,
     };
+    if taken && session.store.approval(id).await?.is_some_and(|now| now.status == ApprovalStatus::Expired) {
+        return Err(StoreError::AlreadyDecided { id, status: ApprovalStatus::Expired }.into());
+    }
     // A process that was about to leave the run may have gone without it.
     let driver = if taken { driver } else { drivers::of(&session, &record)? };
     let done = Done {
