@@ -30,8 +30,6 @@ use crate::protocol::{EffectCall, EffectError};
 
 /// The place of a step's own command among its effects.
 const OWN: &str = "@command";
-/// The most of a command's input that is shown, in characters.
-const INPUT: usize = 20_000;
 
 /// Why a command is held.
 pub(super) enum Why {
@@ -203,16 +201,12 @@ impl Broker {
     ) -> Result<wflo_core::id::ApprovalId, EngineError> {
         let command = done::one_line(argv);
         let mut evidence = json!({ "command": command, "argv": argv });
-        for name in ["cwd", "env"] {
+        // Whole: how much of it is put before a person at once is decided where it is shown.
+        for name in ["cwd", "env", "stdin"] {
             let given = &request[name];
             if !given.is_null() && given.as_object().is_none_or(|given| !given.is_empty()) {
                 evidence[name] = given.clone();
             }
-        }
-        match &request["stdin"] {
-            Value::Null => {}
-            Value::String(text) => evidence["stdin"] = json!(text.chars().take(INPUT).collect::<String>()),
-            other => evidence["stdin"] = json!(other.to_string().chars().take(INPUT).collect::<String>()),
         }
         if let Why::Rule(rule) = why {
             evidence["rule"] = json!(rule);

@@ -3,6 +3,7 @@
 //! The one rendering of it, for the question at a terminal and for `wflo approvals show`; they differ in
 //! how much room there is. Everything here came out of a sandbox or a database and is made safe to print.
 
+mod command;
 mod rows;
 mod write;
 
@@ -10,6 +11,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use wflo_core::approval::{ApprovalRequest, Purpose};
 use wflo_core::budget::Measure;
+use wflo_core::id::ApprovalId;
 use wflo_core::money::NanoUsd;
 
 use crate::plain;
@@ -36,17 +38,25 @@ pub(crate) struct Room {
     cell: usize,
     /// Columns of the terminal, if it is one: tables are made to fit.
     width: Option<usize>,
+    /// The question, where it can be named.
+    asked: Option<ApprovalId>,
 }
 
 impl Room {
     /// Above a prompt: what a screen holds.
     pub(crate) fn prompt(width: Option<usize>) -> Self {
-        Room { writes: 8, rows: 12, lines: 40, line: 160, cell: 28, width }
+        Room { writes: 8, rows: 12, lines: 40, line: 160, cell: 28, width, asked: None }
     }
 
     /// A page: all that the evidence has.
     pub(crate) fn page(width: Option<usize>) -> Self {
-        Room { writes: usize::MAX, rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: WHOLE, width }
+        let all = usize::MAX;
+        Room { writes: all, rows: all, lines: all, line: all, cell: WHOLE, width, asked: None }
+    }
+
+    /// The same, for what can say how its question is called.
+    pub(crate) fn about(self, asked: ApprovalId) -> Self {
+        Room { asked: Some(asked), ..self }
     }
 
     fn is_page(self) -> bool {
@@ -62,7 +72,15 @@ pub(crate) fn question(paint: Paint, request: &ApprovalRequest, room: Room) -> V
         _ => 240,
     };
     let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(title(request, most)))];
-    out.extend(lines(paint, request, room));
+    let rests_on = lines(paint, request, room);
+    // A command says so part by part; the files that are brought in are `wflo diff`'s.
+    let says_so = command::is_known(&request.evidence) || request.purpose == Purpose::Apply;
+    let is_cut = !room.is_page() && !says_so && rests_on.iter().any(|line| line.contains('…'));
+    out.extend(rests_on);
+    if is_cut {
+        let id = room.asked.map(|id| format!(" {id}")).unwrap_or_default();
+        out.push(paint.careful(format_args!("  … is left out here; `wflo approvals show{id}` has it whole")));
+    }
     if !request.approvers.is_empty() {
         let who =
             request.approvers.iter().map(|name| plain::short(name, NAME)).collect::<Vec<_>>().join(", ");
@@ -88,6 +106,9 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
     let mut out = Vec::new();
     match &request.purpose {
         Purpose::Write { .. } if write::is_known(evidence) => write::lines(paint, evidence, room, &mut out),
+        Purpose::Write { .. } if command::is_known(evidence) => {
+            command::lines(paint, evidence, room, &mut out);
+        }
         Purpose::Write { .. } => tree(evidence, 1, room, &mut out),
         Purpose::Budget { .. } | Purpose::Policy { .. } | Purpose::Repeat { .. } => {
             amounts(evidence, room, &mut out);

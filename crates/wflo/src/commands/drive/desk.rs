@@ -79,14 +79,15 @@ impl<'a> Desk<'a> {
 
     /// Puts the first question: what happened before it, its evidence and the prompt.
     pub(super) fn put(&mut self, before: &[String]) {
-        let (Some((_, request)), Some(terminal)) = (self.questions.front(), &mut self.terminal) else {
+        let (Some((id, request)), Some(terminal)) = (self.questions.front(), &mut self.terminal) else {
             return;
         };
         let paint = self.printer.beside();
         terminal.turn_page();
         before.iter().for_each(|line| self.printer.note(line));
         self.printer.aside("");
-        for line in evidence::question(paint, request, Room::prompt(self.printer.width_beside())) {
+        let room = Room::prompt(self.printer.width_beside()).about(*id);
+        for line in evidence::question(paint, request, room) {
             self.printer.aside(line);
         }
         terminal.forget();
