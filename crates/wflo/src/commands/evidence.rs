@@ -4,6 +4,7 @@
 //! how much room there is. Everything here came out of a sandbox or a database and is made safe to print.
 
 mod command;
+mod done;
 mod rows;
 mod write;
 
@@ -119,8 +120,15 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
             }
         }
         Purpose::Output => {
-            done(paint, evidence, room, &mut out);
+            done::lines(paint, evidence, room, &mut out);
             text(evidence["output"].as_str().unwrap_or_default(), room, &mut out);
+            let whole = &evidence["output_whole"];
+            if let (Some(bytes), Some(digest)) = (whole["bytes"].as_u64(), whole["blake3"].as_str()) {
+                let digest = plain::line(digest);
+                out.push(paint.careful(format_args!(
+                    "  THE END OF IT IS NOT KEPT with the question: it has {bytes} bytes, BLAKE3 {digest}"
+                )));
+            }
         }
         Purpose::Asked { .. } => tree(&evidence["details"], 1, room, &mut out),
         Purpose::Gate | Purpose::Start => {
@@ -177,52 +185,6 @@ fn amounts(evidence: &Value, room: Room, out: &mut Vec<String>) {
         let value = parsed.map_or_else(|| plain::short(&plain::value(value), room.line), show);
         out.push(format!("  {label:<18}  {value}"));
     }
-}
-
-/// What a step has done beside its output: the commands that it ran, and what it reached.
-fn done(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
-    let before = out.len();
-    let all = |name: &str| evidence[name].as_array().map_or(&[][..], Vec::as_slice);
-    let more = |left: usize, uncounted: &Value| match left as u64 + uncounted.as_u64().unwrap_or(0) {
-        0 => None,
-        more => Some(format!("    … and {more} more")),
-    };
-    let commands = all("commands");
-    if !commands.is_empty() {
-        out.push(format!("  {}", paint.strong("it ran")));
-        let shown = commands.iter().take(room.lines).filter_map(Value::as_str);
-        out.extend(shown.map(|command| format!("    {}", plain::short(command, room.line))));
-        out.extend(more(commands.len().saturating_sub(room.lines), &evidence["commands_more"]));
-    }
-    let connections = all("connections");
-    if !connections.is_empty() {
-        out.push(format!("  {}", paint.strong("it reached")));
-        out.extend(connections.iter().take(room.lines).map(|way| format!("    {}", reached(way, room))));
-        out.extend(more(connections.len().saturating_sub(room.lines), &evidence["connections_more"]));
-    }
-    if out.len() > before {
-        out.push(format!("  {}", paint.strong("its output")));
-    }
-}
-
-/// A host is never shortened: it is read from its end.
-fn reached(way: &Value, room: Room) -> String {
-    let number = |name: &str| way[name].as_u64().unwrap_or(0);
-    let host = plain::line(way["host"].as_str().unwrap_or_default());
-    let mut line = format!("{host}:{}", number("port"));
-    if let Some(request) = way["request"].as_str() {
-        line.push_str(&format!("  {}", plain::short(request, room.line)));
-    }
-    if number("times") > 1 {
-        line.push_str(&format!("  {} times", number("times")));
-    }
-    line.push_str(&format!("  {} bytes sent, {} received", number("sent_bytes"), number("received_bytes")));
-    match number("bytes_unknown_of") {
-        0 => {}
-        unknown if unknown == number("times") => line.push_str(", and perhaps more"),
-        unknown => line.push_str(&format!(", and perhaps more of {unknown}")),
-    }
-    line
 }
 
 fn named(paint: Paint, name: &str, value: &Value, room: Room, out: &mut Vec<String>) {
