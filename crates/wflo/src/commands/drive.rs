@@ -31,7 +31,6 @@ use wflo_engine::engine::load;
 use wflo_store::Announced;
 
 use self::attend::{Attendance, Left};
-use self::desk::Desk;
 use self::end::End;
 use self::feed::Feed;
 use self::view::View;
@@ -46,6 +45,7 @@ use crate::trust;
 pub(crate) use self::attend::Until;
 pub(crate) use self::closing::bring_in_late;
 pub(crate) use self::console::Outer;
+pub(crate) use self::desk::{Answer, Desk};
 pub(crate) use self::signals::Signals;
 pub(crate) use self::terminal::Terminal;
 

@@ -4,6 +4,7 @@ mod cloud;
 mod container;
 mod ends;
 mod network;
+mod questions;
 mod remote;
 pub(super) mod shown;
 mod workspace;
@@ -24,7 +25,7 @@ use crate::settings::Mount;
 
 pub(crate) use container::docker_host;
 use ends::{Ended, Ends, attend};
-use network::{Network, TRUSTED};
+use network::{Network, Reach, TRUSTED};
 use shown::Shown;
 use workspace::Workspace;
 
@@ -96,11 +97,13 @@ fn native(
     };
     spec.workspace = workspace.as_ref().map(Workspace::view);
     let launcher = Launcher::start(&super::doctor::this_program()?).map_err(no_sandbox)?;
-    let sight = network::ask(&mut spec, &args.allow_hosts, TRUSTED)?;
+    let reach = Reach::of(args, context)?;
+    let sight = network::ask(&mut spec, &reach, TRUSTED)?;
     let sandbox = launcher.launch(spec).map_err(no_sandbox)?;
-    let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
+    let (network, questions) =
+        Network::open(sandbox.take_egress_listener(), &reach, sight, (&ends, context))?;
     report_limits(sandbox.enforcement(), context);
-    let ended = attend(ends, || sandbox.wait(), || drop(sandbox.kill()))?;
+    let ended = attend(ends, questions, || sandbox.wait(), || drop(sandbox.kill()))?;
     if let Some(network) = network {
         network.close(context);
     }

@@ -18,6 +18,7 @@ use wflo_engine::console::{Console as _, Pipes, Relaying, Screen, Size, Stream, 
 use wflo_sandbox::{Exit, Outcome, Spec, Stdio};
 
 use super::no_sandbox;
+use super::questions::Questions;
 use crate::commands::Context;
 use crate::commands::drive::{Outer, Signals};
 use crate::failure::CommandError;
@@ -88,6 +89,11 @@ impl Ends {
         Ok(Ends { outer: Arc::new(outer), screen, pipes })
     }
 
+    /// The person's streams, for whoever asks them something.
+    pub(super) const fn outer(&self) -> &Arc<Outer> {
+        &self.outer
+    }
+
     /// Gives them to the command, which runs.
     fn attach(self) -> Result<Attached, CommandError> {
         let unusable = |error: io::Error| {
@@ -148,6 +154,7 @@ impl Attached {
     /// Until the command has ended and all that it said is shown, or until a signal has ended it.
     fn stay(
         self,
+        mut questions: Option<Questions<'_>>,
         wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send,
         kill: impl FnOnce(),
     ) -> Result<Ended, CommandError> {
@@ -169,10 +176,18 @@ impl Attached {
                         _ => drop(tokio::time::timeout(LAST_WORDS, relaying.drained()).await),
                     }
                 };
+                let asking = async {
+                    match &mut questions {
+                        Some(questions) => questions.serve().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 let signal = tokio::select! {
                     () = whole => None,
                     signal = signals.which() => Some(signal),
+                    () = asking => None,
                 };
+                questions.iter_mut().for_each(Questions::leave);
                 if signal.is_some() {
                     kill();
                     let _ = tokio::time::timeout(LAST_WORDS, relaying.drained()).await;
@@ -195,11 +210,12 @@ impl Attached {
     }
 }
 
-/// Until the command has ended. `wait` returns once its output has left the sandbox.
+/// Until the command has ended; what it is asked about is put to its user meanwhile. `wait` returns once its output has left the sandbox.
 pub(super) fn attend(
     ends: Ends,
+    questions: Option<Questions<'_>>,
     wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send,
     kill: impl FnOnce(),
 ) -> Result<Ended, CommandError> {
-    ends.attach()?.stay(wait, kill)
+    ends.attach()?.stay(questions, wait, kill)
 }

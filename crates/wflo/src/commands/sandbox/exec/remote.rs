@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 
 use super::ends::{Ends, attend};
-use super::network::{self, Network};
+use super::network::{self, Network, Reach};
 use super::workspace::{Place, kept};
 use super::{no_sandbox, no_workspace, report, report_limits};
 
@@ -41,7 +41,8 @@ pub(super) fn carry_out(
     trusted: &str,
     launch: impl FnOnce(Spec, Option<&Files<'_>>) -> Result<Kept, wflo_sandbox::Error>,
 ) -> Result<Exit, CommandError> {
-    let sight = network::ask(&mut spec, &args.allow_hosts, trusted)?;
+    let reach = Reach::of(args, context)?;
+    let sight = network::ask(&mut spec, &reach, trusted)?;
     let sandbox = match (place, &args.workspace) {
         (Some(place), Some(given)) => {
             let sealed = seal(&place.folder, &place.hidden, store).map_err(no_workspace)?;
@@ -54,7 +55,8 @@ pub(super) fn carry_out(
         _ => launch(spec, None),
     };
     let sandbox = sandbox.map_err(no_sandbox)?;
-    let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
+    let (network, questions) =
+        Network::open(sandbox.take_egress_listener(), &reach, sight, (&ends, context))?;
     report_limits(sandbox.enforcement(), context);
     let wait = || {
         let exit = sandbox.wait();
@@ -62,7 +64,7 @@ pub(super) fn carry_out(
         sandbox.drained();
         exit
     };
-    let ended = attend(ends, wait, || drop(sandbox.kill()))?;
+    let ended = attend(ends, questions, wait, || drop(sandbox.kill()))?;
     if let Some(network) = network {
         network.close(context);
     }
