@@ -159,6 +159,7 @@ impl Questions<'_> {
                 Some(asked) = self.asked.recv() => self.add(asked),
                 answer = self.desk.answer(), if self.desk.is_asking() => self.heard(answer),
                 () = tokio::time::sleep(LOOK), if !self.open.is_empty() => self.look(),
+                else => return std::future::pending().await,
             }
         }
     }
