@@ -99,6 +99,11 @@ struct Made {
 }
 
 impl Around for Made {
+    fn name(&self) -> String {
+        // The cloud's own word.
+        format!("sandbox {} of the cloud", self.id.escape_debug())
+    }
+
     fn end(&self, limit: Duration) -> std::io::Result<()> {
         let ended =
             self.runtime.block_on(async { tokio::time::timeout(limit, self.api.end(&self.id)).await });

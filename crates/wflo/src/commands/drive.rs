@@ -49,6 +49,10 @@ pub(crate) use self::desk::{Answer, Desk};
 pub(crate) use self::signals::Signals;
 pub(crate) use self::terminal::Terminal;
 
+/// What becomes of a sandbox elsewhere that this process has not ended.
+pub(crate) const LEFT_BEHIND: &str =
+    "it ends by itself without this process, and the next start of a sandbox there removes what is left";
+
 /// How a run is driven.
 pub(crate) struct How {
     /// The person at the terminal.
@@ -155,6 +159,11 @@ pub(crate) async fn drive(
     if at_once {
         context.printer.note("");
         context.printer.complain(&resumable(run));
+        for name in runtime.sandboxes.live.outliving() {
+            context.printer.note(format_args!("{name} is left behind: {LEFT_BEHIND}"));
+        }
+        // Its end would wait for what does not answer; the kernel ends what is this machine's.
+        std::mem::forget(runtime);
         return Ok(Exit::Waiting);
     }
     let exit = match ended.exit {
