@@ -27,7 +27,7 @@ use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
 use wflo_core::run::{Carried, RunRecord, RunStatus};
 
 use crate::budgets;
-use crate::changes::{Fate, fate};
+use crate::changes::fate;
 use crate::engine::load;
 use crate::error::EngineError;
 use crate::made;
@@ -250,7 +250,7 @@ impl Runtime {
         if layers.is_empty() {
             return Ok(());
         }
-        if fate(self.engine.store().as_ref(), old.id).await?.is_some_and(Fate::is_discarded) {
+        if fate(self.engine.store().as_ref(), old.id).await?.is_some_and(|fate| fate.is_discarded()) {
             return Err(files_discarded(old));
         }
         let ids: Result<Vec<_>, _> = layers.iter().map(|layer| layer.parse()).collect();

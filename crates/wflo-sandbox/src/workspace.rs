@@ -32,8 +32,8 @@ mod survey;
 mod view;
 
 pub use apply::{
-    ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Pending, Report, Sensitive, apply, discard,
-    pending_apply, resume_apply,
+    ApplyOptions, Confirmed, Conflict, ConflictReason, Deciding, Direction, Pending, Report, Sensitive,
+    apply, deciding, discard, pending_apply, resume_apply,
 };
 pub use beneath::open_in_tree;
 pub use copy::Copy;

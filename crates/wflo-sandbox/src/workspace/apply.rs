@@ -21,7 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::journal::{Direction, Pending, pending_apply, resume_apply};
+pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
 pub(super) use self::sensitive::mode as mode_in_project;

@@ -1,12 +1,13 @@
 //! `wflo apply`: a run's changes into the project, all or nothing.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal};
 
 use serde::Serialize;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Store as _;
 use wflo_core::run::RunRecord;
-use wflo_engine::changes::{Fate, fate, record_applied};
+use wflo_engine::changes::{Fate, Places, fate, passed_written, record_applied};
 use wflo_sandbox::workspace::{
     self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, pending_apply,
     resume_apply,
@@ -21,7 +22,7 @@ use crate::printer::Printer;
 use crate::session::Session;
 
 use super::error::ChangesError;
-use super::{Files, count, files_in, hidden, in_project, open_fate};
+use super::{Files, count, deciding, files_in, hidden, in_project, open_fate};
 
 /// What is to be brought in.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +60,9 @@ pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit,
     match bring_in(&session, context, &record, &wish).await {
         Err(error) => match fate(session.store.as_ref(), record.id).await {
             // Whatever it met: somebody threw them away meanwhile, and their contents with them.
-            Ok(Some(Fate::Discarded { applied })) => Err(ChangesError::discarded(record.id, applied).into()),
+            Ok(Some(fate @ Fate::Discarded(_))) => {
+                Err(ChangesError::discarded(record.id, fate.applied()).into())
+            }
             _ => Err(error.of_run(record.id)),
         },
         ended => ended,
@@ -100,7 +103,11 @@ async fn bring_in(
         options.confirmed = Confirmed::Paths(ask(context, &files, &planned.unconfirmed)?);
     }
     options.dry_run = false;
+    let alone = deciding(session, record)?;
+    // While this asked, somebody may have thrown them away.
+    open_fate(session, record).await?;
     let mut report = refuse_conflicts(context, run, files.write(&options)?)?;
+    passed_written();
     report.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
     if report.applied.is_empty() {
         if !report.unconfirmed.is_empty() {
@@ -108,7 +115,7 @@ async fn bring_in(
             return Err(ChangesError::Unconfirmed { run }.into());
         }
         // Of what was named nothing follows for the rest.
-        if wish.paths.is_empty() && matches!(before, Some(Fate::Applied { .. })) {
+        if wish.paths.is_empty() && matches!(before, Some(Fate::Applied(_))) {
             return Err(ChangesError::Applied { run }.into());
         }
     }
@@ -116,8 +123,10 @@ async fn bring_in(
     // Where everything is hidden nothing has become of the changes.
     if !report.applied.is_empty() || !report.already.is_empty() {
         let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-        record_applied(store, clock, record, written).await.map_err(CommandError::engine)?;
+        let which = files.places(&report)?;
+        record_applied(store, clock, record, written, Some(which)).await.map_err(CommandError::engine)?;
     }
+    drop(alone);
     printer.object(&Done { run_id: Some(run), report: &report });
     let paint = printer.paint();
     for change in &report.applied {
@@ -231,12 +240,22 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
 ///
 /// A crash before this leaves files of which the run knows nothing; the next `wflo apply` of it finds
 /// them there and says so in the record.
-async fn record_finished(context: &Context<'_>, pending: &Pending) -> Result<(), CommandError> {
+async fn record_finished(
+    context: &Context<'_>,
+    pending: &Pending,
+    left_alone: &[RelPath],
+) -> Result<(), CommandError> {
     let Some(run) = pending.by.as_ref().and_then(|by| by.parse::<RunId>().ok()) else { return Ok(()) };
     let session = pick::existing(context)?;
     let store = session.store.as_ref();
     let Some(record) = store.run(run).await? else { return Ok(()) };
-    record_applied(store, session.clock.as_ref(), &record, pending.files).await.map_err(CommandError::engine)
+    let there: BTreeSet<&RelPath> = pending.paths.iter().filter(|path| !left_alone.contains(path)).collect();
+    // Its trees may be gone by now; then only the number is known.
+    let changes = Files::open(&session, &record).await.ok().and_then(|files| files.changes().ok());
+    let which = changes.map(|changes| Places::of(&changes, &there));
+    let written = pending.files.iter().filter(|path| there.contains(path)).count() as u64;
+    let recorded = record_applied(store, session.clock.as_ref(), &record, written, which).await;
+    recorded.map_err(CommandError::engine)
 }
 
 /// Finishes or takes back an apply that was cut short.
@@ -264,11 +283,12 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     let rules = hidden(&settings, &[])?;
     ended.left_alone = resume_apply(&store, &settings.project.root, &rules, direction)?;
     if direction == Direction::Finish {
-        record_finished(context, &pending).await?;
+        record_finished(context, &pending, &ended.left_alone).await?;
     }
     ended.id = Some(pending.id);
     ended.paths = pending.paths;
     printer.object(&ended);
+    let alone = workspace::deciding(&store, &settings.project.root)?;
     for path in &ended.left_alone {
         printer.warning(format_args!("{path} was left as it is: somebody else has changed it since"));
     }
@@ -276,3 +296,4 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     printer.line(format_args!("The apply that was cut short is {word}: {}.", count(paths)));
     Ok(Exit::Success)
 }
+    drop(alone);

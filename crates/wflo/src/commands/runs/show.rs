@@ -216,18 +216,18 @@ async fn files(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> 
         ));
     }
     let said = match fate {
-        Some(Fate::Applied { files: applied }) => match files.and_then(|files| files.left(applied).ok()) {
+        Some(Fate::Applied(written)) => match files.and_then(|files| files.left(&written).ok()) {
             Some(left) if left.files > 0 => format!(
                 "in the project: {} of {}; `wflo apply {2}` brings in the rest, `wflo discard {2}` throws it away",
                 left.all - left.files,
                 changes::count(left.all),
                 record.id
             ),
-            _ => format!("applied to the project ({applied} written)"),
+            _ => format!("applied to the project ({} written)", written.files),
         },
-        Some(Fate::Discarded { applied: 0 }) => "discarded".to_owned(),
-        Some(Fate::Discarded { applied }) => {
-            format!("applied to the project ({applied} written); the rest was discarded")
+        Some(Fate::Discarded(written)) if written.files == 0 => "discarded".to_owned(),
+        Some(Fate::Discarded(written)) => {
+            format!("applied to the project ({} written); the rest was discarded", written.files)
         }
         None if record.status.is_terminal() => {
             format!("`wflo diff {0}` shows them, `wflo apply {0}` brings them into the project", record.id)
@@ -256,7 +256,7 @@ async fn files_of(
 ) -> Result<(Option<changes::Files>, Option<Fate>), CommandError> {
     let fate = wflo_engine::changes::fate(session.store.as_ref(), record.id).await;
     let fate = fate.map_err(CommandError::engine)?;
-    if fate.is_some_and(Fate::is_discarded) {
+    if fate.as_ref().is_some_and(Fate::is_discarded) {
         return Ok((None, fate));
     }
     Ok((changes::Files::open(session, record).await.ok(), fate))
