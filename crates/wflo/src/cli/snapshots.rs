@@ -58,7 +58,8 @@ that has not ended, whose retry has not ended, or that changed files which were 
 discarded; nor anything that is being read at this moment. Contents that other runs have, too, stay for them.
 
 One of --older-than and --max-size is enough for a run's files to go; --keep-last protects from both. What
-is not given is taken from [snapshots] in wflo.toml; where that says nothing either, 30 days.
+is not given is taken from [snapshots] in wflo.toml; where that says nothing either, 30 days. An older_than
+or max_size that stands there also acts by itself, in the background after a run has ended.
 
 Examples:
   wflo snapshots prune --dry-run
@@ -133,6 +134,9 @@ pub(crate) struct PruneFilesArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// As a run that has ended asks for it: only what the settings say, now and then, in the background
+    #[arg(long, hide = true, conflicts_with_all = ["keep_last", "older_than", "max_size", "dry_run"])]
+    pub(crate) by_itself: bool,
 }
 
 /// The verbs of snapshots.

@@ -167,6 +167,7 @@ pub(crate) async fn drive(
         ));
     }
     crate::commands::otlp::export(session, context, &runtime, run, signals.next()).await?;
+    crate::commands::snapshots::prune_by_itself(session);
     Ok(exit)
 }
 
