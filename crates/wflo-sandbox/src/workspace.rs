@@ -18,6 +18,7 @@ pub(crate) mod beneath;
 mod copy;
 mod diff;
 mod error;
+mod folding;
 mod hidden;
 mod layer;
 mod live;

@@ -31,6 +31,7 @@ use self::merge::{Decision, decide};
 use self::place::Place;
 use super::diff::{Change, diff, rollback};
 use super::error::WorkspaceError;
+use super::folding::folded_path;
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Kind};
 use super::path::RelPath;
@@ -78,6 +79,9 @@ pub enum ConflictReason {
     FolderNotEmpty,
     /// It lies on another file system than the project. `force` does not help.
     OtherFileSystem,
+    /// The project's file system takes its name and another one, of the project or of the run, for one. `force` does
+    /// not help.
+    SameName,
 }
 
 /// A path that both changed.
@@ -157,6 +161,7 @@ pub fn apply(
         report.conflicts.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         report.kept_folders.clear();
         return Ok(report);
+    plan.check_names(&mut report)?;
     }
     let ops = plan.ops;
     report.applied = wanted.into_iter().filter(|change| ops.contains_key(&change.path)).collect();
@@ -239,6 +244,11 @@ impl Plan<'_> {
             Decision::Already => {
                 report.already.push(change.path.clone());
                 return Ok(());
+        if theirs.is_some() && change.before.is_none() && !self.place.is_spelt(&change.path)? {
+            let reason = ConflictReason::SameName;
+            report.conflicts.push(Conflict { path: change.path.clone(), reason });
+            return Ok(());
+        }
             }
             Decision::Conflict if !forced => {
                 report
@@ -285,6 +295,23 @@ impl Plan<'_> {
                 report.conflicts.push(Conflict { path: path.clone(), reason });
             }
         }
+    /// Checks that no two names that are to be there are one to the project's file system.
+    fn check_names(&self, report: &mut Report) -> Result<(), WorkspaceError> {
+        let mut alike: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
+        for (path, _) in self.ops.iter().filter(|(_, op)| op.to.is_some()) {
+            alike.entry(folded_path(path)).or_default().push(path);
+        }
+        for paths in alike.into_values().filter(|paths| paths.len() > 1) {
+            for path in paths {
+                if self.place.folds(path)? {
+                    let reason = ConflictReason::SameName;
+                    report.conflicts.push(Conflict { path: path.clone(), reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
         for path in stays {
             self.ops.remove(&path);
             report.kept_folders.push(path);

@@ -12,6 +12,7 @@ use rustix::fs::{FileType, Stat};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::hidden::{Hidden, Reason};
+use super::super::folding;
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::blob::hash_file;
@@ -106,6 +107,35 @@ impl Place {
     }
 
     pub(super) fn shown(&self, path: &RelPath) -> PathBuf {
+    /// Whether what is found at a path is listed under that very name.
+    pub(super) fn is_spelt(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        let listed = || folding::is_listed(beneath::open_parent(&self.root, path)?.0, path.name());
+        match listed() {
+            // Gone meanwhile: what comes next notices.
+            Err(error) if beneath::is_absent(&error) => Ok(true),
+            other => other.at("list the folder of", &self.shown(path)),
+        }
+    }
+
+    /// Whether two names can be one where `path` is to be: as the nearest folder above it says that can tell.
+    pub(super) fn folds(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            let told = match beneath::open_dir(&self.root, folder.as_bytes()) {
+                Err(error) if beneath::is_absent(&error) => None,
+                other => {
+                    let open = other.at("open the folder", &self.shown(&folder))?;
+                    folding::folds(&open).at("list", &self.shown(&folder))?
+                }
+            };
+            if let Some(told) = told {
+                return Ok(told);
+            }
+            above = folder.parent();
+        }
+        Ok(false)
+    }
+
         self.path.join(path.as_path())
     }
 }

@@ -171,6 +171,9 @@ pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
             }
             workspace::ConflictReason::OtherFileSystem => "it lies on another file system",
         };
+            workspace::ConflictReason::SameName => {
+                "the file system here takes its name and another one for one; apply one of them by its path"
+            }
         printer.note(format_args!("  {}  {why}", conflict.path));
     }
 }
