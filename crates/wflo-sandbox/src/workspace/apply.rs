@@ -108,6 +108,10 @@ pub struct Report {
     pub unconfirmed: Vec<(Change, Sensitive)>,
     /// Folders that the run removed and that stay, because they hold something it did not see.
     pub kept_folders: Vec<RelPath>,
+    /// What is written without the extended attributes that the run gave it: the project's file system does not
+    /// take them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_attributes: Vec<RelPath>,
 }
 
 impl Report {
@@ -157,11 +161,12 @@ pub fn apply(
         plan.consider(change, &mut report)?;
     }
     plan.check_folders(&mut report)?;
+    plan.check_names(&mut report)?;
     if !report.conflicts.is_empty() {
         report.conflicts.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         report.kept_folders.clear();
+        report.without_attributes.clear();
         return Ok(report);
-    plan.check_names(&mut report)?;
     }
     let ops = plan.ops;
     report.applied = wanted.into_iter().filter(|change| ops.contains_key(&change.path)).collect();
@@ -239,16 +244,16 @@ impl Plan<'_> {
     /// Decides about one path.
     fn consider(&mut self, change: &Change, report: &mut Report) -> Result<(), WorkspaceError> {
         let theirs = self.place.entry(&change.path)?;
-        let forced = self.options.force.iter().any(|path| change.path.is_within(path));
-        let to = match decide(change.before.as_ref(), theirs.as_ref(), change.after.as_ref()) {
-            Decision::Already => {
-                report.already.push(change.path.clone());
-                return Ok(());
         if theirs.is_some() && change.before.is_none() && !self.place.is_spelt(&change.path)? {
             let reason = ConflictReason::SameName;
             report.conflicts.push(Conflict { path: change.path.clone(), reason });
             return Ok(());
         }
+        let forced = self.options.force.iter().any(|path| change.path.is_within(path));
+        let to = match decide(change.before.as_ref(), theirs.as_ref(), change.after.as_ref()) {
+            Decision::Already => {
+                report.already.push(change.path.clone());
+                return Ok(());
             }
             Decision::Conflict if !forced => {
                 report
@@ -259,6 +264,23 @@ impl Plan<'_> {
             Decision::Conflict => change.after.clone(),
             Decision::Become(to) => to,
         };
+        let to = match to {
+            // Such a file is brought in without them, and that is said.
+            Some(to)
+                if theirs.as_ref().map(|theirs| &theirs.attributes) != Some(&to.attributes)
+                    && !to.attributes.is_empty()
+                    && !self.place.takes(&change.path, &to.attributes)? =>
+            {
+                report.without_attributes.push(change.path.clone());
+                let there = theirs.as_ref().map(|theirs| theirs.attributes.clone());
+                Some(to.with(there.unwrap_or_default()))
+            }
+            to => to,
+        };
+        if to == theirs {
+            report.already.push(change.path.clone());
+            return Ok(());
+        }
         let from = theirs.map(|entry| State {
             content: known_content(&entry, change.before.as_ref(), change.before_from),
             link: None,
@@ -270,6 +292,23 @@ impl Plan<'_> {
             entry,
         });
         self.ops.insert(change.path.clone(), Op { path: change.path.clone(), from, to, may_stay: false });
+        Ok(())
+    }
+
+    /// Checks that no two names that are to be there are one to the project's file system.
+    fn check_names(&self, report: &mut Report) -> Result<(), WorkspaceError> {
+        let mut alike: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
+        for (path, _) in self.ops.iter().filter(|(_, op)| op.to.is_some()) {
+            alike.entry(folded_path(path)).or_default().push(path);
+        }
+        for paths in alike.into_values().filter(|paths| paths.len() > 1) {
+            for path in paths {
+                if self.place.folds(path)? {
+                    let reason = ConflictReason::SameName;
+                    report.conflicts.push(Conflict { path: path.clone(), reason });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -295,23 +334,6 @@ impl Plan<'_> {
                 report.conflicts.push(Conflict { path: path.clone(), reason });
             }
         }
-    /// Checks that no two names that are to be there are one to the project's file system.
-    fn check_names(&self, report: &mut Report) -> Result<(), WorkspaceError> {
-        let mut alike: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
-        for (path, _) in self.ops.iter().filter(|(_, op)| op.to.is_some()) {
-            alike.entry(folded_path(path)).or_default().push(path);
-        }
-        for paths in alike.into_values().filter(|paths| paths.len() > 1) {
-            for path in paths {
-                if self.place.folds(path)? {
-                    let reason = ConflictReason::SameName;
-                    report.conflicts.push(Conflict { path: path.clone(), reason });
-                }
-            }
-        }
-        Ok(())
-    }
-
         for path in stays {
             self.ops.remove(&path);
             report.kept_folders.push(path);

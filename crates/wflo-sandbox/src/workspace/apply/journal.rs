@@ -77,6 +77,9 @@ pub(super) struct Journal {
     /// Whose changes they are, in the caller's own terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) by: Option<String>,
+    /// Whether its states have attributes. One of an earlier version has none, and says nothing of those of files.
+    #[serde(default)]
+    pub(super) attributes: bool,
     pub(super) ops: Vec<Op>,
 }
 
@@ -106,7 +109,7 @@ impl Journal {
         let ops: Vec<Op> = removals.into_iter().chain(additions).chain(modes).collect();
         let text = serde_json::to_vec(&ops).unwrap_or_default();
         let id = Digest::of(&[project.as_os_str().as_encoded_bytes(), &text].concat()).to_string();
-        Journal { id: id.get(..12).unwrap_or(&id).to_owned(), by, ops }
+        Journal { id: id.get(..12).unwrap_or(&id).to_owned(), by, attributes: true, ops }
     }
 }
 
@@ -225,9 +228,6 @@ impl Desk {
     }
 }
 
-fn folder_of(store: &Store, project: &Path) -> PathBuf {
-    store.folder("apply").join(Digest::of(project.as_os_str().as_encoded_bytes()).to_string())
-}
 /// Held by who decides about the files of a project's runs.
 #[derive(Debug)]
 pub struct Deciding {
@@ -248,6 +248,9 @@ pub fn deciding(store: &Store, project: &Path) -> Result<Deciding, WorkspaceErro
     Ok(Deciding { _lock: lock_file(&lock, FlockOperation::LockExclusive).at("lock", &lock)? })
 }
 
+fn folder_of(store: &Store, project: &Path) -> PathBuf {
+    store.folder("apply").join(Digest::of(project.as_os_str().as_encoded_bytes()).to_string())
+}
 
 fn read_journal(folder: &Path) -> Result<Option<Journal>, WorkspaceError> {
     let path = folder.join("journal");

@@ -139,6 +139,7 @@ async fn bring_in(
     for (path, _) in &report.hidden {
         printer.warning(format_args!("{path} was left out: hidden paths are never written"));
     }
+    name_bare(printer, &report.without_attributes);
     list_unconfirmed(context, run, &report);
     match (written, report.already.is_empty()) {
         (0, true) if report.applied.is_empty() => printer.line("Nothing was written."),
@@ -170,11 +171,20 @@ pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
                 "a folder in its place holds files that the run did not see"
             }
             workspace::ConflictReason::OtherFileSystem => "it lies on another file system",
-        };
             workspace::ConflictReason::SameName => {
                 "the file system here takes its name and another one for one; apply one of them by its path"
             }
+        };
         printer.note(format_args!("  {}  {why}", conflict.path));
+    }
+}
+
+/// Says what came without attributes.
+pub(crate) fn name_bare(printer: &Printer, paths: &[RelPath]) {
+    for path in paths {
+        printer.warning(format_args!(
+            "{path} is there without its extended attributes: the file system does not take them"
+        ));
     }
 }
 
@@ -278,6 +288,7 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     };
     let mut ended = Ended { id: None, direction: word, paths: Vec::new(), left_alone: Vec::new() };
     let store = freed::workspaces(&settings, &settings.project.root)?;
+    let alone = workspace::deciding(&store, &settings.project.root)?;
     let Some(pending) = pending_apply(&store, &settings.project.root)? else {
         printer.object(&ended);
         printer.line("No apply to this project was cut short.");
@@ -288,10 +299,10 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     if direction == Direction::Finish {
         record_finished(context, &pending, &ended.left_alone).await?;
     }
+    drop(alone);
     ended.id = Some(pending.id);
     ended.paths = pending.paths;
     printer.object(&ended);
-    let alone = workspace::deciding(&store, &settings.project.root)?;
     for path in &ended.left_alone {
         printer.warning(format_args!("{path} was left as it is: somebody else has changed it since"));
     }
@@ -299,4 +310,3 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     printer.line(format_args!("The apply that was cut short is {word}: {}.", count(paths)));
     Ok(Exit::Success)
 }
-    drop(alone);

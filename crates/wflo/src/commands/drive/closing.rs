@@ -152,6 +152,7 @@ async fn write(
             changes::what(*why)
         ));
     }
+    changes::name_bare(printer, &report.without_attributes);
     for (path, _) in &report.hidden {
         printer.warning(format_args!("{path} is hidden from runs and was not written"));
     }

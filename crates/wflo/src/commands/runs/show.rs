@@ -269,6 +269,7 @@ pub(crate) fn letter(kind: ChangeKind) -> char {
         ChangeKind::Deleted => 'D',
         ChangeKind::Modified => 'M',
         ChangeKind::Mode => 'm',
+        ChangeKind::Attributes => 'x',
         ChangeKind::Type => 'T',
     }
 }
