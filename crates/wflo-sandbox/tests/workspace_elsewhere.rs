@@ -1,6 +1,13 @@
 //! Projects and folders on file systems that are not like the one that wflo keeps its own on: without attributes, and
 //! with names that are one to them. Needs root, or `unshare --user --map-root-user`, for the mounts.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 #[path = "workspace_support/overlay.rs"]
 mod overlay;
