@@ -72,9 +72,37 @@ def _io(name: str, value: object) -> dict[str, str | int]:
         "read_ops": _operations,
         "write_ops": _operations,
     }
+    return _limits(name, value, checks, f'{name}={{"read": "50m", "write_ops": 100}}')
+
+
+def _network(name: str, value: object) -> dict[str, str | int]:
+    checks: dict[str, Callable[[str, object], str | int]] = {
+        "sent": _most(size, "1t"),
+        "received": _most(size, "16t"),
+        "requests": _most(_operations, 1_000_000_000),
+        "connections": _most(_operations, 1_000),
+        "requests_per_minute": _most(_operations, 60_000),
+    }
+    return _limits(name, value, checks, f'{name}={{"sent": "10m", "requests": 100}}')
+
+
+def _most(check: Callable[..., str | int], most: str | int) -> Callable[[str, object], str | int]:
+    def checked(name: str, value: object) -> str | int:
+        found = check(name, value)
+        if (_bytes(str(found)) or 0) > (_bytes(str(most)) or 0):
+            raise arguments.wrong(f"{name} must be at most {most}", code=arguments.BAD_NUMBER)
+        return found
+
+    return checked
+
+
+def _limits(
+    name: str, value: object, checks: dict[str, Callable[[str, object], str | int]], example: str
+) -> dict[str, str | int]:
     if not isinstance(value, dict):
-        hint = f'write {name}={{"read": "50m", "write_ops": 100}}'
-        raise arguments.wrong(f"{name} must be a dict of limits, not {arguments.show(value)}", hint=hint)
+        raise arguments.wrong(
+            f"{name} must be a dict of limits, not {arguments.show(value)}", hint=f"write {example}"
+        )
     limits: dict[Any, object] = value  # pyright: ignore[reportUnknownVariableType]
     for key in limits:
         if key not in checks:
@@ -100,6 +128,7 @@ def settings(given: dict[str, Any]) -> dict[str, Any]:
         "cpu_limit": cpus,
         "pids_limit": _pids,
         "io": _io,
+        "network": _network,
         "network_enabled": arguments.boolean,
         "timeout_seconds": arguments.seconds,
         "allow_hosts": arguments.texts,

@@ -22,7 +22,7 @@ use self::answer::{Asked, pass_on};
 use crate::body::{self, BodyError, Sending};
 use crate::host::Target;
 use crate::inspect::Inspection;
-use crate::limits::{Flow, Limit};
+use crate::limits::Flow;
 use crate::refusal::Refusal;
 use crate::relay::Counted;
 use crate::request::{Forward, Framing, RequestError};
@@ -159,7 +159,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             if kept { Served::Kept } else { Served::Closed }
         }
         Err(Failed { begun, end }) => {
-            open.end = if flow.is_over() { End::Refused(Limit::Bytes.into()) } else { end };
+            open.end = flow.over().map_or(end, |limit| End::Refused(limit.into()));
             match &open.end {
                 End::Refused(refusal) if !begun => Served::Refused(refusal.clone()),
                 _ => Served::Closed,

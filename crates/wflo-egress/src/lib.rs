@@ -30,7 +30,7 @@ mod tunnel;
 pub mod witness;
 
 pub use error::RuleError;
-pub use limits::Limits;
+pub use limits::{Limit, Limits, Totals, Used};
 pub use refusal::Refusal;
 pub use rules::Rules;
 pub use serve::{Egress, EgressHandle};

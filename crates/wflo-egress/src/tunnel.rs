@@ -117,8 +117,7 @@ async fn carry(
     let end = tokio::select! {
         done = relay => match done {
             Ok(_) => End::Done,
-            Err(_) if flow.is_over() => End::Refused(crate::limits::Limit::Bytes.into()),
-            Err(_) => End::Broken,
+            Err(_) => flow.over().map_or(End::Broken, |limit| End::Refused(limit.into())),
         },
         () = flow.timed_out(&shared.limits) => End::TimedOut,
         refusal = shared.kept_out(target) => End::Refused(refusal),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wflo_core::definition::{IoSpec, SandboxSpec};
+use wflo_core::definition::{IoSpec, NetworkSpec, SandboxSpec};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_sandbox::{IoLimits, Preset, e2b};
@@ -375,6 +375,9 @@ pub struct Limits {
     /// What goes from disks and to them in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_empty")]
     pub io: IoLimits,
+    /// What goes to hosts and from them.
+    #[serde(default, skip_serializing_if = "NetworkSpec::is_empty")]
+    pub network: NetworkSpec,
     /// The longest an attempt may be active.
     pub timeout: Option<Millis>,
 }
@@ -386,6 +389,14 @@ const USUAL: Limits = Limits {
     pids: Some(1024),
     disk: Some(Bytes(1 << 30)),
     io: IoLimits { read: None, write: None, read_ops: None, write_ops: None },
+    // The proxy's own.
+    network: NetworkSpec {
+        sent: None,
+        received: None,
+        requests: None,
+        connections: None,
+        requests_per_minute: None,
+    },
     timeout: None,
 };
 
@@ -400,6 +411,7 @@ impl Limits {
             pids: narrower(self.pids, spec.pids_limit),
             disk: narrower(self.disk, spec.disk_limit),
             io: narrower_io(self.io, spec.io),
+            network: self.network.narrowed(spec.network),
             timeout: narrower(self.timeout, spec.timeout_seconds),
         }
     }
@@ -417,6 +429,7 @@ impl Limits {
             // How large a cloud's disk is, is not decided here.
             disk: if backend == Backend::E2b { self.disk } else { self.disk.or(USUAL.disk) },
             io: self.io,
+            network: self.network,
             timeout: self.timeout.or(USUAL.timeout),
         }
     }

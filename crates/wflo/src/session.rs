@@ -255,6 +255,7 @@ impl<'a> Session<'a> {
                 pids: sandbox.pids_limit,
                 disk: sandbox.disk_limit,
                 io: sandbox.io,
+                network: sandbox.network,
                 timeout: sandbox.timeout,
             },
             python: crate::interpreter::find(&root, self.context.environment),

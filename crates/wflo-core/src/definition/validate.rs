@@ -149,6 +149,11 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
             .with_hint("leave it out where nothing is to be limited");
         problems.push(failure.at(format!("sandbox.io.{key}")));
     }
+    for (key, most) in sandbox.network.out_of_range() {
+        let failure = Failure::new(BAD_NUMBER, format!("network.{key} must be at least 1 and at most {most}"))
+            .with_hint("leave allow_hosts out where nothing is to be reached, and the limit where the usual one will do");
+        problems.push(failure.at(format!("sandbox.network.{key}")));
+    }
 }
 
 fn check_condition(

@@ -15,7 +15,7 @@ use wflo_egress::inspect::Inspection;
 use wflo_egress::resolve::Resolver;
 use wflo_egress::rules::{Change, Rule};
 use wflo_egress::witness::{Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, Totals};
 
 /// Names as a test says.
 #[derive(Default)]
@@ -137,6 +137,7 @@ impl World {
             asker,
             inspection,
             limits,
+            totals: Arc::new(Totals::new(&limits)),
             resolver: Arc::clone(&names) as Arc<dyn Resolver>,
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };

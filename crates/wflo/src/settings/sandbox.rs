@@ -1,5 +1,6 @@
 //! `[sandbox]`: what steps run in.
 
+use wflo_core::definition::NetworkSpec;
 use wflo_core::error::Coded as _;
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_egress::RuleError;
@@ -22,6 +23,8 @@ pub(crate) struct Sandbox {
     pub(crate) disk_limit: Option<Bytes>,
     /// `[sandbox.io]`.
     pub(crate) io: IoLimits,
+    /// `[sandbox.network]`.
+    pub(crate) network: NetworkSpec,
     pub(crate) timeout: Option<Millis>,
     /// Refuse when a limit would be enforced by anything weaker than the kernel.
     pub(crate) require_kernel: bool,
@@ -61,6 +64,10 @@ pub(crate) struct Sandbox {
 /// moment, and clients that wait for longer are rare.
 const PATIENCE: Millis = Millis(120_000);
 
+/// What to do about a limit of the network that is none.
+const OUT_OF_RANGE: &str =
+    "leave allow_hosts out where nothing is to be reached, and the limit where the usual one will do";
+
 impl Default for Sandbox {
     fn default() -> Self {
         Sandbox {
@@ -70,6 +77,7 @@ impl Default for Sandbox {
             pids_limit: None,
             disk_limit: None,
             io: IoLimits::default(),
+            network: NetworkSpec::default(),
             timeout: None,
             require_kernel: false,
             preset: Preset::default(),
@@ -209,6 +217,8 @@ impl Sandbox {
         sandbox.pids_limit = reader.optional("pids_limit").map(|field| read_pids(&field)).transpose()?;
         sandbox.disk_limit = reader.optional("disk_limit").map(|field| field.parse()).transpose()?;
         sandbox.io = reader.optional("io").map(|field| read_io(&field)).transpose()?.unwrap_or_default();
+        let bounds = reader.optional("network").map(|field| read_network(&field)).transpose()?;
+        sandbox.network = bounds.unwrap_or_default();
         sandbox.timeout = reader.optional("timeout_seconds").map(|field| read_seconds(&field)).transpose()?;
         sandbox.env = texts(reader.optional("env"))?;
         sandbox.hide = texts(reader.optional("hide"))?;
@@ -279,6 +289,43 @@ fn read_io(field: &Field<'_>) -> Result<IoLimits, Problem> {
     let io = IoLimits { read, write, read_ops: operations("read_ops")?, write_ops: operations("write_ops")? };
     reader.finish()?;
     Ok(io)
+}
+
+/// One limit, put where it belongs.
+type Put<T> = fn(T) -> NetworkSpec;
+
+/// Each limit is judged where it stands, so that a wrong one is told with its line.
+fn read_network(field: &Field<'_>) -> Result<NetworkSpec, Problem> {
+    let mut reader = field.table()?;
+    let mut read = NetworkSpec::default();
+    let sound = |field: &Field<'_>, only: NetworkSpec| match only.out_of_range().next() {
+        None => Ok(only),
+        Some((_, most)) => Err(field.wrong(format!("at least 1 and at most {most}")).hint(OUT_OF_RANGE)),
+    };
+    let sizes: [(&str, Put<Bytes>); 2] = [
+        ("sent", |bytes| NetworkSpec { sent: Some(bytes), ..NetworkSpec::default() }),
+        ("received", |bytes| NetworkSpec { received: Some(bytes), ..NetworkSpec::default() }),
+    ];
+    for (key, put) in sizes {
+        if let Some(field) = reader.optional(key) {
+            read = read.narrowed(sound(&field, put(field.parse()?))?);
+        }
+    }
+    let counts: [(&str, Put<u32>); 3] = [
+        ("requests", |count| NetworkSpec { requests: Some(count), ..NetworkSpec::default() }),
+        ("connections", |count| NetworkSpec { connections: Some(count), ..NetworkSpec::default() }),
+        ("requests_per_minute", |count| NetworkSpec {
+            requests_per_minute: Some(count),
+            ..NetworkSpec::default()
+        }),
+    ];
+    for (key, put) in counts {
+        if let Some(field) = reader.optional(key) {
+            read = read.narrowed(sound(&field, put(field.whole()?))?);
+        }
+    }
+    reader.finish()?;
+    Ok(read)
 }
 
 fn read_pids(field: &Field<'_>) -> Result<u32, Problem> {

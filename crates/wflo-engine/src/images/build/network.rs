@@ -11,7 +11,7 @@ use wflo_egress::resolve::SystemResolver;
 use wflo_egress::rules::{Change, Rule};
 use wflo_egress::secrets::Secrets;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, RuleError, Rules};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, RuleError, Rules, Totals};
 
 use super::super::error::ImageError;
 use super::super::{Builder, Wanted};
@@ -122,6 +122,7 @@ impl Network {
             asker: None,
             inspection: sight.seen.as_ref().map(|seen| Arc::clone(&seen.inspection)),
             limits: Limits::default(),
+            totals: Arc::new(Totals::new(&Limits::default())),
             resolver: Arc::new(SystemResolver::default()),
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };

@@ -14,7 +14,7 @@ use wflo_egress::resolve::SystemResolver;
 use wflo_egress::rules::Rule;
 use wflo_egress::secrets::Secrets;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, client_env};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, Totals, client_env};
 use wflo_sandbox::{Bind, EGRESS_PORT, Spec};
 
 use crate::commands::Context;
@@ -91,6 +91,7 @@ impl Network {
             asker: None,
             inspection: sight.map(|(inspection, _)| inspection),
             limits: Limits::default(),
+            totals: Arc::new(Totals::new(&Limits::default())),
             resolver: Arc::new(SystemResolver::default()),
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };
