@@ -100,9 +100,7 @@ def _limits(
     name: str, value: object, checks: dict[str, Callable[[str, object], str | int]], example: str
 ) -> dict[str, str | int]:
     if not isinstance(value, dict):
-        raise arguments.wrong(
-            f"{name} must be a dict of limits, not {arguments.show(value)}", hint=f"write {example}"
-        )
+        raise arguments.wrong(f"{name} must be a dict of limits, not {arguments.show(value)}", hint=f"write {example}")
     limits: dict[Any, object] = value  # pyright: ignore[reportUnknownVariableType]
     for key in limits:
         if key not in checks:

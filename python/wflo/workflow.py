@@ -140,7 +140,8 @@ class Workflow:
         time limit. `io` limits each disk in a second: `read` and `write` are sizes, `read_ops` and
         `write_ops` numbers of operations. `network` limits what a run sends to hosts and receives from them
         (`sent`, `received`: sizes) and how many connections it makes (`requests`), and for each sandbox how many are
-        open at once (`connections`) and begin in a minute (`requests_per_minute`). `env` names environment variables to pass through, `hide` files to hide.
+        open at once (`connections`) and begin in a minute (`requests_per_minute`). `env` names environment
+        variables to pass through, `hide` files to hide.
         """
         given = {
             "memory_limit": memory_limit,

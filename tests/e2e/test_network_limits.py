@@ -13,6 +13,7 @@ TWICE = STEPS.replace("def fetch(context)", "def first(context)") + STEPS[STEPS.
 
 
 def limit(project: Project, host: Server, network: str) -> None:
+    project.settings = project.settings.partition("\n[sandbox]")[0]
     project.write_settings(f"""
         [sandbox]
         allow_hosts = ["{host.at}"]

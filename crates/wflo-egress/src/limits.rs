@@ -327,8 +327,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_counted_in_all_is_shared_and_goes_on_where_it_was() {
         let limits = Limits { requests: 5, sent: 10, ..Limits::default() };
-        let totals =
-            Arc::new(Totals::after(&limits, Used { requests: 2, sent: 4, ..Used::default() }));
+        let totals = Arc::new(Totals::after(&limits, Used { requests: 2, sent: 4, ..Used::default() }));
         let sandbox = || Arc::new(Allowance::new(&limits, Arc::clone(&totals)));
         let (one, other) = (sandbox(), sandbox());
         assert!(one.admit().is_ok() && other.admit().is_ok() && one.admit().is_ok());

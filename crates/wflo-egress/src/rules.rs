@@ -26,6 +26,7 @@ mod asks;
 mod calls;
 mod path;
 mod rule;
+mod websocket;
 
 use std::net::IpAddr;
 
@@ -37,6 +38,8 @@ pub(crate) use self::calls::MOST;
 pub use self::calls::{CallError, Calls, Glob, Kind};
 pub use self::path::{PathError, Segments};
 pub use self::rule::Rule;
+pub(crate) use self::websocket::METHOD as WEBSOCKET;
+pub use self::websocket::WebSocketError;
 
 /// Everything that one sandbox may reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

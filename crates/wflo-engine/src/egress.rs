@@ -229,8 +229,7 @@ impl State {
 
     /// Whether a refusal is an event; else it is counted.
     fn is_news(&mut self, target: Option<&Target>, refusal: &Refusal) -> bool {
-        let is_news = self.refused.len() < REFUSED
-            && self.refused.insert((target.cloned(), kind(refusal)));
+        let is_news = self.refused.len() < REFUSED && self.refused.insert((target.cloned(), kind(refusal)));
         self.rest.refused += u64::from(!is_news);
         is_news
     }

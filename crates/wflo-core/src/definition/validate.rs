@@ -150,8 +150,13 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
         problems.push(failure.at(format!("sandbox.io.{key}")));
     }
     for (key, most) in sandbox.network.out_of_range() {
-        let failure = Failure::new(BAD_NUMBER, format!("network.{key} must be at least 1 and at most {most}"))
-            .with_hint("leave allow_hosts out where nothing is to be reached, and the limit where the usual one will do");
+        let failure = Failure::new(
+            BAD_NUMBER,
+            format!("network.{key} must be at least 1 and at most {most}"),
+        )
+        .with_hint(
+            "leave allow_hosts out where nothing is to be reached, and the limit where the usual one will do",
+        );
         problems.push(failure.at(format!("sandbox.network.{key}")));
     }
 }

@@ -103,10 +103,11 @@ impl World {
         names: &[(&str, &[&str])],
         seen: &[String],
         inspection: &Arc<Inspection>,
+        limits: Limits,
     ) -> World {
         let seen = seen.iter().map(|host| host.parse().unwrap()).collect();
         let inspection = Some((Arc::clone(inspection), seen));
-        World::whole((rules, addresses, names), Limits::default(), None, inspection)
+        World::whole((rules, addresses, names), limits, None, inspection)
     }
 
     #[expect(clippy::type_complexity, reason = "what a test says of the world")]

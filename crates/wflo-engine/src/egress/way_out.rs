@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use wflo_core::error::Coded as _;
-use wflo_egress::{Limits, Rules, Totals};
 use wflo_egress::inspect::{Inspection, Shown, trust_env};
 use wflo_egress::rules::Rule;
 use wflo_egress::secrets::Secrets;
+use wflo_egress::{Limits, Rules, Totals};
 use wflo_sandbox::{Bind, e2b};
 
 use super::{is_wanted, rules, without};
