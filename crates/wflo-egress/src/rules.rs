@@ -296,6 +296,18 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_ask_without_the_proxy_is_known() {
+        let is_direct = |text: &str| text.parse::<Rule>().unwrap().is_asked_directly();
+        for text in ["127.0.0.1:8080", "localhost", "http://[::1]:8080", "GET http://localhost:1/x"] {
+            assert!(is_direct(text), "{text}");
+        }
+        assert!(!is_direct("127.0.0.2:8080") && !is_direct("api.example.org"));
+        assert!(!is_direct("tcp://127.0.0.1:5432"), "no client comes to it by variables");
+        let given = crate::client_env("3128");
+        assert!(given.contains(&("NO_PROXY".to_owned(), "127.0.0.1,localhost,::1".to_owned())), "{given:?}");
+    }
+
+    #[test]
     fn nothing_is_allowed_by_nobody() {
         assert_eq!(Rules::default().tunnel(&target("a.example:443")), Err(Denied::Host));
         assert_eq!(Rules::default().request(&target("a.example:80"), false, "GET", "/"), Err(Denied::Host));

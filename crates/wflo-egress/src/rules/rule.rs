@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::Through;
 use super::calls::Calls;
 use super::path::{Pattern, Segments};
+use crate::DIRECT;
 use crate::error::RuleError;
 use crate::host::{Host, Target, TargetError};
 
@@ -75,6 +76,13 @@ impl Rule {
             Hosts::One(host) => Some(host),
             Hosts::Below(_) => None,
         }
+    }
+
+    /// Whether it names a host that stock clients take for the sandbox's own loopback and never ask the proxy for. Who
+    /// wants any bytes asks for a tunnel by itself, and heeds no `NO_PROXY`.
+    pub fn is_asked_directly(&self) -> bool {
+        self.scheme != Scheme::Tcp
+            && DIRECT.iter().filter_map(|host| Host::parse(host).ok()).any(|host| self.names(&host))
     }
 
     pub(super) fn names(&self, host: &Host) -> bool {

@@ -17,7 +17,7 @@ use wflo_core::error::{Code, Coded, Failure};
 use wflo_sandbox::{Bind, Enforcement, IoLimits, Launcher, Level, Limits, Outcome, Spec, Stdio};
 
 use crate::cli::ExecArgs;
-use crate::commands::Context;
+use crate::commands::{Context, egress};
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::settings::Mount;
@@ -75,6 +75,7 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         let hint = "add --sandbox docker, or leave them out";
         return Err(usage("--image and --runtime are of containers".to_owned(), hint));
     }
+    egress::remark_direct(context.printer, &args.allow_hosts);
     // Under a keeper all that a terminal shows is one stream.
     let ends = Ends::open(&mut spec, args.sandbox != "native", context)?;
     match args.sandbox.as_str() {
