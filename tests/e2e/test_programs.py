@@ -195,6 +195,20 @@ def test_a_known_agent_without_a_provider_is_told_so_before_it_starts(project: P
     done = bare.call("run", "--", "claude")
     assert done.code == 2 and "WFLO-8102" in done.err and "ANTHROPIC_API_KEY" in done.err, done
     assert bare.call("run", "--", "claude", ANTHROPIC_API_KEY="sk-x").out == "started\n"
+    # It is the same one by another name, and by whatever starts it.
+    (project.folder / "bin/helper").symlink_to("claude")
+    for name in ("npx", "pnpm"):
+        project.write(f"bin/{name}", "#!/bin/sh\necho started\n").chmod(0o755)
+    for command in (
+        ["bin/helper"],
+        [str(fake)],
+        ["npx", "-y", "@anthropic-ai/claude-code@latest"],
+        ["pnpm", "dlx", "claude-code"],
+    ):
+        done = bare.call("run", "--", *command)
+        assert done.code == 2 and "WFLO-8102" in done.err and "claude would find no model" in done.err, (command, done)
+        assert bare.call("run", "--", *command, ANTHROPIC_API_KEY="sk-x").out == "started\n", command
+    assert bare.call("run", "--", "npx", "prettier", "claude").out == "started\n"
 
 
 @pytest.mark.parametrize("backend", ["native", "none"])

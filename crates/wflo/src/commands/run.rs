@@ -1,5 +1,6 @@
 //! `wflo run`: from what was typed to a run that has ended, waits, or goes on in the background.
 
+mod agent;
 mod inputs;
 mod program;
 pub(crate) mod record;
