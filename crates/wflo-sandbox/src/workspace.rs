@@ -15,6 +15,7 @@
 mod apply;
 mod attributes;
 pub(crate) mod beneath;
+mod brought;
 mod copy;
 mod diff;
 mod error;
