@@ -216,6 +216,7 @@ def test_its_memory_and_processes_are_bounded(project: Project, cloud: Cloud) ->
         ('rw = ["./data:/data"]', {}, "WFLO-5316"),
         ('ro = ["./data:/data"]', {}, "WFLO-5316"),
         ('disk_limit = "64m"', {}, "WFLO-5316"),
+        ("inodes_limit = 5000", {}, "WFLO-5316"),
         ('require = "kernel"', {}, "WFLO-5316"),
         ("", {"E2B_API_KEY": ""}, "WFLO-5307"),
         ("", {"E2B_API_KEY": "e2b_another"}, "WFLO-5309"),

@@ -94,6 +94,9 @@ pub struct SandboxSpec {
     /// All that is written inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_limit: Option<Bytes>,
+    /// Files, folders and links there together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_limit: Option<u32>,
     /// What goes from each disk and to it in a second.
     #[serde(default, skip_serializing_if = "IoSpec::is_empty")]
     pub io: IoSpec,
@@ -115,6 +118,11 @@ pub struct SandboxSpec {
     /// Further paths of the project that are never seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hide: Vec<String>,
+}
+
+impl SandboxSpec {
+    /// What a limit of files may be. A sandbox has some of its own; each takes about a KiB of the kernel's memory.
+    pub const INODES: std::ops::RangeInclusive<u32> = 100..=(4 << 20);
 }
 
 /// Limits on disks, on each by itself.

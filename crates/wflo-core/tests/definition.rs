@@ -61,6 +61,8 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("/sandbox", json!({"memory_limit": "1m"}), "WFLO-1007", "sandbox.memory_limit"),
         ("/sandbox", json!({"memory_limit": "much"}), "WFLO-1001", "workflow"),
         ("/sandbox", json!({"disk_limit": "1k"}), "WFLO-1007", "sandbox.disk_limit"),
+        ("/sandbox", json!({"inodes_limit": 99}), "WFLO-1007", "sandbox.inodes_limit"),
+        ("/sandbox", json!({"inodes_limit": 4_194_305}), "WFLO-1007", "sandbox.inodes_limit"),
         ("/sandbox", json!({"pids_limit": 1}), "WFLO-1007", "sandbox.pids_limit"),
         ("/sandbox", json!({"io": {"read": 0}}), "WFLO-1007", "sandbox.io.read"),
         ("/sandbox", json!({"io": {"write": "0"}}), "WFLO-1007", "sandbox.io.write"),

@@ -222,6 +222,12 @@ impl Launch {
                 "leave disk_limit out, or use the backend \"native\"",
             ));
         }
+        if self.sandbox.inodes.is_some() {
+            problems.push(refuse(
+                "inodes_limit needs isolation: with the backend \"none\" nothing bounds how many files a step makes",
+                "leave inodes_limit out, or use the backend \"native\"",
+            ));
+        }
         for (source, target) in self.ro.iter().chain(&self.rw).filter(|(source, target)| source != target) {
             problems.push(refuse(
                 &format!(
@@ -242,6 +248,11 @@ impl Launch {
             (!self.ro.is_empty(), "`ro`", no_folder),
             (!self.rw.is_empty(), "`rw`", no_folder),
             (self.sandbox.disk.is_some(), "disk_limit", "the template decides how large its disk is"),
+            (
+                self.sandbox.inodes.is_some(),
+                "inodes_limit",
+                "the template decides how many files its disk has room for",
+            ),
             (
                 self.require_kernel,
                 "`require = \"kernel\"`",
@@ -372,6 +383,9 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// All that is written inside.
     pub disk: Option<Bytes>,
+    /// Files, folders and links there together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u32>,
     /// What goes from disks and to them in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_empty")]
     pub io: IoLimits,
@@ -388,6 +402,8 @@ const USUAL: Limits = Limits {
     cpus: None,
     pids: Some(1024),
     disk: Some(Bytes(1 << 30)),
+    // A name per 4 KiB of the disk.
+    inodes: None,
     io: IoLimits { read: None, write: None, read_ops: None, write_ops: None },
     // The proxy's own.
     network: NetworkSpec {
@@ -410,6 +426,7 @@ impl Limits {
             cpus: narrower(self.cpus, spec.cpu_limit),
             pids: narrower(self.pids, spec.pids_limit),
             disk: narrower(self.disk, spec.disk_limit),
+            inodes: narrower(self.inodes, spec.inodes_limit),
             io: narrower_io(self.io, spec.io),
             network: self.network.narrowed(spec.network),
             timeout: narrower(self.timeout, spec.timeout_seconds),
@@ -428,6 +445,7 @@ impl Limits {
             pids: self.pids.or(USUAL.pids),
             // How large a cloud's disk is, is not decided here.
             disk: if backend == Backend::E2b { self.disk } else { self.disk.or(USUAL.disk) },
+            inodes: self.inodes,
             io: self.io,
             network: self.network,
             timeout: self.timeout.or(USUAL.timeout),

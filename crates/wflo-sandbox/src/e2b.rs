@@ -271,6 +271,9 @@ fn kept(spec: &Spec) -> Result<(), Error> {
     if !spec.limits.io.is_empty() {
         return unkept("a limit on disks", "the disks are the cloud's");
     }
+    if spec.limits.inodes.is_some() {
+        return unkept("a limit of files", "the template decides how many its disk has room for");
+    }
     if spec.limits.disk.is_some() {
         return unkept("a limit of the disk", "the template decides how large it is");
     }

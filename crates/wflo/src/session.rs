@@ -254,6 +254,7 @@ impl<'a> Session<'a> {
                 cpus: sandbox.cpu_limit,
                 pids: sandbox.pids_limit,
                 disk: sandbox.disk_limit,
+                inodes: sandbox.inodes_limit,
                 io: sandbox.io,
                 network: sandbox.network,
                 timeout: sandbox.timeout,

@@ -97,6 +97,9 @@ pub(crate) struct ExecArgs {
     /// All that is written inside, /tmp and the workspace's copy together
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk: Option<Bytes>,
+    /// Files, folders and links there together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=4_194_304))]
+    pub(crate) inodes: Option<u32>,
     /// Bytes read from each disk in a second, such as 10m
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     pub(crate) io_read: Option<Bytes>,

@@ -1,6 +1,6 @@
 //! `[sandbox]`: what steps run in.
 
-use wflo_core::definition::NetworkSpec;
+use wflo_core::definition::{NetworkSpec, SandboxSpec};
 use wflo_core::error::Coded as _;
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_egress::RuleError;
@@ -21,6 +21,7 @@ pub(crate) struct Sandbox {
     pub(crate) cpu_limit: Option<MilliCpus>,
     pub(crate) pids_limit: Option<u32>,
     pub(crate) disk_limit: Option<Bytes>,
+    pub(crate) inodes_limit: Option<u32>,
     /// `[sandbox.io]`.
     pub(crate) io: IoLimits,
     /// `[sandbox.network]`.
@@ -76,6 +77,7 @@ impl Default for Sandbox {
             cpu_limit: None,
             pids_limit: None,
             disk_limit: None,
+            inodes_limit: None,
             io: IoLimits::default(),
             network: NetworkSpec::default(),
             timeout: None,
@@ -216,6 +218,8 @@ impl Sandbox {
         sandbox.cpu_limit = reader.optional("cpu_limit").map(|field| field.parse()).transpose()?;
         sandbox.pids_limit = reader.optional("pids_limit").map(|field| read_pids(&field)).transpose()?;
         sandbox.disk_limit = reader.optional("disk_limit").map(|field| field.parse()).transpose()?;
+        sandbox.inodes_limit =
+            reader.optional("inodes_limit").map(|field| read_inodes(&field)).transpose()?;
         sandbox.io = reader.optional("io").map(|field| read_io(&field)).transpose()?.unwrap_or_default();
         let bounds = reader.optional("network").map(|field| read_network(&field)).transpose()?;
         sandbox.network = bounds.unwrap_or_default();
@@ -326,6 +330,14 @@ fn read_network(field: &Field<'_>) -> Result<NetworkSpec, Problem> {
     }
     reader.finish()?;
     Ok(read)
+}
+
+fn read_inodes(field: &Field<'_>) -> Result<u32, Problem> {
+    let range = SandboxSpec::INODES;
+    match field.whole()? {
+        inodes if range.contains(&inodes) => Ok(inodes),
+        _ => Err(field.wrong(format!("from {} to {}", range.start(), range.end()))),
+    }
 }
 
 fn read_pids(field: &Field<'_>) -> Result<u32, Problem> {

@@ -36,6 +36,7 @@ memory_limit = "512m"
 cpu_limit = "0.5"
 pids_limit = 128
 disk_limit = "256m"
+inodes_limit = 5000
 io = { read = "50m", write_ops = 100 }
 network = { sent = "10m", requests = 500 }
 network_enabled = false
@@ -107,6 +108,7 @@ fn the_designs_file_is_read_whole() {
     assert_eq!(settings.sandbox.memory_limit.unwrap().0, 512 << 20);
     let io = settings.sandbox.io;
     assert_eq!((io.read, io.write, io.write_ops), (Some(Bytes(50 << 20)), None, Some(100)));
+    assert_eq!(settings.sandbox.inodes_limit, Some(5_000));
     let network = settings.sandbox.network;
     assert_eq!((network.sent, network.requests), (Some(Bytes(10 << 20)), Some(500)));
     assert_eq!((network.received, network.connections, network.requests_per_minute), (None, None, None));
@@ -179,6 +181,7 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[budget]\nmax_cost_usd = true", "text or a number, not true/false"),
         ("[sandbox]\nmemory_limit = \"lots\"", "is not a size"),
         ("[sandbox]\npids_limit = 0", "at least 1"),
+        ("[sandbox]\ninodes_limit = 99", "from 100 to 4194304"),
         ("[sandbox]\nio = { read = 0 }", "at least 1 byte a second"),
         ("[sandbox]\nio = { write_ops = 0 }", "at least 1"),
         ("[sandbox.network]\nsent = 0", "at least 1 and at most 1t"),

@@ -48,6 +48,7 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         cpus: args.cpus,
         pids: args.pids,
         disk: args.disk,
+        inodes: args.inodes,
         io: IoLimits {
             read: args.io_read,
             write: args.io_write,
