@@ -97,7 +97,11 @@ def containers(bench, measures):
         return {}, lambda: None
     docker = Docker(urllib.parse.urlsplit(host).path)
     docker.take_image()
-    runtimes = {"": "", **({"runsc": ", gVisor"} if shutil.which("runsc") else {})}
+    runtimes = {"": ""}
+    if shutil.which("runsc"):
+        runtimes["runsc"] = ", gVisor"
+    else:
+        bench.skip("sandbox", "gVisor", "there is no runsc on the path")
     for runtime in runtimes:
         own = ["--docker", host, *(["--runtime", runtime] if runtime else [])]
         measures[f"api{runtime}"] = partial(docker.create_to_exit, 7, runtime)

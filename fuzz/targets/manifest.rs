@@ -1,4 +1,5 @@
-//! Manifests of sealed trees: what is read is written and read again as the same, and no path leads out.
+//! Manifests of sealed trees: what is read is written and read again as the same, no path leads out, and no attribute
+//! is an overlay's note.
 #![no_main]
 
 use wflo_sandbox::workspace::Manifest;
@@ -11,6 +12,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(
             text.split(|byte| *byte == b'/').all(|part| !part.is_empty() && part != b"." && part != b"..")
         );
+    }
+    for (name, _) in manifest.entries.values().flat_map(|entry| entry.attributes.iter()) {
+        assert!(name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") && !name.contains(&0));
     }
     let again = manifest.encode();
     assert_eq!(Manifest::decode(&again).expect("what was written can be read"), manifest);

@@ -135,6 +135,8 @@ def test_every_option():
     workflow.set_budget(decimal.Decimal("0.000000001"))
     workflow.configure_sandbox(pids_limit=64, disk_limit=1 << 20, cpu_limit=2, allow_hosts=["a.example"], env=["HOME"])
     workflow.configure_sandbox(io={"read": "50m", "write": 1 << 20, "read_ops": 100})
+    workflow.configure_sandbox(inodes_limit=5000)
+    workflow.configure_sandbox(network={"sent": "10m", "received": 1 << 20, "requests": 100})
     workflow.configure_sandbox(hide=["secret"], backend="native")
     workflow.add_policy(Policy("p", "true", [Deny("no"), CapBudget(1), Route("small")]))
 
@@ -178,6 +180,8 @@ def test_every_option():
     assert [budget["max_cost_usd"] for budget in definition["budgets"]] == ["1.50", "0.000000001"]
     assert definition["sandbox"]["cpu_limit"] == "2"
     assert definition["sandbox"]["io"] == {"read": "50m", "write": "1048576", "read_ops": 100}
+    assert definition["sandbox"]["inodes_limit"] == 5000
+    assert definition["sandbox"]["network"] == {"sent": "10m", "received": "1048576", "requests": 100}
     steps = {step["name"]: step for step in definition["steps"]}
     assert {name: step["depends_on"] for name, step in steps.items()} == {
         "first": [],
@@ -282,6 +286,7 @@ def mistakes():
     yield lambda: workflow.configure_sandbox(memory=1), "has no argument `memory`", "did you mean `memory_limit`?"
     yield lambda: workflow.configure_sandbox(cpu_limit="half"), "must be a number of CPUs", '"0.5"'
     yield lambda: workflow.configure_sandbox(io="50m"), "io must be a dict of limits", '"read": "50m"'
+    yield lambda: workflow.configure_sandbox(network={"send": 1}), "network has no limit", "did you mean `sent`?"
     yield lambda: workflow.configure_sandbox(io={"reads": 1}), "io has no limit 'reads'", "did you mean `read`?"
     yield lambda: workflow.configure_sandbox(io={"read": "fast"}), "io['read'] must be a size", None
     yield lambda: workflow.configure_sandbox(network_enabled="no"), "must be True or False", None
@@ -332,7 +337,13 @@ def out_of_range():
     yield lambda: sandbox(memory_limit="15m"), "WFLO-1007", "memory_limit must be at least 16m"
     yield lambda: sandbox(memory_limit=4096), "WFLO-1007", "memory_limit must be at least 16m"
     yield lambda: sandbox(disk_limit="1k"), "WFLO-1007", "disk_limit must be at least 1m"
+    yield lambda: sandbox(inodes_limit=99), "WFLO-1007", "must be at least 100"
+    yield lambda: sandbox(inodes_limit=5 << 20), "WFLO-1007", "must be at most 4194304"
     yield lambda: sandbox(pids_limit=1), "WFLO-1007", "must be at least 2"
+    yield lambda: sandbox(network={"sent": "0"}), "WFLO-1007", "network['sent'] must be at least 1"
+    yield lambda: sandbox(network={"sent": "2t"}), "WFLO-1007", "network['sent'] must be at most 1t"
+    yield lambda: sandbox(network={"connections": 1001}), "WFLO-1007", "must be at most 1000"
+    yield lambda: sandbox(network={"requests": 0}), "WFLO-1007", "it must be at least 1"
     yield lambda: sandbox(io={"read_ops": 0}), "WFLO-1007", "io['read_ops'] is 0; it must be at least 1"
     yield lambda: sandbox(io={"write": "0"}), "WFLO-1007", "io['write'] must be at least 1"
     yield lambda: sandbox(cpu_limit=0), "WFLO-1007", "must be at least 0.001"

@@ -19,7 +19,7 @@ BACKENDS = ("native", "docker", "gvisor", "e2b", "none")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def size(name: str, value: object, least: str = "1") -> str:
+def size(name: str, value: object, least: str = "1", most: str | None = None) -> str:
     """A size such as `"512m"`: a number of bytes, or one with k, m, g or t (powers of 1024)."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         value = str(value)
@@ -27,6 +27,8 @@ def size(name: str, value: object, least: str = "1") -> str:
     if isinstance(value, str) and amount is not None:
         if amount < (_bytes(least) or 0):
             raise arguments.wrong(f"{name} must be at least {least}", code=arguments.BAD_NUMBER)
+        if most is not None and amount > (_bytes(most) or 0):
+            raise arguments.wrong(f"{name} must be at most {most}", code=arguments.BAD_NUMBER)
         return value.strip()
     raise arguments.wrong(f"{name} must be a size, not {arguments.show(value)}", hint=f'write {name}="512m"')
 
@@ -60,6 +62,10 @@ def _disk(name: str, value: object) -> str:
     return size(name, value, "1m")
 
 
+def _inodes(name: str, value: object) -> int:
+    return arguments.integer(name, value, least=100, most=4 << 20)
+
+
 def _pids(name: str, value: object) -> int:
     # One for the step, one for what looks after it.
     return arguments.integer(name, value, least=2)
@@ -72,9 +78,31 @@ def _io(name: str, value: object) -> dict[str, str | int]:
         "read_ops": _operations,
         "write_ops": _operations,
     }
+    return _limits(name, value, checks, f'{name}={{"read": "50m", "write_ops": 100}}')
+
+
+def _network(name: str, value: object) -> dict[str, str | int]:
+    def bytes_to(most: str) -> Callable[[str, object], str]:
+        return lambda name, value: size(name, value, most=most)
+
+    def count_to(most: int) -> Callable[[str, object], int]:
+        return lambda name, value: arguments.integer(name, value, least=1, most=most)
+
+    checks: dict[str, Callable[[str, object], str | int]] = {
+        "sent": bytes_to("1t"),
+        "received": bytes_to("16t"),
+        "requests": count_to(1_000_000_000),
+        "connections": count_to(1_000),
+        "requests_per_minute": count_to(60_000),
+    }
+    return _limits(name, value, checks, f'{name}={{"sent": "10m", "requests": 100}}')
+
+
+def _limits(
+    name: str, value: object, checks: dict[str, Callable[[str, object], str | int]], example: str
+) -> dict[str, str | int]:
     if not isinstance(value, dict):
-        hint = f'write {name}={{"read": "50m", "write_ops": 100}}'
-        raise arguments.wrong(f"{name} must be a dict of limits, not {arguments.show(value)}", hint=hint)
+        raise arguments.wrong(f"{name} must be a dict of limits, not {arguments.show(value)}", hint=f"write {example}")
     limits: dict[Any, object] = value  # pyright: ignore[reportUnknownVariableType]
     for key in limits:
         if key not in checks:
@@ -97,9 +125,11 @@ def settings(given: dict[str, Any]) -> dict[str, Any]:
     checks: dict[str, Callable[[str, object], Any]] = {
         "memory_limit": _memory,
         "disk_limit": _disk,
+        "inodes_limit": _inodes,
         "cpu_limit": cpus,
         "pids_limit": _pids,
         "io": _io,
+        "network": _network,
         "network_enabled": arguments.boolean,
         "timeout_seconds": arguments.seconds,
         "allow_hosts": arguments.texts,

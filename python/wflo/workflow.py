@@ -125,7 +125,9 @@ class Workflow:
         cpu_limit: str | float | None = None,
         pids_limit: int | None = None,
         disk_limit: str | int | None = None,
+        inodes_limit: int | None = None,
         io: Mapping[str, str | int] | None = None,
+        network: Mapping[str, str | int] | None = None,
         network_enabled: bool | None = None,
         timeout_seconds: Seconds | None = None,
         allow_hosts: Sequence[str] | None = None,
@@ -135,16 +137,21 @@ class Workflow:
     ) -> None:
         """Sets limits of each step's sandbox. What is left out stands as in `wflo.toml`.
 
-        Sizes are `"512m"` or bytes, `cpu_limit` is a number of CPUs, `timeout_seconds` is a step's
-        time limit. `io` limits each disk in a second: `read` and `write` are sizes, `read_ops` and
-        `write_ops` numbers of operations. `env` names environment variables to pass through, `hide` files to hide.
+        Sizes are `"512m"` or bytes, `cpu_limit` is a number of CPUs, `timeout_seconds` is a step's time limit,
+        `inodes_limit` a number of files, folders and links. `io` limits each disk in a second: `read` and
+        `write` are sizes, `read_ops` and `write_ops` numbers of operations. `network` limits what a run sends to
+        hosts and receives from them (`sent`, `received`: sizes) and how many connections it makes (`requests`),
+        and for each sandbox how many are open at once (`connections`) and begin in a minute
+        (`requests_per_minute`). `env` names environment variables to pass through, `hide` files to hide.
         """
         given = {
             "memory_limit": memory_limit,
             "cpu_limit": cpu_limit,
             "pids_limit": pids_limit,
             "disk_limit": disk_limit,
+            "inodes_limit": inodes_limit,
             "io": io,
+            "network": network,
             "network_enabled": network_enabled,
             "timeout_seconds": timeout_seconds,
             "allow_hosts": allow_hosts,

@@ -5,6 +5,7 @@ The binary is the installed one, beside the Python that runs the tests. `WFLO_BI
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from model import MockModel
 from project import Project
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # The tests were started in the background of a script, and what they start would ignore it, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

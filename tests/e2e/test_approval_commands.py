@@ -132,6 +132,25 @@ def test_a_program_that_a_rule_names_is_asked_about_before_it_starts(marked: Pro
     assert done.code == 0 and not done.of("approval.requested"), done
 
 
+def test_a_command_and_what_it_is_given_are_shown_whole(marked: Project) -> None:
+    marked.write_settings('[approvals]\ncommands = ["sh *"]\n')
+    marked.steps("""
+    @workflow.step
+    async def publish(context):
+        script = "echo ok" + " " * 5000 + "; echo " + "x" * 3000 + "END"
+        env = {f"NAME_{n}": "v" * 300 for n in range(300)}
+        await context.tools.run(["sh", "-c", script], stdin="line\\n" * 10_000 + "LAST", env=env)
+    """)
+    running = marked.start("run")
+    asked = running.until("approval.requested")
+    assert asked["evidence"]["stdin"] == "line\n" * 10_000 + "LAST", "nothing of it is cut"
+    shown = marked.call("approvals", "show", asked["approval_id"]).out
+    assert "ok⟨5000 blanks⟩; echo xxx" in shown and "xEND" in shown, shown[:9000]
+    assert "LAST" in shown and "NAME_299=" in shown and "(10001 lines, 50004 bytes)" in shown
+    assert marked.call("approvals", "reject", asked["approval_id"]).code == 0
+    running.finish()
+
+
 @pytest.mark.parametrize("then", ["fail", "rerun"])
 def test_a_guarded_command_that_may_have_run_is_not_run_again_by_itself(marked: Project, then: str) -> None:
     stay = MARK + "; if [ $(wc -l < /marks/ran) = 1 ]; then sleep 1000; fi"

@@ -66,7 +66,7 @@ def test_what_a_step_sent_by_itself_is_named_and_never_called_nothing(
     assert "wrote nothing" not in asked["title"] and host in asked["title"], asked["title"]
     [reached] = asked["evidence"]["connections"]
     assert f"{reached['host']}:{reached['port']}" == host, reached
-    assert (reached["request"], reached["times"]) == ("DELETE /v1/customers/7", 1), reached
+    assert (reached["requests"], reached["times"]) == (["DELETE /v1/customers/7"], 1), reached
     assert reached["sent_bytes"] > 4 and "bytes_unknown_of" not in reached, reached
     assert ("commands" in asked["evidence"]) == (how == "tool"), asked["evidence"]
     shown = project.call("approvals", "show", asked["approval_id"])

@@ -92,7 +92,7 @@ def test_a_run_has_its_steps_there_and_its_files_here(project: Project, model: M
     assert (project.folder / "old.txt").exists() and not (project.folder / "made.txt").exists()
     diff = project.call("diff", done.run["id"])
     assert "made.txt" in diff.out and "old.txt" in diff.out, diff
-    assert project.call("apply", done.run["id"], "--yes").code == 0
+    assert project.call("apply", done.run["id"], ".", "--yes").code == 0
     assert (project.folder / "made.txt").read_text() == "in made" and not (project.folder / "old.txt").exists()
     cloud.has_none()
     # Neither a key nor a secret has left this machine, whatever is recorded there.
@@ -216,6 +216,7 @@ def test_its_memory_and_processes_are_bounded(project: Project, cloud: Cloud) ->
         ('rw = ["./data:/data"]', {}, "WFLO-5316"),
         ('ro = ["./data:/data"]', {}, "WFLO-5316"),
         ('disk_limit = "64m"', {}, "WFLO-5316"),
+        ("inodes_limit = 5000", {}, "WFLO-5316"),
         ('require = "kernel"', {}, "WFLO-5316"),
         ("", {"E2B_API_KEY": ""}, "WFLO-5307"),
         ("", {"E2B_API_KEY": "e2b_another"}, "WFLO-5309"),

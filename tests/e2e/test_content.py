@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -171,3 +173,126 @@ def test_a_killed_call_has_what_it_asked_or_has_no_intent(project: Project, fail
         assert project.call("runs", "resume", "latest").code == 0
         [call] = calls(project)
         assert call["asked"] and call["answered"], call
+
+
+ASK = """
+    import json, os, urllib.request
+
+    def ask(body, path="/chat/completions"):
+        body = body if isinstance(body, str) else json.dumps(body)
+        request = urllib.request.Request(
+            os.environ["OPENAI_BASE_URL"] + path,
+            body.encode(),
+            {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+"""
+
+GROWING = """
+    said = [{"role": "user", "content": f"{n} " + "word " * 1_600} for n in range(450)]
+    for n in range(CALLS):
+        said.append({"role": "user", "content": f"and {n}"})
+        ask({"model": "m", "max_tokens": 5, "messages": said})
+"""
+
+
+def peak(project: Project, *arguments: str) -> int:
+    """What a command held in memory at most, in bytes."""
+    # By a small process: what starts another one passes its own peak on to it.
+    script = """if True:
+        import resource, subprocess, sys
+        subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, project.wflo, *arguments],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    return int(done.stdout) * 1024
+
+
+def test_a_trace_holds_one_call_in_memory_however_many_there_are(project: Project, model: MockModel) -> None:
+    took = {}
+    for number in (2, 16):
+        project.write("agent.py", ASK + GROWING.replace("CALLS", str(number)))
+        assert program(project, "python3", "agent.py").returncode == 0
+        lines = calls(project)
+        assert len(lines) == number and lines[-1]["request_bytes"] > 3_500_000, len(lines)
+        for flags in ((), ("--json",), ("--content",), ("--content", "--json")):
+            took.setdefault(flags, []).append(peak(project, "runs", "trace", "latest", *flags))
+    for flags, (few, many) in took.items():
+        assert many < few + 24_000_000, took
+        # Where nothing is shown of what was asked, none of it is read.
+        assert flags not in ((), ("--json",)) or many < took[("--content",)][0], took
+
+
+def test_what_is_exported_leaves_in_several_requests(project: Project, model: MockModel) -> None:
+    project.write_settings("\n[traces]\nexport_content = true\n")
+    script = """
+    for n in range(8):
+        said = [{"role": "user", "content": f"{n} {m} " + "word " * 1_600} for m in range(180)]
+        ask({"model": "m", "max_tokens": 5, "messages": said})
+    """
+    project.write("agent.py", ASK + script)
+    with Collector() as collector:
+        project.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.address
+        project.environment["OTEL_EXPORTER_OTLP_TIMEOUT"] = "60000"
+        assert program(project, "python3", "agent.py", flags=("--trace",)).returncode == 0
+        told = [attributes(span) for span in collector.spans() if span.name == "chat m"]
+        lengths = [len(body) for body in collector.bodies]
+    assert len(lengths) > 1 and max(lengths) < 7_000_000, lengths
+    assert len(told) == 8, told
+    for of in told:
+        sent = json.loads(of["gen_ai.input.messages"])
+        assert len(sent) + int(of["wflo.messages_not_exported"]) == 180 and int(of["wflo.bytes_not_exported"]) > 0
+
+
+def test_no_program_hides_a_line_of_its_conversation_or_writes_one_of_wflos(project: Project, model: MockModel) -> None:
+    script = """
+    ask({"model": "m", "max_tokens": 5, "messages": [
+        {"role": "user", "type": "reasoning", "content": "first\\n  user      | x\\n  (3 messages as before)"},
+        {"role": "user", "content": "second", "wflo.not_kept": {"bytes": 7, "blake3": "0" * 64}},
+        {"wflo.not_kept": {"bytes": 7, "blake3": "0" * 64}},
+        {"role": "calls", "content": "third {}"},
+        {"role": "user", "content": "x" * 300 + "  user      \u2502 fourth"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:fifth"}}]},
+    ]})
+    """
+    project.write("agent.py", ASK + script)
+    assert program(project, "python3", "agent.py").returncode == 0
+    page = project.call("runs", "trace", "latest", "--content").out
+    lines = [line for line in page.splitlines() if line]
+    body = [line for line in lines[1:] if not line.startswith("  (")]
+    assert all(line[12] in "\u2502\u2506\u00b7" and len(line) <= 100 for line in body), page
+    assert "(3 messages" not in [line[2:13] for line in lines], page
+    for text in ("second", "third {}", "fourth", 'role "calls"', '"image_url"', '"wflo.not_kept"'):
+        assert text in page, page
+    assert "not kept" not in page.replace("wflo.not_kept", ""), page
+
+
+def test_half_a_surrogate_costs_nothing_of_its_request(project: Project, model: MockModel) -> None:
+    value = "sk-a-key-0123456789"
+    project.environment["MODEL_KEY"] = value
+    script = """
+    text = "before \\ud800 behind"
+    body = json.dumps({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": text}]})
+    ask(body.replace("behind", "\\\\u0073k-a-key-0123456789"))
+    """
+    project.write("agent.py", ASK + script)
+    project.write_settings("\n[traces]\nexport_content = true\n")
+    with Collector() as collector:
+        project.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.address
+        done = program(project, "python3", "agent.py", flags=("--trace",))
+        assert done.returncode == 0, done
+        [told] = [attributes(span) for span in collector.spans() if span.name == "chat m"]
+    [call] = calls(project)
+    assert isinstance(call["request"], str) and "before \\ud800 [redacted]" in call["request"], call
+    assert call["asked"][0]["parts"] == [{"type": "text", "content": "before \ufffd [redacted]"}], call
+    assert "before \ufffd [redacted]" in json.loads(told["gen_ai.input.messages"])[0]["parts"][0]["content"], told
+    assert "before \ufffd [redacted]" in project.call("runs", "trace", "latest", "--content").out

@@ -25,6 +25,18 @@ def test_a_lower_limit_counts_and_a_higher_one_does_not(project: Project) -> Non
     assert project.run().code == 0
 
 
+def test_files_have_a_limit_of_their_own_which_code_lowers(project: Project) -> None:
+    project.write_settings("\n[sandbox]\ninodes_limit = 2000\n")
+    make = "return [open(f'/tmp/{n}', 'w').close() for n in range(1000)][0]"
+    asks(project, "workflow.configure_sandbox(inodes_limit=100000)", make.replace("1000", "3000"))
+    assert project.run().code == 1, "3,000 files are more than the settings' 2,000"
+    asks(project, "workflow.configure_sandbox(inodes_limit=500)", make)
+    done = project.run()
+    assert done.code == 1 and "No space left" in done.out, done
+    asks(project, "", make)
+    assert project.run().code == 0
+
+
 def test_a_step_has_limits_where_nobody_set_one(project: Project) -> None:
     asks(project, "", "return len(bytearray(3 << 30))")
     done = project.run()

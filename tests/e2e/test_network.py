@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import Project, question
 
 HOST = "127.0.0.2"
 
@@ -77,6 +77,21 @@ def test_a_command_reaches_the_host_that_is_named_and_no_other(project: Project,
     done = project.call("sandbox", "exec", "--", *curl)
     assert done.code == 7 and not done.out.startswith("hello"), done
     assert server.seen == ["/x?y=1"]
+
+
+def test_a_rule_that_stock_clients_never_come_to_is_remarked_on(project: Project, server: Server) -> None:
+    for rule in ("127.0.0.1:18955", "http://localhost:18955"):
+        done = project.call("sandbox", "exec", "--allow-host", rule, "--", "true")
+        assert done.code == 0 and f"`{rule}`" in done.err and "NO_PROXY" in done.err, done
+        done = project.call("run", "--allow-host", rule, "--", "true")
+        assert done.code == 0 and f"`{rule}`" in done.err and "NO_PROXY" in done.err, done
+    done = project.call("sandbox", "exec", "--allow-host", server.at, "--", "true")
+    assert done.code == 0 and "NO_PROXY" not in done.err, done
+    project.steps("@workflow.step\nasync def wait(context):\n    await context.approve('go on?')\n")
+    asked = question(project.start("run"))
+    for rule, remarked in (("127.0.0.1:18955", True), (server.at, False)):
+        done = project.call("egress", "allow", asked["run_id"], rule)
+        assert done.code == 0 and ("NO_PROXY" in done.err) == remarked, done
 
 
 def test_tls_is_between_the_command_and_the_host(project: Project, secure: Server) -> None:

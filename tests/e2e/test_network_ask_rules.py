@@ -116,3 +116,59 @@ def test_nobody_there_is_a_no(asking: Project, server: Server) -> None:
 def test_other_hosts_are_refused_without_a_question(asking: Project, server: Server) -> None:
     done = start(asking, server, "--ask-host", "api.example.org").finish()
     assert "WFLO-5202" in said(done)[0] and not done.of("approval.requested"), done
+
+
+@pytest.mark.parametrize("how_long", ["once", "run", "always"])
+def test_a_yes_to_a_host_opens_no_part_that_a_narrower_rule_leaves_closed(
+    asking: Project, server: Server, how_long: str
+) -> None:
+    flags = ["--allow-host", f"GET http://{server.at}/v1/**", "--ask-host", server.at]
+    running = start(asking, server, *flags, paths=("/v1/a", "/x", "/v1/b"))
+    for _ in range(3 if how_long == "once" else 1):
+        asked = running.until("approval.requested")
+        assert asked["rule"] == f"http://{server.at}", asked
+        assert asking.call("approvals", "approve", asked["approval_id"], "--for", how_long).code == 0
+    answers = said(running.finish())
+    assert [answer[:3] for answer in answers] == ["200", "403", "200"], answers
+    assert server.seen == ["/v1/a", "/v1/b"]
+    if how_long == "always":
+        answers = said(start(asking, server, *flags, paths=("/v1/a", "/x")).finish())
+        assert [answer[:3] for answer in answers] == ["200", "403"], answers
+
+
+def test_never_to_a_part_is_never_to_that_part_where_nobody_is_asked(asking: Project, server: Server) -> None:
+    rule = f"GET http://{server.at}/v1/**"
+    running = start(asking, server, "--allow-host", server.at, "--ask-host", rule, paths=("/x", "/v1/a"))
+    asked = running.until("approval.requested")
+    assert asking.call("approvals", "reject", asked["approval_id"], "--for", "always").code == 0
+    assert [answer[:3] for answer in said(running.finish())] == ["200", "403"]
+    done = start(asking, server, "--allow-host", server.at, paths=("/x", "/v1/a", "/V1/a", "/y")).finish()
+    answers = said(done)
+    assert [answer[:3] for answer in answers] == ["200", "403", "403", "200"], answers
+    assert "WFLO-5209" in answers[1] and not done.of("approval.requested"), done
+
+
+@pytest.mark.parametrize("asks", ["rule", "hosts"])
+def test_a_retry_takes_over_no_answer_that_was_forgotten(asking: Project, server: Server, asks: str) -> None:
+    if asks == "hosts":
+        server = Server(host="127.0.0.1")
+    if asks == "rule":
+        flags = ["--allow-host", server.at, "--ask-host", server.at]
+    else:
+        # A name: an address of this machine is never asked about.
+        asking.write_settings('[sandbox]\nallow_addresses = ["127.0.0.0/8", "::1"]\n')
+        flags = ["--ask-hosts"]
+        server.at = server.at.replace("127.0.0.1", "localhost")
+    running = start(asking, server, *flags)
+    asked = running.until("approval.requested")
+    assert asking.call("approvals", "approve", asked["approval_id"], "--for", "always").code == 0
+    assert said(running.finish()) == ["200 hello"]
+    done = start(asking, server, *flags).finish()
+    assert not done.of("approval.requested"), done
+    again = ("runs", "retry", done.run["id"], "--from", "fetch")
+    assert not asking.start(*again).finish().of("approval.requested"), "it is remembered"
+    assert asking.call("egress", "forget", f"http://{server.at}").code == 0
+    running = asking.start(*again)
+    asked = running.until("approval.requested")
+    assert asking.call("approvals", "reject", asked["approval_id"]).code == 0
+    assert "WFLO-5209" in said(running.finish())[0]

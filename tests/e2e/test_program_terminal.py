@@ -166,6 +166,34 @@ def test_a_no_ends_the_run_and_gives_the_terminal_back(project: Project, model: 
     assert not model.entries
 
 
+def test_a_question_that_runs_out_of_time_gives_the_screen_back(project: Project, model: MockModel) -> None:
+    project.write_settings("""
+        [budget]
+        max_cost_usd = "0.0001"
+        action_on_exceeded = "ask"
+        [approvals]
+        budget_timeout_seconds = 2
+    """)
+    agent(
+        project,
+        r"""
+        try:
+            ask("dear")
+        except SystemExit:
+            print("lives on", flush=True)
+        print("read", input())
+        """,
+    )
+    with sitting(project, "python3", "agent.py") as screen:
+        screen.until(ASK)
+        screen.until("lives on")
+        wait_for(lambda: is_raw(screen), "the program has the terminal again")
+        screen.type("typed")
+        screen.until("read typed")
+        assert screen.end() == 0, screen.text
+    assert not model.entries
+
+
 def test_applying_asks_after_the_program(project: Project) -> None:
     with sitting(project, "sh", "-c", "echo made > made.txt", flags=("--apply", "--require-approval")) as screen:
         screen.until(ASK)

@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -195,6 +198,20 @@ def test_a_known_agent_without_a_provider_is_told_so_before_it_starts(project: P
     done = bare.call("run", "--", "claude")
     assert done.code == 2 and "WFLO-8102" in done.err and "ANTHROPIC_API_KEY" in done.err, done
     assert bare.call("run", "--", "claude", ANTHROPIC_API_KEY="sk-x").out == "started\n"
+    # It is the same one by another name, and by whatever starts it.
+    (project.folder / "bin/helper").symlink_to("claude")
+    for name in ("npx", "pnpm"):
+        project.write(f"bin/{name}", "#!/bin/sh\necho started\n").chmod(0o755)
+    for command in (
+        ["bin/helper"],
+        [str(fake)],
+        ["npx", "-y", "@anthropic-ai/claude-code@latest"],
+        ["pnpm", "dlx", "claude-code"],
+    ):
+        done = bare.call("run", "--", *command)
+        assert done.code == 2 and "WFLO-8102" in done.err and "claude would find no model" in done.err, (command, done)
+        assert bare.call("run", "--", *command, ANTHROPIC_API_KEY="sk-x").out == "started\n", command
+    assert bare.call("run", "--", "npx", "prettier", "claude").out == "started\n"
 
 
 @pytest.mark.parametrize("backend", ["native", "none"])
@@ -361,6 +378,112 @@ def test_a_call_that_asks_goes_on_after_a_top_up(project: Project, model: MockMo
     asked = running.until("approval.requested")
     assert project.call("budgets", "top-up", asked["budget"], "1").code == 0
     assert running.finish().code == 0
+
+
+TOLD = """
+    import json, os, urllib.request
+
+    def ask(word):
+        body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": word}]}
+        request = urllib.request.Request(
+            os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+            json.dumps(body).encode(),
+            {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)["choices"][0]["message"]["content"]
+        except urllib.error.HTTPError as error:
+            return f"refused with {error.code} {error.headers['x-should-retry']} {error.read().decode()}"
+
+    print(ask("first"))
+    print(ask("second"))
+    open("on.txt", "w").write("x")
+"""
+
+
+def unanswered(project: Project, seconds: float) -> None:
+    """A program that lives on with a call that is refused; its budget asks, and waits for so long."""
+    project.write_settings(f"""
+        [budget]
+        max_cost_usd = "0.0001"
+        action_on_exceeded = "ask"
+        [approvals]
+        budget_timeout_seconds = {seconds}
+    """)
+    project.write("agent.py", TOLD)
+
+
+def test_nobody_answers_in_time_the_call_is_refused_and_the_program_lives_on(
+    project: Project, model: MockModel
+) -> None:
+    unanswered(project, 0.5)
+    done = start(project, "python3", "agent.py").finish()
+    assert done.code == 0 and not model.entries, done
+    said = " ".join(event["message"] for event in done.of("log"))
+    assert said.count("refused with 402 false") == 2 and said.count("WFLO-4001") >= 2, said
+    assert "nobody answered within 500ms" in said, said
+    decided = done.of("approval.decided")
+    assert [event["by"] for event in decided] == ["timeout"] * 2, decided
+    assert "on.txt" in project.call("diff", "latest").out
+    [budget] = project.call("budgets", "list", "--all", "--json").events
+    assert budget["held_usd"] in ("0", "0.00") and budget["settled_usd"] in ("0", "0.00"), budget
+    # Said once, where the person who comes back reads it.
+    assert "nobody answered within 500ms" in project.call("runs", "show", "latest").out
+    late = project.call("approvals", "approve", done.of("approval.requested")[0]["approval_id"])
+    assert late.code != 0 and "expired" in late.err, late
+
+
+def test_a_deadline_that_passed_while_nothing_ran_is_no_answer_to_the_program_that_starts_anew(
+    project: Project, model: MockModel
+) -> None:
+    unanswered(project, 5)
+    running = start(project, "python3", "agent.py")
+    first = running.until("approval.requested")
+    running.kill()
+    run = running.finish().events[0]["run_id"]
+    database = next(project.folder.rglob("wflo.db"))
+    with closing(sqlite3.connect(database)) as db:
+        [[until]] = db.execute("SELECT json_extract(request, '$.expires_at') FROM approvals").fetchall()
+    wait_for(lambda: datetime.now(timezone.utc) > datetime.fromisoformat(until), "the deadline")
+    resumed = project.begin(str(project.wflo), "runs", "resume", run, "--json")
+    second = resumed.until("approval.requested")
+    assert second["approval_id"] != first["approval_id"], "the old one has run out"
+    assert project.call("approvals", "approve", second["approval_id"], "--amount", "1").code == 0
+    done = resumed.finish()
+    assert done.code == 0 and model.asked() == {"first": 1, "second": 1}, done
+    statuses = {a["id"]: a["status"] for a in project.call("approvals", "list", "--all", "--json").events}
+    assert statuses[first["approval_id"]] == "expired" and statuses[second["approval_id"]] == "approved", statuses
+
+
+def test_an_answer_that_came_while_nothing_ran_counts_whatever_the_time(project: Project, model: MockModel) -> None:
+    unanswered(project, 1)
+    running = start(project, "python3", "agent.py")
+    asked = running.until("approval.requested")
+    running.kill()
+    run = running.finish().events[0]["run_id"]
+    given = project.call("approvals", "approve", asked["approval_id"], "--amount", "1", "--no-drive")
+    assert given.code == 0, given
+    done = project.call("runs", "resume", run, "--json")
+    assert done.code == 0 and model.asked() == {"first": 1, "second": 1}, done
+    assert not done.of("approval.requested"), "nobody is asked again"
+
+
+@pytest.mark.usefixtures("failpoints")
+def test_a_crash_behind_a_question_leaves_that_question(project: Project, model: MockModel) -> None:
+    unanswered(project, 60)
+    killed = project.begin(
+        str(project.wflo), "run", "--json", "--", "python3", "agent.py", WFLO_FAILPOINT="budget.asked"
+    ).finish()
+    assert killed.code != 0 and not model.entries, killed
+    run = killed.events[0]["run_id"]
+    [asked] = project.call("approvals", "list", "--json").events
+    resumed = project.begin(str(project.wflo), "runs", "resume", run, "--json")
+    resumed.until("step.started")
+    assert project.call("approvals", "approve", asked["id"], "--amount", "1").code == 0
+    done = resumed.finish()
+    assert done.code == 0 and not done.of("approval.requested"), done
+    assert model.asked() == {"first": 1, "second": 1}
 
 
 # Resuming

@@ -65,7 +65,7 @@ def test_what_a_tool_wrote_and_removed_comes_back(project: Project, model: MockM
     assert (out["kept"], out["link"], out["mode"]) == (False, "made.txt", "0o750")
     assert out["recorded"], "a file is as old as it was"
     # The run's own layer holds what came back.
-    assert project.call("apply", run, "--yes").code == 0
+    assert project.call("apply", run, ".", "--yes").code == 0
     assert (project.folder / "out/made.txt").read_text() == out["said"]
     assert (project.folder / "out/deep/large.bin").stat().st_size == 3_000_000
     assert not (project.folder / "old.txt").exists()

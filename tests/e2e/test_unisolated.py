@@ -242,6 +242,7 @@ def test_limits_are_watched_over_or_refused(project: Project) -> None:
         ('backend = "none"\nrequire = "kernel"', [], "WFLO-5008"),
         ('require = "kernel"', ["--sandbox", "none"], "WFLO-5008"),
         ('disk_limit = "64m"', ["--sandbox", "none"], "WFLO-5008"),
+        ("inodes_limit = 5000", ["--sandbox", "none"], "WFLO-5008"),
         ('rw = ["./data:/data"]', ["--sandbox", "none"], "WFLO-5008"),
         ('backend = "native"', [], "WFLO-1012"),
         ("", [], "WFLO-1012"),

@@ -86,6 +86,13 @@ impl Purpose {
     }
 }
 
+impl ApprovalRequest {
+    /// Whether its time was up then, and nobody's word counts any more.
+    pub fn is_over(&self, at: Timestamp) -> bool {
+        self.on_timeout == OnTimeout::Reject && self.expires_at.is_some_and(|until| at >= until)
+    }
+}
+
 /// Where a question stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -183,12 +190,15 @@ pub enum Lasts {
     Always,
 }
 
+/// Who has decided where nobody did in time ([`Decision::by`]).
+pub const TIMEOUT: &str = "timeout";
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Yes or no.
     pub approved: bool,
-    /// Who: `local:<os user>` in embedded mode, or `timeout`.
+    /// Who: `local:<os user>` in embedded mode, or [`TIMEOUT`].
     pub by: String,
     /// What they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,6 +211,14 @@ pub struct Decision {
     pub lasts: Option<Lasts>,
     /// When.
     pub at: Timestamp,
+}
+
+impl Decision {
+    /// What counts where nobody decided in time.
+    pub fn timed_out(at: Timestamp) -> Self {
+        let comment = Some("nobody decided in time".to_owned());
+        Decision { approved: false, by: TIMEOUT.to_owned(), comment, amount: None, lasts: None, at }
+    }
 }
 
 /// An approval as the store keeps it.

@@ -8,7 +8,6 @@
 //! **Architecture Invariant:** the pieces of a request, put together, are the text that was cut, byte for byte; where a
 //! bound left something out, a note with its size and its hash stands there.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::canonical::Digest;
+
+mod strings;
+
+pub use self::strings::{has_lone_surrogate, mended, strings};
 
 /// An element of a list, or another field, beyond so many bytes is kept as its size and its hash.
 pub const MOST_OF_ELEMENT: usize = 256 << 10;
@@ -31,6 +34,8 @@ const SMALL: usize = 256;
 const OUTLINE: usize = 4 << 10;
 /// About the length of a note, in bytes.
 const NOTE: usize = 128;
+/// No request that is put together is longer, in bytes: what is kept of one, with its notes.
+const MOST_TOGETHER: usize = 2 * MOST_OF_REQUEST;
 /// The key of a note in place of what is not kept.
 pub const NOT_KEPT: &str = "wflo.not_kept";
 
@@ -225,7 +230,9 @@ impl Cutter {
             }
         }
         let rest = value.get(at..).unwrap_or_default();
-        piece.push_str(if rest.len() > MOST_OF_ELEMENT { rest.trim_start() } else { rest });
+        let is_too_much =
+            rest.len() > MOST_OF_ELEMENT || self.kept + piece.len() + rest.len() > MOST_OF_REQUEST + NOTE;
+        piece.push_str(if is_too_much { rest.trim_start() } else { rest });
         if !piece.is_empty() {
             before = Some(self.link(before, &piece));
         }
@@ -288,44 +295,6 @@ fn within(text: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// The text with each of its strings passed through `change`, which sees it without escapes; what is not changed
-/// stays as it was written.
-pub fn strings(text: &str, change: impl Fn(&str) -> Option<String>) -> String {
-    let bytes = text.as_bytes();
-    let (mut out, mut kept, mut at) = (String::new(), 0, 0);
-    while let Some(start) = memchr(b'"', bytes, at) {
-        let Some(end) = string_end(bytes, start) else { break };
-        let written = text.get(start..end).unwrap_or_default();
-        if written.contains('\\')
-            && let Ok(read) = serde_json::from_str::<String>(written)
-            && let Some(changed) = change(&read)
-        {
-            out.push_str(text.get(kept..start).unwrap_or_default());
-            out.push_str(&serde_json::Value::String(changed).to_string());
-            kept = end;
-        }
-        at = end;
-    }
-    out.push_str(text.get(kept..).unwrap_or_default());
-    out
-}
-
-fn memchr(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
-    bytes.get(from..)?.iter().position(|found| *found == byte).map(|at| from + at)
-}
-
-/// Where the string ends that begins at `start`, behind its quotation mark.
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-}
-
 /// A name in hexadecimal.
 pub fn hex(name: &Name) -> String {
     name.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -337,87 +306,85 @@ pub fn name(hex: &str) -> Option<Name> {
     Some(*hash.as_bytes())
 }
 
-/// What is kept of one run's requests.
-#[derive(Debug, Clone, Default)]
-pub struct Contents {
-    texts: HashMap<Name, String>,
-    links: HashMap<Name, (Option<Name>, Name)>,
+/// A link of a list: its name, the link before, and the name of its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: Name,
+    /// The one before; none for the first.
+    pub before: Option<Name>,
+    /// The name of its text.
+    pub text: Name,
 }
 
-impl Contents {
-    /// Adds a text.
-    pub fn text(&mut self, name: Name, text: String) {
-        self.texts.insert(name, text);
+/// Puts the request of an outline together, from where links and texts are found; none where it was not kept, or not
+/// all of it is there. No more than that one request is ever in memory.
+///
+/// # Errors
+/// Those of `link` and `text`.
+pub fn together<E>(
+    outline: &Outline,
+    mut link: impl FnMut(&Name) -> Result<Option<Link>, E>,
+    mut text: impl FnMut(&Name) -> Result<Option<String>, E>,
+) -> Result<Option<String>, E> {
+    if outline.parts.is_empty() {
+        return Ok(None);
     }
-
-    /// Adds a link.
-    pub fn link(&mut self, name: Name, before: Option<Name>, text: Name) {
-        self.links.insert(name, (before, text));
-    }
-
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    /// The request of an outline; none where it was not kept, or not all of it is there.
-    pub fn request(&self, outline: &Outline) -> Option<String> {
-        if outline.parts.is_empty() {
-            return None;
+    let mut request = String::new();
+    for part in &outline.parts {
+        let list = match part {
+            Part::Text(text) => {
+                request.push_str(text);
+                continue;
+            }
+            Part::List { list } => list,
+        };
+        let Some(last) = name(list) else { return Ok(None) };
+        let (mut next, mut texts) = (Some(last), Vec::new());
+        while let Some(at) = next {
+            let Some(found) = link(&at)? else { return Ok(None) };
+            // A longer one is a circle that somebody wrote.
+            if texts.len() > MOST_TOGETHER / PIECE {
+                return Ok(None);
+            }
+            texts.push(found.text);
+            next = found.before;
         }
-        let mut request =
-            String::with_capacity(usize::try_from(outline.bytes).unwrap_or(0).min(MOST_OF_REQUEST));
-        for part in &outline.parts {
-            match part {
-                Part::Text(text) => request.push_str(text),
-                Part::List { list } => {
-                    for (_, text) in self.pieces_of(list, &HashSet::new())? {
-                        request.push_str(text);
-                    }
-                }
+        for at in texts.iter().rev() {
+            let Some(piece) = text(at)? else { return Ok(None) };
+            request.push_str(&piece);
+            if request.len() > MOST_TOGETHER {
+                return Ok(None);
             }
         }
-        Some(request)
     }
-
-    /// The texts of an outline's lists that no earlier outline had in the same place, in their order.
-    /// `seen` learns them.
-    pub fn new_texts<'a>(&'a self, outline: &Outline, seen: &mut HashSet<Name>) -> Vec<&'a str> {
-        let mut texts = Vec::new();
-        for part in &outline.parts {
-            let Part::List { list } = part else { continue };
-            let found = self.pieces_of(list, seen).unwrap_or_default();
-            for (link, text) in found {
-                seen.insert(link);
-                texts.push(text);
-            }
-        }
-        texts
-    }
-
-    /// The pieces of a list, behind the last one that is in `until`.
-    fn pieces_of(&self, list: &str, until: &HashSet<Name>) -> Option<Vec<(Name, &str)>> {
-        let (mut next, mut found) = (Some(name(list)?), Vec::new());
-        while let Some(link) = next.filter(|link| !until.contains(link)) {
-            let (before, text) = self.links.get(&link)?;
-            // A chain cannot be longer than there are links, unless somebody wrote a circle.
-            if found.len() > self.links.len() {
-                return None;
-            }
-            found.push((link, self.texts.get(text)?.as_str()));
-            next = *before;
-        }
-        found.reverse();
-        Some(found)
-    }
+    Ok(Some(request))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// What is kept of one run's requests.
+    #[derive(Default)]
+    struct Contents {
+        texts: HashMap<Name, String>,
+        links: HashMap<Name, Link>,
+    }
+
+    impl Contents {
+        fn request(&self, outline: &Outline) -> Option<String> {
+            let link = |name: &Name| Ok::<_, Infallible>(self.links.get(name).copied());
+            let Ok(found) = together(outline, link, |name| Ok(self.texts.get(name).cloned()));
+            found
+        }
+    }
 
     /// Keeps requests as a store does; how many bytes that takes.
     fn keep(contents: &mut Contents, pieces: &[Piece]) -> u64 {
@@ -426,7 +393,8 @@ mod tests {
             let is_new = match piece {
                 Piece::Text { name, text } => contents.texts.insert(*name, text.to_string()).is_none(),
                 Piece::Link { name, before, text } => {
-                    contents.links.insert(*name, (*before, *text)).is_none()
+                    let link = Link { name: *name, before: *before, text: *text };
+                    contents.links.insert(*name, link).is_none()
                 }
             };
             new += if is_new { piece.bytes() } else { 0 };
@@ -547,12 +515,29 @@ mod tests {
     }
 
     #[test]
-    fn what_an_escape_hides_is_seen() {
-        let change = |text: &str| text.contains("key\"x").then(|| text.replace("key\"x", "-"));
-        assert_eq!(strings(r#"{"a": "my key\"x.", "b": "key"}"#, change), r#"{"a": "my -.", "b": "key"}"#);
-        assert_eq!(strings(r#"{"a": "\u006bey\"x\\"}"#, change), r#"{"a": "-\\"}"#);
-        for odd in ["", "\"", "\"\\", "a\"b\\\"c", "\"\\u12\""] {
-            assert_eq!(strings(odd, change), odd);
-        }
+    fn a_circle_of_links_and_a_piece_that_is_gone_are_no_request() {
+        let (outline, pieces) = cut(&json!({"messages": ["x".repeat(600), "y".repeat(600)]}).to_string());
+        let mut contents = Contents::default();
+        keep(&mut contents, &pieces);
+        assert!(contents.request(&outline).is_some());
+        let last = *contents.links.values().find(|link| link.before.is_some()).unwrap();
+        contents.links.insert(last.name, Link { before: Some(last.name), ..last });
+        assert_eq!(contents.request(&outline), None);
+        contents.links.insert(last.name, last);
+        contents.texts.remove(&last.text);
+        assert_eq!(contents.request(&outline), None);
+    }
+
+    #[test]
+    fn space_behind_many_lists_is_bounded_with_the_rest() {
+        let space = " ".repeat(MOST_OF_ELEMENT - 10);
+        let fields: Vec<String> =
+            (0..40).map(|n| format!(r#""f{n}":["{}"{space}]"#, "x".repeat(300))).collect();
+        let body = format!("{{{}}}", fields.join(","));
+        let (outline, pieces) = cut(&body);
+        let mut contents = Contents::default();
+        keep(&mut contents, &pieces);
+        let read = contents.request(&outline).unwrap();
+        assert!(read.len() <= MOST_OF_REQUEST + 30_000, "{}", read.len());
     }
 }

@@ -94,9 +94,15 @@ pub struct SandboxSpec {
     /// All that is written inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_limit: Option<Bytes>,
+    /// Files, folders and links there together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_limit: Option<u32>,
     /// What goes from each disk and to it in a second.
     #[serde(default, skip_serializing_if = "IoSpec::is_empty")]
     pub io: IoSpec,
+    /// What may go over the network.
+    #[serde(default, skip_serializing_if = "NetworkSpec::is_empty")]
+    pub network: NetworkSpec,
     /// Must be false in this release.
     #[serde(default)]
     pub network_enabled: bool,
@@ -112,6 +118,11 @@ pub struct SandboxSpec {
     /// Further paths of the project that are never seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hide: Vec<String>,
+}
+
+impl SandboxSpec {
+    /// What a limit of files may be. A sandbox has some of its own; each takes about a KiB of the kernel's memory.
+    pub const INODES: std::ops::RangeInclusive<u32> = 100..=(4 << 20);
 }
 
 /// Limits on disks, on each by itself.
@@ -136,6 +147,80 @@ impl IoSpec {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == IoSpec::default()
+    }
+}
+
+/// What may go to hosts and from them, all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Bytes that a run sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Bytes>,
+    /// Bytes that it receives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<Bytes>,
+    /// Connections that it makes; of a host whose requests are looked at, requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
+    /// Of those, how many each sandbox has open at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// And how many it begins in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+}
+
+impl NetworkSpec {
+    /// The most that anybody may set. What is open at once takes descriptors of this machine, two each.
+    pub const MOST: NetworkSpec = NetworkSpec {
+        sent: Some(Bytes(1 << 40)),
+        received: Some(Bytes(16 << 40)),
+        requests: Some(1_000_000_000),
+        connections: Some(1_000),
+        requests_per_minute: Some(60_000),
+    };
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == NetworkSpec::default()
+    }
+
+    /// The lower of each.
+    #[must_use]
+    pub fn narrowed(self, other: NetworkSpec) -> NetworkSpec {
+        fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.into_iter().chain(other).min()
+        }
+        NetworkSpec {
+            sent: lower(self.sent, other.sent),
+            received: lower(self.received, other.received),
+            requests: lower(self.requests, other.requests),
+            connections: lower(self.connections, other.connections),
+            requests_per_minute: lower(self.requests_per_minute, other.requests_per_minute),
+        }
+    }
+
+    /// The names of what is not between 1 and the most, with what that is.
+    pub fn out_of_range(&self) -> impl Iterator<Item = (&'static str, String)> {
+        fn is_wrong<T: Ord>(given: Option<T>, least: T, most: Option<T>) -> bool {
+            given.is_some_and(|given| given < least || most.is_some_and(|most| given > most))
+        }
+        let most = NetworkSpec::MOST;
+        let bytes = |key, given, most: Option<Bytes>| {
+            is_wrong(given, Bytes(1), most).then(|| (key, most.map(|most| most.to_string())))
+        };
+        let count = |key, given, most: Option<u32>| {
+            is_wrong(given, 1, most).then(|| (key, most.map(|most| most.to_string())))
+        };
+        let found = [
+            bytes("sent", self.sent, most.sent),
+            bytes("received", self.received, most.received),
+            count("requests", self.requests, most.requests),
+            count("connections", self.connections, most.connections),
+            count("requests_per_minute", self.requests_per_minute, most.requests_per_minute),
+        ];
+        found.into_iter().flatten().map(|(key, most)| (key, most.unwrap_or_default()))
     }
 }
 

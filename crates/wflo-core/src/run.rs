@@ -8,6 +8,7 @@ use crate::canonical::Digest;
 use crate::error::Failure;
 use crate::id::{EngineId, RunId};
 use crate::machine::Changes;
+use crate::size::Millis;
 
 /// Where a run stands. The last seven are terminal and never reopened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,6 +103,9 @@ pub struct RunOptions {
     /// Commands that people are asked about before they start, as patterns in which `*` is any characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ask_commands: Vec<String>,
+    /// For how long a call of a program is held while people are asked about its budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_timeout: Option<Millis>,
     /// Refuse at submission when a channel is not configured.
     #[serde(default)]
     pub strict_channels: bool,

@@ -12,7 +12,7 @@ use wflo_egress::inspect::{Inspection, Shown};
 use wflo_egress::resolve::SystemResolver;
 use wflo_egress::secrets::Secrets;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, Totals};
 use wflo_sandbox::ProcessTree;
 
 use crate::audit::Audit;
@@ -102,6 +102,7 @@ pub(crate) fn open(
         asker: None,
         inspection: sight.map(|sight| sight.inspection),
         limits: Limits::default(),
+        totals: Arc::new(Totals::new(&Limits::default())),
         resolver: Arc::new(SystemResolver::default()),
         witness: Arc::new(witness),
     };

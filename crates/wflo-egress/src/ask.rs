@@ -32,15 +32,17 @@ pub struct Question {
 impl fmt::Display for Question {
     /// The rule that a yes stands for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(rule) = &self.rule {
-            return rule.fmt(f);
-        }
-        let Target { host, port } = &self.target;
-        match (self.way, port) {
-            (Way::Http, 80) => write!(f, "http://{host}"),
-            (Way::Http, _) => write!(f, "http://{host}:{port}"),
-            (_, 443) => write!(f, "https://{host}"),
-            _ => write!(f, "https://{host}:{port}"),
+        self.stands_for().fmt(f)
+    }
+}
+
+impl Question {
+    /// The rule that a yes stands for.
+    fn stands_for(&self) -> Rule {
+        match (&self.rule, self.way) {
+            (Some(rule), _) => rule.clone(),
+            (None, Way::Http) => Rule::at("http", &self.target, 80),
+            (None, _) => Rule::at("https", &self.target, 443),
         }
     }
 }
@@ -70,51 +72,46 @@ pub trait Asker: Send + Sync + 'static {
 }
 
 impl Shared {
-    /// How a tunnel to `target` is let through, and whether people have said so; where no rule does, they are
-    /// asked.
-    pub(crate) async fn let_tunnel(&self, target: &Target) -> Result<(Through, bool), Denied> {
+    /// How a tunnel to `target` is let through, and the questions to which people have said yes for this very
+    /// connection; where no rule lets it through, they are asked.
+    pub(crate) async fn let_tunnel(&self, target: &Target) -> Result<(Through, Vec<Rule>), Denied> {
         let about = |rule| Question { target: target.clone(), way: Way::Tls, request: None, rule };
         let before = |rules: &Rules, answered: &[Rule]| rules.before_tunnel(target, answered);
-        if self.settle(before, |rule| about(Some(rule))).await? {
-            let rules = self.rules();
-            return Ok((rules.said_through(target), rules.ruled_through(target).is_err()));
-        }
-        let judge = |rules: &Rules| rules.allowed_through(target).map(|through| (through, false));
-        let through = if self.rules().see(target) { Through::Inspected } else { Through::Tls };
-        let question = about(None);
-        self.judged(judge, question, (through, true)).await
+        let mut answered = self.settle(before, |rule| about(Some(rule)), Vec::new()).await?;
+        let judge = |rules: &Rules| rules.allowed_through(target);
+        let through = self.judged(judge, about(None), &mut answered).await?;
+        Ok((through, answered))
     }
 
-    /// Whether a request that can be seen may be sent; where no rule says so, people are asked.
-    pub(crate) async fn let_request(&self, asked: &Forward, way: Way) -> Result<Permit, Denied> {
+    /// Whether a request that can be seen may be sent; where no rule says so, people are asked. `answered` are the
+    /// questions to which they have said yes for its connection.
+    pub(crate) async fn let_request(
+        &self,
+        asked: &Forward,
+        way: Way,
+        answered: &[Rule],
+    ) -> Result<Permit, Denied> {
         let Forward { target, method, path, .. } = asked;
         let secure = way == Way::Https;
-        let judge = |rules: &Rules| rules.allowed_request(target, secure, method, path);
-        if self.settle_request(asked, way).await? {
-            return Ok(judge(&self.rules()).unwrap_or(Permit::Whole));
-        }
-        self.judged(judge, question(asked, way, None), Permit::Whole).await
-    }
-
-    /// Waits until people have said yes to what a rule says of this request; whether they had to be asked.
-    pub(crate) async fn settle_request(&self, asked: &Forward, way: Way) -> Result<bool, Denied> {
-        let Forward { target, method, path, .. } = asked;
         let before = |rules: &Rules, answered: &[Rule]| {
-            rules.before_request((target, way == Way::Https), (method, path), answered)
+            rules.before_request((target, secure), (method, path), answered)
         };
-        self.settle(before, |rule| question(asked, way, Some(rule))).await
+        let question = |rule| question(asked, way, rule);
+        let mut answered = self.settle(before, |rule| question(Some(rule)), answered.to_vec()).await?;
+        let judge = |rules: &Rules| rules.allowed_request(target, secure, method, path);
+        self.judged(judge, question(None), &mut answered).await
     }
 
-    /// Waits until nothing stands before it that people are asked about; whether they have said yes to this very
-    /// connection.
+    /// Waits until nothing stands before it that people are asked about; the questions to which they have said yes for
+    /// this very connection, with those of `answered`.
     async fn settle(
         &self,
         before: impl Fn(&Rules, &[Rule]) -> Result<Option<Rule>, Denied>,
         question: impl Fn(Rule) -> Question,
-    ) -> Result<bool, Denied> {
-        let mut answered = Vec::new();
+        mut answered: Vec<Rule>,
+    ) -> Result<Vec<Rule>, Denied> {
         loop {
-            let Some(rule) = before(&self.rules(), &answered)? else { return Ok(!answered.is_empty()) };
+            let Some(rule) = before(&self.rules(), &answered)? else { return Ok(answered) };
             let Some(asker) = self.asker.as_ref() else { return Err(Denied::Asked) };
             let question = question(rule.clone());
             let mut rules = self.rules.clone();
@@ -138,13 +135,15 @@ impl Shared {
         }
     }
 
+    /// What the rules say with these answers; where none of them names the host, people are asked, and their yes is
+    /// one of the answers.
     async fn judged<T>(
         &self,
         judge: impl Fn(&Rules) -> Result<T, Denied>,
         question: Question,
-        yes: T,
+        answered: &mut Vec<Rule>,
     ) -> Result<T, Denied> {
-        let open = match judge(&self.rules()) {
+        let open = match judge(&self.rules().answered(answered)) {
             Err(why @ (Denied::Host | Denied::Port)) => why,
             judged => return judged,
         };
@@ -161,11 +160,13 @@ impl Shared {
         let answer = tokio::select! {
             answer = asker.ask(&question) => answer,
             // Somebody has said so without being asked.
-            () = changed => return judge(&self.rules()),
+            () = changed => return judge(&self.rules().answered(answered)),
         };
         match answer {
-            Answer::Yes if self.rules().keep_out(&question.target) => Err(Denied::Said),
-            Answer::Yes => Ok(yes),
+            Answer::Yes => {
+                answered.push(question.stands_for());
+                judge(&self.rules().answered(answered))
+            }
             Answer::No => Err(Denied::Said),
             Answer::Nothing => Err(Denied::Unanswered),
         }

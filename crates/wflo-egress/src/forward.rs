@@ -6,6 +6,7 @@
 //! here, and so does what is seen because TLS is ended by the proxy.
 
 mod answer;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +23,11 @@ use self::answer::{Asked, pass_on};
 use crate::body::{self, BodyError, Sending};
 use crate::host::Target;
 use crate::inspect::Inspection;
-use crate::limits::{Flow, Limit};
+use crate::limits::Flow;
 use crate::refusal::Refusal;
 use crate::relay::Counted;
 use crate::request::{Forward, Framing, RequestError};
-use crate::rules::{CallError, Permit};
+use crate::rules::{CallError, Permit, Rule, WEBSOCKET, WebSocketError};
 use crate::secrets::{Misplaced, Place, Redactor, Scanner, Secrets, Swapped};
 use crate::serve::Shared;
 use crate::witness::{End, Open, Opening, Way, shown};
@@ -61,14 +62,21 @@ pub(crate) enum Along<'a> {
     Inspected {
         /// With what.
         inspection: &'a Inspection,
-        /// Whether people have let this very connection through.
-        free: bool,
+        /// The questions to which people have said yes for this very connection.
+        answered: &'a [Rule],
     },
 }
 
 impl Along<'_> {
     const fn is_secure(self) -> bool {
         matches!(self, Along::Inspected { .. })
+    }
+
+    const fn answered(&self) -> &[Rule] {
+        match self {
+            Along::Plain => &[],
+            Along::Inspected { answered, .. } => answered,
+        }
     }
 
     const fn way(self) -> Way {
@@ -159,7 +167,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             if kept { Served::Kept } else { Served::Closed }
         }
         Err(Failed { begun, end }) => {
-            open.end = if flow.is_over() { End::Refused(Limit::Bytes.into()) } else { end };
+            open.end = flow.over().map_or(end, |limit| End::Refused(limit.into()));
             match &open.end {
                 End::Refused(refusal) if !begun => Served::Refused(refusal.clone()),
                 _ => Served::Closed,
@@ -178,19 +186,19 @@ async fn judge<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Ready, Refusal> {
     let target = asked.target.clone();
     let denied = |why| Refusal::Denied { target: target.clone(), why };
-    let free = matches!(along, Along::Inspected { free: true, .. });
-    let permit = match free {
-        // Unless they have said something else since.
-        true if !shared.rules().keep_out(&target) => {
-            shared.settle_request(&asked, along.way()).await.map_err(denied)?;
-            Permit::Whole
-        }
-        _ => shared.let_request(&asked, along.way()).await.map_err(denied)?,
-    };
+    let permit = shared.let_request(&asked, along.way(), along.answered()).await.map_err(denied)?;
     if asked.headers.iter().any(|(name, _)| may_override(name))
-        && shared.rules().is_by_request(&target, along.is_secure(), free)
+        && shared.rules().answered(along.answered()).is_by_request(&target, along.is_secure())
     {
         return Err(RequestError::Override.into());
+    }
+    if asked.websocket.is_some() {
+        let rules = shared.rules().answered(along.answered());
+        let judged = match shared.secrets().is_some_and(Secrets::is_used) {
+            true => Err(WebSocketError::Secrets),
+            false => rules.websocket((&target, along.is_secure()), &asked.path),
+        };
+        judged.map_err(|why| Refusal::WebSocket { target: target.clone(), why })?;
     }
     let source = match permit {
         Permit::Whole => Source::Client,
@@ -252,11 +260,12 @@ type Opened = (Arc<Flow>, Open, OwnedSemaphorePermit);
 
 async fn record(shared: &Shared, ready: &Ready, along: Along<'_>) -> Result<Opened, Refusal> {
     let slot = shared.allowance.admit()?;
+    let method = if ready.asked.websocket.is_some() { WEBSOCKET } else { ready.asked.method.as_str() };
     let opening = Opening {
         id: shared.next_id(),
         target: ready.asked.target.clone(),
         way: along.way(),
-        request: Some(shown(&ready.asked.method, &ready.asked.path)),
+        request: Some(shown(method, &ready.asked.path)),
         secrets: ready.swapped.names.clone(),
     };
     let flow = Arc::new(Flow::new(Arc::clone(&shared.allowance)));
@@ -305,14 +314,17 @@ where
     let (parts, body) = body::sending(asked.body);
     let (framing, waits) = (asked.body, asked.expects_continue);
     let about = Asked { is_1_1: asked.is_http_1_1, close: asked.close, is_head: asked.method == "HEAD" };
-    let usual = asked.usual_port;
+    let (usual, key) = (asked.usual_port, asked.websocket.clone());
     let request = written(asked, usual, body).ok_or_else(|| no_answer("the request cannot be written"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Sending>(TokioIo::new(host))
         .await
         .map_err(|_| no_answer("the connection broke"))?;
     let _driver = Driver(tokio::spawn(async move {
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     }));
+    if let Some(key) = key {
+        return websocket::exchange(client, buffer, (&mut sender, request), (&target, about), &key).await;
+    }
     if waits && client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
         return Err(Failed::BROKEN);
     }
@@ -375,7 +387,7 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
 
 /// The request as it is sent, from what was read of the client's.
 fn written(asked: Forward, usual: u16, body: Sending) -> Option<http::Request<Sending>> {
-    let Forward { target, method, path, query, headers, .. } = asked;
+    let Forward { target, method, path, query, headers, websocket, .. } = asked;
     let uri = match query {
         Some(query) => format!("{path}?{query}"),
         None => path,
@@ -384,8 +396,11 @@ fn written(asked: Forward, usual: u16, body: Sending) -> Option<http::Request<Se
     let mut request = http::Request::builder()
         .method(Method::from_bytes(method.as_bytes()).ok()?)
         .uri(uri)
-        .header(header::HOST, host)
-        .header(header::CONNECTION, "close");
+        .header(header::HOST, host);
+    request = match websocket {
+        Some(_) => request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "websocket"),
+        None => request.header(header::CONNECTION, "close"),
+    };
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         request = request.header(name, HeaderValue::from_bytes(&value).ok()?);

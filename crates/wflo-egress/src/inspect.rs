@@ -30,6 +30,7 @@ use crate::host::{Host, Target};
 use crate::refusal::Refusal;
 use crate::relay::Counted;
 use crate::request::Request;
+use crate::rules::Rule;
 use crate::secrets::Secrets;
 use crate::serve::{Shared, close_after, next_request};
 use crate::tunnel::{self, ESTABLISHED, TLS_DENIED};
@@ -115,15 +116,15 @@ pub fn trust_env(path: &str) -> Vec<(String, String)> {
     names.map(|name| (name.to_owned(), path.to_owned())).to_vec()
 }
 
-/// Serves one tunnel whose requests are looked at; `buffer` is what the client has sent after its own. `free` is
-/// whether people have let this very connection through.
+/// Serves one tunnel whose requests are looked at; `buffer` is what the client has sent after its own. `answered` are
+/// the questions to which people have said yes for this very connection.
 pub(crate) async fn serve(
     shared: &Shared,
     inspection: &Inspection,
     mut client: TcpStream,
     mut buffer: BytesMut,
     target: Target,
-    free: bool,
+    answered: &[Rule],
 ) {
     if client.write_all(ESTABLISHED).await.is_err() {
         return;
@@ -164,7 +165,7 @@ pub(crate) async fn serve(
                 return;
             }
         };
-        let along = Along::Inspected { inspection, free };
+        let along = Along::Inspected { inspection, answered };
         match forward::serve(shared, &mut client, &mut buffer, asked, along).await {
             Served::Kept => is_first = false,
             Served::Closed => break,

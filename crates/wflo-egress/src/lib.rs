@@ -30,16 +30,19 @@ mod tunnel;
 pub mod witness;
 
 pub use error::RuleError;
-pub use limits::Limits;
+pub use limits::{Limit, Limits, Totals, Used};
 pub use refusal::Refusal;
 pub use rules::Rules;
 pub use serve::{Egress, EgressHandle};
+
+/// Hosts that clients ask directly: the sandbox's own loopback.
+const DIRECT: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 /// The variables that make stock clients use the proxy, which listens on `127.0.0.1:port`; what is on the
 /// sandbox's own loopback, such as the model listener, is asked directly.
 pub fn client_env(port: &str) -> Vec<(String, String)> {
     let proxy = format!("http://127.0.0.1:{port}");
-    let direct = "127.0.0.1,localhost,::1".to_owned();
+    let direct = DIRECT.join(",").replace(['[', ']'], "");
     [
         ("HTTP_PROXY", &proxy),
         ("HTTPS_PROXY", &proxy),

@@ -10,7 +10,7 @@ use crate::hello::HelloError;
 use crate::host::Target;
 use crate::limits::Limit;
 use crate::request::RequestError;
-use crate::rules::{CallError, Denied};
+use crate::rules::{CallError, Denied, WebSocketError};
 use crate::secrets::Misplaced;
 
 /// Why something did not go out.
@@ -81,6 +81,14 @@ pub enum Refusal {
         /// Of which secret, and where.
         what: Misplaced,
     },
+    /// It may not become a WebSocket.
+    #[error("no WebSocket to {target}: {why}")]
+    WebSocket {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        why: WebSocketError,
+    },
     /// A limit of the sandbox.
     #[error("{0}")]
     Limit(#[from] Limit),
@@ -136,6 +144,7 @@ impl Coded for Refusal {
             Refusal::Handshake { .. } => 5213,
             Refusal::Certificate { .. } => 5214,
             Refusal::Calls { .. } => 5215,
+            Refusal::WebSocket { .. } => 5217,
             Refusal::Limit(_) => 5206,
             Refusal::Unresolved { .. } | Refusal::Unreachable { .. } | Refusal::NoAnswer { .. } => 5207,
             Refusal::Unrecorded => 5208,
@@ -161,6 +170,12 @@ impl Coded for Refusal {
                 "the user of wflo allows an address that is not public with allow_addresses under [sandbox] in wflo.toml"
                     .to_owned(),
             ),
+            Refusal::WebSocket { target, why: WebSocketError::Unnamed } => {
+                Some(format!("the user of wflo names it beside GET: GET,WEBSOCKET https://{}/PATH", target.host))
+            }
+            Refusal::WebSocket { .. } => Some(
+                "the user of wflo lets the host through whole, by a rule without methods, paths and calls".to_owned(),
+            ),
             _ => None,
         }
     }
@@ -179,6 +194,7 @@ impl Refusal {
             | Refusal::Hello { .. }
             | Refusal::Handshake { .. }
             | Refusal::Calls { .. }
+            | Refusal::WebSocket { .. }
             | Refusal::Misplaced { .. } => 403,
             Refusal::Certificate { .. } => 502,
             Refusal::Request(_) => 400,

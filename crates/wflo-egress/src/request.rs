@@ -7,6 +7,9 @@
 
 pub mod head;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::host::{Target, TargetError};
 use head::{Head, HeadError};
 
@@ -42,6 +45,8 @@ pub struct Forward {
     pub close: bool,
     /// The port that its scheme means where none is written.
     pub usual_port: u16,
+    /// Whether it asks for a WebSocket, with the key of its handshake. Other upgrades are left out, as a server may.
+    pub websocket: Option<String>,
 }
 
 /// Where a body ends.
@@ -91,6 +96,11 @@ pub enum RequestError {
         "a header of it stands for another method or path or has a `_`, where rules name methods and paths"
     )]
     Override,
+    /// A handshake that servers could take for something else.
+    #[error(
+        "it asks for a WebSocket, and not as RFC 6455 has it: GET in HTTP/1.1, no body, one `upgrade: websocket`, version 13, one key of 16 bytes"
+    )]
+    WebSocket,
     /// An expectation that nobody knows.
     #[error("it expects something else than 100-continue")]
     Expectation,
@@ -151,6 +161,7 @@ fn forward(
     let body = framing(head)?;
     let expects_continue = expectation(head)?;
     let named = connection_options(head);
+    let websocket = websocket(head, &named, body)?;
     let is_sent = |name: &str| {
         !OWN.contains(&name) && !name.starts_with("proxy-") && !named.iter().any(|option| option == name)
     };
@@ -167,7 +178,29 @@ fn forward(
         is_http_1_1: head.is_1_1,
         close: !head.is_1_1 || named.iter().any(|option| option == "close"),
         usual_port,
+        websocket,
     })
+}
+
+/// The key of the handshake of a WebSocket (RFC 6455, 4.1), if it is one.
+fn websocket(head: &Head<'_>, named: &[String], body: Framing) -> Result<Option<String>, RequestError> {
+    let mut upgrades = head.all("upgrade").flat_map(|value| value.split(|byte| *byte == b','));
+    if !upgrades.any(|value| value.trim_ascii().eq_ignore_ascii_case(b"websocket")) {
+        return Ok(None);
+    }
+    let only = |name| {
+        let mut all = head.all(name);
+        all.next().filter(|_| all.next().is_none())
+    };
+    let key = only("sec-websocket-key").and_then(|key| std::str::from_utf8(key).ok());
+    let key = key.filter(|key| BASE64.decode(key).is_ok_and(|key| key.len() == 16));
+    let is_sound = head.method == "GET"
+        && head.is_1_1
+        && body == Framing::Empty
+        && named.iter().any(|option| option == "upgrade")
+        && only("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && only("sec-websocket-version") == Some(&b"13"[..]);
+    key.filter(|_| is_sound).map(|key| Some(key.to_owned())).ok_or(RequestError::WebSocket)
 }
 
 /// The parts of `http://host[:port]/path?query`.

@@ -21,11 +21,16 @@
 //! Rules of the same form say what people are asked about. Such a rule stands before all that allow something, and is
 //! never passed without a question: only what people say of it lets through what it names ([`Rules::before_tunnel`],
 //! [`Rules::before_request`]). What is kept out stands before it.
+//!
+//! **Architecture Invariant:** no answer to a question lets through what neither the question named nor the rules allow; a
+//! yes to a host of which the rules allow a part lets through that part. A no to a part is one to that part, and needs it
+//! to be seen.
 
 mod asks;
 mod calls;
 mod path;
 mod rule;
+mod websocket;
 
 use std::net::IpAddr;
 
@@ -37,6 +42,8 @@ pub(crate) use self::calls::MOST;
 pub use self::calls::{CallError, Calls, Glob, Kind};
 pub use self::path::{PathError, Segments};
 pub use self::rule::Rule;
+pub(crate) use self::websocket::METHOD as WEBSOCKET;
+pub use self::websocket::WebSocketError;
 
 /// Everything that one sandbox may reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +66,26 @@ pub struct Change {
     pub rule: Rule,
     /// Whether it may be reached.
     pub allowed: bool,
+    /// Whether it is the answer to a question: a yes lets through what the question named, and of a host of which the
+    /// rules allow a part no more than that part. What is said unasked is meant as it stands.
+    pub is_answer: bool,
+}
+
+/// The rules that count for a target.
+#[derive(Default)]
+struct Counting<'a> {
+    /// Those that allow, the latest word first.
+    rules: Vec<&'a Rule>,
+    /// Answers that allow what was asked about.
+    answers: Vec<&'a Rule>,
+    /// Somebody keeps the target out where none of them lets it in.
+    barred: bool,
+}
+
+impl<'a> Counting<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a Rule> {
+        self.answers.iter().chain(&self.rules).copied()
+    }
 }
 
 /// How an allowed tunnel is let through.
@@ -138,35 +165,49 @@ impl Rules {
         self.rules.iter().chain(&self.asks).any(Rule::needs_sight)
     }
 
-    /// The rules that count for `target`, the latest word first; and whether somebody keeps it out where none of
-    /// them lets it in.
-    fn counting(&self, target: &Target) -> (Vec<&Rule>, bool) {
-        let mut rules = Vec::new();
-        for Change { rule, allowed } in self.changes.iter().rev() {
-            match allowed {
-                true => rules.push(rule),
-                // A no to a part that was asked about is one to that part.
-                false if rule.keeps_out(target) && !self.is_asked_part(rule) => return (rules, true),
-                false => {}
+    /// These, for a connection to which people have said yes to these questions. Whatever else is said stands
+    /// before that.
+    #[must_use]
+    pub fn answered(&self, questions: &[Rule]) -> Rules {
+        let yes = |rule: &Rule| Change { rule: rule.clone(), allowed: true, is_answer: true };
+        let changes = questions.iter().map(yes).chain(self.changes.iter().cloned());
+        Rules { changes: changes.collect(), ..self.clone() }
+    }
+
+    /// The rules that count for `target`.
+    fn counting(&self, target: &Target) -> Counting<'_> {
+        let mut found = Counting::default();
+        for Change { rule, allowed, is_answer } in self.changes.iter().rev() {
+            match (allowed, is_answer) {
+                (true, false) => found.rules.push(rule),
+                (true, true) if !self.allow_a_part(rule, target) => found.answers.push(rule),
+                (true, true) => {}
+                // A no to a part is one to that part.
+                (false, _) if rule.is_whole_host() && rule.keeps_out(target) => {
+                    found.barred = true;
+                    return found;
+                }
+                (false, _) => {}
             }
         }
-        rules.extend(&self.rules);
-        (rules, false)
+        found.rules.extend(&self.rules);
+        found
     }
 
     /// Whether encrypted requests to `target` are seen.
     pub fn see(&self, target: &Target) -> bool {
         let Some(seen) = &self.seen else { return false };
-        let (rules, _) = self.counting(target);
-        let parts = rules.into_iter().chain(&self.asks).filter(|rule| rule.needs_sight());
+        let counting = self.counting(target);
+        let kept_out = self.changes.iter().filter(|change| !change.allowed).map(|change| &change.rule);
+        let parts = counting.all().chain(&self.asks).chain(kept_out).filter(|rule| rule.needs_sight());
         seen.iter().chain(parts).any(|rule| rule.lets_tls_to(target))
     }
 
     /// Whether people keep `target` out.
     pub fn keep_out(&self, target: &Target) -> bool {
-        let (rules, barred) = self.counting(target);
-        let lets = |rule: &&Rule| rule.through(target, true).is_some() || rule.lets_http_to(target);
-        barred && !rules.iter().any(lets)
+        let counting = self.counting(target);
+        let lets = |rule: &Rule| rule.through(target, true).is_some() || rule.lets_http_to(target);
+        counting.barred && !counting.all().any(lets)
     }
 
     /// Whether nothing may be reached.
@@ -174,9 +215,10 @@ impl Rules {
         self.rules.is_empty() && self.asks.is_empty()
     }
 
-    /// Whether everything that `wanted` allows is allowed, or asked about, by one of these rules.
+    /// Whether everything that `wanted` allows is allowed, or asked about, by one of these rules, or was let in.
     pub fn cover(&self, wanted: &Rule) -> bool {
-        self.rules.iter().chain(&self.asks).any(|rule| rule.covers(wanted))
+        let said = self.changes.iter().filter(|change| change.allowed).map(|change| &change.rule);
+        self.rules.iter().chain(&self.asks).chain(said).any(|rule| rule.covers(wanted))
     }
 
     /// Whether a tunnel to `target` may be made without anybody being asked.
@@ -203,13 +245,15 @@ impl Rules {
 
     /// Whether a rule that allows something lets a tunnel to `target` through.
     pub(crate) fn ruled_through(&self, target: &Target) -> Result<Through, Denied> {
-        let (is_seen, (rules, barred)) = (self.see(target), self.counting(target));
-        let found: Vec<Through> = rules.iter().filter_map(|rule| rule.through(target, is_seen)).collect();
+        let (is_seen, counting) = (self.see(target), self.counting(target));
+        let found: Vec<Through> = counting.all().filter_map(|rule| rule.through(target, is_seen)).collect();
         match found.as_slice() {
             all if all.contains(&Through::Raw) => Ok(Through::Raw),
             [first, ..] => Ok(*first),
-            [] if barred => Err(Denied::Said),
-            [] if rules.iter().any(|rule| rule.names(&target.host)) => Err(Denied::Port),
+            [] if counting.barred => Err(Denied::Said),
+            // A part of it is allowed, and cannot be told from the rest here.
+            [] if counting.all().any(|rule| rule.lets_tls_to(target)) => Err(Denied::Request),
+            [] if counting.all().any(|rule| rule.names(&target.host)) => Err(Denied::Port),
             [] => Err(Denied::Host),
         }
     }
@@ -234,9 +278,15 @@ impl Rules {
         method: &str,
         path: &str,
     ) -> Result<Permit, Denied> {
-        let (rules, barred) = self.counting(target);
-        let (mut seen, mut calls) = (if barred { Denied::Said } else { Denied::Host }, Vec::new());
-        for rule in rules.into_iter().filter(|rule| rule.names(&target.host)) {
+        let counting = self.counting(target);
+        for rule in counting.answers.iter().filter(|rule| rule.lets(target, secure)) {
+            // A path fits as it does where it is asked about.
+            if rule.is_about(method, path) == Ok(true) {
+                return Ok(Permit::Whole);
+            }
+        }
+        let (mut seen, mut calls) = (if counting.barred { Denied::Said } else { Denied::Host }, Vec::new());
+        for rule in counting.rules.into_iter().filter(|rule| rule.names(&target.host)) {
             if !rule.lets(target, secure) {
                 seen = if seen == Denied::Host { Denied::Port } else { seen };
                 continue;
@@ -264,13 +314,12 @@ impl Rules {
         if calls.is_empty() { Err(seen) } else { Ok(Permit::Calls(calls)) }
     }
 
-    /// Whether a request to `target` is allowed, or asked about, by what its method and path are; `free` is that people
-    /// have let its connection through whatever the rules allow.
-    pub fn is_by_request(&self, target: &Target, secure: bool, free: bool) -> bool {
-        let (rules, _) = self.counting(target);
-        let mut letting = rules.into_iter().filter(|rule| rule.lets(target, secure)).peekable();
-        let allowed = !free && letting.peek().is_some() && !letting.any(Rule::is_whole_host);
-        allowed || self.asks_by_request(target, secure)
+    /// Whether a request to `target` is allowed, asked about or kept out by what its method and path are.
+    pub fn is_by_request(&self, target: &Target, secure: bool) -> bool {
+        let counting = self.counting(target);
+        let mut letting = counting.all().filter(|rule| rule.lets(target, secure)).peekable();
+        let allowed = letting.peek().is_some() && !letting.any(Rule::is_whole_host);
+        allowed || self.asks_by_request(target, secure) || self.keep_out_parts(target, secure)
     }
 
     /// Whether `address`, which `host` stands for, may be dialled although it is not a public one: because a
@@ -290,6 +339,22 @@ mod tests {
 
     pub(super) fn target(text: &str) -> Target {
         Target::parse(text, None).unwrap()
+    }
+
+    fn unasked(text: &str, allowed: bool) -> Change {
+        Change { rule: text.parse().unwrap(), allowed, is_answer: false }
+    }
+
+    #[test]
+    fn what_clients_ask_without_the_proxy_is_known() {
+        let is_direct = |text: &str| text.parse::<Rule>().unwrap().is_asked_directly();
+        for text in ["127.0.0.1:8080", "localhost", "http://[::1]:8080", "GET http://localhost:1/x"] {
+            assert!(is_direct(text), "{text}");
+        }
+        assert!(!is_direct("127.0.0.2:8080") && !is_direct("api.example.org"));
+        assert!(!is_direct("tcp://127.0.0.1:5432"), "no client comes to it by variables");
+        let given = crate::client_env("3128");
+        assert!(given.contains(&("NO_PROXY".to_owned(), "127.0.0.1,localhost,::1".to_owned())), "{given:?}");
     }
 
     #[test]
@@ -390,7 +455,7 @@ mod tests {
         ] {
             assert!(matches!(asked("GET", path), Err(Denied::Path(_))), "{path}");
         }
-        assert!(rules.is_by_request(&target("a.example:80"), false, false));
+        assert!(rules.is_by_request(&target("a.example:80"), false));
     }
 
     #[test]
@@ -418,7 +483,8 @@ mod tests {
             "POST https://m.example/mcp tools=search",
         ]);
         assert!(blind.need_sight());
-        assert_eq!(blind.tunnel(&target("a.example:443")), Err(Denied::Port), "unseen it is no whole host");
+        let unseen = Err(Denied::Request);
+        assert_eq!(blind.tunnel(&target("a.example:443")), unseen, "unseen it is no whole host");
         let seeing = blind.seeing(vec!["c.example".parse().unwrap()]);
         assert_eq!(seeing.tunnel(&target("a.example:443")), Ok(Through::Inspected));
         assert_eq!(seeing.tunnel(&target("b.example:443")), Ok(Through::Tls));
@@ -430,13 +496,13 @@ mod tests {
         assert_eq!(seeing.request(&target("a.example:80"), false, "GET", "/repos/x"), Err(Denied::Port));
         assert!(matches!(asked("m.example:443", "POST", "/mcp"), Ok(Permit::Calls(_))));
         assert_eq!(asked("m.example:443", "POST", "/other"), Err(Denied::Request));
-        let more = seeing.clone().with([Change { rule: "c.example".parse().unwrap(), allowed: true }]);
+        let more = seeing.clone().with([unasked("c.example", true)]);
         assert_eq!(more.tunnel(&target("c.example:443")), Ok(Through::Inspected));
     }
 
     #[test]
     fn what_was_said_since_counts_and_the_later_before_the_earlier() {
-        let change = |text: &str, allowed| Change { rule: text.parse().unwrap(), allowed };
+        let change = unasked;
         let base = rules(&["a.example", "*.b.example", "tcp://a.example:22"]);
         let denied = base.clone().with([change("a.example", false)]);
         for at in ["a.example:443", "a.example:22", "a.example:8080"] {
@@ -459,8 +525,7 @@ mod tests {
         assert_eq!(part.request(&target("a.example:80"), false, "GET", "/x/y"), Ok(Permit::Whole));
         assert_eq!(part.request(&target("a.example:80"), false, "GET", "/y"), Err(Denied::Request));
         assert!(
-            part.is_by_request(&target("a.example:80"), false, false)
-                && !part.keep_out(&target("a.example:80"))
+            part.is_by_request(&target("a.example:80"), false) && !part.keep_out(&target("a.example:80"))
         );
         let one_port = base.with([change("a.example:22", false)]);
         assert_eq!(one_port.tunnel(&target("a.example:22")), Err(Denied::Said));

@@ -111,6 +111,11 @@ impl Secrets {
         Secrets(secrets)
     }
 
+    /// Whether there are any.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether a secret belongs to `target`: what is sent there is looked at.
     pub(crate) fn belong_to(&self, target: &Target) -> bool {
         self.0.iter().any(|secret| secret.is_of(target))

@@ -17,7 +17,7 @@ use crate::dial::dial;
 use crate::forward::{self, Along, Served};
 use crate::host::Target;
 use crate::inspect::Inspection;
-use crate::limits::{Allowance, Bucket, Limits};
+use crate::limits::{Allowance, Bucket, Limits, Totals};
 use crate::refusal::Refusal;
 use crate::request::head::{self, HeadError};
 use crate::request::{Request, RequestError};
@@ -31,7 +31,7 @@ use crate::witness::Witness;
 const HEAD: usize = 16 << 10;
 /// Clients that are served or refused at once, beside connections to other hosts.
 const REFUSED_AT_ONCE: usize = 64;
-/// Clients that are taken in at once, and in a minute after that: what is refused costs this host time, too.
+/// Clients that are taken in at once, and in a minute after that, at least: what is refused costs this host time, too.
 const TAKEN_IN: (u32, u32) = (256, 12_000);
 /// How long a client that was refused has to read why.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -49,6 +49,8 @@ pub struct Egress {
     pub inspection: Option<Arc<Inspection>>,
     /// How much of it.
     pub limits: Limits,
+    /// And what is left of what is counted in all, which other sandboxes may share.
+    pub totals: Arc<Totals>,
     /// Who knows what names stand for.
     pub resolver: Arc<dyn Resolver>,
     /// Who is told.
@@ -132,7 +134,7 @@ impl Egress {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
-            allowance: Arc::new(Allowance::new(&self.limits)),
+            allowance: Arc::new(Allowance::new(&self.limits, self.totals)),
             rules: self.rules,
             asker: self.asker,
             inspection: self.inspection,
@@ -146,8 +148,10 @@ impl Egress {
 }
 
 async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(shared.limits.connections + REFUSED_AT_ONCE));
-    let pace = Bucket::new(TAKEN_IN.0, TAKEN_IN.1);
+    let slots = Arc::new(Semaphore::new(shared.limits.connections as usize + REFUSED_AT_ONCE));
+    let Limits { connections, per_minute, .. } = shared.limits;
+    // A few more than may be let through, so that what is too much is told so.
+    let pace = Bucket::new((connections * 4).max(TAKEN_IN.0), (per_minute * 10).max(TAKEN_IN.1));
     let mut clients = JoinSet::new();
     loop {
         while clients.try_join_next().is_some() {}

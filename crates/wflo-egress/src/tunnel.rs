@@ -13,7 +13,7 @@ use crate::inspect::{self, Inspection};
 use crate::limits::Flow;
 use crate::refusal::Refusal;
 use crate::relay::Counted;
-use crate::rules::Through;
+use crate::rules::{Rule, Through};
 use crate::secrets::{Misplaced, Place};
 use crate::serve::{Shared, close_after};
 use crate::witness::{End, Open, Opening, Way};
@@ -32,8 +32,8 @@ pub(crate) fn alert(why: &HelloError) -> &'static [u8] {
 /// Serves one tunnel; `buffer` is what the client has sent after its request.
 pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, buffer: BytesMut, target: Target) {
     match open(shared, &target).await {
-        Ok(Opened::Inspected { free, inspection }) => {
-            inspect::serve(shared, &inspection, client, buffer, target, free).await;
+        Ok(Opened::Inspected { answered, inspection }) => {
+            inspect::serve(shared, &inspection, client, buffer, target, &answered).await;
         }
         Err(refusal) => {
             shared.witness.refused(Some(&target), &refusal);
@@ -56,7 +56,7 @@ enum Opened {
     /// What it carries is the client's and the host's.
     Blind(Through, Arc<Flow>, Box<Open>, tokio::sync::OwnedSemaphorePermit),
     /// Its requests are judged and recorded one by one.
-    Inspected { free: bool, inspection: Arc<Inspection> },
+    Inspected { answered: Vec<Rule>, inspection: Arc<Inspection> },
 }
 
 async fn open(shared: &Shared, target: &Target) -> Result<Opened, Refusal> {
@@ -66,9 +66,9 @@ async fn open(shared: &Shared, target: &Target) -> Result<Opened, Refusal> {
         let what = Misplaced { name: name.to_owned(), place: Place::Address };
         return Err(Refusal::Misplaced { target: target.clone(), what });
     }
-    let (through, free) = shared.let_tunnel(target).await.map_err(denied)?;
+    let (through, answered) = shared.let_tunnel(target).await.map_err(denied)?;
     if let (Through::Inspected, Some(inspection)) = (through, &shared.inspection) {
-        return Ok(Opened::Inspected { free, inspection: Arc::clone(inspection) });
+        return Ok(Opened::Inspected { answered, inspection: Arc::clone(inspection) });
     }
     let slot = shared.allowance.admit()?;
     let way = if through == Through::Raw { Way::Tcp } else { Way::Tls };
@@ -117,8 +117,7 @@ async fn carry(
     let end = tokio::select! {
         done = relay => match done {
             Ok(_) => End::Done,
-            Err(_) if flow.is_over() => End::Refused(crate::limits::Limit::Bytes.into()),
-            Err(_) => End::Broken,
+            Err(_) => flow.over().map_or(End::Broken, |limit| End::Refused(limit.into())),
         },
         () = flow.timed_out(&shared.limits) => End::TimedOut,
         refusal = shared.kept_out(target) => End::Refused(refusal),

@@ -36,6 +36,7 @@ mod done;
 mod full;
 mod held;
 mod llm;
+mod named;
 pub(crate) mod question;
 mod recorded;
 mod release;

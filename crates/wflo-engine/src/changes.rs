@@ -3,6 +3,23 @@
 //! Owns the order of a run's layers, the view that they make, and the record of their end. It writes
 //! no file of the project: [`wflo_sandbox::workspace::apply()`] does.
 //!
+//! Who applies and who discards may be two processes. Each decides alone
+//! ([`wflo_sandbox::workspace::deciding()`]), so that no file is written behind a discard and no discard
+//! overtakes the record of files that are written already:
+//!
+//! *Applying.* 1. the project's decisions are locked; 2. the fate is read: of discarded changes nothing is
+//! written; 3. the files are written (their own journal: `workspace::apply`); 4. one commit says which. 5. unlocked.
+//!
+//! | a crash after | leaves |
+//! |---|---|
+//! | 1, 2 | nothing: the lock ends with its process |
+//! | 3, in part | that journal: no discard of this run until it is finished or undone |
+//! | 3 | files that no record has; the next apply finds them there and records them |
+//! | 4 | all of it |
+//!
+//! *Discarding.* 1. locked; 2. an apply of this run that was cut short refuses it; 3. one commit, fenced by what
+//! was read, drops the list of trees and says so; 4. unlocked. A crash before 3 leaves nothing, after it all of it.
+//!
 //! **Architecture Invariant:** what `diff` and `apply` see of a run is what its next step would see.
 
 use wflo_core::error::Coded as _;
@@ -16,39 +33,69 @@ use wflo_sandbox::workspace::{self, Change, View, WorkspaceError};
 
 use crate::engine::load;
 use crate::error::EngineError;
+use crate::failpoint;
 use crate::launch::Launch;
+
+mod places;
+
+pub use places::Places;
 
 /// So many events are read at once.
 const PAGE: u32 = 1_000;
 
 /// What became of a run's changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// They were written to the project: so many files, over all times.
-    Applied {
-        /// How many.
-        files: u64,
-    },
-    /// They were thrown away: all that had not been written before.
-    Discarded {
-        /// How many files had been written.
-        applied: u64,
-    },
+    /// They were written to the project.
+    Applied(Written),
+    /// They were thrown away: all that had not been written.
+    Discarded(Written),
+}
+
+/// Files of a run that were written to the project.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many, over all times.
+    pub files: u64,
+    /// Which are there by that.
+    pub places: Places,
+    /// How many more are there of which the records of earlier versions do not say which.
+    pub unnamed: u64,
 }
 
 impl Fate {
     /// Whether nothing more can become of the changes.
     #[must_use]
-    pub fn is_discarded(self) -> bool {
-        matches!(self, Fate::Discarded { .. })
+    pub fn is_discarded(&self) -> bool {
+        matches!(self, Fate::Discarded(_))
+    }
+
+    /// What was written to the project.
+    #[must_use]
+    pub fn written(&self) -> &Written {
+        match self {
+            Fate::Applied(written) | Fate::Discarded(written) => written,
+        }
     }
 
     /// How many files were written to the project, over all times.
     #[must_use]
-    pub fn applied(self) -> u64 {
-        match self {
-            Fate::Applied { files } | Fate::Discarded { applied: files } => files,
+    pub fn applied(&self) -> u64 {
+        self.written().files
+    }
+
+    /// Nothing takes a discard back: what is written after it was being written when it came.
+    fn and_then(before: Option<Fate>, files: u64, discarded: bool, which: Option<Vec<(u64, u64)>>) -> Fate {
+        let was = before.as_ref().is_some_and(Fate::is_discarded);
+        let mut written = before.map(|fate| fate.written().clone()).unwrap_or_default();
+        if !discarded {
+            written.files += files;
+            match which {
+                Some(which) => written.places.add(which),
+                None => written.unnamed += files,
+            }
         }
+        if was || discarded { Fate::Discarded(written) } else { Fate::Applied(written) }
     }
 }
 
@@ -115,12 +162,10 @@ pub async fn fate(store: &dyn Store, run: RunId) -> Result<Option<Fate>, EngineE
         let Some(last) = page.last() else { return Ok(fate) };
         seen = last.seq;
         for recorded in page {
-            let EventBody::WorkspaceApplied { files, discarded } = recorded.event.body else { continue };
-            let before = fate.map_or(0, Fate::applied);
-            fate = Some(match discarded {
-                true => Fate::Discarded { applied: before },
-                false => Fate::Applied { files: before + files },
-            });
+            let EventBody::WorkspaceApplied { files, discarded, which } = recorded.event.body else {
+                continue;
+            };
+            fate = Some(Fate::and_then(fate, files, discarded, which));
         }
     }
 }
@@ -134,10 +179,10 @@ pub async fn unapplied(
     workspaces: &workspace::Store,
     record: &RunRecord,
 ) -> Result<u64, EngineError> {
-    let applied = match fate(store, record.id).await? {
-        Some(Fate::Discarded { .. }) => return Ok(0),
-        Some(Fate::Applied { files }) => files,
-        None => 0,
+    let written = match fate(store, record.id).await? {
+        Some(Fate::Discarded(_)) => return Ok(0),
+        Some(Fate::Applied(written)) => written,
+        None => Written::default(),
     };
     let (_, state) = load(store, record).await?;
     if layers(&state).is_empty() && record.options.rolls_back.is_none() {
@@ -149,21 +194,22 @@ pub async fn unapplied(
         Err(WorkspaceError::Missing { .. }) => return Ok(0),
         Err(e) => return Err(named(e)),
     };
-    Ok(files_in(&changes).saturating_sub(applied))
+    let left = files_in(&changes) - written.places.among(&changes).count() as u64;
+    Ok(left.saturating_sub(written.unnamed))
 }
 
 /// How many of the changes are files or links: folders are not counted.
 pub fn files_in(changes: &[Change]) -> u64 {
-    let is_folder = |change: &&Change| {
-        let folder = |entry: &Option<workspace::Entry>| entry.as_ref().is_none_or(workspace::Entry::is_dir);
-        folder(&change.before) && folder(&change.after)
-    };
-    let folders = changes.iter().filter(is_folder).count();
-    u64::try_from(changes.len() - folders).unwrap_or(u64::MAX)
+    u64::try_from(places::files(changes).count()).unwrap_or(u64::MAX)
 }
 
-/// Records that so many files of a run that has ended were written to the project. Where the changes
-/// were discarded meanwhile this is recorded all the same: the files are there.
+/// A test may kill an apply here: the files are written, and no record has them.
+pub fn passed_written() {
+    failpoint::pass("apply.written");
+}
+
+/// Records that so many files of a run that has ended were written to the project, and which are there now.
+/// Where the changes were discarded meanwhile this is recorded all the same: the files are there.
 ///
 /// # Errors
 /// Store errors; [`EngineError::Failure`] when the run has not ended.
@@ -172,8 +218,10 @@ pub async fn record_applied(
     clock: &dyn Clock,
     record: &RunRecord,
     files: u64,
+    which: Option<Places>,
 ) -> Result<(), EngineError> {
-    while record_on(store, clock, record, files, None).await? == Recording::Overtaken {}
+    let said = Said::Applied(which);
+    while record_on(store, clock, record, files, &said).await? == Recording::Overtaken {}
     Ok(())
 }
 
@@ -189,13 +237,22 @@ pub async fn record_discarded(
     files: u64,
     seen: Option<Fate>,
 ) -> Result<Result<(), Option<Fate>>, EngineError> {
+    let said = Said::Discarded(seen);
     loop {
-        match record_on(store, clock, record, files, Some(seen)).await? {
+        match record_on(store, clock, record, files, &said).await? {
             Recording::Done => return Ok(Ok(())),
             Recording::Overtaken => {}
             Recording::Other(now) => return Ok(Err(now)),
         }
     }
+}
+
+/// What is to be recorded.
+enum Said {
+    /// These are in the project.
+    Applied(Option<Places>),
+    /// Nobody wants them; on top of the fate that was seen.
+    Discarded(Option<Fate>),
 }
 
 /// What became of an attempt to record a fate.
@@ -208,14 +265,13 @@ enum Recording {
     Other(Option<Fate>),
 }
 
-/// Claim, append and release in one commit: that the changes were applied, or, on top of the fate that was
-/// `seen`, that they are not wanted.
+/// Claim, append and release in one commit.
 async fn record_on(
     store: &dyn Store,
     clock: &dyn Clock,
     record: &RunRecord,
     files: u64,
-    seen: Option<Option<Fate>>,
+    said: &Said,
 ) -> Result<Recording, EngineError> {
     let run = record.id;
     if !record.status.is_terminal() {
@@ -226,14 +282,18 @@ async fn record_on(
     }
     // The lease first: whatever is recorded after the fate was read moves it.
     let expected = store.run(run).await?.ok_or(EngineError::NoRun(run))?.lease_epoch;
-    if let Some(seen) = seen {
-        let now = fate(store, run).await?;
-        if now != seen {
-            return Ok(Recording::Other(now));
+    let which = match said {
+        Said::Applied(which) => which.clone().map(Places::into_ranges),
+        Said::Discarded(seen) => {
+            let now = fate(store, run).await?;
+            if now != *seen {
+                return Ok(Recording::Other(now));
+            }
+            None
         }
-    }
-    let discarded = seen.is_some();
-    let body = EventBody::WorkspaceApplied { files, discarded };
+    };
+    let discarded = matches!(said, Said::Discarded(_));
+    let body = EventBody::WorkspaceApplied { files, discarded, which };
     let mut ops = vec![
         Op::Claim { run, expected, engine: EngineId::from_uuid(clock.uuid()) },
         Op::AppendEvents { run, events: vec![Event { at: clock.now(), body }] },
@@ -246,5 +306,26 @@ async fn record_on(
         Ok(_) => Ok(Recording::Done),
         Err(StoreError::LeaseLost { .. }) => Ok(Recording::Overtaken),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_discard_is_for_good_and_what_was_written_beside_it_is_said() {
+        let one = Fate::and_then(None, 2, false, Some(vec![(0, 2)]));
+        assert!(!one.is_discarded());
+        let both = Fate::and_then(Some(one), 3, true, None);
+        let late = Fate::and_then(Some(both), 1, false, Some(vec![(4, 5)]));
+        let places = Places::from_iter([0, 1, 4]);
+        assert_eq!(late, Fate::Discarded(Written { files: 3, places, unnamed: 0 }));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_says_how_many_and_not_which() {
+        let fate = Fate::and_then(None, 2, false, None);
+        assert_eq!(fate, Fate::Applied(Written { files: 2, places: Places::default(), unnamed: 2 }));
     }
 }

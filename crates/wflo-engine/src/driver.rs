@@ -19,6 +19,7 @@ use wflo_core::machine::{
 use wflo_core::ports::store::{Op, StoreError};
 use wflo_core::run::RunStatus;
 
+use crate::egress;
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::executor::{Decisions, End, RunContext, Stop};
@@ -88,6 +89,7 @@ pub(crate) struct Driver {
     permits: Vec<OwnedSemaphorePermit>,
     decisions: watch::Sender<Arc<Decisions>>,
     hosts: watch::Sender<Arc<Vec<HostChange>>>,
+    network: egress::Remaining,
     stopping: Option<Stop>,
     /// Nothing is started until all that a predecessor left has been looked at.
     taking_over: bool,
@@ -122,6 +124,7 @@ impl Driver {
             permits: Vec::new(),
             decisions,
             hosts,
+            network: egress::Remaining::default(),
             stopping: None,
             taking_over: false,
             ahead: Ahead::default(),

@@ -5,6 +5,7 @@
 //! bounded (ADR 0029): nothing goes to a host that no durable event names, whatever is left out.
 
 mod ask;
+mod remaining;
 mod way_out;
 
 use std::collections::{BTreeSet, HashSet};
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use wflo_core::error::Coded as _;
+use wflo_core::error::{Coded as _, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::machine::HostChange;
 use wflo_core::ports::BoxFuture;
@@ -21,9 +22,10 @@ use wflo_egress::host::Target;
 use wflo_egress::resolve::SystemResolver;
 use wflo_egress::rules::{Change, Rule};
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
+use wflo_egress::{Egress, EgressHandle, Refusal, Rules};
 
 use self::ask::Questions;
+pub(crate) use self::remaining::Remaining;
 pub(crate) use self::way_out::WayOut;
 use crate::error::EngineError;
 use crate::executor::Attempt;
@@ -86,7 +88,8 @@ impl Outlet {
             rules,
             asker,
             inspection: way_out.inspection.clone(),
-            limits: Limits::default(),
+            limits: way_out.limits,
+            totals: Arc::clone(&way_out.totals),
             resolver: Arc::new(SystemResolver::default()),
             witness,
         };
@@ -131,7 +134,7 @@ pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
     let failed = |e: wflo_egress::RuleError| EngineError::Failure(e.to_failure());
     let asks = read(&launch.ask_rules).map_err(failed)?;
     let told = read(&launch.told_hosts).map_err(failed)?;
-    let told = told.into_iter().map(|rule| Change { rule, allowed: true });
+    let told = told.into_iter().map(|rule| Change { rule, allowed: true, is_answer: true });
     without(rules.map_err(failed)?.asking(asks).with(told), &launch.deny_hosts)
 }
 
@@ -140,7 +143,7 @@ pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
 /// # Errors
 /// A host that is no rule: nothing is reached rather than what should not be.
 fn without(rules: Rules, hosts: &[String]) -> Result<Rules, EngineError> {
-    let never = hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false }));
+    let never = hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false, is_answer: true }));
     let never = never.collect::<Result<Vec<_>, wflo_egress::RuleError>>();
     Ok(rules.with(never.map_err(|e| EngineError::Failure(e.to_failure()))?))
 }
@@ -148,13 +151,28 @@ fn without(rules: Rules, hosts: &[String]) -> Result<Rules, EngineError> {
 /// What people have said since. Each was read before it became an event.
 fn changes(hosts: &[HostChange]) -> Vec<Change> {
     let read = |change: &HostChange| match change.rule.parse() {
-        Ok(rule) => Some(Change { rule, allowed: change.allowed }),
+        Ok(rule) => Some(Change { rule, allowed: change.allowed, is_answer: change.is_answer }),
         Err(error) => {
             tracing::warn!(%error, "what was said of a host cannot be read");
             None
         }
     };
     hosts.iter().filter_map(read).collect()
+}
+
+/// By what refusals are told from each other. Limits have one code.
+fn kind(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Limit(limit) => format!("{} {}", refusal.code(), limit.setting()),
+        _ => refusal.code().to_string(),
+    }
+}
+
+/// A refusal as an event has it.
+fn failure(refusal: &Refusal) -> Failure {
+    let failure = refusal.to_failure();
+    let Refusal::Limit(limit) = refusal else { return failure };
+    failure.with_hint(format!("raise `{}` under [sandbox.network] in wflo.toml", limit.setting()))
 }
 
 /// Writes facts that nobody waits for.
@@ -211,8 +229,7 @@ impl State {
 
     /// Whether a refusal is an event; else it is counted.
     fn is_news(&mut self, target: Option<&Target>, refusal: &Refusal) -> bool {
-        let is_news = self.refused.len() < REFUSED
-            && self.refused.insert((target.cloned(), refusal.code().to_string()));
+        let is_news = self.refused.len() < REFUSED && self.refused.insert((target.cloned(), kind(refusal)));
         self.rest.refused += u64::from(!is_news);
         is_news
     }
@@ -281,7 +298,7 @@ impl Witness for Book {
         }
         let (end, error) = match end {
             End::Done => ("done", None),
-            End::Refused(refusal) => ("refused", Some(refusal.to_failure())),
+            End::Refused(refusal) => ("refused", Some(failure(&refusal))),
             End::TimedOut => ("timed_out", None),
             End::Broken => ("broken", None),
             End::Cut => ("cut", None),
@@ -308,13 +325,15 @@ impl Witness for Book {
             step: self.step.clone(),
             host: target.map(|target| target.host.to_string()),
             port: target.map(|target| target.port),
-            error: refusal.to_failure(),
+            error: failure(refusal),
         }));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wflo_egress::Limit;
+
     use super::*;
 
     #[test]
@@ -353,5 +372,16 @@ mod tests {
         });
         assert_eq!(told.count(), REFUSED);
         assert_eq!(state.rest.refused, 1_000 - REFUSED as u64);
+    }
+
+    #[test]
+    fn each_limit_is_told_by_itself_with_its_setting() {
+        let mut state = State::default();
+        let limits = [Limit::Rate(9), Limit::Requests(7), Limit::Rate(9)];
+        let told = limits.map(|limit| state.is_news(None, &limit.into()));
+        assert_eq!(told, [true, true, false]);
+        let failure = failure(&Limit::Requests(7).into());
+        assert!(failure.message.contains('7') && failure.code == "WFLO-5206", "{failure:?}");
+        assert!(failure.hint.unwrap().contains("`requests` under [sandbox.network]"));
     }
 }

@@ -21,6 +21,7 @@ use wflo_sandbox::Usage;
 use wflo_sandbox::workspace::Pin;
 
 use crate::driver::DriverHandle;
+use crate::egress::Remaining;
 
 /// What does not change while a run runs.
 #[derive(Debug)]
@@ -136,6 +137,8 @@ pub struct Attempt {
     pub decisions: watch::Receiver<Arc<Decisions>>,
     /// Tells it what people say of hosts.
     pub hosts: watch::Receiver<Arc<Vec<wflo_core::machine::HostChange>>>,
+    /// What its run has left of what may go to hosts and from them.
+    pub(crate) remaining: Remaining,
     /// The run's driver, for questions.
     pub driver: DriverHandle,
 }

@@ -51,6 +51,9 @@ impl HostSecrets for NoSecrets {
     }
 }
 
+/// Texts, the longest first.
+type Forms = BTreeSet<(std::cmp::Reverse<usize>, String)>;
+
 /// What connections to hosts are made with.
 pub struct Hosts {
     secrets: Arc<dyn HostSecrets>,
@@ -58,7 +61,7 @@ pub struct Hosts {
     ca_file: Option<PathBuf>,
     roots: OnceCell<Arc<Roots>>,
     /// Every way in which a value that was fetched here may be written, the longest first.
-    values: Mutex<BTreeSet<(std::cmp::Reverse<usize>, String)>>,
+    values: Mutex<Arc<Forms>>,
     /// Hosts that people keep out of every run, as rules; it may block.
     kept_out: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
@@ -135,14 +138,22 @@ impl Hosts {
         let fetched = fetched?;
         let forms = fetched.iter().flat_map(|secret| secret.value.forms());
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        values.extend(forms.map(|form| (std::cmp::Reverse(form.len()), form)));
+        Arc::make_mut(&mut values).extend(forms.map(|form| (std::cmp::Reverse(form.len()), form)));
         drop(values);
         Ok(fetched)
     }
 
+    /// Does something while nobody can see the values.
+    #[cfg(test)]
+    pub(crate) fn held_while(&self, work: impl FnOnce()) {
+        let _values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        work();
+    }
+
     /// `text` without any value that was fetched here, however it is written.
     pub(crate) fn redact(&self, mut text: String) -> String {
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        // A long text takes a while, and nobody else should wait for it.
+        let values = Arc::clone(&self.values.lock().unwrap_or_else(PoisonError::into_inner));
         for (_, form) in values.iter() {
             if text.contains(form.as_str()) {
                 text = text.replace(form.as_str(), "[redacted]");
@@ -169,7 +180,7 @@ pub(crate) fn misplaced(launch: &serde_json::Value, body: &[u8]) -> Option<Strin
     let held = launch.get("secrets")?.as_array()?;
     let stands_in = |one: &&serde_json::Value| {
         let word = one["placeholder"].as_str().unwrap_or_default().as_bytes();
-        !word.is_empty() && body.windows(word.len()).any(|window| window == word)
+        !word.is_empty() && memchr::memmem::find(body, word).is_some()
     };
     held.iter().find(stands_in).and_then(|one| one["name"].as_str()).map(str::to_owned)
 }

@@ -362,7 +362,11 @@ impl Journal {
     }
 
     async fn commit(&self, ops: Vec<Op>) -> Result<Vec<OpResult>, StoreError> {
-        self.store.commit(Batch { fence: Some(self.fence), ops }).await
+        let results = self.store.commit(Batch { fence: Some(self.fence), ops }).await?;
+        // What was there already is counted already.
+        let kept = |result: &OpResult| if let OpResult::Kept(bytes) = result { *bytes } else { 0 };
+        self.meter.add_content(results.iter().map(kept).sum());
+        Ok(results)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Rows> {

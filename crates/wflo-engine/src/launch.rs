@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wflo_core::definition::{IoSpec, SandboxSpec};
+use wflo_core::definition::{IoSpec, NetworkSpec, SandboxSpec};
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_sandbox::{IoLimits, Preset, e2b};
@@ -68,7 +68,7 @@ pub struct Launch {
     /// Hosts, and parts of hosts, that people are asked about although a rule allows them: rules of the same form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ask_rules: Vec<String>,
-    /// What of that the user has let in for always.
+    /// What the user has let in for always, where people would be asked about it: answers, and no rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told_hosts: Vec<String>,
     /// For so long a connection that such a rule names is held.
@@ -148,6 +148,8 @@ impl Launch {
         !self.inspect_hosts.is_empty()
             || !self.secrets.is_empty()
             || self.allow_hosts.iter().chain(&self.ask_rules).any(is_part)
+            // What is kept out of a host has to be told from the rest of it.
+            || self.told_hosts.iter().chain(&self.deny_hosts).any(is_part)
     }
 
     /// Whether its programs find the files of an image or a template, and none of this host's toolchain.
@@ -222,6 +224,12 @@ impl Launch {
                 "leave disk_limit out, or use the backend \"native\"",
             ));
         }
+        if self.sandbox.inodes.is_some() {
+            problems.push(refuse(
+                "inodes_limit needs isolation: with the backend \"none\" nothing bounds how many files a step makes",
+                "leave inodes_limit out, or use the backend \"native\"",
+            ));
+        }
         for (source, target) in self.ro.iter().chain(&self.rw).filter(|(source, target)| source != target) {
             problems.push(refuse(
                 &format!(
@@ -242,6 +250,11 @@ impl Launch {
             (!self.ro.is_empty(), "`ro`", no_folder),
             (!self.rw.is_empty(), "`rw`", no_folder),
             (self.sandbox.disk.is_some(), "disk_limit", "the template decides how large its disk is"),
+            (
+                self.sandbox.inodes.is_some(),
+                "inodes_limit",
+                "the template decides how many files its disk has room for",
+            ),
             (
                 self.require_kernel,
                 "`require = \"kernel\"`",
@@ -372,9 +385,15 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// All that is written inside.
     pub disk: Option<Bytes>,
+    /// Files, folders and links there together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u32>,
     /// What goes from disks and to them in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_empty")]
     pub io: IoLimits,
+    /// What goes to hosts and from them.
+    #[serde(default, skip_serializing_if = "NetworkSpec::is_empty")]
+    pub network: NetworkSpec,
     /// The longest an attempt may be active.
     pub timeout: Option<Millis>,
 }
@@ -385,7 +404,17 @@ const USUAL: Limits = Limits {
     cpus: None,
     pids: Some(1024),
     disk: Some(Bytes(1 << 30)),
+    // A name per 4 KiB of the disk.
+    inodes: None,
     io: IoLimits { read: None, write: None, read_ops: None, write_ops: None },
+    // The proxy's own.
+    network: NetworkSpec {
+        sent: None,
+        received: None,
+        requests: None,
+        connections: None,
+        requests_per_minute: None,
+    },
     timeout: None,
 };
 
@@ -399,7 +428,9 @@ impl Limits {
             cpus: narrower(self.cpus, spec.cpu_limit),
             pids: narrower(self.pids, spec.pids_limit),
             disk: narrower(self.disk, spec.disk_limit),
+            inodes: narrower(self.inodes, spec.inodes_limit),
             io: narrower_io(self.io, spec.io),
+            network: self.network.narrowed(spec.network),
             timeout: narrower(self.timeout, spec.timeout_seconds),
         }
     }
@@ -416,7 +447,9 @@ impl Limits {
             pids: self.pids.or(USUAL.pids),
             // How large a cloud's disk is, is not decided here.
             disk: if backend == Backend::E2b { self.disk } else { self.disk.or(USUAL.disk) },
+            inodes: self.inodes,
             io: self.io,
+            network: self.network,
             timeout: self.timeout.or(USUAL.timeout),
         }
     }

@@ -44,7 +44,7 @@ mod time;
 mod turns;
 
 pub(crate) use content::Kept;
-pub(crate) use exceeded::{Then, ask_once, exceeded};
+pub(crate) use exceeded::{Short, Then, ask_once, exceeded};
 pub use overshot::Overshot;
 pub(crate) use queue::queue;
 pub(crate) use reserve::{accounts_that, hold_ops};

@@ -181,6 +181,13 @@ impl LiveSandboxes {
         }
     }
 
+    /// Those that outlive this process if it ends now, by name.
+    pub fn outliving(&self) -> Vec<String> {
+        let sandboxes: Vec<_> =
+            self.state().live.values().filter_map(|entry| entry.sandbox.upgrade()).collect();
+        sandboxes.iter().filter_map(|sandbox| sandbox.outlives()).collect()
+    }
+
     /// Every sandbox that runs.
     pub fn all(&self) -> Vec<Live> {
         let state = self.state();

@@ -1,6 +1,6 @@
 //! Retention: which runs go, that they go whole, and that what only they held is given back.
 //!
-//! Nothing is removed unless somebody asks. Removing is a sequence, and a crash between two lines leaves
+//! Nothing is removed unless somebody asks, or has set what is to go (`[snapshots]`). Removing is a sequence, and a crash between two lines leaves
 //! what the next pass takes up:
 //! 1. a run's rows go in one commit, which also keeps what it spent and in which databases it may have
 //!    left records; crash: as before, or the run is gone and its files are garbage;
@@ -28,7 +28,10 @@ use wflo_core::ports::store::{Batch, Op, RunFilter, Store, StoreError};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_sandbox::workspace;
 
-pub use files::{FILES_FAILPOINTS, FilesPlan, FilesSelection, Losing, plan_files, remove_files};
+pub use files::{
+    FILES_FAILPOINTS, FilesPlan, FilesSelection, LOOKED, Losing, plan_files, remove_files,
+    remove_files_saying,
+};
 pub use images::remove_images;
 pub use records::{Forgotten, Waiting, forget_records};
 pub use trees::{Trees, collect_trees};

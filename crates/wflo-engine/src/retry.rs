@@ -27,7 +27,7 @@ use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
 use wflo_core::run::{Carried, RunRecord, RunStatus};
 
 use crate::budgets;
-use crate::changes::{Fate, fate};
+use crate::changes::fate;
 use crate::engine::load;
 use crate::error::EngineError;
 use crate::made;
@@ -130,6 +130,10 @@ impl Runtime {
                 StepStatus::Skipped | StepStatus::Blocked => {}
                 // The definition that runs now does not have it any more: it neither runs again nor is kept.
                 StepStatus::Succeeded if prepared.definition.index_of(&spec.name).is_none() => {}
+                // There is nothing else that it could be retried for.
+                StepStatus::Succeeded if matches!(spec.kind, StepKind::Program { .. }) => {
+                    retried.again.push(Repeated { step: spec.name.clone(), because: None });
+                }
                 StepStatus::Succeeded => {
                     let answered = matches!(spec.kind, StepKind::Approval(_));
                     let afresh = stale.get(&spec.name);
@@ -250,7 +254,7 @@ impl Runtime {
         if layers.is_empty() {
             return Ok(());
         }
-        if fate(self.engine.store().as_ref(), old.id).await?.is_some_and(Fate::is_discarded) {
+        if fate(self.engine.store().as_ref(), old.id).await?.is_some_and(|fate| fate.is_discarded()) {
             return Err(files_discarded(old));
         }
         let ids: Result<Vec<_>, _> = layers.iter().map(|layer| layer.parse()).collect();

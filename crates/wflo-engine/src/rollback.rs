@@ -22,7 +22,7 @@ use wflo_core::run::{RunOptions, RunRecord, RunStatus};
 use wflo_sandbox::workspace;
 
 use crate::budgets;
-use crate::changes::{Fate, fate, launch_of};
+use crate::changes::{fate, launch_of};
 use crate::engine::load;
 use crate::error::EngineError;
 use crate::failpoint;
@@ -64,7 +64,7 @@ pub async fn rollback(
         let hint = format!("wait for its end, or end it with `wflo runs cancel {}`", old.id);
         return Err(failure(NOT_ENDED, message, hint));
     }
-    if fate(store, old.id).await?.is_some_and(Fate::is_discarded) {
+    if fate(store, old.id).await?.is_some_and(|fate| fate.is_discarded()) {
         let message = format!("the files that {} left were discarded", old.id);
         return Err(failure(FILES_DISCARDED, message, "start afresh with `wflo run`".to_owned()));
     }

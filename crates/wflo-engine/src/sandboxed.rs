@@ -403,6 +403,7 @@ impl Sandboxes {
             cpus: launch.sandbox.cpus,
             pids: launch.sandbox.pids,
             disk: launch.sandbox.disk,
+            inodes: launch.sandbox.inodes,
             io: launch.sandbox.io,
             timeout: shape.timeout,
         };

@@ -94,7 +94,7 @@ pub struct Submission {
     pub ask_hosts: Option<wflo_core::size::Millis>,
     /// Hosts, and parts of hosts, that people are asked about although a rule allows them.
     pub ask_rules: Vec<String>,
-    /// What of that the user has let in for always.
+    /// What the user has let in for always, where people would be asked about it.
     pub told_hosts: Vec<String>,
     /// For how long a connection that such a rule names is held while people are asked.
     pub patience: wflo_core::size::Millis,

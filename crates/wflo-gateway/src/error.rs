@@ -8,6 +8,7 @@ mod told;
 
 use wflo_core::budget::Shortfall;
 use wflo_core::error::{Code, Coded};
+use wflo_core::size::Millis;
 
 use crate::dialect::Dialect;
 use crate::dialect::request::RequestError;
@@ -20,7 +21,7 @@ use crate::route::Written;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     /// No budget has room for it.
-    #[error("budget exceeded: {}", exceeded(shortfall, model))]
+    #[error("budget exceeded: {}{}", exceeded(shortfall, model), for_want_of(*unanswered))]
     BudgetExceeded {
         /// Which budget, how it stood, and what the call could take.
         shortfall: Box<Shortfall>,
@@ -28,6 +29,8 @@ pub enum GatewayError {
         model: String,
         /// The output tokens that count because the call names no limit.
         unlimited: Option<u64>,
+        /// People were asked to raise it, and have not answered in this time.
+        unanswered: Option<Millis>,
     },
     /// The ledger refused it for another reason.
     #[error("{message}")]
@@ -291,13 +294,28 @@ fn exceeded(shortfall: &Shortfall, model: &str) -> String {
     )
 }
 
+/// That it was not for want of a question.
+fn for_want_of(waited: Option<Millis>) -> String {
+    let said = |waited| format!("; people were asked to raise it, and nobody answered within {waited}");
+    waited.map(said).unwrap_or_default()
+}
+
 impl GatewayError {
     /// From the ledger's refusal of a call.
     pub fn from_refusal(refusal: Refusal, model: &str) -> GatewayError {
         match refusal {
-            Refusal::Budget(shortfall) => {
-                GatewayError::BudgetExceeded { shortfall, model: model.to_owned(), unlimited: None }
-            }
+            Refusal::Budget(shortfall) => GatewayError::BudgetExceeded {
+                shortfall,
+                model: model.to_owned(),
+                unlimited: None,
+                unanswered: None,
+            },
+            Refusal::Unanswered { shortfall, waited } => GatewayError::BudgetExceeded {
+                shortfall,
+                model: model.to_owned(),
+                unlimited: None,
+                unanswered: Some(waited),
+            },
             Refusal::Later { status, kind, failure, wait } => GatewayError::Later {
                 status,
                 kind,

@@ -27,6 +27,7 @@ use wflo_core::budget::Shortfall;
 use wflo_core::cost::PromptCache;
 use wflo_core::error::{Code, Failure};
 use wflo_core::money::NanoUsd;
+use wflo_core::size::Millis;
 
 use crate::cache::Lookup;
 use crate::closer::Closer;
@@ -179,6 +180,13 @@ pub enum Refusal {
     /// A budget does not have room for it: which one, how it stood with what it says of such calls, and what
     /// the call could take of it.
     Budget(Box<Shortfall>),
+    /// The same, after people were asked to raise the budget and nobody has answered.
+    Unanswered {
+        /// Which budget, and what the call could take of it.
+        shortfall: Box<Shortfall>,
+        /// For how long a call is held for an answer.
+        waited: Millis,
+    },
     /// Not now: too many calls, or a provider that fails. It may be made later.
     Later {
         /// The HTTP status for clients.

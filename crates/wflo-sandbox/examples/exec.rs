@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--memory" => spec.limits.memory = Some(value()?.parse()?),
             "--cpus" => spec.limits.cpus = Some(value()?.parse()?),
             "--pids" => spec.limits.pids = Some(value()?.parse()?),
+            "--inodes" => spec.limits.inodes = Some(value()?.parse()?),
             "--disk" => spec.limits.disk = Some(value()?.parse()?),
             "--timeout" => spec.limits.timeout = Some(value()?.parse()?),
             "--ro" => spec.ro.push(Bind::same(value()?)),

@@ -70,6 +70,12 @@ pub trait Sandbox: Debug + Send + Sync {
         None
     }
 
+    /// What outlives this process if nobody ends it, by the name under which it is found; nothing of what the kernel
+    /// ends with this process.
+    fn outlives(&self) -> Option<String> {
+        None
+    }
+
     /// Kills the whole tree and waits until it is dead.
     ///
     /// # Errors

@@ -230,6 +230,14 @@ impl Docker {
         });
         let by = "sized tmpfs: half for the workspace, a quarter for /tmp, an eighth each for home and shared memory";
         found.push(Enforcement { limit: "disk", level: Level::Kernel, by });
+        if limits.inodes.is_some() {
+            let (level, by) = match own_kernel {
+                // Its tmpfs takes a number of files and heeds none.
+                true => (Level::None, "nothing"),
+                false => (Level::Kernel, "the same tmpfs, in the same shares"),
+            };
+            found.push(Enforcement { limit: "inodes", level, by });
+        }
         if !limits.io.is_empty() {
             found.push(Enforcement { limit: "io", level: can.io, by: "a cgroup of the container's" });
         }

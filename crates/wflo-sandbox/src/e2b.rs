@@ -99,6 +99,11 @@ struct Made {
 }
 
 impl Around for Made {
+    fn name(&self) -> String {
+        // The cloud's own word.
+        format!("sandbox {} of the cloud", self.id.escape_debug())
+    }
+
     fn end(&self, limit: Duration) -> std::io::Result<()> {
         let ended =
             self.runtime.block_on(async { tokio::time::timeout(limit, self.api.end(&self.id)).await });
@@ -270,6 +275,9 @@ fn kept(spec: &Spec) -> Result<(), Error> {
     }
     if !spec.limits.io.is_empty() {
         return unkept("a limit on disks", "the disks are the cloud's");
+    }
+    if spec.limits.inodes.is_some() {
+        return unkept("a limit of files", "the template decides how many its disk has room for");
     }
     if spec.limits.disk.is_some() {
         return unkept("a limit of the disk", "the template decides how large it is");

@@ -28,6 +28,9 @@ pub(crate) const KEEPER: &str = "keeper";
 
 /// What is around a keeper. Dropping it removes it, a moment later.
 pub(crate) trait Around: Debug + Send + Sync {
+    /// What whoever looks for it finds it by: `container 1a2b3c4d5e6f`.
+    fn name(&self) -> String;
+
     /// Ends it with all that is in it, whatever its keeper does. Blocks, for so long at most.
     ///
     /// # Errors

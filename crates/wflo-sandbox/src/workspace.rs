@@ -15,9 +15,11 @@
 mod apply;
 mod attributes;
 pub(crate) mod beneath;
+mod brought;
 mod copy;
 mod diff;
 mod error;
+mod folding;
 mod hidden;
 mod layer;
 mod live;
@@ -32,16 +34,19 @@ mod survey;
 mod view;
 
 pub use apply::{
-    ApplyOptions, Confirmed, Conflict, ConflictReason, Direction, Pending, Report, Sensitive, apply, discard,
-    pending_apply, resume_apply,
+    ApplyOptions, Confirmed, Conflict, ConflictReason, Deciding, Direction, Pending, Report, Sensitive,
+    apply, deciding, discard, pending_apply, resume_apply,
 };
+pub use attributes::{Attributes, MOST_ATTRIBUTE_BYTES, MOST_ATTRIBUTES};
 pub use beneath::open_in_tree;
 pub use copy::Copy;
 pub use diff::{Change, ChangeKind, Text, TextLimits, between, diff};
 pub(crate) use error::IoAt;
 pub use error::WorkspaceError;
 pub use hidden::{Hidden, HideRules, Reason};
-pub use layer::{Bounds, Captured, Dropped, Layer, MAX_LAYERS, capture, squash};
+pub use layer::{
+    Bounds, Captured, Dropped, Layer, MAX_LAYERS, MOST_ATTRIBUTES_OF_A_LAYER, capture, capture_over, squash,
+};
 pub use live::LiveView;
 pub use manifest::{Digest, Entry, Kind, Manifest, Target};
 pub use mask::Mask;

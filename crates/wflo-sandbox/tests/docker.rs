@@ -43,6 +43,7 @@ struct World {
     project: Project,
     store: Arc<Store>,
     docker: Docker,
+    runtime: Option<String>,
 }
 
 impl World {
@@ -51,7 +52,7 @@ impl World {
         let store = Arc::new(project.store.clone());
         let image = resolve(&daemon.host, options, &std::env::vars_os().collect()).unwrap();
         let docker = Docker::start(&program(), &daemon.host, &store, options, &image).unwrap();
-        World { project, store, docker }
+        World { project, store, docker, runtime: options.runtime.clone() }
     }
 
     fn start(&self, view: Option<&View>, mut spec: Spec) -> (Kept, std::fs::File) {
@@ -78,6 +79,11 @@ impl World {
         let mut text = String::new();
         output.read_to_string(&mut text).unwrap();
         (text, sandbox.wait().unwrap())
+    }
+
+    /// Whether the program's system calls are answered by this machine's kernel.
+    fn shares_kernel(&self) -> bool {
+        self.runtime.as_deref() != Some("runsc")
     }
 
     fn shell(&self, script: &str) -> (String, Exit) {

@@ -14,18 +14,18 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use project::{Project, write};
+use project::{Project, attributes, rel, set_attribute, write};
 use proptest::prelude::*;
 use wflo_sandbox::workspace::{
-    ApplyOptions, Bounds, Confirmed, Copy, MAX_LAYERS, RestoreOptions, View, apply, capture, diff, restore,
-    squash,
+    ApplyOptions, Bounds, ChangeKind, Confirmed, Copy, MAX_LAYERS, MOST_ATTRIBUTES, RestoreOptions,
+    TextLimits, View, apply, capture, diff, restore, squash,
 };
 
 /// What is at a path, as far as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kept {
-    Folder { mode: u32, time: (i64, i64) },
-    File { mode: u32, time: (i64, i64), content: Vec<u8>, first: Vec<u8> },
+    Folder { mode: u32, time: (i64, i64), has: BTreeMap<Vec<u8>, Vec<u8>> },
+    File { mode: u32, time: (i64, i64), content: Vec<u8>, first: Vec<u8>, has: BTreeMap<Vec<u8>, Vec<u8>> },
     Link(PathBuf),
 }
 
@@ -39,11 +39,12 @@ fn kept(folder: &Path) -> BTreeMap<Vec<u8>, Kept> {
             let (mode, time) = (meta.mode() & 0o7777, (meta.mtime(), meta.mtime_nsec()));
             let what = if meta.is_dir() {
                 walk(root, &path, found);
-                Kept::Folder { mode, time }
+                Kept::Folder { mode, time, has: attributes(&path) }
             } else if meta.is_symlink() {
                 Kept::Link(fs::read_link(&path).unwrap())
             } else {
-                Kept::File { mode, time, content: fs::read(&path).unwrap(), first: name.clone() }
+                let content = fs::read(&path).unwrap();
+                Kept::File { mode, time, content, first: name.clone(), has: attributes(&path) }
             };
             found.insert(name, (meta.ino(), what));
         }
@@ -91,7 +92,12 @@ enum Make {
     Link(Vec<usize>, Vec<usize>),
     Name(Vec<usize>, Vec<usize>),
     Time(Vec<usize>, i64, u32),
+    Attribute(Vec<usize>, usize, Vec<u8>),
 }
+
+/// The last are an overlay's own, and what a browser notes: no tree keeps them.
+const ATTRIBUTES: [&[u8]; 5] =
+    [b"user.tag", b"user.\xff\n", b"user.z", b"user.overlay.note", b"user.xdg.origin.url"];
 
 fn make() -> impl Strategy<Value = Make> {
     let path = || prop::collection::vec(0..NAMES.len(), 1..4);
@@ -105,6 +111,8 @@ fn make() -> impl Strategy<Value = Make> {
         3 => (path(), path()).prop_map(|(of, path)| Make::Name(of, path)),
         3 => (path(), -2_000_000_000..4_000_000_000_i64, 0..1_000_000_000_u32)
             .prop_map(|(path, seconds, nanos)| Make::Time(path, seconds, nanos)),
+        4 => (path(), 0..ATTRIBUTES.len(), prop::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(path, name, value)| Make::Attribute(path, name, value)),
     ]
 }
 
@@ -135,6 +143,10 @@ fn perform(root: &Path, made: &Make) {
             Ok(meta) if meta.is_file() => fresh(path).map(|path| fs::hard_link(at(of), path)),
             _ => None,
         },
+        Make::Attribute(path, name, value) => match at(path).symlink_metadata() {
+            Ok(meta) if !meta.is_symlink() => Some(set_attribute(&at(path), ATTRIBUTES[*name], value)),
+            _ => None,
+        },
         Make::Time(path, seconds, nanos) => match at(path).symlink_metadata() {
             Ok(meta) if !meta.is_symlink() => Some(set_time(&at(path), *seconds, *nanos)),
             _ => None,
@@ -158,11 +170,12 @@ fn closed(mut all: BTreeMap<Vec<u8>, Kept>) -> BTreeMap<Vec<u8>, Kept> {
     all
 }
 
-/// What comes out when something went in: without setuid, setgid and the sticky bit.
+/// What comes out when something went in: without setuid, setgid and the sticky bit, an overlay's notes and addresses.
 fn plain(mut all: BTreeMap<Vec<u8>, Kept>) -> BTreeMap<Vec<u8>, Kept> {
     for what in all.values_mut() {
-        if let Kept::Folder { mode, .. } | Kept::File { mode, .. } = what {
+        if let Kept::Folder { mode, has, .. } | Kept::File { mode, has, .. } = what {
             *mode &= 0o777;
+            has.retain(|name, _| ATTRIBUTES[..3].contains(&name.as_slice()));
         }
     }
     all
@@ -241,7 +254,7 @@ fn a_name_that_a_later_step_replaced_is_a_file_of_its_own() {
     assert_ne!(inode("a"), inode("b"), "equal, and no longer the same");
     assert_eq!(inode("b"), inode("c"));
     // Only one of the names is asked for: it is whole.
-    let options = RestoreOptions { paths: vec![project::rel("c")], ..RestoreOptions::default() };
+    let options = RestoreOptions { paths: vec![rel("c")], ..RestoreOptions::default() };
     restore(&view, &project.store, &project.home.path().join("one"), &options, &|_| {}).unwrap();
     assert_eq!(fs::read_to_string(project.home.path().join("one/c")).unwrap(), "one");
     // Over names that are one file there, to names that are none.
@@ -290,46 +303,236 @@ fn many_names_of_a_large_file_are_read_once() {
     assert!(all.values().all(|what| matches!(what, Kept::File { first, .. } if first == b"0")));
 }
 
-/// None where the file system has no attributes for users.
-fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
-    let mut value = [0; 100];
-    let length = rustix::fs::getxattr(path, name, &mut value).ok()?;
-    Some(value[..length].to_vec())
+/// Whether the file system of these tests has attributes for users.
+fn has_attributes(project: &Project) -> bool {
+    let has = set_attribute(project.home.path(), b"user.try", b"").is_ok();
+    if !has {
+        eprintln!("not proven here: {} has no attributes for users", project.home.path().display());
+    }
+    has
+}
+
+fn set(path: &Path, all: &[(&str, &str)]) {
+    all.iter().for_each(|(name, value)| set_attribute(path, name.as_bytes(), value.as_bytes()).unwrap());
+}
+
+fn has(path: &Path) -> Vec<(String, String)> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    attributes(path).into_iter().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn applied(project: &Project, view: &View) -> wflo_sandbox::workspace::Report {
+    apply(view, &project.store, &project.path(), &project.hidden(), &ApplyOptions::default()).unwrap()
 }
 
 #[test]
-fn a_file_that_is_replaced_keeps_its_users_attributes_and_a_steps_own_are_said_to_be_lost() {
+fn a_file_that_is_replaced_keeps_its_users_attributes_and_gets_those_of_the_step() {
     let project = Project::new();
-    project.write("mine", "one");
-    project.write("other", "one");
-    let set = |path: &Path, name: &str, value: &[u8]| {
-        rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty())
-    };
-    let mine = project.path().join("mine");
-    if set(&mine, "user.tag", b"of mine").is_err() {
-        println!("the file system of {} has no attributes for users", mine.display());
+    if !has_attributes(&project) {
         return;
     }
-    let upper = tempfile::tempdir().unwrap();
+    for name in ["mine", "other"] {
+        project.write(name, "one");
+    }
+    let (mine, upper) = (project.path().join("mine"), tempfile::tempdir().unwrap());
+    set(&mine, &[("user.tag", "of mine"), ("user.xdg.origin.url", "https://key@host")]);
+    let sealed = project.view();
     for name in ["mine", "other", "new"] {
         write(&upper.path().join(name), "two");
     }
-    set(&upper.path().join("new"), "user.tag", b"of the step").unwrap();
-    for number in 0..40 {
-        set(&upper.path().join("new"), &format!("user.a-long-name-{number}"), b"1").unwrap();
+    set(&upper.path().join("new"), &[("user.tag", "of the step")]);
+    set(
+        &upper.path().join("mine"),
+        &[("user.more", "of the step"), ("user.overlay.origin", "of the overlay")],
+    );
+    let folder = File::open(upper.path()).unwrap();
+    let captured = capture(folder.as_fd(), &project.store, &Bounds::default()).unwrap().unwrap();
+    assert_eq!(captured.dropped, []);
+    // Given meanwhile, by whoever has the project.
+    set(&mine, &[("user.late", "of mine")]);
+    let view = View { layers: vec![captured.layer], ..sealed };
+    applied(&project, &view);
+    assert_eq!(fs::read_to_string(&mine).unwrap(), "two");
+    let all = [
+        ("user.late", "of mine"),
+        ("user.more", "of the step"),
+        ("user.tag", "of mine"),
+        ("user.xdg.origin.url", "https://key@host"),
+    ];
+    assert_eq!(has(&mine), pairs(&all));
+    assert_eq!(has(&project.path().join("new")), pairs(&[("user.tag", "of the step")]));
+    assert_eq!(has(&project.path().join("other")), []);
+    // Another time there is nothing to do.
+    let again = applied(&project, &view);
+    assert_eq!((again.applied, again.already.len()), (vec![], 3));
+}
+
+#[test]
+fn a_change_of_attributes_alone_is_shown_merged_and_taken_back() {
+    let project = Project::new();
+    if !has_attributes(&project) {
+        return;
     }
-    set(&upper.path().join("mine"), "user.overlay.origin", b"of the overlay").unwrap();
+    for name in ["f", "both", "gone", "d/x"] {
+        project.write(name, "same");
+    }
+    for name in ["f", "both", "gone", "d"] {
+        set(&project.path().join(name), &[("user.a", "1"), ("user.b", "1")]);
+    }
+    let sealed = project.view();
+    let upper = tempfile::tempdir().unwrap();
+    for name in ["f", "both", "gone"] {
+        write(&upper.path().join(name), "same");
+    }
+    fs::create_dir(upper.path().join("d")).unwrap();
+    for name in ["f", "both", "d"] {
+        set(&upper.path().join(name), &[("user.a", "1"), ("user.b", "2\n")]);
+    }
+    let view = View { layers: layer_of(&project, upper.path()).into_iter().collect(), ..sealed };
+    let changes = diff(&view, &project.store).unwrap();
+    let kinds: Vec<_> = changes.iter().map(|change| (change.path.to_string(), change.kind)).collect();
+    let kind = ChangeKind::Attributes;
+    assert_eq!(kinds, ["both", "d", "f", "gone"].map(|name| (name.to_owned(), kind)));
+    let text = |name: &str| {
+        let change = changes.iter().find(|change| change.path == rel(name)).unwrap();
+        change.text(&project.store, &TextLimits::default()).unwrap().body
+    };
+    assert_eq!(text("f"), "--- a/f\n+++ b/f\nattribute user.b \"1\" -> \"2\\x0a\"\n");
+    assert!(text("gone").ends_with("attribute user.a \"1\" -> (none)\nattribute user.b \"1\" -> (none)\n"));
+
+    set(&project.path().join("both"), &[("user.b", "3")]);
+    let report = applied(&project, &view);
+    assert_eq!(report.conflicts.iter().map(|c| c.path.to_string()).collect::<Vec<_>>(), ["both"]);
+    assert_eq!(
+        has(&project.path().join("f")),
+        pairs(&[("user.a", "1"), ("user.b", "1")]),
+        "nothing is written"
+    );
+    set(&project.path().join("both"), &[("user.b", "1")]);
+    // Another name of it, outside of what is applied to, keeps what it had.
+    fs::hard_link(project.path().join("f"), project.home.path().join("elsewhere")).unwrap();
+    let report = applied(&project, &view);
+    assert_eq!((report.conflicts, report.applied.len()), (vec![], 4));
+    for name in ["f", "both", "d"] {
+        assert_eq!(has(&project.path().join(name)), pairs(&[("user.a", "1"), ("user.b", "2\n")]), "{name}");
+    }
+    assert_eq!(has(&project.path().join("gone")), []);
+    assert_eq!(has(&project.home.path().join("elsewhere")), pairs(&[("user.a", "1"), ("user.b", "1")]));
+    // A rollback of the step brings back what was.
+    let back = View { undone: view.layers.clone(), layers: Vec::new(), ..view };
+    let report = applied(&project, &back);
+    assert_eq!((report.conflicts, report.applied.len()), (vec![], 4));
+    for name in ["f", "both", "gone", "d"] {
+        assert_eq!(has(&project.path().join(name)), pairs(&[("user.a", "1"), ("user.b", "1")]), "{name}");
+    }
+}
+
+/// Two files that differ in attributes alone are two inodes of the store, and each run has its own.
+#[test]
+fn equal_contents_with_other_attributes_are_other_files() {
+    let project = Project::new();
+    if !has_attributes(&project) {
+        return;
+    }
+    let upper = tempfile::tempdir().unwrap();
+    for (name, value) in [("a", "1"), ("b", "2"), ("c", "1")] {
+        write(&upper.path().join(name), "same");
+        set(&upper.path().join(name), &[("user.tag", value)]);
+    }
+    write(&upper.path().join("d"), "same");
+    for name in ["a", "b", "c", "d"] {
+        set_time(&upper.path().join(name), 1_000, 0).unwrap();
+    }
+    let layer = layer_of(&project, upper.path()).unwrap();
+    let inode = |name: &str| project.store.tree(&layer.id).join(name).metadata().unwrap().ino();
+    assert!(inode("a") != inode("b") && inode("a") != inode("d") && inode("b") != inode("d"));
+    // And equal ones are one, from the second time on.
+    write(&upper.path().join("e"), "of another layer");
+    let other = layer_of(&project, upper.path()).unwrap();
+    let stored = |name: &str| project.store.tree(&other.id).join(name).metadata().unwrap().ino();
+    assert!([inode("a"), inode("c")].contains(&stored("c")));
+    assert_eq!((stored("b"), stored("d")), (inode("b"), inode("d")));
+}
+
+#[test]
+fn what_is_beyond_the_bounds_is_said_and_not_kept() {
+    let project = Project::new();
+    if !has_attributes(&project) {
+        return;
+    }
+    project.write("many", "one");
+    set(&project.path().join("many"), &[("user.tag", "of mine")]);
+    let sealed = project.view();
+    // In memory: a file on a disk has less room for them.
+    let upper = tempfile::tempdir_in("/dev/shm").unwrap();
+    for name in ["many", "few"] {
+        write(&upper.path().join(name), "two");
+    }
+    set(&upper.path().join("few"), &[("user.tag", "kept")]);
+    let more = (0..MOST_ATTRIBUTES).take_while(|number| {
+        let name = format!("user.{number}");
+        set_attribute(&upper.path().join("many"), name.as_bytes(), &[7; 600]).is_ok()
+    });
+    if more.count() < MOST_ATTRIBUTES {
+        println!("not proven here: so many attributes cannot be given");
+        return;
+    }
     let folder = File::open(upper.path()).unwrap();
     let captured = capture(folder.as_fd(), &project.store, &Bounds::default()).unwrap().unwrap();
     let dropped: Vec<_> = captured.dropped.iter().map(|d| (d.path.to_string(), d.what.as_str())).collect();
-    assert_eq!(dropped, [("new".to_owned(), "extended attributes")]);
-    let view = View { layers: vec![captured.layer], ..project.view() };
-    apply(&view, &project.store, &project.path(), &project.hidden(), &ApplyOptions::default()).unwrap();
-    assert_eq!(fs::read_to_string(&mine).unwrap(), "two");
-    assert_eq!(attribute(&mine, "user.tag").as_deref(), Some(&b"of mine"[..]));
-    assert_eq!(attribute(&mine, "user.overlay.origin"), None);
-    assert_eq!(attribute(&project.path().join("new"), "user.tag"), None);
-    assert_eq!(attribute(&project.path().join("other"), "user.tag"), None);
+    assert_eq!(dropped, [("many".to_owned(), "extended attributes")]);
+    let view = View { layers: vec![captured.layer], ..sealed };
+    applied(&project, &view);
+    assert_eq!(has(&project.path().join("many")), pairs(&[("user.tag", "of mine")]));
+    assert_eq!(has(&project.path().join("few")), pairs(&[("user.tag", "kept")]));
+}
+
+/// A copy has them; one that went elsewhere comes back without, and its files keep what they had.
+#[test]
+fn a_copy_that_carries_none_takes_none_away() {
+    let project = Project::new();
+    if !has_attributes(&project) {
+        return;
+    }
+    for name in ["f", "d/x", "plain"] {
+        project.write(name, "one");
+    }
+    for name in ["f", "d"] {
+        set(&project.path().join(name), &[("user.tag", "1")]);
+    }
+    let view = project.view();
+    let place = tempfile::tempdir().unwrap();
+    let work = |name: &str| {
+        let folder = place.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    };
+    let here = work("here");
+    let copy = Copy::make(&view, &project.store, &project.path(), &project.hidden(), &here).unwrap();
+    assert_eq!(has(&here.join("f")), pairs(&[("user.tag", "1")]));
+    assert!(copy.changes(&project.store, &Bounds::default()).unwrap().is_none());
+    set(&here.join("f"), &[("user.tag", "2")]);
+    set(&here.join("d"), &[("user.tag", "2")]);
+    let layer = copy.changes(&project.store, &Bounds::default()).unwrap().unwrap().layer;
+    let names: Vec<String> = layer.manifest.entries.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["d", "f"], "and nothing else was read as changed");
+    assert_eq!(layer.manifest.entries[&rel("f")].attributes.get(b"user.tag"), Some(&b"2"[..]));
+
+    let away = work("away");
+    let copy = Copy::without_live(&view, &project.store, &away).unwrap();
+    assert_eq!(has(&away.join("f")), []);
+    assert!(copy.changes(&project.store, &Bounds::default()).unwrap().is_none());
+    fs::write(away.join("f"), "two").unwrap();
+    fs::set_permissions(away.join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+    let layer = copy.changes(&project.store, &Bounds::default()).unwrap().unwrap().layer;
+    for name in ["f", "d"] {
+        let entry = &layer.manifest.entries[&rel(name)];
+        assert_eq!(entry.attributes.get(b"user.tag"), Some(&b"1"[..]), "{name}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use overlay::{Upper, can_mount, in_overlay};
-use project::{Project, contents, described, tree};
+use project::{Project, contents, described, set_attribute, tree};
 use proptest::prelude::*;
 use wflo_sandbox::workspace::{
     ApplyOptions, Bounds, Confirmed, Copy, MAX_LAYERS, View, apply, capture, diff, squash,
@@ -31,6 +31,8 @@ enum Act {
     Chmod(usize, u32),
     Link(usize, u8),
     HardLink(usize, usize),
+    Attribute(usize, usize, u8),
+    NoAttribute(usize, usize),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -45,7 +47,10 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (path.clone(), prop::sample::select(vec![0o600, 0o644, 0o755, 0o700, 0o4755]))
             .prop_map(|(path, mode)| Act::Chmod(path, mode)),
         1 => (path.clone(), any::<u8>()).prop_map(|(path, byte)| Act::Link(path, byte)),
-        1 => (path.clone(), path).prop_map(|(from, to)| Act::HardLink(from, to)),
+        1 => (path.clone(), path.clone()).prop_map(|(from, to)| Act::HardLink(from, to)),
+        2 => (path.clone(), 0..ATTRIBUTES.len(), any::<u8>())
+            .prop_map(|(path, name, byte)| Act::Attribute(path, name, byte)),
+        1 => (path, 0..ATTRIBUTES.len()).prop_map(|(path, name)| Act::NoAttribute(path, name)),
     ]
 }
 
@@ -67,6 +72,9 @@ const PATHS: [&str; 16] = [
     "d/d/d",
     "d/d",
 ];
+
+/// The last is an overlay's own, and no part of what a program did.
+const ATTRIBUTES: [&[u8]; 3] = [b"user.tag", b"user.\xff\n", b"user.overlay.note"];
 
 /// Does it; what the file system refuses does not happen, there as here.
 fn perform(root: &Path, act: &Act) {
@@ -90,6 +98,18 @@ fn perform(root: &Path, act: &Act) {
         Act::Link(path, byte) => std::os::unix::fs::symlink(format!("to-{byte}"), at(path)),
         Act::HardLink(from, to) => match at(from).symlink_metadata() {
             Ok(meta) if meta.is_file() => fs::hard_link(at(from), at(to)),
+            _ => Ok(()),
+        },
+        Act::Attribute(path, name, byte) => match at(path).symlink_metadata() {
+            Ok(meta) if !meta.is_symlink() => {
+                set_attribute(&at(path), ATTRIBUTES[*name], &vec![*byte; usize::from(*byte % 5)])
+            }
+            _ => Ok(()),
+        },
+        Act::NoAttribute(path, name) => match at(path).symlink_metadata() {
+            Ok(meta) if !meta.is_symlink() => {
+                rustix::fs::removexattr(at(path), ATTRIBUTES[*name]).map_err(Into::into)
+            }
             _ => Ok(()),
         },
     };

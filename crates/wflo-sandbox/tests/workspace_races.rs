@@ -59,8 +59,8 @@ fn untouched(outside: &Path) {
     let all = tree(outside);
     assert_eq!(all.len(), 4, "{all:?}");
     assert!(all.values().all(|node| match node {
-        Node::File(_, content) => content == b"SECRET",
-        Node::Dir(_) => true,
+        Node::File(_, content, _) => content == b"SECRET",
+        Node::Dir(..) => true,
         Node::Link(_) => false,
     }));
 }

@@ -13,12 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use project::{Node, Project, rel, tree, write};
+use project::{Node, Project, rel, set_attribute, tree, write};
 use proptest::prelude::*;
 use wflo_core::error::Coded as _;
 use wflo_sandbox::workspace::{
-    Bounds, Collected, RESTORE_EVENTS, RestoreError, RestoreOptions, Restored, View, WorkspaceError, capture,
-    restore,
+    Attributes, Bounds, Collected, RESTORE_EVENTS, RestoreError, RestoreOptions, Restored, View,
+    WorkspaceError, capture, restore,
 };
 
 fn all(view: &View, project: &Project, target: &Path) -> Result<Restored, RestoreError> {
@@ -399,9 +399,13 @@ fn node() -> impl Strategy<Value = (Vec<u8>, Node)> {
             });
     let path = prop::collection::vec(name, 1..4).prop_map(|parts| parts.join(&b'/'));
     let mode = prop::sample::select(vec![0o600_u32, 0o644, 0o755, 0o400, 0o4755, 0o2711]);
+    let name = prop::collection::vec(1_u8.., 1..8).prop_map(|name| [b"user.".as_slice(), &name].concat());
+    let set = prop::collection::btree_map(name, prop::collection::vec(any::<u8>(), 0..8), 0..3)
+        .prop_map(|set| Attributes::new(set).unwrap_or_default());
     let node = prop_oneof![
-        4 => (mode.clone(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(mode, bytes)| Node::File(mode, bytes)),
-        1 => prop::sample::select(vec![0o700_u32, 0o755, 0o1777]).prop_map(Node::Dir),
+        4 => (mode.clone(), prop::collection::vec(any::<u8>(), 0..300), set.clone())
+            .prop_map(|(mode, bytes, set)| Node::File(mode, bytes, set)),
+        1 => (prop::sample::select(vec![0o700_u32, 0o755, 0o1777]), set).prop_map(|(mode, set)| Node::Dir(mode, set)),
         1 => prop::collection::vec(1_u8.., 1..40).prop_map(Node::Link),
     ];
     (path, node)
@@ -419,13 +423,18 @@ proptest! {
                 let full = upper.join(Path::new(OsStr::from_bytes(path)));
                 let _refused = fs::create_dir_all(full.parent().unwrap());
                 let _refused = match node {
-                    Node::Dir(mode) => fs::create_dir(&full).and_then(|()| fs::set_permissions(&full, fs::Permissions::from_mode(*mode))),
-                    Node::File(mode, bytes) => {
+                    Node::Dir(mode, _) => fs::create_dir(&full).and_then(|()| fs::set_permissions(&full, fs::Permissions::from_mode(*mode))),
+                    Node::File(mode, bytes, _) => {
                         let new = !full.exists();
                         fs::write(&full, bytes).and_then(|()| if new { fs::set_permissions(&full, fs::Permissions::from_mode(*mode)) } else { Ok(()) })
                     }
                     Node::Link(target) => symlink(OsStr::from_bytes(target), &full),
                 };
+                if let Node::Dir(_, set) | Node::File(_, _, set) = node
+                    && full.symlink_metadata().is_ok_and(|meta| !meta.is_symlink())
+                {
+                    set.iter().for_each(|(name, value)| drop(set_attribute(&full, name, value)));
+                }
             }
             // A copy of what was made: the upper directory goes.
             assert!(std::process::Command::new("cp").arg("-a").arg(upper).arg(made.path().join("upper")).status().unwrap().success());

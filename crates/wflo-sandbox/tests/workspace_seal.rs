@@ -97,7 +97,7 @@ fn git_is_there_without_its_credentials() {
     let stored = project.store.tree(&sealed.digest);
     for (path, node) in tree(&stored) {
         assert!(!format!("{node:?}").contains("SECRET"), "{}", String::from_utf8_lossy(&path));
-        if let project::Node::File(_, content) = node {
+        if let project::Node::File(_, content, _) = node {
             assert!(!String::from_utf8_lossy(&content).contains("SECRET"));
         }
     }

@@ -188,7 +188,9 @@ fn read_sandbox(field: &Field<'_>) -> Result<Value, Problem> {
     fields::put(&mut out, "cpu_limit", settings.cpu_limit);
     fields::put(&mut out, "pids_limit", settings.pids_limit);
     fields::put(&mut out, "disk_limit", settings.disk_limit);
+    fields::put(&mut out, "inodes_limit", settings.inodes_limit);
     fields::put(&mut out, "io", Some(settings.io).filter(|io| !io.is_empty()));
+    fields::put(&mut out, "network", Some(settings.network).filter(|network| !network.is_empty()));
     fields::put(&mut out, "timeout_seconds", settings.timeout);
     fields::put(&mut out, "allow_hosts", Some(settings.allow_hosts).filter(|hosts| !hosts.is_empty()));
     fields::put(&mut out, "env", Some(settings.env));

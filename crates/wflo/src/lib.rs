@@ -18,6 +18,7 @@ mod exit;
 mod failure;
 mod interpreter;
 mod logging;
+mod paths;
 mod plain;
 mod printer;
 mod probe;

@@ -72,7 +72,7 @@ pub(crate) fn value(value: &serde_json::Value) -> String {
 }
 
 /// Whether a character does something else than be read.
-fn acts(c: char) -> bool {
+pub(crate) fn acts(c: char) -> bool {
     // Direction marks reorder what a person reads (CVE-2021-42574).
     let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || reorders || is_invisible(c)

@@ -220,23 +220,15 @@ impl<'a> Session<'a> {
         }
         let root = self.settings.project.root.clone();
         let mount = |mount: &crate::settings::Mount| mount.places(&root);
-        let remembered = trust::hosts::read(&root);
         let asks = sandbox.ask_hosts || flags.ask_hosts;
-        let mut allow_hosts: Vec<String> =
-            sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect();
-        let ask_rules: Vec<String> = sandbox.ask_rules.iter().cloned().chain(flags.ask_rules).collect();
-        let about = Rules::default().asking(ask_rules.iter().filter_map(|rule| rule.parse().ok()).collect());
-        let is_about = |told: &&String| told.parse().is_ok_and(|told: Rule| about.cover(&told));
-        let told_hosts = remembered.allow.iter().filter(is_about).cloned().collect();
-        // What was answered for always is an answer where people would be asked, and nowhere else.
-        allow_hosts.extend(remembered.allow.into_iter().filter(|_| asks));
-        Submission {
+        let mut submission = Submission {
             source,
             caller: None,
             inputs,
             options: RunOptions {
                 require_approval: flags.require_approval,
                 ask_commands: self.settings.approvals.commands.clone(),
+                budget_timeout: self.settings.approvals.budget_timeout,
                 strict_channels: flags.strict_channels,
                 apply: flags.apply,
                 trace: flags.trace,
@@ -254,7 +246,9 @@ impl<'a> Session<'a> {
                 cpus: sandbox.cpu_limit,
                 pids: sandbox.pids_limit,
                 disk: sandbox.disk_limit,
+                inodes: sandbox.inodes_limit,
                 io: sandbox.io,
+                network: sandbox.network,
                 timeout: sandbox.timeout,
             },
             python: crate::interpreter::find(&root, self.context.environment),
@@ -264,7 +258,7 @@ impl<'a> Session<'a> {
             ro: sandbox.ro.iter().map(mount).collect(),
             rw: sandbox.rw.iter().map(mount).collect(),
             hide: sandbox.hide.clone(),
-            allow_hosts,
+            allow_hosts: sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect(),
             inspect_hosts: sandbox.inspect_hosts.clone(),
             secrets: self
                 .settings
@@ -272,10 +266,10 @@ impl<'a> Session<'a> {
                 .iter()
                 .map(|(name, secret)| (name.clone(), secret.env.clone()))
                 .collect(),
-            deny_hosts: remembered.deny.into_iter().collect(),
+            deny_hosts: Vec::new(),
             ask_hosts: asks.then_some(sandbox.patience),
-            ask_rules,
-            told_hosts,
+            ask_rules: sandbox.ask_rules.iter().cloned().chain(flags.ask_rules).collect(),
+            told_hosts: Vec::new(),
             patience: sandbox.patience,
             allow_addresses: sandbox.allow_addresses.clone(),
             require_kernel: sandbox.require_kernel,
@@ -283,7 +277,21 @@ impl<'a> Session<'a> {
             backend: sandbox.backend,
             docker: sandbox.docker.clone(),
             project: root.clone(),
-        }
+        };
+        self.tell(&mut submission);
+        submission
+    }
+
+    /// Puts into a submission what was answered for always, as it is remembered now: what lets in is an answer where
+    /// people would be asked, and nowhere else.
+    pub(crate) fn tell(&self, submission: &mut Submission) {
+        let remembered = trust::hosts::read(&self.settings.project.root);
+        let asks = submission.ask_rules.iter().filter_map(|rule| rule.parse().ok()).collect();
+        let (asks, is_asked) = (Rules::default().asking(asks), submission.ask_hosts.is_some());
+        let is_about = |told: &String| told.parse().is_ok_and(|told: Rule| asks.cover(&told));
+        submission.told_hosts =
+            remembered.allow.into_iter().filter(|told| is_asked || is_about(told)).collect();
+        submission.deny_hosts = remembered.deny.into_iter().collect();
     }
 }
 

@@ -38,6 +38,7 @@ class Restorer:
         elif "folder" in delta:
             place = self._place(delta["folder"])
             os.makedirs(place, exist_ok=True)
+            _give(place, delta)
             os.chmod(place, int(delta["mode"]))
         elif "mode_of" in delta:
             os.chmod(self._place(delta["mode_of"]), int(delta["mode"]))
@@ -57,6 +58,7 @@ class Restorer:
             return
         self._part.close()
         self._part = None
+        _give(place + _SUFFIX, delta)
         os.chmod(place + _SUFFIX, int(delta["mode"]))
         if "modified_ns" in delta:
             modified = int(delta["modified_ns"])
@@ -75,6 +77,18 @@ def _bytes(value: dict[str, str]) -> bytes:
 
 def _name(value: Any) -> str:
     return value if isinstance(value, str) else os.fsdecode(_bytes(value))
+
+
+def _give(place: str, delta: dict[str, Any]) -> None:
+    """Sets its extended attributes; where the file system takes none, it has none."""
+    for name, value in delta.get("attributes", ()):
+        try:
+            os.setxattr(place, os.fsencode(_name(name)), _bytes(value))
+        except OSError as error:
+            from errno import ENOTSUP
+
+            if error.errno != ENOTSUP:
+                raise
 
 
 def _remove(place: str) -> None:

@@ -10,6 +10,7 @@ NAMES = (
     ".GIT/hooks/post-checkout", ".gIt/config", "git~1/hooks/post-checkout", ".git /hooks/post-checkout",
     ".git./config", ".g\u200cit/hooks/post-checkout", ".git::$INDEX_ALLOCATION/hooks/post-checkout",
     ".ENV", "sub/.Env.local", "ID_RSA", "Keys/Server.KEY",
+    ".g\u00adit/hooks/post-checkout", ".gi\ufe0ft/config", ".e\u200cnv", "id_r\u017fa", "Make\ufb01le", ".wf\u2060lo/wflo.db",
 )  # fmt: skip
 
 

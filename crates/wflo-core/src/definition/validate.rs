@@ -135,6 +135,11 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
     if sandbox.disk_limit.is_some_and(|d| d.0 < 1 << 20) {
         problems.push(Failure::new(BAD_NUMBER, "disk_limit must be at least 1m").at("sandbox.disk_limit"));
     }
+    let inodes = SandboxSpec::INODES;
+    if sandbox.inodes_limit.is_some_and(|limit| !inodes.contains(&limit)) {
+        let message = format!("inodes_limit must be from {} to {}", inodes.start(), inodes.end());
+        problems.push(Failure::new(BAD_NUMBER, message).at("sandbox.inodes_limit"));
+    }
     if sandbox.pids_limit.is_some_and(|p| p < 2) {
         problems.push(Failure::new(BAD_NUMBER, "pids_limit must be at least 2").at("sandbox.pids_limit"));
     }
@@ -148,6 +153,16 @@ fn check_sandbox(sandbox: &SandboxSpec, problems: &mut Vec<Failure>) {
         let failure = Failure::new(BAD_NUMBER, format!("io.{key} must be at least 1"))
             .with_hint("leave it out where nothing is to be limited");
         problems.push(failure.at(format!("sandbox.io.{key}")));
+    }
+    for (key, most) in sandbox.network.out_of_range() {
+        let failure = Failure::new(
+            BAD_NUMBER,
+            format!("network.{key} must be at least 1 and at most {most}"),
+        )
+        .with_hint(
+            "leave allow_hosts out where nothing is to be reached, and the limit where the usual one will do",
+        );
+        problems.push(failure.at(format!("sandbox.network.{key}")));
     }
 }
 

@@ -15,7 +15,7 @@ use super::settle::settle;
 use super::state::{AfterUndo, RunState, StepState, StepStatus};
 use super::{CRASH_LIMIT, POISON_LIMIT};
 use crate::approval::ApprovalStatus;
-use crate::budget::{Measure, OnExceeded};
+use crate::budget::OnExceeded;
 use crate::definition::StepSpec;
 use crate::error::{Code, Failure};
 use crate::event::{AfterFailure, Ending, Event, EventBody, LeftBehind};
@@ -234,9 +234,9 @@ impl Draft {
             CommandBody::TimerFired { timer } => self.timer_fired(&timer),
             CommandBody::BudgetExhausted { step, shortfall, action } => {
                 self.find(&step)?;
-                let raise = match shortfall.budget.measure {
-                    Measure::Cost => "add to the limit with `wflo runs retry ID --budget USD`".to_owned(),
-                    _ => format!(
+                let raise = match shortfall.budget.is_money_of_a_run() {
+                    true => "add to the limit with `wflo runs retry ID --budget USD`".to_owned(),
+                    false => format!(
                         "raise the limit with `wflo budgets top-up {} AMOUNT`, then `wflo runs retry ID`",
                         shortfall.budget.id
                     ),

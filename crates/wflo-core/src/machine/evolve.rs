@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::state::{AfterUndo, ApprovalState, RunState, StepState, StepStatus};
-use crate::approval::{ApprovalRequest, ApprovalStatus, Lasts, Purpose};
+use crate::approval::{ApprovalRequest, ApprovalStatus, Lasts, Purpose, TIMEOUT};
 use crate::definition::{AskWhen, StepKind, StepSpec};
 use crate::error::Failure;
 use crate::event::{AfterFailure, Event, EventBody, Wait};
@@ -89,7 +89,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
             if let Some(approval) = state.approvals.get_mut(approval_id) {
                 approval.status = match (decision.approved, decision.by.as_str()) {
                     (true, _) => ApprovalStatus::Approved,
-                    (false, "timeout") => ApprovalStatus::Expired,
+                    (false, TIMEOUT) => ApprovalStatus::Expired,
                     (false, _) => ApprovalStatus::Rejected,
                 };
                 approval.decision = Some(decision.clone());
@@ -99,7 +99,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
                     && approval.status != ApprovalStatus::Expired
                     && lasts != Lasts::Once
                 {
-                    state.change_host(&rule, decision.approved);
+                    state.change_host(&rule, decision.approved, true);
                 }
             }
             wake(state, |wait| matches!(wait, Wait::Approval { approval_id: id } if id == approval_id));
@@ -118,7 +118,7 @@ pub(super) fn fold(state: &mut RunState, event: &Event) {
                 approval.status = ApprovalStatus::Superseded;
             }
         }
-        EventBody::EgressChanged { rule, allowed, .. } => state.change_host(rule, *allowed),
+        EventBody::EgressChanged { rule, allowed, .. } => state.change_host(rule, *allowed, false),
         EventBody::ApprovalEscalated { approval_id } => {
             if let Some(approval) = state.approvals.get_mut(approval_id) {
                 approval.escalated = true;

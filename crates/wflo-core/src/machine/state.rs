@@ -195,6 +195,8 @@ pub struct HostChange {
     pub rule: String,
     /// Whether it may be reached.
     pub allowed: bool,
+    /// Whether it was said to a question: a yes opens no more than what was asked about.
+    pub is_answer: bool,
 }
 
 /// A question in memory.
@@ -255,9 +257,12 @@ impl RunState {
     }
 
     /// What is said of a host replaces what was said before.
-    pub(super) fn change_host(&mut self, rule: &str, allowed: bool) {
+    pub(super) fn change_host(&mut self, rule: &str, allowed: bool, is_answer: bool) {
+        // What was let in unasked stays let in when a question about it is answered with yes.
+        let is_open = |known: &HostChange| known.rule == rule && known.allowed && !known.is_answer;
+        let is_answer = is_answer && !(allowed && self.hosts.iter().any(is_open));
         self.hosts.retain(|known| known.rule != rule);
-        self.hosts.push(HostChange { rule: rule.to_owned(), allowed });
+        self.hosts.push(HostChange { rule: rule.to_owned(), allowed, is_answer });
     }
 
     /// A step by name.

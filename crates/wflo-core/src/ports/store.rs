@@ -19,13 +19,15 @@ mod queue;
 mod retention;
 mod slice;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::BoxFuture;
 use crate::approval::{Approval, Purpose};
 use crate::budget::{Budget, BudgetChange, Hold, Standing};
-use crate::content::Contents;
+use crate::content::{Link, Name, Outline};
 use crate::cost::Spent;
 use crate::effect::{CancelledWait, EffectKey, EffectRecord};
 use crate::event::Recorded;
@@ -84,8 +86,20 @@ pub trait Store: Send + Sync + 'static {
     /// What a run's journal takes: of each effect the JSON of its request, answer and attributes in bytes,
     /// and its path, which is kept in several places, four times; at least `least`.
     fn journaled(&self, run: RunId, least: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
-    /// What is kept of a run's requests to models.
-    fn contents(&self, run: RunId) -> BoxFuture<'_, Result<Contents, StoreError>>;
+    /// A run's request to a model, put together; none where it was not kept, or not all of it is there.
+    fn kept_request(&self, run: RunId, outline: Outline)
+    -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+    /// The links of a list of a run's requests, from this one backwards, at most `most`.
+    fn content_links(
+        &self,
+        run: RunId,
+        last: Name,
+        most: u32,
+    ) -> BoxFuture<'_, Result<Vec<Link>, StoreError>>;
+    /// A text of a run's requests.
+    fn content_text(&self, run: RunId, name: Name) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+    /// Which of these pieces of a run's requests are not kept yet.
+    fn new_content(&self, run: RunId, pieces: Vec<Name>) -> BoxFuture<'_, Result<HashSet<Name>, StoreError>>;
     /// What that takes, in bytes ([`Piece::bytes`](crate::content::Piece::bytes)).
     fn kept_content(&self, run: RunId) -> BoxFuture<'_, Result<u64, StoreError>>;
     /// An approval.

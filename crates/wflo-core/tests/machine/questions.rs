@@ -1,13 +1,17 @@
 //! What people are asked.
 
-use wflo_core::approval::{ApprovalStatus, Decision, Lasts, Purpose};
+use jiff::SignedDuration;
+use wflo_core::approval::{ApprovalStatus, Decision, Lasts, OnTimeout, Purpose};
 use wflo_core::budget::Measure;
+use wflo_core::effect::EffectKey;
 use wflo_core::event::Event;
 use wflo_core::id::BudgetId;
-use wflo_core::machine::{CommandBody, HostChange, Rejection};
+use wflo_core::machine::{CommandBody, HostChange, Rejection, TimerKey};
 use wflo_core::money::NanoUsd;
 
 use crate::driver::{Driver, ask, diamond, failure, succeed};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 fn question(step: &str, purpose: Purpose) -> CommandBody {
     let CommandBody::Ask { mut request } = ask(step) else { unreachable!() };
@@ -101,14 +105,90 @@ fn what_is_said_of_a_host_holds_as_long_as_is_said_and_ends_nothing() {
     said(&mut driver, true, None, "local:me");
     driver.tell(host("never")).unwrap();
     said(&mut driver, false, Some(Lasts::Always), "local:me");
-    let change = |name: &str, allowed| HostChange { rule: format!("https://{name}"), allowed };
-    assert_eq!(driver.state.hosts, [change("run", true), change("never", false)]);
+    let change =
+        |name: &str, allowed, is_answer| HostChange { rule: format!("https://{name}"), allowed, is_answer };
+    assert_eq!(driver.state.hosts, [change("run", true, true), change("never", false, true)]);
     // What is said later of the same host replaces it, and is the last word.
     let deny = CommandBody::ChangeHost { rule: "https://run".into(), allowed: false, by: "local:me".into() };
     driver.tell(deny).unwrap();
-    assert_eq!(driver.state.hosts, [change("never", false), change("run", false)]);
+    assert_eq!(driver.state.hosts, [change("never", false, true), change("run", false, false)]);
+    // What was let in unasked is more than a yes to a question, and stays it.
+    let allow = CommandBody::ChangeHost { rule: "https://both".into(), allowed: true, by: "local:me".into() };
+    driver.tell(allow).unwrap();
+    driver.tell(host("both")).unwrap();
+    said(&mut driver, true, None, "local:me");
+    assert_eq!(driver.state.hosts.last(), Some(&change("both", true, false)));
     assert!(
         !driver.state.status.is_terminal() && driver.state.ending.is_none(),
         "a no is the program's to hear"
     );
+}
+
+#[test]
+fn a_budgets_question_that_nobody_answers_in_time_ends_nothing_and_the_first_word_counts() {
+    for (yes_first, status) in [(false, ApprovalStatus::Expired), (true, ApprovalStatus::Approved)] {
+        let mut driver = Driver::new(&diamond());
+        driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+        let (budget, missing) = (BudgetId::from_uuid(uuid::Uuid::from_u128(7)), NanoUsd::from_nanos(1));
+        let purpose = Purpose::Budget { budget, measure: Measure::Cost, missing, suggested: None };
+        let CommandBody::Ask { mut request } = question("a", purpose) else { unreachable!() };
+        request.expires_at = Some(driver.now + HOUR);
+        driver.tell(CommandBody::Ask { request }).unwrap();
+        let approval = *driver.state.approvals.keys().next().unwrap();
+        let timer = CommandBody::TimerFired { timer: TimerKey::Approval { approval } };
+        if yes_first {
+            decide(&mut driver, true).unwrap();
+            assert!(driver.tell(timer).is_err(), "it was answered");
+        } else {
+            driver.tell(timer).unwrap();
+            let late = CommandBody::ApprovalDecided {
+                approval,
+                decision: Decision {
+                    approved: true,
+                    by: "local:me".into(),
+                    comment: None,
+                    amount: None,
+                    lasts: None,
+                    at: driver.now,
+                },
+            };
+            assert!(matches!(driver.tell(late), Err(Rejection::NotPending(_))), "too late raises nothing");
+        }
+        assert_eq!(driver.state.approvals[&approval].status, status);
+        assert!(!driver.state.status.is_terminal() && driver.state.ending.is_none(), "the run goes on");
+    }
+}
+
+#[test]
+fn a_word_after_a_questions_time_counts_as_none_and_one_before_it_counts_whenever_it_is_read() {
+    for (then, said, status) in [
+        (OnTimeout::Reject, -1, ApprovalStatus::Approved),
+        (OnTimeout::Reject, 0, ApprovalStatus::Expired),
+        (OnTimeout::Reject, 60, ApprovalStatus::Expired),
+        (OnTimeout::Hold, 60, ApprovalStatus::Approved),
+        (OnTimeout::Escalate, 60, ApprovalStatus::Approved),
+    ] {
+        let mut driver = Driver::new(&diamond());
+        driver.tell(CommandBody::StepStarted { step: "a".into(), epoch: 1 }).unwrap();
+        let until = driver.now + HOUR;
+        let purpose = Purpose::Asked {
+            effect: EffectKey { step: "a".into(), generation: 1, path: "0".into(), seq: 0 },
+        };
+        let CommandBody::Ask { mut request } = question("a", purpose) else { unreachable!() };
+        (request.expires_at, request.on_timeout) = (Some(until), then);
+        driver.tell(CommandBody::Ask { request }).unwrap();
+        let approval = *driver.state.approvals.keys().next().unwrap();
+        let decision = Decision {
+            approved: true,
+            by: "local:me".into(),
+            comment: None,
+            amount: None,
+            lasts: None,
+            at: until + SignedDuration::from_secs(said),
+        };
+        // Nobody drove the run meanwhile.
+        driver.now = until + HOUR;
+        driver.tell(CommandBody::ApprovalDecided { approval, decision }).unwrap();
+        assert_eq!(driver.state.approvals[&approval].status, status, "{then:?}, said {said} s after it");
+    }
 }

@@ -49,12 +49,7 @@ pub(super) async fn pass_on(
         head.status.canonical_reason().unwrap_or_default()
     )
     .into_bytes();
-    for (name, value) in &head.headers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
-    }
+    write_headers(&mut text, &head.headers);
     match (is_empty, exact) {
         // What a body would have had.
         (true, _) => {
@@ -81,6 +76,33 @@ pub(super) async fn pass_on(
     }
     client.flush().await?;
     Ok(kept)
+}
+
+/// Writes the head of an answer by which a WebSocket begins.
+///
+/// # Errors
+/// When the client has gone.
+pub(super) async fn pass_switch(
+    client: &mut (impl AsyncWrite + Unpin),
+    mut headers: HeaderMap,
+) -> std::io::Result<()> {
+    strip(&mut headers);
+    let mut text = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    write_headers(&mut text, &headers);
+    text.extend_from_slice(b"\r\n");
+    client.write_all(&text).await?;
+    client.flush().await
+}
+
+fn write_headers(text: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
 }
 
 async fn write_part(

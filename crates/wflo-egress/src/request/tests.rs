@@ -43,6 +43,38 @@ fn a_request_is_written_anew_without_what_is_of_the_connection() {
 }
 
 #[test]
+fn a_websocket_is_asked_for_in_one_way() {
+    let head = |method: &str, version: &str, lines: &str| {
+        format!("{method} http://a.example/ws HTTP/{version}\r\nHost: a.example\r\n{lines}\r\n")
+    };
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let v13 = "Sec-WebSocket-Version: 13\r\n";
+    let sound = format!("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n{key}{v13}");
+    let asked = forward(&head("GET", "1.1", &sound));
+    assert_eq!(asked.websocket.as_deref(), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    let names: Vec<&str> = asked.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["sec-websocket-key", "sec-websocket-version"],
+        "the connection's own are written anew"
+    );
+    assert_eq!(forward(&head("GET", "1.1", "Connection: Upgrade\r\nUpgrade: h2c\r\n")).websocket, None);
+    for wrong in [
+        head("POST", "1.1", &sound),
+        head("GET", "1.0", &sound),
+        head("GET", "1.1", &format!("Content-Length: 1\r\n{sound}")),
+        head("GET", "1.1", &format!("Upgrade: websocket\r\n{key}{v13}")),
+        head("GET", "1.1", &format!("Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n{key}{v13}")),
+        head("GET", "1.1", &format!("{sound}Upgrade: websocket\r\n")),
+        head("GET", "1.1", &format!("{sound}{key}")),
+        head("GET", "1.1", &sound.replace("13", "8")),
+        head("GET", "1.1", &sound.replace("dGhl", "dGh")),
+    ] {
+        assert_eq!(read(&wrong), Err(RequestError::WebSocket), "{wrong}");
+    }
+}
+
+#[test]
 fn what_another_parser_could_read_differently_is_refused() {
     let host = "Host: a.example\r\n";
     let first = [

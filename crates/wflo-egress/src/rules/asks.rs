@@ -3,7 +3,6 @@
 //! Owns which of them stands before a tunnel or a request, and what a yes to it stands for. Who is asked is
 //! [`crate::ask`]'s.
 
-use super::path::Segments;
 use super::rule::Rule;
 use super::{Change, Denied, Rules, Through};
 use crate::host::Target;
@@ -19,6 +18,15 @@ impl Rules {
             return Err(Denied::Said);
         }
         let through = self.allowed_through(target).ok();
+        // What cannot be told from the rest of its host goes with it.
+        let goes_along = |part: &&Rule| match through {
+            Some(Through::Inspected) => false,
+            Some(Through::Raw) => part.touches(target),
+            Some(Through::Tls) | None => part.lets_tls_to(target) && !self.see(target),
+        };
+        if self.kept_out_parts().any(|part| goes_along(&part)) {
+            return Err(Denied::Said);
+        }
         let is_seen = through == Some(Through::Inspected);
         for ask in self.asks.iter().filter(|ask| ask.touches(target)) {
             let stands = match () {
@@ -45,7 +53,7 @@ impl Rules {
         (method, path): (&str, &str),
         answered: &[Rule],
     ) -> Result<Option<Rule>, Denied> {
-        if self.keep_out(target) {
+        if self.keep_out(target) || self.keep_out_part((target, secure), (method, path))? {
             return Err(Denied::Said);
         }
         for ask in self.asks.iter().filter(|ask| ask.lets(target, secure)) {
@@ -60,10 +68,7 @@ impl Rules {
                 continue;
             }
             // What a body asks for is not looked at: each request to this path is asked about.
-            let fits = match ask.is_by_method() {
-                true => ask.lets_method(method),
-                false => ask.asks_about(method, &Segments::read(path).map_err(Denied::Path)?),
-            };
+            let fits = ask.is_about(method, path).map_err(Denied::Path)?;
             if fits && let Some(rule) = self.open(ask.of_host(&target.host), target, answered)? {
                 return Ok(Some(rule));
             }
@@ -77,7 +82,7 @@ impl Rules {
         if answered.iter().any(is_same) {
             return Ok(None);
         }
-        for Change { rule: said, allowed } in self.changes.iter().rev() {
+        for Change { rule: said, allowed, .. } in self.changes.iter().rev() {
             // A whole host that was let in is no answer about a part that is asked about by itself.
             let is_answer = is_same(said) || rule.is_whole_host() && said.covers(&rule);
             match allowed {
@@ -96,25 +101,51 @@ impl Rules {
         self.asks.iter().any(|ask| !ask.is_whole_host() && ask.lets(target, secure))
     }
 
-    /// How a tunnel is let through to which people have said yes.
-    pub fn said_through(&self, target: &Target) -> Through {
-        match self.allowed_through(target) {
-            Ok(through) => through,
-            Err(_) if self.see(target) => Through::Inspected,
-            Err(_) if self.asks.iter().any(|ask| ask.through(target, false) == Some(Through::Raw)) => {
-                Through::Raw
-            }
-            Err(_) => Through::Tls,
-        }
+    /// Whether the rules allow a part of what a yes to `answer` would let through to `target`: then it is the way to that
+    /// part, and the rest stays closed as it was.
+    pub(super) fn allow_a_part(&self, answer: &Rule, target: &Target) -> bool {
+        let is_its = |rule: &Rule| {
+            answer.lets_tls_to(target) && rule.lets_tls_to(target)
+                || answer.lets_http_to(target) && rule.lets_http_to(target)
+                || answer.lets_bytes(target.port) && rule.touches(target)
+        };
+        answer.is_whole_host() && self.rules.iter().any(|rule| !rule.is_whole_host() && is_its(rule))
     }
 
-    /// Whether it is the answer about a part of a host that is asked about.
-    pub(super) fn is_asked_part(&self, rule: &Rule) -> bool {
-        let is_its = |ask: &Rule| match rule.host() {
-            Some(host) => ask.names(host) && ask.of_host(host).to_string() == rule.to_string(),
-            None => ask == rule,
-        };
-        !rule.is_whole_host() && self.asks.iter().any(is_its)
+    /// The parts of hosts that people keep out, and have not let in since.
+    fn kept_out_parts(&self) -> impl Iterator<Item = &Rule> {
+        self.changes.iter().enumerate().filter_map(|(at, Change { rule, allowed, .. })| {
+            let lets_in =
+                |later: &Change| later.allowed && !later.rule.is_whole_host() && later.rule.covers(rule);
+            let is_kept = || !self.changes.iter().skip(at + 1).any(lets_in);
+            (!allowed && !rule.is_whole_host() && is_kept()).then_some(rule)
+        })
+    }
+
+    /// Whether people keep a part of `target` out.
+    pub(super) fn keep_out_parts(&self, target: &Target, secure: bool) -> bool {
+        self.kept_out_parts().any(|part| part.lets(target, secure))
+    }
+
+    /// Whether people keep out what a request is, by a part of its host; the later word before the earlier.
+    fn keep_out_part(
+        &self,
+        (target, secure): (&Target, bool),
+        (method, path): (&str, &str),
+    ) -> Result<bool, Denied> {
+        for Change { rule, allowed, .. } in self.changes.iter().rev() {
+            if rule.is_whole_host() || !rule.lets(target, secure) {
+                continue;
+            }
+            match (rule.is_about(method, path), allowed) {
+                (Ok(true), false) => return Ok(true),
+                // What depends on a body lets in no whole request.
+                (Ok(true), true) if rule.calls().is_none() => return Ok(false),
+                (Err(why), false) => return Err(Denied::Path(why)),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -127,160 +158,4 @@ fn whole_at(target: &Target, ask: &Rule, through: Option<Through>) -> Rule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Permit;
-    use super::super::tests::{rules, target};
-    use super::*;
-
-    fn asked(rules: &[&str], asks: &[&str]) -> Rules {
-        self::rules(rules).asking(asks.iter().map(|ask| ask.parse().unwrap()).collect())
-    }
-
-    fn said(rules: Rules, rule: &str, allowed: bool) -> Rules {
-        rules.with([Change { rule: rule.parse().unwrap(), allowed }])
-    }
-
-    #[test]
-    fn what_is_asked_about_is_asked_about_although_a_rule_allows_it() {
-        let rules = asked(
-            &["*.example.org", "tcp://db.example.org:5432"],
-            &["api.example.org", "tcp://db.example.org:5432"],
-        );
-        let (api, db) = (target("api.example.org:443"), target("db.example.org:5432"));
-        assert_eq!((rules.tunnel(&api), rules.tunnel(&db)), (Err(Denied::Asked), Err(Denied::Asked)));
-        let plain = target("api.example.org:80");
-        assert_eq!(rules.request(&plain, false, "GET", "/"), Err(Denied::Asked));
-        assert_eq!(rules.tunnel(&target("www.example.org:443")), Ok(Through::Tls));
-        let stands = |rules: &Rules, target| rules.before_tunnel(target, &[]).unwrap().unwrap().to_string();
-        assert_eq!(stands(&rules, &api), "https://api.example.org");
-        assert_eq!(stands(&rules, &db), "tcp://db.example.org:5432");
-        // A yes to this connection, and one that holds.
-        let yes = rules.before_tunnel(&api, &[]).unwrap().unwrap();
-        assert_eq!(rules.before_tunnel(&api, &[yes]), Ok(None));
-        let told = said(rules.clone(), "https://api.example.org", true);
-        assert_eq!(told.tunnel(&api), Ok(Through::Tls));
-        assert_eq!(
-            told.request(&plain, false, "GET", "/"),
-            Err(Denied::Asked),
-            "another way is another thing"
-        );
-        // A no, before it or after it.
-        assert_eq!(said(told.clone(), "api.example.org", false).tunnel(&api), Err(Denied::Said));
-        assert_eq!(said(rules, "api.example.org", false).tunnel(&api), Err(Denied::Said));
-    }
-
-    #[test]
-    fn requests_are_asked_about_one_kind_at_a_time() {
-        let ask = "POST https://*.example.org/v1/**";
-        let api = target("api.example.org:443");
-        let unseen = asked(&["api.example.org"], &[ask]);
-        assert_eq!(unseen.tunnel(&api), Err(Denied::Asked), "what cannot be looked at is asked about whole");
-        let rules = unseen.seeing(Vec::new());
-        assert_eq!(rules.tunnel(&api), Ok(Through::Inspected));
-        assert_eq!(rules.request(&api, true, "GET", "/v1/x"), Ok(Permit::Whole));
-        assert_eq!(rules.request(&api, true, "POST", "/v2/x"), Ok(Permit::Whole));
-        assert_eq!(rules.request(&api, true, "POST", "/v1/x"), Err(Denied::Asked));
-        assert_eq!(
-            rules.request(&api, true, "POST", "/V1/x"),
-            Err(Denied::Asked),
-            "many servers take it for the same"
-        );
-        assert!(matches!(rules.request(&api, true, "POST", "/v2/../v1/x"), Err(Denied::Path(_))));
-        assert!(rules.is_by_request(&api, true, true), "headers that name another method are refused");
-        let yes = rules.before_request((&api, true), ("POST", "/v1/x"), &[]).unwrap().unwrap();
-        assert_eq!(
-            yes.to_string(),
-            "POST https://api.example.org/v1/**",
-            "of this host, and of no other below"
-        );
-        let told = said(rules.clone(), &yes.to_string(), true);
-        assert_eq!(told.request(&api, true, "POST", "/v1/y"), Ok(Permit::Whole));
-        assert_eq!(told.request(&target("b.example.org:443"), true, "POST", "/v1/y"), Err(Denied::Asked));
-        // The whole host let in is no answer about a part that is asked about by itself; a no to the part is none to
-        // the rest.
-        let whole = said(rules.clone(), "https://api.example.org", true);
-        assert_eq!(whole.request(&api, true, "POST", "/v1/y"), Err(Denied::Asked));
-        let no = said(rules, &yes.to_string(), false);
-        assert_eq!(no.request(&api, true, "POST", "/v1/y"), Err(Denied::Said));
-        assert_eq!(no.request(&api, true, "GET", "/v1/y"), Ok(Permit::Whole));
-        assert!(!no.keep_out(&api));
-    }
-
-    #[test]
-    fn a_host_that_is_only_asked_about_is_reached_by_what_is_asked_about() {
-        let rules = asked(&[], &["POST https://api.example.org/**"]).seeing(Vec::new());
-        let api = target("api.example.org:443");
-        assert!(rules.need_sight());
-        assert_eq!(rules.tunnel(&api), Ok(Through::Inspected));
-        assert_eq!(rules.request(&api, true, "POST", "/x"), Err(Denied::Asked));
-        assert_eq!(rules.request(&api, true, "GET", "/x"), Err(Denied::Host));
-        assert_eq!(rules.tunnel(&target("b.example.org:443")), Err(Denied::Host));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn an_ask_rule_is_never_passed_without_a_question(
-            allowed in proptest::collection::vec(0..TEXTS.len(), 0..4),
-            asks in proptest::collection::vec(0..TEXTS.len(), 1..4),
-            said in proptest::collection::vec(0..TEXTS.len(), 0..3),
-            sees: bool,
-            host in 0..3_usize,
-            port in 0..3_usize,
-            method in 0..2_usize,
-            path in 0..2_usize,
-        ) {
-            let texts = |chosen: &[usize]| chosen.iter().map(|at| TEXTS[*at]).collect::<Vec<_>>();
-            let host = ["a.example.org", "b.example.org", "other.example"][host];
-            let target = target(&format!("{host}:{}", [80, 443, 5432][port]));
-            let (method, path) = (["GET", "POST"][method], ["/", "/v1/x"][path]);
-            let sighted = |rules: Rules| if sees { rules.seeing(Vec::new()) } else { rules };
-            let rules = sighted(asked(&texts(&allowed), &texts(&asks)));
-            // What the asking rules would let through if they were rules that allow.
-            let named = sighted(self::rules(&texts(&asks)));
-            for secure in [false, true] {
-                if named.request(&target, secure, method, path) == Ok(Permit::Whole) {
-                    let got = rules.request(&target, secure, method, path);
-                    // A whole host over TLS has been asked about at its tunnel.
-                    let at_tunnel = secure && rules.before_tunnel(&target, &[]) != Ok(None);
-                    proptest::prop_assert!(at_tunnel || got == Err(Denied::Asked), "{got:?}");
-                }
-            }
-            match (named.tunnel(&target), rules.tunnel(&target)) {
-                // Its requests are seen and asked about, where not all of it is.
-                (Ok(Through::Inspected), Ok(Through::Inspected)) => {}
-                (Ok(named), got) => proptest::prop_assert_eq!(got, Err(Denied::Asked), "{:?}", named),
-                (Err(_), _) => {}
-            }
-            // Nothing is asked about where no asking rule is about the host, and nothing more is let through.
-            let plain = sighted(self::rules(&texts(&allowed)));
-            if named.before_all(&target) {
-                proptest::prop_assert_eq!(plain.tunnel(&target), rules.tunnel(&target));
-            }
-            // Whatever was said of other things, a no to this host is one.
-            let mut told = rules;
-            for text in texts(&said) {
-                told = self::said(told, text, true);
-            }
-            let told = self::said(told, host, false);
-            proptest::prop_assert_eq!(told.tunnel(&target), Err(Denied::Said));
-        }
-    }
-
-    const TEXTS: [&str; 8] = [
-        "a.example.org",
-        "*.example.org",
-        "https://b.example.org",
-        "http://a.example.org",
-        "POST https://a.example.org/v1/**",
-        "GET http://*.example.org/**",
-        "tcp://a.example.org:443",
-        "tcp://b.example.org:5432",
-    ];
-
-    impl Rules {
-        /// Whether none of its rules is about the target.
-        fn before_all(&self, target: &Target) -> bool {
-            !self.rules.iter().any(|rule| rule.touches(target))
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::Through;
 use super::calls::Calls;
-use super::path::{Pattern, Segments};
+use super::path::{PathError, Pattern, Segments};
+use crate::DIRECT;
 use crate::error::RuleError;
 use crate::host::{Host, Target, TargetError};
 
@@ -69,12 +70,11 @@ impl Rule {
         }
     }
 
-    /// The one host that it names, if it is one.
-    pub(super) fn host(&self) -> Option<&Host> {
-        match &self.hosts {
-            Hosts::One(host) => Some(host),
-            Hosts::Below(_) => None,
-        }
+    /// Whether it names a host that stock clients take for the sandbox's own loopback and never ask the proxy for. Who
+    /// wants any bytes asks for a tunnel by itself, and heeds no `NO_PROXY`.
+    pub fn is_asked_directly(&self) -> bool {
+        self.scheme != Scheme::Tcp
+            && DIRECT.iter().filter_map(|host| Host::parse(host).ok()).any(|host| self.names(&host))
     }
 
     pub(super) fn names(&self, host: &Host) -> bool {
@@ -164,8 +164,20 @@ impl Rule {
     }
 
     /// Whether people are asked about a request where this is what they are asked about.
-    pub(super) fn asks_about(&self, method: &str, path: &Segments) -> bool {
+    fn asks_about(&self, method: &str, path: &Segments) -> bool {
         self.lets_method(method) && self.path.as_ref().is_none_or(|own| own.fits_in_any_case(path))
+    }
+
+    /// Whether a request to a host of its is one of those that it names, as a server may read them; `path` is without its
+    /// query.
+    ///
+    /// # Errors
+    /// That the path could be read in two ways, where this names paths.
+    pub(super) fn is_about(&self, method: &str, path: &str) -> Result<bool, PathError> {
+        match self.is_whole_host() || self.is_by_method() {
+            true => Ok(self.lets_method(method)),
+            false => Ok(self.asks_about(method, &Segments::read(path)?)),
+        }
     }
 
     /// Whether this allows everything that `other` allows.

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use wflo_core::error::Coded;
+use wflo_egress::Limits;
 use wflo_egress::inspect::Inspection;
 use wflo_egress::inspect::roots::Roots;
 use wflo_egress::secrets::{Secret, Secrets, Value};
@@ -16,19 +17,19 @@ use wflo_egress::witness::{End, Way};
 
 use super::world::{World, within};
 
-type Tls = tokio_rustls::client::TlsStream<TcpStream>;
+pub(super) type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 const HELD: &str = "wflo-0123456789abcdef0123456789abcdef";
 const VALUE: &str = "the-real-value-of-it";
 
 /// An authority of the world outside.
-struct Outside {
+pub(super) struct Outside {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     pem: String,
 }
 
 impl Outside {
-    fn new() -> Outside {
+    pub(super) fn new() -> Outside {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -37,12 +38,8 @@ impl Outside {
         Outside { issuer: rcgen::Issuer::new(params, key), pem }
     }
 
-    /// A host that gives `answer` to each request whose head has arrived, in two parts, and tells what it was sent.
-    async fn host(
-        &self,
-        name: &str,
-        answer: &'static [&'static str],
-    ) -> (u16, mpsc::UnboundedReceiver<String>) {
+    /// TLS of a host.
+    fn acceptor(&self, name: &str) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -56,7 +53,47 @@ impl Outside {
                 PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             )
             .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// A host that gives `answer` once a request's head has arrived, and then sends back whatever it gets.
+    pub(super) async fn echo(
+        &self,
+        name: &str,
+        answer: &'static str,
+    ) -> (u16, mpsc::UnboundedReceiver<String>) {
+        let acceptor = self.acceptor(name);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, told) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, tell) = (acceptor.clone(), tell.clone());
+                tokio::spawn(async move {
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    let mut seen = Vec::new();
+                    while !seen.ends_with(b"\r\n\r\n") {
+                        seen.push(stream.read_u8().await.unwrap());
+                    }
+                    tell.send(String::from_utf8_lossy(&seen).into_owned()).unwrap();
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                    let (mut read, mut write) = tokio::io::split(stream);
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                    let _ = write.shutdown().await;
+                });
+            }
+        });
+        (port, told)
+    }
+
+    /// A host that gives `answer` to each request whose head has arrived, in two parts, and tells what it was sent.
+    pub(super) async fn host(
+        &self,
+        name: &str,
+        answer: &'static [&'static str],
+    ) -> (u16, mpsc::UnboundedReceiver<String>) {
+        let acceptor = self.acceptor(name);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tell, told) = mpsc::unbounded_channel();
@@ -78,7 +115,8 @@ impl Outside {
                         .nth(1)
                         .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
                     let whole = text.find("\r\n\r\n").unwrap() + 4 + length;
-                    while seen.len() < whole {
+                    let chunked = text.to_ascii_lowercase().contains("transfer-encoding: chunked");
+                    while seen.len() < whole || chunked && !seen.ends_with(b"0\r\n\r\n") {
                         if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
                             break;
                         }
@@ -97,7 +135,7 @@ impl Outside {
     }
 }
 
-fn secret(port: u16) -> Secret {
+pub(super) fn secret(port: u16) -> Secret {
     Secret {
         name: "api".to_owned(),
         placeholder: HELD.to_owned(),
@@ -108,22 +146,38 @@ fn secret(port: u16) -> Secret {
     }
 }
 
-fn world(
+pub(super) fn world(
     outside: &Outside,
     rules: &[String],
     seen: &[String],
     secrets: Vec<Secret>,
 ) -> (World, Arc<Inspection>) {
+    world_within(outside, rules, seen, secrets, Limits::default())
+}
+
+pub(super) fn world_within(
+    outside: &Outside,
+    rules: &[String],
+    seen: &[String],
+    secrets: Vec<Secret>,
+    limits: Limits,
+) -> (World, Arc<Inspection>) {
     let roots = Arc::new(Roots::load(Some(("outside", outside.pem.as_bytes()))).unwrap());
     let inspection = Arc::new(Inspection::new(roots, Secrets::new(secrets)).unwrap());
     let names: &[(&str, &[&str])] =
         &[("a.example", &["127.0.0.1"]), ("b.example", &["127.0.0.1"]), ("c.example", &["127.0.0.1"])];
-    let world = World::looking(rules, &["127.0.0.1"], names, seen, &inspection);
+    let world = World::looking(rules, &["127.0.0.1"], names, seen, &inspection, limits);
     (world, inspection)
 }
 
 /// A tunnel to `host`, and TLS in it for `name`.
-async fn tls(world: &World, trusted: &str, host: &str, name: &str, alpn: &[&str]) -> std::io::Result<Tls> {
+pub(super) async fn tls(
+    world: &World,
+    trusted: &str,
+    host: &str,
+    name: &str,
+    alpn: &[&str],
+) -> std::io::Result<Tls> {
     let mut stream = world.connect().await;
     stream.write_all(format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
     let mut said = Vec::new();
@@ -152,7 +206,7 @@ async fn tls(world: &World, trusted: &str, host: &str, name: &str, alpn: &[&str]
     .await
 }
 
-async fn say(stream: &mut Tls, bytes: &str) -> String {
+pub(super) async fn say(stream: &mut Tls, bytes: &str) -> String {
     let _ = stream.write_all(bytes.as_bytes()).await;
     let _ = stream.flush().await;
     let mut said = Vec::new();
@@ -160,13 +214,13 @@ async fn say(stream: &mut Tls, bytes: &str) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-async fn get(world: &World, inspection: &Inspection, host: &str, request: &str) -> String {
+pub(super) async fn get(world: &World, inspection: &Inspection, host: &str, request: &str) -> String {
     let name = host.split(':').next().unwrap();
     let mut stream = tls(world, inspection.certificate(), host, name, &["h2", "http/1.1"]).await.unwrap();
     say(&mut stream, request).await
 }
 
-const HELLO: &[&str] = &["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "hello"];
+pub(super) const HELLO: &[&str] = &["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "hello"];
 
 #[tokio::test]
 async fn methods_and_paths_of_tls_are_judged_one_by_one() {
@@ -216,14 +270,14 @@ async fn one_parser_reads_a_request_and_what_two_could_read_differently_is_refus
         format!("CONNECT b.example:443 HTTP/1.1\r\nHost: {at}\r\n\r\n"),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
         format!("OPTIONS * HTTP/1.1\r\nHost: {at}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {at}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
     ] {
         let said = get(&world, &inspection, &at, &request).await;
         assert!(said.starts_with("HTTP/1.1 400 wflo"), "{request:?}: {said}");
     }
     assert!(told.try_recv().is_err(), "nothing was sent");
-    // An upgrade is not asked for, whoever wants one.
-    let upgrade =
-        format!("GET / HTTP/1.1\r\nHost: {at}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    // Another upgrade than to a WebSocket is not asked for, whoever wants one.
+    let upgrade = format!("GET / HTTP/1.1\r\nHost: {at}\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n");
     let mut stream = tls(&world, inspection.certificate(), &at, "a.example", &[]).await.unwrap();
     stream.write_all(upgrade.as_bytes()).await.unwrap();
     assert!(!within(told.recv()).await.unwrap().to_ascii_lowercase().contains("upgrade"));

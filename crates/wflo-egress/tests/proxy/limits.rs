@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wflo_egress::witness::End;
-use wflo_egress::{Limits, Refusal};
+use wflo_egress::{Limit, Limits, Refusal};
 
 use super::world::{World, echo, within};
 
@@ -30,6 +30,40 @@ async fn what_is_sent_is_cut_at_its_limit_to_the_byte() {
     assert!(matches!(ended.end, End::Refused(Refusal::Limit(_))), "{:?}", ended.end);
     let said = world.say(&connect(port)).await;
     assert!(said.starts_with("HTTP/1.1 429 ") && said.contains("WFLO-5206"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_received_is_cut_at_its_limit() {
+    let port = echo().await;
+    let world = limited(port, Limits { received: 1_000, ..Limits::default() });
+    let mut stream = world.connect().await;
+    stream.write_all(&connect(port)).await.unwrap();
+    let _ = stream.write_all(&[7; 5_000]).await;
+    let mut got = Vec::new();
+    let _ = within(stream.read_to_end(&mut got)).await;
+    let ended = world.ends(1).await.remove(0);
+    assert!(matches!(ended.end, End::Refused(Refusal::Limit(Limit::Received(_)))), "{:?}", ended.end);
+    assert!(got.len() <= 1_100, "{}", got.len());
+    let said = world.say(&connect(port)).await;
+    assert!(said.starts_with("HTTP/1.1 429 ") && said.contains("no more may be received"), "{said}");
+}
+
+#[tokio::test]
+async fn connections_are_counted_in_all_and_a_further_one_is_answered() {
+    let port = echo().await;
+    let world = limited(port, Limits { requests: 2, ..Limits::default() });
+    for _ in 0..2 {
+        let mut stream = world.connect().await;
+        stream.write_all(&connect(port)).await.unwrap();
+        let mut said = [0; 12];
+        within(stream.read_exact(&mut said)).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 200");
+    }
+    world.ends(2).await;
+    let third = world.say(&connect(port)).await;
+    assert!(third.starts_with("HTTP/1.1 429 ") && third.contains("2 have been"), "{third}");
+    let refused = world.book.refused.lock().unwrap().clone();
+    assert_eq!(refused[0].1, Refusal::Limit(Limit::Requests(2)));
 }
 
 #[tokio::test]

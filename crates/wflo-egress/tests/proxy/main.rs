@@ -11,5 +11,7 @@ mod ask;
 mod forward;
 mod inspect;
 mod limits;
+mod reuse;
 mod tunnel;
+mod websocket;
 mod world;

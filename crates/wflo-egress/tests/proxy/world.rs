@@ -15,7 +15,7 @@ use wflo_egress::inspect::Inspection;
 use wflo_egress::resolve::Resolver;
 use wflo_egress::rules::{Change, Rule};
 use wflo_egress::witness::{Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, Totals};
 
 /// Names as a test says.
 #[derive(Default)]
@@ -103,10 +103,11 @@ impl World {
         names: &[(&str, &[&str])],
         seen: &[String],
         inspection: &Arc<Inspection>,
+        limits: Limits,
     ) -> World {
         let seen = seen.iter().map(|host| host.parse().unwrap()).collect();
         let inspection = Some((Arc::clone(inspection), seen));
-        World::whole((rules, addresses, names), Limits::default(), None, inspection)
+        World::whole((rules, addresses, names), limits, None, inspection)
     }
 
     #[expect(clippy::type_complexity, reason = "what a test says of the world")]
@@ -137,6 +138,7 @@ impl World {
             asker,
             inspection,
             limits,
+            totals: Arc::new(Totals::new(&limits)),
             resolver: Arc::clone(&names) as Arc<dyn Resolver>,
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };
@@ -145,7 +147,7 @@ impl World {
 
     /// Somebody says something of a host.
     pub(crate) fn change(&self, rule: &str, allowed: bool) {
-        let change = Change { rule: rule.parse().unwrap(), allowed };
+        let change = Change { rule: rule.parse().unwrap(), allowed, is_answer: false };
         self.rules.send_modify(|rules| *rules = Arc::new(Rules::clone(rules).with([change])));
     }
 

@@ -22,6 +22,7 @@ use wflo_core::event::Wait;
 use wflo_core::machine::CommandBody;
 use wflo_core::ports::store::Op;
 
+use super::named::names;
 use super::question::{self, still_good};
 use super::{Broker, Unanswered, consumed, done};
 use crate::error::EngineError;
@@ -30,8 +31,6 @@ use crate::protocol::{EffectCall, EffectError};
 
 /// The place of a step's own command among its effects.
 const OWN: &str = "@command";
-/// The most of a command's input that is shown, in characters.
-const INPUT: usize = 20_000;
 
 /// Why a command is held.
 pub(super) enum Why {
@@ -51,34 +50,6 @@ pub(crate) enum Start {
     Waits(Wait),
     /// They said no.
     Refused(EffectError),
-}
-
-/// Whether a rule names a command: a text in which `*` is any characters, compared with the whole command, its
-/// words joined by single spaces. The program counts by its name as well as by its path, and a ` *` at the end is
-/// also no further words.
-fn names(rule: &str, argv: &[String]) -> bool {
-    let fits =
-        |text: &str| fits(rule, text) || rule.strip_suffix(" *").is_some_and(|whole| fits(whole, text));
-    let Some((program, words)) = argv.split_first() else { return false };
-    let name = program.rsplit('/').next().unwrap_or(program);
-    let joined = |program: &str| {
-        std::iter::once(program).chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
-    };
-    fits(&joined(program)) || fits(&joined(name))
-}
-
-/// Whether `text` is `rule`, in which `*` is any characters.
-fn fits(rule: &str, text: &str) -> bool {
-    let mut parts = rule.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        // The first place leaves the most for what follows.
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
 }
 
 impl Broker {
@@ -203,16 +174,12 @@ impl Broker {
     ) -> Result<wflo_core::id::ApprovalId, EngineError> {
         let command = done::one_line(argv);
         let mut evidence = json!({ "command": command, "argv": argv });
-        for name in ["cwd", "env"] {
+        // Whole: how much of it is put before a person at once is decided where it is shown.
+        for name in ["cwd", "env", "stdin"] {
             let given = &request[name];
             if !given.is_null() && given.as_object().is_none_or(|given| !given.is_empty()) {
                 evidence[name] = given.clone();
             }
-        }
-        match &request["stdin"] {
-            Value::Null => {}
-            Value::String(text) => evidence["stdin"] = json!(text.chars().take(INPUT).collect::<String>()),
-            other => evidence["stdin"] = json!(other.to_string().chars().take(INPUT).collect::<String>()),
         }
         if let Why::Rule(rule) = why {
             evidence["rule"] = json!(rule);
@@ -223,66 +190,5 @@ impl Broker {
         let asked = ask_once(&self.attempt, request).await;
         crate::failpoint::pass("command.asked");
         asked
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_named(rule: &str, command: &str) -> bool {
-        names(rule, &command.split(' ').map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn a_rule_names_whole_commands() {
-        assert!(is_named("git push *", "git push origin main"));
-        assert!(is_named("git push *", "git push"), "no further words are words, too");
-        assert!(is_named("git push *", "/usr/bin/git push origin"), "a program counts by its name");
-        assert!(is_named("terraform apply*", "terraform apply -auto-approve"));
-        assert!(is_named("*push*", "sh -c git push"));
-        assert!(is_named("* --force *", "git push --force x"));
-        assert!(is_named("*", "anything at all") && is_named("make", "make"));
-        for (rule, other) in [
-            ("git push *", "git pull"),
-            ("git push *", "git pushed"),
-            ("git push *", "sh -c git push"),
-            ("git push", "git push origin"),
-            ("terraform apply*", "terraform plan"),
-            ("a*b*c", "a c"),
-            ("ab*ba", "aba"),
-            ("/opt/git push", "git push"),
-        ] {
-            assert!(!is_named(rule, other), "{rule}: {other}");
-        }
-        assert!(!names("*", &[]));
-    }
-
-    #[test]
-    fn a_pattern_is_matched_as_it_is_read() {
-        // Against the plain definition, over all short texts of two letters.
-        fn slow(rule: &[u8], text: &[u8]) -> bool {
-            match (rule, text) {
-                ([], []) => true,
-                ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| slow(rest, &text[skip..])),
-                ([one, rule @ ..], [other, text @ ..]) if one == other => slow(rule, text),
-                _ => false,
-            }
-        }
-        let all = |letters: &[char]| {
-            let mut all = vec![String::new()];
-            for length in 0..5 {
-                let longest: Vec<String> = all.iter().filter(|text| text.len() == length).cloned().collect();
-                let longer =
-                    longest.iter().flat_map(|text| letters.iter().map(move |c| format!("{text}{c}")));
-                all.extend(longer);
-            }
-            all
-        };
-        for rule in all(&['a', 'b', '*']) {
-            for text in all(&['a', 'b']) {
-                assert_eq!(fits(&rule, &text), slow(rule.as_bytes(), text.as_bytes()), "{rule} {text}");
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use wflo_core::approval::{ApprovalStatus, Purpose};
+use wflo_core::canonical::Digest;
 use wflo_core::effect::EffectRecord;
 use wflo_core::event::{Event, Wait};
 use wflo_core::machine::CommandBody;
@@ -36,9 +37,9 @@ impl Broker {
         }
         let (run, step) = (self.attempt.run, &self.attempt.step);
         let done = self.done(command).await?;
-        let action = match done.is_empty() {
-            true => json!(["output", step, output]),
-            false => json!(["output", step, output, done.action()]),
+        let action = match done.action() {
+            None => json!(["output", step, output]),
+            Some(did) => json!(["output", step, output, did]),
         };
         let mut mine = self.services.store.approvals_about(run, Purpose::Output).await?;
         mine.retain(|a| {
@@ -64,10 +65,15 @@ impl Broker {
                 _ => {}
             }
         }
-        let shown: String = output.to_string().chars().take(SHOWN).collect();
+        let whole = output.to_string();
+        let shown: String = whole.chars().take(SHOWN).collect();
         let what = if done.is_empty() { "wrote nothing".to_owned() } else { done.title() };
         let title = format!("commit the output of step `{step}`, which {what}");
-        let mut evidence = json!({ "output": shown, "writes": 0 });
+        let mut evidence = json!({ "output": &shown, "writes": 0 });
+        if shown.len() < whole.len() {
+            let digest = Digest::of_bytes(whole.as_bytes());
+            evidence["output_whole"] = json!({ "bytes": whole.len(), "blake3": digest });
+        }
         done.show(&mut evidence);
         let clock = &*self.services.clock;
         let request = question::request(&self.attempt, clock, Purpose::Output, title, &action, evidence)?;

@@ -13,7 +13,7 @@ use wflo_core::ports::store::{Op, StoreError};
 
 use super::{Broker, Unanswered, on};
 use crate::error::EngineError;
-use crate::ledger::{Then, accounts_that, exceeded, hold_ops, queue};
+use crate::ledger::{Short, Then, accounts_that, exceeded, hold_ops, queue};
 use crate::protocol::{EffectCall, EffectError};
 
 impl Broker {
@@ -59,10 +59,12 @@ impl Broker {
             if queue(&self.calls, &on, &shortfall, &applied, &mut queued).await? {
                 continue;
             }
-            match exceeded(&self.calls, &call.name, false, &on, &shortfall).await? {
+            let what = &call.name;
+            let short = Short { what, cheaper: false, on: &on, shortfall: &shortfall, patience: None };
+            match exceeded(&self.calls, short).await? {
                 Then::Again => {}
                 Then::Ended => return Err(EngineError::ShuttingDown.into()),
-                Then::Refused | Then::Cheaper => {
+                Then::Refused | Then::Unanswered(_) | Then::Cheaper => {
                     let short = StoreError::Short(shortfall);
                     return Ok(Err(EffectError {
                         code: short.code().to_string(),

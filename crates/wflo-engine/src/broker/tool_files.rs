@@ -27,7 +27,7 @@ use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::EventBody;
 use wflo_core::ports::store::Op;
-use wflo_sandbox::workspace::{Entry, Kind, Manifest, RelPath, open_in_tree};
+use wflo_sandbox::workspace::{Attributes, Entry, Kind, Manifest, RelPath, open_in_tree};
 
 use super::{Broker, Unanswered};
 use crate::error::EngineError;
@@ -91,8 +91,8 @@ impl Drop for RunningTool<'_> {
 #[derive(Debug, PartialEq, Eq)]
 enum Put {
     Remove(RelPath),
-    Folder(RelPath, u32),
-    File(RelPath, u32),
+    Folder(RelPath, u32, Attributes),
+    File(RelPath, u32, Attributes),
     Link(RelPath, Vec<u8>),
     /// The last word on a folder that could not be filled otherwise.
     Mode(RelPath, u32),
@@ -102,7 +102,7 @@ impl Put {
     /// The path whose content it says, or removes.
     fn content(&self) -> Option<&RelPath> {
         match self {
-            Put::Remove(path) | Put::File(path, _) | Put::Link(path, _) => Some(path),
+            Put::Remove(path) | Put::File(path, ..) | Put::Link(path, _) => Some(path),
             Put::Folder(..) | Put::Mode(..) => None,
         }
     }
@@ -237,13 +237,14 @@ fn plan(
                 return Err(inner.clone());
             }
         }
+        let has = then.map(|entry| entry.attributes.clone()).unwrap_or_default();
         match then.map(|entry| (&entry.kind, entry.mode)) {
             None | Some((Kind::Whiteout, _)) => removed.push(Put::Remove(path.clone())),
             Some((Kind::Dir { opaque }, mode)) => {
                 if *opaque && emptied.contains(&path) || is.is_some() && !is_folder(is) {
                     removed.push(Put::Remove(path.clone()));
                 }
-                folders.push(Put::Folder(path.clone(), mode | 0o700));
+                folders.push(Put::Folder(path.clone(), mode | 0o700, has));
                 if mode & 0o700 != 0o700 {
                     modes.push(Put::Mode(path.clone(), mode));
                 }
@@ -254,7 +255,7 @@ fn plan(
                 }
                 contents.push(match kind {
                     Kind::Symlink { target } => Put::Link(path.clone(), target.0.clone()),
-                    _ => Put::File(path.clone(), mode),
+                    _ => Put::File(path.clone(), mode, has),
                 });
             }
         }
@@ -275,10 +276,13 @@ fn deltas(put: &Put, tree: &Path) -> std::io::Result<Deltas> {
     let one = |value: Value| -> Deltas { Box::new(std::iter::once(Ok(value))) };
     Ok(match put {
         Put::Remove(path) => one(json!({ "remove": name(path.as_bytes()) })),
-        Put::Folder(path, mode) => one(json!({ "folder": name(path.as_bytes()), "mode": mode })),
+        Put::Folder(path, mode, has) => {
+            one(with(json!({ "folder": name(path.as_bytes()), "mode": mode }), has))
+        }
         Put::Mode(path, mode) => one(json!({ "mode_of": name(path.as_bytes()), "mode": mode })),
         Put::Link(path, target) => one(json!({ "link": name(path.as_bytes()), "target": name(target) })),
-        Put::File(path, mode) => {
+        Put::File(path, mode, has) => {
+            let has = has.clone();
             let mut file = open_in_tree(tree, path)?;
             let found = rustix::fs::fstat(&file).map_err(std::io::Error::from)?;
             let modified = i128::from(found.st_mtime) * 1_000_000_000 + i128::from(found.st_mtime_nsec);
@@ -298,11 +302,23 @@ fn deltas(put: &Put, tree: &Path) -> std::io::Result<Deltas> {
                 if over {
                     delta["mode"] = json!(mode);
                     delta["modified_ns"] = json!(modified.to_string());
+                    delta = with(delta, &has);
                 }
                 Some(Ok(delta))
             }))
         }
     })
+}
+
+/// With its extended attributes, if it has any.
+fn with(mut delta: Value, has: &Attributes) -> Value {
+    if !has.is_empty() {
+        let bytes =
+            |bytes: &[u8]| json!({ "$bytes": base64::engine::general_purpose::STANDARD.encode(bytes) });
+        let all: Vec<Value> = has.iter().map(|(key, value)| json!([name(key), bytes(value)])).collect();
+        delta["attributes"] = json!(all);
+    }
+    delta
 }
 
 /// A file's name: text, or bytes where it is none.

@@ -41,10 +41,12 @@ impl Calls {
     }
 }
 
-/// A budget has events of its own, and the end of an attempt is nothing of its calls.
+/// A budget that halts has events of its own, and the end of an attempt is nothing of its calls.
 fn is_said_elsewhere(error: &GatewayError) -> bool {
     matches!(
         error,
-        GatewayError::BudgetExceeded { .. } | GatewayError::Ledger(_) | GatewayError::ShuttingDown
+        GatewayError::BudgetExceeded { unanswered: None, .. }
+            | GatewayError::Ledger(_)
+            | GatewayError::ShuttingDown
     ) || error.code() == ENDING
 }

@@ -41,6 +41,7 @@ impl Driver {
             stop: stopped,
             decisions: self.decisions.subscribe(),
             hosts: self.hosts.subscribe(),
+            remaining: self.network.clone(),
             driver: DriverHandle { mailbox: self.mailbox.clone() },
         };
         self.live.insert(step.clone(), Live { stop, spoken, active, used });

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use wflo_core::error::Coded as _;
-use wflo_egress::Rules;
 use wflo_egress::inspect::{Inspection, Shown, trust_env};
 use wflo_egress::rules::Rule;
 use wflo_egress::secrets::Secrets;
+use wflo_egress::{Limits, Rules, Totals};
 use wflo_sandbox::{Bind, e2b};
 
 use super::{is_wanted, rules, without};
@@ -24,6 +24,8 @@ pub(crate) struct WayOut {
     is_wanted: bool,
     pub(super) rules: Rules,
     pub(super) inspection: Option<Arc<Inspection>>,
+    pub(super) limits: Limits,
+    pub(super) totals: Arc<Totals>,
     /// The file that is shown; needed until the sandbox is there.
     file: Option<Shown>,
     /// Where its program finds it.
@@ -44,10 +46,17 @@ impl WayOut {
     ) -> Result<WayOut, EngineError> {
         let rules = without(rules(launch)?, &services.hosts.kept_out().await?)?;
         let held = launch.secrets.iter().map(|held| (held.env.clone(), held.placeholder.clone()));
+        let (is_wanted, limits) = (is_wanted(launch, attempt), Limits::of(&launch.sandbox.network));
+        let totals = match is_wanted {
+            true => attempt.remaining.of(&*services.store, attempt.run, &limits).await?,
+            false => Arc::new(Totals::new(&limits)),
+        };
         let mut way_out = WayOut {
-            is_wanted: is_wanted(launch, attempt),
+            is_wanted,
             rules,
             inspection: None,
+            limits,
+            totals,
             file: None,
             trusted: if launch.backend == Backend::E2b { e2b::TRUSTED } else { TRUSTED },
             placeholders: held.collect(),

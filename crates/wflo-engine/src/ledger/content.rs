@@ -3,18 +3,23 @@
 //! Owns the order: what is secret is taken out, then the request is cut, then what this attempt has not kept yet goes
 //! into the commit of the call's intent. So it is durable with the intent or not at all, for no flush of its own.
 //!
-//! **Architecture Invariant:** nothing here fails a call, waits, or writes: a request that cannot be kept is kept as
-//! its size and its hash.
+//! **Architecture Invariant:** nothing here fails a call or writes: a request that cannot be kept is kept as its size
+//! and its hash. A large one is looked through where blocking work is done: its caller alone waits for that.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde_json::Value;
 use wflo_core::content::{Name, Outline, Piece, cut};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Op;
 
 use crate::calls::Calls;
+use crate::services::Services;
+
+/// A longer request, in bytes, is not looked through on a thread that others wait for.
+const LARGE: usize = 64 << 10;
 
 /// How many pieces an attempt remembers to have kept: 32 bytes each. One that it forgets is written again, which
 /// changes nothing.
@@ -52,18 +57,30 @@ pub(super) struct Asked {
 
 impl Asked {
     /// What is to be kept of a request; nothing where that is turned off.
-    pub(super) fn of(calls: &Calls, body: &[u8]) -> Asked {
+    pub(super) async fn of(calls: &Calls, body: &Bytes) -> Asked {
         if !calls.services.keeps_content || body.is_empty() {
             return Asked::default();
         }
-        let unkept = || Asked { outline: Some(Outline::unkept(body)), new: Vec::new() };
-        let Ok(text) = std::str::from_utf8(body) else { return unkept() };
-        let (outline, pieces) = cut(&calls.services.redact_request(text.to_owned()));
-        let new = calls.kept.new_ones(pieces);
-        match calls.journal.meter().has_room(new.iter().map(Piece::bytes).sum()) {
-            true => Asked { outline: Some(outline), new },
-            false => unkept(),
+        let services = Arc::clone(&calls.services);
+        let found = beside(body, move |body| cleaned(&services, body)).await.flatten();
+        if let Some((outline, pieces)) = found
+            && let Some(new) = Asked::fitting(calls, calls.kept.new_ones(pieces)).await
+        {
+            return Asked { outline: Some(outline), new };
         }
+        Asked { outline: beside(body, Outline::unkept).await, new: Vec::new() }
+    }
+
+    /// These pieces, or those of them that are new, if there is room for them.
+    async fn fitting(calls: &Calls, mut new: Vec<Piece>) -> Option<Vec<Piece>> {
+        let fits = |new: &[Piece]| calls.journal.meter().has_room(new.iter().map(Piece::bytes).sum());
+        if !fits(&new) {
+            // Some may be kept all the same: by another attempt, or by this one, which has forgotten it.
+            let names = new.iter().map(|piece| *piece.name()).collect();
+            let missing = calls.services.store.new_content(calls.attempt.run, names).await.ok()?;
+            new.retain(|piece| missing.contains(piece.name()));
+        }
+        fits(&new).then_some(new)
     }
 
     /// Adds how it is put together to what is journaled of the request.
@@ -83,6 +100,23 @@ impl Asked {
     /// That commit was made.
     pub(super) fn committed(&self, calls: &Calls) {
         calls.kept.add(&self.new);
-        calls.journal.meter().add_content(self.new.iter().map(Piece::bytes).sum());
     }
+}
+
+/// A request without what is secret, cut; none where it is no text.
+fn cleaned(services: &Services, body: &[u8]) -> Option<(Outline, Vec<Piece>)> {
+    let text = std::str::from_utf8(body).ok()?;
+    Some(cut(&services.redact_request(text.to_owned())))
+}
+
+/// Does something with a body: of a large one where blocking work is done. None where that broke.
+async fn beside<T: Send + 'static>(
+    body: &Bytes,
+    work: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> Option<T> {
+    if body.len() <= LARGE {
+        return Some(work(body));
+    }
+    let body = body.clone();
+    tokio::task::spawn_blocking(move || work(&body)).await.ok()
 }

@@ -1,15 +1,22 @@
 //! A call that does not fit: what its budget says happens then.
+//!
+//! Where people are asked, a call of the workflow's own waits durably, for as long as it takes. A program's
+//! holds its connection, which no resume brings back: its question has a deadline, and so has its wait. The
+//! order of things is in `docs/adr/0022`.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::json;
-use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Purpose};
-use wflo_core::budget::{Budget, OnExceeded, Shortfall};
+use wflo_core::approval::{ApprovalRequest, ApprovalStatus, OnTimeout, Purpose};
+use wflo_core::budget::{Amount, Budget, OnExceeded, Shortfall};
 use wflo_core::canonical::Digest;
+use wflo_core::definition::StepKind;
 use wflo_core::event::EventBody;
 use wflo_core::id::ApprovalId;
 use wflo_core::machine::{CommandBody, Rejection};
-use wflo_core::ports::store::Store;
+use wflo_core::ports::store::{Batch, Op, Store};
+use wflo_core::size::Millis;
 
 use crate::calls::Calls;
 use crate::error::EngineError;
@@ -24,47 +31,96 @@ pub(crate) enum Then {
     Ended,
     /// It is not made.
     Refused,
+    /// It is not made: nobody has answered in this time.
+    Unanswered(Millis),
     /// A cheaper model is wanted.
     Cheaper,
 }
 
+/// What is looked at.
+pub(crate) struct Short<'a> {
+    /// What the call is of: a model, a tool.
+    pub(crate) what: &'a str,
+    /// There is a cheaper model.
+    pub(crate) cheaper: bool,
+    pub(crate) on: &'a On,
+    pub(crate) shortfall: &'a Shortfall,
+    /// For how long the call can be held; nothing where its wait is durable.
+    pub(crate) patience: Option<Millis>,
+}
+
+/// For how long a program's call is held while people are asked, where nothing says so: many clients give a call
+/// up after ten minutes, and this one is to hear why it is refused.
+const PATIENCE: Millis = Millis(300_000);
+
+/// For how long a call of the attempt's program can be held; nothing where the step is the workflow's own code,
+/// whose waits are durable.
+pub(super) fn patience(attempt: &Attempt) -> Option<Millis> {
+    let kind = attempt.spec().map(|step| &step.kind);
+    let is_program = matches!(kind, Some(StepKind::Program { .. } | StepKind::Tool { .. }));
+    is_program.then(|| attempt.context.record.options.budget_timeout.unwrap_or(PATIENCE))
+}
+
 /// People are asked, a cheaper model is wanted, or the run halts.
-pub(crate) async fn exceeded(
-    calls: &Arc<Calls>,
-    what: &str,
-    cheaper: bool,
-    on: &On,
-    shortfall: &Shortfall,
-) -> Result<Then, EngineError> {
+pub(crate) async fn exceeded(calls: &Arc<Calls>, short: Short<'_>) -> Result<Then, EngineError> {
+    let (shortfall, cheaper) = (short.shortfall, short.cheaper);
     match shortfall.budget.action_on_exceeded {
         OnExceeded::Downgrade if cheaper => Ok(Then::Cheaper),
         OnExceeded::Halt | OnExceeded::Downgrade | OnExceeded::Queue => {
             halt(&calls.attempt, shortfall).await?;
             Ok(Then::Refused)
         }
-        OnExceeded::Ask => Ok(match ask(calls, what, on, shortfall).await? {
-            None => Then::Ended,
-            Some(ApprovalStatus::Approved | ApprovalStatus::Consumed) => Then::Again,
-            Some(_) => Then::Refused,
-        }),
+        OnExceeded::Ask => ask(calls, &short).await,
     }
 }
 
-/// What people said; `None` once the attempt is being ended.
-async fn ask(
-    calls: &Arc<Calls>,
-    what: &str,
-    on: &On,
-    shortfall: &Shortfall,
-) -> Result<Option<ApprovalStatus>, EngineError> {
-    let store = calls.services.store.as_ref();
-    let Some(question) = question(store, &calls.attempt, Some(what), shortfall).await? else {
-        return Ok(Some(ApprovalStatus::Approved));
-    };
-    tokio::select! {
-        status = calls.waits.decided(&calls.attempt, on.clone(), question) => status.map(Some),
-        () = calls.closed() => Ok(None),
+/// Asks, and waits for what people say, or for the deadline.
+async fn ask(calls: &Arc<Calls>, short: &Short<'_>) -> Result<Then, EngineError> {
+    let Short { what, on, shortfall, patience, .. } = *short;
+    let (store, attempt) = (calls.services.store.as_ref(), &calls.attempt);
+    loop {
+        let since = calls.services.clock.now();
+        let until = patience.and_then(|patience| since.checked_add(patience.duration()).ok());
+        let Some(asked) = question(store, attempt, Some(what), shortfall, until).await? else {
+            return Ok(Then::Again);
+        };
+        crate::failpoint::pass("budget.asked");
+        // One that was put by a step whose wait is durable stays open: this call waits no longer for that.
+        let own = patience.filter(|_| asked.until.is_none());
+        let status = tokio::select! {
+            biased;
+            status = calls.waits.decided(attempt, on.clone(), asked.id) => status?,
+            () = calls.closed() => return Ok(Then::Ended),
+            waited = reached(own) => return Ok(Then::Unanswered(waited)),
+        };
+        let overdue = asked.until.is_some_and(|until| until <= since);
+        return Ok(match (status, patience) {
+            (ApprovalStatus::Approved | ApprovalStatus::Consumed, _) => Then::Again,
+            // It ran out for another: for a process that is gone, or a program beside this step.
+            (ApprovalStatus::Expired, Some(_)) if overdue => continue,
+            (ApprovalStatus::Expired, None) => continue,
+            (ApprovalStatus::Expired, Some(waited)) => Then::Unanswered(waited),
+            _ => Then::Refused,
+        });
     }
+}
+
+/// Resolves with the time once it has passed.
+async fn reached(patience: Option<Millis>) -> Millis {
+    match patience {
+        Some(patience) => {
+            tokio::time::sleep(patience.duration()).await;
+            patience
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// A question that is open.
+pub(super) struct Asked {
+    pub(super) id: ApprovalId,
+    /// Its deadline, if it has one.
+    until: Option<Timestamp>,
 }
 
 /// The question about a budget that is short: the open one, or a new one. `None` where it has been raised
@@ -74,10 +130,15 @@ pub(super) async fn question(
     attempt: &Attempt,
     what: Option<&str>,
     shortfall: &Shortfall,
-) -> Result<Option<ApprovalId>, EngineError> {
-    let asked = store.approvals_about(attempt.run, raise_of(shortfall)).await?;
-    if let Some(question) = asked.into_iter().find(|a| a.status == ApprovalStatus::Pending) {
-        return Ok(Some(question.id));
+    until: Option<Timestamp>,
+) -> Result<Option<Asked>, EngineError> {
+    let open = || async {
+        let asked = store.approvals_about(attempt.run, raise_of(shortfall)).await?;
+        let open = asked.into_iter().find(|asked| asked.status == ApprovalStatus::Pending);
+        Ok::<_, EngineError>(open.map(|open| Asked { id: open.id, until: open.request.expires_at }))
+    };
+    if let Some(open) = open().await? {
+        return Ok(Some(open));
     }
     // Looked at after the questions: an answer that came since the hold was refused shows in the limit.
     let known = store.budgets(vec![shortfall.budget.key.clone()]).await?;
@@ -85,7 +146,19 @@ pub(super) async fn question(
     if known.iter().any(raised) {
         return Ok(None);
     }
-    ask_once(attempt, top_up_request(attempt, what, shortfall)?).await.map(Some)
+    // An account whose first call does not fit was opened with that call's hold, and so not at all: a yes would
+    // find nothing to raise.
+    if known.iter().all(|known| known.id != shortfall.budget.id) {
+        let none = Amount::ZERO;
+        let account = Budget { settled: none, held: none, ..shortfall.budget.clone() };
+        let ops = vec![Op::OpenBudget(Box::new(account))];
+        store.commit(Batch { fence: Some(attempt.fence()), ops }).await?;
+    }
+    let request = top_up_request(attempt, what, shortfall, until)?;
+    let id = ask_once(attempt, request).await?;
+    // Another call may have put it at the same moment, with another deadline.
+    let other = open().await?.filter(|open| open.id == id);
+    Ok(Some(other.unwrap_or(Asked { id, until })))
 }
 
 /// Ends the run: a budget is used up.
@@ -122,6 +195,7 @@ fn top_up_request(
     attempt: &Attempt,
     what: Option<&str>,
     shortfall: &Shortfall,
+    until: Option<Timestamp>,
 ) -> Result<ApprovalRequest, EngineError> {
     let (budget, missing, suggested) = (&shortfall.budget, shortfall.missing(), shortfall.suggested());
     // Money under the names that say so; anything else under its own.
@@ -157,8 +231,8 @@ fn top_up_request(
         evidence,
         approvers: Vec::new(),
         quorum: 1,
-        expires_at: None,
-        on_timeout: wflo_core::approval::OnTimeout::Hold,
+        expires_at: until,
+        on_timeout: if until.is_some() { OnTimeout::Reject } else { OnTimeout::Hold },
         notify: Vec::new(),
     })
 }

@@ -5,12 +5,15 @@
 //! was there. Neither is an error of the step: the run is paused with the reason, nothing is sent, and
 //! `wflo runs resume` goes on once it is put right.
 //!
+//! A program knows nothing of a run that is paused, and would begin anew: its call is refused, and it goes on.
+//!
 //! **Architecture Invariant:** a key is sent to no address but the one that it is configured for in this
 //! process. That is why a sealed address is not used instead of the present one.
 
+use wflo_core::definition::StepKind;
 use wflo_core::error::{Code, Failure};
 use wflo_core::machine::{CommandBody, Rejection};
-use wflo_gateway::ledger::{CallIntent, Opened};
+use wflo_gateway::ledger::{CallIntent, Opened, Refusal};
 
 use super::ending;
 use crate::calls::Calls;
@@ -51,8 +54,12 @@ fn moved(calls: &Calls, intent: &CallIntent, sealed: Option<&str>) -> Failure {
     ))
 }
 
-/// Pauses the run for the reason; the call is refused once its attempt is being ended.
+/// Pauses the run for the reason; the call is refused once its attempt is being ended. A program's is refused.
 pub(super) async fn hold_back(calls: &Calls, error: Failure) -> Result<Opened, EngineError> {
+    if calls.attempt.spec().is_some_and(|step| matches!(step.kind, StepKind::Program { .. })) {
+        let kind = "provider_not_ready".to_owned();
+        return Ok(Opened::Refused(Refusal::Other { status: 503, kind, failure: error }));
+    }
     let pause = CommandBody::Pause { by: "wflo".to_owned(), error: Some(error) };
     match calls.attempt.driver.tell(pause, Vec::new()).await {
         // It is being paused or ended already.

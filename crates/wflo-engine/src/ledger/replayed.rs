@@ -88,7 +88,7 @@ async fn given(
         "agent": calls.attempt.spec().map(|step| step.agent_name().to_owned()),
     });
     merge(&mut attributes, from);
-    let asked = Asked::of(calls, &intent.body);
+    let asked = Asked::of(calls, &intent.body).await;
     let mut request = request_of(intent);
     asked.outline(&mut request);
     let made = Intent {

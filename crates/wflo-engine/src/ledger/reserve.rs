@@ -22,7 +22,7 @@ use wflo_gateway::ledger::{CallIntent, Opened, Refusal, Ticket};
 use wflo_gateway::shorter::Most;
 
 use super::content::Asked;
-use super::exceeded::{Then, exceeded};
+use super::exceeded::{Short, Then, exceeded, patience};
 use super::queue::{Queued, queue};
 use super::replayed::request_of;
 use super::{Again, Dispatched, Held, ending, unwanted};
@@ -77,7 +77,7 @@ pub(super) async fn reserve(
     };
     // One that was begun before has it.
     let asked = match found {
-        None => Asked::of(calls, &intent.body),
+        None => Asked::of(calls, &intent.body).await,
         Some(_) => Asked::default(),
     };
     let since = Instant::now();
@@ -152,10 +152,16 @@ pub(super) async fn reserve(
         if queue(calls, &on, &shortfall, &applied, &mut queued).await? {
             continue;
         }
-        match exceeded(calls, &intent.model, intent.cheaper, &on, &shortfall).await? {
+        let patience = patience(&calls.attempt);
+        let short =
+            Short { what: &intent.model, cheaper: intent.cheaper, on: &on, shortfall: &shortfall, patience };
+        match exceeded(calls, short).await? {
             Then::Again => {}
             Then::Ended => return Ok(Opened::Refused(ending())),
             Then::Refused => return Ok(Opened::Refused(Refusal::Budget(shortfall))),
+            Then::Unanswered(waited) => {
+                return Ok(Opened::Refused(Refusal::Unanswered { shortfall, waited }));
+            }
             Then::Cheaper => {
                 let again = Again { path: on.path, seq: on.seq };
                 return Ok(Opened::Cheaper(Ticket::new(again), Refusal::Budget(shortfall)));

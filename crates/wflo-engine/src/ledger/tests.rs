@@ -41,6 +41,7 @@ use crate::services::Services;
 mod again;
 mod cached;
 mod capped;
+mod content;
 mod counted;
 mod held;
 mod limits;
@@ -51,6 +52,7 @@ mod share;
 mod time;
 mod tools;
 mod turns;
+mod unanswered;
 mod world;
 
 use world::*;

@@ -186,8 +186,8 @@ async fn out_of_time(services: &Services, attempt: &Attempt, spent: &Spent) -> R
     let shortfall = &*spent.shortfall;
     match shortfall.budget.action_on_exceeded {
         OnExceeded::Ask => {
-            let asked = question(services.store.as_ref(), attempt, None, shortfall).await?;
-            let on = asked.map(|approval_id| Wait::Approval { approval_id }).into_iter().collect();
+            let asked = question(services.store.as_ref(), attempt, None, shortfall, None).await?;
+            let on = asked.map(|asked| Wait::Approval { approval_id: asked.id }).into_iter().collect();
             Ok(End::Suspended { on })
         }
         OnExceeded::Queue => match queued(services, attempt, spent).await? {

@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use wflo_core::error::Coded as _;
-use wflo_core::id::RunId;
-use wflo_core::ports::store::{Batch, Op, RunFilter, Store, StoreError};
+use wflo_core::event::{Event, EventBody};
+use wflo_core::id::{EngineId, RunId};
+use wflo_core::ports::clock::Clock;
+use wflo_core::ports::store::{Batch, Fence, Op, RunFilter, Store, StoreError};
 use wflo_core::run::{RunRecord, RunStatus};
 use wflo_sandbox::workspace::{self, Digest, Usage, WorkspaceError};
 
@@ -42,7 +44,12 @@ pub struct FilesSelection {
     pub max_bytes: Option<u64>,
     /// Not the newest so many of those that have ended and have files.
     pub keep: usize,
+    /// Of so many at most, and no more than [`LOOKED`] are looked at: for who does it beside other work.
+    pub most: Option<usize>,
 }
+
+/// So many runs that are to lose their files are looked at, where there is a bound.
+pub const LOOKED: usize = 2_000;
 
 /// What a removal of files would do.
 #[derive(Debug, Default)]
@@ -93,6 +100,12 @@ pub async fn plan_files(
     for record in ended.into_iter().rev().filter(|run| !kept.contains(&run.id)) {
         if !is_wanted_gone(selection, &record, usage.bytes()) {
             continue;
+        }
+        if selection
+            .most
+            .is_some_and(|most| plan.remove.len() >= most || plan.remove.len() + plan.stay.len() >= LOOKED)
+        {
+            break;
         }
         let run = record.id;
         if let Some(why) = needs_files(store.as_ref(), workspaces, &record, &going_on).await? {
@@ -162,6 +175,35 @@ pub async fn remove_files(store: &dyn Store, run: RunId) -> Result<(), EngineErr
     }
     failpoint::pass("prune.files.after");
     Ok(())
+}
+
+/// The same, said in the run's events by the same commit; `false` where something else was recorded for the run at
+/// that moment: another pass looks at it again.
+///
+/// # Errors
+/// Store errors.
+pub async fn remove_files_saying(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    run: RunId,
+    message: String,
+) -> Result<bool, EngineError> {
+    failpoint::pass("prune.files.before");
+    let Some(expected) = store.run(run).await?.map(|run| run.lease_epoch) else { return Ok(false) };
+    let body = EventBody::Notice { notice: "snapshots.pruned".to_owned(), message };
+    let ops = vec![
+        Op::Claim { run, expected, engine: EngineId::from_uuid(clock.uuid()) },
+        Op::AppendEvents { run, events: vec![Event { at: clock.now(), body }] },
+        Op::Release { run },
+        Op::DropTrees { run },
+    ];
+    let removed = match store.commit(Batch { fence: Some(Fence { run, epoch: expected }), ops }).await {
+        Ok(_) => true,
+        Err(StoreError::NotFound { .. } | StoreError::LeaseLost { .. }) => false,
+        Err(e) => return Err(e.into()),
+    };
+    failpoint::pass("prune.files.after");
+    Ok(removed)
 }
 
 fn named(error: WorkspaceError) -> EngineError {

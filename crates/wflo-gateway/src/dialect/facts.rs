@@ -73,9 +73,19 @@ pub(super) fn of(dialect: Dialect, body: &[u8]) -> Result<Facts, serde_json::Err
 /// # Errors
 /// What the parser says, nesting deeper than it allows included.
 pub fn read(text: &[u8]) -> Result<Facts, serde_json::Error> {
-    let mut facts = Facts { escapes: escapes(text), ..Facts::default() };
-    walk(&mut facts, At { under: Under::Nothing, anew: false }, text)?;
-    Ok(facts)
+    let begin = || Facts { escapes: escapes(text), ..Facts::default() };
+    let (mut facts, at) = (begin(), At { under: Under::Nothing, anew: false });
+    let Err(error) = walk(&mut facts, at, text) else { return Ok(facts) };
+    // Half a surrogate is no text here, and what its provider makes of it is that one's affair: it is as long as what
+    // stands for it.
+    match std::str::from_utf8(text).map(wflo_core::content::mended) {
+        Ok(std::borrow::Cow::Owned(mended)) => {
+            facts = begin();
+            walk(&mut facts, at, mended.as_bytes())?;
+            Ok(facts)
+        }
+        _ => Err(error),
+    }
 }
 
 /// The bytes that escapes of a JSON text have beyond the UTF-8 of their characters, at least. Only those of
@@ -264,6 +274,14 @@ mod tests {
         for odd in [&b"\\"[..], b"\\u", b"\\u12", b"\\uzzzz", b"\\\\u0436", b"\\u+123"] {
             assert_eq!(escapes(odd), 0);
         }
+    }
+
+    #[test]
+    fn half_a_surrogate_is_walked_over() {
+        let text = br#"{"messages":[{"content":"\ud800"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}]}"#;
+        let facts = read(text).unwrap();
+        assert_eq!((facts.inline_images, facts.escapes), (1, 3));
+        assert!(read(br#"{"a":"\udc00","b":"\x"}"#).is_err());
     }
 
     #[test]

@@ -89,6 +89,18 @@ pub(crate) struct Shape {
     pub(crate) apparmor: Option<String>,
 }
 
+/// How many files a share of so many bytes may have: of what the order names, the same share.
+fn inodes(limits: &Limits, size: u64) -> u64 {
+    let disk = limits.disk.unwrap_or(DEFAULT_DISK).0.max(1);
+    match limits.inodes {
+        Some(named) => {
+            let share = u128::from(named) * u128::from(size) / u128::from(disk);
+            u64::try_from(share).unwrap_or(u64::MAX).clamp(16, u64::from(named))
+        }
+        None => (size >> 12).clamp(256, 1 << 20),
+    }
+}
+
 /// The shares of the disk limit: the workspace, `/tmp`, the home folder, shared memory.
 pub(crate) fn shares(limits: &Limits) -> [u64; 4] {
     let disk = limits.disk.unwrap_or(DEFAULT_DISK).0;
@@ -140,7 +152,7 @@ impl Shape {
         let [work, tmp, home, shm] = shares(limits);
         let noexec = if self.preset == Preset::Strict { "noexec" } else { "exec" };
         let room = |size: u64, mode: &str, owner: u32| {
-            let inodes = (size >> 12).clamp(256, 1 << 20);
+            let inodes = inodes(limits, size);
             format!(
                 "rw,nosuid,nodev,{noexec},size={size},nr_inodes={inodes},mode={mode},uid={owner},gid={owner}"
             )

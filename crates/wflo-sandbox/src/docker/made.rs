@@ -48,6 +48,10 @@ pub(super) struct Container {
 }
 
 impl Around for Container {
+    fn name(&self) -> String {
+        format!("container {}", self.id.get(..12).unwrap_or(&self.id))
+    }
+
     fn end(&self, limit: Duration) -> std::io::Result<()> {
         let removed = async { tokio::time::timeout(limit, janitor::remove(&self.docker, &self.id)).await };
         self.runtime.block_on(removed).map_err(|_| too_late())

@@ -35,7 +35,7 @@ struct Isolated {
     store: Arc<Store>,
     target: PathBuf,
     /// Keeps the stored trees that it has mounted from being pruned.
-    _mounts: Mounts,
+    mounts: Mounts,
 }
 
 impl Backend for Native {
@@ -55,7 +55,7 @@ impl Backend for Native {
         });
         spec.ro = live.chain(std::mem::take(&mut spec.ro)).collect();
         let tree = self.launcher.launch(spec)?;
-        Ok(Box::new(Isolated { tree, store: Arc::clone(files.store), target, _mounts: mounts }))
+        Ok(Box::new(Isolated { tree, store: Arc::clone(files.store), target, mounts }))
     }
 }
 
@@ -98,6 +98,6 @@ impl Sandbox for Isolated {
 
     fn changes(&self) -> Result<Option<Captured>, WorkspaceError> {
         let Some(upper) = self.tree.upper() else { return Ok(None) };
-        workspace::capture(upper, &self.store, &Bounds::default())
+        workspace::capture_over(upper, &self.mounts.lowers, &self.store, &Bounds::default())
     }
 }

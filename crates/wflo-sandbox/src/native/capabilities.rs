@@ -80,6 +80,13 @@ impl Capabilities {
         } else if limits.disk.is_some() {
             found.push(Enforcement { limit: "disk", level: Level::None, by: "nothing" });
         }
+        if limits.inodes.is_some() {
+            let (level, by) = match self.isolated {
+                true => (Level::Kernel, "the same tmpfs"),
+                false => (Level::None, "nothing"),
+            };
+            found.push(Enforcement { limit: "inodes", level, by });
+        }
         if !limits.io.is_empty() {
             found.push(Enforcement { limit: "io", level: self.io, by: group });
         }

@@ -153,11 +153,11 @@ fn staged(place: &str, options: &[(&CStr, &CStr)]) -> Result<OwnedFd, Fault> {
 }
 
 /// The size of the scratch space, and how many files it may have, as a mount's options.
-fn room(size: Bytes) -> [(&'static CStr, CString); 2] {
+fn room(size: Bytes, inodes: Option<u32>) -> [(&'static CStr, CString); 2] {
     let size = size.0.max(1 << 16);
     // A file that holds anything takes a page, so a tree of files meets the limit on bytes first; names without bytes
     // cost about a KiB of kernel memory each.
-    let inodes = (size >> 12).clamp(1 << 10, 1 << 20);
+    let inodes = inodes.map_or_else(|| (size >> 12).clamp(1 << 10, 1 << 20), u64::from);
     let number = |value: u64| CString::new(value.to_string()).unwrap_or_default();
     [(c"size", number(size)), (c"nr_inodes", number(inodes))]
 }
@@ -165,7 +165,7 @@ fn room(size: Bytes) -> [(&'static CStr, CString); 2] {
 /// The one tmpfs for `/tmp`, home, `/dev/shm` and the upper layer: its size is the disk limit.
 fn scratch() -> Result<OwnedFd, Fault> {
     let step = "making the writable folders";
-    let room = room(DEFAULT_DISK);
+    let room = room(DEFAULT_DISK, None);
     let mut options = vec![(c"mode", c"0755"), (c"source", c"scratch")];
     options.extend(room.iter().map(|(name, value)| (*name, value.as_c_str())));
     let scratch = staged(SCRATCH, &options)?;
@@ -188,8 +188,9 @@ fn scratch() -> Result<OwnedFd, Fault> {
 /// Gives the scratch space to the sandbox's user, as much of it as the order allows.
 fn hand_over(order: &Order, plan: &Plan, scratch: &OwnedFd) -> Result<(), Fault> {
     let step = "making the writable folders";
-    if let Some(disk) = order.limits.disk {
-        let room = room(disk);
+    let limits = &order.limits;
+    if limits.disk.is_some() || limits.inodes.is_some() {
+        let room = room(limits.disk.unwrap_or(DEFAULT_DISK), limits.inodes);
         let options: Vec<(&CStr, &CStr)> =
             room.iter().map(|(name, value)| (*name, value.as_c_str())).collect();
         mount::reconfigure(scratch.as_fd(), &options).step(step)?;

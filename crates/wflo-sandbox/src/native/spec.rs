@@ -150,6 +150,9 @@ pub struct Limits {
     /// Bytes in `/tmp`, the home folder, `/dev/shm` and the workspace's changes together;
     /// [`DEFAULT_DISK`] by default.
     pub disk: Option<Bytes>,
+    /// Files, folders and links there together; a name per 4 KiB of the bytes by default. Each takes about a KiB of the
+    /// kernel's memory.
+    pub inodes: Option<u32>,
     /// What goes from each disk that it has to do with, and to it.
     pub io: IoLimits,
     /// From the program's start to its end, by the clock that counts time asleep.

@@ -168,6 +168,7 @@ impl Order {
         to.option(self.limits.cpus, |to, limit| to.u64(limit.0));
         to.option(self.limits.pids, Writer::u32);
         to.option(self.limits.disk, |to, limit| to.u64(limit.0));
+        to.option(self.limits.inodes, Writer::u32);
         to.option(self.limits.timeout, |to, limit| to.u64(limit.0));
         let io = self.limits.io;
         to.option(io.read, |to, limit| to.u64(limit.0));
@@ -208,6 +209,7 @@ impl Order {
                 cpus: from.option(Reader::u64)?.map(MilliCpus),
                 pids: from.option(Reader::u32)?,
                 disk: from.option(Reader::u64)?.map(Bytes),
+                inodes: from.option(Reader::u32)?,
                 timeout: from.option(Reader::u64)?.map(Millis),
                 io: IoLimits {
                     read: from.option(Reader::u64)?.map(Bytes),

@@ -165,6 +165,10 @@ impl Sandbox for Kept {
         self.bridge.sample()
     }
 
+    fn outlives(&self) -> Option<String> {
+        Some(self.around.name())
+    }
+
     fn kill(&self) -> Result<Exit, Error> {
         if let Some(exit) = self.bridge.kill(END) {
             return Ok(exit);

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::journal::{Direction, Pending, pending_apply, resume_apply};
+pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
 pub(super) use self::sensitive::mode as mode_in_project;
@@ -31,6 +31,7 @@ use self::merge::{Decision, decide};
 use self::place::Place;
 use super::diff::{Change, diff, rollback};
 use super::error::WorkspaceError;
+use super::folding::folded_path;
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Kind};
 use super::path::RelPath;
@@ -78,6 +79,9 @@ pub enum ConflictReason {
     FolderNotEmpty,
     /// It lies on another file system than the project. `force` does not help.
     OtherFileSystem,
+    /// The project's file system takes its name and another one, of the project or of the run, for one. `force` does
+    /// not help.
+    SameName,
 }
 
 /// A path that both changed.
@@ -104,6 +108,10 @@ pub struct Report {
     pub unconfirmed: Vec<(Change, Sensitive)>,
     /// Folders that the run removed and that stay, because they hold something it did not see.
     pub kept_folders: Vec<RelPath>,
+    /// What is written without the extended attributes that the run gave it: the project's file system does not
+    /// take them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_attributes: Vec<RelPath>,
 }
 
 impl Report {
@@ -153,9 +161,11 @@ pub fn apply(
         plan.consider(change, &mut report)?;
     }
     plan.check_folders(&mut report)?;
+    plan.check_names(&mut report)?;
     if !report.conflicts.is_empty() {
         report.conflicts.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         report.kept_folders.clear();
+        report.without_attributes.clear();
         return Ok(report);
     }
     let ops = plan.ops;
@@ -234,6 +244,11 @@ impl Plan<'_> {
     /// Decides about one path.
     fn consider(&mut self, change: &Change, report: &mut Report) -> Result<(), WorkspaceError> {
         let theirs = self.place.entry(&change.path)?;
+        if theirs.is_some() && change.before.is_none() && !self.place.is_spelt(&change.path)? {
+            let reason = ConflictReason::SameName;
+            report.conflicts.push(Conflict { path: change.path.clone(), reason });
+            return Ok(());
+        }
         let forced = self.options.force.iter().any(|path| change.path.is_within(path));
         let to = match decide(change.before.as_ref(), theirs.as_ref(), change.after.as_ref()) {
             Decision::Already => {
@@ -249,6 +264,23 @@ impl Plan<'_> {
             Decision::Conflict => change.after.clone(),
             Decision::Become(to) => to,
         };
+        let to = match to {
+            // Such a file is brought in without them, and that is said.
+            Some(to)
+                if theirs.as_ref().map(|theirs| &theirs.attributes) != Some(&to.attributes)
+                    && !to.attributes.is_empty()
+                    && !self.place.takes(&change.path, &to.attributes)? =>
+            {
+                report.without_attributes.push(change.path.clone());
+                let there = theirs.as_ref().map(|theirs| theirs.attributes.clone());
+                Some(to.with(there.unwrap_or_default()))
+            }
+            to => to,
+        };
+        if to == theirs {
+            report.already.push(change.path.clone());
+            return Ok(());
+        }
         let from = theirs.map(|entry| State {
             content: known_content(&entry, change.before.as_ref(), change.before_from),
             link: None,
@@ -260,6 +292,23 @@ impl Plan<'_> {
             entry,
         });
         self.ops.insert(change.path.clone(), Op { path: change.path.clone(), from, to, may_stay: false });
+        Ok(())
+    }
+
+    /// Checks that no two names that are to be there are one to the project's file system.
+    fn check_names(&self, report: &mut Report) -> Result<(), WorkspaceError> {
+        let mut alike: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
+        for (path, _) in self.ops.iter().filter(|(_, op)| op.to.is_some()) {
+            alike.entry(folded_path(path)).or_default().push(path);
+        }
+        for paths in alike.into_values().filter(|paths| paths.len() > 1) {
+            for path in paths {
+                if self.place.folds(path)? {
+                    let reason = ConflictReason::SameName;
+                    report.conflicts.push(Conflict { path: path.clone(), reason });
+                }
+            }
+        }
         Ok(())
     }
 

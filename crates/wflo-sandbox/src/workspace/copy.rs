@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, Stat};
 
+use super::attributes;
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::Hidden;
@@ -41,6 +42,8 @@ pub struct Copy {
     stamps: BTreeMap<RelPath, Stamp>,
     /// When the copy was complete, by the clock of its file system.
     complete: i64,
+    /// Whether attributes come along with it.
+    attributes: bool,
 }
 
 /// What an unwritten file keeps: inode, size, times of modification and change.
@@ -75,24 +78,25 @@ impl Copy {
         hidden: &Hidden,
         folder: &Path,
     ) -> Result<Copy, WorkspaceError> {
-        Copy::fill(view, store, folder, |copy| {
+        Copy::fill(view, store, folder, true, |copy| {
             view.sealed.rest.live.iter().try_for_each(|path| copy.link(path, project, hidden))
         })
     }
 
-    /// The same without what is shown live: for who takes the files elsewhere, where those links lead
-    /// nowhere.
+    /// The same without what is shown live and without attributes: for who takes the files elsewhere, where those
+    /// links lead nowhere, by a way that carries no attributes. What comes back has those that it had.
     ///
     /// # Errors
     /// As [`Copy::make`].
     pub fn without_live(view: &View, store: &Store, folder: &Path) -> Result<Copy, WorkspaceError> {
-        Copy::fill(view, store, folder, |_| Ok(()))
+        Copy::fill(view, store, folder, false, |_| Ok(()))
     }
 
     fn fill(
         view: &View,
         store: &Store,
         folder: &Path,
+        attributes: bool,
         link: impl FnOnce(&mut Copy) -> Result<(), WorkspaceError>,
     ) -> Result<Copy, WorkspaceError> {
         let _in_use = store.using()?;
@@ -103,6 +107,7 @@ impl Copy {
             live: BTreeSet::new(),
             stamps: BTreeMap::new(),
             complete: 0,
+            attributes,
         };
         let base = std::mem::take(&mut copy.base);
         let mut several: BTreeMap<OneFile, &RelPath> = BTreeMap::new();
@@ -121,6 +126,10 @@ impl Copy {
         for (path, merged) in copy.base.iter().rev().filter(|(_, merged)| merged.entry.is_dir()) {
             let full = copy.folder.join(path.as_path());
             let mode = Mode::from_raw_mode(merged.entry.mode);
+            if attributes && !merged.entry.attributes.is_empty() {
+                let open = File::open(&full).at("open the folder", &full)?;
+                attributes::give(open, &merged.entry.attributes).at("mark", &full)?;
+            }
             rustix::fs::chmodat(CWD, &full, mode, AtFlags::empty()).at("set the mode of", &full)?;
             if let Ok(stored) = store.tree(&merged.from).join(path.as_path()).symlink_metadata() {
                 let time = nanos(stored.mtime(), stored.mtime_nsec());
@@ -176,6 +185,9 @@ impl Copy {
                     .open(&full)
                     .at("create", &full)?;
                 copy_into(&source, &mut made, u64::MAX).at("write", &full)?;
+                if self.attributes {
+                    attributes::give(&made, &entry.attributes).at("mark", &full)?;
+                }
                 rustix::fs::fchmod(&made, Mode::from_raw_mode(entry.mode)).at("set the mode of", &full)?;
                 set_mtime(&made, Stamp::of(&stat).modified).at("set the time of", &full)?;
                 self.stamp(path)?;
@@ -253,15 +265,25 @@ impl Copy {
         self.base.keys()
     }
 
-    /// Whether a file is as it was put there.
-    pub(crate) fn is_unwritten(&self, path: &RelPath, file: &File, stat: &Stat) -> bool {
-        let Some(Entry { kind: Kind::File { size, hash }, mode }) = self.given(path) else { return false };
+    /// Whether attributes come along with it.
+    pub(crate) fn has_attributes(&self) -> bool {
+        self.attributes
+    }
+
+    /// Whether a file is as it was put there, its attributes included where it can have any.
+    pub(crate) fn is_unwritten(&self, path: &RelPath, file: &File, stat: &Stat, attributes: bool) -> bool {
+        let Some(Entry { kind: Kind::File { size, hash }, mode, attributes: given }) = self.given(path)
+        else {
+            return false;
+        };
         if stat.st_mode & 0o777 != *mode || u64::try_from(stat.st_size) != Ok(*size) {
             return false;
         }
         let now = Stamp::of(stat);
         let old = now.changed < self.complete - CLOCK_STEP;
+        let has_its_own =
+            || !attributes || attributes::read(file).is_ok_and(|found| !found.beyond && found.kept == *given);
         (old && self.stamps.get(path) == Some(&now))
-            || hash_file(file, *size).is_ok_and(|found| found.0 == *hash)
+            || (hash_file(file, *size).is_ok_and(|found| found.0 == *hash) && has_its_own())
     }
 }

@@ -30,8 +30,10 @@ pub enum ChangeKind {
     Modified,
     /// Nothing is there any more.
     Deleted,
-    /// Only the permission bits differ.
+    /// Only the permission bits differ, or they and extended attributes.
     Mode,
+    /// Only extended attributes differ.
+    Attributes,
     /// A file, folder or link became another of these.
     Type,
 }
@@ -111,7 +113,12 @@ pub(crate) fn rollback(
             known.iter().map(|tree| tree.get(path)).filter(|state| entry(*state) != entry(after)).peekable();
         let Some(newest) = others.peek().copied() else { continue };
         let there = now(path)?;
-        let before = others.find(|state| entry(*state) == there).unwrap_or(newest);
+        // One that a place cannot hold all attributes of is still that state.
+        let states: Vec<_> = others.collect();
+        let bare = |found: Option<Entry>| found.map(Entry::without_attributes);
+        let alike = |state: &&Option<&Merged>| bare(entry(**state)) == bare(there.clone());
+        let exact = states.iter().find(|state| entry(**state) == there);
+        let before = exact.or_else(|| states.iter().find(alike)).copied().unwrap_or(newest);
         found.extend(change(path, before, after));
     }
     sniffed(found, store)
@@ -145,6 +152,9 @@ fn change(path: &RelPath, before: Option<&Merged>, after: Option<&Merged>) -> Op
         (None, Some(_)) => ChangeKind::Added,
         (Some(_), None) => ChangeKind::Deleted,
         (Some(before), Some(after)) if before == after => return None,
+        (Some(before), Some(after)) if before.kind == after.kind && before.mode == after.mode => {
+            ChangeKind::Attributes
+        }
         (Some(before), Some(after)) if before.kind == after.kind => ChangeKind::Mode,
         (Some(before), Some(after)) => match (&before.kind, &after.kind) {
             (Kind::File { .. }, Kind::File { .. }) | (Kind::Symlink { .. }, Kind::Symlink { .. }) => {

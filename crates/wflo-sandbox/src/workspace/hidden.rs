@@ -20,6 +20,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::error::{IoAt, WorkspaceError};
+use super::folding::folded_path;
 use super::path::RelPath;
 use names::SIDE_FILES;
 pub(crate) use names::{decided_by, holds_secret};
@@ -44,6 +45,15 @@ pub enum Reason {
     HardLink,
 }
 
+/// A place that wflo knows by the settings.
+#[derive(Debug, Clone)]
+struct Place {
+    path: RelPath,
+    /// As other file systems read it.
+    folded: RelPath,
+    reason: Reason,
+}
+
 /// The rules that a project's settings give.
 #[derive(Debug, Clone, Default)]
 pub struct HideRules {
@@ -58,7 +68,7 @@ pub struct HideRules {
 /// What is hidden in one project.
 #[derive(Debug, Clone)]
 pub struct Hidden {
-    exact: Vec<(RelPath, Reason)>,
+    exact: Vec<Place>,
     globs: Gitignore,
     /// Files whose place is known, by (device, inode), for their hard links.
     inodes: HashSet<(u64, u64)>,
@@ -130,9 +140,9 @@ impl Hidden {
         for found in [by_folder, place.canonicalize().ok()].into_iter().flatten() {
             let Ok(inside) = found.strip_prefix(project) else { continue };
             if let Ok(path) = RelPath::from_bytes(inside.as_os_str().as_bytes())
-                && !self.exact.iter().any(|(known, _)| *known == path)
+                && !self.exact.iter().any(|known| known.path == path)
             {
-                self.exact.push((path, reason));
+                self.exact.push(Place { folded: folded_path(&path), path, reason });
             }
         }
     }
@@ -145,9 +155,20 @@ impl Hidden {
 
     /// Why `path` is hidden, judged by its name and those of the folders it is in; `None` when it
     /// is visible. Nothing needs to exist. A name that could hold a key counts as hidden here
-    /// whatever its content: this is what protects a path from being written.
+    /// whatever its content: this is what protects a path from being written; and so does a name that another file
+    /// system takes for a hidden one.
     #[must_use]
     pub fn by_path(&self, path: &RelPath) -> Option<Reason> {
+        let by_folded = || {
+            let folded = folded_path(path);
+            let place =
+                self.exact.iter().find(|place| folded.is_within(&place.folded)).map(|place| place.reason);
+            place.or_else(|| (folded != *path).then(|| self.by_spelling(&folded)).flatten())
+        };
+        self.by_spelling(path).or_else(by_folded)
+    }
+
+    fn by_spelling(&self, path: &RelPath) -> Option<Reason> {
         let own = [self.own(path, false), self.own(path, true)];
         let folders = path.folders().map(|folder| self.own(&folder, true));
         own.into_iter().chain(folders).find_map(|verdict| match verdict {
@@ -170,15 +191,14 @@ impl Hidden {
 
     /// The places that wflo knows by the settings, whether or not there is something now.
     pub(crate) fn places(&self) -> impl Iterator<Item = &RelPath> {
-        self.exact.iter().map(|(path, _)| path)
+        self.exact.iter().map(|place| &place.path)
     }
 
     /// The verdict on `path` itself, given that its folders are visible.
     pub(crate) fn own(&self, path: &RelPath, is_dir: bool) -> Verdict {
-        if let Some((_, reason)) =
-            self.exact.iter().find(|(exact, _)| exact.as_bytes().eq_ignore_ascii_case(path.as_bytes()))
-        {
-            return Verdict::Hidden(*reason);
+        let is_place = |place: &&Place| place.path.as_bytes().eq_ignore_ascii_case(path.as_bytes());
+        if let Some(place) = self.exact.iter().find(is_place) {
+            return Verdict::Hidden(place.reason);
         }
         if self.globs.matched(path.as_path(), is_dir).is_ignore() {
             return Verdict::Hidden(Reason::Configured);

@@ -8,7 +8,7 @@ mod capture;
 mod squash;
 
 pub(crate) use capture::capture_difference;
-pub use capture::{Bounds, Captured, Dropped, capture};
+pub use capture::{Bounds, Captured, Dropped, MOST_ATTRIBUTES_OF_A_LAYER, capture, capture_over};
 pub use squash::{MAX_LAYERS, squash};
 
 use std::ops::Bound;
@@ -80,7 +80,8 @@ pub(crate) fn lay_over(tree: &mut MergedTree, layer: &Manifest, from: Digest) {
         }
         let kind = if entry.is_dir() { Kind::Dir { opaque: false } } else { entry.kind.clone() };
         let link = layer.links.get(path).cloned();
-        tree.insert(path.clone(), Merged { entry: Entry { kind, mode: entry.mode }, from, link });
+        let attributes = entry.attributes.clone();
+        tree.insert(path.clone(), Merged { entry: Entry { kind, mode: entry.mode, attributes }, from, link });
     }
 }
 

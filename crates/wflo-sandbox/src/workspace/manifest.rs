@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::attributes::Attributes;
 use super::path::RelPath;
 
 const MAGIC: &[u8] = b"wflo manifest 1\n";
@@ -133,31 +134,52 @@ pub struct Entry {
     pub kind: Kind,
     /// Permission bits, `0o777` at most; 0 for links and whiteouts.
     pub mode: u32,
+    /// Extended attributes of a file or folder (`user.`).
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
 }
 
 impl Entry {
+    /// Something without attributes.
+    #[must_use]
+    pub fn plain(kind: Kind, mode: u32) -> Self {
+        Entry { kind, mode, attributes: Attributes::default() }
+    }
+
+    /// The same with these attributes.
+    #[must_use]
+    pub fn with(self, attributes: Attributes) -> Self {
+        Entry { attributes, ..self }
+    }
+
+    /// The same as it is where there are no attributes.
+    #[must_use]
+    pub fn without_attributes(self) -> Self {
+        self.with(Attributes::default())
+    }
+
     /// A folder.
     #[must_use]
     pub fn dir(mode: u32) -> Self {
-        Entry { kind: Kind::Dir { opaque: false }, mode: mode & 0o777 }
+        Entry::plain(Kind::Dir { opaque: false }, mode & 0o777)
     }
 
     /// A regular file.
     #[must_use]
     pub fn file(mode: u32, size: u64, hash: Digest) -> Self {
-        Entry { kind: Kind::File { size, hash }, mode: mode & 0o777 }
+        Entry::plain(Kind::File { size, hash }, mode & 0o777)
     }
 
     /// A symbolic link.
     #[must_use]
     pub fn symlink(target: Vec<u8>) -> Self {
-        Entry { kind: Kind::Symlink { target: Target(target) }, mode: 0 }
+        Entry::plain(Kind::Symlink { target: Target(target) }, 0)
     }
 
     /// A removal.
     #[must_use]
     pub fn whiteout() -> Self {
-        Entry { kind: Kind::Whiteout, mode: 0 }
+        Entry::plain(Kind::Whiteout, 0)
     }
 
     /// Whether it is a folder.
@@ -166,7 +188,7 @@ impl Entry {
         matches!(self.kind, Kind::Dir { .. })
     }
 
-    /// Whether both have the same kind and content, whatever their modes.
+    /// Whether both have the same kind and content, whatever their modes and attributes.
     #[must_use]
     pub fn same_content(&self, other: &Entry) -> bool {
         self.kind == other.kind || (self.is_dir() && other.is_dir())
@@ -233,6 +255,13 @@ impl Manifest {
                 Kind::Whiteout => out.push(b'w'),
             }
         }
+        // Behind all entries, and only where there are any: a tree without them is written as it ever was.
+        for (path, entry) in self.entries.iter().filter(|(_, entry)| !entry.attributes.is_empty()) {
+            put_bytes(&mut out, path.as_bytes());
+            out.extend_from_slice(&0_u32.to_be_bytes());
+            out.push(b'x');
+            entry.attributes.encode(&mut out);
+        }
         for (path, first) in &self.links {
             put_bytes(&mut out, path.as_bytes());
             out.extend_from_slice(&0_u32.to_be_bytes());
@@ -259,6 +288,16 @@ impl Manifest {
                 }
                 b'l' => Kind::Symlink { target: Target(take_bytes(&mut rest)?.to_vec()) },
                 b'w' => Kind::Whiteout,
+                b'x' => {
+                    let attributes = Attributes::decode(&mut rest)?;
+                    let entry = manifest.entries.get_mut(&path)?;
+                    let has = matches!(entry.kind, Kind::Dir { .. } | Kind::File { .. });
+                    if !has || attributes.is_empty() || !entry.attributes.is_empty() {
+                        return None;
+                    }
+                    entry.attributes = attributes;
+                    continue;
+                }
                 b'h' => {
                     let first = RelPath::from_bytes(take_bytes(&mut rest)?).ok()?;
                     manifest.links.insert(path, first);
@@ -266,25 +305,25 @@ impl Manifest {
                 }
                 _ => return None,
             };
-            manifest.entries.insert(path, Entry { kind, mode });
+            manifest.entries.insert(path, Entry::plain(kind, mode));
         }
         Some(manifest)
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     // A path is at most some thousand bytes long; the length fits by far.
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;
     Some(*head)
 }
 
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(u32::from_be_bytes(take(rest)?)).ok()?;
     let (head, tail) = rest.split_at_checked(length)?;
     *rest = tail;
@@ -293,7 +332,33 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::attributes::tests::set;
     use super::*;
+
+    /// Nobody who can write a manifest gets an overlay's note mounted by that.
+    #[test]
+    fn attributes_that_no_tree_keeps_make_no_manifest() {
+        let mut manifest = Manifest::default();
+        let path: RelPath = "f".parse().unwrap();
+        let entry = Entry::file(0o644, 3, Digest::of(b"abc")).with(set(&[("user.overlax.opaque", "y")]));
+        manifest.entries.insert(path, entry);
+        let bytes = manifest.encode();
+        assert_eq!(Manifest::decode(&bytes), Some(manifest));
+        let at = bytes.windows(7).position(|part| part == b"overlax").unwrap();
+        let mut note = bytes.clone();
+        note[at + 6] = b'y';
+        assert_eq!(Manifest::decode(&note), None);
+        // Twice for one path.
+        let twice = [bytes.as_slice(), &bytes[at - 23..]].concat();
+        assert_eq!(Manifest::decode(&twice), None);
+    }
+
+    #[test]
+    fn a_tree_without_attributes_is_written_as_before_there_were_any() {
+        let mut manifest = Manifest::default();
+        manifest.entries.insert("a".parse().unwrap(), Entry::dir(0o755));
+        assert_eq!(manifest.encode(), b"wflo manifest 1\n\0\0\0\x01a\0\0\x01\xedd");
+    }
 
     #[test]
     fn canonical_form_reads_back_and_refuses_garbage() {
@@ -306,6 +371,11 @@ mod tests {
         manifest.entries.insert(path("b"), Entry::file(0o644, 3, Digest::of(b"abc")));
         manifest.entries.insert(path("c"), Entry::file(0o644, 3, Digest::of(b"abd")));
         manifest.link([vec![path("b"), path("a/f"), path("c")], vec![path("c"), path("gone")]]);
+        let tagged = set(&[("user.a", "1"), ("user.tag", "\n")]);
+        for name in ["a", "c"] {
+            let entry = manifest.entries.get_mut(&path(name)).unwrap();
+            entry.attributes = tagged.clone();
+        }
         assert_eq!(manifest.links, [(path("a/f"), path("a/f")), (path("b"), path("a/f"))].into());
         let bytes = manifest.encode();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);

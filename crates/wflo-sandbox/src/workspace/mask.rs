@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode};
 
 use super::beneath;
+use super::brought::Brought;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::{Hidden, HideRules, Reason, Verdict};
 use super::path::RelPath;
@@ -43,14 +44,16 @@ impl Mask {
         Ok(Mask { root, folder: folder.to_owned(), in_use })
     }
 
-    /// Masks what is hidden anywhere in `folder`, a folder of its own with names as in a project's
-    /// root; `None` when nothing is.
+    /// Masks what is hidden anywhere in `folder`, which is shown because an interpreter or another program is in it, by
+    /// the names of a project's root; what the interpreter and its packages brought is not. `None` when nothing is.
     ///
     /// # Errors
     /// [`WorkspaceError::TooLarge`] for nesting without end, [`WorkspaceError::Io`].
     pub fn of(folder: &Path, hidden: &Hidden, store: &Store) -> Result<Option<Mask>, WorkspaceError> {
         let root = beneath::open_root(folder).at("open the folder", folder)?;
-        let found = hidden_below(folder, &root, &RelPath::root(), hidden, &HashSet::new())?;
+        let mut found = hidden_below(folder, &root, &RelPath::root(), hidden, &HashSet::new())?;
+        let brought = Brought::new(folder, hidden);
+        found.retain(|path| !brought.holds(path));
         if found.is_empty() {
             return Ok(None);
         }

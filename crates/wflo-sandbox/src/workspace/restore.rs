@@ -33,6 +33,7 @@ pub use error::RestoreError;
 use staging::{Staging, sync};
 use write::Sources;
 
+use super::attributes;
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::Hidden;
@@ -73,6 +74,9 @@ pub struct Restored {
     pub bytes: u64,
     /// Hidden in the project that the target lies in, and left out.
     pub hidden: Vec<RelPath>,
+    /// What has none or not all of its extended attributes: the file system there does not take them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_attributes: Vec<RelPath>,
 }
 
 impl Restored {
@@ -89,7 +93,7 @@ impl Restored {
 /// Writes the files of `view` to the folder `target`. `passed` is told of each of [`RESTORE_EVENTS`].
 ///
 /// Who calls holds a pin on the view's trees. Modes are kept without setuid, links as they are, times
-/// of files and folders, holes, several names of one file; the folder itself is its owner's alone (mode 700).
+/// and extended attributes of files and folders, holes, several names of one file; the folder itself is its owner's alone (mode 700).
 ///
 /// # Errors
 /// All of [`RestoreError`].
@@ -113,7 +117,7 @@ pub fn restore(
                 meta.is_dir() && std::fs::read_dir(&target).is_ok_and(|mut names| names.next().is_none());
             if !empty && options.over && target.is_dir() {
                 gate::pass(&mut tree, view, store, &target, options)?;
-                over(&tree, store, &target, passed)?;
+                done.without_attributes = over(&tree, store, &target, passed)?;
                 return Ok(done);
             }
             if !empty {
@@ -122,7 +126,7 @@ pub fn restore(
         }
     }
     gate::pass(&mut tree, view, store, &target, options)?;
-    anew(&tree, store, &target, passed)?;
+    done.without_attributes = anew(&tree, store, &target, passed)?;
     Ok(done)
 }
 
@@ -164,30 +168,35 @@ fn leave_out_hidden(tree: &mut MergedTree, target: &Path, options: &RestoreOptio
     });
 }
 
-/// A new folder, or an empty one: whole or not there.
+/// A new folder, or an empty one: whole or not there. Gives what has not all of its attributes.
 fn anew(
     tree: &MergedTree,
     store: &Store,
     target: &Path,
     passed: &dyn Fn(&'static str),
-) -> Result<(), RestoreError> {
+) -> Result<Vec<RelPath>, RestoreError> {
     let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(RestoreError::TargetExists { target: target.to_owned() });
     };
     let parent_fd = beneath::open_root(parent).at("open the folder", parent)?;
     let staging = Staging::open(parent_fd, target)?;
-    let filled = fill(tree, store, &staging.folder, target, passed)
-        .and_then(|()| set_modes(tree, &staging.folder, target))
-        .and_then(|()| set_times(tree, store, &staging.folder, target))
-        .and_then(|()| Ok(sync(&staging.folder, target)?));
-    if let Err(error) = filled {
-        staging.remove();
-        return Err(error);
-    }
+    let filled = fill(tree, store, &staging.folder, target, passed).and_then(|mut bare| {
+        bare.extend(set_modes(tree, &staging.folder, target)?);
+        set_times(tree, store, &staging.folder, target)?;
+        sync(&staging.folder, target)?;
+        Ok(bare)
+    });
+    let bare = match filled {
+        Ok(bare) => bare,
+        Err(error) => {
+            staging.remove();
+            return Err(error);
+        }
+    };
     passed("restore.staged.all");
     staging.become_folder(name.as_encoded_bytes(), target)?;
     passed("restore.placed.all");
-    Ok(())
+    Ok(bare)
 }
 
 /// Every entry in its place below `root`, which is empty.
@@ -197,7 +206,7 @@ fn fill(
     root: &OwnedFd,
     target: &Path,
     passed: &dyn Fn(&'static str),
-) -> Result<(), RestoreError> {
+) -> Result<Vec<RelPath>, RestoreError> {
     let mut sources = Sources::new(store, root);
     for (path, merged) in tree {
         let shown = target.join(path.as_path());
@@ -205,7 +214,7 @@ fn fill(
         sources.put(path, path, merged, &shown)?;
         passed("restore.staged.one");
     }
-    Ok(())
+    Ok(sources.bare)
 }
 
 /// The folders that an entry lies in, and the entry if it is one. What is no folder there goes.
@@ -228,17 +237,22 @@ fn make_folders(root: &OwnedFd, path: &RelPath, merged: &Merged, shown: &Path) -
     Ok(())
 }
 
-/// Deepest first, so that a folder is filled before it is closed.
-fn set_modes(tree: &MergedTree, root: &OwnedFd, target: &Path) -> Result<(), RestoreError> {
+/// Modes and attributes of folders, deepest first, so that a folder is filled before it is closed. Gives those that
+/// have not all of their attributes.
+fn set_modes(tree: &MergedTree, root: &OwnedFd, target: &Path) -> Result<Vec<RelPath>, RestoreError> {
+    let mut bare = Vec::new();
     for (path, merged) in tree.iter().rev().filter(|(_, merged)| merged.entry.is_dir()) {
         let shown = target.join(path.as_path());
         let folder = beneath::open_any(root, path.as_bytes()).at("open the folder", &shown)?;
         // The magic link of the descriptor is the very folder, whether or not it may be read.
         let magic = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        if !attributes::change(&folder, &merged.entry.attributes).at("mark", &shown)? {
+            bare.push(path.clone());
+        }
         let mode = Mode::from_raw_mode(merged.entry.mode & 0o777);
         rustix::fs::chmod(magic, mode).at("set the mode of", &shown)?;
     }
-    Ok(())
+    Ok(bare)
 }
 
 /// The folders' times, once nothing is made in them any more. Those of a folder that was there before are
@@ -256,13 +270,13 @@ fn set_times(tree: &MergedTree, store: &Store, root: &OwnedFd, target: &Path) ->
     Ok(())
 }
 
-/// Over what is there.
+/// Over what is there. Gives what has not all of its attributes.
 fn over(
     tree: &MergedTree,
     store: &Store,
     target: &Path,
     passed: &dyn Fn(&'static str),
-) -> Result<(), RestoreError> {
+) -> Result<Vec<RelPath>, RestoreError> {
     let whole = target.canonicalize().at("open the folder", target)?;
     let open = || beneath::open_root(&whole).at("open the folder", &whole);
     let root = open()?;
@@ -274,23 +288,28 @@ fn over(
         debug_assert!(merged.entry.kind != Kind::Whiteout, "a merged tree has no removals");
     }
     let staging = Staging::open(open()?, &whole)?;
-    let placed = stage(tree, store, &staging, &whole, passed)
-        .and_then(|staged| place(tree, &root, &staging, &staged, &whole, passed));
+    let placed = stage(tree, store, &staging, &whole, passed).and_then(|(staged, mut bare)| {
+        bare.extend(place(tree, &root, &staging, &staged, &whole, passed)?);
+        Ok(bare)
+    });
     staging.remove();
-    placed?;
+    let bare = placed?;
     sync(&root, &whole)?;
     passed("restore.placed.all");
-    Ok(())
+    Ok(bare)
 }
 
-/// Writes each file under a number; gives the numbers.
+/// Files, each with the number that it is staged under.
+type Staged<'a> = Vec<(&'a RelPath, String)>;
+
+/// Writes each file under a number; gives the numbers, and what has not all of its attributes.
 fn stage<'a>(
     tree: &'a MergedTree,
     store: &Store,
     staging: &Staging,
     target: &Path,
     passed: &dyn Fn(&'static str),
-) -> Result<Vec<(&'a RelPath, String)>, RestoreError> {
+) -> Result<(Staged<'a>, Vec<RelPath>), RestoreError> {
     let mut sources = Sources::new(store, &staging.folder);
     let mut staged = Vec::new();
     for (path, merged) in tree.iter().filter(|(_, merged)| !merged.entry.is_dir()) {
@@ -303,7 +322,7 @@ fn stage<'a>(
     sync(&staging.folder, target)?;
     passed("restore.staged.all");
     staged.sort_by_key(|(path, _)| path.as_bytes() == gate::SETTINGS.as_bytes());
-    Ok(staged)
+    Ok((staged, sources.bare))
 }
 
 /// Moves what was staged over its places.
@@ -314,7 +333,7 @@ fn place(
     staged: &[(&RelPath, String)],
     target: &Path,
     passed: &dyn Fn(&'static str),
-) -> Result<(), RestoreError> {
+) -> Result<Vec<RelPath>, RestoreError> {
     for (path, merged) in tree.iter().filter(|(_, merged)| merged.entry.is_dir()) {
         make_folders(root, path, merged, &target.join(path.as_path()))?;
     }

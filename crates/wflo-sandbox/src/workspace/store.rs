@@ -1,7 +1,7 @@
 //! Where sealed trees and layers are kept: a content-addressed folder outside of every project.
 //!
 //! ```text
-//! blobs/ab/<hash>-<mode>-<mtime>   file contents, each written once (see `blob`)
+//! blobs/ab/<hash>-<mode>-<mtime>   file contents, each written once (see `blob`); with attributes, and their digest
 //! trees/<digest>/manifest          what the tree holds, proven by its name
 //! trees/<digest>/tree/             the tree itself, its files hard links to blobs: an overlay lower
 //! sealed/<id>                      which trees one submission consists of

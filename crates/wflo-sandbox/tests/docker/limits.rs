@@ -60,6 +60,29 @@ print('late')
 }
 
 #[test]
+fn its_files_are_counted() {
+    everywhere(|world, _| {
+        let limits = Limits { disk: Some(Bytes(64 << 20)), inodes: Some(400), ..Limits::default() };
+        let script = "
+held = 0
+for folder in ('/workspace', '/tmp', '/home/wflo', '/dev/shm'):
+    try:
+        for i in range(10000): open(folder + '/%d' % i, 'w').close(); held += 1
+    except OSError: pass
+print(held)
+";
+        if !world.shares_kernel() {
+            let refused = world.docker.launch(python(script, limits), None).map(drop).unwrap_err();
+            assert!(matches!(refused, Error::NotEnforced { limit: "inodes", .. }), "{refused}");
+            return;
+        }
+        let (text, exit) = world.run(python(script, limits));
+        assert!(exit.success(), "{exit:?} {text}");
+        assert!((300..=400).contains(&text.trim().parse::<u64>().unwrap()), "{text}");
+    });
+}
+
+#[test]
 fn its_disk_ends() {
     everywhere(|world, _| {
         let limits = Limits { disk: Some(Bytes(16 << 20)), ..Limits::default() };

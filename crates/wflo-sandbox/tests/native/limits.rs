@@ -26,6 +26,26 @@ fn disk_is_one_budget_for_everything_that_can_be_written() {
 }
 
 #[test]
+fn names_have_a_limit_of_their_own() {
+    let made = |disk: Option<&str>, inodes: u32| {
+        let mut spec = python(
+            "import os\nmade = 0\ntry:\n for i in range(100000): open('/tmp/%d' % i, 'w').close(); made += 1\n\
+             except OSError as e: print(made, e.errno)",
+        );
+        spec.limits.disk = disk.map(|disk| disk.parse().unwrap());
+        spec.limits.inodes = Some(inodes);
+        let text = run(spec).text;
+        let (made, error) = text.trim().split_once(' ').unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(error, "28", "{text}");
+        made.parse::<u32>().unwrap()
+    };
+    assert!((100..500).contains(&made(Some("64m"), 500)));
+    assert!((100..500).contains(&made(None, 500)));
+    // More than the bytes alone would give.
+    assert!((4_000..5_000).contains(&made(Some("1m"), 5_000)));
+}
+
+#[test]
 fn memory_over_the_limit_ends_the_sandbox() {
     let mut spec = python(
         "b = bytearray(400 << 20)\nfor i in range(0, len(b), 4096): b[i] = 1\nimport time; time.sleep(1000)",

@@ -42,18 +42,25 @@ pub fn can_mount() -> bool {
     root
 }
 
-/// Runs `inside` with the mount at [`Upper::target`], on a thread of its own.
-pub fn in_overlay<T: Send>(mounts: &Mounts, upper: &Upper, inside: impl FnOnce(&Path) -> T + Send) -> T {
+/// Runs `inside` on a thread of its own, whose mounts nobody else sees.
+pub fn on_its_own<T: Send>(inside: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let mounted = scope.spawn(|| {
             // SAFETY: only this thread, which ends here, has the new namespace and file system state.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.unwrap();
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private).unwrap();
-            mount(mounts, upper);
-            inside(&upper.target())
+            inside()
         });
         mounted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Runs `inside` with the mount at [`Upper::target`], on a thread of its own.
+pub fn in_overlay<T: Send>(mounts: &Mounts, upper: &Upper, inside: impl FnOnce(&Path) -> T + Send) -> T {
+    on_its_own(|| {
+        mount(mounts, upper);
+        inside(&upper.target())
     })
 }
 

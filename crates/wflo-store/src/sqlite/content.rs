@@ -3,18 +3,21 @@
 //! Owns `contents` and `content_links`. Pieces are rows, not blobs: a call's intent and what it asked are one commit
 //! and one flush.
 
-use rusqlite::{Connection, params};
-use wflo_core::content::{Contents, Name, Piece};
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use wflo_core::content::{Link, Name, Outline, Piece, together};
 use wflo_core::id::RunId;
 use wflo_core::ports::store::OpResult;
 
 use super::fault::Fault;
 use super::tx::Tx;
 
+/// Keeps what is not there yet; what that takes.
 pub(crate) fn keep(tx: &mut Tx<'_>, run: RunId, pieces: &[Piece]) -> Result<OpResult, Fault> {
-    let n = tx.key(run)?;
+    let (n, mut bytes) = (tx.key(run)?, 0);
     for piece in pieces {
-        match piece {
+        let rows = match piece {
             Piece::Text { name, text } => tx.write(
                 "INSERT OR IGNORE INTO contents (run, name, text) VALUES (?1, ?2, ?3)",
                 params![n, name, &**text],
@@ -24,27 +27,67 @@ pub(crate) fn keep(tx: &mut Tx<'_>, run: RunId, pieces: &[Piece]) -> Result<OpRe
                 params![n, name, before, text],
             )?,
         };
+        bytes += if rows > 0 { piece.bytes() } else { 0 };
     }
-    Ok(OpResult::Done)
+    Ok(OpResult::Kept(bytes))
 }
 
-/// All of a run's pieces.
-pub(crate) fn of_run(conn: &Connection, run: RunId) -> Result<Contents, Fault> {
-    let mut contents = Contents::default();
-    let mut texts = conn
-        .prepare_cached("SELECT name, text FROM contents WHERE run = (SELECT n FROM runs WHERE id = ?1)")?;
-    let mut rows = texts.query([run.to_string()])?;
-    while let Some(row) = rows.next()? {
-        contents.text(row.get::<_, Name>(0)?, row.get(1)?);
+fn key(conn: &Connection, run: RunId) -> Result<Option<i64>, Fault> {
+    let mut key = conn.prepare_cached("SELECT n FROM runs WHERE id = ?1")?;
+    Ok(key.query_row([run.to_string()], |row| row.get(0)).optional()?)
+}
+
+fn link(conn: &Connection, n: i64, name: &Name) -> Result<Option<Link>, Fault> {
+    let mut link =
+        conn.prepare_cached("SELECT before, text FROM content_links WHERE run = ?1 AND name = ?2")?;
+    let found = link
+        .query_row(params![n, name], |row| Ok(Link { name: *name, before: row.get(0)?, text: row.get(1)? }));
+    Ok(found.optional()?)
+}
+
+fn text(conn: &Connection, n: i64, name: &Name) -> Result<Option<String>, Fault> {
+    let mut text = conn.prepare_cached("SELECT text FROM contents WHERE run = ?1 AND name = ?2")?;
+    Ok(text.query_row(params![n, name], |row| row.get(0)).optional()?)
+}
+
+/// One request, put together.
+pub(crate) fn request(conn: &Connection, run: RunId, outline: &Outline) -> Result<Option<String>, Fault> {
+    let Some(n) = key(conn, run)? else { return Ok(None) };
+    together(outline, |name| link(conn, n, name), |name| text(conn, n, name))
+}
+
+/// The links of a list from one of them backwards, at most so many.
+pub(crate) fn links(conn: &Connection, run: RunId, last: Name, most: u32) -> Result<Vec<Link>, Fault> {
+    let Some(n) = key(conn, run)? else { return Ok(Vec::new()) };
+    let (mut next, mut found) = (Some(last), Vec::new());
+    while let Some(at) = next.filter(|_| found.len() < most as usize) {
+        let Some(link) = link(conn, n, &at)? else { break };
+        next = link.before;
+        found.push(link);
     }
-    let mut links = conn.prepare_cached(
-        "SELECT name, before, text FROM content_links WHERE run = (SELECT n FROM runs WHERE id = ?1)",
+    Ok(found)
+}
+
+/// One text.
+pub(crate) fn text_of(conn: &Connection, run: RunId, name: &Name) -> Result<Option<String>, Fault> {
+    let Some(n) = key(conn, run)? else { return Ok(None) };
+    text(conn, n, name)
+}
+
+/// Which of these pieces are not there.
+pub(crate) fn missing(conn: &Connection, run: RunId, names: &[Name]) -> Result<HashSet<Name>, Fault> {
+    let Some(n) = key(conn, run)? else { return Ok(names.iter().copied().collect()) };
+    let mut known = conn.prepare_cached(
+        "SELECT 1 FROM contents WHERE run = ?1 AND name = ?2
+         UNION ALL SELECT 1 FROM content_links WHERE run = ?1 AND name = ?2",
     )?;
-    let mut rows = links.query([run.to_string()])?;
-    while let Some(row) = rows.next()? {
-        contents.link(row.get::<_, Name>(0)?, row.get::<_, Option<Name>>(1)?, row.get::<_, Name>(2)?);
+    let mut missing = HashSet::new();
+    for name in names {
+        if !known.exists(params![n, name])? {
+            missing.insert(*name);
+        }
     }
-    Ok(contents)
+    Ok(missing)
 }
 
 /// What a run's pieces take, as [`Piece::bytes`] counts them.

@@ -2,13 +2,14 @@
 //!
 //! Owns which noun answers a question. Each says itself how it is read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::{Approval, Purpose};
 use wflo_core::budget::{Budget, BudgetChange, Hold, Standing};
-use wflo_core::content::Contents;
+use wflo_core::content::{Link, Name, Outline};
 use wflo_core::cost::Spent;
 use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord};
 use wflo_core::event::Recorded;
@@ -106,8 +107,29 @@ impl Store for SqliteStore {
         read!(self, |conn| effect::bytes_of_run(conn, run, least))
     }
 
-    fn contents(&self, run: RunId) -> BoxFuture<'_, Result<Contents, StoreError>> {
-        read!(self, |conn| content::of_run(conn, run))
+    fn kept_request(
+        &self,
+        run: RunId,
+        outline: Outline,
+    ) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        read!(self, |conn| content::request(conn, run, &outline))
+    }
+
+    fn content_links(
+        &self,
+        run: RunId,
+        last: Name,
+        most: u32,
+    ) -> BoxFuture<'_, Result<Vec<Link>, StoreError>> {
+        read!(self, |conn| content::links(conn, run, last, most))
+    }
+
+    fn content_text(&self, run: RunId, name: Name) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        read!(self, |conn| content::text_of(conn, run, &name))
+    }
+
+    fn new_content(&self, run: RunId, pieces: Vec<Name>) -> BoxFuture<'_, Result<HashSet<Name>, StoreError>> {
+        read!(self, |conn| content::missing(conn, run, &pieces))
     }
 
     fn kept_content(&self, run: RunId) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -39,6 +39,7 @@ macro_rules! promises {
             effects::a_previewed_effect_is_confirmed_once
             effects::a_rewind_drops_what_was_previewed_and_nothing_else
             contents::what_was_asked_is_kept_once_a_run_and_goes_with_it
+            contents::what_is_kept_already_is_not_counted_again
             budgets::a_hold_is_taken_on_all_budgets_or_none
             budgets::a_bill_frees_the_rest_once
             budgets::alerts_are_raised_once_each

@@ -19,6 +19,7 @@ Examples:
   wflo apply latest                       Everything that the run changed
   wflo apply latest report.md data/       Only these
   wflo apply latest --force report.md     Although report.md was changed since the run began
+  wflo apply latest . --yes               Everything, and nothing is asked
   wflo apply --resume                     Finish an apply that was cut short (--undo takes it back)
 
 A file that you changed since the run began is a conflict: nothing is written, exit code 1.
@@ -55,7 +56,7 @@ pub(crate) struct ApplyArgs {
     /// Overwrite this file although it was changed since the run began; may be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) force: Vec<PathBuf>,
-    /// Do not ask, not even about settings, workflow, shell and CI files
+    /// Do not ask. Files that act by themselves come in where a PATH names them (`.` names all), and are left out else
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Finish an apply to this project that was cut short

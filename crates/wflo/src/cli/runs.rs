@@ -9,7 +9,7 @@ use wflo_core::money::NanoUsd;
 use wflo_core::size::Millis;
 
 use super::Detach;
-use super::value::usd;
+use super::value::{age, usd};
 
 /// Which run is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// Runs that ended longer ago than this, such as 30d or 12h
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = age)]
     pub(crate) older_than: Option<Millis>,
     /// Not the newest so many of the runs that have ended
     #[arg(long, value_name = "N")]
@@ -214,7 +214,7 @@ pub(crate) enum RunsCommand {
         /// Show the conversation: what each model call asked, what was answered, which tools were called
         #[arg(long)]
         content: bool,
-        /// The same, with nothing shortened
+        /// The same, with long texts whole
         #[arg(long)]
         full: bool,
     },

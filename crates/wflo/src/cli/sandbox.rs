@@ -27,6 +27,7 @@ Examples:
   wflo sandbox exec --workspace . --keep -- make      The copy's changes are kept; where is printed
   wflo sandbox exec --ro ./models:/models --env LANG=C -- ./agent
   wflo sandbox exec --allow-host pypi.org -- curl https://pypi.org/simple/
+  wflo sandbox exec --ask-hosts -- npx create-thing   Each host that it wants to reach is asked about, here
   wflo sandbox exec --sandbox docker --image python:3.12 --runtime runsc -- python3 -V
   wflo sandbox exec --sandbox e2b --workspace . -- make test    In the cloud that E2B_API_KEY opens
 
@@ -97,6 +98,9 @@ pub(crate) struct ExecArgs {
     /// All that is written inside, /tmp and the workspace's copy together
     #[arg(long, value_name = "SIZE")]
     pub(crate) disk: Option<Bytes>,
+    /// Files, folders and links there together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=4_194_304))]
+    pub(crate) inodes: Option<u32>,
     /// Bytes read from each disk in a second, such as 10m
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     pub(crate) io_read: Option<Bytes>,
@@ -133,6 +137,13 @@ pub(crate) struct ExecArgs {
     /// Let the command reach this host, such as api.example.org or *.example.org; may be repeated
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<Rule>,
+    /// Ask at this terminal before anything goes to this host, or such a request, although a rule allows it; may
+    /// be repeated
+    #[arg(long = "ask-host", value_name = "HOST")]
+    pub(crate) ask_rules: Vec<Rule>,
+    /// Ask at this terminal about hosts that nobody has named; the connection waits for the answer
+    #[arg(long)]
+    pub(crate) ask_hosts: bool,
     /// What isolates it: native, docker for a container of its own, or e2b for a sandbox of a cloud
     #[arg(long, value_name = "NAME", default_value = "native", value_parser = ["native", "docker", "e2b"])]
     pub(crate) sandbox: String,

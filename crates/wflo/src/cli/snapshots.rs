@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use wflo_core::size::{Bytes, Millis};
 
 use super::RunRef;
+use super::value::age;
 
 const LIST_HELP: &str = "\
 A snapshot is named by its run and step. RUN@0 is the project as it was submitted, RUN alone means the
@@ -58,7 +59,8 @@ that has not ended, whose retry has not ended, or that changed files which were 
 discarded; nor anything that is being read at this moment. Contents that other runs have, too, stay for them.
 
 One of --older-than and --max-size is enough for a run's files to go; --keep-last protects from both. What
-is not given is taken from [snapshots] in wflo.toml; where that says nothing either, 30 days.
+is not given is taken from [snapshots] in wflo.toml; where that says nothing either, 30 days. An older_than
+or max_size that stands there also acts by itself, in the background after a run has ended.
 
 Examples:
   wflo snapshots prune --dry-run
@@ -122,7 +124,7 @@ pub(crate) struct PruneFilesArgs {
     #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<u32>,
     /// Those of runs that ended longer ago than this, such as 7d or 12h
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = age)]
     pub(crate) older_than: Option<Millis>,
     /// The oldest, until all that are left take at most this on the disk, such as 5g
     #[arg(long, value_name = "SIZE")]
@@ -133,6 +135,9 @@ pub(crate) struct PruneFilesArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// As a run that has ended asks for it: only what the settings say, now and then, in the background
+    #[arg(long, hide = true, conflicts_with_all = ["keep_last", "older_than", "max_size", "dry_run"])]
+    pub(crate) by_itself: bool,
 }
 
 /// The verbs of snapshots.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use wflo_core::money::NanoUsd;
-use wflo_core::size::{Bytes, ParseUnitError};
+use wflo_core::size::{Bytes, Millis, ParseUnitError};
 
 use crate::settings::Ports;
 
@@ -25,6 +25,15 @@ pub(super) fn day(text: &str) -> Result<Date, String> {
 /// A moment.
 pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "write a time such as 2026-11-29T02:00:00Z".to_owned())
+}
+
+/// How long ago, with its unit: `--older-than 30` is meant in days by some and in seconds by others.
+pub(super) fn age(text: &str) -> Result<Millis, String> {
+    let said = |_| "write an age such as 12h or 30d".to_owned();
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        return Err(format!("{text} has no unit: write {text}d, {text}h or {text}m"));
+    }
+    text.parse().map_err(said)
 }
 
 /// A time such as `90s`, `15m`, `12h`, `30d` or `2w`, in seconds.
@@ -194,6 +203,14 @@ mod tests {
         for text in ["", "soon", "30", "0d", "2027-02-30", "31.01.2027", "2027-01"] {
             assert!(told(text).contains("such as 12h or 30d"), "{text}");
         }
+    }
+
+    #[test]
+    fn an_age_has_a_unit() {
+        assert_eq!(age("30d"), Ok(Millis(30 * 86_400_000)));
+        assert_eq!(age("0s"), Ok(Millis(0)));
+        assert!(age("30").unwrap_err().contains("30d"));
+        assert!(age("foo").unwrap_err().contains("30d"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod going;
 mod list;
 mod show;
 
+use jiff::Timestamp;
 use wflo_core::approval::{Approval, ApprovalStatus, Decision};
 use wflo_core::ports::store::Store;
 use wflo_engine::inbox::Message;
@@ -13,6 +14,7 @@ use crate::cli::ApprovalsCommand;
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::printer::Paint;
 use crate::session::{Session, block_on};
 
 pub(crate) use self::going::Going;
@@ -30,7 +32,7 @@ pub(crate) fn run(command: &ApprovalsCommand, context: &Context<'_>) -> Result<E
 }
 
 /// A decision that is durable and that no process has taken up yet.
-async fn waiting_decision(
+pub(crate) async fn waiting_decision(
     session: &Session<'_>,
     approval: &Approval,
 ) -> Result<Option<Decision>, CommandError> {
@@ -45,6 +47,25 @@ async fn waiting_decision(
         }
     }
     Ok(None)
+}
+
+/// Where a question stands, for people.
+pub(crate) fn standing(
+    paint: Paint,
+    approval: &Approval,
+    recorded: Option<&Decision>,
+    now: Timestamp,
+) -> String {
+    match (approval.status, recorded) {
+        (_, Some(decision)) if decision.approved => paint.good("approved, not taken up"),
+        (_, Some(_)) => paint.bad("rejected, not taken up"),
+        // It ends when somebody drives the run.
+        (ApprovalStatus::Pending, None) if approval.request.is_over(now) => paint.bad("expired"),
+        (ApprovalStatus::Pending, None) => paint.careful("pending"),
+        (status @ (ApprovalStatus::Rejected | ApprovalStatus::Expired), None) => paint.bad(status.as_str()),
+        (ApprovalStatus::Approved | ApprovalStatus::Consumed, None) => paint.good("approved"),
+        (ApprovalStatus::Superseded, None) => paint.faint("superseded"),
+    }
 }
 
 /// The approval as scripts see it: `run` is called `run_id` there, as in every event.

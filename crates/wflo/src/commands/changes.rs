@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use wflo_core::id::RunId;
 use wflo_core::run::RunRecord;
-use wflo_engine::changes::{Fate, fate, launch_of, workspace_view};
+use wflo_engine::changes::{Fate, Places, Written, fate, launch_of, workspace_view};
 use wflo_engine::launch::Launch;
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Confirmed, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
+    self, ApplyOptions, Change, Confirmed, Deciding, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
 };
 
 use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
@@ -25,12 +25,13 @@ use crate::commands::run::workflow::file_of;
 use crate::commands::{Context, freed};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::paths::lexical;
 use crate::session::{Session, block_on};
 use crate::settings::Settings;
 
 use error::ChangesError;
 
-pub(crate) use apply::{name_conflicts, what, yes};
+pub(crate) use apply::{name_bare, name_conflicts, what, yes};
 pub(crate) use diff::show;
 pub(crate) use question::record_answer;
 pub(crate) use wflo_engine::changes::files_in;
@@ -102,27 +103,43 @@ impl Files {
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
 
-    /// What an apply would still bring in, where `applied` files have been written so far.
+    /// Which of the files are in the project once `report` was carried out: those that were there already, too.
+    ///
+    /// # Errors
+    /// As for [`Files::changes`].
+    pub(crate) fn places(&self, report: &Report) -> Result<Places, WorkspaceError> {
+        let applied = report.applied.iter().map(|change| &change.path);
+        Ok(Places::of(&self.changes()?, &applied.chain(&report.already).collect()))
+    }
+
+    /// What an apply would still bring in, after what was `written` so far.
     ///
     /// # Errors
     /// As for [`Files::write`].
-    pub(crate) fn left(&self, applied: u64) -> Result<Left, WorkspaceError> {
+    pub(crate) fn left(&self, written: &Written) -> Result<Left, WorkspaceError> {
         let report = self.write(&ApplyOptions {
             confirmed: Confirmed::All,
             dry_run: true,
             ..ApplyOptions::default()
         })?;
-        let mut changes = self.changes()?;
+        let every = self.changes()?;
+        let once: BTreeSet<&RelPath> = written.places.among(&every).collect();
+        let mut changes = every.clone();
         let mut without = |paths: BTreeSet<&RelPath>| {
             changes.retain(|change| !paths.contains(&change.path));
             files_in(&changes)
         };
         // What is hidden is never written.
         let all = without(report.hidden.iter().map(|(path, _)| path).collect());
-        let missing = without(report.already.iter().collect());
-        let untouched = without(report.conflicts.iter().map(|conflict| &conflict.path).collect());
-        // A file that is neither as it was nor as the run left it may have been written and changed since.
-        let files = untouched.max(missing.min(all.saturating_sub(applied)));
+        without(report.already.iter().collect());
+        // A file that is neither as it was nor as the run left it was written and changed since, or never written.
+        // Where a record does not say which files were, so many of those are taken for it.
+        let edited: BTreeSet<&RelPath> = report.conflicts.iter().map(|conflict| &conflict.path).collect();
+        let missing = without(edited.iter().copied().filter(|path| once.contains(path)).collect());
+        let untouched = without(edited);
+        let known = written.unnamed.saturating_add(once.len() as u64);
+        let most = if written.unnamed == 0 { missing } else { all.saturating_sub(known) };
+        let files = untouched.max(missing.min(most));
         Ok(Left { files, all })
     }
 }
@@ -181,21 +198,6 @@ pub(crate) fn in_project(
     paths.iter().map(inside).collect()
 }
 
-/// The path without `.` and `..`, by its text: what it names need not exist here.
-fn lexical(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::CurDir => {}
-            std::path::Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
-}
-
 /// What became of the changes so far; refuses where nothing more can become of them.
 async fn open_fate(session: &Session<'_>, record: &RunRecord) -> Result<Option<Fate>, CommandError> {
     let run = record.id;
@@ -203,9 +205,20 @@ async fn open_fate(session: &Session<'_>, record: &RunRecord) -> Result<Option<F
         return Err(ChangesError::NotEnded { run, status: record.status }.into());
     }
     match fate(session.store.as_ref(), run).await.map_err(CommandError::engine)? {
-        Some(Fate::Discarded { applied }) => Err(ChangesError::discarded(run, applied).into()),
+        Some(fate @ Fate::Discarded(_)) => Err(ChangesError::discarded(run, fate.applied()).into()),
         fate => Ok(fate),
     }
+}
+
+/// Nobody else decides about the files of the run's project while this is kept. Waits for who does.
+///
+/// # Errors
+/// When the lock cannot be had.
+pub(crate) fn deciding(session: &Session<'_>, record: &RunRecord) -> Result<Deciding, CommandError> {
+    let settings = &session.settings;
+    let store = freed::workspaces(settings, &settings.project.root)?;
+    let launch = launch_of(record).map_err(CommandError::engine)?;
+    Ok(workspace::deciding(&store, &launch.project)?)
 }
 
 /// `1 file`, `3 files`.

@@ -31,7 +31,6 @@ use wflo_engine::engine::load;
 use wflo_store::Announced;
 
 use self::attend::{Attendance, Left};
-use self::desk::Desk;
 use self::end::End;
 use self::feed::Feed;
 use self::view::View;
@@ -46,8 +45,13 @@ use crate::trust;
 pub(crate) use self::attend::Until;
 pub(crate) use self::closing::bring_in_late;
 pub(crate) use self::console::Outer;
+pub(crate) use self::desk::{Answer, Desk};
 pub(crate) use self::signals::Signals;
 pub(crate) use self::terminal::Terminal;
+
+/// What becomes of a sandbox elsewhere that this process has not ended.
+pub(crate) const LEFT_BEHIND: &str =
+    "it ends by itself without this process, and the next start of a sandbox there removes what is left";
 
 /// How a run is driven.
 pub(crate) struct How {
@@ -155,6 +159,11 @@ pub(crate) async fn drive(
     if at_once {
         context.printer.note("");
         context.printer.complain(&resumable(run));
+        for name in runtime.sandboxes.live.outliving() {
+            context.printer.note(format_args!("{name} is left behind: {LEFT_BEHIND}"));
+        }
+        // Its end would wait for what does not answer; the kernel ends what is this machine's.
+        std::mem::forget(runtime);
         return Ok(Exit::Waiting);
     }
     let exit = match ended.exit {
@@ -167,6 +176,7 @@ pub(crate) async fn drive(
         ));
     }
     crate::commands::otlp::export(session, context, &runtime, run, signals.next()).await?;
+    crate::commands::snapshots::prune_by_itself(session);
     Ok(exit)
 }
 

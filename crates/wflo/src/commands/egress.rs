@@ -4,11 +4,13 @@ mod change;
 mod list;
 
 use wflo_core::error::{Code, Coded};
+use wflo_egress::rules::Rule;
 
 use crate::cli::EgressCommand;
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::printer::Printer;
 use crate::session::block_on;
 use crate::trust;
 
@@ -20,6 +22,16 @@ pub(crate) fn run(command: &EgressCommand, context: &Context<'_>) -> Result<Exit
         EgressCommand::Allow(args) => block_on(change::run(args, true, context)),
         EgressCommand::Deny(args) => block_on(change::run(args, false, context)),
         EgressCommand::Forget { host } => forget(host, context),
+    }
+}
+
+/// Says of rules for this machine's loopback that stock clients never come to them.
+pub(crate) fn remark_direct(printer: &Printer, rules: &[Rule]) {
+    for rule in rules.iter().filter(|rule| rule.is_asked_directly()) {
+        printer.note(format_args!(
+            "note: clients take the host of `{rule}` for the sandbox's own (NO_PROXY): they reach this machine's only by the proxy \
+             (`curl --noproxy '' …`), or where it has another address (127.0.0.2)"
+        ));
     }
 }
 

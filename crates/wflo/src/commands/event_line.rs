@@ -197,7 +197,7 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             run(format!("{} {what} from now on: {}", short(rule), plain::line(by)))
         }
         EventBody::Notice { message, .. } => run(paint.careful(short(&plain::hashes(message)))),
-        EventBody::WorkspaceApplied { files, discarded: false } => {
+        EventBody::WorkspaceApplied { files, discarded: false, .. } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))
         }
         EventBody::WorkspaceApplied { files, .. } => {

@@ -3,13 +3,16 @@
 //! The one rendering of it, for the question at a terminal and for `wflo approvals show`; they differ in
 //! how much room there is. Everything here came out of a sandbox or a database and is made safe to print.
 
+mod command;
+mod done;
 mod rows;
 mod write;
 
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
-use wflo_core::approval::{ApprovalRequest, Purpose};
+use wflo_core::approval::{ApprovalRequest, Decision, Purpose};
 use wflo_core::budget::Measure;
+use wflo_core::id::ApprovalId;
 use wflo_core::money::NanoUsd;
 
 use crate::plain;
@@ -36,17 +39,25 @@ pub(crate) struct Room {
     cell: usize,
     /// Columns of the terminal, if it is one: tables are made to fit.
     width: Option<usize>,
+    /// The question, where it can be named.
+    asked: Option<ApprovalId>,
 }
 
 impl Room {
     /// Above a prompt: what a screen holds.
     pub(crate) fn prompt(width: Option<usize>) -> Self {
-        Room { writes: 8, rows: 12, lines: 40, line: 160, cell: 28, width }
+        Room { writes: 8, rows: 12, lines: 40, line: 160, cell: 28, width, asked: None }
     }
 
     /// A page: all that the evidence has.
     pub(crate) fn page(width: Option<usize>) -> Self {
-        Room { writes: usize::MAX, rows: usize::MAX, lines: usize::MAX, line: 2_000, cell: WHOLE, width }
+        let all = usize::MAX;
+        Room { writes: all, rows: all, lines: all, line: all, cell: WHOLE, width, asked: None }
+    }
+
+    /// The same, for what can say how its question is called.
+    pub(crate) fn about(self, asked: ApprovalId) -> Self {
+        Room { asked: Some(asked), ..self }
     }
 
     fn is_page(self) -> bool {
@@ -62,7 +73,15 @@ pub(crate) fn question(paint: Paint, request: &ApprovalRequest, room: Room) -> V
         _ => 240,
     };
     let mut out = vec![format!("{} {}", paint.careful("?"), paint.strong(title(request, most)))];
-    out.extend(lines(paint, request, room));
+    let rests_on = lines(paint, request, room);
+    // A command says so part by part; the files that are brought in are `wflo diff`'s.
+    let says_so = command::is_known(&request.evidence) || request.purpose == Purpose::Apply;
+    let is_cut = !room.is_page() && !says_so && rests_on.iter().any(|line| line.contains('…'));
+    out.extend(rests_on);
+    if is_cut {
+        let id = room.asked.map(|id| format!(" {id}")).unwrap_or_default();
+        out.push(paint.careful(format_args!("  … is left out here; `wflo approvals show{id}` has it whole")));
+    }
     if !request.approvers.is_empty() {
         let who =
             request.approvers.iter().map(|name| plain::short(name, NAME)).collect::<Vec<_>>().join(", ");
@@ -82,12 +101,22 @@ pub(crate) fn title(request: &ApprovalRequest, most: usize) -> String {
     }
 }
 
+/// By how much a limit was raised, where the answer says another amount than the question may.
+pub(crate) fn given(request: &ApprovalRequest, decision: &Decision) -> Option<String> {
+    let Purpose::Budget { measure, .. } = request.purpose else { return None };
+    let given = decision.amount.filter(|given| *given != NanoUsd::ZERO)?;
+    Some(format!("by {}", amount(measure, measure.from_decimal(given))))
+}
+
 /// What the question rests on.
 pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<String> {
     let evidence = &request.evidence;
     let mut out = Vec::new();
     match &request.purpose {
         Purpose::Write { .. } if write::is_known(evidence) => write::lines(paint, evidence, room, &mut out),
+        Purpose::Write { .. } if command::is_known(evidence) => {
+            command::lines(paint, evidence, room, &mut out);
+        }
         Purpose::Write { .. } => tree(evidence, 1, room, &mut out),
         Purpose::Budget { .. } | Purpose::Policy { .. } | Purpose::Repeat { .. } => {
             amounts(evidence, room, &mut out);
@@ -98,8 +127,15 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
             }
         }
         Purpose::Output => {
-            done(paint, evidence, room, &mut out);
+            done::lines(paint, evidence, room, &mut out);
             text(evidence["output"].as_str().unwrap_or_default(), room, &mut out);
+            let whole = &evidence["output_whole"];
+            if let (Some(bytes), Some(digest)) = (whole["bytes"].as_u64(), whole["blake3"].as_str()) {
+                let digest = plain::line(digest);
+                out.push(paint.careful(format_args!(
+                    "  THE END OF IT IS NOT KEPT with the question: it has {bytes} bytes, BLAKE3 {digest}"
+                )));
+            }
         }
         Purpose::Asked { .. } => tree(&evidence["details"], 1, room, &mut out),
         Purpose::Gate | Purpose::Start => {
@@ -156,52 +192,6 @@ fn amounts(evidence: &Value, room: Room, out: &mut Vec<String>) {
         let value = parsed.map_or_else(|| plain::short(&plain::value(value), room.line), show);
         out.push(format!("  {label:<18}  {value}"));
     }
-}
-
-/// What a step has done beside its output: the commands that it ran, and what it reached.
-fn done(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
-    let before = out.len();
-    let all = |name: &str| evidence[name].as_array().map_or(&[][..], Vec::as_slice);
-    let more = |left: usize, uncounted: &Value| match left as u64 + uncounted.as_u64().unwrap_or(0) {
-        0 => None,
-        more => Some(format!("    … and {more} more")),
-    };
-    let commands = all("commands");
-    if !commands.is_empty() {
-        out.push(format!("  {}", paint.strong("it ran")));
-        let shown = commands.iter().take(room.lines).filter_map(Value::as_str);
-        out.extend(shown.map(|command| format!("    {}", plain::short(command, room.line))));
-        out.extend(more(commands.len().saturating_sub(room.lines), &evidence["commands_more"]));
-    }
-    let connections = all("connections");
-    if !connections.is_empty() {
-        out.push(format!("  {}", paint.strong("it reached")));
-        out.extend(connections.iter().take(room.lines).map(|way| format!("    {}", reached(way, room))));
-        out.extend(more(connections.len().saturating_sub(room.lines), &evidence["connections_more"]));
-    }
-    if out.len() > before {
-        out.push(format!("  {}", paint.strong("its output")));
-    }
-}
-
-/// A host is never shortened: it is read from its end.
-fn reached(way: &Value, room: Room) -> String {
-    let number = |name: &str| way[name].as_u64().unwrap_or(0);
-    let host = plain::line(way["host"].as_str().unwrap_or_default());
-    let mut line = format!("{host}:{}", number("port"));
-    if let Some(request) = way["request"].as_str() {
-        line.push_str(&format!("  {}", plain::short(request, room.line)));
-    }
-    if number("times") > 1 {
-        line.push_str(&format!("  {} times", number("times")));
-    }
-    line.push_str(&format!("  {} bytes sent, {} received", number("sent_bytes"), number("received_bytes")));
-    match number("bytes_unknown_of") {
-        0 => {}
-        unknown if unknown == number("times") => line.push_str(", and perhaps more"),
-        unknown => line.push_str(&format!(", and perhaps more of {unknown}")),
-    }
-    line
 }
 
 fn named(paint: Paint, name: &str, value: &Value, room: Room, out: &mut Vec<String>) {

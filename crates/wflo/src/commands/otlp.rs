@@ -20,12 +20,13 @@ use wflo_gateway::post::{Answer, Poster};
 
 use self::endpoint::Endpoint;
 use crate::commands::Context;
-use crate::commands::runs::{Span, spans_of};
+use crate::commands::runs::{Reader, Span, spans_of};
 use crate::failure::CommandError;
 use crate::session::Session;
 
-/// Spans of one request.
+/// Spans of one request, and about how many bytes they have: collectors take some 20 MiB.
 const BATCH: usize = 1_000;
+const BYTES: usize = 4 << 20;
 /// Requests for a batch, when the collector says that it is busy.
 const TRIES: u32 = 3;
 /// The pause before the second; the third waits twice as long.
@@ -61,8 +62,10 @@ pub(crate) async fn export(
         }
     };
     let spans = finished(session, &record).await?;
+    let store = session.store.as_ref() as &dyn Store;
+    let reader = session.settings.traces.export_content.then(|| Reader::new(store, &record));
     let sent = tokio::select! {
-        sent = tokio::time::timeout(endpoint.timeout, send(&endpoint, &spans, runtime)) => {
+        sent = tokio::time::timeout(endpoint.timeout, send(&endpoint, &spans, reader, runtime)) => {
             sent.unwrap_or_else(|_| Err(format!("no answer within {} ms", endpoint.timeout.as_millis())))
         }
         () = stop => Err("it was stopped".to_owned()),
@@ -86,33 +89,54 @@ fn failed(run: RunId, reason: &str) -> Failure {
 
 /// The spans that have an end: a collector takes no others.
 async fn finished(session: &Session<'_>, record: &RunRecord) -> Result<Vec<Span>, CommandError> {
-    let mut spans = spans_of(session, record, session.settings.traces.export_content).await?;
+    let mut spans = spans_of(session, record).await?;
     spans.retain(|span| span.end.is_some());
     Ok(spans)
 }
 
-async fn send(endpoint: &Endpoint, spans: &[Span], runtime: &Runtime) -> Result<(), String> {
+/// Sends spans, with their contents where there is a reader of them: no more of those than one request has is in
+/// memory at a time.
+async fn send(
+    endpoint: &Endpoint,
+    spans: &[Span],
+    mut reader: Option<Reader<'_>>,
+    runtime: &Runtime,
+) -> Result<(), String> {
     // The export as a whole has a deadline; these are only not to be in its way.
     let patience = endpoint.timeout.saturating_mul(2);
     let deadlines =
         Deadlines { connect: patience, first_byte: patience, idle: patience, ..Deadlines::default() };
     let poster = Poster::new(deadlines);
-    for batch in spans.chunks(BATCH) {
-        let text = encode::request(endpoint, batch).to_string();
-        // Keys are in no attribute; if one got into a statement all the same, it stops here.
-        let text = runtime.gateway.routes().redact(text);
-        let mut pause = PAUSE;
-        for tried in 1.. {
-            let answer = poster.json(&endpoint.address, &endpoint.headers, text.clone().into_bytes()).await;
-            let answer = answer.map_err(|e| e.to_string())?;
-            // The statuses that the protocol calls retryable.
-            if !matches!(answer.status, 429 | 502 | 503 | 504) || tried == TRIES {
-                accepted(&answer)?;
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+    let mut batch = encode::Batch::default();
+    for span in spans {
+        match &mut reader {
+            None => batch.add(span),
+            Some(reader) => batch.add(&reader.filled(span).await.map_err(|e| e.to_string())?),
         }
+        if batch.spans() >= BATCH || batch.bytes() >= BYTES {
+            post(&poster, endpoint, std::mem::take(&mut batch).request(endpoint), runtime).await?;
+        }
+    }
+    if batch.spans() > 0 {
+        post(&poster, endpoint, batch.request(endpoint), runtime).await?;
+    }
+    Ok(())
+}
+
+/// Sends one request, and again where the collector is busy.
+async fn post(poster: &Poster, endpoint: &Endpoint, text: String, runtime: &Runtime) -> Result<(), String> {
+    // Keys are in no attribute; if one got into a statement all the same, it stops here.
+    let text = runtime.gateway.routes().redact(text);
+    let mut pause = PAUSE;
+    for tried in 1.. {
+        let answer = poster.json(&endpoint.address, &endpoint.headers, text.clone().into_bytes()).await;
+        let answer = answer.map_err(|e| e.to_string())?;
+        // The statuses that the protocol calls retryable.
+        if !matches!(answer.status, 429 | 502 | 503 | 504) || tried == TRIES {
+            return accepted(&answer);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 use wflo_core::approval::{Approval, ApprovalStatus};
 use wflo_core::error::{Code, Coded};
 use wflo_core::id::ApprovalId;
+use wflo_core::ports::clock::Clock as _;
 use wflo_core::ports::store::{ApprovalFilter, RunFilter, Store, StoreError};
 use wflo_core::run::RunRecord;
 use wflo_engine::EngineError;
@@ -159,7 +160,10 @@ pub(crate) async fn undecided(session: &Session<'_>, which: &ApprovalRef) -> Res
     }
     let statuses = vec![ApprovalStatus::Pending];
     let waiting = session.store.approvals(ApprovalFilter { statuses, run: None, limit: LISTED }).await?;
-    let mut found = waiting.into_iter();
+    // One whose time is up is in nobody's way, and said to be over where it is the only one.
+    let now = session.clock.now();
+    let (over, open): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|asked| asked.request.is_over(now));
+    let mut found = if open.is_empty() { over } else { open }.into_iter();
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(one), Some(other)) => {

@@ -1,5 +1,6 @@
 //! `wflo run`: from what was typed to a run that has ended, waits, or goes on in the background.
 
+mod agent;
 mod inputs;
 mod program;
 pub(crate) mod record;
@@ -12,11 +13,11 @@ use wflo_engine::images::{Building, Installed};
 use wflo_engine::{Runtime, Source, Submission};
 
 use crate::cli::{InputFile, RunArgs};
-use crate::commands::Context;
 use crate::commands::detach::{self, Child};
 use crate::commands::drive::{self, How, Taken};
 use crate::commands::runs::run_json;
 use crate::commands::sandbox::images;
+use crate::commands::{Context, egress};
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::plain;
@@ -92,6 +93,11 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
         let (led, mut named) = (trust::led_to(program), trust::of_program(program));
         named.retain(|asked| !led.contains(asked));
         let _ = trust::accept(&settings, &named);
+    }
+    if background.is_none() {
+        let named = settings.sandbox.allow_hosts.iter().filter_map(|host| host.parse().ok());
+        let named: Vec<_> = named.chain(args.allow_hosts.iter().cloned()).collect();
+        egress::remark_direct(context.printer, &named);
     }
     if background.is_none() && is_program {
         program::report_hidden(&settings, context);

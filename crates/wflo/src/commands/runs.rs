@@ -14,7 +14,7 @@ pub(crate) use json::{exit_of_run, run_json};
 pub(crate) use list::age;
 pub(crate) use prune::{Kept, STAY, kept, runs};
 pub(crate) use show::{changed_files, in_colour, letter};
-pub(crate) use trace::{Kind as SpanKind, Span, Status as SpanStatus, spans_of};
+pub(crate) use trace::{Kind as SpanKind, Reader, Span, Status as SpanStatus, spans_of};
 
 use std::path::Path;
 

@@ -5,6 +5,7 @@
 
 mod diff;
 mod error;
+mod itself;
 mod list;
 mod prune;
 mod restore;
@@ -23,6 +24,8 @@ use crate::session::{Session, block_on};
 
 use error::SnapshotsError;
 
+pub(crate) use itself::begin as prune_by_itself;
+
 /// Carries out one of the verbs.
 pub(crate) fn run(command: &SnapshotsCommand, context: &Context<'_>) -> Result<Exit, CommandError> {
     block_on(async {
@@ -33,6 +36,7 @@ pub(crate) fn run(command: &SnapshotsCommand, context: &Context<'_>) -> Result<E
                 diff::run(before, after.as_ref(), *stat, context).await
             }
             SnapshotsCommand::Rollback { run, step } => rollback::run(run, step, context).await,
+            SnapshotsCommand::Prune(args) if args.by_itself => itself::run(context).await,
             SnapshotsCommand::Prune(args) => prune::run(args, context).await,
             SnapshotsCommand::Restore(args) => restore::run(args, context).await,
         }

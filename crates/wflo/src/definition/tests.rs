@@ -50,7 +50,7 @@ name: everything
 version: 3
 timeout: 2h
 budgets: [{max_cost_usd: 1.5, per: day}, {max_cost_usd: 9, per: agent, agent: writer}]
-sandbox: {memory_limit: 512m, cpu_limit: 0.5, pids_limit: 64, disk_limit: 1g, io: {read: 50m, write: 1048576, read_ops: 9}, timeout_seconds: 30, allow_hosts: [a.example], env: [LANG], hide: [notes]}
+sandbox: {memory_limit: 512m, cpu_limit: 0.5, pids_limit: 64, disk_limit: 1g, inodes_limit: 900, io: {read: 50m, write: 1048576, read_ops: 9}, network: {sent: 10m, requests: 7}, timeout_seconds: 30, allow_hosts: [a.example], env: [LANG], hide: [notes]}
 policies:
   - {name: dear, condition: "estimated_cost > 100", actions: [{type: require_approval, approvers: [finance]}, {type: notify, channel: "slack://x"}]}
 steps:
@@ -77,6 +77,9 @@ steps:
     let io = definition.sandbox.io;
     assert_eq!((io.read.unwrap().0, io.write.unwrap().0), (50 << 20, 1 << 20));
     assert_eq!((io.read_ops, io.write_ops), (Some(9), None));
+    assert_eq!(definition.sandbox.inodes_limit, Some(900));
+    let network = definition.sandbox.network;
+    assert_eq!((network.sent.unwrap().0, network.received, network.requests), (10 << 20, None, Some(7)));
     assert_eq!(definition.sandbox.allow_hosts, ["a.example"]);
     assert_eq!(write.timeout_seconds.unwrap().0, 90_000);
     assert_eq!(write.retry_backoff.as_ref().unwrap().initial_seconds.0, 500);
@@ -187,6 +190,13 @@ fn the_published_schema_accepts_what_is_accepted_here() {
             "sandbox: {io: {write_ops: 0}}",
             "sandbox: {io: {speed: 1}}",
             "sandbox: {io: 50m}",
+            "sandbox: {inodes_limit: 5000}",
+            "sandbox: {inodes_limit: 99}",
+            "sandbox: {network: {sent: 10m, received: 1, requests: 2, connections: 3, requests_per_minute: 4}}",
+            "sandbox: {network: {sent: 0}}",
+            "sandbox: {network: {requests: 0}}",
+            "sandbox: {network: {connections: 1001}}",
+            "sandbox: {network: {speed: 1}}",
             "colour: red",
             "version: 3",
             "inputs: {x: {type: text}}",

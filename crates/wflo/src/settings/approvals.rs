@@ -1,5 +1,8 @@
 //! `[approvals]`: what people are asked about whatever a run says.
 
+use wflo_core::size::Millis;
+
+use super::read_seconds;
 use crate::document::{Field, Kind, Problem};
 
 /// What is set.
@@ -7,6 +10,9 @@ use crate::document::{Field, Kind, Problem};
 pub(crate) struct Approvals {
     /// Commands that are asked about before they start, as patterns in which `*` is any characters.
     pub(crate) commands: Vec<String>,
+    /// For how long a call of a program is held while people are asked about its budget; the engine's where
+    /// nothing is said.
+    pub(crate) budget_timeout: Option<Millis>,
 }
 
 impl Approvals {
@@ -28,6 +34,8 @@ impl Approvals {
                 ));
             }
         }
+        approvals.budget_timeout =
+            reader.optional("budget_timeout_seconds").map(|field| read_seconds(&field)).transpose()?;
         reader.finish()?;
         Ok(approvals)
     }

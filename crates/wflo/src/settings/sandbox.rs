@@ -1,5 +1,6 @@
 //! `[sandbox]`: what steps run in.
 
+use wflo_core::definition::{NetworkSpec, SandboxSpec};
 use wflo_core::error::Coded as _;
 use wflo_core::size::{Bytes, MilliCpus, Millis};
 use wflo_egress::RuleError;
@@ -11,6 +12,7 @@ use wflo_sandbox::{IoLimits, Preset};
 
 use super::{CloudSettings, Packages};
 use crate::document::{Field, Kind, Problem, Reader};
+use crate::paths::lexical;
 
 /// The settings of sandboxes; an absent limit is the backend's default.
 #[derive(Debug, Clone)]
@@ -20,8 +22,11 @@ pub(crate) struct Sandbox {
     pub(crate) cpu_limit: Option<MilliCpus>,
     pub(crate) pids_limit: Option<u32>,
     pub(crate) disk_limit: Option<Bytes>,
+    pub(crate) inodes_limit: Option<u32>,
     /// `[sandbox.io]`.
     pub(crate) io: IoLimits,
+    /// `[sandbox.network]`.
+    pub(crate) network: NetworkSpec,
     pub(crate) timeout: Option<Millis>,
     /// Refuse when a limit would be enforced by anything weaker than the kernel.
     pub(crate) require_kernel: bool,
@@ -61,6 +66,10 @@ pub(crate) struct Sandbox {
 /// moment, and clients that wait for longer are rare.
 const PATIENCE: Millis = Millis(120_000);
 
+/// What to do about a limit of the network that is none.
+const OUT_OF_RANGE: &str =
+    "leave allow_hosts out where nothing is to be reached, and the limit where the usual one will do";
+
 impl Default for Sandbox {
     fn default() -> Self {
         Sandbox {
@@ -69,7 +78,9 @@ impl Default for Sandbox {
             cpu_limit: None,
             pids_limit: None,
             disk_limit: None,
+            inodes_limit: None,
             io: IoLimits::default(),
+            network: NetworkSpec::default(),
             timeout: None,
             require_kernel: false,
             preset: Preset::default(),
@@ -101,7 +112,7 @@ pub(crate) struct Mount {
 impl Mount {
     /// Where it comes from, as seen from the project, and where it is shown.
     pub(crate) fn places(&self, root: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
-        (root.join(&self.source), self.target.clone().into())
+        (lexical(&root.join(&self.source)), self.target.clone().into())
     }
 }
 
@@ -204,11 +215,16 @@ impl Sandbox {
             let refuse = |message| Problem::new(Kind::WrongValue, &field.node.origin, message);
             sandbox.backend = Some(parse_backend(name).map_err(refuse)?);
         }
-        sandbox.memory_limit = reader.optional("memory_limit").map(|field| field.parse()).transpose()?;
+        sandbox.memory_limit =
+            reader.optional("memory_limit").map(|field| read_memory(&field)).transpose()?;
         sandbox.cpu_limit = reader.optional("cpu_limit").map(|field| field.parse()).transpose()?;
         sandbox.pids_limit = reader.optional("pids_limit").map(|field| read_pids(&field)).transpose()?;
         sandbox.disk_limit = reader.optional("disk_limit").map(|field| field.parse()).transpose()?;
+        sandbox.inodes_limit =
+            reader.optional("inodes_limit").map(|field| read_inodes(&field)).transpose()?;
         sandbox.io = reader.optional("io").map(|field| read_io(&field)).transpose()?.unwrap_or_default();
+        let bounds = reader.optional("network").map(|field| read_network(&field)).transpose()?;
+        sandbox.network = bounds.unwrap_or_default();
         sandbox.timeout = reader.optional("timeout_seconds").map(|field| read_seconds(&field)).transpose()?;
         sandbox.env = texts(reader.optional("env"))?;
         sandbox.hide = texts(reader.optional("hide"))?;
@@ -279,6 +295,59 @@ fn read_io(field: &Field<'_>) -> Result<IoLimits, Problem> {
     let io = IoLimits { read, write, read_ops: operations("read_ops")?, write_ops: operations("write_ops")? };
     reader.finish()?;
     Ok(io)
+}
+
+/// What no interpreter starts in was meant to have a unit.
+fn read_memory(field: &Field<'_>) -> Result<Bytes, Problem> {
+    match field.parse()? {
+        Bytes(few) if few < 4 << 20 => Err(field.wrong("at least 4m; a number without a unit is bytes")),
+        bytes => Ok(bytes),
+    }
+}
+
+/// One limit, put where it belongs.
+type Put<T> = fn(T) -> NetworkSpec;
+
+/// Each limit is judged where it stands, so that a wrong one is told with its line.
+fn read_network(field: &Field<'_>) -> Result<NetworkSpec, Problem> {
+    let mut reader = field.table()?;
+    let mut read = NetworkSpec::default();
+    let sound = |field: &Field<'_>, only: NetworkSpec| match only.out_of_range().next() {
+        None => Ok(only),
+        Some((_, most)) => Err(field.wrong(format!("at least 1 and at most {most}")).hint(OUT_OF_RANGE)),
+    };
+    let sizes: [(&str, Put<Bytes>); 2] = [
+        ("sent", |bytes| NetworkSpec { sent: Some(bytes), ..NetworkSpec::default() }),
+        ("received", |bytes| NetworkSpec { received: Some(bytes), ..NetworkSpec::default() }),
+    ];
+    for (key, put) in sizes {
+        if let Some(field) = reader.optional(key) {
+            read = read.narrowed(sound(&field, put(field.parse()?))?);
+        }
+    }
+    let counts: [(&str, Put<u32>); 3] = [
+        ("requests", |count| NetworkSpec { requests: Some(count), ..NetworkSpec::default() }),
+        ("connections", |count| NetworkSpec { connections: Some(count), ..NetworkSpec::default() }),
+        ("requests_per_minute", |count| NetworkSpec {
+            requests_per_minute: Some(count),
+            ..NetworkSpec::default()
+        }),
+    ];
+    for (key, put) in counts {
+        if let Some(field) = reader.optional(key) {
+            read = read.narrowed(sound(&field, put(field.whole()?))?);
+        }
+    }
+    reader.finish()?;
+    Ok(read)
+}
+
+fn read_inodes(field: &Field<'_>) -> Result<u32, Problem> {
+    let range = SandboxSpec::INODES;
+    match field.whole()? {
+        inodes if range.contains(&inodes) => Ok(inodes),
+        _ => Err(field.wrong(format!("from {} to {}", range.start(), range.end()))),
+    }
 }
 
 fn read_pids(field: &Field<'_>) -> Result<u32, Problem> {

@@ -1,10 +1,10 @@
-//! `[snapshots]`: which files of runs `wflo snapshots prune` frees when it is not told.
+//! `[snapshots]`: which files of runs are freed when a run ends, and by `wflo snapshots prune` when it is not told.
 
 use wflo_core::size::{Bytes, Millis};
 
 use crate::document::{Field, Problem};
 
-/// What is set; nothing is removed by it alone.
+/// What is set; `keep_last` alone removes nothing by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Snapshots {
     /// The newest so many runs that have ended keep theirs.
@@ -25,5 +25,10 @@ impl Snapshots {
         };
         reader.finish()?;
         Ok(snapshots)
+    }
+
+    /// What holds without a command: `keep_last` alone says only what stays.
+    pub(crate) fn acts_by_itself(&self) -> bool {
+        self.older_than.is_some() || self.max_size.is_some()
     }
 }

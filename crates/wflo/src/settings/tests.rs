@@ -36,7 +36,9 @@ memory_limit = "512m"
 cpu_limit = "0.5"
 pids_limit = 128
 disk_limit = "256m"
+inodes_limit = 5000
 io = { read = "50m", write_ops = 100 }
+network = { sent = "10m", requests = 500 }
 network_enabled = false
 allow_hosts = []
 timeout_seconds = 300
@@ -106,6 +108,10 @@ fn the_designs_file_is_read_whole() {
     assert_eq!(settings.sandbox.memory_limit.unwrap().0, 512 << 20);
     let io = settings.sandbox.io;
     assert_eq!((io.read, io.write, io.write_ops), (Some(Bytes(50 << 20)), None, Some(100)));
+    assert_eq!(settings.sandbox.inodes_limit, Some(5_000));
+    let network = settings.sandbox.network;
+    assert_eq!((network.sent, network.requests), (Some(Bytes(10 << 20)), Some(500)));
+    assert_eq!((network.received, network.connections, network.requests_per_minute), (None, None, None));
     assert_eq!(settings.sandbox.ro[0].target, "/models");
     assert_eq!(settings.databases["main"].path, here.root().join("data/support.db"));
     assert_eq!(settings.storage, here.root().join(".wflo/wflo.db"));
@@ -155,6 +161,7 @@ fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_key() {
             "`memory_limt` in `sandbox`",
             "`memory_limit`",
         ),
+        ("[sandbox.network]\nrequest = 5", "wflo.toml:2", "`request` in `sandbox.network`", "`requests`"),
         ("[bugdet]\n", "wflo.toml:1", "`bugdet` at the top level", "`budget`"),
         ("[project]\ncolour = 1\n", "wflo.toml:2", "`colour` in `project`", "name, workflow"),
         ("[providers.local]\ndialect = 'openai'\nurl = 'x'\n", "wflo.toml:3", "`url`", "base_url"),
@@ -174,8 +181,14 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[budget]\nmax_cost_usd = true", "text or a number, not true/false"),
         ("[sandbox]\nmemory_limit = \"lots\"", "is not a size"),
         ("[sandbox]\npids_limit = 0", "at least 1"),
+        ("[sandbox]\ninodes_limit = 99", "from 100 to 4194304"),
         ("[sandbox]\nio = { read = 0 }", "at least 1 byte a second"),
         ("[sandbox]\nio = { write_ops = 0 }", "at least 1"),
+        ("[sandbox.network]\nsent = 0", "at least 1 and at most 1t"),
+        ("[sandbox.network]\nreceived = \"17t\"", "at least 1 and at most 16t"),
+        ("[sandbox.network]\nrequests = 0", "at least 1 and at most 1000000000"),
+        ("[sandbox.network]\nconnections = 1001", "at least 1 and at most 1000"),
+        ("[sandbox.network]\nrequests_per_minute = 60001", "at most 60000"),
         ("[sandbox]\nio = \"50m\"", "a table"),
         ("[metrics]\nlisten = \"127.0.0.1:9-8\"", "a range of ports ascends"),
         ("[sandbox]\ntimeout_seconds = 0", "longer than nothing"),
@@ -209,6 +222,7 @@ fn wrong_values_are_refused_where_they_stand() {
         ("[sandbox]\nallow_hosts = [\"a.example\", \"*.org\"]", "`*.org` is not a host"),
         ("[sandbox]\nallow_addresses = [\"10.0.0.0/40\"]", "neither an address nor a network"),
         ("[sandbox]\nunknown_hosts = \"allow\"", "unknown_hosts"),
+        ("[approvals]\nbudget_timeout_seconds = 0", "longer than nothing"),
         ("[sandbox]\nask_timeout_seconds = 0", "longer than nothing"),
         ("[sandbox]\ninspect_hosts = [\"https://a.example/x\"]", "hosts, each with or without a port"),
         ("[secrets.a]\nvalue_env = \"A\"\nhosts = [\"a.example\"]", "`secrets.a.env` is missing"),

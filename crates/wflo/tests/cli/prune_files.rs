@@ -1,6 +1,6 @@
 //! Removing runs' files: what goes, what stays, what comes back; killed at each step, beside other processes.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::Value;
 use wflo_engine::retention::FILES_FAILPOINTS;
@@ -113,8 +113,10 @@ fn files_go_by_age_and_by_size_the_oldest_first() {
 
 #[test]
 fn the_settings_say_it_where_the_command_does_not() {
-    let folder = project("[snapshots]\nkeep_last = 2\nolder_than = \"0s\"\nmax_size = \"1t\"\n");
+    let folder = project("");
     let all = applied(&folder, 3);
+    let set = "[snapshots]\nkeep_last = 2\nolder_than = \"0s\"\nmax_size = \"1t\"\n";
+    folder.write("wflo.toml", &format!("[project]\nworkflow = \"flow.yaml\"\n{set}"));
     assert_eq!(removed(&prune(&folder, &["--dry-run"])), all[..1]);
     assert_eq!(removed(&prune(&folder, &["--keep-last", "0", "--dry-run"])), all);
     assert_eq!(removed(&prune(&folder, &["--older-than", "1d"])).len(), 0);
@@ -136,6 +138,92 @@ fn what_nobody_decided_about_stays_whatever_is_asked() {
     let report = prune(&folder, &everything);
     assert_eq!((removed(&report), report["kept"].as_array().unwrap().len()), (vec![second[0].as_str()], 1));
     done(&folder, &["apply", "latest", "--yes"]);
+}
+
+/// The file whose lock and time say when somebody freed old files.
+fn pass_file(folder: &Folder) -> std::path::PathBuf {
+    folder.path().join(".wflo/snapshots.pruned")
+}
+
+/// As if the last pass were long ago.
+fn age(folder: &Folder) {
+    let file = std::fs::File::options().write(true).open(pass_file(folder)).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+}
+
+/// Waits until a pass has begun since then, and until it has ended.
+fn passed(folder: &Folder) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let fresh = |file: &std::fs::File| {
+        file.metadata().unwrap().modified().unwrap() > UNIX_EPOCH + Duration::from_secs(2_000_000)
+    };
+    loop {
+        assert!(Instant::now() < deadline, "nobody has begun to free files");
+        if let Ok(file) = std::fs::File::open(pass_file(folder))
+            && file.metadata().unwrap().len() > 0
+            && fresh(&file)
+        {
+            // Held by whoever is at it.
+            return rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_run_that_has_ended_has_the_files_of_old_ones_freed_by_themselves() {
+    let folder = project("[snapshots]\nkeep_last = 1\nolder_than = \"0s\"\n");
+    let first = applied(&folder, 1).remove(0);
+    passed(&folder);
+    assert!(has_files(&folder, &first), "nothing else is there that could be kept");
+    // Not before some time has gone by.
+    let second = applied(&folder, 1).remove(0);
+    let when = || std::fs::metadata(pass_file(&folder)).unwrap().modified().unwrap();
+    let last = when();
+    done(&folder, &["run"]);
+    assert_eq!(when(), last);
+    assert!(has_files(&folder, &first));
+    age(&folder);
+    let third = done(&folder, &["run", "--json"]).stdout;
+    let third: Value = serde_json::from_str(third.lines().last().unwrap()).unwrap();
+    passed(&folder);
+    assert!(!has_files(&folder, &first) && !has_files(&folder, &second));
+    let events = done(&folder, &["runs", "events", &first, "--json"]).stdout;
+    let said: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: Vec<&str> = said
+        .iter()
+        .filter(|event| event["notice"] == "snapshots.pruned")
+        .map(|event| event["message"].as_str().unwrap())
+        .collect();
+    assert!(
+        said.len() == 1 && said[0].ends_with("[snapshots] in wflo.toml says older_than = 0ms"),
+        "{said:?}"
+    );
+    // Beyond the newest is one, too, about which nobody has decided.
+    let undecided = done(&folder, &["runs", "list", "--json"]).stdout;
+    let undecided: Value = serde_json::from_str(undecided.lines().nth(1).unwrap()).unwrap();
+    assert!(has_files(&folder, undecided["id"].as_str().unwrap()));
+    assert!(has_files(&folder, third["run_id"].as_str().unwrap()));
+}
+
+/// Killed after each step, the run that began it has ended as it did, and the next pass ends it.
+#[test]
+fn a_pass_that_was_killed_is_ended_by_the_next() {
+    for place in FILES_FAILPOINTS {
+        let folder = project("");
+        let first = applied(&folder, 1).remove(0);
+        let set = "[snapshots]\nkeep_last = 1\nolder_than = \"0s\"\n";
+        folder.write("wflo.toml", &format!("[project]\nworkflow = \"flow.yaml\"\n{set}"));
+        let began = folder.ended(folder.start_under(&["run"], &[("WFLO_FAILPOINT", place)]));
+        assert_eq!(began.code, 0, "{place}: {}", shown(&["run"], &began));
+        passed(&folder);
+        assert!(has_files(&folder, "latest"), "{place}");
+        age(&folder);
+        done(&folder, &["run"]);
+        passed(&folder);
+        assert!(!has_files(&folder, &first), "{place}");
+        assert_eq!(prune(&folder, &["--keep-last", "9"])["freed_bytes"], 0, "{place}: nothing is left over");
+    }
 }
 
 /// Killed after each step: nothing that lives is lost, and the next pass ends it.

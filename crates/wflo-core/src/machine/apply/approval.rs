@@ -1,7 +1,7 @@
 //! Questions: put once, answered once, and what an answer does to the run.
 
 use super::{Draft, HALTED, REJECTED};
-use crate::approval::{ApprovalStatus, Decision, Purpose};
+use crate::approval::{ApprovalStatus, Decision, Purpose, TIMEOUT};
 use crate::error::Failure;
 use crate::event::{Ending, EventBody};
 use crate::id::ApprovalId;
@@ -16,11 +16,14 @@ impl Draft {
             .get(&approval)
             .filter(|a| a.status == ApprovalStatus::Pending)
             .ok_or(Rejection::NotPending(approval))?;
+        // What somebody said after its time was up is no answer, whoever comes to it first.
+        let decision =
+            if found.request.is_over(decision.at) { Decision::timed_out(self.at) } else { decision };
         let (purpose, title) = (found.request.purpose.clone(), found.request.title.clone());
         let gate_goes_on = found.request.step.as_deref().is_some_and(|name| self.gate_continues(name));
         let comment = decision.comment.as_deref().map(|c| format!(": {c}")).unwrap_or_default();
         let refusal = format!("{} rejected \"{title}\"{comment}", decision.by);
-        let approved = decision.approved;
+        let (approved, is_late) = (decision.approved, decision.by == TIMEOUT);
         self.push(EventBody::ApprovalDecided { approval_id: approval, decision });
         if approved || self.state.ending.is_some() {
             return Ok(());
@@ -29,6 +32,8 @@ impl Draft {
             // The code that asked hears the answer and decides itself.
             Purpose::Asked { .. } | Purpose::Host { .. } | Purpose::Apply => Ok(()),
             Purpose::Gate if gate_goes_on => Ok(()),
+            // Nobody has said no: the call that was held is refused, and its program lives on.
+            Purpose::Budget { .. } if is_late => Ok(()),
             Purpose::Budget { .. } => {
                 self.begin_ending(Ending::Halted { error: Failure::new(HALTED, refusal) })
             }

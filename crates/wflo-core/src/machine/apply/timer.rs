@@ -35,16 +35,7 @@ impl Draft {
                 let found = found.filter(|a| !a.escalated).ok_or_else(none)?;
                 match found.request.on_timeout {
                     OnTimeout::Reject => {
-                        let comment = Some("nobody decided in time".to_owned());
-                        let decision = Decision {
-                            approved: false,
-                            by: "timeout".to_owned(),
-                            comment,
-                            amount: None,
-                            lasts: None,
-                            at: self.at,
-                        };
-                        return self.decided(*approval, decision);
+                        return self.decided(*approval, Decision::timed_out(self.at));
                     }
                     OnTimeout::Escalate | OnTimeout::Hold => {
                         self.push(EventBody::ApprovalEscalated { approval_id: *approval });

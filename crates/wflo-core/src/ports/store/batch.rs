@@ -99,7 +99,7 @@ pub enum Op {
         effect: Box<EffectRecord>,
     },
     /// Keeps pieces of what was asked of a model, for as long as the run is there; keeping one again changes
-    /// nothing. They go with the intent of the call whose outline names them.
+    /// nothing. They go with the intent of the call whose outline names them. Result: [`OpResult::Kept`].
     KeepContent {
         /// The run.
         run: RunId,
@@ -416,6 +416,8 @@ pub enum OpResult {
     Granted(Vec<Amount>),
     /// Alerts that bills made due.
     Folded(Vec<Alert>),
+    /// What is newly kept of requests to models, in bytes ([`Piece::bytes`](crate::content::Piece::bytes)).
+    Kept(u64),
 }
 
 /// How an effect ended.

@@ -5,8 +5,7 @@ use wflo_sandbox::workspace::{Digest, Target};
 use super::*;
 
 fn tree(entries: &[(&str, Kind)]) -> Manifest {
-    let entry =
-        |kind: &Kind| Entry { kind: kind.clone(), mode: if *kind == Kind::Whiteout { 0 } else { 0o755 } };
+    let entry = |kind: &Kind| Entry::plain(kind.clone(), if *kind == Kind::Whiteout { 0 } else { 0o755 });
     let path = |text: &str| RelPath::from_bytes(text.as_bytes()).unwrap();
     let entries = entries.iter().map(|(name, kind)| (path(name), entry(kind))).collect();
     Manifest { entries, ..Manifest::default() }
@@ -22,8 +21,8 @@ const OPAQUE: Kind = Kind::Dir { opaque: true };
 fn said(before: &Manifest, after: &Manifest, now: &Manifest) -> Result<Vec<String>, String> {
     let shown = |put: &Put| match put {
         Put::Remove(path) => format!("- {path}"),
-        Put::Folder(path, _) => format!("{path}/"),
-        Put::File(path, _) => format!("{path}"),
+        Put::Folder(path, ..) => format!("{path}/"),
+        Put::File(path, ..) => format!("{path}"),
         Put::Link(path, target) => format!("{path} -> {}", String::from_utf8_lossy(target)),
         Put::Mode(path, _) => format!("mode {path}"),
     };
@@ -80,7 +79,32 @@ fn what_another_tool_put_back_is_no_conflict() {
     assert_eq!(said(&before, &after, &now), Err("a".to_owned()));
     let restored = Restored::from([(name("a"), Some(file("half"))), (name("b"), None)]);
     let puts = plan(&before, &after, &now, &restored).unwrap();
-    assert_eq!(puts, [Put::Remove(name("b")), Put::File(name("a"), 0o755)]);
+    assert_eq!(puts, [Put::Remove(name("b")), Put::File(name("a"), 0o755, Attributes::default())]);
     let gone = tree(&[("a", file("half")), ("b", Kind::Whiteout)]);
-    assert_eq!(plan(&before, &after, &gone, &restored).unwrap(), [Put::File(name("a"), 0o755)]);
+    assert_eq!(
+        plan(&before, &after, &gone, &restored).unwrap(),
+        [Put::File(name("a"), 0o755, Attributes::default())]
+    );
+}
+
+#[test]
+fn the_attributes_that_a_tool_gave_come_with_the_files() {
+    let tagged = |value: &str| {
+        let set = [(b"user.tag".to_vec(), value.as_bytes().to_vec())];
+        Attributes::new(set.into()).unwrap()
+    };
+    let with = |value: &str| {
+        let mut tree = tree(&[("a", file("1")), ("d", FOLDER)]);
+        tree.entries.values_mut().for_each(|entry| entry.attributes = tagged(value));
+        tree
+    };
+    let (before, after) = (with("1"), with("2"));
+    let puts = plan(&before, &after, &before, &Restored::default()).unwrap();
+    let path = |text: &str| RelPath::from_bytes(text.as_bytes()).unwrap();
+    assert_eq!(puts, [Put::Folder(path("d"), 0o755, tagged("2")), Put::File(path("a"), 0o755, tagged("2"))]);
+    let said: Vec<Value> = deltas(&puts[0], Path::new("/")).unwrap().map(|delta| delta.unwrap()).collect();
+    assert_eq!(
+        said,
+        [json!({ "folder": "d", "mode": 0o755, "attributes": [["user.tag", { "$bytes": "Mg==" }]] })]
+    );
 }

@@ -11,7 +11,7 @@ use wflo_egress::resolve::SystemResolver;
 use wflo_egress::rules::{Change, Rule};
 use wflo_egress::secrets::Secrets;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, RuleError, Rules};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, RuleError, Rules, Totals};
 
 use super::super::error::ImageError;
 use super::super::{Builder, Wanted};
@@ -110,7 +110,10 @@ impl Network {
         let none = || ImageError::Broken("a build's sandbox has no way out".to_owned());
         let listener = listener.ok_or_else(none)?;
         let rules = Rules::parse(rules, &builder.allow_addresses).map_err(refused)?;
-        let never = builder.deny_hosts.iter().map(|rule| Ok(Change { rule: rule.parse()?, allowed: false }));
+        let never = builder
+            .deny_hosts
+            .iter()
+            .map(|rule| Ok(Change { rule: rule.parse()?, allowed: false, is_answer: true }));
         let mut rules = rules.with(never.collect::<Result<Vec<_>, _>>().map_err(refused)?);
         if let Some(seen) = &sight.seen {
             rules = rules.seeing(seen.hosts.clone());
@@ -122,6 +125,7 @@ impl Network {
             asker: None,
             inspection: sight.seen.as_ref().map(|seen| Arc::clone(&seen.inspection)),
             limits: Limits::default(),
+            totals: Arc::new(Totals::new(&Limits::default())),
             resolver: Arc::new(SystemResolver::default()),
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };

@@ -155,6 +155,10 @@ impl World {
     }
 
     pub(super) async fn submit_sealed(&self, limits: &Value, launch: Value) -> RunId {
+        self.submit_with(&(limits.clone(), RunOptions { launch, ..RunOptions::default() })).await
+    }
+
+    pub(super) async fn submit_with(&self, (limits, options): &(Value, RunOptions)) -> RunId {
         let mut json = json!({"name": "t", "steps": [{"name": "s", "type": "agent", "handler": "code", "depends_on": []}]});
         json.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
         let definition = Definition::parse(&json).unwrap();
@@ -167,7 +171,7 @@ impl World {
             label: None,
             code: digest,
             inputs: json!({}),
-            options: RunOptions { launch, ..RunOptions::default() },
+            options: options.clone(),
             status: RunStatus::Pending,
             outputs: None,
             error: None,

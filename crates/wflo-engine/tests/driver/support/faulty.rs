@@ -1,11 +1,13 @@
 //! A store that fails on order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::Value;
 use wflo_core::approval::{Approval, Purpose};
 use wflo_core::budget::Budget;
+use wflo_core::content::{Link, Name, Outline};
 use wflo_core::effect::{CancelledWait, EffectKey, EffectRecord};
 use wflo_core::event::Recorded;
 use wflo_core::id::{ApprovalId, EngineId, HoldId, RunId};
@@ -101,8 +103,26 @@ impl Store for Faulty {
     fn effect(&self, run: RunId, key: EffectKey) -> BoxFuture<'_, Result<Option<EffectRecord>, StoreError>> {
         self.inner.effect(run, key)
     }
-    fn contents(&self, run: RunId) -> BoxFuture<'_, Result<wflo_core::content::Contents, StoreError>> {
-        self.inner.contents(run)
+    fn kept_request(
+        &self,
+        run: RunId,
+        outline: Outline,
+    ) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        self.inner.kept_request(run, outline)
+    }
+    fn content_links(
+        &self,
+        run: RunId,
+        last: Name,
+        most: u32,
+    ) -> BoxFuture<'_, Result<Vec<Link>, StoreError>> {
+        self.inner.content_links(run, last, most)
+    }
+    fn content_text(&self, run: RunId, name: Name) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        self.inner.content_text(run, name)
+    }
+    fn new_content(&self, run: RunId, pieces: Vec<Name>) -> BoxFuture<'_, Result<HashSet<Name>, StoreError>> {
+        self.inner.new_content(run, pieces)
     }
     fn kept_content(&self, run: RunId) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.kept_content(run)

@@ -49,9 +49,18 @@ fn scene() -> Scene {
         ("dir/b", "2"),
         ("becomes", "file"),
         ("script", "x"),
+        ("tagged", "same"),
+        ("renamed", "old"),
+        ("marked/in", "same"),
     ] {
         put(&project.join(path), content);
     }
+    mark(&project.join("tagged"), "user.a", "1");
+    mark(&project.join("renamed"), "user.mine", "1");
+    mark(&project.join("marked"), "user.a", "1");
+    mark(&project.join("marked"), "user.b", "1");
+    // No tree has that: it goes from the one file to the other.
+    mark(&project.join("renamed"), "user.xdg.origin.url", "1");
     fs::hard_link(project.join("script"), home.path().join("elsewhere")).unwrap();
     let store = Store::open(home.path().join("state")).unwrap();
     let sealed = seal(&project, &hidden(&project), &store).unwrap();
@@ -61,9 +70,19 @@ fn scene() -> Scene {
         ("becomes/inside", "x"),
         ("added", "y"),
         ("script", "x"),
+        ("tagged", "same"),
+        ("renamed", "new"),
+        ("fresh-marked/in", "x"),
     ] {
         put(&upper.join(path), content);
     }
+    fs::create_dir(upper.join("marked")).unwrap();
+    mark(&upper.join("tagged"), "user.a", "2");
+    for name in ["marked", "fresh-marked"] {
+        mark(&upper.join(name), "user.b", "2");
+        mark(&upper.join(name), "user.c", "2");
+    }
+    fs::set_permissions(upper.join("fresh-marked"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(upper.join("script"), fs::Permissions::from_mode(0o755)).unwrap();
     for path in ["gone", "dir"] {
         whiteout(&upper.join(path)).unwrap();
@@ -72,6 +91,26 @@ fn scene() -> Scene {
     let folder = fs::File::open(&upper).unwrap();
     let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
     Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, home }
+}
+
+/// What the file system refuses is not there, before and after.
+fn mark(path: &Path, name: &str, value: &str) {
+    let _ = rustix::fs::setxattr(path, name, value.as_bytes(), rustix::fs::XattrFlags::empty());
+}
+
+/// All that belong to users.
+fn marks(path: &Path) -> String {
+    let mut list = [0; 1000];
+    let length = rustix::fs::llistxattr(path, &mut list).unwrap_or(0);
+    let mut names: Vec<&[u8]> =
+        list[..length].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user.")).collect();
+    names.sort_unstable();
+    let value = |name: &&[u8]| {
+        let mut value = [0; 100];
+        let length = rustix::fs::lgetxattr(path, *name, &mut value).unwrap();
+        format!("{}={} ", String::from_utf8_lossy(name), String::from_utf8_lossy(&value[..length]))
+    };
+    names.iter().map(value).collect()
 }
 
 fn put(path: &Path, content: &str) {
@@ -92,9 +131,12 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
             () if meta.is_symlink() => format!("-> {}", fs::read_link(&path).unwrap().display()),
             () if meta.is_dir() => {
                 found.extend(files(&path));
-                "folder".to_owned()
+                format!("folder {:o} {}", meta.permissions().mode() & 0o777, marks(&path))
             }
-            () => format!("{:o} {}", meta.permissions().mode() & 0o777, fs::read_to_string(&path).unwrap()),
+            () => {
+                let (mode, content) = (meta.permissions().mode() & 0o777, fs::read_to_string(&path).unwrap());
+                format!("{mode:o} {content} {}", marks(&path))
+            }
         };
         found.insert(path, shown);
     }
@@ -148,7 +190,7 @@ fn a_crash_at_any_point_can_be_finished_and_undone() {
             );
             let left =
                 resume_apply(&scene.store, &scene.project, &hidden(&scene.project), direction).unwrap();
-            assert!(left.is_empty());
+            assert!(left.is_empty(), "{direction:?} at {points}: {left:?}");
             assert_eq!(&relative(&scene), expected, "{direction:?} after a crash at point {points}");
             let elsewhere = scene.home.path().join("elsewhere").metadata().unwrap();
             assert_eq!(
@@ -194,5 +236,44 @@ fn what_somebody_changed_after_the_crash_is_theirs() {
         assert_eq!(fs::read_to_string(scene.project.join("changed")).unwrap(), "theirs");
         assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["changed"], "at {points}");
         points += 1;
+    }
+}
+
+/// One that says nothing of attributes: they stay as they are, and no file is taken for somebody's for having some.
+#[test]
+fn a_journal_of_an_earlier_version_is_finished_and_undone() {
+    for direction in [Direction::Finish, Direction::Undo] {
+        let mut points = 0;
+        loop {
+            let scene = scene();
+            if !crash_at(&scene, points) {
+                break;
+            }
+            let folder = fs::read_dir(scene.store.folder("apply")).unwrap().next().unwrap().unwrap().path();
+            let text = fs::read_to_string(folder.join("journal")).unwrap();
+            let mut journal: serde_json::Value = serde_json::from_str(&text).unwrap();
+            journal.as_object_mut().unwrap().remove("attributes").unwrap();
+            for op in journal["ops"].as_array_mut().unwrap() {
+                for side in ["from", "to"] {
+                    if let Some(entry) =
+                        op.pointer_mut(&format!("/{side}/entry")).and_then(|e| e.as_object_mut())
+                    {
+                        entry.remove("attributes");
+                    }
+                }
+            }
+            fs::write(folder.join("journal"), journal.to_string()).unwrap();
+            let hidden = hidden(&scene.project);
+            let left = resume_apply(&scene.store, &scene.project, &hidden, direction).unwrap();
+            assert!(left.is_empty(), "{direction:?} at {points}: {left:?}");
+            let content = fs::read_to_string(scene.project.join("renamed")).unwrap();
+            assert_eq!(content, if direction == Direction::Finish { "new" } else { "old" });
+            assert!(
+                marks(&scene.project.join("renamed")).contains("user.mine=1")
+                    || marks(&scene.project).is_empty()
+            );
+            points += 1;
+        }
+        assert!(points > 10);
     }
 }

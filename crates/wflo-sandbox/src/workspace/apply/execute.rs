@@ -4,6 +4,20 @@
 //! disk is met before anything changes, and then put in place by one rename. A step that replaces
 //! something exchanges the two and looks at what it got: if that is not what was expected, it is put
 //! back. Every step can be repeated after a crash at any instruction.
+//!
+//! Attributes of a file, and those that it keeps of what it replaces, are set on the staged file, so that it has them
+//! when it gets its place; also where nothing else differs:
+//!
+//! | a crash after | leaves |
+//! |---|---|
+//! | the part is written, or has some of them | a part: written anew |
+//! | it is named as whole | a staged file that is what the step makes |
+//! | some of what it replaces were copied to it | the same: no tree keeps those, and none is compared |
+//! | the exchange | the file in its place, with all of them |
+//!
+//! A folder is there already, or is made in its place and filled there: its attributes are set one by one, then its
+//! mode. A crash in between leaves one between what it was and what it becomes (`is_under_way`), which either way
+//! out goes on from.
 
 mod stage;
 
@@ -11,6 +25,7 @@ use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::AsRawFd;
 
+use super::super::attributes::{self, Attributes};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Entry, Kind};
@@ -39,6 +54,8 @@ impl From<WorkspaceError> for Halt {
 struct Hands<'a> {
     place: &'a Place,
     stage: Stage<'a>,
+    /// Whether the journal says anything about attributes.
+    attributes: bool,
 }
 
 /// Does everything, or undoes what it did and says why.
@@ -48,7 +65,7 @@ pub(super) fn run(
     place: &Place,
     journal: &Journal,
 ) -> Result<(), WorkspaceError> {
-    let hands = Hands { place, stage: Stage::open(store, desk, place, &journal.id)? };
+    let hands = Hands::open(store, desk, place, journal)?;
     let outcome = hands.forward(journal);
     let error = match outcome {
         Ok(()) => {
@@ -82,14 +99,30 @@ pub(super) fn resume(
     journal: &Journal,
     direction: Direction,
 ) -> Result<Vec<RelPath>, WorkspaceError> {
-    let hands = Hands { place, stage: Stage::open(store, desk, place, &journal.id)? };
+    let hands = Hands::open(store, desk, place, journal)?;
     let left = hands.settle(journal, direction)?;
     hands.stage.close()?;
     desk.end()?;
     Ok(left)
 }
 
-impl Hands<'_> {
+impl<'a> Hands<'a> {
+    fn open(
+        store: &'a Store,
+        desk: &'a Desk,
+        place: &'a Place,
+        journal: &Journal,
+    ) -> Result<Self, WorkspaceError> {
+        let attributes = journal.attributes;
+        Ok(Hands { place, stage: Stage::open(store, desk, place, (&journal.id, attributes))?, attributes })
+    }
+
+    /// What stands at a path, as far as the journal says what does.
+    fn entry(&self, path: &RelPath) -> Result<Option<Entry>, WorkspaceError> {
+        let found = self.place.entry(path)?;
+        Ok(if self.attributes { found } else { found.map(Entry::without_attributes) })
+    }
+
     fn forward(&self, journal: &Journal) -> Result<(), (RelPath, Halt)> {
         let at = |path: &RelPath| {
             let path = path.clone();
@@ -144,8 +177,9 @@ impl Hands<'_> {
         if later.peek().is_none() {
             return Ok(false);
         }
-        let now = self.place.entry(&op.path)?;
-        Ok(later.any(|other| matches(now.as_ref(), other.to.as_ref())))
+        let now = self.entry(&op.path)?;
+        let under_way = |other: &Op| now.as_ref().is_some_and(|now| is_under_way(now, other));
+        Ok(later.any(|other| matches(now.as_ref(), other.to.as_ref()) || under_way(other)))
     }
 
     /// Puts right what a crash between an exchange and the look at its result left behind.
@@ -189,7 +223,9 @@ impl Hands<'_> {
         }
         if !op.from.as_ref().is_some_and(|from| from.entry.kind == to.entry.kind) {
             self.stage.write(slot, &op.path, to)?;
-        } else if self.is_shared(&op.path)? {
+        } else if self.is_shared(&op.path)?
+            || op.from.as_ref().is_some_and(|from| from.entry.attributes != to.entry.attributes)
+        {
             self.stage.copy(slot, &op.path, to)?;
         }
         Ok(())
@@ -202,16 +238,17 @@ impl Hands<'_> {
     }
 
     fn is(&self, path: &RelPath, state: Option<&State>) -> Result<bool, WorkspaceError> {
-        Ok(matches(self.place.entry(path)?.as_ref(), state))
+        Ok(matches(self.entry(path)?.as_ref(), state))
     }
 
     fn step(&self, slot: Slot, op: &Op) -> Result<(), Halt> {
         self.stage.crash_point()?;
-        let now = self.place.entry(&op.path)?;
+        let now = self.entry(&op.path)?;
         if matches(now.as_ref(), op.to.as_ref()) {
             return Ok(());
         }
-        if !matches(now.as_ref(), op.from.as_ref()) || self.place.hidden(&op.path)?.is_some() {
+        let cut_short = now.as_ref().is_some_and(|now| is_under_way(now, op));
+        if !(matches(now.as_ref(), op.from.as_ref()) || cut_short) || self.place.hidden(&op.path)?.is_some() {
             return Err(Halt::Blocked);
         }
         match (&op.from, &op.to) {
@@ -219,9 +256,10 @@ impl Hands<'_> {
                 // Other names of the file, which may lie outside of the project, keep their mode.
                 match self.stage.holds(slot)? {
                     true => self.replace(slot, &op.path, from),
-                    false => self.set_mode(&op.path, to),
+                    false => self.set(&op.path, to),
                 }
             }
+            (None, Some(to)) if to.entry.is_dir() && cut_short => self.set(&op.path, to),
             (None, Some(to)) if to.entry.is_dir() => self.make_folder(&op.path, to),
             (Some(from), None) if from.entry.is_dir() => self.remove_folder(op),
             (None, Some(_)) => self.put(slot, &op.path),
@@ -238,26 +276,47 @@ impl Hands<'_> {
         }
     }
 
-    fn set_mode(&self, path: &RelPath, to: &State) -> Result<(), Halt> {
+    /// Sets a mode, and the attributes of a folder.
+    fn set(&self, path: &RelPath, to: &State) -> Result<(), Halt> {
         let shown = self.place.shown(path);
         let found = beneath::look(self.place.root(), path.as_bytes()).at("open", &shown)?;
         let (found, stat) = found.ok_or(Halt::Blocked)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink || is_shared(&stat) {
             return Err(Halt::Blocked);
         }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && self.attributes {
+            self.set_attributes(&found, to, &shown)?;
+        }
         // The magic link of the descriptor is the very file that was looked at.
         let magic = format!("/proc/self/fd/{}", found.as_raw_fd());
         Ok(rustix::fs::chmod(magic, Mode::from_raw_mode(to.entry.mode)).at("set the mode of", &shown)?)
     }
 
+    /// Of a folder that is there. That it takes them was tried when this was planned.
+    fn set_attributes(
+        &self,
+        folder: &impl std::os::fd::AsFd,
+        to: &State,
+        shown: &std::path::Path,
+    ) -> Result<(), Halt> {
+        let all = attributes::change(folder, &to.entry.attributes).at("set the attributes of", shown)?;
+        self.stage.crash_point()?;
+        let refused = || std::io::Error::from(std::io::ErrorKind::Unsupported);
+        if all { Ok(()) } else { Ok(Err(refused()).at("set the attributes of", shown)?) }
+    }
+
     fn make_folder(&self, path: &RelPath, to: &State) -> Result<(), Halt> {
         let shown = self.place.shown(path);
         let (parent, name) = self.parent(path)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(MADE)) {
             Err(Errno::EXIST) => return Err(Halt::Blocked),
             other => other.at("create the folder", &shown)?,
         }
+        self.stage.crash_point()?;
         let dir = beneath::open_dir(&parent, name).at("open the folder", &shown)?;
+        if self.attributes {
+            self.set_attributes(&dir, to, &shown)?;
+        }
         stage::own_like(&dir, &parent, None).at("give away", &shown)?;
         Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(to.entry.mode)).at("set the mode of", &shown)?)
     }
@@ -358,8 +417,27 @@ fn matches(now: Option<&Entry>, state: Option<&State>) -> bool {
 }
 
 fn same(a: &Entry, b: &Entry) -> bool {
-    a.same_content(b) && (a.mode == b.mode || matches!(a.kind, Kind::Symlink { .. }))
+    let alike = a.mode == b.mode && a.attributes == b.attributes;
+    a.same_content(b) && (alike || matches!(a.kind, Kind::Symlink { .. }))
 }
+
+/// Whether a folder is what a crash in the middle of the step leaves: each attribute as before or as after, and the
+/// mode of before, of after, or of its making.
+fn is_under_way(now: &Entry, op: &Op) -> bool {
+    let sides = [op.from.as_ref(), op.to.as_ref()];
+    let folders = sides.into_iter().flatten().all(|state| state.entry.is_dir());
+    if !now.is_dir() || !folders {
+        return false;
+    }
+    let none = Attributes::default();
+    let [from, to] = sides.map(|state| state.map_or(&none, |state| &state.entry.attributes));
+    let mut modes = sides.into_iter().flatten().map(|state| state.entry.mode);
+    let fresh = sides.iter().any(Option::is_none) && now.mode == MADE;
+    now.attributes.is_between(from, to) && (fresh || modes.any(|mode| mode == now.mode))
+}
+
+/// With what mode a folder is made, before it has its own.
+const MADE: u32 = 0o700;
 
 /// Whether a file has several names. The links of a folder are not such.
 fn is_shared(stat: &rustix::fs::Stat) -> bool {

@@ -77,6 +77,9 @@ pub(super) struct Journal {
     /// Whose changes they are, in the caller's own terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) by: Option<String>,
+    /// Whether its states have attributes. One of an earlier version has none, and says nothing of those of files.
+    #[serde(default)]
+    pub(super) attributes: bool,
     pub(super) ops: Vec<Op>,
 }
 
@@ -106,7 +109,7 @@ impl Journal {
         let ops: Vec<Op> = removals.into_iter().chain(additions).chain(modes).collect();
         let text = serde_json::to_vec(&ops).unwrap_or_default();
         let id = Digest::of(&[project.as_os_str().as_encoded_bytes(), &text].concat()).to_string();
-        Journal { id: id.get(..12).unwrap_or(&id).to_owned(), by, ops }
+        Journal { id: id.get(..12).unwrap_or(&id).to_owned(), by, attributes: true, ops }
     }
 }
 
@@ -225,6 +228,26 @@ impl Desk {
     }
 }
 
+/// Held by who decides about the files of a project's runs.
+#[derive(Debug)]
+pub struct Deciding {
+    _lock: OwnedFd,
+}
+
+/// Keeps others from applying and discarding in `project` until it is dropped; waits for who does. Taken before
+/// the fate of a run's changes is read, and kept until what was done with them is recorded.
+///
+/// # Errors
+/// [`WorkspaceError::Io`].
+pub fn deciding(store: &Store, project: &Path) -> Result<Deciding, WorkspaceError> {
+    // One that has gone is applied to by nobody.
+    let project = project.canonicalize().unwrap_or_else(|_| project.to_owned());
+    let folder = folder_of(store, &project);
+    fs::create_dir_all(&folder).at("create the folder", &folder)?;
+    let lock = folder.join("deciding");
+    Ok(Deciding { _lock: lock_file(&lock, FlockOperation::LockExclusive).at("lock", &lock)? })
+}
+
 fn folder_of(store: &Store, project: &Path) -> PathBuf {
     store.folder("apply").join(Digest::of(project.as_os_str().as_encoded_bytes()).to_string())
 }
@@ -263,8 +286,8 @@ pub struct Pending {
     pub by: Option<String>,
     /// The paths concerned.
     pub paths: Vec<RelPath>,
-    /// How many of them become a file or a link, or were one and go.
-    pub files: u64,
+    /// Those of them that become a file or a link, or were one and go.
+    pub files: Vec<RelPath>,
 }
 
 /// The apply to `project` that was cut short, if there is one. Waits for one that is under way.
@@ -276,11 +299,15 @@ pub fn pending_apply(store: &Store, project: &Path) -> Result<Option<Pending>, W
     let journal = Desk::open(store, &project)?.pending()?;
     Ok(journal.map(|journal| {
         let folder = |op: &Op| [&op.from, &op.to].into_iter().flatten().all(|state| state.entry.is_dir());
-        let files: BTreeSet<&RelPath> =
-            journal.ops.iter().filter(|op| !folder(op)).map(|op| &op.path).collect();
-        let files = u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let files: BTreeSet<RelPath> =
+            journal.ops.iter().filter(|op| !folder(op)).map(|op| op.path.clone()).collect();
         let paths: BTreeSet<RelPath> = journal.ops.into_iter().map(|op| op.path).collect();
-        Pending { id: journal.id, by: journal.by, paths: paths.into_iter().collect(), files }
+        Pending {
+            id: journal.id,
+            by: journal.by,
+            paths: paths.into_iter().collect(),
+            files: files.into_iter().collect(),
+        }
     }))
 }
 

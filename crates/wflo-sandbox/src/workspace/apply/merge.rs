@@ -1,5 +1,6 @@
 //! The three-way decision about one path. Pure.
 
+use super::super::attributes::Attributes;
 use super::super::manifest::{Entry, Kind};
 
 /// What is to happen to a path of the project.
@@ -14,7 +15,7 @@ pub(super) enum Decision {
 }
 
 /// Decides from what was there at submission (`base`), what the project has (`theirs`) and what the
-/// run has (`ours`). Content and mode are merged separately.
+/// run has (`ours`). Content, mode and each attribute are merged separately.
 pub(super) fn decide(base: Option<&Entry>, theirs: Option<&Entry>, ours: Option<&Entry>) -> Decision {
     if theirs == ours {
         return Decision::Already;
@@ -34,7 +35,19 @@ pub(super) fn decide(base: Option<&Entry>, theirs: Option<&Entry>, ours: Option<
         () if theirs.mode == base_mode || theirs.mode == ours.mode => ours.mode,
         () => return Decision::Conflict,
     };
-    let merged = Entry { kind, mode };
+    // Of something that both have made anew, or into something else, nothing was there before.
+    let none = Attributes::default();
+    let was = base.filter(|_| modes_matter).map_or(&none, |base| &base.attributes);
+    let attributes = match same_type(&theirs.kind, &ours.kind) {
+        // Most programs write a file anew beside it and rename it over: what is gone by that nobody took away.
+        true if base.is_some_and(|base| base.kind != ours.kind && modes_matter) => {
+            Attributes::merged(was, &theirs.attributes, &ours.attributes.over(was))
+        }
+        true => Attributes::merged(was, &theirs.attributes, &ours.attributes),
+        false => Some(ours.attributes.clone()),
+    };
+    let Some(attributes) = attributes else { return Decision::Conflict };
+    let merged = Entry { kind, mode, attributes };
     if merged == *theirs { Decision::Already } else { Decision::Become(Some(merged)) }
 }
 
@@ -60,6 +73,7 @@ fn same_type(a: &Kind, b: &Kind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::attributes::tests::set;
     use super::super::super::manifest::Digest;
     use super::*;
 
@@ -72,6 +86,11 @@ mod tests {
         let (a, b, c) = (file(0o644, "a"), file(0o644, "b"), file(0o644, "c"));
         let (ax, bx) = (file(0o755, "a"), file(0o755, "b"));
         let some = |entry: &Entry| Decision::Become(Some(entry.clone()));
+        let (at, bt, cu) = (
+            file(0o644, "a").with(set(&[("user.t", "1")])),
+            file(0o644, "b").with(set(&[("user.t", "1")])),
+            file(0o644, "a").with(set(&[("user.t", "2")])),
+        );
         for (base, theirs, ours, expected) in [
             (Some(&a), Some(&a), Some(&b), some(&b)),
             (Some(&a), Some(&b), Some(&b), Decision::Already),
@@ -89,6 +108,19 @@ mod tests {
             (Some(&a), Some(&file(0o600, "a")), Some(&ax), Decision::Conflict),
             (Some(&a), Some(&Entry::dir(0o755)), Some(&b), Decision::Conflict),
             (Some(&a), Some(&a), Some(&Entry::dir(0o755)), some(&Entry::dir(0o755))),
+            // As are attributes; one of the project's file that the run has not touched stays.
+            (Some(&a), Some(&b), Some(&at), some(&bt)),
+            (Some(&a), Some(&at), Some(&b), some(&bt)),
+            (Some(&a), Some(&cu), Some(&at), Decision::Conflict),
+            (Some(&at), Some(&at), Some(&a), some(&a)),
+            (Some(&at), Some(&a), Some(&at), Decision::Already),
+            (Some(&at), Some(&cu), Some(&a), Decision::Conflict),
+            // A file that was written anew has none of its own, which is no word about them.
+            (Some(&at), Some(&at), Some(&b), some(&bt)),
+            (Some(&at), Some(&bt), Some(&b), Decision::Already),
+            (Some(&at), Some(&cu), None, Decision::Become(None)),
+            (None, Some(&at), Some(&a), Decision::Already),
+            (Some(&at), Some(&at), Some(&Entry::dir(0o755)), some(&Entry::dir(0o755))),
         ] {
             assert_eq!(decide(base, theirs, ours), expected, "{base:?} {theirs:?} {ours:?}");
         }

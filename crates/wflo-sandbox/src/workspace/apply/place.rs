@@ -7,10 +7,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
+use super::super::attributes::{self, Attributes};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
+use super::super::folding;
 use super::super::hidden::{Hidden, Reason};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
@@ -105,8 +107,59 @@ impl Place {
         }
     }
 
+    /// Whether what is found at a path is listed under that very name.
+    pub(super) fn is_spelt(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        let listed = || folding::is_listed(beneath::open_parent(&self.root, path)?.0, path.name());
+        match listed() {
+            // Gone meanwhile: what comes next notices.
+            Err(error) if beneath::is_absent(&error) => Ok(true),
+            other => other.at("list the folder of", &self.shown(path)),
+        }
+    }
+
+    /// Whether two names can be one where `path` is to be: as the nearest folder above it says that can tell.
+    pub(super) fn folds(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            let told = match beneath::open_dir(&self.root, folder.as_bytes()) {
+                Err(error) if beneath::is_absent(&error) => None,
+                other => {
+                    let open = other.at("open the folder", &self.shown(&folder))?;
+                    folding::folds(&open).at("list", &self.shown(&folder))?
+                }
+            };
+            if let Some(told) = told {
+                return Ok(told);
+            }
+            above = folder.parent();
+        }
+        Ok(false)
+    }
+
     pub(super) fn shown(&self, path: &RelPath) -> PathBuf {
         self.path.join(path.as_path())
+    }
+
+    /// Whether a file or folder here can have these attributes, and what stands at `path` has no more than are read
+    /// of one: those are left as they are. Nothing is left of the trial.
+    pub(super) fn takes(&self, path: &RelPath, wanted: &Attributes) -> Result<bool, WorkspaceError> {
+        let shown = self.shown(path);
+        let found = beneath::look(&self.root, path.as_bytes()).at("read", &shown)?;
+        let beyond = match &found {
+            Some((found, stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink => {
+                attributes::read(found).at("read", &shown)?.beyond
+            }
+            _ => false,
+        };
+        if beyond {
+            return Ok(false);
+        }
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.root, c".", flags, Mode::from_raw_mode(0o600)) {
+            Ok(unnamed) => attributes::give(unnamed, wanted).at("write", &shown),
+            // A file system without such files: it has attributes or none.
+            Err(_) => Ok(attributes::are_there(&self.root)),
+        }
     }
 }
 
@@ -117,7 +170,7 @@ pub(in crate::workspace) fn entry_at(at: impl AsFd, path: &[u8]) -> io::Result<O
     let Some((found, stat)) = beneath::look(at, path)? else { return Ok(None) };
     let mode = stat.st_mode & 0o777;
     Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Entry::dir(mode),
+        FileType::Directory => Entry::dir(mode).with(attributes::read(&found)?.kept),
         FileType::Symlink => Entry::symlink(beneath::link_target(&found)?),
         FileType::RegularFile => {
             let file = match beneath::open_file(at, path) {
@@ -126,11 +179,11 @@ pub(in crate::workspace) fn entry_at(at: impl AsFd, path: &[u8]) -> io::Result<O
             };
             let now = rustix::fs::fstat(&file)?;
             if FileType::from_raw_mode(now.st_mode) != FileType::RegularFile {
-                return Ok(Some(Entry { kind: Kind::Whiteout, mode }));
+                return Ok(Some(Entry::plain(Kind::Whiteout, mode)));
             }
             let (hash, size) = hash_file(&file, u64::MAX)?;
-            Entry::file(now.st_mode, size, hash)
+            Entry::file(now.st_mode, size, hash).with(attributes::read(&file)?.kept)
         }
-        _ => Entry { kind: Kind::Whiteout, mode },
+        _ => Entry::plain(Kind::Whiteout, mode),
     }))
 }

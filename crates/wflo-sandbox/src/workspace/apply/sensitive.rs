@@ -1,15 +1,14 @@
 //! Paths whose change acts on the user's machine or on a server without anybody running it by hand:
 //! each is asked about separately.
 
-mod folded;
 mod rules;
 mod standard;
 
 use serde::{Deserialize, Serialize};
 
-use self::folded::folded;
 use self::rules::RULES;
 use super::super::diff::Change;
+use super::super::folding::{folded, folded_path};
 use super::super::manifest::Kind;
 use super::super::path::RelPath;
 
@@ -53,7 +52,8 @@ impl Sensitive {
         start: impl FnOnce() -> [u8; 2],
     ) -> Option<Sensitive> {
         let path = &change.path;
-        if definitions.contains(path) {
+        let is_definition = |known: &RelPath| known == path || folded_path(known) == folded_path(path);
+        if definitions.iter().any(is_definition) {
             return Some(Sensitive::Definition);
         }
         let here: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
@@ -157,7 +157,7 @@ mod tests {
     fn files_that_act_by_themselves_are_asked_about() {
         for (expected, paths) in [
             (Some(Sensitive::Settings), "wflo.toml sub/wflo.toml"),
-            (Some(Sensitive::Definition), "flows/main.py"),
+            (Some(Sensitive::Definition), "flows/main.py Flows/MAIN.py"),
             (Some(Sensitive::Git), ".git/hooks/pre-commit sub/.git/index .gitattributes"),
             (
                 Some(Sensitive::Interpreter),
@@ -179,6 +179,13 @@ mod tests {
             ),
             (Some(Sensitive::Agent), ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules"),
             (Some(Sensitive::Shell), "bin/run.SH .bashrc .mise.toml .config/mise/config.toml .tool-versions"),
+            // As another file system reads them.
+            (
+                Some(Sensitive::Git),
+                ".GIT/hooks/x .git\u{200c}/hooks/x .g\u{ad}it/config sub/GIT~1/x .gitattributes.",
+            ),
+            (Some(Sensitive::Ci), "makefile Make\u{fb01}le MAKEFILE:x .git\u{2060}hub/x"),
+            (Some(Sensitive::Shell), "run.\u{17f}h"),
             (
                 None,
                 "src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",

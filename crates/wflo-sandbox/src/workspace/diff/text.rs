@@ -1,15 +1,20 @@
 //! A change as text, in unified form, safe to print and bounded.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use similar::{Algorithm, TextDiff};
 
+use super::super::attributes::Attributes;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Digest, Entry, Kind};
-use super::super::path::RelPath;
+use super::super::path::{RelPath, escape};
 use super::super::store::Store;
 use super::super::store::blob::read_up_to;
-use super::Change;
+use super::{Change, ChangeKind};
+
+/// So much of an attribute's value is shown, in bytes.
+const SHOWN: usize = 120;
 
 /// How much text is made of one change.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +56,7 @@ impl Change {
         {
             head.push_str(&format!("mode {:03o} -> {:03o}\n", before.mode, after.mode));
         }
+        self.put_attributes(&mut head);
         if self.is_folder() {
             match (&self.before, &self.after) {
                 (None, _) => head.push_str("new folder\n"),
@@ -87,6 +93,23 @@ impl Change {
         Ok(Text { body, shortened: total > limits.lines })
     }
 
+    /// One line for each attribute that differs. Of what is gone nothing is said beside that.
+    fn put_attributes(&self, head: &mut String) {
+        let Some(after) = &self.after else { return };
+        let none = Attributes::default();
+        let was = self.before.as_ref().map_or(&none, |before| &before.attributes);
+        let names: BTreeSet<&[u8]> =
+            was.iter().chain(after.attributes.iter()).map(|(name, _)| name).collect();
+        // Of a file that was written anew apply leaves them.
+        let anew = self.kind == ChangeKind::Modified;
+        for name in names {
+            let (old, new) = (was.get(name), after.attributes.get(name));
+            if old != new && !(anew && new.is_none()) {
+                head.push_str(&format!("attribute {} {} -> {}\n", escape(name), value(old), value(new)));
+            }
+        }
+    }
+
     fn names(&self) -> (String, String) {
         let name = |prefix: &str, side: &Option<Entry>| match side {
             Some(entry) if entry.is_dir() => format!("{prefix}/{}/", self.path),
@@ -94,6 +117,18 @@ impl Change {
             None => "/dev/null".to_owned(),
         };
         (name("a", &self.before), name("b", &self.after))
+    }
+}
+
+/// A value as it is shown.
+fn value(bytes: Option<&[u8]>) -> String {
+    match bytes {
+        None => "(none)".to_owned(),
+        Some(bytes) if bytes.len() > SHOWN => {
+            let start = escape(bytes.get(..SHOWN).unwrap_or(bytes));
+            format!("\"{start}…\" ({} bytes)", bytes.len())
+        }
+        Some(bytes) => format!("\"{}\"", escape(bytes)),
     }
 }
 

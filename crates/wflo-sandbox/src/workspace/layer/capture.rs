@@ -4,20 +4,24 @@
 //! at a time, never across a mount and never through a link; whatever a name turns into in between,
 //! only what was opened is read. Counts, sizes and depth are bounded.
 //!
+//! Attributes are read from what is open already, and of what changed only: one call for its list, which nearly
+//! always is empty. Where a way back has none (the file system of the upper directory, a container, a cloud), a file
+//! keeps those that it had: what a program could not touch it did not take away.
+//!
 //! **Architecture Invariant:** a layer holds files, folders, links and removals. Devices, sockets,
-//! FIFOs, setuid and setgid bits and owners never get into one.
+//! FIFOs, setuid and setgid bits, owners and an overlay's notes never get into one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::super::attributes;
+use super::super::attributes::{self, Attributes};
 use super::super::beneath;
 use super::super::copy::Copy;
 use super::super::error::{IoAt, WorkspaceError};
@@ -50,8 +54,8 @@ impl Default for Bounds {
 pub struct Dropped {
     /// Where.
     pub path: RelPath,
-    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`; `extended attributes` of a file that is
-    /// in the layer otherwise.
+    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`; `extended attributes` of a file or folder
+    /// that is in the layer with those that it had before: they were more than are kept.
     pub what: String,
 }
 
@@ -80,6 +84,19 @@ pub fn capture(
     store: &Store,
     bounds: &Bounds,
 ) -> Result<Option<Captured>, WorkspaceError> {
+    capture_over(upper, &[], store, bounds)
+}
+
+/// The same of a mount over `lowers`, top first: who needs to know what a file was before finds it there.
+///
+/// # Errors
+/// As [`capture`].
+pub fn capture_over(
+    upper: BorrowedFd<'_>,
+    lowers: &[PathBuf],
+    store: &Store,
+    bounds: &Bounds,
+) -> Result<Option<Captured>, WorkspaceError> {
     let shown = Path::new("the workspace's upper directory");
     let root = beneath::open_dir(upper, b"").at("open", shown)?;
     // Most steps write nothing: nothing is locked for them.
@@ -88,6 +105,8 @@ pub fn capture(
     }
     let _adding = store.adding()?;
     let mut walk = Walk::new(store, bounds, None);
+    walk.lowers = lowers;
+    walk.has_attributes = attributes::are_there(&root);
     walk.folder(&root, &RelPath::root())?;
     walk.finish()
 }
@@ -103,6 +122,7 @@ pub(crate) fn capture_difference(
     let root = beneath::open_dir(root, b"").at("open", shown)?;
     let _adding = store.adding()?;
     let mut walk = Walk::new(store, bounds, Some(copy));
+    walk.has_attributes = copy.has_attributes() && attributes::are_there(&root);
     walk.folder(&root, &RelPath::root())?;
     walk.removals(copy);
     walk.finish()
@@ -119,9 +139,18 @@ struct Walk<'a> {
     dropped: Vec<Dropped>,
     /// What was there before, where that is not below but in the same folder.
     copy: Option<&'a Copy>,
-    /// With a copy: what is there now, and the modes of folders.
-    seen: BTreeMap<RelPath, Option<u32>>,
+    /// What was there before, where that is below: an overlay's lower directories, top first.
+    lowers: &'a [PathBuf],
+    /// Whether what is read can have attributes.
+    has_attributes: bool,
+    /// Of all attributes so far.
+    attribute_bytes: usize,
+    /// With a copy: what is there now, and the folders' entries.
+    seen: BTreeMap<RelPath, Option<Entry>>,
 }
+
+/// The most that the attributes of one layer take, in bytes, names and values together: they are held in memory.
+pub const MOST_ATTRIBUTES_OF_A_LAYER: usize = 16 << 20;
 
 /// An error of the system, or one of ours.
 enum Failed {
@@ -152,6 +181,9 @@ impl<'a> Walk<'a> {
             several: BTreeMap::new(),
             dropped: Vec::new(),
             copy,
+            lowers: &[],
+            has_attributes: true,
+            attribute_bytes: 0,
             seen: BTreeMap::new(),
         }
     }
@@ -178,8 +210,8 @@ impl<'a> Walk<'a> {
         }
         let changed: Vec<RelPath> = self.manifest.entries.keys().cloned().collect();
         for folder in changed.iter().flat_map(RelPath::folders) {
-            if let Some(Some(mode)) = self.seen.get(&folder) {
-                self.manifest.entries.entry(folder).or_insert_with(|| Entry::dir(*mode));
+            if let Some(Some(entry)) = self.seen.get(&folder) {
+                self.manifest.entries.entry(folder).or_insert_with(|| entry.clone());
             }
         }
     }
@@ -220,8 +252,8 @@ impl<'a> Walk<'a> {
         let stat = rustix::fs::fstat(&found).map_err(io::Error::from)?;
         if let Some(copy) = self.copy {
             let kind = FileType::from_raw_mode(stat.st_mode);
-            let mode = (kind == FileType::Directory).then_some(stat.st_mode & 0o777);
-            self.seen.insert(path.clone(), mode);
+            let folder = (kind == FileType::Directory).then(|| Entry::dir(stat.st_mode));
+            self.seen.insert(path.clone(), folder);
             if kind == FileType::Symlink && copy.is_live(path) {
                 return Ok(());
             }
@@ -238,10 +270,15 @@ impl<'a> Walk<'a> {
                 };
                 self.refuse_marks(&inner, path)?;
                 let kind = Kind::Dir { opaque: self.is_opaque(&inner)? };
+                let attributes = self.attributes(inner.as_fd(), path, true)?;
+                let entry = Entry { kind, mode: stat.st_mode & 0o777, attributes };
+                if let Some(seen) = self.seen.get_mut(path) {
+                    *seen = Some(entry.clone());
+                }
                 let changed = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
                 self.parts.times.insert(path.clone(), changed);
                 if self.copy.is_none_or(|copy| !copy.is_implied(path)) {
-                    self.enter(path, Entry { kind, mode: stat.st_mode & 0o777 });
+                    self.enter(path, entry);
                 }
                 return Ok(self.folder(&inner, path)?);
             }
@@ -269,7 +306,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let file = File::from(file);
-        if self.copy.is_some_and(|copy| copy.is_unwritten(path, &file, stat)) {
+        if self.copy.is_some_and(|copy| copy.is_unwritten(path, &file, stat, self.has_attributes)) {
             return Ok(());
         }
         // Nobody writes any more: what was read under one name is what the others have.
@@ -279,14 +316,16 @@ impl<'a> Walk<'a> {
             self.parts.contents.insert(path.clone(), content.clone());
             return Ok(());
         }
-        if !attributes::names(&file)?.is_empty() {
-            self.drop(path.clone(), "extended attributes");
-        }
+        let mut has = self.attributes(file.as_fd(), path, false)?;
         let room = self.bounds.bytes.saturating_sub(self.bytes);
         let mtime = nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed());
-        let blob = self.store.add_file(&file, stat.st_mode, mtime, room)?;
+        let blob = self.store.add_file(&file, stat.st_mode, mtime, &has, room)?;
+        if blob.refused {
+            self.drop(path.clone(), "extended attributes");
+            has = Attributes::default();
+        }
         self.bytes = self.bytes.saturating_add(blob.size);
-        let entry = Entry::file(stat.st_mode, blob.size, blob.hash);
+        let entry = Entry::file(stat.st_mode, blob.size, blob.hash).with(has);
         if stat.st_nlink > 1 {
             let one = (entry.clone(), blob.content.clone(), vec![path.clone()]);
             self.several.insert(stat.st_ino, one);
@@ -294,6 +333,57 @@ impl<'a> Walk<'a> {
         self.manifest.entries.insert(path.clone(), entry);
         self.parts.contents.insert(path.clone(), blob.content);
         Ok(())
+    }
+
+    /// Those of a changed file or folder that is open.
+    fn attributes(&mut self, file: BorrowedFd<'_>, path: &RelPath, is_dir: bool) -> io::Result<Attributes> {
+        if !self.has_attributes {
+            return self.before(path, is_dir);
+        }
+        let found = attributes::read(file)?;
+        let all = self.attribute_bytes.saturating_add(found.kept.bytes());
+        if found.beyond || all > MOST_ATTRIBUTES_OF_A_LAYER || !self.store.takes(&found.kept)? {
+            self.drop(path.clone(), "extended attributes");
+            return self.before(path, is_dir);
+        }
+        self.attribute_bytes = all;
+        Ok(found.kept)
+    }
+
+    /// Those that a file or folder at a path had before the step.
+    fn before(&self, path: &RelPath, is_dir: bool) -> io::Result<Attributes> {
+        if let Some(copy) = self.copy {
+            let given = copy.given(path).filter(|given| given.is_dir() == is_dir);
+            return Ok(given.map(|given| given.attributes.clone()).unwrap_or_default());
+        }
+        for lower in self.lowers {
+            let root = beneath::open_root(lower)?;
+            match beneath::look(&root, path.as_bytes())? {
+                Some((found, stat)) => {
+                    return Ok(match FileType::from_raw_mode(stat.st_mode) {
+                        FileType::RegularFile if !is_dir => attributes::read(&found)?.kept,
+                        FileType::Directory if is_dir => attributes::read(&found)?.kept,
+                        _ => Attributes::default(),
+                    });
+                }
+                // Something in the way, or a folder that hides what is below: nothing further down shows.
+                None => {
+                    for folder in path.folders() {
+                        let Some((found, stat)) = beneath::look(&root, folder.as_bytes())? else { continue };
+                        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+                        let is_opaque = || -> io::Result<bool> {
+                            let opened = beneath::open_dir(&root, folder.as_bytes())?;
+                            Ok(self.mark(&opened, "opaque")?.is_some_and(|value| value == b"y"))
+                        };
+                        drop(found);
+                        if !is_dir || is_opaque()? {
+                            return Ok(Attributes::default());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Attributes::default())
     }
 
     fn is_opaque(&self, dir: &OwnedFd) -> io::Result<bool> {

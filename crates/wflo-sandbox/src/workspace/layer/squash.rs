@@ -94,5 +94,5 @@ fn over(combined: &mut BTreeMap<RelPath, (Entry, Digest)>, path: &RelPath, entry
         Some(_) => true,
         None => false,
     };
-    Entry { kind: Kind::Dir { opaque }, mode: entry.mode }
+    Entry { kind: Kind::Dir { opaque }, ..entry.clone() }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode};
 
+use super::super::attributes;
 use super::super::beneath;
 use super::super::error::IoAt;
 use super::super::layer::{Merged, OneFile};
@@ -24,11 +25,13 @@ pub(super) struct Sources<'a> {
     trees: HashMap<Digest, OwnedFd>,
     /// Files with several names: where the first of them was written.
     several: HashMap<OneFile, (RelPath, Entry)>,
+    /// What was written without all of its attributes: the file system there does not take them.
+    pub(super) bare: Vec<RelPath>,
 }
 
 impl<'a> Sources<'a> {
     pub(super) fn new(store: &'a Store, root: &'a OwnedFd) -> Self {
-        Sources { store, root, trees: HashMap::new(), several: HashMap::new() }
+        Sources { store, root, trees: HashMap::new(), several: HashMap::new(), bare: Vec::new() }
     }
 
     fn tree(&mut self, tree: &Digest) -> io::Result<&OwnedFd> {
@@ -85,6 +88,9 @@ impl<'a> Sources<'a> {
                     Ok(_) => return Err(lost()),
                     Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(lost()),
                     Err(error) => return Err(error).at("write", shown).map_err(RestoreError::from),
+                }
+                if !attributes::give(&made, &merged.entry.attributes).at("mark", shown)? {
+                    self.bare.push(path.clone());
                 }
                 let mode = Mode::from_raw_mode(merged.entry.mode & 0o777);
                 rustix::fs::fchmod(&made, mode).at("set the mode of", shown)?;

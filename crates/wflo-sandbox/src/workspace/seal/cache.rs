@@ -1,4 +1,4 @@
-//! Hashes of files that have not changed since they were last sealed.
+//! Hashes of files, and attributes of files and folders, that have not changed since they were last sealed.
 //!
 //! An entry counts only while size, times, inode and device are the same, and only when the file was
 //! last changed well before the seal that recorded it: a change within one tick of the file
@@ -9,12 +9,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use super::super::attributes::Attributes;
 use super::super::manifest::Digest;
 use super::super::path::RelPath;
 use super::super::store::blob::Nanos;
 use super::super::survey::Seen;
 
-const MAGIC: &[u8] = b"wflo hashes 1\n\0\0";
+const MAGIC: &[u8] = b"wflo hashes 2\n\0\0";
 /// Longer than a tick of any kernel's file clock.
 const SETTLED: Nanos = 100_000_000;
 
@@ -38,9 +39,16 @@ impl Stamp {
 #[derive(Default)]
 pub(super) struct Cache {
     taken_at: Nanos,
-    known: HashMap<RelPath, (Stamp, Digest)>,
-    learned: Vec<(RelPath, Stamp, Digest)>,
+    known: HashMap<RelPath, (Stamp, Known)>,
+    learned: Vec<(RelPath, Stamp, Known)>,
     changed: bool,
+}
+
+/// What reading gave. A folder has no content: its hash is that of nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) hash: Digest,
+    pub(super) attributes: Attributes,
 }
 
 impl Cache {
@@ -49,17 +57,17 @@ impl Cache {
         fs::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
     }
 
-    /// The hash of a file that has not changed.
-    pub(super) fn hash(&self, seen: &Seen) -> Option<Digest> {
-        let (stamp, hash) = self.known.get(&seen.path)?;
+    /// What is known of a file or folder that has not changed: who gives it another attribute changes it.
+    pub(super) fn known(&self, seen: &Seen) -> Option<&Known> {
+        let (stamp, known) = self.known.get(&seen.path)?;
         let settled = seen.mtime.max(seen.ctime).saturating_add(SETTLED) < self.taken_at;
-        (settled && *stamp == Stamp::of(seen)).then_some(*hash)
+        (settled && *stamp == Stamp::of(seen)).then_some(known)
     }
 
-    /// Notes a file's hash for the next seal.
-    pub(super) fn learn(&mut self, seen: &Seen, hash: Digest) {
-        self.changed |= self.hash(seen) != Some(hash);
-        self.learned.push((seen.path.clone(), Stamp::of(seen), hash));
+    /// Notes what was found for the next seal.
+    pub(super) fn learn(&mut self, seen: &Seen, found: Known) {
+        self.changed |= self.known(seen) != Some(&found);
+        self.learned.push((seen.path.clone(), Stamp::of(seen), found));
     }
 
     /// Replaces the file when something differs. A failure only costs time later.
@@ -69,7 +77,7 @@ impl Cache {
         }
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&now.to_be_bytes());
-        for (path, stamp, hash) in &self.learned {
+        for (path, stamp, known) in &self.learned {
             out.extend_from_slice(&u32::try_from(path.as_bytes().len()).unwrap_or(0).to_be_bytes());
             out.extend_from_slice(path.as_bytes());
             for number in [stamp.size, stamp.inode, stamp.device] {
@@ -78,7 +86,8 @@ impl Cache {
             for time in [stamp.mtime, stamp.ctime] {
                 out.extend_from_slice(&time.to_be_bytes());
             }
-            out.extend_from_slice(hash.as_bytes());
+            out.extend_from_slice(known.hash.as_bytes());
+            known.attributes.encode(&mut out);
         }
         let sum = Digest::of(&out);
         out.extend_from_slice(sum.as_bytes());
@@ -111,8 +120,9 @@ fn decode(bytes: &[u8]) -> Option<Cache> {
         let (size, inode, device) = (number()?, number()?, number()?);
         let (mtime, ctime) = (number()?.cast_signed(), number()?.cast_signed());
         let hash = Digest::from(take::<32>(&mut rest)?);
+        let attributes = Attributes::decode(&mut rest)?;
         let stamp = Stamp { size, mtime, ctime, inode, device };
-        known.insert(RelPath::from_bytes(path).ok()?, (stamp, hash));
+        known.insert(RelPath::from_bytes(path).ok()?, (stamp, Known { hash, attributes }));
     }
     Some(Cache { taken_at, known, learned: Vec::new(), changed: false })
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FileType;
 
+use super::super::attributes::{self, Attributes};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::hidden::git::without_credentials;
@@ -18,7 +19,7 @@ use super::super::store::Store;
 use super::super::store::blob::{Content, read_up_to};
 use super::super::store::tree::Parts;
 use super::super::survey::{Seen, SeenKind};
-use super::cache::Cache;
+use super::cache::{Cache, Known};
 use super::plain_entry;
 
 /// How often a file that changes while it is copied is tried again.
@@ -48,7 +49,7 @@ enum Taken {
     Gone,
     LeftOut,
     Entry(Entry),
-    File { entry: Entry, content: Content, seen: Seen, hash: Digest },
+    File { entry: Entry, content: Content, seen: Seen, known: Known },
 }
 
 impl Intake<'_> {
@@ -75,8 +76,12 @@ impl Intake<'_> {
         for (entry, taken) in seen.iter().zip(&taken) {
             match taken {
                 Taken::LeftOut => left_out.push(entry.path.clone()),
-                Taken::File { seen, hash, .. } if seen.kind == SeenKind::File => {
-                    self.cache.learn(seen, *hash)
+                Taken::File { seen, known, .. } if seen.kind == SeenKind::File => {
+                    self.cache.learn(seen, known.clone());
+                }
+                Taken::Entry(folder) if folder.is_dir() => {
+                    let attributes = folder.attributes.clone();
+                    self.cache.learn(entry, Known { hash: Digest::of(b""), attributes });
                 }
                 _ => {}
             }
@@ -90,11 +95,21 @@ impl Intake<'_> {
         match seen.kind {
             SeenKind::Dir | SeenKind::Symlink => true,
             SeenKind::Replaced => false,
-            SeenKind::File => self
-                .cache
-                .hash(seen)
-                .is_some_and(|hash| self.store.blob_path(&hash, seen.mode, seen.mtime).exists()),
+            SeenKind::File => self.cache.known(seen).is_some_and(|known| self.blob(seen, known).exists()),
         }
+    }
+
+    fn blob(&self, seen: &Seen, known: &Known) -> std::path::PathBuf {
+        self.store.blob_path(&known.hash, seen.mode, seen.mtime, &known.attributes)
+    }
+
+    /// Those of a folder, read where it has changed.
+    fn of_folder(&self, seen: &Seen) -> io::Result<Attributes> {
+        if let Some(known) = self.cache.known(seen) {
+            return Ok(known.attributes.clone());
+        }
+        let found = attributes::read(beneath::open_any(self.root, seen.path.as_bytes())?)?.kept;
+        Ok(if self.store.takes(&found)? { found } else { Attributes::default() })
     }
 
     fn take(&self, seen: &Seen, group: Group, trust: bool) -> Result<Taken, WorkspaceError> {
@@ -114,12 +129,16 @@ impl Intake<'_> {
         let shown = self.project.join(seen.path.as_path());
         let target = || beneath::link_target(beneath::open_any(self.root, seen.path.as_bytes())?);
         if let Some(entry) = plain_entry(seen, target).at("read", &shown)? {
+            let entry = match entry.is_dir() {
+                true => entry.with(self.of_folder(seen).at("read", &shown)?),
+                false => entry,
+            };
             return Ok(Taken::Entry(entry));
         }
-        if let Some(hash) = self.cache.hash(seen).filter(|_| trust && seen.kind == SeenKind::File) {
-            let content = Content::Stored(self.store.blob_path(&hash, seen.mode, seen.mtime));
-            let entry = Entry::file(seen.mode, seen.size, hash);
-            return Ok(Taken::File { entry, content, seen: seen.clone(), hash });
+        if let Some(known) = self.cache.known(seen).filter(|_| trust && seen.kind == SeenKind::File) {
+            let content = Content::Stored(self.blob(seen, known));
+            let entry = Entry::file(seen.mode, seen.size, known.hash).with(known.attributes.clone());
+            return Ok(Taken::File { entry, content, seen: seen.clone(), known: known.clone() });
         }
         let file = File::from(beneath::open_file(self.root, seen.path.as_bytes()).at("open", &shown)?);
         for attempt in 1..=TRIES {
@@ -128,20 +147,26 @@ impl Intake<'_> {
                 return Ok(Taken::Gone);
             }
             let now = Seen::new(seen.path.clone(), seen.kind, &before);
+            let mut has = Attributes::default();
             let added = if seen.kind == SeenKind::Replaced {
                 let content = read_up_to(&file, REPLACED_LIMIT).at("read", &shown)?;
                 let clean = without_credentials(&seen.path, &content);
                 self.store.add_bytes(&clean, now.mode, now.mtime)
             } else {
-                self.store.add_file(&file, now.mode, now.mtime, u64::MAX)
+                has = attributes::read(&file).at("read", &shown)?.kept;
+                self.store.add_file(&file, now.mode, now.mtime, &has, u64::MAX)
             };
             let added = added.at("copy", &shown)?;
+            if added.refused {
+                has = Attributes::default();
+            }
             let after = rustix::fs::fstat(&file).at("read", &shown)?;
             let after = Seen::new(seen.path.clone(), seen.kind, &after);
             let steady = (after.size, after.mtime, after.ctime) == (now.size, now.mtime, now.ctime);
             if steady || (group == Group::Rest && attempt == TRIES) {
-                let entry = Entry::file(now.mode, added.size, added.hash);
-                return Ok(Taken::File { entry, content: added.content, seen: now, hash: added.hash });
+                let entry = Entry::file(now.mode, added.size, added.hash).with(has.clone());
+                let known = Known { hash: added.hash, attributes: has };
+                return Ok(Taken::File { entry, content: added.content, seen: now, known });
             }
         }
         Err(WorkspaceError::KeepsChanging { path: seen.path.clone() })

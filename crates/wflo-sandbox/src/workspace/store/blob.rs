@@ -1,8 +1,8 @@
 //! File contents, each stored once and never written again.
 //!
 //! A blob's name holds its hash, mode and modification time, because the trees hold it as a hard
-//! link and a link shares those. Modification times are kept: without them every compiled Python
-//! file beside a sealed source would look out of date.
+//! link and a link shares those; and the digest of its extended attributes, where it has some. Modification times
+//! are kept: without them every compiled Python file beside a sealed source would look out of date.
 //!
 //! **Architecture Invariant:** a content gets that name only once it is flushed. Whoever finds the name
 //! takes what it says for true and reads nothing; after a loss of power a file that was never flushed may
@@ -19,9 +19,10 @@ use rustix::fs::{AtFlags, Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
+use super::super::attributes::{self, Attributes};
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::Digest;
-use super::{Store, children};
+use super::{PROBE, Store, children};
 
 /// The buffer for copying and hashing, in bytes.
 const CHUNK: usize = 128 * 1024;
@@ -32,6 +33,8 @@ pub(crate) struct Blob {
     pub(crate) hash: Digest,
     pub(crate) size: u64,
     pub(crate) content: Content,
+    /// Whether the attributes that it was to have were refused: it has none.
+    pub(crate) refused: bool,
 }
 
 /// Where a content is, for the tree that will hold it.
@@ -78,11 +81,16 @@ pub(crate) fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
 }
 
 impl Store {
-    /// Where a content with this mode and time is kept.
-    pub(crate) fn blob_path(&self, hash: &Digest, mode: u32, mtime: Nanos) -> PathBuf {
+    /// Where a content with this mode, time and attributes is kept.
+    pub(crate) fn blob_path(&self, hash: &Digest, mode: u32, mtime: Nanos, has: &Attributes) -> PathBuf {
         let hex = hash.to_string();
         let shard = hex.get(..2).unwrap_or("00").to_owned();
-        self.folder("blobs").join(shard).join(format!("{hex}-{:o}-{mtime:x}", stored_mode(mode)))
+        let mut name = format!("{hex}-{:o}-{mtime:x}", stored_mode(mode));
+        if !has.is_empty() {
+            // Whole: a program chooses them, and could choose two sets that begin alike.
+            name.push_str(&format!("-{}", has.digest()));
+        }
+        self.folder("blobs").join(shard).join(name)
     }
 
     /// Adds the content of `source` from its start: a reflink where the file system can, else a
@@ -90,36 +98,61 @@ impl Store {
     ///
     /// # Errors
     /// An error of the kind `FileTooLarge` when there are more than `limit` bytes.
-    pub(crate) fn add_file(&self, source: &File, mode: u32, mtime: Nanos, limit: u64) -> io::Result<Blob> {
+    pub(crate) fn add_file(
+        &self,
+        source: &File,
+        mode: u32,
+        mtime: Nanos,
+        has: &Attributes,
+        limit: u64,
+    ) -> io::Result<Blob> {
         let mut temporary = tempfile::NamedTempFile::new_in(self.folder("tmp"))?;
         let copy = temporary.as_file_mut();
         let (hash, size) = copy_into(source, copy, limit)?;
-        self.keep(temporary, hash, size, mode, mtime)
+        self.keep(temporary, (hash, size), mode, mtime, has)
+    }
+
+    /// Whether a file or folder of the store can have these. Some file systems have little room for them.
+    pub(crate) fn takes(&self, wanted: &Attributes) -> io::Result<bool> {
+        if wanted.is_empty() {
+            return Ok(true);
+        }
+        // With the mark that an overlay's folder may have beside them.
+        let probe = tempfile::Builder::new().prefix(PROBE).tempdir_in(self.folder("tmp"))?;
+        super::tree::mark_opaque(probe.path(), self.marks())?;
+        attributes::give(File::open(probe.path())?, wanted)
     }
 
     /// Adds a content that is in memory.
     pub(crate) fn add_bytes(&self, content: &[u8], mode: u32, mtime: Nanos) -> io::Result<Blob> {
         let mut temporary = tempfile::NamedTempFile::new_in(self.folder("tmp"))?;
         temporary.write_all(content)?;
-        self.keep(temporary, Digest::of(content), content.len() as u64, mode, mtime)
+        let what = (Digest::of(content), content.len() as u64);
+        self.keep(temporary, what, mode, mtime, &Attributes::default())
     }
 
     fn keep(
         &self,
         temporary: tempfile::NamedTempFile,
-        hash: Digest,
-        size: u64,
+        (hash, size): (Digest, u64),
         mode: u32,
         mtime: Nanos,
+        has: &Attributes,
     ) -> io::Result<Blob> {
-        let name = self.blob_path(&hash, mode, mtime);
+        let mut name = self.blob_path(&hash, mode, mtime, has);
+        let mut refused = false;
+        // Before its mode: who may not write a file may not give it attributes.
+        if !name.exists() && !attributes::give(temporary.as_file(), has)? {
+            refused = true;
+            name = self.blob_path(&hash, mode, mtime, &Attributes::default());
+        }
         if name.exists() {
-            return Ok(Blob { hash, size, content: Content::Stored(name) });
+            return Ok(Blob { hash, size, content: Content::Stored(name), refused });
         }
         rustix::fs::fchmod(temporary.as_file(), Mode::from_raw_mode(stored_mode(mode)))?;
         set_mtime(temporary.as_file(), mtime)?;
         let file = Arc::new(temporary.into_temp_path());
-        Ok(Blob { hash, size, content: Content::Fresh { file, name } })
+        Ok(Blob { hash, size, content: Content::Fresh { file, name }, refused })
     }
 }
 

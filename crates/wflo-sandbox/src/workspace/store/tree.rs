@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
 
+use super::super::attributes;
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Digest, Kind, Manifest};
@@ -91,6 +92,12 @@ impl Store {
         // Deepest first, so that a read-only folder is filled before it is closed.
         for (path, entry) in manifest.entries.iter().rev().filter(|(_, entry)| entry.is_dir()) {
             let full = tree.join(path.as_path());
+            if !entry.attributes.is_empty() {
+                let folder = File::open(&full).at("open the folder", &full)?;
+                if !attributes::give(&folder, &entry.attributes).at("mark", &full)? {
+                    tracing::debug!(folder = %path, "the store does not take its attributes");
+                }
+            }
             let mode = Mode::from_raw_mode(blob::stored_folder_mode(entry.mode));
             rustix::fs::chmodat(CWD, &full, mode, AtFlags::empty()).at("set the mode of", &full)?;
             if let Some(time) = parts.times.get(path) {
@@ -174,14 +181,23 @@ fn with_folder(full: &Path, make: impl Fn() -> io::Result<()>) -> io::Result<()>
 fn link_or_copy(blob: &Path, full: &Path) -> io::Result<()> {
     match fs::hard_link(blob, full) {
         // A file system has a bound on links per file; an empty `__init__.py` reaches it.
-        Err(error) if error.raw_os_error() == Some(Errno::MLINK.raw_os_error()) => {
-            fs::copy(blob, full).map(|_| ())
-        }
+        Err(error) if error.raw_os_error() == Some(Errno::MLINK.raw_os_error()) => copy_whole(blob, full),
         other => other,
     }
 }
 
-fn mark_opaque(folder: &Path, marks: Marks) -> io::Result<()> {
+/// All that belongs to a content, as a link would have it.
+fn copy_whole(blob: &Path, full: &Path) -> io::Result<()> {
+    let source = File::open(blob)?;
+    let stat = rustix::fs::fstat(&source)?;
+    let mut copy = File::options().read(true).write(true).create_new(true).open(full)?;
+    blob::copy_into(&source, &mut copy, u64::MAX)?;
+    attributes::give(&copy, &attributes::read(&source)?.kept)?;
+    rustix::fs::fchmod(&copy, Mode::from_raw_mode(stat.st_mode & 0o777))?;
+    blob::set_mtime(&copy, blob::nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed()))
+}
+
+pub(super) fn mark_opaque(folder: &Path, marks: Marks) -> io::Result<()> {
     Ok(rustix::fs::setxattr(folder, marks.name("opaque"), b"y", XattrFlags::empty())?)
 }
 

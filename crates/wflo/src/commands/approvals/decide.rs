@@ -48,17 +48,20 @@ enum DecideError {
     NoAmount,
     #[error("approval {id} is not about a host, so it takes no --for")]
     Lasting { id: ApprovalId },
+    #[error("approval {id} could be decided until {until}, and counts as rejected since")]
+    TooLate { id: ApprovalId, run: RunId, until: String },
 }
 
 impl Coded for DecideError {
     fn code(&self) -> Code {
-        Code(8022)
+        Code(if matches!(self, DecideError::TooLate { .. }) { 7001 } else { 8022 })
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             DecideError::NoBudget { id } => format!("`wflo approvals approve {id}` says yes to it"),
             DecideError::Lasting { id } => format!("`wflo approvals show {id}` shows what it is about"),
+            DecideError::TooLate { run, .. } => format!("`wflo runs resume {run}` goes on with the run"),
             DecideError::NoAmount => "leave it out to give what the question suggests".to_owned(),
         })
     }
@@ -107,6 +110,9 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         Some(LiveDriver { stopped: false, .. }) => taken(&session, &record, id).await?,
         _ => false,
     };
+    if taken && session.store.approval(id).await?.is_some_and(|now| now.status == ApprovalStatus::Expired) {
+        return Err(StoreError::AlreadyDecided { id, status: ApprovalStatus::Expired }.into());
+    }
     // A process that was about to leave the run may have gone without it.
     let driver = if taken { driver } else { drivers::of(&session, &record)? };
     let done = Done {
@@ -119,7 +125,9 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
     };
     context.printer.object(&done);
     let word = if decision.approved { "approved" } else { "rejected" };
-    context.printer.line(format_args!("{id} {word}: {}", evidence::title(&approval.request, 120)));
+    let given_by = evidence::given(&approval.request, &decision).map(|given| format!(" ({given})"));
+    let title = evidence::title(&approval.request, 120);
+    context.printer.line(format_args!("{id} {word}: {title}{}", given_by.unwrap_or_default()));
     match driver {
         Some(driver) => {
             live(context, driver, taken, &record);
@@ -148,6 +156,12 @@ async fn check(
     if let Some(earlier) = waiting_decision(session, approval).await? {
         let status = if earlier.approved { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
         return Err(StoreError::AlreadyDecided { id, status }.into());
+    }
+    if let Some(until) = approval.request.expires_at
+        && approval.request.is_over(session.clock.now())
+    {
+        let until = until.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+        return Err(DecideError::TooLate { id, run: approval.run, until }.into());
     }
     if given.lasts.is_some() && !matches!(approval.request.purpose, Purpose::Host { .. }) {
         return Err(DecideError::Lasting { id }.into());

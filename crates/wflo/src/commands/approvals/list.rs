@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::printer::Table;
 
-use super::{Going, json, waiting_decision};
+use super::{Going, json, standing, waiting_decision};
 
 /// Lists approvals, newest first.
 pub(super) async fn run(
@@ -41,16 +41,7 @@ pub(super) async fn run(
         let recorded = waiting_decision(&session, approval).await?;
         shown += 1;
         printer.object(&json(approval, recorded.as_ref()));
-        let status = match (approval.status, &recorded) {
-            (_, Some(decision)) if decision.approved => paint.good("approved, not taken up"),
-            (_, Some(_)) => paint.bad("rejected, not taken up"),
-            (ApprovalStatus::Pending, None) => paint.careful("pending"),
-            (status @ (ApprovalStatus::Rejected | ApprovalStatus::Expired), None) => {
-                paint.bad(status.as_str())
-            }
-            (ApprovalStatus::Approved | ApprovalStatus::Consumed, None) => paint.good("approved"),
-            (ApprovalStatus::Superseded, None) => paint.faint("superseded"),
-        };
+        let status = standing(paint, approval, recorded.as_ref(), now);
         table.row(vec![
             approval.id.to_string(),
             status,

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
 
-use super::{json, waiting_decision};
+use super::{json, standing, waiting_decision};
 
 /// Shows an approval.
 pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -22,14 +22,10 @@ pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Ex
     let paint = printer.paint();
     printer.object(&json(&approval, recorded.as_ref()));
     let request = &approval.request;
-    let status = match approval.status {
-        ApprovalStatus::Pending => paint.careful("pending"),
-        ApprovalStatus::Rejected | ApprovalStatus::Expired => paint.bad(approval.status.as_str()),
-        status => paint.good(status.as_str()),
-    };
+    let now = session.clock.now();
+    let status = standing(paint, &approval, recorded.as_ref(), now);
     printer.line(format_args!("{}  {status}", paint.strong(approval.id)));
     printer.line(format_args!("  {}", plain::line(&request.title)));
-    let now = session.clock.now();
     let step = request.step.as_ref().map(|step| format!(", step {}", plain::line(step)));
     printer.line(format_args!(
         "  {}",
@@ -66,6 +62,8 @@ pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Ex
             decision.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
             comment.unwrap_or_default()
         ));
+    } else if approval.status == ApprovalStatus::Pending && request.is_over(now) {
+        printer.note(format_args!("\n`wflo runs resume {}` goes on with the run.", approval.run));
     } else if approval.status == ApprovalStatus::Pending {
         let amount = matches!(request.purpose, Purpose::Budget { .. });
         let amount = if amount { " [--amount USD]" } else { "" };

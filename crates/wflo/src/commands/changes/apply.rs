@@ -1,12 +1,14 @@
 //! `wflo apply`: a run's changes into the project, all or nothing.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Store as _;
 use wflo_core::run::RunRecord;
-use wflo_engine::changes::{Fate, fate, record_applied};
+use wflo_engine::changes::{Fate, Places, fate, passed_written, record_applied};
 use wflo_sandbox::workspace::{
     self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, pending_apply,
     resume_apply,
@@ -17,11 +19,12 @@ use crate::commands::runs::{in_colour, letter};
 use crate::commands::{Context, freed, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::paths::lexical;
 use crate::printer::Printer;
 use crate::session::Session;
 
 use super::error::ChangesError;
-use super::{Files, count, files_in, hidden, in_project, open_fate};
+use super::{Files, count, deciding, files_in, hidden, in_project, open_fate};
 
 /// What is to be brought in.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +33,10 @@ struct Wish {
     paths: Vec<RelPath>,
     /// Although the project changed them, too.
     force: Vec<RelPath>,
-    /// Do not ask about anything.
+    /// Nothing is asked. What acts by itself comes in where it was named.
     yes: bool,
+    /// The whole project was named.
+    all: bool,
 }
 
 /// What `--json` prints.
@@ -51,19 +56,36 @@ pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit,
     let session = pick::existing(context)?;
     let record = pick::run(&session, which).await?;
     let root = &session.settings.project.root;
+    let (all, paths) = whole_or_parts(&args.paths, root, &context.current);
     let wish = Wish {
-        paths: in_project(&args.paths, root, &context.current)?,
+        paths: in_project(&paths, root, &context.current)?,
         force: in_project(&args.force, root, &context.current)?,
         yes: args.yes,
+        all,
     };
     match bring_in(&session, context, &record, &wish).await {
         Err(error) => match fate(session.store.as_ref(), record.id).await {
             // Whatever it met: somebody threw them away meanwhile, and their contents with them.
-            Ok(Some(Fate::Discarded { applied })) => Err(ChangesError::discarded(record.id, applied).into()),
+            Ok(Some(fate @ Fate::Discarded(_))) => {
+                Err(ChangesError::discarded(record.id, fate.applied()).into())
+            }
             _ => Err(error.of_run(record.id)),
         },
         ended => ended,
     }
+}
+
+/// Whether the whole project is among what was named, and what it is without that.
+fn whole_or_parts(named: &[PathBuf], project: &Path, current: &Path) -> (bool, Vec<PathBuf>) {
+    let from = current.canonicalize().unwrap_or_else(|_| current.to_path_buf());
+    let is_whole = |path: &PathBuf| lexical(&from.join(path)) == project;
+    // A part of the whole adds nothing to it.
+    if named.iter().any(is_whole) { (true, Vec::new()) } else { (false, named.to_vec()) }
+}
+
+/// `--yes` alone is a word about no file that acts by itself: nobody has seen which there are.
+fn names_something(wish: &Wish) -> bool {
+    wish.all || !wish.paths.is_empty()
 }
 
 /// Brings a run's changes into the project and records it.
@@ -86,7 +108,7 @@ async fn bring_in(
     let mut options = ApplyOptions {
         paths: wish.paths.clone(),
         force: wish.force.clone(),
-        confirmed: if wish.yes { Confirmed::All } else { Confirmed::None },
+        confirmed: if wish.yes && names_something(wish) { Confirmed::All } else { Confirmed::None },
         definitions: files.definitions(),
         dry_run: true,
         by: None,
@@ -97,10 +119,16 @@ async fn bring_in(
         // What the project has already needs nobody's word.
         there = files.write(&ApplyOptions { confirmed: Confirmed::All, ..options.clone() })?.already;
         planned.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
-        options.confirmed = Confirmed::Paths(ask(context, &files, &planned.unconfirmed)?);
+        if !wish.yes {
+            options.confirmed = Confirmed::Paths(ask(context, &files, &planned.unconfirmed)?);
+        }
     }
     options.dry_run = false;
+    let alone = deciding(session, record)?;
+    // While this asked, somebody may have thrown them away.
+    open_fate(session, record).await?;
     let mut report = refuse_conflicts(context, run, files.write(&options)?)?;
+    passed_written();
     report.unconfirmed.retain(|(change, _)| !there.contains(&change.path));
     if report.applied.is_empty() {
         if !report.unconfirmed.is_empty() {
@@ -108,7 +136,7 @@ async fn bring_in(
             return Err(ChangesError::Unconfirmed { run }.into());
         }
         // Of what was named nothing follows for the rest.
-        if wish.paths.is_empty() && matches!(before, Some(Fate::Applied { .. })) {
+        if wish.paths.is_empty() && matches!(before, Some(Fate::Applied(_))) {
             return Err(ChangesError::Applied { run }.into());
         }
     }
@@ -116,8 +144,10 @@ async fn bring_in(
     // Where everything is hidden nothing has become of the changes.
     if !report.applied.is_empty() || !report.already.is_empty() {
         let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-        record_applied(store, clock, record, written).await.map_err(CommandError::engine)?;
+        let which = files.places(&report)?;
+        record_applied(store, clock, record, written, Some(which)).await.map_err(CommandError::engine)?;
     }
+    drop(alone);
     printer.object(&Done { run_id: Some(run), report: &report });
     let paint = printer.paint();
     for change in &report.applied {
@@ -130,6 +160,7 @@ async fn bring_in(
     for (path, _) in &report.hidden {
         printer.warning(format_args!("{path} was left out: hidden paths are never written"));
     }
+    name_bare(printer, &report.without_attributes);
     list_unconfirmed(context, run, &report);
     match (written, report.already.is_empty()) {
         (0, true) if report.applied.is_empty() => printer.line("Nothing was written."),
@@ -161,8 +192,20 @@ pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
                 "a folder in its place holds files that the run did not see"
             }
             workspace::ConflictReason::OtherFileSystem => "it lies on another file system",
+            workspace::ConflictReason::SameName => {
+                "the file system here takes its name and another one for one; apply one of them by its path"
+            }
         };
         printer.note(format_args!("  {}  {why}", conflict.path));
+    }
+}
+
+/// Says what came without attributes.
+pub(crate) fn name_bare(printer: &Printer, paths: &[RelPath]) {
+    for path in paths {
+        printer.warning(format_args!(
+            "{path} is there without its extended attributes: the file system does not take them"
+        ));
     }
 }
 
@@ -206,7 +249,9 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
     for (change, why) in &report.unconfirmed {
         context.printer.warning(format_args!("{} was left out: it is {}", change.path, what(*why)));
     }
-    context.printer.hint(format_args!("apply them on a terminal, or with `wflo apply {run} PATH --yes`"));
+    context.printer.hint(format_args!(
+        "apply them on a terminal, or by name with `wflo apply {run} PATH --yes` (`.` names all)"
+    ));
 }
 
 /// What a sensitive change is to.
@@ -231,12 +276,22 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
 ///
 /// A crash before this leaves files of which the run knows nothing; the next `wflo apply` of it finds
 /// them there and says so in the record.
-async fn record_finished(context: &Context<'_>, pending: &Pending) -> Result<(), CommandError> {
+async fn record_finished(
+    context: &Context<'_>,
+    pending: &Pending,
+    left_alone: &[RelPath],
+) -> Result<(), CommandError> {
     let Some(run) = pending.by.as_ref().and_then(|by| by.parse::<RunId>().ok()) else { return Ok(()) };
     let session = pick::existing(context)?;
     let store = session.store.as_ref();
     let Some(record) = store.run(run).await? else { return Ok(()) };
-    record_applied(store, session.clock.as_ref(), &record, pending.files).await.map_err(CommandError::engine)
+    let there: BTreeSet<&RelPath> = pending.paths.iter().filter(|path| !left_alone.contains(path)).collect();
+    // Its trees may be gone by now; then only the number is known.
+    let changes = Files::open(&session, &record).await.ok().and_then(|files| files.changes().ok());
+    let which = changes.map(|changes| Places::of(&changes, &there));
+    let written = pending.files.iter().filter(|path| there.contains(path)).count() as u64;
+    let recorded = record_applied(store, session.clock.as_ref(), &record, written, which).await;
+    recorded.map_err(CommandError::engine)
 }
 
 /// Finishes or takes back an apply that was cut short.
@@ -256,6 +311,7 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     };
     let mut ended = Ended { id: None, direction: word, paths: Vec::new(), left_alone: Vec::new() };
     let store = freed::workspaces(&settings, &settings.project.root)?;
+    let alone = workspace::deciding(&store, &settings.project.root)?;
     let Some(pending) = pending_apply(&store, &settings.project.root)? else {
         printer.object(&ended);
         printer.line("No apply to this project was cut short.");
@@ -264,8 +320,9 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     let rules = hidden(&settings, &[])?;
     ended.left_alone = resume_apply(&store, &settings.project.root, &rules, direction)?;
     if direction == Direction::Finish {
-        record_finished(context, &pending).await?;
+        record_finished(context, &pending, &ended.left_alone).await?;
     }
+    drop(alone);
     ended.id = Some(pending.id);
     ended.paths = pending.paths;
     printer.object(&ended);

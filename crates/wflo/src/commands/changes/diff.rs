@@ -41,8 +41,8 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
     let record = pick::run(&session, &args.run).await?;
     let run = record.id;
     let fate = fate(session.store.as_ref(), run).await.map_err(CommandError::engine)?;
-    if let Some(Fate::Discarded { applied }) = fate {
-        return Err(ChangesError::discarded(run, applied).into());
+    if let Some(fate @ Fate::Discarded(_)) = fate {
+        return Err(ChangesError::discarded(run, fate.applied()).into());
     }
     let files = Files::open(&session, &record).await?;
     let wanted = in_project(&args.paths, &files.project, &context.current)?;

@@ -8,6 +8,7 @@ use wflo_core::id::RunId;
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, launch_of, record_discarded};
 use wflo_engine::retention::Trees;
+use wflo_sandbox::workspace::{WorkspaceError, pending_apply};
 
 use crate::cli::DiscardArgs;
 use crate::commands::{Context, freed, pick};
@@ -18,7 +19,7 @@ use crate::session::Session;
 
 use super::apply::yes;
 use super::error::ChangesError;
-use super::{Files, count, files_in, open_fate};
+use super::{Files, count, deciding, files_in, open_fate};
 
 /// A stored tree that is not there any more.
 const GONE: Code = Code(5105);
@@ -40,7 +41,7 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
     let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
     let (files, applied) = loop {
         let seen = open_fate(&session, &record).await?;
-        let (files, applied) = wanted(&session, &record, seen).await?;
+        let (files, applied) = wanted(&session, &record, seen.as_ref()).await?;
         // Off a terminal the command itself is the answer.
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if terminal && !args.yes && !printer.json_wanted() {
@@ -51,6 +52,8 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
                 return Ok(Exit::Failed);
             }
         }
+        let _alone = deciding(&session, &record)?;
+        refuse_half(&session, &record)?;
         let recorded = record_discarded(store, clock, &record, files, seen).await;
         // Else somebody brought files in while this waited for an answer: perhaps not all.
         if recorded.map_err(CommandError::engine)?.is_ok() {
@@ -83,10 +86,10 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
 async fn wanted(
     session: &Session<'_>,
     record: &RunRecord,
-    seen: Option<Fate>,
+    seen: Option<&Fate>,
 ) -> Result<(u64, u64), CommandError> {
     let run = record.id;
-    let Some(applied) = seen.map(Fate::applied) else {
+    let Some(written) = seen.map(Fate::written) else {
         let changes = Files::open(session, record).await?.changes()?;
         return match changes.is_empty() {
             true => Err(ChangesError::Nothing { run }.into()),
@@ -101,8 +104,23 @@ async fn wanted(
         }
         Err(error) => return Err(error),
     };
-    match files.left(applied)?.files {
+    match files.left(written)?.files {
         0 => Err(ChangesError::Applied { run }.into()),
-        left => Ok((left, applied)),
+        left => Ok((left, written.files)),
+    }
+}
+
+/// An apply of this run that was cut short: the project has half of what it is to be.
+fn refuse_half(session: &Session<'_>, record: &RunRecord) -> Result<(), CommandError> {
+    let project = launch_of(record).map_err(CommandError::engine)?.project;
+    if !project.is_dir() {
+        return Ok(());
+    }
+    let store = freed::workspaces(&session.settings, &session.settings.project.root)?;
+    match pending_apply(&store, &project)? {
+        Some(half) if half.by == Some(record.id.to_string()) => {
+            Err(WorkspaceError::ApplyInterrupted { id: half.id }.into())
+        }
+        _ => Ok(()),
     }
 }

@@ -123,13 +123,22 @@ async fn write(
 ) -> Result<(), CommandError> {
     let (printer, id) = (context.printer, record.id);
     let options = ApplyOptions { definitions: files.definitions(), ..ApplyOptions::default() };
+    let _alone = changes::deciding(session, record)?;
+    // Somebody else may have decided meanwhile.
+    if !is_wanted(session, record).await? {
+        printer.note(format_args!(
+            "The files of {id} were applied or discarded meanwhile: nothing was written."
+        ));
+        return Ok(());
+    }
     let report = files.write(&options)?;
     changes::name_conflicts(printer, &report);
     let report = report.or_conflict()?;
     let written = changes::files_in(&report.applied);
     if !report.applied.is_empty() || !report.already.is_empty() {
         let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-        record_applied(store, clock, record, written).await.map_err(CommandError::engine)?;
+        let which = files.places(&report)?;
+        record_applied(store, clock, record, written, Some(which)).await.map_err(CommandError::engine)?;
     }
     printer.note(match written {
         1 => "1 changed file is in the project now.".to_owned(),
@@ -143,6 +152,7 @@ async fn write(
             changes::what(*why)
         ));
     }
+    changes::name_bare(printer, &report.without_attributes);
     for (path, _) in &report.hidden {
         printer.warning(format_args!("{path} is hidden from runs and was not written"));
     }

@@ -159,7 +159,7 @@ impl Outer {
     }
 
     /// Takes the terminal for a question. Returns once nothing of the program's is on its way to it.
-    pub(super) async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         if !self.attached.load(Ordering::SeqCst) {
             return;
         }
@@ -190,7 +190,7 @@ impl Outer {
     }
 
     /// Gives the terminal back to the program, which draws itself again.
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         if !*self.asking.borrow() {
             return;
         }

@@ -16,12 +16,12 @@ use crate::printer::{Printer, amount};
 
 /// What a person answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) approval: ApprovalId,
-    pub(super) approved: bool,
-    pub(super) comment: Option<String>,
-    pub(super) amount: Option<NanoUsd>,
-    pub(super) lasts: Option<Lasts>,
+pub(crate) struct Answer {
+    pub(crate) approval: ApprovalId,
+    pub(crate) approved: bool,
+    pub(crate) comment: Option<String>,
+    pub(crate) amount: Option<NanoUsd>,
+    pub(crate) lasts: Option<Lasts>,
 }
 
 /// Where the conversation about the first question stands.
@@ -34,7 +34,7 @@ enum Stage {
 }
 
 /// Questions that wait for the person at the terminal.
-pub(super) struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     printer: &'a Printer,
     terminal: Option<Terminal>,
     questions: VecDeque<(ApprovalId, Box<ApprovalRequest>)>,
@@ -42,32 +42,32 @@ pub(super) struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(printer: &'a Printer, terminal: Option<Terminal>) -> Self {
+    pub(crate) fn new(printer: &'a Printer, terminal: Option<Terminal>) -> Self {
         Desk { printer, terminal, questions: VecDeque::new(), stage: None }
     }
 
     /// Whether somebody can be asked.
-    pub(super) fn is_attended(&self) -> bool {
+    pub(crate) fn is_attended(&self) -> bool {
         self.terminal.is_some()
     }
 
     /// Whether the first question has been put.
-    pub(super) fn is_asking(&self) -> bool {
+    pub(crate) fn is_asking(&self) -> bool {
         self.stage.is_some()
     }
 
     /// Whether a question waits to be put.
-    pub(super) fn has_next(&self) -> bool {
+    pub(crate) fn has_next(&self) -> bool {
         self.stage.is_none() && self.terminal.is_some() && !self.questions.is_empty()
     }
 
     /// Queues a question.
-    pub(super) fn add(&mut self, approval: ApprovalId, request: Box<ApprovalRequest>) {
+    pub(crate) fn add(&mut self, approval: ApprovalId, request: Box<ApprovalRequest>) {
         self.questions.push_back((approval, request));
     }
 
     /// A question needs no answer any more. Returns whether it was the one being asked.
-    pub(super) fn withdraw(&mut self, approval: ApprovalId) -> bool {
+    pub(crate) fn withdraw(&mut self, approval: ApprovalId) -> bool {
         let was_asked = self.is_asking() && self.questions.front().is_some_and(|(id, _)| *id == approval);
         self.questions.retain(|(id, _)| *id != approval);
         if was_asked {
@@ -78,15 +78,16 @@ impl<'a> Desk<'a> {
     }
 
     /// Puts the first question: what happened before it, its evidence and the prompt.
-    pub(super) fn put(&mut self, before: &[String]) {
-        let (Some((_, request)), Some(terminal)) = (self.questions.front(), &mut self.terminal) else {
+    pub(crate) fn put(&mut self, before: &[String]) {
+        let (Some((id, request)), Some(terminal)) = (self.questions.front(), &mut self.terminal) else {
             return;
         };
         let paint = self.printer.beside();
         terminal.turn_page();
         before.iter().for_each(|line| self.printer.note(line));
         self.printer.aside("");
-        for line in evidence::question(paint, request, Room::prompt(self.printer.width_beside())) {
+        let room = Room::prompt(self.printer.width_beside()).about(*id);
+        for line in evidence::question(paint, request, room) {
             self.printer.aside(line);
         }
         terminal.forget();
@@ -113,7 +114,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Waits for the next line and returns the answer once it is whole. Dropping the wait loses nothing.
-    pub(super) async fn answer(&mut self) -> Option<Answer> {
+    pub(crate) async fn answer(&mut self) -> Option<Answer> {
         let Some(terminal) = &mut self.terminal else { return std::future::pending().await };
         let Some(line) = terminal.line().await else {
             // Nobody is there any more: the question stays open for `wflo approvals`.

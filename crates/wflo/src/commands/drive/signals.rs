@@ -7,7 +7,7 @@ use crate::failure::CommandError;
 
 /// Both signals, and where a program has the terminal those that would leave it as the program has it.
 pub(crate) struct Signals {
-    interrupt: Signal,
+    interrupt: Option<Signal>,
     terminate: Signal,
     hangup: Option<Signal>,
     quit: Option<Signal>,
@@ -25,15 +25,14 @@ impl Signals {
                 CommandError::from_failure(Failure::new(Code(9005), message))
             })
         };
-        let of_program = |kind| has_program.then(|| take(kind)).transpose();
+        // What whoever started this had it ignore stays ignored: under `nohup` a terminal that goes, in the background
+        // of a script what is typed to end the script.
+        let unless_ignored = |kind| (!is_ignored(kind)).then(|| take(kind)).transpose();
+        let of_program = |kind| if has_program { unless_ignored(kind) } else { Ok(None) };
         Ok(Signals {
-            interrupt: take(SignalKind::interrupt())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
             terminate: take(SignalKind::terminate())?,
-            // Under `nohup` it is ignored, and stays so.
-            hangup: match is_ignored(SignalKind::hangup()) {
-                true => None,
-                false => of_program(SignalKind::hangup())?,
-            },
+            hangup: of_program(SignalKind::hangup())?,
             quit: of_program(SignalKind::quit())?,
         })
     }
@@ -52,7 +51,7 @@ impl Signals {
             }
         }
         tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            () = of(&mut self.interrupt) => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
             () = of(&mut self.hangup) => SignalKind::hangup(),
             () = of(&mut self.quit) => SignalKind::quit(),

@@ -41,7 +41,7 @@ impl Terminal {
     }
 
     /// Lines are read where a program's input is, for as long as it has it: two readers would each have half.
-    pub(super) fn share(&mut self, console: &Arc<Outer>) {
+    pub(crate) fn share(&mut self, console: &Arc<Outer>) {
         self.console = Some(Arc::clone(console));
     }
 

@@ -48,6 +48,9 @@ pub(super) async fn run(
     if let Some(rule) = unseen {
         return Err(EgressError::Unseen { rule: rule.to_string(), run: record.id }.into());
     }
+    if allowed {
+        super::remark_direct(context.printer, &args.hosts);
+    }
     for rule in &args.hosts {
         let message = Message::ChangeHost { rule: rule.to_string(), allowed, by: who::local() };
         let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, &message).await;

@@ -41,6 +41,7 @@ pub(super) async fn of_run(which: &RunRef, context: &Context<'_>) -> Result<Exit
     let record = pick::run(&session, which).await?;
     let launch = launch_of(&record).map_err(CommandError::engine)?;
     let mut lines: Vec<Line> = launch.allow_hosts.iter().map(|host| Line::new(host, true, "start")).collect();
+    lines.extend(launch.told_hosts.iter().map(|host| Line::new(host, true, "always")));
     // Also what was said after it was started: it holds for every run of the project.
     let mut never = trust::hosts::read(&session.settings.project.root).deny;
     never.extend(launch.deny_hosts);

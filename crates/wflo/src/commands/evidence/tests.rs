@@ -41,22 +41,32 @@ fn a_write_shows_its_statement_and_the_rows() {
 
 #[test]
 fn an_output_shows_what_the_step_ran_and_reached() {
-    let way = |request: Option<&str>, times: u64, unknown: u64| {
+    let way = |method: Option<&str>, requests: Value, times: u64, unknown: u64| {
         json!({
-            "host": "api.example.org", "port": 443, "way": "tls", "request": request, "times": times,
+            "host": "api.example.org", "port": 443, "method": method, "requests": requests, "times": times,
             "sent_bytes": 120, "received_bytes": 7, "bytes_unknown_of": unknown,
         })
     };
+    let refused = json!({
+        "host": "evil.example", "port": 443, "times": 0, "sent_bytes": 0, "received_bytes": 0, "refused": 3,
+        "because": "no rule allows evil.example:443",
+    });
     let evidence = json!({
         "output": "{\"ok\":true}", "writes": 0,
         "commands": ["git push\u{1b}[2J origin main"],
-        "connections": [way(Some("DELETE /v1/x"), 1, 0), way(None, 3, 1), way(None, 2, 2)],
-        "connections_more": 5,
+        "not_started": [{"command": "make", "because": "the run budget of tool calls has 0 left"}],
+        "connections": [
+            way(Some("DELETE"), json!(["DELETE /v1/x"]), 1, 0), refused, way(None, Value::Null, 3, 1),
+            way(None, Value::Null, 2, 2), way(Some("GET"), json!(["GET /a", "GET /b"]), 9, 0),
+        ],
+        "connections_more": {"groups": 5, "connections": 7, "sent_bytes": 12, "received_bytes": 3},
+        "connections_uncounted": {"connections": 40, "refused": 2, "sent_bytes": 1 << 20, "received_bytes": 0},
+        "output_whole": {"bytes": 30_000, "blake3": "0".repeat(64)},
     });
     let text = shown(json!({"purpose": "output"}), evidence, Room::prompt(None));
     assert_snapshot!(text);
     let text = shown(json!({"purpose": "output"}), json!({"output": "1", "writes": 0}), Room::prompt(None));
-    assert!(!text.contains("it ran") && !text.contains("it reached"), "{text}");
+    assert!(!text.contains("it ran") && !text.contains("it reached,"), "{text}");
 }
 
 #[test]

@@ -26,9 +26,6 @@ pub(super) fn lines(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<St
         one(paint, evidence, room, out);
     }
     changed_since(paint, &evidence["changed_since"], room, out);
-    if !room.is_page() && out.iter().any(|line| line.contains('…')) {
-        out.push(paint.careful("  … is left out here; `wflo approvals show` has it whole"));
-    }
 }
 
 fn several(paint: Paint, writes: &[Value], room: Room, out: &mut Vec<String>) {

@@ -13,17 +13,42 @@ use crate::commands::runs::{Span, SpanKind, SpanStatus};
 const INTERNAL: u8 = 1;
 const CLIENT: u8 = 3;
 
-/// One request with these spans.
-pub(super) fn request(endpoint: &Endpoint, spans: &[Span]) -> Value {
-    let resource: Vec<Value> =
-        endpoint.resource.iter().map(|(key, value)| attribute(key, &json!(value))).collect();
-    json!({ "resourceSpans": [{
-        "resource": { "attributes": resource },
-        "scopeSpans": [{
-            "scope": { "name": "wflo", "version": env!("CARGO_PKG_VERSION") },
-            "spans": spans.iter().map(span).collect::<Vec<_>>(),
-        }],
-    }] })
+/// The spans of one request, as they are written.
+#[derive(Default)]
+pub(super) struct Batch {
+    spans: usize,
+    /// One behind the other, with commas.
+    text: String,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, of: &Span) {
+        if self.spans > 0 {
+            self.text.push(',');
+        }
+        self.spans += 1;
+        self.text.push_str(&span(of).to_string());
+    }
+
+    pub(super) const fn spans(&self) -> usize {
+        self.spans
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The request.
+    pub(super) fn request(self, endpoint: &Endpoint) -> String {
+        let resource: Vec<Value> =
+            endpoint.resource.iter().map(|(key, value)| attribute(key, &json!(value))).collect();
+        let resource = json!({ "attributes": resource });
+        let scope = json!({ "name": "wflo", "version": env!("CARGO_PKG_VERSION") });
+        let spans = self.text;
+        format!(
+            r#"{{"resourceSpans":[{{"resource":{resource},"scopeSpans":[{{"scope":{scope},"spans":[{spans}]}}]}}]}}"#
+        )
+    }
 }
 
 fn span(span: &Span) -> Value {

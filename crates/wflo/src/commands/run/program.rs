@@ -9,12 +9,13 @@ use wflo_engine::interpreter::Surroundings;
 use wflo_engine::program::{Program, Search};
 use wflo_sandbox::workspace::state_root;
 
+use super::agent::{self, Agent};
 use crate::cli::RunArgs;
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::interpreter;
-use crate::settings::{Dialect, Environment, Settings};
+use crate::settings::{Environment, Settings};
 
 /// An argument that cannot be recorded.
 const NOT_TEXT: Code = Code(8100);
@@ -25,9 +26,6 @@ const NOT_FOUND: &str = "WFLO-3103";
 /// A program whose models nobody provides.
 const NO_PROVIDER: Code = Code(8102);
 
-/// Programs that speak one dialect, and how theirs is provided.
-const KNOWN: [(&str, Dialect, &str); 2] =
-    [("claude", Dialect::Anthropic, "ANTHROPIC_API_KEY"), ("codex", Dialect::OpenAi, "OPENAI_API_KEY")];
 /// What of the user's environment a program has: what language it speaks and whether it colours.
 const VARIABLES: [&str; 11] = [
     "LANG",
@@ -89,8 +87,10 @@ pub(super) fn resolve(
     {
         program.variables.insert("VIRTUAL_ENV".to_owned(), active.display().to_string());
     }
-    if args.replay.is_none() {
-        has_provider(&program.name, &argv, settings, environment)?;
+    if args.replay.is_none()
+        && let Some((agent, words)) = agent::of(&argv, &program.file, folder)
+    {
+        has_provider(agent, words, settings, environment)?;
     }
     Ok(Source::Program { argv, program: Box::new(program) })
 }
@@ -144,25 +144,25 @@ fn is_project(root: &Path, around: &Surroundings) -> Result<(), CommandError> {
     Err(CommandError::usage(vec![Failure::new(NO_PROJECT, message).with_hint(hint)]))
 }
 
-/// Refuses a program that is known to need a model which nobody provides, before it fails in its own words.
+/// Refuses an agent whose models nobody provides, before it fails in its own words; `words` are its arguments.
 fn has_provider(
-    name: &str,
-    argv: &[String],
+    agent: &Agent,
+    words: &[String],
     settings: &Settings,
     environment: &Environment,
 ) -> Result<(), CommandError> {
-    let Some((_, dialect, variable)) = KNOWN.iter().find(|(known, ..)| *known == name) else { return Ok(()) };
     let asks_nothing = |word: &String| matches!(word.as_str(), "--version" | "-v" | "-V" | "--help" | "-h");
+    let Agent { name, dialect, key, .. } = agent;
     let provided = settings.providers.iter().any(|(_, provider)| provider.dialect == *dialect)
-        || environment.get(variable).is_some()
-        || environment.get(&variable.replace("API_KEY", "BASE_URL")).is_some();
-    if provided || argv.iter().any(asks_nothing) {
+        || environment.get(key).is_some()
+        || environment.get(&key.replace("API_KEY", "BASE_URL")).is_some();
+    if provided || words.iter().any(asks_nothing) {
         return Ok(());
     }
     let dialect = dialect.name();
     let message = format!("{name} would find no model: no provider of the dialect `{dialect}` is configured");
     let hint = format!(
-        "set {variable}, or add [providers.NAME] with dialect = \"{dialect}\" to wflo.toml; a subscription's \
+        "set {key}, or add [providers.NAME] with dialect = \"{dialect}\" to wflo.toml; a subscription's \
          login is in your home folder, which no sandbox sees"
     );
     Err(CommandError::usage(vec![Failure::new(NO_PROVIDER, message).with_hint(hint)]))
@@ -198,22 +198,23 @@ mod tests {
             workflow: None,
             current: folder.path().to_owned(),
         };
-        let said = |name: &str, words: &[&str], variables: &[(&str, &str)]| {
+        let said = |words: &[&str], variables: &[(&str, &str)]| {
             let environment = Environment::of(variables);
             let settings = Settings::load(&location, &environment).unwrap();
             let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            has_provider(name, &argv, &settings, &environment)
-                .err()
-                .map(|error| error.failures[0].code.clone())
+            let (agent, words) = agent::of(&argv, Path::new(words[0]), folder.path())?;
+            let refused = has_provider(agent, words, &settings, &environment);
+            refused.err().map(|error| error.failures[0].code.clone())
         };
-        assert_eq!(said("claude", &["claude"], &[]).as_deref(), Some("WFLO-8102"));
-        assert_eq!(said("codex", &["codex", "exec"], &[]).as_deref(), Some("WFLO-8102"));
-        assert_eq!(said("claude", &["claude"], &[("ANTHROPIC_API_KEY", "sk-x")]), None);
-        assert_eq!(said("codex", &["codex"], &[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]), None);
-        assert_eq!(said("claude", &["claude", "--version"], &[]), None);
-        assert_eq!(said("python", &["python"], &[]), None);
+        assert_eq!(said(&["claude"], &[]).as_deref(), Some("WFLO-8102"));
+        assert_eq!(said(&["codex", "exec"], &[]).as_deref(), Some("WFLO-8102"));
+        assert_eq!(said(&["npx", "-y", "@openai/codex"], &[]).as_deref(), Some("WFLO-8102"));
+        assert_eq!(said(&["npx", "claude"], &[("ANTHROPIC_API_KEY", "sk-x")]), None);
+        assert_eq!(said(&["codex"], &[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]), None);
+        assert_eq!(said(&["npx", "claude", "--version"], &[]), None);
+        assert_eq!(said(&["python"], &[]), None);
         std::fs::write(folder.path().join("wflo.toml"), "[providers.p]\ndialect = \"anthropic\"\n").unwrap();
-        assert_eq!(said("claude", &["claude"], &[]), None);
+        assert_eq!(said(&["claude"], &[]), None);
     }
 
     #[test]

@@ -123,7 +123,6 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         (&mut submission.allow_addresses, launch.allow_addresses),
         // What was asked about still is.
         (&mut submission.ask_rules, launch.ask_rules),
-        (&mut submission.told_hosts, launch.told_hosts),
     ] {
         for text in more {
             if !own.contains(&text) {
@@ -132,6 +131,8 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         }
     }
     submission.ask_hosts = submission.ask_hosts.or(launch.ask_hosts);
+    // What was answered for always counts as it is remembered now: it may have been forgotten since.
+    session.tell(&mut submission);
     let mut ask_commands = old.options.ask_commands.clone();
     let named = std::mem::take(&mut submission.options.ask_commands);
     ask_commands.extend(named.into_iter().filter(|rule| !old.options.ask_commands.contains(rule)));

@@ -8,7 +8,7 @@ mod steps;
 
 use std::time::Duration;
 
-use wflo_core::approval::{Approval, ApprovalStatus};
+use wflo_core::approval::Approval;
 use wflo_core::error::Failure;
 use wflo_core::machine::RunState;
 use wflo_core::ports::clock::Clock;
@@ -19,7 +19,8 @@ use wflo_engine::engine::load;
 use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use crate::cli::RunRef;
-use crate::commands::{Context, changes, drivers, pick, refusals};
+use crate::commands::approvals::{standing, waiting_decision};
+use crate::commands::{Context, changes, drivers, evidence, pick, refusals};
 use crate::exit::Exit;
 use crate::failure::{CommandError, of_run};
 use crate::plain;
@@ -80,7 +81,11 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     approvals.reverse();
     if !approvals.is_empty() {
         printer.line(format_args!("\n{}", paint.strong("Approvals")));
-        printer.line(approvals_table(paint, &approvals).within(printer.width(), &[2, 3], &[3, 2]));
+        printer.line(approvals_table(session, paint, &approvals).await?.within(
+            printer.width(),
+            &[2, 3],
+            &[3, 2],
+        ));
     }
     files(session, printer, record).await?;
     let outputs = record.outputs.as_ref().and_then(serde_json::Value::as_object);
@@ -176,24 +181,26 @@ fn refused(printer: &Printer, refused: &[String]) {
     }
 }
 
-fn approvals_table(paint: Paint, approvals: &[Approval]) -> Table {
+async fn approvals_table(
+    session: &Session<'_>,
+    paint: Paint,
+    approvals: &[Approval],
+) -> Result<Table, CommandError> {
     let mut table = Table::bare();
+    let now = session.clock.now();
     for approval in approvals {
-        let status = match approval.status {
-            ApprovalStatus::Pending => paint.careful("pending"),
-            ApprovalStatus::Rejected | ApprovalStatus::Expired => paint.bad(approval.status.as_str()),
-            // Used up by what it released: for a reader it was approved.
-            ApprovalStatus::Consumed | ApprovalStatus::Approved => paint.good("approved"),
-            ApprovalStatus::Superseded => paint.faint("superseded"),
-        };
-        let by = approval.decision.as_ref().map(|decision| {
+        let recorded = waiting_decision(session, approval).await?;
+        let status = standing(paint, approval, recorded.as_ref(), now);
+        let by = approval.decision.as_ref().or(recorded.as_ref()).map(|decision| {
             let comment = decision.comment.as_ref().map(|text| format!(": {}", plain::short(text, 60)));
-            format!("by {}{}", plain::line(&decision.by), comment.unwrap_or_default())
+            let given = evidence::given(&approval.request, decision).map(|given| format!(" ({given})"));
+            let by = plain::line(&decision.by);
+            format!("by {by}{}{}", given.unwrap_or_default(), comment.unwrap_or_default())
         });
         let title = plain::short(&approval.request.title, 70);
         table.row(vec![format!("  {}", approval.id), status, title, by.unwrap_or_default()]);
     }
-    table
+    Ok(table)
 }
 
 async fn files(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> Result<(), CommandError> {
@@ -216,18 +223,18 @@ async fn files(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> 
         ));
     }
     let said = match fate {
-        Some(Fate::Applied { files: applied }) => match files.and_then(|files| files.left(applied).ok()) {
+        Some(Fate::Applied(written)) => match files.and_then(|files| files.left(&written).ok()) {
             Some(left) if left.files > 0 => format!(
                 "in the project: {} of {}; `wflo apply {2}` brings in the rest, `wflo discard {2}` throws it away",
                 left.all - left.files,
                 changes::count(left.all),
                 record.id
             ),
-            _ => format!("applied to the project ({applied} written)"),
+            _ => format!("applied to the project ({} written)", written.files),
         },
-        Some(Fate::Discarded { applied: 0 }) => "discarded".to_owned(),
-        Some(Fate::Discarded { applied }) => {
-            format!("applied to the project ({applied} written); the rest was discarded")
+        Some(Fate::Discarded(written)) if written.files == 0 => "discarded".to_owned(),
+        Some(Fate::Discarded(written)) => {
+            format!("applied to the project ({} written); the rest was discarded", written.files)
         }
         None if record.status.is_terminal() => {
             format!("`wflo diff {0}` shows them, `wflo apply {0}` brings them into the project", record.id)
@@ -256,7 +263,7 @@ async fn files_of(
 ) -> Result<(Option<changes::Files>, Option<Fate>), CommandError> {
     let fate = wflo_engine::changes::fate(session.store.as_ref(), record.id).await;
     let fate = fate.map_err(CommandError::engine)?;
-    if fate.is_some_and(Fate::is_discarded) {
+    if fate.as_ref().is_some_and(Fate::is_discarded) {
         return Ok((None, fate));
     }
     Ok((changes::Files::open(session, record).await.ok(), fate))
@@ -269,6 +276,7 @@ pub(crate) fn letter(kind: ChangeKind) -> char {
         ChangeKind::Deleted => 'D',
         ChangeKind::Modified => 'M',
         ChangeKind::Mode => 'm',
+        ChangeKind::Attributes => 'x',
         ChangeKind::Type => 'T',
     }
 }

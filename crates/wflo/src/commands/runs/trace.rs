@@ -1,12 +1,14 @@
 //! `wflo runs trace`: where a run's time went, as spans run > step > effect.
 //!
-//! The spans are made from what the store keeps, so they are there for every run, exported or not.
+//! The spans are made from what the store keeps, so they are there for every run, exported or not. What models were
+//! asked and said is no part of them: whoever exports it reads it a span at a time ([`Reader`]).
 
 mod attributes;
 mod calls;
 mod connections;
 mod conversation;
 mod messages;
+mod reader;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use wflo_engine::engine::load;
 
 use self::calls::Call;
 use self::connections::Connection;
+pub(crate) use self::reader::Reader;
 use crate::cli::RunRef;
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
@@ -49,6 +52,18 @@ pub(crate) struct Span {
     pub(crate) end: Option<Timestamp>,
     pub(crate) status: Status,
     pub(crate) attributes: Map<String, Value>,
+    /// What it has contents of.
+    #[serde(skip)]
+    of: Option<Of>,
+}
+
+/// What a span has contents of.
+#[derive(Debug, Clone, PartialEq)]
+enum Of {
+    /// A call of a model.
+    Call(EffectKey),
+    /// A tool of its answer, by its number there.
+    Tool(EffectKey, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,7 +98,7 @@ pub(super) async fn run(
     if content {
         return conversation::show(&session, &record, full, context).await;
     }
-    let spans = spans_of(&session, &record, false).await?;
+    let spans = spans_of(&session, &record).await?;
     for span in &spans {
         context.printer.object(span);
     }
@@ -93,15 +108,11 @@ pub(super) async fn run(
     Ok(Exit::Success)
 }
 
-/// A run's spans as they are now, parents first, then by start; with `content`, what models were asked and said.
+/// A run's spans as they are now, parents first, then by start.
 ///
 /// # Errors
 /// Store errors.
-pub(crate) async fn spans_of(
-    session: &Session<'_>,
-    record: &RunRecord,
-    content: bool,
-) -> Result<Vec<Span>, CommandError> {
+pub(crate) async fn spans_of(session: &Session<'_>, record: &RunRecord) -> Result<Vec<Span>, CommandError> {
     let store = session.store.as_ref();
     let (_, state) = load(store, record).await.map_err(CommandError::engine)?;
     let effects = store.run_effects(record.id).await?;
@@ -109,7 +120,7 @@ pub(crate) async fn spans_of(
     let approvals = store.approvals(filter).await?;
     let connections = connections::of_run(store, record.id).await?;
     let calls = calls::of_run(store, record, &effects).await?;
-    Ok(spans(record, &state, &effects, &approvals, &connections, (&calls, content)))
+    Ok(spans(record, &state, &effects, &approvals, &connections, &calls))
 }
 
 /// An id that is the same whenever the trace is read: of the trace and the span's place in the run.
@@ -125,7 +136,7 @@ fn spans(
     effects: &[EffectRecord],
     approvals: &[Approval],
     connections: &[Connection],
-    (calls, content): (&[Call], bool),
+    calls: &[Call],
 ) -> Vec<Span> {
     let id = |place: &str| span_id(&record.trace_id, place);
     let make = |place: &str, parent: Option<&str>, name: String, kind: Kind, start: Timestamp| Span {
@@ -138,6 +149,7 @@ fn spans(
         end: None,
         status: Status::Unset,
         attributes: Map::new(),
+        of: None,
     };
     let mut root = make("run", None, record.workflow.clone(), Kind::Run, record.created_at);
     root.end = record.finished_at;
@@ -165,8 +177,9 @@ fn spans(
             };
             span.attributes = attributes::of_effect(effect);
             let call = calls.get(&effect.key).copied();
-            if let Some(call) = call.filter(|_| content) {
-                span.attributes.extend(attributes::of_content(call));
+            if let Some(call) = call {
+                span.attributes.extend(attributes::of_call(call));
+                span.of = Some(Of::Call(effect.key.clone()));
             }
             inner.push(span);
             for (nth, tool) in call.into_iter().flat_map(|call| call.tools.iter().enumerate()) {
@@ -176,7 +189,8 @@ fn spans(
                 // One whose result no later call carries is as long as nobody knows.
                 span.end = tool.answered.or(record.status.is_terminal().then_some(tool.asked));
                 span.status = if tool.answered.is_some() { Status::Ok } else { Status::Unset };
-                span.attributes = attributes::of_tool(&effect.key, tool, content);
+                span.attributes = attributes::of_tool(&effect.key, tool);
+                span.of = Some(Of::Tool(effect.key.clone(), nth));
                 inner.push(span);
             }
         }
@@ -249,7 +263,10 @@ fn tree(paint: Paint, spans: &[Span], now: Timestamp) -> Table {
                 format!("{above}{}", if last_here(true) { "└─ " } else { "├─ " })
             }
         };
-        let name = plain::short(&span.name, 60);
+        let mut name = plain::short(&span.name, 60);
+        if let Some(more) = span.attributes.get("wflo.tools_not_shown") {
+            name.push_str(&format!(" ({more} of its tools are not shown)"));
+        }
         let name = match span.status {
             Status::Error => paint.bad(name),
             Status::Unset => paint.careful(name),

@@ -4,6 +4,7 @@ mod cloud;
 mod container;
 mod ends;
 mod network;
+mod questions;
 mod remote;
 pub(super) mod shown;
 mod workspace;
@@ -12,19 +13,21 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use wflo_core::error::{Code, Coded, Failure};
+use wflo_sandbox::workspace::{Captured, Store, WorkspaceError};
 use wflo_sandbox::{Bind, Enforcement, IoLimits, Launcher, Level, Limits, Outcome, Spec, Stdio};
 
 use crate::cli::ExecArgs;
-use crate::commands::Context;
+use crate::commands::{Context, egress};
 use crate::exit::Exit;
 use crate::failure::{CliError, CommandError};
 use crate::settings::Mount;
 
 pub(crate) use container::docker_host;
 use ends::{Ended, Ends, attend};
-use network::{Network, TRUSTED};
+use network::{Network, Reach, TRUSTED};
 use shown::Shown;
 use workspace::Workspace;
 
@@ -48,6 +51,7 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         cpus: args.cpus,
         pids: args.pids,
         disk: args.disk,
+        inodes: args.inodes,
         io: IoLimits {
             read: args.io_read,
             write: args.io_write,
@@ -75,6 +79,7 @@ pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, Comman
         let hint = "add --sandbox docker, or leave them out";
         return Err(usage("--image and --runtime are of containers".to_owned(), hint));
     }
+    egress::remark_direct(context.printer, &args.allow_hosts);
     // Under a keeper all that a terminal shows is one stream.
     let ends = Ends::open(&mut spec, args.sandbox != "native", context)?;
     match args.sandbox.as_str() {
@@ -96,27 +101,55 @@ fn native(
     };
     spec.workspace = workspace.as_ref().map(Workspace::view);
     let launcher = Launcher::start(&super::doctor::this_program()?).map_err(no_sandbox)?;
-    let sight = network::ask(&mut spec, &args.allow_hosts, TRUSTED)?;
+    let reach = Reach::of(args, context)?;
+    let sight = network::ask(&mut spec, &reach, TRUSTED)?;
     let sandbox = launcher.launch(spec).map_err(no_sandbox)?;
-    let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
+    let (network, questions) =
+        Network::open(sandbox.take_egress_listener(), &reach, sight, (&ends, context))?;
     report_limits(sandbox.enforcement(), context);
-    let ended = attend(ends, || sandbox.wait(), || drop(sandbox.kill()))?;
+    let sandbox = Arc::new(sandbox);
+    let (waits, ends_it) = (Arc::clone(&sandbox), Arc::clone(&sandbox));
+    let mut ended = attend(ends, questions, context, move || waits.wait(), move || ends_it.kill().is_ok())?;
     if let Some(network) = network {
         network.close(context);
     }
     report(&ended, args, context)?;
     if args.keep
+        && ended.exit.is_some()
         && let Some(workspace) = &workspace
     {
-        workspace.keep(&sandbox, context)?;
+        let changes = workspace.changes(&sandbox);
+        if let Err(code) = keep(&mut ended, changes, workspace.store(), context)? {
+            return Ok(Exit::Command(code));
+        }
     }
     Ok(Exit::Command(ended.code()))
 }
 
+/// Stores what the command changed and says where; the code of a signal that ended that.
+fn keep(
+    ended: &mut Ended,
+    changes: impl FnOnce() -> Result<Option<Captured>, WorkspaceError> + Send + 'static,
+    store: &Store,
+    context: &Context<'_>,
+) -> Result<Result<(), u8>, CommandError> {
+    match ended.watch.unless_interrupted(changes) {
+        Ok(changes) => {
+            workspace::kept(changes?, store, context);
+            Ok(Ok(()))
+        }
+        Err(code) => {
+            context.printer.warning("stopped before the changes were kept: none of them is");
+            Ok(Err(code))
+        }
+    }
+}
+
 /// Says how it ended, where it was not by itself.
 fn report(ended: &Ended, args: &ExecArgs, context: &Context<'_>) -> Result<(), CommandError> {
-    report_end(ended.exit.outcome, args, context);
-    if let Outcome::NotExecuted(error) = ended.exit.outcome {
+    let Some(exit) = ended.exit else { return Ok(()) };
+    report_end(exit.outcome, args, context);
+    if let Outcome::NotExecuted(error) = exit.outcome {
         let failures = vec![not_executed(error, args, context)];
         return Err(CommandError { failures, exit: Exit::Command(ended.code()) });
     }

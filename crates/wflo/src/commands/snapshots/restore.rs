@@ -6,7 +6,7 @@ use wflo_engine::snapshots;
 use wflo_sandbox::workspace::{RelPath, RestoreOptions, Restored, WorkspaceError};
 
 use crate::cli::RestoreArgs;
-use crate::commands::changes::{definitions, hidden, in_project};
+use crate::commands::changes::{definitions, hidden, in_project, name_bare};
 use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -46,6 +46,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     for path in &restored.hidden {
         printer.warning(format_args!("{path} was left out: hidden paths of a project are never written"));
     }
+    name_bare(printer, &restored.without_attributes);
     printer.line(format_args!(
         "Restored {} files, {} folders and {} links ({}) to {}",
         restored.files,

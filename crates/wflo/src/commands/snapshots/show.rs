@@ -1,7 +1,7 @@
 //! `wflo snapshots show`: every file of one.
 
 use serde::Serialize;
-use wflo_sandbox::workspace::{Digest, Kind, RelPath, Target};
+use wflo_sandbox::workspace::{Attributes, Digest, Kind, RelPath, Target};
 
 use crate::cli::SnapshotRef;
 use crate::commands::{Context, pick};
@@ -30,6 +30,9 @@ struct Line<'a> {
     hash: Option<&'a Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'a Target>,
+    /// Extended attributes.
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: &'a Attributes,
 }
 
 pub(super) async fn run(which: &SnapshotRef, context: &Context<'_>) -> Result<Exit, CommandError> {
@@ -41,8 +44,15 @@ pub(super) async fn run(which: &SnapshotRef, context: &Context<'_>) -> Result<Ex
     let mut files = 0_u64;
     for (path, entry) in &contents.entries {
         let mode = format!("{:04o}", entry.mode);
-        let mut line =
-            Line { path, kind: "folder", mode: Some(mode.clone()), bytes: None, hash: None, target: None };
+        let mut line = Line {
+            path,
+            kind: "folder",
+            mode: Some(mode.clone()),
+            bytes: None,
+            hash: None,
+            target: None,
+            attributes: &entry.attributes,
+        };
         let row = match &entry.kind {
             Kind::File { size: bytes, hash } => {
                 files += 1;

@@ -70,6 +70,8 @@ pub(super) struct Stage<'a> {
     place: &'a Place,
     name: String,
     folder: OwnedFd,
+    /// Whether the journal says anything about attributes.
+    attributes: bool,
     written: Cell<usize>,
     /// Files with several names, under the name that the first of them was written to.
     several: RefCell<HashMap<OneFile, Staged>>,
@@ -81,7 +83,7 @@ impl<'a> Stage<'a> {
         store: &'a Store,
         desk: &'a Desk,
         place: &'a Place,
-        id: &str,
+        (id, attributes): (&str, bool),
     ) -> Result<Stage<'a>, WorkspaceError> {
         let name = format!("{STAGING_PREFIX}{id}");
         let shown = place.path().join(&name);
@@ -91,7 +93,7 @@ impl<'a> Stage<'a> {
         }
         let folder = beneath::open_dir(place.root(), name.as_bytes()).at("open the folder", &shown)?;
         let (written, several) = (Cell::new(0), RefCell::default());
-        Ok(Stage { store, desk, place, name, folder, written, several })
+        Ok(Stage { store, desk, place, name, folder, attributes, written, several })
     }
 
     pub(super) fn folder(&self) -> BorrowedFd<'_> {
@@ -100,7 +102,8 @@ impl<'a> Stage<'a> {
 
     /// What stands at a name here.
     pub(super) fn entry(&self, name: &[u8]) -> Result<Option<Entry>, WorkspaceError> {
-        staged_entry(&self.folder, name).at("read", self.place.path())
+        let found = staged_entry(&self.folder, name).at("read", self.place.path())?;
+        Ok(if self.attributes { found } else { found.map(Entry::without_attributes) })
     }
 
     /// Whether what was taken out is what the step was planned for, and no hidden file.
@@ -179,6 +182,10 @@ impl<'a> Stage<'a> {
                 return Err(WorkspaceError::Damaged { what: format!("content of {path}") });
             }
         }
+        if !attributes::give(&copy, &entry.attributes).at("set the attributes of", &shown)? {
+            let refused = std::io::Error::from(io::ErrorKind::Unsupported);
+            return Err(refused).at("set the attributes of", &shown);
+        }
         rustix::fs::fchmod(&copy, Mode::from_raw_mode(entry.mode)).at("set the mode of", &shown)?;
         self.written.set(self.written.get() + 1);
         if self.written.get() <= SYNC_EACH {
@@ -221,7 +228,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Gives a staged file the owner of what it replaces, else of its folder; and of what it replaces the attributes
-    /// that are its user's.
+    /// that are its user's and that no tree keeps.
     pub(super) fn own_like(
         &self,
         slot: Slot,
@@ -233,7 +240,7 @@ impl<'a> Stage<'a> {
             if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
                 && let Some(replaced) = name.and_then(|name| beneath::open_file(parent, name).ok())
             {
-                attributes::copy(replaced.as_fd(), &staged)?;
+                attributes::copy_rest(replaced.as_fd(), &staged, !self.attributes)?;
             }
             let Some(owner) = owner_like(parent, name)? else { return Ok(()) };
             if stat.st_nlink > 1 && (stat.st_uid, stat.st_gid) != owner {
@@ -251,7 +258,7 @@ impl<'a> Stage<'a> {
         let source = File::from(beneath::open_file(&self.folder, &name)?);
         let mut copy = File::from(beneath::create_file(&self.folder, &part, 0o600)?);
         copy_into(&source, &mut copy, u64::MAX)?;
-        attributes::copy(source.as_fd(), &copy)?;
+        attributes::copy_rest(source.as_fd(), &copy, true)?;
         rustix::fs::fchmod(&copy, Mode::from_raw_mode(rustix::fs::fstat(&source)?.st_mode & 0o777))?;
         copy.sync_all()?;
         rustix::fs::renameat(&self.folder, part.as_slice(), &self.folder, name.as_slice())?;

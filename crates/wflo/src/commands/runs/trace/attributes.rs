@@ -11,11 +11,13 @@ use wflo_core::machine::StepState;
 use wflo_core::money::NanoUsd;
 use wflo_core::run::RunRecord;
 
-use super::calls::{Call, Tool};
-use super::messages::Message;
+use super::calls::{Call, Contents, Tool};
+use super::messages::Said;
 
 /// A longer statement is cut in a trace; the journal has it whole.
 const STATEMENT: usize = 1_000;
+/// So many bytes of what one call asked, of its answer, and of a tool's arguments are exported.
+const EXPORTED: usize = 1 << 20;
 
 /// Whether a retried run had made the call: it is not one of this run.
 pub(super) fn is_carried(effect: &EffectRecord) -> bool {
@@ -103,22 +105,61 @@ pub(super) fn of_effect(effect: &EffectRecord) -> Map<String, Value> {
     all
 }
 
+/// What stands in a call's span beside what its effect says.
+pub(super) fn of_call(call: &Call) -> Map<String, Value> {
+    object(json!({ "wflo.tools_not_shown": (call.more_tools > 0).then_some(call.more_tools) }))
+}
+
 /// What a call asked and was answered: for who has opted in.
-pub(super) fn of_content(call: &Call) -> Map<String, Value> {
-    let all = |messages: Vec<Message>| (!messages.is_empty()).then_some(messages);
+pub(super) fn of_content(contents: &Contents) -> Map<String, Value> {
+    let mut left_out = (0, 0);
+    let asked = contents.asked.as_ref().and_then(|asked| exported(asked, &mut left_out));
+    let unread = match (&contents.request, &contents.asked) {
+        (Some(request), None) => request.len(),
+        _ => 0,
+    };
+    let answered = exported(&contents.answered, &mut left_out);
     object(json!({
-        "gen_ai.input.messages": all(call.asked()),
-        "gen_ai.output.messages": all(call.answered.clone()),
+        "gen_ai.input.messages": asked,
+        "gen_ai.output.messages": answered,
+        "wflo.messages_not_exported": (left_out.0 > 0).then_some(left_out.0),
+        "wflo.bytes_not_exported": (left_out.1 + unread > 0).then_some(left_out.1 + unread),
+    }))
+}
+
+/// The first messages, as JSON; adds how many were left out, and their bytes.
+fn exported(said: &Said, left_out: &mut (u64, usize)) -> Option<Value> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    for message in &said.messages {
+        let json = serde_json::to_value(message).ok()?;
+        let length = json.to_string().len();
+        if bytes + length > EXPORTED {
+            left_out.0 += 1;
+            left_out.1 += length;
+            continue;
+        }
+        bytes += length;
+        all.push(json);
+    }
+    left_out.0 += said.more;
+    (!all.is_empty()).then_some(Value::Array(all))
+}
+
+/// What a tool was asked to do: for who has opted in.
+pub(super) fn of_arguments(arguments: &Value) -> Map<String, Value> {
+    let bytes = arguments.to_string().len();
+    object(json!({
+        "gen_ai.tool.call.arguments": (bytes <= EXPORTED).then_some(arguments),
+        "wflo.bytes_not_exported": (bytes > EXPORTED).then_some(bytes),
     }))
 }
 
 /// A tool that a model asked for.
-pub(super) fn of_tool(key: &EffectKey, tool: &Tool, content: bool) -> Map<String, Value> {
+pub(super) fn of_tool(key: &EffectKey, tool: &Tool) -> Map<String, Value> {
     object(json!({
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": tool.name,
         "gen_ai.tool.call.id": (!tool.id.is_empty()).then_some(&tool.id),
-        "gen_ai.tool.call.arguments": content.then_some(&tool.arguments),
         "wflo.step": key.step,
         "wflo.step.generation": key.generation,
         "wflo.effect.path": key.path,

@@ -1,32 +1,33 @@
 //! `wflo runs trace RUN --content`: what the models of a run were asked, and what they said.
 //!
-//! Owns how a conversation is read: each call with what is new in it. All of it came out of a sandbox or from a
-//! provider, so nothing of it acts on a terminal.
+//! Owns how a conversation is read: each call with what is new in it, one call in memory at a time. All of it came out
+//! of a sandbox or from a provider: how it is written down so that it cannot pass for anything else is
+//! [`page`]'s.
 
-use std::collections::HashMap;
+mod page;
+
+use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use wflo_core::canonical::Digest;
 use wflo_core::effect::{EffectRecord, EffectState};
 use wflo_core::money::NanoUsd;
 use wflo_core::run::RunRecord;
 
-use super::calls::{self, Call};
-use super::messages::{Message, Part};
+use self::page::{Page, label, quantity};
+use super::calls::{self, Contents};
+use super::messages::{Doubled, Message, Part, Said};
 use super::{attributes, between};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
-use crate::plain;
 use crate::printer::{Paint, duration, money};
 use crate::session::Session;
 
-/// What is shown of one text.
-const LINES: usize = 12;
-const CHARACTERS: usize = 1_200;
-/// What is shown of arguments, and of a result.
-const SHORT: usize = 400;
+/// So many calls of a run are remembered, to say what of a later one was there before.
+const REMEMBERED: usize = 32;
 
 /// One call; one line with `--json`.
 #[derive(Serialize)]
@@ -52,8 +53,18 @@ struct Line<'a> {
     not_kept: Option<u64>,
     request: Option<Value>,
     asked: &'a [Message],
+    /// How many more messages the request has.
+    #[serde(skip_serializing_if = "is_none")]
+    asked_more: u64,
     answered: &'a [Message],
+    #[serde(skip_serializing_if = "is_none")]
+    answered_more: u64,
     error: Option<&'a str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Shows the calls of a run.
@@ -64,58 +75,90 @@ pub(super) async fn show(
     context: &Context<'_>,
 ) -> Result<Exit, CommandError> {
     let store = session.store.as_ref() as &dyn wflo_core::ports::store::Store;
-    let effects = store.run_effects(record.id).await?;
-    let calls = calls::of_run(store, record, &effects).await?;
-    let (printer, paint) = (context.printer, context.printer.paint());
-    let of_call: HashMap<_, _> = effects.iter().map(|effect| (&effect.key, effect)).collect();
-    let mut told: Vec<(&str, Vec<Message>)> = Vec::new();
-    for call in &calls {
-        let Some(effect) = of_call.get(&call.key).copied() else { continue };
-        let asked = call.asked();
-        printer.object(&line(record, effect, call, &asked));
+    let printer = context.printer;
+    let mut told = Told::default();
+    let mut is_silent = true;
+    for effect in store.run_effects(record.id).await?.iter().filter(|effect| calls::is_call(effect)) {
+        is_silent = false;
+        let contents = calls::contents(store, record, &effect.key).await?;
         if printer.json_wanted() {
-            continue;
+            printer.object(&line(record, effect, &contents));
+        } else {
+            printer.line(head(printer.paint(), record, effect));
+            let known = told.known(&effect.key.step, &contents);
+            let mut page = Page::new(printer.paint(), printer.width(), full);
+            body(&mut page, effect, &contents, known);
+            page.lines().iter().for_each(|line| printer.line(line));
         }
-        printer.line(head(paint, record, effect));
-        // What an earlier call of the step had, with its answer.
-        let common = |before: &Vec<Message>| before.iter().zip(&asked).take_while(|(a, b)| a == b).count();
-        let own = told.iter().filter(|(step, _)| *step == effect.key.step);
-        let known = own.map(|(_, before)| common(before)).max().unwrap_or(0);
-        if known > 0 {
-            let messages = if known == 1 { "message" } else { "messages" };
-            printer.line(paint.faint(format_args!("  ({known} {messages} as before)")));
-        }
-        match (&call.outline, &call.request) {
-            (None, _) => printer.line(paint.faint("  (what was asked was not kept)")),
-            (Some(outline), None) => {
-                printer.line(paint.faint(format_args!("  (asked: {} bytes, not kept)", outline.bytes)));
-            }
-            (Some(_), Some(_)) => {}
-        }
-        for message in asked.iter().skip(known) {
-            told_of(context, message, full);
-        }
-        for message in &call.answered {
-            told_of(context, message, full);
-        }
-        if let EffectState::Failed { error, .. } = &effect.state {
-            printer.line(format_args!("  {}", paint.bad(plain::line(&error.message))));
-        }
-        let mut all = asked;
-        all.extend(call.answered.iter().cloned());
-        told.push((&effect.key.step, all));
-        if told.len() > 32 {
-            told.remove(0);
+        if printer.is_closed() {
+            break;
         }
     }
-    if calls.is_empty() {
+    if is_silent {
         printer.note("no model was asked");
     }
     Ok(Exit::Success)
 }
 
-fn line<'a>(record: &RunRecord, effect: &'a EffectRecord, call: &'a Call, asked: &'a [Message]) -> Line<'a> {
+/// What the last calls had asked and were answered, as the hashes of their messages.
+#[derive(Default)]
+struct Told(VecDeque<(String, Vec<Digest>)>);
+
+impl Told {
+    /// How many of a call's messages an earlier call of the step had in the same places, with its answer.
+    fn known(&mut self, step: &str, contents: &Contents) -> usize {
+        let hash = |message: &Message| serde_json::to_vec(message).map(|json| Digest::of_bytes(&json)).ok();
+        let hashes = |said: &Said| said.messages.iter().map_while(hash).collect::<Vec<_>>();
+        let asked = contents.asked.as_ref().map(hashes).unwrap_or_default();
+        let common = |before: &Vec<Digest>| before.iter().zip(&asked).take_while(|(a, b)| a == b).count();
+        let own = self.0.iter().filter(|(of, _)| of == step);
+        let known = own.map(|(_, before)| common(before)).max().unwrap_or(0);
+        let all = asked.into_iter().chain(hashes(&contents.answered)).collect();
+        self.0.push_back((step.to_owned(), all));
+        if self.0.len() > REMEMBERED {
+            self.0.pop_front();
+        }
+        known
+    }
+}
+
+/// A call, but for its first line.
+fn body(page: &mut Page, effect: &EffectRecord, contents: &Contents, known: usize) {
+    if known > 0 {
+        page.aside(&format!("({} as before)", quantity(known as u64, "message")));
+    }
+    match (&contents.outline, &contents.request, &contents.asked) {
+        (None, _, _) => page.aside("(what was asked was not kept)"),
+        (Some(outline), None, _) => page.aside(&format!("(asked: {} bytes, not kept)", outline.bytes)),
+        (Some(outline), Some(_), None) => page.aside(&format!(
+            "(asked: {} bytes, which cannot be read as JSON and are not shown; see --json)",
+            outline.bytes
+        )),
+        (Some(_), Some(_), Some(asked)) => said(page, asked, known),
+    }
+    said(page, &contents.answered, 0);
+    if let EffectState::Failed { error, .. } = &effect.state {
+        page.failed(&error.message);
+    }
+}
+
+fn said(page: &mut Page, said: &Said, known: usize) {
+    if said.is_doubled {
+        page.aside("(a field stands twice in it: what is shown is one reading; see --json)");
+    }
+    for message in said.messages.iter().skip(known) {
+        page.message(message);
+    }
+    page.end(said.more);
+    if let Some(Part::NotShown { what, bytes }) = &said.beside {
+        page.beside(what, *bytes);
+    }
+}
+
+fn line<'a>(record: &RunRecord, effect: &'a EffectRecord, contents: &'a Contents) -> Line<'a> {
     let facts = &effect.attributes;
+    let outline = contents.outline.as_ref();
+    let asked = contents.asked.as_ref();
     Line {
         run: record.id.to_string(),
         step: &effect.key.step,
@@ -132,18 +175,25 @@ fn line<'a>(record: &RunRecord, effect: &'a EffectRecord, call: &'a Call, asked:
         input_tokens: &facts["input_tokens"],
         output_tokens: &facts["output_tokens"],
         cost_usd: effect.cost,
-        request_bytes: call.outline.as_ref().map(|outline| outline.bytes),
-        not_kept: call.outline.as_ref().map(|outline| outline.not_kept),
-        request: call
-            .request
-            .as_ref()
-            .map(|request| serde_json::from_str(request).unwrap_or_else(|_| Value::String(request.clone()))),
-        asked,
-        answered: &call.answered,
+        request_bytes: outline.map(|outline| outline.bytes),
+        not_kept: outline.map(|outline| outline.not_kept),
+        request: contents.request.as_deref().map(request),
+        asked: asked.map(|asked| asked.messages.as_slice()).unwrap_or_default(),
+        asked_more: asked.map_or(0, |asked| asked.more),
+        answered: &contents.answered.messages,
+        answered_more: contents.answered.more,
         error: match &effect.state {
             EffectState::Failed { error, .. } => Some(&error.message),
             _ => None,
         },
+    }
+}
+
+/// A request as JSON; as a text where JSON would not be all of it.
+fn request(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(request) if !Doubled::is_in(text) => request,
+        _ => Value::String(text.to_owned()),
     }
 }
 
@@ -160,71 +210,6 @@ fn head(paint: Paint, record: &RunRecord, effect: &EffectRecord) -> String {
     if effect.finished_at.is_none() {
         parts.push("no answer yet".to_owned());
     }
-    let name = format!("{} · {}", effect.key.step, plain::short(&attributes::name_of(effect), 60));
+    let name = format!("{} · {}", effect.key.step, label(&attributes::name_of(effect)));
     format!("\n{}  {}", paint.strong(name), paint.faint(parts.join(" · ")))
-}
-
-fn told_of(context: &Context<'_>, message: &Message, full: bool) {
-    let (printer, paint) = (context.printer, context.printer.paint());
-    for part in &message.parts {
-        let (label, text) = match part {
-            Part::Text { content } => (plain::short(&message.role, 20), block(content, full)),
-            Part::Reasoning { content } => ("thought".to_owned(), block(content, full)),
-            Part::ToolCall { name, arguments, .. } => {
-                ("calls".to_owned(), format!("{} {}", plain::short(name, 80), short(arguments, full)))
-            }
-            Part::ToolCallResponse { response, .. } => match response {
-                Value::String(text) => ("result".to_owned(), block(text, full)),
-                other => ("result".to_owned(), short(other, full)),
-            },
-            Part::Other { content } => {
-                (plain::short(&message.role, 20), format!("({})", plain::short(content, SHORT)))
-            }
-        };
-        let mut lines = text.lines();
-        let first = lines.next().unwrap_or_default();
-        printer.line(format_args!("  {} {first}", paint.faint(plain::padded(&label, 9))));
-        lines.for_each(|line| printer.line(format_args!("            {line}")));
-    }
-}
-
-fn short(value: &Value, full: bool) -> String {
-    let text = plain::line(&value.to_string());
-    if full { text } else { plain::short(&text, SHORT) }
-}
-
-/// A text, with a mark where something is missing.
-fn block(text: &str, full: bool) -> String {
-    if full {
-        return plain::block(text);
-    }
-    let cut: String = text.chars().take(CHARACTERS).collect();
-    let mut lines: Vec<&str> = cut.lines().collect();
-    let is_shorter = cut.len() < text.len() || lines.len() > LINES;
-    lines.truncate(LINES);
-    let shown = plain::block(&lines.join("\n"));
-    if is_shorter { format!("{shown}\n… ({} bytes in all; --full shows them)", text.len()) } else { shown }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_model_says_does_not_act_on_a_terminal() {
-        for full in [true, false] {
-            let shown = block("a\x1b[2Jb\r\x07\u{202e}c", full);
-            assert!(shown.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{shown:?}");
-            let shown = short(&serde_json::json!({"\x1b[31m": "\u{9b}2J"}), full);
-            assert!(shown.chars().all(|c| !c.is_control()), "{shown:?}");
-        }
-    }
-
-    #[test]
-    fn a_long_text_is_shortened_and_says_so() {
-        let long = "line\n".repeat(40);
-        assert!(block(&long, false).contains("200 bytes in all"));
-        assert_eq!(block(&long, true).lines().count(), 40);
-        assert_eq!(block("short", false), "short");
-    }
 }

@@ -32,7 +32,13 @@ pub(super) fn run(
     let (place, store) = remote::store(args, context)?;
     let program = crate::commands::sandbox::doctor::this_program()?;
     let engine = E2b::start(&program, &cloud, key, &store).map_err(failed)?;
-    remote::carry_out(ordered, args, context, (place.as_ref(), &store), e2b::TRUSTED, |spec, files| {
-        engine.launch(spec, files)
-    })
+    let done =
+        remote::carry_out(ordered, args, context, (place.as_ref(), &store), e2b::TRUSTED, |spec, files| {
+            engine.launch(spec, files)
+        })?;
+    if done.left {
+        // Its end would wait for what does not answer.
+        std::mem::forget(engine);
+    }
+    Ok(done.exit)
 }

@@ -26,9 +26,19 @@ pub(super) fn run(
     let engine = Docker::start(&program, &host, &store, &options, &image).map_err(failed)?;
     // One command needs one container.
     engine.make_none_ahead();
-    remote::carry_out(ordered, args, context, (place.as_ref(), &store), network::TRUSTED, |spec, files| {
-        engine.launch(spec, files)
-    })
+    let done = remote::carry_out(
+        ordered,
+        args,
+        context,
+        (place.as_ref(), &store),
+        network::TRUSTED,
+        |spec, files| engine.launch(spec, files),
+    )?;
+    if done.left {
+        // Its end would wait for what does not answer.
+        std::mem::forget(engine);
+    }
+    Ok(done.exit)
 }
 
 /// Where the daemon is.

@@ -2,7 +2,7 @@
 //! `wflo run --`.
 //!
 //! A terminal is raw from the moment that the command runs to its end, and is given back before anything else
-//! is said. A signal to wflo, a terminal that goes among them, ends the command.
+//! is said. A signal to wflo, a terminal that goes among them, ends the command, and the next one the wait for its end.
 //!
 //! **Architecture Invariant:** the command never holds what this process was given. Whoever holds a file can empty it and
 //! set its mode, whatever it was opened for; a terminal, write what that obeys; a pipe, read what others wrote to it.
@@ -12,18 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::oneshot;
 use wflo_core::error::Failure;
 use wflo_engine::console::{Console as _, Pipes, Relaying, Screen, Size, Stream, Streams};
 use wflo_sandbox::{Exit, Outcome, Spec, Stdio};
 
 use super::no_sandbox;
+use super::questions::Questions;
 use crate::commands::Context;
 use crate::commands::drive::{Outer, Signals};
 use crate::failure::CommandError;
 
 /// How long what an ended command has said may take to be shown.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a sandbox of this machine takes to end, at most, where it does not hang.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Our ends of the streams of a command that does not run yet.
 pub(super) struct Ends {
@@ -34,17 +39,66 @@ pub(super) struct Ends {
 
 /// How it ended.
 pub(super) struct Ended {
-    pub(super) exit: Exit,
-    /// The signal to wflo that ended it.
+    /// Nothing where its sandbox did not answer, and was left behind.
+    pub(super) exit: Option<Exit>,
+    /// The code of the signal to wflo that ended it.
     pub(super) signal: Option<u8>,
     /// Why not all of its output was taken.
     pub(super) lost: Option<String>,
+    pub(super) watch: Watch,
+}
+
+/// Hears of signals for as long as this process has something to do.
+pub(super) struct Watch {
+    signals: Signals,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // A thread that reads the person's input cannot be ended.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+impl Watch {
+    /// What comes of `work`, which blocks. A signal is answered at once: then the work is left to itself, and to
+    /// the end of this process.
+    ///
+    /// # Errors
+    /// The signal, as the code of the command.
+    pub(super) fn unless_interrupted<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, u8> {
+        let done = on_a_thread(work);
+        let Watch { signals, runtime: Some(runtime) } = self else { return Err(128) };
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                signal = signals.which() => Err(code(signal)),
+                done = done => done.map_err(|_| 128),
+            }
+        })
+    }
+}
+
+fn code(signal: SignalKind) -> u8 {
+    u8::try_from(signal.as_raw_value()).unwrap_or(0).saturating_add(128)
+}
+
+/// Does something that blocks, and that nobody has to wait for.
+fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || tell.send(work()));
+    told
 }
 
 impl Ended {
     /// The code, as shells give it.
     pub(super) fn code(&self) -> u8 {
-        self.signal.map_or(self.exit.code(), |number| 128 + number)
+        // A command that was left behind was so after a signal.
+        self.signal.or(self.exit.map(|exit| exit.code())).unwrap_or(128)
     }
 }
 
@@ -88,14 +142,14 @@ impl Ends {
         Ok(Ends { outer: Arc::new(outer), screen, pipes })
     }
 
+    /// The person's streams, for whoever asks them something.
+    pub(super) const fn outer(&self) -> &Arc<Outer> {
+        &self.outer
+    }
+
     /// Gives them to the command, which runs.
     fn attach(self) -> Result<Attached, CommandError> {
-        let unusable = |error: io::Error| {
-            CommandError::from_failure(Failure::new(
-                super::STREAMS,
-                format!("the command's streams cannot be served: {error}"),
-            ))
-        };
+        let unusable = |error: io::Error| unusable_streams(&error.to_string());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(unusable)?;
         let within = runtime.enter();
@@ -109,6 +163,11 @@ impl Ends {
         drop(within);
         Ok(Attached { relaying, signals, streams, runtime })
     }
+}
+
+fn unusable_streams(why: &str) -> CommandError {
+    let message = format!("the command's streams cannot be served: {why}");
+    CommandError::from_failure(Failure::new(super::STREAMS, message))
 }
 
 /// A terminal of the command's own.
@@ -145,61 +204,89 @@ struct Attached {
 }
 
 impl Attached {
-    /// Until the command has ended and all that it said is shown, or until a signal has ended it.
+    /// Until the command has ended and all that it said is shown, or until a signal has ended it. `kill` says
+    /// whether it did; the next signal does not wait for it.
     fn stay(
         self,
-        wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send,
-        kill: impl FnOnce(),
+        mut questions: Option<Questions<'_>>,
+        context: &Context<'_>,
+        wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send + 'static,
+        kill: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<Ended, CommandError> {
         let Attached { relaying, mut signals, streams, runtime } = self;
-        let (ended, (signal, lost)) = std::thread::scope(|scope| {
-            let (over, mut told) = oneshot::channel();
-            let waiting = scope.spawn(move || {
-                let exit = wait();
-                let by_itself = matches!(&exit, Ok(exit) if matches!(exit.outcome, Outcome::Exited(_)));
-                let _ = over.send(by_itself);
-                exit
-            });
-            let signal = runtime.block_on(async {
-                // What a slow reader has not taken is waited for, as it would be without wflo. Behind one that was
-                // ended, by its time or another limit, there may be more than anybody takes.
-                let whole = async {
-                    match (&mut told).await {
-                        Ok(true) => relaying.drained().await,
-                        _ => drop(tokio::time::timeout(LAST_WORDS, relaying.drained()).await),
-                    }
-                };
-                let signal = tokio::select! {
-                    () = whole => None,
-                    signal = signals.which() => Some(signal),
-                };
-                if signal.is_some() {
-                    kill();
-                    let _ = tokio::time::timeout(LAST_WORDS, relaying.drained()).await;
+        let mut told = on_a_thread(wait);
+        let (mut exit, mut ending) = (None, None);
+        let (signal, lost) = runtime.block_on(async {
+            // What a slow reader has not taken is waited for, as it would be without wflo. Behind one that was
+            // ended, by its time or another limit, there may be more than anybody takes.
+            let whole = async {
+                let ended = exit.insert((&mut told).await);
+                match ended {
+                    Ok(Ok(exit)) if matches!(exit.outcome, Outcome::Exited(_)) => relaying.drained().await,
+                    _ => drop(tokio::time::timeout(LAST_WORDS, relaying.drained()).await),
                 }
-                let lost = relaying.failure();
-                relaying.end().await;
-                (signal, lost)
-            });
-            (waiting.join(), signal)
+            };
+            let asking = async {
+                match &mut questions {
+                    Some(questions) => questions.serve().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let signal = tokio::select! {
+                () = whole => None,
+                signal = signals.which() => Some(code(signal)),
+                () = asking => None,
+            };
+            questions.iter_mut().for_each(Questions::leave);
+            if signal.is_some() {
+                if exit.is_none() {
+                    let killed = on_a_thread(kill);
+                    let mut ended = Box::pin(async move {
+                        match killed.await {
+                            Ok(true) => Some(told.await),
+                            _ => None,
+                        }
+                    });
+                    match tokio::time::timeout(AT_ONCE, &mut ended).await {
+                        Ok(ended) => exit = ended,
+                        Err(_) => ending = Some(ended),
+                    }
+                }
+                let _ = tokio::time::timeout(LAST_WORDS, relaying.drained()).await;
+            }
+            let lost = relaying.failure();
+            relaying.end().await;
+            (signal, lost)
         });
         // The person's terminal is as it was before anything is said of the end.
         drop(streams);
-        runtime.shutdown_background();
-        let exit = match ended {
-            Ok(exit) => exit.map_err(no_sandbox)?,
-            Err(panic) => std::panic::resume_unwind(panic),
+        if let Some(ended) = ending {
+            context.printer.note("Ending the sandbox. Again to leave it behind.");
+            exit = runtime.block_on(async {
+                tokio::select! {
+                    ended = ended => ended,
+                    _ = signals.which() => None,
+                }
+            });
+        }
+        let watch = Watch { signals, runtime: Some(runtime) };
+        let exit = match exit {
+            Some(Ok(exit)) => Some(exit.map_err(no_sandbox)?),
+            Some(Err(_)) => return Err(unusable_streams("nobody has waited for its end")),
+            None => None,
         };
-        let signal = signal.and_then(|signal| u8::try_from(signal.as_raw_value()).ok());
-        Ok(Ended { exit, signal, lost })
+        Ok(Ended { exit, signal, lost, watch })
     }
 }
 
-/// Until the command has ended. `wait` returns once its output has left the sandbox.
+/// Until the command has ended; what it is asked about is put to its user meanwhile. `wait` returns once its
+/// output has left the sandbox.
 pub(super) fn attend(
     ends: Ends,
-    wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send,
-    kill: impl FnOnce(),
+    questions: Option<Questions<'_>>,
+    context: &Context<'_>,
+    wait: impl FnOnce() -> Result<Exit, wflo_sandbox::Error> + Send + 'static,
+    kill: impl FnOnce() -> bool + Send + 'static,
 ) -> Result<Ended, CommandError> {
-    ends.attach()?.stay(wait, kill)
+    ends.attach()?.stay(questions, context, wait, kill)
 }

@@ -1,24 +1,32 @@
-//! The hosts that a command may reach, and what is said of those that it may not.
+//! The hosts that a command may reach, what its user is asked about, and what is said of those that it may not.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
 use wflo_core::error::{Code, Coded as _, Failure};
 use wflo_core::ports::BoxFuture;
+use wflo_core::size::Millis;
 use wflo_egress::host::Target;
 use wflo_egress::inspect::roots::Roots;
 use wflo_egress::inspect::{Inspection, Shown, trust_env};
 use wflo_egress::resolve::SystemResolver;
-use wflo_egress::rules::Rule;
+use wflo_egress::rules::{Change, Rule};
 use wflo_egress::secrets::Secrets;
 use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
-use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, client_env};
+use wflo_egress::{Egress, EgressHandle, Limits, Refusal, Rules, Totals, client_env};
 use wflo_sandbox::{Bind, EGRESS_PORT, Spec};
 
+use super::ends::Ends;
+use super::questions::{Asking, Questions};
+use crate::cli::ExecArgs;
 use crate::commands::Context;
 use crate::failure::CommandError;
+use crate::settings::{Location, Settings};
+use crate::trust;
 
 /// So many different refusals are said.
 const SAID: usize = 20;
@@ -37,20 +45,92 @@ pub(super) const TRUSTED: &str = "/opt/wflo/trusted.pem";
 /// What looks at requests, and the file that the command trusts: needed until its sandbox is there.
 pub(super) type Sight = (Arc<Inspection>, Shown);
 
+/// What a command may reach, and what its user is asked about.
+pub(super) struct Reach {
+    allow: Vec<Rule>,
+    /// What is asked about although a rule allows it: the command line's, and those of wflo.toml.
+    asks: Vec<Rule>,
+    /// Other hosts are asked about.
+    pub(super) unknown: bool,
+    /// What the user has said for always, in the project.
+    told: trust::hosts::Remembered,
+    /// For how long a connection is held.
+    pub(super) patience: Millis,
+    /// The project for which an answer is kept.
+    pub(super) root: PathBuf,
+}
+
+impl Reach {
+    /// # Errors
+    /// A wflo.toml that cannot be read, where it may ask about what is let through here.
+    pub(super) fn of(args: &ExecArgs, context: &Context<'_>) -> Result<Reach, CommandError> {
+        let location = Location {
+            project: context.global.project.clone(),
+            data_dir: context.global.data_dir.clone(),
+            workflow: None,
+            current: context.current.clone(),
+        };
+        let named = !args.allow_hosts.is_empty() || !args.ask_rules.is_empty() || args.ask_hosts;
+        let settings = match Settings::load(&location, context.environment) {
+            Ok(settings) => settings,
+            Err(error) if named => return Err(error.into()),
+            // Nothing is reached: there is nothing that it could ask about.
+            Err(_) => Settings::without_file(&location)?,
+        };
+        let root = settings.project.root;
+        // Each was read with its file.
+        let of_project = settings.sandbox.ask_rules.iter().filter_map(|rule| rule.parse().ok());
+        Ok(Reach {
+            allow: args.allow_hosts.clone(),
+            asks: args.ask_rules.iter().cloned().chain(of_project).collect(),
+            unknown: args.ask_hosts,
+            told: trust::hosts::read(&root),
+            patience: settings.sandbox.patience,
+            root,
+        })
+    }
+
+    /// Whether there is anything to let out, now or after an answer.
+    fn is_any(&self) -> bool {
+        !self.allow.is_empty() || self.asks_people()
+    }
+
+    /// Whether people may be asked.
+    pub(super) fn asks_people(&self) -> bool {
+        !self.asks.is_empty() || self.unknown
+    }
+
+    /// As the runs of the project have them: what is asked about stands before what is allowed, an answer for
+    /// always answers where people would be asked, and a no for always keeps out whatever is named.
+    fn rules(&self) -> Result<Rules, CommandError> {
+        let texts: Vec<String> = self.allow.iter().map(ToString::to_string).collect();
+        let about = Rules::default().asking(self.asks.clone());
+        let said = |rules: &std::collections::BTreeSet<String>| -> Vec<Rule> {
+            rules.iter().filter_map(|rule| rule.parse().ok()).collect()
+        };
+        let allowed = said(&self.told.allow).into_iter();
+        let allowed = allowed.filter(|rule| self.unknown || about.cover(rule));
+        let allowed = allowed.map(|rule| Change { rule, allowed: true, is_answer: true });
+        let denied =
+            said(&self.told.deny).into_iter().map(|rule| Change { rule, allowed: false, is_answer: true });
+        Ok(Rules::parse(&texts, &[])?.asking(self.asks.clone()).with(allowed).with(denied))
+    }
+}
+
 /// Asks for the listener, where a host is allowed; where a rule names a part of one, for what sees that, and for
 /// the file `trusted` inside.
 ///
 /// # Errors
 /// When nothing can be seen here.
-pub(super) fn ask(spec: &mut Spec, hosts: &[Rule], trusted: &str) -> Result<Option<Sight>, CommandError> {
-    if hosts.is_empty() {
+pub(super) fn ask(spec: &mut Spec, reach: &Reach, trusted: &str) -> Result<Option<Sight>, CommandError> {
+    if !reach.is_any() {
         return Ok(None);
     }
     spec.egress_listener = true;
     let given: Vec<OsString> = spec.env.iter().map(|(name, _)| name.clone()).collect();
     let own = client_env(EGRESS_PORT).into_iter().map(|(name, value)| (name.into(), value.into()));
     spec.env.extend(own.filter(|(name, _)| !given.contains(name)));
-    if !rules(hosts)?.need_sight() {
+    if !reach.rules()?.need_sight() {
         return Ok(None);
     }
     let inspection = Inspection::new(Arc::new(Roots::load(None)?), Secrets::default())?;
@@ -61,36 +141,41 @@ pub(super) fn ask(spec: &mut Spec, hosts: &[Rule], trusted: &str) -> Result<Opti
     Ok(Some((Arc::new(inspection), file)))
 }
 
-fn rules(hosts: &[Rule]) -> Result<Rules, CommandError> {
-    let texts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
-    Ok(Rules::parse(&texts, &[])?)
-}
-
 fn unusable(error: std::io::Error) -> CommandError {
     CommandError::from_failure(Failure::new(Code(9005), format!("connections cannot be served: {error}")))
 }
 
 impl Network {
-    /// Serves the listener of a sandbox, if it has one.
+    /// Serves the listener of a sandbox, if it has one; with whom its user is asked by, where one sits here.
     ///
     /// # Errors
     /// When it cannot be served.
-    pub(super) fn open(
+    pub(super) fn open<'a>(
         listener: Option<TcpListener>,
-        hosts: &[Rule],
+        reach: &Reach,
         sight: Option<Sight>,
-    ) -> Result<Option<Network>, CommandError> {
-        let Some(listener) = listener else { return Ok(None) };
+        (ends, context): (&Ends, &Context<'a>),
+    ) -> Result<(Option<Network>, Option<Questions<'a>>), CommandError> {
+        let Some(listener) = listener else { return Ok((None, None)) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(unusable)?;
-        let rules = if sight.is_some() { rules(hosts)?.seeing(Vec::new()) } else { rules(hosts)? };
+        let rules = if sight.is_some() { reach.rules()?.seeing(Vec::new()) } else { reach.rules()? };
+        let (tell, rules) = watch::channel(Arc::new(rules));
+        let (asker, questions) = match reach.asks_people() {
+            true => {
+                let (asking, questions) = Asking::new(reach, tell, (ends.outer(), context));
+                (Some(Arc::new(asking) as Arc<dyn wflo_egress::ask::Asker>), questions)
+            }
+            // Nobody changes them while the command runs.
+            false => (None, None),
+        };
         let book = Arc::new(Book::default());
         let egress = Egress {
-            // Nobody changes them while the command runs, and nobody is asked.
-            rules: tokio::sync::watch::channel(Arc::new(rules)).1,
-            asker: None,
+            rules,
+            asker,
             inspection: sight.map(|(inspection, _)| inspection),
             limits: Limits::default(),
+            totals: Arc::new(Totals::new(&Limits::default())),
             resolver: Arc::new(SystemResolver::default()),
             witness: Arc::clone(&book) as Arc<dyn Witness>,
         };
@@ -98,7 +183,7 @@ impl Network {
             let _within = runtime.enter();
             egress.serve(listener).map_err(unusable)?
         };
-        Ok(Some(Network { runtime, handle, book }))
+        Ok((Some(Network { runtime, handle, book }), questions))
     }
 
     /// Ends every connection and says what was refused.

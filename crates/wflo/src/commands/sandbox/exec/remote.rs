@@ -7,13 +7,14 @@ use wflo_sandbox::{Files, Kept, Sandbox as _, Spec};
 
 use crate::cli::ExecArgs;
 use crate::commands::Context;
+use crate::commands::drive::LEFT_BEHIND;
 use crate::exit::Exit;
 use crate::failure::CommandError;
 
 use super::ends::{Ends, attend};
-use super::network::{self, Network};
-use super::workspace::{Place, kept};
-use super::{no_sandbox, no_workspace, report, report_limits};
+use super::network::{self, Network, Reach};
+use super::workspace::Place;
+use super::{keep, no_sandbox, no_workspace, report, report_limits};
 
 /// Where the workspace is, if there is one, and where its files are kept.
 pub(super) fn store(
@@ -40,8 +41,9 @@ pub(super) fn carry_out(
     (place, store): (Option<&Place>, &Arc<Store>),
     trusted: &str,
     launch: impl FnOnce(Spec, Option<&Files<'_>>) -> Result<Kept, wflo_sandbox::Error>,
-) -> Result<Exit, CommandError> {
-    let sight = network::ask(&mut spec, &args.allow_hosts, trusted)?;
+) -> Result<Done, CommandError> {
+    let reach = Reach::of(args, context)?;
+    let sight = network::ask(&mut spec, &reach, trusted)?;
     let sandbox = match (place, &args.workspace) {
         (Some(place), Some(given)) => {
             let sealed = seal(&place.folder, &place.hidden, store).map_err(no_workspace)?;
@@ -54,21 +56,41 @@ pub(super) fn carry_out(
         _ => launch(spec, None),
     };
     let sandbox = sandbox.map_err(no_sandbox)?;
-    let network = Network::open(sandbox.take_egress_listener(), &args.allow_hosts, sight)?;
+    let (network, questions) =
+        Network::open(sandbox.take_egress_listener(), &reach, sight, (&ends, context))?;
     report_limits(sandbox.enforcement(), context);
-    let wait = || {
-        let exit = sandbox.wait();
+    let sandbox = Arc::new(sandbox);
+    let waits = Arc::clone(&sandbox);
+    let wait = move || {
+        let exit = waits.wait();
         // What it printed last is still on its way.
-        sandbox.drained();
+        waits.drained();
         exit
     };
-    let ended = attend(ends, wait, || drop(sandbox.kill()))?;
+    let ends_it = Arc::clone(&sandbox);
+    let mut ended = attend(ends, questions, context, wait, move || ends_it.kill().is_ok())?;
     if let Some(network) = network {
         network.close(context);
     }
     report(&ended, args, context)?;
-    if args.keep {
-        kept(sandbox.changes()?, store, context);
+    let mut left = ended.exit.is_none();
+    let mut exit = Exit::Command(ended.code());
+    if args.keep && !left {
+        let changed = Arc::clone(&sandbox);
+        if let Err(code) = keep(&mut ended, move || changed.changes(), store, context)? {
+            // Whoever did not wait for that does not wait for the sandbox either.
+            (exit, left) = (Exit::Command(code), true);
+        }
     }
-    Ok(Exit::Command(ended.code()))
+    if left && let Some(name) = sandbox.outlives() {
+        context.printer.warning(format_args!("{name} is left behind: {LEFT_BEHIND}"));
+    }
+    Ok(Done { exit, left })
+}
+
+/// How it ended.
+pub(super) struct Done {
+    pub(super) exit: Exit,
+    /// Its sandbox does not answer: whoever made it does not wait for its end.
+    pub(super) left: bool,
 }

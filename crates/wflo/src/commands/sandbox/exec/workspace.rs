@@ -1,9 +1,10 @@
 //! `--workspace DIR[:TARGET]`: a copy-on-write view of a folder as it is now.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wflo_sandbox::workspace::{
-    Bounds, Captured, Hidden, HideRules, LiveView, Mounts, Store, capture, state_root,
+    Bounds, Captured, Hidden, HideRules, LiveView, Mounts, Store, WorkspaceError, capture, state_root,
 };
 use wflo_sandbox::{ProcessTree, View};
 
@@ -71,11 +72,21 @@ impl Workspace {
         View { lowers: self.mounts.lowers.clone(), target: self.target.clone() }
     }
 
-    /// Stores what the command changed and says where.
-    pub(super) fn keep(&self, sandbox: &ProcessTree, context: &Context<'_>) -> Result<(), CommandError> {
-        let Some(upper) = sandbox.upper() else { return Ok(()) };
-        kept(capture(upper, &self.store, &Bounds::default())?, &self.store, context);
-        Ok(())
+    /// Where its changes are kept.
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stores what the command changed, once it is called.
+    pub(super) fn changes(
+        &self,
+        sandbox: &Arc<ProcessTree>,
+    ) -> impl FnOnce() -> Result<Option<Captured>, WorkspaceError> + Send + 'static {
+        let (sandbox, store) = (Arc::clone(sandbox), self.store.clone());
+        move || match sandbox.upper() {
+            Some(upper) => capture(upper, &store, &Bounds::default()),
+            None => Ok(None),
+        }
     }
 }
 

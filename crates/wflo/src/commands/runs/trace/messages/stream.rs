@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Message, list, message, owned, said};
+use super::{Message, list, message, owned, parsed, said};
 
 /// The JSON of each event of a stream.
 pub(super) fn events(body: &str) -> Vec<Value> {
@@ -23,7 +23,7 @@ pub(super) fn gathered(events: &[Value]) -> Vec<Message> {
         return said(&last["response"]);
     }
     let items = events.iter().filter(|event| kind(event, "response.output_item.done"));
-    let items: Vec<Message> = items.filter_map(|event| message(&event["item"], "assistant")).collect();
+    let items: Vec<Message> = items.map(|event| message(&event["item"], "assistant", false)).collect();
     if !items.is_empty() {
         return items;
     }
@@ -36,7 +36,7 @@ pub(super) fn gathered(events: &[Value]) -> Vec<Message> {
     } else {
         vec![cohere(events)]
     };
-    made.iter().filter_map(|made| message(made, "assistant")).collect()
+    made.iter().map(|made| message(made, "assistant", false)).collect()
 }
 
 /// Adds a piece to a text.
@@ -66,6 +66,9 @@ fn choices(events: &[Value]) -> Vec<Value> {
             append(&mut message[field], &delta[field]);
         }
         append(&mut message["content"], &choice["text"]);
+        if delta["function_call"].is_object() {
+            add_call(calls, u64::MAX, &json!({ "function": delta["function_call"] }));
+        }
         for call in list(&delta["tool_calls"]) {
             add_call(calls, call["index"].as_u64().unwrap_or(0), call);
         }
@@ -99,8 +102,8 @@ fn blocks(events: &[Value]) -> Value {
         }
     }
     let blocks = made.into_values().map(|(mut block, input)| {
-        if let Some(Ok(input)) = input.as_str().map(serde_json::from_str::<Value>) {
-            block["input"] = input;
+        if input.is_string() {
+            block["input"] = parsed(&input);
         }
         block
     });
@@ -111,12 +114,14 @@ fn blocks(events: &[Value]) -> Value {
 fn candidate(events: &[Value]) -> Value {
     let mut parts: Vec<Value> = Vec::new();
     for part in events.iter().flat_map(|event| list(&event["candidates"][0]["content"]["parts"])) {
+        // One that has anything else beside its text stays by itself.
+        let is_text = |part: &Value| {
+            let known =
+                |all: &Map<String, Value>| all.keys().all(|key| matches!(key.as_str(), "text" | "thought"));
+            part["text"].is_string() && part.as_object().is_some_and(known)
+        };
         match parts.last_mut() {
-            Some(last)
-                if last["text"].is_string()
-                    && part["text"].is_string()
-                    && last["thought"] == part["thought"] =>
-            {
+            Some(last) if is_text(last) && is_text(part) && last["thought"] == part["thought"] => {
                 append(&mut last["text"], &part["text"]);
             }
             _ => parts.push(part.clone()),

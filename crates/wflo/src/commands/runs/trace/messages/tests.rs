@@ -1,4 +1,5 @@
 use serde_json::json;
+use wflo_core::content::NOT_KEPT;
 
 use super::*;
 
@@ -7,12 +8,17 @@ fn call(id: &str, name: &str, arguments: Value) -> Part {
 }
 
 fn said_parts(body: &str) -> Vec<Part> {
-    answered(body).into_iter().flat_map(|message| message.parts).collect()
+    answered(body).messages.into_iter().flat_map(|message| message.parts).collect()
 }
 
 fn sse(events: &[Value]) -> String {
     let events = events.iter().map(|event| format!("event: x\ndata: {event}\n\n"));
     events.collect::<String>() + "data: [DONE]\n\n"
+}
+
+/// What a request says, of which nothing was left out.
+fn asked(body: &Value) -> Vec<Message> {
+    super::asked(&body.to_string(), 0).unwrap().messages
 }
 
 fn words() -> Part {
@@ -124,15 +130,161 @@ fn what_was_asked_is_read_in_each_dialect() {
     assert_eq!(found[2].parts, [Part::ToolCallResponse { id: "read".to_owned(), response: json!({"a": 1}) }]);
     assert_eq!(asked(&json!({"input": "one"})).len(), 1);
     assert_eq!(asked(&json!({"input": ["one", "two"]})).len(), 2);
-    let left_out = json!({"messages": [{NOT_KEPT: {"bytes": 7, "blake3": "x"}}]});
-    let wanted = Part::Other { content: "7 bytes, which were not kept".to_owned() };
-    assert_eq!(asked(&left_out)[0].parts, [wanted]);
+}
+
+fn hash() -> String {
+    "0a".repeat(32)
+}
+
+/// All parts of a request, what stands beside its messages included.
+fn parts(body: &str, not_kept: u64) -> Vec<Part> {
+    let said = super::asked(body, not_kept).unwrap();
+    said.messages.into_iter().flat_map(|message| message.parts).chain(said.beside).collect()
+}
+
+fn texts(parts: &[Part]) -> Vec<&str> {
+    fn text(part: &Part) -> Option<&str> {
+        if let Part::Text { content } = part { Some(content) } else { None }
+    }
+    parts.iter().filter_map(text).collect()
+}
+
+fn names(parts: &[Part]) -> String {
+    fn name(part: &Part) -> Option<&str> {
+        if let Part::NotShown { what, .. } = part { Some(what) } else { None }
+    }
+    parts.iter().filter_map(name).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
-fn a_body_like_no_other_has_no_messages() {
+fn a_note_of_what_was_not_kept_is_believed_where_wflo_wrote_them_all() {
+    let note = json!({ NOT_KEPT: { "bytes": 7, "blake3": hash() } });
+    let one = json!({"messages": [note, {"role": "user", "content": "x"}]}).to_string();
+    assert_eq!(parts(&one, 1)[0], Part::NotKept { bytes: 7 });
+    // Its program has written one of them, or all.
+    assert_eq!(names(&parts(&one, 0)), format!("\"{NOT_KEPT}\""));
+    let two = json!({"messages": [note, note]}).to_string();
+    assert!(parts(&two, 1).iter().all(|part| matches!(part, Part::NotShown { .. })));
+    // Something beside a note is something.
+    for more in [json!({"content": "hidden"}), json!({"text": "hidden"}), json!({"parts": ["hidden"]})] {
+        let mut note = note.clone();
+        note.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = json!({"messages": [note]}).to_string();
+        for not_kept in [0, 1] {
+            assert_eq!(texts(&parts(&body, not_kept)), ["hidden"], "{body}");
+        }
+    }
+    // Where a field stands twice, one of the two is read and nobody knows of the other's.
+    let twice = format!(r#"{{"messages":[{note}],"messages":[{note}]}}"#);
+    assert!(super::asked(&twice, 1).unwrap().is_doubled);
+    assert!(matches!(parts(&twice, 1)[..], [Part::NotShown { .. }]));
+}
+
+#[test]
+fn nothing_that_a_program_writes_hides_what_stands_beside_it() {
+    let call = json!({"name": "read", "arguments": "{}", "args": {}});
+    for message in [
+        json!({"type": "reasoning", "text": "hidden"}),
+        json!({"type": "reasoning", "role": "user", "content": [{"type": "text", "text": "hidden"}]}),
+        json!({"type": "reasoning", "content": "hidden"}),
+        json!({"type": "function_call", "call_id": "c", "name": "read", "arguments": "{}", "text": "hidden"}),
+        json!({"type": "function_call", "call_id": "c", "name": "read", "content": "hidden"}),
+        json!({"type": "function_call_output", "call_id": "c", "output": "x", "content": "hidden"}),
+        json!({"type": "tool_use", "id": "c", "name": "read", "input": {}, "text": "hidden"}),
+        json!({"type": "tool_result", "tool_use_id": "c", "content": "x", "text": "hidden"}),
+        json!({"role": "user", "parts": [{"functionCall": call, "text": "hidden"}]}),
+        json!({"role": "user", "parts": [{"functionResponse": {"name": "read", "response": 1}, "text": "hidden"}]}),
+        json!({"role": "tool", "tool_call_id": "c", "content": "x", "text": "hidden"}),
+        json!({"role": "user", "content": "x", "parts": [{"text": "hidden"}]}),
+        json!({"role": "user", "content": {"text": "hidden"}}),
+        json!({"role": "user", "content": [[["hidden"]]]}),
+        json!({"function_call": call, "content": "hidden"}),
+    ] {
+        let parts = parts(&json!({"messages": [message]}).to_string(), 0);
+        let says = |part: &Part| matches!(part, Part::Text { content } | Part::Reasoning { content } if content == "hidden");
+        assert!(parts.iter().any(says), "{message}: {parts:?}");
+    }
+    // What is not read is named.
+    for (message, name) in [
+        (json!({"type": "reasoning", "encrypted_content": "hidden"}), "encrypted_content"),
+        (json!({"type": "image_url", "image_url": {"url": "hidden"}}), "image_url"),
+        (json!({"role": "user", "content": "x", "name": "hidden"}), "name"),
+        (json!({"role": {"a": "hidden"}, "content": "x"}), "role"),
+        (json!({"role": "user", "content": "x", "id": "hidden words"}), "id"),
+        (json!({"type": "two words", "content": "x"}), "type"),
+        (json!({"role": "assistant", "tool_calls": [{"id": "c", "custom": {"input": "hidden"}}]}), "custom"),
+        (json!({"role": "assistant", "tool_calls": "hidden"}), "tool_calls"),
+        (json!({"role": "assistant", "refusal": {"a": "hidden"}}), "refusal"),
+        (json!({"role": "user", "content": [{"text": {"a": "hidden"}}]}), "text"),
+    ] {
+        let parts = parts(&json!({"messages": [message]}).to_string(), 0);
+        assert!(names(&parts).contains(&format!("\"{name}\"")), "{message}: {parts:?}");
+    }
+    // And so is what stands beside all messages.
+    let body = json!({"model": "m", "temperature": 1, "messages": [], "tools": [{"name": "x"}], "more": "words of it"});
+    let beside = super::asked(&body.to_string(), 0).unwrap().beside.unwrap();
+    assert_eq!(names(&[beside]), "\"more\", \"tools\"");
+    // Blocks of a result are a text where they are nothing else.
+    let result = json!({"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "x", "more": "hidden"}]});
+    let parts = parts(&json!({"messages": [{"role": "user", "content": [result]}]}).to_string(), 0);
+    assert!(
+        matches!(&parts[0], Part::ToolCallResponse { response, .. } if response.to_string().contains("hidden"))
+    );
+}
+
+#[test]
+fn a_text_beside_a_call_in_a_stream_stays() {
+    let events = [
+        json!({"candidates": [{"content": {"parts": [{"text": "I look."}]}}]}),
+        json!({"candidates": [{"content": {"parts": [{"text": " More.", "functionCall": {"name": "read", "args": {}}}]}}]}),
+    ];
+    let parts = said_parts(&sse(&events));
+    assert_eq!(texts(&parts), ["I look.", " More."]);
+    assert_eq!(parts.last(), Some(&call("read", "read", json!({}))));
+}
+
+#[test]
+fn long_lists_are_read_as_how_long_they_are() {
+    let numbers: Vec<u32> = (0..100_000).collect();
+    let parts = parts(&json!({"input": numbers}).to_string(), 0);
+    assert!(
+        matches!(&parts[..], [Part::NotShown { what, bytes }] if what == "100000 numbers" && *bytes > 400_000)
+    );
+    let said = super::asked(&json!({"input": [[1, 2], [3, 4]]}).to_string(), 0).unwrap();
+    assert_eq!(said.messages.len(), 1);
+    let said = super::asked(&json!({"input": vec!["a"; 50_000]}).to_string(), 0).unwrap();
+    assert_eq!((said.messages.len(), said.more), (MOST, 40_000));
+    let said =
+        super::asked(&json!({"messages": [{"content": vec!["a"; 50_000]}, {"content": "b"}]}).to_string(), 0);
+    let said = said.unwrap();
+    assert_eq!((said.messages.len(), said.messages[0].parts.len(), said.more), (1, MOST + 1, 1));
+    assert_eq!(
+        said.messages[0].parts[MOST],
+        Part::NotShown { what: "40000 more parts".to_owned(), bytes: 40_000 }
+    );
+}
+
+#[test]
+fn half_a_surrogate_and_doubled_fields_cost_no_message() {
+    let said = super::asked(r#"{"messages":[{"role":"user","content":"a \ud800 b"}]}"#, 0).unwrap();
+    assert_eq!(said.messages[0].parts, [Part::Text { content: "a \u{fffd} b".to_owned() }]);
+    assert!(!said.is_doubled);
+    let answer = r#"{"choices":[{"message":{"role":"assistant","content":"a \udc00"}}]}"#;
+    assert_eq!(said_parts(answer), [Part::Text { content: "a \u{fffd}".to_owned() }]);
+    assert_eq!(results(r#"[{"type":"function_call_output","call_id":"c1","output":"\ud800"}"#), ["c1"]);
+    let twice = r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#;
+    assert!(super::asked(twice, 0).unwrap().is_doubled);
+    let arguments = r#"{"messages":[{"type":"function_call","name":"x","arguments":"{\"a\":1,\"a\":2}"}]}"#;
+    let written = json!(r#"{"a":1,"a":2}"#);
+    assert!(matches!(&parts(arguments, 0)[..], [Part::ToolCall { arguments, .. }] if *arguments == written));
+    // Deeper than can be read.
+    let deep = format!(r#"{{"messages":[{}"hidden"{}]}}"#, "[".repeat(200), "]".repeat(200));
+    assert_eq!(super::asked(&deep, 0), None);
+}
+
+#[test]
+fn a_body_like_no_other_has_no_messages_and_is_named() {
     for body in [
-        "",
         "{}",
         "[]",
         "null",
@@ -142,11 +294,11 @@ fn a_body_like_no_other_has_no_messages() {
         "data: {\ndata: 7\n",
         "{\"choices\": 7, \"output\": {}}",
     ] {
-        assert!(answered(body).iter().all(|message| message.parts.len() <= 1), "{body}");
+        let said = answered(body);
+        assert!(said.messages.is_empty(), "{body}: {said:?}");
+        assert!(matches!(said.beside, Some(Part::NotShown { bytes, .. }) if bytes == body.len() as u64));
         assert!(results(body).is_empty());
     }
-    assert_eq!(
-        said_parts("{\"error\": {\"message\": \"no\"}}"),
-        [Part::Other { content: "error: no".to_owned() }]
-    );
+    assert_eq!(answered(""), Said::default());
+    assert_eq!(said_parts("{\"error\": {\"message\": \"no\"}}"), [Part::Error { content: "no".to_owned() }]);
 }
