@@ -155,6 +155,8 @@ impl Coded for Refusal {
         match self {
             Refusal::Denied { target, why } => Some(match why {
                 Denied::Request | Denied::Path(_) => "its rules name methods and paths".to_owned(),
+                Denied::Said => "the user of wflo sees what was said with `wflo egress list`, and takes back what was said for always with `wflo egress forget HOST`".to_owned(),
+                Denied::Unanswered | Denied::Asked => "the user of wflo answers where the run asks, or with `wflo egress allow RUN HOST`".to_owned(),
                 _ => {
                     let rule = suggested(target);
                     format!("the user of wflo allows it with --allow-host {rule}, or allow_hosts under [sandbox] in wflo.toml")

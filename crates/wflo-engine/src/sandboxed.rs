@@ -425,9 +425,10 @@ impl Sandboxes {
     pub(crate) async fn capture(
         &self,
         running: &Running,
+        bounds: workspace::Bounds,
     ) -> Result<(Option<Layer>, Vec<String>), EngineError> {
         let Some(sandbox) = running.sandbox.clone() else { return Ok((None, Vec::new())) };
-        let captured = tokio::task::spawn_blocking(move || sandbox.changes());
+        let captured = tokio::task::spawn_blocking(move || sandbox.changes(&bounds));
         let captured = captured.await.map_err(unreadable)?.map_err(|e| failed(&e))?;
         Ok(match captured {
             None => (None, Vec::new()),

@@ -9,7 +9,7 @@
 //! [`Backend::capabilities`] and [`Sandbox::workspace`].
 
 use crate::native::{Capabilities, Enforcement, Error, Exit, Spec, Usage};
-use crate::workspace::{Captured, Hidden, Store, View, WorkspaceError};
+use crate::workspace::{Bounds, Captured, Hidden, Store, View, WorkspaceError};
 use std::fmt::Debug;
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
@@ -82,12 +82,12 @@ pub trait Sandbox: Debug + Send + Sync {
     /// When it cannot be killed.
     fn kill(&self) -> Result<Exit, Error>;
 
-    /// Stores what the program has changed in its workspace; `None` when that is nothing. What a
+    /// Stores what the program has changed in its workspace, within `bounds`; `None` when that is nothing. What a
     /// program that still runs writes meanwhile may be in it or not.
     ///
     /// # Errors
     /// When it wrote too much, or what cannot be stored.
-    fn changes(&self) -> Result<Option<Captured>, WorkspaceError>;
+    fn changes(&self, bounds: &Bounds) -> Result<Option<Captured>, WorkspaceError>;
 }
 
 /// The files that a program is to see.

@@ -150,8 +150,8 @@ impl Sandbox for Unconfined {
         self.tree.kill()
     }
 
-    fn changes(&self) -> Result<Option<Captured>, WorkspaceError> {
-        self.copy.changes(&self.store, &Bounds::default())
+    fn changes(&self, bounds: &Bounds) -> Result<Option<Captured>, WorkspaceError> {
+        self.copy.changes(&self.store, bounds)
     }
 }
 

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wflo_sandbox::workspace::{Store, View};
+use wflo_sandbox::workspace::{Bounds, Store, View};
 use wflo_sandbox::{
     Backend, Bare, Bind, Error, Exit, Files, Level, MODEL_PORT, Outcome, Sandbox, Spec, Stdio,
 };
@@ -65,7 +65,7 @@ impl World {
         read.read_to_string(&mut text).unwrap();
         let exit = ended(sandbox.as_ref());
         let mut after = view.clone();
-        after.layers.extend(sandbox.changes().unwrap().map(|captured| captured.layer));
+        after.layers.extend(sandbox.changes(&Bounds::default()).unwrap().map(|captured| captured.layer));
         (text, exit, after)
     }
 }

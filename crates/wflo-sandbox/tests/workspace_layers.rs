@@ -122,6 +122,14 @@ fn a_sparse_file_stays_sparse_and_a_huge_one_is_refused() {
     file.set_len(1 << 42).unwrap();
     let refused = upper.try_capture(&Bounds { bytes: 1 << 30, ..Bounds::default() });
     assert!(matches!(refused, Err(WorkspaceError::TooLarge { what: "bytes", .. })));
+
+    // Of what ends its run the rest is kept.
+    write(&upper.path().join("work"), "hours");
+    let bounds = Bounds { bytes: 1 << 30, leaves_out: true, ..Bounds::default() };
+    let captured = upper.try_capture(&bounds).unwrap().unwrap();
+    assert_eq!(captured.layer.manifest.entries.keys().map(ToString::to_string).collect::<Vec<_>>(), ["work"]);
+    let [left] = &captured.dropped[..] else { panic!("{:?}", captured.dropped) };
+    assert_eq!((left.path.to_string().as_str(), left.what.as_str()), ("sparse", "more than is kept"));
 }
 
 #[test]

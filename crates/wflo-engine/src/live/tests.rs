@@ -49,7 +49,7 @@ impl Sandbox for Told {
     fn kill(&self) -> Result<Exit, Error> {
         Err(Error::LauncherGone)
     }
-    fn changes(&self) -> Result<Option<Captured>, WorkspaceError> {
+    fn changes(&self, _: &wflo_sandbox::workspace::Bounds) -> Result<Option<Captured>, WorkspaceError> {
         Ok(None)
     }
 }

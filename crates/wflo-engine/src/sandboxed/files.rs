@@ -20,7 +20,7 @@ impl LiveFiles {
     /// meanwhile may be in it or not.
     pub(crate) async fn changes(&self) -> Result<Option<workspace::Captured>, EngineError> {
         let Some(sandbox) = self.sandbox.upgrade() else { return Ok(None) };
-        let captured = tokio::task::spawn_blocking(move || sandbox.changes());
+        let captured = tokio::task::spawn_blocking(move || sandbox.changes(&workspace::Bounds::default()));
         captured.await.map_err(unreadable)?.map_err(|e| failed(&e))
     }
 

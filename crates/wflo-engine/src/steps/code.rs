@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wflo_core::effect::json_bytes;
 use wflo_core::error::{Code, Failure};
+use wflo_sandbox::workspace::Bounds;
 
 use super::conversation::Conversation;
 use super::{Steps, failed, outputs};
@@ -104,7 +105,7 @@ impl Steps {
         drop(output);
         let end = match end? {
             End::Succeeded { output, state, cost: _, layer: _, ops } => {
-                let (layer, dropped) = self.sandboxes.capture(&running).await?;
+                let (layer, dropped) = self.sandboxes.capture(&running, Bounds::default()).await?;
                 crate::failpoint::pass("layer.captured");
                 if !dropped.is_empty() {
                     let message =

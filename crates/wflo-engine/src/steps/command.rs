@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use wflo_core::effect::OnAmbiguous;
 use wflo_core::error::{Code, Failure};
+use wflo_sandbox::workspace::Bounds;
 
 use super::process::{self, Ended, TIMEOUT};
 use super::{Steps, failed, retry, template};
@@ -99,7 +100,7 @@ impl Steps {
             Ok(Err(wait)) => return Ok(End::Suspended { on: vec![wait] }),
             Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
         };
-        let (layer, _) = self.sandboxes.capture(&running).await?;
+        let (layer, _) = self.sandboxes.capture(&running, Bounds::default()).await?;
         Ok(End::Succeeded { output, state: None, cost: self.cost(attempt).await?, layer, ops })
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 use wflo_core::error::{Code, Failure};
 use wflo_core::event::EventBody;
+use wflo_sandbox::workspace::Bounds;
 
 use self::relay::Relay;
 use super::process::{self, Ended, TIMEOUT};
@@ -122,7 +123,9 @@ impl Steps {
                 (process::failure(&exit, &what, name, (PROGRAM_FAILED, NOT_EXECUTED)), Some(exit.code()))
             }
         };
-        let (layer, dropped) = self.sandboxes.capture(running).await?;
+        // Nothing of its run comes after it, and whatever can be kept of its work is.
+        let bounds = Bounds { leaves_out: true, ..Bounds::default() };
+        let (layer, dropped) = self.sandboxes.capture(running, bounds).await?;
         crate::failpoint::pass("layer.captured");
         if !dropped.is_empty() {
             let message = format!("not kept of the files of `{name}`: {}", dropped.join(", "));

@@ -96,8 +96,8 @@ impl Sandbox for Isolated {
         self.tree.kill()
     }
 
-    fn changes(&self) -> Result<Option<Captured>, WorkspaceError> {
+    fn changes(&self, bounds: &Bounds) -> Result<Option<Captured>, WorkspaceError> {
         let Some(upper) = self.tree.upper() else { return Ok(None) };
-        workspace::capture_over(upper, &self.mounts.lowers, &self.store, &Bounds::default())
+        workspace::capture_over(upper, &self.mounts.lowers, &self.store, bounds)
     }
 }

@@ -180,16 +180,15 @@ impl Sandbox for Kept {
     }
 
     /// The copy that it was filled from is brought to what it has now, and compared with what it was.
-    fn changes(&self) -> Result<Option<Captured>, WorkspaceError> {
+    fn changes(&self, bounds: &Bounds) -> Result<Option<Captured>, WorkspaceError> {
         let Some(files) = &self.files else { return Ok(None) };
         let folder = files.copy.folder();
-        let bounds = Bounds::default();
         // A file may be longer than all that is in it: its holes are read too.
         let most = bounds.bytes.max(self.disk);
         self.bridge
             .capture(folder, bounds.entries, most, READ_OUT)
             .at("read the workspace out into", folder)?;
-        files.copy.changes(&files.store, &bounds)
+        files.copy.changes(&files.store, bounds)
     }
 }
 

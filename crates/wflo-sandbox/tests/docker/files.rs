@@ -4,7 +4,7 @@ use super::everywhere;
 use super::project::rel;
 use std::fs;
 use std::io::Read;
-use wflo_sandbox::workspace::{Digest, Kind};
+use wflo_sandbox::workspace::{Bounds, Digest, Kind};
 use wflo_sandbox::{Sandbox, Spec};
 
 #[test]
@@ -38,7 +38,7 @@ pwd
         output.read_to_string(&mut text).unwrap();
         assert!(sandbox.wait().unwrap().success(), "{text}");
         assert_eq!(text.trim(), root.display().to_string(), "it is at the project's own path");
-        let captured = sandbox.changes().unwrap().unwrap();
+        let captured = sandbox.changes(&Bounds::default()).unwrap().unwrap();
         let mut after = view.clone();
         after.layers.push(captured.layer);
         let found = after.contents().entries;
@@ -70,7 +70,7 @@ fn nothing_changed_is_no_layer_and_a_running_program_can_be_looked_at() {
         let view = world.project.view();
         let (sandbox, _output) = world.start(Some(&view), Spec::new(["true"]));
         sandbox.wait().unwrap();
-        assert!(sandbox.changes().unwrap().is_none());
+        assert!(sandbox.changes(&Bounds::default()).unwrap().is_none());
         drop(sandbox);
 
         let (sandbox, mut output) = world.start(
@@ -79,10 +79,10 @@ fn nothing_changed_is_no_layer_and_a_running_program_can_be_looked_at() {
         );
         let mut ready = [0; 6];
         output.read_exact(&mut ready).unwrap();
-        let live = sandbox.changes().unwrap().unwrap();
+        let live = sandbox.changes(&Bounds::default()).unwrap().unwrap();
         assert!(live.layer.manifest.entries.keys().any(|path| path.to_string() == "first"));
         sandbox.kill().unwrap();
-        let last = sandbox.changes().unwrap().unwrap();
+        let last = sandbox.changes(&Bounds::default()).unwrap().unwrap();
         assert_eq!(last.layer.id, live.layer.id);
     });
 }

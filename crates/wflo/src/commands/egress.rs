@@ -72,10 +72,13 @@ impl Coded for EgressError {
 
 fn forget(host: &str, context: &Context<'_>) -> Result<Exit, CommandError> {
     let settings = context.settings(None)?;
-    if !trust::hosts::say(&settings.project.root, host, None)? {
+    let forgotten = trust::hosts::forget(&settings.project.root, host)?;
+    if forgotten.is_empty() {
         return Err(EgressError::NotRemembered { host: host.to_owned() }.into());
     }
-    context.printer.object(&serde_json::json!({ "type": "egress.forgotten", "host": host }));
-    context.printer.line(format_args!("{host}: people are asked again."));
+    for rule in forgotten {
+        context.printer.object(&serde_json::json!({ "type": "egress.forgotten", "host": rule }));
+        context.printer.line(format_args!("{rule}: people are asked again."));
+    }
     Ok(Exit::Success)
 }

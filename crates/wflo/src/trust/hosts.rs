@@ -73,6 +73,22 @@ pub(crate) fn say(root: &Path, rule: &str, allowed: Option<bool>) -> Result<bool
     Ok(true)
 }
 
+/// Forgets what was said for always of `named`: a rule as it is listed, or a host, in every way that it was asked
+/// about. What was forgotten.
+///
+/// # Errors
+/// When that cannot be kept.
+pub(crate) fn forget(root: &Path, named: &str) -> Result<Vec<String>, CommandError> {
+    let Remembered { allow, deny } = read(root);
+    let is_named =
+        |rule: &&String| *rule == named || rule.split_once("://").is_some_and(|(_, host)| host == named);
+    let found: Vec<String> = allow.iter().chain(&deny).filter(is_named).cloned().collect();
+    for rule in &found {
+        say(root, rule, None)?;
+    }
+    Ok(found)
+}
+
 fn changed(mut known: Remembered, rule: &str, allowed: Option<bool>) -> Remembered {
     known.allow.remove(rule);
     known.deny.remove(rule);

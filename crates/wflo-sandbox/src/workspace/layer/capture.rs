@@ -41,11 +41,14 @@ pub struct Bounds {
     pub entries: u64,
     /// Bytes of all files together.
     pub bytes: u64,
+    /// A file that does not fit is left out and named, instead of being an error. For what ends its run only: who went on
+    /// would find an older one in its place.
+    pub leaves_out: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { entries: 1_000_000, bytes: 16 * 1024 * 1024 * 1024 }
+        Bounds { entries: 1_000_000, bytes: 16 * 1024 * 1024 * 1024, leaves_out: false }
     }
 }
 
@@ -54,7 +57,7 @@ impl Default for Bounds {
 pub struct Dropped {
     /// Where.
     pub path: RelPath,
-    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`; `extended attributes` of a file or folder
+    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`, `more than is kept`; `extended attributes` of a file or folder
     /// that is in the layer with those that it had before: they were more than are kept.
     pub what: String,
 }
@@ -236,6 +239,10 @@ impl<'a> Walk<'a> {
                     self.drop(path, "changed while it was read")
                 }
                 Err(Failed::Io(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    if self.bounds.leaves_out {
+                        self.drop(path, "more than is kept");
+                        continue;
+                    }
                     return Err(self.too_large("bytes", self.bounds.bytes, &path));
                 }
                 Err(Failed::Io(error)) => return Err(error).at("read", path.as_path()),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use wflo_core::id::RunId;
 use wflo_core::ports::store::Store;
 use wflo_core::run::{RunRecord, RunStatus};
+use wflo_engine::changes::launch_of;
 use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 use wflo_engine::{EngineError, Progress, Runtime};
@@ -157,6 +158,9 @@ fn say(
     printer.object(&Done { run_id: run.id, status: run.status, done, driver });
     printer.line(format_args!("{} {}", run.id, coloured(printer.paint(), run.status)));
     if run.status == RunStatus::Paused {
+        if launch_of(run).is_ok_and(|launch| launch.program.is_some()) {
+            printer.note("Its program was ended, and what it had changed is lost: it begins anew.");
+        }
         printer.note(format_args!("`wflo runs resume {}` goes on.", run.id));
     }
     Ok(if done { Exit::Success } else { Exit::Waiting })

@@ -77,7 +77,12 @@ pub(super) fn carry_out(
     let mut exit = Exit::Command(ended.code());
     if args.keep && !left {
         let changed = Arc::clone(&sandbox);
-        if let Err(code) = keep(&mut ended, move || changed.changes(), store, context)? {
+        if let Err(code) = keep(
+            &mut ended,
+            move || changed.changes(&wflo_sandbox::workspace::Bounds::default()),
+            store,
+            context,
+        )? {
             // Whoever did not wait for that does not wait for the sandbox either.
             (exit, left) = (Exit::Command(code), true);
         }
