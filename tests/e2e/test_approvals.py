@@ -1,5 +1,7 @@
 """Approvals decided by another process, and what a waiting run is while it waits."""
 
+import time
+
 from model import MockModel
 from project import Project, wait_for
 
@@ -150,3 +152,44 @@ def test_latest_decides_only_where_nothing_else_waits(project: Project) -> None:
     running.until("run.waiting")
     assert project.call("approvals", "reject", "latest").code == 0
     assert running.finish().code == 3
+
+
+def test_an_answer_after_the_time_of_its_question_counts_as_none(project: Project) -> None:
+    project.steps("""
+        workflow.add(ApprovalGate("sign_off", timeout_seconds=1, on_timeout="reject"))
+
+        @workflow.step
+        def after(context):
+            return "it went on"
+    """)
+    left = project.run("--no-wait")
+    assert left.code == 75, left
+    asked = left.of("approval.requested")[0]["approval_id"]
+    wait_for(lambda: "expired" in project.call("approvals", "list").out, "its time is up")
+    for which in (asked, "latest"):
+        late = project.call("approvals", "approve", which)
+        assert late.code != 0 and "WFLO-7001" in late.err and "could be decided until" in late.err, late
+        assert f"wflo runs resume {left.run['id']}" in late.err, late
+    shown = project.call("approvals", "show", asked)
+    assert "expired" in shown.out and "pending" not in shown.out, shown
+    ended = project.call("runs", "resume", left.run["id"], "--json")
+    assert (ended.code, ended.run["status"]) == (3, "rejected"), ended
+    assert [event["by"] for event in ended.of("approval.decided")] == ["timeout"]
+
+
+def test_an_answer_in_time_counts_however_late_it_is_taken_up(project: Project) -> None:
+    project.steps("""
+        workflow.add(ApprovalGate("sign_off", timeout_seconds=4, on_timeout="reject"))
+
+        @workflow.step
+        def after(context):
+            return "it went on"
+    """)
+    left = project.run("--no-wait")
+    asked = left.of("approval.requested")[0]["approval_id"]
+    given = project.call("approvals", "approve", asked, "--no-drive")
+    assert given.code == 0, given
+    assert "approved, not taken up" in project.call("runs", "show", left.run["id"]).out
+    time.sleep(5)
+    ended = project.call("runs", "resume", left.run["id"], "--json")
+    assert (ended.code, ended.run["outputs"]["after"]) == (0, "it went on"), ended

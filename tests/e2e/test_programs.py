@@ -643,3 +643,66 @@ def test_who_names_the_variable_of_python_decides_about_it(project: Project) -> 
     assert project.call("run", "--", *say).out == "None\n"
     project.environment["PYTHONUNBUFFERED"] = "yes"
     assert project.call("run", "--", *say).out == "yes\n"
+
+
+# Again, and without what it needs
+
+
+def test_a_call_without_a_key_is_refused_and_the_program_goes_on(project: Project) -> None:
+    project.environment.pop("MODEL_KEY")
+    agent(
+        project,
+        """
+        open("before.txt", "w").write("work")
+        try:
+            ask("hello")
+        except SystemExit:
+            open("after.txt", "w").write("went on")
+        """,
+    )
+    done = program(project, sys.executable, "agent.py")
+    assert done.returncode == 0 and b"refused with 503" in done.stderr, done
+    run = latest(project)
+    assert run["status"] == "completed", run
+    shown = project.call("runs", "show", "latest").out
+    assert "WFLO-4021" in shown and "MODEL_KEY" in shown, shown
+    changed = project.call("diff", "latest").out
+    assert "before.txt" in changed and "after.txt" in changed, changed
+
+
+def test_a_retry_of_a_program_that_ended_well_runs_it_again(project: Project) -> None:
+    done = shell(project, "cat given.txt > seen.txt; echo one >> given.txt")
+    assert done.returncode == 0, done
+    (project.folder / "given.txt").write_text("as it is now\n")
+    first = latest(project)["id"]
+    assert project.call("discard", first, "--yes").code == 0
+    again = project.call("runs", "retry", first)
+    assert again.code == 0, again
+    assert latest(project)["id"] != first
+    assert "as it is now" in project.call("diff", "latest").out
+
+
+def test_files_that_act_by_themselves_come_in_only_where_they_are_named(project: Project) -> None:
+    done = shell(
+        project, "echo data > data.txt; echo '#!/bin/sh' > tool.sh; chmod +x tool.sh; mkdir .github; echo x > .github/x"
+    )
+    assert done.returncode == 0, done
+    alone = project.call("apply", "latest", "--yes")
+    assert alone.code == 0 and "tool.sh was left out" in alone.err, alone
+    assert (project.folder / "data.txt").exists() and not (project.folder / "tool.sh").exists()
+    named = project.call("apply", "latest", ".", "--yes")
+    assert named.code == 0, named
+    assert (project.folder / "tool.sh").exists() and (project.folder / ".github" / "x").exists()
+
+
+def test_what_does_not_fit_is_left_out_and_the_rest_is_kept(project: Project) -> None:
+    done = shell(project, "echo hours > work.txt; truncate -s 20G sparse.bin")
+    assert done.returncode == 0, done
+    shown = project.call("diff", "latest").out
+    assert "work.txt" in shown and "sparse.bin" not in shown, shown
+    said = [
+        event["message"]
+        for event in project.events(latest(project)["id"])
+        if event.get("notice") == "workspace.dropped"
+    ]
+    assert said and "sparse.bin (more than is kept)" in said[0], said
