@@ -72,8 +72,17 @@ const BETWEEN: [char; 4] = ['<', '>', '$', '!'];
 const MOST: usize = 64;
 const QUOTES: [char; 3] = ['\'', '"', '\\'];
 
-/// Whether `rule` names the command.
+/// Whether `rule` names the command. One that begins with a path names what has its name anywhere: a path can be
+/// written in many ways.
 pub(super) fn names(rule: &str, argv: &[String]) -> bool {
+    let (program, rest) = rule.split_once(' ').map_or((rule, None), |(program, rest)| (program, Some(rest)));
+    let name = base(program);
+    let is_path = name != program && !name.trim_matches('*').is_empty();
+    names_as_written(rule, argv)
+        || is_path && names_as_written(&rest.map_or(name.to_owned(), |rest| format!("{name} {rest}")), argv)
+}
+
+fn names_as_written(rule: &str, argv: &[String]) -> bool {
     let Some(program) = argv.first() else { return false };
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
     let rule = Rule::of(rule);
@@ -259,7 +268,6 @@ mod tests {
             ("terraform apply*", "terraform -chdir=x plan"),
             ("a*b*c", "a c"),
             ("ab*ba", "aba"),
-            ("/opt/git push", "git push"),
             ("rm *", "git rm x"),
             ("make", "make install"),
         ] {
@@ -357,5 +365,21 @@ mod tests {
                 assert_eq!(fits(&rule, &text), slow(rule.as_bytes(), text.as_bytes()), "{rule} {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_path_names_its_program_however_it_is_written() {
+        for argv in [
+            &["./deploy.sh"][..],
+            &["/home/me/project/deploy.sh", "--now"],
+            &["/home/me/project/./deploy.sh"],
+            &["sh", "deploy.sh"],
+            &["bash", "-x", "../project/deploy.sh", "now"],
+        ] {
+            assert!(names("./deploy.sh *", &of(argv)), "{argv:?}");
+        }
+        assert!(!names("./deploy.sh *", &of(&["./build.sh"])));
+        assert!(!names("/opt/*", &of(&["/usr/bin/make"])), "any name is none");
+        assert!(names("/opt/*", &of(&["/opt/tool", "now"])));
     }
 }
