@@ -228,7 +228,7 @@ fn who_asks_for_a_question_too_early_is_told_which_run_has_not_asked_yet() {
         let early = folder.run(&arguments);
         assert_eq!(early.code, 1);
         assert!(
-            early.stderr.contains("still goes and has not asked anything yet: `wflo runs events run_"),
+            early.stderr.contains("still goes and asks nothing now: `wflo runs events run_"),
             "{}",
             early.stderr
         );

@@ -42,10 +42,10 @@ impl fmt::Display for Going {
         let Going { run, workflow, is_driven, others } = self;
         let workflow = plain::short(workflow, 60);
         if *is_driven {
-            write!(f, "run {run} of {workflow} still goes and has not asked anything yet: ")?;
+            write!(f, "run {run} of {workflow} still goes and asks nothing now: ")?;
             write!(f, "`wflo runs events {run} --follow` shows when it does")?;
         } else {
-            write!(f, "run {run} of {workflow} has asked nothing yet, and no process drives it: ")?;
+            write!(f, "run {run} of {workflow} asks nothing now, and no process drives it: ")?;
             write!(f, "`wflo runs resume {run}` goes on with it")?;
         }
         match others {

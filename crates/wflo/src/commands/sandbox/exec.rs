@@ -276,8 +276,7 @@ fn no_workspace(error: impl Coded) -> CommandError {
     CommandError::from(error).exiting(Exit::NoSandbox)
 }
 
-/// A folder that is not there.
-fn missing(folder: &Path) -> CommandError {
-    let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+/// A folder that is not there, or none.
+fn missing(folder: &Path, source: std::io::Error) -> CommandError {
     CommandError::from(CliError::File { path: folder.display().to_string(), source }).exiting(Exit::NoSandbox)
 }

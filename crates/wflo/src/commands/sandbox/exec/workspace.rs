@@ -26,7 +26,10 @@ impl Place {
     /// The folder's own settings say which databases and paths are hidden.
     pub(super) fn find(given: &WorkspaceArg, context: &Context<'_>) -> Result<Place, CommandError> {
         let named = context.current.join(&given.folder);
-        let folder = std::fs::canonicalize(&named).map_err(|_| missing(&given.folder))?;
+        // `/.` asks that it be a folder, in the words of the system.
+        let folder = std::fs::metadata(named.join("."))
+            .and_then(|_| std::fs::canonicalize(&named))
+            .map_err(|source| missing(&given.folder, source))?;
         let location = Location {
             project: context.global.project.clone(),
             data_dir: context.global.data_dir.clone(),
