@@ -1,6 +1,9 @@
 """The end of a step: what its files hold is written, wherever they were opened."""
 
 import gc
+import gzip
+import io
+import zipfile
 
 import pytest
 
@@ -46,3 +49,32 @@ def test_a_file_that_is_gone_or_closed_meanwhile_is_no_trouble(tmp_path):
     del gone
     finish.flush()
     assert (tmp_path / "gone").read_text() == "kept"
+
+
+class Own(io.TextIOWrapper):
+    """A kind of file of the user's own."""
+
+
+def test_files_of_a_kind_of_ones_own_and_behind_a_freeze_of_ones_own_are_flushed(tmp_path):
+    finish.set_apart()
+    own = Own(open(tmp_path / "own", "wb"))  # noqa: SIM115 - what is not closed is what this is about
+    own.write("kept")
+    frozen = opened(tmp_path / "frozen", "w")
+    gc.freeze()
+    finish.flush()
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"kept"}
+    own.close()
+    frozen.close()
+
+
+def test_an_archive_that_nobody_closed_has_its_end(tmp_path):
+    finish.set_apart()
+    packed = gzip.open(tmp_path / "a.gz", "wb")  # noqa: SIM115 - as above
+    packed.write(b"kept")
+    archive = zipfile.ZipFile(tmp_path / "a.zip", "w")
+    archive.writestr("inside", "kept")
+    finish.flush()
+    with gzip.open(tmp_path / "a.gz") as file:
+        assert file.read() == b"kept"
+    with zipfile.ZipFile(tmp_path / "a.zip") as file:
+        assert file.read("inside") == b"kept"

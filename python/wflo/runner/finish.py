@@ -22,6 +22,12 @@ _KINDS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _before: list[ref[Any]] = []
 """Files that were there when what is there was set apart."""
 
+_frozen = 0
+"""How many objects were set apart."""
+
+_CLOSED = {"gzip": "GzipFile", "bz2": "BZ2File", "lzma": "LZMAFile", "zipfile": "ZipFile"}
+"""What has an end of its own to write, and writes it when it is closed; by module."""
+
 
 def set_apart() -> None:
     """Takes what is there out of the sight of the collector, and of the look for open files at the end.
@@ -29,8 +35,10 @@ def set_apart() -> None:
     Before the user's code nearly all of it is the library's: looking through that again takes longer than the rest of
     a step's end. May be called again.
     """
-    _before.extend(ref(file) for file in _files())
+    global _frozen
+    _before.extend(ref(file) for file in _those(_KINDS))
     gc.freeze()
+    _frozen = gc.get_freeze_count()
 
 
 def settle() -> None:
@@ -55,7 +63,16 @@ def flush() -> None:
             stream.flush()
         except Exception:
             continue  # A step may have closed or replaced them.
-    for found in (*(file() for file in _before), *_files()):
+    if gc.get_freeze_count() > _frozen:
+        # The user's code has set something apart itself.
+        gc.unfreeze()
+    archives = tuple(getattr(sys.modules[module], name) for module, name in _CLOSED.items() if module in sys.modules)
+    for found in tuple(_those(archives)):
+        try:
+            found.close()
+        except Exception:
+            continue
+    for found in (*(file() for file in _before), *_those(_KINDS)):
         try:
             if found is not None and not found.closed:
                 found.flush()
@@ -63,9 +80,9 @@ def flush() -> None:
             continue  # A pipe that nobody reads, or a file open for reading.
 
 
-def _files() -> Iterator[Any]:
-    """What may hold bytes that are not written yet, and is not set apart."""
-    return (found for found in gc.get_objects() if type(found) in _KINDS)
+def _those(kinds: tuple[type, ...]) -> Iterator[Any]:
+    """What is of these kinds, and is not set apart. Asks no object itself what it is."""
+    return (found for found in gc.get_objects() if issubclass(type(found), kinds))
 
 
 def leave(code: int) -> NoReturn:

@@ -21,6 +21,9 @@ pub enum WebSocketError {
     /// People are asked about requests to the host.
     #[error("requests to it are asked about one by one, and what is said over one could not be")]
     Asked,
+    /// People keep a part of the host out.
+    #[error("people keep requests of it out, and what is said over one is not told apart")]
+    KeptOut,
     /// Values could come back.
     #[error("the sandbox uses secrets, and what is said over one is not searched for their values")]
     Secrets,
@@ -34,6 +37,9 @@ impl Rules {
     pub fn websocket(&self, (target, secure): (&Target, bool), path: &str) -> Result<(), WebSocketError> {
         if self.asks_by_request(target, secure) {
             return Err(WebSocketError::Asked);
+        }
+        if self.keep_out_parts(target, secure) {
+            return Err(WebSocketError::KeptOut);
         }
         match self.allowed_request(target, secure, METHOD, path) {
             Ok(Permit::Whole) => Ok(()),
@@ -71,5 +77,12 @@ mod tests {
         assert_eq!(let_in(&["GET https://a.example/ws"]), Err(WebSocketError::Unnamed));
         let asked = rules(&["https://a.example"]).asking(vec!["POST https://a.example/**".parse().unwrap()]);
         assert_eq!(asked.websocket((&at, true), "/ws"), Err(WebSocketError::Asked));
+        let never = super::super::Change {
+            rule: "POST https://a.example/**".parse().unwrap(),
+            allowed: false,
+            is_answer: true,
+        };
+        let kept_out = rules(&["https://a.example"]).with([never]);
+        assert_eq!(kept_out.websocket((&at, true), "/ws"), Err(WebSocketError::KeptOut));
     }
 }

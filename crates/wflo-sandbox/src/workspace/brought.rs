@@ -3,7 +3,9 @@
 //!
 //! Judged by where a file stands: in `pythonX.Y/test` beside the standard library, or in a folder of packages as what a
 //! package's record (PEP 376, `RECORD`) says that it installed, byte for byte. A file that somebody put there, or changed,
-//! stays hidden, and so does what is hidden for another reason than its name.
+//! stays hidden, and so does what is hidden for another reason than its name. A record says nothing of where a file came
+//! from before: what was installed from a folder or an address (PEP 610, `direct_url.json`) may be the user's own, and
+//! a `.env` is nobody's to publish.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,6 +24,8 @@ use super::path::RelPath;
 const PACKAGES: [&[u8]; 2] = [b"site-packages", b"dist-packages"];
 /// The largest record that is read, and the largest file that is compared with one.
 const LARGEST: u64 = 16 << 20;
+/// So much of the records of one folder is kept.
+const RECORDS: usize = 64 << 20;
 
 /// What is known of one folder that is shown because an interpreter is in it.
 pub(super) struct Brought<'a> {
@@ -39,9 +43,12 @@ impl<'a> Brought<'a> {
 
     /// Whether the file at `path` is the interpreter's or a package's own.
     pub(super) fn holds(&self, path: &RelPath) -> bool {
-        let by_name = matches!(self.hidden.by_path(path), Some(Reason::KeyFile | Reason::Environment));
         let full = self.folder.join(path.as_path());
-        by_name && (is_of_tests(&full) || self.is_of_package(&full))
+        match self.hidden.by_path(path) {
+            Some(Reason::KeyFile) => is_of_tests(&full) || self.is_of_package(&full),
+            Some(Reason::Environment) => is_of_tests(&full),
+            _ => false,
+        }
     }
 
     fn is_of_package(&self, file: &Path) -> bool {
@@ -71,8 +78,15 @@ fn said_of<'l>(line: &'l str, file: &str) -> Option<&'l str> {
 fn read_records(packages: &Path) -> Vec<String> {
     let folders = std::fs::read_dir(packages).into_iter().flatten().flatten().map(|entry| entry.path());
     let folders = folders.filter(|folder| folder.extension() == Some(OsStr::new("dist-info")));
+    let published = folders.filter(|folder| folder.join("direct_url.json").symlink_metadata().is_err());
+    let mut room = RECORDS;
     let read = |folder: PathBuf| String::from_utf8(content(&folder.join("RECORD"))?).ok();
-    folders.filter_map(read).collect()
+    let fits = |record: &String| {
+        let left = room.checked_sub(record.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    published.filter_map(read).take_while(fits).collect()
 }
 
 /// A regular file's content; links are not followed.
@@ -148,6 +162,16 @@ mod tests {
             assert!(holds(own), "{own}");
         }
         assert!(holds(&format!("{site}/moto/ca.key")));
+        // Of a folder or an address, nobody knows whose it was.
+        write(&format!("{site}/mine/ca.key"), KEY);
+        write(&format!("{site}/mine-1.dist-info/RECORD"), &format!("mine/ca.key,sha256={said},30\n"));
+        write(&format!("{site}/mine-1.dist-info/direct_url.json"), "{}");
+        write(&format!("{site}/env-1.dist-info/RECORD"), &format!("env/.env,sha256={said},30\n"));
+        write(&format!("{site}/env/.env"), KEY);
+        let brought = Brought::new(folder.path(), &hidden);
+        for other in ["mine/ca.key", "env/.env"] {
+            assert!(!brought.holds(&format!("{site}/{other}").parse().unwrap()), "{other}");
+        }
         for other in ["python3.12/mine.key", "python3.11/test/k.key", "other/test/k.key"] {
             assert!(!holds(other), "{other}");
         }

@@ -12,7 +12,6 @@ use wflo_sandbox::{IoLimits, Preset};
 
 use super::{CloudSettings, Packages};
 use crate::document::{Field, Kind, Problem, Reader};
-use crate::paths::lexical;
 
 /// The settings of sandboxes; an absent limit is the backend's default.
 #[derive(Debug, Clone)]
@@ -112,13 +111,15 @@ pub(crate) struct Mount {
 impl Mount {
     /// Where it comes from, as seen from the project, and where it is shown.
     pub(crate) fn places(&self, root: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
-        (lexical(&root.join(&self.source)), self.target.clone().into())
+        (root.join(&self.source), self.target.clone().into())
     }
 }
 
 /// A text that is not a mount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not a mount: write SOURCE:TARGET with an absolute target, such as ./models:/models")]
+#[error(
+    "`{given}` is not a mount: write SOURCE:TARGET with an absolute target and no `..`, such as ./models:/models"
+)]
 pub(crate) struct ParseMountError {
     given: String,
 }
@@ -128,7 +129,10 @@ impl std::str::FromStr for Mount {
 
     fn from_str(text: &str) -> Result<Self, ParseMountError> {
         let (source, target) = text.split_once(':').unwrap_or((text, text));
-        if source.is_empty() || !target.starts_with('/') || target.contains(':') {
+        // Behind a link, `..` is another folder to whoever follows it and to whoever reads it.
+        let climbs = |path: &str| path.split('/').any(|part| part == "..");
+        let is_none = source.is_empty() || !target.starts_with('/') || target.contains(':');
+        if is_none || climbs(source) || climbs(target) {
             return Err(ParseMountError { given: text.to_owned() });
         }
         Ok(Mount { source: source.to_owned(), target: target.to_owned() })

@@ -214,7 +214,7 @@ fn a_conflict_writes_nothing() {
     folder.write("notes.txt", "mine\n");
     assert_page!(pages(&folder, &[&["apply", "latest"]]));
     assert!(!folder.exists("report.md"));
-    assert_eq!(folder.run(&["apply", "latest", "--force", "notes.txt", "--yes"]).code, 0);
+    assert_eq!(folder.run(&["apply", "latest", ".", "--force", "notes.txt", "--yes"]).code, 0);
     assert_eq!(folder.read("notes.txt"), "one\nmore\n");
     assert!(folder.exists("report.md") && folder.exists("deploy.sh"));
 }

@@ -78,7 +78,11 @@ pub(super) async fn run(args: &ApplyArgs, context: &Context<'_>) -> Result<Exit,
 /// Whether the whole project is among what was named, and what it is without that.
 fn whole_or_parts(named: &[PathBuf], project: &Path, current: &Path) -> (bool, Vec<PathBuf>) {
     let from = current.canonicalize().unwrap_or_else(|_| current.to_path_buf());
-    let is_whole = |path: &PathBuf| lexical(&from.join(path)) == project;
+    // What a name with `..` behind a link means is the system's to say, and by its text it may mean another place.
+    let is_whole = |path: &PathBuf| {
+        let path = from.join(path);
+        lexical(&path) == project && path.canonicalize().is_ok_and(|found| found == project)
+    };
     // A part of the whole adds nothing to it.
     if named.iter().any(is_whole) { (true, Vec::new()) } else { (false, named.to_vec()) }
 }

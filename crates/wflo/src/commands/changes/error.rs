@@ -49,10 +49,10 @@ impl Coded for ChangesError {
             }
             ChangesError::Nothing { .. } => return None,
             ChangesError::Applied { run } => format!("`wflo diff {run}` shows them"),
-            ChangesError::Discarded { run, .. } => format!("`wflo runs retry {run}` runs it again"),
+            ChangesError::Discarded { run, .. } => "`wflo run` starts afresh".to_owned(),
             ChangesError::Unconfirmed { run } => {
                 format!(
-                    "look at them with `wflo diff {run}`, then apply them on a terminal, or with `wflo apply {run} --yes`"
+                    "look at them with `wflo diff {run}`, then apply them on a terminal, or by name with `wflo apply {run} PATH --yes`"
                 )
             }
         })
