@@ -49,7 +49,7 @@ impl Coded for ChangesError {
             }
             ChangesError::Nothing { .. } => return None,
             ChangesError::Applied { run } => format!("`wflo diff {run}` shows them"),
-            ChangesError::Discarded { run, .. } => "`wflo run` starts afresh".to_owned(),
+            ChangesError::Discarded { .. } => "`wflo run` starts afresh".to_owned(),
             ChangesError::Unconfirmed { run } => {
                 format!(
                     "look at them with `wflo diff {run}`, then apply them on a terminal, or by name with `wflo apply {run} PATH --yes`"
