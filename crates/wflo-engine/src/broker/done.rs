@@ -513,13 +513,10 @@ mod tests {
             events.push(opened("two", 2 * n + 1, "a.example", &format!("DELETE /{n}")));
             events.push(closed(2 * n + 1, 1));
         }
-        events.push(EventBody::EgressMore {
-            step: "two".to_owned(),
-            connections: 40,
-            refused: 3,
-            sent_bytes: 1 << 30,
-            received_bytes: 9,
-        });
+        for (connections, refused, sent_bytes, received_bytes) in [(39, 3, 1 << 29, 4), (1, 0, 1 << 29, 5)] {
+            let step = "two".to_owned();
+            events.push(EventBody::EgressMore { step, connections, refused, sent_bytes, received_bytes });
+        }
         let done = of(events);
         let mut evidence = json!({});
         done.show(&mut evidence);
