@@ -131,6 +131,7 @@ pub(crate) fn is_wanted(launch: &Launch, attempt: &Attempt) -> bool {
         && (!launch.allow_hosts.is_empty()
             || !launch.ask_rules.is_empty()
             || launch.ask_hosts.is_some()
+            || launch.lets_in()
             || let_in())
 }
 
@@ -146,7 +147,12 @@ pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
     let asks = read(&launch.ask_rules).map_err(failed)?;
     let told = read(&launch.told_hosts).map_err(failed)?;
     let told = told.into_iter().map(|rule| Change { rule, allowed: true, is_answer: true });
-    without(rules.map_err(failed)?.asking(asks).with(told), &launch.deny_hosts)
+    let since = launch
+        .said_hosts
+        .iter()
+        .map(|said| Ok(Change { rule: said.rule.parse()?, allowed: said.allowed, is_answer: false }));
+    let since = since.collect::<Result<Vec<_>, wflo_egress::RuleError>>().map_err(failed)?;
+    without(rules.map_err(failed)?.asking(asks).with(told).with(since), &launch.deny_hosts)
 }
 
 /// The rules, with these hosts kept out.
