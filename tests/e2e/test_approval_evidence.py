@@ -70,6 +70,10 @@ def test_what_a_step_sent_by_itself_is_named_and_never_called_nothing(
     assert reached["sent_bytes"] > 4 and "bytes_unknown_of" not in reached, reached
     assert ("commands" in asked["evidence"]) == (how == "tool"), asked["evidence"]
     shown = project.call("approvals", "show", asked["approval_id"])
+    if how == "tool":
+        [ran] = asked["evidence"]["commands"]
+        assert ran["argv"][1] == "-c" and "DELETE" in ran["argv"][2], ran
+        assert " -c 'import http.client, os; " in shown.out, shown
     assert "DELETE /v1/customers/7" in shown.out and host in shown.out, shown
     assert project.call("approvals", "approve", asked["approval_id"]).code == 0
     done = running.finish()

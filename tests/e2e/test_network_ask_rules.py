@@ -172,3 +172,58 @@ def test_a_retry_takes_over_no_answer_that_was_forgotten(asking: Project, server
     asked = running.until("approval.requested")
     assert asking.call("approvals", "reject", asked["approval_id"]).code == 0
     assert "WFLO-5209" in said(running.finish())[0]
+
+
+def recorded(project: Project, server: Server, *flags: str) -> str:
+    """A run that is not driven yet, so that things can be said to it before it reaches anything."""
+    given = ["--input", f"host={server.at}", "--input", 'paths=["/x"]']
+    done = project.call("run", "--no-drive", "--json", *given, *flags)
+    assert done.code == 0, done
+    return done.events[-1]["run_id"]
+
+
+def again(project: Project, run: str) -> Done:
+    return project.start("runs", "retry", run, "--from", "fetch").finish()
+
+
+def test_a_retry_keeps_out_what_was_denied_to_its_run(asking: Project, server: Server) -> None:
+    run = recorded(asking, server, "--allow-host", server.at)
+    assert asking.call("egress", "deny", run, server.at).code == 0
+    assert "WFLO-5209" in said(asking.start("runs", "resume", run).finish())[0]
+    # Also the retry of a retry, until somebody says otherwise.
+    for _ in range(2):
+        done = again(asking, run)
+        assert "WFLO-5209" in said(done)[0] and server.seen == [], done
+        run = done.run["id"]
+    listed = asking.call("egress", "list", run, "--json").events
+    assert (server.at, False, "retried") in [(line["host"], line["allowed"], line["from"]) for line in listed], listed
+
+
+def test_a_retry_lets_in_what_was_let_in_unasked(asking: Project, server: Server) -> None:
+    run = recorded(asking, server, "--allow-host", "api.example.org")
+    assert asking.call("egress", "allow", run, server.at).code == 0
+    assert said(asking.start("runs", "resume", run).finish()) == ["200 hello"]
+    done = again(asking, run)
+    assert said(done) == ["200 hello"], done
+    # Whoever retries it agrees to it, as to what the command line allows.
+    asking.environment.pop("WFLO_TRUST")
+    refused = asking.call("runs", "retry", done.run["id"], "--from", "fetch", "--json")
+    assert refused.code != 0 and server.at in refused.out + refused.err, refused
+    assert server.seen == ["/x", "/x"]
+
+
+def test_a_retry_reaches_what_was_allowed_by_hand_and_else_what_the_settings_of_today_say(
+    asking: Project, server: Server
+) -> None:
+    before = asking.settings
+    asking.write_settings(f'[sandbox]\nallow_hosts = ["{server.at}"]\n')
+    by_settings = start(asking, server).finish()
+    by_hand = start(asking, server, "--allow-host", server.at).finish()
+    assert said(by_settings) == said(by_hand) == ["200 hello"]
+    asking.settings = before
+    asking.write_settings('[sandbox]\nallow_hosts = ["api.example.org"]\n')
+    refused = said(again(asking, by_settings.run["id"]))[0]
+    assert refused.startswith("403") and "WFLO-5202" in refused, refused
+    done = again(asking, by_hand.run["id"])
+    assert said(done) == ["200 hello"]
+    assert said(again(asking, done.run["id"])) == ["200 hello"], "it stays by hand"

@@ -532,16 +532,17 @@ pub enum EventBody {
         /// Who.
         by: String,
     },
-    /// Connections and refusals of an attempt that have no event of their own.
+    /// Connections and refusals of an attempt that have no event of their own, since the last such event of it: their
+    /// sums are those of all of them.
     #[serde(rename = "egress.more")]
     EgressMore {
         /// The step.
         step: String,
-        /// Connections, to hosts that an event names.
+        /// Connections that were begun, to hosts that an event names.
         connections: u64,
         /// Refusals.
         refused: u64,
-        /// Bytes that those connections sent.
+        /// Bytes that such connections sent that have ended.
         sent_bytes: u64,
         /// Bytes that they received.
         received_bytes: u64,

@@ -5,6 +5,7 @@
 //! bounded (ADR 0029): nothing goes to a host that no durable event names, whatever is left out.
 
 mod ask;
+mod keep;
 mod remaining;
 mod way_out;
 
@@ -25,6 +26,7 @@ use wflo_egress::witness::{End, Ended, Opening, Unrecorded, Witness};
 use wflo_egress::{Egress, EgressHandle, Refusal, Rules};
 
 use self::ask::Questions;
+use self::keep::{Fact, Rest};
 pub(crate) use self::remaining::Remaining;
 pub(crate) use self::way_out::WayOut;
 use crate::error::EngineError;
@@ -76,12 +78,12 @@ impl Outlet {
             Arc::new(Questions::new(attempt.clone(), Arc::clone(journal), patience, unknown))
                 as Arc<dyn Asker>
         });
-        let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED);
+        let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED + 1);
         let book = Arc::new(Book {
             journal: Arc::clone(journal),
             step: attempt.step.clone(),
             facts,
-            state: Mutex::default(),
+            state: Arc::default(),
         });
         let witness = Arc::clone(&book) as Arc<dyn Witness>;
         let egress = Egress {
@@ -96,7 +98,17 @@ impl Outlet {
         let unusable =
             |e: std::io::Error| EngineError::Unreadable(format!("the egress listener of a sandbox: {e}"));
         let handle = egress.serve(listener).map_err(unusable)?;
-        let keeper = tokio::spawn(keep(Arc::clone(journal), kept));
+        let keeper = tokio::spawn({
+            // Without the book: it has the other end of the queue.
+            let (journal, step, state) = (Arc::clone(journal), attempt.step.clone(), Arc::clone(&book.state));
+            async move {
+                let note = |facts: Vec<EventBody>| {
+                    let journal = Arc::clone(&journal);
+                    async move { journal.note(facts).await }
+                };
+                keep::keep(&step, &state, kept, note).await;
+            }
+        });
         Ok(Some(Outlet { handle, book, keeper, follower }))
     }
 
@@ -105,8 +117,7 @@ impl Outlet {
         let Outlet { handle, book, keeper, follower } = self;
         handle.stop().await;
         follower.abort();
-        book.tell(book.rest());
-        // The keeper ends with the last of what it is sent.
+        // The keeper ends with the last of what it is sent, and of what is counted.
         drop(book);
         let _ = keeper.await;
     }
@@ -120,6 +131,7 @@ pub(crate) fn is_wanted(launch: &Launch, attempt: &Attempt) -> bool {
         && (!launch.allow_hosts.is_empty()
             || !launch.ask_rules.is_empty()
             || launch.ask_hosts.is_some()
+            || launch.lets_in()
             || let_in())
 }
 
@@ -135,7 +147,12 @@ pub(crate) fn rules(launch: &Launch) -> Result<Rules, EngineError> {
     let asks = read(&launch.ask_rules).map_err(failed)?;
     let told = read(&launch.told_hosts).map_err(failed)?;
     let told = told.into_iter().map(|rule| Change { rule, allowed: true, is_answer: true });
-    without(rules.map_err(failed)?.asking(asks).with(told), &launch.deny_hosts)
+    let since = launch
+        .said_hosts
+        .iter()
+        .map(|said| Ok(Change { rule: said.rule.parse()?, allowed: said.allowed, is_answer: false }));
+    let since = since.collect::<Result<Vec<_>, wflo_egress::RuleError>>().map_err(failed)?;
+    without(rules.map_err(failed)?.asking(asks).with(told).with(since), &launch.deny_hosts)
 }
 
 /// The rules, with these hosts kept out.
@@ -175,22 +192,11 @@ fn failure(refusal: &Refusal) -> Failure {
     failure.with_hint(format!("raise `{}` under [sandbox.network] in wflo.toml", limit.setting()))
 }
 
-/// Writes facts that nobody waits for.
-async fn keep(journal: Arc<Journal>, mut kept: mpsc::Receiver<EventBody>) {
-    let mut facts = Vec::new();
-    while kept.recv_many(&mut facts, 64).await > 0 {
-        if let Err(error) = journal.note(std::mem::take(&mut facts)).await {
-            tracing::warn!(%error, "what a connection came to is not recorded");
-            return;
-        }
-    }
-}
-
 struct Book {
     journal: Arc<Journal>,
     step: String,
-    facts: mpsc::Sender<EventBody>,
-    state: Mutex<State>,
+    facts: mpsc::Sender<Fact>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -202,15 +208,8 @@ struct State {
     targets: BTreeSet<Target>,
     refused: BTreeSet<(Option<Target>, String)>,
     rest: Rest,
-}
-
-/// What has no event of its own.
-#[derive(Default, PartialEq, Eq)]
-struct Rest {
-    connections: u64,
-    refused: u64,
-    sent: u64,
-    received: u64,
+    /// The keeper has been told that the rest is enough for an event, and has not heard it yet.
+    is_told: bool,
 }
 
 impl State {
@@ -240,31 +239,23 @@ impl Book {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, fact: Option<EventBody>) {
-        let Some(fact) = fact else { return };
+    fn tell(&self, fact: EventBody) {
         // There is room for all that may be told.
-        if self.facts.try_send(fact).is_err() {
+        if self.facts.try_send(Fact::Event(Box::new(fact))).is_err() {
             tracing::warn!("what a connection came to is not recorded");
         }
-    }
-
-    fn rest(&self) -> Option<EventBody> {
-        let Rest { connections, refused, sent, received } = std::mem::take(&mut self.state().rest);
-        (connections > 0 || refused > 0).then(|| EventBody::EgressMore {
-            step: self.step.clone(),
-            connections,
-            refused,
-            sent_bytes: sent,
-            received_bytes: received,
-        })
     }
 }
 
 impl Witness for Book {
     fn opens<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<(), Unrecorded>> {
         Box::pin(async move {
-            if !self.state().place(&opening.target)? {
-                return Ok(());
+            {
+                let mut state = self.state();
+                if !state.place(&opening.target)? {
+                    keep::wake(&mut state, &self.facts);
+                    return Ok(());
+                }
             }
             let fact = EventBody::EgressOpened {
                 step: self.step.clone(),
@@ -293,6 +284,7 @@ impl Witness for Book {
             if !state.open.remove(&opening.id) {
                 state.rest.sent += sent;
                 state.rest.received += received;
+                keep::wake(&mut state, &self.facts);
                 return;
             }
         }
@@ -303,7 +295,7 @@ impl Witness for Book {
             End::Broken => ("broken", None),
             End::Cut => ("cut", None),
         };
-        self.tell(Some(EventBody::EgressClosed {
+        self.tell(EventBody::EgressClosed {
             step: self.step.clone(),
             connection: opening.id,
             host: opening.target.host.to_string(),
@@ -314,19 +306,19 @@ impl Witness for Book {
             duration_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
             end: end.to_owned(),
             error,
-        }));
+        });
     }
 
     fn refused(&self, target: Option<&Target>, refusal: &Refusal) {
         if !self.state().is_news(target, refusal) {
             return;
         }
-        self.tell(Some(EventBody::EgressRefused {
+        self.tell(EventBody::EgressRefused {
             step: self.step.clone(),
             host: target.map(|target| target.host.to_string()),
             port: target.map(|target| target.port),
             error: failure(refusal),
-        }));
+        });
     }
 }
 

@@ -27,7 +27,7 @@ use wflo_core::ports::store::{Batch, Fence, Op, StoreError};
 use wflo_core::run::{Carried, RunRecord, RunStatus};
 
 use crate::budgets;
-use crate::changes::fate;
+use crate::changes::{fate, launch_of};
 use crate::engine::load;
 use crate::error::EngineError;
 use crate::made;
@@ -90,7 +90,7 @@ impl Runtime {
     pub async fn retry(
         &self,
         old: RunId,
-        submission: Submission,
+        mut submission: Submission,
         again: &Again,
     ) -> Result<Retried, EngineError> {
         let record = self.engine.store().run(old).await?.ok_or(EngineError::NoRun(old))?;
@@ -100,6 +100,9 @@ impl Runtime {
                 format!("go on with `wflo runs resume {old}`, or end it with `wflo runs cancel {old}`");
             return Err(EngineError::Failure(Failure::new(NOT_ENDED, message).with_hint(hint)));
         }
+        let (_, state) = load(self.engine.store().as_ref(), &record).await?;
+        // All that was said to it: it hears nothing more.
+        submission.said_hosts = launch_of(&record)?.said_with(&state.hosts);
         let mut prepared = self.prepare(submission).await?;
         prepared.record.retried_from = Some(old);
         prepared.record.budget_key = record.budget_key.clone();
@@ -108,7 +111,6 @@ impl Runtime {
         if let Some(amount) = again.top_up {
             self.raise(&mut prepared, amount, &again.by).await?;
         }
-        let (_, state) = load(self.engine.store().as_ref(), &record).await?;
         let (rows, unknown) = self.settle_writes(&record).await?;
         let not_undone = self.not_undone(old).await?;
         let code_changed = prepared.record.version != record.version;

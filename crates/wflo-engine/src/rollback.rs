@@ -85,6 +85,8 @@ pub async fn rollback(
         return Err(nothing(&format!("neither `{step}` nor a step after it wrote files")));
     }
     let mut launch = launch_of(old)?;
+    // What was said to the old run is said to this one: a retry of it takes it over.
+    launch.said_hosts = launch.said_with(&state.hosts);
     // What an earlier rollback took back was on top of these.
     let layers = undone.iter().filter_map(|one| one.layer.clone());
     launch.undone = layers.chain(std::mem::take(&mut launch.undone)).collect();

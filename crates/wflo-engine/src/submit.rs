@@ -20,7 +20,7 @@ use crate::discovery::{self, Described};
 use crate::error::EngineError;
 use crate::images::{Held, Installed, Packages, System};
 use crate::interpreter::{self, Interpreter, Language, Surroundings, elsewhere, unusable};
-use crate::launch::{Backend, Launch, Limits, Placeholder};
+use crate::launch::{Backend, ByHand, Launch, Limits, Placeholder, Said};
 use crate::program::Program;
 use crate::runtime::Runtime;
 
@@ -100,6 +100,10 @@ pub struct Submission {
     pub patience: wflo_core::size::Millis,
     /// Addresses that are no public ones and may be reached under the names of those hosts.
     pub allow_addresses: Vec<String>,
+    /// What of that is said by hand, and is not the settings'.
+    pub by_hand: ByHand,
+    /// What people said of hosts, unasked, to the run that it retries; [`Runtime::retry`] knows.
+    pub said_hosts: Vec<Said>,
     /// Limits must be enforced by the kernel.
     pub require_kernel: bool,
     /// What steps may ask the kernel for.
@@ -223,6 +227,8 @@ impl Runtime {
             inspect_hosts: submission.inspect_hosts,
             secrets: placeholders(submission.secrets)?,
             allow_addresses: submission.allow_addresses,
+            by_hand: Some(submission.by_hand),
+            said_hosts: submission.said_hosts,
             require_kernel: submission.require_kernel,
             preset: submission.preset,
             providers: Some(self.gateway.routes().addresses()),

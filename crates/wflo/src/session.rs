@@ -17,7 +17,7 @@ use wflo_engine::clock::SystemClock;
 use wflo_engine::console::Console;
 use wflo_engine::hosts::Hosts;
 use wflo_engine::images::Installed;
-use wflo_engine::launch::Limits;
+use wflo_engine::launch::{ByHand, Limits};
 use wflo_engine::{EngineError, Runtime, RuntimeOptions, Source, Submission};
 use wflo_gateway::error::GatewayError;
 use wflo_gateway::route::{Provider, Routes};
@@ -258,6 +258,13 @@ impl<'a> Session<'a> {
             ro: sandbox.ro.iter().map(mount).collect(),
             rw: sandbox.rw.iter().map(mount).collect(),
             hide: sandbox.hide.clone(),
+            by_hand: ByHand {
+                allow_hosts: flags.allow_hosts.clone(),
+                allow_addresses: Vec::new(),
+                ask_rules: flags.ask_rules.clone(),
+                ask_hosts: flags.ask_hosts,
+            },
+            said_hosts: Vec::new(),
             allow_hosts: sandbox.allow_hosts.iter().cloned().chain(flags.allow_hosts).collect(),
             inspect_hosts: sandbox.inspect_hosts.clone(),
             secrets: self

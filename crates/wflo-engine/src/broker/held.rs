@@ -174,13 +174,7 @@ impl Broker {
     ) -> Result<wflo_core::id::ApprovalId, EngineError> {
         let command = done::one_line(argv);
         let mut evidence = json!({ "command": command, "argv": argv });
-        // Whole: how much of it is put before a person at once is decided where it is shown.
-        for name in ["cwd", "env", "stdin"] {
-            let given = &request[name];
-            if !given.is_null() && given.as_object().is_none_or(|given| !given.is_empty()) {
-                evidence[name] = given.clone();
-            }
-        }
+        done::add_given(&mut evidence, request);
         if let Why::Rule(rule) = why {
             evidence["rule"] = json!(rule);
         }

@@ -186,6 +186,10 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             let hint = error.hint.as_ref().map(|hint| format!("; {}", short(hint))).unwrap_or_default();
             of(step, paint.careful(format_args!("{}{hint}", short(&error.message))))
         }
+        EventBody::EgressMore { step, connections: 0, refused: 0, sent_bytes, received_bytes } => of(
+            step,
+            format!("further connections went on: {sent_bytes} bytes sent, {received_bytes} received"),
+        ),
         EventBody::EgressMore { step, connections, refused, sent_bytes, received_bytes } => of(
             step,
             format!(

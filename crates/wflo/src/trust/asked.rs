@@ -178,7 +178,9 @@ pub(crate) fn reach_of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
     let sandbox = &settings.sandbox;
     let remembered = super::hosts::read(&settings.project.root);
     let is_known = |host: &&String| sandbox.allow_hosts.contains(host) || remembered.allow.contains(*host);
-    let hosts = launch.allow_hosts.iter().filter(|host| !is_known(host));
+    let said = launch.said_hosts.iter().filter(|said| said.allowed).map(|said| &said.rule);
+    let said = said.filter(|host| !launch.allow_hosts.contains(host));
+    let hosts = launch.allow_hosts.iter().chain(said).filter(|host| !is_known(host));
     let addresses =
         launch.allow_addresses.iter().filter(|address| !sandbox.allow_addresses.contains(address));
     let does = "its steps reach it, though it is no public one";

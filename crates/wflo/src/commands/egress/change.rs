@@ -73,7 +73,12 @@ pub(super) async fn run(
     }
     match (taken, driver) {
         // Nothing is bound for connections in a sandbox that could reach nothing when it was made.
-        (true, Some(_)) if allowed && launch.allow_hosts.is_empty() && launch.ask_hosts.is_none() => {
+        (true, Some(_))
+            if allowed
+                && launch.allow_hosts.is_empty()
+                && launch.ask_hosts.is_none()
+                && !launch.lets_in() =>
+        {
             context.printer.note(format_args!(
                 "A step that began while nothing could be reached has no way out: for it, this counts from its next attempt on."
             ));

@@ -21,7 +21,7 @@ struct Line {
     kind: &'static str,
     host: String,
     allowed: bool,
-    /// `start`, `always`, `question` or `change`.
+    /// `start`, `always`, `question` or `change`; `retried` is a change of the run that this one retries.
     from: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
@@ -46,6 +46,7 @@ pub(super) async fn of_run(which: &RunRef, context: &Context<'_>) -> Result<Exit
     let mut never = trust::hosts::read(&session.settings.project.root).deny;
     never.extend(launch.deny_hosts);
     lines.extend(never.iter().map(|host| Line::new(host, false, "always")));
+    lines.extend(launch.said_hosts.iter().map(|said| Line::new(&said.rule, said.allowed, "retried")));
     let mut asked = std::collections::BTreeMap::new();
     for recorded in session.store.machine_events(record.id).await? {
         let at = Some(recorded.event.at);

@@ -1,4 +1,4 @@
-//! A command that waits for a yes: its words, what it is given, and nothing out of sight.
+//! A command that waits for a yes, or that has run: its words, what it is given, and nothing out of sight.
 //!
 //! Owns how the words of a hostile program are put so that a person can read them. Everything stands behind a bar,
 //! so that nothing of it can be taken for wflo's words, and is wrapped and never cut to a line. What reads as
@@ -23,6 +23,10 @@ const EMPTY: usize = 2;
 const GIVEN: usize = 20;
 /// Rows of one variable, above a prompt.
 const VARIABLE: usize = 4;
+/// Rows of a command among others, above a prompt, and of its folder.
+const AMONG: (usize, usize) = (6, 2);
+/// Columns of its number.
+const NUMBER: usize = 5;
 
 /// Whether this is evidence of a command.
 pub(super) fn is_known(evidence: &Value) -> bool {
@@ -34,16 +38,69 @@ pub(super) fn lines(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<St
     if let Some(rule) = evidence["rule"].as_str() {
         out.push(format!("  the rule `{}` asks about it", plain::line(rule)));
     }
-    let words: Vec<String> = evidence["argv"].as_array().into_iter().flatten().map(text_of).collect();
+    words(evidence, room.lines).put(paint, room, out);
+    folder(paint, evidence, GIVEN, room, out);
+    given(paint, evidence, room, out);
+}
+
+/// A command among others, by its number: as [`lines`] has it, with less room for each above a prompt, where its input
+/// and its variables are named and not shown.
+pub(super) fn among(paint: Paint, number: usize, command: &Value, room: Room, out: &mut Vec<String>) {
+    let (most, most_folder) = AMONG;
+    let room = Room { width: room.width.map(|width| width.saturating_sub(NUMBER)), ..room };
+    let mut rows = Vec::new();
+    match command["argv"].as_array() {
+        Some(argv) if argv.is_empty() => rows.push(paint.careful("  a command that is NOT KEPT")),
+        Some(_) => words(command, most).put(paint, room, &mut rows),
+        // As versions before kept it: in one line, with nothing between its words.
+        None => {
+            let text = command["command"].as_str().or(command.as_str()).unwrap_or_default();
+            Part::of(text, most).put(paint, room, &mut rows);
+        }
+    }
+    folder(paint, command, most_folder, room, &mut rows);
+    if room.is_page() {
+        given(paint, command, room, &mut rows);
+    } else {
+        let (mut named, mut bytes) = (Vec::new(), Vec::new());
+        if !command["stdin"].is_null() {
+            let input = text_of(&command["stdin"]);
+            named.push(format!("{} of its input", counted(input.len(), "byte")));
+            bytes.extend(input.into_bytes());
+        }
+        if let Some(all) = command["env"].as_object().filter(|all| !all.is_empty()) {
+            named.push(format!("{} of its own", counted(all.len(), "variable")));
+            bytes.extend(all.iter().flat_map(|(name, value)| variable(name, value)));
+        }
+        if !named.is_empty() {
+            rows.push(left_out(paint, &named.join(" and "), &bytes, room));
+        }
+    }
+    for (place, row) in rows.into_iter().enumerate() {
+        let number = if place == 0 { number.to_string() } else { String::new() };
+        out.push(format!("{number:>NUMBER$}{row}"));
+    }
+}
+
+/// The words of a command.
+fn words(command: &Value, most: usize) -> Part {
+    let words: Vec<String> = command["argv"].as_array().into_iter().flatten().map(text_of).collect();
     // As /proc/PID/cmdline has them: words that are split differently are other words.
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
     let shown = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-    Part { name: None, shown, bytes, most: room.lines, what: "it" }.put(paint, room, out);
-    if let Some(folder) = evidence["cwd"].as_str() {
+    Part { name: None, shown, bytes, most, what: "it" }
+}
+
+fn folder(paint: Paint, command: &Value, most: usize, room: Room, out: &mut Vec<String>) {
+    if let Some(folder) = command["cwd"].as_str() {
         let part =
-            Part { name: Some("in the folder".to_owned()), what: "the folder", ..Part::of(folder, GIVEN) };
+            Part { name: Some("in the folder".to_owned()), what: "the folder", ..Part::of(folder, most) };
         part.put(paint, room, out);
     }
+}
+
+/// Its input and its variables.
+fn given(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
     if !evidence["stdin"].is_null() {
         let input = text_of(&evidence["stdin"]);
         let (lines, bytes) = (input.lines().count(), input.len());
@@ -64,11 +121,8 @@ fn variables(paint: Paint, env: &Value, room: Room, out: &mut Vec<String>) {
     let before = out.len();
     for (place, (name, value)) in all.iter().enumerate() {
         if out.len() - before >= most {
-            let bytes: Vec<u8> = all
-                .iter()
-                .skip(place)
-                .flat_map(|(name, value)| format!("{name}={}\0", text_of(value)).into_bytes())
-                .collect();
+            let bytes: Vec<u8> =
+                all.iter().skip(place).flat_map(|(name, value)| variable(name, value)).collect();
             let left = format!("{} of {}", counted(all.len() - place, "variable"), all.len());
             return out.push(left_out(paint, &left, &bytes, room));
         }
@@ -76,6 +130,11 @@ fn variables(paint: Paint, env: &Value, room: Room, out: &mut Vec<String>) {
         let part = Part { what: "the value", ..Part::of(&format!("{name}={value}"), VARIABLE) };
         part.put(paint, room, out);
     }
+}
+
+/// A variable as /proc/PID/environ has it.
+fn variable(name: &str, value: &Value) -> Vec<u8> {
+    format!("{name}={}\0", text_of(value)).into_bytes()
 }
 
 /// Something that is shown behind a bar.
@@ -115,7 +174,7 @@ impl Part {
 }
 
 /// What is not shown, how long the whole is, and how to see it.
-fn left_out(paint: Paint, what: &str, bytes: &[u8], room: Room) -> String {
+pub(super) fn left_out(paint: Paint, what: &str, bytes: &[u8], room: Room) -> String {
     let id = room.asked.map_or_else(|| "ID".to_owned(), |id| id.to_string());
     paint.careful(format_args!(
         "  … {what} are NOT SHOWN here: {} in all, BLAKE3 {}; `wflo approvals show {id}` prints all of it",
@@ -201,7 +260,7 @@ fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn counted(number: usize, what: &str) -> String {
+pub(super) fn counted(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
         number => format!("{number} {what}s"),

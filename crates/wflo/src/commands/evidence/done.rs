@@ -1,52 +1,83 @@
 //! What a step has done beside its output: the commands that it ran, and what it reached.
 //!
-//! The engine has put what may have changed something first, so that what is left out is what matters least.
+//! Commands stand in the order in which they ended, with nothing out of sight at either end. Of connections the engine has
+//! put those first that may have changed something, so that what is left out is what matters least.
 
 use serde_json::Value;
 
 use super::Room;
+use super::command::{self, counted, left_out};
 use crate::plain;
 use crate::printer::Paint;
 
+/// So many commands are shown above a prompt where there are more, of the first and of the last.
+const ENDS: (usize, usize) = (8, 4);
+
 pub(super) fn lines(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
     let before = out.len();
-    let all = |name: &str| evidence[name].as_array().map_or(&[][..], Vec::as_slice);
-    let commands = all("commands");
-    if !commands.is_empty() {
-        out.push(format!("  {}", paint.strong("it ran")));
-        let shown = commands.iter().take(room.lines).filter_map(Value::as_str);
-        out.extend(shown.map(|command| format!("    {}", plain::short(command, room.line))));
-        more(commands.len().saturating_sub(room.lines), &evidence["commands_more"], out);
-    }
-    let refused = all("not_started");
-    if !refused.is_empty() {
-        out.push(format!("  {}", paint.strong("it was refused, and never started")));
-        for each in refused.iter().take(room.lines) {
-            let text = |name: &str| each[name].as_str().unwrap_or_default();
-            let command = match text("command") {
-                "" => "a command that is not kept",
-                command => command,
-            };
-            let line = format!(
-                "{}  ({})",
-                plain::short(command, room.line),
-                plain::short(text("because"), room.line)
-            );
-            out.push(format!("    {line}"));
-        }
-        more(refused.len().saturating_sub(room.lines), &evidence["not_started_more"], out);
-    }
+    commands(paint, evidence, "commands", "it ran, in this order", room, out);
+    commands(paint, evidence, "not_started", "it was refused, and never started", room, out);
     reached(paint, evidence, room, out);
     if out.len() > before {
         out.push(format!("  {}", paint.strong("its output")));
     }
 }
 
-fn more(left: usize, uncounted: &Value, out: &mut Vec<String>) {
-    match left as u64 + uncounted.as_u64().unwrap_or(0) {
-        0 => {}
-        more => out.push(format!("    … and {more} more")),
+/// Commands by their numbers. Above a prompt the first and the last of many, so that neither end can be pushed out of
+/// sight; those that the question does not keep stand where they belong, in number.
+fn commands(paint: Paint, evidence: &Value, name: &str, title: &str, room: Room, out: &mut Vec<String>) {
+    let all = evidence[name].as_array().map_or(&[][..], Vec::as_slice);
+    let more = &evidence[format!("{name}_more")];
+    if all.is_empty() && more.is_null() {
+        return;
     }
+    out.push(format!("  {}", paint.strong(title)));
+    // Versions before kept the first, and how many more there were.
+    let beyond = more.as_u64().unwrap_or_else(|| number(more, "commands"));
+    let beyond = usize::try_from(beyond).unwrap_or(usize::MAX);
+    let after = more["after"].as_u64().and_then(|after| usize::try_from(after).ok());
+    let after = after.map_or(all.len(), |after| after.min(all.len()));
+    let (first, last) = ENDS;
+    let hidden = if room.is_page() || all.len() <= first + last { 0..0 } else { first..all.len() - last };
+    for (place, command) in all.iter().enumerate() {
+        if place == after {
+            out.extend(not_kept(paint, beyond, more));
+        }
+        if !hidden.is_empty() && place == hidden.start {
+            let lines: Vec<String> =
+                all[hidden.clone()].iter().map(|command| format!("{command}\n")).collect();
+            let left = format!("{} of {}", counted(hidden.len(), "command"), all.len());
+            out.push(left_out(paint, &left, lines.concat().as_bytes(), room));
+        }
+        if hidden.contains(&place) {
+            continue;
+        }
+        let behind = if place >= after { beyond } else { 0 };
+        command::among(paint, place.saturating_add(behind).saturating_add(1), command, room, out);
+        if let Some(because) = command["because"].as_str() {
+            out.push(format!("       refused: {}", plain::short(because, room.line)));
+        }
+    }
+    if after == all.len() {
+        out.extend(not_kept(paint, beyond, more));
+    }
+}
+
+/// Commands of which the question has a number, and what they are known by.
+fn not_kept(paint: Paint, beyond: usize, more: &Value) -> Option<String> {
+    if beyond == 0 {
+        return None;
+    }
+    let known = more["blake3"]
+        .as_str()
+        .map(|digest| format!(": they have {} bytes, BLAKE3 {}", number(more, "bytes"), plain::line(digest)));
+    let what = counted(beyond, "command").to_uppercase();
+    Some(
+        paint.careful(format_args!(
+            "  … {what} HERE ARE NOT KEPT with the question{}",
+            known.unwrap_or_default()
+        )),
+    )
 }
 
 fn number(of: &Value, name: &str) -> u64 {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use wflo_core::error::{Code, Failure};
 use wflo_core::ports::store::Store;
 use wflo_core::run::{RunOptions, RunRecord, RunStatus};
-use wflo_engine::engine::send;
+use wflo_engine::engine::{load, send};
 use wflo_engine::images::Building;
 use wflo_engine::inbox::Message;
-use wflo_engine::launch::Backend;
+use wflo_engine::launch::{Backend, Launch};
 use wflo_engine::{Again, Retried, Runtime, Source, Submission, changes};
 
 use crate::cli::{Detach, RunRef};
@@ -42,7 +42,7 @@ pub(super) async fn run(
         has_budget(&session, &old).await?;
     }
     if background.is_none() {
-        let launch = changes::launch_of(&old).map_err(CommandError::engine)?;
+        let launch = taken_over(&session, &old).await?;
         // What it may reach is taken over; the rest is what the settings say now.
         let beside = trust::reach_of_run(&launch, &session.settings);
         trust::settle(context, &session.settings, &beside, false)?;
@@ -106,7 +106,7 @@ fn tell(context: &Context<'_>, retried: &Retried, old: &RunRecord) {
 
 /// The run's workflow as the project now has it, with what the run was started with.
 async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission, CommandError> {
-    let launch = changes::launch_of(old).map_err(CommandError::engine)?;
+    let launch = taken_over(session, old).await?;
     let source = match (launch.workflow, launch.program) {
         (Some(entry), _) => Source::Code(entry),
         (None, Some(program)) => {
@@ -117,20 +117,27 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         (None, None) => written(session, old, launch.definition).await?,
     };
     let mut submission = session.submission(source, old.inputs.clone(), Flags::default());
-    // What was allowed by hand for it is still allowed; whoever retries it has been asked.
-    for (own, more) in [
-        (&mut submission.allow_hosts, launch.allow_hosts),
-        (&mut submission.allow_addresses, launch.allow_addresses),
-        // What was asked about still is.
-        (&mut submission.ask_rules, launch.ask_rules),
+    // What was allowed by hand for it is still allowed, and what was asked about still is; whoever retries it has been
+    // asked. A run of before cannot tell that from its settings: what those of today do not say counts as by hand.
+    let (knows, by_hand) = (launch.by_hand.is_some(), &mut submission.by_hand);
+    for (own, hand, more) in [
+        (&mut submission.allow_hosts, &mut by_hand.allow_hosts, launch.allow_hosts),
+        (&mut submission.allow_addresses, &mut by_hand.allow_addresses, launch.allow_addresses),
+        (&mut submission.ask_rules, &mut by_hand.ask_rules, launch.ask_rules),
     ] {
         for text in more {
-            if !own.contains(&text) {
+            let is_said = own.contains(&text);
+            if knows || !is_said {
+                hand.push(text.clone());
+            }
+            if !is_said {
                 own.push(text);
             }
         }
     }
+    by_hand.ask_hosts = launch.ask_hosts.is_some() && (knows || submission.ask_hosts.is_none());
     submission.ask_hosts = submission.ask_hosts.or(launch.ask_hosts);
+    submission.said_hosts = launch.said_hosts;
     // What was answered for always counts as it is remembered now: it may have been forgotten since.
     session.tell(&mut submission);
     let mut ask_commands = old.options.ask_commands.clone();
@@ -144,6 +151,13 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         ..old.options.clone()
     };
     Ok(submission)
+}
+
+/// How the run was launched, and of that what its retry takes over of the network.
+async fn taken_over(session: &Session<'_>, old: &RunRecord) -> Result<Launch, CommandError> {
+    let launch = changes::launch_of(old).map_err(CommandError::engine)?;
+    let (_, state) = load(session.store.as_ref(), old).await.map_err(CommandError::engine)?;
+    Ok(launch.taken_over(&state.hosts))
 }
 
 /// A YAML workflow: the project's own when its file is still there, else as the run has it.
