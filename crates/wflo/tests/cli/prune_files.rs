@@ -123,6 +123,23 @@ fn the_settings_say_it_where_the_command_does_not() {
 }
 
 #[test]
+fn what_is_hidden_is_left_to_nobodys_decision() {
+    let folder = project("");
+    let everything = ["--older-than", "0s", "--keep-last", "0"];
+    folder.write("flow.yaml", &FLOW.replace("> own.bin", "> own.bin; echo KEY=1 > .env.local"));
+    done(&folder, &["run"]);
+    let report = prune(&folder, &everything);
+    assert_eq!((removed(&report).len(), &report["kept"][0]["files"]), (0, &Value::from(1)), "{report}");
+    done(&folder, &["apply", "latest", "--yes"]);
+    assert!(folder.exists("own.bin") && !folder.exists(".env.local"));
+    assert_eq!(removed(&prune(&folder, &everything)).len(), 1, "nothing that could be applied is left");
+    // Where there is nothing else, nobody has to decide at all.
+    folder.write("flow.yaml", &FLOW.replace("> own.bin", "> .env.local"));
+    done(&folder, &["run"]);
+    assert_eq!(removed(&prune(&folder, &everything)).len(), 1);
+}
+
+#[test]
 fn what_nobody_decided_about_stays_whatever_is_asked() {
     let folder = project("");
     done(&folder, &["run"]);
