@@ -47,17 +47,22 @@ pub(crate) fn begin(session: &Session<'_>) {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
-    let began = Command::new(program)
+    let paths = [&settings.project.root, &settings.data_dir].map(std::path::absolute);
+    let [Ok(root), Ok(data_dir)] = paths else { return };
+    let mut command = Command::new(program);
+    command
         .arg("--project")
-        .arg(&settings.project.root)
+        .arg(root)
         .arg("--data-dir")
-        .arg(&settings.data_dir)
+        .arg(data_dir)
         .args(["snapshots", "prune", "--by-itself"])
+        // It stays for a while: no folder of the caller's is in use by that, and no pipe or lock held open.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    if let Err(error) = began {
+        .stderr(Stdio::null());
+    wflo_sandbox::inherit_nothing(&mut command);
+    if let Err(error) = command.spawn() {
         tracing::debug!(%error, "old files of runs are not freed now");
     }
 }
