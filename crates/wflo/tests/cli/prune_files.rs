@@ -223,6 +223,22 @@ fn a_run_that_has_ended_has_the_files_of_old_ones_freed_by_themselves() {
     assert!(has_files(&folder, third["run_id"].as_str().unwrap()));
 }
 
+#[test]
+fn a_pass_goes_on_behind_the_run_at_which_the_last_one_stopped() {
+    let folder = project("");
+    let all = applied(&folder, 3);
+    let whole = prune(&folder, &["--max-size", "1t", "--dry-run"])["left_bytes"].as_u64().unwrap();
+    // As one leaves it that was ended in the middle of its first look.
+    let at = folder.path().join(".wflo/snapshots.looked");
+    std::fs::write(&at, &all[0]).unwrap();
+    let set = format!("[snapshots]\nmax_size = \"{whole}b\"\n");
+    folder.write("wflo.toml", &format!("[project]\nworkflow = \"flow.yaml\"\n{set}"));
+    done(&folder, &["run"]);
+    passed(&folder);
+    assert!(has_files(&folder, &all[0]) && !has_files(&folder, &all[1]));
+    assert!(!at.exists(), "that one came to its end");
+}
+
 /// Killed after each step, the run that began it has ended as it did, and the next pass ends it.
 #[test]
 fn a_pass_that_was_killed_is_ended_by_the_next() {
