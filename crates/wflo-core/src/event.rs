@@ -554,8 +554,9 @@ pub enum EventBody {
         files: u64,
         /// Whether they were dropped instead.
         discarded: bool,
-        /// Which of the files that the run changed are in the project by that: ranges of their places among all
-        /// of them, sorted by path, from 0, the end of each not in it. Absent where that is not known.
+        /// Which of the files that the run changed are in the project by that, or are hidden and can never be: ranges
+        /// of their places among all of them, sorted by path, from 0, the end of each not in it. Absent where that is
+        /// not known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         which: Option<Vec<(u64, u64)>>,
     },

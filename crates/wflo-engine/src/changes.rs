@@ -22,6 +22,8 @@
 //!
 //! **Architecture Invariant:** what `diff` and `apply` see of a run is what its next step would see.
 
+use std::collections::BTreeSet;
+
 use wflo_core::error::Coded as _;
 use wflo_core::event::{Event, EventBody};
 use wflo_core::id::{EngineId, RunId};
@@ -29,7 +31,7 @@ use wflo_core::machine::RunState;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{Batch, Fence, Op, Store, StoreError};
 use wflo_core::run::RunRecord;
-use wflo_sandbox::workspace::{self, Change, View, WorkspaceError};
+use wflo_sandbox::workspace::{self, Change, Hidden, HideRules, RelPath, View, WorkspaceError};
 
 use crate::engine::load;
 use crate::error::EngineError;
@@ -57,7 +59,7 @@ pub enum Fate {
 pub struct Written {
     /// How many, over all times.
     pub files: u64,
-    /// Which are there by that.
+    /// Which are there by that, or were met as hidden: these can never be.
     pub places: Places,
     /// How many more are there of which the records of earlier versions do not say which.
     pub unnamed: u64,
@@ -170,7 +172,9 @@ pub async fn fate(store: &dyn Store, run: RunId) -> Result<Option<Fate>, EngineE
     }
 }
 
-/// How many files of a run that has ended are neither in the project by an apply nor thrown away.
+/// How many files of a run that has ended are neither in the project by an apply nor thrown away. What is hidden can
+/// never be applied, so nobody has to decide about it: what was hidden from the run by its name is not counted, and
+/// what an apply met as hidden stands in that apply's record.
 ///
 /// # Errors
 /// Store errors; that a tree is damaged. Nothing is left to apply of one that is not there any more.
@@ -194,7 +198,16 @@ pub async fn unapplied(
         Err(WorkspaceError::Missing { .. }) => return Ok(0),
         Err(e) => return Err(named(e)),
     };
-    let left = files_in(&changes) - written.places.among(&changes).count() as u64;
+    // Of a project that has gone no name is hidden; nothing is applied to it, either.
+    let launch = launch_of(record)?;
+    let rules = HideRules { globs: launch.hide, ..HideRules::default() };
+    let hidden = Hidden::new(&launch.project, &rules).ok();
+    let decided: BTreeSet<&RelPath> = written.places.among(&changes).collect();
+    let is_open = |change: &Change| {
+        let is_hidden = hidden.as_ref().is_some_and(|hidden| hidden.by_path(&change.path).is_some());
+        !is_hidden && !decided.contains(&change.path)
+    };
+    let left = places::files(&changes).filter(|(_, change)| is_open(change)).count() as u64;
     Ok(left.saturating_sub(written.unnamed))
 }
 
@@ -208,7 +221,8 @@ pub fn passed_written() {
     failpoint::pass("apply.written");
 }
 
-/// Records that so many files of a run that has ended were written to the project, and which are there now.
+/// Records that so many files of a run that has ended were written to the project, and which are there now or can
+/// never be.
 /// Where the changes were discarded meanwhile this is recorded all the same: the files are there.
 ///
 /// # Errors

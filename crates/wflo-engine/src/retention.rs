@@ -29,7 +29,7 @@ use wflo_core::run::{RunRecord, RunStatus};
 use wflo_sandbox::workspace;
 
 pub use files::{
-    FILES_FAILPOINTS, FilesPlan, FilesSelection, LOOKED, Losing, plan_files, remove_files,
+    FILES_FAILPOINTS, FilesPass, FilesPlan, FilesSelection, Looked, Losing, plan_files, remove_files,
     remove_files_saying,
 };
 pub use images::remove_images;

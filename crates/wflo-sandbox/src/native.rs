@@ -59,6 +59,7 @@ pub use spec::{
     Bind, DEFAULT_DISK, DEFAULT_PIDS, EGRESS_PORT, Enforcement, HOME, Level, Limits, MODEL_PORT, Owner, PATH,
     Spec, Stdio, View, WORKSPACE,
 };
+pub use sys::process::inherit_nothing;
 
 /// The system call filter of a preset, as Docker, Podman and Kubernetes read it.
 pub fn seccomp_profile(preset: Preset) -> serde_json::Value {

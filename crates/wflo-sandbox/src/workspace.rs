@@ -34,8 +34,8 @@ mod survey;
 mod view;
 
 pub use apply::{
-    ApplyOptions, Confirmed, Conflict, ConflictReason, Deciding, Direction, Pending, Report, Sensitive,
-    apply, deciding, discard, pending_apply, resume_apply,
+    ApplyOptions, Confirmed, Conflict, ConflictReason, Deciding, Direction, Pending, Report, Resumed,
+    Sensitive, apply, deciding, discard, pending_apply, resume_apply,
 };
 pub use attributes::{Attributes, MOST_ATTRIBUTE_BYTES, MOST_ATTRIBUTES};
 pub use beneath::open_in_tree;

@@ -11,7 +11,7 @@
 //! commit: an end and a decision are for good, and a retry or a rollback that begins meanwhile holds what it
 //! takes over by itself, first by a pin and then by its own list.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,12 +44,7 @@ pub struct FilesSelection {
     pub max_bytes: Option<u64>,
     /// Not the newest so many of those that have ended and have files.
     pub keep: usize,
-    /// Of so many at most, and no more than [`LOOKED`] are looked at: for who does it beside other work.
-    pub most: Option<usize>,
 }
-
-/// So many runs that are to lose their files are looked at, where there is a bound.
-pub const LOOKED: usize = 2_000;
 
 /// What a removal of files would do.
 #[derive(Debug, Default)]
@@ -71,6 +66,88 @@ pub struct Losing {
     pub bytes: u64,
 }
 
+/// What a look at one run has found.
+#[derive(Debug)]
+pub enum Looked {
+    /// Its files can go; they are counted as gone from here on.
+    Goes(Box<Losing>),
+    /// They stay.
+    Stays(Staying),
+}
+
+/// The runs of a project that are to lose their files, one after the other, oldest first. Changes nothing.
+pub struct FilesPass<'a> {
+    store: Arc<dyn Store>,
+    workspaces: &'a workspace::Store,
+    selection: &'a FilesSelection,
+    needed: BTreeMap<RunId, Vec<Digest>>,
+    usage: Usage<'a>,
+    going_on: HashMap<String, RunId>,
+    queue: VecDeque<RunRecord>,
+}
+
+impl<'a> FilesPass<'a> {
+    /// Begins one. `storage` is the file of `store`.
+    ///
+    /// # Errors
+    /// Store errors; when stored trees cannot be read.
+    pub async fn begin(
+        store: Arc<dyn Store>,
+        workspaces: &'a workspace::Store,
+        project: &Path,
+        storage: PathBuf,
+        selection: &'a FilesSelection,
+    ) -> Result<FilesPass<'a>, EngineError> {
+        let mut needed = BTreeMap::new();
+        for needs in store.run_trees().await? {
+            // A run of an earlier version does not say which; its files go with it.
+            if let Ok(trees) = needs.trees.iter().map(|tree| tree.parse()).collect::<Result<Vec<Digest>, _>>()
+            {
+                needed.insert(needs.run, trees);
+            }
+        }
+        let usage = counted(workspaces, storage, &needed).await?;
+        let terminal = RunFilter { statuses: RunStatus::TERMINAL.to_vec(), ..RunFilter::default() };
+        let mut ended: Vec<RunRecord> = store.runs(terminal).await?;
+        ended.retain(|run| needed.contains_key(&run.id) && project_of(run).is_ok_and(|of| of == project));
+        ended.sort_by_key(|run| std::cmp::Reverse(run.finished_at));
+        let queue = ended.into_iter().skip(selection.keep).rev().collect();
+        let going_on = going_on(store.as_ref()).await?;
+        Ok(FilesPass { store, workspaces, selection, needed, usage, going_on, queue })
+    }
+
+    /// Goes on behind a run, where an earlier pass stopped; those before it come last.
+    pub fn behind(&mut self, run: RunId) {
+        if let Some(at) = self.queue.iter().position(|queued| queued.id == run) {
+            self.queue.rotate_left(at + 1);
+        }
+    }
+
+    /// The next run that is to lose its files, as far as its age and the space say.
+    pub fn next_wanted(&mut self) -> Option<RunRecord> {
+        loop {
+            let record = self.queue.pop_front()?;
+            if is_wanted_gone(self.selection, &record, self.usage.bytes()) {
+                return Some(record);
+            }
+        }
+    }
+
+    /// Whether its files can go. This may take a comparison of all of them.
+    ///
+    /// # Errors
+    /// Store errors; when stored trees cannot be read.
+    pub async fn look_at(&mut self, record: RunRecord) -> Result<Looked, EngineError> {
+        let run = record.id;
+        if let Some(why) = needs_files(self.store.as_ref(), self.workspaces, &record, &self.going_on).await? {
+            return Ok(Looked::Stays(Staying { run, why }));
+        }
+        let trees = self.needed.get(&run).map(Vec::as_slice).unwrap_or_default();
+        let bytes = self.usage.remove(trees).map_err(named)?;
+        Ok(Looked::Goes(Box::new(Losing { record, bytes })))
+    }
+}
+
 /// Finds the runs of `project` whose files go. Changes nothing. `storage` is the file of `store`.
 ///
 /// # Errors
@@ -82,41 +159,15 @@ pub async fn plan_files(
     storage: PathBuf,
     selection: &FilesSelection,
 ) -> Result<FilesPlan, EngineError> {
-    let mut needed = BTreeMap::new();
-    for needs in store.run_trees().await? {
-        // A run of an earlier version does not say which; its files go with it.
-        if let Ok(trees) = needs.trees.iter().map(|tree| tree.parse()).collect::<Result<Vec<Digest>, _>>() {
-            needed.insert(needs.run, trees);
-        }
-    }
-    let mut usage = counted(workspaces, storage, &needed).await?;
-    let terminal = RunFilter { statuses: RunStatus::TERMINAL.to_vec(), ..RunFilter::default() };
-    let mut ended: Vec<RunRecord> = store.runs(terminal).await?;
-    ended.retain(|run| needed.contains_key(&run.id) && project_of(run).is_ok_and(|of| of == project));
-    ended.sort_by_key(|run| std::cmp::Reverse(run.finished_at));
-    let kept: BTreeSet<RunId> = ended.iter().take(selection.keep).map(|run| run.id).collect();
-    let going_on = going_on(store.as_ref()).await?;
+    let mut pass = FilesPass::begin(store, workspaces, project, storage, selection).await?;
     let mut plan = FilesPlan::default();
-    for record in ended.into_iter().rev().filter(|run| !kept.contains(&run.id)) {
-        if !is_wanted_gone(selection, &record, usage.bytes()) {
-            continue;
+    while let Some(record) = pass.next_wanted() {
+        match pass.look_at(record).await? {
+            Looked::Goes(losing) => plan.remove.push(*losing),
+            Looked::Stays(staying) => plan.stay.push(staying),
         }
-        if selection
-            .most
-            .is_some_and(|most| plan.remove.len() >= most || plan.remove.len() + plan.stay.len() >= LOOKED)
-        {
-            break;
-        }
-        let run = record.id;
-        if let Some(why) = needs_files(store.as_ref(), workspaces, &record, &going_on).await? {
-            plan.stay.push(Staying { run, why });
-            continue;
-        }
-        let trees = needed.get(&run).map(Vec::as_slice).unwrap_or_default();
-        let bytes = usage.remove(trees).map_err(named)?;
-        plan.remove.push(Losing { record, bytes });
     }
-    plan.left = usage.bytes();
+    plan.left = pass.usage.bytes();
     Ok(plan)
 }
 

@@ -21,6 +21,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::execute::Resumed;
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
@@ -108,8 +109,8 @@ pub struct Report {
     pub unconfirmed: Vec<(Change, Sensitive)>,
     /// Folders that the run removed and that stay, because they hold something it did not see.
     pub kept_folders: Vec<RelPath>,
-    /// What is written without the extended attributes that the run gave it: the project's file system does not
-    /// take them.
+    /// What is written without the extended attributes that the run gave it: the project's file system, or the
+    /// folder itself, does not take them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_attributes: Vec<RelPath>,
 }
@@ -175,7 +176,9 @@ pub fn apply(
     }
     let journal = Journal::plan(place.path(), options.by.clone(), ops.into_values().collect());
     let journal = desk.begin(journal, &place)?;
-    execute::run(store, &desk, &place, &journal)?;
+    report.without_attributes.extend(execute::run(store, &desk, &place, &journal)?);
+    report.without_attributes.sort_unstable();
+    report.without_attributes.dedup();
     Ok(report)
 }
 

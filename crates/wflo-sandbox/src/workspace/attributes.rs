@@ -268,8 +268,16 @@ impl At<'_> {
 
 /// Whether a refusal is about attributes and not about the file: its file system has none, or no room for these.
 fn is_refusal(error: Errno) -> bool {
-    let refusals =
-        [Errno::NOTSUP, Errno::NOSPC, Errno::TOOBIG, Errno::RANGE, Errno::ACCESS, Errno::PERM, Errno::INVAL];
+    let refusals = [
+        Errno::NOTSUP,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::TOOBIG,
+        Errno::RANGE,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::INVAL,
+    ];
     refusals.contains(&error)
 }
 

@@ -106,6 +106,8 @@ pub(crate) struct Name {
 /// The names in `dir`, sorted, so that every walk has one order.
 pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<Name>> {
     let dir = dir.as_fd();
+    #[cfg(test)]
+    LISTINGS.set(LISTINGS.get() + 1);
     let mut found = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -125,6 +127,17 @@ pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<Name>> {
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+#[cfg(test)]
+thread_local! {
+    static LISTINGS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// So many folders were listed by this thread.
+#[cfg(test)]
+pub(crate) fn listings() -> usize {
+    LISTINGS.get()
 }
 
 /// The target of a link opened by [`open_any`].

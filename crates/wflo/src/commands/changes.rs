@@ -103,13 +103,15 @@ impl Files {
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
 
-    /// Which of the files are in the project once `report` was carried out: those that were there already, too.
+    /// Which of the files are decided once `report` was carried out: those that were there already, and those that are
+    /// hidden, too. These can never be applied (`wflo_engine::changes::unapplied`).
     ///
     /// # Errors
     /// As for [`Files::changes`].
     pub(crate) fn places(&self, report: &Report) -> Result<Places, WorkspaceError> {
         let applied = report.applied.iter().map(|change| &change.path);
-        Ok(Places::of(&self.changes()?, &applied.chain(&report.already).collect()))
+        let hidden = report.hidden.iter().map(|(path, _)| path);
+        Ok(Places::of(&self.changes()?, &applied.chain(&report.already).chain(hidden).collect()))
     }
 
     /// What an apply would still bring in, after what was `written` so far.
@@ -123,14 +125,16 @@ impl Files {
             ..ApplyOptions::default()
         })?;
         let every = self.changes()?;
-        let once: BTreeSet<&RelPath> = written.places.among(&every).collect();
+        // What is hidden is never written.
+        let hidden: BTreeSet<&RelPath> = report.hidden.iter().map(|(path, _)| path).collect();
+        let once: BTreeSet<&RelPath> =
+            written.places.among(&every).filter(|path| !hidden.contains(path)).collect();
         let mut changes = every.clone();
         let mut without = |paths: BTreeSet<&RelPath>| {
             changes.retain(|change| !paths.contains(&change.path));
             files_in(&changes)
         };
-        // What is hidden is never written.
-        let all = without(report.hidden.iter().map(|(path, _)| path).collect());
+        let all = without(hidden);
         without(report.already.iter().collect());
         // A file that is neither as it was nor as the run left it was written and changed since, or never written.
         // Where a record does not say which files were, so many of those are taken for it.

@@ -123,6 +123,23 @@ fn the_settings_say_it_where_the_command_does_not() {
 }
 
 #[test]
+fn what_is_hidden_is_left_to_nobodys_decision() {
+    let folder = project("");
+    let everything = ["--older-than", "0s", "--keep-last", "0"];
+    folder.write("flow.yaml", &FLOW.replace("> own.bin", "> own.bin; echo KEY=1 > .env.local"));
+    done(&folder, &["run"]);
+    let report = prune(&folder, &everything);
+    assert_eq!((removed(&report).len(), &report["kept"][0]["files"]), (0, &Value::from(1)), "{report}");
+    done(&folder, &["apply", "latest", "--yes"]);
+    assert!(folder.exists("own.bin") && !folder.exists(".env.local"));
+    assert_eq!(removed(&prune(&folder, &everything)).len(), 1, "nothing that could be applied is left");
+    // Where there is nothing else, nobody has to decide at all.
+    folder.write("flow.yaml", &FLOW.replace("> own.bin", "> .env.local"));
+    done(&folder, &["run"]);
+    assert_eq!(removed(&prune(&folder, &everything)).len(), 1);
+}
+
+#[test]
 fn what_nobody_decided_about_stays_whatever_is_asked() {
     let folder = project("");
     done(&folder, &["run"]);
@@ -204,6 +221,22 @@ fn a_run_that_has_ended_has_the_files_of_old_ones_freed_by_themselves() {
     let undecided: Value = serde_json::from_str(undecided.lines().nth(1).unwrap()).unwrap();
     assert!(has_files(&folder, undecided["id"].as_str().unwrap()));
     assert!(has_files(&folder, third["run_id"].as_str().unwrap()));
+}
+
+#[test]
+fn a_pass_goes_on_behind_the_run_at_which_the_last_one_stopped() {
+    let folder = project("");
+    let all = applied(&folder, 3);
+    let whole = prune(&folder, &["--max-size", "1t", "--dry-run"])["left_bytes"].as_u64().unwrap();
+    // As one leaves it that was ended in the middle of its first look.
+    let at = folder.path().join(".wflo/snapshots.looked");
+    std::fs::write(&at, &all[0]).unwrap();
+    let set = format!("[snapshots]\nmax_size = \"{whole}b\"\n");
+    folder.write("wflo.toml", &format!("[project]\nworkflow = \"flow.yaml\"\n{set}"));
+    done(&folder, &["run"]);
+    passed(&folder);
+    assert!(has_files(&folder, &all[0]) && !has_files(&folder, &all[1]));
+    assert!(!at.exists(), "that one came to its end");
 }
 
 /// Killed after each step, the run that began it has ended as it did, and the next pass ends it.

@@ -161,6 +161,17 @@ pub(crate) fn close_range(first: RawFd, last: RawFd) {
     }
 }
 
+/// Lets a program inherit nothing but its three streams.
+pub fn inherit_nothing(command: &mut std::process::Command) {
+    let close = || {
+        // SAFETY: one system call between fork and exec, which marks descriptors of the child alone.
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        Ok(())
+    };
+    // SAFETY: it makes that call and allocates nothing.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, close) };
+}
+
 /// Closes every descriptor that is not in `keep`.
 pub(crate) fn close_all_but(keep: &mut [RawFd]) {
     keep.sort_unstable();
@@ -357,4 +368,26 @@ pub(crate) fn page_size() -> u64 {
 pub(crate) fn ticks_per_second() -> i64 {
     // SAFETY: reads a constant of the system.
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_inherits_nothing_has_no_descriptor_of_its_starter() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        // High above what the program opens for itself.
+        let handed = rustix::io::fcntl_dupfd_cloexec(&file, 500).unwrap();
+        rustix::io::fcntl_setfd(&handed, rustix::io::FdFlags::empty()).unwrap();
+        let has = |closing: bool| {
+            let mut command = std::process::Command::new("test");
+            command.args(["-e", &format!("/proc/self/fd/{}", handed.as_raw_fd())]);
+            if closing {
+                inherit_nothing(&mut command);
+            }
+            command.status().unwrap().success()
+        };
+        assert!(has(false) && !has(true));
+    }
 }

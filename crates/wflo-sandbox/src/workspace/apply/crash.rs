@@ -1,5 +1,5 @@
 //! Tests of crashes: an apply that stops dead at each of its crash points in turn, and everything
-//! that must hold after.
+//! that must hold after. Folders and their attributes: as an ordinary user, too.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -7,6 +7,8 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::super::error::WorkspaceError;
 use super::super::layer::{Bounds, capture};
@@ -36,6 +38,60 @@ struct Scene {
     project: PathBuf,
     store: Store,
     view: View,
+}
+
+impl Drop for Scene {
+    /// So that an ordinary user can remove it.
+    fn drop(&mut self) {
+        for name in LOCKED {
+            for folder in [self.project.join(name), self.home.path().join("upper").join(name)] {
+                let _away = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
+            }
+        }
+    }
+}
+
+/// Folders to which their owner may not write, before the run or after it.
+const LOCKED: [&str; 3] = ["locked", "closing", "fresh-locked"];
+
+/// A run that sets attributes of those, and of one of another user where this one may give one away.
+fn locked_scene() -> Scene {
+    let home = tempfile::tempdir().unwrap();
+    let (project, upper) = (home.path().join("project"), home.path().join("upper"));
+    let close = |folder: PathBuf| fs::set_permissions(folder, fs::Permissions::from_mode(0o555)).unwrap();
+    for path in ["locked/in", "closing/in", "foreign/in"] {
+        put(&project.join(path), "same");
+    }
+    for name in ["closing", "foreign"] {
+        mark(&project.join(name), "user.a", "1");
+        mark(&project.join(name), "user.b", "1");
+    }
+    close(project.join("locked"));
+    let _refused = std::os::unix::fs::chown(project.join("foreign"), Some(54_321), None);
+    let store = Store::open(home.path().join("state")).unwrap();
+    let sealed = seal(&project, &hidden(&project), &store).unwrap();
+    put(&upper.join("fresh-locked/in"), "x");
+    for name in ["locked", "closing", "foreign", "fresh-locked"] {
+        fs::create_dir_all(upper.join(name)).unwrap();
+        mark(&upper.join(name), "user.b", "2");
+        mark(&upper.join(name), "user.c", "2");
+    }
+    LOCKED.into_iter().for_each(|name| close(upper.join(name)));
+    let folder = fs::File::open(&upper).unwrap();
+    let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
+    Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, home }
+}
+
+/// Without what lets root pass modes and owners: only this thread, and only while it does this.
+fn as_a_user<T>(act: impl FnOnce() -> T) -> T {
+    let all = capabilities(None).unwrap();
+    let passes = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::FOWNER;
+    let mut few = all;
+    few.effective.remove(passes);
+    set_capabilities(None, few).unwrap();
+    let done = act();
+    set_capabilities(None, all).unwrap();
+    done
 }
 
 /// A project, and a run that changed, added and removed files, folders and links in it.
@@ -148,7 +204,7 @@ fn apply_all(scene: &Scene) -> Result<super::Report, super::WorkspaceError> {
     apply(&scene.view, &scene.store, &scene.project, &hidden(&scene.project), &options)
 }
 
-fn outcome(change: impl FnOnce(&Scene)) -> BTreeMap<PathBuf, String> {
+fn outcome(scene: fn() -> Scene, change: impl FnOnce(&Scene)) -> BTreeMap<PathBuf, String> {
     let scene = scene();
     change(&scene);
     relative(&scene)
@@ -169,8 +225,8 @@ fn crash_at(scene: &Scene, n: usize) -> bool {
 
 #[test]
 fn a_crash_at_any_point_can_be_finished_and_undone() {
-    let before = outcome(|_| {});
-    let after = outcome(|scene| {
+    let before = outcome(scene, |_| {});
+    let after = outcome(scene, |scene| {
         apply_all(scene).unwrap();
     });
     assert_ne!(before, after);
@@ -188,8 +244,7 @@ fn a_crash_at_any_point_can_be_finished_and_undone() {
                 matches!(sealed, Err(WorkspaceError::ApplyInterrupted { .. })),
                 "half of two is no project"
             );
-            let left =
-                resume_apply(&scene.store, &scene.project, &hidden(&scene.project), direction).unwrap();
+            let left = resume(&scene, direction).left_alone;
             assert!(left.is_empty(), "{direction:?} at {points}: {left:?}");
             assert_eq!(&relative(&scene), expected, "{direction:?} after a crash at point {points}");
             let elsewhere = scene.home.path().join("elsewhere").metadata().unwrap();
@@ -205,9 +260,75 @@ fn a_crash_at_any_point_can_be_finished_and_undone() {
     }
 }
 
+fn resume(scene: &Scene, direction: Direction) -> super::Resumed {
+    resume_apply(&scene.store, &scene.project, &hidden(&scene.project), direction).unwrap()
+}
+
+#[test]
+fn folders_that_refuse_attributes_wedge_no_apply() {
+    let before = outcome(locked_scene, |_| {});
+    if !before.values().any(|shown| shown.contains("user.a=1")) {
+        println!("not proven here: no attributes for users");
+        return;
+    }
+    let mut bare = Vec::new();
+    let after = outcome(locked_scene, |scene| {
+        let report = as_a_user(|| apply_all(scene).unwrap());
+        assert_eq!((report.conflicts.len(), report.applied.len()), (0, 5), "{report:?}");
+        bare = report.without_attributes;
+        for name in ["locked", "closing", "fresh-locked"] {
+            let folder = scene.project.join(name);
+            assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o555, "{name}");
+            let marks = marks(&folder);
+            assert!(marks.is_empty() || marks == "user.b=2 user.c=2 ", "{name}: {marks}");
+        }
+        let theirs = std::os::unix::fs::MetadataExt::uid(&scene.project.join("foreign").metadata().unwrap());
+        if theirs == 54_321 && !marks(&scene.project.join("foreign")).is_empty() {
+            let named: Vec<String> = bare.iter().map(ToString::to_string).collect();
+            assert_eq!(named, ["foreign"], "it refuses them, and that is said");
+        }
+    });
+    for (direction, expected) in [(Direction::Finish, &after), (Direction::Undo, &before)] {
+        let mut points = 0;
+        loop {
+            let scene = locked_scene();
+            if !as_a_user(|| crash_at(&scene, points)) {
+                break;
+            }
+            let ended = as_a_user(|| resume(&scene, direction));
+            assert!(ended.left_alone.is_empty(), "{direction:?} at {points}: {ended:?}");
+            if direction == Direction::Finish {
+                assert_eq!(ended.without_attributes, bare, "at {points}");
+            }
+            assert_eq!(&relative(&scene), expected, "{direction:?} after a crash at point {points}");
+            assert!(pending_apply(&scene.store, &scene.project).unwrap().is_none());
+            points += 1;
+        }
+        assert!(points > 5, "only {points} crash points");
+    }
+    // One way out that is cut short, then the other.
+    for (first, second) in [(0, 0), (3, 1), (6, 2), (9, 3), (9, 5), (12, 4)] {
+        let scene = locked_scene();
+        if !as_a_user(|| crash_at(&scene, first)) {
+            continue;
+        }
+        LEFT.set(Some(second));
+        let hidden = hidden(&scene.project);
+        let _crashed =
+            as_a_user(|| resume_apply(&scene.store, &scene.project, &hidden, Direction::Undo).is_err());
+        LEFT.set(None);
+        if pending_apply(&scene.store, &scene.project).unwrap().is_none() {
+            continue;
+        }
+        let ended = as_a_user(|| resume(&scene, Direction::Finish));
+        assert!(ended.left_alone.is_empty(), "crash at {first}, then at {second}: {ended:?}");
+        assert_eq!(relative(&scene), after, "crash at {first}, then at {second}");
+    }
+}
+
 #[test]
 fn a_crash_in_the_middle_of_resuming_changes_nothing_about_the_end() {
-    let before = outcome(|_| {});
+    let before = outcome(scene, |_| {});
     for first in [0, 3, 6, 9] {
         for second in 0..12 {
             let scene = scene();
@@ -232,7 +353,7 @@ fn what_somebody_changed_after_the_crash_is_theirs() {
         }
         put(&scene.project.join("changed"), "theirs");
         let hidden = hidden(&scene.project);
-        let left = resume_apply(&scene.store, &scene.project, &hidden, Direction::Undo).unwrap();
+        let left = resume_apply(&scene.store, &scene.project, &hidden, Direction::Undo).unwrap().left_alone;
         assert_eq!(fs::read_to_string(scene.project.join("changed")).unwrap(), "theirs");
         assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["changed"], "at {points}");
         points += 1;
@@ -264,7 +385,7 @@ fn a_journal_of_an_earlier_version_is_finished_and_undone() {
             }
             fs::write(folder.join("journal"), journal.to_string()).unwrap();
             let hidden = hidden(&scene.project);
-            let left = resume_apply(&scene.store, &scene.project, &hidden, direction).unwrap();
+            let left = resume_apply(&scene.store, &scene.project, &hidden, direction).unwrap().left_alone;
             assert!(left.is_empty(), "{direction:?} at {points}: {left:?}");
             let content = fs::read_to_string(scene.project.join("renamed")).unwrap();
             assert_eq!(content, if direction == Direction::Finish { "new" } else { "old" });

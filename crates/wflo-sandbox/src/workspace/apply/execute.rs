@@ -15,14 +15,17 @@
 //! | some of what it replaces were copied to it | the same: no tree keeps those, and none is compared |
 //! | the exchange | the file in its place, with all of them |
 //!
-//! A folder is there already, or is made in its place and filled there: its attributes are set one by one, then its
-//! mode. A crash in between leaves one between what it was and what it becomes (`is_under_way`), which either way
-//! out goes on from.
+//! A folder is there already, or is made in its place and filled there: it is made writable where it is not, since
+//! only then it takes attributes; these are set one by one, then its mode. A crash in between leaves one between what
+//! it was and what it becomes (`is_under_way`), which either way out goes on from. An attribute that it refuses stays
+//! away and is said: as an error it would be met again both ways.
 
 mod stage;
 
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 
 use super::super::attributes::{self, Attributes};
@@ -56,29 +59,46 @@ struct Hands<'a> {
     stage: Stage<'a>,
     /// Whether the journal says anything about attributes.
     attributes: bool,
+    /// Folders that did not take all of theirs.
+    bare: RefCell<BTreeSet<RelPath>>,
 }
 
-/// Does everything, or undoes what it did and says why.
+/// How a journal was brought to an end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// Paths that were left as they are: somebody else has changed them since.
+    pub left_alone: Vec<RelPath>,
+    /// Folders that do not have all the extended attributes that they should: they were refused.
+    pub without_attributes: Vec<RelPath>,
+}
+
+/// Does everything and gives the folders that did not take their attributes, or undoes what it did and says why.
 pub(super) fn run(
     store: &Store,
     desk: &Desk,
     place: &Place,
     journal: &Journal,
-) -> Result<(), WorkspaceError> {
+) -> Result<Vec<RelPath>, WorkspaceError> {
     let hands = Hands::open(store, desk, place, journal)?;
     let outcome = hands.forward(journal);
     let error = match outcome {
         Ok(()) => {
             hands.stage.close()?;
-            return desk.end();
+            desk.end()?;
+            return Ok(hands.bare());
         }
         #[cfg(test)]
         Err((_, Halt::Crashed)) => return Err(WorkspaceError::ApplyInterrupted { id: journal.id.clone() }),
         Err((path, Halt::Blocked)) => WorkspaceError::ChangedWhileApplying { paths: vec![path] },
         Err((_, Halt::Failed(error))) => error,
     };
+    // Of what is taken back nothing is to be said.
+    hands.bare.borrow_mut().clear();
     match hands.settle(journal, Direction::Undo) {
         Ok(_) => {
+            for path in hands.bare() {
+                tracing::warn!(%path, "a folder did not take its attributes back");
+            }
             hands.stage.close()?;
             desk.end()?;
             Err(error)
@@ -91,19 +111,19 @@ pub(super) fn run(
     }
 }
 
-/// Finishes or undoes; gives the paths that somebody else has changed.
+/// Finishes or undoes.
 pub(super) fn resume(
     store: &Store,
     desk: &Desk,
     place: &Place,
     journal: &Journal,
     direction: Direction,
-) -> Result<Vec<RelPath>, WorkspaceError> {
+) -> Result<Resumed, WorkspaceError> {
     let hands = Hands::open(store, desk, place, journal)?;
-    let left = hands.settle(journal, direction)?;
+    let left_alone = hands.settle(journal, direction)?;
     hands.stage.close()?;
     desk.end()?;
-    Ok(left)
+    Ok(Resumed { left_alone, without_attributes: hands.bare() })
 }
 
 impl<'a> Hands<'a> {
@@ -114,7 +134,12 @@ impl<'a> Hands<'a> {
         journal: &Journal,
     ) -> Result<Self, WorkspaceError> {
         let attributes = journal.attributes;
-        Ok(Hands { place, stage: Stage::open(store, desk, place, (&journal.id, attributes))?, attributes })
+        let stage = Stage::open(store, desk, place, (&journal.id, attributes))?;
+        Ok(Hands { place, stage, attributes, bare: RefCell::default() })
+    }
+
+    fn bare(&self) -> Vec<RelPath> {
+        self.bare.take().into_iter().collect()
     }
 
     /// What stands at a path, as far as the journal says what does.
@@ -179,7 +204,8 @@ impl<'a> Hands<'a> {
         }
         let now = self.entry(&op.path)?;
         let under_way = |other: &Op| now.as_ref().is_some_and(|now| is_under_way(now, other));
-        Ok(later.any(|other| matches(now.as_ref(), other.to.as_ref()) || under_way(other)))
+        let there = |other: &Op| stands(now.as_ref(), other, other.to.as_ref());
+        Ok(later.any(|other| there(other) || under_way(other)))
     }
 
     /// Puts right what a crash between an exchange and the look at its result left behind.
@@ -244,11 +270,13 @@ impl<'a> Hands<'a> {
     fn step(&self, slot: Slot, op: &Op) -> Result<(), Halt> {
         self.stage.crash_point()?;
         let now = self.entry(&op.path)?;
-        if matches(now.as_ref(), op.to.as_ref()) {
+        if stands(now.as_ref(), op, op.to.as_ref()) {
             return Ok(());
         }
         let cut_short = now.as_ref().is_some_and(|now| is_under_way(now, op));
-        if !(matches(now.as_ref(), op.from.as_ref()) || cut_short) || self.place.hidden(&op.path)?.is_some() {
+        if !(stands(now.as_ref(), op, op.from.as_ref()) || cut_short)
+            || self.place.hidden(&op.path)?.is_some()
+        {
             return Err(Halt::Blocked);
         }
         match (&op.from, &op.to) {
@@ -256,10 +284,10 @@ impl<'a> Hands<'a> {
                 // Other names of the file, which may lie outside of the project, keep their mode.
                 match self.stage.holds(slot)? {
                     true => self.replace(slot, &op.path, from),
-                    false => self.set(&op.path, to),
+                    false => self.set(op, to),
                 }
             }
-            (None, Some(to)) if to.entry.is_dir() && cut_short => self.set(&op.path, to),
+            (None, Some(to)) if to.entry.is_dir() && cut_short => self.set(op, to),
             (None, Some(to)) if to.entry.is_dir() => self.make_folder(&op.path, to),
             (Some(from), None) if from.entry.is_dir() => self.remove_folder(op),
             (None, Some(_)) => self.put(slot, &op.path),
@@ -276,33 +304,46 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Sets a mode, and the attributes of a folder.
-    fn set(&self, path: &RelPath, to: &State) -> Result<(), Halt> {
-        let shown = self.place.shown(path);
-        let found = beneath::look(self.place.root(), path.as_bytes()).at("open", &shown)?;
+    /// Sets a mode, and the attributes of a folder where the step changes them.
+    fn set(&self, op: &Op, to: &State) -> Result<(), Halt> {
+        let shown = self.place.shown(&op.path);
+        let found = beneath::look(self.place.root(), op.path.as_bytes()).at("open", &shown)?;
         let (found, stat) = found.ok_or(Halt::Blocked)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink || is_shared(&stat) {
             return Err(Halt::Blocked);
         }
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && self.attributes {
-            self.set_attributes(&found, to, &shown)?;
-        }
         // The magic link of the descriptor is the very file that was looked at.
         let magic = format!("/proc/self/fd/{}", found.as_raw_fd());
-        Ok(rustix::fs::chmod(magic, Mode::from_raw_mode(to.entry.mode)).at("set the mode of", &shown)?)
+        let set = |mode: u32| rustix::fs::chmod(magic.as_str(), Mode::from_raw_mode(mode));
+        let mut now = stat.st_mode & 0o7777;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && self.attributes && is_tagging(op) {
+            // Somebody else's cannot be opened, and then refuses the attributes.
+            if now & 0o200 == 0 && set(now | OPEN).is_ok() {
+                now |= OPEN;
+                self.stage.crash_point()?;
+            }
+            self.set_attributes(&found, &op.path, to)?;
+        }
+        if now & 0o777 == to.entry.mode {
+            return Ok(());
+        }
+        Ok(set(to.entry.mode).at("set the mode of", &shown)?)
     }
 
-    /// Of a folder that is there. That it takes them was tried when this was planned.
+    /// Of a folder that is there. One that refuses some, which a trial of another file did not show, is without.
     fn set_attributes(
         &self,
         folder: &impl std::os::fd::AsFd,
+        path: &RelPath,
         to: &State,
-        shown: &std::path::Path,
     ) -> Result<(), Halt> {
-        let all = attributes::change(folder, &to.entry.attributes).at("set the attributes of", shown)?;
+        let shown = self.place.shown(path);
+        let all = attributes::change(folder, &to.entry.attributes).at("set the attributes of", &shown)?;
         self.stage.crash_point()?;
-        let refused = || std::io::Error::from(std::io::ErrorKind::Unsupported);
-        if all { Ok(()) } else { Ok(Err(refused()).at("set the attributes of", shown)?) }
+        if !all {
+            self.bare.borrow_mut().insert(path.clone());
+        }
+        Ok(())
     }
 
     fn make_folder(&self, path: &RelPath, to: &State) -> Result<(), Halt> {
@@ -315,7 +356,7 @@ impl<'a> Hands<'a> {
         self.stage.crash_point()?;
         let dir = beneath::open_dir(&parent, name).at("open the folder", &shown)?;
         if self.attributes {
-            self.set_attributes(&dir, to, &shown)?;
+            self.set_attributes(&dir, path, to)?;
         }
         stage::own_like(&dir, &parent, None).at("give away", &shown)?;
         Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(to.entry.mode)).at("set the mode of", &shown)?)
@@ -390,8 +431,7 @@ impl<'a> Hands<'a> {
     }
 
     fn sync_folders(&self, journal: &Journal) -> Result<(), WorkspaceError> {
-        let folders: std::collections::BTreeSet<RelPath> =
-            journal.ops.iter().filter_map(|op| op.path.parent()).collect();
+        let folders: BTreeSet<RelPath> = journal.ops.iter().filter_map(|op| op.path.parent()).collect();
         if folders.len() > stage::SYNC_EACH {
             return self.stage.sync();
         }
@@ -421,8 +461,35 @@ fn same(a: &Entry, b: &Entry) -> bool {
     a.same_content(b) && (alike || matches!(a.kind, Kind::Symlink { .. }))
 }
 
+/// Whether a path is as one end of a step says. A folder in a step about its mode alone may lack attributes: the step
+/// before it met a refusal.
+fn stands(now: Option<&Entry>, op: &Op, end: Option<&State>) -> bool {
+    let lacks = || match (now, end) {
+        (Some(now), Some(end)) if op.from.is_some() && op.to.is_some() && !is_tagging(op) => {
+            let folders = now.is_dir() && end.entry.is_dir();
+            let fewer = now.attributes.is_between(&Attributes::default(), &end.entry.attributes);
+            folders && fewer && now.mode == end.entry.mode
+        }
+        _ => false,
+    };
+    matches(now, end) || lacks()
+}
+
+/// Whether a step changes attributes.
+fn is_tagging(op: &Op) -> bool {
+    let none = Attributes::default();
+    let [from, to] = attributes_of(op, &none);
+    from != to
+}
+
+/// Before and after a step.
+fn attributes_of<'a>(op: &'a Op, none: &'a Attributes) -> [&'a Attributes; 2] {
+    [&op.from, &op.to].map(|state| state.as_ref().map_or(none, |state| &state.entry.attributes))
+}
+
 /// Whether a folder is what a crash in the middle of the step leaves: each attribute as before or as after, and the
-/// mode of before, of after, or of its making.
+/// mode of before or of after, that of its making, or, where attributes change, one in which they can be set: a crash
+/// on the way back leaves that of the other end.
 fn is_under_way(now: &Entry, op: &Op) -> bool {
     let sides = [op.from.as_ref(), op.to.as_ref()];
     let folders = sides.into_iter().flatten().all(|state| state.entry.is_dir());
@@ -430,11 +497,15 @@ fn is_under_way(now: &Entry, op: &Op) -> bool {
         return false;
     }
     let none = Attributes::default();
-    let [from, to] = sides.map(|state| state.map_or(&none, |state| &state.entry.attributes));
+    let [from, to] = attributes_of(op, &none);
     let mut modes = sides.into_iter().flatten().map(|state| state.entry.mode);
     let fresh = sides.iter().any(Option::is_none) && now.mode == MADE;
-    now.attributes.is_between(from, to) && (fresh || modes.any(|mode| mode == now.mode))
+    let is_mode = |mode: u32| mode == now.mode || (from != to && mode | OPEN == now.mode);
+    now.attributes.is_between(from, to) && (fresh || modes.any(is_mode))
 }
+
+/// What a folder's mode has in addition while attributes are set that it would not take.
+const OPEN: u32 = 0o700;
 
 /// With what mode a folder is made, before it has its own.
 const MADE: u32 = 0o700;
@@ -447,4 +518,50 @@ fn is_shared(stat: &rustix::fs::Stat) -> bool {
 /// What stands at a name of the staging folder.
 fn staged_entry(folder: impl std::os::fd::AsFd, name: &[u8]) -> std::io::Result<Option<Entry>> {
     entry_at(folder, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::attributes::tests::set;
+    use super::*;
+
+    fn folder(mode: u32, tags: &[(&str, &str)]) -> State {
+        State { entry: Entry::dir(mode).with(set(tags)), content: None, link: None }
+    }
+
+    #[test]
+    fn a_folder_that_was_opened_for_its_attributes_is_under_way_in_both_directions() {
+        let tagging = Op {
+            path: "d".parse().unwrap(),
+            from: Some(folder(0o555, &[])),
+            to: Some(folder(0o511, &[("user.a", "1")])),
+            may_stay: false,
+        };
+        let mode_alone = Op { to: Some(folder(0o511, &[])), ..tagging.clone() };
+        for op in [tagging.clone(), tagging.reversed()] {
+            for (mode, expected) in
+                [(0o555, true), (0o755, true), (0o711, true), (0o511, true), (0o777, false)]
+            {
+                assert_eq!(is_under_way(&Entry::dir(mode), &op), expected, "{mode:o}");
+            }
+        }
+        assert!(!is_under_way(&Entry::dir(0o755), &mode_alone), "nothing opens it there: that is somebody's");
+    }
+
+    #[test]
+    fn a_step_about_a_mode_alone_goes_on_where_attributes_were_refused() {
+        let tags = [("user.a", "1"), ("user.b", "1")];
+        let op = Op {
+            path: "d".parse().unwrap(),
+            from: Some(folder(0o755, &tags)),
+            to: Some(folder(0o555, &tags)),
+            may_stay: false,
+        };
+        let (bare, some) = (Entry::dir(0o755), Entry::dir(0o755).with(set(&tags[..1])));
+        let other = Entry::dir(0o755).with(set(&[("user.a", "2")]));
+        assert!(stands(Some(&bare), &op, op.from.as_ref()) && stands(Some(&some), &op, op.from.as_ref()));
+        assert!(!stands(Some(&other), &op, op.from.as_ref()) && !stands(Some(&bare), &op, op.to.as_ref()));
+        let tagging = Op { from: Some(folder(0o755, &[])), ..op };
+        assert!(!stands(Some(&bare), &tagging, tagging.to.as_ref()), "they are what it is to set");
+    }
 }

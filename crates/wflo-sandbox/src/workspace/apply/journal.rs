@@ -20,7 +20,7 @@ use super::super::manifest::{Digest, Entry, Kind};
 use super::super::path::RelPath;
 use super::super::seal::write_durably;
 use super::super::store::{Store, blob, children, lock_file, remove_tree, sync_folder};
-use super::execute;
+use super::execute::{self, Resumed};
 use super::place::Place;
 
 /// A path's state, and where its content is if it is a file that may have to be written.
@@ -320,8 +320,7 @@ pub enum Direction {
     Undo,
 }
 
-/// Finishes or undoes an interrupted apply; gives the paths that were left alone because somebody
-/// else has changed them since. Does nothing when none was interrupted. May itself be interrupted
+/// Finishes or undoes an interrupted apply; gives the paths that are not as that would have them. Does nothing when none was interrupted. May itself be interrupted
 /// and called again, with either direction.
 ///
 /// # Errors
@@ -332,11 +331,11 @@ pub fn resume_apply(
     project: &Path,
     hidden: &Hidden,
     direction: Direction,
-) -> Result<Vec<RelPath>, WorkspaceError> {
+) -> Result<Resumed, WorkspaceError> {
     let place = Place::open(project, hidden.clone())?;
     let desk = Desk::open(store, place.path())?;
     match desk.pending()? {
         Some(journal) => execute::resume(store, &desk, &place, &journal, direction),
-        None => Ok(Vec::new()),
+        None => Ok(Resumed::default()),
     }
 }

@@ -1,7 +1,7 @@
 //! The project while changes are applied to it: looked at through one descriptor, never by name.
 
-use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +26,12 @@ pub(super) struct Place {
     hidden: Hidden,
     /// Hidden files that have other names; looked for when a file with several names is met.
     linked: OnceCell<HashSet<(u64, u64)>>,
+    /// The names of folders that were asked for one; `None` for one that is not there. Asked before anything is
+    /// written and never after, so nothing that this writes makes it stale. What somebody else does meanwhile is
+    /// met by the steps.
+    listed: RefCell<HashMap<RelPath, Option<HashSet<Vec<u8>>>>>,
+    /// What folders said to whether two names are one in them.
+    folding: RefCell<HashMap<RelPath, Option<bool>>>,
 }
 
 impl Place {
@@ -33,7 +39,8 @@ impl Place {
         let path = project.canonicalize().at("open the project", project)?;
         let root = beneath::open_root(&path).at("open the project", &path)?;
         let device = rustix::fs::fstat(&root).at("open the project", &path)?.st_dev;
-        Ok(Place { path, root, device, hidden, linked: OnceCell::new() })
+        let (linked, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Ok(Place { path, root, device, hidden, linked, listed, folding })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -109,31 +116,53 @@ impl Place {
 
     /// Whether what is found at a path is listed under that very name.
     pub(super) fn is_spelt(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
-        let listed = || folding::is_listed(beneath::open_parent(&self.root, path)?.0, path.name());
-        match listed() {
-            // Gone meanwhile: what comes next notices.
-            Err(error) if beneath::is_absent(&error) => Ok(true),
-            other => other.at("list the folder of", &self.shown(path)),
+        let folder = path.parent().unwrap_or_default();
+        // Gone meanwhile: what comes next notices.
+        let has = |names: Option<&HashSet<Vec<u8>>>| names.is_none_or(|names| names.contains(path.name()));
+        let known = self.listed.borrow().get(&folder).map(|names| has(names.as_ref()));
+        if let Some(known) = known {
+            return Ok(known);
         }
+        let names: Option<HashSet<Vec<u8>>> =
+            match beneath::open_dir(&self.root, folder.as_bytes()).and_then(beneath::names) {
+                Err(error) if beneath::is_absent(&error) => None,
+                other => {
+                    let names = other.at("list the folder of", &self.shown(path))?;
+                    Some(names.into_iter().map(|name| name.name).collect())
+                }
+            };
+        let found = has(names.as_ref());
+        self.listed.borrow_mut().insert(folder, names);
+        Ok(found)
     }
 
     /// Whether two names can be one where `path` is to be: as the nearest folder above it says that can tell.
     pub(super) fn folds(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
         let mut above = path.parent();
         while let Some(folder) = above {
-            let told = match beneath::open_dir(&self.root, folder.as_bytes()) {
-                Err(error) if beneath::is_absent(&error) => None,
-                other => {
-                    let open = other.at("open the folder", &self.shown(&folder))?;
-                    folding::folds(&open).at("list", &self.shown(&folder))?
-                }
-            };
-            if let Some(told) = told {
+            if let Some(told) = self.folder_folds(&folder)? {
                 return Ok(told);
             }
             above = folder.parent();
         }
         Ok(false)
+    }
+
+    /// What one folder says; `None` where it is not there or cannot tell.
+    fn folder_folds(&self, folder: &RelPath) -> Result<Option<bool>, WorkspaceError> {
+        let known = self.folding.borrow().get(folder).copied();
+        if let Some(told) = known {
+            return Ok(told);
+        }
+        let told = match beneath::open_dir(&self.root, folder.as_bytes()) {
+            Err(error) if beneath::is_absent(&error) => None,
+            other => {
+                let open = other.at("open the folder", &self.shown(folder))?;
+                folding::folds(&open).at("list", &self.shown(folder))?
+            }
+        };
+        self.folding.borrow_mut().insert(folder.clone(), told);
+        Ok(told)
     }
 
     pub(super) fn shown(&self, path: &RelPath) -> PathBuf {
@@ -186,4 +215,34 @@ pub(in crate::workspace) fn entry_at(at: impl AsFd, path: &[u8]) -> io::Result<O
         }
         _ => Entry::plain(Kind::Whiteout, mode),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::hidden::HideRules;
+    use super::*;
+
+    #[test]
+    fn a_folder_is_listed_once_however_many_names_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = folder.path().join("full");
+        std::fs::create_dir(&full).unwrap();
+        for n in 0..20_000 {
+            std::fs::write(full.join(format!("f{n}")), "").unwrap();
+        }
+        let hidden = Hidden::new(folder.path(), &HideRules::default()).unwrap();
+        let place = Place::open(folder.path(), hidden).unwrap();
+        let before = beneath::listings();
+        for n in 0..20_000 {
+            let path: RelPath = format!("full/f{n}").parse().unwrap();
+            assert!(place.is_spelt(&path).unwrap());
+            assert!(!place.is_spelt(&format!("full/F{n}").parse().unwrap()).unwrap());
+            assert!(
+                place.is_spelt(&format!("away/f{n}").parse().unwrap()).unwrap(),
+                "what comes next notices"
+            );
+            assert!(!place.folds(&path).unwrap());
+        }
+        assert_eq!(beneath::listings() - before, 2, "one for the names, one for how they are read");
+    }
 }

@@ -322,7 +322,8 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
         return Ok(Exit::Success);
     };
     let rules = hidden(&settings, &[])?;
-    ended.left_alone = resume_apply(&store, &settings.project.root, &rules, direction)?;
+    let resumed = resume_apply(&store, &settings.project.root, &rules, direction)?;
+    ended.left_alone = resumed.left_alone;
     if direction == Direction::Finish {
         record_finished(context, &pending, &ended.left_alone).await?;
     }
@@ -333,6 +334,7 @@ async fn end_interrupted(direction: Direction, context: &Context<'_>) -> Result<
     for path in &ended.left_alone {
         printer.warning(format_args!("{path} was left as it is: somebody else has changed it since"));
     }
+    name_bare(printer, &resumed.without_attributes);
     let paths = u64::try_from(ended.paths.len()).unwrap_or(u64::MAX);
     printer.line(format_args!("The apply that was cut short is {word}: {}.", count(paths)));
     Ok(Exit::Success)

@@ -5,9 +5,11 @@
 //! does, within bounds:
 //!
 //! 1. the lock is taken, the time set; crash: nothing happens for a while, then the next run's end begins another;
-//! 2. what goes is chosen, as by hand: never what is undecided, needed or read; crash: nothing;
-//! 3. for each run one commit takes back its list of trees and says so in its events; crash: its files are garbage,
-//!    and its events say that they went;
+//! 2. one run after the other is looked at, as by hand: never does one go that is undecided, needed or read. Before
+//!    each look a file says at which run this is; crash: the next one goes on behind it, so that nothing that takes
+//!    long or stays keeps others from being looked at;
+//! 3. for each that goes one commit takes back its list of trees and says so in its events; crash: its files are
+//!    garbage, and its events say that they went;
 //! 4. trees that no run needs any more are collected; crash: any later collection takes the rest.
 //!
 //! **Architecture Invariant:** no command waits for this, and nothing of a run depends on it.
@@ -19,9 +21,10 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit};
+use wflo_core::id::RunId;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::size::Millis;
-use wflo_engine::retention::{self, FilesSelection};
+use wflo_engine::retention::{self, FilesPass, FilesSelection, Looked};
 
 use crate::commands::{Context, freed, pick};
 use crate::exit::Exit;
@@ -34,6 +37,8 @@ use crate::settings::Snapshots;
 const PAUSE: Duration = Duration::from_secs(600);
 /// So many runs lose their files in one.
 const MOST: usize = 100;
+/// So many are looked at.
+const LOOKED: usize = 2_000;
 /// The most time of a processor that one takes, in seconds; then the kernel ends it.
 const CPU: u64 = 120;
 /// How much others go before it.
@@ -47,17 +52,22 @@ pub(crate) fn begin(session: &Session<'_>) {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
-    let began = Command::new(program)
+    let paths = [&settings.project.root, &settings.data_dir].map(std::path::absolute);
+    let [Ok(root), Ok(data_dir)] = paths else { return };
+    let mut command = Command::new(program);
+    command
         .arg("--project")
-        .arg(&settings.project.root)
+        .arg(root)
         .arg("--data-dir")
-        .arg(&settings.data_dir)
+        .arg(data_dir)
         .args(["snapshots", "prune", "--by-itself"])
+        // It stays for a while: no folder of the caller's is in use by that, and no pipe or lock held open.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    if let Err(error) = began {
+        .stderr(Stdio::null());
+    wflo_sandbox::inherit_nothing(&mut command);
+    if let Err(error) = command.spawn() {
         tracing::debug!(%error, "old files of runs are not freed now");
     }
 }
@@ -90,13 +100,30 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Exit, CommandError> {
     let project = &session.settings.project.root;
     let workspaces = freed::workspaces(&session.settings, project)?;
     let selection = selection(&set, &session);
-    let plan =
-        retention::plan_files(session.port(), &workspaces, project, session.storage(), &selection).await;
-    for losing in plan.map_err(CommandError::engine)?.remove {
+    let begun = FilesPass::begin(session.port(), &workspaces, project, session.storage(), &selection).await;
+    let mut pass = begun.map_err(CommandError::engine)?;
+    let at = session.settings.data_dir.join("snapshots.looked");
+    let stopped = std::fs::read_to_string(&at).ok().and_then(|run| run.parse::<RunId>().ok());
+    if let Some(run) = stopped {
+        pass.behind(run);
+    }
+    let (mut looked, mut removed) = (0, 0);
+    while looked < LOOKED && removed < MOST {
+        let Some(record) = pass.next_wanted() else {
+            let _none = std::fs::remove_file(&at);
+            break;
+        };
+        looked += 1;
+        // Where it cannot be said the next one begins at the oldest.
+        let _said = std::fs::write(&at, record.id.to_string());
+        let Looked::Goes(losing) = pass.look_at(record).await.map_err(CommandError::engine)? else {
+            continue;
+        };
+        removed += 1;
         let (run, said) = (losing.record.id, said(&set, losing.bytes));
         let (store, clock) = (session.store.as_ref(), session.clock.as_ref());
-        let removed = retention::remove_files_saying(store, clock, run, said).await;
-        removed.map_err(CommandError::engine)?;
+        let gone = retention::remove_files_saying(store, clock, run, said).await;
+        gone.map_err(CommandError::engine)?;
     }
     freed::trees(&session, project).await?;
     Ok(Exit::Success)
@@ -125,7 +152,6 @@ fn selection(set: &Snapshots, session: &Session<'_>) -> FilesSelection {
         ended_before,
         max_bytes: set.max_size.map(|most| most.0),
         keep: usize::try_from(set.keep_last.unwrap_or(0)).unwrap_or(usize::MAX),
-        most: Some(MOST),
     }
 }
 

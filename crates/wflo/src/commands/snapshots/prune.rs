@@ -97,7 +97,7 @@ fn selection(args: &PruneFilesArgs, session: &Session<'_>) -> (FilesSelection, O
         session.clock.now().checked_sub(ago).unwrap_or(Timestamp::MIN)
     });
     let keep = usize::try_from(keep.unwrap_or(0)).unwrap_or(usize::MAX);
-    (FilesSelection { ended_before, max_bytes: most.map(|most| most.0), keep, most: None }, most)
+    (FilesSelection { ended_before, max_bytes: most.map(|most| most.0), keep }, most)
 }
 
 /// Off a terminal the command itself is the answer.
