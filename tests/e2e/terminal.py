@@ -58,8 +58,11 @@ class Terminal:
     def until(self, wanted: str, times: int = 1) -> None:
         """Waits until it has been shown so often."""
         deadline = time.monotonic() + DEADLINE
-        while self.text.count(wanted) < times:
+        while True:
+            # Asked first: what an ended command had still to say is in the text by then.
             ended = self.process.poll() is not None and not self._reader.is_alive()
+            if self.text.count(wanted) >= times:
+                return
             assert not ended, f"ended with {self.process.returncode} without {wanted!r}:\n{self.text}"
             assert time.monotonic() < deadline, f"no {wanted!r} in:\n{self.text}"
             threading.Event().wait(0.02)
