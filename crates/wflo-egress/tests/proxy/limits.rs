@@ -16,15 +16,21 @@ fn connect(port: u16) -> Vec<u8> {
     format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").into_bytes()
 }
 
-#[tokio::test]
-async fn what_is_sent_is_cut_at_its_limit_to_the_byte() {
+/// A world with these limits, the port of a host that sends back what it gets, and what came back of more than fits.
+async fn flooded(limits: Limits) -> (World, u16, Vec<u8>) {
     let port = echo().await;
-    let world = limited(port, Limits { sent: 1_000, ..Limits::default() });
+    let world = limited(port, limits);
     let mut stream = world.connect().await;
     stream.write_all(&connect(port)).await.unwrap();
     let _ = stream.write_all(&[7; 5_000]).await;
     let mut got = Vec::new();
     let _ = within(stream.read_to_end(&mut got)).await;
+    (world, port, got)
+}
+
+#[tokio::test]
+async fn what_is_sent_is_cut_at_its_limit_to_the_byte() {
+    let (world, port, _) = flooded(Limits { sent: 1_000, ..Limits::default() }).await;
     let ended = world.ends(1).await.remove(0);
     assert_eq!(ended.sent, 1_000);
     assert!(matches!(ended.end, End::Refused(Refusal::Limit(_))), "{:?}", ended.end);
@@ -34,13 +40,7 @@ async fn what_is_sent_is_cut_at_its_limit_to_the_byte() {
 
 #[tokio::test]
 async fn what_is_received_is_cut_at_its_limit() {
-    let port = echo().await;
-    let world = limited(port, Limits { received: 1_000, ..Limits::default() });
-    let mut stream = world.connect().await;
-    stream.write_all(&connect(port)).await.unwrap();
-    let _ = stream.write_all(&[7; 5_000]).await;
-    let mut got = Vec::new();
-    let _ = within(stream.read_to_end(&mut got)).await;
+    let (world, port, got) = flooded(Limits { received: 1_000, ..Limits::default() }).await;
     let ended = world.ends(1).await.remove(0);
     assert!(matches!(ended.end, End::Refused(Refusal::Limit(Limit::Received(_)))), "{:?}", ended.end);
     assert!(got.len() <= 1_100, "{}", got.len());
