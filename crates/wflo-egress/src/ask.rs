@@ -5,7 +5,10 @@
 //! the [`Asker`]'s. An address that is no public host's is never asked about: somebody who has not named it in
 //! a rule should not be brought to let a program in there.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use wflo_core::ports::BoxFuture;
 
@@ -56,6 +59,34 @@ pub enum Answer {
     No,
     /// Nobody has said anything in time, or nobody can be asked.
     Nothing,
+}
+
+/// So many hosts a program may ask about.
+pub const MOST: usize = 50;
+
+/// What a program has asked about: none makes people read without end.
+#[derive(Debug, Default)]
+pub struct Asked {
+    asked: Mutex<BTreeSet<String>>,
+    /// A question has run out of time: nobody is there.
+    unattended: AtomicBool,
+}
+
+impl Asked {
+    /// Whether a question about this rule may be put.
+    pub fn may_ask(&self, rule: &str) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = asked.len() < MOST || asked.contains(rule);
+        if fits {
+            asked.insert(rule.to_owned());
+        }
+        fits && !self.unattended.load(Ordering::Relaxed)
+    }
+
+    /// A question has run out of time. None is put any more.
+    pub fn nobody_answers(&self) {
+        self.unattended.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Who asks people.

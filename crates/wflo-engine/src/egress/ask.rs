@@ -4,24 +4,19 @@
 //! kept with the run. What a program may make people read is bounded, and once a question has run out of time
 //! nobody is there: the attempt asks no more. The order of things is in `docs/adr/0032`.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::json;
 use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Binding, OnTimeout, Purpose};
 use wflo_core::canonical::Digest;
 use wflo_core::ports::BoxFuture;
 use wflo_core::size::Millis;
-use wflo_egress::ask::{Answer, Asker, Question};
+use wflo_egress::ask::{Answer, Asked, Asker, Question};
 
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::Journal;
 use crate::ledger::ask_once;
-
-/// So many hosts an attempt may ask about.
-const MOST: usize = 50;
 
 /// Asks people about the hosts of one attempt.
 pub(super) struct Questions {
@@ -31,25 +26,12 @@ pub(super) struct Questions {
     patience: Millis,
     /// Also about hosts that no rule names.
     unknown: bool,
-    asked: Mutex<BTreeSet<String>>,
-    /// A question has run out of time.
-    unattended: AtomicBool,
+    asked: Asked,
 }
 
 impl Questions {
     pub(super) fn new(attempt: Attempt, journal: Arc<Journal>, patience: Millis, unknown: bool) -> Self {
-        let (asked, unattended) = (Mutex::default(), AtomicBool::new(false));
-        Questions { attempt, journal, patience, unknown, asked, unattended }
-    }
-
-    /// Whether it may be put: no program makes people read without end.
-    fn may_ask(&self, rule: &str) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = asked.len() < MOST || asked.contains(rule);
-        if fits {
-            asked.insert(rule.to_owned());
-        }
-        fits && !self.unattended.load(Ordering::Relaxed)
+        Questions { attempt, journal, patience, unknown, asked: Asked::default() }
     }
 
     async fn decided(&self, question: &Question) -> Result<ApprovalStatus, EngineError> {
@@ -108,7 +90,7 @@ impl Asker for Questions {
 
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            if !self.may_ask(&question.to_string()) {
+            if !self.asked.may_ask(&question.to_string()) {
                 return Answer::Nothing;
             }
             let decided = tokio::select! {
@@ -119,7 +101,7 @@ impl Asker for Questions {
                 Ok(ApprovalStatus::Approved | ApprovalStatus::Consumed) => Answer::Yes,
                 Ok(ApprovalStatus::Rejected) => Answer::No,
                 Ok(ApprovalStatus::Expired) => {
-                    self.unattended.store(true, Ordering::Relaxed);
+                    self.asked.nobody_answers();
                     Answer::Nothing
                 }
                 Ok(ApprovalStatus::Pending | ApprovalStatus::Superseded) => Answer::Nothing,

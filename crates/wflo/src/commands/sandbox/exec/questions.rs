@@ -6,11 +6,9 @@
 //! **Architecture Invariant:** an answer is a line that a person typed after the question stood alone on the
 //! terminal. What the command shows meanwhile is held back, and nothing that it writes is read here.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -22,7 +20,7 @@ use wflo_core::ports::BoxFuture;
 use wflo_core::ports::clock::Clock as _;
 use wflo_core::size::Millis;
 use wflo_egress::Rules;
-use wflo_egress::ask::{Answer, Asker, Question};
+use wflo_egress::ask::{self, Answer, Asker, Question};
 use wflo_egress::rules::Change;
 use wflo_engine::clock::SystemClock;
 
@@ -32,8 +30,6 @@ use crate::commands::{Context, who};
 use crate::printer::Printer;
 use crate::trust;
 
-/// So many hosts a command may ask about.
-const MOST: usize = 50;
 /// How often questions are looked at that nobody waits for any more.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -42,9 +38,7 @@ pub(super) struct Asking {
     unknown: bool,
     patience: Millis,
     put: Option<mpsc::Sender<Asked>>,
-    asked: Mutex<BTreeSet<String>>,
-    /// A question has run out of time: nobody is there.
-    unattended: AtomicBool,
+    asked: ask::Asked,
 }
 
 /// A connection that waits.
@@ -62,7 +56,7 @@ impl Asking {
         (outer, context): (&Arc<Outer>, &Context<'a>),
     ) -> (Asking, Option<Questions<'a>>) {
         let terminal = Terminal::find(!std::io::stdin().is_terminal());
-        let (put, asked) = mpsc::channel(MOST);
+        let (put, asked) = mpsc::channel(ask::MOST);
         let questions = terminal.map(|mut terminal| {
             terminal.share(outer);
             Questions {
@@ -81,20 +75,9 @@ impl Asking {
             unknown: reach.unknown,
             patience: reach.patience,
             put: questions.is_some().then_some(put),
-            asked: Mutex::default(),
-            unattended: AtomicBool::new(false),
+            asked: ask::Asked::default(),
         };
         (asking, questions)
-    }
-
-    /// Whether it may be put: no command makes people read without end.
-    fn may_ask(&self, rule: &str) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = asked.len() < MOST || asked.contains(rule);
-        if fits {
-            asked.insert(rule.to_owned());
-        }
-        fits && !self.unattended.load(Ordering::Relaxed)
     }
 }
 
@@ -106,7 +89,7 @@ impl Asker for Asking {
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let rule = question.to_string();
-            let Some(put) = self.put.as_ref().filter(|_| self.may_ask(&rule)) else {
+            let Some(put) = self.put.as_ref().filter(|_| self.asked.may_ask(&rule)) else {
                 return Answer::Nothing;
             };
             let (answer, answered) = oneshot::channel();
@@ -118,7 +101,7 @@ impl Asker for Asking {
             match tokio::time::timeout(self.patience.duration(), waiting).await {
                 Ok(answer) => answer.unwrap_or(Answer::Nothing),
                 Err(_) => {
-                    self.unattended.store(true, Ordering::Relaxed);
+                    self.asked.nobody_answers();
                     Answer::Nothing
                 }
             }
