@@ -100,53 +100,6 @@ impl Rules {
     pub(super) fn asks_by_request(&self, target: &Target, secure: bool) -> bool {
         self.asks.iter().any(|ask| !ask.is_whole_host() && ask.lets(target, secure))
     }
-
-    /// Whether the rules allow a part of what a yes to `answer` would let through to `target`: then it is the way to that
-    /// part, and the rest stays closed as it was.
-    pub(super) fn allow_a_part(&self, answer: &Rule, target: &Target) -> bool {
-        let is_its = |rule: &Rule| {
-            answer.lets_tls_to(target) && rule.lets_tls_to(target)
-                || answer.lets_http_to(target) && rule.lets_http_to(target)
-                || answer.lets_bytes(target.port) && rule.touches(target)
-        };
-        answer.is_whole_host() && self.rules.iter().any(|rule| !rule.is_whole_host() && is_its(rule))
-    }
-
-    /// The parts of hosts that people keep out, and have not let in since.
-    fn kept_out_parts(&self) -> impl Iterator<Item = &Rule> {
-        self.changes.iter().enumerate().filter_map(|(at, Change { rule, allowed, .. })| {
-            let lets_in =
-                |later: &Change| later.allowed && !later.rule.is_whole_host() && later.rule.covers(rule);
-            let is_kept = || !self.changes.iter().skip(at + 1).any(lets_in);
-            (!allowed && !rule.is_whole_host() && is_kept()).then_some(rule)
-        })
-    }
-
-    /// Whether people keep a part of `target` out.
-    pub(super) fn keep_out_parts(&self, target: &Target, secure: bool) -> bool {
-        self.kept_out_parts().any(|part| part.lets(target, secure))
-    }
-
-    /// Whether people keep out what a request is, by a part of its host; the later word before the earlier.
-    fn keep_out_part(
-        &self,
-        (target, secure): (&Target, bool),
-        (method, path): (&str, &str),
-    ) -> Result<bool, Denied> {
-        for Change { rule, allowed, .. } in self.changes.iter().rev() {
-            if rule.is_whole_host() || !rule.lets(target, secure) {
-                continue;
-            }
-            match (rule.is_about(method, path), allowed) {
-                (Ok(true), false) => return Ok(true),
-                // What depends on a body lets in no whole request.
-                (Ok(true), true) if rule.calls().is_none() => return Ok(false),
-                (Err(why), false) => return Err(Denied::Path(why)),
-                _ => {}
-            }
-        }
-        Ok(false)
-    }
 }
 
 /// The rule that a yes to a tunnel stands for: this host and port, by the way that the tunnel is made for.

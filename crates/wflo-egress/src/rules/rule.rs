@@ -288,3 +288,62 @@ impl fmt::Display for Rule {
         f.write_str(&self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rules;
+    use super::*;
+
+    #[test]
+    fn what_clients_ask_without_the_proxy_is_known() {
+        let is_direct = |text: &str| text.parse::<Rule>().unwrap().is_asked_directly();
+        for text in ["127.0.0.1:8080", "localhost", "http://[::1]:8080", "GET http://localhost:1/x"] {
+            assert!(is_direct(text), "{text}");
+        }
+        assert!(!is_direct("127.0.0.2:8080") && !is_direct("api.example.org"));
+        assert!(!is_direct("tcp://127.0.0.1:5432"), "no client comes to it by variables");
+        let given = crate::client_env("3128");
+        assert!(given.contains(&("NO_PROXY".to_owned(), "127.0.0.1,localhost,::1".to_owned())), "{given:?}");
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for text in [
+            "",
+            "*",
+            "*.org",
+            "*.",
+            "a.*.example",
+            "*a.example.org",
+            "**.example.org",
+            "ftp://a.example",
+            "https:/a.example",
+            "tcp://a.example",
+            "tcp://a.example:1/x",
+            "a.example:0",
+            "a.example:*",
+            "get http://a.example",
+            "GET  http://a.example",
+            "http://a.example/../x",
+            "http://a.example/a//b",
+            "http://a.example/%61",
+            "http://a.example/a**",
+            "http://a.example/**/b",
+            "http://a.example/x?y",
+            "http://u@a.example",
+            "0x7f.1",
+            "*.1.2.3.4",
+            "GET a.example",
+            "a.example tools=x",
+            "https://a.example tools=",
+            "https://a.example graphql=write:x",
+            "https://a.example tools=x tools=y",
+            "GET POST https://a.example/x",
+            "a.example/x",
+            "http://a.example/x#y",
+            "1.2.3.4/8",
+        ] {
+            assert!(Rules::parse(&[text], &[]).is_err(), "{text}");
+        }
+    }
+}
