@@ -22,8 +22,9 @@ use super::super::super::path::RelPath;
 use super::super::super::store::Store;
 use super::super::super::store::blob::copy_into;
 use super::super::journal::{Content, Desk, Direction, State};
-use super::super::place::Place;
-use super::{Halt, same, staged_entry};
+use super::super::place::{Place, entry_at};
+use super::Halt;
+use super::stand::same;
 
 /// Above so many files one sync of the file system is cheaper than one of each file.
 pub(super) const SYNC_EACH: usize = 32;
@@ -102,7 +103,7 @@ impl<'a> Stage<'a> {
 
     /// What stands at a name here.
     pub(super) fn entry(&self, name: &[u8]) -> Result<Option<Entry>, WorkspaceError> {
-        let found = staged_entry(&self.folder, name).at("read", self.place.path())?;
+        let found = entry_at(&self.folder, name).at("read", self.place.path())?;
         Ok(if self.attributes { found } else { found.map(Entry::without_attributes) })
     }
 
