@@ -19,7 +19,7 @@ use crate::protocol::On;
 /// Open durable waits by effect.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
-    open: Mutex<HashMap<On, Wait>>,
+    open: Mutex<Open>,
     /// What the step no longer waits for.
     withdrawn: watch::Sender<HashSet<On>>,
     /// The attempt is being ended.
@@ -31,20 +31,34 @@ pub(crate) struct Waits {
 impl Waits {
     /// Notes a wait for as long as the guard lives.
     pub(crate) fn begin(&self, on: On, wait: Wait) -> Waiting<'_> {
-        self.lock().insert(on.clone(), wait);
+        self.lock().waits.insert(on.clone(), wait);
         self.at_hand.rest(&on);
         Waiting { waits: self, on }
     }
 
     /// What these wait for, if every one of them waits durably.
     pub(crate) fn of(&self, on: &[On]) -> Option<Vec<Wait>> {
-        let open = self.lock();
-        on.iter().map(|each| open.get(each).cloned()).collect()
+        self.lock().of(on)
     }
 
-    /// How many effects wait durably. Calls of stock clients wait too and are no effects of the runner.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().keys().filter(|on| !on.path.starts_with('@')).count()
+    /// From here on no answer of people is passed on, so that nothing begins on one while the sandbox ends.
+    pub(crate) fn freeze(&self) {
+        self.lock().frozen = true;
+    }
+
+    /// Freezes if these still wait, which is whether it did. An answer comes before, and the attempt goes on with
+    /// it, or after, and the next one finds it.
+    pub(crate) fn freeze_while_waiting(&self, on: &[On]) -> bool {
+        let mut open = self.lock();
+        open.frozen |= open.of(on).is_some();
+        open.frozen
+    }
+
+    /// As [`Waits::freeze_while_waiting`], if so many effects wait.
+    pub(crate) fn freeze_while_all(&self, effects: usize) -> bool {
+        let mut open = self.lock();
+        open.frozen |= open.len() == effects;
+        open.frozen
     }
 
     /// The attempt is being ended: nobody waits here any more. What is waited for is in the store, and
@@ -84,25 +98,51 @@ impl Waits {
         on: On,
         approval: ApprovalId,
     ) -> Result<ApprovalStatus, EngineError> {
-        let _waiting = self.begin(on.clone(), Wait::Approval { approval_id: approval });
+        let waiting = self.begin(on.clone(), Wait::Approval { approval_id: approval });
         let mut decisions = attempt.decisions.clone();
         let is_decided = |known: &std::sync::Arc<crate::executor::Decisions>| {
             known.get(&approval).is_some_and(|(status, _)| *status != ApprovalStatus::Pending)
         };
-        tokio::select! {
+        let answer = async {
+            let known = decisions.wait_for(is_decided).await.ok()?;
+            known.get(&approval).map(|(status, _)| *status)
+        };
+        let status = tokio::select! {
             biased;
-            () = self.withdrawn(&on) => Err(EngineError::Withdrawn),
+            () = self.withdrawn(&on) => return Err(EngineError::Withdrawn),
             // Before the decision: what it would release could not be told to anybody.
-            () = self.closed() => Err(EngineError::ShuttingDown),
-            known = decisions.wait_for(is_decided) => {
-                let known = known.map_err(|_| EngineError::ShuttingDown)?;
-                known.get(&approval).map(|(status, _)| *status).ok_or(EngineError::ShuttingDown)
-            }
+            () = self.closed() => return Err(EngineError::ShuttingDown),
+            status = answer => status,
+        };
+        if waiting.leave() {
+            return status.ok_or(EngineError::ShuttingDown);
         }
+        // Not at once: it would be told to a step that still lives.
+        self.closed().await;
+        Err(EngineError::ShuttingDown)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<On, Wait>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    waits: HashMap<On, Wait>,
+    /// An answer that comes now is the next attempt's: nothing begins on it in this one.
+    frozen: bool,
+}
+
+impl Open {
+    /// What these wait for, if every one of them waits durably.
+    fn of(&self, on: &[On]) -> Option<Vec<Wait>> {
+        on.iter().map(|each| self.waits.get(each).cloned()).collect()
+    }
+
+    /// How many effects wait durably. Calls of stock clients wait too and are no effects of the runner.
+    fn len(&self) -> usize {
+        self.waits.keys().filter(|on| !on.path.starts_with('@')).count()
     }
 }
 
@@ -112,9 +152,18 @@ pub(crate) struct Waiting<'a> {
     on: On,
 }
 
+impl Waiting<'_> {
+    /// Ends the wait; whether what was waited for may begin.
+    fn leave(self) -> bool {
+        let mut open = self.waits.lock();
+        open.waits.remove(&self.on);
+        !open.frozen
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.waits.lock().remove(&self.on);
+        self.waits.lock().waits.remove(&self.on);
         self.waits.at_hand.resume(&self.on);
     }
 }

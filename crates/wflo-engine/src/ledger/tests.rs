@@ -43,6 +43,7 @@ mod cached;
 mod capped;
 mod content;
 mod counted;
+mod frozen;
 mod held;
 mod limits;
 mod operator;

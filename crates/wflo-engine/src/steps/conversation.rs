@@ -113,6 +113,8 @@ impl Conversation<'_> {
             },
             last = self.listen(&mut received, &sink, &mut effects) => last,
         };
+        // An answer that comes while the sandbox ends is the next attempt's.
+        self.broker.waits.freeze();
         // Whatever connection closes from here on, no recorded effect follows from it.
         self.broker.calls.ends();
         match &last {
@@ -184,7 +186,7 @@ impl Conversation<'_> {
                 question = self.broker.chain.held() => {
                     // Its program cannot say that it waits. Its call is not begun, so ending it loses
                     // nothing if nothing else is under way.
-                    if self.broker.calls.none_in_flight() && self.broker.waits.len() == effects.len() {
+                    if self.broker.calls.none_in_flight() && self.broker.waits.freeze_while_all(effects.len()) {
                         return Last::Suspended(vec![Wait::Approval { approval_id: question }]);
                     }
                     continue;
@@ -318,7 +320,8 @@ impl Conversation<'_> {
         let now = self.steps.services.clock.now();
         let is_short = |wait: &Wait| matches!(wait, Wait::Timer { due, .. } if due.duration_since(now).as_secs() < SHORT);
         let short = waits.iter().any(is_short);
-        (!waits.is_empty() && !short && self.broker.calls.none_in_flight()).then_some(waits)
+        let worth = !waits.is_empty() && !short && self.broker.calls.none_in_flight();
+        (worth && self.broker.waits.freeze_while_waiting(on)).then_some(waits)
     }
 
     /// Lets the code's own clean-up begin; the kill follows whatever it does.
