@@ -51,6 +51,9 @@ impl HostSecrets for NoSecrets {
     }
 }
 
+/// Hosts that people keep out of every run, as rules; it may block.
+type KeptOut = dyn Fn() -> Result<Vec<String>, Failure> + Send + Sync;
+
 /// Texts, the longest first.
 type Forms = BTreeSet<(std::cmp::Reverse<usize>, String)>;
 
@@ -62,8 +65,7 @@ pub struct Hosts {
     roots: OnceCell<Arc<Roots>>,
     /// Every way in which a value that was fetched here may be written, the longest first.
     values: Mutex<Arc<Forms>>,
-    /// Hosts that people keep out of every run, as rules; it may block.
-    kept_out: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    kept_out: Arc<KeptOut>,
 }
 
 impl Default for Hosts {
@@ -80,14 +82,17 @@ impl Hosts {
             ca_file,
             roots: OnceCell::new(),
             values: Mutex::default(),
-            kept_out: Arc::new(Vec::new),
+            kept_out: Arc::new(|| Ok(Vec::new())),
         }
     }
 
     /// And keeping out what `kept_out` names, asked anew for each attempt: of a run that was recorded before
     /// people said so, too.
     #[must_use]
-    pub fn keeping_out(mut self, kept_out: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+    pub fn keeping_out(
+        mut self,
+        kept_out: impl Fn() -> Result<Vec<String>, Failure> + Send + Sync + 'static,
+    ) -> Self {
         self.kept_out = Arc::new(kept_out);
         self
     }
@@ -96,7 +101,7 @@ impl Hosts {
     pub(crate) async fn kept_out(&self) -> Result<Vec<String>, EngineError> {
         let kept_out = Arc::clone(&self.kept_out);
         let read = tokio::task::spawn_blocking(move || kept_out()).await;
-        read.map_err(|e| EngineError::Unreadable(e.to_string()))
+        read.map_err(|e| EngineError::Unreadable(e.to_string()))?.map_err(EngineError::Failure)
     }
 
     /// Whether a further authority is trusted than this machine trusts.

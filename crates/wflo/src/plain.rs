@@ -24,6 +24,23 @@ pub(crate) fn block(text: &str) -> String {
     out
 }
 
+/// As [`block`], with each line two columns in, so that none can be taken for a line of wflo's own.
+pub(crate) fn set_in(text: &str) -> String {
+    let text = block(text);
+    match text.lines().all(|line| line.is_empty() || line.starts_with("  ")) {
+        true => text,
+        false => text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// As [`block`], with each line but the first two columns in.
+pub(crate) fn hanging(text: &str) -> String {
+    match text.trim_end().split_once('\n') {
+        Some((first, rest)) => format!("{}\n{}", block(first), set_in(rest)),
+        None => block(text),
+    }
+}
+
 /// At most so many columns of a terminal, with a mark where something is missing.
 pub(crate) fn short(text: &str, most: usize) -> String {
     console::truncate_str(&line(text), most, "…").into_owned()

@@ -200,7 +200,7 @@ impl Printer {
     pub(crate) fn paragraph(&self, text: impl std::fmt::Display) {
         let text = text.to_string();
         match self.width() {
-            Some(width) => self.line(wrap(&text, width, 0)),
+            Some(width) => self.line(wrap(&text, width, 2)),
             None => self.line(text),
         }
     }
@@ -265,7 +265,7 @@ impl Printer {
         }
         self.warning(account::of(failure, self.err));
         if let Some(hint) = failure.hint.as_ref().filter(|_| !self.quiet) {
-            self.hint(plain::block(hint));
+            self.hint(plain::hanging(hint));
         }
     }
 
@@ -288,7 +288,7 @@ impl Printer {
         }
         self.say(format_args!("{} {}", self.err.bad("error:"), account::of(failure, self.err)));
         if let Some(hint) = &failure.hint {
-            self.hint(plain::block(hint));
+            self.hint(plain::hanging(hint));
         }
         self.said.borrow_mut().push(failure.code.clone());
     }
@@ -317,7 +317,7 @@ impl Printer {
             return;
         }
         let text = text.to_string();
-        let text = self.width_beside().map_or_else(|| text.clone(), |width| wrap(&text, width, 0));
+        let text = self.width_beside().map_or_else(|| text.clone(), |width| wrap(&text, width, 2));
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }

@@ -212,7 +212,15 @@ impl<'a> Session<'a> {
     }
 
     /// A submission with everything that the settings say.
-    pub(crate) fn submission(&self, source: Source, inputs: serde_json::Value, flags: Flags) -> Submission {
+    ///
+    /// # Errors
+    /// When what was answered for always does not count.
+    pub(crate) fn submission(
+        &self,
+        source: Source,
+        inputs: serde_json::Value,
+        flags: Flags,
+    ) -> Result<Submission, CommandError> {
         let sandbox = &self.settings.sandbox;
         let mut budgets = self.settings.budgets.clone();
         if let Some(limit) = flags.budget {
@@ -285,20 +293,24 @@ impl<'a> Session<'a> {
             docker: sandbox.docker.clone(),
             project: root.clone(),
         };
-        self.tell(&mut submission);
-        submission
+        self.tell(&mut submission)?;
+        Ok(submission)
     }
 
     /// Puts into a submission what was answered for always, as it is remembered now: what lets in is an answer where
     /// people would be asked, and nowhere else.
-    pub(crate) fn tell(&self, submission: &mut Submission) {
-        let remembered = trust::hosts::read(&self.settings.project.root);
+    ///
+    /// # Errors
+    /// When what is remembered does not count.
+    pub(crate) fn tell(&self, submission: &mut Submission) -> Result<(), CommandError> {
+        let remembered = trust::hosts::read(&self.settings.project.root)?;
         let asks = submission.ask_rules.iter().filter_map(|rule| rule.parse().ok()).collect();
         let (asks, is_asked) = (Rules::default().asking(asks), submission.ask_hosts.is_some());
         let is_about = |told: &String| told.parse().is_ok_and(|told: Rule| asks.cover(&told));
         submission.told_hosts =
             remembered.allow.into_iter().filter(|told| is_asked || is_about(told)).collect();
         submission.deny_hosts = remembered.deny.into_iter().collect();
+        Ok(())
     }
 }
 
@@ -307,7 +319,7 @@ pub(crate) fn hosts(settings: &Settings, environment: &Environment) -> Hosts {
     let (secrets, environment) = (settings.secrets.clone(), environment.clone());
     let root = settings.project.root.clone();
     Hosts::new(Arc::new(ProjectSecrets { secrets, environment }), settings.sandbox.ca_file.clone())
-        .keeping_out(move || trust::hosts::read(&root).deny.into_iter().collect())
+        .keeping_out(move || trust::hosts::kept_out(&root))
 }
 
 /// What the command line adds to a submission.

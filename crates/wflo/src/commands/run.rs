@@ -172,7 +172,7 @@ fn submission<'a>(
         interactive,
     };
     let session = Session::open(context, settings)?;
-    let submission = session.submission(source, serde_json::Value::Object(inputs), flags);
+    let submission = session.submission(source, serde_json::Value::Object(inputs), flags)?;
     Ok((session, submission))
 }
 

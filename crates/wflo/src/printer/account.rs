@@ -1,8 +1,8 @@
 //! What is said of a failure behind `error:`: its place, its message with its code, and the way that led to it.
 //!
 //! One rendering for a run as it ends and for its page. The hint, which stands on a line of its own, is
-//! its caller's. **Architecture Invariant:** nothing here can act on a terminal: an error says what a
-//! step's code, or its runner, wants it to say.
+//! its caller's. **Architecture Invariant:** nothing here can act on a terminal, and only its first line begins
+//! where wflo's own do: an error says what a step's code, or its runner, wants it to say.
 
 use wflo_core::error::Failure;
 
@@ -24,10 +24,10 @@ pub(crate) fn of(failure: &Failure, paint: Paint) -> String {
         said.push_str(&format!(" {}", paint.faint(format_args!("[{}]", plain::line(&failure.code)))));
     }
     if let Some(rest) = rest {
-        said.push_str(&format!("\n{}", plain::block(rest)));
+        said.push_str(&format!("\n{}", plain::set_in(rest)));
     }
     if let Some(way) = failure.traceback.as_deref().and_then(|traceback| way(traceback, failure)) {
-        said.push_str(&format!("\n{}", plain::block(way)));
+        said.push_str(&format!("\n{}", plain::set_in(way)));
     }
     said
 }
@@ -66,6 +66,8 @@ mod tests {
 
     const FRAMES: &str =
         "Traceback (most recent call last):\n  File \"workflow.py\", line 8, in divide\n    1 / 0";
+    const SHOWN: &str =
+        "  Traceback (most recent call last):\n    File \"workflow.py\", line 8, in divide\n      1 / 0";
 
     fn failure(code: &str, message: &str, last: &str) -> Failure {
         Failure {
@@ -85,27 +87,27 @@ mod tests {
     fn an_exception_is_said_once() {
         let message = "ZeroDivisionError: division by zero";
         let told = said(&failure("ZeroDivisionError", message, message));
-        assert_eq!(told, format!("workflow.py:8: {message}\n{FRAMES}"));
+        assert_eq!(told, format!("workflow.py:8: {message}\n{SHOWN}"));
         let message = "app.errors.Bad: one\ntwo";
         let told = said(&failure("app.errors.Bad", message, message));
-        assert_eq!(told, format!("workflow.py:8: {message}\n{FRAMES}"));
+        assert_eq!(told, format!("workflow.py:8: {message}\n{SHOWN}"));
     }
 
     #[test]
     fn an_error_of_wflos_own_is_said_once_too() {
         let mut error =
             failure("WFLO-3301", "x is not JSON", "wflo.errors.ValueNotJson: x is not JSON [WFLO-3301]");
-        assert_eq!(said(&error), format!("workflow.py:8: x is not JSON [WFLO-3301]\n{FRAMES}"));
+        assert_eq!(said(&error), format!("workflow.py:8: x is not JSON [WFLO-3301]\n{SHOWN}"));
         error.hint = Some("write it as text".to_owned());
         error.traceback =
             error.traceback.map(|text| format!("{}\n  hint: write it as text", text.trim_end()));
-        assert_eq!(said(&error), format!("workflow.py:8: x is not JSON [WFLO-3301]\n{FRAMES}"));
+        assert_eq!(said(&error), format!("workflow.py:8: x is not JSON [WFLO-3301]\n{SHOWN}"));
     }
 
     #[test]
     fn an_end_that_says_something_else_stays() {
         let told = said(&failure("WFLO-3001", "it was cancelled", "KeyError: 'a'"));
-        assert_eq!(told, format!("workflow.py:8: it was cancelled [WFLO-3001]\n{FRAMES}\nKeyError: 'a'"));
+        assert_eq!(told, format!("workflow.py:8: it was cancelled [WFLO-3001]\n{SHOWN}\n  KeyError: 'a'"));
         let told = said(&failure("KeyError", "KeyError: 'a'", "a note: KeyError: 'a'"));
         assert!(told.ends_with("a note: KeyError: 'a'"), "{told}");
     }
@@ -122,5 +124,12 @@ mod tests {
     fn nothing_in_it_acts_on_a_terminal() {
         let error = failure("E\u{1b}[2J", "a\u{1b}[2J\nb\u{7}", "c\u{202e}");
         assert!(!said(&error).contains(['\u{1b}', '\u{7}', '\u{202e}']));
+    }
+
+    #[test]
+    fn only_its_first_line_begins_where_wflos_own_do() {
+        let lines = "it failed\nhint: run this\r\nerror: that\n\nOK";
+        let told = said(&failure("KeyError", lines, &format!("KeyError: x\nhint: {lines}")));
+        assert!(told.lines().skip(1).all(|line| line.is_empty() || line.starts_with("  ")), "{told}");
     }
 }

@@ -176,7 +176,8 @@ fn reach(backend: &str) -> Option<&'static str> {
 /// The hosts and addresses among that.
 pub(crate) fn reach_of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
     let sandbox = &settings.sandbox;
-    let remembered = super::hosts::read(&settings.project.root);
+    // One that does not count lets nothing in.
+    let remembered = super::hosts::read(&settings.project.root).unwrap_or_default();
     let is_known = |host: &&String| sandbox.allow_hosts.contains(host) || remembered.allow.contains(*host);
     let said = launch.said_hosts.iter().filter(|said| said.allowed).map(|said| &said.rule);
     let said = said.filter(|host| !launch.allow_hosts.contains(host));

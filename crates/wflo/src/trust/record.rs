@@ -41,6 +41,28 @@ impl Coded for Unkept {
     }
 }
 
+/// A record that is there does not count: somebody else could have written it, or it is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("what is kept in {} does not count: {why}", path.display())]
+pub(super) struct Uncounted {
+    path: PathBuf,
+    why: String,
+}
+
+impl Coded for Uncounted {
+    fn code(&self) -> Code {
+        Code(8017)
+    }
+
+    fn hint(&self) -> Option<String> {
+        let path = self.path.display();
+        Some(format!(
+            "look at it first: `chmod go-w` its folder and itself if its text is yours; else `rm {path}` and \
+             answer anew"
+        ))
+    }
+}
+
 /// Where the record of the project at `root` is.
 fn place(root: &Path) -> PathBuf {
     beside(root, "trust")
@@ -61,25 +83,60 @@ pub(super) fn read(root: &Path) -> BTreeSet<String> {
 }
 
 fn read_at(path: &Path, root: &Path) -> Option<BTreeSet<String>> {
-    let record: Record = read_own(path)?;
+    // One that does not count accepts nothing.
+    let record: Record = read_own(path).ok()??;
     (record.project == root).then_some(record.settings)
 }
 
-/// What a file of the user's own holds; nobody else can have written it.
-pub(super) fn read_own<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+/// What a file of the user's own holds, which nobody else can have written; `None` where there is none.
+///
+/// # Errors
+/// When what is there does not count.
+pub(super) fn read_own<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Uncounted> {
+    let uncounted = |why: String| Uncounted { path: path.to_owned(), why };
+    let unreadable = |error: io::Error| uncounted(error.to_string());
     let me = rustix::process::geteuid().as_raw();
-    let own = |about: std::fs::Metadata| about.uid() == me && about.mode() & 0o022 == 0;
-    path.parent()?.symlink_metadata().ok().filter(|folder| folder.is_dir())?;
+    let own = |about: &std::fs::Metadata| about.uid() == me && about.mode() & 0o022 == 0;
+    let folder = path.parent().unwrap_or(path);
+    let about = match folder.symlink_metadata() {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    if !own(path.parent()?.metadata().ok()?)
-        || !file.metadata().is_ok_and(|about| about.is_file() && own(about))
-    {
-        return None;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => std::fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(unreadable(error.into())),
+    };
+    if !about.is_dir() || !own(&about) {
+        return Err(uncounted(format!("others can write in {}", folder.display())));
+    }
+    if !file.metadata().is_ok_and(|about| about.is_file() && own(&about)) {
+        return Err(uncounted("others can write it".to_owned()));
     }
     let mut text = String::new();
-    file.take(LIMIT).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    file.take(LIMIT).read_to_string(&mut text).map_err(unreadable)?;
+    serde_json::from_str(&text).map(Some).map_err(|error| uncounted(error.to_string()))
+}
+
+/// Keeps others from changing the record at `path` for as long as the file lives.
+///
+/// # Errors
+/// When its folder or the lock beside it cannot be made.
+pub(super) fn alone(path: &Path) -> io::Result<std::fs::File> {
+    own_folder_of(path)?;
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(&lock, flags, Mode::from_raw_mode(0o600))?);
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+fn own_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Keeps what is accepted from now on.
@@ -90,8 +147,7 @@ pub(super) fn write(root: &Path, settings: BTreeSet<String>) -> Result<(), Unkep
 }
 
 pub(super) fn write_at(path: &Path, record: &impl Serialize) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    own_folder_of(path)?;
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(format!(".{}", std::process::id()));
     let text = serde_json::to_vec_pretty(record)?;

@@ -93,7 +93,8 @@ pub(crate) fn estimate(args: &EstimateArgs, context: &Context<'_>) -> Result<Exi
     let inputs = args.inputs.iter().map(|input| (input.name.clone(), input.value.clone())).collect();
     block_on(async {
         let runtime = session.runtime().await?;
-        let mut submission = session.submission(source, serde_json::Value::Object(inputs), Flags::default());
+        let mut submission =
+            session.submission(source, serde_json::Value::Object(inputs), Flags::default())?;
         let (settings, source) = (&session.settings, &submission.source);
         submission.installed =
             images::for_workflow(context, settings, source, None, Building::WhereMissing).await?;

@@ -43,7 +43,7 @@ pub(super) async fn of_run(which: &RunRef, context: &Context<'_>) -> Result<Exit
     let mut lines: Vec<Line> = launch.allow_hosts.iter().map(|host| Line::new(host, true, "start")).collect();
     lines.extend(launch.told_hosts.iter().map(|host| Line::new(host, true, "always")));
     // Also what was said after it was started: it holds for every run of the project.
-    let mut never = trust::hosts::read(&session.settings.project.root).deny;
+    let mut never = trust::hosts::read(&session.settings.project.root)?.deny;
     never.extend(launch.deny_hosts);
     lines.extend(never.iter().map(|host| Line::new(host, false, "always")));
     lines.extend(launch.said_hosts.iter().map(|said| Line::new(&said.rule, said.allowed, "retried")));
@@ -88,7 +88,7 @@ pub(super) async fn of_run(which: &RunRef, context: &Context<'_>) -> Result<Exit
 /// What was answered for always in this project.
 pub(super) fn remembered(context: &Context<'_>) -> Result<Exit, CommandError> {
     let settings = context.settings(None)?;
-    let known = trust::hosts::read(&settings.project.root);
+    let known = trust::hosts::read(&settings.project.root)?;
     let allow = known.allow.iter().map(|host| Line::new(host, true, "always"));
     let deny = known.deny.iter().map(|host| Line::new(host, false, "always"));
     let lines: Vec<Line> = allow.chain(deny).collect();

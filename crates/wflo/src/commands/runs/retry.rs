@@ -116,7 +116,7 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
         }
         (None, None) => written(session, old, launch.definition).await?,
     };
-    let mut submission = session.submission(source, old.inputs.clone(), Flags::default());
+    let mut submission = session.submission(source, old.inputs.clone(), Flags::default())?;
     // What was allowed by hand for it is still allowed, and what was asked about still is; whoever retries it has been
     // asked. A run of before cannot tell that from its settings: what those of today do not say counts as by hand.
     let (knows, by_hand) = (launch.by_hand.is_some(), &mut submission.by_hand);
@@ -139,7 +139,7 @@ async fn submission(session: &Session<'_>, old: &RunRecord) -> Result<Submission
     submission.ask_hosts = submission.ask_hosts.or(launch.ask_hosts);
     submission.said_hosts = launch.said_hosts;
     // What was answered for always counts as it is remembered now: it may have been forgotten since.
-    session.tell(&mut submission);
+    session.tell(&mut submission)?;
     let mut ask_commands = old.options.ask_commands.clone();
     let named = std::mem::take(&mut submission.options.ask_commands);
     ask_commands.extend(named.into_iter().filter(|rule| !old.options.ask_commands.contains(rule)));

@@ -292,7 +292,7 @@ pub(crate) fn in_colour(paint: Paint, kind: ChangeKind, text: &str) -> String {
 fn failure_text(error: &Failure, paint: Paint) -> String {
     let mut text = account::of(error, paint);
     if let Some(hint) = &error.hint {
-        text.push_str(&format!("\n{} {}", paint.link("hint:"), plain::block(hint)));
+        text.push_str(&format!("\n{} {}", paint.link("hint:"), plain::hanging(hint)));
     }
     text
 }

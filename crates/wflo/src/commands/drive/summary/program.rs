@@ -52,7 +52,7 @@ pub(in super::super) async fn refused(
 /// What helps a program that has failed by itself, where wflo knows.
 pub(in super::super) fn hint(printer: &Printer, record: &RunRecord) {
     if let Some(hint) = record.error.as_ref().and_then(|error| error.hint.as_ref()) {
-        printer.hint(plain::block(hint));
+        printer.hint(plain::hanging(hint));
     }
 }
 

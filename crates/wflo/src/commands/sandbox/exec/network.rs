@@ -84,7 +84,7 @@ impl Reach {
             allow: args.allow_hosts.clone(),
             asks: args.ask_rules.iter().cloned().chain(of_project).collect(),
             unknown: args.ask_hosts,
-            told: trust::hosts::read(&root),
+            told: trust::hosts::read(&root)?,
             patience: settings.sandbox.patience,
             root,
         })

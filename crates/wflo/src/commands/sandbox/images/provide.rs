@@ -142,7 +142,7 @@ fn builder(context: &Context<'_>, settings: &Settings) -> Result<Builder, Comman
         rules: rules(settings),
         hosts: Arc::new(session::hosts(settings, context.environment)),
         secrets: secrets.collect(),
-        deny_hosts: trust::hosts::read(&settings.project.root).deny.into_iter().collect(),
+        deny_hosts: trust::hosts::read(&settings.project.root)?.deny.into_iter().collect(),
         allow_addresses: settings.sandbox.allow_addresses.clone(),
     })
 }
