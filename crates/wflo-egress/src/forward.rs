@@ -28,12 +28,13 @@ use crate::refusal::Refusal;
 use crate::relay::Counted;
 use crate::request::{Forward, Framing, RequestError};
 use crate::rules::{CallError, Permit, Rule, WEBSOCKET, WebSocketError};
-use crate::secrets::{Misplaced, Place, Redactor, Scanner, Secrets, Swapped};
+use crate::secrets::{Misplaced, Place, Redactor, Scanner, Secrets, Swapped, unescaped};
 use crate::serve::Shared;
 use crate::witness::{End, Open, Opening, Way, shown};
 
 /// Headers by which some servers take another method or path than the request's own.
 const OVERRIDES: &[&str] = &[
+    "x-envoy-original-method",
     "x-envoy-original-path",
     "x-forwarded-method",
     "x-forwarded-path",
@@ -48,9 +49,22 @@ const OVERRIDES: &[&str] = &[
     "x-rewrite-url",
 ];
 
-/// Whether some server may take a header for one of those. Many know `_` and `-` as one (CGI).
+/// Parameters of a query by which some frameworks take another method.
+const PARAMETERS: &[&str] = &["_method", "$httpmethod", "x-http-method", "x-http-method-override"];
+
+/// Whether some server may take a header for one of those. For CGI a name is letters, digits and `_`, and some put that in
+/// the place of every other byte.
 fn may_override(name: &str) -> bool {
-    name.contains('_') || OVERRIDES.contains(&name)
+    !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') || OVERRIDES.contains(&name)
+}
+
+/// Whether some framework may take another method from a query.
+fn asks_for_another_method(query: &str) -> bool {
+    query.split(['&', ';']).any(|parameter| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        let name = unescaped(name.as_bytes()).to_ascii_lowercase();
+        PARAMETERS.iter().any(|known| known.as_bytes() == name.trim_ascii())
+    })
 }
 
 /// The way that a request has come, and goes.
@@ -118,6 +132,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     along: Along<'_>,
 ) -> Served {
     let target = asked.target.clone();
+    let began = shared.about(&target);
     let opened = async {
         let ready = judge(shared, client, buffer, asked, along).await?;
         let (flow, open, slot) = record(shared, &ready, along).await?;
@@ -159,7 +174,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let done = tokio::select! {
         done = exchange => done,
         () = flow.timed_out(&shared.limits) => Err(Failed { begun: true, end: End::TimedOut }),
-        refusal = shared.kept_out(&target) => Err(Failed { begun: true, end: End::Refused(refusal) }),
+        refusal = shared.kept_out(&target, &began) => Err(Failed { begun: true, end: End::Refused(refusal) }),
     };
     match done {
         Ok(kept) => {
@@ -187,9 +202,9 @@ async fn judge<S: AsyncRead + AsyncWrite + Unpin>(
     let target = asked.target.clone();
     let denied = |why| Refusal::Denied { target: target.clone(), why };
     let permit = shared.let_request(&asked, along.way(), along.answered()).await.map_err(denied)?;
-    if asked.headers.iter().any(|(name, _)| may_override(name))
-        && shared.rules().answered(along.answered()).is_by_request(&target, along.is_secure())
-    {
+    let overrides = asked.headers.iter().any(|(name, _)| may_override(name))
+        || asked.query.as_deref().is_some_and(asks_for_another_method);
+    if overrides && shared.rules().answered(along.answered()).is_by_request(&target, along.is_secure()) {
         return Err(RequestError::Override.into());
     }
     if asked.websocket.is_some() {

@@ -106,6 +106,11 @@ impl Rules {
         seen.iter().chain(parts).any(|rule| rule.lets_tls_to(target))
     }
 
+    /// The rules that allow something of `target`, as they were written.
+    pub(crate) fn about(&self, target: &Target) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.touches(target))
+    }
+
     /// Whether nothing may be reached.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.asks.is_empty()

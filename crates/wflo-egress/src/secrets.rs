@@ -304,7 +304,7 @@ fn replaced(text: &[u8], word: &[u8], by: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Escapes undone as often as there are any, but not without end.
-fn unescaped(text: &[u8]) -> Vec<u8> {
+pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut text = text.to_vec();
     for _ in 0..3 {
         let mut plain = Vec::with_capacity(text.len());

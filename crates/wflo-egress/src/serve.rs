@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 use crate::request::head::{self, HeadError};
 use crate::request::{Request, RequestError};
 use crate::resolve::Resolver;
-use crate::rules::{Denied, Rules};
+use crate::rules::{Denied, Rule, Rules};
 use crate::secrets::Secrets;
 use crate::tunnel;
 use crate::witness::Witness;
@@ -87,10 +87,16 @@ impl Shared {
         Arc::clone(&self.rules.borrow())
     }
 
-    /// Resolves once people keep `target` out.
-    pub(crate) async fn kept_out(&self, target: &Target) -> Refusal {
+    /// The rules about `target`, to be asked for before it is judged.
+    pub(crate) fn about(&self, target: &Target) -> Vec<Rule> {
+        self.rules().about(target).cloned().collect()
+    }
+
+    /// Resolves once people keep `target` out, or the rules about it, which were `began`, are others.
+    pub(crate) async fn kept_out(&self, target: &Target, began: &[Rule]) -> Refusal {
         let mut rules = self.rules.clone();
-        if rules.wait_for(|rules| rules.keep_out(target)).await.is_err() {
+        let ends = |rules: &Arc<Rules>| rules.keep_out(target) || !rules.about(target).eq(began);
+        if rules.wait_for(ends).await.is_err() {
             // Nobody changes them any more.
             std::future::pending::<()>().await;
         }

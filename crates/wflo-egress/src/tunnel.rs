@@ -31,6 +31,7 @@ pub(crate) fn alert(why: &HelloError) -> &'static [u8] {
 
 /// Serves one tunnel; `buffer` is what the client has sent after its request.
 pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, buffer: BytesMut, target: Target) {
+    let began = shared.about(&target);
     match open(shared, &target).await {
         Ok(Opened::Inspected { answered, inspection }) => {
             inspect::serve(shared, &inspection, client, buffer, target, &answered).await;
@@ -40,7 +41,9 @@ pub(crate) async fn serve(shared: &Shared, mut client: TcpStream, buffer: BytesM
             close_after(client, &refusal.answer()).await;
         }
         Ok(Opened::Blind(through, flow, mut open, slot)) => {
-            open.end = match carry(shared, &mut client, buffer, &target, through, &flow, &mut open).await {
+            open.end = match carry(shared, &mut client, buffer, (&target, &began), through, &flow, &mut open)
+                .await
+            {
                 Ok(end) => end,
                 Err((refusal, answer)) => {
                     close_after(client, &answer).await;
@@ -84,7 +87,7 @@ async fn carry(
     shared: &Shared,
     client: &mut TcpStream,
     mut buffer: BytesMut,
-    target: &Target,
+    (target, began): (&Target, &[Rule]),
     through: Through,
     flow: &Arc<Flow>,
     open: &mut Open,
@@ -120,7 +123,7 @@ async fn carry(
             Err(_) => flow.over().map_or(End::Broken, |limit| End::Refused(limit.into())),
         },
         () = flow.timed_out(&shared.limits) => End::TimedOut,
-        refusal = shared.kept_out(target) => End::Refused(refusal),
+        refusal = shared.kept_out(target, began) => End::Refused(refusal),
     };
     Ok(end)
 }

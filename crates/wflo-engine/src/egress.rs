@@ -41,6 +41,8 @@ const RECORDED: usize = 1_000;
 const TARGETS: usize = 2_000;
 /// So many refusals of an attempt are events, each of another target or reason.
 const REFUSED: usize = 200;
+/// How many more of secrets that were sent where they must not be.
+const MISPLACED: usize = 100;
 
 /// The way out of one attempt's sandbox.
 pub(crate) struct Outlet {
@@ -78,7 +80,7 @@ impl Outlet {
             Arc::new(Questions::new(attempt.clone(), Arc::clone(journal), patience, unknown))
                 as Arc<dyn Asker>
         });
-        let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED + 1);
+        let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED + MISPLACED + 1);
         let book = Arc::new(Book {
             journal: Arc::clone(journal),
             step: attempt.step.clone(),
@@ -177,10 +179,11 @@ fn changes(hosts: &[HostChange]) -> Vec<Change> {
     hosts.iter().filter_map(read).collect()
 }
 
-/// By what refusals are told from each other. Limits have one code.
+/// By what refusals are told from each other. Limits have one code, and so has each place of each secret.
 fn kind(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Limit(limit) => format!("{} {}", refusal.code(), limit.setting()),
+        Refusal::Misplaced { what, .. } => format!("{} {what}", refusal.code()),
         _ => refusal.code().to_string(),
     }
 }
@@ -228,7 +231,9 @@ impl State {
 
     /// Whether a refusal is an event; else it is counted.
     fn is_news(&mut self, target: Option<&Target>, refusal: &Refusal) -> bool {
-        let is_news = self.refused.len() < REFUSED && self.refused.insert((target.cloned(), kind(refusal)));
+        // Whoever sends a secret elsewhere may try to hide it behind many other refusals.
+        let most = if matches!(refusal, Refusal::Misplaced { .. }) { REFUSED + MISPLACED } else { REFUSED };
+        let is_news = self.refused.len() < most && self.refused.insert((target.cloned(), kind(refusal)));
         self.rest.refused += u64::from(!is_news);
         is_news
     }
@@ -364,6 +369,20 @@ mod tests {
         });
         assert_eq!(told.count(), REFUSED);
         assert_eq!(state.rest.refused, 1_000 - REFUSED as u64);
+    }
+
+    #[test]
+    fn each_place_that_a_secret_was_sent_to_is_told_whatever_else_was_refused() {
+        let target = |number: usize| Target::parse(&format!("h{number}.example:443"), None).unwrap();
+        let mut state = State::default();
+        let others = (0..2 * REFUSED).filter(|number| state.is_news(Some(&target(*number)), &Refusal::Slow));
+        assert_eq!(others.count(), REFUSED);
+        let mut sent = |place| {
+            let what = wflo_egress::secrets::Misplaced { name: "key".to_owned(), place };
+            state.is_news(Some(&target(0)), &Refusal::Misplaced { target: target(0), what })
+        };
+        use wflo_egress::secrets::Place;
+        assert_eq!([Place::Header, Place::Address, Place::Header].map(&mut sent), [true, true, false]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ from attack import won
 PLACES = (
     "/proc/cmdline", "/proc/keys", "/proc/key-users", "/proc/kallsyms", "/proc/kcore", "/proc/kmsg",
     "/proc/interrupts", "/proc/timer_list", "/proc/sched_debug", "/proc/vmallocinfo",
-    "/proc/acpi", "/proc/scsi", "/sys/class", "/sys/firmware", "/sys/kernel", "/sys/block", "/run", "/var/run",
+    "/proc/acpi", "/proc/scsi", "/proc/irq", "/proc/bus", "/sys/class", "/sys/firmware", "/sys/kernel", "/sys/block", "/run", "/var/run",
     "/etc/shadow", "/etc/machine-id", "/root", "/boot", "/mnt", "/srv", "/opt",
 )  # fmt: skip
 

@@ -181,7 +181,7 @@ impl Rule {
     }
 
     /// Whether this allows everything that `other` allows.
-    pub(super) fn covers(&self, other: &Rule) -> bool {
+    pub fn covers(&self, other: &Rule) -> bool {
         let hosts = match (&self.hosts, &other.hosts) {
             (Hosts::One(own), Hosts::One(other)) => own == other,
             (Hosts::Below(suffix), Hosts::One(host)) => host.is_below(suffix),

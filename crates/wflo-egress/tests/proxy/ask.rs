@@ -122,15 +122,14 @@ async fn a_yes_does_not_outweigh_what_was_said_meanwhile() {
     assert!(world.names.asked.lock().unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
+/// A tunnel to each of two hosts that say nothing, and the port of both.
+async fn two_tunnels() -> (World, u16, [tokio::net::TcpStream; 2]) {
     let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = echo.local_addr().unwrap().port();
     let streams = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&streams);
     tokio::spawn(async move {
         while let Ok((stream, _)) = echo.accept().await {
-            kept.lock().unwrap().push(stream);
+            streams.lock().unwrap().push(stream);
         }
     });
     let rules = [format!("tcp://a.example:{port}"), format!("tcp://b.example:{port}")];
@@ -147,15 +146,33 @@ async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
             stream
         }
     };
-    let (mut one, mut other) = (open("a.example").await, open("b.example").await);
-    world.change("a.example", false);
+    let tunnels = [open("a.example").await, open("b.example").await];
+    (world, port, tunnels)
+}
+
+/// The first was ended by a refusal, and the other goes on.
+async fn only_the_first_has_ended(world: &World, [mut one, mut other]: [tokio::net::TcpStream; 2]) {
     assert_eq!(within(one.read(&mut [0; 8])).await.unwrap_or(0), 0, "it is closed");
     let ended = world.ends(1).await;
     assert!(matches!(&ended[0].end, End::Refused(_)), "{ended:?}");
     other.write_all(b"still there").await.unwrap();
     assert_eq!(world.book.ended.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
+    let (world, port, tunnels) = two_tunnels().await;
+    world.change("a.example", false);
+    only_the_first_has_ended(&world, tunnels).await;
     let again = format!("CONNECT a.example:{port} HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
     assert!(world.say(again.as_bytes()).await.contains("[WFLO-5209]"));
+}
+
+#[tokio::test]
+async fn other_rules_about_a_host_end_its_open_tunnels_and_no_others() {
+    let (world, port, tunnels) = two_tunnels().await;
+    world.replace(&[format!("tcp://b.example:{port}"), "c.example".to_owned()]);
+    only_the_first_has_ended(&world, tunnels).await;
 }
 
 /// A world in which these are asked about, whatever is allowed.

@@ -206,6 +206,9 @@ async fn headers_that_override_a_request_are_refused_where_requests_are_judged()
     for header in [
         "X-HTTP-Method-Override: DELETE\r\n",
         "X_HTTP_Method_Override: DELETE\r\n",
+        "X.HTTP.Method.Override: DELETE\r\n",
+        "X!HTTP!Method!Override: DELETE\r\n",
+        "X-Envoy-Original-Method: DELETE\r\n",
         "X-Original-URL: /admin\r\n",
         "X-Original-Uri: /admin\r\n",
         "X-Forwarded-Uri: /admin\r\n",
@@ -214,6 +217,10 @@ async fn headers_that_override_a_request_are_refused_where_requests_are_judged()
     ] {
         let said = by_request.say(ask("/public/x", header).as_bytes()).await;
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    }
+    for query in ["_method=DELETE", "a=1&_METHOD=DELETE", "%5fmethod=DELETE", "a=1;$httpMethod=DELETE"] {
+        let said = by_request.say(ask(&format!("/public/x?{query}"), "").as_bytes()).await;
+        assert!(said.starts_with("HTTP/1.1 400 "), "{query}: {said}");
     }
     for path in [
         "/public/../admin",
@@ -226,5 +233,5 @@ async fn headers_that_override_a_request_are_refused_where_requests_are_judged()
         assert!(said.starts_with("HTTP/1.1 403 "), "{path}: {said}");
     }
     assert!(seen.try_recv().is_err());
-    assert!(by_request.say(ask("/public/x", "").as_bytes()).await.starts_with("HTTP/1.1 200 "));
+    assert!(by_request.say(ask("/public/x?my_method=x&b", "").as_bytes()).await.starts_with("HTTP/1.1 200 "));
 }

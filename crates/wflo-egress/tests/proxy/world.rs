@@ -151,6 +151,12 @@ impl World {
         self.rules.send_modify(|rules| *rules = Arc::new(Rules::clone(rules).with([change])));
     }
 
+    /// Other rules hold from now on.
+    pub(crate) fn replace(&self, rules: &[String]) {
+        let nets = vec!["127.0.0.1".to_owned(); usize::from(!rules.is_empty())];
+        self.rules.send_replace(Arc::new(Rules::parse(rules, &nets).unwrap()));
+    }
+
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.proxy).await.unwrap()
     }

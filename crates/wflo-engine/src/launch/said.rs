@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use wflo_core::machine::HostChange;
+use wflo_egress::rules::Rule;
 
 use super::Launch;
 
@@ -50,13 +51,19 @@ impl Launch {
     }
 
     /// What people have said of hosts unasked, to the runs that this one retries and to this one, each host once and the
-    /// latest last. Answers are not among it; a no takes back what was let in before it.
+    /// latest last. Answers are not among it, as people are asked again; a no takes back what was let in before it, and
+    /// stands with what lets in more than it: that would be asked about no more.
     #[must_use]
     pub fn said_with(&self, since: &[HostChange]) -> Vec<Said> {
         let mut said = self.said_hosts.clone();
         for HostChange { rule, allowed, is_answer } in since {
             if *is_answer {
-                said.retain(|known| known.rule != *rule || *allowed || !known.allowed);
+                if !*allowed {
+                    said.retain(|known| !known.allowed || !covers(rule, &known.rule));
+                    if said.iter().any(|known| known.allowed && covers(&known.rule, rule)) {
+                        said.push(Said { rule: rule.clone(), allowed: false });
+                    }
+                }
                 continue;
             }
             said.retain(|known| known.rule != *rule);
@@ -70,6 +77,12 @@ impl Launch {
     pub fn lets_in(&self) -> bool {
         self.said_hosts.iter().any(|said| said.allowed)
     }
+}
+
+/// Whether all that `less` names is named by `more`.
+fn covers(more: &str, less: &str) -> bool {
+    let read = |text: &str| text.parse::<Rule>().ok();
+    more == less || read(more).zip(read(less)).is_some_and(|(more, less)| more.covers(&less))
 }
 
 #[cfg(test)]
@@ -132,6 +145,9 @@ mod tests {
             change("e.example", true, false),
         ]);
         assert_eq!(second.said_hosts, [said("b.example", false), said("e.example", true)]);
+        // A no to less than what was let in stands beside it.
+        let narrowed = second.clone().taken_over(&[change("https://e.example", false, true)]);
+        assert_eq!(narrowed.said_hosts[1..], [said("e.example", true), said("https://e.example", false)]);
         let third = second.taken_over(&[change("b.example", true, false)]);
         assert_eq!(third.said_hosts, [said("e.example", true), said("b.example", true)]);
     }

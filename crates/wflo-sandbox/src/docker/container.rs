@@ -41,6 +41,7 @@ const MASKED: &[&str] = &[
     "/proc/cmdline",
     "/proc/fs",
     "/proc/interrupts",
+    "/proc/irq",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/key-users",
@@ -61,7 +62,7 @@ const MASKED: &[&str] = &[
     "/sys/module",
     "/sys/power",
 ];
-const READ_ONLY: &[&str] = &["/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: &[&str] = &["/proc/sys", "/proc/sysrq-trigger"];
 
 /// How the daemon stands to this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

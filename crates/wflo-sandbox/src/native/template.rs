@@ -70,12 +70,12 @@ const DEVICES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// What anybody may read in `/proc` and that tells about the host: keys, kernel addresses, boot
-/// parameters, interrupts (whose counts time keystrokes), hardware. Each is a mount in every
-/// sandbox; what only the host's root may open (`kcore`, `timer_list`, `sysrq-trigger`) needs no
-/// cover, because no sandbox's user is that.
+/// parameters, interrupts by device (whose counts time keystrokes), hardware. Counts by number alone stay: they are
+/// in `stat`, which programs need. Each is a mount in every sandbox; what only the host's root may open (`kcore`,
+/// `timer_list`, `sysrq-trigger`) needs no cover, because no sandbox's user is that.
 pub(super) const PROC_FILES: &[&str] =
     &["keys", "key-users", "kallsyms", "sched_debug", "latency_stats", "interrupts", "cmdline"];
-pub(super) const PROC_FOLDERS: &[&str] = &["acpi", "asound", "scsi"];
+pub(super) const PROC_FOLDERS: &[&str] = &["acpi", "asound", "bus", "irq", "scsi"];
 
 /// What every sandbox of this launcher has in common.
 #[derive(Debug)]

@@ -196,7 +196,7 @@ fn looks_that_nobody_takes_do_not_pile_up() {
 fn proc_does_not_tell_about_the_host() {
     let ran =
         run(sh("cat /proc/keys /proc/key-users /proc/kallsyms /proc/interrupts /proc/cmdline | wc -c; \
-         ls /proc/acpi | wc -l; \
+         find /proc/acpi /proc/irq /proc/bus -mindepth 1 2>/dev/null | wc -l; \
          for f in kcore kmsg timer_list sysrq-trigger slabinfo kpageflags vmallocinfo; do \
          (cat /proc/$f || echo b > /proc/$f) > /dev/null 2>&1 && echo open $f; done; \
          find /proc/sys /proc/irq /proc/bus /proc/fs -type f -writable 2>/dev/null | head -3; \
