@@ -73,8 +73,15 @@ const NO_NETWORK = new Set(["ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "ENET
 
 /** What an error that looks like something else has to do with the sandbox. */
 function hintFor(error) {
+  const isolated = globalThis[Symbol.for("wflo.isolated")] !== false;
   for (const { code, message } of chain(error)) {
-    if (globalThis[Symbol.for("wflo.isolated")] !== false && NO_NETWORK.has(code)) {
+    if (isolated && (code === "ENOSPC" || code === "EDQUOT")) {
+      return (
+        "a step may write so much and no more, /tmp counted: raise `disk_limit` under [sandbox], or `inodes_limit` for " +
+        "many small files"
+      );
+    }
+    if (isolated && NO_NETWORK.has(code)) {
       return (
         "steps have no network, this machine's own servers included: models go through `context.llm` or a stock " +
         "client, databases through `context.db`; other hosts are named in `allow_hosts` or by --allow-host"

@@ -31,6 +31,7 @@ CASES = {
     "a folder of the user's": ("open('/home/somebody/data/rows.csv')", "ro = "),
     "a variable": ("os.environ['MY_TOKEN']", "env = "),
     "a database": ("sqlite3.connect('new.db').execute('select * from tickets')", "context.db"),
+    "a full disk": ("raise OSError(errno.ENOSPC, 'full')", "disk_limit"),
     "a missing package": ("import surely_not_there", "install it there"),
 }
 
@@ -47,6 +48,7 @@ def test_the_sandboxs_part_is_said(project, name):
 COMMANDS = {
     "without a network": (["git", "clone"], {"exit_code": 128, "stderr": "Could not resolve host: x"}, "no network"),
     "a silent fetch": (["/usr/bin/curl", "-s"], {"exit_code": 6}, "no network"),
+    "a full disk": (["cp"], {"exit_code": 1, "stderr": "x: No space left on device"}, "disk_limit"),
     "not there": (["nosuch"], {"exit_code": 127}, "no such program"),
     "its own failure": (["make"], {"exit_code": 2, "stderr": "no rule"}, "check=False"),
 }
@@ -78,6 +80,7 @@ WALLS = [
     "one that a library wrapped",
     "a write elsewhere",
     "a folder of the user's",
+    "a full disk",
 ]
 
 
@@ -106,7 +109,6 @@ PLAIN = {
     "a module of the project": "import wflo.surely_not_there",
     "cut off": "try:\n        raise socket.gaierror(-3, 'x')\n    except OSError:\n        raise RuntimeError('x') from None",
     "a sum": "1 + 'a'",
-    "a full disk": "raise OSError(errno.ENOSPC, 'full')",
 }
 
 

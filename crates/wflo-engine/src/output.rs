@@ -12,9 +12,10 @@ use wflo_core::event::EventBody;
 use crate::journal::Journal;
 use crate::services::Services;
 
-mod network;
+mod complaint;
 mod plain;
 
+pub(crate) use complaint::Complaint;
 pub(crate) use plain::Plain;
 
 /// The most that is kept of one attempt, in bytes.
@@ -40,7 +41,7 @@ pub(crate) struct Output {
 
 /// Writes lines until every [`Output`] is dropped.
 pub(crate) struct Keeper {
-    task: tokio::task::JoinHandle<bool>,
+    task: tokio::task::JoinHandle<Option<Complaint>>,
 }
 
 impl Output {
@@ -168,10 +169,10 @@ impl Tail {
 }
 
 impl Keeper {
-    /// Waits until everything is committed; every [`Output`] must be gone. Gives whether the last lines say
-    /// that there is no network.
-    pub(crate) async fn finish(self) -> bool {
-        self.task.await.unwrap_or(false)
+    /// Waits until everything is committed; every [`Output`] must be gone. Gives what the last lines complain
+    /// of.
+    pub(crate) async fn finish(self) -> Option<Complaint> {
+        self.task.await.ok().flatten()
     }
 }
 
@@ -180,9 +181,9 @@ async fn keep(
     services: Arc<Services>,
     step: String,
     mut receiver: mpsc::Receiver<(String, String, Value)>,
-) -> bool {
+) -> Option<Complaint> {
     let (mut kept, mut is_full) = (0_usize, false);
-    let mut last = network::LastLines::default();
+    let mut last = complaint::LastLines::default();
     while let Some(first) = receiver.recv().await {
         let mut lines = vec![first];
         let until = tokio::time::Instant::now() + GATHER;
@@ -213,7 +214,7 @@ async fn keep(
             tracing::warn!(step, error = %e, "output of a step could not be kept");
         }
     }
-    last.name_no_network()
+    last.complaint()
 }
 
 #[cfg(test)]

@@ -81,8 +81,14 @@ impl Program {
                 || path.starts_with(&around.project)
                 || shown.iter().any(|known| path.starts_with(known))
         };
-        let own = file.parent().into_iter().map(Path::to_owned);
-        let folders = own.chain(search.folders()).filter(|folder| visible(folder));
+        let mut folders = search.folders();
+        if let Some(own) = file.parent().filter(|own| !folders.iter().any(|folder| folder == own)) {
+            // In the place of the shim that leads to it; what was started by its path comes before nothing.
+            let shim =
+                folders.iter().position(|folder| !name.contains('/') && is_program(&folder.join(name)));
+            folders.insert(shim.unwrap_or(folders.len()), own.to_owned());
+        }
+        let folders = folders.into_iter().filter(|folder| visible(folder));
         let standard = std::env::split_paths(wflo_sandbox::PATH);
         let mut path: Vec<PathBuf> = Vec::new();
         for folder in folders.chain(standard) {

@@ -32,6 +32,7 @@ use crate::engine::load;
 use crate::error::EngineError;
 use crate::made;
 use crate::runtime::Runtime;
+use crate::steps::is_limit;
 use crate::submit::{Prepared, Submission};
 
 /// It has not ended.
@@ -308,12 +309,14 @@ fn kept(spec: &StepSpec, step: &StepState) -> Carried {
     }
 }
 
-/// Whether a step ended because its run did. A program's files are kept then, so it counts as one that has failed.
+/// Whether a step ended because its run did. A program's files are kept then, so it counts as one that has failed;
+/// one that a limit of its sandbox ended has not failed by itself either.
 fn was_stopped(old: &RunRecord, spec: &StepSpec, step: &StepState) -> bool {
     let by_the_run = || matches!(old.status, RunStatus::Halted | RunStatus::Cancelled | RunStatus::TimedOut);
+    let by_a_limit = || step.error.as_ref().is_some_and(|error| is_limit(&error.code));
     match step.status {
         StepStatus::Cancelled => true,
-        StepStatus::Failed => matches!(spec.kind, StepKind::Program { .. }) && by_the_run(),
+        StepStatus::Failed => matches!(spec.kind, StepKind::Program { .. }) && (by_the_run() || by_a_limit()),
         _ => false,
     }
 }

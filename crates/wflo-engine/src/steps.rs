@@ -36,6 +36,9 @@ mod retry;
 mod template;
 mod undo;
 
+pub(crate) use self::process::is_limit;
+pub(crate) use self::program::ENDED_WITH_ITS_RUN;
+
 /// So many events are read at once; they may be large.
 const PAGE: u32 = 64;
 /// What the engine could not do for the step.

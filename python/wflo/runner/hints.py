@@ -1,7 +1,7 @@
 """What an exception of step code has to do with the sandbox, in one line.
 
 Owns the hints for errors that look like something else from inside: no network looks like broken
-DNS, a hidden file like a missing one, another interpreter like a package that is not installed. A
+DNS, a full disk like the machine's, a hidden file like a missing one, another interpreter like a package that is not installed. A
 hint is given only where it is true whatever the cause was: without isolation a step has the network
 and all of the host's files, and only its environment and its copy of the project are wflo's doing.
 Imported only once something has failed.
@@ -36,6 +36,10 @@ NETWORK = (
 READ_ONLY = (
     "a step writes below `context.workspace` (kept, see `wflo diff`) and in /tmp (not kept); everything else is "
     "read-only"
+)
+NO_SPACE = (
+    "a step may write so much and no more, /tmp counted: raise `disk_limit` under [sandbox], or `inodes_limit` for many "
+    "small files"
 )
 DATABASE = (
     "a step works on a copy of the project, without the databases of wflo.toml: use `context.db`, which also makes "
@@ -83,6 +87,7 @@ _NO_NETWORK = (
     "getaddrinfo",
     "failed to establish a new connection",
 )
+_NO_SPACE = ("no space left on device", "disk quota exceeded")
 _FETCHERS = {"curl": (6, 7), "wget": (4,)}
 NO_PROGRAM = (
     "there is no such program in the sandbox: it has the machine's /usr and the step's Python; a script of the project "
@@ -101,6 +106,8 @@ def _command(error: WfloError) -> str | None:
     said = f"{result.stderr}\n{result.stdout}".lower()
     if result.exit_code in _FETCHERS.get(name, ()) or any(words in said for words in _NO_NETWORK):
         return NETWORK
+    if any(words in said for words in _NO_SPACE):
+        return NO_SPACE
     return None
 
 
@@ -124,6 +131,8 @@ def _system(error: OSError, project: str) -> str | None:
     # A name that is not resolved has numbers of its own, and its class is in a module not always imported.
     if type(error).__name__ == "gaierror" or error.errno in _UNREACHABLE:
         return NETWORK if session.isolated else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NO_SPACE if session.isolated else None
     if error.errno == errno.EROFS:
         return READ_ONLY if session.isolated else None
     if isinstance(error, FileNotFoundError) and isinstance(error.filename, (str, bytes)):

@@ -127,9 +127,22 @@ where
     keeper.await.map_err(|e| EngineError::Unreadable(format!("internal error: {e}")))??;
     match (end, why) {
         (End::Stopped, Some(Over::Spent(spent))) => out_of_time(services, attempt, &spent).await,
-        (End::Stopped, Some(Over::Broken(e))) => Err(e),
+        // It is not begun anew where it stood, whoever may say so: what it has done is kept, and its run is over.
+        (end, Some(Over::Spent(spent))) if is_ended_program(&end) => {
+            if attempt.stop.borrow().is_none() {
+                halt(attempt, &spent.shortfall).await?;
+            }
+            Ok(end)
+        }
+        (end, Some(Over::Broken(e))) if matches!(end, End::Stopped) || is_ended_program(&end) => Err(e),
         (end, _) => Ok(end),
     }
+}
+
+/// Whether a program was ended, and left its files.
+fn is_ended_program(end: &End) -> bool {
+    let code = crate::steps::ENDED_WITH_ITS_RUN.to_string();
+    matches!(end, End::Failed { error, left: Some(_), .. } if error.code == code)
 }
 
 /// Takes the first slice, waiting for what other steps hold; why there is none.

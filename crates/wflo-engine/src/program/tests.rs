@@ -85,6 +85,17 @@ fn of_a_prefix_its_parts_are_shown_and_not_what_lies_beside() {
 }
 
 #[test]
+fn a_script_finds_what_its_user_would_find_first() {
+    let world = World::new(&["work/project/venv/bin"]);
+    world.program("work/project/venv/bin/python3", "\x7fELF");
+    let active = world.project.join("venv/bin").display().to_string();
+    for name in ["/bin/sh", &format!("{active}/python3")] {
+        let found = world.find(name).unwrap();
+        assert!(found.path.starts_with(&active), "{name}: {}", found.path);
+    }
+}
+
+#[test]
 fn of_a_folder_that_is_everybodys_only_the_file_is_shown() {
     let world = World::new(&["bin", ".local/bin"]);
     world.program("bin/mine", "#!/bin/sh\n");

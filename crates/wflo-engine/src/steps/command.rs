@@ -15,6 +15,7 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End};
 use crate::launch::Launch;
 use crate::live::Whose;
+use crate::output::Complaint;
 use crate::sandboxed::{Ask, Shape, pipe, tail};
 
 const BAD_TEMPLATE: Code = Code(3009);
@@ -77,7 +78,8 @@ impl Steps {
             Ended::Stopped(_) => return Ok(End::Stopped),
             Ended::Lost(reason) => return Ok(End::Lost { reason }),
             Ended::OutOfTime(limit) => {
-                Some((TIMEOUT, format!("the command ran for longer than {} s", limit.as_secs_f64())))
+                let message = format!("the command ran for longer than {} s", limit.as_secs_f64());
+                Some(Failure::new(TIMEOUT, message))
             }
             Ended::Exit(exit) => {
                 process::failure(&exit, "the command", &argv[0], (COMMAND_FAILED, COMMAND_FAILED))
@@ -87,12 +89,15 @@ impl Steps {
             String::from_utf8_lossy(&read.unwrap_or_default()).into_owned()
         };
         let (stdout, stderr) = (text(out.await), text(err.await));
-        if let Some((code, message)) = failure {
-            let last = stderr.lines().last().unwrap_or_default();
-            let message = if last.is_empty() { message } else { format!("{message}: {last}") };
-            let error = Failure::new(code, format!("step `{}`: {message}", spec.name));
+        if let Some(failure) = failure {
+            let last = stderr.lines().last().filter(|last| !last.is_empty());
+            let last = last.map(|last| format!(": {last}")).unwrap_or_default();
+            let message = format!("step `{}`: {}{last}", spec.name, failure.message);
+            let complaint = Complaint::of_text(&stderr).filter(|_| running.enforcement().1);
+            let error = process::because(Failure { message, ..failure }, complaint);
             let (keep, no_retry) = retry::verdict(spec, &broker.journal.all(), &[], &error, None);
-            return Ok(End::Failed { error, timed_out: code == TIMEOUT, no_retry, keep, left: None });
+            let timed_out = error.code == TIMEOUT.to_string();
+            return Ok(End::Failed { error, timed_out, no_retry, keep, left: None });
         }
         let output = json!({ "exit_code": 0, "stdout": stdout, "stderr": stderr });
         let ops = match broker.release_output(&output, Some(&argv)).await {

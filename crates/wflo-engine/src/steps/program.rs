@@ -23,7 +23,7 @@ use crate::error::EngineError;
 use crate::executor::{Attempt, End, Left, Stop};
 use crate::journal::Journal;
 use crate::live::Whose;
-use crate::output::Output;
+use crate::output::{Complaint, Output};
 use crate::program::Program;
 use crate::sandboxed::Running;
 
@@ -32,15 +32,11 @@ const PROGRAM_FAILED: Code = Code(3100);
 /// It could not be executed.
 const NOT_EXECUTED: Code = Code(3105);
 /// Its run ended before it.
-const ENDED_WITH_ITS_RUN: Code = Code(3101);
+pub(crate) const ENDED_WITH_ITS_RUN: Code = Code(3101);
 /// The variable by which Python writes at once.
 const UNBUFFERED: &str = "PYTHONUNBUFFERED";
 /// The run has no program although it is one.
 const NO_PROGRAM: Code = Code(3102);
-/// Of a program that found no network. What is said of names holds whatever the run allows.
-const NO_NETWORK: &str = "programs have no network and resolve no names: models are reached at the addresses in their \
-                          variables (OPENAI_BASE_URL and its like), other hosts once you name them with --allow-host HOST \
-                          or allow_hosts under [sandbox], through the proxy in HTTPS_PROXY";
 /// How long what a stopped program has said may take to be passed on.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -93,9 +89,9 @@ impl Steps {
             _ => drop(tokio::time::timeout(LAST_WORDS, relay.drained()).await),
         }
         relay.end().await;
-        let found_no_network = keeper.finish().await;
+        let complaint = keeper.finish().await;
         crate::failpoint::pass("program.ended");
-        self.ending(attempt, &program, (&journal, &running), (ended, found_no_network)).await
+        self.ending(attempt, &program, (&journal, &running), (ended, complaint)).await
     }
 
     async fn ending(
@@ -103,24 +99,25 @@ impl Steps {
         attempt: &Attempt,
         program: &Program,
         (journal, running): (&Journal, &Running),
-        (ended, found_no_network): (Ended, bool),
+        (ended, complaint): (Ended, Option<Complaint>),
     ) -> Result<End, EngineError> {
         let name = &program.name;
         let (failure, exit_code) = match ended {
             Ended::Lost(reason) => return Ok(End::Lost { reason }),
             // The run is over, and its files are looked at; else it goes on, and the program starts anew.
-            Ended::Stopped(Stop::Ending | Stop::Cancelled) => {
-                let message = format!("`{name}` was ended with its run");
-                (Some((ENDED_WITH_ITS_RUN, message)), None)
+            Ended::Stopped(Stop::Ending | Stop::Cancelled | Stop::OutOfTime) => {
+                (Some(Failure::new(ENDED_WITH_ITS_RUN, format!("`{name}` was ended with its run"))), None)
             }
             Ended::Stopped(_) => return Ok(End::Stopped),
             Ended::OutOfTime(limit) => {
                 let message = format!("`{name}` ran for longer than {} s", limit.as_secs_f64());
-                (Some((TIMEOUT, message)), Some(124))
+                (Some(Failure::new(TIMEOUT, message)), Some(124))
             }
             Ended::Exit(exit) => {
-                let what = format!("`{name}`");
-                (process::failure(&exit, &what, name, (PROGRAM_FAILED, NOT_EXECUTED)), Some(exit.code()))
+                let codes = (PROGRAM_FAILED, NOT_EXECUTED);
+                let failure = process::failure(&exit, &format!("`{name}`"), name, codes);
+                let because = complaint.filter(|_| running.enforcement().1);
+                (failure.map(|failure| process::because(failure, because)), Some(exit.code()))
             }
         };
         // Nothing of its run comes after it, and whatever can be kept of its work is.
@@ -132,18 +129,14 @@ impl Steps {
             let notice = "workspace.dropped".to_owned();
             journal.note(vec![EventBody::Notice { notice, message }]).await?;
         }
-        let Some((code, message)) = failure else {
+        let Some(error) = failure else {
             let (output, cost) = (json!({ "exit_code": 0 }), self.cost(attempt).await?);
             return Ok(End::Succeeded { output, state: None, cost, layer, ops: Vec::new() });
         };
-        let mut error = Failure::new(code, message);
-        if code == PROGRAM_FAILED && found_no_network && running.enforcement().1 {
-            error = error.with_hint(NO_NETWORK);
-        }
         Ok(End::Failed {
             no_retry: Some(error.clone()),
+            timed_out: error.code == TIMEOUT.to_string(),
             error,
-            timed_out: code == TIMEOUT,
             keep: Vec::new(),
             left: Some(Left { exit_code, layer }),
         })

@@ -149,7 +149,7 @@ impl Coded for Error {
             Error::LauncherStart { .. } => {
                 "check that the wflo binary is still where it was started from".into()
             }
-            Error::LauncherGone => "run the command again; the run can be resumed".into(),
+            Error::LauncherGone => "the sandbox's helper process was ended from outside: run it again".into(),
             Error::Setup { errno: libc::ENOENT, .. } => "check that the path exists on this host".into(),
             Error::Setup { errno: libc::ENOSPC | libc::EMFILE | libc::ENFILE, .. } => {
                 "a limit of this host is used up: end some sandboxes, or see `wflo sandbox doctor`".into()

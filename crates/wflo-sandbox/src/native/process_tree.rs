@@ -412,7 +412,8 @@ fn verdict(ended: Option<(Outcome, Usage)>, oom_kills: u64, usage: Usage) -> Exi
     let (outcome, measured) = match ended {
         None if oom_kills > 0 => (Outcome::OutOfMemory, Usage::default()),
         None => (Outcome::Killed, Usage::default()),
-        Some((Outcome::Signalled(libc::SIGKILL), measured)) if oom_kills > 0 => {
+        // A shell tells in the second way that what it waited for was ended so.
+        Some((Outcome::Signalled(libc::SIGKILL) | Outcome::Exited(137), measured)) if oom_kills > 0 => {
             (Outcome::OutOfMemory, measured)
         }
         Some(ended) => ended,

@@ -321,8 +321,10 @@ impl Keeper {
                 && running.worker == pid
             {
                 let outcome = match status {
+                    Status::Signalled(libc::SIGKILL) | Status::Exited(137) if self.saw_oom() => {
+                        Outcome::OutOfMemory
+                    }
                     Status::Exited(code) => Outcome::Exited(code),
-                    Status::Signalled(libc::SIGKILL) if self.saw_oom() => Outcome::OutOfMemory,
                     Status::Signalled(signal) => Outcome::Signalled(signal),
                 };
                 self.end(outcome);

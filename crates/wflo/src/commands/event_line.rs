@@ -132,7 +132,7 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             }
         }
         EventBody::ReplayMiss { key } => {
-            of(&key.step, paint.careful("repeated itself differently: this call is new and paid"))
+            of(&key.step, paint.careful("asked for a call that it had not made before: it is new and paid"))
         }
         EventBody::BudgetQueued { key, shortfall, until, .. } => of(
             &key.step,

@@ -239,7 +239,8 @@ fn not_executed(error: i32, args: &ExecArgs, context: &Context<'_>) -> Failure {
         args.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let reason = std::io::Error::from_raw_os_error(error);
     let message = format!("`{program}` cannot be executed in the sandbox: {reason}");
-    let is_here = args.workspace.is_none() && context.current.join(&program).is_file();
+    let is_relative = Path::new(&program).is_relative();
+    let is_here = is_relative && args.workspace.is_none() && context.current.join(&program).is_file();
     Failure::new(NOT_EXECUTED, message).with_hint(match is_here {
         true => format!("it is in this folder, which the sandbox does not see: `{WITH_THIS_FOLDER} -- ./{program}`"),
         false => "the sandbox sees this machine's installed programs, nothing of your home folder; show it a folder \
