@@ -191,6 +191,9 @@ pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
     for conflict in &report.conflicts {
         let why = match conflict.reason {
             workspace::ConflictReason::BothChanged => "changed here since the run began",
+            workspace::ConflictReason::TakenOver => {
+                "changed here since the run that this one retries made it"
+            }
             workspace::ConflictReason::NoFolder => "the folder it belongs in is gone",
             workspace::ConflictReason::FolderNotEmpty => {
                 "a folder in its place holds files that the run did not see"
