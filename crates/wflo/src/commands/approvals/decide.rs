@@ -26,7 +26,7 @@ use crate::failure::CommandError;
 use crate::session::Session;
 use crate::trust;
 
-use super::waiting_decision;
+use super::{Sent, standing_of, waiting_decision};
 
 /// How long the driving process has to take the decision up before this command returns.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -99,8 +99,6 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         lasts: given.lasts.map(Lasts::from),
         at: session.clock.now(),
     };
-    // Before the decision: what was said for always is not lost with this process.
-    trust::hosts::remember(&session.settings.project.root, &approval.request.purpose, &decision)?;
     let message = Message::Decide { approval: id, decision: decision.clone() };
     let seen = drive::last_event(&session, record.id).await?;
     let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, &message).await;
@@ -110,11 +108,19 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         Some(LiveDriver { stopped: false, .. }) => taken(&session, &record, id).await?,
         _ => false,
     };
-    if taken && session.store.approval(id).await?.is_some_and(|now| now.status == ApprovalStatus::Expired) {
-        return Err(StoreError::AlreadyDecided { id, status: ApprovalStatus::Expired }.into());
-    }
+    // Somebody else may have answered at the same moment.
+    let sent = standing_of(&session, id, &decision).await?;
     // A process that was about to leave the run may have gone without it.
     let driver = if taken { driver } else { drivers::of(&session, &record)? };
+    // What holds for always is kept once it is known to count: an answer that lost, or came too late, says nothing
+    // about later runs. With a process that dies between the two that word is lost, and people are asked again.
+    // Whoever takes a run up reads what was recorded before anything else, so the first counts where nobody drives it.
+    let counts = sent == Sent::Counts || driver.is_none();
+    if counts {
+        trust::hosts::remember(&session.settings.project.root, &approval.request.purpose, &decision)?;
+    } else if decision.lasts == Some(Lasts::Always) {
+        context.printer.warning("it holds for this run, if it is taken up in time, and not for always yet");
+    }
     let done = Done {
         kind: "approval.recorded",
         approval_id: id,
