@@ -16,10 +16,11 @@ use wflo_engine::changes::launch_of;
 use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 
-use crate::cli::Decision as Given;
+use crate::cli::{ApprovalRef, Decision as Given};
 use crate::commands::drive::{self, How, Taken, Terminal, Until};
 use crate::commands::drivers::LiveDriver;
-use crate::commands::evidence;
+use crate::commands::evidence::{self, Room};
+use crate::commands::pick::PickError;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
@@ -86,6 +87,10 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
     let approval = pick::undecided(&session, &given.approval).await?;
     let id = approval.id;
     let amount = check(&session, &approval, answer, given).await?;
+    if given.approval == ApprovalRef::Latest && !reads(&session, context, &approval, answer)? {
+        context.printer.aside("Nothing was decided.");
+        return Ok(Exit::Failed);
+    }
     let missing = session.store.run(approval.run).await?;
     let record = missing.ok_or_else(|| CommandError::engine(EngineError::NoRun(approval.run)))?;
     if record.status.is_terminal() {
@@ -146,6 +151,35 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         }
         None => go_on(&session, context, &record, seen).await,
     }
+}
+
+/// Whether a word about `latest` is about what waits now: it was shown last, or is shown here, where somebody can
+/// say so. A step may have withdrawn what was read and asked something else.
+///
+/// # Errors
+/// [`pick::PickError::Unread`] where nobody can be asked.
+fn reads(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    approval: &Approval,
+    answer: Answer,
+) -> Result<bool, CommandError> {
+    let (printer, root) = (context.printer, &session.settings.project.root);
+    if trust::shown::is_last(root, approval.id) {
+        return Ok(true);
+    }
+    let terminal = Terminal::find(false).filter(|_| !printer.json_wanted());
+    let Some(mut terminal) = terminal else {
+        return Err(PickError::Unread { id: approval.id, title: approval.request.title.clone() }.into());
+    };
+    let room = Room::prompt(printer.width_beside()).about(approval.id);
+    for line in evidence::question(printer.beside(), &approval.request, room) {
+        printer.aside(line);
+    }
+    let verb = if answer == Answer::No { "Reject" } else { "Approve" };
+    printer.prompt(format_args!("{verb} it? [y/N] "));
+    terminal.forget();
+    Ok(terminal.says_yes())
 }
 
 /// That it waits for this answer; the amount for a budget.
