@@ -217,3 +217,22 @@ def test_a_narrow_terminal_shows_ids_that_every_command_takes(project: Project) 
             assert screen.end() == 0
         assert all(len(line) <= 60 for line in screen.text.splitlines()), screen.text
         assert b"\x1b[" not in screen.raw.replace(b"\x1b[?", b""), screen.raw
+
+
+def test_what_is_asked_before_an_apply_is_shown_also_when_quiet(project: Project) -> None:
+    hidden = "x = 1\\n" + "\\n" * 2000 + "y = 2" + " " * 3000 + "; payload()  # \\U000e0041\\u200b\\n"
+    project.steps(f"""
+        @workflow.step
+        def write(context):
+            open("conftest.py", "w").write("{hidden}")
+    """)
+    assert project.run().code == 0
+    with Terminal(project, "-q", "apply", "latest", rows=200, columns=200) as screen:
+        screen.until("Apply it? [y/N]")
+        shown = screen.text
+        assert "conftest.py" in shown and "payload()" in shown, shown
+        assert "⟨2000 empty lines⟩" in shown and "⟨3000 blanks⟩" in shown, shown
+        assert r"\u{e0041}\u{200b}" in shown and "\u200b" not in shown, shown
+        screen.type("n")
+        assert screen.end() != 0, screen.text
+    assert not (project.folder / "conftest.py").exists()
