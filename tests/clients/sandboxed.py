@@ -146,6 +146,7 @@ def run(
 
     found = Outcome(provider, call("run", "--no-wait", "--budget", BUDGET))
     if found.left.returncode == 75:
+        call("approvals", "show", "latest")
         found.end(call("approvals", "approve", "latest"))
     return found
 

@@ -190,7 +190,13 @@ class Project:
             connection.execute(sql)
 
     def call(self, *arguments: str, stdin: str | None = None, **env: str) -> Done:
-        """`wflo ARGUMENTS`, to its end, without a terminal."""
+        """`wflo ARGUMENTS`, to its end, without a terminal. Whoever decides about the latest question has read it."""
+        if arguments[:3] in (("approvals", "approve", "latest"), ("approvals", "reject", "latest")):
+            self.call_unread("approvals", "show", "latest", **env)
+        return self.call_unread(*arguments, stdin=stdin, **env)
+
+    def call_unread(self, *arguments: str, stdin: str | None = None, **env: str) -> Done:
+        """The same, whether or not anybody has read what is decided."""
         done = subprocess.run(
             [self.wflo, *arguments],
             cwd=self.folder,

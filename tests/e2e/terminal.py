@@ -67,6 +67,13 @@ class Terminal:
             assert time.monotonic() < deadline, f"no {wanted!r} in:\n{self.text}"
             threading.Event().wait(0.02)
 
+    def until_any(self, wanted: str, other: tuple[str, int]) -> None:
+        """Waits until it has been shown, or the other so often."""
+        deadline = time.monotonic() + DEADLINE
+        while wanted not in self.text and self.text.count(other[0]) < other[1]:
+            assert time.monotonic() < deadline, f"neither {wanted!r} nor {other!r} in:\n{self.text}"
+            threading.Event().wait(0.02)
+
     def type(self, line: str) -> None:
         os.write(self.master, line.encode() + b"\r")
 

@@ -154,6 +154,30 @@ def test_latest_decides_only_where_nothing_else_waits(project: Project) -> None:
     assert running.finish().code == 3
 
 
+def test_the_latest_is_decided_only_where_it_is_the_one_that_was_read(project: Project) -> None:
+    project.steps("""
+        workflow.add(ApprovalGate("first", message="The first?"))
+        workflow.add(ApprovalGate("second", message="The second?"))
+    """)
+    running = project.start("run")
+    first = running.until("approval.requested")["approval_id"]
+    refused = project.call_unread("approvals", "approve", "latest")
+    assert refused.code == 2 and "WFLO-8020" in refused.err, refused
+    assert f"wflo approvals show {first}" in refused.err and "The first?" in refused.err, refused
+    assert "The first?" in project.call_unread("approvals", "show", "latest").out
+    # What was read is not what waits by now.
+    assert project.call_unread("approvals", "approve", first).code == 0
+    second = running.until("approval.requested")["approval_id"]
+    refused = project.call_unread("approvals", "approve", "latest")
+    assert refused.code == 2 and second in refused.err and "The second?" in refused.err, refused
+    # A list of titles shows nobody what would happen.
+    project.call_unread("approvals", "list")
+    assert project.call_unread("approvals", "reject", "latest").code == 2
+    assert project.call_unread("approvals", "show", "latest", "--json").code == 0
+    assert project.call_unread("approvals", "approve", "latest").code == 0
+    assert running.finish().code == 0
+
+
 def test_an_answer_after_the_time_of_its_question_counts_as_none(project: Project) -> None:
     project.steps("""
         workflow.add(ApprovalGate("sign_off", timeout_seconds=1, on_timeout="reject"))

@@ -6,6 +6,7 @@ steps speak to the proxy themselves.
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -261,3 +262,25 @@ def test_a_step_that_began_without_a_way_out_is_said_to_have_none(project: Proje
     assert denied.code == 0 and "no way out" not in denied.err, denied
     assert project.call("runs", "cancel", "latest").code == 0
     running.finish()
+
+
+def test_of_answers_at_the_same_moment_one_counts_and_the_others_are_told(asking: Project, server: Server) -> None:
+    rule = f"http://{server.at}"
+    for _ in range(3):
+        running = start(asking, server.at)
+        asked = running.until("approval.requested")["approval_id"]
+        words = [("approve", "run"), ("reject", "always"), ("approve", "always"), ("reject", "run")] * 2
+        with ThreadPoolExecutor(len(words)) as people:
+            calls = [
+                people.submit(asking.call, "approvals", verb, asked, "--for", how_long) for verb, how_long in words
+            ]
+            done = [call.result() for call in calls]
+        counted = [word for word, one in zip(words, done, strict=True) if one.code == 0]
+        assert len(counted) == 1, done
+        assert all("WFLO-7001" in one.err for one in done if one.code != 0), done
+        [(verb, how_long)] = counted
+        [answer] = said(running.finish())
+        assert answer.startswith("200" if verb == "approve" else "403"), (counted, answer)
+        kept = {line["host"]: line["allowed"] for line in asking.call("egress", "list", "--json").events}
+        assert kept == ({rule: verb == "approve"} if how_long == "always" else {}), (counted, kept)
+        asking.call("egress", "forget", rule)

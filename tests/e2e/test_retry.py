@@ -1,6 +1,7 @@
 """`wflo runs retry`: what a new run keeps of an old one, when the code has been mended in between."""
 
 import json
+from pathlib import Path
 
 from model import MockModel
 from project import Project
@@ -224,3 +225,63 @@ def test_a_write_whose_undo_did_not_come_through_is_not_made_again(project: Proj
     refused = project.call("runs", "retry", "latest")
     assert refused.code == 1 and "WFLO-3006" in refused.err, refused
     assert project.rows("SELECT v FROM t") == [(777,)]
+
+
+NOTES = """
+    @workflow.step
+    def one(context):
+        with open("notes.txt", "a") as notes:
+            notes.write("agent line\\n")
+
+    @workflow.step
+    def two(context):
+        %s
+"""
+OOPS, MENDED = "raise ValueError('oops')", "open('seen.txt', 'w').write(open('notes.txt').read())"
+
+
+def edited_in_between(project: Project) -> tuple[Path, str]:
+    """A retried run with a file that step one wrote and the user has edited since; the file, and the first run."""
+    notes = project.write("notes.txt", "l1\n")
+    project.steps(NOTES % OOPS)
+    first = project.run()
+    assert first.code == 1, first
+    notes.write_text("l1\nUSER WORK\n")
+    project.steps(NOTES % MENDED)
+    again = project.start("runs", "retry", "latest")
+    said = again.until("run.notice", notice="workspace.outdated")["message"]
+    assert "step one made its files before these were changed in the project: notes.txt" in said, said
+    assert again.finish().code == 0
+    return notes, str(first.run["id"])
+
+
+def test_what_was_edited_before_a_retry_is_not_lost_to_an_apply(project: Project) -> None:
+    notes, first = edited_in_between(project)
+    refused = project.call("apply", "latest")
+    assert refused.code == 1 and "WFLO-5111" in refused.err and "notes.txt" in refused.err, refused
+    assert "the run that this one retries" in refused.err, refused
+    assert notes.read_text() == "l1\nUSER WORK\n"
+    assert not (project.folder / "seen.txt").exists(), "nothing at all is written"
+    shown = project.call("diff", "latest", "notes.txt").out
+    assert "+agent line" in shown and "USER WORK" not in shown, shown
+    # The same for what a retry of it takes over, and when the run applies by itself.
+    assert project.call("runs", "retry", "latest", "--from", "two").code == 0
+    assert "WFLO-5111" in project.call("apply", "latest").err
+    # The step that wrote it can be run again, on what the project has now.
+    anew = project.call("runs", "retry", first, "--from", "one")
+    assert anew.code == 0 and "workspace.outdated" not in anew.err, anew
+    assert project.call("apply", "latest").code == 0
+    assert notes.read_text() == "l1\nUSER WORK\nagent line\n"
+
+
+def test_what_a_retry_was_made_on_outlives_the_run_that_it_retries(project: Project) -> None:
+    notes, first = edited_in_between(project)
+    pruned = project.call("runs", "prune", "--keep", "1", "--discard-changes", "--yes")
+    assert pruned.code == 0, pruned
+    assert project.call("runs", "show", first).code == 1, "it is gone, with what only it held"
+    refused = project.call("apply", "latest")
+    assert refused.code == 1 and "WFLO-5111" in refused.err, refused
+    assert notes.read_text() == "l1\nUSER WORK\n"
+    # Who says so gets the run's version.
+    assert project.call("apply", "latest", "--force", "notes.txt").code == 0
+    assert notes.read_text() == "l1\nagent line\n"

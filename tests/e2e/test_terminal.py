@@ -2,9 +2,10 @@
 
 import os
 import re
+import time
 
 from model import MockModel
-from project import Project
+from project import DEADLINE, Project
 from terminal import Terminal, left_waiting
 
 RECORDS = """
@@ -74,17 +75,41 @@ def test_an_approval_from_elsewhere_takes_the_question_away(project: Project) ->
         assert project.call("approvals", "approve", "latest").code == 0
         screen.until("The second?")
         screen.until(ASK, times=2)
+        # Meant for the question before it, by whoever was about to answer that one.
         screen.type("y")
-        screen.until("Comment?")
+        screen.until("not counted")
+        assert "Comment?" not in screen.text, screen.text
+        deadline = time.monotonic() + DEADLINE
+        while "Comment?" not in screen.text:
+            assert time.monotonic() < deadline, screen.text
+            asked = screen.text.count(ASK)
+            screen.type("y")
+            screen.until_any("Comment?", (ASK, asked + 1))
         screen.type("")
         assert screen.end() == 0, screen.text
         assert "2 approved" in screen.text, screen.text
+
+
+def test_no_to_the_latest_that_nobody_has_read_decides_nothing(project: Project) -> None:
+    project.steps(GATES)
+    left_waiting(project)
+    with Terminal(project, "-q", "approvals", "approve", "latest") as screen:
+        screen.until("Approve it? [y/N]")
+        assert "The first?" in screen.text, screen.text
+        screen.type("")
+        assert screen.end() == 1, screen.text
+        assert "Nothing was decided" in screen.text, screen.text
+    assert [asked["status"] for asked in project.call("approvals", "list", "--json").events] == ["pending"]
 
 
 def test_approve_on_a_terminal_asks_what_comes_next_right_there(project: Project) -> None:
     project.steps(GATES)
     left_waiting(project)
     with Terminal(project, "approvals", "approve", "latest") as screen:
+        # Nobody has read it here.
+        screen.until("Approve it? [y/N]")
+        assert "The first?" in screen.text, screen.text
+        screen.type("y")
         screen.until("The second?")
         screen.until(ASK)
         assert screen.text.count(ASK) == 1, f"what was just decided is not asked about:\n{screen.text}"
@@ -192,3 +217,22 @@ def test_a_narrow_terminal_shows_ids_that_every_command_takes(project: Project) 
             assert screen.end() == 0
         assert all(len(line) <= 60 for line in screen.text.splitlines()), screen.text
         assert b"\x1b[" not in screen.raw.replace(b"\x1b[?", b""), screen.raw
+
+
+def test_what_is_asked_before_an_apply_is_shown_also_when_quiet(project: Project) -> None:
+    hidden = "x = 1\\n" + "\\n" * 2000 + "y = 2" + " " * 3000 + "; payload()  # \\U000e0041\\u200b\\n"
+    project.steps(f"""
+        @workflow.step
+        def write(context):
+            open("conftest.py", "w").write("{hidden}")
+    """)
+    assert project.run().code == 0
+    with Terminal(project, "-q", "apply", "latest", rows=200, columns=200) as screen:
+        screen.until("Apply it? [y/N]")
+        shown = screen.text
+        assert "conftest.py" in shown and "payload()" in shown, shown
+        assert "⟨2000 empty lines⟩" in shown and "⟨3000 blanks⟩" in shown, shown
+        assert r"\u{e0041}\u{200b}" in shown and "\u200b" not in shown, shown
+        screen.type("n")
+        assert screen.end() != 0, screen.text
+    assert not (project.folder / "conftest.py").exists()

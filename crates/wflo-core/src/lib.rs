@@ -17,6 +17,7 @@ pub mod event;
 pub mod exposition;
 pub mod id;
 pub mod key;
+pub mod legible;
 pub mod machine;
 pub mod money;
 pub mod ports;

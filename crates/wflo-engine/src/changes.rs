@@ -150,7 +150,11 @@ fn view(
         .map_err(|e| bad_id(&e))?;
     let undone = launch.undone.iter().map(|layer| layer.parse()).collect::<Result<Vec<_>, _>>();
     let undone = undone.map_err(|e| bad_id(&e))?;
-    Ok(View::open(workspaces, &sealed, &layers).and_then(|view| view.taking_back(workspaces, &undone)))
+    let earlier = launch.earlier.as_ref().map(|layer| layer.parse()).transpose().map_err(|e| bad_id(&e))?;
+    let opened = View::open(workspaces, &sealed, &layers)
+        .and_then(|view| view.begun_on(workspaces, earlier.as_ref()))
+        .and_then(|view| view.taking_back(workspaces, &undone));
+    Ok(opened)
 }
 
 /// What became of a run's changes; `None` while nobody has decided.

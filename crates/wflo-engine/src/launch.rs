@@ -99,6 +99,9 @@ pub struct Launch {
     /// Layers that a rollback took back, oldest first, on top of those that it kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<String>,
+    /// How paths stood on which layers were made that a retry took over, where its seal has them otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<String>,
     /// What isolates its steps: the same for as long as the run lives.
     #[serde(default)]
     pub backend: Backend,

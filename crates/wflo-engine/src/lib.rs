@@ -59,7 +59,7 @@ mod waits;
 pub use engine::{Engine, Options};
 pub use error::EngineError;
 pub use recording::{Recording, RecordingError};
-pub use retry::{Again, Repeated, Retried};
+pub use retry::{Again, Outdated, Repeated, Retried};
 pub use runtime::{Runtime, RuntimeOptions};
 pub use submit::{Source, Submission};
 pub use waiters::Progress;

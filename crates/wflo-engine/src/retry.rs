@@ -9,6 +9,7 @@
 //! Before anything is chosen the databases are asked about the writes that the old run's journal has no end
 //! for ([`made`]): what they have recorded was made, and is never made again.
 
+mod outdated;
 mod stale;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,9 @@ use crate::made;
 use crate::runtime::Runtime;
 use crate::steps::is_limit;
 use crate::submit::{Prepared, Submission};
+
+pub use self::outdated::Outdated;
+use self::outdated::Part;
 
 /// It has not ended.
 const NOT_ENDED: Code = Code(3017);
@@ -64,6 +68,8 @@ pub struct Retried {
     pub again: Vec<Repeated>,
     /// The code is not what the old run ran.
     pub code_changed: bool,
+    /// Files of steps that are kept, which the project has otherwise by now.
+    pub outdated: Vec<Outdated>,
 }
 
 /// A finished step that runs again.
@@ -116,8 +122,9 @@ impl Runtime {
         let not_undone = self.not_undone(old).await?;
         let code_changed = prepared.record.version != record.version;
         let stale = stale::stale(&state, &prepared.definition, &again.from)?;
-        let mut tools = BTreeSet::new();
-        let mut retried = Retried { run: new, kept: Vec::new(), again: Vec::new(), code_changed };
+        let mut parts = Vec::new();
+        let mut retried =
+            Retried { run: new, kept: Vec::new(), again: Vec::new(), code_changed, outdated: Vec::new() };
         for (spec, step) in state.definition.steps.iter().zip(&state.steps) {
             let own =
                 |row: &&EffectRecord| row.key.step == spec.name && row.key.generation == step.generation;
@@ -157,14 +164,16 @@ impl Runtime {
                     });
                     let (store, step) = (self.engine.store(), (spec.name.as_str(), step.generation));
                     let cancelled = store.cancelled_waits(old, step.0.to_owned(), step.1).await?;
-                    tools.extend(own.iter().copied().flat_map(tool_layers).map(str::to_owned));
+                    parts.extend(own.iter().copied().filter_map(part));
                     prepared.ops.extend(carried((old, new), step, &own, &cancelled));
                 }
                 _ => repeats(undone, None)?,
             }
         }
         prepared.ops.extend(self.notice(&retried, &record));
-        self.keep_layers(&mut prepared, &record, tools).await?;
+        self.keep_layers(&mut prepared, &record, &parts).await?;
+        retried.outdated = self.keep_earlier(&mut prepared, &record, parts).await?;
+        prepared.ops.extend(self.notice_of_outdated(&prepared, &retried.outdated));
         // The copies refer to the run, so it is made before them: `accept` puts these ops after it.
         self.accept(prepared).await?;
         Ok(retried)
@@ -250,8 +259,9 @@ impl Runtime {
         &self,
         prepared: &mut Prepared,
         old: &RunRecord,
-        tools: BTreeSet<String>,
+        parts: &[Part],
     ) -> Result<(), EngineError> {
+        let tools = parts.iter().flat_map(|part| [&part.before, &part.after]).flatten().cloned();
         let carried = prepared.record.options.carried.iter().filter_map(|done| done.layer.clone());
         let layers: BTreeSet<String> = carried.chain(tools).collect();
         if layers.is_empty() {
@@ -287,10 +297,11 @@ impl Runtime {
     }
 }
 
-/// The layers that a recorded tool names.
-fn tool_layers(row: &EffectRecord) -> impl Iterator<Item = &str> {
+/// The layers that a recorded tool names; none where it changed no files.
+fn part(row: &EffectRecord) -> Option<Part> {
     let files = &row.attributes["files"];
-    [&files["before"], &files["after"]].into_iter().filter_map(|layer| layer.as_str())
+    let [before, after] = ["before", "after"].map(|name| files[name].as_str().map(str::to_owned));
+    (before.is_some() || after.is_some()).then(|| Part { step: row.key.step.clone(), before, after })
 }
 
 fn files_discarded(record: &RunRecord) -> EngineError {

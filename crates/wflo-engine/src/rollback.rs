@@ -26,6 +26,7 @@ use crate::changes::{fate, launch_of};
 use crate::engine::load;
 use crate::error::EngineError;
 use crate::failpoint;
+use crate::launch::Launch;
 use crate::snapshots::{self, Snapshot};
 
 /// It has not ended.
@@ -90,10 +91,11 @@ pub async fn rollback(
     // What an earlier rollback took back was on top of these.
     let layers = undone.iter().filter_map(|one| one.layer.clone());
     launch.undone = layers.chain(std::mem::take(&mut launch.undone)).collect();
-    let trees = trees(kept, &launch.sealed, &launch.undone);
+    let trees = trees(kept, &launch);
     let held = all.last().map(|last| last.hold(workspaces)).transpose();
     let _held = held.map_err(|e| EngineError::Failure(e.to_failure()))?;
-    let ids = launch.undone.iter().map(|layer| layer.parse()).collect::<Result<Vec<_>, _>>();
+    let ids = launch.undone.iter().chain(&launch.earlier).map(|layer| layer.parse());
+    let ids = ids.collect::<Result<Vec<_>, _>>();
     let ids = ids.map_err(|e| EngineError::Unreadable(format!("a stored tree has no readable id: {e}")))?;
     let _undone = workspaces.pin(&ids).map_err(|e| EngineError::Failure(e.to_failure()))?;
     failpoint::pass("rollback.pinned");
@@ -138,10 +140,12 @@ pub async fn rollback(
     Ok(RolledBack { run, taken_back })
 }
 
-/// What the new run needs: also what it takes back, to tell its states from an edit of somebody.
-fn trees(kept: &[Snapshot], sealed: &str, undone: &[String]) -> Vec<String> {
+/// What the new run needs: also what it takes back, to tell its states from an edit of somebody, and what the layers
+/// that it keeps were made on.
+fn trees(kept: &[Snapshot], launch: &Launch) -> Vec<String> {
     let layers = kept.iter().filter_map(|one| one.layer.clone());
-    std::iter::once(sealed.to_owned()).chain(layers).chain(undone.iter().cloned()).collect()
+    let others = launch.undone.iter().chain(&launch.earlier).cloned();
+    std::iter::once(launch.sealed.clone()).chain(layers).chain(others).collect()
 }
 
 /// The new run's history: what it kept, in the order in which it had ended, and nothing else.

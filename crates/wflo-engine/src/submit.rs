@@ -233,6 +233,7 @@ impl Runtime {
             preset: submission.preset,
             providers: Some(self.gateway.routes().addresses()),
             undone: Vec::new(),
+            earlier: None,
             // What the code says cannot be known before it has been read somewhere.
             backend: Backend::choose(given, submission.backend, None)?,
             packages: None,

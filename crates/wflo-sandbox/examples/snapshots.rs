@@ -89,7 +89,7 @@ fn many(home: &Path, rounds: usize, figures: &mut serde_json::Map<String, serde_
     flushed(home)?;
     let hidden = hidden(&project)?;
     let first = timed(figures, "seal", || Ok(seal(&project, &hidden, &store)?))?;
-    let mut view = View { sealed: first, layers: Vec::new(), undone: Vec::new() };
+    let mut view = View { sealed: first, layers: Vec::new(), undone: Vec::new(), earlier: None };
     for round in 0..rounds {
         let (upper, floor) = (tempfile::tempdir_in("/dev/shm")?, tempfile::tempdir_in(home)?);
         for index in (0..FILES).skip(round).step_by(ONE_IN) {

@@ -56,4 +56,4 @@ pub use seal::{Rest, Sealed, seal};
 pub use state_root::state_root;
 pub use store::{Collected, Freed, Pin, Store, Usage};
 pub(crate) use store::{lock_file, remove_tree};
-pub use view::{LiveMount, Mounts, Standing, View};
+pub use view::{LiveMount, Mounts, Outdated, Standing, TakenOver, View, outdated};

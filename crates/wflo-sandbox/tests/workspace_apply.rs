@@ -109,6 +109,30 @@ fn a_conflict_writes_nothing_and_force_takes_the_runs_version_of_that_path() {
 }
 
 #[test]
+fn neither_end_of_a_long_change_is_out_of_sight_above_a_question() {
+    let mut run = Run::new(&[("a", "first\n")]);
+    let lines: String = (0..3_000).map(|n| format!("line {n}\n")).collect();
+    run.writes("a", &format!("first\n{lines}os.system('payload')\n"));
+    run.writes("one_line", &format!("x{}payload", "y".repeat(100_000)));
+    run.ends();
+    let changes = diff(&run.view, &run.project.store).unwrap();
+    let limits = TextLimits::above_a_question();
+    let text = |index: usize| changes[index].text(&run.project.store, &limits).unwrap();
+    let body = text(0).body;
+    assert!(body.contains("+line 0\n") && body.contains("payload"), "{body}");
+    assert!(body.contains("2942 of 3002 lines are NOT SHOWN here: the file has "), "{body}");
+    assert!(body.contains(", BLAKE3 ") && body.lines().count() < 70, "{body}");
+    assert_eq!((text(0).added, text(0).shortened), (3_001, true));
+    let body = text(1).body;
+    assert!(
+        body.contains("characters NOT SHOWN⟩") && body.contains("payload") && body.len() < 2_000,
+        "{body}"
+    );
+    let whole = changes[0].text(&run.project.store, &TextLimits::default()).unwrap();
+    assert!(!whole.shortened && whole.body.contains("+line 1500\n"));
+}
+
+#[test]
 fn hidden_paths_survive_whatever_the_run_did() {
     let mut run =
         Run::new(&[("dir/visible", "x"), ("dir/.env", "SECRET"), ("keys/id_rsa", "SECRET"), ("plain", "x")]);
@@ -309,7 +333,8 @@ fn the_diff_is_net_and_safe_to_print() {
     let text = |index: usize| changes[index].text(&run.project.store, &TextLimits::default()).unwrap();
     assert_eq!(text(0).body, "--- a/a\n+++ b/a\n@@ -1,3 +1,3 @@\n one\n-two\n+\\u{1b}[2Jtwo\n three\n");
     assert!(text(1).shortened && text(1).body.len() < 200, "{}", text(1).body);
-    assert!(text(2).body.ends_with("binary, 4 -> 4 bytes\n"));
+    assert!(text(1).body.contains("NOT SHOWN: nothing -> 1500000 bytes, BLAKE3 "), "{}", text(1).body);
+    assert!(text(2).body.contains("NOT SHOWN: binary, 4 -> 4 bytes, BLAKE3 "), "{}", text(2).body);
     assert_eq!(text(3).body, "--- a/dir/\n+++ /dev/null\nfolder removed\n");
     assert!(text(4).body.starts_with("--- a/dir/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n"));
     assert!(diff(&discard(run.view.clone()), &run.project.store).unwrap().is_empty());

@@ -71,7 +71,12 @@ fn where_there_are_no_attributes_files_come_without_and_that_is_said() {
         let store = Store::open(home.path().join("state")).unwrap();
         let hidden = Hidden::new(&root, &HideRules::default()).unwrap();
         let sealed = seal(&root, &hidden, &store).unwrap();
-        let view = View { sealed, layers: vec![layer(&store, &["there", "d/new"])], undone: Vec::new() };
+        let view = View {
+            sealed,
+            layers: vec![layer(&store, &["there", "d/new"])],
+            undone: Vec::new(),
+            earlier: None,
+        };
         let options = ApplyOptions { confirmed: Confirmed::All, ..ApplyOptions::default() };
         let report = apply(&view, &store, &root, &hidden, &options).unwrap();
         let named: Vec<String> = report.without_attributes.iter().map(ToString::to_string).collect();
@@ -180,8 +185,12 @@ fn names_that_are_one_to_the_project_are_refused_before_anything_is_written() {
         let hidden = Hidden::new(&root, &HideRules::default()).unwrap();
         let sealed = seal(&root, &hidden, &store).unwrap();
         let conflicts = |names: &[&str]| {
-            let view =
-                View { sealed: sealed.clone(), layers: vec![layer(&store, names)], undone: Vec::new() };
+            let view = View {
+                sealed: sealed.clone(),
+                layers: vec![layer(&store, names)],
+                undone: Vec::new(),
+                earlier: None,
+            };
             let options = ApplyOptions { confirmed: Confirmed::All, ..ApplyOptions::default() };
             let report = apply(&view, &store, &root, &hidden, &options).unwrap();
             let found = report.conflicts.iter().map(|c| (c.path.to_string(), c.reason));

@@ -1,5 +1,7 @@
 //! Text that came out of a sandbox or a database, made safe to print.
 
+use wflo_core::legible::acts;
+
 /// The text on one line: what could act on a terminal is escaped, line ends become spaces.
 pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -86,25 +88,6 @@ pub(crate) fn value(value: &serde_json::Value) -> String {
         serde_json::Value::String(text) => line(text),
         other => line(&other.to_string()),
     }
-}
-
-/// Whether a character does something else than be read.
-pub(crate) fn acts(c: char) -> bool {
-    // Direction marks reorder what a person reads (CVE-2021-42574).
-    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || reorders || is_invisible(c)
-}
-
-/// Characters without a width that are no part of one: two texts that differ by them look the same.
-/// Joiners and variation selectors are among them: an emoji of several parts is shown in its parts.
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}'
-            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 fn push(out: &mut String, c: char) {

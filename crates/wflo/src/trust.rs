@@ -11,6 +11,7 @@
 mod asked;
 pub(crate) mod hosts;
 mod record;
+pub(crate) mod shown;
 
 pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, led_to, of_program, of_run, reach_of_run};
 

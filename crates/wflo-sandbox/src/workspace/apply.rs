@@ -74,6 +74,8 @@ pub enum Confirmed {
 pub enum ConflictReason {
     /// Both changed it since submission.
     BothChanged,
+    /// The run took its file over from the one that it retries, and it was changed before the run was submitted.
+    TakenOver,
     /// The folder it belongs in is not there (any more), or is not a folder.
     NoFolder,
     /// A folder that must give way holds files that the run did not see. `force` does not help.
@@ -165,6 +167,11 @@ pub fn apply(
     plan.check_names(&mut report)?;
     if !report.conflicts.is_empty() {
         report.conflicts.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        for conflict in &mut report.conflicts {
+            if conflict.reason == ConflictReason::BothChanged && view.is_outdated(&conflict.path) {
+                conflict.reason = ConflictReason::TakenOver;
+            }
+        }
         report.kept_folders.clear();
         report.without_attributes.clear();
         return Ok(report);
@@ -374,5 +381,5 @@ fn known_content(entry: &Entry, known: Option<&Entry>, from: Option<Digest>) -> 
 /// by [`Store::collect`].
 #[must_use]
 pub fn discard(view: View) -> View {
-    View { layers: Vec::new(), undone: Vec::new(), ..view }
+    View { layers: Vec::new(), undone: Vec::new(), earlier: None, ..view }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use wflo_core::legible;
 
 use super::error::WorkspaceError;
 
@@ -115,12 +116,17 @@ fn bad(bytes: &[u8]) -> WorkspaceError {
     WorkspaceError::BadPath { shown: escape(bytes) }
 }
 
-/// Printable text for any bytes: `\` and everything that is not plain becomes `\xNN`.
+/// Printable text for any bytes: `\` and everything that is not plain becomes `\xNN`. A blank is plain between two
+/// characters that are none: others cannot be counted, or not be seen at all.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c == '\\' || c.is_control() || is_directional(c) {
+    let is_edge = |at: Option<&u8>| at.is_none_or(|byte| matches!(byte, b' ' | b'/'));
+    for (place, chunk) in placed(bytes) {
+        for (at, c) in chunk.valid().char_indices() {
+            let at = place + at;
+            let beside =
+                || is_edge(at.checked_sub(1).and_then(|at| bytes.get(at))) || is_edge(bytes.get(at + 1));
+            if c == '\\' || legible::misleads(c) || (c == ' ' && beside()) {
                 let mut buffer = [0; 4];
                 c.encode_utf8(&mut buffer).bytes().for_each(|byte| push_hex(&mut shown, byte));
             } else {
@@ -130,6 +136,15 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
         chunk.invalid().iter().for_each(|&byte| push_hex(&mut shown, byte));
     }
     shown
+}
+
+/// The pieces of text in these bytes, with where each begins.
+fn placed(bytes: &[u8]) -> impl Iterator<Item = (usize, std::str::Utf8Chunk<'_>)> {
+    bytes.utf8_chunks().scan(0, |next, chunk| {
+        let place = *next;
+        *next += chunk.valid().len() + chunk.invalid().len();
+        Some((place, chunk))
+    })
 }
 
 /// The bytes that [`escape`] showed; `None` for a bad escape.
@@ -147,11 +162,6 @@ pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
         rest = tail.get(3..)?;
     }
     Some(bytes)
-}
-
-/// Characters that reorder or hide text on a terminal without being control characters.
-fn is_directional(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn push_hex(shown: &mut String, byte: u8) {
@@ -215,6 +225,17 @@ mod tests {
     fn shows_names_without_acting_on_a_terminal() {
         let path = RelPath::from_bytes(b"a\x1b[2J\n\xff\\").unwrap();
         assert_eq!(path.to_string(), "a\\x1b[2J\\x0a\\xff\\x5c");
+        // What is not seen, and what looks like another name.
+        for hidden in
+            ["\u{e0041}", "\u{fe0f}", "\u{2800}", "\u{ad}", "\u{200b}", "\u{2028}", "\u{a0}", "\u{202e}"]
+        {
+            let path = RelPath::from_bytes(format!("a{hidden}b").as_bytes()).unwrap();
+            let escaped: String = hidden.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+            assert_eq!(path.to_string(), format!("a{escaped}b"));
+        }
+        let shown = |name: &str| RelPath::from_bytes(name.as_bytes()).unwrap().to_string();
+        assert_eq!(shown("My notes é/山.txt"), "My notes é/山.txt");
+        assert_eq!(shown("a  b/c /d "), "a\\x20\\x20b/c\\x20/d\\x20");
     }
 
     proptest! {

@@ -10,8 +10,10 @@
 //! way a change to the project reaches a step only inside a live folder. (A *writable* view of the
 //! project itself is [`super::live`], for `wflo sandbox exec --workspace`.)
 
+mod earlier;
 mod live_rest;
 
+pub use earlier::{Outdated, TakenOver, outdated};
 pub use live_rest::Standing;
 
 use std::collections::BTreeMap;
@@ -59,6 +61,8 @@ pub struct View {
     pub layers: Vec<Layer>,
     /// What was on top of these and was taken back, oldest first: of a rollback only.
     pub undone: Vec<Layer>,
+    /// How paths stood on which another run made its layers, where the seal has them otherwise: of a retry only.
+    pub earlier: Option<Layer>,
 }
 
 impl View {
@@ -69,7 +73,7 @@ impl View {
     pub fn open(store: &Store, sealed: &Digest, layers: &[Digest]) -> Result<View, WorkspaceError> {
         let sealed = Sealed::open(store, sealed)?;
         let layers = layers.iter().map(|id| Layer::open(store, id)).collect::<Result<_, _>>()?;
-        Ok(View { sealed, layers, undone: Vec::new() })
+        Ok(View { sealed, layers, undone: Vec::new(), earlier: None })
     }
 
     /// The same view with what it takes back.
@@ -162,8 +166,17 @@ impl View {
         live_rest::standing(self, project, hidden)
     }
 
-    /// What was there at submission: the sealed tree over the copied rest.
+    /// What the run's changes are changes of: what was there at submission, but for what it took over from a run
+    /// of before.
     pub(crate) fn base(&self) -> MergedTree {
+        match &self.earlier {
+            None => self.seal_tree(),
+            Some(earlier) => earlier::base(self.seal_tree(), &self.merged(), earlier),
+        }
+    }
+
+    /// What was there at submission: the sealed tree over the copied rest.
+    pub(crate) fn seal_tree(&self) -> MergedTree {
         let mut tree = MergedTree::new();
         lay_over(&mut tree, &self.sealed.rest.manifest, self.sealed.rest.digest);
         lay_over(&mut tree, &self.sealed.manifest, self.sealed.digest);
@@ -172,7 +185,7 @@ impl View {
 
     /// What is there after the layers.
     pub(crate) fn merged(&self) -> MergedTree {
-        let mut tree = self.base();
+        let mut tree = self.seal_tree();
         for layer in &self.layers {
             lay_over(&mut tree, &layer.manifest, layer.id);
         }

@@ -40,7 +40,7 @@ impl Project {
     }
 
     pub fn view(&self) -> View {
-        View { sealed: self.seal(), layers: Vec::new(), undone: Vec::new() }
+        View { sealed: self.seal(), layers: Vec::new(), undone: Vec::new(), earlier: None }
     }
 }
 

@@ -50,6 +50,8 @@ Examples:
 const APPROVE_HELP: &str = "\
 The decision holds for exactly what was shown. When no process drives the run, this one does, to its
 end or its next wait, with the exit codes of `wflo run`; --no-drive only records the decision.
+`latest` is the one that waits, if `wflo approvals show` showed it to you last; else a terminal shows
+it and asks, and a script has to name its id.
 
 Examples:
   wflo approvals approve latest

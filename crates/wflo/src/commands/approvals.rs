@@ -7,7 +7,8 @@ mod show;
 
 use jiff::Timestamp;
 use wflo_core::approval::{Approval, ApprovalStatus, Decision};
-use wflo_core::ports::store::Store;
+use wflo_core::id::ApprovalId;
+use wflo_core::ports::store::{Store, StoreError};
 use wflo_engine::inbox::Message;
 
 use crate::cli::ApprovalsCommand;
@@ -47,6 +48,57 @@ pub(crate) async fn waiting_decision(
         }
     }
     Ok(None)
+}
+
+/// How often is looked where a decision is just being taken up.
+const LOOKS: usize = 20;
+
+/// Where a decision that was sent stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is the answer.
+    Counts,
+    /// It is the first that was recorded, and nobody has taken it up: the time of the question may still be over
+    /// before somebody does.
+    First,
+}
+
+/// Whether a decision that was sent is the one that counts: of several the first does, and none after the time of the
+/// question.
+///
+/// # Errors
+/// WFLO-7001 when another one does; store errors.
+pub(crate) async fn standing_of(
+    session: &Session<'_>,
+    id: ApprovalId,
+    own: &Decision,
+) -> Result<Sent, CommandError> {
+    for _ in 0..LOOKS {
+        let Some(approval) = session.store.approval(id).await? else { break };
+        let decided = approval.status != ApprovalStatus::Pending;
+        let recorded = waiting_decision(session, &approval).await?;
+        return match (decided, approval.decision.as_ref().or(recorded.as_ref())) {
+            (true, Some(counts)) if is_same(counts, own) => Ok(Sent::Counts),
+            (false, Some(first)) if is_same(first, own) => Ok(Sent::First),
+            (true, _) => Err(StoreError::AlreadyDecided { id, status: approval.status }.into()),
+            (false, Some(first)) => {
+                let status = if first.approved { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
+                Err(StoreError::AlreadyDecided { id, status }.into())
+            }
+            // It was taken up between the two looks.
+            (false, None) => {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                continue;
+            }
+        };
+    }
+    Err(StoreError::AlreadyDecided { id, status: ApprovalStatus::Superseded }.into())
+}
+
+/// Whether it is that answer: its words may be kept without what is secret in them.
+pub(crate) fn is_same(one: &Decision, other: &Decision) -> bool {
+    let answer = |of: &Decision| (of.approved, of.by.clone(), of.lasts, of.amount, of.at);
+    answer(one) == answer(other)
 }
 
 /// Where a question stands, for people.

@@ -230,6 +230,7 @@ async fn take_and_attend(
         desk: &mut desk,
         signals,
         answered: None,
+        sent: std::collections::BTreeMap::new(),
     };
     let left = attendance.stay(Feed::new(&session.store, run, live), how.until).await;
     let budget = attendance.budget().await?;

@@ -12,7 +12,9 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use wflo_core::approval::{ApprovalRequest, Decision, Purpose};
 use wflo_core::budget::Measure;
+use wflo_core::canonical::Digest;
 use wflo_core::id::ApprovalId;
+use wflo_core::legible;
 use wflo_core::money::NanoUsd;
 
 use crate::plain;
@@ -147,7 +149,7 @@ pub(crate) fn lines(paint: Paint, request: &ApprovalRequest, room: Room) -> Vec<
         }
         Purpose::Apply => {
             files(paint, evidence, room, &mut out);
-            diff(paint, evidence["diff"].as_str().unwrap_or_default(), room, &mut out);
+            diff(paint, evidence, room, &mut out);
         }
     }
     out
@@ -266,17 +268,32 @@ fn files(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
     }
 }
 
-fn diff(paint: Paint, text: &str, room: Room, out: &mut Vec<String>) {
-    let count = text.lines().count();
-    for line in text.lines().take(room.lines) {
-        let safe = plain::short(line, room.line);
-        out.push(match line.chars().next() {
-            Some('+') => format!("  {}", paint.good(safe)),
-            Some('-') => format!("  {}", paint.bad(safe)),
-            _ => format!("  {safe}"),
-        });
+/// Neither end of it, nor of a line, can be pushed out of sight.
+fn diff(paint: Paint, evidence: &Value, room: Room, out: &mut Vec<String>) {
+    let text = evidence["diff"].as_str().unwrap_or_default();
+    let mut rows: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let safe = legible::ends(&plain::line(line), room.line);
+            match line.chars().next() {
+                Some('+') => format!("  {}", paint.good(safe)),
+                Some('-') => format!("  {}", paint.bad(safe)),
+                _ => format!("  {safe}"),
+            }
+        })
+        .collect();
+    if rows.len() > room.lines {
+        let (total, tail) = (rows.len(), room.lines / 3);
+        let run = plain::short(evidence["run"].as_str().unwrap_or("ID"), NAME);
+        let left = paint.careful(format_args!(
+            "  … {} of {total} lines are NOT SHOWN here: {} bytes in all, BLAKE3 {}; `wflo diff {run}` prints all of it",
+            total - room.lines,
+            text.len(),
+            Digest::of_bytes(text.as_bytes()).as_str()
+        ));
+        rows.splice(room.lines - tail..total - tail, [left]);
     }
-    more_lines(count, room, out);
+    out.extend(rows);
 }
 
 fn more_lines(count: usize, room: Room, out: &mut Vec<String>) {

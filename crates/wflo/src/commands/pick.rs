@@ -30,6 +30,8 @@ pub(crate) enum PickError {
     NoApprovals { going: Option<Going> },
     #[error("{} approvals wait for a decision: which of them?", waiting.len())]
     WhichApproval { waiting: Vec<(ApprovalId, String)> },
+    #[error("you have not been shown what waits for a decision now")]
+    Unread { id: ApprovalId, title: String },
     #[error("there is no approval {id}")]
     NoSuchApproval { id: String },
     #[error("no {noun}'s id begins with {prefix}")]
@@ -41,7 +43,9 @@ pub(crate) enum PickError {
 impl Coded for PickError {
     fn code(&self) -> Code {
         Code(match self {
-            PickError::SeveralBegin { .. } | PickError::WhichApproval { .. } => 8020,
+            PickError::SeveralBegin { .. } | PickError::WhichApproval { .. } | PickError::Unread { .. } => {
+                8020
+            }
             _ => 2002,
         })
     }
@@ -63,6 +67,10 @@ impl Coded for PickError {
                 }
                 text
             }
+            PickError::Unread { id, title } => format!(
+                "read it with `wflo approvals show {id}`, then decide it by that id; it is: {}",
+                plain::short(title, 80)
+            ),
             PickError::NothingBegins { noun: "budget", .. } => "`wflo budgets list --all` lists them".to_owned(),
             PickError::NothingBegins { noun, .. } => format!("`wflo {noun}s list` lists them"),
             PickError::SeveralBegin { .. } => "give more of the id".to_owned(),

@@ -71,7 +71,11 @@ impl Folder {
         self.path().join(name).exists()
     }
 
+    /// Whoever decides about the latest question has read it.
     pub fn run(&self, arguments: &[&str]) -> Ended {
+        if let ["approvals", "approve" | "reject", "latest", ..] = arguments {
+            self.run_with(&["approvals", "show", "latest"], "");
+        }
         self.run_with(arguments, "")
     }
 

@@ -79,7 +79,12 @@ fn locked_scene() -> Scene {
     LOCKED.into_iter().for_each(|name| close(upper.join(name)));
     let folder = fs::File::open(&upper).unwrap();
     let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, home }
+    Scene {
+        project,
+        store,
+        view: View { sealed, layers: vec![layer], undone: Vec::new(), earlier: None },
+        home,
+    }
 }
 
 /// Without what lets root pass modes and owners: only this thread, and only while it does this.
@@ -146,7 +151,12 @@ fn scene() -> Scene {
     std::os::unix::fs::symlink("changed", upper.join("link")).unwrap();
     let folder = fs::File::open(&upper).unwrap();
     let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene { project, store, view: View { sealed, layers: vec![layer], undone: Vec::new() }, home }
+    Scene {
+        project,
+        store,
+        view: View { sealed, layers: vec![layer], undone: Vec::new(), earlier: None },
+        home,
+    }
 }
 
 /// What the file system refuses is not there, before and after.

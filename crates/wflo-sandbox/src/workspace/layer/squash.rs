@@ -29,7 +29,7 @@ pub fn squash(store: &Store, view: &View) -> Result<Layer, WorkspaceError> {
             combined.insert(path.clone(), (entry, layer.id));
         }
     }
-    drop_idle_whiteouts(&mut combined, &view.base());
+    drop_idle_whiteouts(&mut combined, &view.seal_tree());
     let mut manifest = Manifest::default();
     let mut parts = Parts::default();
     let mut names: BTreeMap<(Digest, &RelPath), Vec<RelPath>> = BTreeMap::new();

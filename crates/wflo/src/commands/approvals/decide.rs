@@ -16,17 +16,18 @@ use wflo_engine::changes::launch_of;
 use wflo_engine::engine::send;
 use wflo_engine::inbox::Message;
 
-use crate::cli::Decision as Given;
+use crate::cli::{ApprovalRef, Decision as Given};
 use crate::commands::drive::{self, How, Taken, Terminal, Until};
 use crate::commands::drivers::LiveDriver;
-use crate::commands::evidence;
+use crate::commands::evidence::{self, Room};
+use crate::commands::pick::PickError;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::session::Session;
 use crate::trust;
 
-use super::waiting_decision;
+use super::{Sent, standing_of, waiting_decision};
 
 /// How long the driving process has to take the decision up before this command returns.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -86,6 +87,10 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
     let approval = pick::undecided(&session, &given.approval).await?;
     let id = approval.id;
     let amount = check(&session, &approval, answer, given).await?;
+    if given.approval == ApprovalRef::Latest && !reads(&session, context, &approval, answer)? {
+        context.printer.aside("Nothing was decided.");
+        return Ok(Exit::Failed);
+    }
     let missing = session.store.run(approval.run).await?;
     let record = missing.ok_or_else(|| CommandError::engine(EngineError::NoRun(approval.run)))?;
     if record.status.is_terminal() {
@@ -99,8 +104,6 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         lasts: given.lasts.map(Lasts::from),
         at: session.clock.now(),
     };
-    // Before the decision: what was said for always is not lost with this process.
-    trust::hosts::remember(&session.settings.project.root, &approval.request.purpose, &decision)?;
     let message = Message::Decide { approval: id, decision: decision.clone() };
     let seen = drive::last_event(&session, record.id).await?;
     let sent = send(session.store.as_ref(), session.clock.as_ref(), record.id, &message).await;
@@ -110,11 +113,19 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         Some(LiveDriver { stopped: false, .. }) => taken(&session, &record, id).await?,
         _ => false,
     };
-    if taken && session.store.approval(id).await?.is_some_and(|now| now.status == ApprovalStatus::Expired) {
-        return Err(StoreError::AlreadyDecided { id, status: ApprovalStatus::Expired }.into());
-    }
+    // Somebody else may have answered at the same moment.
+    let sent = standing_of(&session, id, &decision).await?;
     // A process that was about to leave the run may have gone without it.
     let driver = if taken { driver } else { drivers::of(&session, &record)? };
+    // What holds for always is kept once it is known to count: an answer that lost, or came too late, says nothing
+    // about later runs. With a process that dies between the two that word is lost, and people are asked again.
+    // Whoever takes a run up reads what was recorded before anything else, so the first counts where nobody drives it.
+    let counts = sent == Sent::Counts || driver.is_none();
+    if counts {
+        trust::hosts::remember(&session.settings.project.root, &approval.request.purpose, &decision)?;
+    } else if decision.lasts == Some(Lasts::Always) {
+        context.printer.warning("it holds for this run, if it is taken up in time, and not for always yet");
+    }
     let done = Done {
         kind: "approval.recorded",
         approval_id: id,
@@ -140,6 +151,35 @@ pub(super) async fn run(given: &Given, answer: Answer, context: &Context<'_>) ->
         }
         None => go_on(&session, context, &record, seen).await,
     }
+}
+
+/// Whether a word about `latest` is about what waits now: it was shown last, or is shown here, where somebody can
+/// say so. A step may have withdrawn what was read and asked something else.
+///
+/// # Errors
+/// [`pick::PickError::Unread`] where nobody can be asked.
+fn reads(
+    session: &Session<'_>,
+    context: &Context<'_>,
+    approval: &Approval,
+    answer: Answer,
+) -> Result<bool, CommandError> {
+    let (printer, root) = (context.printer, &session.settings.project.root);
+    if trust::shown::is_last(root, approval.id) {
+        return Ok(true);
+    }
+    let terminal = Terminal::find(false).filter(|_| !printer.json_wanted());
+    let Some(mut terminal) = terminal else {
+        return Err(PickError::Unread { id: approval.id, title: approval.request.title.clone() }.into());
+    };
+    let room = Room::prompt(printer.width_beside()).about(approval.id);
+    for line in evidence::question(printer.beside(), &approval.request, room) {
+        printer.aside(line);
+    }
+    let verb = if answer == Answer::No { "Reject" } else { "Approve" };
+    printer.prompt(format_args!("{verb} it? [y/N] "));
+    terminal.forget();
+    Ok(terminal.says_yes())
 }
 
 /// That it waits for this answer; the amount for a budget.

@@ -10,6 +10,7 @@ use crate::commands::{Context, pick};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
+use crate::trust;
 
 use super::{json, standing, waiting_decision};
 
@@ -52,6 +53,7 @@ pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Ex
     for line in evidence::lines(paint, request, Room::page(printer.width())) {
         printer.line(line);
     }
+    trust::shown::note(&session.settings.project.root, approval.id);
     if let Some(decision) = approval.decision.as_ref().or(recorded.as_ref()) {
         let word = if decision.approved { paint.good("approved") } else { paint.bad("rejected") };
         let comment = decision.comment.as_ref().map(|text| format!(": {}", plain::line(text)));

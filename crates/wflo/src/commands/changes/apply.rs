@@ -191,6 +191,9 @@ pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
     for conflict in &report.conflicts {
         let why = match conflict.reason {
             workspace::ConflictReason::BothChanged => "changed here since the run began",
+            workspace::ConflictReason::TakenOver => {
+                "changed here since the run that this one retries made it"
+            }
             workspace::ConflictReason::NoFolder => "the folder it belongs in is gone",
             workspace::ConflictReason::FolderNotEmpty => {
                 "a folder in its place holds files that the run did not see"
@@ -229,14 +232,24 @@ fn ask(
     for (change, why) in
         changes.iter().filter(|(change, _)| !change.after.as_ref().is_some_and(|a| a.is_dir()))
     {
-        let text = change.text(&files.store, &workspace::TextLimits::default())?;
-        printer.note(text.body.trim_end());
-        printer.note(format_args!("{} is {}. Apply it? [y/N]", change.path, what(*why)));
+        let text = change.text(&files.store, &workspace::TextLimits::above_a_question())?;
+        printer.aside(text.body.trim_end());
+        if text.shortened {
+            printer
+                .aside(format_args!("  not all of it is shown: `wflo diff {}` has what can be", files.run));
+        }
+        forget_typed();
+        printer.aside(format_args!("{} is {}. Apply it? [y/N]", change.path, what(*why)));
         if yes() {
             confirmed.push(change.path.clone());
         }
     }
     Ok(confirmed)
+}
+
+/// Forgets what was typed before a question could be read: it cannot be the answer to it.
+fn forget_typed() {
+    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
 }
 
 /// One line from the terminal that says yes.

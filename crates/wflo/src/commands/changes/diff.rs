@@ -88,7 +88,7 @@ pub(crate) fn show(
     let (mut added_all, mut removed_all) = (0, 0);
     for change in changes {
         let text = change.text(store, &TextLimits::default())?;
-        let (added, removed) = lines_of(&text.body);
+        let (added, removed) = (text.added, text.removed);
         let reason = hidden.and_then(|hidden| hidden.by_path(&change.path));
         printer.object(&Line {
             change,
@@ -116,13 +116,6 @@ pub(crate) fn show(
         printer.line(format_args!("{}, +{added_all} -{removed_all}", count(files_in(changes))));
     }
     Ok(ControlFlow::Continue(()))
-}
-
-/// Lines that came and went. The head is two lines, whatever the names in it look like.
-fn lines_of(text: &str) -> (usize, usize) {
-    let body = || text.lines().skip(2);
-    let begins = |with: char| body().filter(|line| line.starts_with(with)).count();
-    (begins('+'), begins('-'))
 }
 
 fn coloured(paint: Paint, text: &str) -> String {
@@ -160,15 +153,4 @@ fn summed(
     let slash = if change.is_folder() { "/" } else { "" };
     let name = in_colour(paint, change.kind, &format!("{} {}{slash}", letter(change.kind), change.path));
     vec![name, format!("+{added}"), format!("-{removed}"), bar, paint.faint(note)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_head_is_not_counted() {
-        let text = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-old\n+new\n+--- more\n";
-        assert_eq!(lines_of(text), (2, 1));
-    }
 }

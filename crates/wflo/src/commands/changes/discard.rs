@@ -46,7 +46,7 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if terminal && !args.yes && !printer.json_wanted() {
             let what = if applied > 0 { "is left of what run" } else { "run" };
-            printer.note(format_args!("Throw away what {what} {run} changed ({})? [y/N]", count(files)));
+            printer.aside(format_args!("Throw away what {what} {run} changed ({})? [y/N]", count(files)));
             if !yes() {
                 printer.note("Nothing was discarded.");
                 return Ok(Exit::Failed);

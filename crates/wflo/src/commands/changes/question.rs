@@ -27,7 +27,7 @@ impl Files {
     /// # Errors
     /// When a content cannot be read.
     pub(crate) fn question(&self, record: &RunRecord) -> Result<ApprovalRequest, CommandError> {
-        let limits = TextLimits { lines: 60, patience: Duration::from_millis(100), ..TextLimits::default() };
+        let limits = TextLimits { patience: Duration::from_millis(100), ..TextLimits::above_a_question() };
         let changes = self.changes()?;
         let named = |change: &wflo_sandbox::workspace::Change| json!({ "path": change.path.to_string(), "kind": change.kind, "after": change.after });
         let files: Vec<Value> = changes.iter().map(named).collect();

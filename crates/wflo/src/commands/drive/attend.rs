@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Decision};
+use wflo_core::approval::{ApprovalRequest, ApprovalStatus, Decision, Purpose, TIMEOUT};
 use wflo_core::budget::Budget;
+use wflo_core::error::Coded as _;
 use wflo_core::event::{EventBody, Recorded};
 use wflo_core::id::{ApprovalId, RunId};
 use wflo_core::ports::clock::Clock;
-use wflo_core::ports::store::Store;
+use wflo_core::ports::store::{Store, StoreError};
 use wflo_engine::inbox::Message;
 use wflo_engine::{EngineError, Progress, Runtime};
 
@@ -19,6 +20,7 @@ use super::desk::{Answer, Desk};
 use super::feed::Feed;
 use super::signals::Signals;
 use super::view::View;
+use crate::commands::approvals::is_same;
 use crate::commands::who;
 use crate::failure::CommandError;
 use crate::session::Session;
@@ -67,6 +69,8 @@ pub(super) struct Attendance<'s, 'a> {
     pub(super) signals: &'s mut Signals,
     /// The question that was answered last, while no event says so, and when.
     pub(super) answered: Option<(ApprovalId, Instant)>,
+    /// What was answered here and nobody has taken up: the first answer counts, and it may be another's.
+    pub(super) sent: BTreeMap<ApprovalId, (Purpose, Decision)>,
 }
 
 impl Attendance<'_, '_> {
@@ -89,7 +93,7 @@ impl Attendance<'_, '_> {
             tokio::select! {
                 biased;
                 () = self.signals.next() => return Ok(Left::Interrupted),
-                event = feed.next() => self.take(&event?, &mut open),
+                event = feed.next() => self.take(&event?, &mut open)?,
                 () = std::future::ready(()), if may_ask => {
                     let before = self.view.begin_question().await;
                     self.desk.put(&before);
@@ -104,7 +108,7 @@ impl Attendance<'_, '_> {
             }
         };
         while let Some(event) = feed.rest().await? {
-            self.take(&event, &mut open);
+            self.take(&event, &mut open)?;
         }
         match progress? {
             Progress::GivenUp(failure) => Err(CommandError::from_failure(failure)),
@@ -161,7 +165,7 @@ impl Attendance<'_, '_> {
         Ok(())
     }
 
-    fn take(&mut self, event: &Recorded, open: &mut Open) {
+    fn take(&mut self, event: &Recorded, open: &mut Open) -> Result<(), CommandError> {
         let now = self.session.clock.now();
         self.view.event(event, now);
         if self.is_background {
@@ -174,6 +178,7 @@ impl Attendance<'_, '_> {
             }
             EventBody::ApprovalDecided { approval_id, .. }
             | EventBody::ApprovalSuperseded { approval_id, .. } => {
+                self.settle(*approval_id, &event.event.body)?;
                 open.remove(approval_id);
                 self.answered.take_if(|(answered, _)| answered == approval_id);
                 if self.desk.withdraw(*approval_id) {
@@ -189,6 +194,26 @@ impl Attendance<'_, '_> {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Whether what was answered here is the answer: then what holds for always is kept. Not before: an answer that
+    /// lost, or came too late, says nothing about later runs. With a process that dies before that word is lost, and
+    /// people are asked again.
+    fn settle(&mut self, id: ApprovalId, body: &EventBody) -> Result<(), CommandError> {
+        let Some((purpose, own)) = self.sent.remove(&id) else { return Ok(()) };
+        let status = match body {
+            EventBody::ApprovalDecided { decision, .. } if is_same(decision, &own) => {
+                return trust::hosts::remember(&self.session.settings.project.root, &purpose, &own);
+            }
+            EventBody::ApprovalDecided { decision, .. } if decision.by == TIMEOUT => ApprovalStatus::Expired,
+            EventBody::ApprovalDecided { decision, .. } if decision.approved => ApprovalStatus::Approved,
+            EventBody::ApprovalDecided { .. } => ApprovalStatus::Rejected,
+            _ => ApprovalStatus::Superseded,
+        };
+        let lost = StoreError::AlreadyDecided { id, status }.to_failure();
+        self.view.urge(format!("your answer does not count: {} [{}]", lost.message, lost.code));
+        Ok(())
     }
 
     fn asked(&mut self, approval: ApprovalId, request: &ApprovalRequest) {
@@ -215,8 +240,7 @@ impl Attendance<'_, '_> {
         let Answer { approval, approved, comment, amount, lasts } = answer;
         let decision = Decision { approved, by: who::local(), comment, amount, lasts, at: now };
         if let Some(request) = open.get(&approval) {
-            // Before the decision: what was said for always is not lost with this process.
-            trust::hosts::remember(&self.session.settings.project.root, &request.purpose, &decision)?;
+            self.sent.insert(approval, (request.purpose.clone(), decision.clone()));
         }
         let message = Message::Decide { approval, decision };
         match self.runtime.engine.send(self.run, &message).await {

@@ -4,6 +4,9 @@
 //! a terminal that is gone leaves the question open.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use wflo_core::approval::{ApprovalRequest, Lasts, Purpose};
 use wflo_core::budget::Measure;
@@ -13,6 +16,9 @@ use wflo_core::money::NanoUsd;
 use super::terminal::Terminal;
 use crate::commands::evidence::{self, Room};
 use crate::printer::{Printer, amount};
+
+/// What is typed so soon after a question took the place of another one was meant for that.
+const READING: Duration = Duration::from_secs(1);
 
 /// What a person answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +45,15 @@ pub(crate) struct Desk<'a> {
     terminal: Option<Terminal>,
     questions: VecDeque<(ApprovalId, Box<ApprovalRequest>)>,
     stage: Option<Stage>,
+    /// The question that was being asked was taken away, and no other has been put since.
+    replaces: bool,
+    /// Until then no line counts.
+    deaf: Option<Instant>,
 }
 
 impl<'a> Desk<'a> {
     pub(crate) fn new(printer: &'a Printer, terminal: Option<Terminal>) -> Self {
-        Desk { printer, terminal, questions: VecDeque::new(), stage: None }
+        Desk { printer, terminal, questions: VecDeque::new(), stage: None, replaces: false, deaf: None }
     }
 
     /// Whether somebody can be asked.
@@ -72,6 +82,7 @@ impl<'a> Desk<'a> {
         self.questions.retain(|(id, _)| *id != approval);
         if was_asked {
             self.stage = None;
+            self.replaces = true;
             self.printer.aside("");
         }
         was_asked
@@ -89,6 +100,14 @@ impl<'a> Desk<'a> {
         let room = Room::prompt(self.printer.width_beside()).about(*id);
         for line in evidence::question(paint, request, room) {
             self.printer.aside(line);
+        }
+        if std::mem::take(&mut self.replaces) {
+            self.printer.aside(
+                paint.careful(
+                    "  it takes the place of the question before it, which needs no answer any more",
+                ),
+            );
+            self.deaf = Some(Instant::now() + READING);
         }
         terminal.forget();
         let is_host = matches!(request.purpose, Purpose::Host { .. });
@@ -123,6 +142,11 @@ impl<'a> Desk<'a> {
             self.printer.aside("");
             return None;
         };
+        if self.deaf.is_some_and(|until| Instant::now() < until) {
+            self.printer.aside("  not counted: it was typed before this question could be read");
+            self.prompt();
+            return None;
+        }
         let answer = self.take(line.trim());
         if answer.is_none() {
             self.prompt();

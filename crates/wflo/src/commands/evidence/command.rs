@@ -8,6 +8,7 @@
 
 use serde_json::Value;
 use wflo_core::canonical::Digest;
+use wflo_core::legible::{self, Blanks, EMPTY_LINES};
 
 use super::Room;
 use crate::plain;
@@ -15,10 +16,6 @@ use crate::printer::Paint;
 
 /// Columns of a row where the terminal's are not known.
 const COLUMNS: usize = 100;
-/// So many blanks in a row are counted instead of shown: indentation is less.
-const BLANKS: usize = 16;
-/// So many empty lines in a row are counted instead of shown.
-const EMPTY: usize = 2;
 /// Rows of what a command is given, above a prompt: its input, and its variables.
 const GIVEN: usize = 20;
 /// Rows of one variable, above a prompt.
@@ -152,7 +149,13 @@ struct Part {
 
 impl Part {
     fn of(text: &str, most: usize) -> Part {
-        Part { name: None, shown: visible(text), bytes: text.as_bytes().to_vec(), most, what: "it" }
+        Part {
+            name: None,
+            shown: legible::visible(text, Blanks::COMMAND),
+            bytes: text.as_bytes().to_vec(),
+            most,
+            what: "it",
+        }
     }
 
     fn put(&self, paint: Paint, room: Room, out: &mut Vec<String>) {
@@ -196,12 +199,8 @@ fn rows(paint: Paint, shown: &str, room: Room) -> Vec<String> {
     }
     let flush = |empty: &mut usize, rows: &mut Vec<String>| match std::mem::take(empty) {
         0 => {}
-        few @ ..=EMPTY => rows.extend(std::iter::repeat_n(format!("  {}", paint.faint("│")), few)),
-        many => rows.push(format!(
-            "  {} {}",
-            paint.faint("│"),
-            paint.careful(format_args!("⟨{many} empty lines⟩"))
-        )),
+        few @ ..=EMPTY_LINES => rows.extend(std::iter::repeat_n(format!("  {}", paint.faint("│")), few)),
+        many => rows.push(format!("  {} {}", paint.faint("│"), paint.careful(legible::empty_lines(many)))),
     };
     for line in lines {
         if line.is_empty() {
@@ -223,37 +222,8 @@ fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-^~".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.to_owned(),
-        false => format!("'{}'", visible(&word.replace('\'', r"'\''"))),
+        false => format!("'{}'", legible::visible(&word.replace('\'', r"'\''"), Blanks::COMMAND)),
     }
-}
-
-/// The text with its line ends, and with everything named that reads as nothing or as something else.
-fn visible(text: &str) -> String {
-    let (mut out, mut blanks) = (String::with_capacity(text.len()), 0_usize);
-    let flush = |blanks: &mut usize, at_end: bool, out: &mut String| {
-        let count = std::mem::take(blanks);
-        match count > BLANKS || (at_end && count > 0) {
-            true => out.push_str(&format!("⟨{count} blanks⟩")),
-            false => out.extend(std::iter::repeat_n(' ', count)),
-        }
-    };
-    for c in text.chars() {
-        if c == ' ' {
-            blanks += 1;
-            continue;
-        }
-        // Blanks at the end of a line cannot be seen at all.
-        flush(&mut blanks, c == '\n', &mut out);
-        match c {
-            '\n' => out.push(c),
-            // Blanks of other widths, and what this here uses itself.
-            '⟨' | '⟩' => out.extend(c.escape_unicode()),
-            c if c.is_whitespace() || plain::acts(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    flush(&mut blanks, true, &mut out);
-    out
 }
 
 fn text_of(value: &Value) -> String {

@@ -186,6 +186,18 @@ fn files_that_are_not_named_are_counted() {
 }
 
 #[test]
+fn neither_end_of_the_files_that_come_in_is_out_of_sight() {
+    let diff: String = (0..500).map(|n| format!("+line {n}\n")).collect();
+    let long = format!("+x = 1; {}; evil()\n", "y".repeat(2_000));
+    let evidence = json!({"run": "run_01a1fe1eea157971a9ee952eebb5480f", "files": [], "diff": diff + &long});
+    let text = shown(json!({"purpose": "apply"}), evidence.clone(), Room::prompt(Some(80)));
+    assert!(text.contains("+line 0\n") && text.contains("+line 499\n") && text.contains("evil()"), "{text}");
+    assert!(text.contains("461 of 501 lines are NOT SHOWN here: ") && text.contains("BLAKE3 "), "{text}");
+    let page = shown(json!({"purpose": "apply"}), evidence, Room::page(None));
+    assert!(page.contains("+line 250\n") && !page.contains("NOT SHOWN"), "{page}");
+}
+
+#[test]
 fn a_circle_shows_what_goes_round() {
     let effect = json!({"step": "research", "generation": 1, "path": "0", "effect_seq": 5});
     let evidence = json!({

@@ -146,7 +146,7 @@ fn agreed(args: &PruneArgs, remove: &[Going], printer: &Printer) -> bool {
     } else {
         format!(", with {} that were neither applied nor discarded", count(files))
     };
-    printer.note(format_args!("Remove {}{with}? [y/N]", runs(remove.len())));
+    printer.aside(format_args!("Remove {}{with}? [y/N]", runs(remove.len())));
     yes()
 }
 

@@ -20,6 +20,7 @@ use crate::commands::sandbox::images;
 use crate::commands::{Context, drivers, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
+use crate::plain;
 use crate::session::{Flags, Session};
 use crate::trust;
 
@@ -101,6 +102,14 @@ fn tell(context: &Context<'_>, retried: &Retried, old: &RunRecord) {
         let again = retried.again.iter().map(|done| done.said(&quoted(&done.step)));
         let again = again.collect::<Vec<_>>().join(", ");
         context.printer.note(format_args!("Had finished and is run again: {again}."));
+    }
+    for made in &retried.outdated {
+        // Which they are is a notice of the new run.
+        let step = plain::line(&made.step);
+        context.printer.hint(format_args!(
+            "`wflo runs retry {} --from {step}` would make its files from the project as it is now",
+            old.id
+        ));
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn run(
             let launch = launch_of(&before.record).map_err(CommandError::engine)?;
             let hidden = hidden(&session.settings, &launch.hide)?;
             let sealed = workspace::seal(&launch.project, &hidden, &before.store)?;
-            let now = View { sealed, layers: Vec::new(), undone: Vec::new() };
+            let now = View { sealed, layers: Vec::new(), undone: Vec::new(), earlier: None };
             workspace::between(&before.view, &now, &before.store)?
         }
     };

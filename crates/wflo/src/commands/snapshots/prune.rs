@@ -107,7 +107,7 @@ fn agreed(args: &PruneFilesArgs, remove: &[Losing], printer: &Printer) -> bool {
         return true;
     }
     let bytes = remove.iter().map(|losing| losing.bytes).sum();
-    printer.note(format_args!("Remove the files of {} ({})? [y/N]", runs(remove.len()), size(bytes)));
+    printer.aside(format_args!("Remove the files of {} ({})? [y/N]", runs(remove.len()), size(bytes)));
     yes()
 }
 

@@ -47,7 +47,7 @@ pub(super) fn carry_out(
     let sandbox = match (place, &args.workspace) {
         (Some(place), Some(given)) => {
             let sealed = seal(&place.folder, &place.hidden, store).map_err(no_workspace)?;
-            let view = View { sealed, layers: Vec::new(), undone: Vec::new() };
+            let view = View { sealed, layers: Vec::new(), undone: Vec::new(), earlier: None };
             let target = given.target.as_ref().unwrap_or(&place.folder);
             let name = format!("exec-{}", std::process::id());
             let files = Files { name: &name, view: &view, store, project: target, hidden: &place.hidden };
