@@ -17,7 +17,7 @@ use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, Places, Written, fate, launch_of, workspace_view};
 use wflo_engine::launch::Launch;
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Confirmed, Deciding, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
+    self, ApplyOptions, Change, Confirmed, Deciding, Hidden, RelPath, Report, View, WorkspaceError,
 };
 
 use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
@@ -166,12 +166,9 @@ pub(crate) fn definitions(settings: &Settings, launch: &Launch) -> Vec<RelPath> 
 
 /// What no apply touches: what the settings hide now, and what was hidden from the run.
 pub(crate) fn hidden(settings: &Settings, globs: &[String]) -> Result<Hidden, WorkspaceError> {
-    let rules = HideRules {
-        data_dir: Some(settings.data_dir.clone()),
-        databases: settings.databases.values().map(|database| database.path.clone()).collect(),
-        globs: settings.sandbox.hide.iter().chain(globs).cloned().collect(),
-    };
-    Hidden::new(&settings.project.root, &rules)
+    let rules = settings.hide_rules();
+    let globs: Vec<String> = rules.globs.iter().chain(globs).cloned().collect();
+    Hidden::new(&settings.project.root, &rules.with_globs(globs))
 }
 
 /// The file of `workflow.py:attribute`, `package.module:attribute` or `flow.yaml`, in the project.
