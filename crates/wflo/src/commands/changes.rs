@@ -58,6 +58,7 @@ pub(crate) struct Files {
     project: PathBuf,
     hidden: Hidden,
     definitions: Vec<RelPath>,
+    programs: Vec<RelPath>,
     run: RunId,
 }
 
@@ -76,6 +77,7 @@ impl Files {
             store,
             hidden: hidden(settings, &launch.hide)?,
             definitions: definitions(settings, &launch),
+            programs: settings.programs(),
             project: launch.project,
             run: record.id,
         })
@@ -99,7 +101,8 @@ impl Files {
     /// # Errors
     /// When a stored content cannot be read or the project cannot be written.
     pub(crate) fn write(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
-        let options = ApplyOptions { by: Some(self.run.to_string()), ..options.clone() };
+        let (by, programs) = (Some(self.run.to_string()), self.programs.clone());
+        let options = ApplyOptions { by, programs, ..options.clone() };
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
 

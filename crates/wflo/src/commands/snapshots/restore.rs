@@ -35,7 +35,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     }
     let hidden = (root.clone(), hidden(&session.settings, &launch.hide)?);
     let definitions = definitions(&session.settings, &launch);
-    let programs = Vec::new();
+    let programs = session.settings.programs();
     let options = RestoreOptions { paths, over: args.force, hidden: Some(hidden), definitions, programs };
     let target = context.current.join(&args.to);
     let restored = snapshots::restore(&held.view, &held.store, &target, &options)?;
