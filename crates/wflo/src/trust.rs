@@ -12,6 +12,7 @@ mod asked;
 mod command;
 pub(crate) mod hosts;
 mod record;
+pub(crate) mod store;
 
 pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, led_to, of_program, of_run, reach_of_run};
 pub(crate) use command::guarded;
