@@ -204,7 +204,7 @@ pub async fn unapplied(
     };
     // Of a project that has gone no name is hidden; nothing is applied to it, either.
     let launch = launch_of(record)?;
-    let rules = HideRules { globs: launch.hide, ..HideRules::default() };
+    let rules = HideRules::default().with_globs(launch.hide);
     let hidden = Hidden::new(&launch.project, &rules).ok();
     let decided: BTreeSet<&RelPath> = written.places.among(&changes).collect();
     let is_open = |change: &Change| {

@@ -400,6 +400,7 @@ fn is_fatal(error: &StoreError) -> bool {
         StoreError::LeaseLost { .. }
             | StoreError::DiskFull { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::Altered { .. }
             | StoreError::Locked { .. }
             | StoreError::Failed(_)
             | StoreError::Closed

@@ -106,11 +106,9 @@ impl Runtime {
         let state = workspace::state_root(&options.project, &options.data_dir);
         let workspaces = workspace::Store::open(state).map_err(|e| failed(&e))?;
         workspaces.claim_for(&options.storage).map_err(|e| failed(&e))?;
-        let rules = HideRules {
-            data_dir: Some(options.data_dir.clone()),
-            databases: databases.hidden_files(),
-            globs: options.hide,
-        };
+        let rules = HideRules::new(&options.data_dir, &options.storage)
+            .with_databases(databases.hidden_files())
+            .with_globs(options.hide);
         let sandboxes = Sandboxes::new(options.launcher, Arc::new(workspaces), rules, options.environment);
         let sandboxes = Arc::new(sandboxes.in_clouds(options.clouds));
         let databases = Arc::new(databases);

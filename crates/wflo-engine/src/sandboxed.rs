@@ -166,10 +166,8 @@ impl Sandboxes {
             return Ok(None);
         }
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let mut rules = HideRules { globs: Vec::new(), ..self.rules.clone() };
-        if let Some(launch) = named {
-            rules.globs = self.rules.globs.iter().chain(&launch.hide).cloned().collect();
-        }
+        let globs = named.map(|launch| self.rules.globs.iter().chain(&launch.hide).cloned());
+        let rules = self.rules.clone().with_globs(globs.into_iter().flatten());
         let key = (folder, rules.globs.clone());
         let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = masks.get(&key) {

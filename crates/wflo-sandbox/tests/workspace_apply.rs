@@ -346,15 +346,93 @@ fn rules_that_came_after_the_seal_protect_too() {
     run.writes("config/prod.sql", "run");
     run.removes("main.db");
     run.ends();
-    let rules = HideRules {
-        databases: vec![run.project.path().join("main.db")],
-        globs: vec!["*.sql".into()],
-        ..HideRules::default()
-    };
+    let databases = [run.project.path().join("main.db")];
+    let rules = HideRules::default().with_databases(databases).with_globs(["*.sql".into()]);
     let hidden = Hidden::new(&run.project.path(), &rules).unwrap();
     let report = run.apply_hiding(&hidden, &everything()).unwrap();
     assert_eq!((report.applied.len(), report.hidden.len()), (0, 2));
     assert_eq!([run.reads("config/prod.sql"), run.reads("main.db")], ["theirs", "theirs"]);
+}
+
+/// The header of a database; with an application id, of a store of wflo's.
+fn database(id: &[u8; 4]) -> Vec<u8> {
+    let mut header = vec![0; 4096];
+    header[..16].copy_from_slice(b"SQLite format 3\0");
+    header[68..72].copy_from_slice(id);
+    header
+}
+
+#[test]
+fn what_the_next_opening_of_a_database_would_carry_out_does_not_come_in_unasked() {
+    let mut run = Run::new(&[("plain", "x"), ("empty.db", "")]);
+    // Beside what is there when the run ends, whoever has put it there.
+    for (path, id) in [("app.db", [0; 4]), ("notes", [0; 4]), ("old/runs.db", *b"wflo")] {
+        run.project.write(path, database(&id));
+    }
+    run.project.write("cipher.sqlite", "no header that says it");
+    run.project.write("ledger", database(&[0; 4]));
+    let asked = ["app.db-journal", "app.db-WAL", "notes-wal", "cipher.sqlite-shm"];
+    let hidden = ["old/runs.db-journal", "old/runs.db-wal", "ledger-journal"];
+    let free = ["plain-journal", "empty.db-journal", "new.db", "new.db-wal"];
+    for path in asked.iter().chain(&hidden).chain(&free) {
+        run.writes(path, "rolled back");
+    }
+    run.ends();
+    let rules = HideRules::default().with_globs(["ledger".into()]);
+    let rules = Hidden::new(&run.project.path(), &rules).unwrap();
+    let report = run.apply_hiding(&rules, &ApplyOptions::default()).unwrap();
+    assert_eq!(paths(&report), sorted(&free));
+    let of = |path: &(wflo_sandbox::workspace::RelPath, Reason)| path.0.to_string();
+    assert_eq!(report.hidden.iter().map(of).collect::<Vec<_>>(), sorted(&hidden));
+    let unconfirmed: Vec<String> =
+        report.unconfirmed.iter().map(|(change, _)| change.path.to_string()).collect();
+    assert_eq!(unconfirmed, sorted(&asked));
+    assert!(report.unconfirmed.iter().all(|(_, why)| *why == Sensitive::Database));
+    let report = run.apply_hiding(&rules, &everything()).unwrap();
+    assert_eq!(paths(&report), sorted(&asked), "whoever is asked may say yes");
+    assert_eq!(report.hidden.len(), hidden.len());
+}
+
+#[test]
+fn neither_the_side_files_of_a_hidden_files_other_name_come_in_nor_those_of_a_store() {
+    let mut run = Run::new(&[]);
+    fs::create_dir(run.project.path().join("data")).unwrap();
+    run.project.write("main.db", database(&[0; 4]));
+    fs::hard_link(run.project.path().join("main.db"), run.project.path().join("other")).unwrap();
+    let wanted = ["data/blobs/ab", "data/engines/e.lock", "data/runs.db-journal", "other-journal"];
+    for path in wanted {
+        run.writes(path, "x");
+    }
+    run.ends();
+    let project = run.project.path();
+    let rules = HideRules::new(&project.join(".wflo"), &project.join("data/runs.db"))
+        .with_databases([project.join("main.db")]);
+    let report = run.apply_hiding(&Hidden::new(&project, &rules).unwrap(), &everything()).unwrap();
+    let hidden: Vec<String> = report.hidden.iter().map(|(path, _)| path.to_string()).collect();
+    assert_eq!(paths(&report), Vec::<String>::new());
+    for path in wanted {
+        assert!(hidden.iter().any(|found| found == path), "{path}: {hidden:?}");
+    }
+}
+
+#[test]
+fn what_wflo_runs_of_the_project_and_its_neighbours_are_asked_about() {
+    let mut run = Run::new(&[("tools/key.py", "old"), ("src/main.py", "old")]);
+    for path in ["tools/key.py", "Tools/helper.py", "src/main.py", "toolset.md"] {
+        run.writes(path, "new");
+    }
+    run.ends();
+    let programs = vec![rel("tools"), rel("tools/key.py")];
+    let report = run.apply(&ApplyOptions { programs, ..ApplyOptions::default() }).unwrap();
+    assert_eq!(paths(&report), ["src/main.py", "toolset.md"]);
+    let asked: Vec<Sensitive> = report.unconfirmed.iter().map(|(_, why)| *why).collect();
+    assert!(asked.len() >= 2 && asked.iter().all(|why| *why == Sensitive::Program), "{asked:?}");
+}
+
+fn sorted(paths: &[&str]) -> Vec<String> {
+    let mut paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+    paths.sort();
+    paths
 }
 
 #[test]

@@ -223,11 +223,8 @@ fn a_live_view_hides_what_is_hidden_and_discards_what_is_written() {
     project.write(".git/config", "[remote \"o\"]\n\turl = https://SECRET@host/x\n");
     fs::create_dir(project.path().join("db")).unwrap();
     project.write("db/main.db", "SECRET");
-    let rules = HideRules {
-        databases: vec![project.path().join("db/main.db")],
-        globs: vec!["data/in".into()],
-        ..HideRules::default()
-    };
+    let databases = [project.path().join("db/main.db")];
+    let rules = HideRules::default().with_databases(databases).with_globs(["data/in".into()]);
     let hidden = Hidden::new(&project.path(), &rules).unwrap();
     let live = LiveView::new(&project.path(), &hidden, &project.store).unwrap();
     let before = tree(&project.path());

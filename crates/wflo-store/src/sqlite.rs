@@ -26,6 +26,7 @@ mod ports;
 mod readers;
 mod retention;
 mod run;
+mod schema;
 mod slice;
 mod standing;
 mod timer;
@@ -105,7 +106,8 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`] after `lock_wait`; [`StoreError::Corrupt`] when the file is damaged or
-    /// belongs to another application, [`StoreError::TooNew`] (both leave it as it was);
+    /// belongs to another application, [`StoreError::Altered`] when it holds what wflo does not make,
+    /// [`StoreError::TooNew`] (all leave it as it was);
     /// [`StoreError::DiskFull`]; [`StoreError::Failed`] when the folder cannot be written.
     pub fn open(location: impl AsRef<Path>, options: StoreOptions) -> Result<SqliteStore, StoreError> {
         let place = Place::parse(location.as_ref())?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use contract::Fixture;
 use contract::ground::*;
 use wflo_core::event::{Event, EventBody};
-use wflo_core::ports::store::{Op, Store as _};
+use wflo_core::ports::store::{Op, Store as _, StoreError};
 use wflo_store::{SqliteStore, StoreOptions};
 
 fn fixture() -> Fixture {
@@ -237,4 +237,63 @@ async fn the_first_schema_is_brought_forward() {
         wflo_core::effect::EffectKey { step: "b".to_owned(), generation: 1, path: "0".to_owned(), seq: 2 };
     let purpose = wflo_core::approval::Purpose::Write { effect };
     assert_eq!(store.approvals_about(run, purpose).await.unwrap().len(), 1);
+}
+
+/// A store whose migrations are done, as its file.
+fn made(dir: &std::path::Path) -> std::path::PathBuf {
+    let file = dir.join("wflo.db");
+    drop(SqliteStore::open(&file, StoreOptions::default()).unwrap());
+    file
+}
+
+/// What a project brings along acts inside wflo's own commits, so a store is as the migrations make it or is not opened.
+#[test]
+fn a_store_with_anything_that_wflo_does_not_make_is_refused_as_it_is() {
+    for (statement, named) in [
+        ("CREATE TRIGGER t AFTER INSERT ON approvals BEGIN DELETE FROM approvals; END", "trigger `t`"),
+        ("CREATE VIEW v AS SELECT 1", "view `v`"),
+        ("CREATE TABLE x (a)", "table `x`"),
+        ("CREATE INDEX i ON events (body)", "index `i`"),
+        ("ALTER TABLE budgets ADD COLUMN more TEXT", "table `budgets`"),
+        ("DROP INDEX budgets_account", "index `budgets_account`"),
+        ("DROP TABLE inbox; CREATE VIEW inbox AS SELECT 1 AS id", "view `inbox`"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = made(dir.path());
+        let conn = rusqlite::Connection::open(&file).unwrap();
+        conn.execute_batch(statement).unwrap();
+        drop(conn);
+        let before = std::fs::read(&file).unwrap();
+        match SqliteStore::open(&file, StoreOptions::default()) {
+            Err(StoreError::Altered { detail, .. }) => {
+                assert!(detail.contains(named), "{statement}: {detail}")
+            }
+            other => panic!("{statement}: {other:?}"),
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), before, "{statement}");
+    }
+}
+
+#[test]
+fn statistics_that_a_person_asked_for_are_no_strangers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = made(dir.path());
+    rusqlite::Connection::open(&file).unwrap().execute_batch("ANALYZE").unwrap();
+    SqliteStore::open(&file, StoreOptions::default()).unwrap();
+}
+
+/// SQLite would roll it back before anything of the store can be looked at.
+#[test]
+fn a_journal_beside_a_store_that_has_its_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = made(dir.path());
+    let journal = dir.path().join("wflo.db-journal");
+    std::fs::write(&journal, "anything").unwrap();
+    match SqliteStore::open(&file, StoreOptions::default()) {
+        Err(StoreError::Altered { detail, .. }) => assert!(detail.contains("wflo.db-journal"), "{detail}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(journal.exists(), "SQLite was not asked");
+    std::fs::remove_file(&journal).unwrap();
+    SqliteStore::open(&file, StoreOptions::default()).unwrap();
 }

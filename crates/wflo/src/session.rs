@@ -40,12 +40,20 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Opens the store.
+    /// Opens the store. One that lies in the project and was not made here is asked about first.
     ///
     /// # Errors
-    /// When it cannot be used; nothing was changed then.
+    /// When it cannot be used, or is not trusted; nothing was changed then.
     pub(crate) fn open(context: &'a Context<'a>, settings: Settings) -> Result<Self, CommandError> {
-        let store = SqliteStore::open(&settings.storage, StoreOptions::default())?;
+        let opening = trust::store::settle(context, &settings, false)?;
+        let store = match SqliteStore::open(&settings.storage, StoreOptions::default()) {
+            Ok(store) => store,
+            Err(error) => {
+                opening.failed();
+                return Err(error.into());
+            }
+        };
+        opening.opened()?;
         Ok(Session { context, settings, store: Arc::new(store), clock: Arc::new(SystemClock::default()) })
     }
 

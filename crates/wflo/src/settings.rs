@@ -53,6 +53,7 @@ use wflo_core::definition::{BudgetSpec, Per};
 use wflo_core::size::Bytes;
 use wflo_gateway::cache::CacheSettings;
 use wflo_gateway::routing::Routing;
+use wflo_sandbox::workspace::{HideRules, RelPath};
 
 use crate::document::{Field, Kind, Node, Origin, Problem, Reader, Table, Value};
 use crate::trust::Asked;
@@ -136,6 +137,23 @@ impl Settings {
             data_dir::check(&settings.data_dir)?;
         }
         Ok(settings)
+    }
+
+    /// What steps never see and no apply writes, as the settings say it.
+    pub(crate) fn hide_rules(&self) -> HideRules {
+        let storage = std::path::absolute(&self.storage).unwrap_or_else(|_| self.storage.clone());
+        HideRules::new(&self.data_dir, &storage)
+            .with_databases(self.databases.values().map(|database| database.path.clone()))
+            .with_globs(self.sandbox.hide.iter().cloned())
+    }
+
+    /// What of the project its key commands run, outside of every sandbox, and the folders of that.
+    pub(crate) fn programs(&self) -> Vec<RelPath> {
+        let providers = self.providers.iter().filter_map(|(_, provider)| provider.key.as_ref());
+        let secrets = self.secrets.values().map(|secret| &secret.source);
+        let sources = providers.chain(secrets).chain(self.sandbox.cloud.source());
+        let commands = sources.filter_map(KeySource::command);
+        commands.flat_map(|words| crate::trust::guarded(words, &self.project.root)).collect()
     }
 
     /// The defaults for the project whose file cannot be read, without the environment.

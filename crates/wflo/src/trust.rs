@@ -9,11 +9,14 @@
 //! before it was accepted; settings from the environment and the command line are the operator's own.
 
 mod asked;
+mod command;
 pub(crate) mod hosts;
 mod record;
 pub(crate) mod shown;
+pub(crate) mod store;
 
 pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, led_to, of_program, of_run, reach_of_run};
+pub(crate) use command::guarded;
 
 use wflo_core::error::{Code, Failure};
 
@@ -24,6 +27,8 @@ use crate::settings::Settings;
 
 /// The settings are not trusted.
 const NOT_TRUSTED: Code = Code(8016);
+/// What a command runs cannot be looked at.
+const UNREADABLE: Code = Code(8018);
 /// Accepts whatever is asked for, for one command.
 const VARIABLE: &str = "WFLO_TRUST";
 /// How many columns a setting may have to stand beside what it does; a wider one stands above it.
@@ -39,7 +44,8 @@ pub(crate) fn missing(context: &Context<'_>, settings: &Settings, beside: &[Aske
     }
     let accepted = record::read(&settings.project.root);
     let all = settings.asked.iter().chain(beside);
-    all.filter(|asked| !accepted.contains(&asked.recorded())).cloned().collect()
+    let is_known = |asked: &&Asked| asked.unreadable().is_none() && accepted.contains(&asked.recorded());
+    all.filter(|asked| !is_known(asked)).cloned().collect()
 }
 
 /// Accepts these for the project, beside what was accepted before.
@@ -47,6 +53,12 @@ pub(crate) fn missing(context: &Context<'_>, settings: &Settings, beside: &[Aske
 /// # Errors
 /// When that cannot be kept.
 pub(crate) fn accept(settings: &Settings, asked: &[Asked]) -> Result<(), CommandError> {
+    // Nobody can know what it does, nor see when it changes.
+    if let Some((asked, why)) = asked.iter().find_map(|asked| Some((asked, asked.unreadable()?))) {
+        let message = format!("{} cannot be trusted: it names {}", asked.key, plain::line(why));
+        let hint = "make it a file of the project that you can read, or take the command out of wflo.toml";
+        return Err(CommandError::usage(vec![Failure::new(UNREADABLE, message).with_hint(hint)]));
+    }
     let root = &settings.project.root;
     let mut accepted = record::read(root);
     accepted.extend(asked.iter().map(Asked::recorded));

@@ -321,7 +321,7 @@ mod tests {
 
         fn read(&self, entries: &[&str]) -> Result<Requirements, String> {
             let project = self.0.path().join("p");
-            let rules = HideRules { globs: vec!["private/**".to_owned()], ..HideRules::default() };
+            let rules = HideRules::default().with_globs(["private/**".to_owned()]);
             let hidden = Hidden::new(&project, &rules).unwrap();
             let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
             Requirements::read(&project, &entries, &hidden).map_err(|error| error.to_string())

@@ -30,6 +30,6 @@ fn mask(folder: &Path, rules: &HideRules, store: &Store) -> Result<Option<Mask>,
     }
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     // A glob of the project means nothing there.
-    let rules = HideRules { globs: Vec::new(), ..rules.clone() };
+    let rules = rules.clone().with_globs([]);
     Mask::of(&folder, &Hidden::new(&folder, &rules)?, store)
 }

@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod crash;
 mod execute;
+mod guarded;
 pub(crate) mod journal;
 mod merge;
 mod place;
@@ -22,6 +23,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::execute::Resumed;
+pub(super) use self::guarded::{is_program, joins_database};
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
@@ -50,6 +52,8 @@ pub struct ApplyOptions {
     pub confirmed: Confirmed,
     /// The project's workflow definition files: sensitive too.
     pub definitions: Vec<RelPath>,
+    /// What wflo itself runs of the project, outside of every sandbox, and the folders of it: sensitive too.
+    pub programs: Vec<RelPath>,
     /// Check everything, write nothing.
     pub dry_run: bool,
     /// Whose changes they are, in the caller's own terms: what [`pending_apply`] says if it is cut short.
@@ -236,7 +240,11 @@ fn permitted(
         if let (Some(after), Some(mode)) = (&mut change.after, mode) {
             after.mode = mode;
         }
-        match Sensitive::of(&change, &options.definitions, || change.start(store)) {
+        let why = match place.guarded(&change.path, &options.programs)? {
+            Some(why) => Some(why),
+            None => Sensitive::of(&change, &options.definitions, || change.start(store)),
+        };
+        match why {
             Some(why) if !confirmed => report.unconfirmed.push((change, why)),
             _ => wanted.push(change),
         }

@@ -8,6 +8,7 @@
 //! What is inside a hidden folder is hidden. Names are compared without regard to case, because a
 //! project may lie on a file system that does so.
 
+pub(crate) mod beside;
 pub(crate) mod git;
 mod names;
 
@@ -22,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use super::error::{IoAt, WorkspaceError};
 use super::folding::folded_path;
 use super::path::RelPath;
-use names::SIDE_FILES;
 pub(crate) use names::{decided_by, holds_secret};
 
 /// Why a path is hidden.
@@ -54,15 +54,40 @@ struct Place {
     reason: Reason,
 }
 
-/// The rules that a project's settings give.
+/// The rules that a project's settings give. Those of a project are made by [`HideRules::new`] alone, so that none can
+/// forget a part of what is wflo's own.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct HideRules {
     /// wflo's data directory, inside the project or not.
     pub data_dir: Option<PathBuf>,
+    /// The file of wflo's store, which `[storage]` may have put elsewhere; with all that lies beside it.
+    pub storage: Option<PathBuf>,
     /// The files of `[databases]`, absolute; with their `-wal`, `-shm` and `-journal`.
     pub databases: Vec<PathBuf>,
     /// `[sandbox] hide`, in the syntax of `.gitignore`.
     pub globs: Vec<String>,
+}
+
+impl HideRules {
+    /// The rules of a project whose data directory and whose store these are; nothing else is hidden by its place.
+    #[must_use]
+    pub fn new(data_dir: &Path, storage: &Path) -> HideRules {
+        let (data_dir, storage) = (Some(data_dir.to_owned()), Some(storage.to_owned()));
+        HideRules { data_dir, storage, ..HideRules::default() }
+    }
+
+    /// The same, and these files of databases.
+    #[must_use]
+    pub fn with_databases(self, databases: impl IntoIterator<Item = PathBuf>) -> HideRules {
+        HideRules { databases: databases.into_iter().collect(), ..self }
+    }
+
+    /// The same with these globs, and no other ones.
+    #[must_use]
+    pub fn with_globs(self, globs: impl IntoIterator<Item = String>) -> HideRules {
+        HideRules { globs: globs.into_iter().collect(), ..self }
+    }
 }
 
 /// What is hidden in one project.
@@ -112,12 +137,11 @@ impl Hidden {
                 hidden.add_inode(&entry.path());
             }
         }
-        for database in &rules.databases {
-            for suffix in SIDE_FILES {
-                let mut file = database.clone().into_os_string();
-                file.push(suffix);
-                hidden.add_place(&project, Path::new(&file), Reason::Database);
-            }
+        for file in rules.storage.iter().flat_map(|storage| beside::of_store(storage)) {
+            hidden.add_place(&project, &file, Reason::DataDirectory);
+        }
+        for file in rules.databases.iter().flat_map(|database| beside::with_side_files(database)) {
+            hidden.add_place(&project, &file, Reason::Database);
         }
         let mut builder = GitignoreBuilder::new(&project);
         builder.case_insensitive(true).map_err(|error| bad_glob("", &error))?;
@@ -194,8 +218,20 @@ impl Hidden {
         self.exact.iter().map(|place| &place.path)
     }
 
-    /// The verdict on `path` itself, given that its folders are visible.
+    /// The verdict on `path` itself, given that its folders are visible. What SQLite would take for a part of a hidden
+    /// file is hidden with it, whatever hides that.
     pub(crate) fn own(&self, path: &RelPath, is_dir: bool) -> Verdict {
+        let own = self.by_itself(path, is_dir);
+        if !matches!(own, Verdict::Visible | Verdict::IfContent(_)) {
+            return own;
+        }
+        match beside::database_of(path).map(|database| self.by_itself(&database, false)) {
+            Some(hidden @ Verdict::Hidden(_)) => hidden,
+            _ => own,
+        }
+    }
+
+    fn by_itself(&self, path: &RelPath, is_dir: bool) -> Verdict {
         let is_place = |place: &&Place| place.path.as_bytes().eq_ignore_ascii_case(path.as_bytes());
         if let Some(place) = self.exact.iter().find(is_place) {
             return Verdict::Hidden(place.reason);
@@ -288,15 +324,67 @@ mod tests {
             data_dir: Some(folder.path().join(".wflo")),
             databases: vec![folder.path().join("data/support.db")],
             globs: vec!["secrets/".into(), "*.sql".into()],
+            ..HideRules::default()
         };
         let hidden = Hidden::new(folder.path(), &rules).unwrap();
         assert_eq!(why(&hidden, ".wflo/wflo.db"), Some(Reason::DataDirectory));
-        for suffix in SIDE_FILES {
+        for suffix in beside::SIDE_FILES {
             assert_eq!(why(&hidden, &format!("data/support.db{suffix}")), Some(Reason::Database));
         }
         assert_eq!(why(&hidden, "a/secrets/x/y"), Some(Reason::Configured));
         assert_eq!(why(&hidden, "dump.sql"), Some(Reason::Configured));
         assert_eq!(why(&hidden, "data/other.db"), None);
+    }
+
+    #[test]
+    fn a_store_that_lies_in_the_project_is_hidden_with_all_that_is_its() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let storage = folder.path().join("data/runs.db");
+        let hidden =
+            Hidden::new(folder.path(), &HideRules::new(&folder.path().join(".wflo"), &storage)).unwrap();
+        for name in [
+            "runs.db",
+            "runs.db-journal",
+            "runs.db-wal",
+            "runs.db-shm",
+            "runs.db-turn",
+            "runs.db-owner",
+            "RUNS.DB-JOURNAL",
+            "blobs/ab/cd",
+            "engines/e.lock",
+            "gateway/s.1.log",
+        ] {
+            assert_eq!(why(&hidden, &format!("data/{name}")), Some(Reason::DataDirectory), "{name}");
+        }
+        assert_eq!(why(&hidden, "data/report.csv"), None);
+    }
+
+    #[test]
+    fn side_files_lie_where_a_link_to_the_database_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::fs::write(folder.path().join("data/real.db"), "").unwrap();
+        std::os::unix::fs::symlink("data/real.db", folder.path().join("main.db")).unwrap();
+        let rules = HideRules { databases: vec![folder.path().join("main.db")], ..HideRules::default() };
+        let hidden = Hidden::new(folder.path(), &rules).unwrap();
+        for path in ["main.db-journal", "data/real.db", "data/real.db-journal", "data/real.db-wal"] {
+            assert_eq!(why(&hidden, path), Some(Reason::Database), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_sqlite_takes_for_a_part_of_a_hidden_file_is_hidden() {
+        let rules = HideRules { globs: vec!["customers.*".into(), "ledger".into()], ..HideRules::default() };
+        let (_folder, hidden) = hidden(&rules);
+        for path in
+            ["ledger-journal", "a/ledger-wal", "ledger-SHM", "x/server.key-journal", "ledger-jour\u{200c}nal"]
+        {
+            assert!(why(&hidden, path).is_some(), "{path}");
+        }
+        for path in ["ledgers-journal", "app.db-journal", "notes-wal"] {
+            assert_eq!(why(&hidden, path), None, "{path}");
+        }
     }
 
     #[test]

@@ -26,6 +26,14 @@ impl Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The digest of a file to its end, however long it is; a piece of it is in memory at a time.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_file(file: &std::fs::File) -> std::io::Result<Self> {
+        super::store::blob::hash_file(file, u64::MAX).map(|(digest, _)| digest)
+    }
+
     /// The raw 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -59,6 +59,8 @@ pub struct RestoreOptions {
     pub hidden: Option<(PathBuf, Hidden)>,
     /// The files of that project that define workflows.
     pub definitions: Vec<RelPath>,
+    /// What wflo runs of that project, outside of every sandbox.
+    pub programs: Vec<RelPath>,
 }
 
 /// What was restored.

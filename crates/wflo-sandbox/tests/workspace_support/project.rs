@@ -31,7 +31,7 @@ impl Project {
     }
 
     pub fn hidden(&self) -> Hidden {
-        let rules = HideRules { data_dir: Some(self.path().join(".wflo")), ..HideRules::default() };
+        let rules = HideRules::new(&self.path().join(".wflo"), &self.path().join(".wflo/wflo.db"));
         Hidden::new(&self.path(), &rules).unwrap()
     }
 

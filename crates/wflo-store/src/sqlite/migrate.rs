@@ -23,6 +23,17 @@ const MIGRATIONS: &[&str] = &[
 /// The schema that this program writes.
 pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;
 
+/// Makes an empty database one of this schema.
+///
+/// # Errors
+/// As SQLite says.
+pub(super) fn fill(conn: &Connection, schema: u32) -> Result<(), Fault> {
+    for migration in MIGRATIONS.iter().take(schema as usize) {
+        conn.execute_batch(migration)?;
+    }
+    Ok(())
+}
+
 /// Brings the schema to [`NEWEST`].
 ///
 /// # Errors

@@ -16,12 +16,15 @@ use rusqlite::{Connection, OpenFlags};
 use wflo_core::ports::store::StoreError;
 
 use super::fault::Fault;
-use super::migrate;
 use super::wal::damage;
+use super::{migrate, schema};
 use crate::blob::sync_dir;
 
 /// "wflo", in the header of every database of ours.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"wflo");
+
+/// The most bytes of a database that has no log yet: its first page, and room for larger ones.
+const MAKING: u64 = 4 * 4096;
 
 /// Statements kept prepared on each connection.
 const STATEMENTS: usize = 96;
@@ -59,8 +62,17 @@ impl Place {
 
     /// The write-ahead log beside the database.
     pub(crate) fn log(&self) -> PathBuf {
+        self.beside("-wal")
+    }
+
+    /// Where SQLite keeps a rollback journal of a database without a log.
+    fn journal(&self) -> PathBuf {
+        self.beside("-journal")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.file.clone().into_os_string();
-        name.push("-wal");
+        name.push(suffix);
         PathBuf::from(name)
     }
 }
@@ -70,10 +82,11 @@ impl Place {
 /// Waits at most `wait` for other programs.
 ///
 /// # Errors
-/// [`StoreError::Locked`], [`StoreError::Corrupt`], [`StoreError::TooNew`], [`StoreError::DiskFull`],
-/// or [`StoreError::Failed`] when the folder cannot be written.
+/// [`StoreError::Locked`], [`StoreError::Corrupt`], [`StoreError::Altered`], [`StoreError::TooNew`],
+/// [`StoreError::DiskFull`], or [`StoreError::Failed`] when the folder cannot be written.
 pub(crate) fn first(place: &Place, wait: Duration) -> Result<Connection, StoreError> {
     make_dir(&place.dir)?;
+    check_journal(place)?;
     check_log(place)?;
     let deadline = Instant::now() + wait;
     loop {
@@ -154,14 +167,19 @@ fn check_owner(place: &Place, conn: &Connection) -> Result<(), Fault> {
     let tables: u32 = snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let application: i32 = snapshot.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let found: u32 = snapshot.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    snapshot.finish()?;
     let path = || place.file.display().to_string();
     if application == APPLICATION_ID {
-        return match found > migrate::NEWEST {
-            true => Err(StoreError::TooNew { path: path(), found, known: migrate::NEWEST }.into()),
-            false => Ok(()),
+        if found > migrate::NEWEST {
+            return Err(StoreError::TooNew { path: path(), found, known: migrate::NEWEST }.into());
+        }
+        let difference = schema::difference(&snapshot, found)?;
+        snapshot.finish()?;
+        return match difference {
+            Some(detail) => Err(StoreError::Altered { path: path(), detail }.into()),
+            None => Ok(()),
         };
     }
+    snapshot.finish()?;
     match application == 0 && found == 0 && tables == 0 {
         true => Ok(()),
         false => Err(StoreError::Corrupt {
@@ -170,6 +188,21 @@ fn check_owner(place: &Place, conn: &Connection) -> Result<(), Fault> {
         }
         .into()),
     }
+}
+
+/// Looks for a journal that SQLite would roll back into the database before it opens its log, and so before anything of
+/// the database can be checked. While a store is made there may be one, until it has its log; later there never is.
+fn check_journal(place: &Place) -> Result<(), StoreError> {
+    let size = |file: &Path| fs::metadata(file).map_or(0, |about| about.len());
+    // Before the journal is looked for: another process may be making the store right now.
+    let made = size(&place.log()) > 0 || size(&place.file) > MAKING;
+    if !made || fs::symlink_metadata(place.journal()).is_err() {
+        return Ok(());
+    }
+    let journal = place.journal();
+    let name = journal.file_name().unwrap_or_default().display();
+    let detail = format!("{name} lies beside it, and wflo leaves no such journal");
+    Err(StoreError::Altered { path: place.file.display().to_string(), detail })
 }
 
 /// Reads the log before SQLite does, which would take damage for its end and write over what follows. The

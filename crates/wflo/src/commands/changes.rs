@@ -17,7 +17,7 @@ use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, Places, Written, fate, launch_of, workspace_view};
 use wflo_engine::launch::Launch;
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Confirmed, Deciding, Hidden, HideRules, RelPath, Report, View, WorkspaceError,
+    self, ApplyOptions, Change, Confirmed, Deciding, Hidden, RelPath, Report, View, WorkspaceError,
 };
 
 use crate::cli::{ApplyArgs, DiffArgs, DiscardArgs};
@@ -58,6 +58,7 @@ pub(crate) struct Files {
     project: PathBuf,
     hidden: Hidden,
     definitions: Vec<RelPath>,
+    programs: Vec<RelPath>,
     run: RunId,
 }
 
@@ -76,6 +77,7 @@ impl Files {
             store,
             hidden: hidden(settings, &launch.hide)?,
             definitions: definitions(settings, &launch),
+            programs: settings.programs(),
             project: launch.project,
             run: record.id,
         })
@@ -99,7 +101,8 @@ impl Files {
     /// # Errors
     /// When a stored content cannot be read or the project cannot be written.
     pub(crate) fn write(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
-        let options = ApplyOptions { by: Some(self.run.to_string()), ..options.clone() };
+        let (by, programs) = (Some(self.run.to_string()), self.programs.clone());
+        let options = ApplyOptions { by, programs, ..options.clone() };
         workspace::apply(&self.view, &self.store, &self.project, &self.hidden, &options)
     }
 
@@ -166,12 +169,9 @@ pub(crate) fn definitions(settings: &Settings, launch: &Launch) -> Vec<RelPath> 
 
 /// What no apply touches: what the settings hide now, and what was hidden from the run.
 pub(crate) fn hidden(settings: &Settings, globs: &[String]) -> Result<Hidden, WorkspaceError> {
-    let rules = HideRules {
-        data_dir: Some(settings.data_dir.clone()),
-        databases: settings.databases.values().map(|database| database.path.clone()).collect(),
-        globs: settings.sandbox.hide.iter().chain(globs).cloned().collect(),
-    };
-    Hidden::new(&settings.project.root, &rules)
+    let rules = settings.hide_rules();
+    let globs: Vec<String> = rules.globs.iter().chain(globs).cloned().collect();
+    Hidden::new(&settings.project.root, &rules.with_globs(globs))
 }
 
 /// The file of `workflow.py:attribute`, `package.module:attribute` or `flow.yaml`, in the project.

@@ -75,6 +75,8 @@ fn run_here(args: &RunArgs, context: &Context<'_>, background: Option<Child>) ->
             _ => Vec::new(),
         };
         trust::settle(context, &settings, &led, stdin_taken)?;
+        // Here there may be somebody to ask; behind a run in the background there is nobody.
+        trust::store::settle_ahead(context, &settings, stdin_taken)?;
         if let Some(by_hand) = given.and_then(trust::by_hand) {
             // Said by hand: whoever resumes it is not asked again. Where that cannot be kept, they are.
             let _ = trust::accept(&settings, &[by_hand]);

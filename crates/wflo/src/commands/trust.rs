@@ -30,6 +30,7 @@ pub(crate) fn run(args: &TrustArgs, context: &Context<'_>) -> Result<Exit, Comma
     let settings = Settings::load(&location, context.environment)?;
     let (printer, project) = (context.printer, &settings.project.root);
     let trusted = !args.revoke;
+    let asked: Vec<Asked> = settings.asked.iter().cloned().chain(trust::store::brought(&settings)).collect();
     if args.revoke {
         let was = trust::forget(&settings)?;
         printer.line(format_args!(
@@ -38,20 +39,21 @@ pub(crate) fn run(args: &TrustArgs, context: &Context<'_>) -> Result<Exit, Comma
             if was { "no longer" } else { "not" }
         ));
     } else {
-        if settings.asked.is_empty() {
+        if asked.is_empty() {
             printer.line(format_args!("{} asks for nothing that needs trust.", project.display()));
         } else {
             printer.line(format_args!("{} asks for:\n", project.display()));
-            for line in trust::lines(&settings.asked, printer.width()) {
+            for line in trust::lines(&asked, printer.width()) {
                 printer.line(line);
             }
         }
         trust::accept(&settings, &settings.asked)?;
-        if !settings.asked.is_empty() {
+        trust::store::take(&settings)?;
+        if !asked.is_empty() {
             printer.line("\nIt is trusted with them.");
             printer.note("`wflo trust --revoke` takes it back.");
         }
     }
-    printer.object(&Report { project, trusted, settings: &settings.asked });
+    printer.object(&Report { project, trusted, settings: &asked });
     Ok(Exit::Success)
 }

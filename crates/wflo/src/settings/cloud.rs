@@ -51,6 +51,11 @@ impl CloudSettings {
         }
     }
 
+    /// Where the key to it is, if the file says that.
+    pub(super) fn source(&self) -> Option<&KeySource> {
+        self.key.as_ref()
+    }
+
     fn names_a_place(&self) -> bool {
         self.domain.is_some() || self.api.is_some() || self.sandboxes.is_some()
     }

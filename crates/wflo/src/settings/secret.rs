@@ -1,7 +1,7 @@
 //! Keys: named in the settings, fetched when one is needed, never printed.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,20 +38,21 @@ pub(crate) enum KeySource {
     Variable(String),
     /// A file that holds the key alone.
     File(PathBuf),
-    /// A command that prints the key; text is run by `sh -c`.
-    Command(Vec<String>),
+    /// A command that prints the key; text is run by `sh -c`. It runs in the folder of the project, wherever the user
+    /// is: its words name what was trusted there.
+    Command { words: Vec<String>, root: PathBuf },
 }
 
 impl KeySource {
     /// Reads `api_key_env`, `api_key_file` or `api_key_command`; at most one.
-    pub(super) fn read(reader: &mut Reader<'_>, root: &std::path::Path) -> Result<Option<Self>, Problem> {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &Path) -> Result<Option<Self>, Problem> {
         KeySource::read_as(reader, root, ["api_key_env", "api_key_file", "api_key_command"])
     }
 
     /// Reads one of these: a variable, a file, a command.
     pub(super) fn read_as(
         reader: &mut Reader<'_>,
-        root: &std::path::Path,
+        root: &Path,
         [variable, file, command]: [&'static str; 3],
     ) -> Result<Option<Self>, Problem> {
         let variable = reader.optional(variable);
@@ -75,7 +76,15 @@ impl KeySource {
         if words.is_empty() {
             return Err(field.wrong("a command"));
         }
-        Ok(Some(KeySource::Command(words)))
+        Ok(Some(KeySource::Command { words, root: root.to_owned() }))
+    }
+
+    /// The command that prints it, if that is where it comes from.
+    pub(crate) fn command(&self) -> Option<&[String]> {
+        match self {
+            KeySource::Command { words, .. } => Some(words),
+            _ => None,
+        }
     }
 
     /// Fetches the key of `provider`.
@@ -104,7 +113,7 @@ impl KeySource {
                 let hint = format!("put the key alone into {}, readable by you only", path.display());
                 refuse(format!("{}: {error}", path.display()), hint)
             })?,
-            KeySource::Command(words) => run(words).map_err(|reason| {
+            KeySource::Command { words, root } => run(words, root).map_err(|reason| {
                 refuse(reason, "run the command by hand: it must print the key and exit with 0".to_owned())
             })?,
         };
@@ -134,13 +143,18 @@ fn file(path: &std::path::Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// What the command prints, within the deadline.
-fn run(words: &[String]) -> Result<String, String> {
+/// What the command prints when it runs in `root`, within the deadline.
+fn run(words: &[String], root: &Path) -> Result<String, String> {
     let Some((program, arguments)) = words.split_first() else {
         return Err("the command is empty".to_owned());
     };
-    let mut child = Command::new(program)
+    // Which folder a relative program is looked for in differs between systems.
+    let found = if program.contains('/') { root.join(program) } else { PathBuf::from(program) };
+    let mut child = Command::new(found)
         .args(arguments)
+        .current_dir(root)
+        // What was trusted is the project as it is: nothing is added to it.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -185,7 +199,22 @@ mod tests {
     use super::*;
 
     fn shell(line: &str) -> KeySource {
-        KeySource::Command(vec!["sh".into(), "-c".into(), line.into()])
+        let words = vec!["sh".into(), "-c".into(), line.into()];
+        KeySource::Command { words, root: std::env::temp_dir() }
+    }
+
+    #[test]
+    fn a_command_runs_in_the_projects_folder_wherever_the_user_is() {
+        let project = tempfile::tempdir().unwrap();
+        std::fs::create_dir(project.path().join("tools")).unwrap();
+        let script = project.path().join("tools/key.sh");
+        std::fs::write(&script, "#!/bin/sh\necho sk-of-the-root\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for words in [&["tools/key.sh"][..], &["sh", "tools/key.sh"], &["./tools/key.sh"]] {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            let source = KeySource::Command { words, root: project.path().to_owned() };
+            assert_eq!(source.fetch("x", &Environment::default()).unwrap().expose(), "sk-of-the-root");
+        }
     }
 
     #[test]

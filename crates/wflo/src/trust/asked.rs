@@ -9,11 +9,13 @@ use serde::Serialize;
 use wflo_engine::launch::Launch;
 use wflo_engine::program::Program;
 use wflo_gateway::cache::Address;
-use wflo_sandbox::workspace::{Digest, Hidden, HideRules, RelPath};
+use wflo_sandbox::workspace::{Hidden, HideRules, RelPath};
 
 use crate::document::{Node, Table, Value};
 use crate::plain;
 use crate::settings::{Backend, Settings};
+
+use super::command::{Running, Written, running};
 
 /// One setting, or one entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,19 +26,31 @@ pub(crate) struct Asked {
     pub(crate) value: String,
     /// What it does, for people.
     pub(crate) does: &'static str,
+    /// A command, as JSON: a line for a shell, or its words.
+    #[serde(skip)]
+    command: Option<String>,
     /// Of the project's files that it runs: when one changes, it is another setting.
     #[serde(skip)]
-    files: Vec<String>,
+    running: Running,
 }
 
 impl Asked {
-    fn new(key: impl Into<String>, value: impl Into<String>, does: &'static str) -> Asked {
-        Asked { key: key.into(), value: value.into(), does, files: Vec::new() }
+    pub(super) fn new(key: impl Into<String>, value: impl Into<String>, does: &'static str) -> Asked {
+        let (command, running) = (None, Running::default());
+        Asked { key: key.into(), value: value.into(), does, command, running }
     }
 
     /// As it is written in the file.
     pub(crate) fn setting(&self) -> String {
-        format!("{} = {:?}", self.key, self.value)
+        match &self.command {
+            Some(command) => format!("{} = {command}", self.key),
+            None => format!("{} = {:?}", self.key, self.value),
+        }
+    }
+
+    /// What of the project it runs and nobody can look at; nobody can accept that, either.
+    pub(crate) fn unreadable(&self) -> Option<&str> {
+        self.running.unreadable.as_deref()
     }
 
     /// The same in so many columns, or in those that an address needs to show its host whole.
@@ -50,8 +64,10 @@ impl Asked {
 
     /// As it is remembered.
     pub(crate) fn recorded(&self) -> String {
-        let files = self.files.iter().map(|file| format!(" [{file}]")).collect::<String>();
-        self.setting() + &files
+        match self.running.files.is_empty() {
+            true => self.setting(),
+            false => format!("{} {}", self.setting(), serde_json::json!(self.running.files)),
+        }
     }
 }
 
@@ -240,14 +256,13 @@ fn of_secret(key: &str, secret: &Table, root: &Path, found: &mut Vec<Asked>) {
 }
 
 fn of_command(key: String, command: &Node, root: &Path) -> Asked {
-    let words = match &command.value {
-        Value::List(items) => items.iter().filter_map(text_of).map(str::to_owned).collect(),
-        _ => text_of(command).map(str::to_owned).into_iter().collect::<Vec<_>>(),
+    let written = Written::read(command);
+    let value = match &written {
+        Written::Line(line) => line.clone(),
+        Written::Words(words) => words.join(" "),
     };
-    let mut asked = Asked::new(key, words.join(" "), "runs outside of every sandbox");
-    let named = words.iter().flat_map(|word| word.split_whitespace());
-    asked.files = named.filter_map(|word| digest_of(word, root)).collect();
-    asked
+    let (command, running) = (Some(written.json()), running(&written.words(), root));
+    Asked { command, running, ..Asked::new(key, value, "runs outside of every sandbox") }
 }
 
 /// A Redis elsewhere; what is shown of its address holds no password. One that cannot be read is refused.
@@ -444,15 +459,6 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     Some(resolved(above)?.join(name))
 }
 
-/// The digest of a word that names a file of the project.
-fn digest_of(word: &str, root: &Path) -> Option<String> {
-    let path = root.join(word);
-    let about = path.metadata().ok().filter(|about| about.is_file() && about.len() <= 1 << 20)?;
-    let real = path.canonicalize().ok().filter(|real| real.starts_with(root))?;
-    let content = (about.len() > 0).then(|| std::fs::read(real)).transpose().ok()?.unwrap_or_default();
-    Some(Digest::of(&content).to_string())
-}
-
 /// Whether an address is on this machine's own loopback.
 fn is_this_machine(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else { return false };
@@ -513,7 +519,7 @@ mod tests {
             headers = [\"referer\"]\nquery = [\"key\"]\n";
         let found = of(text, &root);
         for wanted in [
-            "providers.a.api_key_command = \"./key.sh x\"",
+            "providers.a.api_key_command = [\"./key.sh\",\"x\"]",
             "providers.a.base_url",
             "providers.b.base_url = \"https://evil.example/v1\"",
             "providers.b.api_key_env = \"AWS_SECRET\"",

@@ -77,6 +77,14 @@ pub enum StoreError {
         /// What SQLite or Postgres says.
         detail: String,
     },
+    /// The data file holds what wflo does not make, and would carry out: somebody else made it so.
+    #[error("{path} is not as wflo made it: {detail}")]
+    Altered {
+        /// The data file.
+        path: String,
+        /// What.
+        detail: String,
+    },
     /// Another program holds the data file.
     #[error("{path} is locked by another program")]
     Locked {
@@ -117,6 +125,7 @@ impl Coded for StoreError {
             StoreError::Failed(_) => 2008,
             StoreError::Closed => 2009,
             StoreError::StillNeeded { .. } => 2011,
+            StoreError::Altered { .. } => 2012,
         })
     }
 
@@ -126,6 +135,7 @@ impl Coded for StoreError {
             StoreError::Short(_) => "raise the limit with --budget, or approve a top-up with `wflo approvals approve ID --amount USD`".to_owned(),
             StoreError::DiskFull { .. } => "free some space, then `wflo runs resume ID`".to_owned(),
             StoreError::Corrupt { path, .. } => format!("wflo changed nothing; restore {path} from a backup, or move it away to start afresh"),
+            StoreError::Altered { path, .. } => format!("wflo read nothing of it; if you did not do this yourself, move {path} away to start afresh"),
             StoreError::Locked { .. } => "close the other program, or use another --data-dir".to_owned(),
             StoreError::TooNew { .. } => "upgrade wflo".to_owned(),
             StoreError::StillNeeded { .. } => "runs go once they have ended, and their retries too: `wflo runs cancel ID` ends one".to_owned(),

@@ -13,11 +13,14 @@ use super::super::attributes::{self, Attributes};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::folding;
+use super::super::hidden::beside::database_of;
 use super::super::hidden::{Hidden, Reason};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::blob::hash_file;
 use super::super::survey::survey;
+use super::guarded;
+use super::sensitive::Sensitive;
 
 pub(super) struct Place {
     path: PathBuf,
@@ -63,9 +66,26 @@ impl Place {
         }
         let found = beneath::look(&self.root, path.as_bytes()).at("read", &self.shown(path))?;
         match found {
-            Some((_, stat)) if self.is_hidden_file(&stat)? => Ok(Some(Reason::HardLink)),
-            _ => Ok(None),
+            Some((_, stat)) if self.is_hidden_file(&stat)? => return Ok(Some(Reason::HardLink)),
+            _ => {}
         }
+        if let Some(database) = database_of(path)
+            && let Some((_, stat)) =
+                beneath::look(&self.root, database.as_bytes()).at("read", &self.shown(path))?
+            && self.is_hidden_file(&stat)?
+        {
+            return Ok(Some(Reason::HardLink));
+        }
+        guarded::hidden_by_content(path, &self.root, &self.hidden).at("read", &self.shown(path))
+    }
+
+    /// Why the path needs the user's word because of what stands in the project.
+    pub(super) fn guarded(
+        &self,
+        path: &RelPath,
+        programs: &[RelPath],
+    ) -> Result<Option<Sensitive>, WorkspaceError> {
+        guarded::why(path, &self.root, programs).at("read", &self.shown(path))
     }
 
     /// Whether this is a hidden file under whatever name.

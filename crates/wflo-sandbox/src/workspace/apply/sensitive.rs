@@ -20,6 +20,10 @@ pub enum Sensitive {
     Settings,
     /// A workflow definition.
     Definition,
+    /// What SQLite would take for a part of a database that is there: a journal, a log.
+    Database,
+    /// What `wflo.toml` has wflo run outside of every sandbox, or a neighbour of it.
+    Program,
     /// Git's own files, hooks among them, and files that steer it.
     Git,
     /// What a Python is, or runs before any program, or takes for a module's code unread.

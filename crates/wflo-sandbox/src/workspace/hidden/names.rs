@@ -1,10 +1,9 @@
 //! Names of files that hold credentials, and what of a content decides where the name does not.
 
+use super::beside::SIDE_FILES;
 use super::{Reason, Verdict, git};
 use crate::workspace::path::RelPath;
 
-/// What SQLite keeps beside a database, and the database itself.
-pub(super) const SIDE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 const DATABASE_ENDINGS: [&str; 3] = [".db", ".sqlite", ".sqlite3"];
 const KEY_ENDINGS: [&str; 13] = [
     ".key",

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::super::apply::{Sensitive, entry_at, mode_in_project};
+use super::super::apply::{Sensitive, entry_at, is_program, joins_database, mode_in_project};
 use super::super::beneath;
 use super::super::diff::{Change, ChangeKind};
 use super::super::error::IoAt;
@@ -59,10 +59,19 @@ pub(super) fn pass(
         if change.before == change.after {
             continue;
         }
+        let joins = match &root {
+            Some(root) => joins_database(path, root).at("read", &whole.join(path.as_path()))?,
+            None => false,
+        };
+        if joins {
+            paths.push(path.clone());
+            continue;
+        }
         let start = change.start(store);
         for place in &places {
             change.path = RelPath::from_bytes(place.join(path.as_path()).as_os_str().as_encoded_bytes())?;
-            if Sensitive::of(&change, &options.definitions, || start).is_some() {
+            let runs = is_program(&change.path, &options.programs);
+            if runs || Sensitive::of(&change, &options.definitions, || start).is_some() {
                 paths.push(path.clone());
                 break;
             }

@@ -115,7 +115,7 @@ async fn bring_in(
         confirmed: if wish.yes && names_something(wish) { Confirmed::All } else { Confirmed::None },
         definitions: files.definitions(),
         dry_run: true,
-        by: None,
+        ..ApplyOptions::default()
     };
     let mut planned = refuse_conflicts(context, run, files.write(&options)?)?;
     let mut there = Vec::new();
@@ -276,6 +276,10 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
     match why {
         Sensitive::Settings => "wflo's settings: limits and budgets of later runs",
         Sensitive::Definition => "a workflow definition",
+        Sensitive::Database => {
+            "what the next program that opens a database of the project takes for a part of it"
+        }
+        Sensitive::Program => "a key command of wflo.toml runs it, outside of every sandbox",
         Sensitive::Git => "a file of Git",
         Sensitive::Shell => "a file that a shell runs",
         Sensitive::Interpreter => "a part of a Python, or a file that one runs by itself",

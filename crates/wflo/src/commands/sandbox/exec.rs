@@ -42,7 +42,9 @@ const WITH_THIS_FOLDER: &str = "wflo sandbox exec --workspace .";
 pub(crate) fn run(args: &ExecArgs, context: &Context<'_>) -> Result<Exit, CommandError> {
     let mut spec = Spec::new(args.command.iter().cloned());
     spec.env = environment(&args.env, context)?;
-    let shown = Shown::new(binds(&args.ro, &context.current), &context.current)?;
+    // Without a project, or with one whose settings cannot be read, names say what is hidden.
+    let rules = context.settings(None).map(|settings| settings.hide_rules()).unwrap_or_default();
+    let shown = Shown::new(binds(&args.ro, &context.current), &context.current, &rules)?;
     spec.ro = shown.binds.clone();
     spec.rw = binds(&args.rw, &context.current);
     spec.preset = args.preset;

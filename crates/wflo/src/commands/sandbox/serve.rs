@@ -118,7 +118,7 @@ fn each(
         let source = std::fs::canonicalize(&source).unwrap_or(source);
         ro.push(Bind::new(source, &mount.target));
     }
-    let Shown { binds: mut ro, masks } = Shown::new(ro, &context.current)?;
+    let Shown { binds: mut ro, masks } = Shown::new(ro, &context.current, &settings.hide_rules())?;
     let mut path = Vec::new();
     if let Some(python) = &args.python {
         let interpreter = python_of(&context.current.join(python), settings, context)?;

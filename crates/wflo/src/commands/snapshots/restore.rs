@@ -35,7 +35,8 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     }
     let hidden = (root.clone(), hidden(&session.settings, &launch.hide)?);
     let definitions = definitions(&session.settings, &launch);
-    let options = RestoreOptions { paths, over: args.force, hidden: Some(hidden), definitions };
+    let programs = session.settings.programs();
+    let options = RestoreOptions { paths, over: args.force, hidden: Some(hidden), definitions, programs };
     let target = context.current.join(&args.to);
     let restored = snapshots::restore(&held.view, &held.store, &target, &options)?;
     printer.object(&Done {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use wflo_sandbox::workspace::{
-    Bounds, Captured, Hidden, HideRules, LiveView, Mounts, Store, WorkspaceError, capture, state_root,
+    Bounds, Captured, Hidden, LiveView, Mounts, Store, WorkspaceError, capture, state_root,
 };
 use wflo_sandbox::{ProcessTree, View};
 
@@ -37,12 +37,7 @@ impl Place {
             current: folder.clone(),
         };
         let settings = Settings::load(&location, context.environment)?;
-        let rules = HideRules {
-            data_dir: Some(settings.data_dir.clone()),
-            databases: settings.databases.values().map(|database| database.path.clone()).collect(),
-            globs: settings.sandbox.hide.clone(),
-        };
-        let hidden = Hidden::new(&folder, &rules).map_err(no_workspace)?;
+        let hidden = Hidden::new(&folder, &settings.hide_rules()).map_err(no_workspace)?;
         // Beside the runs' store: their pruning must not take away what --keep kept.
         let root = state_root(&folder, &settings.data_dir).join("exec");
         let store = Store::open(root).map_err(no_workspace)?;

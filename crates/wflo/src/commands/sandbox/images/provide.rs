@@ -12,7 +12,7 @@ use wflo_engine::images::{
 use wflo_engine::interpreter::{Language, Surroundings};
 use wflo_engine::launch;
 use wflo_engine::{EngineError, Source};
-use wflo_sandbox::workspace::{Hidden, HideRules, state_root};
+use wflo_sandbox::workspace::{Hidden, state_root};
 
 use crate::commands::Context;
 use crate::failure::CommandError;
@@ -139,7 +139,7 @@ fn builder(context: &Context<'_>, settings: &Settings) -> Result<Builder, Comman
         images: Arc::new(images(settings)?),
         clock: Arc::new(SystemClock::default()),
         launcher: super::super::this_program()?,
-        rules: rules(settings),
+        rules: settings.hide_rules(),
         hosts: Arc::new(session::hosts(settings, context.environment)),
         secrets: secrets.collect(),
         deny_hosts: trust::hosts::read(&settings.project.root)?.deny.into_iter().collect(),
@@ -169,18 +169,9 @@ pub(super) fn current(context: &Context<'_>, settings: &Settings) -> Vec<String>
     python().into_iter().chain(system).collect()
 }
 
-/// What is hidden from sandboxes.
-fn rules(settings: &Settings) -> HideRules {
-    HideRules {
-        data_dir: Some(settings.data_dir.clone()),
-        databases: settings.databases.values().map(|database| database.path.clone()).collect(),
-        globs: settings.sandbox.hide.clone(),
-    }
-}
-
 fn wanted(settings: &Settings) -> Result<Wanted, CommandError> {
     let packages = &settings.sandbox.packages;
-    let hidden = Hidden::new(&settings.project.root, &rules(settings))?;
+    let hidden = Hidden::new(&settings.project.root, &settings.hide_rules())?;
     Ok(Wanted {
         requirements: Requirements::read(&settings.project.root, &packages.requirements, &hidden)?,
         index: Index::read(packages.index_url.as_deref(), &packages.extra_index_urls, &packages.index_hosts)?,
