@@ -25,7 +25,7 @@ pub use self::execute::Resumed;
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
-pub(super) use self::sensitive::mode as mode_in_project;
+pub(super) use self::sensitive::{Guards, mode as mode_in_project};
 
 use self::journal::{Content, Journal, Op, State};
 use self::merge::{Decision, decide};
@@ -155,7 +155,8 @@ pub fn apply(
     };
     let changes = selected(changes, &options.paths)?;
     let mut report = Report::default();
-    let wanted = permitted(changes, store, &place, options, &mut report)?;
+    let guards = Guards::new(place.path(), &RelPath::root(), &view.merged(), &options.definitions);
+    let wanted = permitted(changes, store, &place, &guards, options, &mut report)?;
 
     let mut plan = Plan { place: &place, options, ops: BTreeMap::new() };
     for change in &wanted {
@@ -205,6 +206,7 @@ fn permitted(
     changes: Vec<Change>,
     store: &Store,
     place: &Place,
+    guards: &Guards,
     options: &ApplyOptions,
     report: &mut Report,
 ) -> Result<Vec<Change>, WorkspaceError> {
@@ -229,7 +231,7 @@ fn permitted(
         if let (Some(after), Some(mode)) = (&mut change.after, mode) {
             after.mode = mode;
         }
-        match Sensitive::of(&change, &options.definitions, || change.start(store)) {
+        match Sensitive::of(&change, guards, || change.start(store)) {
             Some(why) if !confirmed => report.unconfirmed.push((change, why)),
             _ => wanted.push(change),
         }

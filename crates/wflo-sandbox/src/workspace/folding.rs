@@ -32,6 +32,9 @@ const TRIED: usize = 64;
 
 /// What one part of a path may be elsewhere, in lower case.
 pub(super) fn folded(part: &[u8]) -> Vec<u8> {
+    if part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)) {
+        return part.to_ascii_lowercase();
+    }
     let text = String::from_utf8_lossy(part);
     let seen: String = text.chars().filter(|c| !is_unseen(*c)).collect();
     // By way of capitals, so that letters with one capital are one letter; twice, since a capital may fall apart.

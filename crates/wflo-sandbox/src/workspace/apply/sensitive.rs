@@ -1,14 +1,16 @@
 //! Paths whose change acts on the user's machine or on a server without anybody running it by hand:
 //! each is asked about separately.
 
+mod guards;
 mod rules;
 mod standard;
 
 use serde::{Deserialize, Serialize};
 
+pub(in crate::workspace) use self::guards::Guards;
 use self::rules::RULES;
 use super::super::diff::Change;
-use super::super::folding::{folded, folded_path};
+use super::super::folding::folded;
 use super::super::manifest::Kind;
 use super::super::path::RelPath;
 
@@ -48,17 +50,15 @@ impl Sensitive {
     #[must_use]
     pub(in crate::workspace) fn of(
         change: &Change,
-        definitions: &[RelPath],
+        guards: &Guards,
         start: impl FnOnce() -> [u8; 2],
     ) -> Option<Sensitive> {
         let path = &change.path;
-        let is_definition = |known: &RelPath| known == path || folded_path(known) == folded_path(path);
-        if definitions.iter().any(is_definition) {
+        if guards.defines(path) {
             return Some(Sensitive::Definition);
         }
-        let here: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
-        let elsewhere: Vec<Vec<u8>> = here.iter().map(|part| folded(part)).collect();
-        if let Some(why) = Sensitive::by_name(&here).or_else(|| Sensitive::by_name(&elsewhere)) {
+        let kind = change.after.as_ref().map(|entry| &entry.kind);
+        if let Some(why) = by_name(path).or_else(|| guards.leads_to(path, kind)) {
             return Some(why);
         }
         match change.after.as_ref().map(|entry| (&entry.kind, entry.mode)) {
@@ -76,7 +76,7 @@ impl Sensitive {
     }
 
     /// Why a path with these parts, in lower case, needs it.
-    fn by_name(parts: &[Vec<u8>]) -> Option<Sensitive> {
+    fn by_parts(parts: &[Vec<u8>]) -> Option<Sensitive> {
         let name = parts.last()?;
         if name == b"wflo.toml" {
             return Some(Sensitive::Settings);
@@ -96,6 +96,14 @@ impl Sensitive {
         }
         RULES.iter().find(|rule| rule.matches(parts, name)).map(|rule| rule.why)
     }
+}
+
+/// Why a path of this name needs the user's word, whatever it is.
+fn by_name(path: &RelPath) -> Option<Sensitive> {
+    let here: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
+    let elsewhere: Vec<Vec<u8>> = here.iter().map(|part| folded(part)).collect();
+    let other = || if elsewhere == here { None } else { Sensitive::by_parts(&elsewhere) };
+    Sensitive::by_parts(&here).or_else(other)
 }
 
 /// The mode that a path gets in the project: a run cannot open a file to others that were kept out.
@@ -129,6 +137,7 @@ fn leads_outside(path: &RelPath, target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::super::diff::ChangeKind;
+    use super::super::super::layer::MergedTree;
     use super::super::super::manifest::{Digest, Entry};
     use super::*;
 
@@ -146,7 +155,11 @@ mod tests {
     }
 
     fn why(path: &str, after: Entry) -> Option<Sensitive> {
-        Sensitive::of(&change(path, None, after), &["flows/main.py".parse().unwrap()], || [0; 2])
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().canonicalize().unwrap();
+        let definitions = ["flows/main.py".parse().unwrap()];
+        let guards = Guards::new(&project, &RelPath::root(), &MergedTree::new(), &definitions);
+        Sensitive::of(&change(path, None, after), &guards, || [0; 2])
     }
 
     fn file(mode: u32) -> Entry {
@@ -200,7 +213,7 @@ mod tests {
     #[test]
     fn what_becomes_a_program_is_asked_about() {
         let of = |before: Option<Entry>, after: Entry, start: &[u8; 2]| {
-            Sensitive::of(&change("run", before, after), &[], || *start)
+            Sensitive::of(&change("run", before, after), &Guards::default(), || *start)
         };
         assert_eq!(of(None, file(0o755), b"xx"), Some(Sensitive::Executable));
         assert_eq!(of(Some(file(0o644)), file(0o744), b"xx"), Some(Sensitive::Executable));

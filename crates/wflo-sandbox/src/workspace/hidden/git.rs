@@ -6,6 +6,7 @@
 //! `FETCH_HEAD` quote the addresses that were fetched from and lose it too.
 
 use super::{Reason, Verdict};
+use crate::workspace::folding::folded;
 use crate::workspace::path::RelPath;
 
 /// Sections that stay, apart from the keys in [`DROPPED_KEYS`].
@@ -65,6 +66,47 @@ const DROPPED_KEYS: [&str; 17] = [
     "vcs",
     "external",
 ];
+
+/// Which names that make a folder one of Git's are in it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marks {
+    head: bool,
+    objects: bool,
+    refs: bool,
+    /// The objects and refs are in the folder that this file names.
+    common: bool,
+}
+
+impl Marks {
+    /// Notes a name, as other file systems read it.
+    pub(crate) fn note(&mut self, name: &[u8]) {
+        // Most names are none of these, whatever is folded.
+        if name.len() < 4 || name.len() > 64 {
+            return;
+        }
+        match folded(name).as_slice() {
+            b"head" => self.head = true,
+            b"objects" => self.objects = true,
+            b"refs" => self.refs = true,
+            b"commondir" => self.common = true,
+            _ => {}
+        }
+    }
+
+    /// Whether Git takes a folder with these for one of its own (`is_git_directory`, `setup.c` of Git). What `HEAD`
+    /// says is not asked: who writes it may write it later.
+    pub(crate) fn are_gits(self) -> bool {
+        self.head && ((self.objects && self.refs) || self.common)
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Marks {
+    fn from_iter<T: IntoIterator<Item = &'a [u8]>>(names: T) -> Marks {
+        let mut marks = Marks::default();
+        names.into_iter().for_each(|name| marks.note(name));
+        marks
+    }
+}
 
 /// What to do with a path that may be Git's.
 pub(super) fn verdict(path: &RelPath, is_dir: bool) -> Verdict {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::super::apply::{Sensitive, entry_at, mode_in_project};
+use super::super::apply::{Guards, Sensitive, entry_at, mode_in_project};
 use super::super::beneath;
 use super::super::diff::{Change, ChangeKind};
 use super::super::error::IoAt;
@@ -31,8 +31,15 @@ pub(super) fn pass(
     let own = options.hidden.as_ref().map(|(project, _)| project.as_path());
     let is_project = |folder: &&Path| Some(*folder) == own || folder.join(SETTINGS).is_file();
     // Names are judged by where they are in a project, and one may lie in another.
-    let places: Vec<&Path> =
-        whole.ancestors().filter(is_project).filter_map(|project| whole.strip_prefix(project).ok()).collect();
+    let mut places = Vec::new();
+    for project in whole.ancestors().filter(is_project) {
+        let Ok(inside) = whole.strip_prefix(project) else { continue };
+        let at = match inside.as_os_str().is_empty() {
+            true => RelPath::root(),
+            false => RelPath::from_bytes(inside.as_os_str().as_encoded_bytes())?,
+        };
+        places.push((inside, Guards::new(project, &at, tree, &options.definitions)));
+    }
     if places.is_empty() {
         return Ok(());
     }
@@ -60,9 +67,9 @@ pub(super) fn pass(
             continue;
         }
         let start = change.start(store);
-        for place in &places {
+        for (place, guards) in &places {
             change.path = RelPath::from_bytes(place.join(path.as_path()).as_os_str().as_encoded_bytes())?;
-            if Sensitive::of(&change, &options.definitions, || start).is_some() {
+            if Sensitive::of(&change, guards, || start).is_some() {
                 paths.push(path.clone());
                 break;
             }
