@@ -9,8 +9,9 @@ mod run;
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use project::{contents, rel};
 use run::{Run, asked, paths};
-use wflo_sandbox::workspace::{ApplyOptions, Sensitive};
+use wflo_sandbox::workspace::{ApplyOptions, Reason, Sensitive};
 
 /// A project with these links, then sealed.
 fn linked(files: &[(&str, &str)], links: &[(&str, &str)]) -> Run {
@@ -80,7 +81,8 @@ fn links_of_the_moment_and_links_of_the_run_count_too() {
 
 #[test]
 fn a_link_in_the_way_of_what_is_guarded_is_guarded() {
-    let mut run = linked(&[("conf/main.make", "old"), ("evil/main.make", "new")], &[("Makefile", "conf/main.make")]);
+    let mut run =
+        linked(&[("conf/main.make", "old"), ("evil/main.make", "new")], &[("Makefile", "conf/main.make")]);
     symlink("evil", run.upper("conf")).unwrap();
     run.ends();
     let report = run.apply(&ApplyOptions::default()).unwrap();
@@ -149,4 +151,85 @@ fn settings_of_submodules_and_work_trees_count_where_they_hold() {
     run.ends();
     let report = run.apply(&ApplyOptions::default()).unwrap();
     assert_eq!(asked(&report), [("lib/hooks/pre-commit".to_owned(), Sensitive::Git)]);
+}
+
+#[test]
+fn a_folder_that_a_run_makes_one_of_gits_is_guarded_as_git() {
+    let mut run = linked(&[("docs/i", "old"), ("half/head", "x"), ("half/objects/x", "x")], &[]);
+    for path in ["docs/HEAD", "docs/config", "docs/objects/x", "docs/refs/x", "docs/notes", "docs/hooks/h"] {
+        run.writes(path, "new");
+    }
+    for path in ["half/refs/x", "plain/HEAD", "plain/objects/x", "plain/config"] {
+        run.writes(path, "new");
+    }
+    run.ends();
+    let report = run.apply(&ApplyOptions::default()).unwrap();
+    let found = asked(&report);
+    for path in ["docs/HEAD", "docs/objects/x", "docs/refs/x", "docs/hooks/h", "half/refs/x"] {
+        assert!(found.contains(&(path.to_owned(), Sensitive::Git)), "{path} in {found:?}");
+    }
+    assert_eq!(report.hidden, [(rel("docs/config"), Reason::GitCredentials)]);
+    let free = ["docs/notes", "plain", "plain/HEAD", "plain/config", "plain/objects", "plain/objects/x"];
+    assert_eq!(paths(&report), free);
+}
+
+/// `git clone --bare` into `.bare`, with the work tree `main` beside it.
+const BARE: [(&str, &str); 9] = [
+    (".git", "gitdir: ./.bare\n"),
+    (".bare/HEAD", "ref: refs/heads/main\n"),
+    (".bare/objects/x", ""),
+    (".bare/refs/x", ""),
+    (
+        ".bare/config",
+        "[core]\n\tbare = true\n[http \"https://host/\"]\n\textraheader = AUTHORIZATION: basic SECRET\n",
+    ),
+    (".bare/annex/creds/x", "SECRET"),
+    (".bare/logs/HEAD", "0 1 A <a@b> 1 +0\tclone: from https://SECRET@host/x\n"),
+    ("main/.git", "gitdir: ../.bare/worktrees/main\n"),
+    ("main/config", "size = 1\n"),
+];
+
+#[test]
+fn the_folder_of_a_repository_that_lies_elsewhere_is_guarded_and_shown_as_git() {
+    let mut run = linked(&BARE, &[]);
+    let shown = contents(&run.view);
+    let read = |path: &str| run.reads_sealed(path);
+    assert!(shown.contains_key(&b"main/config"[..]) && !shown.contains_key(&b".bare/annex/creds/x"[..]));
+    assert!(read(".bare/config").contains("bare = true") && !read(".bare/config").contains("SECRET"));
+    assert!(!read(".bare/logs/HEAD").contains("SECRET"));
+    for path in
+        [".bare/config", ".bare/hooks/post-checkout", ".bare/info/attributes", "main/config", ".bare/x"]
+    {
+        run.writes(path, "new");
+    }
+    run.ends();
+    let report = run.apply(&ApplyOptions::default()).unwrap();
+    assert_eq!(report.hidden, [(rel(".bare/config"), Reason::GitCredentials)]);
+    assert_eq!(paths(&report), [".bare/x", "main/config"]);
+    let found = asked(&report);
+    for path in [".bare/hooks/post-checkout", ".bare/info/attributes"] {
+        assert!(found.contains(&(path.to_owned(), Sensitive::Git)), "{path} in {found:?}");
+    }
+    assert_eq!(run.reads(".bare/config"), BARE[4].1);
+}
+
+#[test]
+fn a_folder_that_a_git_file_leads_to_is_gits_before_it_is_whole() {
+    let files = [
+        (".git", "gitdir: store/own\n"),
+        ("store/own/commondir", "../common\n"),
+        ("store/common/config", ""),
+    ];
+    let mut run = linked(&files, &[]);
+    for path in ["store/own/HEAD", "store/common/config", "store/common/hooks/h", "store/other"] {
+        run.writes(path, "new");
+    }
+    run.ends();
+    let report = run.apply(&ApplyOptions::default()).unwrap();
+    let found = asked(&report);
+    for path in ["store/own/HEAD", "store/common/hooks/h"] {
+        assert!(found.contains(&(path.to_owned(), Sensitive::Git)), "{path} in {found:?}");
+    }
+    assert_eq!(report.hidden, [(rel("store/common/config"), Reason::GitCredentials)]);
+    assert_eq!(paths(&report), ["store/other"]);
 }

@@ -36,6 +36,7 @@ use super::folding::folded_path;
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Kind};
 use super::path::RelPath;
+use super::repository::Ground;
 use super::store::Store;
 use super::view::View;
 
@@ -144,18 +145,21 @@ pub fn apply(
     hidden: &Hidden,
     options: &ApplyOptions,
 ) -> Result<Report, WorkspaceError> {
-    let place = Place::open(project, hidden.clone())?;
+    let mut place = Place::open(project, hidden.clone())?;
     let desk = journal::Desk::open(store, place.path())?;
     if let Some(pending) = desk.pending()? {
         return Err(WorkspaceError::ApplyInterrupted { id: pending.id });
     }
+    let (ground, base, merged) = (Ground::of(place.path()), view.base(), view.merged());
+    let git = ground.git_folders(base.keys().chain(merged.keys()));
+    place.knows(&git);
+    let guards = Guards::new(&ground, git, &RelPath::root(), &merged, &options.definitions);
     let changes = match view.undone.is_empty() {
         true => diff(view, store)?,
         false => rollback(view, store, |path| place.entry(path))?,
     };
     let changes = selected(changes, &options.paths)?;
     let mut report = Report::default();
-    let guards = Guards::new(place.path(), &RelPath::root(), &view.merged(), &options.definitions);
     let wanted = permitted(changes, store, &place, &guards, options, &mut report)?;
 
     let mut plan = Plan { place: &place, options, ops: BTreeMap::new() };

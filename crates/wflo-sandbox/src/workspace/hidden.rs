@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{IoAt, WorkspaceError};
 use super::folding::folded_path;
 use super::path::RelPath;
+use super::repository::{self, Ground};
+use super::view::View;
 use names::SIDE_FILES;
 pub(crate) use names::{decided_by, holds_secret};
 
@@ -70,6 +72,8 @@ pub struct HideRules {
 pub struct Hidden {
     exact: Vec<Place>,
     globs: Gitignore,
+    /// Git's, where their names do not tell.
+    git: git::Folders,
     /// Files whose place is known, by (device, inode), for their hard links.
     inodes: HashSet<(u64, u64)>,
 }
@@ -105,7 +109,8 @@ impl Hidden {
     /// the project cannot be opened.
     pub fn new(project: &Path, rules: &HideRules) -> Result<Hidden, WorkspaceError> {
         let project = project.canonicalize().at("open the project", project)?;
-        let mut hidden = Hidden { exact: Vec::new(), globs: Gitignore::empty(), inodes: HashSet::new() };
+        let (globs, git) = (Gitignore::empty(), repository::of_root(&project));
+        let mut hidden = Hidden { exact: Vec::new(), globs, git, inodes: HashSet::new() };
         if let Some(data_dir) = &rules.data_dir {
             hidden.add_place(&project, data_dir, Reason::DataDirectory);
             for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
@@ -194,8 +199,32 @@ impl Hidden {
         self.exact.iter().map(|place| &place.path)
     }
 
-    /// The verdict on `path` itself, given that its folders are visible.
-    pub(crate) fn own(&self, path: &RelPath, is_dir: bool) -> Verdict {
+    /// The same rules, with Git's folders of the project as it is and as the run of `view` saw and left it: what is to
+    /// judge a run's changes must know them.
+    #[must_use]
+    pub fn with_git_of(self, project: &Path, view: &View) -> Hidden {
+        let ground = project.canonicalize().map(|project| Ground::of(&project)).unwrap_or_default();
+        let trees = [view.base(), view.merged()];
+        self.with_git(&ground.git_folders(trees.iter().flat_map(|tree| tree.keys())))
+    }
+
+    /// The same rules, with these folders of Git's.
+    pub(crate) fn with_git(mut self, folders: &git::Folders) -> Hidden {
+        self.git.extend(folders);
+        self
+    }
+
+    /// Those that are known before anything was looked at.
+    pub(crate) fn git(&self) -> &git::Folders {
+        &self.git
+    }
+
+    fn own(&self, path: &RelPath, is_dir: bool) -> Verdict {
+        self.own_with(path, is_dir, &self.git)
+    }
+
+    /// The verdict on `path` itself, given that its folders are visible, and which folders are Git's.
+    pub(crate) fn own_with(&self, path: &RelPath, is_dir: bool, git: &git::Folders) -> Verdict {
         let is_place = |place: &&Place| place.path.as_bytes().eq_ignore_ascii_case(path.as_bytes());
         if let Some(place) = self.exact.iter().find(is_place) {
             return Verdict::Hidden(place.reason);
@@ -213,7 +242,7 @@ impl Hidden {
         if name.starts_with(b".env") {
             return Verdict::Hidden(Reason::Environment);
         }
-        match git::verdict(path, is_dir) {
+        match git::verdict(path, is_dir, git) {
             Verdict::Visible => names::verdict(path, &name, is_dir),
             other => other,
         }

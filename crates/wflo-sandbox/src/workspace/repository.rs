@@ -6,6 +6,7 @@
 mod config;
 mod named;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::beneath;
-use super::hidden::git::Marks;
+use super::folding::folded_path;
+use super::hidden::git::{Folders, Marks};
 use super::path::RelPath;
 use super::store::blob::read_up_to;
 use super::survey::MAX_DEPTH;
@@ -45,9 +47,12 @@ const STORED: [&[u8]; 3] = [b"objects", b"refs", b"logs"];
 /// What a look at the names of a project found.
 #[derive(Debug, Default)]
 pub(crate) struct Ground {
+    project: PathBuf,
     pub(crate) links: Vec<RelPath>,
     /// Git's folders, and the files `.git` that name one.
     git: Vec<RelPath>,
+    /// What of a folder of Git's is in which folder; most have none of it.
+    marks: Vec<(RelPath, Marks)>,
     names: usize,
 }
 
@@ -57,17 +62,26 @@ pub(crate) fn is_filled(path: &RelPath) -> bool {
 }
 
 impl Ground {
-    /// Looks at the names below `root`. What cannot be read is left out.
-    pub(crate) fn of(root: &OwnedFd) -> Ground {
-        let mut ground = Ground::default();
-        ground.folder(root, &RelPath::root());
+    /// Looks at the names in `project`, a real path. What cannot be read is left out.
+    pub(crate) fn of(project: &Path) -> Ground {
+        let mut ground = Ground { project: project.to_owned(), ..Ground::default() };
+        if let Ok(root) = beneath::open_root(project) {
+            ground.folder(&root, &RelPath::root());
+        }
         ground
+    }
+
+    pub(crate) fn project(&self) -> &Path {
+        &self.project
     }
 
     fn folder(&mut self, dir: &OwnedFd, at: &RelPath) {
         let names = beneath::names(dir).unwrap_or_default();
         self.names += names.len();
         let marks: Marks = names.iter().map(|name| name.name.as_slice()).collect();
+        if marks != Marks::default() {
+            self.marks.push((at.clone(), marks));
+        }
         let is_git = marks.are_gits() || at.name().eq_ignore_ascii_case(b".git");
         if is_git {
             self.git.push(at.clone());
@@ -78,12 +92,12 @@ impl Ground {
                 FileType::Symlink => self.links.push(path),
                 FileType::RegularFile if name.name.eq_ignore_ascii_case(b".git") => self.git.push(path),
                 FileType::Directory => {
-                    let left = FILLED.contains(&name.name.as_slice())
-                        || (is_git && STORED.contains(&name.name.as_slice()));
+                    let name = name.name.as_slice();
+                    let left = FILLED.contains(&name) || (is_git && STORED.contains(&name));
                     if !left
                         && path.depth() < MAX_DEPTH
                         && self.names < MOST_NAMES
-                        && let Ok(inner) = beneath::open_dir(dir, &name.name)
+                        && let Ok(inner) = beneath::open_dir(dir, name)
                     {
                         self.folder(&inner, &path);
                     }
@@ -93,22 +107,33 @@ impl Ground {
         }
     }
 
-    /// Git's folders in `project`: those that look like one, and those that a file `.git`, or one of them, leads to.
-    pub(crate) fn git_folders(&self, project: &Path) -> Vec<RelPath> {
-        let mut found = Vec::new();
-        for repository in self.repositories(project) {
-            for folder in [repository.own, repository.common] {
-                found.extend(inside(project, &folder).filter(|path| !found.contains(path)));
+    /// Git's folders that are not called so: what makes one is in the project or among `names`, or in both together, or
+    /// a file `.git` or one of them leads there.
+    pub(crate) fn git_folders<'a>(&self, names: impl Iterator<Item = &'a RelPath>) -> Folders {
+        let mut marks: HashMap<RelPath, Marks> = HashMap::new();
+        for (folder, found) in &self.marks {
+            marks.entry(folded_path(folder)).or_default().join(*found);
+        }
+        for path in names {
+            let mut found = Marks::default();
+            found.note(path.name());
+            if found != Marks::default() {
+                marks.entry(folded_path(&path.parent().unwrap_or_default())).or_default().join(found);
             }
         }
-        found
+        let mut folders = Folders::default();
+        marks.iter().filter(|(_, marks)| marks.are_gits()).for_each(|(folder, _)| folders.add(folder));
+        for repository in self.repositories() {
+            folders.extend(&repository.folders(&self.project));
+        }
+        folders
     }
 
     /// What the settings of Git name: those of the project's repositories and of one that it is a part of, and the
     /// `outer` files, of the user and the machine.
-    pub(crate) fn named(&self, project: &Path, outer: &[PathBuf]) -> Vec<Named> {
+    pub(crate) fn named(&self, outer: &[PathBuf]) -> Vec<Named> {
         let mut found = Vec::new();
-        for repository in self.repositories(project) {
+        for repository in self.repositories() {
             let files = [
                 repository.common.join("config"),
                 repository.common.join("config.worktree"),
@@ -123,12 +148,22 @@ impl Ground {
         found
     }
 
-    fn repositories(&self, project: &Path) -> Vec<Repository> {
-        let above = project.ancestors().skip(1).map(|folder| folder.join(".git"));
+    fn repositories(&self) -> Vec<Repository> {
+        let above = self.project.ancestors().skip(1).map(|folder| folder.join(".git"));
         let above = above.filter(|git| git.symlink_metadata().is_ok()).take(1);
-        let own = self.git.iter().map(|path| project.join(path.as_path()));
+        let own = self.git.iter().map(|path| self.project.join(path.as_path()));
         own.chain(above).take(MOST_REPOSITORIES).map(|git| Repository::at(&git)).collect()
     }
+}
+
+/// Git's folders that are known without a look at the whole project: itself, and those that its `.git` leads to.
+pub(crate) fn of_root(project: &Path) -> Folders {
+    let mut folders = Repository::at(&project.join(".git")).folders(project);
+    let names = beneath::open_root(project).and_then(beneath::names).unwrap_or_default();
+    if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
+        folders.add(&RelPath::root());
+    }
+    folders
 }
 
 /// The files of Git's settings outside of repositories (git-config(1), "Files").
@@ -171,12 +206,21 @@ impl Repository {
     }
 }
 
-/// Where a path ends in `project`, links followed.
+impl Repository {
+    /// Its folders in `project`.
+    fn folders(&self, project: &Path) -> Folders {
+        let mut folders = Folders::default();
+        let found = [&self.own, &self.common].into_iter().filter_map(|folder| inside(project, folder));
+        found.for_each(|folder| folders.add(&folder));
+        folders
+    }
+}
+
+/// Where a path ends in `project`, a real path, links followed.
 fn inside(project: &Path, path: &Path) -> Option<RelPath> {
-    let passed = super::follow::follow(project, path, link_there);
-    let last = passed.into_iter().next_back()?;
-    // The way may end elsewhere after a link in the project.
-    path.canonicalize().ok()?.strip_prefix(project).is_ok().then_some(last)
+    let found = path.canonicalize().ok()?;
+    let inside = found.strip_prefix(project).ok()?.as_os_str().as_bytes();
+    if inside.is_empty() { Some(RelPath::root()) } else { RelPath::from_bytes(inside).ok() }
 }
 
 /// The target of a link on the host.

@@ -63,6 +63,13 @@ impl Run {
         apply(&self.view, &self.project.store, &self.project.path(), hidden, options)
     }
 
+    /// A file as steps see it at first.
+    pub fn reads_sealed(&self, path: &str) -> String {
+        let Run { project, view } = self;
+        let tree = project.store.tree(&view.sealed.digest);
+        fs::read_to_string(tree.join(path)).unwrap_or_else(|error| error.to_string())
+    }
+
     pub fn reads(&self, path: &str) -> String {
         fs::read_to_string(self.project.path().join(path)).unwrap_or_else(|error| error.to_string())
     }

@@ -13,6 +13,7 @@ use super::super::attributes::{self, Attributes};
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::folding;
+use super::super::hidden::git::Folders;
 use super::super::hidden::{Hidden, Reason};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
@@ -41,6 +42,11 @@ impl Place {
         let device = rustix::fs::fstat(&root).at("open the project", &path)?.st_dev;
         let (linked, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
         Ok(Place { path, root, device, hidden, linked, listed, folding })
+    }
+
+    /// Which folders are Git's though they are not called so.
+    pub(super) fn knows(&mut self, git: &Folders) {
+        self.hidden = self.hidden.clone().with_git(git);
     }
 
     pub(super) fn path(&self) -> &Path {

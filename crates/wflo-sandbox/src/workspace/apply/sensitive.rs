@@ -137,8 +137,10 @@ fn leads_outside(path: &RelPath, target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::super::diff::ChangeKind;
+    use super::super::super::hidden::git::Folders;
     use super::super::super::layer::MergedTree;
     use super::super::super::manifest::{Digest, Entry};
+    use super::super::super::repository::Ground;
     use super::*;
 
     fn change(path: &str, before: Option<Entry>, after: Entry) -> Change {
@@ -158,7 +160,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let project = folder.path().canonicalize().unwrap();
         let definitions = ["flows/main.py".parse().unwrap()];
-        let guards = Guards::new(&project, &RelPath::root(), &MergedTree::new(), &definitions);
+        let guards = Guards::new(
+            &Ground::of(&project),
+            Folders::default(),
+            &RelPath::root(),
+            &MergedTree::new(),
+            &definitions,
+        );
         Sensitive::of(&change(path, None, after), &guards, || [0; 2])
     }
 

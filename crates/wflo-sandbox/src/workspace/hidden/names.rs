@@ -141,7 +141,61 @@ pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
         let only_public = has(b"-----begin certificate") || has(b"-----begin public key");
         return has(b"private key") || has(b"encrypted") || !only_public;
     }
-    has(b"_auth") || has(b"password") || has(b"authtoken") || git::url_with_user(&lower).is_some()
+    let said: [&[u8]; 7] = [
+        b"_auth",
+        b"password",
+        b"authtoken",
+        b"extraheader",
+        b"authorization:",
+        b"bearer ",
+        b"private key-----",
+    ];
+    said.iter().any(|word| has(word)) || git::url_with_user(&lower).is_some() || assigned(&lower)
+}
+
+/// Words of which a value is a secret, wherever in a setting's name they stand.
+const SECRETS: [&str; 13] = [
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "apikey",
+    "api_key",
+    "api-key",
+    "accesskey",
+    "access_key",
+    "access-key",
+    "private_key",
+    "privatekey",
+];
+
+/// Whether a setting of such a name has a value that could be one: `token = x`, `"token": "x"`, `--token=x`. What only
+/// names a variable, a file's template or nothing is none, nor is a sentence. In lower case.
+fn assigned(lower: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(lower);
+    SECRETS.iter().any(|word| {
+        text.match_indices(word).any(|(at, _)| {
+            let rest = text.get(at + word.len()..).unwrap_or("");
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.\"'".contains(c));
+            let rest = rest.trim_start_matches([' ', '\t']);
+            rest.strip_prefix(['=', ':']).is_some_and(|value| could_be_secret(word, value))
+        })
+    })
+}
+
+fn could_be_secret(word: &str, value: &str) -> bool {
+    let value = value.lines().next().unwrap_or("").trim_start_matches(['=', ' ', '\t']);
+    let value = match value.strip_prefix(['"', '\'']) {
+        Some(quoted) => quoted.split(['"', '\'']).next().unwrap_or(""),
+        None => value.split([' ', '\t', ',', ';', '}', '#']).next().unwrap_or(""),
+    };
+    let none = ["true", "false", "null", "none", "nil", "~"];
+    value.len() >= 4
+        && value != word
+        && !none.contains(&value)
+        && !value.contains(' ')
+        && !value.starts_with(['$', '{', '[', '<', '%', '!', '&', '*', '|', '>'])
 }
 
 #[cfg(test)]
@@ -187,5 +241,28 @@ mod tests {
     fn an_address_with_a_user_is_a_secret_wherever_git_keeps_it() {
         assert!(holds_secret(b"config", b"[remote \"o\"]\n\turl = https://u:t@host/x\n"));
         assert!(!holds_secret(b".gitmodules", b"[submodule \"x\"]\n\turl = https://host/x\n"));
+    }
+
+    #[test]
+    fn a_configuration_with_a_secret_in_it_is_one() {
+        for secret in [
+            "[http \"https://host/\"]\n\textraheader = AUTHORIZATION: basic c2VjcmV0",
+            "[http]\n\textraHeader = Bearer abcdef",
+            "[credential]\n\thelper = \"!echo username=x; echo token=abcd1234; #\"",
+            "[http]\n\tproxy = http://u:p@host",
+            "[github]\n\toauthToken = abcd1234",
+            "[imap]\n\tpass = x\n\tpassword=x",
+            "[x]\n\tsslKeyPassphrase = abcd",
+            "-----BEGIN OPENSSH PRIVATE KEY-----",
+        ] {
+            assert!(holds_secret(b"config", secret.as_bytes()), "{secret}");
+        }
+        for plain in [
+            "[credential]\n\thelper = store\n[core]\n\tbare = true\n",
+            "tokens = 100\ntoken = ${TOKEN}\nsecret = \"\"\nsecretName: <the name>\n",
+            "token: true\nsecret: null",
+        ] {
+            assert!(!holds_secret(b"config", plain.as_bytes()), "{plain}");
+        }
     }
 }

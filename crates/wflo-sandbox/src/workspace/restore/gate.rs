@@ -12,6 +12,7 @@ use super::super::diff::{Change, ChangeKind};
 use super::super::error::IoAt;
 use super::super::layer::MergedTree;
 use super::super::path::RelPath;
+use super::super::repository::Ground;
 use super::super::store::Store;
 use super::super::view::View;
 use super::{RestoreError, RestoreOptions};
@@ -38,7 +39,10 @@ pub(super) fn pass(
             true => RelPath::root(),
             false => RelPath::from_bytes(inside.as_os_str().as_encoded_bytes())?,
         };
-        places.push((inside, Guards::new(project, &at, tree, &options.definitions)));
+        let ground = Ground::of(project);
+        let names: Vec<RelPath> = tree.keys().map(|path| at.below_with(path)).collect();
+        let git = ground.git_folders(names.iter());
+        places.push((inside, Guards::new(&ground, git, &at, tree, &options.definitions)));
     }
     if places.is_empty() {
         return Ok(());

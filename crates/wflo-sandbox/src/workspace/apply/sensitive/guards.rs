@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::super::super::beneath;
 use super::super::super::folding::folded_path;
 use super::super::super::follow::follow;
+use super::super::super::hidden::git::Folders;
 use super::super::super::layer::MergedTree;
 use super::super::super::manifest::Kind;
 use super::super::super::path::RelPath;
@@ -20,6 +20,8 @@ use super::{Sensitive, by_name};
 #[derive(Debug, Default)]
 pub(in crate::workspace) struct Guards {
     definitions: Vec<RelPath>,
+    /// Git's folders that are not called so.
+    git: Folders,
     /// Each with everything in it; the paths here are folded.
     leads: HashMap<RelPath, Sensitive>,
     /// Words of commands: files.
@@ -29,17 +31,18 @@ pub(in crate::workspace) struct Guards {
 }
 
 impl Guards {
-    /// Those of `project`, a real path, as it is, and as it will be with `after` in its folder `at`. What cannot be
-    /// read guards nothing.
+    /// Those of the project on this `ground`, as it is, and as it will be with `after` in its folder `at`. `git` are the
+    /// folders of Git's that are not called so. What cannot be read guards nothing.
     pub(in crate::workspace) fn new(
-        project: &Path,
+        ground: &Ground,
+        git: Folders,
         at: &RelPath,
         after: &MergedTree,
         definitions: &[RelPath],
     ) -> Guards {
-        let ground = beneath::open_root(project).map(|root| Ground::of(&root)).unwrap_or_default();
-        let mut guards =
-            Guards { definitions: definitions.iter().map(folded_path).collect(), ..Guards::default() };
+        let project = ground.project();
+        let definitions = definitions.iter().map(folded_path).collect();
+        let mut guards = Guards { definitions, git, ..Guards::default() };
         let target = |path: &RelPath| match &after.get(&within(at, path)?)?.entry.kind {
             Kind::Symlink { target } => Some(target.0.clone()),
             _ => None,
@@ -57,21 +60,21 @@ impl Guards {
                 _ => link_there(found),
             }
         };
-        let mut lead = |guards: &mut Guards, from: &Path, whole: bool, why: Sensitive| {
+        let lead = |guards: &mut Guards, from: &Path, whole: bool, why: Sensitive| {
             let now = follow(project, from, link_there);
             for path in now.iter().chain(&follow(project, from, link_then)) {
                 guards.add(path, whole, why);
             }
         };
         let then = after.iter().filter(|(_, merged)| matches!(merged.entry.kind, Kind::Symlink { .. }));
-        let then = then.map(|(path, _)| joined(at, path));
+        let then = then.map(|(path, _)| at.below_with(path));
         for link in ground.links.iter().cloned().chain(then).filter(|link| !is_filled(link)) {
             // A link may stand for a folder.
             if let Some(why) = by_name(&link).or_else(|| by_name(&link.join(b"x"))) {
                 lead(&mut guards, &project.join(link.as_path()), true, why);
             }
         }
-        for named in ground.named(project, &outer_settings()) {
+        for named in ground.named(&outer_settings()) {
             match named {
                 Named::Whole(path) => lead(&mut guards, &path, true, Sensitive::Git),
                 Named::Word(path) => lead(&mut guards, &path, false, Sensitive::Git),
@@ -98,8 +101,12 @@ impl Guards {
         self.definitions.iter().any(|known| folded.is_within(known))
     }
 
-    /// Why what is brought to this path acts by itself under another name; `kind` is none where something goes.
+    /// Why what is brought to this path acts by itself though its name does not say so; `kind` is none where something
+    /// goes.
     pub(super) fn leads_to(&self, path: &RelPath, kind: Option<&Kind>) -> Option<Sensitive> {
+        if self.git.inside(path).is_some() {
+            return Some(Sensitive::Git);
+        }
         if self.above.is_empty() && self.leads.is_empty() && self.words.is_empty() {
             return None;
         }
@@ -119,8 +126,4 @@ fn within(at: &RelPath, path: &RelPath) -> Option<RelPath> {
     }
     let inside = path.as_bytes().strip_prefix(at.as_bytes())?.strip_prefix(b"/")?;
     RelPath::from_bytes(inside).ok()
-}
-
-fn joined(at: &RelPath, path: &RelPath) -> RelPath {
-    path.components().fold(at.clone(), |at, part| at.join(part))
 }
