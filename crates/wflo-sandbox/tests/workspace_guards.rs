@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 
 use project::{contents, rel};
 use run::{Run, asked, paths};
-use wflo_sandbox::workspace::{ApplyOptions, Reason, Sensitive};
+use wflo_sandbox::workspace::{ApplyOptions, Confirmed, Reason, Sensitive};
 
 /// A project with these links, then sealed.
 fn linked(files: &[(&str, &str)], links: &[(&str, &str)]) -> Run {
@@ -232,4 +232,68 @@ fn a_folder_that_a_git_file_leads_to_is_gits_before_it_is_whole() {
     }
     assert_eq!(report.hidden, [(rel("store/common/config"), Reason::GitCredentials)]);
     assert_eq!(paths(&report), ["store/other"]);
+}
+
+#[test]
+fn a_link_to_what_is_hidden_waits_for_the_users_word() {
+    let files = [
+        (".env", "SECRET"),
+        ("conf/id_rsa", "SECRET"),
+        ("conf/plain", "x"),
+        ("conf-b", "x"),
+        (".git/config", "x"),
+    ];
+    let mut run = linked(&files, &[("old", ".env")]);
+    fs::create_dir_all(run.upper("web")).unwrap();
+    fs::hard_link(run.project.path().join(".env"), run.project.path().join("name")).unwrap();
+    for (path, target) in [
+        ("web/config.js", "../.env"),
+        ("web/through", "../old"),
+        ("web/folder", "../conf"),
+        ("web/all", ".."),
+        ("git", ".git"),
+        ("hard", "name"),
+        ("missing", "sub/.env.local"),
+        ("fine", "conf/plain"),
+        ("near", "conf-b"),
+        ("dangling", "nowhere"),
+    ] {
+        symlink(target, run.upper(path)).unwrap();
+    }
+    run.ends();
+    let report = run.apply(&ApplyOptions::default()).unwrap();
+    let found = asked(&report);
+    for path in ["web/config.js", "web/through", "web/folder", "web/all", "git", "hard", "missing"] {
+        assert!(found.contains(&(path.to_owned(), Sensitive::LinkHidden)), "{path} in {found:?}");
+    }
+    assert_eq!(paths(&report), ["dangling", "fine", "near", "web"]);
+}
+
+#[test]
+fn a_folder_of_a_guarded_or_hidden_name_is_left_with_what_is_in_it() {
+    let mut run = linked(&[("x", "old"), (".git/config", "[core]\n")], &[]);
+    for path in ["Makefile/a", "Makefile/b/c", "k/id_rsa/a/b", "bin/python/x", "flow.py/x", "y"] {
+        run.writes(path, "new");
+    }
+    run.removes(".git/config");
+    run.ends();
+    let options = ApplyOptions { definitions: vec![rel("flow.py")], ..ApplyOptions::default() };
+    let report = run.apply(&options).unwrap();
+    assert_eq!(report.conflicts, []);
+    assert_eq!(paths(&report), ["bin", "k", "y"]);
+    let found = asked(&report);
+    for (path, why) in [
+        ("Makefile/a", Sensitive::Ci),
+        ("Makefile/b/c", Sensitive::Ci),
+        ("bin/python/x", Sensitive::Interpreter),
+        ("flow.py/x", Sensitive::Definition),
+    ] {
+        assert!(found.contains(&(path.to_owned(), why)), "{path} in {found:?}");
+    }
+    assert!(report.hidden.contains(&(rel("k/id_rsa/a/b"), Reason::KeyFile)));
+    let confirmed = Confirmed::Paths(vec![rel("Makefile/b")]);
+    let report = run.apply(&ApplyOptions { confirmed, ..options }).unwrap();
+    assert_eq!(report.conflicts, []);
+    assert_eq!([run.reads("Makefile/b/c"), run.reads("y")], ["new", "new"]);
+    assert!(!run.project.path().join("Makefile/a").exists());
 }

@@ -215,9 +215,23 @@ fn permitted(
     report: &mut Report,
 ) -> Result<Vec<Change>, WorkspaceError> {
     let mut wanted = Vec::new();
+    // New folders that are not made: nothing in them can be. Changes come in order, what is in a folder after it.
+    let mut unmade_hidden: Option<(RelPath, Reason)> = None;
+    let mut unmade: Option<(RelPath, Sensitive)> = None;
     for mut change in changes {
-        if let Some(reason) = place.hidden(&change.path)? {
-            report.hidden.push((change.path, reason));
+        let is_dir = |side: &Option<Entry>| side.as_ref().is_some_and(Entry::is_dir);
+        let makes_folder = is_dir(&change.after) && !is_dir(&change.before);
+        let path = change.path.clone();
+        let inside = unmade_hidden.as_ref().filter(|(folder, _)| path.is_within(folder)).map(|(_, why)| *why);
+        let reason = match place.hidden(&path)? {
+            None => inside,
+            reason => reason,
+        };
+        if let Some(reason) = reason {
+            if makes_folder && inside.is_none() {
+                unmade_hidden = Some((path.clone(), reason));
+            }
+            report.hidden.push((path, reason));
             continue;
         }
         let confirmed = match &options.confirmed {
@@ -235,8 +249,15 @@ fn permitted(
         if let (Some(after), Some(mode)) = (&mut change.after, mode) {
             after.mode = mode;
         }
-        match Sensitive::of(&change, guards, || change.start(store)) {
-            Some(why) if !confirmed => report.unconfirmed.push((change, why)),
+        let inside = unmade.as_ref().filter(|(folder, _)| path.is_within(folder)).map(|(_, why)| *why);
+        let hides = |path: &RelPath| place.hides(path).unwrap_or(true);
+        match Sensitive::of(&change, guards, || change.start(store), hides).or(inside) {
+            Some(why) if !confirmed => {
+                if makes_folder && inside.is_none() {
+                    unmade = Some((path, why));
+                }
+                report.unconfirmed.push((change, why));
+            }
             _ => wanted.push(change),
         }
     }

@@ -18,15 +18,15 @@ use super::super::hidden::{Hidden, Reason};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::blob::hash_file;
-use super::super::survey::survey;
+use super::super::survey::{SeenKind, survey};
 
 pub(super) struct Place {
     path: PathBuf,
     root: OwnedFd,
     device: u64,
     hidden: Hidden,
-    /// Hidden files that have other names; looked for when a file with several names is met.
-    linked: OnceCell<HashSet<(u64, u64)>>,
+    /// What is hidden, looked for when a file with several names or a link is met.
+    found: OnceCell<Found>,
     /// The names of folders that were asked for one; `None` for one that is not there. Asked before anything is
     /// written and never after, so nothing that this writes makes it stale. What somebody else does meanwhile is
     /// met by the steps.
@@ -35,13 +35,21 @@ pub(super) struct Place {
     folding: RefCell<HashMap<RelPath, Option<bool>>>,
 }
 
+/// What is hidden in the project as it is.
+struct Found {
+    /// Hidden files that have other names, by device and inode.
+    linked: HashSet<(u64, u64)>,
+    /// Sorted; nothing in another.
+    hidden: Vec<RelPath>,
+}
+
 impl Place {
     pub(super) fn open(project: &Path, hidden: Hidden) -> Result<Place, WorkspaceError> {
         let path = project.canonicalize().at("open the project", project)?;
         let root = beneath::open_root(&path).at("open the project", &path)?;
         let device = rustix::fs::fstat(&root).at("open the project", &path)?.st_dev;
-        let (linked, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
-        Ok(Place { path, root, device, hidden, linked, listed, folding })
+        let (found, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Ok(Place { path, root, device, hidden, found, listed, folding })
     }
 
     /// Which folders are Git's though they are not called so.
@@ -85,11 +93,33 @@ impl Place {
         if stat.st_nlink < 2 {
             return Ok(false);
         }
-        if self.linked.get().is_none() {
-            let found = survey(&self.path, &self.root, &self.hidden)?;
-            let _first = self.linked.set(found.linked);
+        Ok(self.found()?.linked.contains(&(stat.st_dev, stat.st_ino)))
+    }
+
+    /// Whether a path is hidden, or something in it is.
+    pub(super) fn hides(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        // What is shown as a copy lies in such a folder.
+        if self.hidden(path)?.is_some() || self.hidden.by_path(&path.join(b"config")).is_some() {
+            return Ok(true);
         }
-        Ok(self.linked.get().is_some_and(|linked| linked.contains(&(stat.st_dev, stat.st_ino))))
+        let hidden = &self.found()?.hidden;
+        if path.as_bytes().is_empty() {
+            return Ok(!hidden.is_empty());
+        }
+        let first = hidden.partition_point(|known| *known < path.below().0);
+        Ok(hidden.get(first).is_some_and(|known| known.is_within(path)))
+    }
+
+    fn found(&self) -> Result<&Found, WorkspaceError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let found = survey(&self.path, &self.root, &self.hidden)?;
+        let seen = found.plain.iter().chain(found.ignored.iter().flat_map(|top| &top.seen));
+        let copies = seen.filter(|seen| seen.kind == SeenKind::Replaced).map(|seen| seen.path.clone());
+        let mut hidden: Vec<RelPath> = copies.chain(found.hidden.into_iter().map(|(path, _)| path)).collect();
+        hidden.sort_unstable();
+        Ok(self.found.get_or_init(|| Found { linked: found.linked, hidden }))
     }
 
     /// What stands at a path now, read and hashed.

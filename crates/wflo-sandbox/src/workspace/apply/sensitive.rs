@@ -8,7 +8,6 @@ mod standard;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::workspace) use self::guards::Guards;
-use self::rules::RULES;
 use super::super::diff::Change;
 use super::super::folding::folded;
 use super::super::manifest::Kind;
@@ -42,16 +41,19 @@ pub enum Sensitive {
     Executable,
     /// A link that leads out of the project.
     LinkOutside,
+    /// A link that leads to a hidden file, or to a folder with one in it.
+    LinkHidden,
 }
 
 impl Sensitive {
     /// Why `change` needs the user's word; `None` when it does not. `start` reads the first bytes of
-    /// what the file would be.
+    /// what the file would be, and `hides` says whether a path is hidden or has something hidden in it.
     #[must_use]
     pub(in crate::workspace) fn of(
         change: &Change,
         guards: &Guards,
         start: impl FnOnce() -> [u8; 2],
+        hides: impl Fn(&RelPath) -> bool,
     ) -> Option<Sensitive> {
         let path = &change.path;
         if guards.defines(path) {
@@ -64,6 +66,9 @@ impl Sensitive {
         match change.after.as_ref().map(|entry| (&entry.kind, entry.mode)) {
             Some((Kind::Symlink { target }, _)) if leads_outside(path, &target.0) => {
                 Some(Sensitive::LinkOutside)
+            }
+            Some((Kind::Symlink { .. }, _)) => {
+                guards.passed(path).iter().any(hides).then_some(Sensitive::LinkHidden)
             }
             Some((Kind::File { .. }, mode)) => {
                 let before = change.before.as_ref().filter(|entry| matches!(entry.kind, Kind::File { .. }));
@@ -78,7 +83,7 @@ impl Sensitive {
     /// Why a path with these parts, in lower case, needs it.
     fn by_parts(parts: &[Vec<u8>]) -> Option<Sensitive> {
         let name = parts.last()?;
-        if name == b"wflo.toml" {
+        if parts.iter().any(|part| part == b"wflo.toml") {
             return Some(Sensitive::Settings);
         }
         if parts.iter().any(|part| part.ends_with(b".git")) {
@@ -94,7 +99,7 @@ impl Sensitive {
         {
             return Some(Sensitive::Interpreter);
         }
-        RULES.iter().find(|rule| rule.matches(parts, name)).map(|rule| rule.why)
+        rules::matching(parts)
     }
 }
 
@@ -167,7 +172,7 @@ mod tests {
             &MergedTree::new(),
             &definitions,
         );
-        Sensitive::of(&change(path, None, after), &guards, || [0; 2])
+        Sensitive::of(&change(path, None, after), &guards, || [0; 2], |_| false)
     }
 
     fn file(mode: u32) -> Entry {
@@ -207,9 +212,16 @@ mod tests {
             ),
             (Some(Sensitive::Ci), "makefile Make\u{fb01}le MAKEFILE:x .git\u{2060}hub/x"),
             (Some(Sensitive::Shell), "run.\u{17f}h"),
+            // A folder of a file's name: `setup.py/__main__.py` is what `python setup.py` runs.
+            (
+                Some(Sensitive::Ci),
+                "Makefile/a setup.py/__main__.py x/vite.config.ts/index.js .eslintrc.d/x a.mk/b/c",
+            ),
+            (Some(Sensitive::Settings), "wflo.toml/x"),
+            (Some(Sensitive::Definition), "flows/main.py/x"),
             (
                 None,
-                "src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",
+                "dockerfiles/README.md src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",
             ),
         ] {
             for path in paths.split_whitespace() {
@@ -221,7 +233,7 @@ mod tests {
     #[test]
     fn what_becomes_a_program_is_asked_about() {
         let of = |before: Option<Entry>, after: Entry, start: &[u8; 2]| {
-            Sensitive::of(&change("run", before, after), &Guards::default(), || *start)
+            Sensitive::of(&change("run", before, after), &Guards::default(), || *start, |_| false)
         };
         assert_eq!(of(None, file(0o755), b"xx"), Some(Sensitive::Executable));
         assert_eq!(of(Some(file(0o644)), file(0o744), b"xx"), Some(Sensitive::Executable));

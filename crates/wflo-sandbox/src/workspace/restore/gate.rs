@@ -10,6 +10,7 @@ use super::super::apply::{Guards, Sensitive, entry_at, mode_in_project};
 use super::super::beneath;
 use super::super::diff::{Change, ChangeKind};
 use super::super::error::IoAt;
+use super::super::hidden::{Hidden, HideRules};
 use super::super::layer::MergedTree;
 use super::super::path::RelPath;
 use super::super::repository::Ground;
@@ -39,10 +40,15 @@ pub(super) fn pass(
             true => RelPath::root(),
             false => RelPath::from_bytes(inside.as_os_str().as_encoded_bytes())?,
         };
+        let rules = options.hidden.as_ref().filter(|(own, _)| own.as_path() == project);
+        let hidden = match rules {
+            Some((_, hidden)) => hidden.clone(),
+            None => Hidden::new(project, &HideRules::default())?,
+        };
         let ground = Ground::of(project);
         let names: Vec<RelPath> = tree.keys().map(|path| at.below_with(path)).collect();
         let git = ground.git_folders(names.iter());
-        places.push((inside, Guards::new(&ground, git, &at, tree, &options.definitions)));
+        places.push((hidden, inside, Guards::new(&ground, git, &at, tree, &options.definitions)));
     }
     if places.is_empty() {
         return Ok(());
@@ -71,9 +77,9 @@ pub(super) fn pass(
             continue;
         }
         let start = change.start(store);
-        for (place, guards) in &places {
+        for (hidden, place, guards) in &places {
             change.path = RelPath::from_bytes(place.join(path.as_path()).as_os_str().as_encoded_bytes())?;
-            if Sensitive::of(&change, guards, || start).is_some() {
+            if Sensitive::of(&change, guards, || start, |path| hidden.by_path(path).is_some()).is_some() {
                 paths.push(path.clone());
                 break;
             }

@@ -273,6 +273,7 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
         Sensitive::Ci => "a file that a build server, build tool or test runner runs",
         Sensitive::Editor => "a file that an editor, a debugger or a prompt of a language runs",
         Sensitive::LinkOutside => "a link that leads out of the project",
+        Sensitive::LinkHidden => "a link to what is hidden from steps",
     }
 }
 

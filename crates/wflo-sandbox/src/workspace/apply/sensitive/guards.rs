@@ -26,6 +26,8 @@ pub(in crate::workspace) struct Guards {
     leads: HashMap<RelPath, Sensitive>,
     /// Words of commands: files.
     words: HashMap<RelPath, Sensitive>,
+    /// Where links that a run left lead to, by their paths as they are: what is passed on the way, and the end.
+    passed: HashMap<RelPath, Vec<RelPath>>,
     /// The folders that these lie in: a link in the place of one leads elsewhere.
     above: HashMap<RelPath, Sensitive>,
 }
@@ -67,7 +69,11 @@ impl Guards {
             }
         };
         let then = after.iter().filter(|(_, merged)| matches!(merged.entry.kind, Kind::Symlink { .. }));
-        let then = then.map(|(path, _)| at.below_with(path));
+        let then: Vec<RelPath> = then.map(|(path, _)| at.below_with(path)).collect();
+        for link in &then {
+            let passed = follow(project, &project.join(link.as_path()), link_then);
+            guards.passed.insert(link.clone(), passed);
+        }
         for link in ground.links.iter().cloned().chain(then).filter(|link| !is_filled(link)) {
             // A link may stand for a folder.
             if let Some(why) = by_name(&link).or_else(|| by_name(&link.join(b"x"))) {
@@ -93,6 +99,11 @@ impl Guards {
             self.above.entry(folder).or_insert(why);
         }
         if whole { &mut self.leads } else { &mut self.words }.entry(path).or_insert(why);
+    }
+
+    /// What a link that a run left leads to.
+    pub(super) fn passed(&self, link: &RelPath) -> &[RelPath] {
+        self.passed.get(link).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a path defines a workflow, or lies in such a file's place.

@@ -1,10 +1,14 @@
 //! The names of files that act by themselves, by what makes them act.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::Sensitive;
 
-/// Names of one kind, in lower case, at any depth; separated by spaces.
-pub(super) struct Rule {
-    pub(super) why: Sensitive,
+/// Names of one kind, in lower case, at any depth; separated by spaces. A folder of a file's name counts with all that
+/// is in it, as it does for who looks for the file: `setup.py/__main__.py`, `vite.config.js/index.js`.
+struct Rule {
+    why: Sensitive,
     /// Everything in folders of these names.
     folders: &'static str,
     files: &'static str,
@@ -15,7 +19,7 @@ pub(super) struct Rule {
 }
 
 /// The first that matches counts.
-pub(super) const RULES: [Rule; 8] = [
+const RULES: [Rule; 8] = [
     Rule {
         why: Sensitive::Git,
         folders: "",
@@ -95,15 +99,39 @@ pub(super) const RULES: [Rule; 8] = [
     },
 ];
 
-impl Rule {
-    /// Whether the rule means a path with these parts, in lower case.
-    pub(super) fn matches(&self, parts: &[Vec<u8>], name: &[u8]) -> bool {
-        let any = |names: &str, holds: &dyn Fn(&[u8]) -> bool| {
-            names.split_whitespace().any(|n| holds(n.as_bytes()))
-        };
-        any(self.folders, &|known| parts.iter().any(|part| part == known))
-            || any(self.files, &|known| name == known)
-            || any(self.starts, &|start| name.starts_with(start))
-            || any(self.endings, &|ending| name.ends_with(ending))
+/// The rules, ready to be asked; each with its place, since the first that matches counts.
+struct Ready {
+    whole: HashMap<&'static [u8], usize>,
+    starts: Vec<(&'static [u8], usize)>,
+    endings: Vec<(&'static [u8], usize)>,
+}
+
+static READY: LazyLock<Ready> = LazyLock::new(|| {
+    let mut ready = Ready { whole: HashMap::new(), starts: Vec::new(), endings: Vec::new() };
+    for (place, rule) in RULES.iter().enumerate() {
+        let words = |names: &'static str| names.split_whitespace().map(str::as_bytes);
+        for name in words(rule.folders).chain(words(rule.files)) {
+            ready.whole.entry(name).or_insert(place);
+        }
+        ready.starts.extend(words(rule.starts).map(|start| (start, place)));
+        ready.endings.extend(words(rule.endings).map(|ending| (ending, place)));
     }
+    ready
+});
+
+/// Why a path with these parts, in lower case, is guarded by its name or by that of a folder that it is in.
+pub(super) fn matching(parts: &[Vec<u8>]) -> Option<Sensitive> {
+    let last = parts.len().saturating_sub(1);
+    let of_part = |(at, part): (usize, &Vec<u8>)| {
+        let whole = READY.whole.get(part.as_slice()).copied();
+        // `dockerfiles/` and the like are folders that many projects have.
+        let dotted = |start: &[u8]| at == last || start.contains(&b'.');
+        let begins = |(start, _): &&(&[u8], usize)| part.starts_with(start) && dotted(start);
+        let ends = |(ending, _): &&(&[u8], usize)| part.ends_with(ending);
+        let starts = READY.starts.iter().filter(begins).map(|(_, place)| *place);
+        let endings = READY.endings.iter().filter(ends).map(|(_, place)| *place);
+        whole.into_iter().chain(starts).chain(endings).min()
+    };
+    let first = parts.iter().enumerate().filter_map(of_part).min()?;
+    RULES.get(first).map(|rule| rule.why)
 }
