@@ -297,3 +297,18 @@ fn a_folder_of_a_guarded_or_hidden_name_is_left_with_what_is_in_it() {
     assert_eq!([run.reads("Makefile/b/c"), run.reads("y")], ["new", "new"]);
     assert!(!run.project.path().join("Makefile/a").exists());
 }
+
+#[test]
+fn a_file_that_was_hidden_for_what_is_in_it_is_not_written() {
+    let files = [("auth.json", r#"{"token": "0123456789"}"#), ("sub/auth.json", "{}"), (".npmrc", "x=1")];
+    let mut run = linked(&files, &[]);
+    assert!(!contents(&run.view).contains_key(&b"auth.json"[..]));
+    for path in ["auth.json", "sub/auth.json", "new/auth.json"] {
+        run.writes(path, "{\"a\": 1}");
+    }
+    run.ends();
+    let report = run.apply(&ApplyOptions { force: vec![rel("auth.json")], ..ApplyOptions::default() }).unwrap();
+    assert_eq!(report.hidden, [(rel("auth.json"), Reason::KeyFile)]);
+    assert_eq!(paths(&report), ["new", "new/auth.json", "sub/auth.json"]);
+    assert_eq!(run.reads("auth.json"), files[0].1);
+}

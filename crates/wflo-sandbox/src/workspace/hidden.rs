@@ -183,6 +183,14 @@ impl Hidden {
         })
     }
 
+    /// Why a path is hidden where its content says so, though a run may make such a file.
+    pub(crate) fn if_content(&self, path: &RelPath) -> Option<Reason> {
+        match self.own(path, false) {
+            Verdict::IfContent(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether this (device, inode) is a hidden file whose place is known by the settings.
     #[must_use]
     pub fn by_inode(&self, device: u64, inode: u64) -> bool {
@@ -295,6 +303,26 @@ mod tests {
             "x.auto.tfvars",
             ".git/config.bak",
             ".git/MERGE_MSG",
+            ".dev.vars",
+            ".dev.vars.production",
+            "local.settings.json",
+            ".kaggle/kaggle.json",
+            "serviceAccountKey.json",
+            "shop-firebase-adminsdk-x1-abc.json",
+            "rclone.conf",
+            ".vscode/sftp.json",
+            ".ftpconfig",
+            ".gemini/oauth_creds.json",
+            ".clasprc.json",
+            ".sentryclirc",
+            "token.pickle",
+            "office.ovpn",
+            "pgpass.conf",
+            ".git-credentials.bak",
+            ".psql_history",
+            ".bash_history",
+            ".python_history",
+            "client_secret_1.apps.json",
         ] {
             assert!(why(&hidden, path).is_some(), "{path}");
         }
@@ -303,8 +331,18 @@ mod tests {
         {
             assert_eq!(why(&hidden, path), None, "{path}");
         }
-        for path in ["env.py", "id_rsa.pub", "keys.py", "src/key/mod.rs", "monkey", ".gitignore", ".github/x"]
-        {
+        for path in [
+            "env.py",
+            "id_rsa.pub",
+            "keys.py",
+            "src/key/mod.rs",
+            "monkey",
+            "auth.json",
+            "browser_history",
+            ".vscode/tasks.json",
+            ".gitignore",
+            ".github/x",
+        ] {
             assert_eq!(why(&hidden, path), None, "{path}");
         }
     }
