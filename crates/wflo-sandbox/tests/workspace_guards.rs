@@ -307,8 +307,25 @@ fn a_file_that_was_hidden_for_what_is_in_it_is_not_written() {
         run.writes(path, "{\"a\": 1}");
     }
     run.ends();
-    let report = run.apply(&ApplyOptions { force: vec![rel("auth.json")], ..ApplyOptions::default() }).unwrap();
+    let report =
+        run.apply(&ApplyOptions { force: vec![rel("auth.json")], ..ApplyOptions::default() }).unwrap();
     assert_eq!(report.hidden, [(rel("auth.json"), Reason::KeyFile)]);
     assert_eq!(paths(&report), ["new", "new/auth.json", "sub/auth.json"]);
     assert_eq!(run.reads("auth.json"), files[0].1);
+}
+
+#[test]
+fn a_lock_file_waits_when_it_names_another_source() {
+    let lock = |host: &str, more: &str| {
+        format!(r#"{{"packages": {{"a": {{"resolved": "https://{host}/a.tgz"}}{more}}}}}"#)
+    };
+    let old = lock("registry.npmjs.org", "");
+    let mut run = linked(&[("a/package-lock.json", &old), ("b/package-lock.json", &old)], &[]);
+    run.writes("a/package-lock.json", &lock("registry.npmjs.org", r#", "b": {"version": "2"}"#));
+    run.writes("b/package-lock.json", &lock("evil.example", ""));
+    run.writes("c/uv.lock", "url = \"https://pypi.org/simple\"");
+    run.ends();
+    let report = run.apply(&ApplyOptions::default()).unwrap();
+    assert_eq!(asked(&report), [("b/package-lock.json".to_owned(), Sensitive::Packages)]);
+    assert_eq!(paths(&report), ["a/package-lock.json", "c", "c/uv.lock"]);
 }

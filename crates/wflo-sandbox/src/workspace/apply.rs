@@ -25,12 +25,12 @@ pub use self::execute::Resumed;
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
-pub(super) use self::sensitive::{Guards, mode as mode_in_project};
+pub(super) use self::sensitive::{Guards, Look, mode as mode_in_project};
 
 use self::journal::{Content, Journal, Op, State};
 use self::merge::{Decision, decide};
 use self::place::Place;
-use super::diff::{Change, diff, rollback};
+use super::diff::{Change, content_of, diff, rollback};
 use super::error::WorkspaceError;
 use super::folding::folded_path;
 use super::hidden::{Hidden, Reason};
@@ -250,8 +250,8 @@ fn permitted(
             after.mode = mode;
         }
         let inside = unmade.as_ref().filter(|(folder, _)| path.is_within(folder)).map(|(_, why)| *why);
-        let hides = |path: &RelPath| place.hides(path).unwrap_or(true);
-        match Sensitive::of(&change, guards, || change.start(store), hides).or(inside) {
+        let look = Stored { change: &change, store, place };
+        match Sensitive::of(&change, guards, &look).or(inside) {
             Some(why) if !confirmed => {
                 if makes_folder && inside.is_none() {
                     unmade = Some((path, why));
@@ -262,6 +262,28 @@ fn permitted(
         }
     }
     Ok(wanted)
+}
+
+/// A change as it is stored.
+struct Stored<'a> {
+    change: &'a Change,
+    store: &'a Store,
+    place: &'a Place,
+}
+
+impl Look for Stored<'_> {
+    fn start(&self) -> [u8; 2] {
+        self.change.start(self.store)
+    }
+
+    fn contents(&self, most: u64) -> [Option<Vec<u8>>; 2] {
+        let of = |from| content_of(self.store, from, &self.change.path, most);
+        [of(self.change.before_from), of(self.change.after_from)]
+    }
+
+    fn hides(&self, path: &RelPath) -> bool {
+        self.place.hides(path).unwrap_or(true)
+    }
 }
 
 struct Plan<'a> {

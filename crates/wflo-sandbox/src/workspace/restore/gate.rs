@@ -4,14 +4,18 @@
 //! out, what becomes a program. What stands there already is no question, and neither is what the user
 //! submitted. Modes are those that an apply gives.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::super::apply::{Guards, Sensitive, entry_at, mode_in_project};
+use super::super::apply::{Guards, Look, Sensitive, entry_at, mode_in_project};
 use super::super::beneath;
-use super::super::diff::{Change, ChangeKind};
+use super::super::diff::{Change, ChangeKind, content_of, whole as whole_file};
 use super::super::error::IoAt;
 use super::super::hidden::{Hidden, HideRules};
 use super::super::layer::MergedTree;
+use super::super::manifest::Digest;
 use super::super::path::RelPath;
 use super::super::repository::Ground;
 use super::super::store::Store;
@@ -76,14 +80,44 @@ pub(super) fn pass(
         if change.before == change.after {
             continue;
         }
-        let start = change.start(store);
         for (hidden, place, guards) in &places {
             change.path = RelPath::from_bytes(place.join(path.as_path()).as_os_str().as_encoded_bytes())?;
-            if Sensitive::of(&change, guards, || start, |path| hidden.by_path(path).is_some()).is_some() {
+            let look = Standing { at: path, from: merged.from, store, root: root.as_ref(), hidden };
+            if Sensitive::of(&change, guards, &look).is_some() {
                 paths.push(path.clone());
                 break;
             }
         }
     }
     if paths.is_empty() { Ok(()) } else { Err(RestoreError::AsksFirst { target: whole, paths }) }
+}
+
+/// A file to restore, and what stands in its place.
+struct Standing<'a> {
+    at: &'a RelPath,
+    from: Digest,
+    store: &'a Store,
+    root: Option<&'a OwnedFd>,
+    hidden: &'a Hidden,
+}
+
+impl Look for Standing<'_> {
+    fn start(&self) -> [u8; 2] {
+        let content = self.store.open_content(&self.from, self.at);
+        let mut start = [0; 2];
+        if let Ok(mut file) = content {
+            let _ = file.read_exact(&mut start);
+        }
+        start
+    }
+
+    fn contents(&self, most: u64) -> [Option<Vec<u8>>; 2] {
+        let there = self.root.and_then(|root| beneath::open_file(root, self.at.as_bytes()).ok());
+        let before = there.and_then(|file| whole_file(&File::from(file), most));
+        [before, content_of(self.store, Some(self.from), self.at, most)]
+    }
+
+    fn hides(&self, path: &RelPath) -> bool {
+        self.hidden.by_path(path).is_some()
+    }
 }

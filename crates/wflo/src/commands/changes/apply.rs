@@ -263,10 +263,10 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
     match why {
         Sensitive::Settings => "wflo's settings: limits and budgets of later runs",
         Sensitive::Definition => "a workflow definition",
-        Sensitive::Git => "a file of Git",
+        Sensitive::Git => "a file of Git or of another version control",
         Sensitive::Shell => "a file that a shell runs",
         Sensitive::Interpreter => "a part of a Python, or a file that one runs by itself",
-        Sensitive::Packages => "a file that a package manager runs",
+        Sensitive::Packages => "a file that a package manager runs, or that says where packages come from",
         Sensitive::Container => "a file that makes a container",
         Sensitive::Agent => "a file that steers a coding agent",
         Sensitive::Executable => "a new program",

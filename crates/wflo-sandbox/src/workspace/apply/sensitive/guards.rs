@@ -76,7 +76,7 @@ impl Guards {
         }
         for link in ground.links.iter().cloned().chain(then).filter(|link| !is_filled(link)) {
             // A link may stand for a folder.
-            if let Some(why) = by_name(&link).or_else(|| by_name(&link.join(b"x"))) {
+            if let Some(why) = by_name(&link, false).or_else(|| by_name(&link.join(b"x"), false)) {
                 lead(&mut guards, &project.join(link.as_path()), true, why);
             }
         }
