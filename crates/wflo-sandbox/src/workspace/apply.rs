@@ -16,7 +16,7 @@ mod merge;
 mod place;
 mod sensitive;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -205,6 +205,14 @@ fn selected(changes: Vec<Change>, paths: &[RelPath]) -> Result<Vec<Change>, Work
     Ok(changes.into_iter().filter(|change| chosen.contains(&change.path)).collect())
 }
 
+/// What is said of the folder among these that a path lies in.
+fn in_one<T: Copy>(path: &RelPath, folders: &HashMap<RelPath, T>) -> Option<T> {
+    if folders.is_empty() {
+        return None;
+    }
+    path.folders().find_map(|folder| folders.get(&folder).copied())
+}
+
 /// Takes out what is hidden and what needs a confirmation that is not given.
 fn permitted(
     changes: Vec<Change>,
@@ -215,21 +223,21 @@ fn permitted(
     report: &mut Report,
 ) -> Result<Vec<Change>, WorkspaceError> {
     let mut wanted = Vec::new();
-    // New folders that are not made: nothing in them can be. Changes come in order, what is in a folder after it.
-    let mut unmade_hidden: Option<(RelPath, Reason)> = None;
-    let mut unmade: Option<(RelPath, Sensitive)> = None;
+    // New folders that are not made: nothing in them can be. What is in a folder comes after it.
+    let mut unmade_hidden: HashMap<RelPath, Reason> = HashMap::new();
+    let mut unmade: HashMap<RelPath, Sensitive> = HashMap::new();
     for mut change in changes {
         let is_dir = |side: &Option<Entry>| side.as_ref().is_some_and(Entry::is_dir);
         let makes_folder = is_dir(&change.after) && !is_dir(&change.before);
         let path = change.path.clone();
-        let inside = unmade_hidden.as_ref().filter(|(folder, _)| path.is_within(folder)).map(|(_, why)| *why);
+        let inside = in_one(&path, &unmade_hidden);
         let reason = match place.hidden(&path)? {
             None => inside,
             reason => reason,
         };
         if let Some(reason) = reason {
             if makes_folder && inside.is_none() {
-                unmade_hidden = Some((path.clone(), reason));
+                unmade_hidden.insert(path.clone(), reason);
             }
             report.hidden.push((path, reason));
             continue;
@@ -249,12 +257,12 @@ fn permitted(
         if let (Some(after), Some(mode)) = (&mut change.after, mode) {
             after.mode = mode;
         }
-        let inside = unmade.as_ref().filter(|(folder, _)| path.is_within(folder)).map(|(_, why)| *why);
+        let inside = in_one(&path, &unmade);
         let look = Stored { change: &change, store, place };
         match Sensitive::of(&change, guards, &look).or(inside) {
             Some(why) if !confirmed => {
                 if makes_folder && inside.is_none() {
-                    unmade = Some((path, why));
+                    unmade.insert(path, why);
                 }
                 report.unconfirmed.push((change, why));
             }
