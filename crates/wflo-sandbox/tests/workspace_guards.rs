@@ -154,6 +154,29 @@ fn settings_of_submodules_and_work_trees_count_where_they_hold() {
 }
 
 #[test]
+fn settings_of_a_git_folder_that_is_a_link_count() {
+    let files = [
+        ("store/HEAD", "ref: refs/heads/main"),
+        ("store/objects/x", ""),
+        ("store/refs/x", ""),
+        ("store/config", "[core]\n\thooksPath = hooks\n"),
+        ("hooks/pre-commit", "old"),
+    ];
+    let mut run = linked(&files, &[(".git", "store")]);
+    for path in ["hooks/pre-commit", "store/config", "store/hooks/h"] {
+        run.writes(path, "new");
+    }
+    run.ends();
+    let report = run.apply(&ApplyOptions::default()).unwrap();
+    let found = asked(&report);
+    for path in ["hooks/pre-commit", "store/hooks/h"] {
+        assert!(found.contains(&(path.to_owned(), Sensitive::Git)), "{path} in {found:?}");
+    }
+    assert_eq!(report.hidden, [(rel("store/config"), Reason::GitCredentials)]);
+    assert_eq!(paths(&report), [""; 0]);
+}
+
+#[test]
 fn a_folder_that_a_run_makes_one_of_gits_is_guarded_as_git() {
     let mut run = linked(&[("docs/i", "old"), ("half/head", "x"), ("half/objects/x", "x")], &[]);
     for path in ["docs/HEAD", "docs/config", "docs/objects/x", "docs/refs/x", "docs/notes", "docs/hooks/h"] {

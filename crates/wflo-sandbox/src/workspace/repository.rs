@@ -49,11 +49,15 @@ const STORED: [&[u8]; 3] = [b"objects", b"refs", b"logs"];
 pub(crate) struct Ground {
     project: PathBuf,
     pub(crate) links: Vec<RelPath>,
-    /// Git's folders, and the files `.git` that name one.
+    /// Git's folders, and the files and links `.git` that name one.
     git: Vec<RelPath>,
     /// What of a folder of Git's is in which folder; most have none of it.
     marks: Vec<(RelPath, Marks)>,
     names: usize,
+}
+
+fn is_called_git(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b".git")
 }
 
 /// Whether links in this folder are left alone.
@@ -82,15 +86,20 @@ impl Ground {
         if marks != Marks::default() {
             self.marks.push((at.clone(), marks));
         }
-        let is_git = marks.are_gits() || at.name().eq_ignore_ascii_case(b".git");
+        let is_git = marks.are_gits() || is_called_git(at.name());
         if is_git {
             self.git.push(at.clone());
         }
         for name in names {
             let path = at.join(&name.name);
             match name.kind {
-                FileType::Symlink => self.links.push(path),
-                FileType::RegularFile if name.name.eq_ignore_ascii_case(b".git") => self.git.push(path),
+                FileType::Symlink => {
+                    if is_called_git(&name.name) {
+                        self.git.push(path.clone());
+                    }
+                    self.links.push(path);
+                }
+                FileType::RegularFile if is_called_git(&name.name) => self.git.push(path),
                 FileType::Directory => {
                     let name = name.name.as_slice();
                     let left = FILLED.contains(&name) || (is_git && STORED.contains(&name));
