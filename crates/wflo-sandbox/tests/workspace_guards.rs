@@ -295,7 +295,16 @@ fn a_link_to_what_is_hidden_waits_for_the_users_word() {
 #[test]
 fn a_folder_of_a_guarded_or_hidden_name_is_left_with_what_is_in_it() {
     let mut run = linked(&[("x", "old"), (".git/config", "[core]\n")], &[]);
-    for path in ["Makefile/a", "Makefile/b/c", "Makefile-x.mk/a", "k/id_rsa/a/b", "bin/python/x", "flow.py/x", "y"] {
+    for path in [
+        "Makefile/a",
+        "Makefile/b/c",
+        "Makefile-x.mk/a",
+        "k/id_rsa/a/b",
+        "json.py/x",
+        "bin/python/x",
+        "flow.py/x",
+        "y",
+    ] {
         run.writes(path, "new");
     }
     run.removes(".git/config");
@@ -303,13 +312,13 @@ fn a_folder_of_a_guarded_or_hidden_name_is_left_with_what_is_in_it() {
     let options = ApplyOptions { definitions: vec![rel("flow.py")], ..ApplyOptions::default() };
     let report = run.apply(&options).unwrap();
     assert_eq!(report.conflicts, []);
-    assert_eq!(paths(&report), ["bin", "k", "y"]);
+    assert_eq!(paths(&report), ["bin", "bin/python", "bin/python/x", "k", "y"]);
     let found = asked(&report);
     for (path, why) in [
         ("Makefile/a", Sensitive::Ci),
         ("Makefile/b/c", Sensitive::Ci),
         ("Makefile-x.mk/a", Sensitive::Ci),
-        ("bin/python/x", Sensitive::Interpreter),
+        ("json.py/x", Sensitive::Interpreter),
         ("flow.py/x", Sensitive::Definition),
     ] {
         assert!(found.contains(&(path.to_owned(), why)), "{path} in {found:?}");
