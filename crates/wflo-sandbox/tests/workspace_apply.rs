@@ -3,77 +3,21 @@
 
 #[path = "workspace_support/project.rs"]
 mod project;
+#[path = "workspace_support/run.rs"]
+mod run;
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use project::{Project, rel, tree, write};
-use rustix::fs::{CWD, FileType, Mode, RenameFlags};
+use project::{rel, tree, write};
+use run::{Run, everything, paths};
+use rustix::fs::{CWD, RenameFlags};
 use wflo_sandbox::workspace::{
-    ApplyOptions, Bounds, ChangeKind, Confirmed, Conflict, ConflictReason, Hidden, HideRules, Reason, Report,
-    Sensitive, TextLimits, View, WorkspaceError, apply, capture, diff, discard,
+    ApplyOptions, ChangeKind, Confirmed, Conflict, ConflictReason, Hidden, HideRules, Reason, Sensitive,
+    TextLimits, WorkspaceError, diff, discard,
 };
-
-/// A sealed project and the upper directory of a step that ran on it.
-struct Run {
-    project: Project,
-    view: View,
-}
-
-impl Run {
-    fn new(files: &[(&str, &str)]) -> Run {
-        let project = Project::new();
-        for (path, content) in files {
-            project.write(path, content);
-        }
-        let view = project.view();
-        fs::create_dir(project.home.path().join("upper")).unwrap();
-        Run { project, view }
-    }
-
-    fn upper(&self, path: &str) -> PathBuf {
-        self.project.home.path().join("upper").join(path)
-    }
-
-    fn writes(&self, path: &str, content: &str) {
-        write(&self.upper(path), content);
-    }
-
-    fn removes(&self, path: &str) {
-        fs::create_dir_all(self.upper(path).parent().unwrap()).unwrap();
-        rustix::fs::mknodat(CWD, self.upper(path), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
-    }
-
-    /// The step is over.
-    fn ends(&mut self) {
-        let upper = fs::File::open(self.upper("")).unwrap();
-        let captured = capture(upper.as_fd(), &self.project.store, &Bounds::default()).unwrap().unwrap();
-        self.view.layers.push(captured.layer);
-    }
-
-    fn apply(&self, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
-        self.apply_hiding(&self.project.hidden(), options)
-    }
-
-    fn apply_hiding(&self, hidden: &Hidden, options: &ApplyOptions) -> Result<Report, WorkspaceError> {
-        apply(&self.view, &self.project.store, &self.project.path(), hidden, options)
-    }
-
-    fn reads(&self, path: &str) -> String {
-        fs::read_to_string(self.project.path().join(path)).unwrap_or_else(|error| error.to_string())
-    }
-}
-
-fn everything() -> ApplyOptions {
-    ApplyOptions { confirmed: Confirmed::All, ..ApplyOptions::default() }
-}
-
-fn paths(report: &Report) -> Vec<String> {
-    report.applied.iter().map(|change| change.path.to_string()).collect()
-}
 
 #[test]
 fn a_conflict_writes_nothing_and_force_takes_the_runs_version_of_that_path() {

@@ -17,7 +17,7 @@ mod merge;
 mod place;
 mod sensitive;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -27,17 +27,18 @@ pub(super) use self::guarded::{is_program, joins_database};
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
 pub(super) use self::place::entry_at;
 pub use self::sensitive::Sensitive;
-pub(super) use self::sensitive::mode as mode_in_project;
+pub(super) use self::sensitive::{Guards, Look, mode as mode_in_project};
 
 use self::journal::{Content, Journal, Op, State};
 use self::merge::{Decision, decide};
 use self::place::Place;
-use super::diff::{Change, diff, rollback};
+use super::diff::{Change, content_of, diff, rollback};
 use super::error::WorkspaceError;
 use super::folding::folded_path;
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Kind};
 use super::path::RelPath;
+use super::repository::Ground;
 use super::store::Store;
 use super::view::View;
 
@@ -150,18 +151,22 @@ pub fn apply(
     hidden: &Hidden,
     options: &ApplyOptions,
 ) -> Result<Report, WorkspaceError> {
-    let place = Place::open(project, hidden.clone())?;
+    let mut place = Place::open(project, hidden.clone())?;
     let desk = journal::Desk::open(store, place.path())?;
     if let Some(pending) = desk.pending()? {
         return Err(WorkspaceError::ApplyInterrupted { id: pending.id });
     }
+    let (ground, base, merged) = (Ground::of(place.path()), view.base(), view.merged());
+    let git = ground.git_folders(base.keys().chain(merged.keys()));
+    place.knows(&git);
+    let guards = Guards::new(&ground, git, &RelPath::root(), &merged, &options.definitions);
     let changes = match view.undone.is_empty() {
         true => diff(view, store)?,
         false => rollback(view, store, |path| place.entry(path))?,
     };
     let changes = selected(changes, &options.paths)?;
     let mut report = Report::default();
-    let wanted = permitted(changes, store, &place, options, &mut report)?;
+    let wanted = permitted(changes, store, &place, &guards, options, &mut report)?;
 
     let mut plan = Plan { place: &place, options, ops: BTreeMap::new() };
     for change in &wanted {
@@ -211,18 +216,41 @@ fn selected(changes: Vec<Change>, paths: &[RelPath]) -> Result<Vec<Change>, Work
     Ok(changes.into_iter().filter(|change| chosen.contains(&change.path)).collect())
 }
 
+/// What is said of the folder among these that a path lies in.
+fn in_one<T: Copy>(path: &RelPath, folders: &HashMap<RelPath, T>) -> Option<T> {
+    if folders.is_empty() {
+        return None;
+    }
+    path.folders().find_map(|folder| folders.get(&folder).copied())
+}
+
 /// Takes out what is hidden and what needs a confirmation that is not given.
 fn permitted(
     changes: Vec<Change>,
     store: &Store,
     place: &Place,
+    guards: &Guards,
     options: &ApplyOptions,
     report: &mut Report,
 ) -> Result<Vec<Change>, WorkspaceError> {
     let mut wanted = Vec::new();
+    // New folders that are not made: nothing in them can be. What is in a folder comes after it.
+    let mut unmade_hidden: HashMap<RelPath, Reason> = HashMap::new();
+    let mut unmade: HashMap<RelPath, Sensitive> = HashMap::new();
     for mut change in changes {
-        if let Some(reason) = place.hidden(&change.path)? {
-            report.hidden.push((change.path, reason));
+        let is_dir = |side: &Option<Entry>| side.as_ref().is_some_and(Entry::is_dir);
+        let makes_folder = is_dir(&change.after) && !is_dir(&change.before);
+        let path = change.path.clone();
+        let inside = in_one(&path, &unmade_hidden);
+        let reason = match place.hidden(&path)? {
+            None => inside,
+            reason => reason,
+        };
+        if let Some(reason) = reason {
+            if makes_folder && inside.is_none() {
+                unmade_hidden.insert(path.clone(), reason);
+            }
+            report.hidden.push((path, reason));
             continue;
         }
         let confirmed = match &options.confirmed {
@@ -240,16 +268,42 @@ fn permitted(
         if let (Some(after), Some(mode)) = (&mut change.after, mode) {
             after.mode = mode;
         }
-        let why = match place.guarded(&change.path, &options.programs)? {
-            Some(why) => Some(why),
-            None => Sensitive::of(&change, &options.definitions, || change.start(store)),
-        };
-        match why {
-            Some(why) if !confirmed => report.unconfirmed.push((change, why)),
+        let inside = in_one(&path, &unmade);
+        let by_place = place.guarded(&change.path, &options.programs)?;
+        let look = Stored { change: &change, store, place };
+        match by_place.or_else(|| Sensitive::of(&change, guards, &look)).or(inside) {
+            Some(why) if !confirmed => {
+                if makes_folder && inside.is_none() {
+                    unmade.insert(path, why);
+                }
+                report.unconfirmed.push((change, why));
+            }
             _ => wanted.push(change),
         }
     }
     Ok(wanted)
+}
+
+/// A change as it is stored.
+struct Stored<'a> {
+    change: &'a Change,
+    store: &'a Store,
+    place: &'a Place,
+}
+
+impl Look for Stored<'_> {
+    fn start(&self) -> [u8; 2] {
+        self.change.start(self.store)
+    }
+
+    fn contents(&self, most: u64) -> [Option<Vec<u8>>; 2] {
+        let of = |from| content_of(self.store, from, &self.change.path, most);
+        [of(self.change.before_from), of(self.change.after_from)]
+    }
+
+    fn hides(&self, path: &RelPath) -> bool {
+        self.place.hides(path).unwrap_or(true)
+    }
 }
 
 struct Plan<'a> {

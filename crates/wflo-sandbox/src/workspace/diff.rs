@@ -80,6 +80,17 @@ impl Change {
     }
 }
 
+/// A stored file; none of what is not there or longer than `most`.
+pub(crate) fn content_of(store: &Store, from: Option<Digest>, path: &RelPath, most: u64) -> Option<Vec<u8>> {
+    whole(&store.open_content(&from?, path).ok()?, most)
+}
+
+/// A file's content; none of one that is longer than `most`.
+pub(crate) fn whole(file: &File, most: u64) -> Option<Vec<u8>> {
+    let content = read_up_to(file, most + 1).ok()?;
+    (content.len() as u64 <= most).then_some(content)
+}
+
 /// The net change of a view, sorted by path. A folder that was added or removed is listed, and so is
 /// everything in it.
 ///

@@ -32,6 +32,17 @@ const TRIED: usize = 64;
 
 /// What one part of a path may be elsewhere, in lower case.
 pub(super) fn folded(part: &[u8]) -> Vec<u8> {
+    // Most are, and nothing composes or vanishes in them.
+    if part.is_ascii() {
+        let lower = part.to_ascii_lowercase();
+        let name = lower.split(|&byte| byte == b':').next().unwrap_or_default();
+        let end = name.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
+        return match name.get(..end).unwrap_or_default() {
+            b"git~1" | b"git~2" | b"git~3" | b"git~4" => b".git".to_vec(),
+            b"" => part.to_vec(),
+            name => name.to_vec(),
+        };
+    }
     let text = String::from_utf8_lossy(part);
     let seen: String = text.chars().filter(|c| !is_unseen(*c)).collect();
     // By way of capitals, so that letters with one capital are one letter; twice, since a capital may fall apart.

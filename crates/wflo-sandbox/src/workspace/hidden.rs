@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{IoAt, WorkspaceError};
 use super::folding::folded_path;
 use super::path::RelPath;
+use super::repository::{self, Ground};
+use super::view::View;
 pub(crate) use names::{decided_by, holds_secret};
 
 /// Why a path is hidden.
@@ -95,6 +97,8 @@ impl HideRules {
 pub struct Hidden {
     exact: Vec<Place>,
     globs: Gitignore,
+    /// Git's, where their names do not tell.
+    git: git::Folders,
     /// Files whose place is known, by (device, inode), for their hard links.
     inodes: HashSet<(u64, u64)>,
 }
@@ -130,7 +134,8 @@ impl Hidden {
     /// the project cannot be opened.
     pub fn new(project: &Path, rules: &HideRules) -> Result<Hidden, WorkspaceError> {
         let project = project.canonicalize().at("open the project", project)?;
-        let mut hidden = Hidden { exact: Vec::new(), globs: Gitignore::empty(), inodes: HashSet::new() };
+        let (globs, git) = (Gitignore::empty(), repository::of_root(&project));
+        let mut hidden = Hidden { exact: Vec::new(), globs, git, inodes: HashSet::new() };
         if let Some(data_dir) = &rules.data_dir {
             hidden.add_place(&project, data_dir, Reason::DataDirectory);
             for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
@@ -202,6 +207,14 @@ impl Hidden {
         })
     }
 
+    /// Why a path is hidden where its content says so, though a run may make such a file.
+    pub(crate) fn if_content(&self, path: &RelPath) -> Option<Reason> {
+        match self.own(path, false) {
+            Verdict::IfContent(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether this (device, inode) is a hidden file whose place is known by the settings.
     #[must_use]
     pub fn by_inode(&self, device: u64, inode: u64) -> bool {
@@ -218,20 +231,44 @@ impl Hidden {
         self.exact.iter().map(|place| &place.path)
     }
 
-    /// The verdict on `path` itself, given that its folders are visible. What SQLite would take for a part of a hidden
-    /// file is hidden with it, whatever hides that.
+    /// The same rules, with Git's folders of the project as it is and as the run of `view` saw and left it: what is to
+    /// judge a run's changes must know them.
+    #[must_use]
+    pub fn with_git_of(self, project: &Path, view: &View) -> Hidden {
+        let ground = project.canonicalize().map(|project| Ground::of(&project)).unwrap_or_default();
+        let trees = [view.base(), view.merged()];
+        self.with_git(&ground.git_folders(trees.iter().flat_map(|tree| tree.keys())))
+    }
+
+    /// The same rules, with these folders of Git's.
+    pub(crate) fn with_git(mut self, folders: &git::Folders) -> Hidden {
+        self.git.extend(folders);
+        self
+    }
+
+    /// Those that are known before anything was looked at.
+    pub(crate) fn git(&self) -> &git::Folders {
+        &self.git
+    }
+
     pub(crate) fn own(&self, path: &RelPath, is_dir: bool) -> Verdict {
-        let own = self.by_itself(path, is_dir);
+        self.own_with(path, is_dir, &self.git)
+    }
+
+    /// The verdict on `path` itself, given that its folders are visible, and which folders are Git's. What SQLite would
+    /// take for a part of a hidden file is hidden with it, whatever hides that.
+    pub(crate) fn own_with(&self, path: &RelPath, is_dir: bool, git: &git::Folders) -> Verdict {
+        let own = self.by_itself(path, is_dir, git);
         if !matches!(own, Verdict::Visible | Verdict::IfContent(_)) {
             return own;
         }
-        match beside::database_of(path).map(|database| self.by_itself(&database, false)) {
+        match beside::database_of(path).map(|database| self.by_itself(&database, false, git)) {
             Some(hidden @ Verdict::Hidden(_)) => hidden,
             _ => own,
         }
     }
 
-    fn by_itself(&self, path: &RelPath, is_dir: bool) -> Verdict {
+    fn by_itself(&self, path: &RelPath, is_dir: bool, git: &git::Folders) -> Verdict {
         let is_place = |place: &&Place| place.path.as_bytes().eq_ignore_ascii_case(path.as_bytes());
         if let Some(place) = self.exact.iter().find(is_place) {
             return Verdict::Hidden(place.reason);
@@ -249,7 +286,7 @@ impl Hidden {
         if name.starts_with(b".env") {
             return Verdict::Hidden(Reason::Environment);
         }
-        match git::verdict(path, is_dir) {
+        match git::verdict(path, is_dir, git) {
             Verdict::Visible => names::verdict(path, &name, is_dir),
             other => other,
         }
@@ -302,6 +339,26 @@ mod tests {
             "x.auto.tfvars",
             ".git/config.bak",
             ".git/MERGE_MSG",
+            ".dev.vars",
+            ".dev.vars.production",
+            "local.settings.json",
+            ".kaggle/kaggle.json",
+            "serviceAccountKey.json",
+            "shop-firebase-adminsdk-x1-abc.json",
+            "rclone.conf",
+            ".vscode/sftp.json",
+            ".ftpconfig",
+            ".gemini/oauth_creds.json",
+            ".clasprc.json",
+            ".sentryclirc",
+            "token.pickle",
+            "office.ovpn",
+            "pgpass.conf",
+            ".git-credentials.bak",
+            ".psql_history",
+            ".bash_history",
+            ".python_history",
+            "client_secret_1.apps.json",
         ] {
             assert!(why(&hidden, path).is_some(), "{path}");
         }
@@ -310,8 +367,18 @@ mod tests {
         {
             assert_eq!(why(&hidden, path), None, "{path}");
         }
-        for path in ["env.py", "id_rsa.pub", "keys.py", "src/key/mod.rs", "monkey", ".gitignore", ".github/x"]
-        {
+        for path in [
+            "env.py",
+            "id_rsa.pub",
+            "keys.py",
+            "src/key/mod.rs",
+            "monkey",
+            "auth.json",
+            "browser_history",
+            ".vscode/tasks.json",
+            ".gitignore",
+            ".github/x",
+        ] {
             assert_eq!(why(&hidden, path), None, "{path}");
         }
     }

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use super::beneath;
 use super::brought::Brought;
 use super::error::{IoAt, WorkspaceError};
+use super::hidden::git::{Folders, Marks};
 use super::hidden::{Hidden, HideRules, Reason, Verdict};
 use super::path::RelPath;
 use super::store::{InUse, Store, tree};
@@ -176,7 +177,7 @@ pub(crate) fn hidden_below(
     hidden: &Hidden,
     linked: &HashSet<(u64, u64)>,
 ) -> Result<Vec<RelPath>, WorkspaceError> {
-    let mut search = Search { base, hidden, linked, found: Vec::new() };
+    let mut search = Search { base, hidden, linked, git: hidden.git().clone(), found: Vec::new() };
     search.folder(dir, at)?;
     Ok(search.found)
 }
@@ -185,6 +186,7 @@ struct Search<'a> {
     base: &'a Path,
     hidden: &'a Hidden,
     linked: &'a HashSet<(u64, u64)>,
+    git: Folders,
     found: Vec<RelPath>,
 }
 
@@ -194,10 +196,14 @@ impl Search<'_> {
             let limit = MAX_DEPTH as u64;
             return Err(WorkspaceError::TooLarge { what: "nested folders", limit, path: at.clone() });
         }
-        for name in beneath::names(dir).at("list", &self.base.join(at.as_path()))? {
+        let names = beneath::names(dir).at("list", &self.base.join(at.as_path()))?;
+        if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
+            self.git.add(at);
+        }
+        for name in names {
             let path = at.join(&name.name);
             let is_dir = name.kind == FileType::Directory;
-            let hidden = match self.hidden.own(&path, is_dir) {
+            let hidden = match self.hidden.own_with(&path, is_dir, &self.git) {
                 Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
                 Verdict::Hidden(_) | Verdict::Replaced => true,
                 Verdict::ByContent(_) | Verdict::IfContent(_) => secret_inside(dir.as_fd(), &name),

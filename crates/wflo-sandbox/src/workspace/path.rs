@@ -50,6 +50,11 @@ impl RelPath {
         RelPath(bytes)
     }
 
+    /// A path of this folder, as one of the folder that this one is in.
+    pub(crate) fn below_with(&self, path: &RelPath) -> Self {
+        path.components().fold(self.clone(), |at, part| at.join(part))
+    }
+
     /// The raw bytes, components separated by `/`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

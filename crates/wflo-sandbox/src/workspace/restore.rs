@@ -40,6 +40,7 @@ use super::hidden::Hidden;
 use super::layer::{Merged, MergedTree};
 use super::manifest::{Entry, Kind};
 use super::path::RelPath;
+use super::repository::Ground;
 use super::store::Store;
 use super::store::blob::set_mtime_at;
 use super::view::View;
@@ -159,6 +160,9 @@ fn leave_out_hidden(tree: &mut MergedTree, target: &Path, options: &RestoreOptio
     let Some((project, hidden)) = &options.hidden else { return };
     let whole = target.canonicalize().unwrap_or_else(|_| target.to_owned());
     let Ok(inside) = whole.strip_prefix(project) else { return };
+    let at = RelPath::from_bytes(inside.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    let names: Vec<RelPath> = tree.keys().map(|path| at.below_with(path)).collect();
+    let hidden = hidden.clone().with_git(&Ground::of(project).git_folders(names.iter()));
     tree.retain(|path, _| {
         let at = inside.join(path.as_path());
         let at = RelPath::from_bytes(at.as_os_str().as_encoded_bytes());

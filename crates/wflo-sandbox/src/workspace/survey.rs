@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use self::ignored::Ignores;
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
+use super::hidden::git::{Folders, Marks};
 use super::hidden::{Hidden, Reason, Verdict, decided_by, holds_secret};
 use super::path::RelPath;
 use super::store::blob::{Nanos, nanos, read_up_to};
@@ -98,7 +99,7 @@ pub(crate) struct Survey {
 /// Looks at the whole project below `root`, the descriptor of `project`.
 pub(crate) fn survey(project: &Path, root: &OwnedFd, hidden: &Hidden) -> Result<Survey, WorkspaceError> {
     let ignores = Ignores::for_project(project, root);
-    let mut walk = Walk { project, hidden, found: Survey::default() };
+    let mut walk = Walk { project, hidden, git: hidden.git().clone(), found: Survey::default() };
     walk.folder(root.as_fd(), &RelPath::root(), &ignores)?;
     Ok(walk.without_hard_links())
 }
@@ -106,6 +107,8 @@ pub(crate) fn survey(project: &Path, root: &OwnedFd, hidden: &Hidden) -> Result<
 struct Walk<'a> {
     project: &'a Path,
     hidden: &'a Hidden,
+    /// Git's folders so far: of one in which this looks it is known.
+    git: Folders,
     found: Survey,
 }
 
@@ -167,7 +170,7 @@ impl Walk<'_> {
             }
             // Names only from here on; a file is looked at when its name says so.
             let is_dir = name.kind == FileType::Directory;
-            if self.hidden.own(&below, is_dir) != Verdict::Visible {
+            if self.hidden.own_with(&below, is_dir, &self.git) != Verdict::Visible {
                 self.take(&inner, &below, &name)?;
             } else if is_dir {
                 let stat = rustix::fs::fstat(&inner).at("read", &self.project.join(path.as_path()))?;
@@ -178,8 +181,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn names(&self, dir: impl AsFd, at: &RelPath) -> Result<Vec<beneath::Name>, WorkspaceError> {
-        beneath::names(dir).at("list", &self.project.join(at.as_path()))
+    fn names(&mut self, dir: impl AsFd, at: &RelPath) -> Result<Vec<beneath::Name>, WorkspaceError> {
+        let names = beneath::names(dir).at("list", &self.project.join(at.as_path()))?;
+        if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
+            self.git.add(at);
+        }
+        Ok(names)
     }
 
     /// Opens a folder; `None` when it went away.
@@ -207,7 +214,7 @@ impl Walk<'_> {
         };
         let is_dir = name.kind == FileType::Directory;
         let mut replaced = false;
-        let reason = match self.hidden.own(path, is_dir) {
+        let reason = match self.hidden.own_with(path, is_dir, &self.git) {
             Verdict::Visible => None,
             Verdict::Hidden(reason) => Some(reason),
             Verdict::ByContent(reason) | Verdict::IfContent(reason) => {

@@ -72,10 +72,11 @@ impl Files {
         let store = freed::workspaces(settings, &settings.project.root)?;
         let view = workspace_view(session.store.as_ref(), &store, record).await;
         let launch = launch_of(record).map_err(CommandError::engine)?;
+        let view = view.map_err(CommandError::engine)?;
         Ok(Files {
-            view: view.map_err(CommandError::engine)?,
+            hidden: hidden(settings, &launch.hide)?.with_git_of(&launch.project, &view),
+            view,
             store,
-            hidden: hidden(settings, &launch.hide)?,
             definitions: definitions(settings, &launch),
             programs: settings.programs(),
             project: launch.project,

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::super::attributes::{self, Attributes};
-use super::super::beneath;
+use super::super::beneath::{self, Name};
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::folding;
 use super::super::hidden::beside::database_of;
+use super::super::hidden::git::Folders;
 use super::super::hidden::{Hidden, Reason};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::blob::hash_file;
-use super::super::survey::survey;
+use super::super::survey::{SeenKind, secret_inside, survey};
 use super::guarded;
 use super::sensitive::Sensitive;
 
@@ -27,8 +28,8 @@ pub(super) struct Place {
     root: OwnedFd,
     device: u64,
     hidden: Hidden,
-    /// Hidden files that have other names; looked for when a file with several names is met.
-    linked: OnceCell<HashSet<(u64, u64)>>,
+    /// What is hidden, looked for when a file with several names or a link is met.
+    found: OnceCell<Found>,
     /// The names of folders that were asked for one; `None` for one that is not there. Asked before anything is
     /// written and never after, so nothing that this writes makes it stale. What somebody else does meanwhile is
     /// met by the steps.
@@ -37,13 +38,26 @@ pub(super) struct Place {
     folding: RefCell<HashMap<RelPath, Option<bool>>>,
 }
 
+/// What is hidden in the project as it is.
+struct Found {
+    /// Hidden files that have other names, by device and inode.
+    linked: HashSet<(u64, u64)>,
+    /// Sorted; nothing in another.
+    hidden: Vec<RelPath>,
+}
+
 impl Place {
     pub(super) fn open(project: &Path, hidden: Hidden) -> Result<Place, WorkspaceError> {
         let path = project.canonicalize().at("open the project", project)?;
         let root = beneath::open_root(&path).at("open the project", &path)?;
         let device = rustix::fs::fstat(&root).at("open the project", &path)?.st_dev;
-        let (linked, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
-        Ok(Place { path, root, device, hidden, linked, listed, folding })
+        let (found, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Ok(Place { path, root, device, hidden, found, listed, folding })
+    }
+
+    /// Which folders are Git's though they are not called so.
+    pub(super) fn knows(&mut self, git: &Folders) {
+        self.hidden = self.hidden.clone().with_git(git);
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -65,9 +79,16 @@ impl Place {
             return Ok(Some(reason));
         }
         let found = beneath::look(&self.root, path.as_bytes()).at("read", &self.shown(path))?;
-        match found {
-            Some((_, stat)) if self.is_hidden_file(&stat)? => return Ok(Some(Reason::HardLink)),
-            _ => {}
+        if let Some((_, stat)) = &found {
+            if self.is_hidden_file(stat)? {
+                return Ok(Some(Reason::HardLink));
+            }
+            if let Some(reason) = self.hidden.if_content(path)
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && self.holds_secret(path, stat)?
+            {
+                return Ok(Some(reason));
+            }
         }
         if let Some(database) = database_of(path)
             && let Some((_, stat)) =
@@ -88,6 +109,16 @@ impl Place {
         guarded::why(path, &self.root, programs).at("read", &self.shown(path))
     }
 
+    /// Whether the file that stands here was kept from the run for what is in it.
+    fn holds_secret(&self, path: &RelPath, stat: &Stat) -> Result<bool, WorkspaceError> {
+        let (folder, name) = match beneath::open_parent(&self.root, path) {
+            Err(error) if beneath::is_absent(&error) => return Ok(false),
+            other => other.at("read", &self.shown(path))?,
+        };
+        let name = Name { name: name.to_vec(), kind: FileType::RegularFile, inode: stat.st_ino };
+        Ok(secret_inside(&folder, &name))
+    }
+
     /// Whether this is a hidden file under whatever name.
     pub(super) fn is_hidden_file(&self, stat: &Stat) -> Result<bool, WorkspaceError> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -99,11 +130,33 @@ impl Place {
         if stat.st_nlink < 2 {
             return Ok(false);
         }
-        if self.linked.get().is_none() {
-            let found = survey(&self.path, &self.root, &self.hidden)?;
-            let _first = self.linked.set(found.linked);
+        Ok(self.found()?.linked.contains(&(stat.st_dev, stat.st_ino)))
+    }
+
+    /// Whether a path is hidden, or something in it is.
+    pub(super) fn hides(&self, path: &RelPath) -> Result<bool, WorkspaceError> {
+        // What is shown as a copy lies in such a folder.
+        if self.hidden(path)?.is_some() || self.hidden.by_path(&path.join(b"config")).is_some() {
+            return Ok(true);
         }
-        Ok(self.linked.get().is_some_and(|linked| linked.contains(&(stat.st_dev, stat.st_ino))))
+        let hidden = &self.found()?.hidden;
+        if path.as_bytes().is_empty() {
+            return Ok(!hidden.is_empty());
+        }
+        let first = hidden.partition_point(|known| *known < path.below().0);
+        Ok(hidden.get(first).is_some_and(|known| known.is_within(path)))
+    }
+
+    fn found(&self) -> Result<&Found, WorkspaceError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let found = survey(&self.path, &self.root, &self.hidden)?;
+        let seen = found.plain.iter().chain(found.ignored.iter().flat_map(|top| &top.seen));
+        let copies = seen.filter(|seen| seen.kind == SeenKind::Replaced).map(|seen| seen.path.clone());
+        let mut hidden: Vec<RelPath> = copies.chain(found.hidden.into_iter().map(|(path, _)| path)).collect();
+        hidden.sort_unstable();
+        Ok(self.found.get_or_init(|| Found { linked: found.linked, hidden }))
     }
 
     /// What stands at a path now, read and hashed.

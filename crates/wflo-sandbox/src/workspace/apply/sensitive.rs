@@ -1,15 +1,17 @@
 //! Paths whose change acts on the user's machine or on a server without anybody running it by hand:
 //! each is asked about separately.
 
+mod guards;
 mod rules;
+mod sources;
 mod standard;
 
 use serde::{Deserialize, Serialize};
 
-use self::rules::RULES;
+pub(in crate::workspace) use self::guards::Guards;
 use super::super::diff::Change;
-use super::super::folding::{folded, folded_path};
-use super::super::manifest::Kind;
+use super::super::folding::folded;
+use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 
 /// Why a path needs the user's word.
@@ -44,45 +46,57 @@ pub enum Sensitive {
     Executable,
     /// A link that leads out of the project.
     LinkOutside,
+    /// A link that leads to a hidden file, or to a folder with one in it.
+    LinkHidden,
+}
+
+/// What is looked at where names do not decide.
+pub(in crate::workspace) trait Look {
+    /// The first bytes of what the file would be.
+    fn start(&self) -> [u8; 2];
+    /// What the file was and what it would be; none of what is not there or longer than `most`.
+    fn contents(&self, most: u64) -> [Option<Vec<u8>>; 2];
+    /// Whether a path is hidden, or something in it is.
+    fn hides(&self, path: &RelPath) -> bool;
 }
 
 impl Sensitive {
-    /// Why `change` needs the user's word; `None` when it does not. `start` reads the first bytes of
-    /// what the file would be.
+    /// Why `change` needs the user's word; `None` when it does not.
     #[must_use]
-    pub(in crate::workspace) fn of(
-        change: &Change,
-        definitions: &[RelPath],
-        start: impl FnOnce() -> [u8; 2],
-    ) -> Option<Sensitive> {
+    pub(in crate::workspace) fn of(change: &Change, guards: &Guards, look: &dyn Look) -> Option<Sensitive> {
         let path = &change.path;
-        let is_definition = |known: &RelPath| known == path || folded_path(known) == folded_path(path);
-        if definitions.iter().any(is_definition) {
+        if guards.defines(path) {
             return Some(Sensitive::Definition);
         }
-        let here: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
-        let elsewhere: Vec<Vec<u8>> = here.iter().map(|part| folded(part)).collect();
-        if let Some(why) = Sensitive::by_name(&here).or_else(|| Sensitive::by_name(&elsewhere)) {
+        let kind = change.after.as_ref().map(|entry| &entry.kind);
+        let there = change.after.as_ref().or(change.before.as_ref());
+        if let Some(why) =
+            by_name(path, there.is_some_and(Entry::is_dir)).or_else(|| guards.leads_to(path, kind))
+        {
             return Some(why);
         }
         match change.after.as_ref().map(|entry| (&entry.kind, entry.mode)) {
             Some((Kind::Symlink { target }, _)) if leads_outside(path, &target.0) => {
                 Some(Sensitive::LinkOutside)
             }
+            Some((Kind::Symlink { .. }, _)) => {
+                guards.passed(path).iter().any(|path| look.hides(path)).then_some(Sensitive::LinkHidden)
+            }
+            Some((Kind::File { .. }, _)) if sources::asks(change, look) => Some(Sensitive::Packages),
             Some((Kind::File { .. }, mode)) => {
                 let before = change.before.as_ref().filter(|entry| matches!(entry.kind, Kind::File { .. }));
                 let could = before.is_some_and(|entry| entry.mode & 0o111 != 0);
                 let newly = mode & 0o111 != 0 && !could;
-                (newly || (before.is_none() && start() == *b"#!")).then_some(Sensitive::Executable)
+                (newly || (before.is_none() && look.start() == *b"#!")).then_some(Sensitive::Executable)
             }
             _ => None,
         }
     }
 
     /// Why a path with these parts, in lower case, needs it.
-    fn by_name(parts: &[Vec<u8>]) -> Option<Sensitive> {
+    fn by_parts(parts: &[Vec<u8>], is_dir: bool) -> Option<Sensitive> {
         let name = parts.last()?;
-        if name == b"wflo.toml" {
+        if parts.iter().any(|part| part == b"wflo.toml") {
             return Some(Sensitive::Settings);
         }
         if parts.iter().any(|part| part.ends_with(b".git")) {
@@ -92,14 +106,22 @@ impl Sensitive {
         let shadows = parts.len() > 1 && parts.first().is_some_and(|first| first == b"wflo");
         let metadata = |part: &Vec<u8>| part.ends_with(b".egg-info") || part.ends_with(b".dist-info");
         if shadows
-            || (in_bin && name.starts_with(b"python"))
+            || (in_bin && !is_dir && name.starts_with(b"python"))
             || parts.iter().any(metadata)
             || standard::shadowed(parts)
         {
             return Some(Sensitive::Interpreter);
         }
-        RULES.iter().find(|rule| rule.matches(parts, name)).map(|rule| rule.why)
+        rules::matching(parts, is_dir)
     }
+}
+
+/// Why a path of this name needs the user's word, whatever is in it.
+fn by_name(path: &RelPath, is_dir: bool) -> Option<Sensitive> {
+    let here: Vec<Vec<u8>> = path.components().map(<[u8]>::to_ascii_lowercase).collect();
+    let elsewhere: Vec<Vec<u8>> = here.iter().map(|part| folded(part)).collect();
+    let other = || if elsewhere == here { None } else { Sensitive::by_parts(&elsewhere, is_dir) };
+    Sensitive::by_parts(&here, is_dir).or_else(other)
 }
 
 /// The mode that a path gets in the project: a run cannot open a file to others that were kept out.
@@ -133,8 +155,27 @@ fn leads_outside(path: &RelPath, target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::super::diff::ChangeKind;
-    use super::super::super::manifest::{Digest, Entry};
+    use super::super::super::hidden::git::Folders;
+    use super::super::super::layer::MergedTree;
+    use super::super::super::manifest::Digest;
+    use super::super::super::repository::Ground;
     use super::*;
+
+    struct Begins([u8; 2]);
+
+    impl Look for Begins {
+        fn start(&self) -> [u8; 2] {
+            self.0
+        }
+
+        fn contents(&self, _: u64) -> [Option<Vec<u8>>; 2] {
+            [None, Some(b"https://pypi.org".to_vec())]
+        }
+
+        fn hides(&self, _: &RelPath) -> bool {
+            false
+        }
+    }
 
     fn change(path: &str, before: Option<Entry>, after: Entry) -> Change {
         Change {
@@ -150,7 +191,17 @@ mod tests {
     }
 
     fn why(path: &str, after: Entry) -> Option<Sensitive> {
-        Sensitive::of(&change(path, None, after), &["flows/main.py".parse().unwrap()], || [0; 2])
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().canonicalize().unwrap();
+        let definitions = ["flows/main.py".parse().unwrap()];
+        let guards = Guards::new(
+            &Ground::of(&project),
+            Folders::default(),
+            &RelPath::root(),
+            &MergedTree::new(),
+            &definitions,
+        );
+        Sensitive::of(&change(path, None, after), &guards, &Begins([0; 2]))
     }
 
     fn file(mode: u32) -> Entry {
@@ -162,7 +213,10 @@ mod tests {
         for (expected, paths) in [
             (Some(Sensitive::Settings), "wflo.toml sub/wflo.toml"),
             (Some(Sensitive::Definition), "flows/main.py Flows/MAIN.py"),
-            (Some(Sensitive::Git), ".git/hooks/pre-commit sub/.git/index .gitattributes"),
+            (
+                Some(Sensitive::Git),
+                ".hg/hgrc .jj/repo/config.toml .git/hooks/pre-commit sub/.git/index .gitattributes",
+            ),
             (
                 Some(Sensitive::Interpreter),
                 ".venv/bin/python .venv/lib/x.py tools/bin/python3.12 env/pyvenv.cfg a/b.pth sitecustomize.py \
@@ -173,15 +227,24 @@ mod tests {
                 Some(Sensitive::Ci),
                 ".github/workflows/x.yml Makefile rules.mk tests/conftest.py setup.py noxfile.py tox.ini build.rs \
                  CMakeLists.txt pyproject.toml Rakefile .pre-commit-config.yaml .eslintrc.js vite.config.ts .lefthook.yml .githooks/pre-commit Cargo.toml \
-                 main.tf .prettierrc.js x.csproj .bazelrc .rubocop.yml .rspec phpunit.xml",
+                 main.tf .prettierrc.js x.csproj .bazelrc .rubocop.yml .rspec phpunit.xml \
+                 .appveyor.yml appveyor.yml .cirrus.yml .semaphore/x bitrise.yml codemagic.yaml buildspec.yml \
+                 netlify.toml vercel.json main.tf.json x.tofu a.props a.targets lib/x.rake Podfile BUILD x/BUILD.bazel \
+                 defs.bzl build.sc .luacheckrc .proverc .pytest.ini babel.config.json .jshintrc.js .xo.rc.ts",
             ),
-            (Some(Sensitive::Packages), "package.json .npmrc .cargo/config.toml .yarnrc.yml Gemfile"),
+            (
+                Some(Sensitive::Packages),
+                "node_modules/a/index.js .pnp.cjs package.json .npmrc .cargo/config.toml .yarnrc.yml Gemfile",
+            ),
             (Some(Sensitive::Container), "Dockerfile app/Dockerfile.dev docker-compose.yml compose.yaml"),
             (
                 Some(Sensitive::Editor),
-                ".vscode/tasks.json .vimrc .exrc .dir-locals.el x.code-workspace .irbrc .ghci .iex.exs",
+                ".vscode/tasks.json .vimrc .helix/languages.toml .exrc .dir-locals.el x.code-workspace .irbrc .ghci .iex.exs",
             ),
-            (Some(Sensitive::Agent), ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules"),
+            (
+                Some(Sensitive::Agent),
+                ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules QWEN.md .kiro/x .junie/x .crush/x crush.json opencode.jsonc .roorules .roorules-code .rules .goosehints .clinerules/x",
+            ),
             (Some(Sensitive::Shell), "bin/run.SH .bashrc .mise.toml .config/mise/config.toml .tool-versions"),
             // As another file system reads them.
             (
@@ -190,9 +253,16 @@ mod tests {
             ),
             (Some(Sensitive::Ci), "makefile Make\u{fb01}le MAKEFILE:x .git\u{2060}hub/x"),
             (Some(Sensitive::Shell), "run.\u{17f}h"),
+            // A folder of a file's name: `setup.py/__main__.py` is what `python setup.py` runs.
+            (
+                Some(Sensitive::Ci),
+                "Makefile/a setup.py/__main__.py x/vite.config.ts/index.js .eslintrc.d/x a.mk/b/c",
+            ),
+            (Some(Sensitive::Settings), "wflo.toml/x"),
+            (Some(Sensitive::Definition), "flows/main.py/x"),
             (
                 None,
-                "src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",
+                "dockerfiles/README.md build/x workspace/x app/configure/x dune/x uv.lock package-lock.txt src.js src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",
             ),
         ] {
             for path in paths.split_whitespace() {
@@ -204,7 +274,7 @@ mod tests {
     #[test]
     fn what_becomes_a_program_is_asked_about() {
         let of = |before: Option<Entry>, after: Entry, start: &[u8; 2]| {
-            Sensitive::of(&change("run", before, after), &[], || *start)
+            Sensitive::of(&change("run", before, after), &Guards::default(), &Begins(*start))
         };
         assert_eq!(of(None, file(0o755), b"xx"), Some(Sensitive::Executable));
         assert_eq!(of(Some(file(0o644)), file(0o744), b"xx"), Some(Sensitive::Executable));

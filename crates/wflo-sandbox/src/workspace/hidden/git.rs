@@ -5,7 +5,10 @@
 //! gains tomorrow is left out, not leaked. Addresses lose their user part. Reflogs and
 //! `FETCH_HEAD` quote the addresses that were fetched from and lose it too.
 
+use std::collections::HashSet;
+
 use super::{Reason, Verdict};
+use crate::workspace::folding::{folded, folded_path};
 use crate::workspace::path::RelPath;
 
 /// Sections that stay, apart from the keys in [`DROPPED_KEYS`].
@@ -66,25 +69,164 @@ const DROPPED_KEYS: [&str; 17] = [
     "external",
 ];
 
-/// What to do with a path that may be Git's.
-pub(super) fn verdict(path: &RelPath, is_dir: bool) -> Verdict {
-    let components: Vec<&[u8]> = path.components().collect();
-    let Some(start) = components.iter().position(|part| is_git_folder(part)) else { return Verdict::Visible };
-    let inside: Vec<Vec<u8>> =
-        components.get(start + 1..).unwrap_or(&[]).iter().map(|part| part.to_ascii_lowercase()).collect();
-    let Some(name) = inside.last().filter(|_| !is_dir) else { return Verdict::Visible };
+/// Which names that make a folder one of Git's are in it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marks {
+    head: bool,
+    objects: bool,
+    refs: bool,
+    /// The objects and refs are in the folder that this file names.
+    common: bool,
+}
+
+impl Marks {
+    /// Notes a name, as other file systems read it.
+    pub(crate) fn note(&mut self, name: &[u8]) {
+        // Most names are none of these, however they are read.
+        let begins = name.first().is_some_and(|first| b"horc".contains(&first.to_ascii_lowercase()));
+        if name.is_ascii() && !begins {
+            return;
+        }
+        match folded(name).as_slice() {
+            b"head" => self.head = true,
+            b"objects" => self.objects = true,
+            b"refs" => self.refs = true,
+            b"commondir" => self.common = true,
+            _ => {}
+        }
+    }
+
+    /// What is there together.
+    pub(crate) fn join(&mut self, other: Marks) {
+        self.head |= other.head;
+        self.objects |= other.objects;
+        self.refs |= other.refs;
+        self.common |= other.common;
+    }
+
+    /// Whether Git takes a folder with these for one of its own (`is_git_directory`, `setup.c` of Git). What `HEAD`
+    /// says is not asked: who writes it may write it later.
+    pub(crate) fn are_gits(self) -> bool {
+        self.head && ((self.objects && self.refs) || self.common)
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Marks {
+    fn from_iter<T: IntoIterator<Item = &'a [u8]>>(names: T) -> Marks {
+        let mut marks = Marks::default();
+        names.into_iter().for_each(|name| marks.note(name));
+        marks
+    }
+}
+
+/// Names at the top of a folder of Git's that are its own, in lower case.
+const OWN: [&str; 37] = [
+    ".git-credentials",
+    "annex",
+    "branches",
+    "commondir",
+    "common",
+    "config",
+    "config.lock",
+    "config.worktree",
+    "credential-cache",
+    "credentials",
+    "description",
+    "filter-repo",
+    "fsmonitor--daemon",
+    "git-daemon-export-ok",
+    "gitdir",
+    "gitweb",
+    "head",
+    "hooks",
+    "index",
+    "index.lock",
+    "info",
+    "lfs",
+    "locked",
+    "logs",
+    "modules",
+    "objects",
+    "packed-refs",
+    "rebase-apply",
+    "rebase-merge",
+    "refs",
+    "reftable",
+    "remotes",
+    "rr-cache",
+    "sequencer",
+    "shallow",
+    "svn",
+    "worktrees",
+];
+
+/// Whether a name at the top of a folder of Git's is its own: a work tree may lie beside them.
+fn is_own(name: &[u8]) -> bool {
+    OWN.iter().any(|own| name == own.as_bytes())
+        || name.starts_with(b"config.")
+        || name.ends_with(b"_head")
+        || name.ends_with(b"_msg")
+}
+
+/// Folders of Git's that are not called `.git` or `*.git`, folded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Folders(HashSet<RelPath>);
+
+impl Folders {
+    /// Adds a folder; the name of those in `.git` says it already.
+    pub(crate) fn add(&mut self, folder: &RelPath) {
+        if !folder.components().any(is_git_folder) {
+            self.0.insert(folded_path(folder));
+        }
+    }
+
+    pub(crate) fn extend(&mut self, other: &Folders) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
+    /// The parts of a path below the outermost of these in which it is Git's own, folded.
+    pub(crate) fn inside(&self, path: &RelPath) -> Option<Vec<Vec<u8>>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let parts: Vec<Vec<u8>> = path.components().map(folded).collect();
+        let mut at = RelPath::root();
+        for (depth, part) in parts.iter().enumerate() {
+            if self.0.contains(&at) && is_own(part) {
+                return parts.get(depth..).map(<[_]>::to_vec);
+            }
+            at = at.join(part);
+        }
+        None
+    }
+}
+
+/// What to do with a path that may be Git's; `folders` are those that their names do not tell.
+pub(super) fn verdict(path: &RelPath, is_dir: bool, folders: &Folders) -> Verdict {
+    let named = path.components().position(is_git_folder);
+    let named =
+        named.map(|start| path.components().skip(start + 1).map(<[u8]>::to_ascii_lowercase).collect());
+    match named.or_else(|| folders.inside(path)) {
+        Some(inside) if !is_dir => verdict_inside(&inside),
+        _ => Verdict::Visible,
+    }
+}
+
+fn verdict_inside(inside: &[Vec<u8>]) -> Verdict {
+    let Some(name) = inside.last() else { return Verdict::Visible };
     // A branch may be called `config`: names below refs and objects mean nothing.
-    if inside.iter().any(|part| part == b"refs" || part == b"objects") && !is_log(&inside) {
+    if inside.iter().any(|part| part == b"refs" || part == b"objects") && !is_log(inside) {
         return Verdict::Visible;
     }
-    if !is_log(&inside)
-        && matches!(name.as_slice(), b"credentials" | b"credential-cache" | b".git-credentials")
+    let in_annex = inside.windows(2).any(|pair| matches!(pair, [a, b] if a == b"annex" && b == b"creds"));
+    if !is_log(inside)
+        && (in_annex || matches!(name.as_slice(), b"credentials" | b"credential-cache" | b".git-credentials"))
     {
         return Verdict::Hidden(Reason::GitCredentials);
     }
     let rewritten = name.starts_with(b"config.")
         || matches!(name.as_slice(), b"config" | b"fetch_head" | b"merge_msg" | b"squash_msg")
-        || is_log(&inside);
+        || is_log(inside);
     if rewritten { Verdict::Replaced } else { Verdict::Visible }
 }
 
@@ -258,7 +400,7 @@ mod tests {
 
     #[test]
     fn configurations_of_modules_and_worktrees_are_replaced_and_branches_are_not() {
-        let verdict = |text: &str| super::verdict(&text.parse().unwrap(), false);
+        let verdict = |text: &str| super::verdict(&text.parse().unwrap(), false, &Folders::default());
         for path in
             [".git/config", ".git/modules/a/b/config", ".git/worktrees/w/config.worktree", "sub/.git/config"]
         {
@@ -273,6 +415,37 @@ mod tests {
             assert_eq!(verdict(path), Verdict::Visible, "{path}");
         }
         assert_eq!(verdict(".git/credentials"), Verdict::Hidden(Reason::GitCredentials));
+    }
+
+    #[test]
+    fn a_folder_is_gits_by_what_is_in_it_whatever_it_is_called() {
+        for (names, is) in [
+            (&["HEAD", "objects", "refs", "x"][..], true),
+            (&["head.", "Objects", "REFS:x"], true),
+            (&["HEAD", "commondir"], true),
+            (&["HEAD", "objects"], false),
+            (&["objects", "refs", "config"], false),
+        ] {
+            assert_eq!(
+                names.iter().map(|name| name.as_bytes()).collect::<Marks>().are_gits(),
+                is,
+                "{names:?}"
+            );
+        }
+        let mut folders = Folders::default();
+        folders.add(&"a/.bare".parse().unwrap());
+        let verdict = |text: &str| super::verdict(&text.parse().unwrap(), false, &folders);
+        for path in
+            ["a/.bare/config", "A/.BARE/Config", "a/.bare/worktrees/w/config.worktree", "a/.bare/logs/HEAD"]
+        {
+            assert_eq!(verdict(path), Verdict::Replaced, "{path}");
+        }
+        for path in ["a/.bare/main/config", "a/.bare/main/logs/x", "a/config", "a/.bare/refs/heads/config"] {
+            assert_eq!(verdict(path), Verdict::Visible, "{path}");
+        }
+        for path in ["a/.bare/annex/creds/x", ".git/annex/creds/x", ".git/modules/m/annex/creds/x"] {
+            assert_eq!(verdict(path), Verdict::Hidden(Reason::GitCredentials), "{path}");
+        }
     }
 
     #[test]

@@ -280,16 +280,17 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
             "what the next program that opens a database of the project takes for a part of it"
         }
         Sensitive::Program => "a key command of wflo.toml runs it, outside of every sandbox",
-        Sensitive::Git => "a file of Git",
+        Sensitive::Git => "a file of Git or of another version control",
         Sensitive::Shell => "a file that a shell runs",
         Sensitive::Interpreter => "a part of a Python, or a file that one runs by itself",
-        Sensitive::Packages => "a file that a package manager runs",
+        Sensitive::Packages => "a file that a package manager runs, or that says where packages come from",
         Sensitive::Container => "a file that makes a container",
         Sensitive::Agent => "a file that steers a coding agent",
         Sensitive::Executable => "a new program",
         Sensitive::Ci => "a file that a build server, build tool or test runner runs",
         Sensitive::Editor => "a file that an editor, a debugger or a prompt of a language runs",
         Sensitive::LinkOutside => "a link that leads out of the project",
+        Sensitive::LinkHidden => "a link to what is hidden from steps",
     }
 }
 

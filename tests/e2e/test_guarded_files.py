@@ -1,0 +1,65 @@
+"""What acts on a person by itself is not brought in unasked, under whatever name it does."""
+
+import os
+import subprocess
+
+from project import Project
+
+
+def git(project: Project, *words: str) -> str:
+    """Git in the project, as its owner would run it. Nothing of the machine's own settings counts."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(project.folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    names = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    done = subprocess.run(
+        ["git", *names, *words], cwd=project.folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def ran(project: Project, script: str) -> str:
+    done = project.call("run", "--", "sh", "-c", script)
+    assert done.code == 0, done
+    applied = project.call("apply", "latest")
+    return applied.out + applied.err
+
+
+def test_a_repository_in_a_plain_folder_runs_nothing(project: Project) -> None:
+    git(project, "init", "-q", ".")
+    project.write("docs/i", "docs\n")
+    said = ran(
+        project,
+        "cd docs && mkdir -p objects refs && echo 'ref: refs/heads/main' > HEAD && echo notes > notes.txt && "
+        "printf '[core]\\n\\tbare = false\\n\\tworktree = .\\n\\tfsmonitor = \"touch ../ran; false\"\\n' > config",
+    )
+    assert "docs/HEAD was left out" in said and "docs/config was left out" in said, said
+    assert (project.folder / "docs/notes.txt").exists() and not (project.folder / "docs/config").exists()
+    subprocess.run(["git", "status"], cwd=project.folder / "docs", capture_output=True, check=False)
+    assert not (project.folder / "ran").exists()
+
+
+def test_the_configuration_of_a_repository_that_lies_elsewhere_has_no_credentials(project: Project) -> None:
+    git(project, "init", "-q", "--separate-git-dir=.bare", ".")
+    git(project, "config", "http.https://host.example/.extraheader", "AUTHORIZATION: basic c2VjcmV0")
+    before = (project.folder / ".bare/config").read_text()
+    said = ran(project, "cat .bare/config > seen; printf '[core]\\n\\tfsmonitor = x\\n' >> .bare/config")
+    seen = (project.folder / "seen").read_text()
+    assert "[core]" in seen and "c2VjcmV0" not in seen, seen
+    assert ".bare/config was left out" in said and (project.folder / ".bare/config").read_text() == before, said
+
+
+def test_what_git_and_links_lead_to_is_left_out(project: Project) -> None:
+    git(project, "init", "-q", ".")
+    git(project, "config", "core.hooksPath", "scripts/githooks")
+    project.write("scripts/githooks/pre-commit", "#!/bin/sh\n")
+    (project.folder / "scripts/githooks/pre-commit").chmod(0o755)
+    project.write("conf/main.make", "all:\n")
+    (project.folder / "Makefile").symlink_to("conf/main.make")
+    said = ran(
+        project,
+        "echo 'touch ran' >> scripts/githooks/pre-commit; echo 'x: ; touch ran' >> conf/main.make; echo > free; "
+        "mkdir AGENTS.md web; echo > AGENTS.md/a; ln -s ../.env web/config.js",
+    )
+    for path in ("scripts/githooks/pre-commit", "conf/main.make", "AGENTS.md/a", "web/config.js"):
+        assert f"{path} was left out" in said, said
+    assert (project.folder / "free").exists()
+    assert (project.folder / "conf/main.make").read_text() == "all:\n"
