@@ -120,7 +120,7 @@ async fn verb_of(
                 let why = "a sandbox that is paused stays in memory as it is";
                 return Err(ApiError::NotHere { what: "memory: false".to_owned(), why });
             }
-            if !blocking(live, |live| live.pause()).await? {
+            if !blocking(live, move |live| live.pause(now)).await? {
                 return Err(ApiError::Paused(live.id.clone()));
             }
             sandboxes.audit.record("sandbox.paused", &live.id, &json!({ "why": "asked" }));

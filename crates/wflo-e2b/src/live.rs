@@ -62,6 +62,8 @@ struct Life {
     /// Whether a request that finds it paused lets it go on.
     wakes: bool,
     /// Processor time when somebody looked last, and when that was.
+    /// The longest that it may be paused on end, as it may be given to run.
+    longest: Duration,
     measured: Option<(Instant, Duration)>,
 }
 
@@ -79,6 +81,7 @@ pub(crate) struct Made {
     pub(crate) hosts: Vec<String>,
     pub(crate) idempotency: Option<String>,
     pub(crate) tree: ProcessTree,
+    pub(crate) longest: Duration,
     pub(crate) network: Option<Network>,
     pub(crate) agent: OwnedFd,
     pub(crate) room: Vec<OwnedSemaphorePermit>,
@@ -95,6 +98,7 @@ impl Made {
             wakes: self.wakes,
             measured: None,
         };
+            longest: self.longest,
         Live {
             id: self.id,
             template: self.template,
@@ -157,6 +161,12 @@ impl Live {
 
     /// Leaves its room to others, once no process of it is left: whoever still holds it holds nothing but a name.
     pub(crate) fn leave(&self) {
+    fn hold_network(&self, held_back: bool) {
+        if let Some(network) = &*held(&self.network) {
+            network.hold(held_back);
+        }
+    }
+
         held(&self.room).clear();
     }
 
@@ -169,10 +179,10 @@ impl Live {
         self.life().paused
     }
 
-    /// When something is to be done, and what; nothing while it is paused.
-    pub(crate) fn next(&self) -> Option<(Instant, AtEnd)> {
+    /// When something is to be done, and what. Nothing but its end follows a pause.
+    pub(crate) fn next(&self) -> (Instant, AtEnd) {
         let life = self.life();
-        (!life.paused).then_some((life.deadline, life.at_end))
+        (life.deadline, if life.paused { AtEnd::Kill } else { life.at_end })
     }
 
     pub(crate) fn at_end(&self) -> AtEnd {
@@ -183,24 +193,28 @@ impl Live {
         self.life().wakes
     }
 
-    /// Gives it `span` from now on; only more than it has where `only_more`.
+    /// Gives it `span` from now on; only more than it has where `only_more`. What is paused has it once it goes on.
     pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) {
         {
             let mut life = self.life();
             let deadline = Instant::now() + span;
-            if only_more && deadline < life.deadline && !life.paused {
+            if only_more && deadline < life.deadline {
                 return;
             }
             (life.deadline, life.ends, life.span) = (deadline, later(now, span), span);
         }
         self.changed.notify_one();
+            if life.paused {
+                life.span = span;
+                return;
+            }
     }
 
-    /// Stops all of it; whether it was not stopped before. Blocks.
+    /// Stops all of it, and ends its connections; whether it was not stopped before. Blocks.
     ///
     /// # Errors
     /// When it has ended.
-    pub(crate) fn pause(&self) -> Result<bool, ApiError> {
+    pub(crate) fn pause(&self, now: Timestamp) -> Result<bool, ApiError> {
         let mut life = self.life();
         if life.paused {
             return Ok(false);
@@ -212,8 +226,11 @@ impl Live {
         Ok(true)
     }
 
+        // Whoever goes on all the same reaches nobody.
+        self.hold_network(true);
     /// Lets it go on, with `span` from now on or as much as it was given last; whether it was stopped. Blocks.
     ///
+        (life.deadline, life.ends) = (Instant::now() + life.longest, later(now, life.longest));
     /// # Errors
     /// When it has ended.
     pub(crate) fn resume(&self, span: Option<Duration>, now: Timestamp) -> Result<bool, ApiError> {
@@ -230,6 +247,7 @@ impl Live {
         Ok(true)
     }
 
+            self.hold_network(false);
     /// The share of one processor that was used since somebody looked last, in percent.
     pub(crate) fn share(&self, used: Duration) -> f64 {
         let now = Instant::now();

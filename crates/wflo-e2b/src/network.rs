@@ -67,6 +67,11 @@ impl Network {
         Ok(())
     }
 
+    /// Ends every connection and takes none, while the sandbox is paused.
+    pub(crate) fn hold(&self, held: bool) {
+        self.handle.hold(held);
+    }
+
     /// Ends every connection.
     pub(crate) async fn stop(self) {
         self.handle.stop().await;

@@ -183,6 +183,7 @@ impl Sandboxes {
             agent,
             room,
         };
+            longest: self.each.longest,
         let live = Arc::new(made.live());
         let details = json!({
             "template": live.template, "metadata": live.metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
@@ -252,25 +253,19 @@ impl Sandboxes {
         let mut ended = tokio::task::spawn_blocking(move || waiting.tree.wait());
         let mut why = "program";
         let exit = loop {
-            let next = live.next();
-            let deadline = async {
-                match next {
-                    Some((deadline, _)) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let (deadline, at_end) = live.next();
             tokio::select! {
                 exit = &mut ended => break exit,
                 () = live.changed.notified() => {}
-                () = deadline => match next.map(|(_, at_end)| at_end) {
-                    Some(AtEnd::Pause) => {
-                        let pausing = Arc::clone(&live);
-                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause()).await {
+                () = tokio::time::sleep_until(deadline) => match at_end {
+                    AtEnd::Pause => {
+                        let (pausing, now) = (Arc::clone(&live), self.clock.now());
+                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause(now)).await {
                             self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
                         }
                     }
-                    Some(AtEnd::Kill) | None => {
-                        why = "timeout";
+                    AtEnd::Kill => {
+                        why = if live.is_paused() { "paused for too long" } else { "timeout" };
                         self.kill(&live).await;
                         break (&mut ended).await;
                     }
@@ -296,6 +291,7 @@ impl Sandboxes {
     /// Ends it with all its processes; returns when none is left.
     pub(crate) async fn kill(&self, live: &Arc<Live>) {
         // From now on nobody finds it.
+            Some(Outcome::RanOn) => "ran on while it was stopped",
         self.all().remove(&live.id);
         let dying = Arc::clone(live);
         // What cannot be killed has been.

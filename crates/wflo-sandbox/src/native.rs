@@ -36,6 +36,7 @@ pub(crate) mod seccomp;
 pub(crate) mod server;
 pub(crate) mod sockets;
 pub(crate) mod spec;
+mod stillness;
 pub(crate) mod supervise;
 pub(crate) mod sys;
 mod task;

@@ -17,6 +17,7 @@ use crate::sandboxed::Running;
 pub(super) const TIMEOUT: Code = Code(3002);
 const OUT_OF_MEMORY: Code = Code(3007);
 const TOO_MANY_TASKS: Code = Code(3018);
+const RAN_ON: Code = Code(3041);
 
 /// How the process ended. Nothing of it is left, and its calls are settled.
 pub(super) enum Ended {
@@ -94,6 +95,9 @@ pub(super) fn failure(
         }
         Outcome::OutOfMemory => (OUT_OF_MEMORY, format!("{what} used more memory than its sandbox may")),
         Outcome::TooManyTasks => (TOO_MANY_TASKS, format!("{what} started more processes than it may")),
+        Outcome::RanOn => {
+            (RAN_ON, format!("{what} went on although it was stopped for its share of processors"))
+        }
         Outcome::TimedOut => (TIMEOUT, format!("{what} ran out of time")),
         Outcome::Killed => (code, format!("{what} was killed")),
     })

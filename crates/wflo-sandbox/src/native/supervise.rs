@@ -12,6 +12,7 @@
 use super::cgroup::number_after;
 use super::exit::{Disk, Usage};
 use super::sockets::Sockets;
+use super::stillness::{self, Stillness};
 use super::sys::process;
 use crate::bare::tree;
 use std::os::fd::BorrowedFd;
@@ -50,6 +51,8 @@ pub(crate) enum Verdict {
     OutOfMemory,
     /// The tree has more tasks than it may.
     TooManyTasks,
+    /// The tree goes on although it was stopped.
+    RanOn,
     /// Look again at this time, if there is anything to supervise.
     Again(Option<i64>),
 }
@@ -72,7 +75,8 @@ pub(crate) struct Supervisor<'a> {
     credit: i64,
     last: Option<(i64, i64)>,
     throttled: bool,
-    frozen: bool,
+    /// What is known of it since it was paused.
+    paused: Option<Stillness>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,12 +108,36 @@ impl<'a> Supervisor<'a> {
             credit: 0,
             last: None,
             throttled: false,
-            frozen: false,
+            paused: None,
         }
     }
 
     /// Measures when it is time to, and acts.
     pub(crate) fn look(&mut self, now: i64) -> Verdict {
+        if self.goes_on(now) {
+            return Verdict::RanOn;
+        }
+        let paused = self.paused.as_ref().map(Stillness::next);
+        match self.look_at_limits(now) {
+            Verdict::Again(next) => Verdict::Again(next.into_iter().chain(paused).min()),
+            over => over,
+        }
+    }
+
+    /// Whether it was paused and goes on.
+    fn goes_on(&mut self, now: i64) -> bool {
+        let Some(mut stillness) = self.paused.take_if(|stillness| now >= stillness.next()) else {
+            return false;
+        };
+        let look = stillness::look(self.pids().into_iter(), 1_000_000 / process::ticks_per_second());
+        let broken = stillness.is_broken(now, &look);
+        self.paused = Some(stillness);
+        // What was forked while the signal went round stops too.
+        self.apply();
+        broken
+    }
+
+    fn look_at_limits(&mut self, now: i64) -> Verdict {
         let walks = self.memory.is_some() || self.share.is_some() || self.tasks.is_some();
         if !walks && self.in_sockets.is_none() {
             return Verdict::Again(None);
@@ -168,13 +196,13 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Stops the tree, or lets it go on as far as its share allows.
-    pub(crate) fn freeze(&mut self, frozen: bool) {
-        self.frozen = frozen;
+    pub(crate) fn freeze(&mut self, frozen: bool, now: i64) {
+        self.paused = frozen.then(|| Stillness::begins(now));
         self.apply();
     }
 
     fn apply(&self) {
-        let signal = if self.throttled || self.frozen { libc::SIGSTOP } else { libc::SIGCONT };
+        let signal = if self.throttled || self.paused.is_some() { libc::SIGSTOP } else { libc::SIGCONT };
         match self.members {
             Members::Namespace => process::signal_pid(-1, signal),
             Members::Below => tree::signal(&tree::members(&|_| false), signal),
@@ -186,6 +214,14 @@ impl<'a> Supervisor<'a> {
             return 0;
         };
         (found.f_blocks - found.f_bfree) * found.f_frsize
+    }
+
+    /// Everybody in the tree.
+    fn pids(&self) -> Vec<i32> {
+        match self.members {
+            Members::Namespace => namespace().collect(),
+            Members::Below => tree::members(&|_| false).into_iter().map(|member| member.pid).collect(),
+        }
     }
 
     /// Sums over the tree. `proportional` shares out what processes share.
