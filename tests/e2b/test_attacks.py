@@ -435,3 +435,29 @@ def test_a_paused_sandbox_is_ended_once_it_was_paused_for_as_long_as_one_may_run
         assert served.ask("POST", f"/sandboxes/{box.id}/timeout", {"timeout": 3}).status == 204
         assert ended(served, box)["why"] == "paused for too long"
         assert served.ask("GET", f"/sandboxes/{box.id}").status == 404
+
+
+@pytest.mark.parametrize("begun", [b"", b"--b\r\nX: "], ids=["before the first part", "in the head of a part"])
+def test_a_form_without_a_part_takes_no_memory(wflo: Wflo, tmp_path: Path, begun: bytes) -> None:
+    with Served(wflo, tmp_path) as served:
+        box = served.create()
+        host, port = served.address.split(":")
+        size = 100 << 20
+        head = (
+            f"POST /files?path=a HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: {box.id}\r\nX-Access-Token: {box.token}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {size}\r\n\r\n"
+        )
+        before = peak(served.process.pid)
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(head.encode() + begun)
+            left = size - len(begun)
+            while left:
+                left -= connection.send(b"x" * min(left, 1 << 20))
+            assert b" 400 " in connection.recv(99)
+        assert peak(served.process.pid) - before < 32 << 20
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process had at a time, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))

@@ -21,6 +21,7 @@ mod connect;
 mod control;
 mod error;
 mod fault;
+mod form;
 mod frame;
 mod live;
 mod network;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
@@ -18,6 +17,7 @@ use crate::audit::Audit;
 use crate::body;
 use crate::error::ApiError;
 use crate::fault::Kind;
+use crate::form::Form;
 use crate::frame;
 use crate::live::{ANSWER, Conversation, Live, Said};
 use crate::sandboxes::Sandboxes;
@@ -214,15 +214,11 @@ impl Upload<'_> {
         boundary: String,
         body: &mut Incoming,
     ) -> Result<Vec<Value>, ApiError> {
-        let unclear =
-            |error: multer::Error| ApiError::Unclear(format!("the form is not understood: {error}"));
-        let silent = |_| ApiError::Slow(body::SILENCE.as_secs());
-        let mut form = multer::Multipart::new(BodyDataStream::new(body), boundary);
+        let mut form = Form::new(body, boundary);
         let mut written = Vec::new();
-        loop {
-            let part = tokio::time::timeout(body::SILENCE, form.next_field()).await.map_err(silent)?;
-            let Some(mut part) = part.map_err(unclear)? else { break };
+        while let Some(mut part) = form.next().await? {
             if part.name() != Some("file") {
+                while part.chunk().await?.is_some() {}
                 continue;
             }
             if written.len() == FILES {
@@ -233,9 +229,7 @@ impl Upload<'_> {
                 return Err(ApiError::Unclear("a file of the form has no path".to_owned()));
             };
             let mut file = self.begin(path, false).await?;
-            loop {
-                let chunk = tokio::time::timeout(body::SILENCE, part.chunk()).await.map_err(silent)?;
-                let Some(chunk) = chunk.map_err(unclear)? else { break };
+            while let Some(chunk) = part.chunk().await? {
                 send(&mut file, &chunk).await?;
             }
             written.push(self.end(file).await?);
