@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -455,6 +456,17 @@ def test_a_form_without_a_part_takes_no_memory(wflo: Wflo, tmp_path: Path, begun
                 left -= connection.send(b"x" * min(left, 1 << 20))
             assert b" 400 " in connection.recv(99)
         assert peak(served.process.pid) - before < 32 << 20
+
+
+def test_a_message_of_many_little_things_takes_its_own_length_of_memory(wflo: Wflo, tmp_path: Path) -> None:
+    with Served(wflo, tmp_path) as served:
+        box = served.create()
+        body = b'{"path":"/tmp","x":[' + b"[]," * 2_790_000 + b"[]]}"
+        before = peak(served.process.pid)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: box.call("filesystem.Filesystem/Stat", body).status, range(8)))
+        assert answers == [200] * 8
+        assert peak(served.process.pid) - before < 192 << 20
 
 
 def peak(pid: int) -> int:

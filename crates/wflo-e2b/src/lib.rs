@@ -26,6 +26,7 @@ mod frame;
 mod live;
 mod network;
 mod quiet;
+mod room;
 mod route;
 mod sandboxes;
 mod secret;

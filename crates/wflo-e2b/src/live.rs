@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
@@ -18,6 +19,7 @@ use crate::ask::Ask;
 use crate::error::ApiError;
 use crate::frame::{self, Frames};
 use crate::network::Network;
+use crate::room::Room;
 
 /// A sandbox, and what its clients know of it.
 pub(crate) struct Live {
@@ -39,6 +41,9 @@ pub(crate) struct Live {
     life: Mutex<Life>,
     /// Its time has changed.
     pub(crate) changed: Notify,
+    /// Room for messages to the agent, and for the agent's.
+    pub(crate) inward: Room,
+    outward: Room,
     /// Room among the server's sandboxes, and in their memory.
     room: Mutex<Vec<OwnedSemaphorePermit>>,
 }
@@ -57,13 +62,13 @@ struct Life {
     deadline: Instant,
     /// The last time that was asked for.
     span: Duration,
+    /// The longest that it may be paused on end, as it may be given to run.
+    longest: Duration,
     paused: bool,
     at_end: AtEnd,
     /// Whether a request that finds it paused lets it go on.
     wakes: bool,
     /// Processor time when somebody looked last, and when that was.
-    /// The longest that it may be paused on end, as it may be given to run.
-    longest: Duration,
     measured: Option<(Instant, Duration)>,
 }
 
@@ -76,12 +81,12 @@ pub(crate) struct Made {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) now: Timestamp,
     pub(crate) span: Duration,
+    pub(crate) longest: Duration,
     pub(crate) at_end: AtEnd,
     pub(crate) wakes: bool,
     pub(crate) hosts: Vec<String>,
     pub(crate) idempotency: Option<String>,
     pub(crate) tree: ProcessTree,
-    pub(crate) longest: Duration,
     pub(crate) network: Option<Network>,
     pub(crate) agent: OwnedFd,
     pub(crate) room: Vec<OwnedSemaphorePermit>,
@@ -93,12 +98,12 @@ impl Made {
             ends: later(self.now, self.span),
             deadline: Instant::now() + self.span,
             span: self.span,
+            longest: self.longest,
             paused: false,
             at_end: self.at_end,
             wakes: self.wakes,
             measured: None,
         };
-            longest: self.longest,
         Live {
             id: self.id,
             template: self.template,
@@ -113,6 +118,8 @@ impl Made {
             agent: self.agent,
             life: Mutex::new(life),
             changed: Notify::new(),
+            inward: Room::new(),
+            outward: Room::new(),
             room: Mutex::new(self.room),
         }
     }
@@ -154,6 +161,12 @@ impl Live {
         Ok(())
     }
 
+    fn hold_network(&self, held_back: bool) {
+        if let Some(network) = &*held(&self.network) {
+            network.hold(held_back);
+        }
+    }
+
     /// What lets its connections out. Given once, to be ended.
     pub(crate) fn take_network(&self) -> Option<Network> {
         held(&self.network).take()
@@ -161,12 +174,6 @@ impl Live {
 
     /// Leaves its room to others, once no process of it is left: whoever still holds it holds nothing but a name.
     pub(crate) fn leave(&self) {
-    fn hold_network(&self, held_back: bool) {
-        if let Some(network) = &*held(&self.network) {
-            network.hold(held_back);
-        }
-    }
-
         held(&self.room).clear();
     }
 
@@ -197,6 +204,10 @@ impl Live {
     pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) {
         {
             let mut life = self.life();
+            if life.paused {
+                life.span = span;
+                return;
+            }
             let deadline = Instant::now() + span;
             if only_more && deadline < life.deadline {
                 return;
@@ -204,10 +215,6 @@ impl Live {
             (life.deadline, life.ends, life.span) = (deadline, later(now, span), span);
         }
         self.changed.notify_one();
-            if life.paused {
-                life.span = span;
-                return;
-            }
     }
 
     /// Stops all of it, and ends its connections; whether it was not stopped before. Blocks.
@@ -219,18 +226,18 @@ impl Live {
         if life.paused {
             return Ok(false);
         }
+        // Whoever goes on all the same reaches nobody.
+        self.hold_network(true);
         self.tree.freeze().map_err(|_| ApiError::Gone(self.id.clone()))?;
         life.paused = true;
+        (life.deadline, life.ends) = (Instant::now() + life.longest, later(now, life.longest));
         drop(life);
         self.changed.notify_one();
         Ok(true)
     }
 
-        // Whoever goes on all the same reaches nobody.
-        self.hold_network(true);
     /// Lets it go on, with `span` from now on or as much as it was given last; whether it was stopped. Blocks.
     ///
-        (life.deadline, life.ends) = (Instant::now() + life.longest, later(now, life.longest));
     /// # Errors
     /// When it has ended.
     pub(crate) fn resume(&self, span: Option<Duration>, now: Timestamp) -> Result<bool, ApiError> {
@@ -240,6 +247,7 @@ impl Live {
                 return Ok(false);
             }
             self.tree.thaw().map_err(|_| ApiError::Gone(self.id.clone()))?;
+            self.hold_network(false);
             life.paused = false;
             span.unwrap_or(life.span)
         };
@@ -247,7 +255,6 @@ impl Live {
         Ok(true)
     }
 
-            self.hold_network(false);
     /// The share of one processor that was used since somebody looked last, in percent.
     pub(crate) fn share(&self, used: Duration) -> f64 {
         let now = Instant::now();
@@ -260,19 +267,23 @@ impl Live {
     /// Asks the agent for something, on a socket of its own.
     ///
     /// # Errors
-    /// When it takes no requests.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Conversation, ApiError> {
+    /// When it takes no requests, or the message is too long.
+    pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Conversation, ApiError> {
+        let mut asked = Vec::with_capacity(ask.body.get().len() + 256);
+        serde_json::to_writer(&mut asked, ask).map_err(|_| ApiError::Broken(self.id.clone()))?;
+        if asked.len() > frame::MOST {
+            return Err(ApiError::TooLarge(wflo_core::size::Bytes(frame::MOST as u64)));
+        }
         let (ours, theirs) = self.socket().map_err(|_| ApiError::Gone(self.id.clone()))?;
         let (reading, mut writing) = ours.into_split();
         drop(theirs);
-        let asked = serde_json::to_vec(ask).unwrap_or_default();
         let broken = |_| ApiError::Broken(self.id.clone());
         let sent = frame::send(&mut writing, frame::Kind::Message, &asked);
         tokio::time::timeout(ANSWER, sent)
             .await
             .map_err(|_| ApiError::Broken(self.id.clone()))?
             .map_err(broken)?;
-        Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading), writing })
+        Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading, self.outward.clone()), writing })
     }
 
     /// A connected pair, whose other end the agent has.
@@ -305,8 +316,8 @@ pub(crate) struct Conversation {
 /// What an agent has said.
 #[derive(Debug)]
 pub(crate) enum Said {
-    Message(Vec<u8>),
-    Bytes(Vec<u8>),
+    Message(Bytes),
+    Bytes(Bytes),
     End,
 }
 
@@ -333,7 +344,7 @@ impl Conversation {
     ///
     /// # Errors
     /// As [`Conversation::next`].
-    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Vec<u8>, ApiError> {
+    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Bytes, ApiError> {
         let said = tokio::time::timeout(within, self.next()).await;
         match said.map_err(|_| ApiError::Broken(self.id.clone()))?? {
             Said::Message(message) => Ok(message),
@@ -382,7 +393,7 @@ mod tests {
         theirs.try_write(bytes).unwrap();
         drop(theirs);
         let (reading, writing) = ours.into_split();
-        Conversation { id: "i".to_owned(), frames: Frames::new(reading), writing }.next().await
+        Conversation { id: "i".to_owned(), frames: Frames::new(reading, Room::new()), writing }.next().await
     }
 
     #[tokio::test]
