@@ -18,6 +18,7 @@ pub(crate) mod cgroup;
 mod clocks;
 mod doctor;
 mod error;
+mod evasion;
 pub(crate) mod exit;
 mod fix;
 mod halt;

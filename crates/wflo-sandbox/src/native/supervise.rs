@@ -5,11 +5,12 @@
 //! for each, until the sum is over the limit; then the proportional figure decides. Not seen are pages
 //! that a program shares with nobody but itself and has unmapped in part, and pipes, of which the
 //! kernel gives a user 64 MiB. A burst between two looks is seen too late; that is what
-//! `supervised` means. Processors: the tree is stopped whenever it has used up its share. Tasks:
-//! counted, where no namespace has a limit of its own. Where a cgroup counts memory but no sockets,
+//! `supervised` means. Processors: the tree is stopped whenever it has used up its share, and ended where it
+//! goes on all the same. Tasks: counted, where no namespace has a limit of its own. Where a cgroup counts memory but no sockets,
 //! these alone are counted.
 
 use super::cgroup::number_after;
+use super::evasion::{Evasion, Used};
 use super::exit::{Disk, Usage};
 use super::sockets::Sockets;
 use super::stillness::{self, Stillness};
@@ -75,6 +76,7 @@ pub(crate) struct Supervisor<'a> {
     credit: i64,
     last: Option<(i64, i64)>,
     throttled: bool,
+    evasion: Evasion,
     /// What is known of it since it was paused.
     paused: Option<Stillness>,
 }
@@ -82,7 +84,7 @@ pub(crate) struct Supervisor<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Tree {
     resident: u64,
-    cpu_us: i64,
+    used: Used,
     disk: Disk,
     tasks: u64,
 }
@@ -108,6 +110,7 @@ impl<'a> Supervisor<'a> {
             credit: 0,
             last: None,
             throttled: false,
+            evasion: Evasion::default(),
             paused: None,
         }
     }
@@ -173,7 +176,10 @@ impl<'a> Supervisor<'a> {
                 }
             }
             if let Some(share) = self.share {
-                self.throttle(now, share, tree.cpu_us);
+                if self.evasion.is_seen(now, self.throttled, tree.used, share) {
+                    return Verdict::RanOn;
+                }
+                self.throttle(now, share, tree.used.all_us);
             }
         }
         Verdict::Again(Some(self.next))
@@ -240,7 +246,7 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn usage(&mut self) -> Usage {
         let tree = self.measure(true);
         let held = tree.resident + self.written();
-        let cpu = Duration::from_micros(u64::try_from(tree.cpu_us).unwrap_or(0));
+        let cpu = Duration::from_micros(u64::try_from(tree.used.all_us).unwrap_or(0));
         self.peak = self.peak.max(Some(held));
         self.tasks_peak = self.tasks_peak.max(Some(tree.tasks));
         Usage {
@@ -259,7 +265,7 @@ impl<'a> Supervisor<'a> {
         Usage {
             // Who came and went between two looks is remembered by the kernel.
             memory_peak: self.peak.max(Some(reaped.largest)),
-            cpu: Some(Duration::from_micros(u64::try_from(reaped.cpu_us).unwrap_or(0))),
+            cpu: Some(Duration::from_micros(u64::try_from(reaped.used.all_us).unwrap_or(0))),
             disk: Some(reaped.disk),
             tasks_peak: self.tasks_peak,
             ..Usage::default()
@@ -269,7 +275,7 @@ impl<'a> Supervisor<'a> {
 
 /// What reaped children took, with what those had reaped.
 struct Reaped {
-    cpu_us: i64,
+    used: Used,
     disk: Disk,
     /// The most memory that one of them held, in bytes.
     largest: u64,
@@ -285,7 +291,10 @@ fn of_children() -> Reaped {
     let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
     let of = |count: libc::c_long, unit: u64| u64::try_from(count).unwrap_or(0) * unit;
     Reaped {
-        cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+        used: Used {
+            all_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+            own_us: micros(usage.ru_utime),
+        },
         // The kernel counts blocks of 512 bytes here, whatever the disk's are.
         disk: Disk { read: of(usage.ru_inblock, 512), written: of(usage.ru_oublock, 512) },
         largest: of(usage.ru_maxrss, 1_024),
@@ -299,8 +308,8 @@ fn namespace() -> impl Iterator<Item = i32> {
 }
 
 fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
-    let Reaped { cpu_us, disk, .. } = of_children();
-    let mut tree = Tree { resident: 0, cpu_us, disk, tasks: 0 };
+    let Reaped { used, disk, .. } = of_children();
+    let mut tree = Tree { resident: 0, used, disk, tasks: 0 };
     let page = process::page_size();
     let tick_us = 1_000_000 / process::ticks_per_second();
     for pid in pids {
@@ -314,10 +323,12 @@ fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
         let descriptors = std::fs::metadata(format!("/proc/{pid}/fd")).map_or(0, |folder| folder.len());
         tree.resident += descriptors * DESCRIPTOR;
         if let Some((_, rest)) = read("stat").rsplit_once(')') {
-            // Fields 14 to 17: its own time and that of the children it has reaped.
-            let ticks: i64 =
-                rest.split_whitespace().skip(11).take(4).filter_map(|n| n.parse::<i64>().ok()).sum();
-            tree.cpu_us += ticks * tick_us;
+            // Fields 14 to 17: its own time and that of the children it has reaped, of each its own code's first.
+            for (field, ticks) in rest.split_whitespace().skip(11).take(4).enumerate() {
+                let micros = ticks.parse::<i64>().unwrap_or(0) * tick_us;
+                tree.used.all_us += micros;
+                tree.used.own_us += if field % 2 == 0 { micros } else { 0 };
+            }
             // Field 20: its threads.
             tree.tasks += rest.split_whitespace().nth(17).and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
         }
