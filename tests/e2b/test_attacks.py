@@ -469,6 +469,17 @@ def test_a_message_of_many_little_things_takes_its_own_length_of_memory(wflo: Wf
         assert peak(served.process.pid) - before < 192 << 20
 
 
+def test_one_idempotency_key_makes_one_sandbox(served: Served) -> None:
+    def make(_: int) -> str:
+        answer = served.ask("POST", "/v2/sandboxes", {"templateID": "base"}, {"Idempotency-Key": "one of a kind"})
+        assert answer.status == 201, answer
+        return answer.json()["sandboxID"]
+
+    with ThreadPoolExecutor(8) as pool:
+        (one,) = set(pool.map(make, range(8)))
+    assert served.ask("DELETE", f"/sandboxes/{one}").status == 204
+
+
 def peak(pid: int) -> int:
     """The most memory that a process had at a time, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -32,6 +32,7 @@ mod sandboxes;
 mod secret;
 mod server;
 mod transfer;
+mod turns;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;

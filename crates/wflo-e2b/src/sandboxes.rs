@@ -22,6 +22,7 @@ use crate::audit::Audit;
 use crate::error::{ApiError, ServeError};
 use crate::live::{AtEnd, ById, Live, Made};
 use crate::network::Sight;
+use crate::turns::Turns;
 use crate::{AGENT_ARGUMENT, network, secret};
 
 /// Where its agent is, inside.
@@ -70,6 +71,8 @@ pub(crate) struct Sandboxes {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<Audit>,
     all: Mutex<ById>,
+    /// Requests for a new one that may be the same request.
+    turns: Turns,
     /// One waits for the end of each sandbox.
     ends: TaskTracker,
 }
@@ -117,6 +120,7 @@ impl Sandboxes {
             clock,
             audit,
             all: Mutex::default(),
+            turns: Turns::default(),
             ends: TaskTracker::new(),
         }
     }
@@ -146,14 +150,19 @@ impl Sandboxes {
         Ok(room)
     }
 
-    /// Makes one.
+    /// Makes one, or finds the one that was made for the same key.
     pub(crate) async fn create(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
-        if let Some(key) = &wish.idempotency {
-            let there = self.all().values().find(|live| live.idempotency.as_ref() == Some(key)).cloned();
-            if let Some(live) = there {
-                return Ok(live);
-            }
+        let Some(key) = wish.idempotency.clone() else { return self.make(wish).await };
+        // Another that has the key may be on its way: it is there, or has failed, once it is this one's turn.
+        let _turn = self.turns.take(&key).await;
+        let there = self.all().values().find(|live| live.idempotency.as_ref() == Some(&key)).cloned();
+        match there {
+            Some(live) => Ok(live),
+            None => self.make(wish).await,
         }
+    }
+
+    async fn make(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
         let room = self.room()?;
         let (id, tokens) = (|| {
             let tokens = Tokens { access: secret::token()?, traffic: secret::token()? };
