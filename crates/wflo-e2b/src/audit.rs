@@ -3,9 +3,10 @@
 //! **Architecture Invariant:** a line holds no token, no key, no value of a sandbox's or a program's variables,
 //! no code and no contents of a file; and no text of a client's is longer there than a stated length.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+mod log;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use wflo_core::ports::clock::Clock;
 
+use self::log::Log;
 use crate::error::ServeError;
 
 /// How much of one text a line holds, in characters.
@@ -24,7 +26,7 @@ const SEARCHED: usize = 1 << 30;
 
 /// The file.
 pub(crate) struct Audit {
-    file: Mutex<File>,
+    log: Mutex<Log>,
     clock: Arc<dyn Clock>,
 }
 
@@ -37,17 +39,15 @@ impl Audit {
         let path = folder.join("audit.jsonl");
         let failed = |source| ServeError::Audit { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Audit { file: Mutex::new(file), clock })
+        let log = Log::open(&path).map_err(failed)?;
+        Ok(Audit { log: Mutex::new(log), clock })
     }
 
     /// Writes one line. A disk that is full is no reason to keep a sandbox from being ended.
     pub(crate) fn record(&self, event: &str, sandbox: &str, details: &impl Serialize) {
-        let line = line(self.clock.now().to_string(), event, sandbox, details);
-        let written = {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_all(line.as_bytes())
-        };
+        let time = self.clock.now().to_string();
+        let line = line(time.clone(), event, sandbox, details);
+        let written = self.log.lock().unwrap_or_else(PoisonError::into_inner).add(&time, &line);
         if let Err(error) = written {
             tracing::error!(%error, event, sandbox, "the audit log cannot be written");
         }

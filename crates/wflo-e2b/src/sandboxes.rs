@@ -183,6 +183,7 @@ impl Sandboxes {
             env: wish.env,
             now: self.clock.now(),
             span: wish.span,
+            longest: self.each.longest,
             at_end: wish.at_end,
             wakes: wish.wakes,
             hosts: wish.hosts,
@@ -192,7 +193,6 @@ impl Sandboxes {
             agent,
             room,
         };
-            longest: self.each.longest,
         let live = Arc::new(made.live());
         let details = json!({
             "template": live.template, "metadata": live.metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
@@ -281,26 +281,31 @@ impl Sandboxes {
                 }
             }
         };
-        if let Some(network) = live.take_network() {
-            network.stop().await;
-        }
+        let unrecorded = match live.take_network() {
+            Some(network) => network.stop().await,
+            None => None,
+        };
         self.all().remove(&live.id);
         live.leave();
         let outcome = exit.ok().and_then(Result::ok).map(|exit| exit.outcome);
         let outcome = match outcome {
             Some(Outcome::OutOfMemory) => "out of memory",
             Some(Outcome::TooManyTasks) => "too many processes",
+            Some(Outcome::RanOn) => "ran on while it was stopped",
             Some(Outcome::Killed | Outcome::Signalled(_)) => "killed",
             Some(Outcome::TimedOut | Outcome::Exited(_) | Outcome::NotExecuted(_)) => "ended",
             None => "unknown",
         };
-        self.audit.record("sandbox.ended", &live.id, &json!({ "why": why, "outcome": outcome }));
+        let mut details = json!({ "why": why, "outcome": outcome });
+        if let (Some(details), Some(unrecorded)) = (details.as_object_mut(), unrecorded) {
+            details.insert("unrecorded_connections".to_owned(), unrecorded);
+        }
+        self.audit.record("sandbox.ended", &live.id, &details);
     }
 
     /// Ends it with all its processes; returns when none is left.
     pub(crate) async fn kill(&self, live: &Arc<Live>) {
         // From now on nobody finds it.
-            Some(Outcome::RanOn) => "ran on while it was stopped",
         self.all().remove(&live.id);
         let dying = Arc::clone(live);
         // What cannot be killed has been.
