@@ -5,8 +5,10 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -305,3 +307,180 @@ def test_what_a_server_does_not_offer_is_refused_by_name(served: Served, box: Bo
     for wish in ({"mcp": {"a": {}}}, {"iam": {"tokens": {"a": 1}}}, {"volumeMounts": [{"name": "a", "path": "/b"}]}):
         answer = served.ask("POST", "/v2/sandboxes", {"templateID": "base", **wish})
         assert answer.status == 400 and "WFLO-5294" in answer.json()["message"], wish
+
+
+HELPS_ITSELF = """
+import ctypes, os, signal, time
+class timespec(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
+class itimerspec(ctypes.Structure): _fields_ = [("interval", timespec), ("value", timespec)]
+class sigevent(ctypes.Structure):
+    _fields_ = [("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("how", ctypes.c_int), ("pad", ctypes.c_char * 48)]
+libc = ctypes.CDLL(None)
+def timer(signo, when):
+    event, made = sigevent(None, signo, 0), ctypes.c_void_p()
+    assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(made)) == 0
+    return lambda: libc.timer_settime(made, 0, ctypes.byref(when), None)
+"""
+
+# One process that has itself killed by a timer once it cannot set it anew, and its child, which hears of that by
+# a signal that lets it go on: once.
+BY_A_DEATH = """
+ready, tell = os.pipe()
+if os.fork():
+    again = timer(signal.SIGKILL, itimerspec(timespec(0, 0), timespec(1, 0)))
+    again()
+    os.read(ready, 1)
+    while True:
+        again()
+        time.sleep(0.1)
+libc.prctl(1, signal.SIGCONT)
+os.write(tell, b"1")
+"""
+
+# Again and again.
+BY_A_TIMER = """
+signal.signal(signal.SIGCONT, lambda *_: None)
+timer(signal.SIGCONT, itimerspec(timespec(0, 10_000_000), timespec(0, 10_000_000)))()
+"""
+
+BEATS = """
+import os, socket, time
+proxy, port = os.environ["HTTPS_PROXY"][7:].split(":")
+while True:
+    try:
+        with socket.create_connection((proxy, int(port))) as one:
+            one.sendall(b"CONNECT HOST HTTP/1.1\\r\\nHost: HOST\\r\\n\\r\\n")
+            one.recv(999)
+            one.sendall(b"beat")
+    except OSError:
+        pass
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def beats() -> Iterator[tuple[str, list[float]]]:
+    """A host, and when somebody connected to it."""
+    heard: list[float] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.2", 0))
+        listener.listen()
+
+        def accept() -> None:
+            try:
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        if connection.recv(99):
+                            heard.append(time.monotonic())
+            except OSError:
+                pass
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.2:{listener.getsockname()[1]}", heard
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def begin(box: Box, code: str) -> None:
+    """Starts a program that outlives the call."""
+    box.write("/tmp/code.py", code.encode())
+    assert box.run("setsid python3 /tmp/code.py </dev/null >/dev/null 2>&1 &")["exit"] == 0
+
+
+def ended(served: Served, box: Box) -> dict[str, object]:
+    until(lambda: [line for line in served.audit() if line["event"] == "sandbox.ended" and line["sandbox"] == box.id])
+    return next(line for line in served.audit() if line["event"] == "sandbox.ended" and line["sandbox"] == box.id)
+
+
+@pytest.mark.parametrize("trick", [BY_A_DEATH, BY_A_TIMER], ids=["by a death", "by a timer"])
+def test_a_paused_sandbox_that_goes_on_reaches_nobody(
+    wflo: Wflo, tmp_path: Path, beats: tuple[str, list[float]], trick: str
+) -> None:
+    host, heard = beats
+    with Served(wflo, tmp_path, "--allow-host", f"tcp://{host}") as served:
+        box = served.create()
+        begin(box, HELPS_ITSELF + trick + BEATS.replace("HOST", host))
+        until(lambda: len(heard) > 2)
+        assert served.ask("POST", f"/sandboxes/{box.id}/pause", {}).status == 204
+        paused = time.monotonic()
+        if trick == BY_A_TIMER:
+            assert ended(served, box)["outcome"] == "ran on while it was stopped"
+        else:
+            time.sleep(8)
+        # What was on its way when it was paused may arrive.
+        assert not [when for when in heard if when > paused + 0.5]
+
+
+def test_a_paused_sandbox_keeps_still_and_goes_on_with_its_network(
+    wflo: Wflo, tmp_path: Path, beats: tuple[str, list[float]]
+) -> None:
+    host, heard = beats
+    with Served(wflo, tmp_path, "--allow-host", f"tcp://{host}") as served:
+        box = served.create()
+        begin(box, BEATS.replace("HOST", host))
+        until(lambda: len(heard) > 2)
+        assert served.ask("POST", f"/sandboxes/{box.id}/pause", {}).status == 204
+        time.sleep(0.5)
+        before = len(heard)
+        time.sleep(12)
+        assert len(heard) == before
+        assert served.ask("POST", f"/sandboxes/{box.id}/resume", {}).status == 201
+        until(lambda: len(heard) > before + 2)
+
+
+def test_a_paused_sandbox_is_ended_once_it_was_paused_for_as_long_as_one_may_run(wflo: Wflo, tmp_path: Path) -> None:
+    with Served(wflo, tmp_path, "--max-timeout", "3s") as served:
+        box = served.create(timeout=2, autoPause=True)
+        until(lambda: served.ask("GET", f"/sandboxes/{box.id}").json()["state"] == "paused")
+        # More time for what does not run is no more time for a pause.
+        assert served.ask("POST", f"/sandboxes/{box.id}/timeout", {"timeout": 3}).status == 204
+        assert ended(served, box)["why"] == "paused for too long"
+        assert served.ask("GET", f"/sandboxes/{box.id}").status == 404
+
+
+@pytest.mark.parametrize("begun", [b"", b"--b\r\nX: "], ids=["before the first part", "in the head of a part"])
+def test_a_form_without_a_part_takes_no_memory(wflo: Wflo, tmp_path: Path, begun: bytes) -> None:
+    with Served(wflo, tmp_path) as served:
+        box = served.create()
+        host, port = served.address.split(":")
+        size = 100 << 20
+        head = (
+            f"POST /files?path=a HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: {box.id}\r\nX-Access-Token: {box.token}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {size}\r\n\r\n"
+        )
+        before = peak(served.process.pid)
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(head.encode() + begun)
+            left = size - len(begun)
+            while left:
+                left -= connection.send(b"x" * min(left, 1 << 20))
+            assert b" 400 " in connection.recv(99)
+        assert peak(served.process.pid) - before < 32 << 20
+
+
+def test_a_message_of_many_little_things_takes_its_own_length_of_memory(wflo: Wflo, tmp_path: Path) -> None:
+    with Served(wflo, tmp_path) as served:
+        box = served.create()
+        body = b'{"path":"/tmp","x":[' + b"[]," * 2_790_000 + b"[]]}"
+        before = peak(served.process.pid)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: box.call("filesystem.Filesystem/Stat", body).status, range(8)))
+        assert answers == [200] * 8
+        assert peak(served.process.pid) - before < 192 << 20
+
+
+def test_one_idempotency_key_makes_one_sandbox(served: Served) -> None:
+    def make(_: int) -> str:
+        answer = served.ask("POST", "/v2/sandboxes", {"templateID": "base"}, {"Idempotency-Key": "one of a kind"})
+        assert answer.status == 201, answer
+        return answer.json()["sandboxID"]
+
+    with ThreadPoolExecutor(8) as pool:
+        (one,) = set(pool.map(make, range(8)))
+    assert served.ask("DELETE", f"/sandboxes/{one}").status == 204
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process had at a time, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))

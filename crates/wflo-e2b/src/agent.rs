@@ -30,7 +30,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ask::{self, Ask};
+use crate::ask::{self, Asked};
 use crate::fault::{Fault, Kind};
 use crate::frame;
 
@@ -126,9 +126,8 @@ fn next() -> io::Result<Option<UnixStream>> {
 
 impl Agent {
     fn carry_out(&self, request: &mut Request) -> Result<(), Fault> {
-        let Ask { method, body, timeout_ms } = request.message()?;
-        let body = body.to_string();
-        let body = body.as_bytes();
+        let Asked { method, body, timeout_ms } = request.message()?;
+        let body = body.get().as_bytes();
         match method.as_str() {
             "process.Process/Start" => self.processes.start(request, parsed(body)?, timeout_ms),
             "process.Process/Connect" => self.processes.connect(request, &parsed(body)?),

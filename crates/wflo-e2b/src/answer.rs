@@ -61,6 +61,14 @@ pub(crate) fn message(status: StatusCode, message: &impl Serialize) -> Response<
     answer
 }
 
+/// A message that somebody else has made, if it is one.
+pub(crate) fn json(message: Bytes) -> Option<Response<Body>> {
+    let _: serde::de::IgnoredAny = serde_json::from_slice(&message).ok()?;
+    let mut answer = Response::new(whole(message));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Some(answer)
+}
+
 /// What a client is told of an error: the status again, what it is, and its code and hint in the text.
 pub(crate) fn error(error: &ApiError) -> Response<Body> {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,18 +1,39 @@
 //! What a server asks the agent in a sandbox for: the first message of every request's socket.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// One request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Ask {
+#[derive(Debug, Serialize)]
+pub(crate) struct Ask<'a> {
     /// The method, such as `process.Process/Start`.
-    pub(crate) method: String,
-    /// Its message, as the client sent it.
-    pub(crate) body: Value,
+    pub(crate) method: &'a str,
+    /// Its message, as the client sent it: JSON, of which nothing more is known.
+    pub(crate) body: &'a RawValue,
     /// How long what is started by it may last, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
+}
+
+/// The same, as the agent has it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) body: Box<RawValue>,
+    #[serde(default)]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn new(method: &'a str, body: &'a RawValue) -> Ask<'a> {
+        Ask { method, body, timeout_ms: None }
+    }
+}
+
+/// A message of the server's own.
+pub(crate) fn own(message: &impl Serialize) -> Box<RawValue> {
+    // What cannot be said says nothing, and is refused.
+    serde_json::value::to_raw_value(message).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// Reads a file: [`ReadFile`], answered by [`FileSize`] and its bytes.

@@ -3,9 +3,10 @@
 //! **Architecture Invariant:** a line holds no token, no key, no value of a sandbox's or a program's variables,
 //! no code and no contents of a file; and no text of a client's is longer there than a stated length.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+mod log;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,16 +14,19 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use wflo_core::ports::clock::Clock;
 
+use self::log::Log;
 use crate::error::ServeError;
 
 /// How much of one text a line holds, in characters.
 const LONGEST: usize = 4_096;
 /// Values that are shorter are no secrets: they would take words out of every line.
-const SHORTEST_SECRET: usize = 6;
+pub(crate) const SHORTEST_SECRET: usize = 6;
+/// How much is searched for them, in bytes times values: some tenths of a second.
+const SEARCHED: usize = 1 << 30;
 
 /// The file.
 pub(crate) struct Audit {
-    file: Mutex<File>,
+    log: Mutex<Log>,
     clock: Arc<dyn Clock>,
 }
 
@@ -35,17 +39,15 @@ impl Audit {
         let path = folder.join("audit.jsonl");
         let failed = |source| ServeError::Audit { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Audit { file: Mutex::new(file), clock })
+        let log = Log::open(&path).map_err(failed)?;
+        Ok(Audit { log: Mutex::new(log), clock })
     }
 
     /// Writes one line. A disk that is full is no reason to keep a sandbox from being ended.
     pub(crate) fn record(&self, event: &str, sandbox: &str, details: &impl Serialize) {
-        let line = line(self.clock.now().to_string(), event, sandbox, details);
-        let written = {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_all(line.as_bytes())
-        };
+        let time = self.clock.now().to_string();
+        let line = line(time.clone(), event, sandbox, details);
+        let written = self.log.lock().unwrap_or_else(PoisonError::into_inner).add(&time, &line);
         if let Err(error) = written {
             tracing::error!(%error, event, sandbox, "the audit log cannot be written");
         }
@@ -66,15 +68,16 @@ fn line(time: String, event: &str, sandbox: &str, details: &impl Serialize) -> S
     line
 }
 
-/// A command as one text, without the values of variables that somebody has set.
-pub(crate) fn command<'a>(
-    words: impl IntoIterator<Item = &'a str>,
-    secrets: impl IntoIterator<Item = &'a str>,
-) -> String {
-    let mut text = words.into_iter().collect::<Vec<_>>().join(" ");
+/// A command without the values of variables that somebody has set.
+pub(crate) fn command<'a>(mut text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
     // The longest first: one may be part of another.
     let mut secrets: Vec<_> = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET).collect();
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.sort_unstable_by(|a, b| (b.len(), a).cmp(&(a.len(), b)));
+    secrets.dedup();
+    if secrets.len().saturating_mul(text.len()) > SEARCHED {
+        // No such command can be executed.
+        return "***".to_owned();
+    }
     for secret in secrets {
         text = text.replace(secret, "***");
     }
@@ -118,8 +121,10 @@ mod tests {
 
     #[test]
     fn a_command_holds_no_value_that_was_set() {
-        let said = command(["curl", "-H", "key: sekret-1-long", "x"], ["sekret-1", "sekret-1-long", "x"]);
+        let said = command("curl -H key: sekret-1-long x".to_owned(), ["sekret-1", "sekret-1-long", "x"]);
         assert_eq!(said, "curl -H key: *** x");
-        assert!(command(["é".repeat(9_000).as_str()], []).chars().count() < 4_200);
+        assert!(command("é".repeat(9_000), []).chars().count() < 4_200);
+        let many: Vec<_> = (0..1_000).map(|number| format!("secret-{number}")).collect();
+        assert_eq!(command("x".repeat(2 << 20), many.iter().map(String::as_str)), "***");
     }
 }

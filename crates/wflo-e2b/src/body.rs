@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::fault::{Fault, Kind};
+use crate::live::Live;
+use crate::room::SMALL;
 
 /// How long a client may send nothing of what it has begun to send.
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
@@ -45,6 +50,39 @@ pub(crate) async fn collected(body: &mut Incoming, most: usize) -> Result<Bytes,
     Ok(all.freeze())
 }
 
+/// All of a message for this sandbox, up to `most` bytes; a long one once there is room for it, which the bytes keep.
+pub(crate) async fn gathered(body: &mut Incoming, most: usize, live: &Live) -> Result<Bytes, ApiError> {
+    let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    if announced.is_some_and(|bytes| bytes > most) {
+        return Err(ApiError::TooLarge(wflo_core::size::Bytes(most as u64)));
+    }
+    let mut all = BytesMut::new();
+    let mut taken = None;
+    while let Some(part) = next(body).await? {
+        let length = all.len() + part.len();
+        if length > most {
+            return Err(ApiError::TooLarge(wflo_core::size::Bytes(most as u64)));
+        }
+        if length > SMALL && taken.is_none() {
+            let room = live.inward.take_in_time(announced.unwrap_or(most)).await;
+            taken = Some(room.ok_or_else(|| crowded())?);
+        }
+        all.extend_from_slice(&part);
+    }
+    Ok(match taken {
+        Some(taken) => taken.kept_by(all),
+        None => all.freeze(),
+    })
+}
+
+/// Too much is on its way to this sandbox.
+pub(crate) fn crowded() -> ApiError {
+    ApiError::Fault(Fault::new(
+        Kind::ResourceExhausted,
+        "too many long messages are on their way to this sandbox",
+    ))
+}
+
 /// How much of a body is read for nothing, and for how long, so that its client comes to read why it was refused.
 const UNREAD: usize = 128 << 20;
 const LINGER: Duration = Duration::from_secs(15);
@@ -68,8 +106,13 @@ pub(crate) async fn message<T: DeserializeOwned>(body: &mut Incoming) -> Result<
     parsed(&collected(body, MESSAGE).await?)
 }
 
+/// A message that is JSON, whatever it says: nothing of it is taken apart.
+pub(crate) fn raw(bytes: &[u8]) -> Result<&RawValue, ApiError> {
+    parsed(bytes)
+}
+
 /// As [`message`], of what has arrived.
-pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parsed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(text)
         .map_err(|error| ApiError::Unclear(format!("the message is not understood: {error}")))

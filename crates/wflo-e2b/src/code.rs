@@ -1,17 +1,20 @@
 //! Code that is run, and its contexts, as E2B's code interpreter has them: lines of JSON.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Body, flow};
 use crate::ask::{
-    Ask, BEGUN, END_CONTEXT, EXECUTE, Execute, LIST_CONTEXTS, NEW_CONTEXT, NewContext, RESTART_CONTEXT,
+    self, Ask, BEGUN, END_CONTEXT, EXECUTE, LIST_CONTEXTS, NEW_CONTEXT, NewContext, RESTART_CONTEXT,
+    WhichContext,
 };
 use crate::audit::Audit;
 use crate::body;
@@ -20,6 +23,15 @@ use crate::live::{ANSWER, Conversation, Live, Said};
 
 /// What a line may be.
 const LINES: [&str; 5] = ["stdout", "stderr", "result", "error", "number_of_executions"];
+
+/// What is on record of code that is run; its message has more, which is the agent's affair.
+#[derive(Deserialize)]
+struct Code<'a> {
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+    #[serde(default)]
+    context_id: Option<String>,
+}
 
 /// Answers what is asked about code.
 pub(crate) async fn answer(
@@ -32,14 +44,17 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     match (method, path) {
         (&Method::POST, ["execute"]) => {
-            let asked: Execute = body::message(body).await?;
-            let hash = blake3::hash(asked.code.as_bytes()).to_hex().to_string();
-            let details = json!({ "bytes": asked.code.len(), "blake3": hash, "context": asked.context_id });
-            audit.record("code.run", &live.id, &details);
-            let mut agent = live.ask(&ask(EXECUTE, json!(asked))).await?;
+            let mut agent = {
+                let message = body::gathered(body, body::MESSAGE, live).await?;
+                let asked: Code<'_> = body::parsed(&message)?;
+                let hash = blake3::hash(asked.code.as_bytes()).to_hex().to_string();
+                let details =
+                    json!({ "bytes": asked.code.len(), "blake3": hash, "context": asked.context_id });
+                audit.record("code.run", &live.id, &details);
+                live.ask(&Ask::new(EXECUTE, body::raw(&message)?)).await?
+            };
             // What cannot begin has a status of its own; what can is answered before it says anything.
-            let begun: Value = serde_json::from_slice(&agent.answer(ANSWER).await?).unwrap_or_default();
-            if begun.get("type") != Some(&json!(BEGUN)) {
+            if kind(&agent.answer(ANSWER).await?) != Some(BEGUN) {
                 return Err(ApiError::Broken(live.id.clone()));
             }
             let (fill, body) = flow();
@@ -49,47 +64,40 @@ pub(crate) async fn answer(
             answer.headers_mut().insert(header::CONTENT_TYPE, kind);
             Ok(answer)
         }
-        (&Method::GET, ["contexts"]) => told(live, LIST_CONTEXTS, json!({})).await,
+        (&Method::GET, ["contexts"]) => told(live, LIST_CONTEXTS, &ask::own(&json!({}))).await,
         (&Method::POST, ["contexts"]) => {
-            let asked: NewContext = body::message(body).await?;
-            told(live, NEW_CONTEXT, json!(asked)).await
+            let asked: NewContext = body::parsed(&body::gathered(body, body::MESSAGE, live).await?)?;
+            told(live, NEW_CONTEXT, &ask::own(&asked)).await
         }
-        (&Method::DELETE, ["contexts", id]) => {
-            live.ask(&ask(END_CONTEXT, json!({ "id": id }))).await?.answer(ANSWER).await?;
-            Ok(answer::status(StatusCode::NO_CONTENT))
-        }
-        (&Method::POST, ["contexts", id, "restart"]) => {
-            live.ask(&ask(RESTART_CONTEXT, json!({ "id": id }))).await?.answer(ANSWER).await?;
-            Ok(answer::status(StatusCode::NO_CONTENT))
-        }
+        (&Method::DELETE, ["contexts", id]) => of_context(live, END_CONTEXT, id).await,
+        (&Method::POST, ["contexts", id, "restart"]) => of_context(live, RESTART_CONTEXT, id).await,
         (method, path) => Err(ApiError::NotOffered(format!("{method} /{}", path.join("/")))),
     }
 }
 
-fn ask(method: &str, body: Value) -> Ask {
-    Ask { method: method.to_owned(), body, timeout_ms: None }
+async fn told(live: &Arc<Live>, method: &str, body: &RawValue) -> Result<Response<Body>, ApiError> {
+    let answer = live.ask(&Ask::new(method, body)).await?.answer(ANSWER).await?;
+    answer::json(answer).ok_or_else(|| ApiError::Broken(live.id.clone()))
 }
 
-async fn told(live: &Arc<Live>, method: &str, body: Value) -> Result<Response<Body>, ApiError> {
-    let answer = live.ask(&ask(method, body)).await?.answer(ANSWER).await?;
-    let told: Value = serde_json::from_slice(&answer).map_err(|_| ApiError::Broken(live.id.clone()))?;
-    Ok(answer::message(StatusCode::OK, &told))
+async fn of_context(live: &Arc<Live>, method: &str, id: &str) -> Result<Response<Body>, ApiError> {
+    let which = ask::own(&WhichContext { id: id.to_owned() });
+    live.ask(&Ask::new(method, &which)).await?.answer(ANSWER).await?;
+    Ok(answer::status(StatusCode::NO_CONTENT))
 }
 
-/// One line as it is passed on: an object of a kind that is known.
-fn line(message: &[u8]) -> Option<Bytes> {
+/// What kind of a message an agent's is, if it is one.
+fn kind(message: &[u8]) -> Option<&str> {
     #[derive(Deserialize)]
     struct Kind<'a> {
         r#type: &'a str,
     }
-    let Kind { r#type } = serde_json::from_slice(message).ok()?;
-    if !LINES.contains(&r#type) {
-        return None;
-    }
-    // A line has no other.
-    let mut line: Vec<u8> = message.iter().copied().filter(|byte| *byte != b'\n').collect();
-    line.push(b'\n');
-    Some(line.into())
+    serde_json::from_slice(message).ok().map(|Kind { r#type }| r#type)
+}
+
+/// Whether it can be passed on as a line: an object of a kind that is known, without a line in it.
+fn is_line(message: &[u8]) -> bool {
+    kind(message).is_some_and(|kind| LINES.contains(&kind)) && !message.contains(&b'\n')
 }
 
 async fn pass(
@@ -105,11 +113,13 @@ async fn pass(
         };
         let (part, over) = match said {
             Ok(Said::End) => return,
-            Ok(Said::Message(message)) => match line(&message) {
-                Some(line) => (line, false),
-                None => (failed(&ApiError::Broken(live.id.clone())), true),
-            },
-            Ok(Said::Bytes(_)) => (failed(&ApiError::Broken(live.id.clone())), true),
+            Ok(Said::Message(message)) if is_line(&message) => {
+                if fill.send(Ok(message)).await.is_err() {
+                    return;
+                }
+                (Bytes::from_static(b"\n"), false)
+            }
+            Ok(Said::Message(_) | Said::Bytes(_)) => (failed(&ApiError::Broken(live.id.clone())), true),
             Err(error) => (failed(&error), true),
         };
         if fill.send(Ok(part)).await.is_err() || over {
@@ -126,13 +136,14 @@ fn failed(error: &ApiError) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::is_line;
 
     #[test]
     fn a_line_is_one_line_of_a_known_kind() {
-        assert_eq!(line(b"{\"type\":\n\"stdout\"}").unwrap(), "{\"type\":\"stdout\"}\n");
-        for wrong in [&b"{}"[..], b"[]", b"{\"type\":\"other\"}", b"no", b"{\"type\":\"stdout\"} {}"] {
-            assert!(line(wrong).is_none());
+        assert!(is_line(b"{\"type\":\"stdout\"}"));
+        let lines = b"{\"type\":\n\"stdout\"}";
+        for wrong in [&b"{}"[..], b"[]", b"{\"type\":\"other\"}", b"no", b"{\"type\":\"stdout\"} {}", lines] {
+            assert!(!is_line(wrong));
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use crate::error::ApiError;
 use crate::fault::{Fault, Kind};
 use crate::frame;
 use crate::live::{Conversation, Live, Said};
+use crate::room::SMALL;
 
 /// How a method's messages come and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(crate) async fn answer(call: Call<'_>, body: &mut Incoming) -> Response<Body
     }
     match shape {
         Shape::Unary => match unary(&call, body).await {
-            Ok(message) => json_bytes(message),
+            Ok(answer) => answer,
             Err(error) => fault(error),
         },
         Shape::Server(keepalive) => match server_stream(&call, body, keepalive).await {
@@ -113,12 +114,6 @@ pub(crate) fn fault(error: ApiError) -> Response<Body> {
     answer::message(status, &fault)
 }
 
-fn json_bytes(message: Vec<u8>) -> Response<Body> {
-    let mut answer = Response::new(answer::whole(message));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
-}
-
 fn streamed(body: Body) -> Response<Body> {
     let mut answer = Response::new(body);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/connect+json"));
@@ -131,11 +126,13 @@ fn ended(fault: &Fault) -> Response<Body> {
 }
 
 fn envelope(flags: u8, message: &[u8]) -> Bytes {
-    let mut whole = BytesMut::with_capacity(ENVELOPE + message.len());
-    whole.extend_from_slice(&[flags]);
-    whole.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
-    whole.extend_from_slice(message);
-    whole.freeze()
+    [&head(flags, message.len())[..], message].concat().into()
+}
+
+/// What stands before a message.
+fn head(flags: u8, length: usize) -> [u8; ENVELOPE] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [flags, a, b, c, d]
 }
 
 fn last(fault: Option<&Fault>) -> Bytes {
@@ -143,9 +140,9 @@ fn last(fault: Option<&Fault>) -> Bytes {
     envelope(LAST, end.to_string().as_bytes())
 }
 
-/// Takes one message off what has arrived.
-fn taken(buffer: &mut BytesMut) -> Result<Option<Bytes>, ApiError> {
-    let Some([flags, length @ ..]) = buffer.first_chunk::<ENVELOPE>() else { return Ok(None) };
+/// The first message of what has arrived, if all of it has.
+fn one(buffer: &[u8]) -> Result<Option<&[u8]>, ApiError> {
+    let Some(([flags, length @ ..], rest)) = buffer.split_first_chunk::<ENVELOPE>() else { return Ok(None) };
     let (flags, length) = (*flags, u32::from_be_bytes(*length) as usize);
     if flags != 0 {
         return Err(ApiError::Unclear("messages that are compressed are not understood".to_owned()));
@@ -153,15 +150,18 @@ fn taken(buffer: &mut BytesMut) -> Result<Option<Bytes>, ApiError> {
     if length > body::MESSAGE {
         return Err(ApiError::TooLarge(wflo_core::size::Bytes(body::MESSAGE as u64)));
     }
-    if buffer.len() < ENVELOPE + length {
-        return Ok(None);
-    }
+    Ok(rest.get(..length))
+}
+
+/// Takes one message off what has arrived.
+fn taken(buffer: &mut BytesMut) -> Result<Option<Bytes>, ApiError> {
+    let Some(length) = one(buffer)?.map(<[u8]>::len) else { return Ok(None) };
     buffer.advance(ENVELOPE);
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
 /// What an agent says is JSON before it is passed on.
-fn checked(live: &Live, message: Vec<u8>) -> Result<Vec<u8>, ApiError> {
+fn checked(live: &Live, message: Bytes) -> Result<Bytes, ApiError> {
     match serde_json::from_slice::<serde::de::IgnoredAny>(&message) {
         Ok(_) => Ok(message),
         Err(_) => Err(ApiError::Broken(live.id.clone())),
@@ -170,16 +170,16 @@ fn checked(live: &Live, message: Vec<u8>) -> Result<Vec<u8>, ApiError> {
 
 impl Call<'_> {
     /// What the agent is asked for.
-    fn ask(&self, message: &[u8], timeout: Option<Duration>) -> Result<Ask, ApiError> {
+    fn ask<'m>(&'m self, message: &'m [u8], timeout: Option<Duration>) -> Result<Ask<'m>, ApiError> {
         if let Some(user) = access::user(self.headers).filter(|user| !user.is_empty() && user != USER) {
             return Err(ApiError::NoUser(user));
         }
-        let body: Value = body::parsed(message)?;
-        if let Some((event, details)) = record::of(&self.method, &body, &self.live.env)? {
+        let body = body::raw(message)?;
+        if let Some((event, details)) = record::of(&self.method, body.get(), &self.live.env)? {
             self.audit.record(event, &self.live.id, &details);
         }
         let timeout_ms = timeout.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-        Ok(Ask { method: self.method.clone(), body, timeout_ms })
+        Ok(Ask { method: &self.method, body, timeout_ms })
     }
 
     /// How long the client waits, if it says so.
@@ -196,12 +196,14 @@ impl Call<'_> {
     }
 }
 
-async fn unary(call: &Call<'_>, body: &mut Incoming) -> Result<Vec<u8>, ApiError> {
-    let message = body::collected(body, body::MESSAGE).await?;
+async fn unary(call: &Call<'_>, body: &mut Incoming) -> Result<Response<Body>, ApiError> {
+    let message = body::gathered(body, body::MESSAGE, call.live).await?;
     let timeout = call.timeout();
     let mut agent = call.live.ask(&call.ask(&message, timeout)?).await?;
+    // Nobody needs it any more.
+    drop(message);
     let answer = agent.answer(timeout.unwrap_or(crate::live::ANSWER).min(crate::live::ANSWER)).await?;
-    checked(call.live, answer)
+    answer::json(answer).ok_or_else(|| ApiError::Broken(call.live.id.clone()))
 }
 
 /// The stream goes on after this has returned, until its client or the agent ends it.
@@ -210,11 +212,12 @@ async fn server_stream(
     body: &mut Incoming,
     keepalive: &'static str,
 ) -> Result<Body, ApiError> {
-    let mut buffer = BytesMut::from(body::collected(body, body::MESSAGE + ENVELOPE).await?);
-    let message =
-        taken(&mut buffer)?.ok_or_else(|| ApiError::Unclear("the message is missing".to_owned()))?;
     let timeout = call.timeout();
-    let agent = call.live.ask(&call.ask(&message, timeout)?).await?;
+    let agent = {
+        let whole = body::gathered(body, body::MESSAGE + ENVELOPE, call.live).await?;
+        let message = one(&whole)?.ok_or_else(|| ApiError::Unclear("the message is missing".to_owned()))?;
+        call.live.ask(&call.ask(message, timeout)?).await?
+    };
     let (fill, body) = flow();
     let stream = Stream {
         live: Arc::clone(call.live),
@@ -244,7 +247,7 @@ impl Stream {
                 () = deadline => {
                     break Some(Fault::new(Kind::DeadlineExceeded, "the request's time was up"));
                 }
-                () = sleep_until(due) => Ok(Said::Message(self.keepalive.map_or_else(Vec::new, |(_, text)| text.into()))),
+                () = sleep_until(due) => Ok(Said::Message(self.keepalive.map_or_else(Bytes::new, |(_, text)| text.into()))),
             };
             let message = match said {
                 Ok(Said::Message(message)) => checked(&self.live, message),
@@ -257,13 +260,20 @@ impl Stream {
                 Err(error) => break Some(error.into_fault()),
             };
             quiet_since = Instant::now();
-            // A client that takes nothing makes the program wait, until the call's time is up.
-            let sent = tokio::select! {
-                sent = fill.send(Ok(envelope(0, &message))) => sent,
-                () = sleep_until(self.deadline) => return,
+            // What is long is not copied: it keeps its room until the client has it.
+            let parts = match message.len() > SMALL {
+                true => [Bytes::copy_from_slice(&head(0, message.len())), message],
+                false => [envelope(0, &message), Bytes::new()],
             };
-            if sent.is_err() {
-                return;
+            for part in parts.into_iter().filter(|part| !part.is_empty()) {
+                // A client that takes nothing makes the program wait, until the call's time is up.
+                let sent = tokio::select! {
+                    sent = fill.send(Ok(part)) => sent,
+                    () = sleep_until(self.deadline) => return,
+                };
+                if sent.is_err() {
+                    return;
+                }
             }
         };
         let _ = fill.send(Ok(last(end.as_ref()))).await;
@@ -277,15 +287,21 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
-async fn client_stream(call: &Call<'_>, body: &mut Incoming) -> Result<Vec<u8>, ApiError> {
+async fn client_stream(call: &Call<'_>, body: &mut Incoming) -> Result<Bytes, ApiError> {
     let timeout = call.timeout();
     let mut agent = call.live.ask(&call.ask(b"{}", timeout)?).await?;
     let mut buffer = BytesMut::new();
+    let mut room = None;
     while let Some(part) = body::next(body).await? {
         buffer.extend_from_slice(&part);
         while let Some(message) = taken(&mut buffer)? {
-            let _: Value = body::parsed(&message)?;
+            body::raw(&message)?;
             agent.send(frame::Kind::Message, &message).await?;
+        }
+        if buffer.len() <= SMALL {
+            room = None;
+        } else if room.is_none() {
+            room = Some(call.live.inward.take_in_time(body::MESSAGE).await.ok_or_else(body::crowded)?);
         }
         if buffer.len() > body::MESSAGE + ENVELOPE {
             return Err(ApiError::TooLarge(wflo_core::size::Bytes(body::MESSAGE as u64)));

@@ -15,7 +15,7 @@ use self::told::{Created, Listed};
 use self::wish::Filter;
 use crate::access;
 use crate::answer::{self, Body};
-use crate::ask::{Ask, DISK, DiskUse};
+use crate::ask::{self, Ask, DISK, DiskUse};
 use crate::body;
 use crate::error::ApiError;
 use crate::live::Live;
@@ -120,7 +120,7 @@ async fn verb_of(
                 let why = "a sandbox that is paused stays in memory as it is";
                 return Err(ApiError::NotHere { what: "memory: false".to_owned(), why });
             }
-            if !blocking(live, |live| live.pause()).await? {
+            if !blocking(live, move |live| live.pause(now)).await? {
                 return Err(ApiError::Paused(live.id.clone()));
             }
             sandboxes.audit.record("sandbox.paused", &live.id, &json!({ "why": "asked" }));
@@ -210,8 +210,8 @@ async fn metric(sandboxes: &Sandboxes, live: &Arc<Live>) -> Result<told::Metric,
 }
 
 async fn disk(live: &Live) -> Result<DiskUse, ApiError> {
-    let ask = Ask { method: DISK.to_owned(), body: json!({}), timeout_ms: None };
-    let answer = live.ask(&ask).await?.answer(crate::live::ANSWER).await?;
+    let nothing = ask::own(&json!({}));
+    let answer = live.ask(&Ask::new(DISK, &nothing)).await?.answer(crate::live::ANSWER).await?;
     serde_json::from_slice(&answer).map_err(|_| ApiError::Broken(live.id.clone()))
 }
 

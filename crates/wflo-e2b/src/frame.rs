@@ -7,8 +7,10 @@
 
 use std::io::{self, Read, Write};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::room::{Room, Taken};
 
 /// The longest frame in bytes: a picture that code has drawn fits, encoded.
 pub(crate) const MOST: usize = 8 << 20;
@@ -117,30 +119,46 @@ pub(crate) async fn send(to: &mut (impl AsyncWrite + Unpin), kind: Kind, payload
     to.write_all(payload).await
 }
 
-/// The frames that arrive on the server's side. Memory is taken as bytes arrive.
+/// One that has arrived on the server's side.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) kind: Kind,
+    /// It keeps the room that was made for it.
+    pub(crate) payload: Bytes,
+}
+
+/// The frames that arrive on the server's side. Memory is taken as bytes arrive, and once there is room for all of
+/// a frame.
 #[derive(Debug)]
 pub(crate) struct Frames<R> {
     from: R,
     buffer: BytesMut,
+    room: Room,
+    /// Room for the frame that arrives.
+    taken: Option<Taken>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub(crate) fn new(from: R) -> Self {
-        Frames { from, buffer: BytesMut::new() }
+    pub(crate) fn new(from: R, room: Room) -> Self {
+        Frames { from, buffer: BytesMut::new(), room, taken: None }
     }
 
     /// As [`read`]. What has arrived stays when the wait for the rest is given up.
     ///
     /// # Errors
     /// As [`read`].
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Arrived>> {
         loop {
             if let Some(head) = self.buffer.first_chunk::<HEAD>() {
                 let (kind, length) = parse(*head)?;
+                if self.taken.is_none() {
+                    self.taken = Some(self.room.take(length).await);
+                }
                 if self.buffer.len() >= HEAD + length {
                     let mut whole = self.buffer.split_to(HEAD + length);
-                    let payload = whole.split_off(HEAD).to_vec();
-                    return Ok(Some(Frame { kind, payload }));
+                    let payload = whole.split_off(HEAD);
+                    let Some(taken) = self.taken.take() else { continue };
+                    return Ok(Some(Arrived { kind, payload: taken.kept_by(payload) }));
                 }
             }
             if self.from.read_buf(&mut self.buffer).await? == 0 {
@@ -172,15 +190,34 @@ mod tests {
     #[tokio::test]
     async fn a_frame_that_lies_ends_the_stream_and_takes_no_memory() {
         let huge = [&[b'M'][..], &u32::MAX.to_be_bytes()].concat();
-        assert!(Frames::new(huge.as_slice()).next().await.is_err(), "longer than any frame");
+        assert!(Frames::new(huge.as_slice(), Room::new()).next().await.is_err(), "longer than any frame");
         assert!(read(&mut huge.as_slice()).is_err());
         let cut = [&[b'M'][..], &(MOST as u32).to_be_bytes(), b"only this"].concat();
-        let mut frames = Frames::new(cut.as_slice());
+        let mut frames = Frames::new(cut.as_slice(), Room::new());
         let error = frames.next().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert!(frames.buffer.capacity() < 4_096, "{}", frames.buffer.capacity());
         let odd = [b'?', 0, 0, 0, 0];
-        assert!(Frames::new(odd.as_slice()).next().await.is_err(), "no known kind");
+        assert!(Frames::new(odd.as_slice(), Room::new()).next().await.is_err(), "no known kind");
         assert!(write(&mut Vec::new(), Kind::Bytes, &vec![0; MOST + 1]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_waits_for_room_and_keeps_it() {
+        let (room, long) = (Room::new(), vec![b'x'; 100 << 10]);
+        let mut bytes = Vec::new();
+        write(&mut bytes, Kind::Bytes, &long).unwrap();
+        write(&mut bytes, Kind::End, b"").unwrap();
+        let all = room.take(usize::MAX).await;
+        let mut frames = Frames::new(bytes.as_slice(), room.clone());
+        let moment = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(moment, frames.next()).await.is_err());
+        drop(all);
+        let payload = frames.next().await.unwrap().unwrap().payload;
+        assert_eq!(payload, long);
+        assert!(tokio::time::timeout(moment, room.take(usize::MAX)).await.is_err(), "it is held");
+        drop(payload);
+        assert_eq!(frames.next().await.unwrap().unwrap().kind, Kind::End);
+        room.take(usize::MAX).await;
     }
 }

@@ -21,15 +21,18 @@ mod connect;
 mod control;
 mod error;
 mod fault;
+mod form;
 mod frame;
 mod live;
 mod network;
 mod quiet;
+mod room;
 mod route;
 mod sandboxes;
 mod secret;
 mod server;
 mod transfer;
+mod turns;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;

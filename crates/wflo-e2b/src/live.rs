@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
@@ -18,6 +19,7 @@ use crate::ask::Ask;
 use crate::error::ApiError;
 use crate::frame::{self, Frames};
 use crate::network::Network;
+use crate::room::Room;
 
 /// A sandbox, and what its clients know of it.
 pub(crate) struct Live {
@@ -39,6 +41,9 @@ pub(crate) struct Live {
     life: Mutex<Life>,
     /// Its time has changed.
     pub(crate) changed: Notify,
+    /// Room for messages to the agent, and for the agent's.
+    pub(crate) inward: Room,
+    outward: Room,
     /// Room among the server's sandboxes, and in their memory.
     room: Mutex<Vec<OwnedSemaphorePermit>>,
 }
@@ -57,6 +62,8 @@ struct Life {
     deadline: Instant,
     /// The last time that was asked for.
     span: Duration,
+    /// The longest that it may be paused on end, as it may be given to run.
+    longest: Duration,
     paused: bool,
     at_end: AtEnd,
     /// Whether a request that finds it paused lets it go on.
@@ -74,6 +81,7 @@ pub(crate) struct Made {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) now: Timestamp,
     pub(crate) span: Duration,
+    pub(crate) longest: Duration,
     pub(crate) at_end: AtEnd,
     pub(crate) wakes: bool,
     pub(crate) hosts: Vec<String>,
@@ -90,6 +98,7 @@ impl Made {
             ends: later(self.now, self.span),
             deadline: Instant::now() + self.span,
             span: self.span,
+            longest: self.longest,
             paused: false,
             at_end: self.at_end,
             wakes: self.wakes,
@@ -109,6 +118,8 @@ impl Made {
             agent: self.agent,
             life: Mutex::new(life),
             changed: Notify::new(),
+            inward: Room::new(),
+            outward: Room::new(),
             room: Mutex::new(self.room),
         }
     }
@@ -150,6 +161,12 @@ impl Live {
         Ok(())
     }
 
+    fn hold_network(&self, held_back: bool) {
+        if let Some(network) = &*held(&self.network) {
+            network.hold(held_back);
+        }
+    }
+
     /// What lets its connections out. Given once, to be ended.
     pub(crate) fn take_network(&self) -> Option<Network> {
         held(&self.network).take()
@@ -169,10 +186,10 @@ impl Live {
         self.life().paused
     }
 
-    /// When something is to be done, and what; nothing while it is paused.
-    pub(crate) fn next(&self) -> Option<(Instant, AtEnd)> {
+    /// When something is to be done, and what. Nothing but its end follows a pause.
+    pub(crate) fn next(&self) -> (Instant, AtEnd) {
         let life = self.life();
-        (!life.paused).then_some((life.deadline, life.at_end))
+        (life.deadline, if life.paused { AtEnd::Kill } else { life.at_end })
     }
 
     pub(crate) fn at_end(&self) -> AtEnd {
@@ -183,12 +200,16 @@ impl Live {
         self.life().wakes
     }
 
-    /// Gives it `span` from now on; only more than it has where `only_more`.
+    /// Gives it `span` from now on; only more than it has where `only_more`. What is paused has it once it goes on.
     pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) {
         {
             let mut life = self.life();
+            if life.paused {
+                life.span = span;
+                return;
+            }
             let deadline = Instant::now() + span;
-            if only_more && deadline < life.deadline && !life.paused {
+            if only_more && deadline < life.deadline {
                 return;
             }
             (life.deadline, life.ends, life.span) = (deadline, later(now, span), span);
@@ -196,17 +217,20 @@ impl Live {
         self.changed.notify_one();
     }
 
-    /// Stops all of it; whether it was not stopped before. Blocks.
+    /// Stops all of it, and ends its connections; whether it was not stopped before. Blocks.
     ///
     /// # Errors
     /// When it has ended.
-    pub(crate) fn pause(&self) -> Result<bool, ApiError> {
+    pub(crate) fn pause(&self, now: Timestamp) -> Result<bool, ApiError> {
         let mut life = self.life();
         if life.paused {
             return Ok(false);
         }
+        // Whoever goes on all the same reaches nobody.
+        self.hold_network(true);
         self.tree.freeze().map_err(|_| ApiError::Gone(self.id.clone()))?;
         life.paused = true;
+        (life.deadline, life.ends) = (Instant::now() + life.longest, later(now, life.longest));
         drop(life);
         self.changed.notify_one();
         Ok(true)
@@ -223,6 +247,7 @@ impl Live {
                 return Ok(false);
             }
             self.tree.thaw().map_err(|_| ApiError::Gone(self.id.clone()))?;
+            self.hold_network(false);
             life.paused = false;
             span.unwrap_or(life.span)
         };
@@ -242,19 +267,23 @@ impl Live {
     /// Asks the agent for something, on a socket of its own.
     ///
     /// # Errors
-    /// When it takes no requests.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Conversation, ApiError> {
+    /// When it takes no requests, or the message is too long.
+    pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Conversation, ApiError> {
+        let mut asked = Vec::with_capacity(ask.body.get().len() + 256);
+        serde_json::to_writer(&mut asked, ask).map_err(|_| ApiError::Broken(self.id.clone()))?;
+        if asked.len() > frame::MOST {
+            return Err(ApiError::TooLarge(wflo_core::size::Bytes(frame::MOST as u64)));
+        }
         let (ours, theirs) = self.socket().map_err(|_| ApiError::Gone(self.id.clone()))?;
         let (reading, mut writing) = ours.into_split();
         drop(theirs);
-        let asked = serde_json::to_vec(ask).unwrap_or_default();
         let broken = |_| ApiError::Broken(self.id.clone());
         let sent = frame::send(&mut writing, frame::Kind::Message, &asked);
         tokio::time::timeout(ANSWER, sent)
             .await
             .map_err(|_| ApiError::Broken(self.id.clone()))?
             .map_err(broken)?;
-        Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading), writing })
+        Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading, self.outward.clone()), writing })
     }
 
     /// A connected pair, whose other end the agent has.
@@ -287,8 +316,8 @@ pub(crate) struct Conversation {
 /// What an agent has said.
 #[derive(Debug)]
 pub(crate) enum Said {
-    Message(Vec<u8>),
-    Bytes(Vec<u8>),
+    Message(Bytes),
+    Bytes(Bytes),
     End,
 }
 
@@ -315,7 +344,7 @@ impl Conversation {
     ///
     /// # Errors
     /// As [`Conversation::next`].
-    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Vec<u8>, ApiError> {
+    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Bytes, ApiError> {
         let said = tokio::time::timeout(within, self.next()).await;
         match said.map_err(|_| ApiError::Broken(self.id.clone()))?? {
             Said::Message(message) => Ok(message),
@@ -364,7 +393,7 @@ mod tests {
         theirs.try_write(bytes).unwrap();
         drop(theirs);
         let (reading, writing) = ours.into_split();
-        Conversation { id: "i".to_owned(), frames: Frames::new(reading), writing }.next().await
+        Conversation { id: "i".to_owned(), frames: Frames::new(reading, Room::new()), writing }.next().await
     }
 
     #[tokio::test]

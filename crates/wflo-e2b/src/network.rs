@@ -1,8 +1,9 @@
 //! What a sandbox may reach: the hosts that the server allows, or fewer where its client says so.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use wflo_core::error::Coded as _;
 use wflo_core::ports::BoxFuture;
@@ -18,8 +19,10 @@ use wflo_sandbox::ProcessTree;
 use crate::audit::Audit;
 use crate::error::{ApiError, ServeError};
 
-/// How many refusals of one sandbox are recorded: a hostile program can be refused as often as it likes.
-const REFUSALS: u32 = 200;
+/// How many refusals of one sandbox are recorded, and how many connections: a hostile program can be refused, and
+/// connect, as often as it likes. The rest is counted.
+const REFUSALS: u64 = 200;
+const OPENED: u64 = 1_000;
 
 /// What lets a sandbox's connections out.
 pub(crate) struct Network {
@@ -27,6 +30,14 @@ pub(crate) struct Network {
     rules: watch::Sender<Arc<Rules>>,
     /// Whether requests of TLS are seen.
     sees: bool,
+    counts: Arc<Counts>,
+}
+
+/// How many connections there were, and refusals.
+#[derive(Debug, Default)]
+struct Counts {
+    opened: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// What sees requests of TLS, and what the sandbox is to trust for that.
@@ -67,9 +78,17 @@ impl Network {
         Ok(())
     }
 
-    /// Ends every connection.
-    pub(crate) async fn stop(self) {
+    /// Ends every connection and takes none, while the sandbox is paused.
+    pub(crate) fn hold(&self, held: bool) {
+        self.handle.hold(held);
+    }
+
+    /// Ends every connection; gives what of them is on no line of the audit log, where that is anything.
+    pub(crate) async fn stop(self) -> Option<Value> {
         self.handle.stop().await;
+        let opened = self.counts.opened.load(Ordering::Relaxed).saturating_sub(OPENED);
+        let refused = self.counts.refused.load(Ordering::Relaxed).saturating_sub(REFUSALS);
+        (opened + refused > 0).then(|| json!({ "opened": opened, "refused": refused }))
     }
 }
 
@@ -89,11 +108,9 @@ pub(crate) fn open(
     audit: &Arc<Audit>,
 ) -> Result<Option<Network>, ServeError> {
     let Some(listener) = tree.take_egress_listener() else { return Ok(None) };
-    let witness = Recorder {
-        sandbox: sandbox.to_owned(),
-        audit: Arc::clone(audit),
-        refusals: std::sync::atomic::AtomicU32::new(0),
-    };
+    let counts = Arc::new(Counts::default());
+    let witness =
+        Recorder { sandbox: sandbox.to_owned(), audit: Arc::clone(audit), counts: Arc::clone(&counts) };
     let sees = sight.is_some();
     let (rules, current) = watch::channel(Arc::new(seen(Rules::parse(hosts, &[])?, sees)));
     let egress = Egress {
@@ -107,19 +124,19 @@ pub(crate) fn open(
         witness: Arc::new(witness),
     };
     let handle = egress.serve(listener).map_err(ServeError::System)?;
-    Ok(Some(Network { handle, rules, sees }))
+    Ok(Some(Network { handle, rules, sees, counts }))
 }
 
 /// Writes each connection into the audit log.
 struct Recorder {
     sandbox: String,
     audit: Arc<Audit>,
-    refusals: std::sync::atomic::AtomicU32,
+    counts: Arc<Counts>,
 }
 
 impl Recorder {
     fn refusal(&self, target: Option<&Target>, refusal: &Refusal) {
-        if self.refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < REFUSALS {
+        if self.counts.refused.fetch_add(1, Ordering::Relaxed) < REFUSALS {
             let target = target.map(ToString::to_string);
             let details =
                 json!({ "host": target, "why": refusal.to_string(), "code": refusal.code().to_string() });
@@ -130,8 +147,10 @@ impl Recorder {
 
 impl Witness for Recorder {
     fn opens<'a>(&'a self, opening: &'a Opening) -> BoxFuture<'a, Result<(), Unrecorded>> {
-        let details = json!({ "host": opening.target.to_string(), "way": opening.way.as_str() });
-        self.audit.record("connection.opened", &self.sandbox, &details);
+        if self.counts.opened.fetch_add(1, Ordering::Relaxed) < OPENED {
+            let details = json!({ "host": opening.target.to_string(), "way": opening.way.as_str() });
+            self.audit.record("connection.opened", &self.sandbox, &details);
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -22,6 +22,7 @@ use crate::audit::Audit;
 use crate::error::{ApiError, ServeError};
 use crate::live::{AtEnd, ById, Live, Made};
 use crate::network::Sight;
+use crate::turns::Turns;
 use crate::{AGENT_ARGUMENT, network, secret};
 
 /// Where its agent is, inside.
@@ -70,6 +71,8 @@ pub(crate) struct Sandboxes {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<Audit>,
     all: Mutex<ById>,
+    /// Requests for a new one that may be the same request.
+    turns: Turns,
     /// One waits for the end of each sandbox.
     ends: TaskTracker,
 }
@@ -117,6 +120,7 @@ impl Sandboxes {
             clock,
             audit,
             all: Mutex::default(),
+            turns: Turns::default(),
             ends: TaskTracker::new(),
         }
     }
@@ -146,14 +150,19 @@ impl Sandboxes {
         Ok(room)
     }
 
-    /// Makes one.
+    /// Makes one, or finds the one that was made for the same key.
     pub(crate) async fn create(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
-        if let Some(key) = &wish.idempotency {
-            let there = self.all().values().find(|live| live.idempotency.as_ref() == Some(key)).cloned();
-            if let Some(live) = there {
-                return Ok(live);
-            }
+        let Some(key) = wish.idempotency.clone() else { return self.make(wish).await };
+        // Another that has the key may be on its way: it is there, or has failed, once it is this one's turn.
+        let _turn = self.turns.take(&key).await;
+        let there = self.all().values().find(|live| live.idempotency.as_ref() == Some(&key)).cloned();
+        match there {
+            Some(live) => Ok(live),
+            None => self.make(wish).await,
         }
+    }
+
+    async fn make(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
         let room = self.room()?;
         let (id, tokens) = (|| {
             let tokens = Tokens { access: secret::token()?, traffic: secret::token()? };
@@ -174,6 +183,7 @@ impl Sandboxes {
             env: wish.env,
             now: self.clock.now(),
             span: wish.span,
+            longest: self.each.longest,
             at_end: wish.at_end,
             wakes: wish.wakes,
             hosts: wish.hosts,
@@ -252,45 +262,45 @@ impl Sandboxes {
         let mut ended = tokio::task::spawn_blocking(move || waiting.tree.wait());
         let mut why = "program";
         let exit = loop {
-            let next = live.next();
-            let deadline = async {
-                match next {
-                    Some((deadline, _)) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let (deadline, at_end) = live.next();
             tokio::select! {
                 exit = &mut ended => break exit,
                 () = live.changed.notified() => {}
-                () = deadline => match next.map(|(_, at_end)| at_end) {
-                    Some(AtEnd::Pause) => {
-                        let pausing = Arc::clone(&live);
-                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause()).await {
+                () = tokio::time::sleep_until(deadline) => match at_end {
+                    AtEnd::Pause => {
+                        let (pausing, now) = (Arc::clone(&live), self.clock.now());
+                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause(now)).await {
                             self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
                         }
                     }
-                    Some(AtEnd::Kill) | None => {
-                        why = "timeout";
+                    AtEnd::Kill => {
+                        why = if live.is_paused() { "paused for too long" } else { "timeout" };
                         self.kill(&live).await;
                         break (&mut ended).await;
                     }
                 }
             }
         };
-        if let Some(network) = live.take_network() {
-            network.stop().await;
-        }
+        let unrecorded = match live.take_network() {
+            Some(network) => network.stop().await,
+            None => None,
+        };
         self.all().remove(&live.id);
         live.leave();
         let outcome = exit.ok().and_then(Result::ok).map(|exit| exit.outcome);
         let outcome = match outcome {
             Some(Outcome::OutOfMemory) => "out of memory",
             Some(Outcome::TooManyTasks) => "too many processes",
+            Some(Outcome::RanOn) => "ran on while it was stopped",
             Some(Outcome::Killed | Outcome::Signalled(_)) => "killed",
             Some(Outcome::TimedOut | Outcome::Exited(_) | Outcome::NotExecuted(_)) => "ended",
             None => "unknown",
         };
-        self.audit.record("sandbox.ended", &live.id, &json!({ "why": why, "outcome": outcome }));
+        let mut details = json!({ "why": why, "outcome": outcome });
+        if let (Some(details), Some(unrecorded)) = (details.as_object_mut(), unrecorded) {
+            details.insert("unrecorded_connections".to_owned(), unrecorded);
+        }
+        self.audit.record("sandbox.ended", &live.id, &details);
     }
 
     /// Ends it with all its processes; returns when none is left.

@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{self, Operation, Signed, USER};
 use crate::answer::{self, Body, flow};
-use crate::ask::{Ask, FileSize, READ_FILE, ReadFile, WRITE_FILE, WriteFile};
+use crate::ask::{self, Ask, FileSize, READ_FILE, ReadFile, WRITE_FILE, WriteFile};
 use crate::audit::Audit;
 use crate::body;
 use crate::error::ApiError;
 use crate::fault::Kind;
+use crate::form::Form;
 use crate::frame;
 use crate::live::{ANSWER, Conversation, Live, Said};
 use crate::sandboxes::Sandboxes;
@@ -94,7 +95,7 @@ pub(crate) async fn download(
     address.check_user()?;
     let path = address.path.clone().unwrap_or_default();
     audit.record("file.read", &live.id, &json!({ "path": path }));
-    let mut agent = live.ask(&ask(READ_FILE, &ReadFile { path })).await?;
+    let mut agent = live.ask(&Ask::new(READ_FILE, &ask::own(&ReadFile { path }))).await?;
     let told = agent.answer(ANSWER).await?;
     let told: FileSize = serde_json::from_slice(&told).map_err(|_| ApiError::Broken(live.id.clone()))?;
     let (fill, body) = flow();
@@ -106,7 +107,7 @@ pub(crate) async fn download(
                 () = fill.closed() => return,
             };
             let part = match said {
-                Ok(Said::Bytes(bytes)) if bytes.len() as u64 <= left => Ok(Bytes::from(bytes)),
+                Ok(Said::Bytes(bytes)) if bytes.len() as u64 <= left => Ok(bytes),
                 // The client must see that it has not all of it.
                 _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
             };
@@ -168,10 +169,6 @@ pub(crate) fn failed(error: &ApiError) -> Response<Body> {
     answer
 }
 
-fn ask(method: &str, body: &impl serde::Serialize) -> Ask {
-    Ask { method: method.to_owned(), body: json!(body), timeout_ms: None }
-}
-
 async fn send(file: &mut Conversation, part: &[u8]) -> Result<(), ApiError> {
     for chunk in part.chunks(frame::CHUNK) {
         file.send(frame::Kind::Bytes, chunk).await?;
@@ -198,10 +195,11 @@ impl Upload<'_> {
     async fn begin(&self, path: String, gzip: bool) -> Result<Conversation, ApiError> {
         self.audit.record("file.written", &self.live.id, &json!({ "path": path }));
         let metadata = self.metadata.clone();
-        self.live.ask(&ask(WRITE_FILE, &WriteFile { path, gzip, metadata })).await
+        let asked = ask::own(&WriteFile { path, gzip, metadata });
+        self.live.ask(&Ask::new(WRITE_FILE, &asked)).await
     }
 
-    async fn end(&self, mut file: Conversation) -> Result<Value, ApiError> {
+    async fn end(&self, mut file: Conversation) -> Result<Box<RawValue>, ApiError> {
         file.send(frame::Kind::End, b"").await?;
         let told = file.answer(ANSWER).await?;
         serde_json::from_slice(&told).map_err(|_| ApiError::Broken(self.live.id.clone()))
@@ -213,16 +211,12 @@ impl Upload<'_> {
         address: &Address,
         boundary: String,
         body: &mut Incoming,
-    ) -> Result<Vec<Value>, ApiError> {
-        let unclear =
-            |error: multer::Error| ApiError::Unclear(format!("the form is not understood: {error}"));
-        let silent = |_| ApiError::Slow(body::SILENCE.as_secs());
-        let mut form = multer::Multipart::new(BodyDataStream::new(body), boundary);
-        let mut written = Vec::new();
-        loop {
-            let part = tokio::time::timeout(body::SILENCE, form.next_field()).await.map_err(silent)?;
-            let Some(mut part) = part.map_err(unclear)? else { break };
+    ) -> Result<Vec<Box<RawValue>>, ApiError> {
+        let mut form = Form::new(body, boundary);
+        let (mut written, mut length) = (Vec::new(), 0);
+        while let Some(mut part) = form.next().await? {
             if part.name() != Some("file") {
+                while part.chunk().await?.is_some() {}
                 continue;
             }
             if written.len() == FILES {
@@ -233,12 +227,16 @@ impl Upload<'_> {
                 return Err(ApiError::Unclear("a file of the form has no path".to_owned()));
             };
             let mut file = self.begin(path, false).await?;
-            loop {
-                let chunk = tokio::time::timeout(body::SILENCE, part.chunk()).await.map_err(silent)?;
-                let Some(chunk) = chunk.map_err(unclear)? else { break };
+            while let Some(chunk) = part.chunk().await? {
                 send(&mut file, &chunk).await?;
             }
-            written.push(self.end(file).await?);
+            let told = self.end(file).await?;
+            length += told.get().len();
+            // What an agent tells of files is a little for each.
+            if length > frame::MOST {
+                return Err(ApiError::Broken(self.live.id.clone()));
+            }
+            written.push(told);
         }
         match written.is_empty() {
             true => Err(ApiError::Unclear("the form holds no file".to_owned())),

@@ -108,10 +108,16 @@ impl Shared {
 #[derive(Debug)]
 pub struct EgressHandle {
     stop: watch::Sender<bool>,
+    hold: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
 
 impl EgressHandle {
+    /// Ends every connection and accepts none, until it is held no longer.
+    pub fn hold(&self, held: bool) {
+        self.hold.send_replace(held);
+    }
+
     /// Ends every connection, and waits until each has told its witness so.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -139,6 +145,7 @@ impl Egress {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (stop, stopped) = watch::channel(false);
+        let (hold, held) = watch::channel(false);
         let shared = Arc::new(Shared {
             allowance: Arc::new(Allowance::new(&self.limits, self.totals)),
             rules: self.rules,
@@ -149,11 +156,16 @@ impl Egress {
             resolver: self.resolver,
             ids: AtomicU64::new(0),
         });
-        Ok(EgressHandle { stop, task: Some(tokio::spawn(accept(shared, listener, stopped))) })
+        Ok(EgressHandle { stop, hold, task: Some(tokio::spawn(accept(shared, listener, stopped, held))) })
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    shared: Arc<Shared>,
+    listener: tokio::net::TcpListener,
+    mut stopped: watch::Receiver<bool>,
+    mut held: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(shared.limits.connections as usize + REFUSED_AT_ONCE));
     let Limits { connections, per_minute, .. } = shared.limits;
     // A few more than may be let through, so that what is too much is told so.
@@ -162,15 +174,24 @@ async fn accept(shared: Arc<Shared>, listener: tokio::net::TcpListener, mut stop
     loop {
         while clients.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stopped.wait_for(|stopped| *stopped) => break,
+            Ok(_) = held.wait_for(|held| *held) => None,
+            accepted = listener.accept() => Some(accepted),
+        };
+        let Some(accepted) = accepted else {
+            clients.shutdown().await;
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                _ = held.wait_for(|held| !*held) => continue,
+            }
         };
         let Ok((stream, _)) = accepted else {
             // Out of descriptors, or a connection that died in the queue: the next may do better.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        while !pace.take() && !*stopped.borrow() {
+        while !pace.take() && !*stopped.borrow() && !*held.borrow() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // Who opens more than can be answered is answered by an end.

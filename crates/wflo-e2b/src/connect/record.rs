@@ -4,28 +4,31 @@
 //! **Architecture Invariant:** what a message of these is read as here is what the agent reads it as, or wider:
 //! one that is not understood is refused, and leaves no line; nothing that the agent does is without one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::audit;
+use crate::body;
 use crate::error::ApiError;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Start {
     process: Program,
-    pty: Value,
+    pty: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Program {
     cmd: String,
-    args: Vec<String>,
-    envs: BTreeMap<String, String>,
+    args: Words,
+    envs: Secrets,
     cwd: Option<String>,
 }
 
@@ -63,16 +66,16 @@ struct At {
 /// [`ApiError::Unclear`] for a message that is none of its method.
 pub(super) fn of(
     method: &str,
-    body: &Value,
+    body: &str,
     env: &BTreeMap<String, String>,
 ) -> Result<Option<(&'static str, Value)>, ApiError> {
     Ok(Some(match method {
         "process.Process/Start" => {
             let Start { process, pty } = read(body)?;
-            let secrets = env.values().chain(process.envs.values()).map(String::as_str);
-            let words = std::iter::once(process.cmd.as_str()).chain(process.args.iter().map(String::as_str));
+            let secrets = env.values().chain(process.envs.0.iter()).map(String::as_str);
+            let words = [process.cmd, process.args.0].join("");
             let command = audit::command(words, secrets);
-            let details = json!({ "command": command, "cwd": process.cwd, "terminal": !pty.is_null() });
+            let details = json!({ "command": command, "cwd": process.cwd, "terminal": pty.is_some() });
             ("command.started", details)
         }
         "process.Process/SendSignal" => {
@@ -91,16 +94,77 @@ pub(super) fn of(
     }))
 }
 
-fn read<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
-    T::deserialize(body).map_err(|error| ApiError::Unclear(format!("the message is not understood: {error}")))
+fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, ApiError> {
+    body::parsed(body.as_bytes())
 }
+
+/// A list of words as one text with a space before each: in a message that holds nothing but short words they
+/// would take many times its memory.
+#[derive(Default)]
+struct Words(String);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Words, D::Error> {
+        struct Joins;
+        impl<'de> Visitor<'de> for Joins {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence of strings")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Words, A::Error> {
+                let mut joined = String::new();
+                while let Some(word) = words.next_element::<Text<'de>>()? {
+                    joined.push(' ');
+                    joined.push_str(&word.0);
+                }
+                Ok(Words(joined))
+            }
+        }
+        from.deserialize_seq(Joins)
+    }
+}
+
+/// The values of variables that can be secrets, of all that are set.
+#[derive(Default)]
+struct Secrets(Vec<String>);
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Secrets, D::Error> {
+        struct Keeps;
+        impl<'de> Visitor<'de> for Keeps {
+            type Value = Secrets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut variables: A) -> Result<Secrets, A::Error> {
+                let mut kept = Vec::new();
+                while let Some((_, value)) = variables.next_entry::<Text<'de>, Text<'de>>()? {
+                    if value.0.len() >= audit::SHORTEST_SECRET {
+                        kept.push(value.0.into_owned());
+                    }
+                }
+                Ok(Secrets(kept))
+            }
+        }
+        from.deserialize_map(Keeps)
+    }
+}
+
+/// A text that is not copied where it need not be.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn recorded(method: &str, body: &Value) -> Result<Option<(&'static str, Value)>, ApiError> {
-        of(method, body, &BTreeMap::new())
+        of(method, &body.to_string(), &BTreeMap::new())
     }
 
     #[test]
@@ -128,5 +192,17 @@ mod tests {
         let (_, details) = recorded("process.Process/Start", &body).unwrap().unwrap();
         assert_eq!(details, json!({ "command": "ls -l", "cwd": null, "terminal": true }));
         assert!(recorded("process.Process/List", &json!({})).unwrap().is_none());
+        let body = json!({ "process": { "cmd": "curl", "args": ["-H", "s\nsecret-1", ""], "envs": { "A": "secret-1", "B": "l" } }, "pty": null });
+        let (_, details) = recorded("process.Process/Start", &body).unwrap().unwrap();
+        assert_eq!(details, json!({ "command": "curl -H s\n*** ", "cwd": null, "terminal": false }));
+        for wrong in [
+            json!({ "args": [1] }),
+            json!({ "args": "x" }),
+            json!({ "envs": ["x"] }),
+            json!({ "envs": { "A": 1 } }),
+        ] {
+            let body = json!({ "process": wrong });
+            assert!(recorded("process.Process/Start", &body).is_err(), "{body}");
+        }
     }
 }

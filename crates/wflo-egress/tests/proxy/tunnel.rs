@@ -188,3 +188,27 @@ async fn the_end_of_the_sandbox_ends_its_tunnels_and_says_so() {
     assert_eq!((ended[0].end.clone(), ended[0].sent, ended[0].received), (End::Cut, 1, 1));
     assert!(within(stream.read_u8()).await.is_err());
 }
+
+#[tokio::test]
+async fn who_is_held_reaches_nobody_until_it_is_held_no_longer() {
+    let port = echo().await;
+    let world = World::new(&[format!("tcp://127.0.0.1:{port}")], &[], &[]);
+    let handle = world.handle.as_ref().unwrap();
+    let connect = format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    let mut said = [0; 12];
+    let mut open = world.connect().await;
+    open.write_all(connect.as_bytes()).await.unwrap();
+    within(open.read_exact(&mut said)).await.unwrap();
+    handle.hold(true);
+    // It ends, with whatever is on its way.
+    let _ = within(open.read_to_end(&mut Vec::new())).await;
+    assert_eq!(world.ends(1).await.len(), 1);
+    // The kernel takes the connection; nobody answers it.
+    let mut next = world.connect().await;
+    next.write_all(connect.as_bytes()).await.unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(500), next.read_exact(&mut said)).await;
+    assert!(early.is_err(), "{early:?}");
+    handle.hold(false);
+    within(next.read_exact(&mut said)).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 200");
+}

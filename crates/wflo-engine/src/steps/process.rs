@@ -18,6 +18,7 @@ use crate::sandboxed::Running;
 pub(super) const TIMEOUT: Code = Code(3002);
 const OUT_OF_MEMORY: Code = Code(3007);
 const TOO_MANY_TASKS: Code = Code(3018);
+const RAN_ON: Code = Code(3041);
 /// Of a process that found no network. What is said of names holds whatever the run allows.
 const NO_NETWORK: &str = "programs have no network and resolve no names: models are reached at the addresses in their \
                           variables (OPENAI_BASE_URL and its like), other hosts once you name them with --allow-host HOST \
@@ -119,6 +120,7 @@ pub(super) fn failure(
         Outcome::TooManyTasks => {
             failed(TOO_MANY_TASKS, "started more processes than it may").with_hint(MORE_TASKS)
         }
+        Outcome::RanOn => failed(RAN_ON, "went on although it was stopped for its share of processors"),
         Outcome::TimedOut => failed(TIMEOUT, "ran out of time"),
         Outcome::Killed => failed(code, "was killed"),
     })

@@ -17,6 +17,8 @@ pub enum Outcome {
     /// It had more processes and threads than it may, where the kernel does not refuse them; the
     /// tree was killed.
     TooManyTasks,
+    /// It went on although it was stopped; the tree was killed.
+    RanOn,
     /// [`crate::Sandbox::kill`], a dropped handle, or the end of the launcher ended it.
     Killed,
     /// The program could not be executed: the error number of `execve`.
@@ -70,7 +72,7 @@ impl Exit {
             Outcome::Exited(code) => (code & 0xff) as u8,
             Outcome::Signalled(signal) => 128_u8.saturating_add((signal & 0x7f) as u8),
             Outcome::TimedOut => 124,
-            Outcome::OutOfMemory | Outcome::TooManyTasks | Outcome::Killed => 137,
+            Outcome::OutOfMemory | Outcome::TooManyTasks | Outcome::RanOn | Outcome::Killed => 137,
             Outcome::NotExecuted(libc::ENOENT) => 127,
             Outcome::NotExecuted(_) => 126,
         }
@@ -92,6 +94,7 @@ impl Outcome {
             Outcome::Killed => (4, 0),
             Outcome::NotExecuted(errno) => (5, errno),
             Outcome::TooManyTasks => (6, 0),
+            Outcome::RanOn => (7, 0),
         };
         to.u8(kind);
         to.u32(value as u32);
@@ -107,6 +110,7 @@ impl Outcome {
             4 => Outcome::Killed,
             5 => Outcome::NotExecuted(value),
             6 => Outcome::TooManyTasks,
+            7 => Outcome::RanOn,
             _ => return None,
         })
     }
@@ -189,6 +193,7 @@ mod tests {
         assert_eq!(code(Outcome::TimedOut), 124);
         assert_eq!(code(Outcome::OutOfMemory), 137);
         assert_eq!(code(Outcome::TooManyTasks), 137);
+        assert_eq!(code(Outcome::RanOn), 137);
         assert_eq!(code(Outcome::Killed), 137);
         assert_eq!(code(Outcome::NotExecuted(libc::ENOENT)), 127);
         assert_eq!(code(Outcome::NotExecuted(libc::EACCES)), 126);
@@ -213,8 +218,8 @@ mod tests {
 
     #[test]
     fn outcomes_survive_the_wire() {
-        let ends = [Outcome::TimedOut, Outcome::OutOfMemory, Outcome::TooManyTasks, Outcome::Killed];
-        for outcome in ends.into_iter().chain([Outcome::Exited(-3), Outcome::Signalled(9)]) {
+        use Outcome::{Exited, Killed, OutOfMemory, RanOn, Signalled, TimedOut, TooManyTasks};
+        for outcome in [TimedOut, OutOfMemory, TooManyTasks, RanOn, Killed, Exited(-3), Signalled(9)] {
             let mut writer = Writer::default();
             outcome.write(&mut writer);
             assert_eq!(Outcome::read(&mut Reader::new(&writer.bytes)), Some(outcome));

@@ -224,7 +224,8 @@ impl ProcessTree {
         }
     }
 
-    /// Stops every process inside (SIGSTOP). Its time-out goes on.
+    /// Stops every process inside (SIGSTOP). Its time-out goes on. Whoever has itself continued ends the sandbox:
+    /// [`Outcome::RanOn`].
     ///
     /// # Errors
     /// [`Error::Io`] when the sandbox has ended.

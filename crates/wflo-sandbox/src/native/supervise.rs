@@ -5,13 +5,15 @@
 //! for each, until the sum is over the limit; then the proportional figure decides. Not seen are pages
 //! that a program shares with nobody but itself and has unmapped in part, and pipes, of which the
 //! kernel gives a user 64 MiB. A burst between two looks is seen too late; that is what
-//! `supervised` means. Processors: the tree is stopped whenever it has used up its share. Tasks:
-//! counted, where no namespace has a limit of its own. Where a cgroup counts memory but no sockets,
+//! `supervised` means. Processors: the tree is stopped whenever it has used up its share, and ended where it
+//! goes on all the same. Tasks: counted, where no namespace has a limit of its own. Where a cgroup counts memory but no sockets,
 //! these alone are counted.
 
 use super::cgroup::number_after;
+use super::evasion::{Evasion, Used};
 use super::exit::{Disk, Usage};
 use super::sockets::Sockets;
+use super::stillness::{self, Stillness};
 use super::sys::process;
 use crate::bare::tree;
 use std::os::fd::BorrowedFd;
@@ -50,6 +52,8 @@ pub(crate) enum Verdict {
     OutOfMemory,
     /// The tree has more tasks than it may.
     TooManyTasks,
+    /// The tree goes on although it was stopped.
+    RanOn,
     /// Look again at this time, if there is anything to supervise.
     Again(Option<i64>),
 }
@@ -72,13 +76,15 @@ pub(crate) struct Supervisor<'a> {
     credit: i64,
     last: Option<(i64, i64)>,
     throttled: bool,
-    frozen: bool,
+    evasion: Evasion,
+    /// What is known of it since it was paused.
+    paused: Option<Stillness>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Tree {
     resident: u64,
-    cpu_us: i64,
+    used: Used,
     disk: Disk,
     tasks: u64,
 }
@@ -104,12 +110,37 @@ impl<'a> Supervisor<'a> {
             credit: 0,
             last: None,
             throttled: false,
-            frozen: false,
+            evasion: Evasion::default(),
+            paused: None,
         }
     }
 
     /// Measures when it is time to, and acts.
     pub(crate) fn look(&mut self, now: i64) -> Verdict {
+        if self.goes_on(now) {
+            return Verdict::RanOn;
+        }
+        let paused = self.paused.as_ref().map(Stillness::next);
+        match self.look_at_limits(now) {
+            Verdict::Again(next) => Verdict::Again(next.into_iter().chain(paused).min()),
+            over => over,
+        }
+    }
+
+    /// Whether it was paused and goes on.
+    fn goes_on(&mut self, now: i64) -> bool {
+        let Some(mut stillness) = self.paused.take_if(|stillness| now >= stillness.next()) else {
+            return false;
+        };
+        let look = stillness::look(self.pids().into_iter(), 1_000_000 / process::ticks_per_second());
+        let broken = stillness.is_broken(now, &look);
+        self.paused = Some(stillness);
+        // What was forked while the signal went round stops too.
+        self.apply();
+        broken
+    }
+
+    fn look_at_limits(&mut self, now: i64) -> Verdict {
         let walks = self.memory.is_some() || self.share.is_some() || self.tasks.is_some();
         if !walks && self.in_sockets.is_none() {
             return Verdict::Again(None);
@@ -145,7 +176,10 @@ impl<'a> Supervisor<'a> {
                 }
             }
             if let Some(share) = self.share {
-                self.throttle(now, share, tree.cpu_us);
+                if self.evasion.is_seen(now, self.throttled, tree.used, share) {
+                    return Verdict::RanOn;
+                }
+                self.throttle(now, share, tree.used.all_us);
             }
         }
         Verdict::Again(Some(self.next))
@@ -168,13 +202,13 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Stops the tree, or lets it go on as far as its share allows.
-    pub(crate) fn freeze(&mut self, frozen: bool) {
-        self.frozen = frozen;
+    pub(crate) fn freeze(&mut self, frozen: bool, now: i64) {
+        self.paused = frozen.then(|| Stillness::begins(now));
         self.apply();
     }
 
     fn apply(&self) {
-        let signal = if self.throttled || self.frozen { libc::SIGSTOP } else { libc::SIGCONT };
+        let signal = if self.throttled || self.paused.is_some() { libc::SIGSTOP } else { libc::SIGCONT };
         match self.members {
             Members::Namespace => process::signal_pid(-1, signal),
             Members::Below => tree::signal(&tree::members(&|_| false), signal),
@@ -186,6 +220,14 @@ impl<'a> Supervisor<'a> {
             return 0;
         };
         (found.f_blocks - found.f_bfree) * found.f_frsize
+    }
+
+    /// Everybody in the tree.
+    fn pids(&self) -> Vec<i32> {
+        match self.members {
+            Members::Namespace => namespace().collect(),
+            Members::Below => tree::members(&|_| false).into_iter().map(|member| member.pid).collect(),
+        }
     }
 
     /// Sums over the tree. `proportional` shares out what processes share.
@@ -204,7 +246,7 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn usage(&mut self) -> Usage {
         let tree = self.measure(true);
         let held = tree.resident + self.written();
-        let cpu = Duration::from_micros(u64::try_from(tree.cpu_us).unwrap_or(0));
+        let cpu = Duration::from_micros(u64::try_from(tree.used.all_us).unwrap_or(0));
         self.peak = self.peak.max(Some(held));
         self.tasks_peak = self.tasks_peak.max(Some(tree.tasks));
         Usage {
@@ -223,7 +265,7 @@ impl<'a> Supervisor<'a> {
         Usage {
             // Who came and went between two looks is remembered by the kernel.
             memory_peak: self.peak.max(Some(reaped.largest)),
-            cpu: Some(Duration::from_micros(u64::try_from(reaped.cpu_us).unwrap_or(0))),
+            cpu: Some(Duration::from_micros(u64::try_from(reaped.used.all_us).unwrap_or(0))),
             disk: Some(reaped.disk),
             tasks_peak: self.tasks_peak,
             ..Usage::default()
@@ -233,7 +275,7 @@ impl<'a> Supervisor<'a> {
 
 /// What reaped children took, with what those had reaped.
 struct Reaped {
-    cpu_us: i64,
+    used: Used,
     disk: Disk,
     /// The most memory that one of them held, in bytes.
     largest: u64,
@@ -249,7 +291,10 @@ fn of_children() -> Reaped {
     let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
     let of = |count: libc::c_long, unit: u64| u64::try_from(count).unwrap_or(0) * unit;
     Reaped {
-        cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+        used: Used {
+            all_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+            own_us: micros(usage.ru_utime),
+        },
         // The kernel counts blocks of 512 bytes here, whatever the disk's are.
         disk: Disk { read: of(usage.ru_inblock, 512), written: of(usage.ru_oublock, 512) },
         largest: of(usage.ru_maxrss, 1_024),
@@ -263,8 +308,8 @@ fn namespace() -> impl Iterator<Item = i32> {
 }
 
 fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
-    let Reaped { cpu_us, disk, .. } = of_children();
-    let mut tree = Tree { resident: 0, cpu_us, disk, tasks: 0 };
+    let Reaped { used, disk, .. } = of_children();
+    let mut tree = Tree { resident: 0, used, disk, tasks: 0 };
     let page = process::page_size();
     let tick_us = 1_000_000 / process::ticks_per_second();
     for pid in pids {
@@ -278,10 +323,12 @@ fn measure(pids: impl Iterator<Item = i32>, proportional: bool) -> Tree {
         let descriptors = std::fs::metadata(format!("/proc/{pid}/fd")).map_or(0, |folder| folder.len());
         tree.resident += descriptors * DESCRIPTOR;
         if let Some((_, rest)) = read("stat").rsplit_once(')') {
-            // Fields 14 to 17: its own time and that of the children it has reaped.
-            let ticks: i64 =
-                rest.split_whitespace().skip(11).take(4).filter_map(|n| n.parse::<i64>().ok()).sum();
-            tree.cpu_us += ticks * tick_us;
+            // Fields 14 to 17: its own time and that of the children it has reaped, of each its own code's first.
+            for (field, ticks) in rest.split_whitespace().skip(11).take(4).enumerate() {
+                let micros = ticks.parse::<i64>().unwrap_or(0) * tick_us;
+                tree.used.all_us += micros;
+                tree.used.own_us += if field % 2 == 0 { micros } else { 0 };
+            }
             // Field 20: its threads.
             tree.tasks += rest.split_whitespace().nth(17).and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
         }

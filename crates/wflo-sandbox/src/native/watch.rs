@@ -61,6 +61,7 @@ fn outcome(
         let wake = match supervisor.look(now) {
             Verdict::OutOfMemory => return Some(Outcome::OutOfMemory),
             Verdict::TooManyTasks => return Some(Outcome::TooManyTasks),
+            Verdict::RanOn => return Some(Outcome::RanOn),
             Verdict::Again(at) => at,
         };
         let until = [deadline, wake].into_iter().flatten().min();
@@ -101,8 +102,8 @@ fn answer(control: BorrowedFd<'_>, supervisor: &mut Supervisor<'_>) -> bool {
                 let notice = Notice::Measured(supervisor.usage());
                 let _ = socket::send(control, &notice.encode(), &[]);
             }
-            Some(b'S') => supervisor.freeze(true),
-            Some(b'C') => supervisor.freeze(false),
+            Some(b'S') => supervisor.freeze(true, process::boot_ms()),
+            Some(b'C') => supervisor.freeze(false, process::boot_ms()),
             Some(b'K') => return false,
             _ => {}
         },

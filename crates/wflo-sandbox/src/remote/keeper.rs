@@ -310,6 +310,10 @@ impl Keeper {
                 self.end(Outcome::TooManyTasks);
                 Some(now)
             }
+            Verdict::RanOn => {
+                self.end(Outcome::RanOn);
+                Some(now)
+            }
             Verdict::Again(next) => next.into_iter().chain(running.deadline).min(),
         };
         Ok(Some(next.map_or(lease, |next| next.min(lease))))

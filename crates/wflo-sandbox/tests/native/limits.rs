@@ -335,3 +335,26 @@ fn a_limit_that_would_hold_for_some_writes_only_is_refused() {
     let kernel = launcher().capabilities().io == Level::Kernel;
     assert_eq!(launcher().launch(spec).is_ok(), kernel);
 }
+
+#[test]
+fn who_runs_on_while_it_is_stopped_for_its_share_is_ended() {
+    if launcher().capabilities().cpus != Level::Supervised {
+        // Nothing is stopped there: the kernel keeps the share, whatever signals come.
+        return;
+    }
+    let mut spec = python(super::processes::GOES_ON);
+    spec.limits.cpus = Some("0.1".parse().unwrap());
+    spec.limits.timeout = Some("120s".parse().unwrap());
+    let ran = run(spec);
+    assert_eq!((ran.exit.outcome, ran.code()), (Outcome::RanOn, 137), "{}", ran.text);
+}
+
+#[test]
+fn who_is_stopped_for_its_share_and_makes_processes_is_not_taken_for_one_that_runs_on() {
+    let mut spec = sh("for n in 1 2 3 4; do (while :; do /bin/true; done) & done; \
+         python3 -c 'while True: bytearray(32 << 20)' & \
+         (while :; do head -c 50000000 /dev/zero > /tmp/a; done) & sleep 1000");
+    spec.limits.cpus = Some("0.1".parse().unwrap());
+    spec.limits.timeout = Some("15s".parse().unwrap());
+    assert_eq!(run(spec).exit.outcome, Outcome::TimedOut);
+}

@@ -215,3 +215,59 @@ fn its_clocks_do_not_tell_how_long_the_host_has_been_up() {
     let times: Vec<i64> = ran.text.split_whitespace().map(|n| n.parse().unwrap()).collect();
     assert!(times.iter().all(|time| (86_400..86_700).contains(time)), "{}", ran.text);
 }
+
+/// Has itself continued by timers every few milliseconds, whoever stops it.
+pub(crate) const GOES_ON: &str = r#"
+import ctypes, os, signal, time
+class timespec(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
+class itimerspec(ctypes.Structure): _fields_ = [("interval", timespec), ("value", timespec)]
+class sigevent(ctypes.Structure): _fields_ = [("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int), ("pad", ctypes.c_char * 48)]
+libc = ctypes.CDLL(None)
+signal.signal(signal.SIGCONT, lambda *_: None)
+def armed(ms):
+    event, timer = sigevent(None, signal.SIGCONT, 0), ctypes.c_void_p()
+    assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+    return timer, itimerspec(timespec(0, 0), timespec(0, ms * 1_000_000))
+timers = [armed(2 * (index + 1)) for index in range(64)]
+print("ready", flush=True)
+last = 0
+while True:
+    for _ in range(2_000): pass
+    if time.time() - last > 0.0005:
+        for timer, when in timers: libc.timer_settime(timer, 0, ctypes.byref(when), None)
+        last = time.time()
+"#;
+
+#[test]
+fn who_goes_on_although_it_is_paused_ends_its_sandbox() {
+    let (sandbox, mut output) = start(python(GOES_ON));
+    read_until(&mut output, "ready\n");
+    sandbox.freeze().unwrap();
+    let exit = sandbox.wait().unwrap();
+    assert_eq!((exit.outcome, exit.code()), (wflo_sandbox::Outcome::RanOn, 137));
+}
+
+#[test]
+fn who_stands_still_is_paused_for_as_long_as_it_is_wanted() {
+    // Sleepers, workers, makers of processes, threads and one that is stopped by its shell.
+    let (sandbox, mut output) = start(sh("sleep 600 & \
+         (while :; do :; done) & \
+         (while :; do /bin/true; done) & \
+         python3 -c 'import threading, time\n\
+for _ in range(8): threading.Thread(target=lambda: [i for i in iter(int, 1)]).start()' & \
+         sh -c 'kill -STOP $$; echo never' & \
+         python3 -c 'import os, time\nif os.fork(): time.sleep(600)\nelse: os._exit(0)' & \
+         sleep 1; echo ready; while :; do :; done"));
+    read_until(&mut output, "ready\n");
+    for _ in 0..2 {
+        sandbox.freeze().unwrap();
+        // Longer than anybody may take to come to a stop.
+        let began = std::time::Instant::now();
+        while began.elapsed() < std::time::Duration::from_secs(12) {
+            assert_eq!(sandbox.try_wait().unwrap(), None);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        sandbox.thaw().unwrap();
+    }
+    sandbox.kill().unwrap();
+}

@@ -17,6 +17,8 @@ const STEP_TIMEOUT: Code = Code(3002);
 const OUT_OF_MEMORY: Code = Code(3007);
 /// The step had more processes and threads than it may.
 const TOO_MANY_TASKS: Code = Code(3018);
+/// The step went on although it was stopped.
+const RAN_ON: Code = Code(3041);
 /// The step's process ended without a result.
 const NO_RESULT: Code = Code(3008);
 
@@ -98,6 +100,13 @@ impl Conversation<'_> {
                 let message = format!("step `{step}` started more processes and threads than it may");
                 let failure =
                     Failure::new(TOO_MANY_TASKS, message).with_hint("raise pids_limit of the sandbox");
+                self.failed(&failure, None, false)
+            }
+            Ended::RanOn => {
+                let message =
+                    format!("step `{step}` went on although it was stopped for its share of processors");
+                let failure = Failure::new(RAN_ON, message)
+                    .with_hint("no program may have itself continued (SIGCONT) while wflo has stopped it");
                 self.failed(&failure, None, false)
             }
             Ended::TimedOut => {

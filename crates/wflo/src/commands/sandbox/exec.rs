@@ -227,6 +227,9 @@ fn report_end(outcome: Outcome, args: &ExecArgs, context: &Context<'_>) {
             let limit = args.memory.map(|memory| memory.to_string()).unwrap_or_default();
             printer.warning(format_args!("the command used more than its memory ({limit}); it was killed"));
         }
+        Outcome::RanOn => printer.warning(format_args!(
+            "the command went on although it was stopped for its share of processors; it was killed"
+        )),
         Outcome::NotExecuted(_)
         | Outcome::Exited(_)
         | Outcome::Signalled(_)
