@@ -65,7 +65,7 @@ pub(crate) async fn gathered(body: &mut Incoming, most: usize, live: &Live) -> R
         }
         if length > SMALL && taken.is_none() {
             let room = live.inward.take_in_time(announced.unwrap_or(most)).await;
-            taken = Some(room.ok_or_else(|| crowded())?);
+            taken = Some(room.ok_or_else(crowded)?);
         }
         all.extend_from_slice(&part);
     }

@@ -50,7 +50,7 @@ enum Phase {
     Waiting,
     /// The workspace, and the order's further places in its order.
     Filling(Box<(Order, Duties)>, Vec<Intake>),
-    Running(Running),
+    Running(Box<Running>),
     /// Every process is dead; what it wrote can be asked for.
     Over,
 }
@@ -282,11 +282,11 @@ impl Keeper {
         self.streams.listen([model, egress]);
         let running = Notice::Running { owner: [0; 6], ports, layers: false };
         self.streams.say(&Frame::new(Kind::Notice, 0, running.encode()));
-        self.phase = Phase::Running(Running {
+        self.phase = Phase::Running(Box::new(Running {
             worker,
             deadline: limits.timeout.map(|limit| started.saturating_add_unsigned(limit.0)),
             supervisor: supervisor(&limits, duties, self.members),
-        });
+        }));
         Ok(())
     }
 

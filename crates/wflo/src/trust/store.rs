@@ -220,7 +220,7 @@ impl Place {
     }
 
     fn recorded(&self) -> Option<Record> {
-        record::read_own(&self.record).filter(|record: &Record| record.store == self.store)
+        record::read_own(&self.record).ok().flatten().filter(|record: &Record| record.store == self.store)
     }
 
     fn mark(&self) -> PathBuf {
