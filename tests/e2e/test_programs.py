@@ -627,18 +627,6 @@ def test_a_program_that_resolves_no_name_is_told_how_hosts_are_reached(project: 
     assert other.code == 1 and "hint:" not in other.err, other
 
 
-def test_a_program_that_met_a_limit_of_its_sandbox_is_told_which(project: Project) -> None:
-    project.write_settings('[sandbox]\ndisk_limit = "4m"\nmemory_limit = "64m"\n')
-    project.write("fill.py", "open('big', 'wb').write(bytes(8 << 20))\n")
-    full = project.call("run", "--", "python3", "fill.py")
-    assert full.code == 1 and "hint: its sandbox may write so much" in full.err, full
-    project.write("eat.py", "held = []\nwhile True:\n    held.append(bytearray(b'x') * (1 << 20))\n")
-    for command in (["python3", "eat.py"], ["sh", "-c", "python3 eat.py; exit $?"]):
-        eaten = project.call("run", "--", *command)
-        assert eaten.code == 137 and "used more memory than its sandbox may [WFLO-3007]" in eaten.err, eaten
-        assert "hint: raise memory_limit under [sandbox]" in eaten.err, eaten
-
-
 def test_what_python_has_printed_is_not_lost_with_a_program_that_is_ended(project: Project, model: MockModel) -> None:
     agent(project, "print('before'); ask('held')")
     model.hold()

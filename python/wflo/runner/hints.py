@@ -1,9 +1,10 @@
 """What an exception of step code has to do with the sandbox, in one line.
 
 Owns the hints for errors that look like something else from inside: no network looks like broken
-DNS, a full disk like the machine's, a hidden file like a missing one, another interpreter like a package that is not installed. A
-hint is given only where it is true whatever the cause was: without isolation a step has the network
-and all of the host's files, and only its environment and its copy of the project are wflo's doing.
+DNS, a full disk like the machine's, a hidden file like a missing one, another interpreter like a
+package that is not installed. A hint is given only where it is true whatever the cause was: without
+isolation a step has the network and all of the host's files, and only its environment and its copy
+of the project are wflo's doing.
 Imported only once something has failed.
 """
 
@@ -38,8 +39,8 @@ READ_ONLY = (
     "read-only"
 )
 NO_SPACE = (
-    "a step may write so much and no more, /tmp counted: raise `disk_limit` under [sandbox], or `inodes_limit` for many "
-    "small files"
+    "a step may write so much and no more, /tmp counted: raise `disk_limit` under [sandbox], or `inodes_limit` for "
+    "many small files"
 )
 DATABASE = (
     "a step works on a copy of the project, without the databases of wflo.toml: use `context.db`, which also makes "
