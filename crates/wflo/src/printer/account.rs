@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(told, format!("workflow.py:8: {message}\n{SHOWN}"));
         let message = "app.errors.Bad: one\ntwo";
         let told = said(&failure("app.errors.Bad", message, message));
-        assert_eq!(told, format!("workflow.py:8: {message}\n{SHOWN}"));
+        assert_eq!(told, format!("workflow.py:8: app.errors.Bad: one\n  two\n{SHOWN}"));
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn a_data_directory_that_cannot_be_used_is_not_taken_for_an_empty_one() {
         refused(&folder, &[&["--data-dir", "taken"], command].concat(), 1, &["WFLO-2008", "taken"]);
     }
     let text = "this is not a database\n".repeat(50);
-    let folder = Folder::with(&[("flow.yaml", FLOW), (".wflo/wflo.db", &text)]);
+    let folder = Folder::with(&[("flow.yaml", FLOW), (".wflo/wflo.db", &text)]).setting("WFLO_TRUST", "1");
     refused(&folder, &["runs", "list"], 1, &["WFLO-2005", "wflo changed nothing"]);
     assert_eq!(folder.read(".wflo/wflo.db"), text);
 }
