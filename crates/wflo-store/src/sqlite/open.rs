@@ -135,6 +135,11 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
         ))
         .into());
     }
+    if size(&place.file) <= MAKING {
+        // SQLite has removed the journal of the switch, which a loss of power may bring back: not beside a log.
+        let synced = fs::File::open(&place.dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| failed(&place.dir, &error))?;
+    }
     configure(&conn)?;
     migrate::run(place, &mut conn, APPLICATION_ID)?;
     Ok(conn)
@@ -193,7 +198,6 @@ fn check_owner(place: &Place, conn: &Connection) -> Result<(), Fault> {
 /// Looks for a journal that SQLite would roll back into the database before it opens its log, and so before anything of
 /// the database can be checked. While a store is made there may be one, until it has its log; later there never is.
 fn check_journal(place: &Place) -> Result<(), StoreError> {
-    let size = |file: &Path| fs::metadata(file).map_or(0, |about| about.len());
     // Before the journal is looked for: another process may be making the store right now.
     let made = size(&place.log()) > 0 || size(&place.file) > MAKING;
     if !made || fs::symlink_metadata(place.journal()).is_err() {
@@ -203,6 +207,10 @@ fn check_journal(place: &Place) -> Result<(), StoreError> {
     let name = journal.file_name().unwrap_or_default().display();
     let detail = format!("{name} lies beside it, and wflo leaves no such journal");
     Err(StoreError::Altered { path: place.file.display().to_string(), detail })
+}
+
+fn size(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |about| about.len())
 }
 
 /// Reads the log before SQLite does, which would take damage for its end and write over what follows. The
