@@ -134,9 +134,16 @@ pub(super) fn alone(path: &Path) -> io::Result<std::fs::File> {
     Ok(file)
 }
 
-fn own_folder_of(path: &Path) -> io::Result<()> {
+/// Makes the folder of the record at `path`, durably: others keep what must not be lost below the folders that are made
+/// on the way to it, and make sure of none that is there.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn own_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    let missing: Vec<&Path> = folder.ancestors().take_while(|each| !each.exists()).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    missing.into_iter().filter_map(Path::parent).try_for_each(|above| std::fs::File::open(above)?.sync_all())
 }
 
 /// Keeps what is accepted from now on.

@@ -11,7 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -308,7 +308,7 @@ impl Place {
     fn alone(&self, work: impl FnOnce() -> io::Result<()>) -> Result<(), Unkept> {
         let locked = || {
             let folder = self.record.parent().ok_or(io::ErrorKind::NotFound)?;
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            record::own_folder_of(&self.record)?;
             let folder = File::open(folder)?;
             rustix::fs::flock(&folder, FlockOperation::LockExclusive)?;
             work()
@@ -319,6 +319,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::DirBuilderExt as _;
+
     use super::*;
 
     struct Here {
