@@ -10,12 +10,13 @@ use std::os::fd::AsFd;
 
 use rustix::fs::FileType;
 
-use super::super::beneath;
+use super::super::beneath::{self, Name};
 use super::super::folding::folded_path;
 use super::super::hidden::beside::database_of;
-use super::super::hidden::{Hidden, Reason, Verdict, decided_by, holds_secret};
+use super::super::hidden::{Hidden, Reason, decided_by};
 use super::super::path::RelPath;
 use super::super::store::blob::read_up_to;
+use super::super::survey::secret_inside;
 use super::sensitive::Sensitive;
 
 /// How SQLite's files begin (<https://www.sqlite.org/fileformat.html>, 1.3).
@@ -70,18 +71,24 @@ pub(super) fn hidden_by_content(
     root: impl AsFd,
     hidden: &Hidden,
 ) -> io::Result<Option<Reason>> {
-    let Verdict::IfContent(reason) = hidden.own(path, false) else { return Ok(None) };
-    let (decides, most) = decided_by(path.name());
+    let Some(reason) = hidden.if_content(path) else { return Ok(None) };
+    let (decides, _) = decided_by(path.name());
     let decides = match path.parent() {
         Some(folder) => folder.join(decides),
         None => RelPath::from_bytes(decides).map_err(io::Error::other)?,
     };
     let root = root.as_fd();
-    match beneath::look(root, decides.as_bytes())? {
-        Some((_, stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {}
-        _ => return Ok(None),
+    let is_file = |path: &RelPath| -> io::Result<bool> {
+        let found = beneath::look(root, path.as_bytes())?;
+        Ok(found.is_some_and(|(_, stat)| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile))
+    };
+    if !is_file(path)? && !is_file(&decides)? {
+        return Ok(None);
     }
-    let content = beneath::open_file(root, decides.as_bytes());
-    let content = content.and_then(|file| read_up_to(&File::from(file), most));
-    Ok(content.map_or(true, |content| holds_secret(path.name(), &content)).then_some(reason))
+    let (folder, name) = match beneath::open_parent(root, path) {
+        Err(error) if beneath::is_absent(&error) => return Ok(None),
+        other => other?,
+    };
+    let name = Name { name: name.to_vec(), kind: FileType::RegularFile, inode: 0 };
+    Ok(secret_inside(&folder, &name).then_some(reason))
 }

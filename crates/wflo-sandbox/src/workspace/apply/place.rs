@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::super::attributes::{self, Attributes};
-use super::super::beneath::{self, Name};
+use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::folding;
 use super::super::hidden::beside::database_of;
@@ -19,7 +19,7 @@ use super::super::hidden::{Hidden, Reason};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::blob::hash_file;
-use super::super::survey::{SeenKind, secret_inside, survey};
+use super::super::survey::{SeenKind, survey};
 use super::guarded;
 use super::sensitive::Sensitive;
 
@@ -79,16 +79,10 @@ impl Place {
             return Ok(Some(reason));
         }
         let found = beneath::look(&self.root, path.as_bytes()).at("read", &self.shown(path))?;
-        if let Some((_, stat)) = &found {
-            if self.is_hidden_file(stat)? {
-                return Ok(Some(Reason::HardLink));
-            }
-            if let Some(reason) = self.hidden.if_content(path)
-                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && self.holds_secret(path, stat)?
-            {
-                return Ok(Some(reason));
-            }
+        if let Some((_, stat)) = &found
+            && self.is_hidden_file(stat)?
+        {
+            return Ok(Some(Reason::HardLink));
         }
         if let Some(database) = database_of(path)
             && let Some((_, stat)) =
@@ -107,16 +101,6 @@ impl Place {
         programs: &[RelPath],
     ) -> Result<Option<Sensitive>, WorkspaceError> {
         guarded::why(path, &self.root, programs).at("read", &self.shown(path))
-    }
-
-    /// Whether the file that stands here was kept from the run for what is in it.
-    fn holds_secret(&self, path: &RelPath, stat: &Stat) -> Result<bool, WorkspaceError> {
-        let (folder, name) = match beneath::open_parent(&self.root, path) {
-            Err(error) if beneath::is_absent(&error) => return Ok(false),
-            other => other.at("read", &self.shown(path))?,
-        };
-        let name = Name { name: name.to_vec(), kind: FileType::RegularFile, inode: stat.st_ino };
-        Ok(secret_inside(&folder, &name))
     }
 
     /// Whether this is a hidden file under whatever name.
