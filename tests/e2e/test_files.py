@@ -48,6 +48,19 @@ def test_apply_refuses_what_changed_meanwhile(project: Project) -> None:
     assert not (project.folder / "new.txt").exists()
 
 
+def test_what_was_applied_and_edited_since_holds_nothing_up(project: Project) -> None:
+    run = written(project)
+    assert project.call("apply", run, "kept.txt", "gone.txt").code == 0
+    project.write("kept.txt", "edited\n")
+    project.write("gone.txt", "back\n")
+    done = project.call("apply", run)
+    assert done.code == 0 and "kept.txt  was applied before and has been changed here since" in done.err, done
+    assert (project.folder / "new.txt").read_text() == "made\n"
+    assert [(project.folder / name).read_text() for name in ("kept.txt", "gone.txt")] == ["edited\n", "back\n"]
+    done = project.call("apply", run, "kept.txt", "gone.txt")
+    assert done.code == 1 and "--force gone.txt --force kept.txt" in done.err, done
+
+
 def test_discard_throws_it_away(project: Project) -> None:
     run = written(project)
     assert project.call("discard", run).code == 0

@@ -4,6 +4,7 @@ import os
 import subprocess
 
 from project import Project
+from terminal import Terminal
 
 
 def git(project: Project, *words: str) -> str:
@@ -63,3 +64,41 @@ def test_what_git_and_links_lead_to_is_left_out(project: Project) -> None:
         assert f"{path} was left out" in said, said
     assert (project.folder / "free").exists()
     assert (project.folder / "conf/main.make").read_text() == "all:\n"
+
+
+def committed(project: Project) -> str:
+    """A run with a commit of two files; its id."""
+    git(project, "init", "-q", "-b", "main", ".")
+    git(project, "config", "user.name", "a")
+    git(project, "config", "user.email", "a@b.example")
+    project.write("a", "one\n")
+    git(project, "add", "a")
+    git(project, "commit", "-qm", "one")
+    done = project.call("run", "--json", "--", "sh", "-c", "echo 2 > a; echo 3 > b; git add a b; git commit -qm two")
+    assert done.code == 0, done
+    return done.run["id"]
+
+
+def test_a_branch_does_not_come_without_its_objects(project: Project) -> None:
+    run = committed(project)
+    done = project.call("apply", run, ".git/refs", "--yes")
+    assert done.code == 1 and "may name objects of Git that are left out" in done.err, done
+    assert "--force" not in done.err, done
+    assert git(project, "log", "--format=%s") == "one\n"
+    assert project.call("apply", run, ".", "--yes").code == 0
+    assert git(project, "log", "--format=%s") == "two\none\n"
+    assert git(project, "status", "--porcelain", "--untracked-files=no") == ""
+    git(project, "fsck", "--strict")
+
+
+def test_objects_of_git_are_asked_about_once(project: Project) -> None:
+    run = committed(project)
+    # And about the index, the branch and its message, one by one.
+    for objects, code, commits in ("n", 1, "one\n"), ("y", 0, "two\none\n"):
+        with Terminal(project, "apply", run, rows=200, columns=200) as screen:
+            screen.until(".git/objects gets 4 files with objects of Git")
+            for asked, answer in enumerate([objects, "y", "y", "y"], start=1):
+                screen.until("[y/N]", asked)
+                screen.type(answer)
+            assert screen.end() == code, screen.text
+        assert git(project, "log", "--format=%s") == commits, screen.text

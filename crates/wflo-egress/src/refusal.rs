@@ -154,7 +154,10 @@ impl Coded for Refusal {
     fn hint(&self) -> Option<String> {
         match self {
             Refusal::Denied { target, why } => Some(match why {
-                Denied::Request | Denied::Path(_) => "its rules name methods and paths".to_owned(),
+                Denied::Request | Denied::Path(_) => format!(
+                    "its rules name methods and paths; `--allow-host {}` allows all of it (with `/` behind it, that one path)",
+                    suggested(target)
+                ),
                 Denied::Said => "the user of wflo sees what was said with `wflo egress list`, and takes back what was said for always with `wflo egress forget HOST`".to_owned(),
                 Denied::Unanswered | Denied::Asked => "the user of wflo answers where the run asks, or with `wflo egress allow RUN HOST`".to_owned(),
                 _ => {

@@ -37,7 +37,9 @@ fn a_conflict_writes_nothing_and_force_takes_the_runs_version_of_that_path() {
     let conflicts: Vec<String> = report.conflicts.iter().map(|conflict| conflict.path.to_string()).collect();
     assert_eq!(conflicts, ["a", "gone", "new"]);
     assert!(report.applied.is_empty());
-    assert!(matches!(report.or_conflict(), Err(WorkspaceError::Conflict { paths }) if paths.len() == 3));
+    assert!(
+        matches!(report.or_conflict(), Err(WorkspaceError::Conflict { conflicts }) if conflicts.len() == 3)
+    );
     assert_eq!(tree(&run.project.path()), before);
 
     let options = ApplyOptions { force: vec![rel("a"), rel("gone"), rel("new")], ..everything() };
@@ -245,6 +247,57 @@ fn selecting_takes_what_is_needed_and_refuses_what_is_not_there() {
     assert!(!run.project.path().join("new/other").exists());
     let refused = run.apply(&ApplyOptions { paths: vec![rel("nowhere")], ..everything() });
     assert!(matches!(refused, Err(WorkspaceError::NotChanged { .. })));
+}
+
+#[test]
+fn what_was_applied_before_and_edited_since_holds_nothing_up() {
+    let mut run = Run::new(&[("a", "old"), ("gone", "old"), ("b", "old")]);
+    for path in ["a", "gone", "b"] {
+        run.writes(path, "run");
+    }
+    run.ends();
+    let some = |paths: &[&str]| paths.iter().map(|path| rel(path)).collect::<Vec<_>>();
+    run.apply(&ApplyOptions { paths: some(&["a", "gone"]), ..everything() }).unwrap();
+    run.project.write("a", "edited");
+    fs::remove_file(run.project.path().join("gone")).unwrap();
+    assert_eq!(run.apply(&everything()).unwrap().conflicts.len(), 2, "of whom nothing is known");
+
+    let settled = ApplyOptions { settled: some(&["a", "gone"]).into_iter().collect(), ..everything() };
+    let named = run.apply(&ApplyOptions { paths: some(&["a"]), ..settled.clone() }).unwrap();
+    assert_eq!(named.conflicts.len(), 1, "who names it means it");
+    let report = run.apply(&settled).unwrap();
+    assert_eq!((paths(&report), report.edited.clone()), (vec!["b".to_owned()], some(&["a", "gone"])));
+    assert_eq!([run.reads("a"), run.reads("b")], ["edited", "run"]);
+    assert!(!run.project.path().join("gone").exists());
+    let forced = ApplyOptions { force: some(&["a"]), ..settled };
+    run.apply(&forced).unwrap();
+    assert_eq!(run.reads("a"), "run");
+}
+
+#[test]
+fn a_branch_of_git_comes_with_the_objects_that_it_may_name_or_not_at_all() {
+    let objects =
+        ["ab", "cd"].map(|two| format!(".git/objects/{two}/{}", "0123456789012345678901234567890123456a"));
+    let mut run = Run::new(&[(".git/HEAD", "ref: refs/heads/main"), (".git/refs/heads/main", "old")]);
+    for object in &objects {
+        run.writes(object, "object");
+    }
+    run.writes(".git/refs/heads/main", "new");
+    run.writes("src", "x");
+    run.ends();
+    let only =
+        |paths: &[&str]| ApplyOptions { paths: paths.iter().map(|path| rel(path)).collect(), ..everything() };
+    let torn = [Conflict { path: rel(".git/refs/heads/main"), reason: ConflictReason::ObjectsLeft }];
+    assert_eq!(run.apply(&only(&[".git/refs"])).unwrap().conflicts, torn);
+    assert_eq!(run.apply(&only(&[".git/refs", &objects[0]])).unwrap().conflicts, torn);
+    let forced = ApplyOptions { force: vec![rel(".git")], ..only(&[".git/refs"]) };
+    assert_eq!(run.apply(&forced).unwrap().conflicts, torn);
+    assert_eq!(run.reads(".git/refs/heads/main"), "old");
+    // What names none, and objects alone, harm nobody; what is there already is not missed.
+    assert_eq!(run.apply(&only(&["src"])).unwrap().conflicts, []);
+    assert_eq!(run.apply(&only(&[&objects[0]])).unwrap().conflicts, []);
+    assert_eq!(run.apply(&only(&[".git/refs", &objects[1]])).unwrap().conflicts, []);
+    assert_eq!(run.reads(".git/refs/heads/main"), "new");
 }
 
 #[test]

@@ -19,4 +19,4 @@ pub mod lock;
 pub mod sqlite;
 
 pub use announced::Announced;
-pub use sqlite::{SqliteStore, StoreOptions};
+pub use sqlite::{SqliteStore, StoreOptions, has_brought_log};

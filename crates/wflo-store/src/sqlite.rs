@@ -51,6 +51,7 @@ use self::open::Place;
 use self::readers::Readers;
 use self::turn::Turn;
 use self::wal::Wal;
+pub use self::wal::origin::is_brought as has_brought_log;
 use self::write::Writes;
 use self::writer::{Answer, Job, Writer};
 use crate::announced::Announced;

@@ -10,7 +10,7 @@ pub(crate) mod account;
 mod amount;
 mod table;
 
-pub(crate) use amount::{amount, duration, moment, money, resources, room, size};
+pub(crate) use amount::{amount, duration, limit, moment, money, resources, room, size};
 pub(crate) use table::Table;
 
 use std::cell::{Cell, RefCell};

@@ -22,7 +22,8 @@ const RAN_ON: Code = Code(3041);
 /// Of a process that found no network. What is said of names holds whatever the run allows.
 const NO_NETWORK: &str = "programs have no network and resolve no names: models are reached at the addresses in their \
                           variables (OPENAI_BASE_URL and its like), other hosts once you name them with --allow-host HOST \
-                          or allow_hosts under [sandbox], through the proxy in HTTPS_PROXY";
+                          or allow_hosts under [sandbox], through the proxy in HTTPS_PROXY (the `fetch` of Node uses it from \
+                          version 24 on)";
 /// Of one that found a disk full.
 const NO_SPACE: &str = "its sandbox may write so much and no more, /tmp counted: raise disk_limit under [sandbox], or \
                         inodes_limit for many small files";

@@ -14,29 +14,32 @@ mod execute;
 mod guarded;
 pub(crate) mod journal;
 mod merge;
+mod objects;
 mod place;
+mod plan;
+mod report;
 mod sensitive;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-
-use serde::{Deserialize, Serialize};
 
 pub use self::execute::Resumed;
 pub(super) use self::guarded::{is_program, joins_database};
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
+pub use self::objects::stored_in;
 pub(super) use self::place::entry_at;
+pub use self::report::{Conflict, ConflictReason, Report};
 pub use self::sensitive::Sensitive;
 pub(super) use self::sensitive::{Guards, Look, mode as mode_in_project};
 
-use self::journal::{Content, Journal, Op, State};
-use self::merge::{Decision, decide};
+use self::journal::Journal;
+use self::objects::Objects;
 use self::place::Place;
+use self::plan::Plan;
 use super::diff::{Change, content_of, diff, rollback};
 use super::error::WorkspaceError;
-use super::folding::folded_path;
 use super::hidden::{Hidden, Reason};
-use super::manifest::{Digest, Entry, Kind};
+use super::manifest::Entry;
 use super::path::RelPath;
 use super::repository::Ground;
 use super::store::Store;
@@ -49,6 +52,9 @@ pub struct ApplyOptions {
     pub paths: Vec<RelPath>,
     /// Take the run's version of these where both changed.
     pub force: Vec<RelPath>,
+    /// What was brought in by earlier applies of this run: where one of these was changed here since, it is left as it
+    /// is, unless it is one of `paths`.
+    pub settled: BTreeSet<RelPath>,
     /// Which sensitive paths were confirmed.
     pub confirmed: Confirmed,
     /// The project's workflow definition files: sensitive too.
@@ -71,70 +77,6 @@ pub enum Confirmed {
     Paths(Vec<RelPath>),
     /// All of them.
     All,
-}
-
-/// Why a path cannot be applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConflictReason {
-    /// Both changed it since submission.
-    BothChanged,
-    /// The run took its file over from the one that it retries, and it was changed before the run was submitted.
-    TakenOver,
-    /// The folder it belongs in is not there (any more), or is not a folder.
-    NoFolder,
-    /// A folder that must give way holds files that the run did not see. `force` does not help.
-    FolderNotEmpty,
-    /// It lies on another file system than the project. `force` does not help.
-    OtherFileSystem,
-    /// The project's file system takes its name and another one, of the project or of the run, for one. `force` does
-    /// not help.
-    SameName,
-}
-
-/// A path that both changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// Where.
-    pub path: RelPath,
-    /// Why.
-    pub reason: ConflictReason,
-}
-
-/// What apply did, or with `dry_run` would do.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Report {
-    /// Written.
-    pub applied: Vec<Change>,
-    /// The project has these already.
-    pub already: Vec<RelPath>,
-    /// When there is one, nothing at all was written.
-    pub conflicts: Vec<Conflict>,
-    /// Changes to hidden paths: never applied.
-    pub hidden: Vec<(RelPath, Reason)>,
-    /// Left because they need the user's word.
-    pub unconfirmed: Vec<(Change, Sensitive)>,
-    /// Folders that the run removed and that stay, because they hold something it did not see.
-    pub kept_folders: Vec<RelPath>,
-    /// What is written without the extended attributes that the run gave it: the project's file system, or the
-    /// folder itself, does not take them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub without_attributes: Vec<RelPath>,
-}
-
-impl Report {
-    /// The report, or the conflicts as an error.
-    ///
-    /// # Errors
-    /// [`WorkspaceError::Conflict`].
-    pub fn or_conflict(self) -> Result<Report, WorkspaceError> {
-        if self.conflicts.is_empty() {
-            return Ok(self);
-        }
-        Err(WorkspaceError::Conflict {
-            paths: self.conflicts.into_iter().map(|conflict| conflict.path).collect(),
-        })
-    }
 }
 
 /// Applies the changes of `view` to `project`.
@@ -164,14 +106,16 @@ pub fn apply(
         true => diff(view, store)?,
         false => rollback(view, store, |path| place.entry(path))?,
     };
+    let objects = Objects::of(&changes);
     let changes = selected(changes, &options.paths)?;
     let mut report = Report::default();
     let wanted = permitted(changes, store, &place, &guards, options, &mut report)?;
 
-    let mut plan = Plan { place: &place, options, ops: BTreeMap::new() };
+    let mut plan = Plan::new(&place, options);
     for change in &wanted {
         plan.consider(change, &mut report)?;
     }
+    objects.check(&place, &wanted, &mut report)?;
     plan.check_folders(&mut report)?;
     plan.check_names(&mut report)?;
     if !report.conflicts.is_empty() {
@@ -185,7 +129,7 @@ pub fn apply(
         report.without_attributes.clear();
         return Ok(report);
     }
-    let ops = plan.ops;
+    let ops = plan.into_ops();
     report.applied = wanted.into_iter().filter(|change| ops.contains_key(&change.path)).collect();
     if options.dry_run || ops.is_empty() {
         return Ok(report);
@@ -304,139 +248,6 @@ impl Look for Stored<'_> {
     fn hides(&self, path: &RelPath) -> bool {
         self.place.hides(path).unwrap_or(true)
     }
-}
-
-struct Plan<'a> {
-    place: &'a Place,
-    options: &'a ApplyOptions,
-    ops: BTreeMap<RelPath, Op>,
-}
-
-impl Plan<'_> {
-    /// Decides about one path.
-    fn consider(&mut self, change: &Change, report: &mut Report) -> Result<(), WorkspaceError> {
-        let theirs = self.place.entry(&change.path)?;
-        if theirs.is_some() && change.before.is_none() && !self.place.is_spelt(&change.path)? {
-            let reason = ConflictReason::SameName;
-            report.conflicts.push(Conflict { path: change.path.clone(), reason });
-            return Ok(());
-        }
-        let forced = self.options.force.iter().any(|path| change.path.is_within(path));
-        let to = match decide(change.before.as_ref(), theirs.as_ref(), change.after.as_ref()) {
-            Decision::Already => {
-                report.already.push(change.path.clone());
-                return Ok(());
-            }
-            Decision::Conflict if !forced => {
-                report
-                    .conflicts
-                    .push(Conflict { path: change.path.clone(), reason: ConflictReason::BothChanged });
-                return Ok(());
-            }
-            Decision::Conflict => change.after.clone(),
-            Decision::Become(to) => to,
-        };
-        let to = match to {
-            // Such a file is brought in without them, and that is said.
-            Some(to)
-                if theirs.as_ref().map(|theirs| &theirs.attributes) != Some(&to.attributes)
-                    && !to.attributes.is_empty()
-                    && !self.place.takes(&change.path, &to.attributes)? =>
-            {
-                report.without_attributes.push(change.path.clone());
-                let there = theirs.as_ref().map(|theirs| theirs.attributes.clone());
-                Some(to.with(there.unwrap_or_default()))
-            }
-            to => to,
-        };
-        if to == theirs {
-            report.already.push(change.path.clone());
-            return Ok(());
-        }
-        let from = theirs.map(|entry| State {
-            content: known_content(&entry, change.before.as_ref(), change.before_from),
-            link: None,
-            entry,
-        });
-        let to = to.map(|entry| State {
-            content: known_content(&entry, change.after.as_ref(), change.after_from),
-            link: change.after_link.clone(),
-            entry,
-        });
-        self.ops.insert(change.path.clone(), Op { path: change.path.clone(), from, to, may_stay: false });
-        Ok(())
-    }
-
-    /// Checks that no two names that are to be there are one to the project's file system.
-    fn check_names(&self, report: &mut Report) -> Result<(), WorkspaceError> {
-        let mut alike: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
-        for (path, _) in self.ops.iter().filter(|(_, op)| op.to.is_some()) {
-            alike.entry(folded_path(path)).or_default().push(path);
-        }
-        for paths in alike.into_values().filter(|paths| paths.len() > 1) {
-            for path in paths {
-                if self.place.folds(path)? {
-                    let reason = ConflictReason::SameName;
-                    report.conflicts.push(Conflict { path: path.clone(), reason });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that every folder that must be there will be, and every one that must go can.
-    fn check_folders(&mut self, report: &mut Report) -> Result<(), WorkspaceError> {
-        let mut stays = Vec::new();
-        // Deepest first, so that a folder that stays keeps the ones above it.
-        for (path, op) in self.ops.iter().rev() {
-            if !is_dir(op.from.as_ref()) || is_dir(op.to.as_ref()) {
-                continue;
-            }
-            let goes = |name: &[u8]| {
-                let child = path.join(name);
-                !stays.contains(&child) && self.ops.get(&child).is_some_and(|op| op.to.is_none())
-            };
-            if self.place.names(path)?.iter().all(|name| goes(name)) {
-                continue;
-            }
-            if op.to.is_none() {
-                stays.push(path.clone());
-            } else {
-                let reason = ConflictReason::FolderNotEmpty;
-                report.conflicts.push(Conflict { path: path.clone(), reason });
-            }
-        }
-        for path in stays {
-            self.ops.remove(&path);
-            report.kept_folders.push(path);
-        }
-        for (path, op) in &self.ops {
-            let reason = match path.parent() {
-                _ if op.to.is_none() => continue,
-                Some(parent) if self.ops.get(&parent).is_some_and(|above| is_dir(above.to.as_ref())) => {
-                    continue;
-                }
-                Some(parent) => match self.place.folder_device(&parent)? {
-                    Some(device) if device == self.place.device() => continue,
-                    Some(_) => ConflictReason::OtherFileSystem,
-                    None => ConflictReason::NoFolder,
-                },
-                None => continue,
-            };
-            report.conflicts.push(Conflict { path: path.clone(), reason });
-        }
-        Ok(())
-    }
-}
-
-fn is_dir(state: Option<&State>) -> bool {
-    state.is_some_and(|state| state.entry.is_dir())
-}
-
-/// Where the content of `entry` is, when it is that of the `known` side.
-fn known_content(entry: &Entry, known: Option<&Entry>, from: Option<Digest>) -> Option<Content> {
-    let same = matches!(entry.kind, Kind::File { .. }) && known.is_some_and(|known| known.kind == entry.kind);
-    from.filter(|_| same).map(Content::Tree)
 }
 
 /// Forgets a run's changes: the view without its layers. What nothing refers to any more is removed

@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 
 use wflo_core::error::{Code, Coded};
 
+use super::apply::Conflict;
 use super::path::RelPath;
+
+/// So many paths of conflicts are named in a hint.
+const MOST_NAMED: usize = 5;
 
 /// A failed workspace operation.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +102,11 @@ pub enum WorkspaceError {
         /// The paths left as the project has them.
         paths: Vec<RelPath>,
     },
-    /// The project and the run changed the same files (WFLO-5111).
-    #[error("{} changed in the project since the run was submitted", paths_named(paths))]
+    /// Some paths cannot be applied: most often the project and the run changed the same files (WFLO-5111).
+    #[error("{}", conflicts_named(conflicts))]
     Conflict {
-        /// The files.
-        paths: Vec<RelPath>,
+        /// The paths, each with its reason.
+        conflicts: Vec<Conflict>,
     },
     /// A state folder inside the folder that is to be a lower (WFLO-5112).
     #[error("the state folder {} lies inside {}", root.display(), project.display())]
@@ -114,12 +118,32 @@ pub enum WorkspaceError {
     },
 }
 
-/// `notes.txt`, or `3 paths, the first of them notes.txt,`.
-fn paths_named(paths: &[RelPath]) -> String {
-    match paths {
-        [only] => only.to_string(),
-        paths => format!("{} paths, the first of them {},", paths.len(), paths_first(paths)),
+/// `notes.txt changed in the project …`, or `3 paths, the first of them notes.txt, changed …`.
+fn conflicts_named(conflicts: &[Conflict]) -> String {
+    let first = conflicts.first().map_or_else(String::new, |conflict| conflict.path.to_string());
+    let which = match conflicts {
+        [_] => first,
+        conflicts => format!("{} paths, the first of them {first},", conflicts.len()),
+    };
+    match conflicts.iter().all(|conflict| conflict.reason.yields()) {
+        true => format!("{which} changed in the project since the run was submitted"),
+        false => format!("{which} cannot be applied"),
     }
+}
+
+/// What to do about them.
+fn conflicts_hint(conflicts: &[Conflict]) -> String {
+    if !conflicts.iter().all(|conflict| conflict.reason.yields()) {
+        return "nothing was written; apply the other paths by their names: `wflo apply ID PATH`".to_owned();
+    }
+    let named: Vec<String> =
+        conflicts.iter().take(MOST_NAMED).map(|conflict| format!("--force {}", conflict.path)).collect();
+    let more = if conflicts.len() > MOST_NAMED { " and so on" } else { "" };
+    let them = if conflicts.len() == 1 { "it" } else { "them" };
+    format!(
+        "nothing was written; `wflo diff ID` shows the run's version, and `wflo apply ID {}`{more} takes {them}",
+        named.join(" ")
+    )
 }
 
 fn paths_first(paths: &[RelPath]) -> String {
@@ -178,12 +202,7 @@ impl Coded for WorkspaceError {
             WorkspaceError::ChangedWhileApplying { .. } => {
                 "nothing of yours was overwritten; stop other writers, then `wflo apply --resume` or `--undo`"
             }
-            WorkspaceError::Conflict { paths } => {
-                return Some(format!(
-                    "nothing was written; `wflo diff ID` shows the run's version, and `wflo apply ID --force {}` takes it",
-                    paths_first(paths)
-                ));
-            }
+            WorkspaceError::Conflict { conflicts } => return Some(conflicts_hint(conflicts)),
             WorkspaceError::StateInside { .. } => "set XDG_STATE_HOME to a folder outside of it",
         };
         Some(hint.to_owned())

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use wflo_core::ports::store::StoreError;
 
 use super::fault::Fault;
-use super::wal::damage;
+use super::wal::{damage, origin};
 use super::{migrate, schema};
 use crate::blob::sync_dir;
 
@@ -95,7 +95,12 @@ pub(crate) fn first(place: &Place, wait: Duration) -> Result<Connection, StoreEr
             Err(fault) if fault.is_busy() && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(3));
             }
-            other => return other.map_err(|fault| fault.named(&place.file)),
+            other => {
+                if other.is_ok() {
+                    origin::mark(&place.log());
+                }
+                return other.map_err(|fault| fault.named(&place.file));
+            }
         }
     }
 }

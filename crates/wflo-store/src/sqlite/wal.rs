@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::open::{self, Place};
 
 pub(crate) mod damage;
+pub(crate) mod origin;
 
 /// A page and its frame header.
 const FRAME: u64 = 4096 + 24;

@@ -7,7 +7,7 @@ use wflo_core::budget::{OnExceeded, Period, Scope, Zone};
 use wflo_core::id::BudgetId;
 use wflo_core::money::NanoUsd;
 
-use super::value::{seconds, usd};
+use super::value::{counted, seconds, usd};
 
 /// Which account is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(crate) enum BudgetsCommand {
         #[arg(value_name = "BUDGET")]
         budget: BudgetRef,
         /// By how much: USD, or calls, tokens or seconds
-        #[arg(value_name = "AMOUNT", value_parser = usd)]
+        #[arg(value_name = "AMOUNT", value_parser = counted)]
         amount: NanoUsd,
     },
     /// Say anew what one account has counted, where it counted wrongly
@@ -100,7 +100,7 @@ pub(crate) enum BudgetsCommand {
         #[arg(value_name = "BUDGET")]
         budget: BudgetRef,
         /// What was really spent: USD, or calls, tokens or seconds
-        #[arg(long, value_name = "AMOUNT", value_parser = usd)]
+        #[arg(long, value_name = "AMOUNT", value_parser = counted)]
         spent: NanoUsd,
         /// Why, for its history
         #[arg(long, value_name = "TEXT")]

@@ -17,6 +17,15 @@ pub(super) fn usd(text: &str) -> Result<NanoUsd, String> {
     if amount.is_negative() { Err("an amount cannot be negative".to_owned()) } else { Ok(amount) }
 }
 
+/// An amount of what a budget counts.
+pub(super) fn counted(text: &str) -> Result<NanoUsd, String> {
+    usd(text).map_err(|_| {
+        format!(
+            "`{text}` is not a number such as 20 or 0.50: USD, or calls, tokens or seconds, without a unit"
+        )
+    })
+}
+
 /// A day of the calendar.
 pub(super) fn day(text: &str) -> Result<Date, String> {
     text.parse().map_err(|_| "write a day such as 2026-11-29".to_owned())

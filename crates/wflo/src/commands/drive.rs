@@ -47,6 +47,7 @@ pub(crate) use self::closing::bring_in_late;
 pub(crate) use self::console::Outer;
 pub(crate) use self::desk::{Answer, Desk};
 pub(crate) use self::signals::Signals;
+pub(crate) use self::summary::lost_bills;
 pub(crate) use self::terminal::Terminal;
 
 /// What becomes of a sandbox elsewhere that this process has not ended.

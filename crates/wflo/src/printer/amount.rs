@@ -48,6 +48,14 @@ pub(crate) fn amount(measure: Measure, amount: Amount) -> String {
     }
 }
 
+/// A limit as it was set: `$0.104` and not `$0.11`.
+pub(crate) fn limit(measure: Measure, limit: Amount) -> String {
+    match measure {
+        Measure::Cost => format!("${}", limit.money()),
+        measure => amount(measure, limit),
+    }
+}
+
 /// `2026-11-29T08:50:35Z`: to the second, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -108,6 +116,12 @@ mod tests {
         assert_eq!(shown("1"), "$1.00");
         assert_eq!(shown("0.0123499"), "$0.0123");
         assert_eq!(shown("0"), "$0");
+    }
+
+    #[test]
+    fn a_limit_is_what_was_set() {
+        let shown = |text: &str| limit(Measure::Cost, Amount::from(text.parse::<NanoUsd>().unwrap()));
+        assert_eq!([shown("0.104"), shown("2"), shown("1.5")], ["$0.104", "$2.00", "$1.50"]);
     }
 
     #[test]

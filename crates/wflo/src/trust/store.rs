@@ -3,7 +3,8 @@
 //! Runs, budgets, approvals and answers in a store that somebody else filled are somebody else's word. A store that is
 //! made here gets a mark beside it, a random id, and a record in the user's state folder: the store's path, the id, and
 //! the number of the file. What has not all three is asked about before it is opened. So is a copy, and one that was
-//! moved: a file that a `git pull` puts into the place of this machine's own must not pass for it.
+//! moved: a file that a `git pull` puts into the place of this machine's own must not pass for it. Nor must a log that it
+//! puts beside it, which SQLite would take for the store's.
 //!
 //! Only what lies in the project is judged: a store elsewhere is one that the operator named, or that `wflo.toml` was
 //! trusted with.
@@ -210,6 +211,7 @@ impl Place {
         };
         match self.recorded() {
             Some(Record { inode: None, .. }) => Standing::Begun,
+            _ if wflo_store::has_brought_log(&self.store) => Standing::Brought,
             Some(record) if record.inode == Some(inode) && self.marked().as_ref() == Some(&record.id) => {
                 Standing::Own
             }
@@ -406,6 +408,19 @@ mod tests {
         assert_eq!(place.standing(), Standing::Brought);
         std::fs::remove_file(place.mark()).unwrap();
         assert_eq!(place.standing(), Standing::Brought);
+    }
+
+    #[test]
+    fn a_log_in_the_place_of_the_own_one_is_not_either() {
+        let (_here, place) = Here::made();
+        let mut log = place.store.clone().into_os_string();
+        log.push("-wal");
+        std::fs::write(&log, [0; 32]).unwrap();
+        assert_eq!(place.standing(), Standing::Own, "there is nothing in it");
+        std::fs::write(&log, [1; 5_000]).unwrap();
+        assert_eq!(place.standing(), Standing::Brought);
+        place.begin().unwrap();
+        assert_eq!(place.standing(), Standing::Begun, "once it was accepted");
     }
 
     #[test]

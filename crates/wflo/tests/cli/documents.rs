@@ -35,7 +35,7 @@ fn the_command_line_reference_is_current() {
 #[test]
 fn every_error_code_of_the_command_line_has_a_page() {
     for code in (8001..=8001)
-        .chain(8003..=8016)
+        .chain(8003..=8018)
         .chain(8100..=8102)
         .chain(3100..=3105)
         .chain(8020..=8022)

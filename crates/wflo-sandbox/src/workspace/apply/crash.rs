@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::super::error::WorkspaceError;
+use super::super::hidden::STAGING_PREFIX;
 use super::super::layer::{Bounds, capture};
 use super::super::store::Store;
 use super::super::store::tree::whiteout;
@@ -267,6 +268,32 @@ fn a_crash_at_any_point_can_be_finished_and_undone() {
             points += 1;
         }
         assert!(points > 10, "only {points} crash points");
+    }
+}
+
+#[test]
+fn what_a_loss_of_power_left_of_the_staged_files_takes_nobodys_place() {
+    let before = outcome(scene, |_| {});
+    let after = outcome(scene, |scene| {
+        apply_all(scene).unwrap();
+    });
+    for (direction, expected) in [(Direction::Finish, &after), (Direction::Undo, &before)] {
+        let scene = scene();
+        // All is staged, and nothing of it was synced.
+        assert!(crash_at(&scene, 0));
+        let names = fs::read_dir(&scene.project).unwrap().map(|entry| entry.unwrap().path());
+        let staging = names.into_iter().find(|path| path.to_string_lossy().contains(STAGING_PREFIX)).unwrap();
+        let mut torn = 0;
+        for entry in fs::read_dir(staging).unwrap() {
+            let path = entry.unwrap().path();
+            if path.symlink_metadata().unwrap().is_file() {
+                fs::File::create(path).unwrap();
+                torn += 1;
+            }
+        }
+        assert!(torn > 5);
+        assert!(resume(&scene, direction).left_alone.is_empty());
+        assert_eq!(&relative(&scene), expected, "{direction:?}");
     }
 }
 

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | the part is written, or has some of them | a part: written anew |
 //! | it is named as whole | a staged file that is what the step makes |
+//! | the name, not the content: the power went | anything; without the word that all is whole nothing was exchanged yet |
 //! | some of what it replaces were copied to it | the same: no tree keeps those, and none is compared |
 //! | the exchange | the file in its place, with all of them |
 //!
@@ -27,7 +28,7 @@ mod step;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::super::beneath;
 use super::super::error::{IoAt, WorkspaceError};
@@ -158,7 +159,8 @@ impl<'a> Hands<'a> {
         for (index, op) in journal.ops.iter().enumerate() {
             self.stage_content(Slot::new(index, Direction::Finish), op).map_err(at(&op.path))?;
         }
-        self.stage.sync().map_err(|error| at(&RelPath::root())(error.into()))?;
+        self.stage.crash_point().map_err(at(&RelPath::root()))?;
+        self.stage.vouch().map_err(|error| at(&RelPath::root())(error.into()))?;
         for (index, op) in journal.ops.iter().enumerate() {
             self.step(Slot::new(index, Direction::Finish), op).map_err(at(&op.path))?;
         }
@@ -168,14 +170,21 @@ impl<'a> Hands<'a> {
     /// Brings every path to the end that `direction` names, skipping those that are foreign now.
     fn settle(&self, journal: &Journal, direction: Direction) -> Result<Vec<RelPath>, WorkspaceError> {
         self.recover(journal)?;
+        self.stage.vouch()?;
         let mut left = Vec::new();
         let mut steps: Vec<(usize, Op)> = journal.ops.iter().cloned().enumerate().collect();
         if direction == Direction::Undo {
             steps = steps.into_iter().rev().map(|(index, op)| (index, op.reversed())).collect();
         }
+        let mut later: HashMap<&RelPath, usize> = HashMap::new();
+        for (_, op) in &steps {
+            *later.entry(&op.path).or_default() += 1;
+        }
         for (position, (index, op)) in steps.iter().enumerate() {
             let slot = Slot::new(*index, direction);
-            if self.is_further(&steps, position, op)? {
+            let rest = later.entry(&op.path).or_default();
+            *rest -= 1;
+            if *rest > 0 && self.is_further(&steps[position + 1..], op)? {
                 continue;
             }
             match self.stage_content(slot, op).and_then(|()| self.step(slot, op)) {
@@ -192,26 +201,22 @@ impl<'a> Hands<'a> {
         Ok(left)
     }
 
-    /// Whether the path is where a later step of its own takes it: a file that became a folder has
+    /// Whether the path is where a `later` step of its own takes it: a file that became a folder has
     /// two steps, and the crash may have come after the second.
-    fn is_further(&self, steps: &[(usize, Op)], position: usize, op: &Op) -> Result<bool, WorkspaceError> {
-        let mut later = steps
-            .iter()
-            .skip(position + 1)
-            .filter(|(_, other)| other.path == op.path)
-            .map(|(_, other)| other)
-            .peekable();
-        if later.peek().is_none() {
-            return Ok(false);
-        }
+    fn is_further(&self, later: &[(usize, Op)], op: &Op) -> Result<bool, WorkspaceError> {
         let now = self.entry(&op.path)?;
         let under_way = |other: &Op| now.as_ref().is_some_and(|now| is_under_way(now, other));
         let there = |other: &Op| stands(now.as_ref(), other, other.to.as_ref());
-        Ok(later.any(|other| there(other) || under_way(other)))
+        let mut own = later.iter().map(|(_, other)| other).filter(|other| other.path == op.path);
+        Ok(own.any(|other| there(other) || under_way(other)))
     }
 
     /// Puts right what a crash between an exchange and the look at its result left behind.
     fn recover(&self, journal: &Journal) -> Result<(), WorkspaceError> {
+        if !self.stage.is_vouched_for()? {
+            // What a loss of power left of our own contents may look like anything.
+            return self.stage.clear();
+        }
         for (index, op) in journal.ops.iter().enumerate() {
             for (direction, op) in [(Direction::Finish, op.clone()), (Direction::Undo, op.reversed())] {
                 let slot = Slot::new(index, direction);

@@ -1,6 +1,6 @@
 //! `wflo apply`: a run's changes into the project, all or nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use wflo_core::ports::store::Store as _;
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, Places, fate, passed_written, record_applied};
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, pending_apply,
-    resume_apply,
+    self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, git_objects_of,
+    pending_apply, resume_apply,
 };
 
 use crate::cli::ApplyArgs;
@@ -113,6 +113,10 @@ async fn bring_in(
         paths: wish.paths.clone(),
         force: wish.force.clone(),
         confirmed: if wish.yes && names_something(wish) { Confirmed::All } else { Confirmed::None },
+        settled: match &before {
+            Some(fate) => fate.written().places.among(&files.changes()?).cloned().collect(),
+            None => BTreeSet::new(),
+        },
         definitions: files.definitions(),
         dry_run: true,
         ..ApplyOptions::default()
@@ -161,6 +165,11 @@ async fn bring_in(
     for path in &report.kept_folders {
         printer.warning(format_args!("the folder {path} stays: it holds files that the run did not see"));
     }
+    for path in &report.edited {
+        printer.note(format_args!(
+            "  {path}  was applied before and has been changed here since: it stays as it is"
+        ));
+    }
     for (path, _) in &report.hidden {
         printer.warning(format_args!("{path} was left out: hidden paths are never written"));
     }
@@ -202,6 +211,9 @@ pub(crate) fn name_conflicts(printer: &Printer, report: &Report) {
             workspace::ConflictReason::SameName => {
                 "the file system here takes its name and another one for one; apply one of them by its path"
             }
+            workspace::ConflictReason::ObjectsLeft => {
+                "it may name objects of Git that are left out: apply all of that Git folder, or none of it"
+            }
         };
         printer.note(format_args!("  {}  {why}", conflict.path));
     }
@@ -229,9 +241,12 @@ fn ask(
     }
     let mut confirmed = Vec::new();
     // A folder is not asked about: it comes with what is confirmed in it, and no more of it.
-    for (change, why) in
-        changes.iter().filter(|(change, _)| !change.after.as_ref().is_some_and(|a| a.is_dir()))
-    {
+    let (objects, rest): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .filter(|(change, _)| !change.after.as_ref().is_some_and(|a| a.is_dir()))
+        .partition(|(change, _)| change.before.is_none() && git_objects_of(&change.path).is_some());
+    confirmed.extend(ask_about_objects(printer, &objects));
+    for (change, why) in rest {
         let text = change.text(&files.store, &workspace::TextLimits::above_a_question())?;
         printer.aside(text.body.trim_end());
         if text.shortened {
@@ -245,6 +260,30 @@ fn ask(
         }
     }
     Ok(confirmed)
+}
+
+/// Asks once about the new objects of each repository: they come in together or not at all, nobody can read them, and
+/// nothing runs them.
+fn ask_about_objects(printer: &Printer, objects: &[&(Change, Sensitive)]) -> Vec<RelPath> {
+    let mut stores: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
+    for (change, _) in objects {
+        if let Some(store) = git_objects_of(&change.path) {
+            stores.entry(store).or_default().push(&change.path);
+        }
+    }
+    let mut confirmed = Vec::new();
+    for (store, paths) in stores {
+        forget_typed();
+        let number = u64::try_from(paths.len()).unwrap_or(u64::MAX);
+        printer.aside(format_args!(
+            "{store} gets {} with objects of Git: what its new commits are made of. Apply them? [y/N]",
+            count(number)
+        ));
+        if yes() {
+            confirmed.extend(paths.into_iter().cloned());
+        }
+    }
+    confirmed
 }
 
 /// Forgets what was typed before a question could be read: it cannot be the answer to it.

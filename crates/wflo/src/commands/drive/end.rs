@@ -42,7 +42,7 @@ impl End<'_, '_, '_> {
             }
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
             let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
-            summary::account(session, printer, &record, budget, tree.spent()).await?;
+            summary::account(session, printer, &record, budget, tree).await?;
             let name = summary::name_of(session, run).await?;
             match program {
                 None => summary::logged(printer, &name, tree.logged()),

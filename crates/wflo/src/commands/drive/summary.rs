@@ -21,7 +21,7 @@ pub(super) use program::{ended, hint, is_own_failure, program, refused};
 use super::tree::Tree;
 use crate::failure::{CommandError, of_run};
 use crate::plain;
-use crate::printer::{Printer, duration, money};
+use crate::printer::{Printer, duration, limit, money};
 use crate::session::Session;
 
 /// Lines that an output may take on a terminal.
@@ -136,12 +136,15 @@ pub(super) async fn account(
     printer: &Printer,
     record: &RunRecord,
     budget: Option<&Budget>,
-    spent: NanoUsd,
+    tree: &Tree,
 ) -> Result<(), CommandError> {
-    let paint = printer.beside();
+    let (paint, spent) = (printer.beside(), tree.spent());
     if spent > NanoUsd::ZERO || budget.is_some() {
         let cost = cost(spent, budget, record.retried_from.is_some());
         printer.note(format_args!("  {}  {cost}", paint.faint("cost     ")));
+    }
+    if let Some(said) = lost_bills(tree.lost()) {
+        printer.note(format_args!("             {said}"));
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
     let approvals = session.store.approvals(filter).await?;
@@ -164,10 +167,20 @@ pub(super) async fn account(
     Ok(())
 }
 
+/// That not all of the cost is known.
+pub(crate) fn lost_bills(calls: u64) -> Option<String> {
+    let whose = match calls {
+        0 => return None,
+        1 => "the bill of 1 call was".to_owned(),
+        calls => format!("the bills of {calls} calls were"),
+    };
+    Some(format!("{whose} lost: the most they can be is charged (`wflo costs report --uncertain`)"))
+}
+
 /// What the run was billed, and of a retry what its budget has been, too: that counts what it retries.
 fn cost(spent: NanoUsd, budget: Option<&Budget>, retries: bool) -> String {
     let Some(budget) = budget else { return money(spent) };
-    let limit = money(budget.limit.money());
+    let limit = limit(budget.measure, budget.limit);
     match retries {
         false => format!("{} of {limit}", money(spent)),
         true => {

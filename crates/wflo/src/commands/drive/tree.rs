@@ -28,6 +28,8 @@ pub(super) struct Tree {
     ended: Option<Timestamp>,
     budget: Option<Budget>,
     spent: NanoUsd,
+    /// Calls whose bill was lost.
+    lost: u64,
     /// Lines that steps logged or printed.
     logged: u64,
     /// Model calls that were made.
@@ -79,6 +81,8 @@ impl Tree {
             ended: None,
             budget: None,
             spent: NanoUsd::ZERO,
+
+            lost: 0,
             logged: 0,
             calls: 0,
         }
@@ -92,6 +96,11 @@ impl Tree {
     /// What was billed so far.
     pub(super) fn spent(&self) -> NanoUsd {
         self.spent
+    }
+
+    /// Of how many calls the bill was lost.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// How many lines steps logged or printed.
@@ -181,7 +190,8 @@ impl Tree {
                     node.calling += 1;
                 }
             }
-            EventBody::EffectFinished { key, kind, cost_usd, .. } => {
+            EventBody::EffectFinished { key, kind, cost_usd, uncertain, .. } => {
+                self.lost += u64::from(*uncertain);
                 self.calls += u64::from(*kind == EffectKind::Llm);
                 self.spent = self.spent.saturating_add(*cost_usd);
                 if let Some(node) = self.node(&key.step) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use wflo_core::approval::Approval;
 use wflo_core::error::Failure;
 use wflo_core::machine::RunState;
+use wflo_core::money::NanoUsd;
 use wflo_core::ports::clock::Clock;
 use wflo_core::ports::store::{ApprovalFilter, Store};
 use wflo_core::run::{RunRecord, RunStatus};
@@ -20,6 +21,7 @@ use wflo_sandbox::workspace::{Change, ChangeKind};
 
 use crate::cli::RunRef;
 use crate::commands::approvals::{standing, waiting_decision};
+use crate::commands::drive::lost_bills;
 use crate::commands::{Context, changes, drivers, evidence, pick, refusals};
 use crate::exit::Exit;
 use crate::failure::{CommandError, of_run};
@@ -55,10 +57,15 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     let cost = store.run_cost(record.id).await?;
     head(session, printer, record, &state)?;
     budgets::show(session, printer, record, (&definition, cost)).await?;
+    let effects = store.run_effects(record.id).await?;
+    let lost = effects.iter().filter(|effect| effect.uncertain > NanoUsd::ZERO).count() as u64;
+    if let Some(said) = lost_bills(lost) {
+        printer.paragraph(format_args!("  {said}"));
+    }
 
     printer.line(format_args!("\n{}", paint.strong("Steps")));
     let sandboxes = live::of(session, record).await;
-    let table = steps::table(session, paint, record, (&state, &sandboxes)).await?;
+    let table = steps::table(session, paint, record, (&state, &sandboxes), &effects).await?;
     printer.line(table.within(printer.width(), &[0, 5], &[4, 5, 3]));
     if let Some(line) = live::supervised(paint, &sandboxes) {
         printer.line(format_args!("  {line}"));

@@ -26,6 +26,9 @@ use super::super::place::{Place, entry_at};
 use super::Halt;
 use super::stand::same;
 
+/// Says that what is staged is whole, also after a loss of power.
+const WHOLE: &[u8] = b"whole";
+
 /// Above so many files one sync of the file system is cheaper than one of each file.
 pub(super) const SYNC_EACH: usize = 32;
 
@@ -74,6 +77,8 @@ pub(super) struct Stage<'a> {
     /// Whether the journal says anything about attributes.
     attributes: bool,
     written: Cell<usize>,
+    /// Whether each file is synced before it is named as whole.
+    each: Cell<bool>,
     /// Files with several names, under the name that the first of them was written to.
     several: RefCell<HashMap<OneFile, Staged>>,
 }
@@ -93,8 +98,8 @@ impl<'a> Stage<'a> {
             Err(error) => return Err(error).at("create the folder", &shown),
         }
         let folder = beneath::open_dir(place.root(), name.as_bytes()).at("open the folder", &shown)?;
-        let (written, several) = (Cell::new(0), RefCell::default());
-        Ok(Stage { store, desk, place, name, folder, attributes, written, several })
+        let (written, each, several) = (Cell::new(0), Cell::new(false), RefCell::default());
+        Ok(Stage { store, desk, place, name, folder, attributes, written, each, several })
     }
 
     pub(super) fn folder(&self) -> BorrowedFd<'_> {
@@ -189,7 +194,7 @@ impl<'a> Stage<'a> {
         }
         rustix::fs::fchmod(&copy, Mode::from_raw_mode(entry.mode)).at("set the mode of", &shown)?;
         self.written.set(self.written.get() + 1);
-        if self.written.get() <= SYNC_EACH {
+        if self.each.get() || self.written.get() <= SYNC_EACH {
             let file = beneath::open_file(&self.folder, &part).at("sync", &shown)?;
             rustix::fs::fsync(file).at("sync", &shown)?;
         }
@@ -266,6 +271,24 @@ impl<'a> Stage<'a> {
         Ok(copy.into())
     }
 
+    /// Makes what was staged so far durable, and says so here. From then on each file is synced before it is named, so
+    /// that what is not as the journal says is somebody's, taken out of the project.
+    pub(super) fn vouch(&self) -> Result<(), WorkspaceError> {
+        self.sync()?;
+        self.each.set(true);
+        match beneath::create_file(&self.folder, WHOLE, 0o600) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).at("write in", self.place.path()),
+        }
+        rustix::fs::fsync(&self.folder).at("sync", self.place.path())
+    }
+
+    /// Whether [`Self::vouch`] was reached. Until then nothing has been taken out of the project.
+    pub(super) fn is_vouched_for(&self) -> Result<bool, WorkspaceError> {
+        Ok(beneath::look(&self.folder, WHOLE).at("read", self.place.path())?.is_some())
+    }
+
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> Result<(), WorkspaceError> {
         if self.written.get() > SYNC_EACH {
@@ -274,11 +297,17 @@ impl<'a> Stage<'a> {
         rustix::fs::fsync(&self.folder).at("sync", self.place.path())
     }
 
-    /// Removes the folder. What is still in it was staged and not needed.
-    pub(super) fn close(&self) -> Result<(), WorkspaceError> {
+    /// Removes what is staged.
+    pub(super) fn clear(&self) -> Result<(), WorkspaceError> {
         for name in beneath::names(&self.folder).at("list", self.place.path())? {
             self.remove(&name.name)?;
         }
+        Ok(())
+    }
+
+    /// Removes the folder. What is still in it was staged and not needed.
+    pub(super) fn close(&self) -> Result<(), WorkspaceError> {
+        self.clear()?;
         match rustix::fs::unlinkat(self.place.root(), self.name.as_str(), AtFlags::REMOVEDIR) {
             Err(Errno::NOENT) => Ok(()),
             other => other.at("remove the folder", &self.place.path().join(&self.name)),

@@ -8,7 +8,7 @@ use wflo_core::budget::Amount;
 use wflo_core::money::NanoUsd;
 
 use super::{Node, Stand, Tree, between};
-use crate::printer::{Paint, duration, money};
+use crate::printer::{Paint, duration, limit, money};
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 /// Characters of the budget bar.
@@ -57,8 +57,8 @@ impl Tree {
     /// `budget ███░░░ $1.20 of $10.00`.
     fn bar(&self, paint: Paint) -> Option<String> {
         let budget = self.budget.as_ref()?;
-        let limit = i128::from(budget.limit.units().max(1));
-        let part = |amount: Amount| (i128::from(amount.units()) * BAR + limit - 1) / limit;
+        let whole = i128::from(budget.limit.units().max(1));
+        let part = |amount: Amount| (i128::from(amount.units()) * BAR + whole - 1) / whole;
         let settled = part(budget.settled).clamp(0, BAR);
         let held = (part(budget.settled.saturating_add(budget.held)).clamp(0, BAR) - settled).max(0);
         let times = |text: &str, count: i128| text.repeat(usize::try_from(count).unwrap_or(0));
@@ -74,7 +74,7 @@ impl Tree {
         Some(format!(
             "budget {full}{}{rest} {spent} of {}{running}",
             paint.careful(times("▒", held)),
-            money(budget.limit.money())
+            limit(budget.measure, budget.limit)
         ))
     }
 }

@@ -8,7 +8,7 @@ use wflo_core::run::RunRecord;
 
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::{Paint, Printer, amount, money};
+use crate::printer::{Paint, Printer, amount, limit, money};
 use crate::session::Session;
 
 /// Cells of a bar.
@@ -46,7 +46,7 @@ pub(super) async fn show(
             "  {}  {} of {}{held}  ({})",
             bar(printer.paint(), budget.settled.saturating_add(budget.held), budget.limit),
             amount(budget.measure, budget.settled),
-            amount(budget.measure, budget.limit),
+            limit(budget.measure, budget.limit),
             plain::line(&name),
         ));
     }

@@ -1,6 +1,7 @@
 //! Steps on a run's page: how each stands, what it took and cost.
 
 use wflo_core::definition::{Definition, StepSpec};
+use wflo_core::effect::EffectRecord;
 use wflo_core::machine::{RunState, StepState, StepStatus};
 use wflo_core::money::NanoUsd;
 use wflo_core::ports::store::Store;
@@ -22,9 +23,10 @@ pub(super) async fn table(
     paint: Paint,
     record: &RunRecord,
     (state, sandboxes): (&RunState, &[Live]),
+    effects: &[EffectRecord],
 ) -> Result<Table, CommandError> {
     let limit = run_limit(session, record).await?;
-    let costs = step_costs(session, record, &state.definition).await?;
+    let costs = step_costs(&state.definition, effects);
     Ok(steps(paint, (state, sandboxes), &costs, limit))
 }
 
@@ -33,17 +35,12 @@ async fn run_limit(session: &Session<'_>, record: &RunRecord) -> Result<Option<N
     Ok(budgets.iter().find(|b| b.is_money_of_a_run()).map(|b| b.limit.money()))
 }
 
-async fn step_costs(
-    session: &Session<'_>,
-    record: &RunRecord,
-    definition: &Definition,
-) -> Result<Vec<NanoUsd>, CommandError> {
-    let effects = session.store.run_effects(record.id).await?;
+fn step_costs(definition: &Definition, effects: &[EffectRecord]) -> Vec<NanoUsd> {
     let of = |step: &StepSpec| {
         let own = effects.iter().filter(|effect| effect.key.step == step.name);
         own.fold(NanoUsd::ZERO, |sum, effect| sum.saturating_add(effect.cost))
     };
-    Ok(definition.steps.iter().map(of).collect())
+    definition.steps.iter().map(of).collect()
 }
 
 fn steps(
