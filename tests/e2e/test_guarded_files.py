@@ -102,3 +102,16 @@ def test_objects_of_git_are_asked_about_once(project: Project) -> None:
                 screen.type(answer)
             assert screen.end() == code, screen.text
         assert git(project, "log", "--format=%s") == commits, screen.text
+
+
+def test_a_no_to_a_file_holds_although_its_folder_was_to_go(project: Project) -> None:
+    project.write(".github/w/one.yml", "1\n")
+    project.write(".github/w/two.yml", "2\n")
+    assert project.call("run", "--", "rm", "-r", ".github").code == 0
+    with Terminal(project, "apply", "latest", rows=200, columns=200) as screen:
+        # The folders are no question of their own.
+        for asked, answer in enumerate(["y", "n"], start=1):
+            screen.until("[y/N]", asked)
+            screen.type(answer)
+        assert screen.end() == 0, screen.text
+    assert [path.name for path in (project.folder / ".github/w").iterdir()] == ["two.yml"], screen.text

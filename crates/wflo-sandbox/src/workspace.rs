@@ -37,7 +37,7 @@ mod view;
 
 pub use apply::{
     ApplyOptions, Confirmed, Conflict, ConflictReason, Deciding, Direction, Pending, Report, Resumed,
-    Sensitive, apply, deciding, discard, pending_apply, resume_apply, stored_in as git_objects_of,
+    Sensitive, apply, deciding, discard, pending_apply, resume_apply,
 };
 pub use attributes::{Attributes, MOST_ATTRIBUTE_BYTES, MOST_ATTRIBUTES};
 pub use beneath::open_in_tree;

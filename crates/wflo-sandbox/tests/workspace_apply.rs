@@ -250,6 +250,47 @@ fn selecting_takes_what_is_needed_and_refuses_what_is_not_there() {
 }
 
 #[test]
+fn a_folder_goes_with_the_last_file_that_is_to_go() {
+    let mut run = Run::new(&[(".github/w/one.yml", "1"), (".github/w/two.yml", "2")]);
+    run.removes(".github");
+    run.ends();
+    let paths_of = |paths: &[&str]| Confirmed::Paths(paths.iter().map(|path| rel(path)).collect());
+    let confirmed = paths_of(&[".github/w/one.yml"]);
+    let report = run.apply(&ApplyOptions { confirmed, ..ApplyOptions::default() }).unwrap();
+    assert_eq!((paths(&report), report.kept_folders.len()), (vec![".github/w/one.yml".to_owned()], 2));
+    assert_eq!(run.reads(".github/w/two.yml"), "2");
+    run.apply(&ApplyOptions { confirmed: paths_of(&[".github/w/two.yml"]), ..ApplyOptions::default() })
+        .unwrap();
+    assert!(!run.project.path().join(".github").exists(), "the last takes its folders along");
+}
+
+#[test]
+fn what_only_looks_like_an_object_of_git_is_asked_about_as_what_it_is() {
+    let object = "objects/ab/0123456789012345678901234567890123456a";
+    let mut run = Run::new(&[("HEAD", "no repository")]);
+    run.writes(object, "content");
+    run.writes("src", "x");
+    run.writes(&format!(".git/{object}"), "object");
+    run.writes(".git/objects/pack/pack-ab.sh", "#!/bin/sh");
+    for name in [".git/objects/pack/pack-ab.pack", ".git/objects/pack/pack-cd.pack"] {
+        run.writes(name, "pack");
+    }
+    fs::set_permissions(run.upper(".git/objects/pack/pack-cd.pack"), fs::Permissions::from_mode(0o755))
+        .unwrap();
+    run.ends();
+    let report = run.apply(&ApplyOptions { dry_run: true, ..ApplyOptions::default() }).unwrap();
+    let of = |why: Sensitive| {
+        let those = report.unconfirmed.iter().filter(|(change, found)| *found == why && !change.is_folder());
+        those.map(|(change, _)| change.path.to_string()).collect::<Vec<_>>()
+    };
+    let own = [format!(".git/{object}"), ".git/objects/pack/pack-ab.pack".to_owned()];
+    assert_eq!(of(Sensitive::GitObject), own);
+    assert_eq!(of(Sensitive::Git), [".git/objects/pack/pack-ab.sh", ".git/objects/pack/pack-cd.pack"]);
+    let only = ApplyOptions { paths: vec![rel("src")], ..everything() };
+    assert_eq!(run.apply(&only).unwrap().conflicts, [], "a store of another kind, and no repository");
+}
+
+#[test]
 fn what_was_applied_before_and_edited_since_holds_nothing_up() {
     let mut run = Run::new(&[("a", "old"), ("gone", "old"), ("b", "old")]);
     for path in ["a", "gone", "b"] {

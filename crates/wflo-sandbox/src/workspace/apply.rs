@@ -26,7 +26,6 @@ use std::path::Path;
 pub use self::execute::Resumed;
 pub(super) use self::guarded::{is_program, joins_database};
 pub use self::journal::{Deciding, Direction, Pending, deciding, pending_apply, resume_apply};
-pub use self::objects::stored_in;
 pub(super) use self::place::entry_at;
 pub use self::report::{Conflict, ConflictReason, Report};
 pub use self::sensitive::Sensitive;
@@ -73,7 +72,7 @@ pub enum Confirmed {
     /// Nothing was confirmed: sensitive paths are left and reported.
     #[default]
     None,
-    /// These.
+    /// These, and what is in them.
     Paths(Vec<RelPath>),
     /// All of them.
     All,
@@ -101,15 +100,15 @@ pub fn apply(
     let (ground, base, merged) = (Ground::of(place.path()), view.base(), view.merged());
     let git = ground.git_folders(base.keys().chain(merged.keys()));
     place.knows(&git);
-    let guards = Guards::new(&ground, git, &RelPath::root(), &merged, &options.definitions);
     let changes = match view.undone.is_empty() {
         true => diff(view, store)?,
         false => rollback(view, store, |path| place.entry(path))?,
     };
-    let objects = Objects::of(&changes);
+    let objects = Objects::of(&changes, &git);
+    let guards = Guards::new(&ground, git, &RelPath::root(), &merged, &options.definitions);
     let changes = selected(changes, &options.paths)?;
     let mut report = Report::default();
-    let wanted = permitted(changes, store, &place, &guards, options, &mut report)?;
+    let wanted = permitted(changes, store, &place, (&guards, &objects), options, &mut report)?;
 
     let mut plan = Plan::new(&place, options);
     for change in &wanted {
@@ -173,7 +172,7 @@ fn permitted(
     changes: Vec<Change>,
     store: &Store,
     place: &Place,
-    guards: &Guards,
+    (guards, objects): (&Guards, &Objects),
     options: &ApplyOptions,
     report: &mut Report,
 ) -> Result<Vec<Change>, WorkspaceError> {
@@ -201,11 +200,9 @@ fn permitted(
             Confirmed::None => false,
             Confirmed::All => true,
             Confirmed::Paths(paths) => {
-                // A folder comes with what is confirmed in it, and brings nothing else along.
-                let folder = change.after.as_ref().is_some_and(Entry::is_dir);
-                paths
-                    .iter()
-                    .any(|path| change.path.is_within(path) || (folder && path.is_within(&change.path)))
+                // A folder comes and goes with what is confirmed in it, and takes nothing else along.
+                let (path, folder) = (&change.path, change.is_folder());
+                paths.iter().any(|said| path.is_within(said) || (folder && said.is_within(path)))
             }
         };
         let mode = change.after.as_ref().map(|entry| sensitive::mode(&change, entry.mode));
@@ -215,7 +212,8 @@ fn permitted(
         let inside = in_one(&path, &unmade);
         let by_place = place.guarded(&change.path, &options.programs)?;
         let look = Stored { change: &change, store, place };
-        match by_place.or_else(|| Sensitive::of(&change, guards, &look)).or(inside) {
+        let why = by_place.or_else(|| Sensitive::of(&change, guards, &look)).or(inside);
+        match why.map(|why| if objects.has(&path) { why.of_object() } else { why }) {
             Some(why) if !confirmed => {
                 if makes_folder && inside.is_none() {
                     unmade.insert(path, why);

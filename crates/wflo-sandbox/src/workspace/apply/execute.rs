@@ -57,6 +57,19 @@ impl From<WorkspaceError> for Halt {
     }
 }
 
+impl Halt {
+    /// Goes on behind a path that somebody else changed; stops for anything else.
+    fn skips(self, path: &RelPath, left: &mut Vec<RelPath>) -> Result<(), WorkspaceError> {
+        match self {
+            Halt::Blocked => left.push(path.clone()),
+            Halt::Failed(error) => return Err(error),
+            #[cfg(test)]
+            Halt::Crashed => return Err(WorkspaceError::ApplyInterrupted { id: String::new() }),
+        }
+        Ok(())
+    }
+}
+
 struct Hands<'a> {
     place: &'a Place,
     stage: Stage<'a>,
@@ -98,9 +111,12 @@ pub(super) fn run(
     // Of what is taken back nothing is to be said.
     hands.bare.borrow_mut().clear();
     match hands.settle(journal, Direction::Undo) {
-        Ok(_) => {
+        Ok(left) => {
             for path in hands.bare() {
                 tracing::warn!(%path, "a folder did not take its attributes back");
+            }
+            for path in left {
+                tracing::warn!(%path, "somebody changed it while an apply was taken back: it stays as it is");
             }
             hands.stage.close()?;
             desk.end()?;
@@ -170,55 +186,56 @@ impl<'a> Hands<'a> {
     /// Brings every path to the end that `direction` names, skipping those that are foreign now.
     fn settle(&self, journal: &Journal, direction: Direction) -> Result<Vec<RelPath>, WorkspaceError> {
         self.recover(journal)?;
-        self.stage.vouch()?;
-        let mut left = Vec::new();
         let mut steps: Vec<(usize, Op)> = journal.ops.iter().cloned().enumerate().collect();
         if direction == Direction::Undo {
             steps = steps.into_iter().rev().map(|(index, op)| (index, op.reversed())).collect();
         }
-        let mut later: HashMap<&RelPath, usize> = HashMap::new();
-        for (_, op) in &steps {
-            *later.entry(&op.path).or_default() += 1;
-        }
+        let (mut wanted, mut left) = (Vec::new(), Vec::new());
         for (position, (index, op)) in steps.iter().enumerate() {
             let slot = Slot::new(*index, direction);
-            let rest = later.entry(&op.path).or_default();
-            *rest -= 1;
-            if *rest > 0 && self.is_further(&steps[position + 1..], op)? {
+            match self.stage_content(slot, op) {
+                Ok(()) => wanted.push((position, slot, op)),
+                Err(halt) => halt.skips(&op.path, &mut left)?,
+            }
+        }
+        self.stage.vouch()?;
+        let mut of_path: HashMap<&RelPath, Vec<usize>> = HashMap::new();
+        for (position, (_, op)) in steps.iter().enumerate() {
+            of_path.entry(&op.path).or_default().push(position);
+        }
+        for (position, slot, op) in wanted {
+            let own = of_path.get(&op.path).into_iter().flatten().filter(|other| **other > position);
+            let mut later = own.filter_map(|other| steps.get(*other)).map(|(_, op)| op).peekable();
+            if later.peek().is_some() && self.is_further(later, &op.path)? {
                 continue;
             }
-            match self.stage_content(slot, op).and_then(|()| self.step(slot, op)) {
-                Ok(()) => {}
-                Err(Halt::Blocked) => left.push(op.path.clone()),
-                Err(Halt::Failed(error)) => return Err(error),
-                #[cfg(test)]
-                Err(Halt::Crashed) => {
-                    return Err(WorkspaceError::ApplyInterrupted { id: journal.id.clone() });
-                }
+            if let Err(halt) = self.step(slot, op) {
+                halt.skips(&op.path, &mut left)?;
             }
         }
         self.sync_folders(journal)?;
         Ok(left)
     }
 
-    /// Whether the path is where a `later` step of its own takes it: a file that became a folder has
+    /// Whether the path is where one of its `later` steps takes it: a file that became a folder has
     /// two steps, and the crash may have come after the second.
-    fn is_further(&self, later: &[(usize, Op)], op: &Op) -> Result<bool, WorkspaceError> {
-        let now = self.entry(&op.path)?;
+    fn is_further<'o>(
+        &self,
+        mut later: impl Iterator<Item = &'o Op>,
+        path: &RelPath,
+    ) -> Result<bool, WorkspaceError> {
+        let now = self.entry(path)?;
         let under_way = |other: &Op| now.as_ref().is_some_and(|now| is_under_way(now, other));
         let there = |other: &Op| stands(now.as_ref(), other, other.to.as_ref());
-        let mut own = later.iter().map(|(_, other)| other).filter(|other| other.path == op.path);
-        Ok(own.any(|other| there(other) || under_way(other)))
+        Ok(later.any(|other| there(other) || under_way(other)))
     }
 
     /// Puts right what a crash between an exchange and the look at its result left behind.
     fn recover(&self, journal: &Journal) -> Result<(), WorkspaceError> {
-        if !self.stage.is_vouched_for()? {
-            // What a loss of power left of our own contents may look like anything.
-            return self.stage.clear();
-        }
-        for (index, op) in journal.ops.iter().enumerate() {
-            for (direction, op) in [(Direction::Finish, op.clone()), (Direction::Undo, op.reversed())] {
+        // Until then what is staged is our own; what a loss of power left of that may look like anything.
+        let steps = if self.stage.is_vouched_for()? { journal.ops.as_slice() } else { &[] };
+        for (index, op) in steps.iter().enumerate() {
+            for direction in [Direction::Finish, Direction::Undo] {
                 let slot = Slot::new(index, direction);
                 for name in [slot.new_name(), slot.old_name()] {
                     let Some(staged) = self.stage.entry(&name)? else { continue };
@@ -231,7 +248,7 @@ impl<'a> Hands<'a> {
                 }
             }
         }
-        Ok(())
+        self.stage.clear()
     }
 
     /// Returns somebody's file from the staging folder to its path.

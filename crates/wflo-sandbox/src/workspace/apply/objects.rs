@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::diff::Change;
 use super::super::error::WorkspaceError;
+use super::super::hidden::git::Folders;
+use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::place::Place;
 use super::report::{Conflict, ConflictReason, Report};
@@ -23,18 +25,29 @@ const NAMES_NONE: [&[u8]; 8] = [
     b"logs",
 ];
 
+/// How the files of a pack end.
+const PACKED: [&[u8]; 6] = [b".pack", b".idx", b".rev", b".bitmap", b".mtimes", b".keep"];
+
 /// The new objects of a run, by the folder `objects` that they are in.
-pub(super) struct Objects(BTreeMap<RelPath, Vec<RelPath>>);
+pub(super) struct Objects(BTreeMap<RelPath, BTreeSet<RelPath>>);
 
 impl Objects {
-    pub(super) fn of(changes: &[Change]) -> Self {
-        let mut found: BTreeMap<RelPath, Vec<RelPath>> = BTreeMap::new();
-        for change in changes.iter().filter(|change| change.before.is_none() && !change.is_folder()) {
-            if let Some(store) = stored_in(&change.path) {
-                found.entry(store).or_default().push(change.path.clone());
+    /// Those among the changes; `git` are the folders of Git's that are not called so.
+    pub(super) fn of(changes: &[Change], git: &Folders) -> Self {
+        let mut found: BTreeMap<RelPath, BTreeSet<RelPath>> = BTreeMap::new();
+        for change in changes.iter().filter(|change| change.before.is_none() && is_plain(change)) {
+            if let Some(store) = stored_in(&change.path)
+                && (is_called_git(&store.parent().unwrap_or_default()) || git.inside(&change.path).is_some())
+            {
+                found.entry(store).or_default().insert(change.path.clone());
             }
         }
         Objects(found)
+    }
+
+    /// Whether a path is one of them.
+    pub(super) fn has(&self, path: &RelPath) -> bool {
+        stored_in(path).and_then(|store| self.0.get(&store)).is_some_and(|objects| objects.contains(path))
     }
 
     /// Refuses what may name an object that is neither among the `wanted` nor in the project.
@@ -53,43 +66,56 @@ impl Objects {
         let paths: BTreeSet<&RelPath> = wanted.iter().map(|change| &change.path).collect();
         for (store, objects) in &self.0 {
             let git = store.parent().unwrap_or_default();
-            let mut naming = paths.iter().filter(|path| names_objects(path, &git)).peekable();
+            let (from, to) = git.below();
+            let inside = match git.as_bytes().is_empty() {
+                true => paths.range::<&RelPath, _>(..),
+                false => paths.range::<&RelPath, _>(&from..&to),
+            };
+            let mut naming = inside.filter(|path| names_objects(path, &git)).peekable();
             if naming.peek().is_none() {
                 continue;
             }
-            let mut whole = true;
             for object in objects.iter().filter(|object| !paths.contains(object)) {
                 if place.entry(object)?.is_none() {
-                    whole = false;
+                    let reason = ConflictReason::ObjectsLeft;
+                    report.conflicts.extend(naming.map(|path| Conflict { path: (*path).clone(), reason }));
                     break;
                 }
-            }
-            if !whole {
-                let reason = ConflictReason::ObjectsLeft;
-                report.conflicts.extend(naming.map(|path| Conflict { path: (*path).clone(), reason }));
             }
         }
         Ok(())
     }
 }
 
+/// Whether a change makes a file that nobody can run.
+fn is_plain(change: &Change) -> bool {
+    let plain = |entry: &Entry| matches!(entry.kind, Kind::File { .. }) && entry.mode & 0o111 == 0;
+    change.after.as_ref().is_some_and(plain)
+}
+
+fn is_called_git(folder: &RelPath) -> bool {
+    folder.name().to_ascii_lowercase().ends_with(b".git")
+}
+
 /// Whether a path in the folder `git` may name objects of it.
 fn names_objects(path: &RelPath, git: &RelPath) -> bool {
-    let (path, depth) = (path, git.depth());
-    path.is_within(git) && path.components().nth(depth).is_some_and(|first| !NAMES_NONE.contains(&first))
+    path.components().nth(git.depth()).is_some_and(|first| !NAMES_NONE.contains(&first))
 }
 
 /// The folder `objects` that a path is an object or a pack of; none of what is something else.
-#[must_use]
-pub fn stored_in(path: &RelPath) -> Option<RelPath> {
+fn stored_in(path: &RelPath) -> Option<RelPath> {
     let parts: Vec<&[u8]> = path.components().collect();
     let at = parts.len().checked_sub(3)?;
+    let (folder, name) = (parts[at + 1], parts[at + 2]);
     let hex = |text: &[u8]| text.iter().all(u8::is_ascii_hexdigit);
-    let is_one = parts[at + 1] == b"pack" && parts[at + 2].starts_with(b"pack-");
-    let is_loose =
-        parts[at + 1].len() == 2 && hex(parts[at + 1]) && parts[at + 2].len() >= 38 && hex(parts[at + 2]);
+    let is_pack = || {
+        let name = name.strip_prefix(b"pack-").unwrap_or_default();
+        let (hash, ending) = name.split_at(name.iter().position(|byte| *byte == b'.').unwrap_or(0));
+        folder == b"pack" && !hash.is_empty() && hex(hash) && PACKED.contains(&ending)
+    };
+    let is_loose = || folder.len() == 2 && hex(folder) && name.len() >= 38 && hex(name);
     let store = path.parent().and_then(|folder| folder.parent())?;
-    (parts[at] == b"objects" && (is_one || is_loose)).then_some(store)
+    (parts[at] == b"objects" && (is_loose() || is_pack())).then_some(store)
 }
 
 #[cfg(test)]
@@ -102,7 +128,7 @@ mod tests {
         let loose = "ab/0123456789012345678901234567890123456a";
         assert_eq!(store(&format!(".git/objects/{loose}")).as_deref(), Some(".git/objects"));
         assert_eq!(store(&format!("objects/{loose}")).as_deref(), Some("objects"));
-        assert_eq!(store("a/b.git/objects/pack/pack-1.idx").as_deref(), Some("a/b.git/objects"));
+        assert_eq!(store("a/b.git/objects/pack/pack-1a.idx").as_deref(), Some("a/b.git/objects"));
         for other in
             [".git/objects/info/alternates", ".git/objects/ab/x", "objects/pack/x", ".git/refs/heads/a"]
         {
@@ -117,7 +143,7 @@ mod tests {
         {
             assert!(names(path), "{path}");
         }
-        for path in [".git/config", ".git/hooks/pre-commit", ".git/objects/ab/x", ".git", "src/HEAD"] {
+        for path in [".git/config", ".git/hooks/pre-commit", ".git/objects/ab/x", ".git"] {
             assert!(!names(path), "{path}");
         }
     }

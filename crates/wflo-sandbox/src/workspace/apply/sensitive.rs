@@ -28,6 +28,8 @@ pub enum Sensitive {
     Program,
     /// Git's own files, hooks among them, and files that steer it.
     Git,
+    /// A new object of Git, which nothing runs.
+    GitObject,
     /// What a Python is, or runs before any program, or takes for a module's code unread.
     Interpreter,
     /// A file that a build server, a build tool or a test runner runs by itself.
@@ -61,6 +63,11 @@ pub(in crate::workspace) trait Look {
 }
 
 impl Sensitive {
+    /// The same of what is an object of Git.
+    pub(super) fn of_object(self) -> Sensitive {
+        if self == Sensitive::Git { Sensitive::GitObject } else { self }
+    }
+
     /// Why `change` needs the user's word; `None` when it does not.
     #[must_use]
     pub(in crate::workspace) fn of(change: &Change, guards: &Guards, look: &dyn Look) -> Option<Sensitive> {

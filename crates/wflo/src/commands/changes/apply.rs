@@ -10,8 +10,8 @@ use wflo_core::ports::store::Store as _;
 use wflo_core::run::RunRecord;
 use wflo_engine::changes::{Fate, Places, fate, passed_written, record_applied};
 use wflo_sandbox::workspace::{
-    self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, git_objects_of,
-    pending_apply, resume_apply,
+    self, ApplyOptions, Change, Confirmed, Direction, Pending, RelPath, Report, Sensitive, pending_apply,
+    resume_apply,
 };
 
 use crate::cli::ApplyArgs;
@@ -240,11 +240,11 @@ fn ask(
         return Ok(Vec::new());
     }
     let mut confirmed = Vec::new();
-    // A folder is not asked about: it comes with what is confirmed in it, and no more of it.
+    // A folder is not asked about: it comes and goes with what is confirmed in it, and with no more of it.
     let (objects, rest): (Vec<_>, Vec<_>) = changes
         .iter()
-        .filter(|(change, _)| !change.after.as_ref().is_some_and(|a| a.is_dir()))
-        .partition(|(change, _)| change.before.is_none() && git_objects_of(&change.path).is_some());
+        .filter(|(change, _)| !change.is_folder())
+        .partition(|(_, why)| *why == Sensitive::GitObject);
     confirmed.extend(ask_about_objects(printer, &objects));
     for (change, why) in rest {
         let text = change.text(&files.store, &workspace::TextLimits::above_a_question())?;
@@ -267,9 +267,8 @@ fn ask(
 fn ask_about_objects(printer: &Printer, objects: &[&(Change, Sensitive)]) -> Vec<RelPath> {
     let mut stores: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
     for (change, _) in objects {
-        if let Some(store) = git_objects_of(&change.path) {
-            stores.entry(store).or_default().push(&change.path);
-        }
+        let store = change.path.parent().and_then(|folder| folder.parent()).unwrap_or_default();
+        stores.entry(store).or_default().push(&change.path);
     }
     let mut confirmed = Vec::new();
     for (store, paths) in stores {
@@ -320,6 +319,7 @@ pub(crate) const fn what(why: Sensitive) -> &'static str {
         }
         Sensitive::Program => "a key command of wflo.toml runs it, outside of every sandbox",
         Sensitive::Git => "a file of Git or of another version control",
+        Sensitive::GitObject => "an object of Git",
         Sensitive::Shell => "a file that a shell runs",
         Sensitive::Interpreter => "a part of a Python, or a file that one runs by itself",
         Sensitive::Packages => "a file that a package manager runs, or that says where packages come from",

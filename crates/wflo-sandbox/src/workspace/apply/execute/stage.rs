@@ -77,8 +77,6 @@ pub(super) struct Stage<'a> {
     /// Whether the journal says anything about attributes.
     attributes: bool,
     written: Cell<usize>,
-    /// Whether each file is synced before it is named as whole.
-    each: Cell<bool>,
     /// Files with several names, under the name that the first of them was written to.
     several: RefCell<HashMap<OneFile, Staged>>,
 }
@@ -98,8 +96,8 @@ impl<'a> Stage<'a> {
             Err(error) => return Err(error).at("create the folder", &shown),
         }
         let folder = beneath::open_dir(place.root(), name.as_bytes()).at("open the folder", &shown)?;
-        let (written, each, several) = (Cell::new(0), Cell::new(false), RefCell::default());
-        Ok(Stage { store, desk, place, name, folder, attributes, written, each, several })
+        let (written, several) = (Cell::new(0), RefCell::default());
+        Ok(Stage { store, desk, place, name, folder, attributes, written, several })
     }
 
     pub(super) fn folder(&self) -> BorrowedFd<'_> {
@@ -194,7 +192,7 @@ impl<'a> Stage<'a> {
         }
         rustix::fs::fchmod(&copy, Mode::from_raw_mode(entry.mode)).at("set the mode of", &shown)?;
         self.written.set(self.written.get() + 1);
-        if self.each.get() || self.written.get() <= SYNC_EACH {
+        if self.written.get() <= SYNC_EACH {
             let file = beneath::open_file(&self.folder, &part).at("sync", &shown)?;
             rustix::fs::fsync(file).at("sync", &shown)?;
         }
@@ -271,16 +269,11 @@ impl<'a> Stage<'a> {
         Ok(copy.into())
     }
 
-    /// Makes what was staged so far durable, and says so here. From then on each file is synced before it is named, so
-    /// that what is not as the journal says is somebody's, taken out of the project.
+    /// Makes what was staged durable, and says so here. From then on, and not before, the project's files are exchanged
+    /// with what is staged: what is here and not as the journal says is somebody's.
     pub(super) fn vouch(&self) -> Result<(), WorkspaceError> {
         self.sync()?;
-        self.each.set(true);
-        match beneath::create_file(&self.folder, WHOLE, 0o600) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).at("write in", self.place.path()),
-        }
+        beneath::create_file(&self.folder, WHOLE, 0o600).at("write in", self.place.path())?;
         rustix::fs::fsync(&self.folder).at("sync", self.place.path())
     }
 
@@ -297,12 +290,13 @@ impl<'a> Stage<'a> {
         rustix::fs::fsync(&self.folder).at("sync", self.place.path())
     }
 
-    /// Removes what is staged.
+    /// Removes what is staged, and with it the word that it is whole.
     pub(super) fn clear(&self) -> Result<(), WorkspaceError> {
         for name in beneath::names(&self.folder).at("list", self.place.path())? {
             self.remove(&name.name)?;
         }
-        Ok(())
+        self.several.borrow_mut().clear();
+        rustix::fs::fsync(&self.folder).at("sync", self.place.path())
     }
 
     /// Removes the folder. What is still in it was staged and not needed.
