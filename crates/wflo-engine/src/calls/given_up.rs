@@ -11,8 +11,9 @@
 //! out of time, and asks for the effect B):
 //! 1. A's intent is committed and A is sent; crash: the request comes again and A is made again;
 //! 2. the client closes its connection; crash: nothing depends on it, and the resume may go the other way;
-//! 3. B is read from the runner. Whatever the step did before that is seen by now, in the kernel if not
-//!    here: A's wait is committed as cancelled. Crash: on resume A is asked for, gets no answer, and the
+//! 3. B is read from the runner. Whatever the step did before that is in the kernel by now, and what its clients had
+//!    asked for is waited for to be read, for a moment: a client whose request nobody has read has given up a call that
+//!    nobody knows. Then A's wait is committed as cancelled. Crash: on resume A is asked for, gets no answer, and the
 //!    client is out of time again;
 //! 4. B's intent is committed, and so on: nothing that follows from 2 is carried out before 3 is durable.
 //!
@@ -56,6 +57,7 @@ impl Calls {
     /// no answer then.
     pub(crate) fn asked(&self, path: &str, seq: u32, nth: u32, on: Option<&Arc<Connection>>) -> bool {
         let Some(on) = on else { return true };
+        on.becomes_known();
         let again = self.journal.is_cancelled(&place(path, nth), seq);
         if again {
             on.hangs();

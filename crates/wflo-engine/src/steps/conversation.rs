@@ -33,6 +33,9 @@ const BROKEN: Code = Code(3030);
 const SHORT: i64 = 2;
 /// How long the end of a runner that hung up may take to be seen.
 const GONE: Duration = Duration::from_secs(5);
+/// How long what a stock client has sent is waited for to be read, before what its step asks for next: longer only where
+/// it sends a request in pieces.
+const READ: Duration = Duration::from_secs(2);
 /// How long a cancelled step has before its sandbox is killed.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -226,6 +229,7 @@ impl Conversation<'_> {
                 }
                 FromRunner::Effect(call) => {
                     // What its clients had given up by then.
+                    self.clients_are_read().await;
                     if let Err(e) = self.broker.calls.keep_given_up(Some(call.after)).await {
                         return Last::Engine(e.into());
                     }
@@ -262,6 +266,7 @@ impl Conversation<'_> {
                         return Last::Broken(Failure::new(BROKEN, message));
                     }
                     let reached = these.last().map(|(_, after)| *after);
+                    self.clients_are_read().await;
                     if let Err(e) = self.broker.calls.keep_given_up(reached).await {
                         return Last::Engine(e.into());
                     }
@@ -297,6 +302,15 @@ impl Conversation<'_> {
                     ));
                 }
             }
+        }
+    }
+
+    /// Waits until all that stock clients have sent by now is known of.
+    async fn clients_are_read(&self) {
+        let Some(clients) = &self.clients else { return };
+        let began = Instant::now();
+        while clients.are_being_read() && began.elapsed() < READ {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

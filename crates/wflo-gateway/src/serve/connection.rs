@@ -19,6 +19,7 @@ const QUIET: u8 = 0;
 const ASKING: u8 = 1;
 const RUNNING: u8 = 2;
 const GIVEN_UP: u8 = 3;
+const KNOWN: u8 = 4;
 
 /// What is on its way between some clients and their provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,11 @@ impl Connection {
         }
     }
 
+    /// Whoever keeps the caller's journal knows what was asked for on it: from now on its end is seen.
+    pub fn becomes_known(&self) {
+        let _other = self.stage.compare_exchange(ASKING, KNOWN, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
     /// The call that was asked for on it runs now.
     pub fn runs(&self) {
         self.stage.store(RUNNING, Ordering::SeqCst);
@@ -89,13 +95,18 @@ impl Connection {
         self.ending.store(true, Ordering::SeqCst);
     }
 
+    /// Whether something that its client has sent is not known of yet.
+    fn is_being_read(&self) -> bool {
+        matches!(self.received(), Received::Bytes) || self.stage.load(Ordering::SeqCst) == ASKING
+    }
+
     /// Looks at the socket first: bytes leave it only after the stage has said that they come.
     fn under_way(&self) -> UnderWay {
         if matches!(self.received(), Received::Bytes) {
             return UnderWay::Answer;
         }
         match self.stage.load(Ordering::SeqCst) {
-            ASKING => UnderWay::Answer,
+            ASKING | KNOWN => UnderWay::Answer,
             RUNNING => UnderWay::Call,
             _ => UnderWay::Nothing,
         }
@@ -140,6 +151,11 @@ impl Connections {
         let Some(listener) = self.listener.upgrade() else { return false };
         let mut asked = [PollFd::new(&*listener, PollFlags::IN)];
         poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether a client has sent something that is not known of yet, and may have gone since.
+    pub fn are_being_read(&self) -> bool {
+        self.has_more() || self.lock().iter().filter_map(Weak::upgrade).any(|one| one.is_being_read())
     }
 
     /// What is on its way, where `open` connections are known to their clients: one more than are seen
@@ -303,6 +319,25 @@ mod tests {
         served.stream.readable().await.unwrap();
         assert_eq!(known.under_way(1), UnderWay::Answer);
         assert!(!served.connection.has_given_up());
+    }
+
+    #[tokio::test]
+    async fn what_a_client_has_sent_is_being_read_until_it_is_known() {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let known = Connections::of(&listener);
+        assert!(!known.are_being_read());
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut served = known.watch(listener.accept().await.unwrap().0);
+        assert!(!known.are_being_read(), "it asks for nothing yet");
+        assert_eq!(client.try_write(b"asks").unwrap(), 4);
+        drop(client);
+        served.stream.readable().await.unwrap();
+        assert!(known.are_being_read() && !served.connection.has_given_up(), "its end is behind that");
+        let mut bytes = [0; 4];
+        tokio::io::AsyncReadExt::read_exact(&mut served, &mut bytes).await.unwrap();
+        assert!(known.are_being_read(), "read, and not understood yet");
+        served.connection.becomes_known();
+        assert!(!known.are_being_read() && served.connection.has_given_up());
     }
 
     #[tokio::test]
