@@ -146,6 +146,24 @@ fn counts_and_depth_are_bounded() {
     fs::create_dir_all(upper.path().join(deep)).unwrap();
     let refused = upper.try_capture(&Bounds::default());
     assert!(matches!(refused, Err(WorkspaceError::TooLarge { what: "nested folders", .. })));
+    let bounds = Bounds { leaves_out: true, ..Bounds::default() };
+    write(&upper.path().join("work"), "hours");
+    let captured = upper.try_capture(&bounds).unwrap().unwrap();
+    assert!(captured.layer.manifest.entries.contains_key(&rel("work")));
+    assert_eq!(captured.dropped.len(), 1, "what is too deep, and nothing else: {:?}", captured.dropped);
+
+    let upper = Upper::new();
+    let long = std::iter::repeat_n("n".repeat(200), 16).collect::<PathBuf>();
+    fs::create_dir_all(upper.path().join(long)).unwrap();
+    write(&upper.path().join("work"), "hours");
+    let refused = upper.try_capture(&Bounds::default());
+    let Err(WorkspaceError::TooLarge { what: "bytes in a path", path, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(path.as_bytes().len(), 200, "the message can be read");
+    let captured = upper.try_capture(&bounds).unwrap().unwrap();
+    assert!(captured.layer.manifest.entries.contains_key(&rel("work")));
+    assert_eq!(captured.dropped.len(), 1);
 }
 
 #[test]

@@ -155,6 +155,9 @@ struct Walk<'a> {
 /// The most that the attributes of one layer take, in bytes, names and values together: they are held in memory.
 pub const MOST_ATTRIBUTES_OF_A_LAYER: usize = 16 << 20;
 
+/// The most bytes of a path that is kept: behind that of a store or a project it still has to be one to the system.
+const LONGEST_PATH: usize = 3_072;
+
 /// An error of the system, or one of ours.
 enum Failed {
     Io(io::Error),
@@ -228,10 +231,22 @@ impl<'a> Walk<'a> {
 
     fn folder(&mut self, dir: &OwnedFd, at: &RelPath) -> Result<(), WorkspaceError> {
         if at.depth() > MAX_DEPTH {
+            if self.bounds.leaves_out {
+                self.drop(at.clone(), "more than is kept");
+                return Ok(());
+            }
             return Err(self.too_large("nested folders", MAX_DEPTH as u64, at));
         }
         for name in beneath::names(dir).at("list", at.as_path())? {
             let path = at.join(&name.name);
+            if path.as_bytes().len() > LONGEST_PATH {
+                if self.bounds.leaves_out {
+                    self.drop(path, "more than is kept");
+                    continue;
+                }
+                let top = path.folders().last().unwrap_or(path);
+                return Err(self.too_large("bytes in a path", LONGEST_PATH as u64, &top));
+            }
             match self.entry(dir, &path) {
                 Ok(()) => {}
                 Err(Failed::Workspace(error)) => return Err(error),
