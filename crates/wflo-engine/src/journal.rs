@@ -341,6 +341,16 @@ impl Journal {
         self.commit(vec![self.event(facts)]).await.map(|_| ())
     }
 
+    /// Says what was left out of the files of `whose`.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn note_left_out(&self, whose: &str, left_out: Option<String>) -> Result<(), StoreError> {
+        let Some(left_out) = left_out else { return Ok(()) };
+        let message = format!("not kept of the files of {whose}: {left_out}");
+        self.note(vec![EventBody::Notice { notice: "workspace.dropped".to_owned(), message }]).await
+    }
+
     /// The end of an effect that went well.
     pub fn ok(&self, result: Value) -> EffectEnd {
         self.end(Ok(result))

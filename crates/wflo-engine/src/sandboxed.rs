@@ -419,20 +419,21 @@ impl Sandboxes {
         Ok(spec)
     }
 
-    /// Keeps what a dead sandbox wrote into its workspace, as a layer; `None` when it wrote nothing.
+    /// Keeps what a dead sandbox wrote into its workspace, as a layer; `None` when it wrote nothing. And what is not in
+    /// it, for people.
     pub(crate) async fn capture(
         &self,
         running: &Running,
         bounds: workspace::Bounds,
-    ) -> Result<(Option<Layer>, Vec<String>), EngineError> {
-        let Some(sandbox) = running.sandbox.clone() else { return Ok((None, Vec::new())) };
+    ) -> Result<(Option<Layer>, Option<String>), EngineError> {
+        let Some(sandbox) = running.sandbox.clone() else { return Ok((None, None)) };
         let captured = tokio::task::spawn_blocking(move || sandbox.changes(&bounds));
         let captured = captured.await.map_err(unreadable)?.map_err(|e| failed(&e))?;
         Ok(match captured {
-            None => (None, Vec::new()),
+            None => (None, None),
             Some(captured) => {
-                let dropped = captured.dropped.iter().map(|d| format!("{} ({})", d.path, d.what)).collect();
-                (Some(Layer { id: captured.layer.id.to_string(), pin: captured.pin }), dropped)
+                let left_out = captured.left_out();
+                (Some(Layer { id: captured.layer.id.to_string(), pin: captured.pin }), left_out)
             }
         })
     }

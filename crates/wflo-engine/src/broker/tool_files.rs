@@ -25,7 +25,6 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use wflo_core::effect::EffectRecord;
 use wflo_core::error::{Code, Failure};
-use wflo_core::event::EventBody;
 use wflo_core::ports::store::Op;
 use wflo_sandbox::workspace::{Attributes, Entry, Kind, Manifest, RelPath, open_in_tree};
 
@@ -135,14 +134,8 @@ impl Broker {
     async fn seal(&self) -> Result<Option<Layer>, EngineError> {
         let Some(files) = self.files.live.get() else { return Ok(None) };
         let Some(captured) = files.changes().await? else { return Ok(None) };
-        if !captured.dropped.is_empty() {
-            let lost: Vec<String> =
-                captured.dropped.iter().map(|d| format!("{} ({})", d.path, d.what)).collect();
-            let step = &self.attempt.step;
-            let message = format!("not kept of the files of a tool of step `{step}`: {}", lost.join(", "));
-            let notice = "workspace.dropped".to_owned();
-            self.journal.note(vec![EventBody::Notice { notice, message }]).await?;
-        }
+        let whose = format!("a tool of step `{}`", self.attempt.step);
+        self.journal.note_left_out(&whose, captured.left_out()).await?;
         Ok(Some(Layer { id: captured.layer.id.to_string(), pin: captured.pin }))
     }
 

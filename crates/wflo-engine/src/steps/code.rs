@@ -105,14 +105,9 @@ impl Steps {
         drop(output);
         let end = match end? {
             End::Succeeded { output, state, cost: _, layer: _, ops } => {
-                let (layer, dropped) = self.sandboxes.capture(&running, Bounds::default()).await?;
+                let (layer, left_out) = self.sandboxes.capture(&running, Bounds::default()).await?;
                 crate::failpoint::pass("layer.captured");
-                if !dropped.is_empty() {
-                    let message =
-                        format!("not kept of the files of step `{}`: {}", attempt.step, dropped.join(", "));
-                    let notice = "workspace.dropped".to_owned();
-                    journal.note(vec![wflo_core::event::EventBody::Notice { notice, message }]).await?;
-                }
+                journal.note_left_out(&format!("step `{}`", attempt.step), left_out).await?;
                 End::Succeeded { output, state, cost: self.cost(attempt).await?, layer, ops }
             }
             other => other,

@@ -105,7 +105,8 @@ impl Steps {
             Ok(Err(wait)) => return Ok(End::Suspended { on: vec![wait] }),
             Err(unanswered) => return self.unanswered(attempt, &broker, unanswered),
         };
-        let (layer, _) = self.sandboxes.capture(&running, Bounds::default()).await?;
+        let (layer, left_out) = self.sandboxes.capture(&running, Bounds::default()).await?;
+        broker.journal.note_left_out(&format!("step `{}`", spec.name), left_out).await?;
         Ok(End::Succeeded { output, state: None, cost: self.cost(attempt).await?, layer, ops })
     }
 

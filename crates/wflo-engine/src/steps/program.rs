@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use wflo_core::error::{Code, Failure};
-use wflo_core::event::EventBody;
 use wflo_sandbox::workspace::Bounds;
 
 use self::relay::Relay;
@@ -122,13 +121,9 @@ impl Steps {
         };
         // Nothing of its run comes after it, and whatever can be kept of its work is.
         let bounds = Bounds { leaves_out: true, ..Bounds::default() };
-        let (layer, dropped) = self.sandboxes.capture(running, bounds).await?;
+        let (layer, left_out) = self.sandboxes.capture(running, bounds).await?;
         crate::failpoint::pass("layer.captured");
-        if !dropped.is_empty() {
-            let message = format!("not kept of the files of `{name}`: {}", dropped.join(", "));
-            let notice = "workspace.dropped".to_owned();
-            journal.note(vec![EventBody::Notice { notice, message }]).await?;
-        }
+        journal.note_left_out(&format!("`{name}`"), left_out).await?;
         let Some(error) = failure else {
             let (output, cost) = (json!({ "exit_code": 0 }), self.cost(attempt).await?);
             return Ok(End::Succeeded { output, state: None, cost, layer, ops: Vec::new() });

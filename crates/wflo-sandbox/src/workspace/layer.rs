@@ -5,10 +5,12 @@
 //! it refers to the mount that it was made by.
 
 mod capture;
+mod captured;
 mod squash;
 
 pub(crate) use capture::capture_difference;
-pub use capture::{Bounds, Captured, Dropped, MOST_ATTRIBUTES_OF_A_LAYER, capture, capture_over};
+pub use capture::{MOST_ATTRIBUTES_OF_A_LAYER, capture, capture_over};
+pub use captured::{Bounds, Captured, Dropped};
 pub use squash::{MAX_LAYERS, squash};
 
 use std::ops::Bound;

@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use super::super::attributes::{self, Attributes};
 use super::super::beneath;
@@ -27,51 +26,12 @@ use super::super::copy::Copy;
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::manifest::{Entry, Kind, Manifest};
 use super::super::path::RelPath;
+use super::super::store::Store;
 use super::super::store::blob::{Content, nanos};
 use super::super::store::tree::Parts;
-use super::super::store::{Pin, Store};
 use super::super::survey::MAX_DEPTH;
 use super::Layer;
-
-/// How much a step may have written. Sparse files count with their full length: reading them does
-/// take that long.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Files, folders, links and removals together.
-    pub entries: u64,
-    /// Bytes of all files together.
-    pub bytes: u64,
-    /// A file that does not fit is left out and named, instead of being an error. For what ends its run only: who went on
-    /// would find an older one in its place.
-    pub leaves_out: bool,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Bounds { entries: 1_000_000, bytes: 16 * 1024 * 1024 * 1024, leaves_out: false }
-    }
-}
-
-/// Something a step left that is not part of its layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dropped {
-    /// Where.
-    pub path: RelPath,
-    /// What it was: `socket`, `fifo`, `device`, `changed while it was read`, `more than is kept`; `extended attributes` of a file or folder
-    /// that is in the layer with those that it had before: they were more than are kept.
-    pub what: String,
-}
-
-/// A layer and what was left out of it.
-#[derive(Debug, Clone)]
-pub struct Captured {
-    /// The layer, stored.
-    pub layer: Layer,
-    /// What is not in it.
-    pub dropped: Vec<Dropped>,
-    /// Keeps the layer from being collected until a run refers to it.
-    pub pin: Pin,
-}
+use super::captured::{Bounds, Captured, Dropped};
 
 /// Stores what is in the upper directory `upper`; `None` when nothing is.
 ///
