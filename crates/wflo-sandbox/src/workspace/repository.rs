@@ -3,8 +3,12 @@
 //! Everything is read from files. No process is started, and no setting is believed beyond this: what it names may be
 //! run, so it is asked about.
 
-mod config;
+mod command;
+pub(crate) mod config;
 mod named;
+mod program;
+mod settings;
+mod shell;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,14 +24,15 @@ use super::hidden::git::{Folders, Marks};
 use super::path::RelPath;
 use super::store::blob::read_up_to;
 use super::survey::MAX_DEPTH;
-pub(crate) use named::Named;
+pub(crate) use named::{Named, Part};
+use settings::{Names, Reader, Worktrees};
 
 /// So many names of a project are looked at: what is beyond is judged by the names that a run saw.
 const MOST_NAMES: usize = 1_000_000;
 /// So many repositories are read.
-const MOST_REPOSITORIES: usize = 1_000;
-/// A longer configuration is read up to here.
-const LONGEST: u64 = 1024 * 1024;
+const MOST_REPOSITORIES: usize = 10_000;
+/// A file that holds one path is not longer.
+const LONGEST_LINE: u64 = 64 * 1024;
 /// Folders that a package manager fills: a link there leads to the project's own packages, and makes no program of
 /// them.
 const FILLED: [&[u8]; 9] = [
@@ -138,36 +143,45 @@ impl Ground {
         folders
     }
 
-    /// What the settings of Git name: those of the project's repositories and of one that it is a part of, and the
-    /// `outer` files, of the user and the machine.
-    pub(crate) fn named(&self, outer: &[PathBuf]) -> Vec<Named> {
-        let mut found = Vec::new();
-        for repository in self.repositories() {
-            let files = [
-                repository.common.join("config"),
-                repository.common.join("config.worktree"),
-                repository.own.join("config"),
-                repository.own.join("config.worktree"),
-            ];
-            let files = files.iter().chain(outer);
+    /// What the settings of Git name: those of the project's repositories and of those that it is a part of, and the
+    /// `outer` ones.
+    pub(crate) fn named(&self, outer: &Outer) -> Names {
+        let mut reader = Reader::default();
+        for file in outer.settings.iter().chain(&outer.attributes) {
+            reader.name(file.clone(), Part::Whole);
+        }
+        let repositories = self.repositories();
+        if repositories.is_empty() {
+            reader.add(outer.settings.iter(), &self.project);
+        }
+        for repository in &repositories {
+            // Where these lead is Git's, and it may not lie in a folder of that name.
+            for (folder, name) in repository.files() {
+                reader.name(folder.join(name), Part::Whole);
+            }
+            let files = repository.settings();
             for worktree in &repository.worktrees {
-                files.clone().for_each(|file| named::add_named(file, worktree, &mut found));
+                reader.add(outer.settings.iter().chain(&files), worktree);
             }
         }
-        found
+        let mut names = reader.names;
+        names.is_cut |= repositories.len() == MOST_REPOSITORIES;
+        names
     }
 
     fn repositories(&self) -> Vec<Repository> {
+        // Git passes by a `.git` that is none of its own, and whether it is may change.
         let above = self.project.ancestors().skip(1).map(|folder| folder.join(".git"));
-        let above = above.filter(|git| git.symlink_metadata().is_ok()).take(1);
+        let above = above.filter(|git| git.symlink_metadata().is_ok());
         let own = self.git.iter().map(|path| self.project.join(path.as_path()));
-        own.chain(above).take(MOST_REPOSITORIES).map(|git| Repository::at(&git)).collect()
+        let mut known = Worktrees::default();
+        above.chain(own).take(MOST_REPOSITORIES).map(|git| Repository::at(&git, &mut known)).collect()
     }
 }
 
 /// Git's folders that are known without a look at the whole project: itself, and those that its `.git` leads to.
 pub(crate) fn of_root(project: &Path) -> Folders {
-    let mut folders = Repository::at(&project.join(".git")).folders(project);
+    let mut folders = Repository::at(&project.join(".git"), &mut Worktrees::default()).folders(project);
     let names = beneath::open_root(project).and_then(beneath::names).unwrap_or_default();
     if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
         folders.add(&RelPath::root());
@@ -175,15 +189,36 @@ pub(crate) fn of_root(project: &Path) -> Folders {
     folders
 }
 
-/// The files of Git's settings outside of repositories (git-config(1), "Files").
-pub(crate) fn outer_settings() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let dot_config = std::env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let dot_config = dot_config.or_else(|| home.as_ref().map(|home| home.join(".config")));
-    let global = std::env::var_os("GIT_CONFIG_GLOBAL").map(PathBuf::from);
-    let own = home.map(|home| home.join(".gitconfig"));
-    let machine = Some(PathBuf::from("/etc/gitconfig"));
-    [dot_config.map(|dir| dir.join("git/config")), own, global, machine].into_iter().flatten().collect()
+/// Git's files outside of repositories (git-config(1), "Files"; gitattributes(5)).
+#[derive(Debug, Default)]
+pub(crate) struct Outer {
+    settings: Vec<PathBuf>,
+    attributes: Vec<PathBuf>,
+}
+
+impl Outer {
+    /// Those of the user and the machine.
+    pub(crate) fn of_user() -> Outer {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = variable("HOME");
+        let dot_config =
+            variable("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let settings = [
+            dot_config.as_ref().map(|folder| folder.join("git/config")),
+            home.map(|home| home.join(".gitconfig")),
+            variable("GIT_CONFIG_GLOBAL"),
+            variable("GIT_CONFIG_SYSTEM"),
+            Some(PathBuf::from("/etc/gitconfig")),
+        ];
+        let attributes = [
+            dot_config.map(|folder| folder.join("git/attributes")),
+            Some(PathBuf::from("/etc/gitattributes")),
+        ];
+        Outer {
+            settings: settings.into_iter().flatten().collect(),
+            attributes: attributes.into_iter().flatten().collect(),
+        }
+    }
 }
 
 struct Repository {
@@ -197,7 +232,7 @@ struct Repository {
 
 impl Repository {
     /// The repository of a Git folder, or of a file that names one.
-    fn at(git: &Path) -> Repository {
+    fn at(git: &Path, known: &mut Worktrees) -> Repository {
         let above = git.parent().unwrap_or(git).to_owned();
         let own = match line_of(git, "gitdir: ") {
             Some(named) => above.join(named),
@@ -208,14 +243,35 @@ impl Repository {
         // Of a work tree that lies elsewhere.
         let back = line_of(&own.join("gitdir"), "");
         worktrees.extend(back.and_then(|back| Some(own.join(back).parent()?.to_owned())));
-        worktrees.extend(named::worktree(&own.join("config")).map(|folder| own.join(folder)));
         let common =
             line_of(&own.join("commondir"), "").map_or_else(|| own.clone(), |common| own.join(common));
-        Repository { own, common, worktrees }
+        let mut repository = Repository { own, common, worktrees };
+        // Which value counts depends on the version and on other settings: each does.
+        for file in repository.settings() {
+            let said = known.of(&file).iter().map(|folder| repository.own.join(folder));
+            repository.worktrees.extend(said);
+        }
+        repository.worktrees.sort_unstable();
+        repository.worktrees.dedup();
+        repository
     }
-}
 
-impl Repository {
+    /// Its files of settings.
+    fn settings(&self) -> Vec<PathBuf> {
+        let folders = if self.own == self.common { vec![&self.own] } else { vec![&self.own, &self.common] };
+        folders
+            .iter()
+            .flat_map(|folder| ["config", "config.worktree"].map(|name| folder.join(name)))
+            .collect()
+    }
+
+    /// What is read of its folders, or run of them.
+    fn files(&self) -> impl Iterator<Item = (&Path, &'static str)> {
+        let folders = [self.own.as_path(), self.common.as_path()];
+        let names = ["config", "config.worktree", "hooks", "info/attributes"];
+        folders.into_iter().flat_map(move |folder| names.map(|name| (folder, name)))
+    }
+
     /// Its folders in `project`.
     fn folders(&self, project: &Path) -> Folders {
         let mut folders = Folders::default();
@@ -239,15 +295,53 @@ pub(crate) fn link_there(at: &Path) -> Option<Vec<u8>> {
 
 /// The path that a file of one line names after `before`.
 fn line_of(file: &Path, before: &str) -> Option<PathBuf> {
-    let content = read(file)?;
+    let content = read(file, LONGEST_LINE)?;
     let line = content.strip_prefix(before.as_bytes())?.trim_ascii();
     (!line.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(line)))
 }
 
-/// A file's content; none of what is no file, and no waiting for a FIFO.
-fn read(file: &Path) -> Option<Vec<u8>> {
+/// A file's content, up to `most` bytes; none of what is no file, and no waiting for a FIFO.
+fn read(file: &Path, most: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(file, flags, Mode::empty()).ok()?);
     file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    read_up_to(&file, LONGEST).ok()
+    read_up_to(&file, most).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths, and what is written to the files there.
+    fn laid(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for (path, content) in files {
+            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            std::fs::write(root.join(path), content).unwrap();
+        }
+        (folder, root)
+    }
+
+    #[test]
+    fn every_repository_above_counts() {
+        let files = [(".git/config", "[core]\nhooksPath = sub/p/hk\n"), ("sub/.git/x", ""), ("sub/p/x", "")];
+        let (_folder, root) = laid(&files);
+        let names = Ground::of(&root.join("sub/p")).named(&Outer::default());
+        let hooks = Named { path: root.join("sub/p/hk"), part: Part::Hooks };
+        assert!(names.found.contains(&hooks) && !names.is_cut);
+    }
+
+    #[test]
+    fn outer_files_count_in_each_work_tree_and_themselves() {
+        let files = [("a/.git/x", ""), ("b/.git/x", ""), ("own", "[core]\nfsmonitor = t/x\n"), ("attr", "")];
+        let (_folder, root) = laid(&files);
+        let outer = Outer { settings: vec![root.join("own")], attributes: vec![root.join("attr")] };
+        let names = Ground::of(&root).named(&outer);
+        for (path, part) in
+            [("a/t/x", Part::File), ("b/t/x", Part::File), ("own", Part::Whole), ("attr", Part::Whole)]
+        {
+            assert!(names.found.contains(&Named { path: root.join(path), part }), "{path}");
+        }
+    }
 }

@@ -119,6 +119,11 @@ impl Sensitive {
         {
             return Some(Sensitive::Interpreter);
         }
+        // The same modules as packages: `tasks/` alone is what many projects have.
+        let package = parts.iter().rev().nth(1).filter(|_| name == b"__init__.py");
+        if package.is_some_and(|package| package == b"tasks" || package == b"fabfile") {
+            return Some(Sensitive::Ci);
+        }
         rules::matching(parts, is_dir)
     }
 }
@@ -227,7 +232,7 @@ mod tests {
             (
                 Some(Sensitive::Interpreter),
                 ".venv/bin/python .venv/lib/x.py tools/bin/python3.12 env/pyvenv.cfg a/b.pth sitecustomize.py \
-                 lib/usercustomize.py wflo.py wflo/__init__.py src/__pycache__/x.pyc .python-version \
+                 lib/usercustomize.py sitecustomize/__init__.py wflo.py wflo/__init__.py src/__pycache__/x.pyc .python-version \
                  json.py .pdbrc asyncio/__init__.py Random.py p.egg-info/entry_points.txt lib/fast.so",
             ),
             (
@@ -237,7 +242,8 @@ mod tests {
                  main.tf .prettierrc.js x.csproj .bazelrc .rubocop.yml .rspec phpunit.xml \
                  .appveyor.yml appveyor.yml .cirrus.yml .semaphore/x bitrise.yml codemagic.yaml buildspec.yml \
                  netlify.toml vercel.json main.tf.json x.tofu a.props a.targets lib/x.rake Podfile BUILD x/BUILD.bazel \
-                 defs.bzl build.sc .luacheckrc .proverc .pytest.ini babel.config.json .jshintrc.js .xo.rc.ts",
+                 lefthook-local.yml .lefthook-local.toml lefthook.json .overcommit.yml captainhook.json prek.toml .gitlint \
+                 tasks/__init__.py x/fabfile/__init__.py Directory.Build.rsp x.vcxproj gradle/wrapper/gradle-wrapper.jar defs.bzl build.sc .luacheckrc .proverc .pytest.ini babel.config.json .jshintrc.js .xo.rc.ts",
             ),
             (
                 Some(Sensitive::Packages),
@@ -246,13 +252,16 @@ mod tests {
             (Some(Sensitive::Container), "Dockerfile app/Dockerfile.dev docker-compose.yml compose.yaml"),
             (
                 Some(Sensitive::Editor),
-                ".vscode/tasks.json .vimrc .helix/languages.toml .exrc .dir-locals.el x.code-workspace .irbrc .ghci .iex.exs",
+                ".vscode/tasks.json .vimrc .helix/languages.toml .exrc .project .externalToolBuilders/x .luarc.json rust-analyzer.toml .Renviron .dir-locals.el x.code-workspace .irbrc .ghci .iex.exs",
             ),
             (
                 Some(Sensitive::Agent),
-                ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md .cursor/rules QWEN.md .kiro/x .junie/x .crush/x crush.json opencode.jsonc .roorules .roorules-code .rules .goosehints .clinerules/x",
+                ".mcp.json .claude/settings.json CLAUDE.md AGENTS.md AGENTS.override.md .agents/x .cursor/rules QWEN.md .kiro/x .junie/x .crush/x crush.json opencode.jsonc .roorules .roorules-code .rules .goosehints .clinerules/x",
             ),
-            (Some(Sensitive::Shell), "bin/run.SH .bashrc .mise.toml .config/mise/config.toml .tool-versions"),
+            (
+                Some(Sensitive::Shell),
+                "bin/run.SH .bashrc .rvmrc .mise.toml .config/mise/config.toml .tool-versions",
+            ),
             // As another file system reads them.
             (
                 Some(Sensitive::Git),
@@ -269,7 +278,7 @@ mod tests {
             (Some(Sensitive::Definition), "flows/main.py/x"),
             (
                 None,
-                "dockerfiles/README.md build/x workspace/x app/configure/x dune/x uv.lock package-lock.txt src.js src/main.py report.md data.json docs/python.md bin/tool src/wflo/x.py compose.py src/json.py json.md jsonx.py",
+                "dockerfiles/README.md build/x workspace/x app/configure/x dune/x uv.lock package-lock.txt src.js src/main.py report.md data.json docs/python.md bin/tool tasks/x.py fabfile/x.py src/wflo/x.py compose.py src/json.py json.md jsonx.py",
             ),
         ] {
             for path in paths.split_whitespace() {

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use super::{Reason, Verdict};
 use crate::workspace::folding::{folded, folded_path};
 use crate::workspace::path::RelPath;
+use crate::workspace::repository::config::{self, Item};
 
 /// Sections that stay, apart from the keys in [`DROPPED_KEYS`].
 const KEPT_SECTIONS: [&str; 33] = [
@@ -246,68 +247,35 @@ pub(crate) fn without_credentials(path: &RelPath, content: &[u8]) -> Vec<u8> {
 }
 
 fn rewrite_config(content: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(content);
+    let text = config::text(content);
     let mut out = String::from("# Written by wflo: settings that can hold credentials are left out.\n");
     let mut keep = false;
-    for line in logical_lines(&text) {
-        let mut line = line.trim();
-        if let Some(header) = line.strip_prefix('[') {
-            let Some((section, rest)) = split_header(header) else {
-                keep = false;
-                continue;
-            };
-            let name = section.split([' ', '\t', '.', '"']).next().unwrap_or("").to_ascii_lowercase();
-            keep = KEPT_SECTIONS.contains(&name.as_str()) && url_with_user(section.as_bytes()).is_none();
-            if keep {
-                out.push_str(&format!("[{section}]\n"));
+    for item in config::items(&text) {
+        match item {
+            Item::Section(header) => {
+                let name = config::first_name(header);
+                keep = KEPT_SECTIONS.contains(&name.as_str()) && url_with_user(header.as_bytes()).is_none();
+                if keep {
+                    out.push_str(&format!("[{header}]\n"));
+                }
             }
-            line = rest.trim();
+            Item::Setting(key, value) if keep && !is_dropped(&key.to_ascii_lowercase()) => {
+                out.push_str(&format!("\t{key}"));
+                if let Some(value) = value {
+                    let clean = scrub_urls(value.as_bytes());
+                    out.push_str(&format!(" = {}", config::written(&String::from_utf8_lossy(&clean))));
+                }
+                out.push('\n');
+            }
+            Item::Setting(..) => {}
         }
-        if !keep || line.is_empty() || line.starts_with(['#', ';']) {
-            continue;
-        }
-        let key = line.split(['=', ' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
-        let secret = ["password", "token", "secret", "extraheader", "cmd", "command"];
-        if DROPPED_KEYS.contains(&key.as_str()) || secret.iter().any(|word| key.contains(word)) {
-            continue;
-        }
-        out.push('\t');
-        out.push_str(&String::from_utf8_lossy(&scrub_urls(line.as_bytes())));
-        out.push('\n');
     }
     out.into_bytes()
 }
 
-/// Lines as Git reads them: one that ends in a backslash goes on in the next.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut open = String::new();
-    for line in text.lines() {
-        let slashes = line.len() - line.trim_end_matches('\\').len();
-        if slashes % 2 == 1 {
-            open.push_str(line.get(..line.len() - 1).unwrap_or(line));
-            continue;
-        }
-        open.push_str(line);
-        lines.push(std::mem::take(&mut open));
-    }
-    lines.push(open);
-    lines
-}
-
-/// Splits `section "sub]section"] key = value` at the bracket that closes the header.
-fn split_header(header: &str) -> Option<(&str, &str)> {
-    let (mut quoted, mut escaped) = (false, false);
-    for (at, c) in header.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            ']' if !quoted => return Some((header.get(..at)?, header.get(at + 1..)?)),
-            _ => {}
-        }
-    }
-    None
+fn is_dropped(key: &str) -> bool {
+    let secret = ["password", "token", "secret", "extraheader", "cmd", "command", "nonceseed"];
+    DROPPED_KEYS.contains(&key) || secret.iter().any(|word| key.contains(word))
 }
 
 /// The first `scheme://user@` in a text: where the user part starts, and where it ends (at the `@`).
@@ -380,6 +348,7 @@ mod tests {
             "[remote \"three\"]\n\turl = \\\nhttps://x:SEC\\\nRET@host/y\n",
             "[remote \"ssh\"]\n\turl = ssh://git:SECRET@host/x\n\tpushurl = git@host:x.git\n",
             "[credential \"https://SECRET@host\"]\n\thelper = store\n[http \"https://host\"]\n\textraHeader = Bearer SECRET\n",
+            "[receive]\n\tcertNonceSeed = SECRET\n[remote \"c\"]\n\turl = https://h/x ; see \\\n[github]\n\tuser = SECRET\n",
             "[url \"https://SECRET@host/\"]\n\tinsteadOf = gh:\n[include]\n\tpath = SECRET\n",
             "[branch \"main\"]\n\tremote = origin\n[lfs \"https://u:SECRET@h\"]\n\taccess = basic\n[unheard \"of\"]\n\tx = SECRET\n",
         ));

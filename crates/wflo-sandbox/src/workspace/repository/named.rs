@@ -1,107 +1,113 @@
 //! What of Git's settings names something that Git, or who uses it, runs or reads.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::config::settings;
-use super::read;
+use super::command;
 
-/// Files that include each other are read so deep (`MAX_INCLUDE_DEPTH`, `config.c` of Git).
-const DEEPEST: usize = 10;
-
-/// Keys whose value is a command or a program, whatever their section.
-const COMMANDS: [&str; 29] = [
+/// Keys whose value is a command or a program, whatever their section, with those that end in [`ENDINGS`].
+const COMMANDS: [&str; 19] = [
+    "args",
     "askpass",
-    "cccmd",
     "clean",
-    "cmd",
-    "command",
-    "defaultkeycommand",
     "difffilter",
     "driver",
-    "editor",
     "external",
     "fsmonitor",
     "gitproxy",
-    "headercmd",
-    "helper",
-    "packobjectshook",
-    "pager",
+    "httpd",
     "path",
     "process",
-    "program",
     "receivepack",
-    "sendmailcmd",
     "smtpserver",
     "smudge",
-    "sshcommand",
     "textconv",
-    "tocmd",
+    "tunnel",
     "update",
     "uploadpack",
     "vcs",
 ];
+const ENDINGS: [&str; 7] = ["cmd", "command", "editor", "helper", "hook", "pager", "program"];
 
-/// An absolute path that a setting names; nothing needs to be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Named {
+/// So many paths are named by one file, and by all together.
+pub(super) const MOST_NAMED: usize = 1_000_000;
+
+/// How much of what stands at a path is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
     /// With everything in it.
-    Whole(PathBuf),
-    /// A word of a command: only a file is meant.
-    Word(PathBuf),
+    Whole,
+    /// A file and nothing else.
+    File,
+    /// What an interpreter runs by this name: a file, a package, or a file of that name with an ending.
+    Script,
+    /// The hooks in this folder.
+    Hooks,
 }
 
-/// `core.worktree` of a configuration.
-pub(super) fn worktree(file: &Path) -> Option<String> {
-    let found = settings(&read(file)?);
-    found.into_iter().find(|s| s.section == "core" && s.key == "worktree").map(|s| s.value)
+/// A path that a setting names; nothing needs to be there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Named {
+    pub(crate) path: PathBuf,
+    pub(crate) part: Part,
 }
 
-/// Adds what the settings in `file` name, those in files that it includes, too. Commands are run in `worktree`.
-pub(super) fn add_named(file: &Path, worktree: &Path, found: &mut Vec<Named>) {
-    read_to(file, worktree, 0, found);
+/// What a setting names; relative paths are of where its commands are run.
+pub(super) fn of_setting(section: &str, key: &str, value: &str) -> Vec<Named> {
+    let one = |part| at_home(value).map(|path| Named { path, part }).into_iter().collect();
+    let is_command = || COMMANDS.contains(&key) || ENDINGS.iter().any(|ending| key.ends_with(ending));
+    let run = value.strip_prefix('!').or_else(|| value.strip_prefix("ext::"));
+    match (section, key, run) {
+        ("core", "hookspath", _) => one(Part::Hooks),
+        ("core", "attributesfile", _) | ("init", "templatedir", _) => one(Part::Whole),
+        (_, _, Some(command)) => command::named(command),
+        ("alias", _, None) => command::named_by_git(value),
+        _ if section == "pager" || is_command() => command::named(value),
+        _ => Vec::new(),
+    }
 }
 
-fn read_to(file: &Path, worktree: &Path, depth: usize, found: &mut Vec<Named>) {
-    let Some(content) = read(file) else { return };
-    for setting in settings(&content) {
-        let (section, key, value) = (setting.section.as_str(), setting.key.as_str(), setting.value.as_str());
-        match (section, key) {
-            ("include" | "includeif", "path") => {
-                let included = file.parent().unwrap_or(file).join(at_home(value));
-                found.push(Named::Whole(included.clone()));
-                if depth < DEEPEST {
-                    read_to(&included, worktree, depth + 1, found);
-                }
-            }
-            ("core", "hookspath" | "attributesfile") | ("init", "templatedir") => {
-                found.push(Named::Whole(worktree.join(at_home(value))));
-            }
-            _ if section == "pager" || COMMANDS.contains(&key) || value.starts_with('!') => {
-                found.extend(words(value, worktree).into_iter().map(Named::Word));
-            }
-            _ => {}
+/// A path with the home that it begins with; none where that is not known.
+pub(super) fn at_home(path: &str) -> Option<PathBuf> {
+    let Some(rest) = path.strip_prefix('~') else { return Some(PathBuf::from(path)) };
+    let (user, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let home = if user.is_empty() { std::env::var_os("HOME").map(PathBuf::from) } else { home_of(user) };
+    home.map(|home| if rest.is_empty() { home } else { home.join(rest.trim_start_matches('/')) })
+}
+
+/// The home of another user (passwd(5)).
+fn home_of(user: &str) -> Option<PathBuf> {
+    let all = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = all.lines().find(|line| line.split(':').next() == Some(user))?;
+    line.split(':').nth(5).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_run_something_are_known_by_their_keys() {
+        for (section, key) in [
+            ("core", "alternaterefscommand"),
+            ("gc", "recentobjectshook"),
+            ("imap", "tunnel"),
+            ("instaweb", "httpd"),
+            ("lfs", "args"),
+            ("annex", "youtube-dl-command"),
+            ("gpg", "program"),
+            ("pager", "log"),
+            ("sequence", "editor"),
+            ("credential", "helper"),
+        ] {
+            assert!(!of_setting(section, key, "tools/x").is_empty(), "{section} {key}");
         }
-    }
-}
-
-fn at_home(path: &str) -> PathBuf {
-    let home = std::env::var_os("HOME");
-    match (path.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => PathBuf::from(path),
-    }
-}
-
-/// The words of a command that may be files. A shell would make more of it; too many are named rather than too few.
-fn words(command: &str, worktree: &Path) -> Vec<PathBuf> {
-    let parts = command.split(|c: char| c.is_whitespace() || "\"'`;|&()<>=${},!".contains(c));
-    let mut found = Vec::new();
-    for word in parts.filter(|word| !word.is_empty() && !word.starts_with(['-', '%'])) {
-        found.push(worktree.join(at_home(word)));
-        // `$(git rev-parse --show-toplevel)/tools/x`.
-        if let Some(rest) = word.strip_prefix('/') {
-            found.push(worktree.join(rest.trim_start_matches('/')));
+        for (section, key, value) in
+            [("branch", "merge", "refs/heads/x"), ("remote", "url", "a/b"), ("submodule", "update", "merge")]
+        {
+            assert_eq!(of_setting(section, key, value), [], "{section} {key}");
         }
+        assert!(!of_setting("remote", "url", "ext::tools/x %S").is_empty());
+        assert_eq!(at_home("~root/x"), Some(PathBuf::from("/root/x")));
+        assert_eq!(at_home("~nobody-of-this-name/x"), None);
     }
-    found
 }

@@ -35,7 +35,7 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         why: Sensitive::Interpreter,
-        folders: ".venv venv .tox .nox site-packages dist-packages __pycache__ .ipython",
+        folders: ".venv venv .tox .nox site-packages dist-packages __pycache__ .ipython sitecustomize usercustomize",
         // `wflo.py` would be imported in the SDK's place.
         files: "pyvenv.cfg sitecustomize.py usercustomize.py wflo.py .python-version .pdbrc .pythonrc",
         only_files: "",
@@ -47,7 +47,10 @@ const RULES: [Rule; 8] = [
         why: Sensitive::Ci,
         folders: ".github .gitlab .circleci .buildkite .woodpecker .ci .husky .teamcity .forgejo \
                 .gitea .mvn .githooks .semaphore",
-        files: ".lefthook.yml .lefthook.yaml .travis.yml appveyor.yml azure-pipelines.yml bitbucket-pipelines.yml cloudbuild.yaml \
+        files: ".lefthook.yml .lefthook.yaml .lefthook.toml .lefthook.json .lefthook-local.yml .lefthook-local.yaml \
+                .lefthook-local.toml .lefthook-local.json lefthook.toml lefthook.json lefthook-local.yml lefthook-local.yaml \
+                lefthook-local.toml lefthook-local.json .overcommit.yml captainhook.json prek.toml .gitlint \
+                directory.build.rsp gradle-wrapper.jar .travis.yml appveyor.yml azure-pipelines.yml bitbucket-pipelines.yml cloudbuild.yaml \
                 jenkinsfile lefthook.yml lefthook.yaml makefile gnumakefile bsdmakefile justfile \
                 .justfile taskfile.yml taskfile.yaml build.rs build.zig build.xml pom.xml \
                 cmakelists.txt cmakepresets.json meson.build sconstruct wscript gradlew \
@@ -70,7 +73,7 @@ const RULES: [Rule; 8] = [
                  .stylelintrc .pylintrc .flake8 .coveragerc .mypy. .ansible. .lintstagedrc karma.conf. .rubocop .parcelrc .postcssrc .nycrc .c8rc .swcrc .releaserc \
                  .commitlintrc .remarkrc .textlintrc .markdownlint .php-cs-fixer phpstan. .nodemon .golangci.",
         endings: ".mk .cmake .gradle .gradle.kts .sbt .config.js .config.cjs .config.mjs .config.ts \
-                .config.mts .config.cts .csproj .fsproj .vbproj .cabal .tf .tf.json .tofu .tofu.json .props .targets .rake .bzl .proj",
+                .config.mts .config.cts .csproj .fsproj .vbproj .vcxproj .cabal .tf .tf.json .tofu .tofu.json .props .targets .rake .bzl .proj",
         dotted_endings: "rc.js rc.cjs rc.mjs rc.ts rc.cts rc.mts",
     },
     Rule {
@@ -94,10 +97,11 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         why: Sensitive::Editor,
-        folders: ".vscode .idea .zed .vim .nvim .fleet .helix",
+        folders: ".vscode .idea .zed .vim .nvim .fleet .helix .externaltoolbuilders",
         files: ".vimrc _vimrc .gvimrc .nvimrc .exrc _exrc .nvim.lua .lvimrc .dir-locals.el \
                 .dir-locals-2.el .kakrc .ycm_extra_conf.py .gdbinit .lldbinit .rprofile startup.jl \
-                .irbrc .pryrc .byebugrc .iex.exs .ghci .ocamlinit .octaverc .perldb .erlang",
+                .irbrc .pryrc .byebugrc .iex.exs .ghci .ocamlinit .octaverc .perldb .erlang \
+                .project .luarc.json .luarc.jsonc rust-analyzer.toml .rust-analyzer.toml .renviron",
         only_files: "",
         starts: "",
         endings: ".sublime-project .code-workspace",
@@ -106,10 +110,10 @@ const RULES: [Rule; 8] = [
     Rule {
         why: Sensitive::Agent,
         folders: ".claude .cursor .codex .gemini .continue .windsurf .aider .opencode .roo .kiro .junie .crush .qwen \
-                .goose .amazonq .augment .trae",
+                .goose .amazonq .augment .trae .agents",
         files: ".mcp.json mcp.json claude.md claude.local.md agents.md gemini.md .cursorrules \
                 .windsurfrules .aider.conf.yml opencode.json opencode.jsonc qwen.md crush.json .crush.json .rules \
-                .goosehints .augment-guidelines",
+                .goosehints .augment-guidelines agents.override.md",
         only_files: "",
         starts: ".clinerules .roorules",
         endings: "",
@@ -118,7 +122,7 @@ const RULES: [Rule; 8] = [
     Rule {
         why: Sensitive::Shell,
         folders: ".mise .config .direnv",
-        files: ".profile .login .tool-versions .inputrc .nvmrc .node-version .ruby-version .envrc",
+        files: ".profile .login .tool-versions .inputrc .nvmrc .node-version .ruby-version .envrc .rvmrc",
         only_files: "",
         starts: ".bash .zsh .zprofile .zlogin .cshrc .tcshrc .kshrc .mise mise. .rtx",
         endings: ".sh .bash .zsh .fish .ksh .csh .ps1 .psm1 .bat .cmd .desktop",

@@ -4,12 +4,15 @@
 //! asked about when it names a source that it did not name before: another registry, another host, another repository.
 //! What a package is called, which version it has and its checksum are the business of who reads the diff.
 
+mod local;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::super::super::diff::Change;
 use super::super::super::folding::folded;
+use super::super::super::path::RelPath;
 use super::Look;
 
 /// Lock files, in lower case.
@@ -86,23 +89,30 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// Whether a change of a file is to a lock file and names another source.
 pub(super) fn asks(change: &Change, look: &dyn Look) -> bool {
-    let name = folded(change.path.name());
-    if !is_lock(&name) {
-        return false;
-    }
+    let Some(name) = lock(&change.path) else { return false };
     let [before, after] = look.contents(LONGEST);
     has_new(&name, before.as_deref(), after.as_deref())
 }
 
-/// Whether a file of this name, in lower case, says where packages come from.
-fn is_lock(name: &[u8]) -> bool {
-    LOCKS.iter().any(|lock| name == lock.as_bytes()) || is_requirements(name)
+/// What a file that says where packages come from is called, in lower case; none of every other.
+fn lock(path: &RelPath) -> Option<Vec<u8>> {
+    let name = folded(path.name());
+    // `requirements/dev.txt`.
+    let folder = path.parent().map(|folder| folded(folder.name())).unwrap_or_default();
+    if folder.starts_with(b"requirements") && is_list(&name) {
+        return Some(b"requirements.txt".to_vec());
+    }
+    (LOCKS.iter().any(|lock| name == lock.as_bytes()) || is_requirements(&name)).then_some(name)
+}
+
+fn is_list(name: &[u8]) -> bool {
+    name.ends_with(b".txt") || name.ends_with(b".in")
 }
 
 fn is_requirements(name: &[u8]) -> bool {
     name == b"constraints.txt"
-        || ((name.starts_with(b"requirements") || name.starts_with(b"pylock."))
-            && [&b".txt"[..], b".in", b".toml"].iter().any(|ending| name.ends_with(ending)))
+        || (name.starts_with(b"requirements") && is_list(name))
+        || ((name.starts_with(b"requirements") || name.starts_with(b"pylock.")) && name.ends_with(b".toml"))
 }
 
 /// Whether a lock file names a source that it did not name before; `before` is none where there was no file. What cannot
@@ -127,7 +137,14 @@ fn sources(name: &[u8], content: &[u8]) -> Option<BTreeSet<String>> {
         b"go.mod" => found.extend(text.lines().filter(|line| line.contains("=>")).map(plain)),
         _ => {
             let said = text.lines().filter(|line| !line.trim_start().starts_with("deprecated:"));
-            said.for_each(|line| addresses(line, &mut found));
+            let listed = is_requirements(name) && is_list(name);
+            for line in said {
+                addresses(line, &mut found);
+                match listed {
+                    true => local::requirement(line, &mut found),
+                    false => local::paths(line, &mut found),
+                }
+            }
             if is_requirements(name) {
                 let options = text.lines().map(str::trim).filter(|line| line.starts_with('-'));
                 found.extend(options.filter(|line| !line.starts_with("--hash")).map(plain));
@@ -154,6 +171,9 @@ fn of_npm(value: &Value, found: &mut BTreeSet<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| of_npm(item, found)),
         Value::Object(entries) => {
+            // A folder of the project, or an archive in it.
+            let resolved = entries.get("resolved").and_then(Value::as_str);
+            found.extend(resolved.filter(|resolved| !resolved.contains("://")).map(str::to_owned));
             let said = entries.iter().filter(|(key, _)| !ABOUT.contains(&key.as_str()));
             said.for_each(|(_, value)| of_npm(value, found));
         }
@@ -244,6 +264,15 @@ mod tests {
             ("go.mod", "require github.com/a/b v1.0.0", "\nrequire example.org/c v1.0.0"),
             ("gemfile.lock", "GIT\n  remote: git@github.com:o/r.git\n", "  revision: 12\n"),
             ("pnpm-lock.yaml", "", "  deprecated: see https://x.example\n"),
+            ("uv.lock", "", "source = { editable = \".\" }\nfile = \"a-1.whl\"\n"),
+            ("gemfile.lock", "", "PATH\n  remote: .\n  specs:\n"),
+            (
+                "requirements.txt",
+                "a==1 \\\n    --hash=sha256:x",
+                "\nb>=2 ; python_version > \"3\"  # via -r requirements/x.in",
+            ),
+            ("pipfile.lock", "", "\"editable\": true, \"markers\": \"x\""),
+            ("poetry.lock", "", "{file = \"a-1.whl\", hash = \"sha256:x\"},\n"),
         ] {
             assert!(!asks(name, Some(before), &format!("{before}{after}")), "{name} {after}");
         }
@@ -258,6 +287,7 @@ mod tests {
             "https://codeload.github.com/evil/a/tar.gz/1",
             "github:evil/a",
             "file:../a.tgz",
+            "vendor/a",
         ] {
             let after = NPM.replace("https://registry.npmjs.org/a/-/a-1.0.0.tgz", resolved);
             assert!(asks("package-lock.json", Some(NPM), &after), "{resolved}");
@@ -280,10 +310,30 @@ mod tests {
             ("gemfile.lock", "remote: git@github.com:o/r.git\n", "remote: git@github.com:evil/r.git\n"),
             ("go.mod", "require github.com/a/b v1", "\nreplace github.com/a/b => github.com/evil/b v1"),
             ("yarn.lock", "", "resolved \"https://user:pw@registry.evil.example/x\""),
+            ("requirements.txt", "a==1", "\n./vendor/evil-1.0.tar.gz"),
+            ("requirements.txt", "a==1", "\nevil-1.0.zip  # from https://pypi.org/a"),
+            ("requirements.txt", "a==1", "\nb @ vendor/evil"),
+            ("constraints.txt", "", "../evil"),
+            ("poetry.lock", "", "[package.source]\ntype = \"file\"\nurl = \"evil.whl\""),
+            ("pnpm-lock.yaml", "", "    resolution: {integrity: x, tarball: file:evil.tgz}"),
+            ("pnpm-lock.yaml", "", "    resolution: {directory: ../evil, type: directory}"),
+            ("uv.lock", "", "source = { path = \"evil.whl\" }"),
+            ("uv.lock", "", "source = {directory='evil'}"),
+            ("uv.lock", "source = { editable = \".\" }", "\nsource = { editable = \"evil\" }"),
+            ("pylock.toml", "", "path = \"evil.whl\""),
+            ("gemfile.lock", "", "PATH\n  remote: vendor/evil\n"),
+            ("pipfile.lock", "", "\"evil\": {\"file\": \"evil.whl\"}"),
+            ("yarn.lock", "", "\"evil@file:./evil\":"),
+            ("bun.lock", "", "\"evil\": [\"evil@link:evil\", {}],"),
+            ("pubspec.lock", "", "      path: \"../evil\""),
+            ("podfile.lock", "", "    :path: \"../evil\""),
         ] {
             assert!(asks(name, Some(before), &format!("{before}{after}")), "{name} {after}");
         }
         assert!(has_new(b"bun.lockb", None, Some(b"\xff\x00")) && asks("package-lock.json", Some(NPM), "{"));
         assert!(has_new(b"uv.lock", None, None));
+        let name = |path: &str| lock(&path.parse().unwrap());
+        assert_eq!(name("a/Requirements/dev.txt").as_deref(), Some(&b"requirements.txt"[..]));
+        assert_eq!([name("requirements/readme.md"), name("a/dev.txt")], [None, None]);
     }
 }
