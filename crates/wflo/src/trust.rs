@@ -11,6 +11,7 @@
 mod asked;
 mod command;
 pub(crate) mod hosts;
+mod own;
 mod record;
 pub(crate) mod shown;
 pub(crate) mod store;

@@ -22,7 +22,7 @@ use wflo_core::ports::clock::Clock;
 use wflo_engine::clock::SystemClock;
 use wflo_sandbox::workspace::{Digest, state_root};
 
-use super::record::{self, Unkept};
+use super::own::{self, Unkept};
 use super::{Asked, NOT_TRUSTED, VARIABLE};
 use crate::commands::{Context, Terminal};
 use crate::failure::CommandError;
@@ -197,7 +197,7 @@ impl Place {
             return None;
         }
         let own = Digest::of(store.as_os_str().as_bytes()).to_string();
-        let record = record::beside(root, "stores").with_file_name(format!("{own}.json"));
+        let record = own::beside(root, "stores").with_file_name(format!("{own}.json"));
         // As `workspace::Store::claim_for` has it.
         let claim = Digest::of(storage.as_os_str().as_bytes()).to_string();
         let claim = state_root(root, data_dir).join("owners").join(claim);
@@ -222,7 +222,7 @@ impl Place {
     }
 
     fn recorded(&self) -> Option<Record> {
-        record::read_own(&self.record).ok().flatten().filter(|record: &Record| record.store == self.store)
+        own::read(&self.record).ok().flatten().filter(|record: &Record| record.store == self.store)
     }
 
     fn mark(&self) -> PathBuf {
@@ -303,14 +303,14 @@ impl Place {
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
-        record::write_at(&self.record, record)
+        own::write(&self.record, record)
     }
 
     /// One process after another: a store has one id.
     fn alone(&self, work: impl FnOnce() -> io::Result<()>) -> Result<(), Unkept> {
         let locked = || {
             let folder = self.record.parent().ok_or(io::ErrorKind::NotFound)?;
-            record::own_folder_of(&self.record)?;
+            own::folder_of(&self.record)?;
             let folder = File::open(folder)?;
             rustix::fs::flock(&folder, FlockOperation::LockExclusive)?;
             work()
