@@ -115,7 +115,7 @@ pub(super) fn alone(path: &Path) -> io::Result<std::fs::File> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub(super) fn folder_of(path: &Path) -> io::Result<()> {
+fn folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
     let missing: Vec<&Path> = folder.ancestors().take_while(|each| !each.exists()).collect();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
