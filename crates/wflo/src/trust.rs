@@ -60,10 +60,7 @@ pub(crate) fn accept(settings: &Settings, asked: &[Asked]) -> Result<(), Command
         let hint = "make it a file of the project that you can read, or take the command out of wflo.toml";
         return Err(CommandError::usage(vec![Failure::new(UNREADABLE, message).with_hint(hint)]));
     }
-    let root = &settings.project.root;
-    let mut accepted = record::read(root);
-    accepted.extend(asked.iter().map(Asked::recorded));
-    record::write(root, accepted).map_err(CommandError::from)
+    record::add(&settings.project.root, asked.iter().map(Asked::recorded)).map_err(CommandError::from)
 }
 
 /// Accepts nothing any more. Whether something was accepted.

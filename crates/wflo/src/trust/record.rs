@@ -33,16 +33,27 @@ fn read_at(path: &Path, root: &Path) -> Option<BTreeSet<String>> {
     (record.project == root).then_some(record.settings)
 }
 
-/// Keeps what is accepted from now on.
-pub(super) fn write(root: &Path, settings: BTreeSet<String>) -> Result<(), Unkept> {
+/// Accepts these as well from now on.
+///
+/// # Errors
+/// When that cannot be kept.
+pub(super) fn add(root: &Path, settings: impl IntoIterator<Item = String>) -> Result<(), Unkept> {
     let path = place(root);
-    let written = own::write(&path, &Record { project: root.to_owned(), settings });
-    written.map_err(|source| Unkept { path, source })
+    add_at(&path, root, settings).map_err(|source| Unkept { path, source })
+}
+
+fn add_at(path: &Path, root: &Path, more: impl IntoIterator<Item = String>) -> io::Result<()> {
+    // What two commands accept at the same moment is kept of both.
+    let _alone = own::alone(path)?;
+    let mut settings = read_at(path, root).unwrap_or_default();
+    settings.extend(more);
+    own::write(path, &Record { project: root.to_owned(), settings })
 }
 
 /// Accepts nothing any more; whether there was a record.
 pub(super) fn remove(root: &Path) -> Result<bool, Unkept> {
     let path = place(root);
+    let _alone = own::alone(&path).map_err(|source| Unkept { path: path.clone(), source })?;
     match std::fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -76,6 +87,19 @@ mod tests {
         std::fs::rename(&path, folder.path().join("y.json")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("y.json"), &path).unwrap();
         assert_eq!(read_at(&path, root), None, "a link");
+    }
+
+    #[test]
+    fn what_is_accepted_at_the_same_moment_is_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, root) = (&folder.path().join("trust/x.json"), Path::new("/a/project"));
+        let many = 16;
+        std::thread::scope(|threads| {
+            for n in 0..many {
+                threads.spawn(move || add_at(path, root, [format!("sandbox.env = {n}")]).unwrap());
+            }
+        });
+        assert_eq!(read_at(path, root).unwrap().len(), many);
     }
 
     #[test]
