@@ -71,9 +71,9 @@ impl Asked {
 
     /// As it is remembered.
     pub(crate) fn recorded(&self) -> String {
-        match self.running.files.is_empty() {
-            true => self.setting(),
-            false => format!("{} {}", self.setting(), serde_json::json!(self.running.files)),
+        match self.running.digest() {
+            None => self.setting(),
+            Some(files) => format!("{} {files}", self.setting()),
         }
     }
 }

@@ -189,6 +189,12 @@ fn is_believed(compiled: &Path) -> bool {
 }
 
 impl Running {
+    /// One digest of all the files: there may be very many. None where there are none.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        let all = || Digest::of(serde_json::json!(self.files).to_string().as_bytes());
+        (!self.files.is_empty()).then(all)
+    }
+
     fn note(&mut self, root: &Path, file: &Path) {
         let shown = shown(root, file);
         let digest = match file.canonicalize() {
@@ -357,6 +363,21 @@ mod tests {
         assert_eq!(of(&["tools/link.sh"]), ["lib", "lib/real.sh", "tools", "tools/link.sh"]);
         assert_eq!(of(&["./new.sh", "."]), ["new.sh"], "never the whole project");
         assert!(of(&["sh", "/etc/x", "../y", "-c"]).is_empty());
+    }
+
+    #[test]
+    fn however_many_files_run_what_is_recorded_of_them_is_short() {
+        let project = project(&[]);
+        let command = ["python3", "-m", "pkg.key"];
+        assert_eq!(project.runs(&command).digest(), None);
+        for n in 0..300 {
+            project.write(&format!("pkg/m{n}.py"), "x");
+        }
+        let before = project.runs(&command);
+        let digest = before.digest().unwrap();
+        assert!(digest.to_string().len() <= 64 && before.files.len() == 300);
+        project.write("pkg/m7.py", "y");
+        assert_ne!(project.runs(&command).digest(), Some(digest));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use wflo_core::error::{Code, Coded};
 use wflo_sandbox::workspace::state_root;
 
-/// The most of a record that is read, in bytes.
+/// The most that a record holds, in bytes.
 const LIMIT: u64 = 1 << 20;
 
 /// The record cannot be kept.
@@ -122,15 +122,38 @@ fn folder_of(path: &Path) -> io::Result<()> {
     missing.into_iter().filter_map(Path::parent).try_for_each(|above| std::fs::File::open(above)?.sync_all())
 }
 
+/// Writes the file anew, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written, or would be larger than what is read.
 pub(super) fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
     folder_of(path)?;
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(format!(".{}", std::process::id()));
     let text = serde_json::to_vec_pretty(record)?;
+    if text.len() as u64 > LIMIT {
+        return Err(io::Error::other(format!("it would be larger than {LIMIT} bytes")));
+    }
     let write = || {
         let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
         options.open(&unfinished)?.write_all(&text)?;
         std::fs::rename(&unfinished, path)
     };
     write().inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_that_could_not_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trust/x.json");
+        let most = "x".repeat(usize::try_from(LIMIT).unwrap() - 2);
+        write(&path, &most).unwrap();
+        assert_eq!(read::<String>(&path).unwrap().as_ref(), Some(&most));
+        assert!(write(&path, &format!("{most}x")).is_err());
+        assert_eq!(read::<String>(&path).unwrap(), Some(most), "it is as it was");
+    }
 }
