@@ -41,7 +41,40 @@ pub(crate) struct Asked {
     running: Running,
 }
 
+/// How far it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Steps reach further.
+    Steps,
+    /// Something of the user's is read, sent, or written to.
+    Yours,
+    /// It runs outside of every sandbox.
+    Outside,
+}
+
+/// The ends of keys that give away what is the user's.
+const YOURS: [&str; 8] = [
+    "api_key_env",
+    "api_key_file",
+    "value_env",
+    "value_file",
+    "sandbox.env",
+    "sandbox.rw",
+    "run.env",
+    "run.rw",
+];
+
 impl Asked {
+    pub(super) fn rank(&self) -> Rank {
+        if self.command.is_some() || matches!(self.key.as_str(), "sandbox.backend" | "run.backend") {
+            Rank::Outside
+        } else if YOURS.iter().any(|end| self.key.ends_with(end)) {
+            Rank::Yours
+        } else {
+            Rank::Steps
+        }
+    }
+
     pub(super) fn new(key: impl Into<String>, value: impl Into<String>, does: &'static str) -> Asked {
         let (command, running) = (None, Running::default());
         Asked { key: key.into(), value: value.into(), does, command, running }
