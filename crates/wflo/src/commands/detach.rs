@@ -45,7 +45,8 @@ pub(crate) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -
     wflo_store::make_data_dir(data_dir)?;
     // A name that nobody can have foreseen, and no file of somebody else's: the folder may have been brought along.
     let name = format!("starting-{}.log", SystemClock::default().uuid().simple());
-    let logs = Folder::made_in(data_dir, LOGS).map_err(|e| failed("the folder for logs cannot be made", &e))?;
+    let logs =
+        Folder::made_in(data_dir, LOGS).map_err(|e| failed("the folder for logs cannot be made", &e))?;
     let file =
         logs.create(&name).map_err(|e| failed("the log of the background process cannot be written", &e))?;
     let log = data_dir.join(LOGS).join(name);

@@ -50,7 +50,10 @@ impl Coded for Unmarked {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("it says that the store is yours: move away what has its name, or make its folder writable".to_owned())
+        Some(
+            "it says that the store is yours: move away what has its name, or make its folder writable"
+                .to_owned(),
+        )
     }
 }
 
@@ -186,8 +189,7 @@ impl Place {
         }
         let id = SystemClock::default().uuid().simple().to_string();
         self.write_mark(&id).map_err(|source| Unmarked { path: self.mark(), source })?;
-        let record =
-            Record { store: self.store.clone(), id, inode: Some(about.ino()), born: born(&about) };
+        let record = Record { store: self.store.clone(), id, inode: Some(about.ino()), born: born(&about) };
         Ok(own::write(&self.record, &record).map_err(unkept)?)
     }
 
