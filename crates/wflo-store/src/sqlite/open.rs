@@ -120,7 +120,7 @@ pub(crate) fn further(place: &Place, wait: Duration) -> Result<Connection, Fault
 /// file a store is before anything is in it.
 ///
 /// # Errors
-/// As [`first`].
+/// [`StoreError::DiskFull`], or [`StoreError::Failed`] when the folder cannot be written.
 pub fn begin(location: &Path) -> Result<(), StoreError> {
     let place = Place::parse(location)?;
     make_data_dir(&place.dir)?;
@@ -161,6 +161,11 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
         synced.map_err(|error| failed(&place.dir, &error))?;
     }
     configure(&conn)?;
+    if pages == 0 {
+        // The log is there now, with nothing in it: whoever is killed from here on leaves one of their own.
+        conn.query_row("PRAGMA user_version", [], |_| Ok(()))?;
+        origin::mark(&place.log());
+    }
     migrate::run(place, &mut conn, APPLICATION_ID)?;
     Ok(conn)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -74,11 +74,11 @@ impl Loads {
 
 /// What runs of a project, with the digest of each file, whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Running {
+pub(in crate::trust) struct Running {
     /// By the path in the project.
     pub(super) files: BTreeMap<String, String>,
     /// What is named and cannot be read.
-    pub(super) unreadable: Option<String>,
+    pub(in crate::trust) unreadable: Option<String>,
 }
 
 fn ending(file: &Path) -> Option<String> {
@@ -112,7 +112,7 @@ fn is_believed(compiled: &Path) -> bool {
 
 impl Running {
     /// One digest of all the files: there may be very many. None where there are none.
-    pub(super) fn digest(&self) -> Option<Digest> {
+    pub(in crate::trust) fn digest(&self) -> Option<Digest> {
         let all = || Digest::of(serde_json::json!(self.files).to_string().as_bytes());
         (!self.files.is_empty()).then(all)
     }
