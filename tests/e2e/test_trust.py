@@ -27,7 +27,7 @@ def cloned(project: Project, tmp_path: Path) -> Project:
 
 
 def records(cloned: Project) -> list[Path]:
-    return list(Path(cloned.environment["XDG_STATE_HOME"]).glob("wflo/trust/*"))
+    return list(Path(cloned.environment["XDG_STATE_HOME"]).glob("wflo/trust/*.json"))
 
 
 def test_a_project_that_stays_in_its_sandbox_is_never_asked_about(cloned: Project) -> None:

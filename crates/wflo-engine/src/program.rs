@@ -6,7 +6,7 @@
 //! that programs have.
 //! **Architecture Invariant:** a home folder is never shown, nor what of it is no program's: a script in
 //! `~/bin` is shown as that file. What a file of the project leads to is told apart (`led`): whoever starts it
-//! has named that file, and not what it names.
+//! has named that file, and not what it names. But for an interpreter that their own search path finds.
 
 mod script;
 
@@ -224,7 +224,9 @@ impl Needs<'_> {
             })?;
         }
         match script::runner_of(file, self.search)? {
-            Some(runner) => self.add(&runner, by_project, deep + 1),
+            // The project names the script's language, and the user's search path says what that is: they could have
+            // typed it. Where that leads through the project it is the project's word again.
+            Some(runner) => self.add(&runner.file, by_project && !runner.is_typed, deep + 1),
             None => Ok(()),
         }
     }

@@ -11,9 +11,8 @@
 //! **Architecture Invariant:** [`BlobStore::get`] gives the bytes whose digest was asked for, or an error.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,12 +21,19 @@ use rustix::fs::{FlockOperation, flock};
 use wflo_core::canonical::Digest;
 use wflo_core::ports::store::StoreError;
 
+use crate::folder::Folder;
+
+/// The folder in the data directory.
+const NAME: &str = "blobs";
+
 /// Numbers the temporary files of this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The blobs of one data directory.
 #[derive(Debug, Clone)]
 pub(crate) struct BlobStore {
+    data_dir: PathBuf,
+    /// For people.
     root: PathBuf,
     /// Whether this process has flushed the name of `root` itself.
     rooted: Arc<AtomicBool>,
@@ -48,7 +54,7 @@ pub(crate) struct Alone {
 impl BlobStore {
     /// The blobs below `data_dir`. Their folder is made with the first of them.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        BlobStore { root: data_dir.join("blobs"), rooted: Arc::default() }
+        BlobStore { data_dir: data_dir.to_owned(), root: data_dir.join(NAME), rooted: Arc::default() }
     }
 
     /// Begins to add blobs; held until the commit that refers to them has returned. Waits while
@@ -92,20 +98,15 @@ impl BlobStore {
     ) -> Result<(u64, u64), StoreError> {
         let failed = |error: io::Error| self.unlockable(&error);
         let (mut count, mut bytes) = (0, 0);
-        for shard in fs::read_dir(&self.root).map_err(failed)? {
-            let shard = shard.map_err(failed)?;
-            let Some(start) = shard.file_name().to_str().filter(|name| name.len() == 2).map(str::to_owned)
-            else {
-                continue;
-            };
-            for entry in fs::read_dir(shard.path()).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                let name = entry.file_name();
+        let root = Folder::of(&self.data_dir, NAME).map_err(failed)?;
+        for shard in root.names().map_err(failed)? {
+            let Some(start) = shard.to_str().filter(|name| name.len() == 2) else { continue };
+            let folder = root.below(&shard).map_err(failed)?;
+            for name in folder.names().map_err(failed)? {
                 if name.to_str().is_some_and(|name| referred.contains(&format!("{start}{name}"))) {
                     continue;
                 }
-                bytes += entry.metadata().map_err(failed)?.len();
-                fs::remove_file(entry.path()).map_err(failed)?;
+                bytes += folder.remove(&name).map_err(failed)?;
                 count += 1;
             }
         }
@@ -113,10 +114,7 @@ impl BlobStore {
     }
 
     fn lock_file(&self) -> io::Result<File> {
-        make_dir(&self.root)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        options.open(self.root.join("lock"))
+        Folder::made_in(&self.data_dir, NAME)?.lock_file("lock")
     }
 
     fn unlockable(&self, error: &io::Error) -> StoreError {
@@ -140,9 +138,11 @@ impl BlobStore {
     /// # Errors
     /// [`StoreError::Corrupt`] when it is absent or is not what its name says.
     pub(crate) fn get(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
-        let path = self.path(digest)?;
-        let corrupt = |detail: String| StoreError::Corrupt { path: path.display().to_string(), detail };
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        let (shard, name) = self.place(digest)?;
+        let path = self.root.join(shard).join(name).display().to_string();
+        let corrupt = |detail: String| StoreError::Corrupt { path: path.clone(), detail };
+        let folder = Folder::of(&self.data_dir, NAME).and_then(|root| root.below(shard));
+        let bytes = folder.and_then(|folder| folder.read(name)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => corrupt("the blob is missing".to_owned()),
             _ => self.translate(digest, &error),
         })?;
@@ -154,69 +154,69 @@ impl BlobStore {
 
     /// Removes what processes left behind that died while writing a blob.
     pub(crate) fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
+        let staged = Folder::of(&self.data_dir, NAME).and_then(|root| root.below("tmp"));
+        let Ok((staged, names)) = staged.and_then(|staged| staged.names().map(|names| (staged, names)))
+        else {
+            return;
+        };
+        for name in names {
             let pid = name.to_str().and_then(|name| name.split('-').next()).and_then(|pid| pid.parse().ok());
             let alive = pid
                 .and_then(rustix::process::Pid::from_raw)
                 .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
             if !alive {
                 // A name taken by a process of another pid namespace is written again by its owner.
-                let _ = fs::remove_file(entry.path());
+                let _ = staged.remove(&name);
             }
         }
     }
 
-    fn path(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+    /// A blob's folder, and its name there.
+    fn place<'a>(&self, digest: &'a Digest) -> Result<(&'a str, &'a str), StoreError> {
         let hex = digest.as_str();
         let is_digest =
             hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        match hex.split_at_checked(2) {
-            Some((folder, name)) if is_digest => Ok(self.root.join(folder).join(name)),
-            _ => Err(StoreError::Corrupt {
-                path: self.root.display().to_string(),
-                detail: format!("`{hex}` is not the name of a blob"),
-            }),
-        }
+        hex.split_at_checked(2).filter(|_| is_digest).ok_or_else(|| StoreError::Corrupt {
+            path: self.root.display().to_string(),
+            detail: format!("`{hex}` is not the name of a blob"),
+        })
     }
 
     fn put_file(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path(digest).map_err(io::Error::other)?;
-        let folder = path.parent().unwrap_or(&self.root);
+        let (shard, name) = self.place(digest).map_err(io::Error::other)?;
+        let root = Folder::made_in(&self.data_dir, NAME)?;
+        let folder = root.made(shard)?;
         // Compared, not trusted: a damaged blob is healed by whoever keeps the same content again.
-        if fs::read(&path).is_ok_and(|found| found == bytes) {
+        if folder.read(name).is_ok_and(|found| found == bytes) {
             // Whoever wrote it may have died before it flushed the names.
-            return self.sync_names(folder);
+            return self.sync_names(&folder, &root);
         }
-        make_dir(folder)?;
-        let staged = self.root.join("tmp");
-        make_dir(&staged)?;
+        let staged = root.made("tmp")?;
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-        let temporary = staged.join(format!("{}-{unique}-{}", std::process::id(), digest.short()));
+        let temporary = format!("{}-{unique}-{}", std::process::id(), digest.short());
         let mut tries = 0;
         loop {
             tries += 1;
-            let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
-            match written {
+            let written = write_new(&staged, &temporary, bytes);
+            match written.and_then(|()| staged.rename(&temporary, &folder, name)) {
                 Ok(()) => break,
                 // A sweeper that cannot see this process (another pid namespace) took the file.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 3 => {}
                 Err(error) => {
-                    let _ = fs::remove_file(&temporary);
+                    let _ = staged.remove(&temporary);
                     return Err(error);
                 }
             }
         }
-        self.sync_names(folder)
+        self.sync_names(&folder, &root)
     }
 
     /// Makes the way to a blob durable: its name, its folder's, and once a process that of `blobs`.
-    fn sync_names(&self, folder: &Path) -> io::Result<()> {
-        sync_dir(folder)?;
-        sync_dir(&self.root)?;
-        if let Some(data_dir) = self.root.parent().filter(|_| !self.rooted.load(Ordering::Acquire)) {
-            sync_dir(data_dir)?;
+    fn sync_names(&self, folder: &Folder, root: &Folder) -> io::Result<()> {
+        folder.sync()?;
+        root.sync()?;
+        if !self.rooted.load(Ordering::Acquire) {
+            sync_dir(&self.data_dir)?;
             self.rooted.store(true, Ordering::Release);
         }
         Ok(())
@@ -231,14 +231,12 @@ impl BlobStore {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+fn write_new(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+    // What a process of the same number has left.
+    let _ = folder.remove(name);
+    let mut file = folder.create(name)?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-fn make_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes the names in a folder durable.
@@ -248,7 +246,17 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    impl BlobStore {
+        fn path(&self, digest: &Digest) -> PathBuf {
+            let (shard, name) = self.place(digest).unwrap();
+            self.root.join(shard).join(name)
+        }
+    }
 
     #[test]
     fn a_blob_is_read_back_and_kept_once() {
@@ -269,11 +277,11 @@ mod tests {
         let blobs = BlobStore::new(dir.path());
         let digest = Digest::of_bytes(b"content");
         blobs.put(&blobs.adding().unwrap(), &digest, b"content").unwrap();
-        fs::write(blobs.path(&digest).unwrap(), b"contend").unwrap();
+        fs::write(blobs.path(&digest), b"contend").unwrap();
         assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt { .. })));
         blobs.put(&blobs.adding().unwrap(), &digest, b"content").unwrap();
         assert_eq!(blobs.get(&digest).unwrap(), b"content");
-        fs::remove_file(blobs.path(&digest).unwrap()).unwrap();
+        fs::remove_file(blobs.path(&digest)).unwrap();
         assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt { .. })));
     }
 
@@ -298,5 +306,34 @@ mod tests {
         fs::write(&alive, b"").unwrap();
         blobs.sweep();
         assert!(!dead.exists() && alive.exists());
+    }
+
+    #[test]
+    fn links_that_were_brought_lead_nowhere() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let theirs = elsewhere.path().join("theirs");
+        fs::write(&theirs, b"theirs").unwrap();
+        let blobs = BlobStore::new(dir.path());
+        let digest = Digest::of_bytes(b"content");
+        let root = dir.path().join("blobs");
+        fs::create_dir(&root).unwrap();
+        symlink(elsewhere.path(), root.join("tmp")).unwrap();
+        blobs.sweep();
+        assert!(theirs.exists(), "what lies elsewhere is nobody's leftover");
+        assert!(blobs.put(&blobs.adding().unwrap(), &digest, b"content").is_err());
+        fs::remove_file(root.join("tmp")).unwrap();
+        symlink(elsewhere.path(), root.join("ff")).unwrap();
+        assert!(blobs.remove_all_but(&blobs.alone().unwrap().unwrap(), &BTreeSet::new()).is_err());
+        fs::remove_file(root.join("ff")).unwrap();
+        fs::remove_file(root.join("lock")).unwrap();
+        symlink(elsewhere.path().join("lock"), root.join("lock")).unwrap();
+        assert!(blobs.adding().is_err());
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+        fs::remove_dir_all(&root).unwrap();
+        symlink(elsewhere.path(), &root).unwrap();
+        fs::create_dir(elsewhere.path().join("tmp")).unwrap();
+        fs::write(elsewhere.path().join("tmp/theirs"), b"theirs").unwrap();
+        blobs.sweep();
+        assert!(elsewhere.path().join("tmp/theirs").exists());
     }
 }

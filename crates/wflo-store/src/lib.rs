@@ -15,8 +15,10 @@ mod announced;
 mod blob;
 mod cell;
 pub mod failpoint;
+mod folder;
 pub mod lock;
 pub mod sqlite;
 
 pub use announced::Announced;
-pub use sqlite::{SqliteStore, StoreOptions, has_brought_log};
+pub use folder::Folder;
+pub use sqlite::{SqliteStore, StoreOptions, begin, has_brought_log, make_data_dir, take_log};

@@ -48,10 +48,11 @@ use wflo_core::ports::store::{Batch, StoreError};
 
 use self::fault::Fault;
 use self::open::Place;
+pub use self::open::{begin, make_data_dir};
 use self::readers::Readers;
 use self::turn::Turn;
 use self::wal::Wal;
-pub use self::wal::origin::is_brought as has_brought_log;
+pub use self::wal::origin::{is_brought as has_brought_log, take as take_log};
 use self::write::Writes;
 use self::writer::{Answer, Job, Writer};
 use crate::announced::Announced;

@@ -53,7 +53,6 @@ impl<'a> Session<'a> {
                 return Err(error.into());
             }
         };
-        opening.opened()?;
         Ok(Session { context, settings, store: Arc::new(store), clock: Arc::new(SystemClock::default()) })
     }
 

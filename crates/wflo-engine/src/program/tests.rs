@@ -194,6 +194,37 @@ fn what_a_file_of_the_project_leads_to_is_told_apart() {
 }
 
 #[test]
+fn an_interpreter_that_the_users_search_path_finds_is_named_by_them() {
+    let world = World::new(&["envs/own/bin", "bin"]);
+    world.program("envs/own/bin/python3", "\x7fELF");
+    world.program("work/project/agent.py", "#!/usr/bin/env python3\n");
+    let typed = world.find("python3").unwrap();
+    let found = world.find("./agent.py").unwrap();
+    assert_eq!((&found.shown, found.led), (&typed.shown, vec![]), "as `python3 agent.py`");
+    assert_eq!(world.below(&found.shown), ["envs/own/bin"]);
+    // By its path it is the project that says which.
+    let path = world.home.join("envs/own/bin/python3");
+    world.program("work/project/path.py", &format!("#!{}\n", path.display()));
+    let found = world.find("./path.py").unwrap();
+    assert_eq!(found.led, found.shown);
+    // What may hold something of the user's is no interpreter.
+    world.program("bin/deploy", "#!/bin/sh\n");
+    world.program("work/project/deploy.sh", "#!/usr/bin/env deploy\n");
+    assert_eq!(world.below(&world.find("./deploy.sh").unwrap().led), ["bin/deploy"]);
+}
+
+#[test]
+fn an_environment_of_the_project_that_leads_elsewhere_is_its_word_although_it_is_active() {
+    let world = World::new(&["work/project/venv/bin"]);
+    let other = world.program("other/bin/python3", "\x7fELF");
+    std::fs::create_dir_all(world.project.join("venv/bin")).unwrap();
+    std::os::unix::fs::symlink(&other, world.project.join("venv/bin/python3")).unwrap();
+    world.program("work/project/agent.py", "#!/usr/bin/env python3\n");
+    let found = world.find("./agent.py").unwrap();
+    assert_eq!((world.below(&found.led), &found.led), (vec!["other/bin".to_owned()], &found.shown));
+}
+
+#[test]
 fn a_first_line_that_hides_what_it_leads_to_is_refused() {
     let world = World::new(&[]);
     let other = world.program("other/bin/manage", "\x7fELF");

@@ -172,7 +172,9 @@ pub fn install(data_dir: &Path, file: &Path, accept_free: bool) -> Result<(), In
     std::fs::create_dir_all(folder).map_err(failed)?;
     let beside = folder.join(format!("model_prices.{}.tmp", std::process::id()));
     let written = (|| {
-        let mut new = std::fs::File::create(&beside)?;
+        // Whatever has that name is not written to: it may be a link that was brought along.
+        let _ = std::fs::remove_file(&beside);
+        let mut new = std::fs::File::create_new(&beside)?;
         new.write_all(&text)?;
         new.sync_all()?;
         std::fs::rename(&beside, &path)?;

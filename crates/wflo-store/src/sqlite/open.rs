@@ -85,7 +85,7 @@ impl Place {
 /// [`StoreError::Locked`], [`StoreError::Corrupt`], [`StoreError::Altered`], [`StoreError::TooNew`],
 /// [`StoreError::DiskFull`], or [`StoreError::Failed`] when the folder cannot be written.
 pub(crate) fn first(place: &Place, wait: Duration) -> Result<Connection, StoreError> {
-    make_dir(&place.dir)?;
+    make_data_dir(&place.dir)?;
     check_journal(place)?;
     check_log(place)?;
     let deadline = Instant::now() + wait;
@@ -114,6 +114,21 @@ pub(crate) fn further(place: &Place, wait: Duration) -> Result<Connection, Fault
     conn.busy_timeout(wait)?;
     configure(&conn)?;
     Ok(conn)
+}
+
+/// Makes the data directory, and an empty file in the database's place where there is nothing yet: so it is known which
+/// file a store is before anything is in it.
+///
+/// # Errors
+/// [`StoreError::DiskFull`], or [`StoreError::Failed`] when the folder cannot be written.
+pub fn begin(location: &Path) -> Result<(), StoreError> {
+    let place = Place::parse(location)?;
+    make_data_dir(&place.dir)?;
+    // A new one, which SQLite has not opened.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place.file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(&place.file, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn prepare(place: &Place) -> Result<Connection, Fault> {
@@ -146,6 +161,11 @@ fn prepare(place: &Place) -> Result<Connection, Fault> {
         synced.map_err(|error| failed(&place.dir, &error))?;
     }
     configure(&conn)?;
+    if pages == 0 {
+        // The log is there now, with nothing in it: whoever is killed from here on leaves one of their own.
+        conn.query_row("PRAGMA user_version", [], |_| Ok(()))?;
+        origin::mark(&place.log());
+    }
     migrate::run(place, &mut conn, APPLICATION_ID)?;
     Ok(conn)
 }
@@ -243,7 +263,11 @@ fn configure(conn: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-fn make_dir(dir: &Path) -> Result<(), StoreError> {
+/// Makes a data directory, durably, where there is none: for its user alone, and not for Git.
+///
+/// # Errors
+/// [`StoreError::DiskFull`], or [`StoreError::Failed`].
+pub fn make_data_dir(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
     }

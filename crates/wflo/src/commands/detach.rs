@@ -5,7 +5,6 @@
 //! streams belong to the log.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,10 +12,16 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use wflo_core::error::{Code, Failure};
 use wflo_core::id::RunId;
+use wflo_core::ports::clock::Clock as _;
+use wflo_engine::clock::SystemClock;
+use wflo_store::Folder;
 
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::CommandError;
+
+/// Where logs of runs in the background are, in the data directory.
+const LOGS: &str = "logs";
 
 /// What the child says once.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,14 +42,14 @@ fn failed(what: &str, error: &std::io::Error) -> CommandError {
 /// # Errors
 /// What the child refused it for; that no child can be started.
 pub(crate) fn start(context: &Context<'_>, data_dir: &Path, reads_stdin: bool) -> Result<Exit, CommandError> {
-    let logs = data_dir.join("logs");
-    std::fs::create_dir_all(&logs).map_err(|e| failed("the folder for logs cannot be made", &e))?;
-    let log = logs.join(format!("starting-{}.log", std::process::id()));
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log)
-        .map_err(|e| failed("the log of the background process cannot be written", &e))?;
+    wflo_store::make_data_dir(data_dir)?;
+    // A name that nobody can have foreseen, and no file of somebody else's: the folder may have been brought along.
+    let name = format!("starting-{}.log", SystemClock::default().uuid().simple());
+    let logs =
+        Folder::made_in(data_dir, LOGS).map_err(|e| failed("the folder for logs cannot be made", &e))?;
+    let file =
+        logs.create(&name).map_err(|e| failed("the log of the background process cannot be written", &e))?;
+    let log = data_dir.join(LOGS).join(name);
     let program = std::env::current_exe().map_err(|e| failed("this program cannot find itself", &e))?;
     let mut child = Command::new(program)
         .args(in_background(std::env::args_os().skip(1).collect(), &log))

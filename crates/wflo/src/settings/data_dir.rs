@@ -17,7 +17,8 @@ pub(super) fn default(root: &Path) -> PathBuf {
     root.join(NAME)
 }
 
-/// Checks the folder and what lies in it, and takes away others' permissions.
+/// Checks the folder and what lies in it, and takes away others' permissions. In its folders there are no links, either:
+/// wflo makes none.
 ///
 /// # Errors
 /// [`SettingsError::DataFolder`] when something is a link, no plain file or folder, or somebody else's.
@@ -32,6 +33,21 @@ pub(super) fn check(folder: &Path) -> Result<(), SettingsError> {
         let path = entry.map_err(unreadable)?.path();
         let Some(about) = look(&path)? else { continue };
         secure(&path, &about, if about.is_dir() { 0o700 } else { 0o600 })?;
+        if about.is_dir() {
+            without_links(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the names alone: there may be many.
+fn without_links(folder: &Path) -> Result<(), SettingsError> {
+    let unreadable = |error: std::io::Error| refused(folder, &error.to_string());
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            return Err(refused(&entry.path(), "it is a link"));
+        }
     }
     Ok(())
 }
@@ -89,7 +105,15 @@ mod tests {
             std::fs::remove_file(folder.join(name)).unwrap();
         }
         check(&folder).unwrap();
-        std::fs::remove_dir(&folder).unwrap();
+        for name in ["logs/starting-1.log", "blobs/tmp", "prices/model_prices.json"] {
+            let link = folder.join(name);
+            std::fs::create_dir(link.parent().unwrap()).unwrap();
+            symlink(elsewhere.path(), &link).unwrap();
+            assert!(matches!(check(&folder), Err(SettingsError::DataFolder { .. })), "{name}");
+            std::fs::remove_file(&link).unwrap();
+        }
+        check(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
         std::fs::write(&folder, "").unwrap();
         assert!(check(&folder).is_err(), "a file is no folder");
     }

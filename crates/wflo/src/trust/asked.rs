@@ -3,19 +3,26 @@
 //! Read from the file alone, before the environment is laid over it, and from what is written, not
 //! from what it comes to: a setting that cannot be read as it should is refused elsewhere.
 
-use std::path::{Path, PathBuf};
+mod cloud;
+mod place;
+mod provider;
+mod run;
+mod sandbox;
+mod secret;
+
+use std::path::Path;
 
 use serde::Serialize;
-use wflo_engine::launch::Launch;
-use wflo_engine::program::Program;
 use wflo_gateway::cache::Address;
-use wflo_sandbox::workspace::{Hidden, HideRules, RelPath};
 
+use self::place::{is_outside, is_this_machine};
+use self::provider::of_provider;
+pub(crate) use self::run::{by_hand, host_by_hand, led_to, of_program, of_run, reach_of_run};
+use self::sandbox::of_sandbox;
+use self::secret::of_secret;
+use super::command::{Running, Written, running};
 use crate::document::{Node, Table, Value};
 use crate::plain;
-use crate::settings::{Backend, Settings};
-
-use super::command::{Running, Written, running};
 
 /// One setting, or one entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,7 +41,40 @@ pub(crate) struct Asked {
     running: Running,
 }
 
+/// How far it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Steps reach further.
+    Steps,
+    /// Something of the user's is read, sent, or written to.
+    Yours,
+    /// It runs outside of every sandbox.
+    Outside,
+}
+
+/// The ends of keys that give away what is the user's.
+const YOURS: [&str; 8] = [
+    "api_key_env",
+    "api_key_file",
+    "value_env",
+    "value_file",
+    "sandbox.env",
+    "sandbox.rw",
+    "run.env",
+    "run.rw",
+];
+
 impl Asked {
+    pub(super) fn rank(&self) -> Rank {
+        if self.command.is_some() || matches!(self.key.as_str(), "sandbox.backend" | "run.backend") {
+            Rank::Outside
+        } else if YOURS.iter().any(|end| self.key.ends_with(end)) {
+            Rank::Yours
+        } else {
+            Rank::Steps
+        }
+    }
+
     pub(super) fn new(key: impl Into<String>, value: impl Into<String>, does: &'static str) -> Asked {
         let (command, running) = (None, Running::default());
         Asked { key: key.into(), value: value.into(), does, command, running }
@@ -64,9 +104,9 @@ impl Asked {
 
     /// As it is remembered.
     pub(crate) fn recorded(&self) -> String {
-        match self.running.files.is_empty() {
-            true => self.setting(),
-            false => format!("{} {}", self.setting(), serde_json::json!(self.running.files)),
+        match self.running.digest() {
+            None => self.setting(),
+            Some(files) => format!("{} {files}", self.setting()),
         }
     }
 }
@@ -132,129 +172,6 @@ fn of_metrics(metrics: &Table, found: &mut Vec<Asked>) {
     }
 }
 
-/// What a recorded run was started with beyond what the settings say now: a `.wflo` may have been brought
-/// along too, with runs that nobody of this machine has started.
-pub(crate) fn of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
-    let (sandbox, root) = (&settings.sandbox, &settings.project.root);
-    let mut found = Vec::new();
-    found.extend(by_hand(launch.backend).filter(|_| sandbox.backend != Some(launch.backend)));
-    if let Some(docker) = &launch.docker
-        && docker.options != sandbox.docker
-    {
-        let does = "its steps run in containers that the settings do not ask for";
-        found.push(Asked::new("run.docker", docker.options.image.clone().unwrap_or_default(), does));
-    }
-    found.extend(reach_of_run(launch, settings));
-    for name in launch.env.iter().filter(|name| !sandbox.env.contains(name)) {
-        found.push(Asked::new("run.env", name, "its steps see the variable's value"));
-    }
-    for (key, mounts, said, does) in [
-        ("run.ro", &launch.ro, &sandbox.ro, "its steps read it"),
-        ("run.rw", &launch.rw, &sandbox.rw, "its steps write there, not on a copy"),
-    ] {
-        let said: Vec<_> = said.iter().map(|mount| mount.places(root)).collect();
-        for (source, target) in mounts.iter().filter(|mount| !said.contains(mount)) {
-            found.push(Asked::new(key, format!("{}:{}", source.display(), target.display()), does));
-        }
-    }
-    found.extend(launch.program.iter().flat_map(of_program));
-    found
-}
-
-/// What a program's sandbox shows of the host because whoever started it named the program.
-pub(crate) fn of_program(program: &Program) -> Vec<Asked> {
-    let shown = program.shown.iter();
-    shown.map(|place| Asked::new("run.program", place.display().to_string(), "its program sees it")).collect()
-}
-
-/// Of that, what a file of the project leads to: nobody has named it by hand.
-pub(crate) fn led_to(program: &Program) -> Vec<Asked> {
-    let (asked, led) = (of_program(program), program.led.iter().map(|place| place.display().to_string()));
-    let led: Vec<String> = led.collect();
-    asked.into_iter().filter(|asked| led.contains(&asked.value)).collect()
-}
-
-/// A run with a backend that reaches further than this machine's own walls, as the command line asks for it.
-pub(crate) fn by_hand(backend: Backend) -> Option<Asked> {
-    let does = reach(backend.name())?;
-    Some(Asked::new("run.backend", backend.name(), does))
-}
-
-/// What somebody has to agree to who runs steps with a backend.
-fn reach(backend: &str) -> Option<&'static str> {
-    match backend {
-        "none" => Some("steps are not isolated from this machine"),
-        "e2b" => Some("steps, and the project's files with them, go to a cloud that is paid for"),
-        _ => None,
-    }
-}
-
-/// The hosts and addresses among that.
-pub(crate) fn reach_of_run(launch: &Launch, settings: &Settings) -> Vec<Asked> {
-    let sandbox = &settings.sandbox;
-    // One that does not count lets nothing in.
-    let remembered = super::hosts::read(&settings.project.root).unwrap_or_default();
-    let is_known = |host: &&String| sandbox.allow_hosts.contains(host) || remembered.allow.contains(*host);
-    let said = launch.said_hosts.iter().filter(|said| said.allowed).map(|said| &said.rule);
-    let said = said.filter(|host| !launch.allow_hosts.contains(host));
-    let hosts = launch.allow_hosts.iter().chain(said).filter(|host| !is_known(host));
-    let addresses =
-        launch.allow_addresses.iter().filter(|address| !sandbox.allow_addresses.contains(address));
-    let does = "its steps reach it, though it is no public one";
-    hosts
-        .map(|host| host_by_hand(host))
-        .chain(addresses.map(|address| Asked::new("run.allow_addresses", address, does)))
-        .collect()
-}
-
-/// A host that a run may reach, as the command line allows it.
-pub(crate) fn host_by_hand(host: &str) -> Asked {
-    Asked::new("run.allow_hosts", host, "its steps reach it")
-}
-
-fn of_provider(key: &str, provider: &Table, root: &Path, found: &mut Vec<Asked>) {
-    if let Some(command) = provider.get("api_key_command") {
-        found.push(of_command(format!("{key}.api_key_command"), command, root));
-    }
-    if let Some(file) = text(provider, "api_key_file").filter(|file| is_outside(file, root)) {
-        found.push(Asked::new(format!("{key}.api_key_file"), file, "is read and sent to the provider"));
-    }
-    if let Some(url) = text(provider, "base_url").filter(|url| !is_this_machine(url)) {
-        let does = "model calls of steps go there";
-        found.push(Asked::new(format!("{key}.base_url"), url, does));
-        if let Some(name) = text(provider, "api_key_env") {
-            let does = "the variable's value is sent to that address";
-            found.push(Asked::new(format!("{key}.api_key_env"), name, does));
-        }
-    }
-}
-
-/// A secret of hosts: a project could have any value that can be read sent to a host of its own.
-fn of_secret(key: &str, secret: &Table, root: &Path, found: &mut Vec<Asked>) {
-    let hosts: Vec<&str> = texts(secret, "hosts").collect();
-    for host in &hosts {
-        found.push(Asked::new(format!("{key}.hosts"), *host, "gets the secret's value"));
-    }
-    for (name, does) in [
-        ("headers", "the secret's value may stand in this header"),
-        ("query", "the secret's value may stand in this parameter"),
-    ] {
-        let places = texts(secret, name);
-        found.extend(places.map(|place| Asked::new(format!("{key}.{name}"), place, does)));
-    }
-    if let Some(command) = secret.get("value_command") {
-        found.push(of_command(format!("{key}.value_command"), command, root));
-    }
-    for (name, does) in [
-        ("value_env", "the variable's value is sent to the secret's hosts"),
-        ("value_file", "is read and sent to the secret's hosts"),
-    ] {
-        if let Some(value) = text(secret, name) {
-            found.push(Asked::new(format!("{key}.{name}"), value, does));
-        }
-    }
-}
-
 fn of_command(key: String, command: &Node, root: &Path) -> Asked {
     let written = Written::read(command);
     let value = match &written {
@@ -275,128 +192,6 @@ fn of_cache(url: &str, found: &mut Vec<Asked>) {
             "answers of models are kept there, and taken from there",
         ));
     }
-}
-
-/// A cloud, which sees what steps see, and gets the key that is named for it.
-fn of_cloud(cloud: &Table, root: &Path, found: &mut Vec<Asked>) {
-    let key = "sandbox.e2b";
-    if let Some(command) = cloud.get("api_key_command") {
-        found.push(of_command(format!("{key}.api_key_command"), command, root));
-    }
-    if let Some(file) = text(cloud, "api_key_file").filter(|file| is_outside(file, root)) {
-        found.push(Asked::new(format!("{key}.api_key_file"), file, "is read and sent to the cloud"));
-    }
-    let elsewhere = |name: &str| text(cloud, name).filter(|url| name == "domain" || !is_this_machine(url));
-    let places: Vec<_> = ["domain", "api_url", "sandbox_url"]
-        .into_iter()
-        .filter_map(|name| Some((name, elsewhere(name)?)))
-        .collect();
-    for (name, place) in &places {
-        found.push(Asked::new(
-            format!("{key}.{name}"),
-            *place,
-            "steps, and the project's files with them, go there",
-        ));
-    }
-    if let Some(name) = text(cloud, "api_key_env").filter(|name| !places.is_empty() || *name != "E2B_API_KEY")
-    {
-        found.push(Asked::new(
-            format!("{key}.api_key_env"),
-            name,
-            "the variable's value is sent to the cloud",
-        ));
-    }
-    if let Some(template) = text(cloud, "template") {
-        found.push(Asked::new(format!("{key}.template"), template, "steps run in it"));
-    }
-}
-
-fn of_sandbox(sandbox: &Table, root: &Path, found: &mut Vec<Asked>) {
-    if let Some((name, does)) = text(sandbox, "backend").and_then(|name| Some((name, reach(name)?))) {
-        found.push(Asked::new("sandbox.backend", name, does));
-    }
-    if let Some(Value::Table(cloud)) = sandbox.get("e2b").map(|node| &node.value) {
-        of_cloud(cloud, root, found);
-    }
-    if let Some(image) = text(sandbox, "image") {
-        found.push(Asked::new(
-            "sandbox.image",
-            image,
-            "it is fetched from its registry, and steps run in it",
-        ));
-    }
-    if let Some(runtime) = text(sandbox, "runtime").filter(|name| *name != "runsc") {
-        found.push(Asked::new("sandbox.runtime", runtime, "it is what isolates steps from this machine"));
-    }
-    for host in texts(sandbox, "allow_hosts") {
-        found.push(Asked::new("sandbox.allow_hosts", host, "steps reach it"));
-    }
-    for address in texts(sandbox, "allow_addresses") {
-        found.push(Asked::new(
-            "sandbox.allow_addresses",
-            address,
-            "steps reach it, though it is no public one",
-        ));
-    }
-    of_packages(sandbox, found);
-    if let Some(file) = text(sandbox, "ca_file") {
-        found.push(Asked::new("sandbox.ca_file", file, "hosts that it vouches for are believed"));
-    }
-    for name in texts(sandbox, "env") {
-        found.push(Asked::new("sandbox.env", name, "steps see the variable's value"));
-    }
-    for mount in texts(sandbox, "ro") {
-        let source = mount.split(':').next().unwrap_or_default();
-        if !is_plain_folder(source, root) {
-            found.push(Asked::new("sandbox.ro", mount, "steps read it"));
-        }
-    }
-    for mount in texts(sandbox, "rw") {
-        found.push(Asked::new("sandbox.rw", mount, "steps write there, not on a copy"));
-    }
-}
-
-/// Packages are installed in a sandbox; still it is this machine that fetches them.
-fn of_packages(sandbox: &Table, found: &mut Vec<Asked>) {
-    let does = "packages are fetched for steps, and kept";
-    for requirement in text(sandbox, "requirements").into_iter().chain(texts(sandbox, "requirements")) {
-        found.push(Asked::new("sandbox.requirements", requirement, does));
-    }
-    for package in texts(sandbox, "packages") {
-        let does = "this machine's distribution is asked for it, and steps have its programs";
-        found.push(Asked::new("sandbox.packages", package, does));
-    }
-    if let Some(url) = text(sandbox, "index_url") {
-        found.push(Asked::new("sandbox.index_url", without_user(url), "packages are fetched from there"));
-    }
-    if let Some(limit) = sandbox.get("build_disk_limit").and_then(|node| match &node.value {
-        Value::Number(digits) => Some(digits.as_str()),
-        _ => text_of(node),
-    }) {
-        let does = "so much of this machine's memory may be taken while packages are installed";
-        found.push(Asked::new("sandbox.build_disk_limit", limit, does));
-    }
-    for (key, does) in [
-        ("extra_index_urls", "packages are fetched from there, too"),
-        ("index_hosts", "files of packages are fetched from there"),
-    ] {
-        for place in texts(sandbox, key) {
-            found.push(Asked::new(format!("sandbox.{key}"), without_user(place), does));
-        }
-    }
-    if matches!(sandbox.get("source_builds").map(|node| &node.value), Some(Value::Bool(true))) {
-        let does = "packages run their own code while they are built, in a sandbox";
-        found.push(Asked::new("sandbox.source_builds", "true", does));
-    }
-}
-
-/// An address whose host stands first: what is before it may be secret, or look like a host.
-fn without_user(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
 }
 
 /// The tables below a table, by the user's names.
@@ -430,50 +225,10 @@ fn texts<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = &'a str> {
     items.iter().filter_map(text_of)
 }
 
-/// Whether a path leads out of the project, through a link too.
-fn is_outside(path: &str, root: &Path) -> bool {
-    !resolved(&root.join(path)).is_some_and(|real| real.starts_with(root))
-}
-
-/// Whether it is a folder of the project in which what is hidden stays hidden, and no hidden one.
-fn is_plain_folder(path: &str, root: &Path) -> bool {
-    let Some(real) = resolved(&root.join(path)).filter(|real| real.is_dir()) else { return false };
-    let Ok(inside) = real.strip_prefix(root) else { return false };
-    let inside = RelPath::from_bytes(inside.as_os_str().as_encoded_bytes());
-    match (inside, Hidden::new(root, &HideRules::default())) {
-        (Ok(inside), Ok(hidden)) => hidden.by_path(&inside).is_none(),
-        _ => false,
-    }
-}
-
-/// Where a path leads, links followed as far as it exists; `None` for one that goes up from there.
-fn resolved(path: &Path) -> Option<PathBuf> {
-    if let Ok(real) = path.canonicalize() {
-        return Some(real);
-    }
-    // A link to nowhere yet may lead anywhere later.
-    if path.is_symlink() {
-        return None;
-    }
-    let (above, name) = (path.parent()?, path.file_name()?);
-    Some(resolved(above)?.join(name))
-}
-
-/// Whether an address is on this machine's own loopback.
-fn is_this_machine(url: &str) -> bool {
-    let Some((_, rest)) = url.split_once("://") else { return false };
-    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let loopback = host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    loopback || host.eq_ignore_ascii_case("localhost")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Backend;
 
     fn of(text: &str, root: &Path) -> Vec<String> {
         let node = crate::document::toml::parse("wflo.toml", text).unwrap();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wflo_core::approval::{Decision, Lasts, Purpose};
 use wflo_core::error::{Coded as _, Failure};
 
-use super::record::{self, Uncounted, Unkept};
+use super::own::{self, Uncounted, Unkept};
 use crate::failure::CommandError;
 
 /// What was said for always, as rules.
@@ -31,7 +31,7 @@ struct Record {
 }
 
 fn place(root: &Path) -> PathBuf {
-    record::beside(root, "hosts")
+    own::beside(root, "hosts")
 }
 
 /// What was said for the project at `root`; nothing where there is no record.
@@ -52,7 +52,7 @@ pub(crate) fn kept_out(root: &Path) -> Result<Vec<String>, Failure> {
 }
 
 fn read_at(path: &Path, root: &Path) -> Result<Remembered, Uncounted> {
-    let found = record::read_own::<Record>(path)?.filter(|record| record.project == root);
+    let found = own::read::<Record>(path)?.filter(|record| record.project == root);
     Ok(found.map(|Record { allow, deny, .. }| Remembered { allow, deny }).unwrap_or_default())
 }
 
@@ -80,14 +80,14 @@ pub(crate) fn say(root: &Path, rule: &str, allowed: Option<bool>) -> Result<bool
 fn say_at(path: &Path, root: &Path, rule: &str, allowed: Option<bool>) -> Result<bool, CommandError> {
     let unkept = |source| CommandError::from(Unkept { path: path.to_owned(), source });
     // Two answers at the same moment are both kept.
-    let _alone = record::alone(path).map_err(unkept)?;
+    let _alone = own::alone(path).map_err(unkept)?;
     let known = read_at(path, root)?;
     let said = changed(known.clone(), rule, allowed);
     if said == known {
         return Ok(false);
     }
     let record = Record { project: root.to_owned(), allow: said.allow, deny: said.deny };
-    record::write_at(path, &record).map_err(unkept)?;
+    own::write(path, &record).map_err(unkept)?;
     Ok(true)
 }
 
@@ -139,7 +139,7 @@ mod tests {
         let (path, root) = (folder.path().join("hosts/x.json"), Path::new("/a/project"));
         let allow = BTreeSet::from(["https://a.example".to_owned()]);
         let record = Record { project: root.to_owned(), allow: allow.clone(), deny: BTreeSet::new() };
-        record::write_at(&path, &record).unwrap();
+        own::write(&path, &record).unwrap();
         assert_eq!(read_at(&path, root).unwrap().allow, allow);
         assert_eq!(read_at(&path, Path::new("/another")).unwrap(), Remembered::default());
     }

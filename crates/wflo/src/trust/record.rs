@@ -1,20 +1,14 @@
 //! What was accepted for a project, in the user's state folder.
 //!
-//! A record counts only when it is this user's own file, in this user's own folder, and names the
-//! project's path: nobody else, and no project, can write one.
+//! A record counts only when it is the user's own (`own`) and names the project's path.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use wflo_core::error::{Code, Coded};
-use wflo_sandbox::workspace::state_root;
 
-/// The most of a record that is read, in bytes.
-const LIMIT: u64 = 1 << 20;
+use super::own::{self, Unkept};
 
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
@@ -23,58 +17,9 @@ struct Record {
     settings: BTreeSet<String>,
 }
 
-/// The record cannot be kept.
-#[derive(Debug, thiserror::Error)]
-#[error("{} cannot be written: {source}", path.display())]
-pub(super) struct Unkept {
-    pub(super) path: PathBuf,
-    pub(super) source: io::Error,
-}
-
-impl Coded for Unkept {
-    fn code(&self) -> Code {
-        Code(8012)
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("what you trust is kept there: check its permissions, or set XDG_STATE_HOME".to_owned())
-    }
-}
-
-/// A record that is there does not count: somebody else could have written it, or it is damaged.
-#[derive(Debug, thiserror::Error)]
-#[error("what is kept in {} does not count: {why}", path.display())]
-pub(super) struct Uncounted {
-    path: PathBuf,
-    why: String,
-}
-
-impl Coded for Uncounted {
-    fn code(&self) -> Code {
-        Code(8017)
-    }
-
-    fn hint(&self) -> Option<String> {
-        let path = self.path.display();
-        Some(format!(
-            "look at it first: `chmod go-w` its folder and itself if its text is yours; else `rm {path}` and \
-             answer anew"
-        ))
-    }
-}
-
 /// Where the record of the project at `root` is.
 fn place(root: &Path) -> PathBuf {
-    beside(root, "trust")
-}
-
-/// The file of the project at `root` in one of the user's own folders.
-pub(super) fn beside(root: &Path, folder: &str) -> PathBuf {
-    // A data directory in the project asks for a folder outside of it.
-    let own = state_root(root, &root.join(".wflo"));
-    let mut name = own.file_name().unwrap_or_default().to_owned();
-    name.push(".json");
-    own.with_file_name(folder).join(name)
+    own::beside(root, "trust")
 }
 
 /// What was accepted; nothing when there is no record that counts.
@@ -84,91 +29,31 @@ pub(super) fn read(root: &Path) -> BTreeSet<String> {
 
 fn read_at(path: &Path, root: &Path) -> Option<BTreeSet<String>> {
     // One that does not count accepts nothing.
-    let record: Record = read_own(path).ok()??;
+    let record: Record = own::read(path).ok()??;
     (record.project == root).then_some(record.settings)
 }
 
-/// What a file of the user's own holds, which nobody else can have written; `None` where there is none.
+/// Accepts these as well from now on.
 ///
 /// # Errors
-/// When what is there does not count.
-pub(super) fn read_own<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Uncounted> {
-    let uncounted = |why: String| Uncounted { path: path.to_owned(), why };
-    let unreadable = |error: io::Error| uncounted(error.to_string());
-    let me = rustix::process::geteuid().as_raw();
-    let own = |about: &std::fs::Metadata| about.uid() == me && about.mode() & 0o022 == 0;
-    let folder = path.parent().unwrap_or(path);
-    let about = match folder.symlink_metadata() {
-        Ok(about) => about,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => std::fs::File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(unreadable(error.into())),
-    };
-    if !about.is_dir() || !own(&about) {
-        return Err(uncounted(format!("others can write in {}", folder.display())));
-    }
-    if !file.metadata().is_ok_and(|about| about.is_file() && own(&about)) {
-        return Err(uncounted("others can write it".to_owned()));
-    }
-    let mut text = String::new();
-    file.take(LIMIT).read_to_string(&mut text).map_err(unreadable)?;
-    serde_json::from_str(&text).map(Some).map_err(|error| uncounted(error.to_string()))
-}
-
-/// Keeps others from changing the record at `path` for as long as the file lives.
-///
-/// # Errors
-/// When its folder or the lock beside it cannot be made.
-pub(super) fn alone(path: &Path) -> io::Result<std::fs::File> {
-    own_folder_of(path)?;
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = std::fs::File::from(rustix::fs::open(&lock, flags, Mode::from_raw_mode(0o600))?);
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(file)
-}
-
-/// Makes the folder of the record at `path`, durably: others keep what must not be lost below the folders that are made
-/// on the way to it, and make sure of none that is there.
-///
-/// # Errors
-/// When it cannot be made.
-pub(super) fn own_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    let missing: Vec<&Path> = folder.ancestors().take_while(|each| !each.exists()).collect();
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    missing.into_iter().filter_map(Path::parent).try_for_each(|above| std::fs::File::open(above)?.sync_all())
-}
-
-/// Keeps what is accepted from now on.
-pub(super) fn write(root: &Path, settings: BTreeSet<String>) -> Result<(), Unkept> {
+/// When that cannot be kept.
+pub(super) fn add(root: &Path, settings: impl IntoIterator<Item = String>) -> Result<(), Unkept> {
     let path = place(root);
-    let written = write_at(&path, &Record { project: root.to_owned(), settings });
-    written.map_err(|source| Unkept { path, source })
+    add_at(&path, root, settings).map_err(|source| Unkept { path, source })
 }
 
-pub(super) fn write_at(path: &Path, record: &impl Serialize) -> io::Result<()> {
-    own_folder_of(path)?;
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".{}", std::process::id()));
-    let text = serde_json::to_vec_pretty(record)?;
-    let write = || {
-        let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
-        options.open(&unfinished)?.write_all(&text)?;
-        std::fs::rename(&unfinished, path)
-    };
-    write().inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
+fn add_at(path: &Path, root: &Path, more: impl IntoIterator<Item = String>) -> io::Result<()> {
+    // What two commands accept at the same moment is kept of both.
+    let _alone = own::alone(path)?;
+    let mut settings = read_at(path, root).unwrap_or_default();
+    settings.extend(more);
+    own::write(path, &Record { project: root.to_owned(), settings })
 }
 
 /// Accepts nothing any more; whether there was a record.
 pub(super) fn remove(root: &Path) -> Result<bool, Unkept> {
     let path = place(root);
+    let _alone = own::alone(&path).map_err(|source| Unkept { path: path.clone(), source })?;
     match std::fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -178,7 +63,7 @@ pub(super) fn remove(root: &Path) -> Result<bool, Unkept> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -189,7 +74,7 @@ mod tests {
         let root = Path::new("/a/project");
         let settings = BTreeSet::from(["sandbox.rw = \"/x:/x\"".to_owned()]);
         assert_eq!(read_at(&path, root), None);
-        write_at(&path, &Record { project: root.to_owned(), settings: settings.clone() }).unwrap();
+        own::write(&path, &Record { project: root.to_owned(), settings: settings.clone() }).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(read_at(&path, root), Some(settings));
         assert_eq!(read_at(&path, Path::new("/another")), None);
@@ -202,6 +87,19 @@ mod tests {
         std::fs::rename(&path, folder.path().join("y.json")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("y.json"), &path).unwrap();
         assert_eq!(read_at(&path, root), None, "a link");
+    }
+
+    #[test]
+    fn what_is_accepted_at_the_same_moment_is_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, root) = (&folder.path().join("trust/x.json"), Path::new("/a/project"));
+        let many = 16;
+        std::thread::scope(|threads| {
+            for n in 0..many {
+                threads.spawn(move || add_at(path, root, [format!("sandbox.env = {n}")]).unwrap());
+            }
+        });
+        assert_eq!(read_at(path, root).unwrap().len(), many);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use wflo_core::id::ApprovalId;
 
-use super::record;
+use super::own;
 
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
@@ -19,7 +19,7 @@ struct Record {
 }
 
 fn place(root: &Path) -> PathBuf {
-    record::beside(root, "shown")
+    own::beside(root, "shown")
 }
 
 /// Notes that the whole of a question of the project at `root` was shown. Where that cannot be kept, it counts as not
@@ -34,13 +34,13 @@ pub(crate) fn is_last(root: &Path, approval: ApprovalId) -> bool {
 }
 
 fn note_at(path: &Path, root: &Path, approval: ApprovalId) {
-    if let Err(error) = record::write_at(path, &Record { project: root.to_owned(), approval }) {
+    if let Err(error) = own::write(path, &Record { project: root.to_owned(), approval }) {
         tracing::debug!(path = %path.display(), "it is not kept which question was shown: {error}");
     }
 }
 
 fn is_last_at(path: &Path, root: &Path, approval: ApprovalId) -> bool {
-    let found = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+    let found = own::read::<Record>(path).ok().flatten();
     found.is_some_and(|found| found.project == root && found.approval == approval)
 }
 

@@ -292,6 +292,33 @@ fn a_detached_run_goes_on_after_its_command_has_ended() {
         assert!(line["run_id"] == id && line["trace_id"].is_string(), "{line}");
     }
     assert!(log.contains("step.succeeded"), "{log}");
+    assert_eq!(mode(&folder, &format!(".wflo/logs/{id}.log")), 0o600);
+    assert_eq!(mode(&folder, ".wflo"), 0o700);
+    assert_eq!(folder.read(".wflo/.gitignore"), "*\n", "it is made as by any other command");
+}
+
+fn mode(folder: &Folder, path: &str) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    folder.path().join(path).metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_link_that_was_brought_into_the_data_folder_leads_no_command_out() {
+    let folder = project(&[("workflow.py", &workflow(GREET)), ("elsewhere/theirs", "theirs")]);
+    for (link, to) in
+        [(".wflo/blobs/tmp", "../../elsewhere"), (".wflo/logs/starting-1.log", "../../elsewhere/theirs")]
+    {
+        let link = folder.path().join(link);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(to, &link).unwrap();
+        for command in [&["run"][..], &["run", "--detach"], &["runs", "list"]] {
+            let refused = folder.run(command);
+            assert!(refused.code != 0 && refused.stderr.contains("it is a link"), "{}", refused.stderr);
+        }
+        std::fs::remove_file(link).unwrap();
+    }
+    assert_eq!(folder.read("elsewhere/theirs"), "theirs");
+    assert_eq!(folder.run(&["run"]).code, 0);
 }
 
 #[test]

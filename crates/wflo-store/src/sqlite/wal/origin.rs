@@ -24,13 +24,30 @@ pub(crate) fn mark(log: &Path) {
     }
 }
 
+/// Takes the log beside `database` for one of this machine: somebody has said so.
+pub fn take(database: &Path) {
+    let log = beside(database);
+    if log.symlink_metadata().is_ok_and(|about| about.is_file()) {
+        mark(&log);
+        if is_brought(database)
+            && let Ok(about) = database.metadata()
+        {
+            let _ = std::fs::set_permissions(&log, about.permissions());
+        }
+    }
+}
+
+fn beside(database: &Path) -> PathBuf {
+    let mut log = database.to_owned().into_os_string();
+    log.push("-wal");
+    PathBuf::from(log)
+}
+
 /// Whether the log beside `database` holds anything and was not made by a wflo of this machine. Where no marks can
 /// be kept the file's mode decides: SQLite gives a log that of its database, and others' tools do not.
 #[must_use]
 pub fn is_brought(database: &Path) -> bool {
-    let mut log = database.to_owned().into_os_string();
-    log.push("-wal");
-    let log = PathBuf::from(log);
+    let log = beside(database);
     let Ok(about) = log.symlink_metadata() else { return false };
     if about.is_file() && about.len() <= HEADER {
         return false;
@@ -66,7 +83,7 @@ mod tests {
         std::fs::write(&brought, &content).unwrap();
         std::fs::rename(&brought, &log).unwrap();
         assert!(is_brought(&database));
-        mark(&log);
+        take(&database);
         assert!(!is_brought(&database), "once somebody has said so");
         std::fs::rename(&log, &brought).unwrap();
         std::os::unix::fs::symlink(&brought, &log).unwrap();
