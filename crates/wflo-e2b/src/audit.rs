@@ -36,10 +36,10 @@ impl Audit {
     /// # Errors
     /// When they cannot be written.
     pub(crate) fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Audit, ServeError> {
-        let path = folder.join("audit.jsonl");
+        let path = folder.join(log::NAME);
         let failed = |source| ServeError::Audit { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let log = Log::open(&path).map_err(failed)?;
+        let log = Log::open(folder).map_err(failed)?;
         Ok(Audit { log: Mutex::new(log), clock })
     }
 

@@ -19,7 +19,7 @@ use wflo_sandbox::{Bind, EGRESS_PORT, Launcher, Limits, Outcome, ProcessTree, Sp
 
 use crate::access::{Tokens, USER};
 use crate::audit::Audit;
-use crate::error::{ApiError, ServeError};
+use crate::error::ApiError;
 use crate::live::{AtEnd, ById, Live, Made};
 use crate::network::Sight;
 use crate::turns::Turns;
@@ -61,8 +61,6 @@ pub struct Each {
 pub(crate) struct Sandboxes {
     launcher: Launcher,
     program: PathBuf,
-    /// An empty folder, under every home folder.
-    empty: PathBuf,
     pub(crate) each: Each,
     most: usize,
     memory: Option<Bytes>,
@@ -95,7 +93,6 @@ pub(crate) struct Wish {
 pub(crate) struct Ground {
     pub(crate) launcher: Launcher,
     pub(crate) program: PathBuf,
-    pub(crate) empty: PathBuf,
     pub(crate) each: Each,
     pub(crate) most: usize,
     pub(crate) memory: Option<Bytes>,
@@ -105,13 +102,12 @@ pub(crate) struct Ground {
 
 impl Sandboxes {
     pub(crate) fn new(ground: Ground) -> Sandboxes {
-        let Ground { launcher, program, empty, each, most, memory, clock, audit } = ground;
+        let Ground { launcher, program, each, most, memory, clock, audit } = ground;
         let units = |memory: Bytes| usize::try_from(memory.0 / UNIT).unwrap_or(usize::MAX);
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Sandboxes {
             launcher,
             program,
-            empty,
             each,
             most,
             memory,
@@ -236,7 +232,7 @@ impl Sandboxes {
         }
         all.extend(env);
         spec.env = all.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        spec.workspace = Some(View { lowers: vec![self.empty.clone()], target: HOME.into() });
+        spec.workspace = Some(View { lowers: Vec::new(), target: HOME.into() });
         spec.ro = self.each.ro.iter().cloned().chain([Bind::new(&self.program, AGENT)]).collect();
         spec.ro.extend(sight.iter().map(|sight| Bind::new(sight.trusted.path(), TRUSTED)));
         spec.stdin = Stdio::Fd(theirs);
@@ -331,19 +327,5 @@ fn not_made(code: Code, error: &dyn std::error::Error) -> ApiError {
 impl std::fmt::Debug for Sandboxes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {} sandboxes", self.all().len(), self.most)
-    }
-}
-
-/// The folder that is under every home folder: nothing is ever in it.
-///
-/// # Errors
-/// When it cannot be made.
-pub(crate) fn empty_folder(state: &std::path::Path) -> Result<PathBuf, ServeError> {
-    let path = state.join("empty");
-    match std::fs::create_dir(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(ServeError::Audit { path, source: error })
-        }
-        _ => Ok(path),
     }
 }

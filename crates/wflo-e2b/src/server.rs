@@ -32,7 +32,7 @@ use crate::audit::Audit;
 use crate::error::ServeError;
 use crate::quiet::Requests;
 use crate::route::{self, Shared};
-use crate::sandboxes::{Each, Ground, Sandboxes, empty_folder};
+use crate::sandboxes::{Each, Ground, Sandboxes};
 
 /// The most connections at a time; more wait.
 const MOST: usize = 1_024;
@@ -89,7 +89,6 @@ impl Server {
         }
         wflo_egress::Rules::parse(&options.each.hosts, &[])?;
         let audit = Arc::new(Audit::open(&options.state, Arc::clone(&options.clock))?);
-        let empty = empty_folder(&options.state)?;
         let swept = wflo_sandbox::sweep();
         if swept.groups > 0 {
             tracing::info!(
@@ -104,7 +103,6 @@ impl Server {
         let sandboxes = Arc::new(Sandboxes::new(Ground {
             launcher,
             program: options.program,
-            empty,
             each: options.each,
             most: options.most,
             memory: options.memory,
