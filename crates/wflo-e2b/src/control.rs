@@ -120,10 +120,9 @@ async fn verb_of(
                 let why = "a sandbox that is paused stays in memory as it is";
                 return Err(ApiError::NotHere { what: "memory: false".to_owned(), why });
             }
-            if !blocking(live, move |live| live.pause(now)).await? {
+            if !sandboxes.pause(live).await? {
                 return Err(ApiError::Paused(live.id.clone()));
             }
-            sandboxes.audit.record("sandbox.paused", &live.id, &json!({ "why": "asked" }));
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         "resume" | "connect" => {
@@ -131,10 +130,8 @@ async fn verb_of(
                 let why = "a sandbox goes on as it was paused";
                 return Err(ApiError::NotHere { what: "memory: false".to_owned(), why });
             }
-            let woken = blocking(live, move |live| live.resume(span, now)).await?;
-            if woken {
-                sandboxes.audit.record("sandbox.resumed", &live.id, &json!({}));
-            } else {
+            let woken = sandboxes.resume(live, span, json!({})).await?;
+            if !woken {
                 live.give(span.unwrap_or(USUAL), now, true);
             }
             let status = if woken { StatusCode::CREATED } else { StatusCode::OK };
@@ -142,15 +139,6 @@ async fn verb_of(
         }
         other => Err(ApiError::NotOffered(format!("`{other}` of a sandbox"))),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    live: &Arc<Live>,
-    act: impl FnOnce(&Live) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let own = Arc::clone(live);
-    let done = tokio::task::spawn_blocking(move || act(&own)).await;
-    done.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))
 }
 
 /// A page of them.

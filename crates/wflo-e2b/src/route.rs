@@ -90,12 +90,7 @@ async fn awake(shared: &Shared, live: &Arc<Live>) -> Result<(), ApiError> {
     if !live.wakes() {
         return Err(ApiError::Asleep(live.id.clone()));
     }
-    let (own, now) = (Arc::clone(live), shared.sandboxes.clock.now());
-    let woken = tokio::task::spawn_blocking(move || own.resume(None, now)).await;
-    if woken.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))? {
-        shared.sandboxes.audit.record("sandbox.resumed", &live.id, &json!({ "why": "request" }));
-    }
-    Ok(())
+    shared.sandboxes.resume(live, None, json!({ "why": "request" })).await.map(drop)
 }
 
 /// Nobody needs a token to be told that a sandbox runs whose name they know.

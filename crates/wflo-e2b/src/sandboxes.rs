@@ -1,34 +1,28 @@
 //! The sandboxes of a server: made, found, ended. Owns how many there may be, and that each ends in time.
 
+mod making;
+
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use wflo_core::error::{Code, Coded as _};
 use wflo_core::ports::clock::Clock;
 use wflo_core::size::{Bytes, MilliCpus};
-use wflo_egress::client_env;
-use wflo_egress::inspect::trust_env;
-use wflo_sandbox::{Bind, EGRESS_PORT, Launcher, Limits, Outcome, ProcessTree, Spec, Stdio, View};
+use wflo_sandbox::{Bind, Launcher, Outcome};
 
-use crate::access::{Tokens, USER};
+use self::making::not_made;
+use crate::access::Tokens;
 use crate::audit::Audit;
 use crate::error::ApiError;
 use crate::live::{AtEnd, ById, Live, Made};
-use crate::network::Sight;
 use crate::turns::Turns;
-use crate::{AGENT_ARGUMENT, network, secret};
+use crate::{network, secret};
 
-/// Where its agent is, inside.
-const AGENT: &str = "/run/wflo/agent";
-/// Where the certificates are that programs trust, where their requests are seen.
-const TRUSTED: &str = "/opt/wflo/trusted.pem";
 /// The home folder inside, which is where E2B's is.
 pub(crate) const HOME: &str = "/home/user";
 /// So much of the sandboxes' memory is one permit.
@@ -71,8 +65,10 @@ pub(crate) struct Sandboxes {
     all: Mutex<ById>,
     /// Requests for a new one that may be the same request.
     turns: Turns,
-    /// One waits for the end of each sandbox.
-    ends: TaskTracker,
+    /// New ones on their way.
+    making: TaskTracker,
+    /// One waits for the end of each sandbox, and one carries out each change.
+    tasks: TaskTracker,
 }
 
 /// What a client wants of a new one.
@@ -117,7 +113,8 @@ impl Sandboxes {
             audit,
             all: Mutex::default(),
             turns: Turns::default(),
-            ends: TaskTracker::new(),
+            making: TaskTracker::new(),
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -146,8 +143,15 @@ impl Sandboxes {
         Ok(room)
     }
 
-    /// Makes one, or finds the one that was made for the same key.
+    /// Makes one, or finds the one that was made for the same key; and does that whether or not its client waits
+    /// for it, so that what is made has its room and its line.
     pub(crate) async fn create(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
+        let own = Arc::clone(self);
+        let made = self.making.spawn(async move { own.in_turn(wish).await }).await;
+        made.unwrap_or_else(|error| Err(not_made(Code(9005), &error)))
+    }
+
+    async fn in_turn(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
         let Some(key) = wish.idempotency.clone() else { return self.make(wish).await };
         // Another that has the key may be on its way: it is there, or has failed, once it is this one's turn.
         let _turn = self.turns.take(&key).await;
@@ -195,61 +199,8 @@ impl Sandboxes {
         });
         self.audit.record("sandbox.created", &id, &details);
         self.all().insert(id, Arc::clone(&live));
-        self.ends.spawn(Arc::clone(self).until_end(Arc::clone(&live)));
+        self.tasks.spawn(Arc::clone(self).until_end(Arc::clone(&live)));
         Ok(live)
-    }
-
-    /// Starts the sandbox and its agent. Blocks.
-    fn launch(
-        &self,
-        id: &str,
-        env: BTreeMap<String, String>,
-        hosts: &[String],
-    ) -> Result<(ProcessTree, OwnedFd, Option<Sight>), ApiError> {
-        let sight = Sight::of(hosts).map_err(|error| not_made(error.code(), &error))?;
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|error| not_made(Code(9005), &error))?;
-        let mut spec = Spec::new([AGENT, AGENT_ARGUMENT]);
-        let path = self.each.path.iter().map(|folder| folder.display().to_string());
-        let path = path.chain([wflo_sandbox::PATH.to_owned()]).collect::<Vec<_>>().join(":");
-        let mut all: BTreeMap<String, String> = [
-            ("HOME", HOME),
-            ("USER", USER),
-            ("LOGNAME", USER),
-            ("SHELL", "/bin/bash"),
-            ("PATH", &path),
-            ("E2B_SANDBOX", "true"),
-            ("E2B_SANDBOX_ID", id),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        if !hosts.is_empty() {
-            all.extend(client_env(EGRESS_PORT));
-        }
-        if sight.is_some() {
-            all.extend(trust_env(TRUSTED));
-        }
-        all.extend(env);
-        spec.env = all.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        spec.workspace = Some(View { lowers: Vec::new(), target: HOME.into() });
-        spec.ro = self.each.ro.iter().cloned().chain([Bind::new(&self.program, AGENT)]).collect();
-        spec.ro.extend(sight.iter().map(|sight| Bind::new(sight.trusted.path(), TRUSTED)));
-        spec.stdin = Stdio::Fd(theirs);
-        spec.pts = true;
-        spec.preset = self.each.preset;
-        spec.egress_listener = !hosts.is_empty();
-        "e2b".clone_into(&mut spec.hostname);
-        // Its time is the server's affair: it may be changed.
-        spec.limits = Limits {
-            memory: Some(self.each.memory),
-            cpus: Some(self.each.cpus),
-            pids: Some(self.each.pids),
-            disk: Some(self.each.disk),
-            ..Limits::default()
-        };
-        let tree = self.launcher.launch(spec).map_err(|error| not_made(error.code(), &error))?;
-        Ok((tree, ours, sight))
     }
 
     /// Waits until it has ended, by itself or in time, and forgets it.
@@ -304,9 +255,49 @@ impl Sandboxes {
         // From now on nobody finds it.
         self.all().remove(&live.id);
         let dying = Arc::clone(live);
-        // What cannot be killed has been.
-        let _ = tokio::task::spawn_blocking(move || dying.tree.kill()).await;
-        live.leave();
+        let killed = self.tasks.spawn_blocking(move || {
+            // What cannot be killed has been.
+            let _ = dying.tree.kill();
+            dying.leave();
+        });
+        let _ = killed.await;
+    }
+
+    /// Pauses it, as its client has asked; whether it was not paused before.
+    pub(crate) async fn pause(&self, live: &Arc<Live>) -> Result<bool, ApiError> {
+        let (now, details) = (self.clock.now(), json!({ "why": "asked" }));
+        self.carry_out(live, "sandbox.paused", details, move |live| live.pause(now)).await
+    }
+
+    /// Lets it go on, with `span` or as much as it was given last; whether it was paused.
+    pub(crate) async fn resume(
+        &self,
+        live: &Arc<Live>,
+        span: Option<Duration>,
+        details: Value,
+    ) -> Result<bool, ApiError> {
+        let now = self.clock.now();
+        self.carry_out(live, "sandbox.resumed", details, move |live| live.resume(span, now)).await
+    }
+
+    /// Changes it, which blocks, and records that where anything changed; to its end, whether or not its client
+    /// waits for it.
+    async fn carry_out(
+        &self,
+        live: &Arc<Live>,
+        event: &'static str,
+        details: Value,
+        change: impl FnOnce(&Live) -> Result<bool, ApiError> + Send + 'static,
+    ) -> Result<bool, ApiError> {
+        let (own, audit) = (Arc::clone(live), Arc::clone(&self.audit));
+        let carried = self.tasks.spawn_blocking(move || {
+            let changed = change(&own)?;
+            if changed {
+                audit.record(event, &own.id, &details);
+            }
+            Ok(changed)
+        });
+        carried.await.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))
     }
 
     /// Ends all of them, and waits until each is gone.
@@ -315,13 +306,11 @@ impl Sandboxes {
         for live in self.list() {
             self.kill(&live).await;
         }
-        self.ends.close();
-        self.ends.wait().await;
+        self.making.close();
+        self.making.wait().await;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
-}
-
-fn not_made(code: Code, error: &dyn std::error::Error) -> ApiError {
-    ApiError::NotMade { code, message: error.to_string() }
 }
 
 impl std::fmt::Debug for Sandboxes {

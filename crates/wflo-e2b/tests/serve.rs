@@ -1,0 +1,39 @@
+//! A server with sandboxes of this machine, and clients that do what no SDK would.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "serve/world.rs"]
+mod world;
+
+use serde_json::json;
+
+use self::world::{World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_begins_and_leaves_has_its_room_and_its_line() {
+    let world = World::start(2).await;
+    let wish = json!({ "templateID": "base", "timeout": 300 });
+    // A request that nothing of was read yet is none: it is made again until two have come that far.
+    eventually("two are recorded", async || {
+        world.leave("POST", "/sandboxes", &wish).await;
+        world.list().await.len() == 2
+    })
+    .await;
+    eventually("each has its line", async || world.lines("sandbox.created").len() == 2).await;
+    assert_eq!(world.ask("POST", "/sandboxes", &wish).await.0, 429, "there is no more room");
+
+    let id = world.list().await.remove(0);
+    for round in 1..=5 {
+        for (verb, state, event) in
+            [("pause", "paused", "sandbox.paused"), ("resume", "running", "sandbox.resumed")]
+        {
+            eventually(state, async || {
+                world.leave("POST", &format!("/sandboxes/{id}/{verb}"), &json!({})).await;
+                world.state(&id).await == state
+            })
+            .await;
+            eventually(event, async || world.lines(event).len() >= round).await;
+        }
+    }
+    world.end().await;
+}
