@@ -146,6 +146,9 @@ impl Sandboxes {
     /// Makes one, or finds the one that was made for the same key; and does that whether or not its client waits
     /// for it, so that what is made has its room and its line.
     pub(crate) async fn create(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
+        if self.room.is_closed() {
+            return Err(ApiError::TooMany(self.most));
+        }
         let own = Arc::clone(self);
         let made = self.making.spawn(async move { own.in_turn(wish).await }).await;
         made.unwrap_or_else(|error| Err(not_made(Code(9005), &error)))
@@ -300,14 +303,20 @@ impl Sandboxes {
         carried.await.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))
     }
 
-    /// Ends all of them, and waits until each is gone.
-    pub(crate) async fn end(&self) {
-        self.room.close();
+    async fn kill_all(&self) {
         for live in self.list() {
             self.kill(&live).await;
         }
+    }
+
+    /// Ends all of them, those that are being made too, and waits until each is gone.
+    pub(crate) async fn end(&self) {
+        self.room.close();
+        self.kill_all().await;
+        // Who had room already is on the way to a sandbox.
         self.making.close();
         self.making.wait().await;
+        self.kill_all().await;
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -5,6 +5,8 @@
 #[path = "serve/world.rs"]
 mod world;
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use self::world::{World, eventually};
@@ -36,4 +38,18 @@ async fn what_a_client_begins_and_leaves_has_its_room_and_its_line() {
         }
     }
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_server_is_the_end_of_sandboxes_that_are_being_made() {
+    for longer in 0..6 {
+        let world = World::start(8).await;
+        let wish = json!({ "templateID": "base", "timeout": 300 });
+        assert_eq!(world.ask("POST", "/sandboxes", &wish).await.0, 201);
+        let _making =
+            (world.send("POST", "/sandboxes", &wish).await, world.send("POST", "/sandboxes", &wish).await);
+        // Each time at another moment of the making; at whichever, it ends.
+        tokio::time::sleep(Duration::from_millis(4 * longer)).await;
+        world.end().await;
+    }
 }
