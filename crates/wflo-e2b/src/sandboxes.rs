@@ -18,6 +18,7 @@ use wflo_sandbox::{Bind, Launcher, Outcome};
 use self::making::not_made;
 use crate::access::Tokens;
 use crate::audit::Audit;
+use crate::ending::Ending;
 use crate::error::ApiError;
 use crate::live::{AtEnd, ById, Live, Made};
 use crate::turns::Turns;
@@ -176,6 +177,7 @@ impl Sandboxes {
         let hosts = wish.hosts.clone();
         let launched = tokio::task::spawn_blocking(move || own.launch(&name, env, &hosts)).await;
         let (tree, agent, sight) = launched.map_err(|error| not_made(Code(9005), &error))??;
+        let ending = Ending::of(&tree).map_err(|error| not_made(Code(9005), &error))?;
         let network = network::open(&tree, &wish.hosts, sight, &id, &self.audit)
             .map_err(|error| not_made(error.code(), &error))?;
         let made = Made {
@@ -202,14 +204,14 @@ impl Sandboxes {
         });
         self.audit.record("sandbox.created", &id, &details);
         self.all().insert(id, Arc::clone(&live));
-        self.tasks.spawn(Arc::clone(self).until_end(Arc::clone(&live)));
+        self.tasks.spawn(Arc::clone(self).until_end(Arc::clone(&live), ending));
         Ok(live)
     }
 
     /// Waits until it has ended, by itself or in time, and forgets it.
-    async fn until_end(self: Arc<Self>, live: Arc<Live>) {
-        let waiting = Arc::clone(&live);
-        let mut ended = tokio::task::spawn_blocking(move || waiting.tree.wait());
+    async fn until_end(self: Arc<Self>, live: Arc<Live>, ending: Ending) {
+        let ended = ending.exit(&live);
+        tokio::pin!(ended);
         let mut why = "program";
         let exit = loop {
             let (deadline, at_end) = live.next();
@@ -237,8 +239,7 @@ impl Sandboxes {
         };
         self.all().remove(&live.id);
         live.leave();
-        let outcome = exit.ok().and_then(Result::ok).map(|exit| exit.outcome);
-        let outcome = match outcome {
+        let outcome = match exit.map(|exit| exit.outcome) {
             Some(Outcome::OutOfMemory) => "out of memory",
             Some(Outcome::TooManyTasks) => "too many processes",
             Some(Outcome::RanOn) => "ran on while it was stopped",

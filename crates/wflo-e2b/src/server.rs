@@ -46,6 +46,9 @@ const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection without a request may take to end once it is told to.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Threads for what blocks for a moment: sandboxes that are made, looked at, stopped and ended.
+const SPARE: usize = 64;
+
 /// How sandboxes are served.
 pub struct ServerOptions {
     /// Where.
@@ -66,6 +69,13 @@ pub struct ServerOptions {
     pub state: PathBuf,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// How many threads for what blocks a server of so many sandboxes is to have: names that are asked about take some
+/// for as long as name servers like, and are no reason that nothing is made or ended any more.
+#[must_use]
+pub fn threads(most: usize) -> usize {
+    most.saturating_mul(wflo_egress::resolve::AT_ONCE).saturating_add(SPARE)
 }
 
 /// A server that runs. It must be ended.

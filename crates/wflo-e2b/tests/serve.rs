@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::world::{World, eventually};
+use self::world::{PATIENCE, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_begins_and_leaves_has_its_room_and_its_line() {
@@ -52,4 +52,28 @@ async fn the_end_of_the_server_is_the_end_of_sandboxes_that_are_being_made() {
         tokio::time::sleep(Duration::from_millis(4 * longer)).await;
         world.end().await;
     }
+}
+
+#[test]
+fn a_sandbox_that_runs_takes_no_thread_of_the_servers() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(2).enable_all().build();
+    let lived = async {
+        let world = World::start(4).await;
+        let wish = json!({ "templateID": "base", "timeout": 300 });
+        for _ in 0..4 {
+            assert_eq!(world.ask("POST", "/sandboxes", &wish).await.0, 201);
+        }
+        for id in world.list().await {
+            assert_eq!(world.ask("DELETE", &format!("/sandboxes/{id}"), &json!({})).await.0, 204);
+        }
+        eventually("each has ended", async || world.lines("sandbox.ended").len() == 4).await;
+        for line in world.lines("sandbox.ended") {
+            assert_eq!(line["outcome"], "killed");
+        }
+        world.end().await;
+    };
+    let runtime = runtime.unwrap();
+    let lived = runtime.block_on(async { tokio::time::timeout(PATIENCE, lived).await });
+    runtime.shutdown_background();
+    lived.expect("somebody has a thread");
 }
