@@ -79,7 +79,10 @@ pub(crate) async fn answer(
         (&Method::POST, ["sandboxes", id, verb]) => {
             let live = find(sandboxes, id)?;
             let time: Time = body::message(body).await?;
-            verb_of(sandboxes, &live, verb, &time).await
+            verb_of(sandboxes, &live, verb, &time).await.map_err(|error| match error {
+                ApiError::Gone(id) => ApiError::NoSandbox(id),
+                other => other,
+            })
         }
         (&Method::PUT, ["sandboxes", id, "network"]) => {
             let live = find(sandboxes, id)?;
@@ -107,12 +110,12 @@ async fn verb_of(
     let span = time.timeout.or(time.duration).map(|seconds| wish::span(seconds, sandboxes)).transpose()?;
     match verb {
         "timeout" => {
-            live.give(span.unwrap_or(USUAL), now, false);
+            live.give(span.unwrap_or(USUAL), now, false)?;
             sandboxes.audit.record("sandbox.timeout", &live.id, &json!({ "ends": live.ends().to_string() }));
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         "refreshes" => {
-            live.give(span.unwrap_or(USUAL), now, true);
+            live.give(span.unwrap_or(USUAL), now, true)?;
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         "pause" => {
@@ -132,7 +135,7 @@ async fn verb_of(
             }
             let woken = sandboxes.resume(live, span, json!({})).await?;
             if !woken {
-                live.give(span.unwrap_or(USUAL), now, true);
+                live.give(span.unwrap_or(USUAL), now, true)?;
             }
             let status = if woken { StatusCode::CREATED } else { StatusCode::OK };
             Ok(answer::message(status, &Created::of(live)))

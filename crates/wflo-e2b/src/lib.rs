@@ -24,6 +24,7 @@ mod error;
 mod fault;
 mod form;
 mod frame;
+mod life;
 mod live;
 mod network;
 mod quiet;

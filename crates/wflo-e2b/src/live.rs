@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -18,6 +18,7 @@ use crate::access::Tokens;
 use crate::ask::Ask;
 use crate::error::ApiError;
 use crate::frame::{self, Frames};
+use crate::life::{AtEnd, Due, Life, Over};
 use crate::network::Network;
 use crate::room::Room;
 
@@ -39,6 +40,10 @@ pub(crate) struct Live {
     /// The agent's standard input.
     agent: OwnedFd,
     life: Mutex<Life>,
+    /// Whether a request that finds it paused lets it go on.
+    pub(crate) wakes: bool,
+    /// Processor time when somebody looked last, and when that was.
+    measured: Mutex<Option<(Instant, Duration)>>,
     /// Its time has changed.
     pub(crate) changed: Notify,
     /// Room for messages to the agent, and for the agent's.
@@ -46,30 +51,6 @@ pub(crate) struct Live {
     outward: Room,
     /// Room among the server's sandboxes, and in their memory.
     room: Mutex<Vec<OwnedSemaphorePermit>>,
-}
-
-/// What is done when its time is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AtEnd {
-    Kill,
-    Pause,
-}
-
-/// What of it changes.
-#[derive(Debug, Clone, Copy)]
-struct Life {
-    ends: Timestamp,
-    deadline: Instant,
-    /// The last time that was asked for.
-    span: Duration,
-    /// The longest that it may be paused on end, as it may be given to run.
-    longest: Duration,
-    paused: bool,
-    at_end: AtEnd,
-    /// Whether a request that finds it paused lets it go on.
-    wakes: bool,
-    /// Processor time when somebody looked last, and when that was.
-    measured: Option<(Instant, Duration)>,
 }
 
 /// What a new one is made of.
@@ -94,16 +75,7 @@ pub(crate) struct Made {
 
 impl Made {
     pub(crate) fn live(self) -> Live {
-        let life = Life {
-            ends: later(self.now, self.span),
-            deadline: Instant::now() + self.span,
-            span: self.span,
-            longest: self.longest,
-            paused: false,
-            at_end: self.at_end,
-            wakes: self.wakes,
-            measured: None,
-        };
+        let life = Life::new(self.now, self.span, self.longest, self.at_end);
         Live {
             id: self.id,
             template: self.template,
@@ -117,16 +89,14 @@ impl Made {
             network: Mutex::new(self.network),
             agent: self.agent,
             life: Mutex::new(life),
+            wakes: self.wakes,
+            measured: Mutex::default(),
             changed: Notify::new(),
             inward: Room::new(),
             outward: Room::new(),
             room: Mutex::new(self.room),
         }
     }
-}
-
-fn later(now: Timestamp, span: Duration) -> Timestamp {
-    SignedDuration::try_from(span).ok().and_then(|span| now.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -179,42 +149,34 @@ impl Live {
 
     /// When its time is up, by the wall's clock.
     pub(crate) fn ends(&self) -> Timestamp {
-        self.life().ends
+        self.life().ends()
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.life().paused
+        self.life().is_paused() == Ok(true)
     }
 
-    /// When something is to be done, and what. Nothing but its end follows a pause.
-    pub(crate) fn next(&self) -> (Instant, AtEnd) {
-        let life = self.life();
-        (life.deadline, if life.paused { AtEnd::Kill } else { life.at_end })
+    /// When something is to be done.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.life().deadline()
     }
 
     pub(crate) fn at_end(&self) -> AtEnd {
-        self.life().at_end
+        self.life().at_end()
     }
 
-    pub(crate) fn wakes(&self) -> bool {
-        self.life().wakes
+    fn gone(&self) -> ApiError {
+        ApiError::Gone(self.id.clone())
     }
 
     /// Gives it `span` from now on; only more than it has where `only_more`. What is paused has it once it goes on.
-    pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) {
-        {
-            let mut life = self.life();
-            if life.paused {
-                life.span = span;
-                return;
-            }
-            let deadline = Instant::now() + span;
-            if only_more && deadline < life.deadline {
-                return;
-            }
-            (life.deadline, life.ends, life.span) = (deadline, later(now, span), span);
-        }
+    ///
+    /// # Errors
+    /// When it ends.
+    pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) -> Result<(), ApiError> {
+        self.life().give(span, now, only_more).map_err(|Over| self.gone())?;
         self.changed.notify_one();
+        Ok(())
     }
 
     /// Stops all of it, and ends its connections; whether it was not stopped before. Blocks.
@@ -223,17 +185,20 @@ impl Live {
     /// When it has ended.
     pub(crate) fn pause(&self, now: Timestamp) -> Result<bool, ApiError> {
         let mut life = self.life();
-        if life.paused {
+        if life.is_paused().map_err(|Over| self.gone())? {
             return Ok(false);
         }
-        // Whoever goes on all the same reaches nobody.
-        self.hold_network(true);
-        self.tree.freeze().map_err(|_| ApiError::Gone(self.id.clone()))?;
-        life.paused = true;
-        (life.deadline, life.ends) = (Instant::now() + life.longest, later(now, life.longest));
-        drop(life);
+        self.freeze(&mut life, now)?;
         self.changed.notify_one();
         Ok(true)
+    }
+
+    fn freeze(&self, life: &mut Life, now: Timestamp) -> Result<(), ApiError> {
+        // Whoever goes on all the same reaches nobody.
+        self.hold_network(true);
+        self.tree.freeze().map_err(|_| self.gone())?;
+        life.paused(now);
+        Ok(())
     }
 
     /// Lets it go on, with `span` from now on or as much as it was given last; whether it was stopped. Blocks.
@@ -241,24 +206,31 @@ impl Live {
     /// # Errors
     /// When it has ended.
     pub(crate) fn resume(&self, span: Option<Duration>, now: Timestamp) -> Result<bool, ApiError> {
-        let span = {
-            let mut life = self.life();
-            if !life.paused {
-                return Ok(false);
-            }
-            self.tree.thaw().map_err(|_| ApiError::Gone(self.id.clone()))?;
-            self.hold_network(false);
-            life.paused = false;
-            span.unwrap_or(life.span)
-        };
-        self.give(span, now, false);
+        let mut life = self.life();
+        if !life.is_paused().map_err(|Over| self.gone())? {
+            return Ok(false);
+        }
+        self.tree.thaw().map_err(|_| self.gone())?;
+        self.hold_network(false);
+        life.resumed(span, now);
+        self.changed.notify_one();
         Ok(true)
+    }
+
+    /// Does what is due, or says why it is to be ended: nobody is given more time from then on. Blocks.
+    pub(crate) fn look_at_the_time(&self, now: Timestamp) -> Option<Due> {
+        let mut life = self.life();
+        let due = life.due()?;
+        if due == Due::Pause && self.freeze(&mut life, now).is_err() {
+            return Some(life.end("timeout"));
+        }
+        Some(due)
     }
 
     /// The share of one processor that was used since somebody looked last, in percent.
     pub(crate) fn share(&self, used: Duration) -> f64 {
         let now = Instant::now();
-        let before = self.life().measured.replace((now, used));
+        let before = held(&self.measured).replace((now, used));
         let Some((when, then)) = before else { return 0.0 };
         let passed = now.duration_since(when).as_secs_f64();
         if passed <= 0.0 { 0.0 } else { used.saturating_sub(then).as_secs_f64() / passed * 100.0 }

@@ -87,7 +87,7 @@ async fn awake(shared: &Shared, live: &Arc<Live>) -> Result<(), ApiError> {
     if !live.is_paused() {
         return Ok(());
     }
-    if !live.wakes() {
+    if !live.wakes {
         return Err(ApiError::Asleep(live.id.clone()));
     }
     shared.sandboxes.resume(live, None, json!({ "why": "request" })).await.map(drop)

@@ -20,7 +20,8 @@ use crate::access::Tokens;
 use crate::audit::Audit;
 use crate::ending::Ending;
 use crate::error::ApiError;
-use crate::live::{AtEnd, ById, Live, Made};
+use crate::life::{AtEnd, Due};
+use crate::live::{ById, Live, Made};
 use crate::turns::Turns;
 use crate::{network, secret};
 
@@ -208,27 +209,31 @@ impl Sandboxes {
         Ok(live)
     }
 
+    async fn look_at_the_time(&self, live: &Arc<Live>) -> Option<Due> {
+        let (looked_at, now) = (Arc::clone(live), self.clock.now());
+        // Who cannot look ends it: it has no more time than it was given.
+        let looked = tokio::task::spawn_blocking(move || looked_at.look_at_the_time(now)).await;
+        looked.unwrap_or(Some(Due::End("timeout")))
+    }
+
     /// Waits until it has ended, by itself or in time, and forgets it.
     async fn until_end(self: Arc<Self>, live: Arc<Live>, ending: Ending) {
         let ended = ending.exit(&live);
         tokio::pin!(ended);
         let mut why = "program";
         let exit = loop {
-            let (deadline, at_end) = live.next();
             tokio::select! {
                 exit = &mut ended => break exit,
                 () = live.changed.notified() => {}
-                () = tokio::time::sleep_until(deadline) => match at_end {
-                    AtEnd::Pause => {
-                        let (pausing, now) = (Arc::clone(&live), self.clock.now());
-                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause(now)).await {
-                            self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
-                        }
+                () = tokio::time::sleep_until(live.deadline()) => match self.look_at_the_time(&live).await {
+                    None => {}
+                    Some(Due::Pause) => {
+                        self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
                     }
-                    AtEnd::Kill => {
-                        why = if live.is_paused() { "paused for too long" } else { "timeout" };
+                    Some(Due::End(reason)) => {
+                        why = reason;
                         self.kill(&live).await;
-                        break (&mut ended).await;
+                        break ended.await;
                     }
                 }
             }

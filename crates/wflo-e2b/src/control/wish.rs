@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::{USUAL, idempotency};
 use crate::body;
 use crate::error::ApiError;
-use crate::live::{AtEnd, Live};
+use crate::life::AtEnd;
+use crate::live::Live;
 use crate::sandboxes::{Sandboxes, Wish};
 
 /// What E2B calls the templates that everybody has. Here they are the same.
