@@ -45,6 +45,8 @@ const BUFFER: usize = 64 * 1024;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection without a request may take to end once it is told to.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a client may take nothing of the end of an answer that the server holds for it.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Threads for what blocks for a moment: sandboxes that are made, looked at, stopped and ended.
 const SPARE: usize = 64;
@@ -211,18 +213,18 @@ where
         let (begun, answered) = (requests.begin(), answer(request));
         async move { Ok::<_, Infallible>(answered.await.map(|body| begun.answered(body))) }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(requests.on(stream)), service);
     tokio::pin!(connection);
     // What tells the versions apart waits for the first bytes without an end, and pings are answered by a
     // client that wants nothing.
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = requests.quiet(HEAD) => {
+        () = requests.quiet(HEAD, PATIENCE) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 // One of HTTP/2 ends by an answer of its client's.
-                () = requests.quiet(GOODBYE) => return Ok(()),
+                () = requests.quiet(GOODBYE, PATIENCE) => return Ok(()),
             }
         }
     };
@@ -255,6 +257,36 @@ mod tests {
             let stayed = stays(sent).await;
             assert!(stayed <= HEAD * 3, "{:?} stayed for {stayed:?}", String::from_utf8_lossy(sent));
         }
+    }
+
+    /// What a client of HTTP/1 gets that takes nothing of its answer for so long; and when its connection was over.
+    async fn taken_after(pause: Duration) -> (usize, Duration) {
+        let (mut client, server) = tokio::io::duplex(1_024);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let (since, http) = (Instant::now(), http());
+        let answer = |_| async { Response::new(crate::answer::whole(vec![b'x'; BUFFER / 2])) };
+        let serve = async {
+            let _ended = speak(&http, server, answer).await;
+            since.elapsed()
+        };
+        let take = async {
+            tokio::time::sleep(pause).await;
+            let mut all = Vec::new();
+            let _end = client.read_to_end(&mut all).await;
+            all.iter().filter(|byte| **byte == b'x').count()
+        };
+        let (over, taken) = tokio::join!(serve, take);
+        (taken, over)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_for_a_while_gets_the_end_of_its_answer() {
+        for seconds in [0, 12, 22, 60, 200] {
+            let (taken, _) = taken_after(Duration::from_secs(seconds)).await;
+            assert!(taken >= BUFFER / 2, "{taken} bytes after {seconds} s");
+        }
+        let (taken, over) = taken_after(PATIENCE * 10).await;
+        assert!(taken < BUFFER / 2 && over < PATIENCE * 2, "{taken} bytes, over after {over:?}");
     }
 
     #[tokio::test(start_paused = true)]
