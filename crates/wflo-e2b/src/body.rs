@@ -87,18 +87,18 @@ pub(crate) fn crowded() -> ApiError {
 const UNREAD: usize = 128 << 20;
 const LINGER: Duration = Duration::from_secs(15);
 
-/// Reads what is left of a body that is refused, within bounds.
-pub(crate) async fn drain(body: &mut Incoming) {
+/// Reads what is left of a body that is refused, within bounds; whether that was all of it.
+pub(crate) async fn drain(body: &mut Incoming) -> bool {
     let drained = async {
         let mut left = UNREAD;
-        while let Ok(Some(part)) = next(body).await {
-            left = left.saturating_sub(part.len());
-            if left == 0 {
-                return;
+        loop {
+            match next(body).await {
+                Ok(Some(part)) if part.len() < left => left -= part.len(),
+                other => return matches!(other, Ok(None)),
             }
         }
     };
-    let _ = tokio::time::timeout(LINGER, drained).await;
+    tokio::time::timeout(LINGER, drained).await.unwrap_or(false)
 }
 
 /// A message; an empty body is an empty one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio_util::task::TaskTracker;
@@ -33,25 +33,27 @@ pub(crate) struct Shared {
 
 /// Answers one request.
 pub(crate) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
+    let mut answer = answer_of(shared, &head, &mut body).await;
+    let refused = answer.status().is_client_error() || answer.status().is_server_error();
+    // A client that still sends comes to read why it was refused, and its next request finds its connection; or it
+    // is told that there is none.
+    if refused && !body::drain(&mut body).await && head.version < Version::HTTP_2 {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+async fn answer_of(shared: &Shared, head: &http::request::Parts, body: &mut Incoming) -> Response<Body> {
     let path = head.uri.path().trim_matches('/').to_owned();
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        ["health"] => health(shared, &head),
-        ["files"] => {
-            let mut body = body;
-            match files(shared, &head, &mut body).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    body::drain(&mut body).await;
-                    transfer::failed(&error)
-                }
-            }
-        }
-        ["execute"] | ["contexts", ..] => of_code(shared, &head, &parts, body).await,
-        [_, _] if connect::is_method(&path) => call(shared, &head, path.clone(), body).await,
-        ["v1" | "v2" | "v3", rest @ ..] => control(shared, &head, rest, body).await,
-        rest => control(shared, &head, rest, body).await,
+        ["health"] => health(shared, head),
+        ["files"] => files(shared, head, body).await.unwrap_or_else(|error| transfer::failed(&error)),
+        ["execute"] | ["contexts", ..] => of_code(shared, head, &parts, body).await,
+        [_, _] if connect::is_method(&path) => call(shared, head, path.clone(), body).await,
+        ["v1" | "v2" | "v3", rest @ ..] => control(shared, head, rest, body).await,
+        rest => control(shared, head, rest, body).await,
     }
 }
 
@@ -133,7 +135,7 @@ async fn of_code(
     shared: &Shared,
     head: &http::request::Parts,
     parts: &[&str],
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Response<Body> {
     let answered = async {
         let live = live(shared, head).await?;
@@ -141,7 +143,7 @@ async fn of_code(
             return Err(ApiError::NoToken);
         }
         awake(shared, &live).await?;
-        code::answer(&live, &head.method, parts, &mut body, &shared.sandboxes.audit, &shared.streams).await
+        code::answer(&live, &head.method, parts, body, &shared.sandboxes.audit, &shared.streams).await
     };
     answered.await.unwrap_or_else(|error| answer::error(&error))
 }
@@ -150,7 +152,7 @@ async fn call(
     shared: &Shared,
     head: &http::request::Parts,
     method: String,
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Response<Body> {
     let allowed = async {
         if head.method != Method::POST {
@@ -167,7 +169,7 @@ async fn call(
         Ok(live) => {
             let (audit, streams) = (&shared.sandboxes.audit, &shared.streams);
             let call = Call { live: &live, method, headers: &head.headers, audit, streams };
-            connect::answer(call, &mut body).await
+            connect::answer(call, body).await
         }
         // A sandbox that is gone is told as whatever stands before E2B's tells it.
         Err(error @ (ApiError::Gone(_) | ApiError::Asleep(_) | ApiError::NoPort { .. })) => {
@@ -181,13 +183,13 @@ async fn control(
     shared: &Shared,
     head: &http::request::Parts,
     path: &[&str],
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Response<Body> {
     if !shared.keys.open(&head.headers) {
         return answer::error(&ApiError::NoKey);
     }
     let query = head.uri.query().unwrap_or_default();
     let asked = Asked { method: &head.method, path, query, headers: &head.headers };
-    let answered = control::answer(&shared.sandboxes, asked, &mut body).await;
+    let answered = control::answer(&shared.sandboxes, asked, body).await;
     answered.unwrap_or_else(|error| answer::error(&error))
 }

@@ -8,8 +8,9 @@ mod world;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
-use self::world::{PATIENCE, World, eventually};
+use self::world::{PATIENCE, World, eventually, status_on};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_begins_and_leaves_has_its_room_and_its_line() {
@@ -76,4 +77,24 @@ fn a_sandbox_that_runs_takes_no_thread_of_the_servers() {
     let lived = runtime.block_on(async { tokio::time::timeout(PATIENCE, lived).await });
     runtime.shutdown_background();
     lived.expect("somebody has a thread");
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_leaves_its_connection_to_the_next() {
+    let world = World::start(1).await;
+    let body = vec![b' '; 300 << 10];
+    let mut client = world.connect().await;
+    for path in ["/sandboxes", "/execute", "/process.Process/List", "/files?path=a"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: wrong\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        // The head alone is enough to refuse it.
+        client.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        client.write_all(&body).await.unwrap();
+        assert!((400..500).contains(&status_on(&mut client).await), "{path}");
+    }
+    world.end().await;
 }

@@ -75,6 +75,10 @@ impl World {
         World { address: server.address(), server, folder }
     }
 
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
     /// A connection on which a request with the key was sent.
     pub(crate) async fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
         let body = body.to_string();
@@ -82,7 +86,7 @@ impl World {
             "{method} {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
@@ -137,4 +141,20 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
         assert!(Instant::now() < until, "it never happened: {what}");
         tokio::task::yield_now().await;
     }
+}
+
+/// The status of the next answer on a connection that goes on.
+pub(crate) async fn status_on(stream: &mut TcpStream) -> u16 {
+    let answer = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a whole head"));
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).await.expect("a whole body");
+        head.split(' ').nth(1).expect("a status").parse().unwrap()
+    };
+    timeout(PATIENCE, answer).await.expect("an answer")
 }
