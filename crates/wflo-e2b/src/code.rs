@@ -45,7 +45,7 @@ pub(crate) async fn answer(
     match (method, path) {
         (&Method::POST, ["execute"]) => {
             let mut agent = {
-                let message = body::gathered(body, body::MESSAGE, live).await?;
+                let message = body::gathered(body, body::MESSAGE, &live.inward).await?;
                 let asked: Code<'_> = body::parsed(&message)?;
                 let hash = blake3::hash(asked.code.as_bytes()).to_hex().to_string();
                 let details =
@@ -66,7 +66,7 @@ pub(crate) async fn answer(
         }
         (&Method::GET, ["contexts"]) => told(live, LIST_CONTEXTS, &ask::own(&json!({}))).await,
         (&Method::POST, ["contexts"]) => {
-            let asked: NewContext = body::parsed(&body::gathered(body, body::MESSAGE, live).await?)?;
+            let asked: NewContext = body::parsed(&body::gathered(body, body::MESSAGE, &live.inward).await?)?;
             told(live, NEW_CONTEXT, &ask::own(&asked)).await
         }
         (&Method::DELETE, ["contexts", id]) => of_context(live, END_CONTEXT, id).await,

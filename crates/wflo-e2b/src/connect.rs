@@ -197,7 +197,7 @@ impl Call<'_> {
 }
 
 async fn unary(call: &Call<'_>, body: &mut Incoming) -> Result<Response<Body>, ApiError> {
-    let message = body::gathered(body, body::MESSAGE, call.live).await?;
+    let message = body::gathered(body, body::MESSAGE, &call.live.inward).await?;
     let timeout = call.timeout();
     let mut agent = call.live.ask(&call.ask(&message, timeout)?).await?;
     // Nobody needs it any more.
@@ -214,7 +214,7 @@ async fn server_stream(
 ) -> Result<Body, ApiError> {
     let timeout = call.timeout();
     let agent = {
-        let whole = body::gathered(body, body::MESSAGE + ENVELOPE, call.live).await?;
+        let whole = body::gathered(body, body::MESSAGE + ENVELOPE, &call.live.inward).await?;
         let message = one(&whole)?.ok_or_else(|| ApiError::Unclear("the message is missing".to_owned()))?;
         call.live.ask(&call.ask(message, timeout)?).await?
     };

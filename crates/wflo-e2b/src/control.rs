@@ -6,6 +6,7 @@ mod wish;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -52,7 +53,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     match (asked.method, asked.path) {
         (&Method::POST, ["sandboxes"]) => {
-            let wish = wish::read(&body::collected(body, body::MESSAGE).await?, sandboxes, asked.headers)?;
+            let wish = wish::read(&message(sandboxes, body).await?, sandboxes, asked.headers)?;
             let live = sandboxes.create(wish).await?;
             Ok(answer::message(StatusCode::CREATED, &Created::of(&live)))
         }
@@ -78,7 +79,7 @@ pub(crate) async fn answer(
         }
         (&Method::POST, ["sandboxes", id, verb]) => {
             let live = find(sandboxes, id)?;
-            let time: Time = body::message(body).await?;
+            let time: Time = body::parsed(&message(sandboxes, body).await?)?;
             verb_of(sandboxes, &live, verb, &time).await.map_err(|error| match error {
                 ApiError::Gone(id) => ApiError::NoSandbox(id),
                 other => other,
@@ -86,13 +87,18 @@ pub(crate) async fn answer(
         }
         (&Method::PUT, ["sandboxes", id, "network"]) => {
             let live = find(sandboxes, id)?;
-            let hosts = wish::network(&body::collected(body, body::MESSAGE).await?, &sandboxes.each.hosts)?;
+            let hosts = wish::network(&message(sandboxes, body).await?, &sandboxes.each.hosts)?;
             live.allow(hosts)?;
             sandboxes.audit.record("sandbox.network", id, &json!({ "hosts": live.hosts() }));
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         (method, path) => Err(ApiError::NotOffered(format!("{method} /{}", path.join("/")))),
     }
+}
+
+/// All of a message. How much of them is held at once is bounded for all clients together.
+async fn message(sandboxes: &Sandboxes, body: &mut Incoming) -> Result<Bytes, ApiError> {
+    body::gathered(body, wish::MESSAGE, &sandboxes.inward).await
 }
 
 /// One sandbox, or that there is none.

@@ -22,6 +22,7 @@ use crate::ending::Ending;
 use crate::error::ApiError;
 use crate::life::{AtEnd, Due};
 use crate::live::{ById, Live, Made};
+use crate::room::Room;
 use crate::turns::Turns;
 use crate::{network, secret};
 
@@ -65,6 +66,8 @@ pub(crate) struct Sandboxes {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<Audit>,
     all: Mutex<ById>,
+    /// Room for messages about sandboxes.
+    pub(crate) inward: Room,
     /// Requests for a new one that may be the same request.
     turns: Turns,
     /// New ones on their way.
@@ -114,6 +117,7 @@ impl Sandboxes {
             clock,
             audit,
             all: Mutex::default(),
+            inward: Room::new(),
             turns: Turns::default(),
             making: TaskTracker::new(),
             tasks: TaskTracker::new(),

@@ -80,6 +80,27 @@ fn a_sandbox_that_runs_takes_no_thread_of_the_servers() {
 }
 
 #[tokio::test]
+async fn a_message_about_a_sandbox_is_no_longer_than_it_can_be() {
+    let world = World::start(1).await;
+    // As long as notes can be, and written at their longest.
+    let notes = "\u{1}".repeat(60 << 10);
+    let env = "\u{1}".repeat(60 << 10);
+    let wish = json!({ "templateID": "base", "metadata": { "a": notes }, "envVars": { "A": env } });
+    let (status, told) = world.ask("POST", "/sandboxes", &wish).await;
+    assert_eq!(status, 201, "{told}");
+    let id = world.list().await.remove(0);
+    let long = json!({ "mcp": vec![json!([]); 400_000] });
+    for (method, path) in [
+        ("POST", "/sandboxes".to_owned()),
+        ("POST", format!("/sandboxes/{id}/timeout")),
+        ("PUT", format!("/sandboxes/{id}/network")),
+    ] {
+        assert_eq!(world.ask(method, &path, &long).await.0, 413, "{path}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_request_that_is_refused_leaves_its_connection_to_the_next() {
     let world = World::start(1).await;
     let body = vec![b' '; 300 << 10];
