@@ -24,6 +24,7 @@ mod error;
 mod fault;
 mod form;
 mod frame;
+mod guests;
 mod life;
 mod live;
 mod network;

