@@ -18,8 +18,9 @@ use crate::ask::{
 };
 use crate::audit::Audit;
 use crate::body;
+use crate::conversation::{ANSWER, Conversation, Said};
 use crate::error::ApiError;
-use crate::live::{ANSWER, Conversation, Live, Said};
+use crate::live::Live;
 
 /// What a line may be.
 const LINES: [&str; 5] = ["stdout", "stderr", "result", "error", "number_of_executions"];

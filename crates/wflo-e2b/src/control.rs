@@ -208,7 +208,7 @@ async fn metric(sandboxes: &Sandboxes, live: &Arc<Live>) -> Result<told::Metric,
 
 async fn disk(live: &Live) -> Result<DiskUse, ApiError> {
     let nothing = ask::own(&json!({}));
-    let answer = live.ask(&Ask::new(DISK, &nothing)).await?.answer(crate::live::ANSWER).await?;
+    let answer = live.ask(&Ask::new(DISK, &nothing)).await?.answer(crate::conversation::ANSWER).await?;
     serde_json::from_slice(&answer).map_err(|_| ApiError::Broken(live.id.clone()))
 }
 

@@ -19,6 +19,7 @@ mod body;
 mod code;
 mod connect;
 mod control;
+mod conversation;
 mod ending;
 mod error;
 mod fault;

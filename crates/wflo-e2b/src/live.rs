@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
@@ -16,6 +15,7 @@ use wflo_sandbox::ProcessTree;
 
 use crate::access::Tokens;
 use crate::ask::Ask;
+use crate::conversation::{ANSWER, Conversation};
 use crate::error::ApiError;
 use crate::frame::{self, Frames};
 use crate::life::{AtEnd, Due, Life, Over};
@@ -246,14 +246,14 @@ impl Live {
         if asked.len() > frame::MOST {
             return Err(ApiError::TooLarge(wflo_core::size::Bytes(frame::MOST as u64)));
         }
-        let (ours, theirs) = self.socket().map_err(|_| ApiError::Gone(self.id.clone()))?;
+        let (ours, theirs) = self.socket().map_err(|error| ApiError::unsent(&self.id, &error))?;
         let (reading, mut writing) = ours.into_split();
         drop(theirs);
         let broken = |_| ApiError::Broken(self.id.clone());
         let sent = frame::send(&mut writing, frame::Kind::Message, &asked);
         tokio::time::timeout(ANSWER, sent)
             .await
-            .map_err(|_| ApiError::Broken(self.id.clone()))?
+            .map_err(|_| ApiError::late(&self.id, ANSWER))?
             .map_err(broken)?;
         Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading, self.outward.clone()), writing })
     }
@@ -275,75 +275,6 @@ impl Live {
     }
 }
 
-/// How long an agent has to begin its answer, where nothing else is said.
-pub(crate) const ANSWER: Duration = Duration::from_secs(120);
-
-/// One request, at the agent.
-pub(crate) struct Conversation {
-    id: String,
-    frames: Frames<tokio::net::unix::OwnedReadHalf>,
-    writing: tokio::net::unix::OwnedWriteHalf,
-}
-
-/// What an agent has said.
-#[derive(Debug)]
-pub(crate) enum Said {
-    Message(Bytes),
-    Bytes(Bytes),
-    End,
-}
-
-impl Conversation {
-    /// What is said next. May be given up and called again.
-    ///
-    /// # Errors
-    /// What the agent said went wrong, or that it makes no sense.
-    pub(crate) async fn next(&mut self) -> Result<Said, ApiError> {
-        let broken = || ApiError::Broken(self.id.clone());
-        let frame = self.frames.next().await.map_err(|_| broken())?.ok_or_else(broken)?;
-        match frame.kind {
-            frame::Kind::Message => Ok(Said::Message(frame.payload)),
-            frame::Kind::Bytes => Ok(Said::Bytes(frame.payload)),
-            frame::Kind::End => Ok(Said::End),
-            frame::Kind::Failed => Err(match serde_json::from_slice(&frame.payload) {
-                Ok(fault) => ApiError::Fault(fault),
-                Err(_) => broken(),
-            }),
-        }
-    }
-
-    /// The one message of an answer.
-    ///
-    /// # Errors
-    /// As [`Conversation::next`].
-    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Bytes, ApiError> {
-        let said = tokio::time::timeout(within, self.next()).await;
-        match said.map_err(|_| ApiError::Broken(self.id.clone()))?? {
-            Said::Message(message) => Ok(message),
-            Said::Bytes(_) | Said::End => Err(ApiError::Broken(self.id.clone())),
-        }
-    }
-
-    /// Sends more of the request. Where the agent takes no more of it, it says why.
-    ///
-    /// # Errors
-    /// What the agent said.
-    pub(crate) async fn send(&mut self, kind: frame::Kind, payload: &[u8]) -> Result<(), ApiError> {
-        let sent = tokio::time::timeout(ANSWER, frame::send(&mut self.writing, kind, payload)).await;
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => {
-                let said = tokio::time::timeout(ANSWER, self.next()).await;
-                Err(match said {
-                    Ok(Err(error)) => error,
-                    Ok(Ok(_)) | Err(_) => ApiError::Broken(self.id.clone()),
-                })
-            }
-            Err(_) => Err(ApiError::Broken(self.id.clone())),
-        }
-    }
-}
-
 /// A sandbox's own name for the log.
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -353,43 +284,3 @@ impl std::fmt::Debug for Live {
 
 /// Sandboxes by their names.
 pub(crate) type ById = BTreeMap<String, Arc<Live>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fault::Kind;
-
-    /// What the server makes of an agent that says this.
-    async fn said(bytes: &[u8]) -> Result<Said, ApiError> {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.try_write(bytes).unwrap();
-        drop(theirs);
-        let (reading, writing) = ours.into_split();
-        Conversation { id: "i".to_owned(), frames: Frames::new(reading, Room::new()), writing }.next().await
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_says_what_makes_no_sense_ends_its_request_alone() {
-        for broken in [
-            &b""[..],
-            b"M",
-            b"?\0\0\0\0",
-            b"M\xff\xff\xff\xff",
-            b"M\0\0\0\x05{}",
-            b"F\0\0\0\x02{}",
-            b"F\0\0\0\x04\xff\xff\xff\xff",
-        ] {
-            let found = said(broken).await;
-            assert!(matches!(found, Err(ApiError::Broken(_))), "{broken:?}: {found:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_fault_of_the_agents_is_told() {
-        let fault = serde_json::to_vec(&crate::fault::Fault::new(Kind::NotFound, "gone")).unwrap();
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, frame::Kind::Failed, &fault).unwrap();
-        let found = said(&bytes).await.unwrap_err();
-        assert_eq!((found.status(), found.told().as_str()), (404, "gone"));
-    }
-}
