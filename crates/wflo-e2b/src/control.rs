@@ -178,11 +178,9 @@ fn list(sandboxes: &Sandboxes, query: &str) -> Result<Response<Body>, ApiError> 
 
 async fn metrics_of_many(sandboxes: &Sandboxes, query: &str) -> Result<Response<Body>, ApiError> {
     let mut told = serde_json::Map::new();
-    let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sandbox_ids");
-    let named = named.map(|(_, value)| value.into_owned()).unwrap_or_default();
-    for id in named.split(',').filter(|id| !id.is_empty()) {
-        if let Some(live) = sandboxes.find(id) {
-            told.insert(id.to_owned(), json!(metric(sandboxes, &live).await?));
+    for id in wish::named(query) {
+        if let Some(live) = sandboxes.find(&id) {
+            told.insert(id, json!(metric(sandboxes, &live).await?));
         }
     }
     Ok(answer::message(StatusCode::OK, &json!({ "sandboxes": told })))

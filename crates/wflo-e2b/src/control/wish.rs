@@ -249,6 +249,13 @@ impl Filter {
     }
 }
 
+/// The sandboxes that a query names, each once: what is asked of one costs it something.
+pub(super) fn named(query: &str) -> BTreeSet<String> {
+    let ids = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sandbox_ids");
+    let ids = ids.map(|(_, value)| value).unwrap_or_default();
+    ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect()
+}
+
 /// One text, its escapes taken out; what separates texts in a query stands for itself.
 fn decoded(text: &str) -> String {
     let whole = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
@@ -301,6 +308,13 @@ mod tests {
         assert_eq!(filter.metadata, [("a b".to_owned(), "c&d".to_owned())]);
         assert_eq!((filter.limit, filter.oldest_first), (PAGE, true));
         assert!(Filter::read("limit=x").is_err());
+    }
+
+    #[test]
+    fn a_sandbox_that_is_named_often_is_asked_once() {
+        let named = named(&format!("x=1&sandbox_ids=b,,{}a", "b,".repeat(1_500)));
+        assert_eq!(named.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(super::named("").is_empty());
     }
 
     #[test]
