@@ -17,7 +17,7 @@ use wflo_sandbox::{Bind, Launcher, Outcome};
 
 use self::making::not_made;
 use crate::access::Tokens;
-use crate::audit::Audit;
+use crate::audit::{self, Audit};
 use crate::ending::Ending;
 use crate::error::ApiError;
 use crate::life::{AtEnd, Due};
@@ -204,8 +204,10 @@ impl Sandboxes {
             room,
         };
         let live = Arc::new(made.live());
+        let noted = |text: &String| audit::redacted(text.clone(), live.env.values().map(String::as_str));
+        let metadata: BTreeMap<_, _> = live.metadata.iter().map(|(key, value)| (key, noted(value))).collect();
         let details = json!({
-            "template": live.template, "metadata": live.metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
+            "template": live.template, "metadata": metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
         });
         self.audit.record("sandbox.created", &id, &details);
         self.all().insert(id, Arc::clone(&live));

@@ -119,3 +119,12 @@ async fn a_request_that_is_refused_leaves_its_connection_to_the_next() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_is_noted_of_a_sandbox_holds_no_value_of_its_variables() {
+    let world = World::start(1).await;
+    let wish = json!({ "metadata": { "for": "a secret-value here" }, "envVars": { "KEY": "secret-value" } });
+    assert_eq!(world.ask("POST", "/sandboxes", &wish).await.0, 201);
+    assert_eq!(world.lines("sandbox.created")[0]["metadata"], json!({ "for": "a *** here" }));
+    world.end().await;
+}
