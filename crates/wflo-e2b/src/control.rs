@@ -114,14 +114,14 @@ async fn verb_of(
 ) -> Result<Response<Body>, ApiError> {
     let now = sandboxes.clock.now();
     let span = time.timeout.or(time.duration).map(|seconds| wish::span(seconds, sandboxes)).transpose()?;
+    let give = |only_more| {
+        live.give(span.unwrap_or(USUAL), now, only_more)?;
+        sandboxes.audit.record("sandbox.timeout", &live.id, &json!({ "ends": live.ends().to_string() }));
+        Ok::<(), ApiError>(())
+    };
     match verb {
-        "timeout" => {
-            live.give(span.unwrap_or(USUAL), now, false)?;
-            sandboxes.audit.record("sandbox.timeout", &live.id, &json!({ "ends": live.ends().to_string() }));
-            Ok(answer::status(StatusCode::NO_CONTENT))
-        }
-        "refreshes" => {
-            live.give(span.unwrap_or(USUAL), now, true)?;
+        "timeout" | "refreshes" => {
+            give(verb == "refreshes")?;
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         "pause" => {
@@ -141,7 +141,7 @@ async fn verb_of(
             }
             let woken = sandboxes.resume(live, span, json!({})).await?;
             if !woken {
-                live.give(span.unwrap_or(USUAL), now, true)?;
+                give(true)?;
             }
             let status = if woken { StatusCode::CREATED } else { StatusCode::OK };
             Ok(answer::message(status, &Created::of(live)))

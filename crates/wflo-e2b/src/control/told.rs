@@ -115,7 +115,7 @@ pub(super) struct Metric {
     timestamp_unix: i64,
     cpu_count: u64,
     cpu_used_pct: f64,
-    /// The most that it had at a time.
+    /// What it has; the most that it had at a time where nothing else is counted.
     mem_used: u64,
     mem_total: u64,
     mem_cache: u64,
