@@ -1,7 +1,8 @@
 //! What was done in the sandboxes of this server, and on whose word: one line of JSON for each.
 //!
-//! **Architecture Invariant:** a line holds no token, no key, no value of a sandbox's or a program's variables,
-//! no code and no contents of a file; and no text of a client's is longer there than a stated length.
+//! **Architecture Invariant:** a line holds no token, no key, no code and no contents of a file; commands, their
+//! folders and what a client notes of a sandbox hold no value of its variables; and no text of a client's is longer
+//! there than a stated length. Paths of files stand there as they were asked for.
 
 mod log;
 
@@ -36,10 +37,10 @@ impl Audit {
     /// # Errors
     /// When they cannot be written.
     pub(crate) fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Audit, ServeError> {
-        let path = folder.join("audit.jsonl");
+        let path = folder.join(log::NAME);
         let failed = |source| ServeError::Audit { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let log = Log::open(&path).map_err(failed)?;
+        let log = Log::open(folder).map_err(failed)?;
         Ok(Audit { log: Mutex::new(log), clock })
     }
 
@@ -68,8 +69,8 @@ fn line(time: String, event: &str, sandbox: &str, details: &impl Serialize) -> S
     line
 }
 
-/// A command without the values of variables that somebody has set.
-pub(crate) fn command<'a>(mut text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
+/// A text without the values of variables that somebody has set.
+pub(crate) fn redacted<'a>(mut text: String, secrets: impl IntoIterator<Item = &'a str>) -> String {
     // The longest first: one may be part of another.
     let mut secrets: Vec<_> = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET).collect();
     secrets.sort_unstable_by(|a, b| (b.len(), a).cmp(&(a.len(), b)));
@@ -121,10 +122,10 @@ mod tests {
 
     #[test]
     fn a_command_holds_no_value_that_was_set() {
-        let said = command("curl -H key: sekret-1-long x".to_owned(), ["sekret-1", "sekret-1-long", "x"]);
+        let said = redacted("curl -H key: sekret-1-long x".to_owned(), ["sekret-1", "sekret-1-long", "x"]);
         assert_eq!(said, "curl -H key: *** x");
-        assert!(command("é".repeat(9_000), []).chars().count() < 4_200);
+        assert!(redacted("é".repeat(9_000), []).chars().count() < 4_200);
         let many: Vec<_> = (0..1_000).map(|number| format!("secret-{number}")).collect();
-        assert_eq!(command("x".repeat(2 << 20), many.iter().map(String::as_str)), "***");
+        assert_eq!(redacted("x".repeat(2 << 20), many.iter().map(String::as_str)), "***");
     }
 }

@@ -6,13 +6,11 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
 use crate::fault::{Fault, Kind};
-use crate::live::Live;
-use crate::room::SMALL;
+use crate::room::{Room, SMALL};
 
 /// How long a client may send nothing of what it has begun to send.
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
@@ -38,20 +36,8 @@ pub(crate) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, ApiError>
     }
 }
 
-/// All of it, up to `most` bytes.
-pub(crate) async fn collected(body: &mut Incoming, most: usize) -> Result<Bytes, ApiError> {
-    let mut all = BytesMut::new();
-    while let Some(part) = next(body).await? {
-        if all.len() + part.len() > most {
-            return Err(ApiError::TooLarge(wflo_core::size::Bytes(most as u64)));
-        }
-        all.extend_from_slice(&part);
-    }
-    Ok(all.freeze())
-}
-
-/// All of a message for this sandbox, up to `most` bytes; a long one once there is room for it, which the bytes keep.
-pub(crate) async fn gathered(body: &mut Incoming, most: usize, live: &Live) -> Result<Bytes, ApiError> {
+/// All of a message, up to `most` bytes; a long one once there is room for it, which the bytes keep.
+pub(crate) async fn gathered(body: &mut Incoming, most: usize, room: &Room) -> Result<Bytes, ApiError> {
     let announced = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
     if announced.is_some_and(|bytes| bytes > most) {
         return Err(ApiError::TooLarge(wflo_core::size::Bytes(most as u64)));
@@ -64,8 +50,8 @@ pub(crate) async fn gathered(body: &mut Incoming, most: usize, live: &Live) -> R
             return Err(ApiError::TooLarge(wflo_core::size::Bytes(most as u64)));
         }
         if length > SMALL && taken.is_none() {
-            let room = live.inward.take_in_time(announced.unwrap_or(most)).await;
-            taken = Some(room.ok_or_else(crowded)?);
+            let found = room.take_in_time(announced.unwrap_or(most)).await;
+            taken = Some(found.ok_or_else(crowded)?);
         }
         all.extend_from_slice(&part);
     }
@@ -75,35 +61,27 @@ pub(crate) async fn gathered(body: &mut Incoming, most: usize, live: &Live) -> R
     })
 }
 
-/// Too much is on its way to this sandbox.
+/// Too much is on its way.
 pub(crate) fn crowded() -> ApiError {
-    ApiError::Fault(Fault::new(
-        Kind::ResourceExhausted,
-        "too many long messages are on their way to this sandbox",
-    ))
+    ApiError::Fault(Fault::new(Kind::ResourceExhausted, "too many long messages are on their way"))
 }
 
 /// How much of a body is read for nothing, and for how long, so that its client comes to read why it was refused.
 const UNREAD: usize = 128 << 20;
 const LINGER: Duration = Duration::from_secs(15);
 
-/// Reads what is left of a body that is refused, within bounds.
-pub(crate) async fn drain(body: &mut Incoming) {
+/// Reads what is left of a body that is refused, within bounds; whether that was all of it.
+pub(crate) async fn drain(body: &mut Incoming) -> bool {
     let drained = async {
         let mut left = UNREAD;
-        while let Ok(Some(part)) = next(body).await {
-            left = left.saturating_sub(part.len());
-            if left == 0 {
-                return;
+        loop {
+            match next(body).await {
+                Ok(Some(part)) if part.len() < left => left -= part.len(),
+                other => return matches!(other, Ok(None)),
             }
         }
     };
-    let _ = tokio::time::timeout(LINGER, drained).await;
-}
-
-/// A message; an empty body is an empty one.
-pub(crate) async fn message<T: DeserializeOwned>(body: &mut Incoming) -> Result<T, ApiError> {
-    parsed(&collected(body, MESSAGE).await?)
+    tokio::time::timeout(LINGER, drained).await.unwrap_or(false)
 }
 
 /// A message that is JSON, whatever it says: nothing of it is taken apart.
@@ -111,7 +89,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<&RawValue, ApiError> {
     parsed(bytes)
 }
 
-/// As [`message`], of what has arrived.
+/// A message that has arrived; an empty body is an empty one.
 pub(crate) fn parsed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(text)

@@ -18,8 +18,9 @@ use crate::ask::{
 };
 use crate::audit::Audit;
 use crate::body;
+use crate::conversation::{ANSWER, Conversation, Said};
 use crate::error::ApiError;
-use crate::live::{ANSWER, Conversation, Live, Said};
+use crate::live::Live;
 
 /// What a line may be.
 const LINES: [&str; 5] = ["stdout", "stderr", "result", "error", "number_of_executions"];
@@ -45,7 +46,7 @@ pub(crate) async fn answer(
     match (method, path) {
         (&Method::POST, ["execute"]) => {
             let mut agent = {
-                let message = body::gathered(body, body::MESSAGE, live).await?;
+                let message = body::gathered(body, body::MESSAGE, &live.inward).await?;
                 let asked: Code<'_> = body::parsed(&message)?;
                 let hash = blake3::hash(asked.code.as_bytes()).to_hex().to_string();
                 let details =
@@ -66,7 +67,7 @@ pub(crate) async fn answer(
         }
         (&Method::GET, ["contexts"]) => told(live, LIST_CONTEXTS, &ask::own(&json!({}))).await,
         (&Method::POST, ["contexts"]) => {
-            let asked: NewContext = body::parsed(&body::gathered(body, body::MESSAGE, live).await?)?;
+            let asked: NewContext = body::parsed(&body::gathered(body, body::MESSAGE, &live.inward).await?)?;
             told(live, NEW_CONTEXT, &ask::own(&asked)).await
         }
         (&Method::DELETE, ["contexts", id]) => of_context(live, END_CONTEXT, id).await,

@@ -22,10 +22,11 @@ use crate::answer::{self, Body, flow};
 use crate::ask::Ask;
 use crate::audit::Audit;
 use crate::body;
+use crate::conversation::{ANSWER, Conversation, Said};
 use crate::error::ApiError;
 use crate::fault::{Fault, Kind};
 use crate::frame;
-use crate::live::{Conversation, Live, Said};
+use crate::live::Live;
 use crate::room::SMALL;
 
 /// How a method's messages come and go.
@@ -197,12 +198,12 @@ impl Call<'_> {
 }
 
 async fn unary(call: &Call<'_>, body: &mut Incoming) -> Result<Response<Body>, ApiError> {
-    let message = body::gathered(body, body::MESSAGE, call.live).await?;
+    let message = body::gathered(body, body::MESSAGE, &call.live.inward).await?;
     let timeout = call.timeout();
     let mut agent = call.live.ask(&call.ask(&message, timeout)?).await?;
     // Nobody needs it any more.
     drop(message);
-    let answer = agent.answer(timeout.unwrap_or(crate::live::ANSWER).min(crate::live::ANSWER)).await?;
+    let answer = agent.answer(timeout.unwrap_or(ANSWER).min(ANSWER)).await?;
     answer::json(answer).ok_or_else(|| ApiError::Broken(call.live.id.clone()))
 }
 
@@ -214,7 +215,7 @@ async fn server_stream(
 ) -> Result<Body, ApiError> {
     let timeout = call.timeout();
     let agent = {
-        let whole = body::gathered(body, body::MESSAGE + ENVELOPE, call.live).await?;
+        let whole = body::gathered(body, body::MESSAGE + ENVELOPE, &call.live.inward).await?;
         let message = one(&whole)?.ok_or_else(|| ApiError::Unclear("the message is missing".to_owned()))?;
         call.live.ask(&call.ask(message, timeout)?).await?
     };
@@ -308,7 +309,7 @@ async fn client_stream(call: &Call<'_>, body: &mut Incoming) -> Result<Bytes, Ap
         }
     }
     agent.send(frame::Kind::End, b"").await?;
-    let answer = agent.answer(crate::live::ANSWER).await?;
+    let answer = agent.answer(ANSWER).await?;
     checked(call.live, answer)
 }
 

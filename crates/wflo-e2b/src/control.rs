@@ -6,6 +6,7 @@ mod wish;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -52,7 +53,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     match (asked.method, asked.path) {
         (&Method::POST, ["sandboxes"]) => {
-            let wish = wish::read(&body::collected(body, body::MESSAGE).await?, sandboxes, asked.headers)?;
+            let wish = wish::read(&message(sandboxes, body).await?, sandboxes, asked.headers)?;
             let live = sandboxes.create(wish).await?;
             Ok(answer::message(StatusCode::CREATED, &Created::of(&live)))
         }
@@ -78,18 +79,26 @@ pub(crate) async fn answer(
         }
         (&Method::POST, ["sandboxes", id, verb]) => {
             let live = find(sandboxes, id)?;
-            let time: Time = body::message(body).await?;
-            verb_of(sandboxes, &live, verb, &time).await
+            let time: Time = body::parsed(&message(sandboxes, body).await?)?;
+            verb_of(sandboxes, &live, verb, &time).await.map_err(|error| match error {
+                ApiError::Gone(id) => ApiError::NoSandbox(id),
+                other => other,
+            })
         }
         (&Method::PUT, ["sandboxes", id, "network"]) => {
             let live = find(sandboxes, id)?;
-            let hosts = wish::network(&body::collected(body, body::MESSAGE).await?, &sandboxes.each.hosts)?;
+            let hosts = wish::network(&message(sandboxes, body).await?, &sandboxes.each.hosts)?;
             live.allow(hosts)?;
             sandboxes.audit.record("sandbox.network", id, &json!({ "hosts": live.hosts() }));
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         (method, path) => Err(ApiError::NotOffered(format!("{method} /{}", path.join("/")))),
     }
+}
+
+/// All of a message. How much of them is held at once is bounded for all clients together.
+async fn message(sandboxes: &Sandboxes, body: &mut Incoming) -> Result<Bytes, ApiError> {
+    body::gathered(body, wish::MESSAGE, &sandboxes.inward).await
 }
 
 /// One sandbox, or that there is none.
@@ -105,14 +114,14 @@ async fn verb_of(
 ) -> Result<Response<Body>, ApiError> {
     let now = sandboxes.clock.now();
     let span = time.timeout.or(time.duration).map(|seconds| wish::span(seconds, sandboxes)).transpose()?;
+    let give = |only_more| {
+        live.give(span.unwrap_or(USUAL), now, only_more)?;
+        sandboxes.audit.record("sandbox.timeout", &live.id, &json!({ "ends": live.ends().to_string() }));
+        Ok::<(), ApiError>(())
+    };
     match verb {
-        "timeout" => {
-            live.give(span.unwrap_or(USUAL), now, false);
-            sandboxes.audit.record("sandbox.timeout", &live.id, &json!({ "ends": live.ends().to_string() }));
-            Ok(answer::status(StatusCode::NO_CONTENT))
-        }
-        "refreshes" => {
-            live.give(span.unwrap_or(USUAL), now, true);
+        "timeout" | "refreshes" => {
+            give(verb == "refreshes")?;
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         "pause" => {
@@ -120,10 +129,9 @@ async fn verb_of(
                 let why = "a sandbox that is paused stays in memory as it is";
                 return Err(ApiError::NotHere { what: "memory: false".to_owned(), why });
             }
-            if !blocking(live, move |live| live.pause(now)).await? {
+            if !sandboxes.pause(live).await? {
                 return Err(ApiError::Paused(live.id.clone()));
             }
-            sandboxes.audit.record("sandbox.paused", &live.id, &json!({ "why": "asked" }));
             Ok(answer::status(StatusCode::NO_CONTENT))
         }
         "resume" | "connect" => {
@@ -131,26 +139,15 @@ async fn verb_of(
                 let why = "a sandbox goes on as it was paused";
                 return Err(ApiError::NotHere { what: "memory: false".to_owned(), why });
             }
-            let woken = blocking(live, move |live| live.resume(span, now)).await?;
-            if woken {
-                sandboxes.audit.record("sandbox.resumed", &live.id, &json!({}));
-            } else {
-                live.give(span.unwrap_or(USUAL), now, true);
+            let woken = sandboxes.resume(live, span, json!({})).await?;
+            if !woken {
+                give(true)?;
             }
             let status = if woken { StatusCode::CREATED } else { StatusCode::OK };
             Ok(answer::message(status, &Created::of(live)))
         }
         other => Err(ApiError::NotOffered(format!("`{other}` of a sandbox"))),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    live: &Arc<Live>,
-    act: impl FnOnce(&Live) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let own = Arc::clone(live);
-    let done = tokio::task::spawn_blocking(move || act(&own)).await;
-    done.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))
 }
 
 /// A page of them.
@@ -181,11 +178,9 @@ fn list(sandboxes: &Sandboxes, query: &str) -> Result<Response<Body>, ApiError> 
 
 async fn metrics_of_many(sandboxes: &Sandboxes, query: &str) -> Result<Response<Body>, ApiError> {
     let mut told = serde_json::Map::new();
-    let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sandbox_ids");
-    let named = named.map(|(_, value)| value.into_owned()).unwrap_or_default();
-    for id in named.split(',').filter(|id| !id.is_empty()) {
-        if let Some(live) = sandboxes.find(id) {
-            told.insert(id.to_owned(), json!(metric(sandboxes, &live).await?));
+    for id in wish::named(query) {
+        if let Some(live) = sandboxes.find(&id) {
+            told.insert(id, json!(metric(sandboxes, &live).await?));
         }
     }
     Ok(answer::message(StatusCode::OK, &json!({ "sandboxes": told })))
@@ -211,7 +206,7 @@ async fn metric(sandboxes: &Sandboxes, live: &Arc<Live>) -> Result<told::Metric,
 
 async fn disk(live: &Live) -> Result<DiskUse, ApiError> {
     let nothing = ask::own(&json!({}));
-    let answer = live.ask(&Ask::new(DISK, &nothing)).await?.answer(crate::live::ANSWER).await?;
+    let answer = live.ask(&Ask::new(DISK, &nothing)).await?.answer(crate::conversation::ANSWER).await?;
     serde_json::from_slice(&answer).map_err(|_| ApiError::Broken(live.id.clone()))
 }
 

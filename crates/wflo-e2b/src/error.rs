@@ -142,6 +142,34 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
+    /// Why nothing could be handed to a sandbox's agent. That it takes no more for now is not its end.
+    pub(crate) fn unsent(id: &str, error: &std::io::Error) -> ApiError {
+        use rustix::io::Errno;
+        match Errno::from_io_error(error) {
+            Some(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
+                ApiError::Gone(id.to_owned())
+            }
+            Some(
+                Errno::AGAIN
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::TOOMANYREFS
+                | Errno::MFILE
+                | Errno::NFILE,
+            ) => {
+                let why = format!("the sandbox {id} has more requests than it takes: {error}");
+                ApiError::Fault(Fault::new(Kind::ResourceExhausted, why))
+            }
+            _ => ApiError::Broken(id.to_owned()),
+        }
+    }
+
+    /// A sandbox took nothing, or said nothing, for so long. What holds it up may be a program inside.
+    pub(crate) fn late(id: &str, waited: std::time::Duration) -> ApiError {
+        let why = format!("the sandbox {id} has not answered for {} s", waited.as_secs());
+        ApiError::Fault(Fault::new(Kind::DeadlineExceeded, why))
+    }
+
     /// The status of the answer.
     pub(crate) fn status(&self) -> u16 {
         match self {
@@ -203,5 +231,28 @@ impl ApiError {
             }
         };
         Fault::new(kind, self.told())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_that_takes_no_more_is_not_gone() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let refused = loop {
+            if let Err(error) = send(&ours, b"R", flags) {
+                break error;
+            }
+        };
+        assert_eq!(ApiError::unsent("i", &refused.into()).status(), 429);
+        drop(theirs);
+        let gone = send(&ours, b"R", flags).unwrap_err();
+        assert!(matches!(ApiError::unsent("i", &gone.into()), ApiError::Gone(_)), "{gone}");
     }
 }

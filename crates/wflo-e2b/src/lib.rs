@@ -19,10 +19,14 @@ mod body;
 mod code;
 mod connect;
 mod control;
+mod conversation;
+mod ending;
 mod error;
 mod fault;
 mod form;
 mod frame;
+mod guests;
+mod life;
 mod live;
 mod network;
 mod quiet;
@@ -41,7 +45,7 @@ pub use access::Keys;
 pub use error::ServeError;
 pub use sandboxes::Each;
 pub use secret::new_key;
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, threads};
 
 /// The first argument of a process that is to be the agent in a sandbox.
 const AGENT_ARGUMENT: &str = "--wflo-sandbox-agent";

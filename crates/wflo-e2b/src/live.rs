@@ -6,8 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -16,8 +15,10 @@ use wflo_sandbox::ProcessTree;
 
 use crate::access::Tokens;
 use crate::ask::Ask;
+use crate::conversation::{ANSWER, Conversation};
 use crate::error::ApiError;
 use crate::frame::{self, Frames};
+use crate::life::{AtEnd, Due, Life, Over};
 use crate::network::Network;
 use crate::room::Room;
 
@@ -39,6 +40,10 @@ pub(crate) struct Live {
     /// The agent's standard input.
     agent: OwnedFd,
     life: Mutex<Life>,
+    /// Whether a request that finds it paused lets it go on.
+    pub(crate) wakes: bool,
+    /// Processor time when somebody looked last, and when that was.
+    measured: Mutex<Option<(Instant, Duration)>>,
     /// Its time has changed.
     pub(crate) changed: Notify,
     /// Room for messages to the agent, and for the agent's.
@@ -46,30 +51,6 @@ pub(crate) struct Live {
     outward: Room,
     /// Room among the server's sandboxes, and in their memory.
     room: Mutex<Vec<OwnedSemaphorePermit>>,
-}
-
-/// What is done when its time is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AtEnd {
-    Kill,
-    Pause,
-}
-
-/// What of it changes.
-#[derive(Debug, Clone, Copy)]
-struct Life {
-    ends: Timestamp,
-    deadline: Instant,
-    /// The last time that was asked for.
-    span: Duration,
-    /// The longest that it may be paused on end, as it may be given to run.
-    longest: Duration,
-    paused: bool,
-    at_end: AtEnd,
-    /// Whether a request that finds it paused lets it go on.
-    wakes: bool,
-    /// Processor time when somebody looked last, and when that was.
-    measured: Option<(Instant, Duration)>,
 }
 
 /// What a new one is made of.
@@ -94,16 +75,7 @@ pub(crate) struct Made {
 
 impl Made {
     pub(crate) fn live(self) -> Live {
-        let life = Life {
-            ends: later(self.now, self.span),
-            deadline: Instant::now() + self.span,
-            span: self.span,
-            longest: self.longest,
-            paused: false,
-            at_end: self.at_end,
-            wakes: self.wakes,
-            measured: None,
-        };
+        let life = Life::new(self.now, self.span, self.longest, self.at_end);
         Live {
             id: self.id,
             template: self.template,
@@ -117,16 +89,14 @@ impl Made {
             network: Mutex::new(self.network),
             agent: self.agent,
             life: Mutex::new(life),
+            wakes: self.wakes,
+            measured: Mutex::default(),
             changed: Notify::new(),
             inward: Room::new(),
             outward: Room::new(),
             room: Mutex::new(self.room),
         }
     }
-}
-
-fn later(now: Timestamp, span: Duration) -> Timestamp {
-    SignedDuration::try_from(span).ok().and_then(|span| now.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -179,42 +149,34 @@ impl Live {
 
     /// When its time is up, by the wall's clock.
     pub(crate) fn ends(&self) -> Timestamp {
-        self.life().ends
+        self.life().ends()
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.life().paused
+        self.life().is_paused() == Ok(true)
     }
 
-    /// When something is to be done, and what. Nothing but its end follows a pause.
-    pub(crate) fn next(&self) -> (Instant, AtEnd) {
-        let life = self.life();
-        (life.deadline, if life.paused { AtEnd::Kill } else { life.at_end })
+    /// When something is to be done.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.life().deadline()
     }
 
     pub(crate) fn at_end(&self) -> AtEnd {
-        self.life().at_end
+        self.life().at_end()
     }
 
-    pub(crate) fn wakes(&self) -> bool {
-        self.life().wakes
+    fn gone(&self) -> ApiError {
+        ApiError::Gone(self.id.clone())
     }
 
     /// Gives it `span` from now on; only more than it has where `only_more`. What is paused has it once it goes on.
-    pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) {
-        {
-            let mut life = self.life();
-            if life.paused {
-                life.span = span;
-                return;
-            }
-            let deadline = Instant::now() + span;
-            if only_more && deadline < life.deadline {
-                return;
-            }
-            (life.deadline, life.ends, life.span) = (deadline, later(now, span), span);
-        }
+    ///
+    /// # Errors
+    /// When it ends.
+    pub(crate) fn give(&self, span: Duration, now: Timestamp, only_more: bool) -> Result<(), ApiError> {
+        self.life().give(span, now, only_more).map_err(|Over| self.gone())?;
         self.changed.notify_one();
+        Ok(())
     }
 
     /// Stops all of it, and ends its connections; whether it was not stopped before. Blocks.
@@ -223,17 +185,20 @@ impl Live {
     /// When it has ended.
     pub(crate) fn pause(&self, now: Timestamp) -> Result<bool, ApiError> {
         let mut life = self.life();
-        if life.paused {
+        if life.is_paused().map_err(|Over| self.gone())? {
             return Ok(false);
         }
-        // Whoever goes on all the same reaches nobody.
-        self.hold_network(true);
-        self.tree.freeze().map_err(|_| ApiError::Gone(self.id.clone()))?;
-        life.paused = true;
-        (life.deadline, life.ends) = (Instant::now() + life.longest, later(now, life.longest));
-        drop(life);
+        self.freeze(&mut life, now)?;
         self.changed.notify_one();
         Ok(true)
+    }
+
+    fn freeze(&self, life: &mut Life, now: Timestamp) -> Result<(), ApiError> {
+        // Whoever goes on all the same reaches nobody.
+        self.hold_network(true);
+        self.tree.freeze().map_err(|_| self.gone())?;
+        life.paused(now);
+        Ok(())
     }
 
     /// Lets it go on, with `span` from now on or as much as it was given last; whether it was stopped. Blocks.
@@ -241,24 +206,31 @@ impl Live {
     /// # Errors
     /// When it has ended.
     pub(crate) fn resume(&self, span: Option<Duration>, now: Timestamp) -> Result<bool, ApiError> {
-        let span = {
-            let mut life = self.life();
-            if !life.paused {
-                return Ok(false);
-            }
-            self.tree.thaw().map_err(|_| ApiError::Gone(self.id.clone()))?;
-            self.hold_network(false);
-            life.paused = false;
-            span.unwrap_or(life.span)
-        };
-        self.give(span, now, false);
+        let mut life = self.life();
+        if !life.is_paused().map_err(|Over| self.gone())? {
+            return Ok(false);
+        }
+        self.tree.thaw().map_err(|_| self.gone())?;
+        self.hold_network(false);
+        life.resumed(span, now);
+        self.changed.notify_one();
         Ok(true)
+    }
+
+    /// Does what is due, or says why it is to be ended: nobody is given more time from then on. Blocks.
+    pub(crate) fn look_at_the_time(&self, now: Timestamp) -> Option<Due> {
+        let mut life = self.life();
+        let due = life.due()?;
+        if due == Due::Pause && self.freeze(&mut life, now).is_err() {
+            return Some(life.end("timeout"));
+        }
+        Some(due)
     }
 
     /// The share of one processor that was used since somebody looked last, in percent.
     pub(crate) fn share(&self, used: Duration) -> f64 {
         let now = Instant::now();
-        let before = self.life().measured.replace((now, used));
+        let before = held(&self.measured).replace((now, used));
         let Some((when, then)) = before else { return 0.0 };
         let passed = now.duration_since(when).as_secs_f64();
         if passed <= 0.0 { 0.0 } else { used.saturating_sub(then).as_secs_f64() / passed * 100.0 }
@@ -274,14 +246,14 @@ impl Live {
         if asked.len() > frame::MOST {
             return Err(ApiError::TooLarge(wflo_core::size::Bytes(frame::MOST as u64)));
         }
-        let (ours, theirs) = self.socket().map_err(|_| ApiError::Gone(self.id.clone()))?;
+        let (ours, theirs) = self.socket().map_err(|error| ApiError::unsent(&self.id, &error))?;
         let (reading, mut writing) = ours.into_split();
         drop(theirs);
         let broken = |_| ApiError::Broken(self.id.clone());
         let sent = frame::send(&mut writing, frame::Kind::Message, &asked);
         tokio::time::timeout(ANSWER, sent)
             .await
-            .map_err(|_| ApiError::Broken(self.id.clone()))?
+            .map_err(|_| ApiError::late(&self.id, ANSWER))?
             .map_err(broken)?;
         Ok(Conversation { id: self.id.clone(), frames: Frames::new(reading, self.outward.clone()), writing })
     }
@@ -303,75 +275,6 @@ impl Live {
     }
 }
 
-/// How long an agent has to begin its answer, where nothing else is said.
-pub(crate) const ANSWER: Duration = Duration::from_secs(120);
-
-/// One request, at the agent.
-pub(crate) struct Conversation {
-    id: String,
-    frames: Frames<tokio::net::unix::OwnedReadHalf>,
-    writing: tokio::net::unix::OwnedWriteHalf,
-}
-
-/// What an agent has said.
-#[derive(Debug)]
-pub(crate) enum Said {
-    Message(Bytes),
-    Bytes(Bytes),
-    End,
-}
-
-impl Conversation {
-    /// What is said next. May be given up and called again.
-    ///
-    /// # Errors
-    /// What the agent said went wrong, or that it makes no sense.
-    pub(crate) async fn next(&mut self) -> Result<Said, ApiError> {
-        let broken = || ApiError::Broken(self.id.clone());
-        let frame = self.frames.next().await.map_err(|_| broken())?.ok_or_else(broken)?;
-        match frame.kind {
-            frame::Kind::Message => Ok(Said::Message(frame.payload)),
-            frame::Kind::Bytes => Ok(Said::Bytes(frame.payload)),
-            frame::Kind::End => Ok(Said::End),
-            frame::Kind::Failed => Err(match serde_json::from_slice(&frame.payload) {
-                Ok(fault) => ApiError::Fault(fault),
-                Err(_) => broken(),
-            }),
-        }
-    }
-
-    /// The one message of an answer.
-    ///
-    /// # Errors
-    /// As [`Conversation::next`].
-    pub(crate) async fn answer(&mut self, within: Duration) -> Result<Bytes, ApiError> {
-        let said = tokio::time::timeout(within, self.next()).await;
-        match said.map_err(|_| ApiError::Broken(self.id.clone()))?? {
-            Said::Message(message) => Ok(message),
-            Said::Bytes(_) | Said::End => Err(ApiError::Broken(self.id.clone())),
-        }
-    }
-
-    /// Sends more of the request. Where the agent takes no more of it, it says why.
-    ///
-    /// # Errors
-    /// What the agent said.
-    pub(crate) async fn send(&mut self, kind: frame::Kind, payload: &[u8]) -> Result<(), ApiError> {
-        let sent = tokio::time::timeout(ANSWER, frame::send(&mut self.writing, kind, payload)).await;
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => {
-                let said = tokio::time::timeout(ANSWER, self.next()).await;
-                Err(match said {
-                    Ok(Err(error)) => error,
-                    Ok(Ok(_)) | Err(_) => ApiError::Broken(self.id.clone()),
-                })
-            }
-            Err(_) => Err(ApiError::Broken(self.id.clone())),
-        }
-    }
-}
-
 /// A sandbox's own name for the log.
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -381,43 +284,3 @@ impl std::fmt::Debug for Live {
 
 /// Sandboxes by their names.
 pub(crate) type ById = BTreeMap<String, Arc<Live>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fault::Kind;
-
-    /// What the server makes of an agent that says this.
-    async fn said(bytes: &[u8]) -> Result<Said, ApiError> {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.try_write(bytes).unwrap();
-        drop(theirs);
-        let (reading, writing) = ours.into_split();
-        Conversation { id: "i".to_owned(), frames: Frames::new(reading, Room::new()), writing }.next().await
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_says_what_makes_no_sense_ends_its_request_alone() {
-        for broken in [
-            &b""[..],
-            b"M",
-            b"?\0\0\0\0",
-            b"M\xff\xff\xff\xff",
-            b"M\0\0\0\x05{}",
-            b"F\0\0\0\x02{}",
-            b"F\0\0\0\x04\xff\xff\xff\xff",
-        ] {
-            let found = said(broken).await;
-            assert!(matches!(found, Err(ApiError::Broken(_))), "{broken:?}: {found:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_fault_of_the_agents_is_told() {
-        let fault = serde_json::to_vec(&crate::fault::Fault::new(Kind::NotFound, "gone")).unwrap();
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, frame::Kind::Failed, &fault).unwrap();
-        let found = said(&bytes).await.unwrap_err();
-        assert_eq!((found.status(), found.told().as_str()), (404, "gone"));
-    }
-}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio_util::task::TaskTracker;
@@ -14,6 +14,7 @@ use crate::code;
 use crate::connect::{self, Call};
 use crate::control::{self, Asked};
 use crate::error::ApiError;
+use crate::guests::Guest;
 use crate::live::Live;
 use crate::sandboxes::Sandboxes;
 use crate::secret;
@@ -33,25 +34,27 @@ pub(crate) struct Shared {
 
 /// Answers one request.
 pub(crate) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
+    let mut answer = answer_of(shared, &head, &mut body).await;
+    let refused = answer.status().is_client_error() || answer.status().is_server_error();
+    // A client that still sends comes to read why it was refused, and its next request finds its connection; or it
+    // is told that there is none.
+    if refused && !body::drain(&mut body).await && head.version < Version::HTTP_2 {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+async fn answer_of(shared: &Shared, head: &http::request::Parts, body: &mut Incoming) -> Response<Body> {
     let path = head.uri.path().trim_matches('/').to_owned();
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
-        ["health"] => health(shared, &head),
-        ["files"] => {
-            let mut body = body;
-            match files(shared, &head, &mut body).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    body::drain(&mut body).await;
-                    transfer::failed(&error)
-                }
-            }
-        }
-        ["execute"] | ["contexts", ..] => of_code(shared, &head, &parts, body).await,
-        [_, _] if connect::is_method(&path) => call(shared, &head, path.clone(), body).await,
-        ["v1" | "v2" | "v3", rest @ ..] => control(shared, &head, rest, body).await,
-        rest => control(shared, &head, rest, body).await,
+        ["health"] => health(shared, head),
+        ["files"] => files(shared, head, body).await.unwrap_or_else(|error| transfer::failed(&error)),
+        ["execute"] | ["contexts", ..] => of_code(shared, head, &parts, body).await,
+        [_, _] if connect::is_method(&path) => call(shared, head, path.clone(), body).await,
+        ["v1" | "v2" | "v3", rest @ ..] => control(shared, head, rest, body).await,
+        rest => control(shared, head, rest, body).await,
     }
 }
 
@@ -82,20 +85,22 @@ async fn live(shared: &Shared, head: &http::request::Parts) -> Result<Arc<Live>,
     Ok(live)
 }
 
+/// Whoever asks has shown a key or a token, and keeps the connection.
+fn known(head: &http::request::Parts) {
+    if let Some(guest) = head.extensions.get::<Arc<Guest>>() {
+        guest.stays();
+    }
+}
+
 /// Lets a sandbox that is paused go on, where its client wanted that, once it is known who asks.
 async fn awake(shared: &Shared, live: &Arc<Live>) -> Result<(), ApiError> {
     if !live.is_paused() {
         return Ok(());
     }
-    if !live.wakes() {
+    if !live.wakes {
         return Err(ApiError::Asleep(live.id.clone()));
     }
-    let (own, now) = (Arc::clone(live), shared.sandboxes.clock.now());
-    let woken = tokio::task::spawn_blocking(move || own.resume(None, now)).await;
-    if woken.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))? {
-        shared.sandboxes.audit.record("sandbox.resumed", &live.id, &json!({ "why": "request" }));
-    }
-    Ok(())
+    shared.sandboxes.resume(live, None, json!({ "why": "request" })).await.map(drop)
 }
 
 /// Nobody needs a token to be told that a sandbox runs whose name they know.
@@ -127,6 +132,7 @@ async fn files(
     if !address.opens(&live, headers, operation, sandboxes.clock.now().as_second()) {
         return Err(ApiError::NoToken);
     }
+    known(head);
     awake(shared, &live).await?;
     match operation {
         Operation::Read => transfer::download(&live, &address, &sandboxes.audit, &shared.streams).await,
@@ -138,15 +144,16 @@ async fn of_code(
     shared: &Shared,
     head: &http::request::Parts,
     parts: &[&str],
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Response<Body> {
     let answered = async {
         let live = live(shared, head).await?;
         if !live.tokens.open_code(&head.headers) {
             return Err(ApiError::NoToken);
         }
+        known(head);
         awake(shared, &live).await?;
-        code::answer(&live, &head.method, parts, &mut body, &shared.sandboxes.audit, &shared.streams).await
+        code::answer(&live, &head.method, parts, body, &shared.sandboxes.audit, &shared.streams).await
     };
     answered.await.unwrap_or_else(|error| answer::error(&error))
 }
@@ -155,7 +162,7 @@ async fn call(
     shared: &Shared,
     head: &http::request::Parts,
     method: String,
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Response<Body> {
     let allowed = async {
         if head.method != Method::POST {
@@ -165,6 +172,7 @@ async fn call(
         if !live.tokens.open_files_and_programs(&head.headers) {
             return Err(ApiError::NoToken);
         }
+        known(head);
         awake(shared, &live).await?;
         Ok(live)
     };
@@ -172,7 +180,7 @@ async fn call(
         Ok(live) => {
             let (audit, streams) = (&shared.sandboxes.audit, &shared.streams);
             let call = Call { live: &live, method, headers: &head.headers, audit, streams };
-            connect::answer(call, &mut body).await
+            connect::answer(call, body).await
         }
         // A sandbox that is gone is told as whatever stands before E2B's tells it.
         Err(error @ (ApiError::Gone(_) | ApiError::Asleep(_) | ApiError::NoPort { .. })) => {
@@ -186,13 +194,14 @@ async fn control(
     shared: &Shared,
     head: &http::request::Parts,
     path: &[&str],
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Response<Body> {
     if !shared.keys.open(&head.headers) {
         return answer::error(&ApiError::NoKey);
     }
+    known(head);
     let query = head.uri.query().unwrap_or_default();
     let asked = Asked { method: &head.method, path, query, headers: &head.headers };
-    let answered = control::answer(&shared.sandboxes, asked, &mut body).await;
+    let answered = control::answer(&shared.sandboxes, asked, body).await;
     answered.unwrap_or_else(|error| answer::error(&error))
 }

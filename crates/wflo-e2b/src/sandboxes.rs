@@ -1,34 +1,31 @@
 //! The sandboxes of a server: made, found, ended. Owns how many there may be, and that each ends in time.
 
+mod making;
+
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use wflo_core::error::{Code, Coded as _};
 use wflo_core::ports::clock::Clock;
 use wflo_core::size::{Bytes, MilliCpus};
-use wflo_egress::client_env;
-use wflo_egress::inspect::trust_env;
-use wflo_sandbox::{Bind, EGRESS_PORT, Launcher, Limits, Outcome, ProcessTree, Spec, Stdio, View};
+use wflo_sandbox::{Bind, Launcher, Outcome};
 
-use crate::access::{Tokens, USER};
-use crate::audit::Audit;
-use crate::error::{ApiError, ServeError};
-use crate::live::{AtEnd, ById, Live, Made};
-use crate::network::Sight;
+use self::making::not_made;
+use crate::access::Tokens;
+use crate::audit::{self, Audit};
+use crate::ending::Ending;
+use crate::error::ApiError;
+use crate::life::{AtEnd, Due};
+use crate::live::{ById, Live, Made};
+use crate::room::Room;
 use crate::turns::Turns;
-use crate::{AGENT_ARGUMENT, network, secret};
+use crate::{network, secret};
 
-/// Where its agent is, inside.
-const AGENT: &str = "/run/wflo/agent";
-/// Where the certificates are that programs trust, where their requests are seen.
-const TRUSTED: &str = "/opt/wflo/trusted.pem";
 /// The home folder inside, which is where E2B's is.
 pub(crate) const HOME: &str = "/home/user";
 /// So much of the sandboxes' memory is one permit.
@@ -61,8 +58,6 @@ pub struct Each {
 pub(crate) struct Sandboxes {
     launcher: Launcher,
     program: PathBuf,
-    /// An empty folder, under every home folder.
-    empty: PathBuf,
     pub(crate) each: Each,
     most: usize,
     memory: Option<Bytes>,
@@ -71,10 +66,14 @@ pub(crate) struct Sandboxes {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<Audit>,
     all: Mutex<ById>,
+    /// Room for messages about sandboxes.
+    pub(crate) inward: Room,
     /// Requests for a new one that may be the same request.
     turns: Turns,
-    /// One waits for the end of each sandbox.
-    ends: TaskTracker,
+    /// New ones on their way.
+    making: TaskTracker,
+    /// One waits for the end of each sandbox, and one carries out each change.
+    tasks: TaskTracker,
 }
 
 /// What a client wants of a new one.
@@ -95,7 +94,6 @@ pub(crate) struct Wish {
 pub(crate) struct Ground {
     pub(crate) launcher: Launcher,
     pub(crate) program: PathBuf,
-    pub(crate) empty: PathBuf,
     pub(crate) each: Each,
     pub(crate) most: usize,
     pub(crate) memory: Option<Bytes>,
@@ -105,13 +103,12 @@ pub(crate) struct Ground {
 
 impl Sandboxes {
     pub(crate) fn new(ground: Ground) -> Sandboxes {
-        let Ground { launcher, program, empty, each, most, memory, clock, audit } = ground;
+        let Ground { launcher, program, each, most, memory, clock, audit } = ground;
         let units = |memory: Bytes| usize::try_from(memory.0 / UNIT).unwrap_or(usize::MAX);
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Sandboxes {
             launcher,
             program,
-            empty,
             each,
             most,
             memory,
@@ -120,8 +117,10 @@ impl Sandboxes {
             clock,
             audit,
             all: Mutex::default(),
+            inward: Room::new(),
             turns: Turns::default(),
-            ends: TaskTracker::new(),
+            making: TaskTracker::new(),
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -150,8 +149,18 @@ impl Sandboxes {
         Ok(room)
     }
 
-    /// Makes one, or finds the one that was made for the same key.
+    /// Makes one, or finds the one that was made for the same key; and does that whether or not its client waits
+    /// for it, so that what is made has its room and its line.
     pub(crate) async fn create(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
+        if self.room.is_closed() {
+            return Err(ApiError::TooMany(self.most));
+        }
+        let own = Arc::clone(self);
+        let made = self.making.spawn(async move { own.in_turn(wish).await }).await;
+        made.unwrap_or_else(|error| Err(not_made(Code(9005), &error)))
+    }
+
+    async fn in_turn(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
         let Some(key) = wish.idempotency.clone() else { return self.make(wish).await };
         // Another that has the key may be on its way: it is there, or has failed, once it is this one's turn.
         let _turn = self.turns.take(&key).await;
@@ -173,6 +182,7 @@ impl Sandboxes {
         let hosts = wish.hosts.clone();
         let launched = tokio::task::spawn_blocking(move || own.launch(&name, env, &hosts)).await;
         let (tree, agent, sight) = launched.map_err(|error| not_made(Code(9005), &error))??;
+        let ending = Ending::of(&tree).map_err(|error| not_made(Code(9005), &error))?;
         let network = network::open(&tree, &wish.hosts, sight, &id, &self.audit)
             .map_err(|error| not_made(error.code(), &error))?;
         let made = Made {
@@ -194,89 +204,42 @@ impl Sandboxes {
             room,
         };
         let live = Arc::new(made.live());
+        let noted = |text: &String| audit::redacted(text.clone(), live.env.values().map(String::as_str));
+        let metadata: BTreeMap<_, _> = live.metadata.iter().map(|(key, value)| (key, noted(value))).collect();
         let details = json!({
-            "template": live.template, "metadata": live.metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
+            "template": live.template, "metadata": metadata, "ends": live.ends().to_string(), "hosts": live.hosts(),
         });
         self.audit.record("sandbox.created", &id, &details);
         self.all().insert(id, Arc::clone(&live));
-        self.ends.spawn(Arc::clone(self).until_end(Arc::clone(&live)));
+        self.tasks.spawn(Arc::clone(self).until_end(Arc::clone(&live), ending));
         Ok(live)
     }
 
-    /// Starts the sandbox and its agent. Blocks.
-    fn launch(
-        &self,
-        id: &str,
-        env: BTreeMap<String, String>,
-        hosts: &[String],
-    ) -> Result<(ProcessTree, OwnedFd, Option<Sight>), ApiError> {
-        let sight = Sight::of(hosts).map_err(|error| not_made(error.code(), &error))?;
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|error| not_made(Code(9005), &error))?;
-        let mut spec = Spec::new([AGENT, AGENT_ARGUMENT]);
-        let path = self.each.path.iter().map(|folder| folder.display().to_string());
-        let path = path.chain([wflo_sandbox::PATH.to_owned()]).collect::<Vec<_>>().join(":");
-        let mut all: BTreeMap<String, String> = [
-            ("HOME", HOME),
-            ("USER", USER),
-            ("LOGNAME", USER),
-            ("SHELL", "/bin/bash"),
-            ("PATH", &path),
-            ("E2B_SANDBOX", "true"),
-            ("E2B_SANDBOX_ID", id),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        if !hosts.is_empty() {
-            all.extend(client_env(EGRESS_PORT));
-        }
-        if sight.is_some() {
-            all.extend(trust_env(TRUSTED));
-        }
-        all.extend(env);
-        spec.env = all.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        spec.workspace = Some(View { lowers: vec![self.empty.clone()], target: HOME.into() });
-        spec.ro = self.each.ro.iter().cloned().chain([Bind::new(&self.program, AGENT)]).collect();
-        spec.ro.extend(sight.iter().map(|sight| Bind::new(sight.trusted.path(), TRUSTED)));
-        spec.stdin = Stdio::Fd(theirs);
-        spec.pts = true;
-        spec.preset = self.each.preset;
-        spec.egress_listener = !hosts.is_empty();
-        "e2b".clone_into(&mut spec.hostname);
-        // Its time is the server's affair: it may be changed.
-        spec.limits = Limits {
-            memory: Some(self.each.memory),
-            cpus: Some(self.each.cpus),
-            pids: Some(self.each.pids),
-            disk: Some(self.each.disk),
-            ..Limits::default()
-        };
-        let tree = self.launcher.launch(spec).map_err(|error| not_made(error.code(), &error))?;
-        Ok((tree, ours, sight))
+    async fn look_at_the_time(&self, live: &Arc<Live>) -> Option<Due> {
+        let (looked_at, now) = (Arc::clone(live), self.clock.now());
+        // Who cannot look ends it: it has no more time than it was given.
+        let looked = tokio::task::spawn_blocking(move || looked_at.look_at_the_time(now)).await;
+        looked.unwrap_or(Some(Due::End("timeout")))
     }
 
     /// Waits until it has ended, by itself or in time, and forgets it.
-    async fn until_end(self: Arc<Self>, live: Arc<Live>) {
-        let waiting = Arc::clone(&live);
-        let mut ended = tokio::task::spawn_blocking(move || waiting.tree.wait());
+    async fn until_end(self: Arc<Self>, live: Arc<Live>, ending: Ending) {
+        let ended = ending.exit(&live);
+        tokio::pin!(ended);
         let mut why = "program";
         let exit = loop {
-            let (deadline, at_end) = live.next();
             tokio::select! {
                 exit = &mut ended => break exit,
                 () = live.changed.notified() => {}
-                () = tokio::time::sleep_until(deadline) => match at_end {
-                    AtEnd::Pause => {
-                        let (pausing, now) = (Arc::clone(&live), self.clock.now());
-                        if let Ok(Ok(true)) = tokio::task::spawn_blocking(move || pausing.pause(now)).await {
-                            self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
-                        }
+                () = tokio::time::sleep_until(live.deadline()) => match self.look_at_the_time(&live).await {
+                    None => {}
+                    Some(Due::Pause) => {
+                        self.audit.record("sandbox.paused", &live.id, &json!({ "why": "timeout" }));
                     }
-                    AtEnd::Kill => {
-                        why = if live.is_paused() { "paused for too long" } else { "timeout" };
+                    Some(Due::End(reason)) => {
+                        why = reason;
                         self.kill(&live).await;
-                        break (&mut ended).await;
+                        break ended.await;
                     }
                 }
             }
@@ -287,8 +250,7 @@ impl Sandboxes {
         };
         self.all().remove(&live.id);
         live.leave();
-        let outcome = exit.ok().and_then(Result::ok).map(|exit| exit.outcome);
-        let outcome = match outcome {
+        let outcome = match exit.map(|exit| exit.outcome) {
             Some(Outcome::OutOfMemory) => "out of memory",
             Some(Outcome::TooManyTasks) => "too many processes",
             Some(Outcome::RanOn) => "ran on while it was stopped",
@@ -308,42 +270,72 @@ impl Sandboxes {
         // From now on nobody finds it.
         self.all().remove(&live.id);
         let dying = Arc::clone(live);
-        // What cannot be killed has been.
-        let _ = tokio::task::spawn_blocking(move || dying.tree.kill()).await;
-        live.leave();
+        let killed = self.tasks.spawn_blocking(move || {
+            // What cannot be killed has been.
+            let _ = dying.tree.kill();
+            dying.leave();
+        });
+        let _ = killed.await;
     }
 
-    /// Ends all of them, and waits until each is gone.
-    pub(crate) async fn end(&self) {
-        self.room.close();
+    /// Pauses it, as its client has asked; whether it was not paused before.
+    pub(crate) async fn pause(&self, live: &Arc<Live>) -> Result<bool, ApiError> {
+        let (now, details) = (self.clock.now(), json!({ "why": "asked" }));
+        self.carry_out(live, "sandbox.paused", details, move |live| live.pause(now)).await
+    }
+
+    /// Lets it go on, with `span` or as much as it was given last; whether it was paused.
+    pub(crate) async fn resume(
+        &self,
+        live: &Arc<Live>,
+        span: Option<Duration>,
+        details: Value,
+    ) -> Result<bool, ApiError> {
+        let now = self.clock.now();
+        self.carry_out(live, "sandbox.resumed", details, move |live| live.resume(span, now)).await
+    }
+
+    /// Changes it, which blocks, and records that where anything changed; to its end, whether or not its client
+    /// waits for it.
+    async fn carry_out(
+        &self,
+        live: &Arc<Live>,
+        event: &'static str,
+        details: Value,
+        change: impl FnOnce(&Live) -> Result<bool, ApiError> + Send + 'static,
+    ) -> Result<bool, ApiError> {
+        let (own, audit) = (Arc::clone(live), Arc::clone(&self.audit));
+        let carried = self.tasks.spawn_blocking(move || {
+            let changed = change(&own)?;
+            if changed {
+                audit.record(event, &own.id, &details);
+            }
+            Ok(changed)
+        });
+        carried.await.unwrap_or_else(|_| Err(ApiError::Broken(live.id.clone())))
+    }
+
+    async fn kill_all(&self) {
         for live in self.list() {
             self.kill(&live).await;
         }
-        self.ends.close();
-        self.ends.wait().await;
     }
-}
 
-fn not_made(code: Code, error: &dyn std::error::Error) -> ApiError {
-    ApiError::NotMade { code, message: error.to_string() }
+    /// Ends all of them, those that are being made too, and waits until each is gone.
+    pub(crate) async fn end(&self) {
+        self.room.close();
+        self.kill_all().await;
+        // Who had room already is on the way to a sandbox.
+        self.making.close();
+        self.making.wait().await;
+        self.kill_all().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 impl std::fmt::Debug for Sandboxes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {} sandboxes", self.all().len(), self.most)
-    }
-}
-
-/// The folder that is under every home folder: nothing is ever in it.
-///
-/// # Errors
-/// When it cannot be made.
-pub(crate) fn empty_folder(state: &std::path::Path) -> Result<PathBuf, ServeError> {
-    let path = state.join("empty");
-    match std::fs::create_dir(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(ServeError::Audit { path, source: error })
-        }
-        _ => Ok(path),
     }
 }

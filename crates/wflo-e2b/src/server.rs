@@ -30,11 +30,12 @@ use crate::access::Keys;
 use crate::answer::Body;
 use crate::audit::Audit;
 use crate::error::ServeError;
+use crate::guests::Guests;
 use crate::quiet::Requests;
 use crate::route::{self, Shared};
-use crate::sandboxes::{Each, Ground, Sandboxes, empty_folder};
+use crate::sandboxes::{Each, Ground, Sandboxes};
 
-/// The most connections at a time; more wait.
+/// The most connections at a time. More wait, unless one is there of which nothing is known.
 const MOST: usize = 1_024;
 /// Streams that one HTTP/2 connection may have at a time.
 const STREAMS: u32 = 256;
@@ -45,6 +46,11 @@ const BUFFER: usize = 64 * 1024;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection without a request may take to end once it is told to.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a client may take nothing of the end of an answer that the server holds for it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Threads for what blocks for a moment: sandboxes that are made, looked at, stopped and ended.
+const SPARE: usize = 64;
 
 /// How sandboxes are served.
 pub struct ServerOptions {
@@ -68,6 +74,13 @@ pub struct ServerOptions {
     pub clock: Arc<dyn Clock>,
 }
 
+/// How many threads for what blocks a server of so many sandboxes is to have: names that are asked about take some
+/// for as long as name servers like, and are no reason that nothing is made or ended any more.
+#[must_use]
+pub fn threads(most: usize) -> usize {
+    most.saturating_mul(wflo_egress::resolve::AT_ONCE).saturating_add(SPARE)
+}
+
 /// A server that runs. It must be ended.
 #[derive(Debug)]
 pub struct Server {
@@ -89,7 +102,6 @@ impl Server {
         }
         wflo_egress::Rules::parse(&options.each.hosts, &[])?;
         let audit = Arc::new(Audit::open(&options.state, Arc::clone(&options.clock))?);
-        let empty = empty_folder(&options.state)?;
         let swept = wflo_sandbox::sweep();
         if swept.groups > 0 {
             tracing::info!(
@@ -104,7 +116,6 @@ impl Server {
         let sandboxes = Arc::new(Sandboxes::new(Ground {
             launcher,
             program: options.program,
-            empty,
             each: options.each,
             most: options.most,
             memory: options.memory,
@@ -113,7 +124,12 @@ impl Server {
         }));
         let shared = Arc::new(Shared { sandboxes, keys: options.keys, streams: TaskTracker::new() });
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(Arc::clone(&shared), listener, options.tls, stopped));
+        let answering = Arc::clone(&shared);
+        let answer = move |request: Request<Incoming>| {
+            let shared = Arc::clone(&answering);
+            async move { route::answer(&shared, request).await }
+        };
+        let accepting = tokio::spawn(accept(answer, listener, options.tls, MOST, stopped));
         Ok(Server { address, shared, stop, accepting })
     }
 
@@ -133,18 +149,24 @@ impl Server {
     }
 }
 
-async fn accept(
-    shared: Arc<Shared>,
+/// Takes connections, so many at a time, until it is told to stop. Where there is no room for another, one makes
+/// room of which nothing is known.
+async fn accept<A, F>(
+    answer: A,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    most: usize,
     mut stopped: watch::Receiver<bool>,
-) {
-    let slots = Arc::new(Semaphore::new(MOST));
+) where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(most));
+    let guests = Arc::new(Guests::default());
     let http = Arc::new(http());
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stopped| *stopped) => break,
@@ -154,22 +176,33 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        if slots.available_permits() == 0 {
+            guests.make_room();
+        }
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let _ = stream.set_nodelay(true);
-        let (shared, http, tls) = (Arc::clone(&shared), Arc::clone(&http), tls.clone());
+        let (answer, http, tls) = (answer.clone(), Arc::clone(&http), tls.clone());
+        let guest = Arc::new(guests.arrive());
         connections.spawn(async move {
-            let answer = |request| {
-                let shared = Arc::clone(&shared);
-                async move { route::answer(&shared, request).await }
+            let answer = |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(Arc::clone(&guest));
+                answer(request)
             };
-            // A connection that breaks is its client's affair.
-            let _ = match tls {
-                None => speak(&http, stream, answer).await,
-                Some(tls) => match tokio::time::timeout(HEAD, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => speak(&http, stream, answer).await,
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Ok(()),
-                },
+            let spoken = async {
+                match tls {
+                    None => speak(&http, stream, answer).await,
+                    Some(tls) => match tokio::time::timeout(HEAD, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => speak(&http, stream, answer).await,
+                        Ok(Err(error)) => Err(error),
+                        Err(_) => Ok(()),
+                    },
+                }
             };
+            tokio::select! {
+                // A connection that breaks is its client's affair.
+                _ = spoken => {}
+                () = guest.sent_away() => {}
+            }
             drop(slot);
         });
     }
@@ -203,18 +236,18 @@ where
         let (begun, answered) = (requests.begin(), answer(request));
         async move { Ok::<_, Infallible>(answered.await.map(|body| begun.answered(body))) }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(requests.on(stream)), service);
     tokio::pin!(connection);
     // What tells the versions apart waits for the first bytes without an end, and pings are answered by a
     // client that wants nothing.
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = requests.quiet(HEAD) => {
+        () = requests.quiet(HEAD, PATIENCE) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 // One of HTTP/2 ends by an answer of its client's.
-                () = requests.quiet(GOODBYE) => return Ok(()),
+                () = requests.quiet(GOODBYE, PATIENCE) => return Ok(()),
             }
         }
     };
@@ -224,9 +257,11 @@ where
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::guests::Guest;
 
     /// How long the connection of a client stays that sends so much and then nothing.
     async fn stays(sent: &[u8]) -> Duration {
@@ -238,6 +273,46 @@ mod tests {
         since.elapsed()
     }
 
+    /// Whether a request on this connection is answered.
+    async fn is_answered(stream: &mut TcpStream, headers: &str) -> bool {
+        let answered = async {
+            stream.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}\r\n").as_bytes()).await?;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            io::Result::Ok(())
+        };
+        tokio::time::timeout(HEAD * 6, answered).await.expect("an answer, or its end").is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_has_no_key_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let answer = |request: Request<Incoming>| {
+            if request.headers().contains_key("x-api-key") {
+                request.extensions().get::<Arc<Guest>>().unwrap().stays();
+            }
+            std::future::ready(crate::answer::status(http::StatusCode::OK))
+        };
+        let accepting = tokio::spawn(accept(answer, listener, None, 4, stopped));
+        let mut known = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut known, "x-api-key: k\r\n").await);
+        let mut strangers = Vec::new();
+        for _ in 0..8 {
+            let mut stranger = TcpStream::connect(address).await.unwrap();
+            assert!(is_answered(&mut stranger, "").await, "there is room for whoever comes");
+            strangers.push(stranger);
+        }
+        for (number, stranger) in strangers.iter_mut().enumerate() {
+            assert_eq!(is_answered(stranger, "").await, number > 4, "{number}");
+        }
+        assert!(is_answered(&mut known, "").await, "it stays");
+        accepting.abort();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_asks_for_nothing_loses_its_connection() {
         let nothing_asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -247,6 +322,36 @@ mod tests {
             let stayed = stays(sent).await;
             assert!(stayed <= HEAD * 3, "{:?} stayed for {stayed:?}", String::from_utf8_lossy(sent));
         }
+    }
+
+    /// What a client of HTTP/1 gets that takes nothing of its answer for so long; and when its connection was over.
+    async fn taken_after(pause: Duration) -> (usize, Duration) {
+        let (mut client, server) = tokio::io::duplex(1_024);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let (since, http) = (Instant::now(), http());
+        let answer = |_| async { Response::new(crate::answer::whole(vec![b'x'; BUFFER / 2])) };
+        let serve = async {
+            let _ended = speak(&http, server, answer).await;
+            since.elapsed()
+        };
+        let take = async {
+            tokio::time::sleep(pause).await;
+            let mut all = Vec::new();
+            let _end = client.read_to_end(&mut all).await;
+            all.iter().filter(|byte| **byte == b'x').count()
+        };
+        let (over, taken) = tokio::join!(serve, take);
+        (taken, over)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_for_a_while_gets_the_end_of_its_answer() {
+        for seconds in [0, 12, 22, 60, 200] {
+            let (taken, _) = taken_after(Duration::from_secs(seconds)).await;
+            assert!(taken >= BUFFER / 2, "{taken} bytes after {seconds} s");
+        }
+        let (taken, over) = taken_after(PATIENCE * 10).await;
+        assert!(taken < BUFFER / 2 && over < PATIENCE * 3, "{taken} bytes, over after {over:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,11 +15,12 @@ use crate::answer::{self, Body, flow};
 use crate::ask::{self, Ask, FileSize, READ_FILE, ReadFile, WRITE_FILE, WriteFile};
 use crate::audit::Audit;
 use crate::body;
+use crate::conversation::{ANSWER, Conversation, Said};
 use crate::error::ApiError;
 use crate::fault::Kind;
 use crate::form::Form;
 use crate::frame;
-use crate::live::{ANSWER, Conversation, Live, Said};
+use crate::live::Live;
 use crate::sandboxes::Sandboxes;
 
 /// How many files one form may hold.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wflo_core::ports::BoxFuture;
 
-/// How many names are asked about at once: each takes a thread for as long as name servers like.
-const AT_ONCE: usize = 8;
+/// How many names one resolver asks about at once: each takes a thread for as long as name servers like.
+pub const AT_ONCE: usize = 8;
 
 /// Who knows what names stand for.
 pub trait Resolver: Send + Sync + 'static {

@@ -72,10 +72,11 @@ pub(super) fn of(
     Ok(Some(match method {
         "process.Process/Start" => {
             let Start { process, pty } = read(body)?;
-            let secrets = env.values().chain(process.envs.0.iter()).map(String::as_str);
+            let secrets = || env.values().chain(process.envs.0.iter()).map(String::as_str);
             let words = [process.cmd, process.args.0].join("");
-            let command = audit::command(words, secrets);
-            let details = json!({ "command": command, "cwd": process.cwd, "terminal": pty.is_some() });
+            let command = audit::redacted(words, secrets());
+            let cwd = process.cwd.map(|cwd| audit::redacted(cwd, secrets()));
+            let details = json!({ "command": command, "cwd": cwd, "terminal": pty.is_some() });
             ("command.started", details)
         }
         "process.Process/SendSignal" => {
@@ -192,9 +193,9 @@ mod tests {
         let (_, details) = recorded("process.Process/Start", &body).unwrap().unwrap();
         assert_eq!(details, json!({ "command": "ls -l", "cwd": null, "terminal": true }));
         assert!(recorded("process.Process/List", &json!({})).unwrap().is_none());
-        let body = json!({ "process": { "cmd": "curl", "args": ["-H", "s\nsecret-1", ""], "envs": { "A": "secret-1", "B": "l" } }, "pty": null });
+        let body = json!({ "process": { "cmd": "curl", "args": ["-H", "s\nsecret-1", ""], "cwd": "/tmp/secret-1", "envs": { "A": "secret-1", "B": "l" } }, "pty": null });
         let (_, details) = recorded("process.Process/Start", &body).unwrap().unwrap();
-        assert_eq!(details, json!({ "command": "curl -H s\n*** ", "cwd": null, "terminal": false }));
+        assert_eq!(details, json!({ "command": "curl -H s\n*** ", "cwd": "/tmp/***", "terminal": false }));
         for wrong in [
             json!({ "args": [1] }),
             json!({ "args": "x" }),

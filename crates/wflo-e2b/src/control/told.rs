@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use wflo_core::size::Bytes;
 
 use crate::ask::DiskUse;
-use crate::live::{AtEnd, Live};
+use crate::life::AtEnd;
+use crate::live::Live;
 use crate::sandboxes::Each;
 
 /// The version of E2B's own agent whose calls are answered as it does: clients ask for nothing that it has not.
@@ -100,7 +101,7 @@ impl Listed {
             told.insert("envdAccessToken".to_owned(), json!(live.tokens.access));
             told.insert("allowInternetAccess".to_owned(), json!(!live.hosts().is_empty()));
             let at_end = if live.at_end() == AtEnd::Pause { "pause" } else { "kill" };
-            told.insert("lifecycle".to_owned(), json!({ "onTimeout": at_end, "autoResume": live.wakes() }));
+            told.insert("lifecycle".to_owned(), json!({ "onTimeout": at_end, "autoResume": live.wakes }));
         }
         told
     }
@@ -114,7 +115,7 @@ pub(super) struct Metric {
     timestamp_unix: i64,
     cpu_count: u64,
     cpu_used_pct: f64,
-    /// The most that it had at a time.
+    /// What it has; the most that it had at a time where nothing else is counted.
     mem_used: u64,
     mem_total: u64,
     mem_cache: u64,

@@ -9,18 +9,21 @@ use std::time::Duration;
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{USUAL, idempotency};
 use crate::body;
 use crate::error::ApiError;
-use crate::live::{AtEnd, Live};
+use crate::life::AtEnd;
+use crate::live::Live;
 use crate::sandboxes::{Sandboxes, Wish};
 
 /// What E2B calls the templates that everybody has. Here they are the same.
 const TEMPLATES: [&str; 2] = ["base", "code-interpreter-v1"];
 /// How much a client may store with a sandbox, and set in it, in bytes.
 const NOTES: usize = 64 << 10;
+/// The longest message about a sandbox, in bytes: both of these, each byte written as six, and the rest.
+pub(super) const MESSAGE: usize = 1 << 20;
 /// A page is no longer than this.
 const PAGE: usize = 100;
 /// All addresses, as rules of E2B name them.
@@ -29,7 +32,7 @@ const EVERYTHING: [&str; 2] = ["0.0.0.0/0", "ALL_TRAFFIC"];
 /// The body of a request for a new one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct New {
+struct New<'a> {
     #[serde(rename = "templateID")]
     template_id: Option<String>,
     timeout: Option<u64>,
@@ -40,10 +43,15 @@ struct New {
     env_vars: BTreeMap<String, String>,
     #[serde(rename = "allow_internet_access")]
     internet: Option<bool>,
-    network: Option<Network>,
-    mcp: Option<Value>,
-    iam: Option<Value>,
-    volume_mounts: Option<Vec<Value>>,
+    #[serde(borrow)]
+    network: Option<Network<'a>>,
+    // Whatever these are, nothing of them is taken apart: that would take many times their length.
+    #[serde(borrow)]
+    mcp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    iam: Option<&'a RawValue>,
+    #[serde(borrow)]
+    volume_mounts: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,11 +62,13 @@ struct AutoResume {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Network {
+struct Network<'a> {
     allow_out: Option<Vec<String>>,
     deny_out: Option<Vec<String>>,
-    rules: Option<Value>,
-    egress_proxy: Option<Value>,
+    #[serde(borrow)]
+    rules: Option<&'a RawValue>,
+    #[serde(borrow)]
+    egress_proxy: Option<&'a RawValue>,
     /// Of a sandbox that runs.
     #[serde(rename = "allow_internet_access")]
     internet: Option<bool>,
@@ -78,20 +88,20 @@ pub(super) fn span(seconds: u64, sandboxes: &Sandboxes) -> Result<Duration, ApiE
 
 /// Reads a request for a new sandbox.
 pub(super) fn read(bytes: &[u8], sandboxes: &Sandboxes, headers: &HeaderMap) -> Result<Wish, ApiError> {
-    let new: New = body::parsed(bytes)?;
+    let new: New<'_> = body::parsed(bytes)?;
     let not_here = |what: &str, why| Err(ApiError::NotHere { what: what.to_owned(), why });
     let template = new.template_id.clone().unwrap_or_else(|| "base".to_owned());
     if !TEMPLATES.contains(&template.as_str()) {
         return Err(ApiError::NoTemplate(template));
     }
-    let asked = |value: &Option<Value>| value.as_ref().is_some_and(|value| !is_empty(value));
-    if asked(&new.mcp) {
+    let asked = |value: Option<&RawValue>| value.is_some_and(|value| !is_empty(value));
+    if asked(new.mcp) {
         return not_here("mcp", "no gateway of MCP servers is installed in its sandboxes");
     }
-    if asked(&new.iam) {
+    if asked(new.iam) {
         return not_here("iam", "its sandboxes have no identity outside");
     }
-    if new.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()) {
+    if asked(new.volume_mounts) {
         return not_here("volumeMounts", "it has no volumes");
     }
     if new.auto_pause && new.auto_pause_memory == Some(false) {
@@ -118,13 +128,11 @@ pub(super) fn read(bytes: &[u8], sandboxes: &Sandboxes, headers: &HeaderMap) -> 
     })
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
+/// Whether it is null, or a list or an object without anything.
+fn is_empty(value: &RawValue) -> bool {
+    let text = value.get();
+    let inner = text.strip_prefix(['[', '{']).and_then(|rest| rest.strip_suffix([']', '}']));
+    text == "null" || inner.is_some_and(|inner| inner.trim().is_empty())
 }
 
 /// Names that can be set.
@@ -139,7 +147,7 @@ fn variables<'a>(all: impl Iterator<Item = (&'a String, &'a String)>) -> Result<
 
 /// Reads what a sandbox that runs is to reach from now on.
 pub(super) fn network(bytes: &[u8], allowed: &[String]) -> Result<Vec<String>, ApiError> {
-    let network: Network = body::parsed(bytes)?;
+    let network: Network<'_> = body::parsed(bytes)?;
     let internet = network.internet;
     hosts(internet, Some(&network), allowed)
 }
@@ -147,7 +155,7 @@ pub(super) fn network(bytes: &[u8], allowed: &[String]) -> Result<Vec<String>, A
 /// The rules of a sandbox: the server's, or those of them that the client names.
 fn hosts(
     internet: Option<bool>,
-    network: Option<&Network>,
+    network: Option<&Network<'_>>,
     allowed: &[String],
 ) -> Result<Vec<String>, ApiError> {
     let refused = |what: String, why| Err(ApiError::NotHere { what, why });
@@ -155,8 +163,8 @@ fn hosts(
         return Ok(Vec::new());
     }
     let Some(network) = network else { return Ok(allowed.to_vec()) };
-    let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !is_empty(value));
-    if given(&network.rules) || given(&network.egress_proxy) {
+    let given = |value: Option<&RawValue>| value.is_some_and(|value| !is_empty(value));
+    if given(network.rules) || given(network.egress_proxy) {
         return refused("network.rules".to_owned(), "requests are passed on as they are");
     }
     let everything = |rules: &[String]| rules.iter().any(|rule| EVERYTHING.contains(&rule.as_str()));
@@ -241,6 +249,13 @@ impl Filter {
     }
 }
 
+/// The sandboxes that a query names, each once: what is asked of one costs it something.
+pub(super) fn named(query: &str) -> BTreeSet<String> {
+    let ids = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sandbox_ids");
+    let ids = ids.map(|(_, value)| value).unwrap_or_default();
+    ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect()
+}
+
 /// One text, its escapes taken out; what separates texts in a query stands for itself.
 fn decoded(text: &str) -> String {
     let whole = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
@@ -252,7 +267,7 @@ mod tests {
     use super::*;
 
     fn read_hosts(network: &str, allowed: &[&str]) -> Result<Vec<String>, String> {
-        let new: New = serde_json::from_str(network).unwrap();
+        let new: New<'_> = serde_json::from_str(network).unwrap();
         let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
         hosts(new.internet, new.network.as_ref(), &allowed).map_err(|error| error.told())
     }
@@ -277,11 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_is_told_from_what_is_not() {
+        let empty = |text: &str| is_empty(serde_json::from_str(text).unwrap());
+        for nothing in ["null", "{}", "[]", "{ \n}", "[\t]"] {
+            assert!(empty(nothing), "{nothing:?}");
+        }
+        for something in ["[[]]", "{\"a\":{}}", "0", "false", "\"\"", "[null]"] {
+            assert!(!empty(something), "{something:?}");
+        }
+    }
+
+    #[test]
     fn metadata_of_a_list_are_encoded_once_more() {
         let filter = Filter::read("metadata=a%2520b%3Dc%2526d&state=paused&limit=1000&order=asc").unwrap();
         assert_eq!(filter.metadata, [("a b".to_owned(), "c&d".to_owned())]);
         assert_eq!((filter.limit, filter.oldest_first), (PAGE, true));
         assert!(Filter::read("limit=x").is_err());
+    }
+
+    #[test]
+    fn a_sandbox_that_is_named_often_is_asked_once() {
+        let named = named(&format!("x=1&sandbox_ids=b,,{}a", "b,".repeat(1_500)));
+        assert_eq!(named.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(super::named("").is_empty());
     }
 
     #[test]

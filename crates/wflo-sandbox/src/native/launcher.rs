@@ -217,8 +217,8 @@ pub(crate) fn order(id: SandboxId, spec: Spec) -> Result<(Order, Vec<OwnedFd>), 
     if let Some(view) = &spec.workspace {
         plain(&view.target, "the workspace's target")?;
         view.lowers.iter().try_for_each(|lower| plain(lower, "the workspace's layer"))?;
-        if view.lowers.is_empty() || view.target == Path::new("/") || view.target.starts_with("/proc") {
-            return Err(Error::Invalid("its workspace has no layer or no place".into()));
+        if view.target == Path::new("/") || view.target.starts_with("/proc") {
+            return Err(Error::Invalid("its workspace has no place".into()));
         }
     }
     for (path, _) in &spec.home {

@@ -107,7 +107,8 @@ impl Spec {
 /// A copy-on-write view: changes go to an upper layer that ends with the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// Absolute folders on the host, the topmost first. None may lie inside another.
+    /// Absolute folders on the host, the topmost first. None may lie inside another. Without any the view begins
+    /// empty, and nothing of the host is under it.
     pub lowers: Vec<PathBuf>,
     /// Where the view appears, absolute.
     pub target: PathBuf,

@@ -288,3 +288,11 @@ fn what_is_seen_of_nix() {
     let ran = run(sh("ls -A /nix; cat /nix/store/tool/file; cat /nix/var/log/build 2>/dev/null"));
     assert_eq!(ran.text, "store\ninstalled\n");
 }
+
+#[test]
+fn a_view_of_no_layer_begins_empty_and_takes_what_is_written() {
+    let mut spec = sh("ls -A; mkdir a && echo kept > a/b && cat a/b && stat -c %a .");
+    spec.workspace = Some(View { lowers: Vec::new(), target: "/home/somebody".into() });
+    let ran = run(spec);
+    assert_eq!(ran.text, "kept\n755\n", "{:?}", ran.exit);
+}

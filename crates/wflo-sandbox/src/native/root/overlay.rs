@@ -10,6 +10,9 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+/// A folder of the launcher's own that nothing is ever in.
+const VOID: &CStr = c"/tpl/void";
+
 /// Layers to be shown as one folder.
 pub(super) struct Overlay<'a> {
     /// The topmost first.
@@ -45,7 +48,7 @@ impl Overlay<'_> {
         let step = "showing a folder";
         let mut places = self.place(step)?;
         if places.len() == 1 {
-            places.push(c"/tpl/void".to_owned());
+            places.push(VOID.to_owned());
         }
         let lowers = joined(&places);
         let mut options: Vec<(&CStr, &CStr)> =
@@ -63,7 +66,10 @@ impl Overlay<'_> {
         inert: bool,
     ) -> Result<(OwnedFd, OwnedFd), Fault> {
         let step = "mounting the workspace";
-        let places = self.place(step)?;
+        let mut places = self.place(step)?;
+        if places.is_empty() {
+            places.push(VOID.to_owned());
+        }
         // One option holds 255 bytes; more layers than fit are added one by one (Linux 6.8).
         let lowers = joined(&places);
         let layers: Vec<(&CStr, &CStr)> = if lowers.count_bytes() < 256 {

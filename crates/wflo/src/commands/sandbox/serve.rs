@@ -56,18 +56,22 @@ pub(crate) fn run(args: &ServeArgs, context: &Context<'_>) -> Result<Exit, Comma
     let tls = tls.map(|(cert, key)| TlsFiles { cert, key }.accept()).transpose()?;
     let (each, _masks) = each(args, &settings, context)?;
     let state = settings.data_dir.join("serve");
+    let most = usize::try_from(args.max_sandboxes).unwrap_or(usize::MAX);
     let options = ServerOptions {
         listen: args.listen,
         tls,
         keys,
         each,
-        most: usize::try_from(args.max_sandboxes).unwrap_or(usize::MAX),
+        most,
         memory: args.max_memory,
         program: super::doctor::this_program()?,
         state: state.clone(),
         clock: Arc::new(SystemClock::default()),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(wflo_e2b::threads(most))
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(ServeError::System)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::System)?;
