@@ -1,29 +1,19 @@
 //! Folders of the data directory, which a project may have brought along with links in them.
 //!
-//! A name is opened below its folder's descriptor, so that nothing is written, read or removed elsewhere, whoever puts
-//! a link into its place and when.
+//! Each folder is looked at before it is used, and each file is opened without following a link, so that what was
+//! brought leads nowhere. By their paths and through the C library: tests watch there what reaches the disk.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
-use rustix::io::Errno;
-
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+use rustix::fs::OFlags;
 
 /// A folder that no link has led to.
 #[derive(Debug)]
-pub struct Folder(OwnedFd);
-
-impl AsFd for Folder {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
+pub struct Folder(PathBuf);
 
 impl Folder {
     /// The folder `name` of a data directory, made for this user alone where it is missing. Where the directory itself
@@ -32,8 +22,7 @@ impl Folder {
     /// # Errors
     /// `NotADirectory` for a link or a file of that name; any error of the file system.
     pub fn made_in(data_dir: &Path, name: &str) -> io::Result<Folder> {
-        let above = rustix::fs::open(data_dir, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?;
-        Folder(above).made(name)
+        Folder(data_dir.to_owned()).made(name)
     }
 
     /// The same where it is there.
@@ -41,20 +30,23 @@ impl Folder {
     /// # Errors
     /// As [`Folder::made_in`], and `NotFound`.
     pub(crate) fn of(data_dir: &Path, name: &str) -> io::Result<Folder> {
-        let above = rustix::fs::open(data_dir, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty())?;
-        Folder(above).below(name)
+        Folder(data_dir.to_owned()).below(name)
     }
 
     /// A folder of this one, which is there.
     pub(crate) fn below(&self, name: impl AsRef<OsStr>) -> io::Result<Folder> {
-        Ok(Folder(rustix::fs::openat(&self.0, name.as_ref(), FOLDER, Mode::empty())?))
+        let path = self.0.join(name.as_ref());
+        match path.symlink_metadata()?.is_dir() {
+            true => Ok(Folder(path)),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     /// A folder of this one, made for this user alone where it is missing.
     pub(crate) fn made(&self, name: &str) -> io::Result<Folder> {
-        match rustix::fs::mkdirat(&self.0, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => self.below(name),
-            Err(error) => Err(error.into()),
+        match DirBuilder::new().mode(0o700).create(self.0.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => self.below(name),
         }
     }
 
@@ -63,17 +55,17 @@ impl Folder {
     /// # Errors
     /// `AlreadyExists` for whatever has that name; any error of the file system.
     pub fn create(&self, name: &str) -> io::Result<File> {
-        self.open(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL)
+        self.open(name, OpenOptions::new().append(true).create_new(true))
     }
 
     /// A file to be locked, made where it is missing.
     pub(crate) fn lock_file(&self, name: &str) -> io::Result<File> {
-        self.open(name, OFlags::RDWR | OFlags::CREATE)
+        self.open(name, OpenOptions::new().read(true).write(true).create(true).truncate(false))
     }
 
     /// What a plain file holds.
     pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let mut file = self.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut file = self.open(name, OpenOptions::new().read(true))?;
         if !file.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -82,36 +74,33 @@ impl Folder {
         Ok(bytes)
     }
 
-    fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
+    fn open(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
+        // A FIFO of that name is not waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.mode(0o600).custom_flags(flags.bits().cast_signed()).open(self.0.join(name))
     }
 
     /// Removes a file, or a link and not what it leads to. Its bytes.
     pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<u64> {
-        let about = rustix::fs::statat(&self.0, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)?;
-        rustix::fs::unlinkat(&self.0, name.as_ref(), AtFlags::empty())?;
-        Ok(u64::try_from(about.st_size).unwrap_or(0))
+        let path = self.0.join(name.as_ref());
+        let about = path.symlink_metadata()?;
+        fs::remove_file(path)?;
+        Ok(about.len())
     }
 
     /// Moves a file into another folder, into the place of what has that name there.
     pub(crate) fn rename(&self, name: &str, folder: &Folder, new: &str) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, name, &folder.0, new)?)
+        fs::rename(self.0.join(name), folder.0.join(new))
     }
 
     /// The names in it.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
-        let entries = Dir::read_from(&self.0)?.map(|entry| {
-            let entry = entry?;
-            Ok(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
-        });
-        let names = entries.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == ".."));
-        names.collect()
+        fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
     /// Makes the names in it durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        File::open(&self.0)?.sync_all()
     }
 }
 
