@@ -96,12 +96,20 @@ impl Opening {
 }
 
 fn ask(context: &Context<'_>, place: &Place, stdin_taken: bool) -> Result<(), CommandError> {
-    let shown = plain::line(&place.store.display().to_string());
+    let mut shown = plain::line(&place.store.display().to_string());
+    let mut move_it = "move it away to start afresh";
+    if wflo_store::has_brought_log(&place.store) {
+        // It may lie beside a store of their own.
+        shown.push_str("-wal");
+        move_it = "move it away to go on without what is in it";
+    }
     let terminal = if context.printer.json_wanted() { None } else { Terminal::find(stdin_taken) };
     let Some(mut terminal) = terminal else {
         let message = format!("{shown} is not trusted: it was not made by you on this machine");
-        let hint = "accept its runs, budgets and approvals with `wflo trust`, or move it away to start afresh; \
-                    WFLO_TRUST=1 accepts them for one command";
+        let hint = format!(
+            "accept its runs, budgets and approvals with `wflo trust`, or {move_it}; WFLO_TRUST=1 accepts them for \
+             one command"
+        );
         return Err(CommandError::usage(vec![Failure::new(NOT_TRUSTED, message).with_hint(hint)]));
     };
     let printer = context.printer;
@@ -116,7 +124,7 @@ fn ask(context: &Context<'_>, place: &Place, stdin_taken: bool) -> Result<(), Co
         printer.aside("");
         return Ok(());
     }
-    let failure = Failure::new(NOT_TRUSTED, format!("nothing was done: {shown} is not trusted"))
-        .with_hint("move it away to start afresh");
+    let failure =
+        Failure::new(NOT_TRUSTED, format!("nothing was done: {shown} is not trusted")).with_hint(move_it);
     Err(CommandError::usage(vec![failure]))
 }
