@@ -72,6 +72,10 @@ const LINGER: Duration = Duration::from_secs(15);
 
 /// Reads what is left of a body that is refused, within bounds; whether that was all of it.
 pub(crate) async fn drain(body: &mut Incoming) -> bool {
+    // What is announced to be longer is not read to its end anyway.
+    if body.size_hint().lower() > UNREAD as u64 {
+        return false;
+    }
     let drained = async {
         let mut left = UNREAD;
         loop {
