@@ -62,19 +62,20 @@ impl Place {
 
     /// The write-ahead log beside the database.
     pub(crate) fn log(&self) -> PathBuf {
-        self.beside("-wal")
+        beside(&self.file, "-wal")
     }
 
     /// Where SQLite keeps a rollback journal of a database without a log.
     fn journal(&self) -> PathBuf {
-        self.beside("-journal")
+        beside(&self.file, "-journal")
     }
+}
 
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.file.clone().into_os_string();
-        name.push(suffix);
-        PathBuf::from(name)
-    }
+/// The file whose name is the database's with this behind it.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.to_owned().into_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Makes sure that the data directory and a usable database are there, and opens the first connection.

@@ -1,6 +1,6 @@
 //! What is to be done to each path of the project, decided before anything is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::diff::Change;
 use super::super::error::WorkspaceError;
@@ -111,7 +111,7 @@ impl<'a> Plan<'a> {
 
     /// Checks that every folder that must be there will be, and every one that must go can.
     pub(super) fn check_folders(&mut self, report: &mut Report) -> Result<(), WorkspaceError> {
-        let mut stays = Vec::new();
+        let mut stays = BTreeSet::new();
         // Deepest first, so that a folder that stays keeps the ones above it.
         for (path, op) in self.ops.iter().rev() {
             if !is_dir(op.from.as_ref()) || is_dir(op.to.as_ref()) {
@@ -125,13 +125,13 @@ impl<'a> Plan<'a> {
                 continue;
             }
             if op.to.is_none() {
-                stays.push(path.clone());
+                stays.insert(path.clone());
             } else {
                 let reason = ConflictReason::FolderNotEmpty;
                 report.conflicts.push(Conflict { path: path.clone(), reason });
             }
         }
-        for path in stays {
+        for path in stays.into_iter().rev() {
             self.ops.remove(&path);
             report.kept_folders.push(path);
         }

@@ -6,11 +6,12 @@
 //! commit, which syncs the same inode.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use super::super::open::beside;
 use super::HEADER;
 
 const MARK: &str = "user.wflo.log";
@@ -26,7 +27,7 @@ pub(crate) fn mark(log: &Path) {
 
 /// Takes the log beside `database` for one of this machine: somebody has said so.
 pub fn take(database: &Path) {
-    let log = beside(database);
+    let log = beside(database, "-wal");
     if log.symlink_metadata().is_ok_and(|about| about.is_file()) {
         mark(&log);
         if is_brought(database)
@@ -37,17 +38,11 @@ pub fn take(database: &Path) {
     }
 }
 
-fn beside(database: &Path) -> PathBuf {
-    let mut log = database.to_owned().into_os_string();
-    log.push("-wal");
-    PathBuf::from(log)
-}
-
 /// Whether the log beside `database` holds anything and was not made by a wflo of this machine. Where no marks can
 /// be kept the file's mode decides: SQLite gives a log that of its database, and others' tools do not.
 #[must_use]
 pub fn is_brought(database: &Path) -> bool {
-    let log = beside(database);
+    let log = beside(database, "-wal");
     let Ok(about) = log.symlink_metadata() else { return false };
     if about.is_file() && about.len() <= HEADER {
         return false;

@@ -106,7 +106,8 @@ async fn bring_in(
     let run = record.id;
     let before = open_fate(session, record).await?;
     let files = Files::open(session, record).await?;
-    if files.changes()?.is_empty() {
+    let changes = files.changes()?;
+    if changes.is_empty() {
         return Err(ChangesError::Nothing { run }.into());
     }
     let mut options = ApplyOptions {
@@ -114,7 +115,7 @@ async fn bring_in(
         force: wish.force.clone(),
         confirmed: if wish.yes && names_something(wish) { Confirmed::All } else { Confirmed::None },
         settled: match &before {
-            Some(fate) => fate.written().places.among(&files.changes()?).cloned().collect(),
+            Some(fate) => fate.written().places.among(&changes).cloned().collect(),
             None => BTreeSet::new(),
         },
         definitions: files.definitions(),
