@@ -389,12 +389,7 @@ enum Arrival {
 
 fn next(control: &OwnedFd, wait: bool) -> std::io::Result<Arrival> {
     let mut buffer = [0; 4_096];
-    let mut received = socket::receive(control.as_fd(), &mut buffer, wait);
-    if received.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECONNRESET)) {
-        // Said once, of a question that the other end closed on unread; what it had said before is still there.
-        received = socket::receive(control.as_fd(), &mut buffer, wait);
-    }
-    match received {
+    match socket::receive(control.as_fd(), &mut buffer, wait) {
         Ok(Some((length, fds))) => Notice::decode(buffer.get(..length).unwrap_or_default())
             .map(|notice| Arrival::Notice(notice, fds))
             .ok_or_else(|| std::io::Error::from_raw_os_error(libc::EPROTO)),

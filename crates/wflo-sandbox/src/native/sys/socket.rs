@@ -84,8 +84,9 @@ pub(crate) fn receive(
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            Some(libc::EINTR) => {}
-            Some(libc::ECONNRESET) => return Ok(None),
+            // The second is said once, before all that the other side had sent, when it was closed with something
+            // unread in it: what had been sent is still there, and the end behind it.
+            Some(libc::EINTR | libc::ECONNRESET) => {}
             _ => return Err(error),
         }
     };
@@ -140,4 +141,27 @@ pub(crate) fn poll_for(fds: &[(BorrowedFd<'_>, i16)], timeout: Option<Duration>)
         polled.iter_mut().for_each(|slot| slot.revents = 0);
     }
     Ok(polled.iter().map(|slot| slot.revents).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn what_was_sent_is_received_although_the_sender_left_something_unread() {
+        for wait in [false, true] {
+            let (ours, theirs) = pair().unwrap();
+            send(theirs.as_fd(), b"first", &[]).unwrap();
+            send(ours.as_fd(), b"question", &[]).unwrap();
+            send(theirs.as_fd(), b"last", &[]).unwrap();
+            drop(theirs);
+            let mut buffer = [0; 16];
+            for expected in [b"first".as_slice(), b"last"] {
+                let (length, _) = receive(ours.as_fd(), &mut buffer, wait).unwrap().unwrap();
+                assert_eq!(&buffer[..length], expected);
+            }
+            assert!(receive(ours.as_fd(), &mut buffer, wait).unwrap().is_none());
+        }
+    }
 }
