@@ -483,6 +483,10 @@ def test_one_idempotency_key_makes_one_sandbox(served: Served) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         (one,) = set(pool.map(make, range(8)))
+    # With the same key, what was not asked for is not given.
+    other = {"templateID": "base", "timeout": 30}
+    refused = served.ask("POST", "/v2/sandboxes", other, {"Idempotency-Key": "one of a kind"})
+    assert refused.status == 409 and "WFLO-5299" in refused.json()["message"], refused
     assert served.ask("DELETE", f"/sandboxes/{one}").status == 204
 
 

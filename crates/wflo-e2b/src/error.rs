@@ -119,6 +119,8 @@ pub(crate) enum ApiError {
     NoUser(String),
     #[error("{0}")]
     Unclear(String),
+    #[error("the idempotency key has made a sandbox for a request that was another one")]
+    OtherRequest,
     #[error("the sandbox {0} is paused already")]
     Paused(String),
     #[error("the request's body has more than {0}")]
@@ -179,7 +181,7 @@ impl ApiError {
             ApiError::NotHere { .. } | ApiError::Unclear(_) => 400,
             ApiError::NotOffered(_) => 501,
             ApiError::NotMade { .. } => 500,
-            ApiError::Paused(_) => 409,
+            ApiError::Paused(_) | ApiError::OtherRequest => 409,
             ApiError::TooLarge(_) => 413,
             ApiError::Slow(_) => 408,
             ApiError::Broken(_) | ApiError::Gone(_) | ApiError::Asleep(_) | ApiError::NoPort { .. } => 502,
@@ -198,7 +200,7 @@ impl ApiError {
             ApiError::NotMade { code, .. } => *code,
             ApiError::NoToken => Code(5297),
             ApiError::NoUser(_) => Code(5298),
-            ApiError::Unclear(_) => Code(5299),
+            ApiError::Unclear(_) | ApiError::OtherRequest => Code(5299),
             ApiError::Paused(_) | ApiError::Asleep(_) => Code(5300),
             ApiError::TooLarge(_) | ApiError::Slow(_) => Code(5304),
             ApiError::Broken(_) => Code(5305),
@@ -223,7 +225,7 @@ impl ApiError {
             ApiError::NoSandbox(_) | ApiError::NoTemplate(_) => Kind::NotFound,
             ApiError::TooMany(_) | ApiError::NoMemory(_) | ApiError::TooLarge(_) => Kind::ResourceExhausted,
             ApiError::NotOffered(_) => Kind::Unimplemented,
-            ApiError::Paused(_) => Kind::FailedPrecondition,
+            ApiError::Paused(_) | ApiError::OtherRequest => Kind::FailedPrecondition,
             ApiError::Slow(_) => Kind::DeadlineExceeded,
             ApiError::NotMade { .. } => Kind::Internal,
             ApiError::Broken(_) | ApiError::Gone(_) | ApiError::Asleep(_) | ApiError::NoPort { .. } => {

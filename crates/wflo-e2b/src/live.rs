@@ -21,6 +21,7 @@ use crate::frame::{self, Frames};
 use crate::life::{AtEnd, Due, Life, Over};
 use crate::network::Network;
 use crate::room::Room;
+use crate::sandboxes::Once;
 
 /// A sandbox, and what its clients know of it.
 pub(crate) struct Live {
@@ -33,8 +34,8 @@ pub(crate) struct Live {
     pub(crate) started: Timestamp,
     /// What it may reach.
     hosts: Mutex<Vec<String>>,
-    /// What a client gave to be told the same sandbox when it asks for it twice.
-    pub(crate) idempotency: Option<String>,
+    /// The request that made it, where that may come twice.
+    pub(crate) once: Option<Once>,
     pub(crate) tree: ProcessTree,
     network: Mutex<Option<Network>>,
     /// The agent's standard input.
@@ -66,7 +67,7 @@ pub(crate) struct Made {
     pub(crate) at_end: AtEnd,
     pub(crate) wakes: bool,
     pub(crate) hosts: Vec<String>,
-    pub(crate) idempotency: Option<String>,
+    pub(crate) once: Option<Once>,
     pub(crate) tree: ProcessTree,
     pub(crate) network: Option<Network>,
     pub(crate) agent: OwnedFd,
@@ -84,7 +85,7 @@ impl Made {
             env: self.env,
             started: self.now,
             hosts: Mutex::new(self.hosts),
-            idempotency: self.idempotency,
+            once: self.once,
             tree: self.tree,
             network: Mutex::new(self.network),
             agent: self.agent,
@@ -154,6 +155,11 @@ impl Live {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.life().is_paused() == Ok(true)
+    }
+
+    /// Whether it ends, or has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.life().is_paused().is_err()
     }
 
     /// When something is to be done.

@@ -76,6 +76,15 @@ pub(crate) struct Sandboxes {
     tasks: TaskTracker,
 }
 
+/// A request that is carried out once however often it comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Once {
+    /// By what its client knows it.
+    pub(crate) key: String,
+    /// What was asked for.
+    pub(crate) request: blake3::Hash,
+}
+
 /// What a client wants of a new one.
 #[derive(Debug)]
 pub(crate) struct Wish {
@@ -87,7 +96,7 @@ pub(crate) struct Wish {
     pub(crate) wakes: bool,
     /// Rules, all of them the server's.
     pub(crate) hosts: Vec<String>,
-    pub(crate) idempotency: Option<String>,
+    pub(crate) once: Option<Once>,
 }
 
 /// What the sandboxes need.
@@ -161,12 +170,14 @@ impl Sandboxes {
     }
 
     async fn in_turn(self: &Arc<Self>, wish: Wish) -> Result<Arc<Live>, ApiError> {
-        let Some(key) = wish.idempotency.clone() else { return self.make(wish).await };
+        let Some(once) = wish.once.clone() else { return self.make(wish).await };
         // Another that has the key may be on its way: it is there, or has failed, once it is this one's turn.
-        let _turn = self.turns.take(&key).await;
-        let there = self.all().values().find(|live| live.idempotency.as_ref() == Some(&key)).cloned();
+        let _turn = self.turns.take(&once.key).await;
+        let has_key = |live: &&Arc<Live>| live.once.as_ref().is_some_and(|its| its.key == once.key);
+        let there = self.all().values().filter(|live| !live.is_over()).find(has_key).cloned();
         match there {
-            Some(live) => Ok(live),
+            Some(live) if live.once.as_ref() == Some(&once) => Ok(live),
+            Some(_) => Err(ApiError::OtherRequest),
             None => self.make(wish).await,
         }
     }
@@ -197,7 +208,7 @@ impl Sandboxes {
             at_end: wish.at_end,
             wakes: wish.wakes,
             hosts: wish.hosts,
-            idempotency: wish.idempotency,
+            once: wish.once,
             tree,
             network,
             agent,

@@ -125,6 +125,7 @@ fn denied(why: &Denied) -> String {
         Denied::Port => ", only other ports or ways of it".to_owned(),
         Denied::Request => " with this method and path".to_owned(),
         Denied::Path(error) => format!(" with this path: {error}"),
+        Denied::Changed => " any more: the rules about it are others now".to_owned(),
         Denied::Said => ": people have said no".to_owned(),
         Denied::Unanswered | Denied::Asked => {
             ", and nobody has answered whether it may be reached".to_owned()

@@ -95,12 +95,19 @@ impl Shared {
     /// Resolves once people keep `target` out, or the rules about it, which were `began`, are others.
     pub(crate) async fn kept_out(&self, target: &Target, began: &[Rule]) -> Refusal {
         let mut rules = self.rules.clone();
-        let ends = |rules: &Arc<Rules>| rules.keep_out(target) || !rules.about(target).eq(began);
-        if rules.wait_for(ends).await.is_err() {
+        let are_others = |rules: &Rules| {
+            // In whatever order: it means nothing.
+            let now = rules.about(target).collect::<Vec<_>>();
+            now.len() != began.len() || !began.iter().all(|rule| now.contains(&rule))
+        };
+        let ended = rules.wait_for(|rules| rules.keep_out(target) || are_others(rules)).await;
+        let why = match ended.map(|rules| rules.keep_out(target)) {
+            Ok(true) => Denied::Said,
+            Ok(false) => Denied::Changed,
             // Nobody changes them any more.
-            std::future::pending::<()>().await;
-        }
-        Refusal::Denied { target: target.clone(), why: Denied::Said }
+            Err(_) => std::future::pending().await,
+        };
+        Refusal::Denied { target: target.clone(), why }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::body;
 use crate::error::ApiError;
 use crate::life::AtEnd;
 use crate::live::Live;
-use crate::sandboxes::{Sandboxes, Wish};
+use crate::sandboxes::{Once, Sandboxes, Wish};
 
 /// What E2B calls the templates that everybody has. Here they are the same.
 const TEMPLATES: [&str; 2] = ["base", "code-interpreter-v1"];
@@ -124,7 +124,7 @@ pub(super) fn read(bytes: &[u8], sandboxes: &Sandboxes, headers: &HeaderMap) -> 
         at_end: if new.auto_pause { AtEnd::Pause } else { AtEnd::Kill },
         wakes: new.auto_resume.unwrap_or_default().enabled,
         hosts,
-        idempotency: idempotency(headers),
+        once: idempotency(headers).map(|key| Once { key, request: blake3::hash(bytes) }),
     })
 }
 

@@ -40,6 +40,8 @@ pub enum Denied {
     Request,
     /// A path could be read in two ways, where rules name paths.
     Path(PathError),
+    /// It was allowed, and the rules about it are others now.
+    Changed,
     /// People keep it out.
     Said,
     /// Nobody has answered whether it may be reached.

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use wflo_core::ports::BoxFuture;
-use wflo_egress::Limits;
 use wflo_egress::ask::{Answer, Asker, Question};
+use wflo_egress::rules::Denied;
 use wflo_egress::witness::End;
+use wflo_egress::{Limits, Refusal};
 
 use crate::world::{World, host, within};
 
@@ -132,7 +133,8 @@ async fn two_tunnels() -> (World, u16, [tokio::net::TcpStream; 2]) {
             streams.lock().unwrap().push(stream);
         }
     });
-    let rules = [format!("tcp://a.example:{port}"), format!("tcp://b.example:{port}")];
+    let rules =
+        ["tcp://a.example", "tcp://b.example", "http://b.example"].map(|rule| format!("{rule}:{port}"));
     let names: &[(&str, &[&str])] = &[("a.example", &["127.0.0.1"]), ("b.example", &["127.0.0.1"])];
     let world = World::new(&rules, &["127.0.0.1"], names);
     let open = |name: &'static str| {
@@ -150,11 +152,15 @@ async fn two_tunnels() -> (World, u16, [tokio::net::TcpStream; 2]) {
     (world, port, tunnels)
 }
 
-/// The first was ended by a refusal, and the other goes on.
-async fn only_the_first_has_ended(world: &World, [mut one, mut other]: [tokio::net::TcpStream; 2]) {
+/// The first was ended for this reason, and the other goes on.
+async fn only_the_first_has_ended(
+    world: &World,
+    [mut one, mut other]: [tokio::net::TcpStream; 2],
+    reason: &Denied,
+) {
     assert_eq!(within(one.read(&mut [0; 8])).await.unwrap_or(0), 0, "it is closed");
     let ended = world.ends(1).await;
-    assert!(matches!(&ended[0].end, End::Refused(_)), "{ended:?}");
+    assert!(matches!(&ended[0].end, End::Refused(Refusal::Denied { why, .. }) if why == reason), "{ended:?}");
     other.write_all(b"still there").await.unwrap();
     assert_eq!(world.book.ended.lock().unwrap().len(), 1);
 }
@@ -163,7 +169,7 @@ async fn only_the_first_has_ended(world: &World, [mut one, mut other]: [tokio::n
 async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
     let (world, port, tunnels) = two_tunnels().await;
     world.change("a.example", false);
-    only_the_first_has_ended(&world, tunnels).await;
+    only_the_first_has_ended(&world, tunnels, &Denied::Said).await;
     let again = format!("CONNECT a.example:{port} HTTP/1.1\r\nHost: a.example:{port}\r\n\r\n");
     assert!(world.say(again.as_bytes()).await.contains("[WFLO-5209]"));
 }
@@ -171,8 +177,9 @@ async fn keeping_a_host_out_ends_its_open_tunnels_and_no_others() {
 #[tokio::test]
 async fn other_rules_about_a_host_end_its_open_tunnels_and_no_others() {
     let (world, port, tunnels) = two_tunnels().await;
-    world.replace(&[format!("tcp://b.example:{port}"), "c.example".to_owned()]);
-    only_the_first_has_ended(&world, tunnels).await;
+    let rules = ["http://b.example", "tcp://b.example", "c.example"].map(|rule| format!("{rule}:{port}"));
+    world.replace(&rules);
+    only_the_first_has_ended(&world, tunnels, &Denied::Changed).await;
 }
 
 /// A world in which these are asked about, whatever is allowed.
