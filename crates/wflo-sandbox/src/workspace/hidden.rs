@@ -101,6 +101,8 @@ pub struct Hidden {
     git: git::Folders,
     /// Files whose place is known, by (device, inode), for their hard links.
     inodes: HashSet<(u64, u64)>,
+    /// Some of those have hard links.
+    is_linked: bool,
 }
 
 /// What a rule says about one path, its folders not considered.
@@ -135,7 +137,7 @@ impl Hidden {
     pub fn new(project: &Path, rules: &HideRules) -> Result<Hidden, WorkspaceError> {
         let project = project.canonicalize().at("open the project", project)?;
         let (globs, git) = (Gitignore::empty(), repository::of_root(&project));
-        let mut hidden = Hidden { exact: Vec::new(), globs, git, inodes: HashSet::new() };
+        let mut hidden = Hidden { exact: Vec::new(), globs, git, inodes: HashSet::new(), is_linked: false };
         if let Some(data_dir) = &rules.data_dir {
             hidden.add_place(&project, data_dir, Reason::DataDirectory);
             for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
@@ -179,6 +181,7 @@ impl Hidden {
     fn add_inode(&mut self, file: &Path) {
         if let Ok(meta) = std::fs::metadata(file) {
             self.inodes.insert((meta.dev(), meta.ino()));
+            self.is_linked |= meta.is_file() && meta.nlink() > 1;
         }
     }
 
@@ -224,6 +227,14 @@ impl Hidden {
     /// Whether a directory entry's inode number is worth a closer look.
     pub(crate) fn may_be_inode(&self, inode: u64) -> bool {
         self.inodes.iter().any(|(_, known)| *known == inode)
+    }
+
+    /// Whether nothing but names and contents decides what is hidden in the folder.
+    pub(crate) fn is_by_names_alone(&self) -> bool {
+        self.exact.is_empty()
+            && self.globs.is_empty()
+            && self.git == git::Folders::default()
+            && !self.is_linked
     }
 
     /// The places that wflo knows by the settings, whether or not there is something now.

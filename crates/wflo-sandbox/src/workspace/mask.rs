@@ -4,6 +4,8 @@
 //! hidden. One that is created under a new name after the mask was made does not; the names that
 //! are usual in a folder's root are therefore masked there whether or not they exist.
 
+mod remembered;
+
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode};
 
-use super::beneath;
+use self::remembered::Look;
+use super::beneath::{self, Name};
 use super::brought::Brought;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::git::{Folders, Marks};
@@ -52,7 +55,7 @@ impl Mask {
     /// [`WorkspaceError::TooLarge`] for nesting without end, [`WorkspaceError::Io`].
     pub fn of(folder: &Path, hidden: &Hidden, store: &Store) -> Result<Option<Mask>, WorkspaceError> {
         let root = beneath::open_root(folder).at("open the folder", folder)?;
-        let mut found = hidden_below(folder, &root, &RelPath::root(), hidden, &HashSet::new())?;
+        let mut found = remembered::hidden_in(folder, &root, hidden, store)?;
         let brought = Brought::new(folder, hidden);
         found.retain(|path| !brought.holds(path));
         if found.is_empty() {
@@ -177,7 +180,8 @@ pub(crate) fn hidden_below(
     hidden: &Hidden,
     linked: &HashSet<(u64, u64)>,
 ) -> Result<Vec<RelPath>, WorkspaceError> {
-    let mut search = Search { base, hidden, linked, git: hidden.git().clone(), found: Vec::new() };
+    let mut search =
+        Search { base, hidden, linked, git: hidden.git().clone(), found: Vec::new(), look: None };
     search.folder(dir, at)?;
     Ok(search.found)
 }
@@ -188,13 +192,29 @@ struct Search<'a> {
     linked: &'a HashSet<(u64, u64)>,
     git: Folders,
     found: Vec<RelPath>,
+    /// What is to be remembered of it.
+    look: Option<Look>,
 }
 
 impl Search<'_> {
+    /// What is hidden in `folder`, open at `root`, and what that look saw.
+    fn of(folder: &Path, root: &OwnedFd, hidden: &Hidden) -> Result<(Vec<RelPath>, Look), WorkspaceError> {
+        let (linked, look) = (HashSet::new(), Some(Look::default()));
+        let git = hidden.git().clone();
+        let mut search = Search { base: folder, hidden, linked: &linked, git, found: Vec::new(), look };
+        search.folder(root, &RelPath::root())?;
+        Ok((search.found, search.look.unwrap_or_default()))
+    }
+
     fn folder(&mut self, dir: &OwnedFd, at: &RelPath) -> Result<(), WorkspaceError> {
         if at.depth() > MAX_DEPTH {
             let limit = MAX_DEPTH as u64;
             return Err(WorkspaceError::TooLarge { what: "nested folders", limit, path: at.clone() });
+        }
+        if let Some(look) = &mut self.look {
+            // Before it is listed: what comes in meanwhile has changed it.
+            let own = self.base.join(at.as_path());
+            look.folder(at, &rustix::fs::fstat(dir).map_err(std::io::Error::from).at("look at", &own)?);
         }
         let names = beneath::names(dir).at("list", &self.base.join(at.as_path()))?;
         if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
@@ -203,22 +223,41 @@ impl Search<'_> {
         for name in names {
             let path = at.join(&name.name);
             let is_dir = name.kind == FileType::Directory;
-            let hidden = match self.hidden.own_with(&path, is_dir, &self.git) {
+            let verdict = self.hidden.own_with(&path, is_dir, &self.git);
+            let by_content = matches!(verdict, Verdict::ByContent(_) | Verdict::IfContent(_));
+            let hidden = match verdict {
                 Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
                 Verdict::Hidden(_) | Verdict::Replaced => true,
                 Verdict::ByContent(_) | Verdict::IfContent(_) => secret_inside(dir.as_fd(), &name),
             };
+            match &mut self.look {
+                Some(look) if by_content => look.undecided(&path, name.kind),
+                Some(look) if hidden => look.named(&path),
+                _ => {}
+            }
             if hidden {
                 self.found.push(path);
-            } else if is_dir && let Ok(inner) = beneath::open_dir(dir, &name.name) {
-                self.folder(&inner, &path)?;
+            } else if is_dir {
+                self.inner(dir, &name, &path)?;
             }
         }
         Ok(())
     }
 
+    /// A folder that cannot be opened is passed over.
+    fn inner(&mut self, dir: &OwnedFd, name: &Name, path: &RelPath) -> Result<(), WorkspaceError> {
+        if let Ok(inner) = beneath::open_dir(dir, &name.name) {
+            return self.folder(&inner, path);
+        }
+        let stat = rustix::fs::statat(dir, name.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
+        if let (Some(look), Ok(stat)) = (&mut self.look, stat) {
+            look.folder(path, &stat);
+        }
+        Ok(())
+    }
+
     /// The inode number of the directory entry is enough to rule a file out.
-    fn is_hidden_inode(&self, dir: &OwnedFd, name: &beneath::Name) -> bool {
+    fn is_hidden_inode(&self, dir: &OwnedFd, name: &Name) -> bool {
         let maybe =
             self.linked.iter().any(|(_, inode)| *inode == name.inode) || self.hidden.may_be_inode(name.inode);
         maybe

@@ -19,6 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::cache::Cache;
+pub(crate) use self::cache::{SETTLED, replace};
 use self::intake::{Group, Intake};
 use super::apply::journal::Desk;
 use super::beneath;
@@ -180,7 +181,7 @@ pub(crate) fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> Result<
     sync_folder(folder)
 }
 
-fn file_clock(store: &Store) -> Result<blob::Nanos, WorkspaceError> {
+pub(crate) fn file_clock(store: &Store) -> Result<blob::Nanos, WorkspaceError> {
     let tmp = store.folder("tmp");
     let file = tempfile::tempfile_in(&tmp).at("create a file in", &tmp)?;
     let stat = rustix::fs::fstat(&file).at("read", &tmp)?;

@@ -6,6 +6,7 @@
 //! trees/<digest>/tree/             the tree itself, its files hard links to blobs: an overlay lower
 //! sealed/<id>                      which trees one submission consists of
 //! cache/<project>                  hashes of files that have not changed
+//! cache/<folder>                   what is hidden in an interpreter's folder while that has not changed
 //! derived/<digest>                 names a tree that is made again when it is needed
 //! owners/<hash>                    the path of a database whose runs have trees here
 //! apply/<project>/                 the journal of an apply that is under way

@@ -17,7 +17,7 @@ use super::super::survey::Seen;
 
 const MAGIC: &[u8] = b"wflo hashes 2\n\0\0";
 /// Longer than a tick of any kernel's file clock.
-const SETTLED: Nanos = 100_000_000;
+pub(crate) const SETTLED: Nanos = 100_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -98,7 +98,7 @@ impl Cache {
 }
 
 /// Whole or not at all, but not synced: the sum at its end tells.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
     file.write_all(bytes)?;
     file.persist(path).map(|_| ()).map_err(|error| error.error)
