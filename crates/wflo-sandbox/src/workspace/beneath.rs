@@ -23,10 +23,20 @@ pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn open(at: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    open_by(at, path, flags, mode, BENEATH)
+}
+
+fn open_by(
+    at: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    mode: Mode,
+    how: ResolveFlags,
+) -> io::Result<OwnedFd> {
     let name: &[u8] = if path.is_empty() { b"." } else { path };
     // EAGAIN: a rename on the way made the walk ambiguous for the kernel; the next try decides.
     for _ in 0..32 {
-        match rustix::fs::openat2(at, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, BENEATH) {
+        match rustix::fs::openat2(at, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, how) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return Ok(other?),
         }
@@ -37,6 +47,12 @@ fn open(at: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode: Mode) -> io::Resul
 /// A folder below `at`, for reading its names.
 pub(crate) fn open_dir(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
     open(at.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// The same, `EXDEV` where something is mounted there or on the way.
+pub(crate) fn open_dir_of_same_mount(at: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+    let how = BENEATH.union(ResolveFlags::NO_XDEV);
+    open_by(at.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), how)
 }
 
 /// A file below `at`, for reading. Never blocks on a FIFO; the caller checks what it is.

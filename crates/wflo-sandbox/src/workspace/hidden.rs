@@ -18,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use super::error::{IoAt, WorkspaceError};
@@ -101,6 +102,8 @@ pub struct Hidden {
     git: git::Folders,
     /// Files whose place is known, by (device, inode), for their hard links.
     inodes: HashSet<(u64, u64)>,
+    /// Where those are, by (device, mount).
+    mounts: HashSet<(u64, u64)>,
     /// Some of those have hard links.
     is_linked: bool,
 }
@@ -137,7 +140,14 @@ impl Hidden {
     pub fn new(project: &Path, rules: &HideRules) -> Result<Hidden, WorkspaceError> {
         let project = project.canonicalize().at("open the project", project)?;
         let (globs, git) = (Gitignore::empty(), repository::of_root(&project));
-        let mut hidden = Hidden { exact: Vec::new(), globs, git, inodes: HashSet::new(), is_linked: false };
+        let mut hidden = Hidden {
+            exact: Vec::new(),
+            globs,
+            git,
+            inodes: HashSet::new(),
+            mounts: HashSet::new(),
+            is_linked: false,
+        };
         if let Some(data_dir) = &rules.data_dir {
             hidden.add_place(&project, data_dir, Reason::DataDirectory);
             for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
@@ -182,6 +192,8 @@ impl Hidden {
         if let Ok(meta) = std::fs::metadata(file) {
             self.inodes.insert((meta.dev(), meta.ino()));
             self.is_linked |= meta.is_file() && meta.nlink() > 1;
+            let stat = rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::MNT_ID);
+            self.mounts.insert((meta.dev(), stat.map_or(0, |stat| stat.stx_mnt_id)));
         }
     }
 
@@ -229,12 +241,15 @@ impl Hidden {
         self.inodes.iter().any(|(_, known)| *known == inode)
     }
 
-    /// Whether nothing but names and contents decides what is hidden in the folder.
-    pub(crate) fn is_by_names_alone(&self) -> bool {
+    /// Whether nothing but names and contents decides what is hidden in the folder, which lies on this (device, mount):
+    /// not where a known file has another name, by a hard link or by another mount of its device.
+    pub(crate) fn is_by_names_alone(&self, (device, mount): (u64, u64)) -> bool {
+        let is_there_twice = self.mounts.iter().any(|(on, by)| *on == device && *by != mount);
         self.exact.is_empty()
             && self.globs.is_empty()
             && self.git == git::Folders::default()
             && !self.is_linked
+            && !is_there_twice
     }
 
     /// The places that wflo knows by the settings, whether or not there is something now.

@@ -5,24 +5,22 @@
 //! are usual in a folder's root are therefore masked there whether or not they exist.
 
 mod remembered;
+mod search;
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, Mode};
 
-use self::remembered::Look;
-use super::beneath::{self, Name};
+pub(crate) use self::search::hidden_below;
+use super::beneath;
 use super::brought::Brought;
 use super::error::{IoAt, WorkspaceError};
-use super::hidden::git::{Folders, Marks};
-use super::hidden::{Hidden, HideRules, Reason, Verdict};
+use super::hidden::{Hidden, HideRules, Reason};
 use super::path::RelPath;
 use super::store::{InUse, Store, tree};
-use super::survey::{MAX_DEPTH, secret_inside};
 
 /// Names that are masked in the folder itself even while they are not there.
 const EXPECTED: [&str; 6] =
@@ -169,101 +167,4 @@ pub(crate) fn copy_attributes(full: &Path, meta: &std::fs::Metadata) -> Result<(
     let own = if meta.is_dir() { 0o700 } else { 0 };
     let mode = Mode::from_raw_mode((meta.mode() & 0o777) | own);
     rustix::fs::chmodat(CWD, full, mode, AtFlags::empty()).at("set the mode of", full)
-}
-
-/// The hidden paths in `dir`, which is `at` below `base`: relative to `base`, none of them in
-/// another. `linked` are hidden files that have other names, by (device, inode).
-pub(crate) fn hidden_below(
-    base: &Path,
-    dir: &OwnedFd,
-    at: &RelPath,
-    hidden: &Hidden,
-    linked: &HashSet<(u64, u64)>,
-) -> Result<Vec<RelPath>, WorkspaceError> {
-    let mut search =
-        Search { base, hidden, linked, git: hidden.git().clone(), found: Vec::new(), look: None };
-    search.folder(dir, at)?;
-    Ok(search.found)
-}
-
-struct Search<'a> {
-    base: &'a Path,
-    hidden: &'a Hidden,
-    linked: &'a HashSet<(u64, u64)>,
-    git: Folders,
-    found: Vec<RelPath>,
-    /// What is to be remembered of it.
-    look: Option<Look>,
-}
-
-impl Search<'_> {
-    /// What is hidden in `folder`, open at `root`, and what that look saw.
-    fn of(folder: &Path, root: &OwnedFd, hidden: &Hidden) -> Result<(Vec<RelPath>, Look), WorkspaceError> {
-        let (linked, look) = (HashSet::new(), Some(Look::default()));
-        let git = hidden.git().clone();
-        let mut search = Search { base: folder, hidden, linked: &linked, git, found: Vec::new(), look };
-        search.folder(root, &RelPath::root())?;
-        Ok((search.found, search.look.unwrap_or_default()))
-    }
-
-    fn folder(&mut self, dir: &OwnedFd, at: &RelPath) -> Result<(), WorkspaceError> {
-        if at.depth() > MAX_DEPTH {
-            let limit = MAX_DEPTH as u64;
-            return Err(WorkspaceError::TooLarge { what: "nested folders", limit, path: at.clone() });
-        }
-        if let Some(look) = &mut self.look {
-            // Before it is listed: what comes in meanwhile has changed it.
-            let own = self.base.join(at.as_path());
-            look.folder(at, &rustix::fs::fstat(dir).map_err(std::io::Error::from).at("look at", &own)?);
-        }
-        let names = beneath::names(dir).at("list", &self.base.join(at.as_path()))?;
-        if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
-            self.git.add(at);
-        }
-        for name in names {
-            let path = at.join(&name.name);
-            let is_dir = name.kind == FileType::Directory;
-            let verdict = self.hidden.own_with(&path, is_dir, &self.git);
-            let by_content = matches!(verdict, Verdict::ByContent(_) | Verdict::IfContent(_));
-            let hidden = match verdict {
-                Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
-                Verdict::Hidden(_) | Verdict::Replaced => true,
-                Verdict::ByContent(_) | Verdict::IfContent(_) => secret_inside(dir.as_fd(), &name),
-            };
-            match &mut self.look {
-                Some(look) if by_content => look.undecided(&path, name.kind),
-                Some(look) if hidden => look.named(&path),
-                _ => {}
-            }
-            if hidden {
-                self.found.push(path);
-            } else if is_dir {
-                self.inner(dir, &name, &path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A folder that cannot be opened is passed over.
-    fn inner(&mut self, dir: &OwnedFd, name: &Name, path: &RelPath) -> Result<(), WorkspaceError> {
-        if let Ok(inner) = beneath::open_dir(dir, &name.name) {
-            return self.folder(&inner, path);
-        }
-        let stat = rustix::fs::statat(dir, name.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
-        if let (Some(look), Ok(stat)) = (&mut self.look, stat) {
-            look.folder(path, &stat);
-        }
-        Ok(())
-    }
-
-    /// The inode number of the directory entry is enough to rule a file out.
-    fn is_hidden_inode(&self, dir: &OwnedFd, name: &Name) -> bool {
-        let maybe =
-            self.linked.iter().any(|(_, inode)| *inode == name.inode) || self.hidden.may_be_inode(name.inode);
-        maybe
-            && rustix::fs::statat(dir, name.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                let id = (stat.st_dev, stat.st_ino);
-                self.linked.contains(&id) || self.hidden.by_inode(id.0, id.1)
-            })
-    }
 }

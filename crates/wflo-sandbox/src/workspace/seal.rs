@@ -19,7 +19,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::cache::Cache;
-pub(crate) use self::cache::{SETTLED, replace};
 use self::intake::{Group, Intake};
 use super::apply::journal::Desk;
 use super::beneath;
@@ -27,7 +26,7 @@ use super::error::{IoAt, WorkspaceError};
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Manifest};
 use super::path::RelPath;
-use super::store::{Pin, Store, blob, sync_folder};
+use super::store::{Pin, Store, kept, sync_folder};
 use super::survey::{Seen, SeenKind, Survey, survey};
 
 /// Small ignored entries are copied until so many files are reached; the others are shown live.
@@ -93,7 +92,7 @@ pub fn seal(project: &Path, hidden: &Hidden, store: &Store) -> Result<Sealed, Wo
     let cache_file =
         store.folder("cache").join(Digest::of(project.as_os_str().as_encoded_bytes()).to_string());
     // The file system's own clock, so that it compares with the times of files.
-    let now = file_clock(store)?;
+    let now = kept::clock(store)?;
     let mut cache = Cache::read(&cache_file);
     let mut found = survey(&project, &root, hidden)?;
     let (copied, live) = split_rest(&mut found);
@@ -179,13 +178,6 @@ pub(crate) fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> Result<
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).at("write", path)?;
     fs::rename(file.path(), path).at("write", path)?;
     sync_folder(folder)
-}
-
-pub(crate) fn file_clock(store: &Store) -> Result<blob::Nanos, WorkspaceError> {
-    let tmp = store.folder("tmp");
-    let file = tempfile::tempfile_in(&tmp).at("create a file in", &tmp)?;
-    let stat = rustix::fs::fstat(&file).at("read", &tmp)?;
-    Ok(blob::nanos(stat.st_mtime, stat.st_mtime_nsec.cast_signed()))
 }
 
 /// Which ignored entries are copied, and which are shown live.

@@ -20,6 +20,7 @@
 
 pub(crate) mod blob;
 mod collect;
+pub(crate) mod kept;
 mod owner;
 mod pin;
 pub(crate) mod tree;

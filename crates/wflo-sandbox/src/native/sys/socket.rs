@@ -17,7 +17,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends one message; it arrives whole or not at all.
+/// Sends one message; it arrives whole or not at all. A refusal says nothing of what the other side had sent before.
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if fds.len() > MAX_FDS {
         return Err(io::Error::from_raw_os_error(libc::E2BIG));
@@ -84,8 +84,8 @@ pub(crate) fn receive(
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            // The second is said once, before all that the other side had sent, when it was closed with something
-            // unread in it: what had been sent is still there, and the end behind it.
+            // The second is said once, before all that the other side of a connected pair had sent, when it was closed
+            // with something unread in it: what had been sent is still there, and the end behind it.
             Some(libc::EINTR | libc::ECONNRESET) => {}
             _ => return Err(error),
         }

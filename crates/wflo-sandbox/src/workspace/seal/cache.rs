@@ -5,19 +5,16 @@
 //! system's clock would otherwise go unseen. Losing the file costs time and nothing else.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use super::super::attributes::Attributes;
 use super::super::manifest::Digest;
 use super::super::path::RelPath;
 use super::super::store::blob::Nanos;
+use super::super::store::kept;
 use super::super::survey::Seen;
 
 const MAGIC: &[u8] = b"wflo hashes 2\n\0\0";
-/// Longer than a tick of any kernel's file clock.
-pub(crate) const SETTLED: Nanos = 100_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -54,13 +51,13 @@ pub(super) struct Known {
 impl Cache {
     /// Reads the file; empty when it is not there or not whole.
     pub(super) fn read(path: &Path) -> Cache {
-        fs::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
+        kept::read(path).and_then(|bytes| decode(&bytes)).unwrap_or_default()
     }
 
     /// What is known of a file or folder that has not changed: who gives it another attribute changes it.
     pub(super) fn known(&self, seen: &Seen) -> Option<&Known> {
         let (stamp, known) = self.known.get(&seen.path)?;
-        let settled = seen.mtime.max(seen.ctime).saturating_add(SETTLED) < self.taken_at;
+        let settled = seen.mtime.max(seen.ctime).saturating_add(kept::SETTLED) < self.taken_at;
         (settled && *stamp == Stamp::of(seen)).then_some(known)
     }
 
@@ -89,27 +86,14 @@ impl Cache {
             out.extend_from_slice(known.hash.as_bytes());
             known.attributes.encode(&mut out);
         }
-        let sum = Digest::of(&out);
-        out.extend_from_slice(sum.as_bytes());
-        if let Err(error) = replace(path, &out) {
+        if let Err(error) = kept::write(path, out) {
             tracing::debug!(%error, "the hash cache could not be written");
         }
     }
 }
 
-/// Whole or not at all, but not synced: the sum at its end tells.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
-    file.write_all(bytes)?;
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
-}
-
 fn decode(bytes: &[u8]) -> Option<Cache> {
-    let (body, sum) = bytes.split_last_chunk::<32>()?;
-    if Digest::of(body) != Digest::from(*sum) {
-        return None;
-    }
-    let mut rest = body.strip_prefix(MAGIC)?;
+    let mut rest = bytes.strip_prefix(MAGIC)?;
     let taken_at = Nanos::from_be_bytes(take(&mut rest)?);
     let mut known = HashMap::with_capacity(rest.len() / 100);
     while !rest.is_empty() {

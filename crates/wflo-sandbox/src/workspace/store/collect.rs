@@ -84,6 +84,7 @@ impl Store {
             freed.trees += 1;
         }
         self.bury_masks(&dead)?;
+        self.forget_old()?;
         drop(alone);
         dead_before.iter().chain([&dead]).try_for_each(|path| remove_whole(path))?;
         // The contents stay until they are linked to nowhere, and nobody may link to one meanwhile.
