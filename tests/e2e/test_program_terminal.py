@@ -166,6 +166,39 @@ def test_a_no_ends_the_run_and_gives_the_terminal_back(project: Project, model: 
     assert not model.entries
 
 
+def test_a_question_from_before_is_answered_before_the_program_has_the_terminal(
+    project: Project, model: MockModel
+) -> None:
+    project.write_settings('\n[budget]\nmax_cost_usd = "0.0001"\naction_on_exceeded = "ask"\n')
+    agent(
+        project,
+        """
+        print("begun", flush=True)
+        print("heard:", ask("dear"), "and read:", input(), flush=True)
+        """,
+    )
+    with sitting(project, "python3", "agent.py") as screen:
+        screen.until(ASK)
+        screen.interrupt()
+        screen.end()
+    with Terminal(project, "runs", "resume", "latest") as screen:
+        screen.until(ASK)
+        # Its program begins meanwhile, and waits to be heard.
+        wait_for(lambda: any("agent.py" in line for line in project.processes()), "it runs")
+        screen.type("y")
+        screen.until("How many USD more?")
+        assert not is_raw(screen) and "begun" not in screen.text
+        screen.type("1")
+        screen.until("Comment?")
+        screen.type("")
+        screen.until("begun")
+        wait_for(lambda: is_raw(screen), "the program has the terminal")
+        screen.type("typed")
+        screen.until("dear and read: typed")
+        assert screen.end() == 0, screen.text
+    assert len(model.entries) == 1
+
+
 def test_a_question_that_runs_out_of_time_gives_the_screen_back(project: Project, model: MockModel) -> None:
     project.write_settings("""
         [budget]

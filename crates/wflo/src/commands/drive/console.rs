@@ -148,9 +148,9 @@ impl Outer {
         &self.variables
     }
 
-    /// Where lines come from while a program has the terminal's input.
+    /// Where lines come from, where a program has the terminal's input or may come to have it.
     pub(super) fn keyboard(&self) -> Option<Arc<Keyboard>> {
-        self.keyboard.clone().filter(|_| self.attached.load(Ordering::SeqCst))
+        self.keyboard.clone()
     }
 
     /// Whether a program has the screen: nothing else may be shown on it.
@@ -158,11 +158,9 @@ impl Outer {
         self.screen && self.attached.load(Ordering::SeqCst)
     }
 
-    /// Takes the terminal for a question. Returns once nothing of the program's is on its way to it.
+    /// Takes the terminal for a question, from the program and from one that comes while it is open. Returns once
+    /// nothing of the program's is on its way to it.
     pub(crate) async fn pause(&self) {
-        if !self.attached.load(Ordering::SeqCst) {
-            return;
-        }
         self.asking.send_replace(true);
         let (mut output, mut error) = (self.output.lock().await, self.error.lock().await);
         output.calm().await;
@@ -212,9 +210,13 @@ impl Outer {
 impl Console for Outer {
     fn attach(self: Arc<Self>) -> io::Result<Arc<dyn Streams>> {
         self.attached.store(true, Ordering::SeqCst);
-        self.asking.send_replace(false);
-        if let Some(keyboard) = self.keyboard.as_ref().filter(|_| self.screen) {
+        // A question from before its time has the terminal until it is answered.
+        if let Some(keyboard) = self.keyboard.as_ref().filter(|_| self.screen && !*self.asking.borrow()) {
             keyboard.raw();
+            // One that came in between has found nothing to take.
+            if *self.asking.borrow() {
+                keyboard.cooked();
+            }
         }
         Ok(Arc::new(Connection { outer: self, over: AtomicBool::new(false) }))
     }
