@@ -17,10 +17,11 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
 
 
 def sit_down() -> None:
-    """Makes standard input the terminal that Ctrl-C comes from. Whoever runs the tests under `nohup` ignores its going
-    away, and what they start would inherit that."""
+    """Makes standard input the terminal that Ctrl-C comes from. Whoever runs the tests under `nohup`, or in the background
+    of a script, ignores what a terminal sends, and what they start would inherit that."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Terminal:
