@@ -101,6 +101,22 @@ def test_whoever_sits_at_the_terminal_is_asked_there(asking: Project, server: Se
     assert server.seen == ["/", "/"]
 
 
+def test_a_program_that_is_ended_at_a_question_does_not_go_on_without_an_answer(asking: Project, server: Server) -> None:
+    script = f"echo begun; curl -sS --noproxy '' http://{server.at}/ && echo reached || echo without it"
+    with Terminal(asking, "run", "--ask-hosts", "--", "sh", "-c", script) as screen:
+        screen.until("Let it? [once/run/always/no/never]")
+        screen.interrupt()
+        assert screen.end() != 0, screen.text
+        assert "begun" in screen.text and "without it" not in screen.text, screen.text
+    # Asked again where it goes on, before its program has the terminal.
+    with Terminal(asking, "runs", "resume", "latest") as screen:
+        screen.until("Let it? [once/run/always/no/never]")
+        screen.type("run")
+        screen.until("reached")
+        assert screen.end() == 0, screen.text
+    assert server.seen == ["/"]
+
+
 def test_always_and_never_are_the_users_and_of_the_project(asking: Project, server: Server) -> None:
     running = start(asking, server.at)
     asked = running.until("approval.requested")

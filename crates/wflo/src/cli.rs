@@ -52,6 +52,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plain;
+use crate::settings::Environment;
+
 const AFTER_HELP: &str = "\
 First steps:
   wflo init my-agent        Make a project that runs as it is
@@ -98,6 +101,20 @@ pub(crate) struct GlobalArgs {
     /// When to use colours; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+}
+
+impl GlobalArgs {
+    /// The options by which another command finds the same project and data, as they are typed; a blank before each.
+    pub(crate) fn place(&self, environment: &Environment) -> String {
+        let of_variable = environment.get("WFLO_DATA_DIR").map(Path::new);
+        let data_dir = self.data_dir.as_deref().filter(|given| Some(*given) != of_variable);
+        [("project", self.project.as_deref()), ("data-dir", data_dir)]
+            .into_iter()
+            .filter_map(|(option, path)| {
+                Some(format!(" --{option} {}", plain::quoted(&path?.to_string_lossy())))
+            })
+            .collect()
+    }
 }
 
 impl Cli {

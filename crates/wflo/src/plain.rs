@@ -1,6 +1,6 @@
 //! Text that came out of a sandbox or a database, made safe to print.
 
-use wflo_core::legible::acts;
+use wflo_core::legible::{self, Blanks, acts};
 
 /// The text on one line: what could act on a terminal is escaped, line ends become spaces.
 pub(crate) fn line(text: &str) -> String {
@@ -95,6 +95,15 @@ fn push(out: &mut String, c: char) {
         out.extend(c.escape_default());
     } else {
         out.push(c);
+    }
+}
+
+/// A word as a shell takes it, so that two words are never read as one, nor one as two.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-^~".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", legible::visible(&word.replace('\'', r"'\''"), Blanks::COMMAND)),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Printer {
     mute: bool,
     /// Standard output's reader has gone away.
     closed: Cell<bool>,
+    /// What a command that is proposed needs to be about the same project and data.
+    place: String,
     /// The codes of the errors that were said, for the one line that leads to their pages.
     said: RefCell<Vec<String>>,
 }
@@ -110,6 +112,7 @@ impl Printer {
             verbose: global.verbose,
             mute: false,
             closed: Cell::new(false),
+            place: global.place(environment),
             said: RefCell::default(),
         }
     }
@@ -125,6 +128,7 @@ impl Printer {
             verbose: 0,
             mute: false,
             closed: Cell::new(false),
+            place: String::new(),
             said: RefCell::default(),
         }
     }
@@ -140,6 +144,7 @@ impl Printer {
             verbose: 0,
             mute: true,
             closed: Cell::new(false),
+            place: String::new(),
             said: RefCell::default(),
         }
     }
@@ -307,6 +312,11 @@ impl Printer {
         }
     }
 
+    /// How a command that is proposed begins, so that it is about the same project and data as this one.
+    pub(crate) fn command(&self) -> String {
+        format!("wflo{}", self.place)
+    }
+
     /// What to do next.
     pub(crate) fn hint(&self, text: impl std::fmt::Display) {
         self.say(format_args!("{} {text}", self.err.link("hint:")));
@@ -316,7 +326,7 @@ impl Printer {
         if self.mute {
             return;
         }
-        let text = text.to_string();
+        let text = text.to_string().replace("`wflo ", &format!("`{} ", self.command()));
         let text = self.width_beside().map_or_else(|| text.clone(), |width| wrap(&text, width, 2));
         // Nothing can be reported when standard error is gone.
         let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -95,7 +95,8 @@ impl Asker for Questions {
             }
             let decided = tokio::select! {
                 decided = self.decided(question) => decided,
-                _ = self.attempt.stopped() => return Answer::Nothing,
+                // Its program is ended: it is not to go on with an answer before that.
+                _ = self.attempt.stopped() => std::future::pending().await,
             };
             match decided {
                 Ok(ApprovalStatus::Approved | ApprovalStatus::Consumed) => Answer::Yes,

@@ -69,8 +69,9 @@ pub(super) async fn run(which: &ApprovalRef, context: &Context<'_>) -> Result<Ex
     } else if approval.status == ApprovalStatus::Pending {
         let amount = matches!(request.purpose, Purpose::Budget { .. });
         let amount = if amount { " [--amount USD]" } else { "" };
-        printer.note(format_args!("\nwflo approvals approve {}{amount}", approval.id));
-        printer.note(format_args!("wflo approvals reject {}", approval.id));
+        let wflo = printer.command();
+        printer.note(format_args!("\n{wflo} approvals approve {}{amount}", approval.id));
+        printer.note(format_args!("{wflo} approvals reject {}", approval.id));
     }
     Ok(Exit::Success)
 }

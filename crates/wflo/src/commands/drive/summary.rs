@@ -263,7 +263,7 @@ pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), chang
         // A line each: with an id two do not fit.
         for (what, verb) in [("see them", "diff"), ("bring them in", "apply"), ("throw them away", "discard")]
         {
-            printer.note(format_args!("             {what:<15}  wflo {verb} {name}"));
+            printer.note(format_args!("             {what:<15}  {} {verb} {name}", printer.command()));
         }
     }
 }

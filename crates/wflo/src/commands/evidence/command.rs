@@ -84,7 +84,7 @@ fn words(command: &Value, most: usize) -> Part {
     let words: Vec<String> = command["argv"].as_array().into_iter().flatten().map(text_of).collect();
     // As /proc/PID/cmdline has them: words that are split differently are other words.
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
-    let shown = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let shown = words.iter().map(|word| plain::quoted(word)).collect::<Vec<_>>().join(" ");
     Part { name: None, shown, bytes, most, what: "it" }
 }
 
@@ -215,15 +215,6 @@ fn rows(paint: Paint, shown: &str, room: Room) -> Vec<String> {
     }
     flush(&mut empty, &mut rows);
     rows
-}
-
-/// A word as a shell takes it, so that two words are never read as one, nor one as two.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-^~".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", legible::visible(&word.replace('\'', r"'\''"), Blanks::COMMAND)),
-    }
 }
 
 fn text_of(value: &Value) -> String {
