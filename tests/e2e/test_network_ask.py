@@ -101,7 +101,9 @@ def test_whoever_sits_at_the_terminal_is_asked_there(asking: Project, server: Se
     assert server.seen == ["/", "/"]
 
 
-def test_a_program_that_is_ended_at_a_question_does_not_go_on_without_an_answer(asking: Project, server: Server) -> None:
+def test_a_program_that_is_ended_at_a_question_does_not_go_on_without_an_answer(
+    asking: Project, server: Server
+) -> None:
     script = f"echo begun; curl -sS --noproxy '' http://{server.at}/ && echo reached || echo without it"
     with Terminal(asking, "run", "--ask-hosts", "--", "sh", "-c", script) as screen:
         screen.until("Let it? [once/run/always/no/never]")

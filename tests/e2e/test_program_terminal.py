@@ -180,7 +180,8 @@ def test_a_question_from_before_is_answered_before_the_program_has_the_terminal(
     with sitting(project, "python3", "agent.py") as screen:
         screen.until(ASK)
         screen.interrupt()
-        screen.end()
+        assert screen.end() == 75
+        assert "changed is lost" in screen.text, screen.text
     with Terminal(project, "runs", "resume", "latest") as screen:
         screen.until(ASK)
         # Its program begins meanwhile, and waits to be heard.

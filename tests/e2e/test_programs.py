@@ -295,6 +295,14 @@ def test_runs_read_well(project: Project) -> None:
     assert latest(project)["retried_from"] == failed
 
 
+def test_what_is_proposed_is_about_the_same_project_and_data(project: Project) -> None:
+    done = project.call("--data-dir", "its data", "run", "--", "sh", "-c", "echo x > x.txt")
+    assert "wflo --data-dir 'its data' diff latest" in done.err, done
+    folder = project.folder.name
+    done = project.call("--project", f"../{folder}", "run", "--", "sh", "-c", "echo x > x.txt; exit 1")
+    assert f"wflo --project ../{folder} apply latest" in done.err, done
+
+
 # Models and money
 
 

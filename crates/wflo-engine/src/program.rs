@@ -329,7 +329,8 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 fn not_found(name: &str, folder: &Path) -> Failure {
-    let path = folder.join(name);
+    // Without the `./` of its name.
+    let path: PathBuf = folder.join(name).components().collect();
     if name.contains('/') {
         let (message, hint) = match path.metadata() {
             Ok(about) if about.is_dir() => {
@@ -337,7 +338,7 @@ fn not_found(name: &str, folder: &Path) -> Failure {
             }
             Ok(_) => (
                 format!("{} is no program", path.display()),
-                "make it one with `chmod +x`, or name what runs it: `wflo run -- python FILE`",
+                "make it one with `chmod +x`, or name what runs it, as in `wflo run -- python FILE`",
             ),
             Err(_) => (
                 format!("there is no program {}", path.display()),

@@ -113,7 +113,7 @@ impl Coded for CliError {
                 "`wflo sandbox doctor` says whether the native sandbox works here".to_owned()
             }
             CliError::NoWorkflow { .. } => {
-                "`wflo init my-agent` makes a project that runs as it is; or give a file: `wflo run FILE.py`"
+                "`wflo init my-agent` makes a project that runs as it is; or give a file, `wflo run FILE.py`, or a program, `wflo run -- PROGRAM`"
                     .to_owned()
             }
             CliError::MissingWorkflow { near, in_settings: true, .. } => {
@@ -127,7 +127,10 @@ impl Coded for CliError {
             CliError::MissingWorkflow { near: None, path, .. } if !path.contains(['/', '.', ':']) => {
                 format!("give a .py, .mjs, .js or .yaml file; a program is run by `wflo run -- {path} ARGS`")
             }
-            CliError::OtherFile { .. } | CliError::MissingWorkflow { near: None, .. } => {
+            CliError::OtherFile { path } => format!(
+                "give a .py, .mjs, .js or .yaml file, or package.module:attribute; a program is run by `wflo run -- {path}`"
+            ),
+            CliError::MissingWorkflow { near: None, .. } => {
                 "give a .py, .mjs, .js or .yaml file, or package.module:attribute".to_owned()
             }
             CliError::Input { hint, .. } => hint.clone(),

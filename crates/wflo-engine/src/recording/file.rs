@@ -66,7 +66,7 @@ impl Coded for RecordingError {
         Some(match self {
             RecordingError::Place { .. } => "Name a file in a folder that you may write to.".to_owned(),
             RecordingError::File { .. } | RecordingError::Line { .. } => {
-                "Make one by `wflo run --record FILE`, or `wflo runs record RUN FILE`.".to_owned()
+                "make one by `wflo run --record FILE`, or `wflo runs record RUN FILE`.".to_owned()
             }
         })
     }

@@ -53,7 +53,7 @@ impl wflo_core::error::Coded for ProviderError {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("Write it like \"https://api.openai.com/v1\" or \"http://127.0.0.1:8080/v1\".".to_owned())
+        Some("write it like \"https://api.openai.com/v1\" or \"http://127.0.0.1:8080/v1\".".to_owned())
     }
 }
 

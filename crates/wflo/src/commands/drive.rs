@@ -159,7 +159,7 @@ pub(crate) async fn drive(
     };
     if at_once {
         context.printer.note("");
-        context.printer.complain(&resumable(run));
+        context.printer.complain(&resumable(session, run).await);
         for name in runtime.sandboxes.live.outliving() {
             context.printer.note(format_args!("{name} is left behind: {LEFT_BEHIND}"));
         }
@@ -269,7 +269,7 @@ async fn stopped(session: &Session<'_>, context: &Context<'_>, run: RunId) -> Re
     if record.status.is_terminal() {
         summary::error(context.printer, &record);
     } else {
-        context.printer.complain(&resumable(run));
+        context.printer.complain(&resumable(session, run).await);
     }
     finished_line(session, context, &record).await?;
     exit_of_run(session.store.as_ref(), &record).await
@@ -291,12 +291,18 @@ async fn finished_line(
 }
 
 /// The run was stopped from outside and can go on.
-fn resumable(run: RunId) -> Failure {
-    Failure::new(
-        Code(8014),
-        format!("run {run} was stopped before its end; nothing that it finished is lost"),
-    )
-    .with_hint(format!("`wflo runs resume {run}` goes on with it"))
+async fn resumable(session: &Session<'_>, run: RunId) -> Failure {
+    let record = session.store.run(run).await.ok().flatten();
+    let is_program = record.is_some_and(|record| matches!(summary::program(&record), Ok(Some(_))));
+    let (kept, hint) = match is_program {
+        true => (
+            "what its program had changed is lost, and what it has paid for is not",
+            "begins it anew, and asks no model a second time for what was answered",
+        ),
+        false => ("nothing that it finished is lost", "goes on with it"),
+    };
+    Failure::new(Code(8014), format!("run {run} was stopped before its end; {kept}"))
+        .with_hint(format!("`wflo runs resume {run}` {hint}"))
 }
 
 fn vanished(run: RunId) -> CommandError {

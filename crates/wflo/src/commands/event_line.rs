@@ -1,5 +1,6 @@
 //! An event as a line for people. Scripts get the event itself.
 
+use wflo_core::approval::TIMEOUT;
 use wflo_core::event::{AfterFailure, Ending, EventBody, Recorded, Wait};
 
 use crate::plain;
@@ -95,6 +96,10 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             "approval".to_owned(),
             paint.careful(format_args!("{approval_id} asks: {}", short(&request.title))),
         ),
+        EventBody::ApprovalDecided { approval_id, decision } if decision.by == TIMEOUT => (
+            "approval".to_owned(),
+            paint.careful(format_args!("{approval_id} expired: nobody decided in time")),
+        ),
         EventBody::ApprovalDecided { approval_id, decision } => {
             let word = if decision.approved { "approved" } else { "rejected" };
             let comment = decision.comment.as_ref().map(|text| format!(": {}", short(text)));
@@ -136,7 +141,11 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
         }
         EventBody::BudgetQueued { key, shortfall, until, .. } => of(
             &key.step,
-            paint.careful(format_args!("queued until {until}: {}", short(&shortfall.explain()))),
+            paint.careful(format_args!(
+                "queued until {}: {}",
+                until.strftime("%Y-%m-%d %H:%M:%S UTC"),
+                short(&shortfall.explain())
+            )),
         ),
         EventBody::BudgetAlert { budget, threshold, figures, .. } => (
             "budget".to_owned(),

@@ -52,7 +52,7 @@ fn a_recording_that_cannot_be_written_stops_the_run_before_it_is_paid_for() {
         "{}",
         refused.stderr
     );
-    assert!(!refused.stderr.contains("Make one by"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("make one by"), "{}", refused.stderr);
     assert!(folder.run(&["runs", "list"]).stderr.contains("No runs yet"));
 }
 

@@ -18,7 +18,7 @@ use crate::commands::{Context, pick, who};
 use crate::exit::Exit;
 use crate::failure::CommandError;
 use crate::plain;
-use crate::printer::amount as show;
+use crate::printer::limit;
 use crate::session::{Session, coded};
 
 pub(super) async fn run(
@@ -46,8 +46,8 @@ pub(super) async fn run(
     context.printer.line(format_args!(
         "{} raised by {} to {}",
         plain::line(&budget.name()),
-        show(measure, more),
-        show(measure, budget.limit)
+        limit(measure, more),
+        limit(measure, budget.limit)
     ));
     wake(&session, context, id).await?;
     Ok(Exit::Success)

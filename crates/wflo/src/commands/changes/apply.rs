@@ -236,8 +236,7 @@ fn ask(
     changes: &[(Change, Sensitive)],
 ) -> Result<Vec<RelPath>, CommandError> {
     let printer = context.printer;
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !terminal || printer.json_wanted() {
+    if !may_ask(printer) {
         return Ok(Vec::new());
     }
     let mut confirmed = Vec::new();
@@ -261,6 +260,10 @@ fn ask(
         }
     }
     Ok(confirmed)
+}
+
+fn may_ask(printer: &Printer) -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !printer.json_wanted()
 }
 
 /// Asks once about the new objects of each repository: they come in together or not at all, nobody can read them, and
@@ -305,8 +308,9 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
     for (change, why) in &report.unconfirmed {
         context.printer.warning(format_args!("{} was left out: it is {}", change.path, what(*why)));
     }
+    let ask = if may_ask(context.printer) { "this command asks again" } else { "apply them on a terminal" };
     context.printer.hint(format_args!(
-        "apply them on a terminal, or by name with `wflo apply {run} PATH --yes` (`.` names all)"
+        "{ask}, or apply them by name with `wflo apply {run} PATH --yes` (`.` names all)"
     ));
 }
 

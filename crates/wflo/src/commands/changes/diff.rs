@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 use wflo_engine::changes::{Fate, fate};
-use wflo_sandbox::workspace::{Change, Hidden, Reason, Store, TextLimits, WorkspaceError};
+use wflo_sandbox::workspace::{Change, Hidden, Reason, Store, Text, TextLimits, WorkspaceError};
 
 use crate::cli::DiffArgs;
 use crate::commands::runs::{in_colour, letter};
@@ -100,7 +100,7 @@ pub(crate) fn show(
         });
         (added_all, removed_all) = (added_all + added, removed_all + removed);
         if stat {
-            table.row(summed(paint, change, added, removed, reason));
+            table.row(summed(paint, change, &text, reason));
         } else {
             printer.line(coloured(paint, &text.body).trim_end());
             if reason.is_some() {
@@ -137,8 +137,7 @@ fn coloured(paint: Paint, text: &str) -> String {
 fn summed(
     paint: Paint,
     change: &Change,
-    added: usize,
-    removed: usize,
+    &Text { added, removed, shortened, .. }: &Text,
     hidden: Option<Reason>,
 ) -> Vec<String> {
     let all = (added + removed).max(1);
@@ -148,6 +147,7 @@ fn summed(
         Some(_) => "hidden: never applied",
         None if change.is_folder() => "folder",
         None if change.binary => "binary",
+        None if shortened => "too large: not all is counted",
         None => "",
     };
     let slash = if change.is_folder() { "/" } else { "" };

@@ -39,6 +39,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     let options = RestoreOptions { paths, over: args.force, hidden: Some(hidden), definitions, programs };
     let target = context.current.join(&args.to);
     let restored = snapshots::restore(&held.view, &held.store, &target, &options)?;
+    let target = target.canonicalize().unwrap_or(target);
     printer.object(&Done {
         id: held.snapshot.to_string(),
         target: target.display().to_string(),
