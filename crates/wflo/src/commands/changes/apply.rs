@@ -308,10 +308,11 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
     for (change, why) in &report.unconfirmed {
         context.printer.warning(format_args!("{} was left out: it is {}", change.path, what(*why)));
     }
-    let ask = if may_ask(context.printer) { "this command asks again" } else { "apply them on a terminal" };
-    context.printer.hint(format_args!(
-        "{ask}, or apply them by name with `wflo apply {run} PATH --yes` (`.` names all)"
-    ));
+    let how = match may_ask(context.printer) {
+        true => format!("`wflo apply {run}` asks again; or apply them"),
+        false => "apply them on a terminal, or".to_owned(),
+    };
+    context.printer.hint(format_args!("{how} by name with `wflo apply {run} PATH --yes` (`.` names all)"));
 }
 
 /// What a sensitive change is to.
