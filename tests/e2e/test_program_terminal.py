@@ -153,6 +153,24 @@ def test_a_question_is_put_on_the_same_terminal_and_the_program_goes_on(project:
     assert len(model.entries) == 1
 
 
+def test_who_leaves_a_question_at_the_terminal_is_told_where_it_waits(project: Project, model: MockModel) -> None:
+    project.write_settings('\n[budget]\nmax_cost_usd = "0.0001"\naction_on_exceeded = "ask"\n')
+    agent(project, 'print(ask("dear"))')
+    with sitting(project, "python3", "agent.py") as screen:
+        screen.until(ASK)
+        asked = len(screen.raw)
+        os.write(screen.master, b"\x04")
+        screen.until("wflo approvals reject")
+        wait_for(lambda: is_raw(screen), "the program has the terminal again")
+        lines = screen.raw[asked:].split(b"\n")
+        assert all(line.endswith(b"\r") for line in lines[:-1]), "whole lines, from the first column on"
+        answered = project.call("approvals", "approve", "latest", "--amount", "1")
+        assert answered.code == 0, answered
+        screen.until("dear")
+        assert screen.end() == 0, screen.text
+    assert len(model.entries) == 1
+
+
 def test_a_no_ends_the_run_and_gives_the_terminal_back(project: Project, model: MockModel) -> None:
     project.write_settings('\n[budget]\nmax_cost_usd = "0.0001"\naction_on_exceeded = "ask"\n')
     agent(project, 'ask("dear")')

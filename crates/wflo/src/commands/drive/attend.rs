@@ -228,11 +228,12 @@ impl Attendance<'_, '_> {
         let now = self.session.clock.now();
         let Some(answer) = answer else {
             if !self.desk.is_attended() {
-                // The terminal has gone: the questions wait for whoever uses `wflo approvals`.
-                self.view.end_question(now);
+                // The terminal has gone: the questions wait for whoever uses `wflo approvals`. That is said before a
+                // program has it again.
                 for approval in open.keys() {
                     self.view.urge(how_to_decide(*approval));
                 }
+                self.view.end_question(now);
             }
             return Ok(());
         };
