@@ -65,19 +65,23 @@ impl Outlet {
         way_out: &WayOut,
     ) -> Result<Option<Outlet>, EngineError> {
         let Some(listener) = running.take_egress_listener() else { return Ok(None) };
-        let base = way_out.rules.clone();
-        let mut hosts = attempt.hosts.clone();
-        let now = base.clone().with(changes(&hosts.borrow_and_update()));
-        let (tell, rules) = watch::channel(Arc::new(now));
-        let follower = tokio::spawn(async move {
-            while hosts.changed().await.is_ok() {
-                let now = base.clone().with(changes(&hosts.borrow_and_update()));
-                tell.send_replace(Arc::new(now));
+        let (base, mut hosts) = (way_out.rules.clone(), attempt.hosts.clone());
+        let (tell, rules) = watch::channel(Arc::new(base.clone()));
+        let reach = Arc::new(Reach { base, hosts: hosts.clone(), rules: tell });
+        hosts.mark_unchanged();
+        reach.catch_up();
+        let follower = tokio::spawn({
+            let reach = Arc::clone(&reach);
+            async move {
+                while hosts.changed().await.is_ok() {
+                    reach.catch_up();
+                }
             }
         });
         let asker = launch.ask_hosts.or(launch.patience).map(|patience| {
             let unknown = launch.ask_hosts.is_some();
-            Arc::new(Questions::new(attempt.clone(), Arc::clone(journal), patience, unknown))
+            let (attempt, journal) = (attempt.clone(), Arc::clone(journal));
+            Arc::new(Questions::new(attempt, journal, (patience, unknown), Arc::clone(&reach)))
                 as Arc<dyn Asker>
         });
         let (facts, kept) = mpsc::channel(RECORDED + TARGETS + REFUSED + MISPLACED + 1);
@@ -122,6 +126,23 @@ impl Outlet {
         // The keeper ends with the last of what it is sent, and of what is counted.
         drop(book);
         let _ = keeper.await;
+    }
+}
+
+/// What may be reached, as people change it.
+struct Reach {
+    base: Rules,
+    hosts: watch::Receiver<Arc<Vec<HostChange>>>,
+    rules: watch::Sender<Arc<Rules>>,
+}
+
+impl Reach {
+    /// Brings the rules up to what has been said by now.
+    fn catch_up(&self) {
+        // Looked at within: of two at once the later has the newer.
+        self.rules.send_modify(|rules| {
+            *rules = Arc::new(self.base.clone().with(changes(&self.hosts.borrow())));
+        });
     }
 }
 

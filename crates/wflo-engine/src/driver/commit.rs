@@ -165,11 +165,12 @@ impl Driver {
                 self.spawn_attempt(step, permit);
             }
         }
-        if was.approvals != self.state.approvals {
-            self.decisions.send_replace(Arc::new(decisions_of(&self.state)));
-        }
+        // Before the decisions: who hears of an answer finds what it opens.
         if was.hosts != self.state.hosts {
             self.hosts.send_replace(Arc::new(self.state.hosts.clone()));
+        }
+        if was.approvals != self.state.approvals {
+            self.decisions.send_replace(Arc::new(decisions_of(&self.state)));
         }
         let holding = self.state.paused || self.state.ending.is_some();
         if holding {

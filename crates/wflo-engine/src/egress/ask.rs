@@ -13,6 +13,7 @@ use wflo_core::ports::BoxFuture;
 use wflo_core::size::Millis;
 use wflo_egress::ask::{Answer, Asked, Asker, Question};
 
+use super::Reach;
 use crate::error::EngineError;
 use crate::executor::Attempt;
 use crate::journal::Journal;
@@ -26,12 +27,18 @@ pub(super) struct Questions {
     patience: Millis,
     /// Also about hosts that no rule names.
     unknown: bool,
+    reach: Arc<Reach>,
     asked: Asked,
 }
 
 impl Questions {
-    pub(super) fn new(attempt: Attempt, journal: Arc<Journal>, patience: Millis, unknown: bool) -> Self {
-        Questions { attempt, journal, patience, unknown, asked: Asked::default() }
+    pub(super) fn new(
+        attempt: Attempt,
+        journal: Arc<Journal>,
+        (patience, unknown): (Millis, bool),
+        reach: Arc<Reach>,
+    ) -> Self {
+        Questions { attempt, journal, patience, unknown, reach, asked: Asked::default() }
     }
 
     async fn decided(&self, question: &Question) -> Result<ApprovalStatus, EngineError> {
@@ -98,6 +105,8 @@ impl Asker for Questions {
                 // Its program is ended: it is not to go on with an answer before that.
                 _ = self.attempt.stopped() => std::future::pending().await,
             };
+            // What the answer says of other requests holds before this one goes on: the next may follow at once.
+            self.reach.catch_up();
             match decided {
                 Ok(ApprovalStatus::Approved | ApprovalStatus::Consumed) => Answer::Yes,
                 Ok(ApprovalStatus::Rejected) => Answer::No,
