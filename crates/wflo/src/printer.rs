@@ -174,6 +174,11 @@ impl Printer {
         std::io::stderr().is_terminal() && !self.json && !self.quiet && self.verbose == 0
     }
 
+    /// Whether there is a person who can be asked.
+    pub(crate) fn may_ask(&self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !self.json
+    }
+
     /// Whether a person reads standard output.
     pub(crate) fn is_read_by_person(&self) -> bool {
         std::io::stdout().is_terminal()

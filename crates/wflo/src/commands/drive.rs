@@ -119,7 +119,8 @@ pub(crate) async fn drive(
     how: How,
     take: impl AsyncFnOnce(&Runtime) -> Result<Taken, CommandError>,
 ) -> Result<Exit, CommandError> {
-    let mut signals = Signals::new(how.console.is_some())?;
+    let has_program = how.console.is_some();
+    let mut signals = Signals::new(has_program)?;
     // Before anything is driven: a commit that begins when nobody listens is not announced, however late
     // it ends.
     let live = session.store.subscribe();
@@ -159,7 +160,7 @@ pub(crate) async fn drive(
     };
     if at_once {
         context.printer.note("");
-        context.printer.complain(&resumable(session, run).await);
+        context.printer.complain(&resumable(run, has_program));
         for name in runtime.sandboxes.live.outliving() {
             context.printer.note(format_args!("{name} is left behind: {LEFT_BEHIND}"));
         }
@@ -269,7 +270,8 @@ async fn stopped(session: &Session<'_>, context: &Context<'_>, run: RunId) -> Re
     if record.status.is_terminal() {
         summary::error(context.printer, &record);
     } else {
-        context.printer.complain(&resumable(session, run).await);
+        let is_program = matches!(summary::program(&record), Ok(Some(_)));
+        context.printer.complain(&resumable(run, is_program));
     }
     finished_line(session, context, &record).await?;
     exit_of_run(session.store.as_ref(), &record).await
@@ -291,9 +293,7 @@ async fn finished_line(
 }
 
 /// The run was stopped from outside and can go on.
-async fn resumable(session: &Session<'_>, run: RunId) -> Failure {
-    let record = session.store.run(run).await.ok().flatten();
-    let is_program = record.is_some_and(|record| matches!(summary::program(&record), Ok(Some(_))));
+fn resumable(run: RunId, is_program: bool) -> Failure {
     let (kept, hint) = match is_program {
         true => (
             "what its program had changed is lost, and what it has paid for is not",

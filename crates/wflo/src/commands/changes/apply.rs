@@ -1,7 +1,7 @@
 //! `wflo apply`: a run's changes into the project, all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, IsTerminal};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -236,7 +236,7 @@ fn ask(
     changes: &[(Change, Sensitive)],
 ) -> Result<Vec<RelPath>, CommandError> {
     let printer = context.printer;
-    if !may_ask(printer) {
+    if !printer.may_ask() {
         return Ok(Vec::new());
     }
     let mut confirmed = Vec::new();
@@ -260,10 +260,6 @@ fn ask(
         }
     }
     Ok(confirmed)
-}
-
-fn may_ask(printer: &Printer) -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !printer.json_wanted()
 }
 
 /// Asks once about the new objects of each repository: they come in together or not at all, nobody can read them, and
@@ -308,7 +304,7 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
     for (change, why) in &report.unconfirmed {
         context.printer.warning(format_args!("{} was left out: it is {}", change.path, what(*why)));
     }
-    let how = match may_ask(context.printer) {
+    let how = match context.printer.may_ask() {
         true => format!("`wflo apply {run}` asks again; or apply them"),
         false => "apply them on a terminal, or".to_owned(),
     };

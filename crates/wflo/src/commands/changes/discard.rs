@@ -1,7 +1,5 @@
 //! `wflo discard`: a run's changes are not wanted.
 
-use std::io::IsTerminal;
-
 use serde::Serialize;
 use wflo_core::error::Code;
 use wflo_core::id::RunId;
@@ -43,8 +41,7 @@ pub(super) async fn run(args: &DiscardArgs, context: &Context<'_>) -> Result<Exi
         let seen = open_fate(&session, &record).await?;
         let (files, applied) = wanted(&session, &record, seen.as_ref()).await?;
         // Off a terminal the command itself is the answer.
-        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        if terminal && !args.yes && !printer.json_wanted() {
+        if printer.may_ask() && !args.yes {
             let what = if applied > 0 { "is left of what run" } else { "run" };
             printer.aside(format_args!("Throw away what {what} {run} changed ({})? [y/N]", count(files)));
             if !yes() {

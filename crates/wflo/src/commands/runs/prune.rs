@@ -1,7 +1,6 @@
 //! `wflo runs prune`: runs that ended long ago go, and what only they held is given back.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -136,8 +135,7 @@ fn selection(args: &PruneArgs, session: &Session<'_>) -> Selection {
 
 /// Off a terminal the command itself is the answer.
 fn agreed(args: &PruneArgs, remove: &[Going], printer: &Printer) -> bool {
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if remove.is_empty() || args.yes || !terminal || printer.json_wanted() {
+    if remove.is_empty() || args.yes || !printer.may_ask() {
         return true;
     }
     let files: u64 = remove.iter().map(|going| going.unapplied).sum();

@@ -1,7 +1,5 @@
 //! `wflo snapshots prune`: files of runs that ended go, by age, by number and until the rest fits.
 
-use std::io::IsTerminal as _;
-
 use jiff::Timestamp;
 use serde::Serialize;
 use wflo_core::id::RunId;
@@ -102,8 +100,7 @@ fn selection(args: &PruneFilesArgs, session: &Session<'_>) -> (FilesSelection, O
 
 /// Off a terminal the command itself is the answer.
 fn agreed(args: &PruneFilesArgs, remove: &[Losing], printer: &Printer) -> bool {
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if remove.is_empty() || args.yes || !terminal || printer.json_wanted() {
+    if remove.is_empty() || args.yes || !printer.may_ask() {
         return true;
     }
     let bytes = remove.iter().map(|losing| losing.bytes).sum();
