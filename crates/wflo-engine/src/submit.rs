@@ -25,10 +25,12 @@ use crate::program::Program;
 use crate::runtime::Runtime;
 
 mod code;
+mod notices;
 mod refused;
 mod unread;
 
 use code::{code_digest, definition_of, tool_files};
+use notices::{Found, notices};
 use refused::{agree, check_embedded, only_allowed, only_granted};
 
 /// Where the definition comes from.
@@ -337,32 +339,11 @@ impl Runtime {
             finished_at: None,
         };
         let mut ops = self.budget_ops(&record, &definition).await?;
-        if let Some(message) = unread {
-            let body = EventBody::Notice { notice: "inputs.unread".to_owned(), message };
-            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
-        }
-        if !not_shown.is_empty() && launch.backend == Backend::Native {
-            let message = format!(
-                "packages of the interpreter point at folders that steps do not see: {}; name them under `ro` in \
-                 [sandbox] to show them",
-                listed(&not_shown)
-            );
-            let body = EventBody::Notice { notice: "interpreter.elsewhere".to_owned(), message };
-            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
-        }
-        let python = submission.installed.python.as_ref().map(|ready| ready.described());
-        for message in python.into_iter().chain(submission.installed.system.as_ref().map(System::described)) {
-            let body = EventBody::Notice { notice: "sandbox.packages".to_owned(), message };
-            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
-        }
-        if let Some(docker) = &launch.docker {
-            let body = EventBody::Notice { notice: "sandbox.image".to_owned(), message: docker.described() };
-            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
-        }
-        if let Some(of) = &launch.cloud {
-            let body =
-                EventBody::Notice { notice: "sandbox.cloud".to_owned(), message: of.cloud.described() };
-            ops.push(Op::AppendEvents { run: id, events: vec![Event { at: now, body }] });
+        let found = Found { unread, not_shown: &not_shown, sealed: &sealed };
+        let notices = notices(&launch, &submission.installed, found);
+        let events: Vec<Event> = notices.into_iter().map(|body| Event { at: now, body }).collect();
+        if !events.is_empty() {
+            ops.push(Op::AppendEvents { run: id, events });
         }
         let (trees, pins) = (vec![sealed.id.to_string()], vec![sealed.pin]);
         let Installed { python, system } = submission.installed;

@@ -16,6 +16,8 @@ pub(crate) use table::Table;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use console::Style;
 use serde::Serialize;
@@ -46,6 +48,8 @@ pub(crate) struct Printer {
     place: String,
     /// The codes of the errors that were said, for the one line that leads to their pages.
     said: RefCell<Vec<String>>,
+    /// A program's line stands unended where this writes beside results.
+    broken: Arc<AtomicBool>,
 }
 
 /// Colours of one stream.
@@ -114,6 +118,7 @@ impl Printer {
             closed: Cell::new(false),
             place: global.place(environment),
             said: RefCell::default(),
+            broken: Arc::default(),
         }
     }
 
@@ -130,6 +135,7 @@ impl Printer {
             closed: Cell::new(false),
             place: String::new(),
             said: RefCell::default(),
+            broken: Arc::default(),
         }
     }
 
@@ -146,6 +152,7 @@ impl Printer {
             closed: Cell::new(false),
             place: String::new(),
             said: RefCell::default(),
+            broken: Arc::default(),
         }
     }
 
@@ -327,14 +334,21 @@ impl Printer {
         self.say(format_args!("{} {text}", self.err.link("hint:")));
     }
 
+    /// Whoever shows what a program writes notes here whether its last line is unended: the next word beside results
+    /// begins a line of its own.
+    pub(crate) fn broken_line(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.broken)
+    }
+
     fn say(&self, text: impl std::fmt::Display) {
         if self.mute {
             return;
         }
         let text = text.to_string().replace("`wflo ", &format!("`{} ", self.command()));
         let text = self.width_beside().map_or_else(|| text.clone(), |width| wrap(&text, width, 2));
+        let begin = if self.broken.swap(false, Ordering::Relaxed) { "\n" } else { "" };
         // Nothing can be reported when standard error is gone.
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        let _ = writeln!(std::io::stderr().lock(), "{begin}{text}");
     }
 }
 

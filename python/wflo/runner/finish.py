@@ -22,8 +22,11 @@ _KINDS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 _before: list[ref[Any]] = []
 """Files that were there when what is there was set apart."""
 
-_frozen = 0
-"""How many objects were set apart."""
+_newest: list[object] = []
+"""Younger than what was set apart, and so in the sight of the collector, as long as nobody else sets something apart.
+
+How much is set apart could be asked, and the answer is counted: that takes longer than a short step.
+"""
 
 _CLOSED = {"gzip": "GzipFile", "bz2": "BZ2File", "lzma": "LZMAFile", "zipfile": "ZipFile"}
 """What has an end of its own to write, and writes it when it is closed; by module."""
@@ -35,10 +38,10 @@ def set_apart() -> None:
     Before the user's code nearly all of it is the library's: looking through that again takes longer than the rest of
     a step's end. May be called again.
     """
-    global _frozen
+    global _newest
     _before.extend(ref(file) for file in _those(_KINDS))
     gc.freeze()
-    _frozen = gc.get_freeze_count()
+    _newest = []
 
 
 def settle() -> None:
@@ -63,7 +66,7 @@ def flush() -> None:
             stream.flush()
         except Exception:
             continue  # A step may have closed or replaced them.
-    if gc.get_freeze_count() > _frozen:
+    if not any(found is _newest for found in gc.get_objects()):
         # The user's code has set something apart itself.
         gc.unfreeze()
     archives = tuple(getattr(sys.modules[module], name) for module, name in _CLOSED.items() if module in sys.modules)

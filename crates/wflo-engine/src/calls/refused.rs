@@ -41,12 +41,14 @@ impl Calls {
     }
 }
 
-/// A budget that halts has events of its own, and the end of an attempt is nothing of its calls.
+/// A budget that halts has events of its own, the end of an attempt is nothing of its calls, and a client that went
+/// away before it had asked was refused nothing.
 fn is_said_elsewhere(error: &GatewayError) -> bool {
     matches!(
         error,
         GatewayError::BudgetExceeded { unanswered: None, .. }
             | GatewayError::Ledger(_)
+            | GatewayError::BodyBroke { .. }
             | GatewayError::ShuttingDown
     ) || error.code() == ENDING
 }

@@ -11,14 +11,16 @@
 pub(crate) mod beside;
 pub(crate) mod git;
 mod names;
+mod place;
+mod rules;
+mod template;
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fs::{AtFlags, FileType};
 use serde::{Deserialize, Serialize};
 
 use super::error::{IoAt, WorkspaceError};
@@ -27,6 +29,8 @@ use super::path::RelPath;
 use super::repository::{self, Ground};
 use super::view::View;
 pub(crate) use names::{decided_by, holds_secret};
+use place::{Found, Place, Places};
+pub use rules::HideRules;
 
 /// Why a path is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,7 +42,7 @@ pub enum Reason {
     Database,
     /// A private key or a file of credentials.
     KeyFile,
-    /// An environment file: `.env*`.
+    /// An environment file: `.env*`; a template of one (`.env.example`) where a secret is in it.
     Environment,
     /// Git keeps credentials in it; where a copy without them can be made, that one is visible.
     GitCredentials,
@@ -46,51 +50,6 @@ pub enum Reason {
     Configured,
     /// Another name of a hidden file.
     HardLink,
-}
-
-/// A place that wflo knows by the settings.
-#[derive(Debug, Clone)]
-struct Place {
-    path: RelPath,
-    /// As other file systems read it.
-    folded: RelPath,
-    reason: Reason,
-}
-
-/// The rules that a project's settings give. Those of a project are made by [`HideRules::new`] alone, so that none can
-/// forget a part of what is wflo's own.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct HideRules {
-    /// wflo's data directory, inside the project or not.
-    pub data_dir: Option<PathBuf>,
-    /// The file of wflo's store, which `[storage]` may have put elsewhere; with all that lies beside it.
-    pub storage: Option<PathBuf>,
-    /// The files of `[databases]`, absolute; with their `-wal`, `-shm` and `-journal`.
-    pub databases: Vec<PathBuf>,
-    /// `[sandbox] hide`, in the syntax of `.gitignore`.
-    pub globs: Vec<String>,
-}
-
-impl HideRules {
-    /// The rules of a project whose data directory and whose store these are; nothing else is hidden by its place.
-    #[must_use]
-    pub fn new(data_dir: &Path, storage: &Path) -> HideRules {
-        let (data_dir, storage) = (Some(data_dir.to_owned()), Some(storage.to_owned()));
-        HideRules { data_dir, storage, ..HideRules::default() }
-    }
-
-    /// The same, and these files of databases.
-    #[must_use]
-    pub fn with_databases(self, databases: impl IntoIterator<Item = PathBuf>) -> HideRules {
-        HideRules { databases: databases.into_iter().collect(), ..self }
-    }
-
-    /// The same with these globs, and no other ones.
-    #[must_use]
-    pub fn with_globs(self, globs: impl IntoIterator<Item = String>) -> HideRules {
-        HideRules { globs: globs.into_iter().collect(), ..self }
-    }
 }
 
 /// What is hidden in one project.
@@ -148,17 +107,18 @@ impl Hidden {
             mounts: HashSet::new(),
             is_linked: false,
         };
+        let mut places = Places::of(&project);
         if let Some(data_dir) = &rules.data_dir {
-            hidden.add_place(&project, data_dir, Reason::DataDirectory);
+            hidden.add_place(&mut places, data_dir, Reason::DataDirectory);
             for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
                 hidden.add_inode(&entry.path());
             }
         }
         for file in rules.storage.iter().flat_map(|storage| beside::of_store(storage)) {
-            hidden.add_place(&project, &file, Reason::DataDirectory);
+            hidden.add_place(&mut places, &file, Reason::DataDirectory);
         }
         for file in rules.databases.iter().flat_map(|database| beside::with_side_files(database)) {
-            hidden.add_place(&project, &file, Reason::Database);
+            hidden.add_place(&mut places, &file, Reason::Database);
         }
         let mut builder = GitignoreBuilder::new(&project);
         builder.case_insensitive(true).map_err(|error| bad_glob("", &error))?;
@@ -169,17 +129,15 @@ impl Hidden {
         Ok(hidden)
     }
 
-    fn add_place(&mut self, project: &Path, place: &Path, reason: Reason) {
-        self.add_inode(place);
-        // The file need not exist yet: its folder decides where it is. Both its own name and what
-        // a link there leads to are hidden.
-        let place = if place.is_absolute() { place.to_owned() } else { project.join(place) };
-        let by_folder = place
-            .parent()
-            .zip(place.file_name())
-            .map(|(folder, name)| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name));
-        for found in [by_folder, place.canonicalize().ok()].into_iter().flatten() {
-            let Ok(inside) = found.strip_prefix(project) else { continue };
+    fn add_place(&mut self, places: &mut Places<'_>, place: &Path, reason: Reason) {
+        let place = places.project.join(place);
+        if !places.is_new(&place) {
+            return;
+        }
+        // Both its own name and what a link there leads to are hidden.
+        let led = if self.add_inode(&place) { place.canonicalize().ok() } else { None };
+        for found in places.named(&place).into_iter().chain(led) {
+            let Ok(inside) = found.strip_prefix(places.project) else { continue };
             if let Ok(path) = RelPath::from_bytes(inside.as_os_str().as_bytes())
                 && !self.exact.iter().any(|known| known.path == path)
             {
@@ -188,13 +146,19 @@ impl Hidden {
         }
     }
 
-    fn add_inode(&mut self, file: &Path) {
-        if let Ok(meta) = std::fs::metadata(file) {
-            self.inodes.insert((meta.dev(), meta.ino()));
-            self.is_linked |= meta.is_file() && meta.nlink() > 1;
-            let stat = rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::MNT_ID);
-            self.mounts.insert((meta.dev(), stat.map_or(0, |stat| stat.stx_mnt_id)));
+    /// Notes what is there; whether that is a link.
+    fn add_inode(&mut self, file: &Path) -> bool {
+        let is_link = |about: &Found| about.kind == FileType::Symlink;
+        let (own, led) = match Found::at(file, AtFlags::SYMLINK_NOFOLLOW) {
+            Some(own) if is_link(&own) => (true, Found::at(file, AtFlags::empty())),
+            own => (false, own),
+        };
+        if let Some(Found { device, inode, mount, kind, links }) = led {
+            self.inodes.insert((device, inode));
+            self.is_linked |= kind == FileType::RegularFile && links > 1;
+            self.mounts.insert((device, mount));
         }
+        own
     }
 
     /// Why `path` is hidden, judged by its name and those of the folders it is in; `None` when it
@@ -309,6 +273,10 @@ impl Hidden {
         if name == DATA_FOLDER || name.starts_with(RESTORE_PREFIX.as_bytes()) {
             return Verdict::Hidden(Reason::DataDirectory);
         }
+        // A folder of such a name is judged by what is in it.
+        if template::is_template(&name) {
+            return if is_dir { Verdict::Visible } else { Verdict::IfContent(Reason::Environment) };
+        }
         if name.starts_with(b".env") {
             return Verdict::Hidden(Reason::Environment);
         }
@@ -404,6 +372,8 @@ mod tests {
             ".vscode/tasks.json",
             ".gitignore",
             ".github/x",
+            ".env.example",
+            "sub/.ENV.sample",
         ] {
             assert_eq!(why(&hidden, path), None, "{path}");
         }

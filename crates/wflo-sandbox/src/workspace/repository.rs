@@ -5,6 +5,7 @@
 
 mod command;
 pub(crate) mod config;
+mod index;
 mod named;
 mod program;
 mod settings;
@@ -24,6 +25,7 @@ use super::hidden::git::{Folders, Marks};
 use super::path::RelPath;
 use super::store::blob::read_up_to;
 use super::survey::MAX_DEPTH;
+pub(crate) use index::missed;
 pub(crate) use named::{Named, Part};
 use settings::{Names, Reader, Worktrees};
 
@@ -181,12 +183,24 @@ impl Ground {
 
 /// Git's folders that are known without a look at the whole project: itself, and those that its `.git` leads to.
 pub(crate) fn of_root(project: &Path) -> Folders {
-    let mut folders = Repository::at(&project.join(".git"), &mut Worktrees::default()).folders(project);
+    let git = project.join(".git");
+    let mut folders = match git.symlink_metadata() {
+        Ok(_) => Repository::at(&git, &mut Worktrees::default()).folders(project),
+        Err(_) => Folders::default(),
+    };
     let names = beneath::open_root(project).and_then(beneath::names).unwrap_or_default();
     if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
         folders.add(&RelPath::root());
     }
     folders
+}
+
+/// Git's folder of a project, where it lies outside and no step sees it: of a work tree that `git worktree` added, of a
+/// submodule.
+pub(crate) fn elsewhere(project: &Path) -> Option<PathBuf> {
+    let found =
+        Repository::at(&project.join(".git"), &mut Worktrees::default()).common.canonicalize().ok()?;
+    (found.is_dir() && !found.starts_with(project)).then_some(found)
 }
 
 /// Git's files outside of repositories (git-config(1), "Files"; gitattributes(5)).

@@ -14,7 +14,8 @@ mod intake;
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ use super::error::{IoAt, WorkspaceError};
 use super::hidden::{Hidden, Reason};
 use super::manifest::{Digest, Entry, Manifest};
 use super::path::RelPath;
+use super::repository;
 use super::store::{Pin, Store, kept, sync_folder};
 use super::survey::{Seen, SeenKind, Survey, survey};
 
@@ -47,6 +49,10 @@ pub struct Sealed {
     pub rest: Rest,
     /// What was hidden, and why. Empty for a seal that was opened again.
     pub hidden: Vec<(RelPath, Reason)>,
+    /// What of that Git tracks, and takes for deleted where it is not seen. Empty for a seal opened again.
+    pub missed: Vec<RelPath>,
+    /// Git's folder of the project, where it lies outside of it. None for a seal opened again.
+    pub repository: Option<PathBuf>,
     /// Sockets, FIFOs, devices and unreadable ignored files. Empty for a seal opened again.
     pub left_out: Vec<RelPath>,
     /// Keeps the seal from being collected until a run refers to it. None for a seal opened again.
@@ -111,6 +117,8 @@ pub fn seal(project: &Path, hidden: &Hidden, store: &Store) -> Result<Sealed, Wo
         digest: tree,
         manifest,
         rest: Rest { digest: rest, manifest: rest_manifest, live: record.live, linked: record.linked },
+        missed: missed(&root, &found.hidden),
+        repository: repository::elsewhere(&project),
         hidden: found.hidden,
         left_out: found.left_out,
         pin: store.pin_seal(&id)?,
@@ -136,6 +144,8 @@ impl Sealed {
                 linked: record.linked,
             },
             hidden: Vec::new(),
+            missed: Vec::new(),
+            repository: None,
             left_out: Vec::new(),
             pin: Pin::default(),
         })
@@ -170,6 +180,15 @@ impl Record {
         }
         Ok(id)
     }
+}
+
+/// What of the hidden Git misses, where it is seen itself.
+fn missed(root: &OwnedFd, hidden: &[(RelPath, Reason)]) -> Vec<RelPath> {
+    if hidden.iter().any(|(path, _)| path.as_bytes() == b".git") {
+        return Vec::new();
+    }
+    let paths = hidden.iter().filter(|(_, reason)| *reason != Reason::DataDirectory).map(|(path, _)| path);
+    repository::missed(root, &paths.cloned().collect::<Vec<_>>())
 }
 
 /// Writes a file of the store so that it is whole or not there.

@@ -31,7 +31,7 @@ use crate::settings::Settings;
 
 use error::ChangesError;
 
-pub(crate) use apply::{name_bare, name_conflicts, what, yes};
+pub(crate) use apply::{left_out, name_bare, name_conflicts, yes};
 pub(crate) use diff::show;
 pub(crate) use question::record_answer;
 pub(crate) use wflo_engine::changes::files_in;

@@ -1,7 +1,7 @@
 //! Names of files that hold credentials, and what of a content decides where the name does not.
 
 use super::beside::SIDE_FILES;
-use super::{Reason, Verdict, git};
+use super::{Reason, Verdict, git, template};
 use crate::workspace::path::RelPath;
 
 const DATABASE_ENDINGS: [&str; 3] = [".db", ".sqlite", ".sqlite3"];
@@ -202,12 +202,15 @@ pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
         let only_public = has(b"-----begin certificate") || has(b"-----begin public key");
         return has(b"private key") || has(b"encrypted") || !only_public;
     }
+    if template::is_template(&name.to_ascii_lowercase()) {
+        return template::holds_secret(&lower);
+    }
     if OFTEN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
         return has(b"private key-----")
             || has(b"-oauth\"")
             || git::url_with_user(&lower).is_some()
             || assigned(&lower)
-            || has_token(&lower);
+            || tokens(&lower).next().is_some();
     }
     let said: [&[u8]; 7] = [
         b"_auth",
@@ -242,18 +245,23 @@ const SECRETS: [&str; 13] = [
 /// names a variable, a file's template or nothing is none, nor is a sentence. In lower case.
 fn assigned(lower: &[u8]) -> bool {
     let text = String::from_utf8_lossy(lower);
-    SECRETS.iter().any(|word| {
-        text.match_indices(word).any(|(at, _)| {
-            let rest = text.get(at + word.len()..).unwrap_or("");
+    assignments(&text).any(|(word, value)| could_be_secret(word, value).is_some())
+}
+
+/// What stands behind the names of settings that say that it is secret, each with the word that says so.
+pub(super) fn assignments(lower: &str) -> impl Iterator<Item = (&'static str, &str)> {
+    SECRETS.iter().flat_map(move |word| {
+        lower.match_indices(word).filter_map(move |(at, _)| {
+            let rest = lower.get(at + word.len()..).unwrap_or("");
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.\"'".contains(c));
             let rest = rest.trim_start_matches([' ', '\t']);
-            rest.strip_prefix(['=', ':']).is_some_and(|value| could_be_secret(word, value))
+            Some((*word, rest.strip_prefix(['=', ':'])?))
         })
     })
 }
 
-/// Whether a word is a token by how it begins, as those of code hosts, clouds and model providers are.
-fn has_token(lower: &[u8]) -> bool {
+/// The words that are tokens by how they begin, as those of code hosts, clouds and model providers are.
+pub(super) fn tokens(lower: &[u8]) -> impl Iterator<Item = &[u8]> {
     const BEGINS: [&[u8]; 14] = [
         b"ghp_",
         b"gho_",
@@ -271,10 +279,11 @@ fn has_token(lower: &[u8]) -> bool {
         b"eyj",
     ];
     let words = lower.split(|byte| !(byte.is_ascii_alphanumeric() || b"_-.".contains(byte)));
-    words.into_iter().any(|word| word.len() >= 20 && BEGINS.iter().any(|begin| word.starts_with(begin)))
+    words.filter(|word| word.len() >= 20 && BEGINS.iter().any(|begin| word.starts_with(begin)))
 }
 
-fn could_be_secret(word: &str, value: &str) -> bool {
+/// The value at the beginning of what stands behind a setting's name, if that could be a secret.
+pub(super) fn could_be_secret<'a>(word: &str, value: &'a str) -> Option<&'a str> {
     let value = value.lines().next().unwrap_or("").trim_start_matches(['=', ' ', '\t']);
     let value = match value.strip_prefix(['"', '\'']) {
         Some(quoted) => quoted.split(['"', '\'']).next().unwrap_or(""),
@@ -282,12 +291,13 @@ fn could_be_secret(word: &str, value: &str) -> bool {
     };
     let none = ["true", "false", "null", "none", "nil", "~"];
     let is_short_number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    value.len() >= 4
+    let could_be = value.len() >= 4
         && value != word
         && !none.contains(&value)
         && !value.contains(' ')
         && !is_short_number
-        && !value.starts_with(['/', '~', '$', '{', '[', '<', '%', '!', '&', '*', '|', '>'])
+        && !value.starts_with(['/', '~', '$', '{', '[', '<', '%', '!', '&', '*', '|', '>']);
+    could_be.then_some(value)
 }
 
 #[cfg(test)]

@@ -262,16 +262,43 @@ fn ask(
     Ok(confirmed)
 }
 
-/// Asks once about the new objects of each repository: they come in together or not at all, nobody can read them, and
-/// nothing runs them.
-fn ask_about_objects(printer: &Printer, objects: &[&(Change, Sensitive)]) -> Vec<RelPath> {
+/// New objects of Git, by the repository that they belong to.
+fn by_repository<'a>(objects: &[&'a (Change, Sensitive)]) -> BTreeMap<RelPath, Vec<&'a RelPath>> {
     let mut stores: BTreeMap<RelPath, Vec<&RelPath>> = BTreeMap::new();
     for (change, _) in objects {
         let store = change.path.parent().and_then(|folder| folder.parent()).unwrap_or_default();
         stores.entry(store).or_default().push(&change.path);
     }
+    stores
+}
+
+/// A line for each file that was left out, and one for all the objects of a repository, which nobody can read.
+pub(crate) fn left_out(changes: &[(Change, Sensitive)]) -> Vec<String> {
+    let folders: BTreeSet<RelPath> = changes.iter().flat_map(|(change, _)| change.path.folders()).collect();
+    // With what is in it a folder is left out, too.
+    let is_of_another = |change: &Change| change.is_folder() && folders.contains(&change.path);
+    let (objects, rest): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .filter(|(change, _)| !is_of_another(change))
+        .partition(|(change, why)| *why == Sensitive::GitObject && !change.is_folder());
+    let of_objects = by_repository(&objects).into_iter().map(|(store, paths)| {
+        let number = u64::try_from(paths.len()).unwrap_or(u64::MAX);
+        let were = if number == 1 { "was" } else { "were" };
+        format!(
+            "{} with objects of Git for {store} {were} left out: what new commits are made of",
+            count(number)
+        )
+    });
+    let of_rest =
+        rest.into_iter().map(|(change, why)| format!("{} was left out: it is {}", change.path, what(*why)));
+    of_rest.chain(of_objects).collect()
+}
+
+/// Asks once about the new objects of each repository: they come in together or not at all, nobody can read them, and
+/// nothing runs them.
+fn ask_about_objects(printer: &Printer, objects: &[&(Change, Sensitive)]) -> Vec<RelPath> {
     let mut confirmed = Vec::new();
-    for (store, paths) in stores {
+    for (store, paths) in by_repository(objects) {
         forget_typed();
         let number = u64::try_from(paths.len()).unwrap_or(u64::MAX);
         printer.aside(format_args!(
@@ -301,8 +328,8 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
     if report.unconfirmed.is_empty() {
         return;
     }
-    for (change, why) in &report.unconfirmed {
-        context.printer.warning(format_args!("{} was left out: it is {}", change.path, what(*why)));
+    for left in left_out(&report.unconfirmed) {
+        context.printer.warning(left);
     }
     let how = match context.printer.may_ask() {
         true => format!("`wflo apply {run}` asks again; or apply them"),
@@ -312,7 +339,7 @@ fn list_unconfirmed(context: &Context<'_>, run: RunId, report: &Report) {
 }
 
 /// What a sensitive change is to.
-pub(crate) const fn what(why: Sensitive) -> &'static str {
+const fn what(why: Sensitive) -> &'static str {
     match why {
         Sensitive::Settings => "wflo's settings: limits and budgets of later runs",
         Sensitive::Definition => "a workflow definition",

@@ -145,12 +145,12 @@ async fn write(
         0 if !report.already.is_empty() => "The project has the run's changes already.".to_owned(),
         count => format!("{count} changed files are in the project now."),
     });
-    for (change, why) in &report.unconfirmed {
-        printer.warning(format_args!(
-            "{} is left out: it is {}; `wflo apply {id}` asks about it",
-            change.path,
-            changes::what(*why)
-        ));
+    let left_out = changes::left_out(&report.unconfirmed);
+    for left in &left_out {
+        printer.warning(left);
+    }
+    if !left_out.is_empty() {
+        printer.hint(format_args!("`wflo apply {id}` asks about what was left out"));
     }
     changes::name_bare(printer, &report.without_attributes);
     for (path, _) in &report.hidden {

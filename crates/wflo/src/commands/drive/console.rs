@@ -41,6 +41,15 @@ fn own(stream: impl AsFd) -> Option<File> {
     Some(File::from_std(copy.into()))
 }
 
+/// Whether standard output and standard error are one: a terminal, or a file or pipe that both go to.
+fn is_one() -> bool {
+    let of = |stat: rustix::io::Result<rustix::fs::Stat>| stat.map(|stat| (stat.st_dev, stat.st_ino));
+    match (of(rustix::fs::fstat(std::io::stdout())), of(rustix::fs::fstat(std::io::stderr()))) {
+        (Ok(output), Ok(error)) => output == error,
+        _ => false,
+    }
+}
+
 /// One of this command's outputs.
 struct Sink {
     to: Option<File>,
@@ -48,16 +57,21 @@ struct Sink {
     filter: Option<Filter>,
     /// What the program had set is to be set again before anything else is shown.
     resumes: bool,
+    /// Where this shows up where wflo's own words do: whether its last line is unended.
+    broken: Option<Arc<AtomicBool>>,
 }
 
 impl Sink {
-    fn new(stream: impl AsFd, terminal: bool) -> Mutex<Sink> {
+    fn new(stream: impl AsFd, terminal: bool, broken: Option<Arc<AtomicBool>>) -> Mutex<Sink> {
         let filter = terminal.then(Filter::default);
-        Mutex::new(Sink { to: own(stream), filter, resumes: false })
+        Mutex::new(Sink { to: own(stream), filter, resumes: false, broken })
     }
 
     async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.again().await;
+        if let (Some(broken), Some(last)) = (&self.broken, bytes.last()) {
+            broken.store(*last != b'\n', Ordering::Relaxed);
+        }
         let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
         let to = self.to.as_mut().ok_or_else(closed)?;
         let Some(filter) = &mut self.filter else {
@@ -121,6 +135,7 @@ impl Outer {
         let (stdin, output) = (std::io::stdin(), std::io::stdout().is_terminal());
         let is_behind = is_behind(&stdin);
         let input = stdin.is_terminal() && !is_behind;
+        let beside = || Some(context.printer.broken_line());
         let keyboard = if input { Keyboard::open().map(Arc::new) } else { None };
         let variable = |name: &str| Some((name.into(), context.environment.get(name)?.into()));
         Outer {
@@ -129,8 +144,8 @@ impl Outer {
             variables: OF_A_TERMINAL.into_iter().filter_map(variable).collect(),
             // To read there would stop this process.
             stdin: Mutex::new(own(stdin).filter(|_| !is_behind)),
-            output: Sink::new(std::io::stdout(), output),
-            error: Sink::new(std::io::stderr(), std::io::stderr().is_terminal()),
+            output: Sink::new(std::io::stdout(), output, is_one().then(beside).flatten()),
+            error: Sink::new(std::io::stderr(), std::io::stderr().is_terminal(), beside()),
             json,
             asking: watch::channel(false).0,
             attached: AtomicBool::new(false),

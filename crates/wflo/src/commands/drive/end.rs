@@ -42,8 +42,8 @@ impl End<'_, '_, '_> {
             }
             let budgets = session.store.budgets(vec![record.budget_key.clone()]).await?;
             let budget = budgets.iter().find(|budget| budget.is_money_of_a_run());
-            summary::account(session, printer, &record, budget, tree).await?;
             let name = summary::name_of(session, run).await?;
+            summary::account(session, printer, (&record, &name), budget, tree).await?;
             match program {
                 None => summary::logged(printer, &name, tree.logged()),
                 Some(_) => summary::refused(session, printer, &record).await?,

@@ -1,5 +1,7 @@
 //! What is said when a run is over: how it ended, what it returned, what it cost, what it changed.
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use wflo_core::approval::ApprovalStatus;
@@ -134,7 +136,7 @@ pub(super) fn outputs(printer: &Printer, record: &RunRecord) {
 pub(super) async fn account(
     session: &Session<'_>,
     printer: &Printer,
-    record: &RunRecord,
+    (record, name): (&RunRecord, &str),
     budget: Option<&Budget>,
     tree: &Tree,
 ) -> Result<(), CommandError> {
@@ -143,7 +145,7 @@ pub(super) async fn account(
         let cost = cost(spent, budget, record.retried_from.is_some());
         printer.note(format_args!("  {}  {cost}", paint.faint("cost     ")));
     }
-    if let Some(said) = lost_bills(tree.lost()) {
+    if let Some(said) = lost_bills(tree.lost(), name) {
         printer.note(format_args!("             {said}"));
     }
     let filter = ApprovalFilter { run: Some(record.id), ..ApprovalFilter::default() };
@@ -168,13 +170,14 @@ pub(super) async fn account(
 }
 
 /// That not all of the cost is known.
-pub(crate) fn lost_bills(calls: u64) -> Option<String> {
+pub(crate) fn lost_bills(calls: u64, run: impl Display) -> Option<String> {
     let whose = match calls {
         0 => return None,
         1 => "the bill of 1 call was".to_owned(),
         calls => format!("the bills of {calls} calls were"),
     };
-    Some(format!("{whose} lost: the most they can be is charged (`wflo costs report --uncertain`)"))
+    let report = format!("`wflo costs report --uncertain --run {run}`");
+    Some(format!("{whose} lost: the most they can be is charged ({report})"))
 }
 
 /// What the run was billed, and of a retry what its budget has been, too: that counts what it retries.
@@ -244,10 +247,12 @@ async fn wakes(session: &Session<'_>, run: RunId) -> Result<Option<String>, Comm
 
 /// The changed files, and how to bring them in when the run itself was not told to.
 pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), changes: &[Change]) {
-    let changed: Vec<&Change> = changes.iter().filter(|change| !is_folder(change)).collect();
+    let mut changed: Vec<&Change> = changes.iter().filter(|change| !change.is_folder()).collect();
     if changed.is_empty() {
         return;
     }
+    // What a commit writes says less than what it is of.
+    changed.sort_by_key(|change| is_gits(change));
     let paint = printer.beside();
     let names = changed.iter().take(FILES).map(|change| match change.kind {
         ChangeKind::Added => paint.good(format_args!("+{}", change.path)),
@@ -268,8 +273,8 @@ pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), chang
     }
 }
 
-fn is_folder(change: &Change) -> bool {
-    change.after.as_ref().or(change.before.as_ref()).is_some_and(wflo_sandbox::workspace::Entry::is_dir)
+fn is_gits(change: &Change) -> bool {
+    change.path.components().any(|part| part == b".git")
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ async fn page(session: &Session<'_>, printer: &Printer, record: &RunRecord) -> R
     budgets::show(session, printer, record, (&definition, cost)).await?;
     let effects = store.run_effects(record.id).await?;
     let lost = effects.iter().filter(|effect| effect.uncertain > NanoUsd::ZERO).count() as u64;
-    if let Some(said) = lost_bills(lost) {
+    if let Some(said) = lost_bills(lost, record.id) {
         printer.paragraph(format_args!("  {said}"));
     }
 

@@ -1,0 +1,75 @@
+//! What is said of a run at its submission: what its steps could trip over, and what they stand on.
+
+use std::path::PathBuf;
+
+use wflo_core::event::EventBody;
+use wflo_sandbox::workspace::{RelPath, Sealed};
+
+use super::listed;
+use crate::images::{Installed, System};
+use crate::launch::{Backend, Launch};
+
+/// So many files are named.
+const NAMED: usize = 8;
+
+/// What was found on the way.
+pub(super) struct Found<'a> {
+    /// Inputs that nothing reads.
+    pub(super) unread: Option<String>,
+    /// Folders that packages of the interpreter point at, and steps do not see.
+    pub(super) not_shown: &'a [PathBuf],
+    /// What of the project's files is worth a word.
+    pub(super) sealed: &'a Sealed,
+}
+
+/// Each notice, in the order in which they are recorded.
+pub(super) fn notices(launch: &Launch, installed: &Installed, found: Found<'_>) -> Vec<EventBody> {
+    let elsewhere = (!found.not_shown.is_empty() && launch.backend == Backend::Native).then(|| {
+        format!(
+            "packages of the interpreter point at folders that steps do not see: {}; name them under `ro` in \
+             [sandbox] to show them",
+            listed(found.not_shown)
+        )
+    });
+    let python = installed.python.as_ref().map(|ready| ready.described());
+    let said = [
+        ("inputs.unread", found.unread),
+        ("interpreter.elsewhere", elsewhere),
+        ("workspace.missed", missed(&found.sealed.missed)),
+        ("workspace.repository", repository(launch, found.sealed)),
+        ("sandbox.packages", python),
+        ("sandbox.packages", installed.system.as_ref().map(System::described)),
+        ("sandbox.image", launch.docker.as_ref().map(|docker| docker.described())),
+        ("sandbox.cloud", launch.cloud.as_ref().map(|of| of.cloud.described())),
+    ];
+    let body = |(notice, message): (&str, Option<String>)| {
+        Some(EventBody::Notice { notice: notice.to_owned(), message: message? })
+    };
+    said.into_iter().filter_map(body).collect()
+}
+
+/// A commit of everything would take these out of the repository.
+fn missed(paths: &[RelPath]) -> Option<String> {
+    let first = paths.first()?;
+    let mut names = paths.iter().take(NAMED).map(RelPath::to_string).collect::<Vec<_>>().join(", ");
+    if paths.len() > NAMED {
+        names.push_str(&format!(" and {} more", paths.len() - NAMED));
+    }
+    Some(format!(
+        "hidden, and tracked by Git, which takes them for deleted in the sandbox: {names}; a `git commit -a` there \
+         takes them out of the repository, unless they are marked with `git update-index --skip-worktree {first}`"
+    ))
+}
+
+/// Git does not work in a sandbox that does not show its folder.
+fn repository(launch: &Launch, sealed: &Sealed) -> Option<String> {
+    let folder = sealed.repository.as_ref()?;
+    let mut shown = launch.ro.iter().chain(&launch.rw).map(|(source, _)| source);
+    (launch.backend == Backend::Native && !shown.any(|source| folder.starts_with(source))).then(|| {
+        format!(
+            "the project's repository lies outside of it, in {}, and steps do not see it: name that folder under `ro` \
+             in [sandbox] (`--ro`) where they are to read it",
+            folder.display()
+        )
+    })
+}
