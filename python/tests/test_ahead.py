@@ -190,3 +190,60 @@ def test_a_folder_that_cannot_be_entered_is_told_of_by_the_order(project):
     engine.send({"type": "prepare", "project": "/nowhere/at/all", "workflow": "workflow.py"})
     engine.start("/nowhere/at/all", "workflow.py", "step")
     assert engine.end()["error"]["code"] == "WFLO-1506"
+
+
+COMPILED = """
+import builtins, json, pathlib, sys
+from wflo.runner import ahead, loader
+class Channel:
+    def pending(self): return False
+project, change = sys.argv[1:3]
+ahead.prepare(Channel(), project, "workflow.py")
+print(json.dumps(loader._compiled is not None))
+if change == "change":
+    file = pathlib.Path(project, "workflow.py")
+    file.write_text(file.read_text().replace("'before'", "'after'"))
+compiled, original = [], builtins.compile
+builtins.compile = lambda source, path, *rest, **more: compiled.append(path) or original(source, path, *rest, **more)
+workflow = loader.load(project, "workflow.py")
+print(json.dumps([workflow.step_named("step").function(None), [str(path).endswith("workflow.py") for path in compiled]]))
+"""
+
+
+def compiled(project, change: str = "") -> tuple[bool, list, str]:
+    """Whether the workflow was compiled ahead, what its step gives and what was compiled again, and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, project.path, change],
+        env={"PYTHONPATH": str(ROOT / "python"), "PATH": os.environ["PATH"]},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    ahead, loaded = done.stdout.splitlines()
+    return json.loads(ahead), json.loads(loaded), done.stderr
+
+
+STEP = "@workflow.step\ndef step(context):\n    return 'before'\n"
+
+
+def test_a_workflow_is_compiled_once_and_anew_when_it_has_changed(project):
+    project.steps(STEP)
+    assert compiled(project) == (True, ["before", []], "")
+    assert compiled(project, "change") == (True, ["after", [True]], "")
+
+
+def test_what_python_says_of_a_source_is_said_with_the_order(project):
+    project.steps(STEP + "assert (1, 'always')\n")
+    ahead, loaded, said = compiled(project)
+    assert not ahead and loaded == ["before", [True]]
+    assert said.count("SyntaxWarning") == 1, said
+
+
+def test_a_source_that_is_none_is_told_of_by_the_order(project):
+    project.write("workflow.py", "def step(:\n")
+    engine = project.engine()
+    engine.send({"type": "prepare", "project": project.path, "workflow": "workflow.py"})
+    failed = engine.describe(project.path, "workflow.py")
+    assert failed["type"] == "failed" and "SyntaxError" in json.dumps(failed), failed

@@ -35,6 +35,7 @@ mod process_tree;
 mod root;
 pub(crate) mod seccomp;
 pub(crate) mod server;
+mod siblings;
 pub(crate) mod sockets;
 pub(crate) mod spec;
 mod stillness;

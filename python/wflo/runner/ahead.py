@@ -1,6 +1,6 @@
-"""What a runner does before it has an order: it imports what the steps of any project need.
+"""What a runner does before it has an order: it imports what the steps of any project need, and compiles the workflow.
 
-Owns which modules those are, and when they stay out. Nothing of the project's is imported, and no module of the
+Owns which modules those are, and when they stay out. Nothing of the project's is run, and no module of the
 library that the project may want to be another one, or to be loaded by its own leave: whether a runner had
 time for this must change nothing but how soon a step begins.
 """
@@ -13,7 +13,7 @@ import sys
 
 from . import finish
 from .frames import Channel
-from .loader import tidy_path
+from .loader import compile_ahead, tidy_path
 
 # They come first in any step, whatever its project is.
 _OURS = "wflo.runner.steps"
@@ -48,6 +48,8 @@ def prepare(channel: Channel, project: str, workflow: str) -> None:
             if channel.pending():
                 return
             importlib.import_module(name)
+        if not channel.pending():
+            compile_ahead(project, workflow)
         finish.set_apart()
     except Exception:
         return

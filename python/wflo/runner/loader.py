@@ -18,7 +18,7 @@ from . import branches, finish
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any
 
     from ..workflow import Workflow
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _ONLY_AST = 0x400  # ast.PyCF_ONLY_AST
 _CO_COROUTINE = 0x80
+
+_LARGEST = 1 << 20
+"""A file of more bytes is not compiled ahead."""
+
+_compiled: tuple[str, bytes, CodeType] | None = None
+"""What was compiled ahead: where it stood, its text and its code."""
 
 
 def load(project: str, target: str) -> Workflow:
@@ -47,6 +53,33 @@ def load(project: str, target: str) -> Workflow:
     finally:
         session.mode = "script"
     return _choose(module, attribute, place)
+
+
+def compile_ahead(project: str, target: str) -> None:
+    """Compiles the file that `target` names, for a `load` that finds the same text in it. Nothing of it runs.
+
+    What is not to be compiled in silence is left to `load`, which says so.
+    """
+    global _compiled
+    path = os.path.abspath(os.path.join(project, target.partition(":")[0]))
+    try:
+        with open(path, "rb") as file:
+            source = file.read(_LARGEST + 1)
+        if len(source) > _LARGEST:
+            return
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _compiled = (path, source, _code(source, path))
+    except Exception:
+        return
+
+
+def _code(source: bytes, path: str) -> CodeType:
+    if _compiled is not None and _compiled[:2] == (path, source):
+        return _compiled[2]
+    return compile(source, path, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def tidy_path(project: str) -> None:
@@ -87,7 +120,7 @@ def _load_file(path: str, shown: str) -> ModuleType:
     sys.argv[:] = [path]
     stem = os.path.splitext(os.path.basename(path))[0]
     name = stem if stem.isidentifier() and stem not in sys.modules else "__wflo_main__"
-    code = compile(source, path, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = _code(source, path)
     module = _execute(code, source, name, path)
     if session.reached is None and not session.created and b"__main__" in source:
         # The workflow is made below the guard: run the file as a script then.

@@ -21,7 +21,7 @@ pub(crate) enum Complaint {
 }
 
 /// What programs say, in English, when a name is not resolved or there is no way to an address.
-const NO_NETWORK: [&str; 10] = [
+const NO_NETWORK: [&str; 11] = [
     "name or service not known",
     "temporary failure in name resolution",
     "getaddrinfo enotfound",
@@ -32,7 +32,13 @@ const NO_NETWORK: [&str; 10] = [
     "failed to lookup address",
     "no such host",
     "network is unreachable",
+    "enetunreach",
 ];
+
+/// What curl says of an address, whatever the cause.
+const NOT_CONNECTED: &str = "couldn't connect to server";
+/// What a sandbox does reach.
+const OWN: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// What they say of a full disk, or of one without room for a further file.
 const NO_SPACE: [&str; 3] = ["no space left on device", "enospc", "disk quota exceeded"];
@@ -52,6 +58,7 @@ impl Complaint {
             // What the gateway says of a provider is another thing, and has its own hint.
             _ if line.contains("wflo-4") => None,
             _ if says(&NO_NETWORK) => Some(Complaint::Network),
+            _ if line.contains(NOT_CONNECTED) && !says(&OWN) => Some(Complaint::Network),
             _ if says(&NO_SPACE) => Some(Complaint::Space),
             _ if says(&NO_IDENTITY) => Some(Complaint::Identity),
             _ if says(&NO_GIT_FOLDER) => Some(Complaint::GitFolder),
@@ -96,6 +103,8 @@ mod tests {
     fn the_words_of_resolvers_are_known_among_the_last_lines() {
         for line in [
             "socket.gaierror: [Errno -2] Name or service not known",
+            "curl: (7) Failed to connect to 93.184.216.34 port 80 after 0 ms: Couldn't connect to server",
+            "Error: connect ENETUNREACH 93.184.216.34:80",
             "curl: (6) Could not resolve host: api.example.org",
             "Error: getaddrinfo EAI_AGAIN api.example.org",
             "dial tcp: lookup api.example.org: no such host",
@@ -104,6 +113,8 @@ mod tests {
             assert_eq!(said, Some(Complaint::Network), "{line}");
         }
         assert_eq!(Complaint::of_text("ValueError: no"), None);
+        let own = "curl: (7) Failed to connect to localhost port 8000 after 0 ms: Couldn't connect to server";
+        assert_eq!(Complaint::of_text(own), None, "its own server is not there");
         let long = format!("Name or service not known\n{}", "later\n".repeat(40));
         assert_eq!(Complaint::of_text(&long), None, "it went on after that");
     }

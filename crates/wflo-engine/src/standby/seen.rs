@@ -47,13 +47,16 @@ struct At {
 
 impl At {
     fn look(&self) -> Result<Sight, EngineError> {
-        let project = &self.launch.project;
-        let hidden = self.sandboxes.hidden(project, &self.launch.hide)?;
-        let live = self.view.standing(project, &hidden);
-        let live = live.map_err(|e| EngineError::Failure(e.to_failure()))?;
+        let live = if self.view.shows_live() { self.live()? } else { Vec::new() };
         let places = self.places.iter().map(|place| identity(place)).collect();
         let packages = self.packages.iter().map(|folder| (identity(folder), changed(folder))).collect();
         Ok(Sight { places, packages, live })
+    }
+
+    fn live(&self) -> Result<Vec<Standing>, EngineError> {
+        let project = &self.launch.project;
+        let hidden = self.sandboxes.hidden(project, &self.launch.hide)?;
+        self.view.standing(project, &hidden).map_err(|e| EngineError::Failure(e.to_failure()))
     }
 }
 
@@ -88,8 +91,11 @@ impl Seen {
 }
 
 fn identity(place: &Path) -> Identity {
-    [std::fs::symlink_metadata(place), std::fs::metadata(place)]
-        .map(|found| found.ok().map(|found| (found.dev(), found.ino())))
+    let of = |found: std::fs::Metadata| (found.dev(), found.ino());
+    let own = std::fs::symlink_metadata(place).ok();
+    let is_link = own.as_ref().is_some_and(std::fs::Metadata::is_symlink);
+    let own = own.map(of);
+    [own, if is_link { std::fs::metadata(place).ok().map(of) } else { own }]
 }
 
 fn changed(folder: &Path) -> Changed {

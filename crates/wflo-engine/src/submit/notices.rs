@@ -10,7 +10,7 @@ use crate::images::{Installed, System};
 use crate::launch::{Backend, Launch};
 
 /// So many files are named.
-const NAMED: usize = 8;
+const NAMED: usize = 4;
 
 /// What was found on the way.
 pub(super) struct Found<'a> {
@@ -56,8 +56,8 @@ fn missed(paths: &[RelPath]) -> Option<String> {
         names.push_str(&format!(" and {} more", paths.len() - NAMED));
     }
     Some(format!(
-        "hidden, and tracked by Git, which takes them for deleted in the sandbox: {names}; a `git commit -a` there \
-         takes them out of the repository, unless they are marked with `git update-index --skip-worktree {first}`"
+        "hidden, but tracked by Git, which takes it for deleted there: {names}; to keep it out of what a step commits: \
+         `git update-index --skip-worktree {first}`"
     ))
 }
 
@@ -67,8 +67,8 @@ fn repository(launch: &Launch, sealed: &Sealed) -> Option<String> {
     let mut shown = launch.ro.iter().chain(&launch.rw).map(|(source, _)| source);
     (launch.backend == Backend::Native && !shown.any(|source| folder.starts_with(source))).then(|| {
         format!(
-            "the project's repository lies outside of it, in {}, and steps do not see it: name that folder under `ro` \
-             in [sandbox] (`--ro`) where they are to read it",
+            "Git's folder of the project lies outside of it, and steps do not see it: name {} under `ro` in [sandbox], \
+             to read it",
             folder.display()
         )
     })

@@ -6,6 +6,7 @@
 
 use super::idmap::OwnerMaps;
 use super::preset::Preset;
+use super::siblings::Parent;
 use super::spec::Bind;
 use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
@@ -28,6 +29,8 @@ pub(crate) enum Opened {
     /// end may be a host process. An overlay's inodes are its own, so that a connection is refused and a
     /// FIFO is another pipe. And its whiteouts are by path: what is renamed onto one stays hidden.
     Layers(Vec<OwnedFd>),
+    /// The same of a folder without whiteouts: this name, in one of the plan's parents.
+    Part { parent: usize, name: PathBuf },
 }
 
 /// A tree that is seen beneath the toolchain.
@@ -60,6 +63,8 @@ pub(crate) struct Plan {
     /// The layers of the workspace, the topmost first: detached, read-only, owners mapped.
     layers: Vec<OwnedFd>,
     pub(crate) beneath: Option<Beneath>,
+    /// Folders that are shown in part, as lower layers of an overlay each.
+    pub(crate) parents: Vec<OwnedFd>,
     /// What is read and then what is written, each in the order's order.
     shown: Vec<Opened>,
 }
@@ -84,10 +89,12 @@ impl Plan {
             layers.push(mount);
         }
         let beneath = order.beneath.as_deref().map(|tree| opener.beneath(tree)).transpose()?;
-        let mut shown = Vec::new();
+        let (mut shown, mut parents) = (Vec::new(), Vec::new());
         for bind in &order.ro {
-            shown.push(opener.read_only(bind)?);
+            let part = opener.part(bind, &order.ro, &mut parents);
+            shown.push(part.map_or_else(|| opener.read_only(bind), Ok)?);
         }
+        let parents = parents.into_iter().map(|(_, mount)| mount).collect();
         for bind in &order.rw {
             let (mount, found) = opener.open(&bind.source, true, true)?;
             let inert = if order.preset == Preset::Strict { NOEXEC } else { 0 };
@@ -97,7 +104,7 @@ impl Plan {
             shown.push(Opened::Bind { mount, folder });
         }
         let (uid, gid) = ids;
-        Ok(Plan { privileged, uid, gid, host_uid, host_gid, layers, beneath, shown })
+        Ok(Plan { privileged, uid, gid, host_uid, host_gid, layers, beneath, parents, shown })
     }
 
     /// Each mount at its place inside, outer ones before inner ones.
@@ -118,6 +125,8 @@ impl Plan {
         let mut fds: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
         to.option(self.beneath.as_ref(), |to, tree| to.list(&tree.apart, |to, place| to.path(place)));
         fds.extend(self.beneath.iter().map(|tree| tree.mount.as_fd()));
+        to.u32(self.parents.len() as u32);
+        fds.extend(self.parents.iter().map(AsFd::as_fd));
         to.u32(self.shown.len() as u32);
         for opened in &self.shown {
             match opened {
@@ -125,6 +134,11 @@ impl Plan {
                     to.u32(0);
                     to.flag(*folder);
                     fds.push(mount.as_fd());
+                }
+                Opened::Part { parent, name } => {
+                    to.u32(PART);
+                    to.u32(*parent as u32);
+                    to.path(name);
                 }
                 Opened::Layers(layers) => {
                     to.u32(layers.len() as u32);
@@ -146,15 +160,20 @@ impl Plan {
             Some(apart) => Some(Beneath { mount: take(1)?.pop()?, apart }),
             None => None,
         };
+        let parents = take(from.u32()?)?;
         let shown = from.list(|from| {
             Some(match from.u32()? {
+                PART => Opened::Part { parent: from.u32()? as usize, name: from.path()? },
                 0 => Opened::Bind { folder: from.flag()?, mount: take(1)?.pop()? },
                 count => Opened::Layers(take(count)?),
             })
         })?;
-        Some(Plan { privileged, uid, gid, host_uid, host_gid, layers, beneath, shown })
+        Some(Plan { privileged, uid, gid, host_uid, host_gid, layers, beneath, parents, shown })
     }
 }
+
+/// Where the number of layers stands: there are none, it is a part.
+const PART: u32 = u32::MAX;
 
 /// Copies the host's mounts, owners mapped.
 struct Opener<'a> {
@@ -168,6 +187,24 @@ impl Opener<'_> {
         mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false)
             .at("showing packages", || tree.display().to_string())?;
         Ok(Beneath { mount, apart: super::template::mounted().step("reading the mounts of the toolchain")? })
+    }
+
+    /// Shows a folder with others that lie beside it; `None` where it has to be shown by itself.
+    fn part(&mut self, bind: &Bind, all: &[Bind], parents: &mut Vec<(Parent, OwnedFd)>) -> Option<Opened> {
+        let (path, name) = Parent::of(bind, all)?;
+        let parent = match parents.iter().position(|(known, _)| known.is_at(path)) {
+            Some(known) => known,
+            None => {
+                let parent = Parent::open(path)?;
+                let mount = mount::copy_tree(parent.source().as_fd(), c"", false).ok()?;
+                self.map_owners(&mount, parent.owner(), false, path).ok()?;
+                mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false).ok()?;
+                parents.push((parent, mount));
+                parents.len() - 1
+            }
+        };
+        let name = parents.get(parent).and_then(|(found, _)| found.shows(name))?;
+        Some(Opened::Part { parent, name })
     }
 
     fn read_only(&mut self, bind: &Bind) -> Result<Opened, Fault> {
@@ -214,13 +251,25 @@ impl Opener<'_> {
         let source = open_host(path).at("opening a path to show", named)?;
         let found = rustix::fs::fstat(&source).at("opening a path to show", named)?;
         let mount = mount::copy_tree(source.as_fd(), c"", recursive).at("copying a mount to show", named)?;
-        if let Some(maps) = &mut self.maps {
-            let owners = maps.get((found.st_uid, found.st_gid), self.ids)?;
-            match mount::map_owners(mount.as_fd(), owners.as_fd()) {
-                Err(error) if must_map => return Err(error).at("mapping the owners of a folder", named),
-                _ => {}
-            }
-        }
+        self.map_owners(&mount, (found.st_uid, found.st_gid), must_map, path)?;
         Ok((mount, found))
+    }
+
+    /// Maps the owners of a detached copy, where that is to be done; `owner` is the sandbox's user inside.
+    fn map_owners(
+        &mut self,
+        mount: &OwnedFd,
+        owner: (u32, u32),
+        must_map: bool,
+        path: &Path,
+    ) -> Result<(), Fault> {
+        let Some(maps) = &mut self.maps else { return Ok(()) };
+        let owners = maps.get(owner, self.ids)?;
+        match mount::map_owners(mount.as_fd(), owners.as_fd()) {
+            Err(error) if must_map => {
+                Err(error).at("mapping the owners of a folder", || path.display().to_string())
+            }
+            _ => Ok(()),
+        }
     }
 }

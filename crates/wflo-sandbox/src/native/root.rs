@@ -109,6 +109,12 @@ pub(crate) fn build(begun: Begun, template: &Template, order: &Order, plan: &Pla
             mount::set_attributes(place.as_fd(), NOEXEC, false).at("shutting a folder", || path.into())?;
         }
     }
+    let parents = plan.parents.iter().enumerate().map(|(index, lower)| {
+        let stage = Path::new(STAGE).join(format!("parent-{index}-"));
+        let lowers = std::slice::from_ref(lower);
+        Overlay { lowers, target: Path::new("/"), stage: &stage, plan }.beside()
+    });
+    let parents = parents.collect::<Result<Vec<_>, _>>()?;
     let mut layers = None;
     for (index, (target, source)) in plan.mounts(order).into_iter().enumerate() {
         let stage = Path::new(STAGE).join(format!("{index}-"));
@@ -120,6 +126,11 @@ pub(crate) fn build(begun: Begun, template: &Template, order: &Order, plan: &Pla
             Source::Shown(Opened::Layers(lowers)) => {
                 let view = Overlay { lowers, target, stage: &stage, plan };
                 view.read_only(&ground)?;
+            }
+            Source::Shown(Opened::Part { parent, name }) => {
+                let view =
+                    parents.get(*parent).ok_or_else(|| Fault::new("showing a folder", libc::EPROTO, ""))?;
+                overlay::show_part(&ground, view, name, target)?;
             }
             Source::Shown(Opened::Bind { mount, folder }) => ground.attach(mount, target, *folder)?,
         }

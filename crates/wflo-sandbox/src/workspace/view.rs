@@ -158,6 +158,12 @@ impl View {
         Ok(Mounts { lowers, ro: rest.ro, in_use: Some(in_use) })
     }
 
+    /// Whether anything of the project is shown as it is.
+    #[must_use]
+    pub fn shows_live(&self) -> bool {
+        !self.sealed.rest.live.is_empty()
+    }
+
     /// What is shown of `project` as it is, looked at now: two sandboxes between which it did not change show the same.
     ///
     /// # Errors

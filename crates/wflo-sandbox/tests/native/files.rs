@@ -180,6 +180,74 @@ fn a_socket_is_no_file_to_be_read() {
 }
 
 #[test]
+fn of_folders_beside_each_other_only_those_are_seen_that_were_named() {
+    let parent = folder();
+    std::fs::set_permissions(parent.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for name in ["bin", "lib", "private"] {
+        std::fs::create_dir(parent.path().join(name)).unwrap();
+        std::fs::write(parent.path().join(name).join("file"), format!("{name}\n")).unwrap();
+    }
+    std::fs::write(parent.path().join("secret"), "secret\n").unwrap();
+    std::os::unix::fs::symlink("lib", parent.path().join("lib64")).unwrap();
+    std::os::unix::fs::symlink("../private", parent.path().join("lib/out")).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(parent.path().join("lib/d.sock")).unwrap();
+    std::fs::set_permissions(parent.path().join("lib/d.sock"), PermissionsExt::from_mode(0o777)).unwrap();
+    let at = parent.path().display();
+    let mut spec = python(&format!(
+        "import os, socket\n\
+         for name in ['bin', 'lib', 'lib64']: print(open(f'{at}/{{name}}/file').read(), end='')\n\
+         print(sorted(os.listdir('{at}')), sorted(os.listdir('{at}/bin/..')))\n\
+         print([os.path.exists(f'{at}/{{path}}') for path in ['secret', 'private', 'lib/out', 'bin/../secret']])\n\
+         try: open('{at}/bin/new', 'w')\n\
+         except OSError as e: print(os.strerror(e.errno))\n\
+         s = socket.socket(socket.AF_UNIX)\n\
+         try: s.connect('{at}/lib/d.sock'); print('connected')\n\
+         except OSError as e: print(type(e).__name__)"
+    ));
+    spec.ro.extend(["bin", "lib", "lib64"].map(|name| Bind::same(parent.path().join(name))));
+    let text = run(spec).text;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "bin",
+            "lib",
+            "lib",
+            "['bin', 'lib', 'lib64'] ['bin', 'lib', 'lib64']",
+            "[False, False, False, False]",
+            "Read-only file system",
+            "ConnectionRefusedError"
+        ],
+        "{text}"
+    );
+}
+
+#[test]
+fn beside_each_other_a_mask_hides_and_what_is_mounted_is_seen() {
+    let (parent, mask) = (folder(), folder());
+    std::fs::set_permissions(parent.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(mask.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for name in ["one", "two", "three"] {
+        std::fs::create_dir(parent.path().join(name)).unwrap();
+        std::fs::write(parent.path().join(name).join(".env"), format!("{name}\n")).unwrap();
+    }
+    let (kind, mode) = (rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty());
+    rustix::fs::mknodat(rustix::fs::CWD, mask.path().join(".env"), kind, mode, 0).unwrap();
+    // Another file system than the folder that it is mounted in.
+    let mounted = tempfile::tempdir_in("/dev/shm").unwrap();
+    std::fs::set_permissions(mounted.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(mounted.path().join("file"), "mounted\n").unwrap();
+    let at = parent.path().display();
+    let name = mounted.path().file_name().unwrap().to_str().unwrap();
+    let mut spec = sh(&format!("cat {at}/*/.env; cat /shm-1/{name}/file /shm-2/{name}/file"));
+    spec.ro.push(Bind { mask: Some(mask.path().to_owned()), ..Bind::same(parent.path().join("one")) });
+    spec.ro.extend(["two", "three"].map(|name| Bind::same(parent.path().join(name))));
+    spec.ro.extend(["/shm-1", "/shm-2"].map(|target| Bind::new("/dev/shm", target)));
+    let text = run(spec).text;
+    assert_eq!(text, "three\ntwo\nmounted\nmounted\n");
+}
+
+#[test]
 fn what_a_mask_hides_stays_hidden_when_it_is_replaced() {
     let (read, mask) = (folder(), folder());
     std::fs::set_permissions(mask.path(), PermissionsExt::from_mode(0o755)).unwrap();

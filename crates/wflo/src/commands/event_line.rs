@@ -8,6 +8,8 @@ use crate::printer::{Paint, money, resources};
 
 /// How long a title or a log line may be.
 const WIDTH: usize = 160;
+/// What wflo itself has to say has its point at its end.
+const NOTICE: usize = 400;
 
 /// The line: UTC time of day, what it is about, what happened.
 pub(crate) fn line(paint: Paint, recorded: &Recorded) -> String {
@@ -209,7 +211,9 @@ fn describe(paint: Paint, body: &EventBody) -> (String, String) {
             let what = if *allowed { "may be reached" } else { "is kept out" };
             run(format!("{} {what} from now on: {}", short(rule), plain::line(by)))
         }
-        EventBody::Notice { message, .. } => run(paint.careful(short(&plain::hashes(message)))),
+        EventBody::Notice { message, .. } => {
+            run(paint.careful(plain::short(&plain::hashes(message), NOTICE)))
+        }
         EventBody::WorkspaceApplied { files, discarded: false, .. } => {
             run(format!("applied to the project: {files} {}", if *files == 1 { "file" } else { "files" }))
         }

@@ -5,13 +5,25 @@ use super::super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::super::sys::{At, Fault};
 use super::super::template;
 use super::{Ground, make_folder};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// A folder of the launcher's own that nothing is ever in.
 const VOID: &CStr = c"/tpl/void";
+
+const SHOWING: &str = "showing a folder";
+
+/// Attaches a folder of what [`Overlay::beside`] has mounted.
+pub(super) fn show_part(ground: &Ground, view: &OwnedFd, name: &Path, target: &Path) -> Result<(), Fault> {
+    let named = || target.display().to_string();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let folder = rustix::fs::openat2(view, name, flags, Mode::empty(), resolve).at(SHOWING, named)?;
+    let copy = mount::copy_tree(folder.as_fd(), c"", false).at(SHOWING, named)?;
+    ground.attach(&copy, target, true)
+}
 
 /// Layers to be shown as one folder.
 pub(super) struct Overlay<'a> {
@@ -43,9 +55,24 @@ impl Overlay<'_> {
         self.target.display().to_string()
     }
 
-    /// Shows a folder through an overlay without an upper layer, which needs two lower ones.
+    /// Shows a folder to be read.
     pub(super) fn read_only(&self, ground: &Ground) -> Result<(), Fault> {
-        let step = "showing a folder";
+        ground.attach(&self.without_upper(SHOWING)?, self.target, true)
+    }
+
+    /// Mounts a folder outside of the root, from where parts of it can be attached inside.
+    pub(super) fn beside(&self) -> Result<OwnedFd, Fault> {
+        let made = self.without_upper(SHOWING)?;
+        let mut place = self.stage.as_os_str().to_owned();
+        place.push("view");
+        make_folder(Path::new(&place))?;
+        let at = template::open(Path::new(&place)).step(SHOWING)?;
+        mount::attach(made.as_fd(), at.as_fd()).at(SHOWING, || self.named())?;
+        Ok(made)
+    }
+
+    /// An overlay without an upper layer, which needs two lower ones.
+    fn without_upper(&self, step: &'static str) -> Result<OwnedFd, Fault> {
         let mut places = self.place(step)?;
         if places.len() == 1 {
             places.push(VOID.to_owned());
@@ -54,8 +81,7 @@ impl Overlay<'_> {
         let mut options: Vec<(&CStr, &CStr)> =
             vec![(c"lowerdir", &lowers), (c"source", c"folder"), (c"xino", c"off")];
         options.extend(own_marks(self.plan));
-        let made = mount::new_fs(c"overlay", &options, RDONLY | NOSUID | NODEV).at(step, || self.named())?;
-        ground.attach(&made, self.target, true)
+        mount::new_fs(c"overlay", &options, RDONLY | NOSUID | NODEV).at(step, || self.named())
     }
 
     /// Mounts the copy-on-write view: its upper layer and itself.

@@ -247,23 +247,28 @@ async fn wakes(session: &Session<'_>, run: RunId) -> Result<Option<String>, Comm
 
 /// The changed files, and how to bring them in when the run itself was not told to.
 pub(super) fn files(printer: &Printer, (record, name): (&RunRecord, &str), changes: &[Change]) {
-    let mut changed: Vec<&Change> = changes.iter().filter(|change| !change.is_folder()).collect();
-    if changed.is_empty() {
+    let changed = changes.iter().filter(|change| !change.is_folder());
+    // What a commit writes says less than what it is of.
+    let (gits, own): (Vec<&Change>, Vec<&Change>) = changed.partition(|change| is_gits(change));
+    if gits.is_empty() && own.is_empty() {
         return;
     }
-    // What a commit writes says less than what it is of.
-    changed.sort_by_key(|change| is_gits(change));
     let paint = printer.beside();
-    let names = changed.iter().take(FILES).map(|change| match change.kind {
+    let names = own.iter().take(FILES).map(|change| match change.kind {
         ChangeKind::Added => paint.good(format_args!("+{}", change.path)),
         ChangeKind::Deleted => paint.bad(format_args!("-{}", change.path)),
         _ => paint.careful(format_args!("~{}", change.path)),
     });
-    let mut names = names.collect::<Vec<_>>().join(" ");
-    if changed.len() > FILES {
-        names.push_str(&format!(" … and {} more", changed.len() - FILES));
+    let mut said = vec![names.collect::<Vec<_>>().join(" ")];
+    if own.len() > FILES {
+        said.push(format!("… and {} more", own.len() - FILES));
     }
-    printer.note(format_args!("  {}  {} changed: {names}", paint.faint("files    "), changed.len()));
+    if !gits.is_empty() {
+        said.push(format!("{}{} of Git's", if own.is_empty() { "" } else { "and " }, gits.len()));
+    }
+    let said = said.join(" ");
+    let count = own.len() + gits.len();
+    printer.note(format_args!("  {}  {count} changed: {}", paint.faint("files    "), said.trim_start()));
     if !record.options.apply || record.status != RunStatus::Completed {
         // A line each: with an id two do not fit.
         for (what, verb) in [("see them", "diff"), ("bring them in", "apply"), ("throw them away", "discard")]

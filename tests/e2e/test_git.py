@@ -1,0 +1,116 @@
+"""A program in a project of Git's: what it sees of it, what Git takes for deleted, and what of it comes back."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from project import DEADLINE, Project
+
+
+def git(folder: Path, *words: str) -> str:
+    """Git as the project's owner would run it. Nothing of the machine's own settings counts."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    names = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    return subprocess.run(
+        ["git", *names, *words], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.fixture
+def repository(project: Project) -> Project:
+    git(project.folder, "init", "-q", "-b", "main", ".")
+    git(project.folder, "config", "user.name", "a")
+    git(project.folder, "config", "user.email", "a@b.example")
+    project.write(".gitignore", ".wflo/\n")
+    return project
+
+
+def commit(project: Project, *paths: str) -> None:
+    git(project.folder, "add", *paths)
+    git(project.folder, "commit", "-qm", "one")
+
+
+COMMIT = "echo 2 >> a; git commit -qam two"
+
+
+def test_a_template_of_an_environment_is_seen_and_survives_a_commit(repository: Project) -> None:
+    repository.write("a", "1\n")
+    repository.write(".env.example", "OPENAI_API_KEY=your-key\n")
+    commit(repository, "a", ".env.example")
+    done = repository.call("run", "--", "sh", "-c", f"cat .env.example; {COMMIT}; git status -s -uno")
+    assert done.code == 0 and done.out == "OPENAI_API_KEY=your-key\n", done
+    assert "for deleted" not in done.err, done
+    assert repository.call("apply", "latest", ".", "--yes").code == 0
+    assert git(repository.folder, "log", "--format=%s") == "two\none\n"
+    assert git(repository.folder, "ls-files") == ".env.example\na\n"
+
+
+def test_a_template_with_a_real_value_is_hidden(project: Project) -> None:
+    project.write(".env.example", "OPENAI_API_KEY=sk-proj-Zq81nC0vLr4TmW7bXy29\n")
+    done = project.call("run", "--", "cat", ".env.example")
+    assert done.code == 1 and "Zq81" not in done.out, done
+
+
+def test_what_is_hidden_and_tracked_is_named_and_can_be_left_alone(repository: Project) -> None:
+    repository.write("a", "1\n")
+    repository.write(".env", "SECRET=1\n")
+    commit(repository, "a", ".env")
+    done = repository.call("run", "--", "sh", "-c", COMMIT)
+    said = "hidden, but tracked by Git, which takes it for deleted there: .env;"
+    assert done.code == 0 and said in done.err and "--skip-worktree .env" in done.err, done
+    notices = [line for line in repository.call("runs", "events", "latest").out.splitlines() if "skip-worktree" in line]
+    assert len(notices) == 1, notices
+    # As it proposes.
+    git(repository.folder, "update-index", "--skip-worktree", ".env")
+    done = repository.call("run", "--", "sh", "-c", f"{COMMIT}; git status -s -uno")
+    assert done.code == 0 and "deleted" not in done.err and done.out == "", done
+    assert repository.call("apply", "latest", ".", "--yes").code == 0
+    assert git(repository.folder, "ls-files") == ".env\na\n"
+    assert (repository.folder / ".env").read_text() == "SECRET=1\n"
+
+
+def test_a_repository_that_lies_elsewhere_is_named_and_can_be_shown(repository: Project, tmp_path: Path) -> None:
+    repository.write("a", "1\n")
+    commit(repository, "a", ".gitignore")
+    folder = tmp_path / "beside"
+    git(repository.folder, "worktree", "add", "-q", str(folder))
+    tree = repository.at(folder)
+    tree.write("wflo.toml", repository.settings)
+    done = tree.call("run", "--", "git", "log", "--format=%s")
+    common = str(repository.folder / ".git")
+    said = "Git's folder of the project lies outside of it"
+    assert done.code == 128 and f"{said}, and steps do not see it: name {common} under `ro`" in done.err, done
+    tree.write("wflo.toml", f'{repository.settings}[sandbox]\nro = ["{common}"]\n')
+    done = tree.call("run", "--", "git", "log", "--format=%s")
+    assert done.code == 0 and done.out == "one\n" and said not in done.err, done
+
+
+def test_the_projects_own_files_come_first_and_objects_are_one_line(repository: Project) -> None:
+    repository.write("a", "1\n")
+    commit(repository, "a", ".gitignore")
+    done = repository.call("run", "--apply", "--", "sh", "-c", COMMIT)
+    files = next(line for line in done.err.splitlines() if "changed:" in line)
+    assert files.split("changed: ")[1] == "~a and 8 of Git's", files
+    left = [line for line in done.err.splitlines() if "left out" in line]
+    assert sum("objects of Git" in line for line in left) == 1, left
+    assert any(".git/objects were left out" in line and "3 files" in line for line in left), left
+    assert (repository.folder / "a").read_text() == "1\n2\n"
+    later = repository.call("apply", "latest")
+    assert later.code == 1 and sum("objects of Git" in line for line in later.err.splitlines()) == 1, later
+
+
+def test_a_line_without_an_end_is_ended_before_wflos(project: Project) -> None:
+    done = subprocess.run(
+        [project.wflo, "run", "--", "printf", "half"],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+        check=True,
+    )
+    assert "half\n" in done.stdout, done
+    apart = project.call("run", "--", "printf", "half")
+    assert apart.out == "half", "nothing is added to what a program says"
