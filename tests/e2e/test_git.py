@@ -38,18 +38,39 @@ def test_a_template_of_an_environment_is_seen_and_survives_a_commit(repository: 
     repository.write("a", "1\n")
     repository.write(".env.example", "OPENAI_API_KEY=your-key\n")
     commit(repository, "a", ".env.example")
-    done = repository.call("run", "--", "sh", "-c", f"cat .env.example; {COMMIT}; git status -s -uno")
+    script = f"cat .env.example; echo MORE= >> .env.example; {COMMIT}; git status -s -uno"
+    done = repository.call("run", "--", "sh", "-c", script)
     assert done.code == 0 and done.out == "OPENAI_API_KEY=your-key\n", done
     assert "for deleted" not in done.err, done
     assert repository.call("apply", "latest", ".", "--yes").code == 0
     assert git(repository.folder, "log", "--format=%s") == "two\none\n"
     assert git(repository.folder, "ls-files") == ".env.example\na\n"
+    assert git(repository.folder, "status", "-s", "-uno") == ""
+    assert repository.call("run", "--", "cat", ".env.example").out == "OPENAI_API_KEY=your-key\nMORE=\n"
 
 
-def test_a_template_with_a_real_value_is_hidden(project: Project) -> None:
-    project.write(".env.example", "OPENAI_API_KEY=sk-proj-Zq81nC0vLr4TmW7bXy29\n")
-    done = project.call("run", "--", "cat", ".env.example")
-    assert done.code == 1 and "Zq81" not in done.out, done
+def test_a_template_that_git_does_not_have_as_it_is_is_hidden_and_stays(repository: Project) -> None:
+    (repository.folder / ".env.example").write_text("KEY=committed\n")
+    (repository.folder / "b").mkdir()
+    repository.write("b/sample.env", "KEY=committed\n")
+    commit(repository, ".env.example", "b/sample.env")
+    repository.write(".env.example", "KEY=real\n")
+    repository.write(".env.new.example", "KEY=real\n")
+    script = "cat .env.example .env.new.example b/sample.env; for f in .env.example .env.new.example b/sample.env; do echo 2 > $f; done"
+    done = repository.call("run", "--", "sh", "-c", script)
+    assert done.code == 0 and done.out == "KEY=committed\n" and "for deleted there: .env.example;" in done.err, done
+    applied = repository.call("apply", "latest", ".", "--yes")
+    assert applied.code == 0 and applied.err.count("hidden paths are never written") == 2, applied
+    for path, text in (".env.example", "KEY=real\n"), (".env.new.example", "KEY=real\n"), ("b/sample.env", "2\n"):
+        assert (repository.folder / path).read_text() == text, path
+
+
+def test_without_git_in_sight_a_template_is_hidden(repository: Project) -> None:
+    repository.write(".env.example", "KEY=committed\n")
+    commit(repository, ".env.example")
+    repository.write("wflo.toml", f'{repository.settings}[sandbox]\nhide = [".git/"]\n')
+    done = repository.call("run", "--", "cat", ".env.example")
+    assert done.code == 1 and done.out == "" and "deleted" not in done.err, done
 
 
 def test_what_is_hidden_and_tracked_is_named_and_can_be_left_alone(repository: Project) -> None:
@@ -58,7 +79,7 @@ def test_what_is_hidden_and_tracked_is_named_and_can_be_left_alone(repository: P
     commit(repository, "a", ".env")
     done = repository.call("run", "--", "sh", "-c", COMMIT)
     said = "hidden, but tracked by Git, which takes it for deleted there: .env;"
-    assert done.code == 0 and said in done.err and "--skip-worktree .env" in done.err, done
+    assert done.code == 0 and said in done.err and "--skip-worktree" in done.err, done
     notices = [line for line in repository.call("runs", "events", "latest").out.splitlines() if "skip-worktree" in line]
     assert len(notices) == 1, notices
     # As it proposes.

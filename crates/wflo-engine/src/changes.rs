@@ -208,7 +208,7 @@ pub async fn unapplied(
     let hidden = Hidden::new(&launch.project, &rules).ok();
     let decided: BTreeSet<&RelPath> = written.places.among(&changes).collect();
     let is_open = |change: &Change| {
-        let is_hidden = hidden.as_ref().is_some_and(|hidden| hidden.by_path(&change.path).is_some());
+        let is_hidden = hidden.as_ref().is_some_and(|hidden| hidden.bars(&change.path).is_some());
         !is_hidden && !decided.contains(&change.path)
     };
     let left = places::files(&changes).filter(|(_, change)| is_open(change)).count() as u64;

@@ -36,9 +36,9 @@ const NO_NETWORK: [&str; 11] = [
 ];
 
 /// What curl says of an address, whatever the cause.
-const NOT_CONNECTED: &str = "couldn't connect to server";
+const NOT_CONNECTED: [&str; 2] = ["couldn't connect to server", "could not connect to server"];
 /// What a sandbox does reach.
-const OWN: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const OWN: [&str; 4] = [" localhost ", " 127.0.0.1 ", " ::1 ", " [::1] "];
 
 /// What they say of a full disk, or of one without room for a further file.
 const NO_SPACE: [&str; 3] = ["no space left on device", "enospc", "disk quota exceeded"];
@@ -58,7 +58,7 @@ impl Complaint {
             // What the gateway says of a provider is another thing, and has its own hint.
             _ if line.contains("wflo-4") => None,
             _ if says(&NO_NETWORK) => Some(Complaint::Network),
-            _ if line.contains(NOT_CONNECTED) && !says(&OWN) => Some(Complaint::Network),
+            _ if says(&NOT_CONNECTED) && !says(&OWN) => Some(Complaint::Network),
             _ if says(&NO_SPACE) => Some(Complaint::Space),
             _ if says(&NO_IDENTITY) => Some(Complaint::Identity),
             _ if says(&NO_GIT_FOLDER) => Some(Complaint::GitFolder),

@@ -50,22 +50,25 @@ pub(super) fn notices(launch: &Launch, installed: &Installed, found: Found<'_>) 
 
 /// A commit of everything would take these out of the repository.
 fn missed(paths: &[RelPath]) -> Option<String> {
-    let first = paths.first()?;
+    if paths.is_empty() {
+        return None;
+    }
     let mut names = paths.iter().take(NAMED).map(RelPath::to_string).collect::<Vec<_>>().join(", ");
     if paths.len() > NAMED {
         names.push_str(&format!(" and {} more", paths.len() - NAMED));
     }
     Some(format!(
-        "hidden, but tracked by Git, which takes it for deleted there: {names}; to keep it out of what a step commits: \
-         `git update-index --skip-worktree {first}`"
+        "hidden, but tracked by Git, which takes it for deleted there: {names}; what is marked with \
+         `git update-index --skip-worktree` stays out of what a step commits"
     ))
 }
 
 /// Git does not work in a sandbox that does not show its folder.
 fn repository(launch: &Launch, sealed: &Sealed) -> Option<String> {
     let folder = sealed.repository.as_ref()?;
-    let mut shown = launch.ro.iter().chain(&launch.rw).map(|(source, _)| source);
-    (launch.backend == Backend::Native && !shown.any(|source| folder.starts_with(source))).then(|| {
+    // Git looks for it at its own path.
+    let mut shown = launch.ro.iter().chain(&launch.rw).map(|(_, target)| target);
+    (launch.backend == Backend::Native && !shown.any(|target| folder.starts_with(target))).then(|| {
         format!(
             "Git's folder of the project lies outside of it, and steps do not see it: name {} under `ro` in [sandbox], \
              to read it",

@@ -6,7 +6,7 @@
 
 use super::idmap::OwnerMaps;
 use super::preset::Preset;
-use super::siblings::Parent;
+use super::siblings::{self, Parent, Sorted};
 use super::spec::Bind;
 use super::sys::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use super::sys::{At, Fault};
@@ -64,7 +64,7 @@ pub(crate) struct Plan {
     layers: Vec<OwnedFd>,
     pub(crate) beneath: Option<Beneath>,
     /// Folders that are shown in part, as lower layers of an overlay each.
-    pub(crate) parents: Vec<OwnedFd>,
+    pub(crate) parents: Vec<(PathBuf, OwnedFd)>,
     /// What is read and then what is written, each in the order's order.
     shown: Vec<Opened>,
 }
@@ -89,12 +89,15 @@ impl Plan {
             layers.push(mount);
         }
         let beneath = order.beneath.as_deref().map(|tree| opener.beneath(tree)).transpose()?;
-        let (mut shown, mut parents) = (Vec::new(), Vec::new());
-        for bind in &order.ro {
-            let part = opener.part(bind, &order.ro, &mut parents);
-            shown.push(part.map_or_else(|| opener.read_only(bind), Ok)?);
+        let Sorted { parents, parts } =
+            siblings::sorted(&order.ro, |path, parent| opener.parent(path, parent).ok());
+        let mut shown = Vec::new();
+        for (bind, part) in order.ro.iter().zip(parts) {
+            shown.push(match part {
+                Some((parent, name)) => Opened::Part { parent, name },
+                None => opener.read_only(bind)?,
+            });
         }
-        let parents = parents.into_iter().map(|(_, mount)| mount).collect();
         for bind in &order.rw {
             let (mount, found) = opener.open(&bind.source, true, true)?;
             let inert = if order.preset == Preset::Strict { NOEXEC } else { 0 };
@@ -125,8 +128,8 @@ impl Plan {
         let mut fds: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
         to.option(self.beneath.as_ref(), |to, tree| to.list(&tree.apart, |to, place| to.path(place)));
         fds.extend(self.beneath.iter().map(|tree| tree.mount.as_fd()));
-        to.u32(self.parents.len() as u32);
-        fds.extend(self.parents.iter().map(AsFd::as_fd));
+        to.list(&self.parents, |to, (path, _)| to.path(path));
+        fds.extend(self.parents.iter().map(|(_, mount)| mount.as_fd()));
         to.u32(self.shown.len() as u32);
         for opened in &self.shown {
             match opened {
@@ -160,7 +163,9 @@ impl Plan {
             Some(apart) => Some(Beneath { mount: take(1)?.pop()?, apart }),
             None => None,
         };
-        let parents = take(from.u32()?)?;
+        let paths = from.list(Reader::path)?;
+        let parents = take(paths.len() as u32)?;
+        let parents = paths.into_iter().zip(parents).collect();
         let shown = from.list(|from| {
             Some(match from.u32()? {
                 PART => Opened::Part { parent: from.u32()? as usize, name: from.path()? },
@@ -189,22 +194,14 @@ impl Opener<'_> {
         Ok(Beneath { mount, apart: super::template::mounted().step("reading the mounts of the toolchain")? })
     }
 
-    /// Shows a folder with others that lie beside it; `None` where it has to be shown by itself.
-    fn part(&mut self, bind: &Bind, all: &[Bind], parents: &mut Vec<(Parent, OwnedFd)>) -> Option<Opened> {
-        let (path, name) = Parent::of(bind, all)?;
-        let parent = match parents.iter().position(|(known, _)| known.is_at(path)) {
-            Some(known) => known,
-            None => {
-                let parent = Parent::open(path)?;
-                let mount = mount::copy_tree(parent.source().as_fd(), c"", false).ok()?;
-                self.map_owners(&mount, parent.owner(), false, path).ok()?;
-                mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false).ok()?;
-                parents.push((parent, mount));
-                parents.len() - 1
-            }
-        };
-        let name = parents.get(parent).and_then(|(found, _)| found.shows(name))?;
-        Some(Opened::Part { parent, name })
+    /// A folder of which parts are shown.
+    fn parent(&mut self, path: &Path, parent: &Parent) -> Result<OwnedFd, Fault> {
+        let step = "showing a folder";
+        let named = || path.display().to_string();
+        let mount = mount::copy_tree(parent.source(), c"", false).at(step, named)?;
+        self.map_owners(&mount, parent.owner(), false, path)?;
+        mount::set_attributes(mount.as_fd(), RDONLY | NOSUID | NODEV, false).at(step, named)?;
+        Ok(mount)
     }
 
     fn read_only(&mut self, bind: &Bind) -> Result<Opened, Fault> {

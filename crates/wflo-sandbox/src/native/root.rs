@@ -109,10 +109,10 @@ pub(crate) fn build(begun: Begun, template: &Template, order: &Order, plan: &Pla
             mount::set_attributes(place.as_fd(), NOEXEC, false).at("shutting a folder", || path.into())?;
         }
     }
-    let parents = plan.parents.iter().enumerate().map(|(index, lower)| {
+    let parents = plan.parents.iter().enumerate().map(|(index, (path, lower))| {
         let stage = Path::new(STAGE).join(format!("parent-{index}-"));
         let lowers = std::slice::from_ref(lower);
-        Overlay { lowers, target: Path::new("/"), stage: &stage, plan }.beside()
+        Overlay { lowers, target: path, stage: &stage, plan }.beside()
     });
     let parents = parents.collect::<Result<Vec<_>, _>>()?;
     let mut layers = None;

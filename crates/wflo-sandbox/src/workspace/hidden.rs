@@ -17,7 +17,7 @@ mod template;
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::{AtFlags, FileType};
@@ -31,6 +31,7 @@ use super::view::View;
 pub(crate) use names::{decided_by, holds_secret};
 use place::{Found, Place, Places};
 pub use rules::HideRules;
+pub(crate) use template::Templates;
 
 /// Why a path is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub enum Reason {
     Database,
     /// A private key or a file of credentials.
     KeyFile,
-    /// An environment file: `.env*`; a template of one (`.env.example`) where a secret is in it.
+    /// An environment file: `.env*`; a template of one (`.env.example`) where Git does not have it as it is.
     Environment,
     /// Git keeps credentials in it; where a copy without them can be made, that one is visible.
     GitCredentials,
@@ -76,6 +77,8 @@ pub(crate) enum Verdict {
     ByContent(Reason),
     /// Hidden only when [`holds_secret`] says so of the content; apply may write it.
     IfContent(Reason),
+    /// Hidden unless [`Templates`] have it; apply may write it.
+    Template,
     /// A copy without credentials stands in its place; apply treats it as hidden.
     Replaced,
 }
@@ -130,12 +133,14 @@ impl Hidden {
     }
 
     fn add_place(&mut self, places: &mut Places<'_>, place: &Path, reason: Reason) {
-        let place = places.project.join(place);
+        // Without what stands behind the name of a link and has it followed: `link/`, `link/.`.
+        let place: PathBuf = places.project.join(place).components().collect();
         if !places.is_new(&place) {
             return;
         }
-        // Both its own name and what a link there leads to are hidden.
-        let led = if self.add_inode(&place) { place.canonicalize().ok() } else { None };
+        // Both its own name and what a link there leads to are hidden; `..` at its end has no name of its own.
+        let is_led = self.add_inode(&place) || place.file_name().is_none();
+        let led = if is_led { place.canonicalize().ok() } else { None };
         for found in places.named(&place).into_iter().chain(led) {
             let Ok(inside) = found.strip_prefix(places.project) else { continue };
             if let Ok(path) = RelPath::from_bytes(inside.as_os_str().as_bytes())
@@ -182,8 +187,25 @@ impl Hidden {
         own.into_iter().chain(folders).find_map(|verdict| match verdict {
             Verdict::Visible | Verdict::IfContent(_) => None,
             Verdict::Hidden(reason) | Verdict::ByContent(reason) => Some(reason),
+            Verdict::Template => Some(Reason::Environment),
             Verdict::Replaced => Some(Reason::GitCredentials),
         })
+    }
+
+    /// Why a run may not change `path`, judged by names: as for [`Hidden::by_path`], but that it may write the template of an
+    /// environment file.
+    #[must_use]
+    pub fn bars(&self, path: &RelPath) -> Option<Reason> {
+        let reason = self.by_path(path)?;
+        let is_free = |path: &RelPath| {
+            self.is_template(path) && path.folders().all(|folder| self.by_path(&folder).is_none())
+        };
+        (!is_free(path) || !is_free(&folded_path(path))).then_some(reason)
+    }
+
+    /// Whether the path is hidden unless [`Templates`] have it.
+    pub(crate) fn is_template(&self, path: &RelPath) -> bool {
+        self.own(path, false) == Verdict::Template
     }
 
     /// Why a path is hidden where its content says so, though a run may make such a file.
@@ -273,15 +295,15 @@ impl Hidden {
         if name == DATA_FOLDER || name.starts_with(RESTORE_PREFIX.as_bytes()) {
             return Verdict::Hidden(Reason::DataDirectory);
         }
-        // A folder of such a name is judged by what is in it.
-        if template::is_template(&name) {
-            return if is_dir { Verdict::Visible } else { Verdict::IfContent(Reason::Environment) };
-        }
-        if name.starts_with(b".env") {
-            return Verdict::Hidden(Reason::Environment);
-        }
-        match git::verdict(path, is_dir, git) {
-            Verdict::Visible => names::verdict(path, &name, is_dir),
+        let by_name = || match name.starts_with(b".env") {
+            true => Verdict::Hidden(Reason::Environment),
+            false => match git::verdict(path, is_dir, git) {
+                Verdict::Visible => names::verdict(path, &name, is_dir),
+                other => other,
+            },
+        };
+        match by_name() {
+            Verdict::Hidden(_) if !is_dir && template::is_template(&name) => Verdict::Template,
             other => other,
         }
     }
@@ -372,10 +394,52 @@ mod tests {
             ".vscode/tasks.json",
             ".gitignore",
             ".github/x",
-            ".env.example",
-            "sub/.ENV.sample",
         ] {
             assert_eq!(why(&hidden, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_hidden_however_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("real/inner")).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+        for written in [
+            "real",
+            "real/",
+            "real/.",
+            "link",
+            "link/",
+            "link/.",
+            "link/inner/..",
+            "real/inner/..",
+            "./real//",
+        ] {
+            for path in [PathBuf::from(written), folder.path().join(written)] {
+                let rules = HideRules { data_dir: Some(path), ..HideRules::default() };
+                let hidden = Hidden::new(folder.path(), &rules).unwrap();
+                assert_eq!(why(&hidden, "real/new/file"), Some(Reason::DataDirectory), "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_may_write_a_template_and_nothing_else_of_an_environment() {
+        let (_folder, hidden) =
+            hidden(&HideRules { globs: vec!["own.sample.env".into()], ..HideRules::default() });
+        let bars = |path: &str| hidden.bars(&path.parse().unwrap()).is_some();
+        for path in [".env.example", "a/.env.SAMPLE", "a/template.env"] {
+            assert!(!bars(path) && why(&hidden, path).is_some(), "{path}");
+        }
+        for path in [
+            ".env",
+            ".env:x.example",
+            ".env.example/x",
+            ".envs/.env.example",
+            "own.sample.env",
+            ".git/config.sample.env",
+        ] {
+            assert!(bars(path), "{path}");
         }
     }
 

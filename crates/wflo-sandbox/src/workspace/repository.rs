@@ -25,7 +25,7 @@ use super::hidden::git::{Folders, Marks};
 use super::path::RelPath;
 use super::store::blob::read_up_to;
 use super::survey::MAX_DEPTH;
-pub(crate) use index::missed;
+pub(crate) use index::{Index, missed};
 pub(crate) use named::{Named, Part};
 use settings::{Names, Reader, Worktrees};
 

@@ -7,6 +7,7 @@
 
 mod ignored;
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -19,7 +20,7 @@ use self::ignored::Ignores;
 use super::beneath;
 use super::error::{IoAt, WorkspaceError};
 use super::hidden::git::{Folders, Marks};
-use super::hidden::{Hidden, Reason, Verdict, decided_by, holds_secret};
+use super::hidden::{Hidden, Reason, Templates, Verdict, decided_by, holds_secret};
 use super::path::RelPath;
 use super::store::blob::{Nanos, nanos, read_up_to};
 
@@ -99,14 +100,18 @@ pub(crate) struct Survey {
 /// Looks at the whole project below `root`, the descriptor of `project`.
 pub(crate) fn survey(project: &Path, root: &OwnedFd, hidden: &Hidden) -> Result<Survey, WorkspaceError> {
     let ignores = Ignores::for_project(project, root);
-    let mut walk = Walk { project, hidden, git: hidden.git().clone(), found: Survey::default() };
+    let (git, templates, found) = (hidden.git().clone(), OnceCell::new(), Survey::default());
+    let mut walk = Walk { project, root, hidden, git, templates, found };
     walk.folder(root.as_fd(), &RelPath::root(), &ignores)?;
     Ok(walk.without_hard_links())
 }
 
 struct Walk<'a> {
     project: &'a Path,
+    root: &'a OwnedFd,
     hidden: &'a Hidden,
+    /// What Git has of its templates, once that is asked for.
+    templates: OnceCell<Templates>,
     /// Git's folders so far: of one in which this looks it is known.
     git: Folders,
     found: Survey,
@@ -219,6 +224,10 @@ impl Walk<'_> {
             Verdict::Hidden(reason) => Some(reason),
             Verdict::ByContent(reason) | Verdict::IfContent(reason) => {
                 secret_inside(dir, name).then_some(reason)
+            }
+            Verdict::Template => {
+                let templates = self.templates.get_or_init(|| Templates::of(self.root, self.hidden));
+                (!templates.have(dir, path, name)).then_some(Reason::Environment)
             }
             Verdict::Replaced => {
                 replaced = name.kind == FileType::RegularFile;

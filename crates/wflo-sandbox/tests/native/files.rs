@@ -189,13 +189,15 @@ fn of_folders_beside_each_other_only_those_are_seen_that_were_named() {
     }
     std::fs::write(parent.path().join("secret"), "secret\n").unwrap();
     std::os::unix::fs::symlink("lib", parent.path().join("lib64")).unwrap();
+    // By a link to a link, with what has it followed.
+    std::os::unix::fs::symlink("lib64/", parent.path().join("lib32")).unwrap();
     std::os::unix::fs::symlink("../private", parent.path().join("lib/out")).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(parent.path().join("lib/d.sock")).unwrap();
     std::fs::set_permissions(parent.path().join("lib/d.sock"), PermissionsExt::from_mode(0o777)).unwrap();
     let at = parent.path().display();
     let mut spec = python(&format!(
         "import os, socket\n\
-         for name in ['bin', 'lib', 'lib64']: print(open(f'{at}/{{name}}/file').read(), end='')\n\
+         for name in ['bin', 'lib', 'lib64', 'lib32']: print(open(f'{at}/{{name}}/file').read(), end='')\n\
          print(sorted(os.listdir('{at}')), sorted(os.listdir('{at}/bin/..')))\n\
          print([os.path.exists(f'{at}/{{path}}') for path in ['secret', 'private', 'lib/out', 'bin/../secret']])\n\
          try: open('{at}/bin/new', 'w')\n\
@@ -204,7 +206,7 @@ fn of_folders_beside_each_other_only_those_are_seen_that_were_named() {
          try: s.connect('{at}/lib/d.sock'); print('connected')\n\
          except OSError as e: print(type(e).__name__)"
     ));
-    spec.ro.extend(["bin", "lib", "lib64"].map(|name| Bind::same(parent.path().join(name))));
+    spec.ro.extend(["bin", "lib", "lib64", "lib32"].map(|name| Bind::same(parent.path().join(name))));
     let text = run(spec).text;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
@@ -213,7 +215,8 @@ fn of_folders_beside_each_other_only_those_are_seen_that_were_named() {
             "bin",
             "lib",
             "lib",
-            "['bin', 'lib', 'lib64'] ['bin', 'lib', 'lib64']",
+            "lib",
+            "['bin', 'lib', 'lib32', 'lib64'] ['bin', 'lib', 'lib32', 'lib64']",
             "[False, False, False, False]",
             "Read-only file system",
             "ConnectionRefusedError"

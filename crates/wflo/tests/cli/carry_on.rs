@@ -39,7 +39,7 @@ fn whoever_completes_a_run_brings_its_files_in() {
     assert_eq!(folder.read("report.md"), "# Report\npublished\n");
     assert!(approved.stderr.contains("2 changed files are in the project now"), "{}", approved.stderr);
     assert!(!folder.exists("deploy.sh"), "what acts by itself is asked about");
-    assert!(approved.stderr.contains("deploy.sh is left out"), "{}", approved.stderr);
+    assert!(approved.stderr.contains("deploy.sh was left out"), "{}", approved.stderr);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::super::error::{IoAt, WorkspaceError};
 use super::super::folding;
 use super::super::hidden::beside::database_of;
 use super::super::hidden::git::Folders;
-use super::super::hidden::{Hidden, Reason};
+use super::super::hidden::{Hidden, Reason, Templates};
 use super::super::manifest::{Entry, Kind};
 use super::super::path::RelPath;
 use super::super::store::blob::hash_file;
@@ -28,6 +28,8 @@ pub(super) struct Place {
     root: OwnedFd,
     device: u64,
     hidden: Hidden,
+    /// What Git has of its templates, before anything is written.
+    templates: OnceCell<Templates>,
     /// What is hidden, looked for when a file with several names or a link is met.
     found: OnceCell<Found>,
     /// The names of folders that were asked for one; `None` for one that is not there. Asked before anything is
@@ -51,8 +53,9 @@ impl Place {
         let path = project.canonicalize().at("open the project", project)?;
         let root = beneath::open_root(&path).at("open the project", &path)?;
         let device = rustix::fs::fstat(&root).at("open the project", &path)?.st_dev;
-        let (found, listed, folding) = (OnceCell::new(), RefCell::default(), RefCell::default());
-        Ok(Place { path, root, device, hidden, found, listed, folding })
+        let (found, templates) = (OnceCell::new(), OnceCell::new());
+        let (listed, folding) = (RefCell::default(), RefCell::default());
+        Ok(Place { path, root, device, hidden, templates, found, listed, folding })
     }
 
     /// Which folders are Git's though they are not called so.
@@ -75,7 +78,7 @@ impl Place {
     /// Why the path may not be touched: by its name, or because what stands there is another name
     /// of a hidden file.
     pub(super) fn hidden(&self, path: &RelPath) -> Result<Option<Reason>, WorkspaceError> {
-        if let Some(reason) = self.hidden.by_path(path) {
+        if let Some(reason) = self.hidden.bars(path) {
             return Ok(Some(reason));
         }
         let found = beneath::look(&self.root, path.as_bytes()).at("read", &self.shown(path))?;
@@ -91,7 +94,8 @@ impl Place {
         {
             return Ok(Some(Reason::HardLink));
         }
-        guarded::hidden_by_content(path, &self.root, &self.hidden).at("read", &self.shown(path))
+        let templates = || self.templates.get_or_init(|| Templates::of(&self.root, &self.hidden));
+        guarded::hidden_by_content(path, &self.root, &self.hidden, templates).at("read", &self.shown(path))
     }
 
     /// Why the path needs the user's word because of what stands in the project.

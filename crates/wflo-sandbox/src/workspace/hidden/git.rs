@@ -294,17 +294,6 @@ pub(super) fn url_with_user(text: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// The part of every address that comes before its host: `user:password`.
-pub(super) fn users(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (start, end) = url_with_user(rest)?;
-        let user = rest.get(start..end)?;
-        rest = rest.get(end + 1..).unwrap_or(&[]);
-        Some(user)
-    })
-}
-
 /// Takes the user part and the query out of every address, but keeps the user name of `ssh`.
 fn scrub_urls(content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(content.len());

@@ -1,7 +1,7 @@
 //! Names of files that hold credentials, and what of a content decides where the name does not.
 
 use super::beside::SIDE_FILES;
-use super::{Reason, Verdict, git, template};
+use super::{Reason, Verdict, git};
 use crate::workspace::path::RelPath;
 
 const DATABASE_ENDINGS: [&str; 3] = [".db", ".sqlite", ".sqlite3"];
@@ -202,15 +202,12 @@ pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
         let only_public = has(b"-----begin certificate") || has(b"-----begin public key");
         return has(b"private key") || has(b"encrypted") || !only_public;
     }
-    if template::is_template(&name.to_ascii_lowercase()) {
-        return template::holds_secret(&lower);
-    }
     if OFTEN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
         return has(b"private key-----")
             || has(b"-oauth\"")
             || git::url_with_user(&lower).is_some()
             || assigned(&lower)
-            || tokens(&lower).next().is_some();
+            || has_token(&lower);
     }
     let said: [&[u8]; 7] = [
         b"_auth",
@@ -224,6 +221,8 @@ pub(crate) fn holds_secret(name: &[u8], content: &[u8]) -> bool {
     said.iter().any(|word| has(word)) || git::url_with_user(&lower).is_some() || assigned(&lower)
 }
 
+/// So much of a setting is looked at, in bytes.
+const LOOKED_AT: usize = 1024;
 /// Words of which a value is a secret, wherever in a setting's name they stand.
 const SECRETS: [&str; 13] = [
     "token",
@@ -245,23 +244,20 @@ const SECRETS: [&str; 13] = [
 /// names a variable, a file's template or nothing is none, nor is a sentence. In lower case.
 fn assigned(lower: &[u8]) -> bool {
     let text = String::from_utf8_lossy(lower);
-    assignments(&text).any(|(word, value)| could_be_secret(word, value).is_some())
-}
-
-/// What stands behind the names of settings that say that it is secret, each with the word that says so.
-pub(super) fn assignments(lower: &str) -> impl Iterator<Item = (&'static str, &str)> {
-    SECRETS.iter().flat_map(move |word| {
-        lower.match_indices(word).filter_map(move |(at, _)| {
-            let rest = lower.get(at + word.len()..).unwrap_or("");
+    SECRETS.iter().any(|word| {
+        text.match_indices(word).any(|(at, _)| {
+            // Not all of a long line again for each of its words.
+            let rest = text.get(at + word.len()..).unwrap_or("");
+            let rest = rest.get(..rest.floor_char_boundary(LOOKED_AT)).unwrap_or(rest);
             let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.\"'".contains(c));
             let rest = rest.trim_start_matches([' ', '\t']);
-            Some((*word, rest.strip_prefix(['=', ':'])?))
+            rest.strip_prefix(['=', ':']).is_some_and(|value| could_be_secret(word, value))
         })
     })
 }
 
-/// The words that are tokens by how they begin, as those of code hosts, clouds and model providers are.
-pub(super) fn tokens(lower: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Whether a word is a token by how it begins, as those of code hosts, clouds and model providers are.
+fn has_token(lower: &[u8]) -> bool {
     const BEGINS: [&[u8]; 14] = [
         b"ghp_",
         b"gho_",
@@ -279,11 +275,10 @@ pub(super) fn tokens(lower: &[u8]) -> impl Iterator<Item = &[u8]> {
         b"eyj",
     ];
     let words = lower.split(|byte| !(byte.is_ascii_alphanumeric() || b"_-.".contains(byte)));
-    words.filter(|word| word.len() >= 20 && BEGINS.iter().any(|begin| word.starts_with(begin)))
+    words.into_iter().any(|word| word.len() >= 20 && BEGINS.iter().any(|begin| word.starts_with(begin)))
 }
 
-/// The value at the beginning of what stands behind a setting's name, if that could be a secret.
-pub(super) fn could_be_secret<'a>(word: &str, value: &'a str) -> Option<&'a str> {
+fn could_be_secret(word: &str, value: &str) -> bool {
     let value = value.lines().next().unwrap_or("").trim_start_matches(['=', ' ', '\t']);
     let value = match value.strip_prefix(['"', '\'']) {
         Some(quoted) => quoted.split(['"', '\'']).next().unwrap_or(""),
@@ -291,13 +286,12 @@ pub(super) fn could_be_secret<'a>(word: &str, value: &'a str) -> Option<&'a str>
     };
     let none = ["true", "false", "null", "none", "nil", "~"];
     let is_short_number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let could_be = value.len() >= 4
+    value.len() >= 4
         && value != word
         && !none.contains(&value)
         && !value.contains(' ')
         && !is_short_number
-        && !value.starts_with(['/', '~', '$', '{', '[', '<', '%', '!', '&', '*', '|', '>']);
-    could_be.then_some(value)
+        && !value.starts_with(['/', '~', '$', '{', '[', '<', '%', '!', '&', '*', '|', '>'])
 }
 
 #[cfg(test)]

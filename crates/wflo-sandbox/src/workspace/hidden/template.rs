@@ -1,42 +1,26 @@
 //! Templates of environment files (`.env.example`): what a program wants to be told, without the answers.
 //!
-//! Projects commit them, and who works on one needs them. Where somebody has written a real value into one it is
-//! hidden as the file is that it is a template of.
+//! Projects commit them, and who works on one needs them. Whether a secret is in one nothing can tell by looking at it. So
+//! one is seen where that tells nobody more: when Git has it in its index as it is, byte for byte, for what Git has is
+//! seen in its objects.
 
-use super::git;
-use super::names::{assignments, could_be_secret, tokens};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use rustix::fs::FileType;
+
+use super::names::CONTENT_LIMIT;
+use super::{Hidden, Verdict};
+use crate::workspace::beneath::{self, Name};
+use crate::workspace::path::RelPath;
+use crate::workspace::repository::Index;
+use crate::workspace::store::blob::read_up_to;
 
 /// How the name of a template begins, or ends where what it is a template of stands there.
 const OF: [&str; 2] = [".env", ".dev.vars"];
 /// What such a name says beside that.
 const WORDS: [&str; 4] = ["example", "sample", "template", "dist"];
-/// A value with one of these in it stands for another one.
-const STAND_INS: [&str; 24] = [
-    "your",
-    "example",
-    "sample",
-    "change",
-    "replace",
-    "placeholder",
-    "insert",
-    "here",
-    "dummy",
-    "fake",
-    "todo",
-    "test",
-    "demo",
-    "local",
-    "default",
-    "secret",
-    "pass",
-    "token",
-    "-key",
-    "_key",
-    "xxxx",
-    "****",
-    "....",
-    "1234",
-];
 
 /// Whether a file of this name, in lower case, is a template: `.env.example`, `.env.prod-sample`, `template.env`.
 pub(super) fn is_template(name: &[u8]) -> bool {
@@ -50,25 +34,54 @@ pub(super) fn is_template(name: &[u8]) -> bool {
     parts.any(says)
 }
 
-/// Whether somebody has written a value into a template that is not to be known. In lower case.
-pub(super) fn holds_secret(lower: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(lower);
-    text.contains("private key-----")
-        || tokens(lower).any(|token| !stands_in(&String::from_utf8_lossy(token)))
-        || assignments(&text)
-            .any(|(word, value)| could_be_secret(word, value).is_some_and(|it| !stands_in(it)))
-        || git::users(lower).any(|user| has_password(&String::from_utf8_lossy(user)))
+/// What Git has of a project's templates.
+#[derive(Debug, Default)]
+pub(crate) struct Templates(HashMap<Vec<u8>, Vec<u8>>);
+
+impl Templates {
+    /// Those of the project at `root`; none where its repository is not seen itself.
+    pub(crate) fn of(root: &OwnedFd, hidden: &Hidden) -> Templates {
+        let git = RelPath::from_bytes(b".git").unwrap_or_default();
+        if hidden.own(&git, true) != Verdict::Visible {
+            return Templates::default();
+        }
+        let mut known = HashMap::new();
+        let read = Index::read(root).and_then(|index| {
+            index.each(|entry| {
+                let name = entry.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                if is_template(&name.to_ascii_lowercase()) {
+                    known.insert(entry.name.to_vec(), entry.hash.to_vec());
+                }
+            })
+        });
+        if read.is_some() { Templates(known) } else { Templates::default() }
+    }
+
+    /// Whether Git has the file `name` of `dir`, which is `path` in the project, as it is.
+    pub(crate) fn have(&self, dir: impl AsFd, path: &RelPath, name: &Name) -> bool {
+        let Some(known) = self.0.get(path.as_bytes()).filter(|_| name.kind == FileType::RegularFile) else {
+            return false;
+        };
+        let file = beneath::open_file(dir, &name.name).map(std::fs::File::from);
+        let is_file = |file: &std::fs::File| file.metadata().is_ok_and(|about| about.is_file());
+        let content = file.ok().filter(is_file).and_then(|file| read_up_to(&file, CONTENT_LIMIT).ok());
+        content.is_some_and(|content| {
+            (content.len() as u64) < CONTENT_LIMIT && blob(&content, known.len()).as_ref() == Some(known)
+        })
+    }
 }
 
-/// Whether the part of an address before its host has a password that is one: `postgres:postgres` has none.
-fn has_password(user: &str) -> bool {
-    user.split_once(':').is_some_and(|(name, password)| {
-        password != name && could_be_secret(name, password).is_some_and(|it| !stands_in(it))
-    })
-}
-
-fn stands_in(value: &str) -> bool {
-    STAND_INS.iter().any(|word| value.contains(word))
+/// Git's name of a content, by the length of its names in bytes.
+fn blob(content: &[u8], length: usize) -> Option<Vec<u8>> {
+    let algorithm = match length {
+        20 => &SHA1_FOR_LEGACY_USE_ONLY,
+        32 => &SHA256,
+        _ => return None,
+    };
+    let mut hash = Context::new(algorithm);
+    hash.update(format!("blob {}\0", content.len()).as_bytes());
+    hash.update(content);
+    Some(hash.finish().as_ref().to_vec())
 }
 
 #[cfg(test)]
@@ -103,31 +116,6 @@ mod tests {
             ".dev.vars",
         ] {
             assert!(!is_template(name.as_bytes()), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_template_is_no_secret_and_one_with_a_real_value_in_it_is() {
-        for plain in [
-            "OPENAI_API_KEY=\nDEBUG=true\n",
-            "OPENAI_API_KEY=sk-your-key-here-0123456789\n",
-            "ANTHROPIC_API_KEY=sk-ant-xxxxxxxxxxxxxxxxxxxxxxxx\n",
-            "DATABASE_URL=postgres://user:password@localhost:5432/app\n",
-            "DATABASE_URL=postgresql://postgres:postgres@db/app\n",
-            "JWT_SECRET=change_me\nPASSWORD=\"<your password>\"\n",
-            "REDIS_URL=redis://localhost:6379\nTOKEN_LIFETIME=3600\n",
-        ] {
-            assert!(!holds_secret(plain.to_ascii_lowercase().as_bytes()), "{plain}");
-        }
-        for secret in [
-            "OPENAI_API_KEY=sk-proj-Zq81nC0vLr4TmW7bXy29\n",
-            "# ghp_Zq81nC0vLr4TmW7bXy29Zq81nC0vLr4TmW7b\n",
-            "DB_PASSWORD=hunter22\n",
-            "DATABASE_URL=postgres://app:hunter22@db.internal/app\n",
-            "A=https://x/\nB=amqp://a:a@q/\nC=amqp://a:Zq81nC0v@q/\n",
-            "KEY=\"-----BEGIN RSA PRIVATE KEY-----\"\n",
-        ] {
-            assert!(holds_secret(secret.to_ascii_lowercase().as_bytes()), "{secret}");
         }
     }
 }

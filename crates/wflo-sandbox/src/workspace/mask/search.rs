@@ -83,10 +83,10 @@ impl Search<'_> {
             let is_dir = name.kind == FileType::Directory;
             let hidden = match self.hidden.own_with(&path, is_dir, &self.git) {
                 Verdict::Visible => !is_dir && self.is_hidden_inode(dir, &name),
-                Verdict::Hidden(_) | Verdict::Replaced => true,
+                Verdict::Hidden(_) | Verdict::Template | Verdict::Replaced => true,
                 Verdict::ByContent(_) | Verdict::IfContent(_) if name.kind == FileType::RegularFile => {
                     self.look.iter_mut().for_each(|look| look.undecided(&path));
-                    if is_secret(dir, &name) {
+                    if is_secret(dir, &name) || self.is_hidden_inode(dir, &name) {
                         self.found.push(path);
                     }
                     continue;

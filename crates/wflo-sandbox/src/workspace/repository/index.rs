@@ -2,15 +2,20 @@
 //!
 //! The format is Git's: <https://git-scm.com/docs/index-format>. What cannot be read names nothing: only words follow.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 
 use super::super::beneath;
 use super::super::path::RelPath;
 use super::super::store::blob::read_up_to;
+use super::super::survey::MAX_DEPTH;
 
 /// An index that is longer is not read, in bytes.
-const LONGEST: u64 = 256 << 20;
+const LONGEST: u64 = 128 << 20;
+/// So long is a path at most, in bytes, and so long are all of them together: the fourth version writes a long name in
+/// few bytes.
+const LONGEST_NAME: usize = 4_096;
+const LONGEST_NAMES: usize = 128 << 20;
 /// What comes before an entry's hash, in bytes: times, numbers, mode, owner, size.
 const STAT: usize = 40;
 /// The lengths of a hash, in bytes: SHA-1 and SHA-256.
@@ -22,67 +27,98 @@ const EXTENDED: u16 = 0x4000;
 /// In those: the file is not expected to be there.
 const SKIP_WORKTREE: u16 = 0x4000;
 
-/// Those of `paths` that Git tracks, or tracks something in, and that it would take for deleted where they are not.
-pub(crate) fn missed(root: &OwnedFd, paths: &[RelPath]) -> Vec<RelPath> {
-    let index = || {
-        let git = beneath::open_dir(root, b".git").ok()?;
-        let file = std::fs::File::from(beneath::open_file(&git, b"index").ok()?);
-        (file.metadata().ok()?.len() <= LONGEST).then(|| read_up_to(&file, LONGEST).ok())?
-    };
-    let Some(index) = (!paths.is_empty()).then(index).flatten() else { return Vec::new() };
-    let asked: BTreeSet<&[u8]> = paths.iter().map(RelPath::as_bytes).collect();
-    let found = HASHES.iter().find_map(|hash| {
-        let mut found: BTreeSet<&[u8]> = BTreeSet::new();
-        names(&index, *hash, |name| {
-            let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-            let mut parts = ends.chain([name.len()]).filter_map(|end| name.get(..end));
-            found.extend(parts.find_map(|part| asked.get(part)).copied());
-        })?;
-        Some(found)
-    });
-    let found = found.unwrap_or_default();
-    paths.iter().filter(|path| found.contains(path.as_bytes())).cloned().collect()
+/// An index, as it lies there.
+pub(crate) struct Index(Vec<u8>);
+
+/// A file that Git tracks.
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a [u8],
+    /// Git's name of its content.
+    pub(crate) hash: &'a [u8],
+    /// Git takes it for deleted where it is not there.
+    pub(crate) is_expected: bool,
 }
 
-/// Every file that is expected to be there; nothing where this is no index with hashes of that length.
-fn names(index: &[u8], hash: usize, mut see: impl FnMut(&[u8])) -> Option<()> {
-    let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?));
-    let flags_at = |at: usize| Some(u16::from_be_bytes(index.get(at..at + 2)?.try_into().ok()?));
-    let (version, count) = (number(4)?, number(8)?);
-    if !index.starts_with(b"DIRC") || !(2..=4).contains(&version) {
-        return None;
+impl Index {
+    /// The one of the repository whose work tree begins at `root`.
+    pub(crate) fn read(root: &OwnedFd) -> Option<Index> {
+        let git = beneath::open_dir(root, b".git").ok()?;
+        let file = std::fs::File::from(beneath::open_file(&git, b"index").ok()?);
+        let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        (about.len() <= LONGEST).then(|| read_up_to(&file, LONGEST).ok())?.map(Index)
     }
-    let mut name = Vec::new();
-    let mut at = 12;
-    for _ in 0..count {
-        let flags = flags_at(at + STAT + hash)?;
-        let mut rest = at + STAT + hash + 2;
-        let mut is_expected = flags & ASSUME_VALID == 0;
-        if flags & EXTENDED != 0 {
-            is_expected &= flags_at(rest)? & SKIP_WORKTREE == 0;
-            rest += 2;
-        }
-        if version == 4 {
-            let kept = name.len().checked_sub(offset(index, &mut rest)?)?;
-            name.truncate(kept);
-        } else {
-            name.clear();
-        }
-        let length = index.get(rest..)?.iter().position(|byte| *byte == 0)?;
-        name.extend_from_slice(index.get(rest..rest + length)?);
-        rest += length;
-        // To a multiple of eight, with at least one NUL; the fourth version leaves that out.
-        at = if version == 4 { rest + 1 } else { at + (rest - at + 8) / 8 * 8 };
-        if is_expected {
-            see(&name);
-        }
+
+    /// Sees every file; nothing where this is no index, or one of unheard-of size: what was seen does not count then.
+    pub(crate) fn each(&self, mut see: impl FnMut(Entry<'_>)) -> Option<()> {
+        let hash = HASHES.iter().find(|hash| self.walk(**hash, |_| ()).is_some())?;
+        self.walk(*hash, &mut see)
     }
-    // Extensions, each with its length, and the hash of it all: elsewhere this was read with the wrong length.
-    let end = index.len().checked_sub(hash)?;
-    while at < end {
-        at = at.checked_add(8)?.checked_add(usize::try_from(number(at + 4)?).ok()?)?;
+
+    fn walk(&self, hash: usize, mut see: impl FnMut(Entry<'_>)) -> Option<()> {
+        let index = &self.0;
+        let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?));
+        let flags_at = |at: usize| Some(u16::from_be_bytes(index.get(at..at + 2)?.try_into().ok()?));
+        let (version, count) = (number(4)?, number(8)?);
+        if !index.starts_with(b"DIRC") || !(2..=4).contains(&version) {
+            return None;
+        }
+        let (mut name, mut named) = (Vec::new(), 0);
+        let mut at = 12;
+        for _ in 0..count {
+            let flags = flags_at(at + STAT + hash)?;
+            let mut rest = at + STAT + hash + 2;
+            let mut is_expected = flags & ASSUME_VALID == 0;
+            if flags & EXTENDED != 0 {
+                is_expected &= flags_at(rest)? & SKIP_WORKTREE == 0;
+                rest += 2;
+            }
+            if version == 4 {
+                let kept = name.len().checked_sub(offset(index, &mut rest)?)?;
+                name.truncate(kept);
+            } else {
+                name.clear();
+            }
+            let length = index.get(rest..)?.iter().take(LONGEST_NAME + 1).position(|byte| *byte == 0)?;
+            name.extend_from_slice(index.get(rest..rest + length)?);
+            named += name.len();
+            if name.len() > LONGEST_NAME || named > LONGEST_NAMES {
+                return None;
+            }
+            see(Entry { name: &name, hash: index.get(at + STAT..at + STAT + hash)?, is_expected });
+            rest += length;
+            // To a multiple of eight, with at least one NUL; the fourth version leaves that out.
+            at = if version == 4 { rest + 1 } else { at + (rest - at + 8) / 8 * 8 };
+        }
+        // Extensions, each with its length, and the hash of it all: elsewhere this was read with the wrong length.
+        let end = index.len().checked_sub(hash)?;
+        while at < end {
+            at = at.checked_add(8)?.checked_add(usize::try_from(number(at + 4)?).ok()?)?;
+        }
+        (at == end).then_some(())
     }
-    (at == end).then_some(())
+}
+
+/// Those of `paths` that Git tracks, or tracks something in, and that it would take for deleted where they are not.
+pub(crate) fn missed(root: &OwnedFd, paths: &[RelPath]) -> Vec<RelPath> {
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    let asked: HashSet<&[u8]> = paths.iter().map(RelPath::as_bytes).collect();
+    let mut found: HashSet<&[u8]> = HashSet::new();
+    let read = Index::read(root).and_then(|index| {
+        index.each(|entry| {
+            let name = entry.name;
+            let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+            let mut parts = ends.take(MAX_DEPTH).chain([name.len()]).filter_map(|end| name.get(..end));
+            if entry.is_expected {
+                found.extend(parts.find_map(|part| asked.get(part)).copied());
+            }
+        })
+    });
+    if read.is_none() {
+        return Vec::new();
+    }
+    paths.iter().filter(|path| found.contains(path.as_bytes())).cloned().collect()
 }
 
 /// A number as packs write an offset: seven bits a byte, and one more for each that follows.
@@ -163,6 +199,13 @@ mod tests {
             std::fs::write(&index, changed).unwrap();
             missed_in(folder.path(), &[".env"]);
         }
+        // Entries of a few bytes, each of which stands for a name of a megabyte.
+        let mut long = b"DIRC\0\0\0\x04\0\x0f\xff\xff".to_vec();
+        let entry = |name: &[u8]| [&[0; 62][..], b"\0", name, b"\0"].concat();
+        long.extend(entry(&[b'/'; 1 << 20]));
+        long.extend(std::iter::repeat_n(entry(b""), 1 << 16).flatten());
+        std::fs::write(&index, long).unwrap();
+        assert!(missed_in(folder.path(), &[".env"]).is_empty());
         std::fs::write(&index, b"DIRC\0\0\0\x04\xff\xff\xff\xff").unwrap();
         assert!(missed_in(folder.path(), &[".env"]).is_empty());
         std::fs::remove_file(&index).unwrap();

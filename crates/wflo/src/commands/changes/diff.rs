@@ -89,7 +89,7 @@ pub(crate) fn show(
     for change in changes {
         let text = change.text(store, &TextLimits::default())?;
         let (added, removed) = (text.added, text.removed);
-        let reason = hidden.and_then(|hidden| hidden.by_path(&change.path));
+        let reason = hidden.and_then(|hidden| hidden.bars(&change.path));
         printer.object(&Line {
             change,
             hidden: reason,

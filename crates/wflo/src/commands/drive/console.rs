@@ -50,6 +50,20 @@ fn is_one() -> bool {
     }
 }
 
+/// The last byte, without the colours and cursors that are often reset behind it.
+fn last_shown(bytes: &[u8]) -> Option<u8> {
+    let is_part = |byte: &u8| (0x20..0x40).contains(byte);
+    let mut rest = bytes;
+    while let Some((end, before)) = rest.split_last().filter(|(end, _)| (0x40..0x7f).contains(*end)) {
+        let begins = before.iter().rposition(|byte| !is_part(byte));
+        match begins.and_then(|begins| before.get(..=begins)?.strip_suffix(b"\x1b[")) {
+            Some(before) => rest = before,
+            None => return Some(*end),
+        }
+    }
+    rest.last().copied()
+}
+
 /// One of this command's outputs.
 struct Sink {
     to: Option<File>,
@@ -69,8 +83,8 @@ impl Sink {
 
     async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.again().await;
-        if let (Some(broken), Some(last)) = (&self.broken, bytes.last()) {
-            broken.store(*last != b'\n', Ordering::Relaxed);
+        if let (Some(broken), Some(last)) = (&self.broken, last_shown(bytes)) {
+            broken.store(last != b'\n', Ordering::Relaxed);
         }
         let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
         let to = self.to.as_mut().ok_or_else(closed)?;
@@ -334,5 +348,25 @@ fn reset(sink: &Mutex<Sink>, mut to: impl io::Write) {
     {
         let _ = to.write_all(&std::mem::take(filter).suspend()).and_then(|()| to.flush());
         sink.resumes = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_shown;
+
+    #[test]
+    fn what_resets_a_terminal_ends_no_line() {
+        for (text, last) in [
+            ("a", b'a'),
+            ("a\n", b'\n'),
+            ("a\n\x1b[0m\x1b[?25h", b'\n'),
+            ("\x1b[31mab", b'b'),
+            ("x[0m", b'm'),
+        ] {
+            assert_eq!(last_shown(text.as_bytes()), Some(last), "{text:?}");
+        }
+        assert_eq!(last_shown(b"\x1b[0m"), None);
+        assert_eq!(last_shown(b""), None);
     }
 }
