@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 use super::super::beneath::{self, Name};
 use super::super::folding::folded_path;
 use super::super::hidden::beside::database_of;
-use super::super::hidden::{Hidden, Reason, Templates, decided_by};
+use super::super::hidden::{Hidden, Reason, decided_by};
 use super::super::path::RelPath;
 use super::super::store::blob::read_up_to;
 use super::super::survey::secret_inside;
@@ -66,15 +66,12 @@ fn begins_as_one(root: impl AsFd, database: &RelPath) -> bool {
 
 /// Why `path` is hidden by what stands at `root`, where its name leaves that to a content: its own, or that of the
 /// database that it would be a part of.
-pub(super) fn hidden_by_content<'a>(
+pub(super) fn hidden_by_content(
     path: &RelPath,
     root: impl AsFd,
     hidden: &Hidden,
-    templates: impl FnOnce() -> &'a Templates,
 ) -> io::Result<Option<Reason>> {
-    let is_template = hidden.is_template(path);
-    let reason = if is_template { Some(Reason::Environment) } else { hidden.if_content(path) };
-    let Some(reason) = reason else { return Ok(None) };
+    let Some(reason) = hidden.if_content(path) else { return Ok(None) };
     let (decides, _) = decided_by(path.name());
     let decides = match path.parent() {
         Some(folder) => folder.join(decides),
@@ -93,7 +90,5 @@ pub(super) fn hidden_by_content<'a>(
         other => other?,
     };
     let name = Name { name: name.to_vec(), kind: FileType::RegularFile, inode: 0 };
-    let is_hidden =
-        if is_template { !templates().have(&folder, path, &name) } else { secret_inside(&folder, &name) };
-    Ok(is_hidden.then_some(reason))
+    Ok(secret_inside(&folder, &name).then_some(reason))
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::super::attributes::{self, Attributes};
-use super::super::beneath;
+use super::super::beneath::{self, Name};
 use super::super::error::{IoAt, WorkspaceError};
 use super::super::folding;
 use super::super::hidden::beside::database_of;
@@ -28,7 +28,7 @@ pub(super) struct Place {
     root: OwnedFd,
     device: u64,
     hidden: Hidden,
-    /// What Git has of its templates, before anything is written.
+    /// What Git has of its templates.
     templates: OnceCell<Templates>,
     /// What is hidden, looked for when a file with several names or a link is met.
     found: OnceCell<Found>,
@@ -76,8 +76,26 @@ impl Place {
     }
 
     /// Why the path may not be touched: by its name, or because what stands there is another name
-    /// of a hidden file.
+    /// of a hidden file, or a template that Git does not have as it is.
     pub(super) fn hidden(&self, path: &RelPath) -> Result<Option<Reason>, WorkspaceError> {
+        match self.hidden_still(path)? {
+            None if self.hidden.is_template(path) => self.template(path),
+            other => Ok(other),
+        }
+    }
+
+    fn template(&self, path: &RelPath) -> Result<Option<Reason>, WorkspaceError> {
+        let found = beneath::look(&self.root, path.as_bytes()).at("read", &self.shown(path))?;
+        let Some((_, stat)) = found else { return Ok(None) };
+        let (folder, name) = beneath::open_parent(&self.root, path).at("read", &self.shown(path))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let templates = self.templates.get_or_init(|| Templates::of(&self.root, &self.hidden));
+        let has = templates.have(&folder, path, &Name { name: name.to_vec(), kind, inode: stat.st_ino });
+        Ok((!has && kind != FileType::Directory).then_some(Reason::Environment))
+    }
+
+    /// The same of what stands there as it was planned, when a part of it may have been written: Git's part, too.
+    pub(super) fn hidden_still(&self, path: &RelPath) -> Result<Option<Reason>, WorkspaceError> {
         if let Some(reason) = self.hidden.bars(path) {
             return Ok(Some(reason));
         }
@@ -94,8 +112,7 @@ impl Place {
         {
             return Ok(Some(Reason::HardLink));
         }
-        let templates = || self.templates.get_or_init(|| Templates::of(&self.root, &self.hidden));
-        guarded::hidden_by_content(path, &self.root, &self.hidden, templates).at("read", &self.shown(path))
+        guarded::hidden_by_content(path, &self.root, &self.hidden).at("read", &self.shown(path))
     }
 
     /// Why the path needs the user's word because of what stands in the project.

@@ -26,7 +26,7 @@ impl Hands<'_> {
         }
         let cut_short = now.as_ref().is_some_and(|now| is_under_way(now, op));
         if !(stands(now.as_ref(), op, op.from.as_ref()) || cut_short)
-            || self.place.hidden(&op.path)?.is_some()
+            || self.place.hidden_still(&op.path)?.is_some()
         {
             return Err(Halt::Blocked);
         }
