@@ -1,6 +1,8 @@
 //! Tests of crashes: an apply that stops dead at each of its crash points in turn, and everything
 //! that must hold after. Folders and their attributes: as an ordinary user, too.
 
+mod templates;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
