@@ -27,9 +27,13 @@ class Trick(Base):
         Path("real/f").write_text("honest")
         os.symlink(outside, "link")
         Path("honest.txt").write_text("honest")
+        ready, begun = os.pipe()
         if os.fork():
+            # Not over before it has begun: what is brought out then stands still.
+            os.read(ready, 1)
             os._exit(0)
         os.setsid()
+        os.write(begun, b"x")
         os.closerange(0, 256)
         while True:
             # Of folders relative to here; 2 is RENAME_EXCHANGE.
