@@ -26,10 +26,10 @@ print(json.dumps([sorted(sys.modules), sys.path, os.getcwd()]))
 NEVER = 100_000
 
 
-def prepared(project, order_after: int = NEVER, workflow: str = "workflow.py") -> set[str]:
-    """The modules of a runner that has prepared for a workflow, with an order that came after so many looks."""
-    done = subprocess.run(
-        [sys.executable, "-c", SHOWN, project.path, workflow, str(order_after)],
+def ran(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A script with the SDK, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *words],
         env={"PYTHONPATH": str(ROOT / "python"), "PATH": os.environ["PATH"]},
         cwd="/",
         capture_output=True,
@@ -37,6 +37,11 @@ def prepared(project, order_after: int = NEVER, workflow: str = "workflow.py") -
         timeout=60,
         check=True,
     )
+
+
+def prepared(project, order_after: int = NEVER, workflow: str = "workflow.py") -> set[str]:
+    """The modules of a runner that has prepared for a workflow, with an order that came after so many looks."""
+    done = ran(SHOWN, project.path, workflow, str(order_after))
     modules, path, folder = json.loads(done.stdout)
     assert folder == project.path
     assert not [entry for entry in path if entry.startswith(project.path)], "nothing of the project is on the path"
@@ -212,15 +217,7 @@ print(json.dumps([workflow.step_named("step").function(None), [str(path).endswit
 
 def compiled(project, change: str = "") -> tuple[bool, list, str]:
     """Whether the workflow was compiled ahead, what its step gives and what was compiled again, and what was said."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED, project.path, change],
-        env={"PYTHONPATH": str(ROOT / "python"), "PATH": os.environ["PATH"]},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = ran(COMPILED, project.path, change)
     ahead, loaded = done.stdout.splitlines()
     return json.loads(ahead), json.loads(loaded), done.stderr
 

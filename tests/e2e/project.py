@@ -139,6 +139,15 @@ class Project:
         other.__dict__ = {**self.__dict__, "folder": folder, "running": self.running}
         return other
 
+    def git(self, *words: str) -> str:
+        """Git in the project, as its owner would run it. Nothing of the machine's own settings counts."""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"}
+        names = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+        done = subprocess.run(
+            ["git", *names, *words], cwd=self.folder, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
     def use(self, model: str) -> None:
         """Models `m` and `claude-m` at this address, with a price that makes budgets real."""
         self.environment["MODEL_KEY"] = "sk-the-real-key"

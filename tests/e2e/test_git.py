@@ -1,6 +1,5 @@
 """A program in a project of Git's: what it sees of it, what Git takes for deleted, and what of it comes back."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -8,27 +7,18 @@ import pytest
 from project import DEADLINE, Project
 
 
-def git(folder: Path, *words: str) -> str:
-    """Git as the project's owner would run it. Nothing of the machine's own settings counts."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-    names = ("-c", "user.name=a", "-c", "user.email=a@b.example")
-    return subprocess.run(
-        ["git", *names, *words], cwd=folder, env=environment, capture_output=True, text=True, check=True
-    ).stdout
-
-
 @pytest.fixture
 def repository(project: Project) -> Project:
-    git(project.folder, "init", "-q", "-b", "main", ".")
-    git(project.folder, "config", "user.name", "a")
-    git(project.folder, "config", "user.email", "a@b.example")
+    project.git("init", "-q", "-b", "main", ".")
+    project.git("config", "user.name", "a")
+    project.git("config", "user.email", "a@b.example")
     project.write(".gitignore", ".wflo/\n")
     return project
 
 
 def commit(project: Project, *paths: str) -> None:
-    git(project.folder, "add", *paths)
-    git(project.folder, "commit", "-qm", "one")
+    project.git("add", *paths)
+    project.git("commit", "-qm", "one")
 
 
 COMMIT = "echo 2 >> a; git commit -qam two"
@@ -43,9 +33,9 @@ def test_a_template_of_an_environment_is_seen_and_survives_a_commit(repository: 
     assert done.code == 0 and done.out == "OPENAI_API_KEY=your-key\n", done
     assert "for deleted" not in done.err, done
     assert repository.call("apply", "latest", ".", "--yes").code == 0
-    assert git(repository.folder, "log", "--format=%s") == "two\none\n"
-    assert git(repository.folder, "ls-files") == ".env.example\na\n"
-    assert git(repository.folder, "status", "-s", "-uno") == ""
+    assert repository.git("log", "--format=%s") == "two\none\n"
+    assert repository.git("ls-files") == ".env.example\na\n"
+    assert repository.git("status", "-s", "-uno") == ""
     assert repository.call("run", "--", "cat", ".env.example").out == "OPENAI_API_KEY=your-key\nMORE=\n"
 
 
@@ -83,11 +73,11 @@ def test_what_is_hidden_and_tracked_is_named_and_can_be_left_alone(repository: P
     notices = [line for line in repository.call("runs", "events", "latest").out.splitlines() if "skip-worktree" in line]
     assert len(notices) == 1, notices
     # As it proposes.
-    git(repository.folder, "update-index", "--skip-worktree", ".env")
+    repository.git("update-index", "--skip-worktree", ".env")
     done = repository.call("run", "--", "sh", "-c", f"{COMMIT}; git status -s -uno")
     assert done.code == 0 and "deleted" not in done.err and done.out == "", done
     assert repository.call("apply", "latest", ".", "--yes").code == 0
-    assert git(repository.folder, "ls-files") == ".env\na\n"
+    assert repository.git("ls-files") == ".env\na\n"
     assert (repository.folder / ".env").read_text() == "SECRET=1\n"
 
 
@@ -95,7 +85,7 @@ def test_a_repository_that_lies_elsewhere_is_named_and_can_be_shown(repository: 
     repository.write("a", "1\n")
     commit(repository, "a", ".gitignore")
     folder = tmp_path / "beside"
-    git(repository.folder, "worktree", "add", "-q", str(folder))
+    repository.git("worktree", "add", "-q", str(folder))
     tree = repository.at(folder)
     tree.write("wflo.toml", repository.settings)
     done = tree.call("run", "--", "git", "log", "--format=%s")
@@ -105,6 +95,13 @@ def test_a_repository_that_lies_elsewhere_is_named_and_can_be_shown(repository: 
     tree.write("wflo.toml", f'{repository.settings}[sandbox]\nro = ["{common}"]\n')
     done = tree.call("run", "--", "git", "log", "--format=%s")
     assert done.code == 0 and done.out == "one\n" and said not in done.err, done
+
+
+def test_a_folder_that_is_not_gits_is_not_advised_to_be_shown(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    project.write(".git", f"gitdir: {tmp_path / 'keys'}\n")
+    done = project.call("run", "--", "true")
+    assert done.code == 0 and "keys" not in done.err, done
 
 
 def test_the_projects_own_files_come_first_and_objects_are_one_line(repository: Project) -> None:

@@ -1,20 +1,9 @@
 """What acts on a person by itself is not brought in unasked, under whatever name it does."""
 
-import os
 import subprocess
 
 from project import Project
 from terminal import Terminal
-
-
-def git(project: Project, *words: str) -> str:
-    """Git in the project, as its owner would run it. Nothing of the machine's own settings counts."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(project.folder), "GIT_CONFIG_NOSYSTEM": "1"}
-    names = ("-c", "user.name=a", "-c", "user.email=a@b.example")
-    done = subprocess.run(
-        ["git", *names, *words], cwd=project.folder, env=environment, capture_output=True, text=True, check=True
-    )
-    return done.stdout
 
 
 def ran(project: Project, script: str) -> str:
@@ -25,7 +14,7 @@ def ran(project: Project, script: str) -> str:
 
 
 def test_a_repository_in_a_plain_folder_runs_nothing(project: Project) -> None:
-    git(project, "init", "-q", ".")
+    project.git("init", "-q", ".")
     project.write("docs/i", "docs\n")
     said = ran(
         project,
@@ -39,8 +28,8 @@ def test_a_repository_in_a_plain_folder_runs_nothing(project: Project) -> None:
 
 
 def test_the_configuration_of_a_repository_that_lies_elsewhere_has_no_credentials(project: Project) -> None:
-    git(project, "init", "-q", "--separate-git-dir=.bare", ".")
-    git(project, "config", "http.https://host.example/.extraheader", "AUTHORIZATION: basic c2VjcmV0")
+    project.git("init", "-q", "--separate-git-dir=.bare", ".")
+    project.git("config", "http.https://host.example/.extraheader", "AUTHORIZATION: basic c2VjcmV0")
     before = (project.folder / ".bare/config").read_text()
     said = ran(project, "cat .bare/config > seen; printf '[core]\\n\\tfsmonitor = x\\n' >> .bare/config")
     seen = (project.folder / "seen").read_text()
@@ -49,8 +38,8 @@ def test_the_configuration_of_a_repository_that_lies_elsewhere_has_no_credential
 
 
 def test_what_git_and_links_lead_to_is_left_out(project: Project) -> None:
-    git(project, "init", "-q", ".")
-    git(project, "config", "core.hooksPath", "scripts/githooks")
+    project.git("init", "-q", ".")
+    project.git("config", "core.hooksPath", "scripts/githooks")
     project.write("scripts/githooks/pre-commit", "#!/bin/sh\n")
     (project.folder / "scripts/githooks/pre-commit").chmod(0o755)
     project.write("conf/main.make", "all:\n")
@@ -68,12 +57,12 @@ def test_what_git_and_links_lead_to_is_left_out(project: Project) -> None:
 
 def committed(project: Project) -> str:
     """A run with a commit of two files; its id."""
-    git(project, "init", "-q", "-b", "main", ".")
-    git(project, "config", "user.name", "a")
-    git(project, "config", "user.email", "a@b.example")
+    project.git("init", "-q", "-b", "main", ".")
+    project.git("config", "user.name", "a")
+    project.git("config", "user.email", "a@b.example")
     project.write("a", "one\n")
-    git(project, "add", "a")
-    git(project, "commit", "-qm", "one")
+    project.git("add", "a")
+    project.git("commit", "-qm", "one")
     done = project.call("run", "--json", "--", "sh", "-c", "echo 2 > a; echo 3 > b; git add a b; git commit -qm two")
     assert done.code == 0, done
     return done.run["id"]
@@ -84,11 +73,11 @@ def test_a_branch_does_not_come_without_its_objects(project: Project) -> None:
     done = project.call("apply", run, ".git/refs", "--yes")
     assert done.code == 1 and "may name objects of Git that are left out" in done.err, done
     assert "--force" not in done.err, done
-    assert git(project, "log", "--format=%s") == "one\n"
+    assert project.git("log", "--format=%s") == "one\n"
     assert project.call("apply", run, ".", "--yes").code == 0
-    assert git(project, "log", "--format=%s") == "two\none\n"
-    assert git(project, "status", "--porcelain", "--untracked-files=no") == ""
-    git(project, "fsck", "--strict")
+    assert project.git("log", "--format=%s") == "two\none\n"
+    assert project.git("status", "--porcelain", "--untracked-files=no") == ""
+    project.git("fsck", "--strict")
 
 
 def test_objects_of_git_are_asked_about_once(project: Project) -> None:
@@ -101,7 +90,7 @@ def test_objects_of_git_are_asked_about_once(project: Project) -> None:
                 screen.until("[y/N]", asked)
                 screen.type(answer)
             assert screen.end() == code, screen.text
-        assert git(project, "log", "--format=%s") == commits, screen.text
+        assert project.git("log", "--format=%s") == commits, screen.text
 
 
 def test_a_no_to_a_file_holds_although_its_folder_was_to_go(project: Project) -> None:

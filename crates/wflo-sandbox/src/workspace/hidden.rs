@@ -205,6 +205,11 @@ impl Hidden {
         (!is_free(path) || !is_free(&folded_path(path))).then_some(reason)
     }
 
+    /// Whether the project's own `.git` is seen.
+    pub(crate) fn shows_git(&self) -> bool {
+        RelPath::from_bytes(b".git").is_ok_and(|git| self.own(&git, true) == Verdict::Visible)
+    }
+
     /// Whether the path is hidden unless [`Templates`] have it.
     pub(crate) fn is_template(&self, path: &RelPath) -> bool {
         self.own(path, false) == Verdict::Template

@@ -188,8 +188,7 @@ pub(crate) fn of_root(project: &Path) -> Folders {
         Ok(_) => Repository::at(&git, &mut Worktrees::default()).folders(project),
         Err(_) => Folders::default(),
     };
-    let names = beneath::open_root(project).and_then(beneath::names).unwrap_or_default();
-    if names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits() {
+    if is_gits(project) {
         folders.add(&RelPath::root());
     }
     folders
@@ -200,7 +199,14 @@ pub(crate) fn of_root(project: &Path) -> Folders {
 pub(crate) fn elsewhere(project: &Path) -> Option<PathBuf> {
     let found =
         Repository::at(&project.join(".git"), &mut Worktrees::default()).common.canonicalize().ok()?;
-    (found.is_dir() && !found.starts_with(project)).then_some(found)
+    // A file may name any folder.
+    (!found.starts_with(project) && is_gits(&found)).then_some(found)
+}
+
+/// Whether a folder is Git's by what is in it.
+fn is_gits(folder: &Path) -> bool {
+    let names = beneath::open_root(folder).and_then(beneath::names).unwrap_or_default();
+    names.iter().map(|name| name.name.as_slice()).collect::<Marks>().are_gits()
 }
 
 /// Git's files outside of repositories (git-config(1), "Files"; gitattributes(5)).

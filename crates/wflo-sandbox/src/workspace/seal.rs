@@ -117,7 +117,7 @@ pub fn seal(project: &Path, hidden: &Hidden, store: &Store) -> Result<Sealed, Wo
         digest: tree,
         manifest,
         rest: Rest { digest: rest, manifest: rest_manifest, live: record.live, linked: record.linked },
-        missed: missed(&root, &found.hidden),
+        missed: missed(&root, hidden, &found.hidden),
         repository: repository::elsewhere(&project),
         hidden: found.hidden,
         left_out: found.left_out,
@@ -183,8 +183,8 @@ impl Record {
 }
 
 /// What of the hidden Git misses, where it is seen itself.
-fn missed(root: &OwnedFd, hidden: &[(RelPath, Reason)]) -> Vec<RelPath> {
-    if hidden.iter().any(|(path, _)| path.as_bytes() == b".git") {
+fn missed(root: &OwnedFd, rules: &Hidden, hidden: &[(RelPath, Reason)]) -> Vec<RelPath> {
+    if !rules.shows_git() {
         return Vec::new();
     }
     let paths = hidden.iter().filter(|(_, reason)| *reason != Reason::DataDirectory).map(|(path, _)| path);

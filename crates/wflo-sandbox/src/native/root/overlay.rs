@@ -57,12 +57,12 @@ impl Overlay<'_> {
 
     /// Shows a folder to be read.
     pub(super) fn read_only(&self, ground: &Ground) -> Result<(), Fault> {
-        ground.attach(&self.without_upper(SHOWING)?, self.target, true)
+        ground.attach(&self.without_upper()?, self.target, true)
     }
 
     /// Mounts a folder outside of the root, from where parts of it can be attached inside.
     pub(super) fn beside(&self) -> Result<OwnedFd, Fault> {
-        let made = self.without_upper(SHOWING)?;
+        let made = self.without_upper()?;
         let mut place = self.stage.as_os_str().to_owned();
         place.push("view");
         make_folder(Path::new(&place))?;
@@ -72,8 +72,8 @@ impl Overlay<'_> {
     }
 
     /// An overlay without an upper layer, which needs two lower ones.
-    fn without_upper(&self, step: &'static str) -> Result<OwnedFd, Fault> {
-        let mut places = self.place(step)?;
+    fn without_upper(&self) -> Result<OwnedFd, Fault> {
+        let mut places = self.place(SHOWING)?;
         if places.len() == 1 {
             places.push(VOID.to_owned());
         }
@@ -81,7 +81,7 @@ impl Overlay<'_> {
         let mut options: Vec<(&CStr, &CStr)> =
             vec![(c"lowerdir", &lowers), (c"source", c"folder"), (c"xino", c"off")];
         options.extend(own_marks(self.plan));
-        mount::new_fs(c"overlay", &options, RDONLY | NOSUID | NODEV).at(step, || self.named())
+        mount::new_fs(c"overlay", &options, RDONLY | NOSUID | NODEV).at(SHOWING, || self.named())
     }
 
     /// Mounts the copy-on-write view: its upper layer and itself.

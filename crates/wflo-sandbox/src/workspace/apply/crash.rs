@@ -17,7 +17,7 @@ use super::super::hidden::STAGING_PREFIX;
 use super::super::layer::{Bounds, capture};
 use super::super::store::Store;
 use super::super::store::tree::whiteout;
-use super::super::{Hidden, HideRules, View, seal};
+use super::super::{Hidden, HideRules, Sealed, View, seal};
 use super::{ApplyOptions, Confirmed, Direction, apply, pending_apply, resume_apply};
 
 thread_local! {
@@ -41,6 +41,16 @@ struct Scene {
     project: PathBuf,
     store: Store,
     view: View,
+}
+
+impl Scene {
+    /// What a run left in the folder `upper` of `home`, over the seal of the project beside it.
+    fn of(home: tempfile::TempDir, store: Store, sealed: Sealed) -> Scene {
+        let folder = fs::File::open(home.path().join("upper")).unwrap();
+        let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
+        let view = View { sealed, layers: vec![layer], undone: Vec::new(), earlier: None };
+        Scene { project: home.path().join("project"), store, view, home }
+    }
 }
 
 impl Drop for Scene {
@@ -80,14 +90,7 @@ fn locked_scene() -> Scene {
         mark(&upper.join(name), "user.c", "2");
     }
     LOCKED.into_iter().for_each(|name| close(upper.join(name)));
-    let folder = fs::File::open(&upper).unwrap();
-    let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene {
-        project,
-        store,
-        view: View { sealed, layers: vec![layer], undone: Vec::new(), earlier: None },
-        home,
-    }
+    Scene::of(home, store, sealed)
 }
 
 /// Without what lets root pass modes and owners: only this thread, and only while it does this.
@@ -152,14 +155,7 @@ fn scene() -> Scene {
         whiteout(&upper.join(path)).unwrap();
     }
     std::os::unix::fs::symlink("changed", upper.join("link")).unwrap();
-    let folder = fs::File::open(&upper).unwrap();
-    let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene {
-        project,
-        store,
-        view: View { sealed, layers: vec![layer], undone: Vec::new(), earlier: None },
-        home,
-    }
+    Scene::of(home, store, sealed)
 }
 
 /// What the file system refuses is not there, before and after.

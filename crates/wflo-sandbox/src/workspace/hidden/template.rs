@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use rustix::fs::FileType;
 
+use super::Hidden;
 use super::names::CONTENT_LIMIT;
-use super::{Hidden, Verdict};
 use crate::workspace::beneath::{self, Name};
 use crate::workspace::path::RelPath;
 use crate::workspace::repository::Index;
@@ -41,20 +41,16 @@ pub(crate) struct Templates(HashMap<Vec<u8>, Vec<u8>>);
 impl Templates {
     /// Those of the project at `root`; none where its repository is not seen itself.
     pub(crate) fn of(root: &OwnedFd, hidden: &Hidden) -> Templates {
-        let git = RelPath::from_bytes(b".git").unwrap_or_default();
-        if hidden.own(&git, true) != Verdict::Visible {
-            return Templates::default();
-        }
         let mut known = HashMap::new();
-        let read = Index::read(root).and_then(|index| {
+        if let Some(index) = hidden.shows_git().then(|| Index::read(root)).flatten() {
             index.each(|entry| {
                 let name = entry.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
                 if is_template(&name.to_ascii_lowercase()) {
                     known.insert(entry.name.to_vec(), entry.hash.to_vec());
                 }
-            })
-        });
-        if read.is_some() { Templates(known) } else { Templates::default() }
+            });
+        }
+        Templates(known)
     }
 
     /// Whether Git has the file `name` of `dir`, which is `path` in the project, as it is.

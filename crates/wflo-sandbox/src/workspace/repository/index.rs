@@ -27,8 +27,12 @@ const EXTENDED: u16 = 0x4000;
 /// In those: the file is not expected to be there.
 const SKIP_WORKTREE: u16 = 0x4000;
 
-/// An index, as it lies there.
-pub(crate) struct Index(Vec<u8>);
+/// An index that was read to its end.
+pub(crate) struct Index {
+    bytes: Vec<u8>,
+    /// The length of its hashes.
+    hash: usize,
+}
 
 /// A file that Git tracks.
 pub(crate) struct Entry<'a> {
@@ -40,62 +44,64 @@ pub(crate) struct Entry<'a> {
 }
 
 impl Index {
-    /// The one of the repository whose work tree begins at `root`.
+    /// The one of the repository whose work tree begins at `root`; nothing where that is none, or one of unheard-of size.
     pub(crate) fn read(root: &OwnedFd) -> Option<Index> {
         let git = beneath::open_dir(root, b".git").ok()?;
         let file = std::fs::File::from(beneath::open_file(&git, b"index").ok()?);
         let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        (about.len() <= LONGEST).then(|| read_up_to(&file, LONGEST).ok())?.map(Index)
+        let bytes = (about.len() <= LONGEST).then(|| read_up_to(&file, LONGEST).ok())??;
+        let hash = HASHES.into_iter().find(|hash| walk(&bytes, *hash, |_| ()).is_some())?;
+        Some(Index { bytes, hash })
     }
 
-    /// Sees every file; nothing where this is no index, or one of unheard-of size: what was seen does not count then.
-    pub(crate) fn each(&self, mut see: impl FnMut(Entry<'_>)) -> Option<()> {
-        let hash = HASHES.iter().find(|hash| self.walk(**hash, |_| ()).is_some())?;
-        self.walk(*hash, &mut see)
+    /// Sees every file.
+    pub(crate) fn each(&self, see: impl FnMut(Entry<'_>)) {
+        // That it can be read was found out before.
+        let _ = walk(&self.bytes, self.hash, see);
     }
+}
 
-    fn walk(&self, hash: usize, mut see: impl FnMut(Entry<'_>)) -> Option<()> {
-        let index = &self.0;
-        let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?));
-        let flags_at = |at: usize| Some(u16::from_be_bytes(index.get(at..at + 2)?.try_into().ok()?));
-        let (version, count) = (number(4)?, number(8)?);
-        if !index.starts_with(b"DIRC") || !(2..=4).contains(&version) {
+/// Sees every file of an index; nothing where this is none with hashes of that length.
+fn walk(index: &[u8], hash: usize, mut see: impl FnMut(Entry<'_>)) -> Option<()> {
+    let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?));
+    let flags_at = |at: usize| Some(u16::from_be_bytes(index.get(at..at + 2)?.try_into().ok()?));
+    let (version, count) = (number(4)?, number(8)?);
+    if !index.starts_with(b"DIRC") || !(2..=4).contains(&version) {
+        return None;
+    }
+    let (mut name, mut named) = (Vec::new(), 0);
+    let mut at = 12;
+    for _ in 0..count {
+        let flags = flags_at(at + STAT + hash)?;
+        let mut rest = at + STAT + hash + 2;
+        let mut is_expected = flags & ASSUME_VALID == 0;
+        if flags & EXTENDED != 0 {
+            is_expected &= flags_at(rest)? & SKIP_WORKTREE == 0;
+            rest += 2;
+        }
+        if version == 4 {
+            let kept = name.len().checked_sub(offset(index, &mut rest)?)?;
+            name.truncate(kept);
+        } else {
+            name.clear();
+        }
+        let length = index.get(rest..)?.iter().take(LONGEST_NAME + 1).position(|byte| *byte == 0)?;
+        name.extend_from_slice(index.get(rest..rest + length)?);
+        named += name.len();
+        if name.len() > LONGEST_NAME || named > LONGEST_NAMES {
             return None;
         }
-        let (mut name, mut named) = (Vec::new(), 0);
-        let mut at = 12;
-        for _ in 0..count {
-            let flags = flags_at(at + STAT + hash)?;
-            let mut rest = at + STAT + hash + 2;
-            let mut is_expected = flags & ASSUME_VALID == 0;
-            if flags & EXTENDED != 0 {
-                is_expected &= flags_at(rest)? & SKIP_WORKTREE == 0;
-                rest += 2;
-            }
-            if version == 4 {
-                let kept = name.len().checked_sub(offset(index, &mut rest)?)?;
-                name.truncate(kept);
-            } else {
-                name.clear();
-            }
-            let length = index.get(rest..)?.iter().take(LONGEST_NAME + 1).position(|byte| *byte == 0)?;
-            name.extend_from_slice(index.get(rest..rest + length)?);
-            named += name.len();
-            if name.len() > LONGEST_NAME || named > LONGEST_NAMES {
-                return None;
-            }
-            see(Entry { name: &name, hash: index.get(at + STAT..at + STAT + hash)?, is_expected });
-            rest += length;
-            // To a multiple of eight, with at least one NUL; the fourth version leaves that out.
-            at = if version == 4 { rest + 1 } else { at + (rest - at + 8) / 8 * 8 };
-        }
-        // Extensions, each with its length, and the hash of it all: elsewhere this was read with the wrong length.
-        let end = index.len().checked_sub(hash)?;
-        while at < end {
-            at = at.checked_add(8)?.checked_add(usize::try_from(number(at + 4)?).ok()?)?;
-        }
-        (at == end).then_some(())
+        see(Entry { name: &name, hash: index.get(at + STAT..at + STAT + hash)?, is_expected });
+        rest += length;
+        // To a multiple of eight, with at least one NUL; the fourth version leaves that out.
+        at = if version == 4 { rest + 1 } else { at + (rest - at + 8) / 8 * 8 };
     }
+    // Extensions, each with its length, and the hash of it all: elsewhere this was read with the wrong length.
+    let end = index.len().checked_sub(hash)?;
+    while at < end {
+        at = at.checked_add(8)?.checked_add(usize::try_from(number(at + 4)?).ok()?)?;
+    }
+    (at == end).then_some(())
 }
 
 /// Those of `paths` that Git tracks, or tracks something in, and that it would take for deleted where they are not.
@@ -105,19 +111,15 @@ pub(crate) fn missed(root: &OwnedFd, paths: &[RelPath]) -> Vec<RelPath> {
     }
     let asked: HashSet<&[u8]> = paths.iter().map(RelPath::as_bytes).collect();
     let mut found: HashSet<&[u8]> = HashSet::new();
-    let read = Index::read(root).and_then(|index| {
-        index.each(|entry| {
-            let name = entry.name;
-            let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-            let mut parts = ends.take(MAX_DEPTH).chain([name.len()]).filter_map(|end| name.get(..end));
-            if entry.is_expected {
-                found.extend(parts.find_map(|part| asked.get(part)).copied());
-            }
-        })
+    let Some(index) = Index::read(root) else { return Vec::new() };
+    index.each(|entry| {
+        let name = entry.name;
+        let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let mut parts = ends.take(MAX_DEPTH).chain([name.len()]).filter_map(|end| name.get(..end));
+        if entry.is_expected {
+            found.extend(parts.find_map(|part| asked.get(part)).copied());
+        }
     });
-    if read.is_none() {
-        return Vec::new();
-    }
     paths.iter().filter(|path| found.contains(path.as_bytes())).cloned().collect()
 }
 

@@ -149,7 +149,7 @@ impl Outer {
         let (stdin, output) = (std::io::stdin(), std::io::stdout().is_terminal());
         let is_behind = is_behind(&stdin);
         let input = stdin.is_terminal() && !is_behind;
-        let beside = || Some(context.printer.broken_line());
+        let beside = context.printer.broken_line();
         let keyboard = if input { Keyboard::open().map(Arc::new) } else { None };
         let variable = |name: &str| Some((name.into(), context.environment.get(name)?.into()));
         Outer {
@@ -158,8 +158,8 @@ impl Outer {
             variables: OF_A_TERMINAL.into_iter().filter_map(variable).collect(),
             // To read there would stop this process.
             stdin: Mutex::new(own(stdin).filter(|_| !is_behind)),
-            output: Sink::new(std::io::stdout(), output, is_one().then(beside).flatten()),
-            error: Sink::new(std::io::stderr(), std::io::stderr().is_terminal(), beside()),
+            output: Sink::new(std::io::stdout(), output, is_one().then(|| Arc::clone(&beside))),
+            error: Sink::new(std::io::stderr(), std::io::stderr().is_terminal(), Some(beside)),
             json,
             asking: watch::channel(false).0,
             attached: AtomicBool::new(false),

@@ -34,14 +34,7 @@ fn committed() -> Scene {
     git(&copy, &["add", "--all"]);
     fs::create_dir(upper.join(".git")).unwrap();
     fs::copy(copy.join(".git/index"), upper.join(".git/index")).unwrap();
-    let folder = fs::File::open(&upper).unwrap();
-    let layer = capture(folder.as_fd(), &store, &Bounds::default()).unwrap().unwrap().layer;
-    Scene {
-        project,
-        store,
-        view: View { sealed, layers: vec![layer], undone: Vec::new(), earlier: None },
-        home,
-    }
+    Scene::of(home, store, sealed)
 }
 
 const TEMPLATES: [&str; 2] = [".env.example", "web/sample.env"];
